@@ -53,9 +53,7 @@ def check_tokens(
     """
     if truncate is Truncate.NONE and len(tokens) and tokens.lengths.max() > max_tokens:
         row = int(np.argmax(tokens.lengths > max_tokens))
-        raise LimitExceeded(
-            f"input[{inputs[row]}]", "tokens", int(tokens.lengths[row]), max_tokens
-        )
+        raise LimitExceeded(f"input[{inputs[row]}]", "tokens", int(tokens.lengths[row]), max_tokens)
     total = int(tokens.lengths.sum())
     if limits is not None and total > limits.max_request_tokens:
         raise LimitExceeded("input", "tokens in all", total, limits.max_request_tokens)

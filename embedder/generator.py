@@ -49,9 +49,7 @@ class EmbeddingGenerator:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="embedder")
         self._thread.start()
 
-    def embed(
-        self, inputs: str | Sequence[Input], options: EmbedOptions | None = None
-    ) -> Vectors:
+    def embed(self, inputs: str | Sequence[Input], options: EmbedOptions | None = None) -> Vectors:
         """Return float32[n, width], one row an input, in order; one text gives one row."""
         rows: Sequence[Input] = [inputs] if isinstance(inputs, str) else inputs
         work = self._pipeline.embed(rows, options)

@@ -126,9 +126,7 @@ class Pipeline:
         part = distinct.part(grounded)
         return self._flights.launch(part.keys, self._compute(part))
 
-    def _board(
-        self, distinct: DistinctInputs, missing: list[int]
-    ) -> dict[Flight, dict[int, int]]:
+    def _board(self, distinct: DistinctInputs, missing: list[int]) -> dict[Flight, dict[int, int]]:
         """Take a seat for every missing row: flight → {row of the request: row of the flight}."""
         boarded: dict[Flight, dict[int, int]] = {}
         for row in missing:

@@ -99,7 +99,7 @@ def _device(name: str) -> torch.device:
 def _computes_bfloat16(device: torch.device) -> bool:
     """Tell whether bfloat16 runs in hardware: emulated, it is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())
     return False

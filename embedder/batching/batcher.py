@@ -133,6 +133,11 @@ class Batcher(Generic[ItemT, ResultT]):
         """Return how many items wait."""
         return len(self._queue)
 
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing waits and nothing runs."""
+        return not self._queue and not self._running
+
     async def submit(
         self,
         items: Sequence[ItemT],
@@ -152,7 +157,7 @@ class Batcher(Generic[ItemT, ResultT]):
         if not items:
             return []
         future: asyncio.Future[list[ResultT]] = asyncio.get_running_loop().create_future()
-        call = _Call(future, [None] * len(items), len(items))
+        call: _Call[ResultT] = _Call(future, [None] * len(items), len(items))
         now = self._clock()
         for position, (item, length) in enumerate(zip(items, lengths, strict=True)):
             self._queue.add(_Waiting(item, length, now, priority, deadline, call, position))

@@ -66,9 +66,7 @@ class GatheringTokenizer:
 def _rows_of(
     run: RunTokenize, truncate: Truncate
 ) -> Callable[[list[Input], float | None], Awaitable[list[tuple[TokenRow, bool]]]]:
-    async def run_rows(
-        inputs: list[Input], deadline: float | None
-    ) -> list[tuple[TokenRow, bool]]:
+    async def run_rows(inputs: list[Input], deadline: float | None) -> list[tuple[TokenRow, bool]]:
         answer = await run(inputs, truncate, deadline)
         return list(zip(answer.tokens.rows(), answer.truncated.tolist(), strict=True))
 

@@ -71,10 +71,9 @@ class MemoryCache:
         """Remember every entry under its key; the least recently used make room."""
         for at, key in enumerate(keys):
             # A copy: a view would keep the whole batch it was cut from alive.
-            row = _Row(
-                entries.vectors[at].copy(), int(entries.token_counts[at]), bool(entries.truncated[at])
-            )
-            self._put(key, row)
+            vector = entries.vectors[at].copy()
+            count, truncated = int(entries.token_counts[at]), bool(entries.truncated[at])
+            self._put(key, _Row(vector, count, truncated))
 
     def clear(self) -> int:
         """Forget everything and return how many entries that were."""

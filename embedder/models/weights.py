@@ -1,4 +1,4 @@
-"""Where a model's files come from: a local directory, an installed package, the hub's cache, the hub.
+"""Where a model's files come from: a directory, an installed package, the hub's cache, the hub.
 
 The places are tried in that order; what is found is checked before anything of it is read as a
 model. Runs while a process starts, never for a request. Knows nothing of what the files mean.

@@ -1,0 +1,1 @@
+"""The service: the library's stages as Ray Serve deployments of one application graph."""

@@ -1,0 +1,104 @@
+"""The composition root: the only file that knows the whole graph.
+
+`build` validates the arguments of serve_config.yaml, binds the deployments and returns the
+application. Knows nothing of what the stages compute.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve import Application
+from ray.serve.schema import LoggingConfig
+
+from deployments.cache import CacheShard
+from deployments.encoder import EncoderReplica
+from deployments.index import IndexShard
+from deployments.ingress.deployment import Ingress
+from deployments.settings import ReplicaSettings, ServeSettings, StageSettings
+from deployments.tokenizer import TokenizerReplica
+
+HEALTH_CHECK_PERIOD_S = 5
+HEALTH_CHECK_TIMEOUT_S = 10
+"""Noticed dead within seconds; a slow answer under load is not yet a dead replica."""
+
+
+def build(args: dict[str, Any]) -> Application:
+    """Return the application for these arguments of serve_config.yaml.
+
+    Raises:
+        pydantic.ValidationError: an argument is unknown or out of its bounds.
+    """
+    settings = _resolve_hardware(ServeSettings.model_validate(args), gpus=_cluster_gpus())
+    tokenizer = _stateless(TokenizerReplica, "Tokenizer", settings.tokenizer).bind(settings)
+    encoder = _stateless(EncoderReplica, "Encoder", settings.encoder).bind(settings)
+    cache = _stateful(CacheShard, "EmbeddingCache-0", settings.embedding_cache).bind(settings)
+    index = _stateful(IndexShard, "VectorIndex-0", settings.vector_index).bind()
+    ingress = _stateless(Ingress, "Ingress", settings.ingress)
+    return ingress.bind(settings, tokenizer=tokenizer, encoder=encoder, cache=cache, index=index)
+
+
+def _cluster_gpus() -> float:
+    """Return how many GPUs the cluster has; none where Ray does not run, as in local testing."""
+    if not ray.is_initialized():
+        return 0.0
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("GPU", 0.0)
+
+
+def _resolve_hardware(settings: ServeSettings, *, gpus: float) -> ServeSettings:
+    """Decide every ``auto``; the encoder's device follows its hardware."""
+    decided = {
+        name: stage.model_copy(update={"hardware": "gpu" if gpus > 0 else "cpu"})
+        for name, stage in settings
+        if isinstance(stage, ReplicaSettings) and stage.hardware == "auto"
+    }
+    settings = settings.model_copy(update=decided)
+    if settings.backend.device != "auto":
+        return settings
+    device = "cuda" if settings.encoder.hardware == "gpu" else "cpu"
+    backend = settings.backend.model_copy(update={"device": device})
+    return settings.model_copy(update={"backend": backend})
+
+
+def _stateless(kind: type, name: str, stage: StageSettings) -> serve.Deployment:
+    return _deployment(
+        kind,
+        name,
+        stage,
+        autoscaling_config={
+            "min_replicas": stage.min_replicas,
+            "max_replicas": stage.max_replicas,
+            "target_ongoing_requests": stage.target_ongoing_requests,
+            "upscale_delay_s": stage.upscale_delay_s,
+            "downscale_delay_s": stage.downscale_delay_s,
+        },
+    )
+
+
+def _stateful(kind: type, name: str, stage: ReplicaSettings) -> serve.Deployment:
+    """One replica that owns its state; a second would hold another state."""
+    return _deployment(kind, name, stage, num_replicas=1)
+
+
+def _deployment(kind: type, name: str, stage: ReplicaSettings, **scaling: Any) -> serve.Deployment:
+    return serve.deployment(
+        name=name,
+        ray_actor_options=_resources(stage),
+        # Work is bounded in flights and tokens by the ingress; a bound in calls would stall it.
+        max_ongoing_requests=10_000,
+        graceful_shutdown_timeout_s=20,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
+        logging_config=LoggingConfig(enable_access_log=False),
+        **scaling,
+    )(kind)
+
+
+def _resources(stage: ReplicaSettings) -> dict[str, float]:
+    resources = {"num_cpus": stage.num_cpus}
+    if stage.hardware == "gpu":
+        resources["num_gpus"] = stage.num_gpus
+    return resources

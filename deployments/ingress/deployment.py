@@ -1,0 +1,49 @@
+"""The Ingress deployment: the HTTP door and the handle door on one service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ray import serve
+from starlette.types import ASGIApp
+
+from deployments.ingress.asgi import build_asgi
+from deployments.ingress.service import Service
+from deployments.remote import Handle
+from deployments.settings import ServeSettings
+from embedder.request import EmbedOptions
+from embedder.types import Input, Vectors
+
+
+@serve.ingress()
+class Ingress:
+    """Answers HTTP, and ``embed`` calls on its handle."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        *,
+        tokenizer: Handle,
+        encoder: Handle,
+        cache: Handle,
+        index: Handle,
+    ) -> None:
+        self._service = Service(
+            settings, tokenizer=tokenizer, encoder=encoder, cache=cache, index=index
+        )
+
+    async def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Build the HTTP application; Serve calls this once the constructor has returned."""
+        return build_asgi(self._service)
+
+    async def embed(
+        self, inputs: str | Sequence[Input], options: EmbedOptions | None = None
+    ) -> Vectors:
+        """Return float32[n, width], one row an input, in order.
+
+        Raises:
+            EmbedderError: as `embedder.pipeline.Pipeline.embed`.
+        """
+        rows: Sequence[Input] = [inputs] if isinstance(inputs, str) else inputs
+        answer = await self._service.embed(rows, options or EmbedOptions())
+        return answer.vectors

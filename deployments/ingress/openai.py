@@ -1,0 +1,137 @@
+"""OpenAI's embeddings API: ``/v1/embeddings`` and ``/v1/models``.
+
+Reads and writes that contract; knows nothing of how vectors are made.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from deployments.ingress.body import OrjsonRoute, json_response
+from deployments.ingress.inputs import InputField, to_inputs
+from deployments.ingress.service import Service
+from deployments.ingress.state import service_of
+from embedder.request import EmbedOptions
+from embedder.types import ModelInfo, Vectors
+
+router = APIRouter(route_class=OrjsonRoute, tags=["openai"])
+
+CREATED = 1_755_000_000
+"""The API wants a date of creation of every model; ours have none, and this one never changes."""
+
+
+class EmbeddingsRequest(BaseModel):
+    """The body of ``POST /v1/embeddings``."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"model": "all-MiniLM-L6-v2", "input": "hello world"}]},
+    )
+
+    input: InputField
+    model: str | None = Field(None, description="the served model where it is left out")
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, ge=1, description="keep this many components")
+    user: str | None = Field(None, description="accepted and not used")
+
+
+class Embedding(BaseModel):
+    """One vector of an answer; in base64 it is little-endian float32."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """Tokens that the model read, special tokens included, cached or not."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsResponse(BaseModel):
+    """The answer of ``POST /v1/embeddings``."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class Model(BaseModel):
+    """A served model."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    """The answer of ``GET /v1/models``."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+ServiceHere = Annotated[Service, Depends(service_of)]
+
+
+@router.post("/v1/embeddings", response_model=EmbeddingsResponse)
+async def create_embeddings(body: EmbeddingsRequest, service: ServiceHere) -> Response:
+    """Embed texts or token ids."""
+    answer = await service.embed(
+        to_inputs(body.input), EmbedOptions(dimensions=body.dimensions), model=body.model
+    )
+    model = await service.model(body.model)
+    total = int(answer.token_counts.sum())
+    response = json_response(
+        {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": index, "embedding": vector}
+                for index, vector in enumerate(_encoded(answer.vectors, body.encoding_format))
+            ],
+            "model": model.name,
+            "usage": {"prompt_tokens": total, "total_tokens": total},
+        }
+    )
+    truncated = int(answer.truncated.sum())
+    if truncated:
+        response.headers["x-truncated-inputs"] = str(truncated)
+    return response
+
+
+@router.get("/v1/models", response_model=ModelList)
+async def list_models(service: ServiceHere) -> Response:
+    """List the served models."""
+    return json_response({"object": "list", "data": [_model(await service.model(None))]})
+
+
+@router.get("/v1/models/{name:path}", response_model=Model)
+async def get_model(name: str, service: ServiceHere) -> Response:
+    """Describe one model by its alias or its repository."""
+    return json_response(_model(await service.model(name)))
+
+
+def _model(model: ModelInfo) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": model.repository.partition("/")[0],
+    }
+
+
+def _encoded(vectors: Vectors, encoding_format: str) -> list[Any]:
+    if encoding_format == "float":
+        return list(vectors)
+    little_endian = np.ascontiguousarray(vectors, "<f4")
+    return [base64.b64encode(row.tobytes()).decode() for row in little_endian]

@@ -1,0 +1,202 @@
+"""A handle seen as a stage: calls that wait together travel together, and lost ones are retried.
+
+A hop costs as much as embedding a sentence, so no call pays for one alone: a few are in the air,
+and whatever comes meanwhile gathers in a batcher and leaves as one. Every call carries the seconds
+that remain to its callers. Ray's errors end here: what comes out is the library's own tree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import ray.exceptions
+import ray.serve.exceptions
+from ray.serve.handle import DeploymentHandle
+
+from deployments.settings import StageSettings
+from embedder.batching.batcher import Batcher
+from embedder.batching.packing import Budget
+from embedder.batching.stages import GatheringEncoder, GatheringTokenizer
+from embedder.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
+from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query
+from embedder.types import (
+    CacheHits,
+    Entries,
+    Input,
+    ModelInfo,
+    Priority,
+    TokenBatch,
+    Tokenized,
+    Truncate,
+    Vectors,
+)
+
+Handle = DeploymentHandle[Any]
+
+RETRIES = 2
+"""How often a call is sent again after its replica was lost. Every method here is idempotent."""
+
+FLIGHT_CHARACTERS = 200_000
+FLIGHT_QUERIES = 256
+
+_LOST = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.serve.exceptions.DeploymentUnavailableError,
+    ray.serve.exceptions.ReplicaUnavailableError,
+    ray.serve.exceptions.RequestCancelledError,
+    grpc.aio.AioRpcError,
+)
+
+
+class Remote:
+    """One deployment by its handle, ``stage`` being its name in errors."""
+
+    def __init__(self, stage: str, handle: Handle) -> None:
+        self.stage = stage
+        self._handle = handle
+
+    async def call(self, method: str, *args: Any, deadline: float | None = None) -> Any:
+        """Call a method of some replica, again on another one if that is lost.
+
+        Raises:
+            DeadlineExceeded: no answer by ``deadline``, which is on ``time.monotonic``.
+            StageUnavailable: the replica was lost, and so were those of the retries.
+            BackendFailure: the method raised something that is not an `EmbedderError`.
+        """
+        for attempt in range(RETRIES + 1):
+            try:
+                return await asyncio.wait_for(self._send(method, args), _remaining(deadline))
+            except asyncio.TimeoutError:
+                raise DeadlineExceeded(self.stage) from None
+            except ray.exceptions.RayTaskError as error:
+                raise _own(error.cause) from error
+            except EmbedderError:
+                raise
+            except _LOST as error:
+                if attempt == RETRIES:
+                    raise StageUnavailable(self.stage, repr(error)) from error
+                # Jitter keeps the calls that died together from coming back together.
+                await asyncio.sleep(0.1 * 4**attempt * (1 + random.random()))  # noqa: S311
+            except Exception as error:
+                raise BackendFailure(repr(error)) from error
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _send(self, method: str, args: Sequence[Any]) -> Any:
+        return await getattr(self._handle, method).remote(*args)
+
+
+class RemoteTokenizer(GatheringTokenizer):
+    """The Tokenizer deployment as the pipeline's stage."""
+
+    def __init__(self, handle: Handle, stage: StageSettings) -> None:
+        self._remote = Remote("Tokenizer", handle)
+        super().__init__(
+            self._call,
+            budget=Budget(max_tokens=FLIGHT_CHARACTERS),
+            slots=stage.max_flights,
+            cancels=True,
+        )
+
+    async def _call(
+        self, inputs: Sequence[Input], truncate: Truncate, deadline: float | None
+    ) -> Tokenized:
+        answer: Tokenized = await self._remote.call("tokenize", inputs, truncate, deadline=deadline)
+        return answer
+
+
+class RemoteEncoder(GatheringEncoder):
+    """The Encoder deployment as the pipeline's stage: a flight is at most one batch of its."""
+
+    def __init__(self, handle: Handle, stage: StageSettings, model: ModelInfo) -> None:
+        self._remote = Remote("Encoder", handle)
+        super().__init__(
+            self._call,
+            budget=Budget(max_tokens=model.max_batch_tokens),
+            slots=stage.max_flights,
+            cancels=True,
+        )
+
+    async def _call(self, tokens: TokenBatch, deadline: float | None) -> Vectors:
+        timeout_s = _remaining(deadline)
+        vectors: Vectors = await self._remote.call(
+            "encode", tokens, Priority.INTERACTIVE, timeout_s, deadline=deadline
+        )
+        return vectors
+
+
+class RemoteCache:
+    """An EmbeddingCache deployment as the pipeline's far cache."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._remote = Remote("EmbeddingCache-0", handle)
+
+    async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
+        """Return the entries that are there."""
+        hits: CacheHits = await self._remote.call("get_many", keys, width)
+        return hits
+
+    async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
+        """Remember the entries."""
+        await self._remote.call("put_many", keys, entries)
+
+    async def stats(self, deadline: float | None) -> dict[str, int]:
+        """Return the shard's counters."""
+        stats: dict[str, int] = await self._remote.call("stats", deadline=deadline)
+        return stats
+
+
+class RemoteIndex:
+    """A VectorIndex deployment; concurrent searches travel together."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._remote = Remote("VectorIndex-0", handle)
+        self._searches: Batcher[Query, list[Hit]] = Batcher(
+            self._search, budget=Budget(max_tokens=FLIGHT_QUERIES), slots=2, cancels=True
+        )
+
+    async def search(self, queries: Sequence[Query], deadline: float | None) -> list[list[Hit]]:
+        """Answer several queries."""
+        return await self._searches.submit(queries, [1] * len(queries), deadline=deadline)
+
+    async def upsert(self, name: str, points: Points, deadline: float | None) -> int:
+        """Set points of a collection and return its sequence number."""
+        return int(await self._remote.call("upsert", name, points, deadline=deadline))
+
+    async def create(self, name: str, metric: Metric, deadline: float | None) -> CollectionInfo:
+        """Create a collection, or confirm one that is there."""
+        info: CollectionInfo = await self._remote.call("create", name, metric, deadline=deadline)
+        return info
+
+    async def collections(self, deadline: float | None) -> list[CollectionInfo]:
+        """Return what is known of every collection."""
+        infos: list[CollectionInfo] = await self._remote.call("collections", deadline=deadline)
+        return infos
+
+    async def describe(self, name: str, deadline: float | None) -> CollectionInfo:
+        """Return what is known of a collection."""
+        info: CollectionInfo = await self._remote.call("describe", name, deadline=deadline)
+        return info
+
+    async def delete(self, name: str, deadline: float | None) -> None:
+        """Delete a collection with all its points."""
+        await self._remote.call("delete", name, deadline=deadline)
+
+    async def _search(self, queries: list[Query], deadline: float | None) -> list[list[Hit]]:
+        answers: list[list[Hit]] = await self._remote.call("search", queries, deadline=deadline)
+        return answers
+
+
+def _remaining(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _own(cause: BaseException) -> EmbedderError:
+    """Return the library's own error that a replica raised, without the remote traceback."""
+    return cause if isinstance(cause, EmbedderError) else BackendFailure(repr(cause))

@@ -1,0 +1,76 @@
+"""Everything that ``args:`` in serve_config.yaml may hold: the library's tree and the graph's.
+
+Knows nothing of how deployments are made; `app` turns this into options.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from embedder.config import EmbedderSettings, LimitSettings, Settings
+
+
+class ReplicaSettings(Settings):
+    """What one replica of a deployment takes from its node."""
+
+    num_cpus: float = Field(0.1, ge=0, description="logical CPUs that Ray books for a replica")
+    hardware: Literal["auto", "cpu", "gpu"] = Field(
+        "cpu", description="auto: a GPU where the cluster has one when the service is deployed"
+    )
+    num_gpus: float = Field(1.0, gt=0, description="GPUs, or a share of one, where on a GPU")
+
+
+class StageSettings(ReplicaSettings):
+    """How a stateless deployment scales."""
+
+    min_replicas: int = Field(1, ge=1)
+    max_replicas: int = Field(2, ge=1)
+    target_ongoing_requests: float = Field(
+        2.0, gt=0, description="calls in progress at each replica that autoscaling steers for"
+    )
+    upscale_delay_s: float = Field(5.0, ge=0)
+    downscale_delay_s: float = Field(300.0, ge=0)
+    flights_per_replica: int = Field(
+        2, ge=1, description="calls of one ingress in the air for each replica there may be"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> StageSettings:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(
+                f"min_replicas is {self.min_replicas}, above max_replicas {self.max_replicas}"
+            )
+        return self
+
+    @property
+    def max_flights(self) -> int:
+        """Return how many calls to this stage one ingress keeps in the air."""
+        return self.flights_per_replica * self.max_replicas
+
+
+class IngressLimits(LimitSettings):
+    """What one request over HTTP may hold."""
+
+    max_body_bytes: int = Field(16 * 2**20, ge=1, description="bytes of one request body")
+    max_points: int = Field(2048, ge=1, description="points per upsert")
+    max_queries: int = Field(256, ge=1, description="queries per search")
+    request_timeout_s: float = Field(60.0, gt=0, description="seconds until a request is given up")
+
+
+class ServeSettings(EmbedderSettings):
+    """The service: the library's settings, and how the graph runs."""
+
+    limits: IngressLimits = IngressLimits()
+    near_cache_bytes: int = Field(
+        32 * 2**20, ge=0, description="the cache inside each ingress replica"
+    )
+    cache_timeout_s: float = Field(
+        0.2, gt=0, description="a cache lookup that takes longer is a miss"
+    )
+    ingress: StageSettings = StageSettings(target_ongoing_requests=100)
+    tokenizer: StageSettings = StageSettings()
+    encoder: StageSettings = StageSettings(num_cpus=0.75, hardware="auto")
+    embedding_cache: ReplicaSettings = ReplicaSettings()
+    vector_index: ReplicaSettings = ReplicaSettings()

@@ -1,0 +1,1 @@
+"""Tests that start no Ray and need no network."""

@@ -1,0 +1,170 @@
+"""A batcher whose runs fail: the guilty item's caller has the error, everyone else a result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from embedder.batching.batcher import Batcher
+from embedder.batching.packing import Budget
+from embedder.errors import BackendFailure, OutOfMemory, Unavailable
+
+ROOMY = Budget(max_tokens=100_000)
+
+
+class Halt(BaseException):
+    """Not an `Exception`: passes every handler that a careful library has."""
+
+
+class Device:
+    """Multiplies by ten, and fails batches that hold a poisoned item or too many."""
+
+    def __init__(
+        self, poison: dict[int, BaseException] | None = None, *, capacity: int = 10_000
+    ) -> None:
+        self.poison = poison or {}
+        self.capacity = capacity
+        self.batches: list[list[int]] = []
+
+    async def run(self, items: list[int], deadline: float | None) -> Sequence[int]:
+        self.batches.append(items)
+        await asyncio.sleep(0)
+        if len(items) > self.capacity:
+            raise OutOfMemory("full")
+        for item in items:
+            if item in self.poison:
+                raise self.poison[item]
+        return [item * 10 for item in items]
+
+
+async def answers(
+    batcher: Batcher[int, int], calls: Sequence[Sequence[int]]
+) -> list[list[int] | BaseException]:
+    """Submit all calls in one tick and wait for every answer."""
+    work = [batcher.submit(call, [1] * len(call)) for call in calls]
+    return await asyncio.wait_for(asyncio.gather(*work, return_exceptions=True), 5)
+
+
+async def test_only_the_caller_of_the_guilty_item_gets_its_error() -> None:
+    guilty = ValueError("cannot embed 5")
+    batcher = Batcher(Device({5: guilty}).run, budget=ROOMY)
+
+    assert await answers(batcher, [[1, 2], [3], [4, 5, 6], [7], [8]]) == [
+        [10, 20],
+        [30],
+        guilty,
+        [70],
+        [80],
+    ]
+
+
+async def test_every_guilty_item_is_found() -> None:
+    errors: dict[int, BaseException] = {item: ValueError(str(item)) for item in (0, 3, 4, 9)}
+    batcher = Batcher(Device(errors).run, budget=ROOMY)
+
+    expected = [errors.get(item, [item * 10]) for item in range(10)]
+    assert await answers(batcher, [[item] for item in range(10)]) == expected
+
+
+async def test_a_guilty_item_is_found_in_a_logarithm_of_runs() -> None:
+    device = Device({77: ValueError("77")})
+    batcher = Batcher(device.run, budget=ROOMY)
+    await answers(batcher, [[item] for item in range(128)])
+
+    assert len(device.batches) == 1 + 2 * 7
+    assert batcher.stats.bisections == 7
+
+
+async def test_what_a_caller_no_longer_needs_is_not_bisected_further() -> None:
+    device = Device({0: ValueError("0")})
+    batcher = Batcher(device.run, budget=ROOMY)
+    await answers(batcher, [range(8)])
+
+    assert device.batches == [list(range(8)), [0, 1, 2, 3], [0, 1], [0]]
+
+
+async def test_an_unavailable_device_is_not_asked_again_for_each_half() -> None:
+    device = Device({2: Unavailable("restarting")})
+    batcher = Batcher(device.run, budget=ROOMY)
+    results = await answers(batcher, [[1], [2], [3]])
+
+    assert [type(result) for result in results] == [Unavailable] * 3
+    assert device.batches == [[1, 2, 3]]
+    assert batcher.stats.bisections == 0
+
+
+async def test_a_failed_batch_frees_its_slot() -> None:
+    device = Device({1: ValueError("1")})
+    batcher = Batcher(device.run, budget=ROOMY)
+    await answers(batcher, [[1]])
+
+    assert await answers(batcher, [[2]]) == [[20]]
+
+
+@pytest.mark.parametrize("surplus", [-1, 1])
+async def test_a_wrong_number_of_results_is_a_failure_of_the_backend(surplus: int) -> None:
+    async def run(items: list[int], deadline: float | None) -> Sequence[int]:
+        return [0] * (len(items) + surplus)
+
+    results = await answers(Batcher(run, budget=ROOMY), [[1], [2]])
+
+    assert [type(result) for result in results] == [BackendFailure] * 2
+
+
+async def test_out_of_memory_halves_the_budget_and_everything_is_answered() -> None:
+    device = Device(capacity=8)
+    batcher = Batcher(device.run, budget=Budget(max_tokens=16))
+    results = await answers(batcher, [[item, item + 1] for item in range(0, 40, 2)])
+
+    assert results == [[item * 10, item * 10 + 10] for item in range(0, 40, 2)]
+    assert batcher.budget.max_tokens == 8
+    assert [len(batch) for batch in device.batches] == [16, 8, 8, 8, 8, 8]
+
+
+async def test_a_budget_is_never_halved_to_nothing() -> None:
+    batcher = Batcher(Device(capacity=0).run, budget=Budget(max_tokens=2))
+    results = [await answers(batcher, [[1, 2]]) for _ in range(3)]
+
+    assert [type(result) for (result,) in results] == [OutOfMemory] * 3
+    assert batcher.budget.max_tokens == 1
+
+
+async def test_an_item_that_never_fits_takes_no_budget_from_the_others() -> None:
+    """What fails alone says nothing of how large a batch of other items may be."""
+    device = Device({0: OutOfMemory("this one alone")})
+    batcher = Batcher(device.run, budget=Budget(max_tokens=64))
+    for _ in range(6):
+        results = await answers(batcher, [[item] for item in range(4)])
+
+    assert [type(results[0]), *results[1:]] == [OutOfMemory, [10], [20], [30]]
+    assert batcher.budget.max_tokens >= 4
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), Halt("now")])
+async def test_a_run_that_ends_without_an_exception_hangs_nobody(error: BaseException) -> None:
+    device = Device({1: error})
+    batcher = Batcher(device.run, budget=ROOMY)
+    results = await answers(batcher, [[1], [2]])
+    afterwards = await answers(batcher, [[3]])
+
+    assert all(isinstance(result, BaseException) for result in results)
+    assert afterwards == [[30]]
+
+
+async def test_a_run_that_is_cancelled_while_it_bisects_hangs_nobody() -> None:
+    device = Device({1: asyncio.CancelledError(), 3: ValueError("3")})
+    poison = device.poison.pop(1)
+    first = True
+
+    async def run(items: list[int], deadline: float | None) -> Sequence[int]:
+        nonlocal first
+        if not first and 1 in items:
+            raise poison
+        first = False
+        return await device.run(items, deadline)
+
+    results = await answers(Batcher(run, budget=ROOMY), [[1], [2], [3], [4]])
+
+    assert all(isinstance(result, BaseException) for result in results)

@@ -1,0 +1,192 @@
+"""Any interleaving of callers, cancellations and faults ends with the right answer for everyone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedder.batching.batcher import Batcher
+from embedder.batching.packing import Budget
+from embedder.errors import OutOfMemory
+from embedder.types import Priority
+
+
+@dataclass(frozen=True)
+class Submit:
+    """A caller arrives: for each item its length and whether it is poisoned."""
+
+    items: list[tuple[int, bool]]
+    priority: Priority
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """One of the callers so far gives up."""
+
+    which: int
+
+
+@dataclass(frozen=True)
+class End:
+    """One of the running batches may end."""
+
+    which: int
+
+
+@dataclass(frozen=True)
+class Tick:
+    """The loop turns once."""
+
+
+Step = Submit | Cancel | End | Tick
+
+STEPS: st.SearchStrategy[list[Step]] = st.lists(
+    st.one_of(
+        st.builds(
+            Submit,
+            st.lists(
+                st.tuples(st.integers(1, 5), st.sampled_from([False] * 5 + [True])), max_size=6
+            ),
+            st.sampled_from(Priority),
+        ),
+        st.builds(Cancel, st.integers(0, 20)),
+        st.builds(End, st.integers(0, 5)),
+        st.just(Tick()),
+    ),
+    max_size=40,
+)
+
+
+class Poisoned(Exception):
+    """The device cannot compute this item."""
+
+    def __init__(self, item: int) -> None:
+        super().__init__(item)
+        self.item = item
+
+
+@dataclass
+class World:
+    """The device, and what is true of every caller."""
+
+    capacity: int
+    slots: int
+    callers: list[asyncio.Task[list[int]]] = field(default_factory=list)
+    submitted: list[range] = field(default_factory=list)
+    cancelled: set[int] = field(default_factory=set)
+    poisoned: set[int] = field(default_factory=set)
+    gates: list[asyncio.Event] = field(default_factory=list)
+    open: bool = False
+    running: int = 0
+    most: int = 0
+    items: int = 0
+
+    async def run(self, items: list[int], deadline: float | None) -> Sequence[int]:
+        gate = asyncio.Event()
+        self.gates.append(gate)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            if not self.open:
+                await gate.wait()
+        finally:
+            self.gates.remove(gate)
+            self.running -= 1
+        if len(items) > self.capacity:
+            raise OutOfMemory("full")
+        for item in items:
+            if item in self.poisoned:
+                raise Poisoned(item)
+        return [item * 10 for item in items]
+
+    def submit(self, batcher: Batcher[int, int], step: Submit) -> None:
+        items = range(self.items, self.items + len(step.items))
+        self.items += len(items)
+        self.poisoned |= {item for item, (_, bad) in zip(items, step.items, strict=True) if bad}
+        self.submitted.append(items)
+        lengths = [length for length, _ in step.items]
+        work = batcher.submit(items, lengths, priority=step.priority)
+        self.callers.append(asyncio.get_running_loop().create_task(work))
+
+    async def do(self, batcher: Batcher[int, int], step: Step) -> None:
+        if isinstance(step, Submit):
+            self.submit(batcher, step)
+        elif isinstance(step, Tick):
+            await asyncio.sleep(0)
+        elif isinstance(step, Cancel) and self.callers:
+            which = step.which % len(self.callers)
+            if self.callers[which].cancel():
+                self.cancelled.add(which)
+        elif isinstance(step, End) and self.gates:
+            self.gates[step.which % len(self.gates)].set()
+
+    async def finish(self) -> None:
+        """Let everything that runs or waits end."""
+        self.open = True
+        for gate in self.gates:
+            gate.set()
+        await asyncio.wait_for(asyncio.gather(*self.callers, return_exceptions=True), 5)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    def check(self, number: int) -> None:
+        """Fail unless a caller ended as it must."""
+        caller, items = self.callers[number], self.submitted[number]
+        if number in self.cancelled:
+            assert caller.cancelled()
+        elif self.poisoned & set(items):
+            error = caller.exception()
+            assert isinstance(error, Poisoned)
+            assert error.item in items
+        else:
+            assert caller.result() == [item * 10 for item in items]
+
+
+async def play(world: World, steps: list[Step], batcher: Batcher[int, int]) -> int:
+    """Play all steps to their end and return how many batches fit in beside each other then."""
+    for step in steps:
+        await world.do(batcher, step)
+    await world.finish()
+    world.open, world.poisoned, world.most = False, set(), 0
+    for _ in range(world.slots + 1):
+        world.submit(batcher, Submit([(1000, False)], Priority.INTERACTIVE))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    beside = world.running
+    await world.finish()
+    return beside
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    steps=STEPS,
+    slots=st.integers(1, 3),
+    capacity=st.integers(1, 12),
+    padded=st.booleans(),
+    cancels=st.booleans(),
+)
+def test_every_caller_ends_with_its_own_result_error_or_cancellation(
+    steps: list[Step], slots: int, capacity: int, padded: bool, cancels: bool
+) -> None:
+    world = World(capacity, slots)
+
+    async def scenario() -> tuple[int, int]:
+        batcher = Batcher(
+            world.run, budget=Budget(max_tokens=12, padded=padded), slots=slots, cancels=cancels
+        )
+        poisoned = world.poisoned
+        beside = await play(world, steps, batcher)
+        world.poisoned = poisoned
+        return beside, len(batcher)
+
+    free_slots, left_waiting = asyncio.run(scenario())
+
+    for number in range(len(world.callers)):
+        world.check(number)
+    assert left_waiting == 0
+    assert world.running == 0
+    assert free_slots == slots

@@ -1,0 +1,153 @@
+"""A far cache that is slow, failing or absent costs a miss and never an error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from embedder.cache.failopen import FailOpenCache
+from embedder.cache.memory import MemoryCache
+from embedder.errors import Overloaded, StageUnavailable
+from embedder.types import CacheHits, Entries
+
+WIDTH = 3
+KEYS = [b"a", b"b"]
+ENTRIES = Entries(
+    np.arange(6, dtype=np.float32).reshape(2, 3),
+    np.array([4, 5], np.int32),
+    np.array([True, False]),
+)
+FAILURES = [StageUnavailable("cache", "gone"), Overloaded(1.0), ConnectionError(), RuntimeError()]
+every_failure = pytest.mark.parametrize("failure", FAILURES, ids=lambda error: type(error).__name__)
+
+
+class FarCache:
+    """A cache behind something that takes time or fails."""
+
+    def __init__(self, *, delay_s: float = 0.0, failure: Exception | None = None) -> None:
+        self.memory = MemoryCache(2**20)
+        self.cancelled = 0
+        self._delay_s = delay_s
+        self._failure = failure
+
+    async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
+        await self._travel()
+        return self.memory.get_many(keys, width)
+
+    async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
+        await self._travel()
+        self.memory.put_many(keys, entries)
+
+    async def _travel(self) -> None:
+        try:
+            await asyncio.sleep(self._delay_s)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self._failure is not None:
+            raise self._failure
+
+
+async def _settle() -> None:
+    """Wait for every task but this one."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 5)
+
+
+def _assert_nothing(hits: CacheHits) -> None:
+    assert hits.rows.tolist() == []
+    assert hits.entries.vectors.shape == (0, WIDTH)
+    assert len(hits.entries) == 0
+
+
+async def test_what_was_inserted_is_found() -> None:
+    cache = FailOpenCache(FarCache())
+
+    cache.put_later(KEYS, ENTRIES)
+    await _settle()
+    hits = await cache.get_many([b"x", *KEYS], WIDTH)
+
+    assert hits.rows.tolist() == [1, 2]
+    assert hits.entries.vectors.tolist() == ENTRIES.vectors.tolist()
+    assert hits.entries.token_counts.tolist() == [4, 5]
+    assert hits.entries.truncated.tolist() == [True, False]
+    assert cache.failures == 0
+
+
+async def test_an_absent_cache_remembers_nothing() -> None:
+    cache = FailOpenCache()
+
+    cache.put_later(KEYS, ENTRIES)
+
+    _assert_nothing(await cache.get_many(KEYS, WIDTH))
+    assert cache.failures == 0
+
+
+async def test_a_slow_cache_is_a_miss_once_its_time_is_up() -> None:
+    far = FarCache(delay_s=60)
+    cache = FailOpenCache(far, timeout_s=0.02)
+    begun = time.monotonic()
+
+    hits = await cache.get_many(KEYS, WIDTH)
+
+    assert time.monotonic() - begun < 30
+    assert far.cancelled == 1
+    assert cache.failures == 1
+    _assert_nothing(hits)
+
+
+@every_failure
+async def test_a_failing_lookup_is_a_miss(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = FailOpenCache(FarCache(failure=failure))
+
+    with caplog.at_level(logging.WARNING):
+        hits = await cache.get_many(KEYS, WIDTH)
+
+    assert cache.failures == 1
+    assert type(failure).__name__ in caplog.text
+    _assert_nothing(hits)
+
+
+@every_failure
+async def test_a_failing_insert_is_forgotten(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = FailOpenCache(FarCache(failure=failure))
+
+    with caplog.at_level(logging.WARNING):
+        cache.put_later(KEYS, ENTRIES)
+        await _settle()
+
+    assert cache.failures == 1
+    assert type(failure).__name__ in caplog.text
+
+
+async def test_an_insert_does_not_keep_its_caller_waiting() -> None:
+    far = FarCache(delay_s=0.05)
+    cache = FailOpenCache(far)
+
+    cache.put_later(KEYS, ENTRIES)
+    before = far.memory.stats.entries
+    await _settle()
+
+    assert before == 0
+    assert far.memory.stats.entries == 2
+
+
+async def test_a_caller_that_leaves_is_no_failure_of_the_cache() -> None:
+    cache = FailOpenCache(FarCache(delay_s=60), timeout_s=60)
+    lookup = asyncio.ensure_future(cache.get_many(KEYS, WIDTH))
+    await asyncio.sleep(0)
+
+    lookup.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await lookup
+
+    assert cache.failures == 0

@@ -1,0 +1,1 @@
+"""Tests of where a model comes from and what its files say."""

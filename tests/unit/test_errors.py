@@ -1,0 +1,114 @@
+"""Every error survives a process boundary and says what a client needs to know."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder import errors
+from embedder.errors import (
+    BackendFailure,
+    BodyTooLarge,
+    DeadlineExceeded,
+    EmbedderError,
+    InvalidInput,
+    LimitExceeded,
+    ModelNotFound,
+    Overloaded,
+    StageUnavailable,
+    UnknownCollection,
+    WeightsMismatch,
+)
+
+FIELD_VALUES: dict[str, st.SearchStrategy[object]] = {
+    "str": st.text(max_size=20),
+    "int": st.integers(),
+    "float": st.floats(0, 1e6),
+    "tuple[str, ...]": st.lists(st.text(max_size=20), max_size=3).map(tuple),
+}
+
+
+def _tree(base: type[EmbedderError]) -> list[type[EmbedderError]]:
+    below = [found for child in base.__subclasses__() for found in _tree(child)]
+    return [base, *below]
+
+
+CLASSES = [found for found in _tree(EmbedderError) if found.__module__ == errors.__name__]
+every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+
+
+def _arguments(kind: type[EmbedderError]) -> st.SearchStrategy[tuple[object, ...]]:
+    """Draw what the class's constructor asks for, one sentence where it asks for nothing."""
+    if kind.__init__ is Exception.__init__:
+        return st.tuples(FIELD_VALUES["str"])
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    return st.tuples(*(FIELD_VALUES[str(parameter.annotation)] for parameter in parameters))
+
+
+@every_class
+@given(data=st.data())
+def test_an_error_is_the_same_after_a_journey_between_processes(
+    kind: type[EmbedderError], data: st.DataObject
+) -> None:
+    error = kind(*data.draw(_arguments(kind)))
+
+    arrived = pickle.loads(pickle.dumps(error))
+
+    assert type(arrived) is kind
+    assert arrived.args == error.args
+    assert vars(arrived) == vars(error)
+    assert str(arrived) == str(error)
+
+
+def test_every_class_has_a_code_of_its_own() -> None:
+    inherited = [kind.__name__ for kind in CLASSES if "code" not in vars(kind)]
+    shared = [code for code, uses in Counter(kind.code for kind in CLASSES).items() if uses > 1]
+
+    assert inherited == []
+    assert shared == []
+
+
+def test_the_drawing_of_the_tree_is_the_tree() -> None:
+    drawn: dict[str, int] = {}
+    for line in (errors.__doc__ or "").splitlines():
+        if line.startswith("    ") and (words := line.strip(" │├└─").split()):
+            drawn[words[0]] = (len(line) - len(line.lstrip(" │├└─"))) // 4
+    depths = {kind.__name__: len(kind.__mro__) - len(Exception.__mro__) for kind in CLASSES}
+
+    assert drawn == depths
+
+
+@given(field=st.text(max_size=20), size=st.integers(), limit=st.integers())
+def test_a_limit_names_the_field_the_size_and_the_limit(field: str, size: int, limit: int) -> None:
+    error = LimitExceeded(field, "tokens", size, limit)
+
+    assert str(error) == f"'{field}' has {size} tokens; the limit is {limit}"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (InvalidInput("input[3]", "must not be empty"), "'input[3]' must not be empty"),
+        (BodyTooLarge("body", "bytes", 9, 8), "'body' has 9 bytes; the limit is 8"),
+        (UnknownCollection("collection", "x"), "'collection' names 'x', which does not exist"),
+        (Overloaded(1.25), "the service is full; retry in 1.2 s"),
+        (DeadlineExceeded("queue"), "the deadline passed while waiting for the queue"),
+        (ModelNotFound("m", ("here", "there")), "no weights for model 'm'; looked in: here; there"),
+        (WeightsMismatch("f", "aa", "bb"), "f has SHA-256 bb; the catalogue pins aa"),
+    ],
+)
+def test_the_sentence_of_an_error_names_what_it_is_about(
+    error: EmbedderError, sentence: str
+) -> None:
+    assert str(error) == sentence
+
+
+@pytest.mark.parametrize("error", [BackendFailure("secret"), StageUnavailable("index", "secret")])
+def test_what_is_meant_for_the_operator_is_not_told_to_the_client(error: EmbedderError) -> None:
+    assert "secret" not in str(error)
+    assert vars(error)["reason"] == "secret"

@@ -1,0 +1,138 @@
+"""A key changes with everything that a vector depends on, and with nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from embedder.errors import InvalidInput
+from embedder.fingerprint import fingerprints, recipe
+from embedder.types import Input, ModelInfo, Truncate
+
+MODEL = ModelInfo(
+    name="tiny",
+    repository="someone/tiny",
+    revision="abc",
+    digest="00ff",
+    width=8,
+    max_tokens=128,
+    vocabulary_size=1000,
+    max_batch_tokens=2048,
+    pooling="mean",
+    dtype="float32",
+    backend="torch",
+    device="cpu",
+)
+TEXTS = st.text(max_size=12)
+IDS = st.lists(st.integers(0, 2**31 - 1), max_size=4)
+INPUTS: st.SearchStrategy[Input] = TEXTS | IDS
+WORDS = st.text(st.characters(codec="utf-8"), max_size=6)
+MATTERS = ("repository", "revision", "digest", "pooling", "dtype")
+
+
+def _key(
+    item: Input, model: ModelInfo = MODEL, prompt: str = "", truncate: Truncate = Truncate.END
+) -> bytes:
+    return fingerprints(recipe(model, prompt=prompt, truncate=truncate), [item])[0]
+
+
+@given(st.sampled_from(MATTERS), WORDS, INPUTS)
+def test_a_key_changes_with_every_word_that_describes_the_model(
+    field: str, value: str, item: Input
+) -> None:
+    assume(value != getattr(MODEL, field))
+
+    changed = replace(MODEL, **{field: value})
+
+    assert _key(item, changed) != _key(item)
+
+
+@given(st.integers(1, 10_000), INPUTS)
+def test_a_key_changes_with_the_limit_of_tokens(max_tokens: int, item: Input) -> None:
+    assume(max_tokens != MODEL.max_tokens)
+
+    assert _key(item, replace(MODEL, max_tokens=max_tokens)) != _key(item)
+
+
+@given(st.lists(WORDS, min_size=2, max_size=2, unique=True), INPUTS)
+def test_a_key_changes_with_the_prompt(prompts: list[str], item: Input) -> None:
+    assert _key(item, prompt=prompts[0]) != _key(item, prompt=prompts[1])
+
+
+@given(INPUTS)
+def test_a_key_changes_with_the_way_of_cutting(item: Input) -> None:
+    assert len({_key(item, truncate=truncate) for truncate in Truncate}) == len(Truncate)
+
+
+@given(st.sampled_from(["name", "max_batch_tokens"]), INPUTS)
+def test_a_key_does_not_change_with_what_no_vector_depends_on(field: str, item: Input) -> None:
+    changed = replace(MODEL, **{field: {"name": "alias", "max_batch_tokens": 7}[field]})
+
+    assert _key(item, changed) == _key(item)
+
+
+@given(st.lists(INPUTS, max_size=6))
+def test_inputs_share_a_key_exactly_when_they_are_the_same(items: list[Input]) -> None:
+    keys = fingerprints(recipe(MODEL, prompt="", truncate=Truncate.END), items)
+
+    assert all(len(key) == 32 for key in keys)
+    for one, first in enumerate(items):
+        for other, second in enumerate(items):
+            assert (keys[one] == keys[other]) == (first == second)
+
+
+@given(IDS)
+def test_no_text_can_pose_as_ids(ids: list[int]) -> None:
+    """The bytes of the ids, and their tagged bytes, are tried as a text where UTF-8 allows."""
+    packed = b"".join(number.to_bytes(4, "little") for number in ids)
+    texts = [(tag + packed).decode(errors="ignore") for tag in (b"", b"i", b"t")]
+
+    assert _key(ids) not in [_key(text) for text in texts]
+
+
+@given(WORDS.filter(bool), WORDS, st.sampled_from([*zip(MATTERS, MATTERS[1:], strict=False)]))
+def test_no_letter_can_move_from_one_part_to_the_next(
+    first: str, second: str, fields: tuple[str, str]
+) -> None:
+    one = replace(MODEL, **{fields[0]: first, fields[1]: second})
+    other = replace(MODEL, **{fields[0]: first[:-1], fields[1]: first[-1] + second})
+
+    assert _key("x", one) != _key("x", other)
+
+
+@given(WORDS.filter(bool), TEXTS)
+def test_no_letter_can_move_from_the_prompt_to_the_text(prompt: str, text: str) -> None:
+    assert _key(text, prompt=prompt) != _key(prompt[-1] + text, prompt=prompt[:-1])
+    assert _key(text, prompt=prompt) != _key(prompt + text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("\u00e9", "e\u0301"), ("\ufb01", "fi"), ("A", "a"), ("a", "a "), ("\u2126", "\u03a9")],
+)
+def test_texts_that_only_look_alike_have_different_keys(one: str, other: str) -> None:
+    assert _key(one) != _key(other)
+
+
+@given(WORDS, st.integers(0xD800, 0xDFFF), st.integers(0, 3))
+def test_a_lone_surrogate_is_refused_by_the_name_of_its_row(
+    before: str, surrogate: int, row: int
+) -> None:
+    shared = recipe(MODEL, prompt="", truncate=Truncate.END)
+    items = ["fine"] * row + [before + chr(surrogate)]
+
+    with pytest.raises(InvalidInput) as caught:
+        fingerprints(shared, items)
+
+    assert caught.value.field == f"input[{row}]"
+    assert str(len(before)) in caught.value.problem
+
+
+def test_a_lone_surrogate_in_the_prompt_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        recipe(MODEL, prompt="search: \ud800", truncate=Truncate.END)
+
+    assert caught.value.field == "prompt"

@@ -1,0 +1,159 @@
+"""Cutting keeps the special tokens and the limit, with the tokenizer of the default model."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as RustTokenizer
+
+from embedder.config import ModelSettings
+from embedder.errors import ConfigurationError, UnsupportedModel
+from embedder.models.files import ModelFiles
+from embedder.tokenization import Tokenizer
+from embedder.types import Input, Truncate
+
+CLS, SEP = 101, 102
+LIMIT = 8
+DIRECTORY = ModelFiles.open(ModelSettings(offline=True)).source.directory
+TOKENIZER = Tokenizer.load(DIRECTORY, max_tokens=LIMIT)
+ORACLE = RustTokenizer.from_file(str(DIRECTORY / "tokenizer.json"))
+ORACLE.no_padding()
+ORACLE.no_truncation()
+
+WORDS = ("the", "cat", "sat", "on", "a", "mat", "with", "its", "hat")
+CUTTING = (Truncate.END, Truncate.START)
+TEXTS = st.lists(st.sampled_from((*WORDS, "unbelievable", "été", "東京", "🙂", "x" * 200))).map(
+    " ".join
+) | st.text(max_size=20)
+
+
+def _encode(item: Input, truncate: Truncate, tokenizer: Tokenizer = TOKENIZER) -> list[int]:
+    ids: list[int] = tokenizer.encode([item], truncate=truncate).tokens.ids.tolist()
+    return ids
+
+
+def _whole(text: str) -> list[int]:
+    """Return what the library of the tokenizer itself makes of a text, uncut."""
+    ids: list[int] = ORACLE.encode(text).ids
+    return ids
+
+
+@given(TEXTS)
+def test_a_text_cut_at_its_end_keeps_its_first_tokens_between_the_special_ones(text: str) -> None:
+    whole = _whole(text)
+
+    assert _encode(text, Truncate.END) == [CLS, *whole[1:-1][: LIMIT - 2], SEP]
+
+
+@given(TEXTS)
+def test_a_text_cut_at_its_start_keeps_its_last_tokens_between_the_special_ones(text: str) -> None:
+    whole = _whole(text)
+
+    assert _encode(text, Truncate.START) == [CLS, *whole[1:-1][-(LIMIT - 2) :], SEP]
+
+
+@given(TEXTS)
+def test_a_text_that_may_not_be_cut_keeps_every_token(text: str) -> None:
+    assert _encode(text, Truncate.NONE) == _whole(text)
+
+
+@pytest.mark.parametrize("truncate", Truncate)
+@pytest.mark.parametrize("count", [LIMIT - 1, LIMIT, LIMIT + 1])
+def test_exactly_the_texts_above_the_limit_are_marked_as_cut(
+    count: int, truncate: Truncate
+) -> None:
+    text = " ".join(WORDS[: count - 2])
+    cut = truncate is not Truncate.NONE and count > LIMIT
+
+    answer = TOKENIZER.encode([text], truncate=truncate)
+
+    assert len(_whole(text)) == count
+    assert answer.truncated.tolist() == [cut]
+    assert answer.tokens.lengths.tolist() == [LIMIT if cut else count]
+
+
+@pytest.mark.parametrize("truncate", CUTTING)
+def test_the_model_s_own_limit_is_reached_exactly(truncate: Truncate) -> None:
+    limit = 256
+    tokenizer = Tokenizer.load(DIRECTORY, max_tokens=limit)
+
+    ids = _encode("cat " * 5000, truncate, tokenizer)
+
+    assert (len(ids), ids[0], ids[-1]) == (limit, CLS, SEP)
+
+
+@pytest.mark.parametrize("truncate", CUTTING)
+def test_a_limit_without_room_for_the_special_tokens_is_refused(truncate: Truncate) -> None:
+    """Cutting to one token cannot keep both: an answer above the limit must not pass as uncut."""
+    with pytest.raises(ConfigurationError):
+        Tokenizer.load(DIRECTORY, max_tokens=1).encode(["the cat sat"], truncate=truncate)
+
+
+@given(st.lists(st.integers(0, 30_000), max_size=LIMIT), st.sampled_from(Truncate))
+def test_ids_within_the_limit_pass_through_unchanged(ids: list[int], truncate: Truncate) -> None:
+    answer = TOKENIZER.encode([ids], truncate=truncate)
+
+    assert answer.tokens.ids.tolist() == ids
+    assert answer.truncated.tolist() == [False]
+
+
+@given(st.lists(st.integers(0, 30_000), min_size=LIMIT + 1, max_size=20))
+def test_ids_above_the_limit_are_cut_at_the_end_that_was_asked_for(ids: list[int]) -> None:
+    assert _encode(ids, Truncate.END) == ids[:LIMIT]
+    assert _encode(ids, Truncate.START) == ids[len(ids) - LIMIT :]
+    assert _encode(ids, Truncate.NONE) == ids
+    assert [
+        TOKENIZER.encode([ids], truncate=truncate).truncated.item() for truncate in Truncate
+    ] == [truncate in CUTTING for truncate in Truncate]
+
+
+@given(st.lists(TEXTS | st.lists(st.integers(0, 30_000), max_size=12), max_size=6))
+def test_an_input_has_the_same_tokens_alone_and_among_others(inputs: list[Input]) -> None:
+    together = TOKENIZER.encode(inputs, truncate=Truncate.END)
+
+    assert [row.tolist() for row in together.tokens.rows()] == [
+        _encode(item, Truncate.END) for item in inputs
+    ]
+
+
+def test_threads_that_cut_differently_do_not_disturb_each_other() -> None:
+    numbers = random.Random(5)
+    work = [
+        ([" ".join(numbers.choices(WORDS, k=numbers.randint(1, 30))) for _ in range(20)], truncate)
+        for truncate in list(Truncate) * 40
+    ]
+    alone = [
+        TOKENIZER.encode(texts, truncate=truncate).tokens.ids.tolist() for texts, truncate in work
+    ]
+
+    with ThreadPoolExecutor(8) as threads:
+        together = list(
+            threads.map(
+                lambda job: TOKENIZER.encode(job[0], truncate=job[1]).tokens.ids.tolist(), work
+            )
+        )
+
+    assert together == alone
+
+
+def test_padding_and_truncation_of_the_file_are_turned_off(tmp_path: Path) -> None:
+    rust = RustTokenizer.from_file(str(DIRECTORY / "tokenizer.json"))
+    rust.enable_padding(length=64)
+    rust.enable_truncation(3)
+    rust.save(str(tmp_path / "tokenizer.json"))
+
+    ids = _encode("the cat sat", Truncate.NONE, Tokenizer.load(tmp_path, max_tokens=LIMIT))
+
+    assert ids == _whole("the cat sat")
+
+
+def test_a_directory_without_a_fast_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModel, match=r"tokenizer\.json") as caught:
+        Tokenizer.load(tmp_path, max_tokens=LIMIT)
+
+    assert str(tmp_path) in str(caught.value)

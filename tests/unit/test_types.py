@@ -1,0 +1,101 @@
+"""Packed arrays hold what was put into them, in order."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder.types import Entries, TokenBatch
+
+TOKENS = st.integers(0, 2**31 - 1)
+ROWS = st.lists(st.lists(TOKENS, max_size=6), max_size=8)
+EMPTY: st.SearchStrategy[list[int]] = st.just([])
+
+
+def _lists(batch: TokenBatch) -> list[list[int]]:
+    return [row.tolist() for row in batch.rows()]
+
+
+@given(ROWS)
+def test_a_batch_gives_back_the_rows_it_was_made_of(rows: list[list[int]]) -> None:
+    batch = TokenBatch.of(rows)
+
+    assert _lists(batch) == rows
+    assert len(batch) == len(rows)
+    assert batch.ids.tolist() == [token for row in rows for token in row]
+    assert batch.lengths.tolist() == [len(row) for row in rows]
+    assert batch.ids.dtype == batch.lengths.dtype == np.int32
+
+
+@given(ROWS)
+def test_rows_are_views_that_copy_nothing(rows: list[list[int]]) -> None:
+    batch = TokenBatch.of(rows)
+
+    assert all(row.base is not None for row in batch.rows())
+    assert all(np.shares_memory(row, batch.ids) for row in batch.rows() if len(row))
+
+
+@given(ROWS, st.data())
+def test_taking_rows_of_a_batch_takes_those_rows_in_that_order(
+    rows: list[list[int]], data: st.DataObject
+) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(range(len(rows))), max_size=10) if rows else EMPTY)
+
+    taken = TokenBatch.of(rows).take(np.array(chosen, np.intp))
+
+    assert _lists(taken) == [rows[number] for number in chosen]
+
+
+@given(ROWS)
+def test_taking_every_row_in_order_costs_nothing(rows: list[list[int]]) -> None:
+    batch = TokenBatch.of(rows)
+
+    assert batch.take(np.arange(len(rows))) is batch
+
+
+def _entries(count: int, first: int = 0) -> Entries:
+    numbers = np.arange(first, first + count)
+    return Entries(
+        np.repeat(numbers[:, None], 3, axis=1).astype(np.float32),
+        numbers.astype(np.int32),
+        numbers % 2 == 1,
+    )
+
+
+def _assert_rows(entries: Entries, numbers: list[int]) -> None:
+    assert entries.vectors.tolist() == [[number] * 3 for number in numbers]
+    assert entries.token_counts.tolist() == numbers
+    assert entries.truncated.tolist() == [number % 2 == 1 for number in numbers]
+
+
+def test_allocated_entries_have_room_for_every_row() -> None:
+    table = Entries.allocate(5, 3)
+
+    assert len(table) == 5
+    assert (table.vectors.shape, table.vectors.dtype) == ((5, 3), np.float32)
+    assert (table.token_counts.shape, table.token_counts.dtype) == ((5,), np.int32)
+    assert (table.truncated.shape, table.truncated.dtype) == ((5,), np.bool_)
+
+
+@given(st.lists(st.integers(0, 6), max_size=12))
+def test_taken_entries_are_copies_of_the_rows_asked_for(chosen: list[int]) -> None:
+    table = _entries(7)
+
+    taken = table.take(np.array(chosen, np.intp))
+    table.vectors[:] = -1
+
+    _assert_rows(taken, chosen)
+
+
+@given(st.permutations(range(7)), st.integers(0, 7))
+def test_putting_entries_overwrites_exactly_the_rows_named(order: list[int], count: int) -> None:
+    table = _entries(7)
+    chosen = order[:count]
+
+    table.put(np.array(chosen, np.intp), _entries(count, first=100))
+
+    expected = list(range(7))
+    for number, row in enumerate(chosen):
+        expected[row] = 100 + number
+    _assert_rows(table, expected)
