@@ -22,6 +22,7 @@ from deployments.settings import StageSettings
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.stages import GatheringEncoder, GatheringTokenizer
+from embedder.batching.waiting import Terms
 from embedder.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
 from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query
 from embedder.types import (
@@ -29,7 +30,6 @@ from embedder.types import (
     Entries,
     Input,
     ModelInfo,
-    Priority,
     TokenBatch,
     Tokenized,
     Truncate,
@@ -104,10 +104,10 @@ class RemoteTokenizer(GatheringTokenizer):
             cancels=True,
         )
 
-    async def _call(
-        self, inputs: Sequence[Input], truncate: Truncate, deadline: float | None
-    ) -> Tokenized:
-        answer: Tokenized = await self._remote.call("tokenize", inputs, truncate, deadline=deadline)
+    async def _call(self, inputs: Sequence[Input], truncate: Truncate, terms: Terms) -> Tokenized:
+        answer: Tokenized = await self._remote.call(
+            "tokenize", inputs, truncate, deadline=terms.deadline
+        )
         return answer
 
 
@@ -123,10 +123,10 @@ class RemoteEncoder(GatheringEncoder):
             cancels=True,
         )
 
-    async def _call(self, tokens: TokenBatch, deadline: float | None) -> Vectors:
-        timeout_s = _remaining(deadline)
+    async def _call(self, tokens: TokenBatch, terms: Terms) -> Vectors:
+        timeout_s = _remaining(terms.deadline)
         vectors: Vectors = await self._remote.call(
-            "encode", tokens, Priority.INTERACTIVE, timeout_s, deadline=deadline
+            "encode", tokens, terms.priority, timeout_s, deadline=terms.deadline
         )
         return vectors
 
@@ -188,8 +188,10 @@ class RemoteIndex:
         """Delete a collection with all its points."""
         await self._remote.call("delete", name, deadline=deadline)
 
-    async def _search(self, queries: list[Query], deadline: float | None) -> list[list[Hit]]:
-        answers: list[list[Hit]] = await self._remote.call("search", queries, deadline=deadline)
+    async def _search(self, queries: list[Query], terms: Terms) -> list[list[Hit]]:
+        answers: list[list[Hit]] = await self._remote.call(
+            "search", queries, deadline=terms.deadline
+        )
         return answers
 
 

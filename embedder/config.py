@@ -22,7 +22,9 @@ class Settings(BaseModel):
 class ModelSettings(Settings):
     """Which model is served, and what of its own configuration is overridden."""
 
-    name: str = Field("all-MiniLM-L6-v2", description="alias of the catalogue, or a directory")
+    name: str = Field(
+        "all-MiniLM-L6-v2", min_length=1, description="alias of the catalogue, or a directory"
+    )
     pooling: PoolingName | None = Field(None, description="None: as the model's files say")
     max_tokens: int | None = Field(
         None, ge=1, description="tokens per input; None: as the model's files say"

@@ -19,17 +19,22 @@ SCHEMA = b"embedder-1"
 
 
 def recipe(model: ModelInfo, *, prompt: str, truncate: Truncate) -> bytes:
-    """Return the part of the key that all inputs of one request share."""
+    """Return the part of the key that all inputs of one request share.
+
+    Raises:
+        InvalidInput: the prompt holds a lone surrogate.
+    """
     return _tuple_of(
         SCHEMA,
         model.repository.encode(),
         model.revision.encode(),
         model.digest.encode(),
+        model.tokenizer_digest.encode(),
         model.pooling.encode(),
         model.dtype.encode(),
         str(model.max_tokens).encode(),
         truncate.value.encode(),
-        prompt.encode(),
+        _utf8("prompt", prompt),
     )
 
 
@@ -51,13 +56,15 @@ def fingerprints(shared: bytes, inputs: Sequence[Input]) -> list[bytes]:
 def _content(row: int, item: Input) -> bytes:
     """Tag the two kinds of input, so that no text can pose as a list of ids."""
     if isinstance(item, str):
-        try:
-            return b"t" + item.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInput(
-                f"input[{row}]", f"has a lone surrogate at character {error.start}"
-            ) from None
+        return b"t" + _utf8(f"input[{row}]", item)
     return b"i" + np.asarray(item, dtype="<i4").tobytes()
+
+
+def _utf8(field: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(field, f"has a lone surrogate at character {error.start}") from None
 
 
 def _tuple_of(*parts: bytes) -> bytes:

@@ -10,25 +10,30 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
-from embedder.types import Entries
+from embedder.types import Answers
 
 
 @dataclass(eq=False, slots=True)
 class Flight:
-    """One running computation of the entries of some keys, in their order."""
+    """One running computation of the answers for some keys, in their order."""
 
     keys: tuple[bytes, ...]
-    task: asyncio.Task[Entries]
+    task: asyncio.Task[Answers]
     waiters: int = 0
 
-    async def entries(self) -> Entries:
+    @property
+    def failed(self) -> bool:
+        """Tell whether the computation has ended without an answer."""
+        return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
+
+    async def answers(self) -> Answers:
         """Wait for the computation; being cancelled while waiting does not disturb it."""
         return await asyncio.shield(self.task)
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Where one key's entry will be: a flight, and a row of its entries."""
+    """Where one key's answer will be: a flight, and a row of its answers."""
 
     flight: Flight
     row: int
@@ -45,11 +50,15 @@ class Flights:
         return len(self._seats)
 
     def find(self, key: bytes) -> Seat | None:
-        """Return the seat of a key that is being computed now."""
-        return self._seats.get(key)
+        """Return the seat of a key that is being computed, or has just been, without failing.
 
-    def launch(self, keys: Sequence[bytes], computation: Awaitable[Entries]) -> Flight:
-        """Start computing the entries of ``keys``, none of which may be in the air already."""
+        A flight that failed may not have landed yet: whoever joined it would fail for nothing.
+        """
+        seat = self._seats.get(key)
+        return None if seat is None or seat.flight.failed else seat
+
+    def launch(self, keys: Sequence[bytes], computation: Awaitable[Answers]) -> Flight:
+        """Start computing the answers for ``keys``, none of which may be in the air already."""
         flight = Flight(tuple(keys), asyncio.ensure_future(computation))
         self._seats.update({key: Seat(flight, row) for row, key in enumerate(keys)})
         flight.task.add_done_callback(lambda _: self._land(flight))

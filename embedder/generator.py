@@ -7,12 +7,14 @@ so it can be called from plain code and from several threads at once; their work
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Sequence
 from types import TracebackType
 
 from embedder.cache.memory import MemoryCache
 from embedder.config import EmbedderSettings, ModelSettings
+from embedder.errors import Unavailable
 from embedder.local import LocalEncoder, LocalTokenizer
 from embedder.pipeline import Pipeline, Stages
 from embedder.request import EmbedOptions
@@ -45,24 +47,48 @@ class EmbeddingGenerator:
         )
         # The limits protect a server from its clients; a program calling this is its own master.
         self._pipeline = Pipeline(self.model, stages, limits=None)
+        self._lock = threading.Lock()
+        self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="embedder")
         self._thread.start()
 
     def embed(self, inputs: str | Sequence[Input], options: EmbedOptions | None = None) -> Vectors:
-        """Return float32[n, width], one row an input, in order; one text gives one row."""
+        """Return float32[n, width], one row an input, in order; one text gives one row.
+
+        Raises:
+            EmbedderError: as `Pipeline.embed`; or `Unavailable`, for a generator that is closed.
+        """
         rows: Sequence[Input] = [inputs] if isinstance(inputs, str) else inputs
-        work = self._pipeline.embed(rows, options)
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result().vectors
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the generator is closed")
+            work = self._pipeline.embed(rows, options)
+            answer = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return answer.result().vectors
+        except concurrent.futures.CancelledError:
+            raise Unavailable("the generator was closed") from None
 
     def close(self) -> None:
         """End the threads; calls that still wait fail with `Unavailable`."""
-        if self._loop.is_closed():
-            return
-        self._loop.call_soon_threadsafe(self._encoder.close)
-        self._loop.call_soon_threadsafe(self._loop.call_soon, self._loop.stop)
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        """Cancel every call that is still in progress, and see each of them end."""
+        self._encoder.close()
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await self._loop.shutdown_default_executor()
 
     def __enter__(self) -> EmbeddingGenerator:
         return self

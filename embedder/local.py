@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from embedder.backends.base import Backend, load_backend
 from embedder.batching.packing import Budget
 from embedder.batching.stages import GatheringEncoder
+from embedder.batching.waiting import Terms
 from embedder.config import BatchSettings, EmbedderSettings, ModelSettings
 from embedder.models.files import ModelFiles
 from embedder.tokenization import Tokenizer
@@ -32,7 +33,7 @@ class LocalTokenizer:
             ConfigurationError: the model is missing, unsafe, or has no fast tokenizer.
         """
         files = ModelFiles.open(settings)
-        return cls(Tokenizer.load(files.source.directory, max_tokens=files.max_tokens))
+        return cls(Tokenizer.load(files.tokenizer, max_tokens=files.max_tokens))
 
     async def tokenize(
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
@@ -64,13 +65,15 @@ class LocalEncoder(GatheringEncoder):
             ConfigurationError: the model is missing, unsafe or not supported.
         """
         files = ModelFiles.open(settings.model)
+        digest = files.digest  # before anything computes with weights that are not the pinned ones
         backend = load_backend(files, settings.backend)
         backend.encode(TokenBatch.of([[0] * length for length in (1, files.max_tokens)]))
         model = ModelInfo(
             name=files.name,
             repository=files.repository,
             revision=files.revision,
-            digest=files.digest,
+            digest=digest,
+            tokenizer_digest=files.tokenizer_digest,
             width=backend.width,
             max_tokens=files.max_tokens,
             vocabulary_size=files.vocabulary_size,
@@ -87,7 +90,7 @@ class LocalEncoder(GatheringEncoder):
         self.batcher.close()
         self._thread.shutdown(wait=False)
 
-    async def _compute(self, tokens: TokenBatch, deadline: float | None) -> Vectors:
+    async def _compute(self, tokens: TokenBatch, terms: Terms) -> Vectors:
         return await asyncio.get_running_loop().run_in_executor(
             self._thread, self._backend.encode, tokens
         )

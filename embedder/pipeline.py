@@ -24,7 +24,7 @@ from embedder.flights import Flight, Flights
 from embedder.output import check_dimensions, finish
 from embedder.request import DistinctInputs, Embeddings, EmbedOptions
 from embedder.stages import Encoding, Tokenizing
-from embedder.types import CacheHits, Entries, Input, ModelInfo, Tokenized
+from embedder.types import Answers, Entries, Input, ModelInfo, Tokenized
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +75,31 @@ class Pipeline:
         keys = fingerprints(shared, inputs)
         distinct = DistinctInputs.of(keys, inputs, options)
         try:
-            entries, cached = await asyncio.wait_for(self._entries(distinct), options.timeout_s)
+            answers = await asyncio.wait_for(self._answers(distinct), options.timeout_s)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("embeddings") from None
+        entries = answers.entries
         vectors = finish(
             entries.vectors, dimensions=options.dimensions, normalize=options.normalize
         )
         back = distinct.expand(keys)
         return Embeddings(
-            vectors[back], entries.token_counts[back], entries.truncated[back], cached
+            vectors[back],
+            entries.token_counts[back],
+            entries.truncated[back],
+            int(answers.cached.sum()),
         )
 
-    async def _entries(self, distinct: DistinctInputs) -> tuple[Entries, int]:
-        """Gather all entries, from the near cache and from flights; count the cached ones."""
-        table = Entries.allocate(len(distinct.keys), self.model.width)
+    async def _answers(self, distinct: DistinctInputs) -> Answers:
+        """Gather all answers, from the near cache and from flights."""
         hits = self._stages.near.get_many(distinct.keys, self.model.width)
-        table.put(hits.rows, hits.entries)
-        missing = _others(hits, len(distinct.keys))
+        answers = Answers.of_hits(hits, len(distinct.keys), self.model.width)
+        missing = answers.missing()
         while missing:
-            missing = await self._fly(distinct, missing, table)
-        return table, len(hits.rows)
+            missing = await self._fly(distinct, missing, answers)
+        return answers
 
-    async def _fly(self, distinct: DistinctInputs, missing: list[int], into: Entries) -> list[int]:
+    async def _fly(self, distinct: DistinctInputs, missing: list[int], into: Answers) -> list[int]:
         """Fill the missing rows from flights; return those whose flight another caller spoilt."""
         launched = self._launch(distinct, missing)
         boarded = self._board(distinct, missing)
@@ -104,15 +107,15 @@ class Pipeline:
         try:
             for flight, seats in boarded.items():
                 try:
-                    entries = await flight.entries()
+                    answers = await flight.answers()
                 except EmbedderError:
                     if flight is launched:
                         raise
                     # The error may be that of an input which is not ours: compute ours alone.
                     spoilt += seats
                 else:
-                    rows = np.fromiter(seats.values(), np.intp, len(seats))
-                    into.put(np.fromiter(seats, np.intp, len(seats)), entries.take(rows))
+                    rows = np.fromiter(seats, np.intp, len(seats))
+                    into.put(rows, answers, np.fromiter(seats.values(), np.intp, len(seats)))
         finally:
             for flight in boarded:
                 self._flights.leave(flight)
@@ -138,7 +141,7 @@ class Pipeline:
             boarded[seat.flight][row] = seat.row
         return boarded
 
-    async def _compute(self, distinct: DistinctInputs) -> Entries:
+    async def _compute(self, distinct: DistinctInputs) -> Answers:
         """Answer keys that nobody computes yet, from the far cache or by the model."""
         timeout_s = self._flight_timeout_s
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -148,18 +151,18 @@ class Pipeline:
                 distinct.to_tokenize(), truncate=distinct.options.truncate, deadline=deadline
             )
         )
+        tokenizing.add_done_callback(_retrieve)
         try:
             hits = await self._stages.far.get_many(distinct.keys, self.model.width)
-            table = Entries.allocate(len(distinct.keys), self.model.width)
-            table.put(hits.rows, hits.entries)
-            if misses := _others(hits, len(distinct.keys)):
+            answers = Answers.of_hits(hits, len(distinct.keys), self.model.width)
+            if misses := answers.missing():
                 fresh = await self._encode(distinct, misses, await tokenizing, deadline)
-                table.put(np.array(misses, np.intp), fresh)
+                answers.entries.put(np.array(misses, np.intp), fresh)
                 self._stages.far.put_later([distinct.keys[miss] for miss in misses], fresh)
         finally:
             tokenizing.cancel()
-        self._stages.near.put_many(distinct.keys, table)
-        return table
+        self._stages.near.put_many(distinct.keys, answers.entries)
+        return answers
 
     async def _encode(
         self,
@@ -183,9 +186,7 @@ class Pipeline:
         return Entries(vectors, tokens.lengths, tokenized.truncated[rows])
 
 
-def _others(hits: CacheHits, count: int) -> list[int]:
-    """Return the rows of ``count`` that are not among the hits."""
-    hit = np.zeros(count, np.bool_)
-    hit[hits.rows] = True
-    others: list[int] = np.flatnonzero(~hit).tolist()
-    return others
+def _retrieve(done: asyncio.Future[Tokenized]) -> None:
+    """Take note of an error that nobody awaits, where the cache had everything."""
+    if not done.cancelled():
+        done.exception()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as RustTokenizer
 
-from embedder.errors import UnsupportedModel
+from embedder.errors import ConfigurationError, UnsupportedModel
 from embedder.types import Input, TokenBatch, Tokenized, Truncate
 
 
@@ -21,6 +21,11 @@ class Tokenizer:
     """The tokenizer of one model; safe to use from several threads at once."""
 
     def __init__(self, rust: RustTokenizer, *, max_tokens: int) -> None:
+        special = rust.num_special_tokens_to_add(is_pair=False)
+        if max_tokens <= special:
+            raise ConfigurationError(
+                f"model.max_tokens is {max_tokens}; the tokenizer adds {special} special tokens"
+            )
         rust.no_padding()
         rust.no_truncation()
         self.max_tokens = max_tokens
@@ -32,15 +37,15 @@ class Tokenizer:
             self._by_truncate[truncate] = cutting
 
     @classmethod
-    def load(cls, directory: Path, *, max_tokens: int) -> Tokenizer:
-        """Load ``tokenizer.json`` from a model directory.
+    def load(cls, path: Path, *, max_tokens: int) -> Tokenizer:
+        """Load a ``tokenizer.json``.
 
         Raises:
             UnsupportedModel: there is none; slow (Python) tokenizers are not run.
+            ConfigurationError: the limit leaves no room beside the special tokens.
         """
-        path = directory / "tokenizer.json"
         if not path.is_file():
-            raise UnsupportedModel(f"{directory} has no tokenizer.json; only fast tokenizers run")
+            raise UnsupportedModel(f"{path} does not exist; only fast tokenizers run")
         return cls(RustTokenizer.from_file(str(path)), max_tokens=max_tokens)
 
     def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:

@@ -114,6 +114,32 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """Entries, and for each of them whether a cache had it: ``cached`` is bool[n]."""
+
+    entries: Entries
+    cached: NDArray[np.bool_]
+
+    @classmethod
+    def of_hits(cls, hits: CacheHits, count: int, width: int) -> Answers:
+        """Return ``count`` rows of which only the hits are filled, and marked as cached."""
+        answers = cls(Entries.allocate(count, width), np.zeros(count, np.bool_))
+        answers.entries.put(hits.rows, hits.entries)
+        answers.cached[hits.rows] = True
+        return answers
+
+    def missing(self) -> list[int]:
+        """Return the rows that no cache had."""
+        rows: list[int] = np.flatnonzero(~self.cached).tolist()
+        return rows
+
+    def put(self, rows: NDArray[np.intp], source: Answers, source_rows: NDArray[np.intp]) -> None:
+        """Overwrite the given rows with some rows of ``source``."""
+        self.entries.put(rows, source.entries.take(source_rows))
+        self.cached[rows] = source.cached[source_rows]
+
+
+@dataclass(frozen=True, slots=True)
 class CacheHits:
     """Which of the keys asked for were there: row numbers, and their entries in that order."""
 
@@ -125,14 +151,15 @@ class CacheHits:
 class ModelInfo:
     """What the other stages need to know of a loaded model.
 
-    ``digest`` is the SHA-256 of the weights; ``dtype`` is what the matrices are computed in;
-    ``max_batch_tokens`` is what the encoder computes at once.
+    The digests are SHA-256, of the weights and of the tokenizer's file. ``dtype`` is what the
+    matrices are computed in; ``max_batch_tokens`` is what the encoder computes at once.
     """
 
     name: str
     repository: str
     revision: str
     digest: str
+    tokenizer_digest: str
     width: int
     max_tokens: int
     vocabulary_size: int

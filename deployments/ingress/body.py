@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from fastapi import Request
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,46 +20,61 @@ from embedder.errors import BodyTooLarge
 
 
 class BodyLimit:
-    """Refuse a body above ``max_bytes`` as soon as that is known, by its header or its bytes."""
+    """Read each body before the application sees it, and refuse it above ``max_bytes``.
+
+    Refused by its header where that tells, else as soon as one byte too many has come.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application on a body that is counted while it is read."""
+        """Run the application on a body that has been read and counted."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = _declared_bytes(scope)
-        if declared > self._max_bytes:
-            await self._refuse(declared, scope, receive, send)
-            return
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
+        size = _declared_bytes(scope)
+        chunks: list[bytes] = []
+        more = True
+        while more and size <= self._max_bytes:
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
-                raise BodyTooLarge("body", "bytes", seen, self._max_bytes)
-            return message
+            if message["type"] == "http.disconnect":
+                return
+            chunks.append(message.get("body", b""))
+            size = max(size, sum(map(len, chunks)))
+            more = message.get("more_body", False)
+        if size > self._max_bytes:
+            error = BodyTooLarge("body", "bytes", size, self._max_bytes)
+            await error_response(error)(scope, receive, send)
+            return
+        await self._app(scope, _replay(b"".join(chunks), receive), send)
 
-        await self._app(scope, counted, send)
 
-    async def _refuse(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
-        error = BodyTooLarge("body", "bytes", size, self._max_bytes)
-        await error_response(error)(scope, receive, send)
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the body once, then whatever else comes: a disconnect."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replayed
 
 
 class OrjsonRoute(APIRoute):
-    """A route whose body is parsed by orjson, which also refuses NaN and infinite numbers."""
+    """A route whose body is JSON by its header, parsed by orjson.
+
+    orjson also refuses what JSON does not have: NaN, infinite numbers, lone surrogates.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler on a request that parses itself by orjson."""
         handle = super().get_route_handler()
 
         async def handle_orjson(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if request.method in ("POST", "PUT") and kind != "application/json":
+                raise HTTPException(415, "the content-type must be application/json")
             return await handle(_OrjsonRequest(request.scope, request.receive))
 
         return handle_orjson

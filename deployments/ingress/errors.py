@@ -44,6 +44,8 @@ STATUSES: Mapping[type[errors.EmbedderError], int] = {
 }
 """Every class of the tree by name; a test fails where one is missing."""
 
+_HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 415: "not_json"}
+
 RETRY_AFTER_S = 1
 """What a client is told to wait where nothing better is known."""
 
@@ -107,7 +109,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
         f"{request.method} {request.url.path}: {error.detail}",
         "invalid_request_error",
         None,
-        {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code),
+        _HTTP_CODES.get(error.status_code),
     )
     response.headers.update(error.headers or {})
     return response

@@ -17,7 +17,7 @@ from embedder.backends.attention import group_by_length
 from embedder.backends.bert import Bert, BertShape
 from embedder.config import BackendSettings, PoolingName
 from embedder.errors import ConfigurationError, OutOfMemory, UnsupportedModel
-from embedder.models.files import ModelFiles
+from embedder.models.files import ModelFiles, number
 from embedder.pooling import POOLS
 from embedder.types import TokenBatch, Vectors
 
@@ -65,7 +65,7 @@ class TorchBackend:
         if not _computes_bfloat16(device):
             return exact
         fast = build("bfloat16")
-        return fast if _agreement(exact, fast, files.vocabulary_size) >= PROBE_COSINE else exact
+        return fast if _agreement(exact, fast, files) >= PROBE_COSINE else exact
 
     @torch.inference_mode()
     def encode(self, tokens: TokenBatch) -> Vectors:
@@ -78,8 +78,11 @@ class TorchBackend:
             )
             pooled = self._pool(hidden, self._put(tokens.lengths))
             vectors: Vectors = pooled.to("cpu", torch.float32).numpy()
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(str(error)) from error
+        except RuntimeError as error:
+            # On a CPU, torch has no class of its own for this.
+            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+                raise OutOfMemory(str(error)) from error
+            raise
         return vectors
 
     def _put(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
@@ -89,8 +92,10 @@ class TorchBackend:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigurationError(f"backend.device is {name!r}, but torch sees no CUDA device")
+    if name.startswith("cuda"):
+        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(name.partition(":")[2] or 0) >= seen:
+            raise ConfigurationError(f"backend.device is {name!r}; torch sees {seen} CUDA devices")
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigurationError("backend.device is 'mps', but torch sees no Metal device")
     return torch.device(name)
@@ -120,9 +125,9 @@ def _shape(config: Mapping[str, Any]) -> BertShape:
             f"{positions} positions has no forward pass here; 'bert' with absolute positions has"
         )
     return BertShape(
-        layers=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        width=config["hidden_size"],
+        layers=number(config, "num_hidden_layers"),
+        heads=number(config, "num_attention_heads"),
+        width=number(config, "hidden_size"),
         norm_epsilon=config.get("layer_norm_eps", 1e-12),
         gelu=gelu[activation],
     )
@@ -133,13 +138,14 @@ def _strip_prefix(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
 
 
-def _agreement(exact: TorchBackend, fast: TorchBackend, vocabulary_size: int) -> float:
+def _agreement(exact: TorchBackend, fast: TorchBackend, files: ModelFiles) -> float:
     """Return the least cosine between two backends over a fixed probe of many lengths.
 
     Tokens are drawn with a fixed seed: no text is needed, and every load decides alike.
     """
     random = np.random.default_rng(0)
-    rows = [random.integers(0, vocabulary_size, size=size) for size in (4, 9, 17, 33, 65, 120)]
+    sizes = [min(size, files.max_tokens) for size in (4, 9, 17, 33, 65, 120)]
+    rows = [random.integers(0, files.vocabulary_size, size=size) for size in sizes]
     probe = TokenBatch.of([row.astype(np.int32) for row in rows])
     a, b = exact.encode(probe), fast.encode(probe)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)

@@ -11,58 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Generic, TypeVar, cast
+from typing import Generic
 
 import numpy as np
 
 from embedder.batching.packing import Budget, pack
-from embedder.errors import BackendFailure, DeadlineExceeded, OutOfMemory, Unavailable
+from embedder.batching.waiting import Call, ItemT, Queue, ResultT, Terms, Waiting
+from embedder.errors import (
+    BackendFailure,
+    DeadlineExceeded,
+    EmbedderError,
+    OutOfMemory,
+    Unavailable,
+)
 from embedder.types import Priority
 
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
-
-Run = Callable[[list[ItemT], float | None], Awaitable[Sequence[ResultT]]]
-"""Answer a batch, one result an item; the second argument is its deadline or None."""
-
-LOOKAHEAD = 4096
-"""Items of each priority, oldest first, that one packing considers: bounds its cost."""
-
-
-@dataclass(eq=False, slots=True)
-class _Call(Generic[ResultT]):
-    """One caller, and the results that have come in for it so far."""
-
-    future: asyncio.Future[list[ResultT]]
-    results: list[ResultT | None]
-    missing: int
-
-    def deliver(self, position: int, result: ResultT) -> None:
-        if self.future.done():
-            return
-        self.results[position] = result
-        self.missing -= 1
-        if self.missing == 0:
-            self.future.set_result(cast("list[ResultT]", self.results))
-
-    def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-@dataclass(eq=False, slots=True)
-class _Waiting(Generic[ItemT, ResultT]):
-    item: ItemT
-    length: int
-    arrived_s: float
-    priority: Priority
-    deadline: float | None
-    call: _Call[ResultT]
-    position: int
+Run = Callable[[list[ItemT], Terms], Awaitable[Sequence[ResultT]]]
+"""Answer a batch, one result an item."""
 
 
 @dataclass(slots=True)
@@ -74,31 +42,6 @@ class BatcherStats:
     tokens: int = 0
     dropped: int = 0
     bisections: int = 0
-
-
-@dataclass(slots=True)
-class _Queue(Generic[ItemT, ResultT]):
-    """Waiting items in order of arrival, a lane for each priority."""
-
-    lanes: dict[Priority, deque[_Waiting[ItemT, ResultT]]] = field(
-        default_factory=lambda: {priority: deque() for priority in Priority}
-    )
-
-    def __len__(self) -> int:
-        return sum(map(len, self.lanes.values()))
-
-    def add(self, waiting: _Waiting[ItemT, ResultT]) -> None:
-        self.lanes[waiting.priority].append(waiting)
-
-    def window(self) -> list[_Waiting[ItemT, ResultT]]:
-        """Take out the oldest of every lane."""
-        return [
-            lane.popleft() for lane in self.lanes.values() for _ in range(min(len(lane), LOOKAHEAD))
-        ]
-
-    def put_back(self, rest: list[_Waiting[ItemT, ResultT]]) -> None:
-        for waiting in reversed(rest):
-            self.lanes[waiting.priority].appendleft(waiting)
 
 
 class Batcher(Generic[ItemT, ResultT]):
@@ -124,8 +67,8 @@ class Batcher(Generic[ItemT, ResultT]):
         self._free = slots
         self._cancels = cancels
         self._clock = clock
-        self._queue: _Queue[ItemT, ResultT] = _Queue()
-        self._running: dict[asyncio.Task[None], list[_Waiting[ItemT, ResultT]]] = {}
+        self._queue: Queue[ItemT, ResultT] = Queue()
+        self._running: dict[asyncio.Task[None], list[Waiting[ItemT, ResultT]]] = {}
         self._woken = False
         self._closed = False
 
@@ -157,21 +100,22 @@ class Batcher(Generic[ItemT, ResultT]):
         if not items:
             return []
         future: asyncio.Future[list[ResultT]] = asyncio.get_running_loop().create_future()
-        call: _Call[ResultT] = _Call(future, [None] * len(items), len(items))
+        call: Call[ResultT] = Call(future, [None] * len(items), len(items))
         now = self._clock()
-        for position, (item, length) in enumerate(zip(items, lengths, strict=True)):
-            self._queue.add(_Waiting(item, length, now, priority, deadline, call, position))
+        pairs = list(zip(items, lengths, strict=True))
+        for position, (item, length) in enumerate(pairs):
+            self._queue.add(Waiting(item, length, now, priority, deadline, call, position))
         self._wake()
         try:
             return await future
         finally:
-            if self._cancels and future.cancelled():
+            if self._cancels and (future.cancelled() or future.exception() is not None):
                 self._cancel_abandoned()
 
     def close(self) -> None:
         """Answer everything that waits or runs with an error, and accept nothing more."""
         self._closed = True
-        for waiting in chain(self._queue.window(), *self._running.values()):
+        for waiting in chain(self._queue.drain(), *self._running.values()):
             waiting.call.fail(Unavailable("the batcher is closed"))
         for task in self._running:
             task.cancel()
@@ -184,13 +128,16 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def _start_batches(self) -> None:
         self._woken = False
-        while self._free > 0 and (batch := self._next_batch()):
+        while self._free > 0 and self._queue:
+            batch = self._next_batch()
+            if not batch:  # everybody in the window had gone; more may wait behind it
+                continue
             self._free -= 1
             task = asyncio.get_running_loop().create_task(self._execute(batch))
             self._running[task] = batch
             task.add_done_callback(self._finished)
 
-    def _next_batch(self) -> list[_Waiting[ItemT, ResultT]]:
+    def _next_batch(self) -> list[Waiting[ItemT, ResultT]]:
         now = self._clock()
         window = [waiting for waiting in self._queue.window() if self._wanted(waiting, now)]
         chosen = pack(
@@ -203,7 +150,7 @@ class Batcher(Generic[ItemT, ResultT]):
         self._queue.put_back([item for at, item in enumerate(window) if at not in taken])
         return [window[at] for at in chosen]
 
-    def _wanted(self, waiting: _Waiting[ItemT, ResultT], now: float) -> bool:
+    def _wanted(self, waiting: Waiting[ItemT, ResultT], now: float) -> bool:
         if waiting.deadline is not None and waiting.deadline <= now:
             waiting.call.fail(DeadlineExceeded("queue"))
         if waiting.call.future.done():
@@ -211,12 +158,10 @@ class Batcher(Generic[ItemT, ResultT]):
             return False
         return True
 
-    async def _execute(self, batch: list[_Waiting[ItemT, ResultT]]) -> None:
+    async def _execute(self, batch: list[Waiting[ItemT, ResultT]]) -> None:
         """Run a batch and answer its callers; on failure find out whose fault it is."""
-        deadlines = [waiting.deadline for waiting in batch if waiting.deadline is not None]
-        deadline = max(deadlines) if len(deadlines) == len(batch) else None
         try:
-            results = await self._run([waiting.item for waiting in batch], deadline)
+            results = await self._run([waiting.item for waiting in batch], Terms.of(batch))
             if len(results) != len(batch):
                 raise BackendFailure(f"{len(results)} results for {len(batch)} items")
         except Exception as error:  # noqa: BLE001 - the loop outlives whatever run raises
@@ -228,10 +173,10 @@ class Batcher(Generic[ItemT, ResultT]):
         for waiting, result in zip(batch, results, strict=True):
             waiting.call.deliver(waiting.position, result)
 
-    async def _recover(self, batch: list[_Waiting[ItemT, ResultT]], error: Exception) -> None:
+    async def _recover(self, batch: list[Waiting[ItemT, ResultT]], error: Exception) -> None:
         """Halve a failed batch until the guilty item stands alone and has the error."""
-        if isinstance(error, OutOfMemory):
-            self.budget = replace(self.budget, max_tokens=max(1, self.budget.max_tokens // 2))
+        if isinstance(error, OutOfMemory) and len(batch) > 1:
+            self._shrink(batch)
         if len(batch) == 1 or isinstance(error, Unavailable):
             for waiting in batch:
                 waiting.call.fail(error)
@@ -244,12 +189,22 @@ class Batcher(Generic[ItemT, ResultT]):
             if wanted:
                 await self._execute(wanted)
 
+    def _shrink(self, batch: list[Waiting[ItemT, ResultT]]) -> None:
+        """Allow half of what was too much; a batch of one is no fault of the budget."""
+        cost = self.budget.cost(np.array([waiting.length for waiting in batch]))
+        halved = max(1, min(self.budget.max_tokens, cost) // 2)
+        self.budget = replace(self.budget, max_tokens=halved)
+
     def _finished(self, task: asyncio.Task[None]) -> None:
-        for waiting in self._running.pop(task):
-            if task.cancelled():
-                waiting.call.future.cancel()
-            elif task.exception() is not None:  # pragma: no cover - _execute catches everything
-                waiting.call.fail(BackendFailure(repr(task.exception())))
+        batch = self._running.pop(task)
+        if task.cancelled():  # by nobody's wish: those who wished it have left or been answered
+            error: EmbedderError = Unavailable("the batch was cancelled")
+        elif (end := task.exception()) is not None:  # not an Exception, or it had been caught
+            error = BackendFailure(repr(end))
+        else:
+            batch = []
+        for waiting in batch:
+            waiting.call.fail(error)
         self._free += 1
         self._start_batches()
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
+from embedder.batching.waiting import Terms
 from embedder.types import Input, Priority, TokenBatch, Tokenized, TokenRow, Truncate, Vectors
 
-RunEncode = Callable[[TokenBatch, float | None], Awaitable[Vectors]]
-RunTokenize = Callable[[Sequence[Input], Truncate, float | None], Awaitable[Tokenized]]
+RunEncode = Callable[[TokenBatch, Terms], Awaitable[Vectors]]
+RunTokenize = Callable[[Sequence[Input], Truncate, Terms], Awaitable[Tokenized]]
 
 
 class GatheringEncoder:
@@ -23,8 +24,8 @@ class GatheringEncoder:
     def __init__(
         self, run: RunEncode, *, budget: Budget, slots: int = 1, cancels: bool = False
     ) -> None:
-        async def run_rows(rows: list[TokenRow], deadline: float | None) -> Sequence[Vectors]:
-            return list(await run(TokenBatch.of(rows), deadline))
+        async def run_rows(rows: list[TokenRow], terms: Terms) -> Sequence[Vectors]:
+            return list(await run(TokenBatch.of(rows), terms))
 
         self.batcher: Batcher[TokenRow, Vectors] = Batcher(
             run_rows, budget=budget, slots=slots, cancels=cancels
@@ -65,9 +66,9 @@ class GatheringTokenizer:
 
 def _rows_of(
     run: RunTokenize, truncate: Truncate
-) -> Callable[[list[Input], float | None], Awaitable[list[tuple[TokenRow, bool]]]]:
-    async def run_rows(inputs: list[Input], deadline: float | None) -> list[tuple[TokenRow, bool]]:
-        answer = await run(inputs, truncate, deadline)
+) -> Callable[[list[Input], Terms], Awaitable[list[tuple[TokenRow, bool]]]]:
+    async def run_rows(inputs: list[Input], terms: Terms) -> list[tuple[TokenRow, bool]]:
+        answer = await run(inputs, truncate, terms)
         return list(zip(answer.tokens.rows(), answer.truncated.tolist(), strict=True))
 
     return run_rows

@@ -6,7 +6,6 @@ Normalize. Only these types are accepted; none is imported by name. Knows nothin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,14 @@ from typing import Any
 
 from embedder.config import ModelSettings, PoolingName
 from embedder.errors import UnsupportedModel
-from embedder.models.weights import WEIGHTS, Source, locate, verified_digest
+from embedder.models.weights import (
+    WEIGHTS,
+    Source,
+    locate,
+    read_json,
+    sha256,
+    verified_digest,
+)
 
 _POOLING_FLAGS: dict[str, PoolingName] = {
     "pooling_mode_cls_token": "cls",
@@ -46,7 +52,7 @@ class ModelFiles:
         """
         source = locate(settings.name, offline=settings.offline)
         folders = _module_folders(source.directory)
-        config = _read(source.directory / "config.json")
+        config = read_json(source.directory / "config.json")
         return cls(
             source=source,
             config=config,
@@ -77,7 +83,17 @@ class ModelFiles:
     @property
     def vocabulary_size(self) -> int:
         """Return how many rows the embedding matrix has: ids below this can be computed."""
-        return int(self.config["vocab_size"])
+        return number(self.config, "vocab_size")
+
+    @property
+    def tokenizer(self) -> Path:
+        """Return the path of the tokenizer's file."""
+        return self.source.directory / "tokenizer.json"
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """Return the SHA-256 of the tokenizer's file."""
+        return sha256(self.tokenizer)
 
     @cached_property
     def digest(self) -> str:
@@ -89,19 +105,22 @@ class ModelFiles:
         return verified_digest(self.weights, self.source.row)
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UnsupportedModel(f"{path.parent} has no {path.name}") from None
-    except ValueError as error:
-        raise UnsupportedModel(f"{path} is not valid JSON: {error}") from error
+def number(config: Mapping[str, Any], key: str) -> int:
+    """Return a whole number of a ``config.json``.
+
+    Raises:
+        UnsupportedModel: it is not there, or not a whole number.
+    """
+    value = config.get(key)
+    if not isinstance(value, int):
+        raise UnsupportedModel(f"config.json has {key!r} = {value!r}; it must be a whole number")
+    return value
 
 
 def _module_folders(directory: Path) -> dict[str, Path]:
     """Return the folder of every module by its type's short name."""
     folders = {}
-    for module in _read(directory / "modules.json"):
+    for module in read_json(directory / "modules.json"):
         kind = str(module["type"]).removeprefix("sentence_transformers.models.")
         if kind not in _TYPES:
             raise UnsupportedModel(
@@ -115,7 +134,7 @@ def _module_folders(directory: Path) -> dict[str, Path]:
 def _pooling(directory: Path, folders: Mapping[str, Path]) -> PoolingName:
     if "Pooling" not in folders:
         raise UnsupportedModel(f"{directory}/modules.json has no Pooling; set model.pooling")
-    config = _read(folders["Pooling"] / "config.json")
+    config = read_json(folders["Pooling"] / "config.json")
     modes = [name for flag, name in _POOLING_FLAGS.items() if config.get(flag)]
     if len(modes) != 1:
         raise UnsupportedModel(
@@ -127,10 +146,10 @@ def _pooling(directory: Path, folders: Mapping[str, Path]) -> PoolingName:
 
 def _max_tokens(directory: Path, config: Mapping[str, Any], wanted: int | None) -> int:
     """Take the least of what the settings, the model's authors and its positions allow."""
-    positions = int(config["max_position_embeddings"])
+    positions = number(config, "max_position_embeddings")
     limits = [positions]
     if (path := directory / "sentence_bert_config.json").is_file():
-        limits.append(int(_read(path).get("max_seq_length") or positions))
+        limits.append(int(read_json(path).get("max_seq_length") or positions))
     if wanted is not None:
         if wanted > positions:
             raise UnsupportedModel(

@@ -12,8 +12,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from embedder.errors import ModelNotFound, UnsafeModel, WeightsMismatch
+from embedder.errors import ModelNotFound, UnsafeModel, UnsupportedModel, WeightsMismatch
 from embedder.models.catalogue import CatalogueRow, find
 
 WEIGHTS = "model.safetensors"
@@ -62,6 +63,20 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file of a model.
+
+    Raises:
+        UnsupportedModel: it is not there, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UnsupportedModel(f"{path.parent} has no {path.name}") from None
+    except ValueError as error:
+        raise UnsupportedModel(f"{path} is not valid JSON: {error}") from error
+
+
 def verified_digest(path: Path, row: CatalogueRow | None) -> str:
     """Return the digest of a weights file.
 
@@ -108,7 +123,6 @@ def _download(row: CatalogueRow) -> Path | str:
 
 def _snapshot(row: CatalogueRow, *, local_files_only: bool) -> Path | str:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         directory = snapshot_download(
@@ -117,7 +131,7 @@ def _snapshot(row: CatalogueRow, *, local_files_only: bool) -> Path | str:
             allow_patterns=_HUB_FILES,
             local_files_only=local_files_only,
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - one place that fails must not hide the others
         return f"{type(error).__name__} for {row.repository}@{row.revision[:8]}"
     path = Path(directory)
     return path if (path / WEIGHTS).is_file() else f"{path} has no {WEIGHTS}"
@@ -131,6 +145,6 @@ def _checked(source: Source) -> Source:
                 "vocabulary files in a model directory"
             )
     for path in sorted(source.directory.rglob("config.json")):
-        if "auto_map" in json.loads(path.read_text()):
+        if "auto_map" in read_json(path):
             raise UnsafeModel(f"{path} has an 'auto_map', which asks for code of its own to be run")
     return source

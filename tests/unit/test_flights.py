@@ -10,27 +10,28 @@ import numpy as np
 import pytest
 
 from embedder.flights import Flights
-from embedder.types import Entries
+from embedder.types import Answers, Entries
 
 
-def entries(*values: float) -> Entries:
+def answers(*values: float) -> Answers:
     """Return one row of one component for each value."""
     count = len(values)
-    return Entries(
+    entries = Entries(
         np.array(values, np.float32).reshape(count, 1),
         np.ones(count, np.int32),
         np.zeros(count, np.bool_),
     )
+    return Answers(entries, np.zeros(count, np.bool_))
 
 
 class Computation:
     """Ends when the test says so, and tells whether it was cancelled."""
 
     def __init__(self) -> None:
-        self.result: asyncio.Future[Entries] = asyncio.get_running_loop().create_future()
+        self.result: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         self.cancelled = False
 
-    async def run(self) -> Entries:
+    async def run(self) -> Answers:
         try:
             return await self.result
         except asyncio.CancelledError:
@@ -56,20 +57,22 @@ async def test_a_key_in_the_air_has_a_seat_and_any_other_has_none() -> None:
     flight.task.cancel()
 
 
-async def test_every_waiter_gets_the_same_entries() -> None:
+async def test_every_waiter_gets_the_same_answers() -> None:
     flights, computation = Flights(), Computation()
     flight = flights.launch([b"a"], computation.run())
-    waiters = [asyncio.create_task(flight.entries()) for _ in range(3)]
+    waiters = [asyncio.create_task(flight.answers()) for _ in range(3)]
     await settle()
-    computation.result.set_result(entries(4))
+    computation.result.set_result(answers(4))
 
-    assert [waiter.vectors.tolist() for waiter in await asyncio.gather(*waiters)] == [[[4]]] * 3
+    assert [waiter.entries.vectors.tolist() for waiter in await asyncio.gather(*waiters)] == [
+        [[4]]
+    ] * 3
 
 
 async def test_a_landed_flight_leaves_no_seats() -> None:
     flights, computation = Flights(), Computation()
     flights.launch([b"a", b"b"], computation.run())
-    computation.result.set_result(entries(1, 2))
+    computation.result.set_result(answers(1, 2))
     await settle()
 
     assert len(flights) == 0
@@ -79,13 +82,13 @@ async def test_a_landed_flight_leaves_no_seats() -> None:
 async def test_a_waiter_that_is_cancelled_does_not_disturb_the_flight() -> None:
     flights, computation = Flights(), Computation()
     flight = flights.launch([b"a"], computation.run())
-    gone, stays = (asyncio.create_task(flight.entries()) for _ in range(2))
+    gone, stays = (asyncio.create_task(flight.answers()) for _ in range(2))
     await settle()
     gone.cancel()
     await settle()
-    computation.result.set_result(entries(7))
+    computation.result.set_result(answers(7))
 
-    assert (await stays).vectors.tolist() == [[7]]
+    assert (await stays).entries.vectors.tolist() == [[7]]
     assert gone.cancelled()
     assert not computation.cancelled
 
@@ -137,18 +140,18 @@ async def test_leaving_a_landed_flight_is_no_cancellation() -> None:
     flights, computation = Flights(), Computation()
     flight = flights.launch([b"a"], computation.run())
     flights.board(flight)
-    computation.result.set_result(entries(1))
-    await flight.entries()
+    computation.result.set_result(answers(1))
+    await flight.answers()
     flights.leave(flight)
 
     assert not flight.task.cancelled()
-    assert flight.task.result().vectors.tolist() == [[1]]
+    assert flight.task.result().entries.vectors.tolist() == [[1]]
 
 
 async def test_every_waiter_gets_the_error_of_a_failed_flight() -> None:
     flights, computation = Flights(), Computation()
     flight = flights.launch([b"a"], computation.run())
-    waiters = [asyncio.create_task(flight.entries()) for _ in range(2)]
+    waiters = [asyncio.create_task(flight.answers()) for _ in range(2)]
     await settle()
     computation.result.set_exception(ValueError("broken"))
     results = await asyncio.gather(*waiters, return_exceptions=True)

@@ -15,12 +15,15 @@ ROOT = Path(__file__).parents[2]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "embedder.backends embedder.batching embedder.cache embedder.models",
+        "embedder.backends embedder.batching embedder.cache embedder.index embedder.models",
         "embedder.errors embedder.types",
         "embedder.config embedder.stages",
         "embedder.fingerprint embedder.tokenization embedder.output embedder.pooling "
-        "embedder.admission embedder.request",
-        "embedder.batching.packing",
+        "embedder.admission embedder.request embedder.index.points",
+        "embedder.index.projection",
+        "embedder.index.collection",
+        "embedder.index.vector_index",
+        "embedder.batching.packing embedder.batching.waiting",
         "embedder.batching.batcher",
         "embedder.batching.stages embedder.cache.memory embedder.flights embedder.models.catalogue",
         "embedder.cache.failopen embedder.models.weights",

@@ -39,7 +39,7 @@ def test_rows_get_length_one_and_keep_their_direction(vectors: Vectors) -> None:
 def test_a_row_of_zeros_stays_zero() -> None:
     scaled = unit_rows(np.array([[0, 0], [3, 4]], np.float32))
 
-    np.testing.assert_allclose(scaled, [[0, 0], [0.6, 0.8]], rtol=1e-6)
+    np.testing.assert_allclose(scaled, np.array([[0, 0], [0.6, 0.8]]), rtol=1e-6)
 
 
 @given(TABLES, st.data())

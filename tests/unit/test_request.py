@@ -40,7 +40,9 @@ def test_every_key_is_kept_once(keys: list[bytes]) -> None:
 
     assert sorted(distinct.keys) == sorted(set(keys))
     assert [keys[row] for row in distinct.rows] == distinct.keys
-    assert all(keys.index(key) == row for key, row in zip(distinct.keys, distinct.rows, strict=True))
+    assert all(
+        keys.index(key) == row for key, row in zip(distinct.keys, distinct.rows, strict=True)
+    )
 
 
 @given(KEYS)
@@ -56,9 +58,11 @@ def test_a_part_keeps_the_rows_by_which_the_caller_knows_its_inputs(
     keys: list[bytes], data: st.DataObject
 ) -> None:
     distinct = named(keys)
-    numbers = data.draw(st.lists(st.sampled_from(range(len(distinct.keys))), unique=True)) if (
-        keys
-    ) else []
+    numbers = (
+        data.draw(st.lists(st.sampled_from(range(len(distinct.keys))), unique=True))
+        if (keys)
+        else []
+    )
     part = distinct.part(numbers)
 
     assert part.keys == [distinct.keys[number] for number in numbers]

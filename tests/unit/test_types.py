@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from embedder.types import Entries, TokenBatch
 
@@ -63,6 +66,10 @@ def _entries(count: int, first: int = 0) -> Entries:
     )
 
 
+def _arrays(entries: Entries) -> list[NDArray[Any]]:
+    return [entries.vectors, entries.token_counts, entries.truncated]
+
+
 def _assert_rows(entries: Entries, numbers: list[int]) -> None:
     assert entries.vectors.tolist() == [[number] * 3 for number in numbers]
     assert entries.token_counts.tolist() == numbers
@@ -73,9 +80,8 @@ def test_allocated_entries_have_room_for_every_row() -> None:
     table = Entries.allocate(5, 3)
 
     assert len(table) == 5
-    assert (table.vectors.shape, table.vectors.dtype) == ((5, 3), np.float32)
-    assert (table.token_counts.shape, table.token_counts.dtype) == ((5,), np.int32)
-    assert (table.truncated.shape, table.truncated.dtype) == ((5,), np.bool_)
+    assert [array.shape for array in _arrays(table)] == [(5, 3), (5,), (5,)]
+    assert [array.dtype for array in _arrays(table)] == [np.float32, np.int32, np.bool_]
 
 
 @given(st.lists(st.integers(0, 6), max_size=12))

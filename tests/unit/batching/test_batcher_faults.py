@@ -9,6 +9,7 @@ import pytest
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
+from embedder.batching.waiting import Terms
 from embedder.errors import BackendFailure, OutOfMemory, Unavailable
 
 ROOMY = Budget(max_tokens=100_000)
@@ -28,7 +29,7 @@ class Device:
         self.capacity = capacity
         self.batches: list[list[int]] = []
 
-    async def run(self, items: list[int], deadline: float | None) -> Sequence[int]:
+    async def run(self, items: list[int], terms: Terms) -> Sequence[int]:
         self.batches.append(items)
         await asyncio.sleep(0)
         if len(items) > self.capacity:
@@ -105,7 +106,7 @@ async def test_a_failed_batch_frees_its_slot() -> None:
 
 @pytest.mark.parametrize("surplus", [-1, 1])
 async def test_a_wrong_number_of_results_is_a_failure_of_the_backend(surplus: int) -> None:
-    async def run(items: list[int], deadline: float | None) -> Sequence[int]:
+    async def run(items: list[int], terms: Terms) -> Sequence[int]:
         return [0] * (len(items) + surplus)
 
     results = await answers(Batcher(run, budget=ROOMY), [[1], [2]])
@@ -131,15 +132,13 @@ async def test_a_budget_is_never_halved_to_nothing() -> None:
     assert batcher.budget.max_tokens == 1
 
 
-async def test_an_item_that_never_fits_takes_no_budget_from_the_others() -> None:
-    """What fails alone says nothing of how large a batch of other items may be."""
-    device = Device({0: OutOfMemory("this one alone")})
-    batcher = Batcher(device.run, budget=Budget(max_tokens=64))
-    for _ in range(6):
-        results = await answers(batcher, [[item] for item in range(4)])
+async def test_an_item_that_does_not_fit_alone_takes_no_budget_from_the_others() -> None:
+    """A batch of one cannot be made smaller: it says nothing of how large another may be."""
+    batcher = Batcher(Device({0: OutOfMemory("alone")}).run, budget=Budget(max_tokens=64))
+    results = [await answers(batcher, [[0]]) for _ in range(7)]
 
-    assert [type(results[0]), *results[1:]] == [OutOfMemory, [10], [20], [30]]
-    assert batcher.budget.max_tokens >= 4
+    assert [type(result) for (result,) in results] == [OutOfMemory] * 7
+    assert batcher.budget.max_tokens == 64
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), Halt("now")])
@@ -158,12 +157,12 @@ async def test_a_run_that_is_cancelled_while_it_bisects_hangs_nobody() -> None:
     poison = device.poison.pop(1)
     first = True
 
-    async def run(items: list[int], deadline: float | None) -> Sequence[int]:
+    async def run(items: list[int], terms: Terms) -> Sequence[int]:
         nonlocal first
         if not first and 1 in items:
             raise poison
         first = False
-        return await device.run(items, deadline)
+        return await device.run(items, terms)
 
     results = await answers(Batcher(run, budget=ROOMY), [[1], [2], [3], [4]])
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
+from embedder.batching.waiting import Terms
 from embedder.errors import OutOfMemory
 from embedder.types import Priority
 
@@ -82,14 +83,12 @@ class World:
     gates: list[asyncio.Event] = field(default_factory=list)
     open: bool = False
     running: int = 0
-    most: int = 0
     items: int = 0
 
-    async def run(self, items: list[int], deadline: float | None) -> Sequence[int]:
+    async def run(self, items: list[int], terms: Terms) -> Sequence[int]:
         gate = asyncio.Event()
         self.gates.append(gate)
         self.running += 1
-        self.most = max(self.most, self.running)
         try:
             if not self.open:
                 await gate.wait()
@@ -151,7 +150,7 @@ async def play(world: World, steps: list[Step], batcher: Batcher[int, int]) -> i
     for step in steps:
         await world.do(batcher, step)
     await world.finish()
-    world.open, world.poisoned, world.most = False, set(), 0
+    world.open, world.poisoned = False, set()
     for _ in range(world.slots + 1):
         world.submit(batcher, Submit([(1000, False)], Priority.INTERACTIVE))
     for _ in range(5):

@@ -10,6 +10,7 @@ import pytest
 
 from embedder.batching.packing import Budget
 from embedder.batching.stages import GatheringEncoder, GatheringTokenizer
+from embedder.batching.waiting import Terms
 from embedder.errors import DeadlineExceeded
 from embedder.types import Input, Priority, TokenBatch, Tokenized, Truncate, Vectors
 
@@ -22,7 +23,7 @@ class Encoder:
     def __init__(self) -> None:
         self.batches: list[list[list[int]]] = []
 
-    async def run(self, tokens: TokenBatch, deadline: float | None) -> Vectors:
+    async def run(self, tokens: TokenBatch, terms: Terms) -> Vectors:
         rows = [row.tolist() for row in tokens.rows()]
         self.batches.append(rows)
         return np.array([[sum(row), len(row)] for row in rows], np.float32)
@@ -34,9 +35,7 @@ class Tokenizer:
     def __init__(self) -> None:
         self.batches: list[tuple[list[Input], Truncate]] = []
 
-    async def run(
-        self, inputs: Sequence[Input], truncate: Truncate, deadline: float | None
-    ) -> Tokenized:
+    async def run(self, inputs: Sequence[Input], truncate: Truncate, terms: Terms) -> Tokenized:
         self.batches.append((list(inputs), truncate))
         ids = [[ord(letter) for letter in str(text)] for text in inputs]
         cut = [len(row) > 3 for row in ids]

@@ -1,0 +1,155 @@
+"""Run the service on this machine: one child process with Ray in it, watched until it ends.
+
+The child is `serve run`, the same command that an operator may type, with the environment that
+Ray must have before it starts. Knows nothing of command lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from embedder.errors import ConfigurationError
+
+THROUGHPUT = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+}
+"""What makes Serve answer six times the requests of its defaults; Ray reads it as it starts."""
+
+POLL_S = 0.25
+STOP_S = 30.0
+
+
+class Launch:
+    """A service that is starting or running as a child process, with its output in ``log``."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.log = log
+
+    def wait_until_ready(self, timeout_s: float, progress: Callable[[str], None]) -> None:
+        """Wait for ``/readyz``, telling ``progress`` what is still missing.
+
+        Raises:
+            ConfigurationError: the service ended, or is not ready in time; the log says why.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise ConfigurationError(f"the service ended while starting:\n{self.tail()}")
+            missing = _missing(self.url)
+            if missing is None:
+                return
+            progress(missing)
+            time.sleep(POLL_S)
+        raise ConfigurationError(f"not ready within {timeout_s:.0f} s:\n{self.tail()}")
+
+    def stop(self) -> None:
+        """Stop everything that was started, gracefully where it listens."""
+        if self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def tail(self, lines: int = 20) -> str:
+        """Return the end of the child's output."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def launched(
+    config: Path, *, port: int | None = None, tuned: bool = True, log: Path | None = None
+) -> Iterator[Launch]:
+    """Start the service of a Serve configuration, and stop it at the end.
+
+    ``port`` takes the place of the configuration's. ``tuned`` sets `THROUGHPUT`.
+
+    Raises:
+        ConfigurationError: the configuration cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="embedder-") as folder:
+        directory = Path(folder)
+        document = _with_port(_read(config), port)
+        resolved = directory / "serve_config.yaml"
+        resolved.write_text(yaml.safe_dump(document, sort_keys=False))
+        log = log or directory / "serve.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
+                [sys.executable, "-m", "ray.serve.scripts", "run", str(resolved)],
+                env=_environment(directory, tuned),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A group of its own: Ctrl-C reaches this process, which passes it on once.
+                start_new_session=True,
+            )
+        options = document["http_options"]
+        launch = Launch(process, f"http://{options['host']}:{options['port']}", log)
+        try:
+            yield launch
+        finally:
+            launch.stop()
+
+
+def _read(config: Path) -> dict[str, object]:
+    try:
+        document = yaml.safe_load(config.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"cannot read {config}: {error}") from error
+    if not isinstance(document, dict) or "applications" not in document:
+        raise ConfigurationError(f"{config} is not a Serve configuration: no 'applications'")
+    return document
+
+
+def _with_port(document: dict[str, object], port: int | None) -> dict[str, dict[str, object]]:
+    options = {"host": "127.0.0.1", "port": 8000, **document.get("http_options", {})}  # type: ignore[dict-item]
+    if port is not None:
+        options["port"] = port
+    return {**document, "http_options": options}  # type: ignore[dict-item]
+
+
+def _environment(directory: Path, tuned: bool) -> Mapping[str, str]:
+    """Return the child's environment; what the operator has set is left as it is."""
+    defaults = {
+        # HAProxy's files have fixed names otherwise, and two services would share them.
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONUNBUFFERED": "1",
+        **(THROUGHPUT if tuned else {}),
+    }
+    return {**defaults, **os.environ}
+
+
+def _missing(url: str) -> str | None:
+    """Return what the service still waits for, or None when it is ready."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=10):  # noqa: S310 - http, built here
+            return None
+    except urllib.error.HTTPError as error:
+        try:
+            stages = json.loads(error.read())["stages"]
+        except (ValueError, KeyError):
+            return "starting the ingress"
+        return "waiting for " + ", ".join(n for n, state in stages.items() if state != "ready")
+    except OSError:
+        return "starting Ray"

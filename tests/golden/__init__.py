@@ -1,0 +1,1 @@
+"""Numbers that no change may move."""

@@ -1,0 +1,118 @@
+"""A model whose vectors can be checked by eye, and a far cache whose faults are chosen.
+
+The ids of a text are its code points, and a vector is the ids' sum, their number, the first and
+the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.cache.failopen import FailOpenCache
+from embedder.cache.memory import MemoryCache
+from embedder.pipeline import Pipeline, Stages
+from embedder.request import EmbedOptions
+from embedder.types import (
+    CacheHits,
+    Entries,
+    Input,
+    ModelInfo,
+    Priority,
+    TokenBatch,
+    Tokenized,
+    Truncate,
+    Vectors,
+)
+
+MODEL = ModelInfo(
+    name="sums",
+    repository="test/sums",
+    revision="1",
+    digest="0" * 64,
+    tokenizer_digest="1" * 64,
+    width=4,
+    max_tokens=8,
+    vocabulary_size=1000,
+    max_batch_tokens=100,
+    pooling="mean",
+    dtype="float32",
+    backend="test",
+    device="cpu",
+)
+RAW = EmbedOptions(normalize=False)
+
+
+class Model:
+    """Tokenizer and encoder in one; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.tokenized: list[list[Input]] = []
+        self.encoded: list[list[list[int]]] = []
+        self.priorities: list[Priority] = []
+        self.gate: asyncio.Event | None = None
+
+    async def tokenize(
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+    ) -> Tokenized:
+        self.tokenized.append(list(inputs))
+        ids = [list(map(ord, item)) if isinstance(item, str) else list(item) for item in inputs]
+        cut = {Truncate.END: slice(8), Truncate.START: slice(-8, None), Truncate.NONE: slice(None)}
+        rows = [row[cut[truncate]] for row in ids]
+        shorter = [len(row) < len(whole) for row, whole in zip(rows, ids, strict=True)]
+        return Tokenized(TokenBatch.of(rows), np.array(shorter, np.bool_))
+
+    async def encode(
+        self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+    ) -> Vectors:
+        rows = [row.tolist() for row in tokens.rows()]
+        self.encoded.append(rows)
+        self.priorities.append(priority)
+        if self.gate is not None:
+            await self.gate.wait()
+        return np.array([[sum(row), len(row), row[0], row[-1]] for row in rows], np.float32)
+
+
+class FarCache:
+    """A cache elsewhere: what it holds, how often it was asked, and what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.store = MemoryCache(2**20)
+        self.gets = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self.error: Exception | None = None
+
+    async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
+        self.gets += 1
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        return self.store.get_many(keys, width)
+
+    async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        self.store.put_many(keys, entries)
+
+
+def pipeline(model: Model, far: FarCache | None = None, *, timeout_s: float = 0.01) -> Pipeline:
+    """Return a pipeline with an empty near cache."""
+    stages = Stages(model, model, MemoryCache(2**20), FailOpenCache(far, timeout_s=timeout_s))
+    return Pipeline(MODEL, stages, limits=None)
+
+
+def expected(*texts: str) -> NDArray[np.float32]:
+    """Return what the model makes of texts, worked out from their letters."""
+    rows = [list(map(ord, text)) for text in texts]
+    return np.array([[sum(row), len(row), row[0], row[-1]] for row in rows], np.float32)
+
+
+async def settle() -> None:
+    """Let everything happen that needs no further event."""
+    for _ in range(10):
+        await asyncio.sleep(0)

@@ -1,0 +1,194 @@
+"""The library's front door, with the default model as it is installed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions
+from embedder.config import CacheSettings, LimitSettings, ModelSettings
+from embedder.errors import ConfigurationError, EmbedderError, InvalidInput, Unavailable
+from embedder.types import Input, Vectors
+
+# Without a cache: a test that asks twice must see the model compute twice.
+SETTINGS = EmbedderSettings(
+    model=ModelSettings(offline=True),
+    cache=CacheSettings(max_bytes=0),
+    limits=LimitSettings(max_inputs=1, max_request_tokens=1),
+)
+TEXTS = [f"sentence {number} about " + "many things " * (number % 7) for number in range(50)]
+
+
+@pytest.fixture(scope="module")
+def generator() -> Iterator[EmbeddingGenerator]:
+    with EmbeddingGenerator(settings=SETTINGS) as generator:
+        yield generator
+
+
+def cosines(a: Vectors, b: Vectors) -> list[float]:
+    """Return the cosine of every row of one with the same row of the other."""
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    result: list[float] = ((a * b).sum(axis=1) / norms).tolist()
+    return result
+
+
+def test_hello_world_is_where_the_published_model_puts_it(generator: EmbeddingGenerator) -> None:
+    vector = generator.embed("hello world")[0]
+
+    np.testing.assert_allclose(vector[:5], [-0.0345, 0.0310, 0.0067, 0.0261, -0.0394], atol=1e-3)
+
+
+def test_every_row_has_the_models_width_and_unit_length(generator: EmbeddingGenerator) -> None:
+    vectors = generator.embed(TEXTS[:9])
+
+    assert vectors.shape == (9, generator.model.width) == (9, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_one_text_is_a_list_of_one(generator: EmbeddingGenerator) -> None:
+    alone, listed = generator.embed("some text"), generator.embed(["some text"])
+
+    assert alone.shape == listed.shape == (1, 384)
+    assert np.array_equal(alone, listed)
+
+
+def test_no_texts_give_no_rows(generator: EmbeddingGenerator) -> None:
+    assert generator.embed([]).shape == (0, 384)
+
+
+def test_token_ids_are_embedded_as_the_text_they_come_from(generator: EmbeddingGenerator) -> None:
+    inputs: list[Input] = ["hello world", [101, 7592, 2088, 102]]
+    text, ids = generator.embed(inputs)
+
+    assert cosines(text[None], ids[None])[0] > 0.9999
+
+
+def test_a_text_alone_has_the_vector_that_it_has_among_fifty(generator: EmbeddingGenerator) -> None:
+    together = generator.embed(TEXTS)
+    alone = np.concatenate([generator.embed(text) for text in TEXTS[::7]])
+
+    assert min(cosines(alone, together[::7])) > 0.9999
+
+
+def test_threads_that_share_a_generator_get_what_one_thread_gets(
+    generator: EmbeddingGenerator,
+) -> None:
+    parts = [TEXTS[start : start + 12] for start in range(0, 40, 5)]
+    barrier = threading.Barrier(len(parts))
+
+    def embed(texts: list[str]) -> Vectors:
+        barrier.wait(5)
+        return generator.embed(texts)
+
+    with ThreadPoolExecutor(len(parts)) as threads:
+        answers = list(threads.map(embed, parts))
+
+    assert len(answers) == 8
+    for texts, answer in zip(parts, answers, strict=True):
+        assert min(cosines(answer, generator.embed(texts))) > 0.9999
+
+
+def test_fewer_dimensions_are_the_first_ones_at_unit_length(generator: EmbeddingGenerator) -> None:
+    whole = generator.embed(["some text"])[:, :64]
+    cut = generator.embed(["some text"], EmbedOptions(dimensions=64))
+
+    np.testing.assert_allclose(cut, whole / np.linalg.norm(whole), atol=1e-6)
+
+
+def test_without_normalisation_a_vector_keeps_its_length(generator: EmbeddingGenerator) -> None:
+    unit = generator.embed(["some text"])
+    raw = generator.embed(["some text"], EmbedOptions(normalize=False))
+    length = np.linalg.norm(raw)
+
+    assert abs(length - 1) > 0.1
+    np.testing.assert_allclose(raw / length, unit, atol=1e-6)
+
+
+def test_a_prompt_counts_as_part_of_the_text(generator: EmbeddingGenerator) -> None:
+    prompted = generator.embed(["the text"], EmbedOptions(prompt="query: "))
+
+    assert cosines(prompted, generator.embed(["query: the text"]))[0] > 0.9999
+    assert cosines(prompted, generator.embed(["the text"]))[0] < 0.99
+
+
+def test_the_limits_of_a_server_do_not_bind_a_program(generator: EmbeddingGenerator) -> None:
+    assert generator.embed(["more than", "one input"]).shape == (2, 384)
+
+
+def test_what_cannot_be_embedded_is_refused_and_harms_nothing(
+    generator: EmbeddingGenerator,
+) -> None:
+    with pytest.raises(InvalidInput, match=r"input\[1\]"):
+        generator.embed(["fine", ""])
+
+    assert generator.embed("fine").shape == (1, 384)
+
+
+def test_an_unknown_model_is_refused_with_the_places_that_were_tried() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        EmbeddingGenerator("no-such-model")
+
+    assert "'no-such-model'" in str(caught.value)
+    assert "no such directory" in str(caught.value)
+    assert "the catalogue has no such alias" in str(caught.value)
+
+
+def test_closing_ends_the_threads_and_may_be_done_twice() -> None:
+    before = set(threading.enumerate())
+    with EmbeddingGenerator("all-MiniLM-L6-v2", settings=SETTINGS) as generator:
+        generator.embed("text")
+        during = {thread.name for thread in set(threading.enumerate()) - before}
+        generator.close()
+    generator.close()
+
+    assert "embedder" in during
+    assert not [thread for thread in set(threading.enumerate()) - before if not _ending(thread)]
+
+
+def _ending(thread: threading.Thread) -> bool:
+    thread.join(5)
+    return not thread.is_alive()
+
+
+def test_a_closed_generator_refuses_work_with_an_error_of_the_library() -> None:
+    generator = EmbeddingGenerator(settings=SETTINGS)
+    generator.close()
+
+    with pytest.raises(EmbedderError):
+        generator.embed("text")
+
+
+@pytest.mark.parametrize(
+    "stage", ["embedder.backends.torch.TorchBackend", "embedder.tokenization.Tokenizer"]
+)
+def test_closing_answers_the_calls_that_still_wait(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    generator = EmbeddingGenerator(settings=SETTINGS)
+    entered, go = threading.Event(), threading.Event()
+    answers: list[object] = []
+
+    def blocked(*_: object, **__: object) -> None:
+        entered.set()
+        go.wait(1)
+
+    def call() -> None:
+        try:
+            answers.append(generator.embed("text"))
+        except EmbedderError as error:
+            answers.append(error)
+
+    monkeypatch.setattr(f"{stage}.encode", blocked)
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    assert entered.wait(5)
+    generator.close()
+    caller.join(0.5)
+    go.set()
+
+    assert [type(answer) for answer in answers] == [Unavailable]
