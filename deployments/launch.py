@@ -30,7 +30,7 @@ THROUGHPUT = {
 """What makes Serve answer six times the requests of its defaults; Ray reads it as it starts."""
 
 POLL_S = 0.25
-STOP_S = 30.0
+STOP_S = 45.0
 
 
 class Launch:
@@ -133,6 +133,8 @@ def _environment(directory: Path, tuned: bool) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
+        # A replica that stops listens on for load balancers elsewhere to notice; here is none.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONUNBUFFERED": "1",
         **(THROUGHPUT if tuned else {}),
