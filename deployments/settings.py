@@ -71,6 +71,6 @@ class ServeSettings(EmbedderSettings):
     )
     ingress: StageSettings = StageSettings(target_ongoing_requests=100)
     tokenizer: StageSettings = StageSettings()
-    encoder: StageSettings = StageSettings(num_cpus=0.75, hardware="auto")
+    encoder: StageSettings = StageSettings(num_cpus=0.5, hardware="auto")
     embedding_cache: ReplicaSettings = ReplicaSettings()
     vector_index: ReplicaSettings = ReplicaSettings()

@@ -1,0 +1,125 @@
+"""A service under test: started and stopped by its own command line, with all its processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import yaml
+
+ROOT = Path(__file__).parents[2]
+READY_S = 240.0
+STOP_S = 60.0
+
+
+class RunningService:
+    """`embedder serve` as a child process, with two encoders that do not scale."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "serve.log"
+        self.environment = {
+            **os.environ,
+            # A service that somebody runs on this machine has the default ports.
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        }
+        self.first_request_s = float("inf")
+        self._started: dict[int, str] = {}
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [
+            *(str(Path(sys.executable).with_name("embedder")), "serve", str(_config(folder))),
+            *("--port", str(port), "--log", str(self._log), "--timeout", str(READY_S)),
+        ]
+        self._process = subprocess.Popen(
+            command, env=self.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+
+    def wait(self) -> str:
+        """Return the line that the command prints when the service is ready.
+
+        Sends the first request, and keeps how long that took.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"not ready:\n{self._log.read_text()[-4000:]}")
+        began = time.monotonic()
+        httpx.post(f"{self.url}/v1/embeddings", json={"input": "the very first"}).raise_for_status()
+        self.first_request_s = time.monotonic() - began
+        return line
+
+    def replicas(self, deployment: str) -> list[int]:
+        """Return the process ids of a deployment's replicas."""
+        return [pid for pid in self.processes() if f":embedder:{deployment}" in _command(pid)]
+
+    def processes(self) -> list[int]:
+        """Return every process below the command, however deep."""
+        children: dict[int, list[int]] = {}
+        for path in Path("/proc").iterdir():
+            if path.name.isdigit() and (parent := _parent(int(path.name))) is not None:
+                children.setdefault(parent, []).append(int(path.name))
+        found = [self._process.pid]
+        for pid in found:  # grows while it is walked
+            found += children.get(pid, [])
+        return found[1:]
+
+    def stop(self) -> int:
+        """Press Ctrl-C, and return the command's exit status."""
+        self._started = {pid: _command(pid) for pid in self.processes()}
+        self._process.send_signal(signal.SIGINT)
+        status = self._process.wait(STOP_S)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return status
+
+    def remaining(self, patience_s: float = 10.0) -> list[str]:
+        """Return the commands of processes that outlive the stop."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            alive = [
+                command
+                for pid, command in self._started.items()
+                if command and _command(pid) == command
+            ]
+            if not alive or time.monotonic() > deadline:
+                return alive
+            time.sleep(0.2)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _config(folder: Path) -> Path:
+    """Return serve_config.yaml with two encoders, so that one can be lost."""
+    document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    document["applications"][0]["args"]["encoder"].update(min_replicas=2, max_replicas=2)
+    path = folder / "serve_config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def _command(pid: int) -> str:
+    """Return a process's command line; "" for one that has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").strip("\0")
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        # The name in brackets may hold anything; the parent is the second field after it.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None

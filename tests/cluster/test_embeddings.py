@@ -1,0 +1,99 @@
+"""Embeddings over HTTP from the whole graph."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import urllib.request
+
+import httpx
+import numpy as np
+import openai
+
+from embedder.types import Vectors
+from tests.cluster.service import RunningService
+
+DEPLOYMENTS = ["Ingress", "Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0"]
+HELLO_WORLD = [-0.0345, 0.0310, 0.0067, 0.0261, -0.0394]
+"""The first components that other projects publish for "hello world"."""
+
+
+def test_the_first_request_after_ready_is_not_slow(service: RunningService) -> None:
+    """Ready means that every stage has answered: nothing is left to load or to connect."""
+    assert service.first_request_s < 2
+
+
+def test_every_stage_is_ready_by_name(service: RunningService) -> None:
+    stages = json.loads(urllib.request.urlopen(f"{service.url}/readyz").read())["stages"]
+
+    assert stages == dict.fromkeys(DEPLOYMENTS[1:], "ready")
+
+
+def test_hello_world_is_the_published_vector(service: RunningService) -> None:
+    body = {"model": "all-MiniLM-L6-v2", "input": "hello world"}
+    answer = httpx.post(f"{service.url}/v1/embeddings", json=body).json()
+    vector = np.array(answer["data"][0]["embedding"])
+
+    np.testing.assert_allclose(vector[:5], HELLO_WORLD, atol=1e-3)
+    assert abs(np.linalg.norm(vector) - 1) < 1e-5
+    assert answer["usage"] == {"prompt_tokens": 4, "total_tokens": 4}
+
+
+def test_openai_s_own_client_gets_the_same(service: RunningService) -> None:
+    """It asks for base64 by default."""
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none") as client:
+        answer = client.embeddings.create(model="all-MiniLM-L6-v2", input="hello world")
+        models = [model.id for model in client.models.list()]
+        by_repository = client.models.retrieve("sentence-transformers/all-MiniLM-L6-v2").id
+
+    np.testing.assert_allclose(answer.data[0].embedding[:5], HELLO_WORLD, atol=1e-3)
+    assert (models, by_repository) == (["all-MiniLM-L6-v2"], "all-MiniLM-L6-v2")
+
+
+async def test_500_at_once_and_2048_in_one_agree(service: RunningService) -> None:
+    texts = [f"Sentence number {number} of a large crowd." for number in range(500)]
+    others = [f"Filler {number} " + "word " * (number % 40) for number in range(2048 - 500)]
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=service.url, timeout=120, limits=limits) as client:
+        answers = await asyncio.gather(*(_embed(client, [text]) for text in texts))
+        # Forgotten in between, or the second half would only show that the cache works.
+        together = await _embed(client, [text + " " for text in texts] + others)
+        alone = np.concatenate(answers)
+
+    assert alone.shape == (500, 384)
+    assert (alone * together[:500]).sum(axis=1).min() > 0.9999
+
+
+def test_the_handle_is_a_door_too_and_the_five_deployments_have_their_names(
+    service: RunningService,
+) -> None:
+    script = """
+import json, ray
+from ray import serve
+ray.init(address="auto", namespace="serve", log_to_driver=False, logging_level="ERROR")
+vectors = serve.get_app_handle("embedder").embed.remote(["hello world"]).result()
+deployments = serve.status().applications["embedder"].deployments
+print(json.dumps({"vector": vectors[0, :5].tolist(), "names": sorted(deployments)}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=service.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+
+    np.testing.assert_allclose(answer["vector"], HELLO_WORLD, atol=1e-3)
+    assert answer["names"] == [
+        "EmbeddingCache-0",
+        "Encoder",
+        "Ingress",
+        "Tokenizer",
+        "VectorIndex-0",
+    ]
+
+
+async def _embed(client: httpx.AsyncClient, texts: list[str]) -> Vectors:
+    answer = await client.post("/v1/embeddings", json={"input": texts})
+    assert answer.status_code == 200, answer.text
+    return np.array([row["embedding"] for row in answer.json()["data"]], np.float32)

@@ -1,0 +1,1 @@
+"""The application graph in one process, by Serve's local testing mode."""

@@ -1,0 +1,77 @@
+"""The composed graph answers like the library, and its errors arrive as what they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ray import serve
+
+from deployments.app import build
+from deployments.remote import Handle
+from embedder import EmbeddingGenerator, EmbedOptions, Priority
+from embedder.errors import InvalidInput, LimitExceeded
+
+TEXTS = ["hello world", "A longer text about embeddings.", "hello world", "naïve café 🙂"]
+
+
+@pytest.fixture(scope="module")
+def graph() -> Handle:
+    """Return the handle of a graph whose stages all live in this process."""
+    args = {"model": {"offline": True}, "limits": {"max_inputs": 8}}
+    return serve.run(build(args), _local_testing_mode=True, name="graph", route_prefix=None)
+
+
+def test_the_graph_gives_the_vectors_of_the_library(graph: Handle) -> None:
+    vectors = graph.embed.remote(TEXTS).result()
+    with EmbeddingGenerator() as generator:
+        expected = generator.embed(TEXTS)
+
+    assert vectors.shape == (4, 384)
+    assert (vectors * expected).sum(axis=1).min() > 0.9999
+
+
+def test_one_text_is_one_row(graph: Handle) -> None:
+    assert graph.embed.remote("hello world").result().shape == (1, 384)
+
+
+def test_token_ids_are_the_same_input_as_their_text(graph: Handle) -> None:
+    vectors = graph.embed.remote([[101, 7592, 2088, 102], "hello world"]).result()
+
+    assert float(vectors[0] @ vectors[1]) > 0.9999
+
+
+def test_options_travel_with_the_call(graph: Handle) -> None:
+    options = EmbedOptions(dimensions=16, normalize=False, priority=Priority.BULK)
+    cut = graph.embed.remote("hello world", options).result()
+    whole = graph.embed.remote("hello world", EmbedOptions(normalize=False)).result()
+
+    assert np.array_equal(cut[0], whole[0, :16])
+
+
+def test_an_answer_from_the_cache_has_the_same_bytes(graph: Handle) -> None:
+    first = graph.embed.remote("asked for twice").result()
+    second = graph.embed.remote("asked for twice").result()
+
+    assert first.tobytes() == second.tobytes()
+
+
+def test_concurrent_calls_get_their_own_answers(graph: Handle) -> None:
+    texts = [f"text number {number}" for number in range(64)]
+    calls = [graph.embed.remote(text) for text in texts]
+    vectors = np.concatenate([call.result() for call in calls])
+    again = np.concatenate(
+        [graph.embed.remote(texts[at : at + 8]).result() for at in range(0, 64, 8)]
+    )
+
+    assert (vectors * again).sum(axis=1).min() > 0.9999
+    assert len(np.unique(vectors, axis=0)) == 64
+
+
+def test_an_error_is_the_library_s_own(graph: Handle) -> None:
+    with pytest.raises(InvalidInput, match=r"'input\[1\]' must not be empty"):
+        graph.embed.remote(["a", ""]).result()
+
+
+def test_the_limits_of_the_settings_hold(graph: Handle) -> None:
+    with pytest.raises(LimitExceeded, match="has 9 items; the limit is 8"):
+        graph.embed.remote(["a"] * 9).result()

@@ -1,0 +1,1 @@
+"""The service around the library, without a Ray that runs."""

@@ -1,0 +1,1 @@
+"""The HTTP door, over stages in this process."""

@@ -1,0 +1,139 @@
+"""The real service and application, over stages in this process that stand where handles would.
+
+The model counts letters: the ids of a text are its code points, of which the first eight are kept,
+and its vector is how many of them are 'a', 'b', 'c' and 'd'. So "aaabbbb" is (0.6, 0.8, 0, 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, cast
+
+import httpx
+import numpy as np
+
+from deployments.cache import CacheShard
+from deployments.index import IndexShard
+from deployments.ingress.asgi import build_asgi
+from deployments.ingress.service import Service
+from deployments.remote import Handle
+from deployments.settings import IngressLimits, ServeSettings
+from embedder.types import Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate, Vectors
+
+MAX_TOKENS = 8
+ALIAS = "all-MiniLM-L6-v2"
+REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+MODEL = ModelInfo(
+    name=ALIAS,
+    repository=REPOSITORY,
+    revision="1",
+    digest="0" * 64,
+    tokenizer_digest="1" * 64,
+    width=4,
+    max_tokens=MAX_TOKENS,
+    vocabulary_size=1000,
+    max_batch_tokens=100,
+    pooling="mean",
+    dtype="float32",
+    backend="test",
+    device="cpu",
+)
+
+
+class LocalHandle:
+    """Calls a stage in this process the way a handle calls a deployment; ``fault`` breaks it."""
+
+    def __init__(self, stage: object) -> None:
+        self.fault: Exception | None = None
+        self._stage = stage
+
+    def __getattr__(self, method: str) -> _Method:
+        return _Method(self, method)
+
+    async def _answer(self, method: str, args: Sequence[Any]) -> Any:
+        if self.fault is not None:
+            raise self.fault
+        return await getattr(self._stage, method)(*args)
+
+
+class _Method:
+    def __init__(self, handle: LocalHandle, name: str) -> None:
+        self._handle = handle
+        self._name = name
+
+    def remote(self, *args: Any) -> Awaitable[Any]:
+        return self._handle._answer(self._name, args)
+
+
+def as_handle(stage: object) -> Handle:
+    """Return a stage, or its local handle, in the type that the service asks for."""
+    return cast("Handle", stage if isinstance(stage, LocalHandle) else LocalHandle(stage))
+
+
+class LetterTokenizer:
+    """Ids are code points; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Input]] = []
+
+    async def tokenize(self, inputs: Sequence[Input], truncate: Truncate) -> Tokenized:
+        self.calls.append(list(inputs))
+        ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in inputs]
+        cut = np.array([len(row) > MAX_TOKENS for row in ids], np.bool_)
+        return Tokenized(TokenBatch.of([row[:MAX_TOKENS] for row in ids]), cut)
+
+
+class LetterEncoder:
+    """Counts letters; remembers whose work it was and how long it might take."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[list[int]], Priority, float | None]] = []
+
+    async def describe(self) -> ModelInfo:
+        return MODEL
+
+    async def encode(
+        self, tokens: TokenBatch, priority: Priority, timeout_s: float | None
+    ) -> Vectors:
+        rows = [row.tolist() for row in tokens.rows()]
+        self.calls.append((rows, priority, timeout_s))
+        return np.array([[row.count(ord(one)) for one in "abcd"] for row in rows], np.float32)
+
+
+class FakeService(Service):
+    """The service over stages whose handles can be broken by name."""
+
+    def __init__(self, **limits: float) -> None:
+        self.encoder = LetterEncoder()
+        self.handles = {
+            "tokenizer": LocalHandle(LetterTokenizer()),
+            "encoder": LocalHandle(self.encoder),
+            "cache": LocalHandle(CacheShard(ServeSettings())),
+            "index": LocalHandle(IndexShard()),
+        }
+        settings = ServeSettings(limits=IngressLimits.model_validate(limits))
+        super().__init__(
+            settings, **{name: as_handle(handle) for name, handle in self.handles.items()}
+        )
+
+    def client(self) -> httpx.AsyncClient:
+        """Return a client of the application over this service."""
+        # The server answers an unexpected error before it raises it, and clients see the answer.
+        transport = httpx.ASGITransport(app=build_asgi(self), raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+def refusal(response: httpx.Response) -> tuple[int, str | None, str | None]:
+    """Return status, code and param of an answer in OpenAI's envelope."""
+    assert response.headers["content-type"] == "application/json"
+    assert response.json().keys() == {"error"}
+    error = response.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert isinstance(error["message"], str)
+    assert error["message"] != ""
+    return response.status_code, error["code"], error["param"]
+
+
+def message(response: httpx.Response) -> str:
+    """Return the sentence of an error's answer."""
+    return str(response.json()["error"]["message"])

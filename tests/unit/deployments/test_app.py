@@ -1,0 +1,130 @@
+"""The graph that is composed: hardware decided once, five deployments by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+from pydantic import ValidationError
+from ray.serve import Application, Deployment
+
+from deployments.app import _resolve_hardware, build
+from deployments.settings import ServeSettings
+
+NAMES = {"Ingress", "Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0"}
+
+
+def _resolved(gpus: float, **args: Any) -> ServeSettings:
+    return _resolve_hardware(ServeSettings.model_validate(args), gpus=gpus)
+
+
+def _bound(deployment: Deployment) -> dict[str, Any]:
+    """Return what a deployment is bound to by name, which Ray declares as a tuple."""
+    arguments: Any = deployment.init_kwargs
+    return dict(arguments)
+
+
+def _deployments(application: Application) -> Iterator[Deployment]:
+    """Give the deployments of a graph; those that it is bound to first."""
+    deployment = application._bound_deployment
+    for argument in (*deployment.init_args, *_bound(deployment).values()):
+        if isinstance(argument, Application):
+            yield from _deployments(argument)
+    yield deployment
+
+
+def _by_name(args: dict[str, Any]) -> dict[str, Deployment]:
+    return {deployment.name: deployment for deployment in _deployments(build(args))}
+
+
+@pytest.mark.parametrize(("gpus", "hardware", "device"), [(0, "cpu", "cpu"), (4, "gpu", "cuda")])
+def test_what_is_left_to_the_service_follows_the_cluster(
+    gpus: float, hardware: str, device: str
+) -> None:
+    settings = _resolved(gpus)
+
+    assert settings.encoder.hardware == hardware
+    assert settings.backend.device == device
+
+
+@pytest.mark.parametrize("gpus", [0, 4])
+@pytest.mark.parametrize(("hardware", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
+def test_hardware_that_was_chosen_stays_and_the_device_follows_it(
+    gpus: float, hardware: str, device: str
+) -> None:
+    settings = _resolved(gpus, encoder={"hardware": hardware})
+
+    assert settings.encoder.hardware == hardware
+    assert settings.backend.device == device
+
+
+@pytest.mark.parametrize("gpus", [0, 4])
+@pytest.mark.parametrize("device", ["cpu", "mps", "cuda:1"])
+def test_a_device_that_was_chosen_stays(gpus: float, device: str) -> None:
+    assert _resolved(gpus, backend={"device": device}).backend.device == device
+
+
+@pytest.mark.parametrize("gpus", [0, 4])
+def test_nothing_else_changes_when_hardware_is_decided(gpus: float) -> None:
+    before, after = ServeSettings().model_dump(), _resolved(gpus).model_dump()
+    for settings in (before, after):
+        del settings["encoder"]["hardware"], settings["backend"]["device"]
+
+    assert after == before
+
+
+def test_every_stage_that_asks_for_it_is_given_hardware() -> None:
+    settings = _resolved(1, tokenizer={"hardware": "auto"}, vector_index={"hardware": "auto"})
+
+    assert settings.tokenizer.hardware == settings.vector_index.hardware == "gpu"
+    assert settings.embedding_cache.hardware == settings.ingress.hardware == "cpu"
+
+
+def test_the_application_is_five_deployments_and_needs_no_cluster_to_be_built() -> None:
+    application = build({})
+
+    assert not ray.is_initialized()
+    assert sorted(deployment.name for deployment in _deployments(application)) == sorted(NAMES)
+    assert application._bound_deployment.name == "Ingress"
+
+
+def test_the_ingress_is_bound_to_each_stage_by_its_role() -> None:
+    bound = _bound(build({})._bound_deployment)
+
+    assert {role: stage._bound_deployment.name for role, stage in bound.items()} == {
+        "tokenizer": "Tokenizer",
+        "encoder": "Encoder",
+        "cache": "EmbeddingCache-0",
+        "index": "VectorIndex-0",
+    }
+
+
+def test_stages_with_a_state_have_one_replica_and_the_others_scale_as_told() -> None:
+    graph = _by_name({"tokenizer": {"min_replicas": 2, "max_replicas": 7}})
+    scaling = {
+        name: deployment._deployment_config.autoscaling_config for name, deployment in graph.items()
+    }
+
+    assert {name for name, config in scaling.items() if config is None} == {
+        "EmbeddingCache-0",
+        "VectorIndex-0",
+    }
+    assert graph["VectorIndex-0"].num_replicas == graph["EmbeddingCache-0"].num_replicas == 1
+    assert scaling["Tokenizer"] is not None
+    assert (scaling["Tokenizer"].min_replicas, scaling["Tokenizer"].max_replicas) == (2, 7)
+
+
+def test_a_gpu_is_booked_only_by_a_stage_that_runs_on_one() -> None:
+    graph = _by_name({"encoder": {"hardware": "gpu", "num_gpus": 0.5, "num_cpus": 1}})
+
+    assert graph["Encoder"].ray_actor_options == {"num_cpus": 1, "num_gpus": 0.5}
+    for name in NAMES - {"Encoder"}:
+        assert graph[name].ray_actor_options == {"num_cpus": 0.1}
+
+
+@pytest.mark.parametrize("args", [{"encodr": {}}, {"encoder": {"device": "cpu"}}])
+def test_an_argument_that_nobody_reads_is_refused(args: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        build(args)

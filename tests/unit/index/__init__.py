@@ -1,0 +1,1 @@
+"""The index: what it accepts, keeps and finds."""

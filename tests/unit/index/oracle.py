@@ -1,0 +1,84 @@
+"""Brute force over every vector in float64, and what a search must agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from embedder.index.points import Hit, Metric, Points
+from embedder.types import Vectors
+
+TOLERANCE = 1e-4
+
+QUARTERS = st.integers(-40, 40).map(lambda number: number / 4)
+"""Components that ties are likely among; none so small that its square vanishes."""
+
+
+def vectors(rows: int, width: int) -> st.SearchStrategy[Vectors]:
+    """Draw vectors that every metric can place: none is all zeros."""
+    drawn = arrays(np.float32, (rows, width), elements=QUARTERS.map(np.float32))
+    return drawn.map(_with_direction)
+
+
+def _with_direction(rows: Vectors) -> Vectors:
+    rows[~rows.any(axis=1)] = 1
+    return rows
+
+
+def points(stored: Mapping[str, Sequence[float]]) -> Points:
+    """Return points with nothing but ids and vectors."""
+    return request(*stored.items())
+
+
+def request(*pairs: tuple[str, Sequence[float]]) -> Points:
+    """Return points in this order, the same id more than once if it is given so."""
+    return Points(
+        ids=[name for name, _ in pairs],
+        vectors=np.array([vector for _, vector in pairs], np.float32),
+        texts=[None] * len(pairs),
+        metadata=[{}] * len(pairs),
+    )
+
+
+def scores(metric: Metric, query: Vectors, rows: Vectors) -> NDArray[np.float64]:
+    """Return the score of every row; larger is nearer."""
+    one, all_rows = query.astype(np.float64), rows.astype(np.float64)
+    if metric is Metric.L2:
+        return np.array([-np.sqrt(((row - one) ** 2).sum()) for row in all_rows])
+    if metric is Metric.L1:
+        return np.array([-np.abs(row - one).sum() for row in all_rows])
+    products = np.array([(row * one).sum() for row in all_rows])
+    if metric is Metric.DOT:
+        return products
+    lengths = np.array([np.sqrt((row**2).sum()) for row in all_rows])
+    cosines: NDArray[np.float64] = products / lengths / np.sqrt((one**2).sum())
+    return cosines
+
+
+def assert_nearest(
+    hits: Sequence[Hit],
+    stored: Mapping[str, Sequence[float]],
+    query: Vectors,
+    metric: Metric,
+    top_k: int,
+) -> None:
+    """Hold hits against brute force: the same scores nearest first, each that of its own id."""
+    names = list(stored)
+    rows = np.array(list(stored.values()), np.float32).reshape(-1, len(query))
+    exact = dict(zip(names, scores(metric, query, rows).tolist(), strict=True))
+    found = [hit.score for hit in hits]
+
+    assert len({hit.id for hit in hits}) == len(hits) == min(top_k, len(names))
+    assert found == sorted(found, reverse=True)
+    np.testing.assert_allclose(found, [exact[hit.id] for hit in hits], atol=TOLERANCE)
+    nearest = sorted(exact.values(), reverse=True)[:top_k]
+    np.testing.assert_allclose(found, nearest, atol=TOLERANCE)
+    for hit in hits:
+        if metric in (Metric.L2, Metric.L1):
+            assert hit.distance == -hit.score
+        else:
+            assert hit.distance is None
