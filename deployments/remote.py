@@ -8,6 +8,7 @@ that remain to its callers. Ray's errors end here: what comes out is the library
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.settings import StageSettings
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
-from embedder.batching.stages import GatheringEncoder, GatheringTokenizer
+from embedder.batching.stages import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.waiting import Terms
 from embedder.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
 from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query
@@ -42,6 +43,7 @@ RETRIES = 2
 """How often a call is sent again after its replica was lost. Every method here is idempotent."""
 
 FLIGHT_CHARACTERS = 200_000
+FLIGHT_KEYS = 4096
 FLIGHT_QUERIES = 256
 
 _LOST = (
@@ -73,17 +75,17 @@ class Remote:
         for attempt in range(RETRIES + 1):
             try:
                 return await asyncio.wait_for(self._send(method, args), _remaining(deadline))
-            except asyncio.TimeoutError:
-                raise DeadlineExceeded(self.stage) from None
+            # Before the time-outs: a remote TimeoutError is of both classes, and no deadline.
             except ray.exceptions.RayTaskError as error:
                 raise _own(error.cause) from error
+            except asyncio.TimeoutError:
+                raise DeadlineExceeded(self.stage) from None
             except EmbedderError:
                 raise
             except _LOST as error:
                 if attempt == RETRIES:
                     raise StageUnavailable(self.stage, repr(error)) from error
-                # Jitter keeps the calls that died together from coming back together.
-                await asyncio.sleep(0.1 * 4**attempt * (1 + random.random()))  # noqa: S311
+                await asyncio.sleep(min(_pause_s(attempt), _remaining(deadline) or math.inf))
             except Exception as error:
                 raise BackendFailure(repr(error)) from error
         raise AssertionError("the last attempt returns or raises")
@@ -131,25 +133,26 @@ class RemoteEncoder(GatheringEncoder):
         return vectors
 
 
-class RemoteCache:
+class RemoteCache(GatheringCache):
     """An EmbeddingCache deployment as the pipeline's far cache."""
 
     def __init__(self, handle: Handle) -> None:
         self._remote = Remote("EmbeddingCache-0", handle)
-
-    async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        """Return the entries that are there."""
-        hits: CacheHits = await self._remote.call("get_many", keys, width)
-        return hits
-
-    async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
-        """Remember the entries."""
-        await self._remote.call("put_many", keys, entries)
+        super().__init__(
+            self._look_up, self._insert, budget=Budget(FLIGHT_KEYS, max_items=FLIGHT_KEYS), slots=2
+        )
 
     async def stats(self, deadline: float | None) -> dict[str, int]:
         """Return the shard's counters."""
         stats: dict[str, int] = await self._remote.call("stats", deadline=deadline)
         return stats
+
+    async def _look_up(self, keys: list[bytes], width: int, terms: Terms) -> CacheHits:
+        hits: CacheHits = await self._remote.call("get_many", keys, width, deadline=terms.deadline)
+        return hits
+
+    async def _insert(self, keys: list[bytes], entries: Entries, terms: Terms) -> None:
+        await self._remote.call("put_many", keys, entries, deadline=terms.deadline)
 
 
 class RemoteIndex:
@@ -193,6 +196,11 @@ class RemoteIndex:
             "search", queries, deadline=terms.deadline
         )
         return answers
+
+
+def _pause_s(attempt: int) -> float:
+    """Return a pause that grows; jitter keeps calls that died together from returning together."""
+    return 0.1 * 4.0**attempt * (1 + random.random())  # noqa: S311
 
 
 def _remaining(deadline: float | None) -> float | None:

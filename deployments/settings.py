@@ -50,6 +50,19 @@ class StageSettings(ReplicaSettings):
         return self.flights_per_replica * self.max_replicas
 
 
+class IngressStage(StageSettings):
+    """How the ingress scales: it waits for others far more than it computes."""
+
+    target_ongoing_requests: float = Field(100.0, gt=0, description="requests in progress at each")
+
+
+class EncoderStage(StageSettings):
+    """How the encoder scales: a core each, or a GPU where the cluster has one."""
+
+    num_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray books for a replica")
+    hardware: Literal["auto", "cpu", "gpu"] = "auto"
+
+
 class IngressLimits(LimitSettings):
     """What one request over HTTP may hold."""
 
@@ -69,8 +82,8 @@ class ServeSettings(EmbedderSettings):
     cache_timeout_s: float = Field(
         0.2, gt=0, description="a cache lookup that takes longer is a miss"
     )
-    ingress: StageSettings = StageSettings(target_ongoing_requests=100)
+    ingress: IngressStage = IngressStage()
     tokenizer: StageSettings = StageSettings()
-    encoder: StageSettings = StageSettings(num_cpus=0.5, hardware="auto")
+    encoder: EncoderStage = EncoderStage()
     embedding_cache: ReplicaSettings = ReplicaSettings()
     vector_index: ReplicaSettings = ReplicaSettings()

@@ -46,6 +46,11 @@ class InvalidInput(EmbedderError):
     def __str__(self) -> str:
         return f"'{self.field}' {self.problem}"
 
+    def renamed(self, field: str) -> InvalidInput:
+        """Return the same error about what the caller calls ``field``."""
+        renamed: InvalidInput = type(self)(field, *self.args[1:])
+        return renamed
+
 
 class LimitExceeded(InvalidInput):
     """The named field is larger than its limit; ``unit`` says what was counted."""

@@ -33,5 +33,7 @@ def finish(vectors: Vectors, *, dimensions: int | None, normalize: bool) -> Vect
 
 def unit_rows(vectors: Vectors) -> Vectors:
     """Return a copy with every row scaled to Euclidean length 1; rows of zeros stay zero."""
-    norms: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    # In double precision: the squares of small float32 numbers vanish in single.
+    exact = vectors.astype(np.float64)
+    norms: NDArray[np.float64] = np.linalg.norm(exact, axis=1, keepdims=True)
+    return np.divide(exact, norms, out=np.zeros_like(exact), where=norms > 0).astype(np.float32)

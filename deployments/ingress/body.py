@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.ingress.errors import error_response
 from embedder.errors import BodyTooLarge
 
+MAX_LENGTH_DIGITS = 18
+
 
 class BodyLimit:
     """Read each body before the application sees it, and refuse it above ``max_bytes``.
@@ -35,20 +37,20 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         size = _declared_bytes(scope)
-        chunks: list[bytes] = []
+        body = bytearray()
         more = True
         while more and size <= self._max_bytes:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
-            chunks.append(message.get("body", b""))
-            size = max(size, sum(map(len, chunks)))
+            body += message.get("body", b"")
+            size = max(size, len(body))
             more = message.get("more_body", False)
         if size > self._max_bytes:
             error = BodyTooLarge("body", "bytes", size, self._max_bytes)
             await error_response(error)(scope, receive, send)
             return
-        await self._app(scope, _replay(b"".join(chunks), receive), send)
+        await self._app(scope, _replay(bytes(body), receive), send)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -94,5 +96,6 @@ def json_response(content: Any) -> Response:
 def _declared_bytes(scope: Scope) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
-            return int(value)
+            # More digits than any body has; int() itself refuses thousands of them.
+            return int(value[:MAX_LENGTH_DIGITS])
     return 0

@@ -5,112 +5,35 @@ Texts are embedded in the same request. Knows nothing of how vectors are kept or
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from deployments.ingress.body import OrjsonRoute, json_response
-from deployments.ingress.inputs import VectorField, to_vector
+from deployments.ingress.collection_bodies import (
+    CollectionAnswer,
+    CollectionBody,
+    PointBody,
+    QueryBody,
+    SearchAnswer,
+    SearchBody,
+    UpsertAnswer,
+    UpsertBody,
+)
+from deployments.ingress.inputs import to_vector
 from deployments.ingress.service import Service
 from deployments.ingress.state import service_of
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
-from embedder.index.points import MAX_TOP_K, CollectionInfo, Hit, Metric, Points, Query
+from embedder.index.points import CollectionInfo, Hit, Points, Query
 from embedder.request import EmbedOptions
 from embedder.types import Priority, Vectors
 
 router = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
-
-
-class Body(BaseModel):
-    """Base of the bodies here: unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class CollectionBody(Body):
-    """The body of ``PUT /v1/collections/{name}``."""
-
-    metric: Metric = Metric.COSINE
-    index: Literal["auto", "flat"] = "auto"
-    model: str | None = None
-
-
-class PointBody(Body):
-    """One point: an id, and a text or a vector."""
-
-    id: str
-    text: str | None = None
-    vector: VectorField = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
-
-
-class UpsertBody(Body):
-    """The body of ``POST …/points``; of points with the same id the last wins."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"points": [{"id": "a", "text": "hello world"}]}]}
-    )
-
-    points: list[PointBody] = Field(min_length=1)
-    model: str | None = None
-
-
-class QueryBody(Body):
-    """One query: a text or a vector."""
-
-    text: str | None = None
-    vector: VectorField = None
-    top_k: int = Field(10, ge=1, le=MAX_TOP_K)
-    include: list[Literal["text", "metadata"]] = Field(default_factory=list)
-
-
-class SearchBody(QueryBody):
-    """The body of ``POST …/search``: one query, or several under ``queries``."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "greeting", "top_k": 3}]})
-
-    queries: list[QueryBody] | None = None
-    model: str | None = None
-
-
-class CollectionAnswer(BaseModel):
-    """What is known of a collection; ``width`` is null until it holds a vector."""
-
-    name: str
-    metric: Metric
-    index: str
-    width: int | None
-    count: int
-    sequence: int
-
-
-class UpsertAnswer(BaseModel):
-    """How many points were set, and the collection's sequence number after that."""
-
-    upserted: int
-    sequence: int
-
-
-class Result(BaseModel):
-    """A point that was found; ``score`` is larger for nearer."""
-
-    id: str
-    score: float
-    distance: float | None = None
-    text: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class SearchAnswer(BaseModel):
-    """The results of one query, or a list of them for ``queries``."""
-
-    results: list[Result] | list[list[Result]]
-    partial: bool
 
 
 ServiceHere = Annotated[Service, Depends(service_of)]
@@ -128,7 +51,7 @@ async def create_collection(
     name: str, body: CollectionBody, service: ServiceHere
 ) -> CollectionAnswer:
     """Create a collection; one that exists with the same metric is left as it is."""
-    await service.model(body.model)
+    service.check_model(body.model)
     return _answer(await service.index.create(name, body.metric, service.deadline()))
 
 
@@ -168,11 +91,15 @@ async def search(name: str, body: SearchBody, service: ServiceHere) -> Response:
     queries: Sequence[QueryBody] = [body] if body.queries is None else body.queries
     _check_count("queries", len(queries), service.settings.limits.max_queries)
     names = [""] if body.queries is None else [f"queries[{row}]" for row in range(len(queries))]
-    if body.queries is not None and (body.text is not None or body.vector is not None):
-        raise InvalidInput("queries", "cannot stand beside a text or a vector")
+    beside = QueryBody.model_fields.keys() & body.model_fields_set
+    if body.queries is not None and beside:
+        raise InvalidInput("queries", f"cannot stand beside {sorted(beside)}: put these into each")
     vectors = await _vectors(service, queries, names, body.model, Priority.INTERACTIVE)
     answers = await service.index.search(
-        [Query(name, vector, query.top_k) for query, vector in zip(queries, vectors, strict=True)],
+        [
+            Query(name, vector, query.top_k, _path(prefix, "vector"))
+            for query, vector, prefix in zip(queries, vectors, names, strict=True)
+        ],
         deadline,
     )
     results = [
@@ -191,28 +118,40 @@ async def _vectors(
     model: str | None,
     priority: Priority,
 ) -> Vectors:
-    """Return a row for every item, embedding those that bring a text."""
+    """Return a row for every item: its vector where it brings one, else that of its text."""
+    service.check_model(model)
     rows: dict[int, Vectors] = {}
     texts: dict[int, str] = {}
     for row, (item, name) in enumerate(zip(items, names, strict=True)):
         if item.vector is not None:
-            rows[row] = to_vector(item.vector, f"{name}.vector".lstrip("."))
+            rows[row] = to_vector(item.vector, _path(name, "vector"))
         elif item.text is not None:
             texts[row] = item.text
         else:
             raise InvalidInput(name or "text", "must have a text or a vector")
     if texts:
-        answer = await service.embed(
-            list(texts.values()), EmbedOptions(priority=priority), model=model
-        )
+        try:
+            answer = await service.embed(list(texts.values()), EmbedOptions(priority=priority))
+        except InvalidInput as error:
+            raise error.renamed(_text_field(error.field, [names[row] for row in texts])) from None
         rows.update(zip(texts, answer.vectors, strict=True))
     width = len(rows[0])
     for row, name in enumerate(names):
         if len(rows[row]) != width:
             raise InvalidVector(
-                f"{name}.vector", f"has {len(rows[row])} components; {names[0]} has {width}"
+                _path(name, "vector"), f"has {len(rows[row])} components; {names[0]} has {width}"
             )
     return np.stack([rows[row] for row in range(len(items))])
+
+
+def _path(prefix: str, field: str) -> str:
+    return f"{prefix}.{field}" if prefix else field
+
+
+def _text_field(field: str, names: Sequence[str]) -> str:
+    """Return what the client calls the text that the pipeline calls ``input[i]``."""
+    match = re.match(r"input\[(\d+)\]", field)
+    return _path(names[int(match[1])], "text") if match else field
 
 
 def _check_count(field: str, count: int, limit: int) -> None:

@@ -37,7 +37,7 @@ class EmbeddingsRequest(BaseModel):
     input: InputField
     model: str | None = Field(None, description="the served model where it is left out")
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(None, ge=1, description="keep this many components")
+    dimensions: int | None = Field(None, ge=1, strict=True, description="keep this many components")
     user: str | None = Field(None, description="accepted and not used")
 
 

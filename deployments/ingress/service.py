@@ -59,9 +59,9 @@ class Service:
         """Return the served model.
 
         Raises:
-            UnknownModel: ``name`` is neither None nor a name of it.
+            UnknownModel: as `check_model`.
         """
-        self._refuse_other_names(name)
+        self.check_model(name)
         return (await self._connection()).pipeline.model
 
     async def embed(
@@ -72,7 +72,7 @@ class Service:
         Raises:
             EmbedderError: as `Pipeline.embed`; or the model is not served here.
         """
-        self._refuse_other_names(model)
+        self.check_model(model)
         limit_s = self.settings.limits.request_timeout_s
         timeout_s = limit_s if options.timeout_s is None else min(options.timeout_s, limit_s)
         began = time.monotonic()
@@ -103,7 +103,12 @@ class Service:
     async def _check_index(self, deadline: float) -> None:
         await self.index.collections(deadline)
 
-    def _refuse_other_names(self, name: str | None) -> None:
+    def check_model(self, name: str | None) -> None:
+        """Refuse a model that is not served.
+
+        Raises:
+            UnknownModel: ``name`` is neither None nor a name of the served model.
+        """
         served = self.settings.model.name
         row = find(served)
         names = {served, row.alias, row.repository} if row else {served}

@@ -1,4 +1,4 @@
-"""The pipeline's tokenizer and encoder on top of a batcher: work of all requests is gathered.
+"""The pipeline's stages on top of a batcher: work of all requests is gathered.
 
 What a batch then runs on, a device here or a replica elsewhere, is the ``run`` that is given.
 """
@@ -12,10 +12,27 @@ import numpy as np
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
-from embedder.types import Input, Priority, TokenBatch, Tokenized, TokenRow, Truncate, Vectors
+from embedder.types import (
+    CacheHits,
+    Entries,
+    Input,
+    Priority,
+    TokenBatch,
+    Tokenized,
+    TokenRow,
+    Truncate,
+    Vectors,
+)
 
 RunEncode = Callable[[TokenBatch, Terms], Awaitable[Vectors]]
 RunTokenize = Callable[[Sequence[Input], Truncate, Terms], Awaitable[Tokenized]]
+
+
+RunGet = Callable[[list[bytes], int, Terms], Awaitable[CacheHits]]
+RunPut = Callable[[list[bytes], Entries, Terms], Awaitable[None]]
+
+_Row = tuple[Entries, int]
+"""One row of some entries, not copied yet."""
 
 
 class GatheringEncoder:
@@ -62,6 +79,63 @@ class GatheringTokenizer:
         return Tokenized(
             TokenBatch.of([ids for ids, _ in rows]), np.array([cut for _, cut in rows], np.bool_)
         )
+
+
+class GatheringCache:
+    """Look up and insert entries together with those of other requests."""
+
+    def __init__(self, get: RunGet, put: RunPut, *, budget: Budget, slots: int = 1) -> None:
+        self._get = get
+        self._budget = budget
+        self._slots = slots
+        self._lookups: dict[int, Batcher[bytes, _Row | None]] = {}
+
+        async def run_put(items: list[tuple[bytes, _Row]], terms: Terms) -> Sequence[None]:
+            await put([key for key, _ in items], _stack([row for _, row in items]), terms)
+            return [None] * len(items)
+
+        self._inserts: Batcher[tuple[bytes, _Row], None] = Batcher(
+            run_put, budget=budget, slots=slots
+        )
+
+    async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
+        """Return the entries that are there, each of ``width`` components."""
+        if width not in self._lookups:
+            self._lookups[width] = Batcher(
+                self._run_get(width), budget=self._budget, slots=self._slots, cancels=True
+            )
+        rows = await self._lookups[width].submit(keys, [1] * len(keys))
+        found = [(at, row) for at, row in enumerate(rows) if row is not None]
+        if not found:
+            return CacheHits(np.empty(0, np.intp), Entries.allocate(0, width))
+        return CacheHits(
+            np.array([at for at, _ in found], np.intp), _stack([row for _, row in found])
+        )
+
+    async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
+        """Remember the entries."""
+        rows = [(key, (entries, row)) for row, key in enumerate(keys)]
+        await self._inserts.submit(rows, [1] * len(rows))
+
+    def _run_get(
+        self, width: int
+    ) -> Callable[[list[bytes], Terms], Awaitable[Sequence[_Row | None]]]:
+        async def run_get(keys: list[bytes], terms: Terms) -> Sequence[_Row | None]:
+            hits = await self._get(keys, width, terms)
+            found: list[_Row | None] = [None] * len(keys)
+            for row, at in enumerate(hits.rows.tolist()):
+                found[at] = (hits.entries, row)
+            return found
+
+        return run_get
+
+
+def _stack(rows: Sequence[_Row]) -> Entries:
+    return Entries(
+        np.stack([entries.vectors[row] for entries, row in rows]),
+        np.array([entries.token_counts[row] for entries, row in rows], np.int32),
+        np.array([entries.truncated[row] for entries, row in rows], np.bool_),
+    )
 
 
 def _rows_of(

@@ -7,6 +7,7 @@ Knows nothing of texts' meaning; whoever calls has embedded them.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from embedder.index.points import (
     Metric,
     Points,
     check_ids,
+    check_metadata,
     check_vectors,
 )
 from embedder.index.projection import ExactProjection
@@ -63,6 +65,7 @@ class Collection:
             InvalidInput: an id or a vector cannot be stored; the error names the point.
         """
         check_ids(points.ids)
+        check_metadata(points.metadata)
         names = [f"points[{row}].vector" for row in range(len(points.ids))]
         with self._lock:
             width = self._projection.width if self._projection else None
@@ -78,16 +81,24 @@ class Collection:
             self._sequence += 1
             return self._sequence
 
-    def search(self, queries: Vectors, top_k: int) -> list[list[Hit]]:
+    def search(
+        self, queries: Vectors, top_k: int, names: Sequence[str] | None = None
+    ) -> list[list[Hit]]:
         """Return for every query the ``top_k`` nearest points, nearest first.
+
+        ``names`` are what the caller calls the queries' vectors; each is ``vector`` without.
 
         Raises:
             InvalidVector: a query has the wrong width or cannot be placed.
         """
-        names = ["vector"] * len(queries)
         with self._lock:
             width = self._projection.width if self._projection else None
-            check_vectors(queries, width=width, metric=self.metric, names=names)
+            check_vectors(
+                queries,
+                width=width,
+                metric=self.metric,
+                names=names or ["vector"] * len(queries),
+            )
             if self._projection is None:
                 return [[] for _ in queries]
             scores, numbers = self._projection.search(queries, top_k)

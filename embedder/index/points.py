@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+import orjson
 
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.types import Vectors
@@ -19,6 +20,10 @@ from embedder.types import Vectors
 MAX_ID_BYTES = 255
 MAX_NAME_CHARACTERS = 63
 MAX_TOP_K = 1000
+MAX_METADATA_BYTES = 65_536
+MAX_METADATA_DEPTH = 16
+MAX_NORM = 1e18
+"""Beyond this, squared distances overflow float32 and FAISS finds nothing."""
 
 # \Z rather than $: the latter lets a trailing newline through.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
@@ -45,11 +50,15 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search for the ``top_k`` points nearest to ``vector`` float32[d]."""
+    """A search for the ``top_k`` points nearest to ``vector`` float32[d].
+
+    ``field`` is what the caller calls the vector, for errors.
+    """
 
     collection: str
     vector: Vectors
     top_k: int
+    field: str = "vector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,35 @@ def check_ids(ids: Sequence[str]) -> None:
             raise LimitExceeded(where, "bytes", size, MAX_ID_BYTES)
 
 
+def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
+    """Refuse metadata that is too large, too deep, or not JSON.
+
+    Raises:
+        InvalidInput: the error names the point.
+    """
+    for row, value in enumerate(metadata):
+        where = f"points[{row}].metadata"
+        if (depth := _depth(value)) > MAX_METADATA_DEPTH:
+            raise LimitExceeded(where, "levels", depth, MAX_METADATA_DEPTH)
+        try:
+            size = len(orjson.dumps(value))
+        except TypeError as error:
+            raise InvalidInput(where, f"is not JSON: {error}") from None
+        if size > MAX_METADATA_BYTES:
+            raise LimitExceeded(where, "bytes", size, MAX_METADATA_BYTES)
+
+
+def _depth(value: Any) -> int:
+    """Count the levels of nesting, without recursion: the value may be as deep as it likes."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, (dict, list))]:
+        depth += 1
+        level = [
+            child for item in level for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return depth
+
+
 def check_vectors(
     vectors: Vectors, *, width: int | None, metric: Metric, names: Sequence[str]
 ) -> None:
@@ -121,11 +159,11 @@ def check_vectors(
         raise InvalidVector(
             names[0], f"has {vectors.shape[1]} components; the collection has {width}"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.linalg.norm(vectors, axis=1)
-    # The norm of a finite vector may overflow, and such a vector has no usable distance either.
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
     for row in np.flatnonzero(~np.isfinite(norms)).tolist():
-        raise InvalidVector(names[row], "has a component that is not finite, or an infinite length")
+        raise InvalidVector(names[row], "has a component that is not finite")
+    for row in np.flatnonzero(norms > MAX_NORM).tolist():
+        raise InvalidVector(names[row], f"has length {norms[row]:.3g}; the limit is {MAX_NORM:.0e}")
     if metric is Metric.COSINE:
         for row in np.flatnonzero(norms == 0).tolist():
             raise InvalidVector(names[row], "is all zeros, which has no direction for a cosine")

@@ -102,7 +102,9 @@ class VectorIndex:
         answers: list[list[Hit]] = [[] for _ in queries]
         for (name, top_k, _), rows in alike.items():
             vectors = np.stack([queries[row].vector for row in rows])
-            for row, hits in zip(rows, self._find(name).search(vectors, top_k), strict=True):
+            names = [queries[row].field for row in rows]
+            found = self._find(name).search(vectors, top_k, names)
+            for row, hits in zip(rows, found, strict=True):
                 answers[row] = hits
         return answers
 

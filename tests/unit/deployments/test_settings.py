@@ -30,7 +30,7 @@ def test_what_is_left_out_has_these_values() -> None:
     assert settings.near_cache_bytes == 32 * 1024 * 1024
     assert settings.cache_timeout_s == 0.2
     assert settings.model.name == "all-MiniLM-L6-v2"
-    assert (settings.encoder.num_cpus, settings.encoder.hardware) == (0.75, "auto")
+    assert (settings.encoder.num_cpus, settings.encoder.hardware) == (0.5, "auto")
     assert settings.ingress.target_ongoing_requests == 100
     for name in STATELESS:
         stage = getattr(settings, name)
