@@ -30,8 +30,13 @@ check: install  ## Lint, format and types, as CI and pre-commit do
 	$(BIN)/mypy
 
 cluster: install  ## Start the Ray cluster of cluster.yaml and deploy the service to it
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[cluster]"
+	$(BIN)/ray get-auth-token --generate > /dev/null
 	$(BIN)/ray up --yes cluster.yaml
-	$(BIN)/ray exec cluster.yaml 'cd ~/embedder && .venv/bin/serve deploy serve_config.yaml'
+	@echo "Waiting for a GPU worker: hardware 'auto' is decided when the service is deployed"
+	$(BIN)/ray exec cluster.yaml 'cd ~/embedder; \
+		until .venv/bin/ray status 2>/dev/null | grep -q "/[1-9][0-9.]* GPU"; do sleep 10; done; \
+		.venv/bin/serve deploy serve_config.yaml'
 
 bench: install  ## Measure HTTP beside in-process throughput on this machine
 	$(BIN)/python -m benchmarks.throughput

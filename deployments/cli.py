@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="embedder", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True)
     serve = commands.add_parser("serve", help="run the service until Ctrl-C")
     serve.add_argument("config", nargs="?", type=Path, default=Path("serve_config.yaml"))
     serve.add_argument("--port", type=int, help="instead of the configuration's")

@@ -24,8 +24,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     """Yield a service that is ready, and see that stopping it leaves nothing behind."""
     running = RunningService(tmp_path_factory.mktemp("service"))
     try:
-        line = running.wait()
-        assert running.url in line
+        running.wait()
         yield running
     finally:
         status = running.stop()

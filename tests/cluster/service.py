@@ -30,6 +30,7 @@ class RunningService:
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         }
         self.first_request_s = float("inf")
+        self.ready_line = ""
         self._started: dict[int, str] = {}
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -41,11 +42,8 @@ class RunningService:
             command, env=self.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
 
-    def wait(self) -> str:
-        """Return the line that the command prints when the service is ready.
-
-        Sends the first request, and keeps how long that took.
-        """
+    def wait(self) -> None:
+        """Wait for the line that says it is ready; send the first request and time it."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -53,7 +51,7 @@ class RunningService:
         began = time.monotonic()
         httpx.post(f"{self.url}/v1/embeddings", json={"input": "the very first"}).raise_for_status()
         self.first_request_s = time.monotonic() - began
-        return line
+        self.ready_line = line
 
     def replicas(self, deployment: str) -> list[int]:
         """Return the process ids of a deployment's replicas."""

@@ -1,0 +1,45 @@
+"""README.md as its readers see it: blocks of code, and commands with their answers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NUMBER = re.compile(r"-?\d+\.\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command after a prompt, and the lines that it is said to print."""
+
+    line: str
+    answer: str
+
+
+def blocks(language: str) -> list[str]:
+    """Return the contents of all fenced blocks of a language."""
+    return [body for name, body in _BLOCK.findall(README.read_text()) if name == language]
+
+
+def commands() -> list[Command]:
+    """Return every ``$ command`` of the console blocks with its answer."""
+    found = []
+    for block in blocks("console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, answer = part.partition("\n")
+            found.append(Command(line, answer.strip()))
+    return found
+
+
+def shape(text: str) -> str:
+    """Return a text with every decimal number replaced by ``#``."""
+    return _NUMBER.sub("#", text.strip())
+
+
+def decimals(text: str) -> list[float]:
+    """Return the decimal numbers of a text, in order."""
+    return [float(number) for number in _NUMBER.findall(text)]

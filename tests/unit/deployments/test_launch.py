@@ -1,0 +1,85 @@
+"""Starting the service as a child process, with children that are scripts of the test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deployments.launch import THROUGHPUT, Launch, _environment, _with_port
+from embedder.errors import ConfigurationError
+
+
+def child(tmp_path: Path, script: str) -> Launch:
+    """Return a launch of a Python script whose output is its log; its URL has no listener."""
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], stdout=output, stderr=output, start_new_session=True
+        )
+    return Launch(process, "http://127.0.0.1:9", log)
+
+
+def test_a_child_that_ends_while_starting_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+    launch = child(tmp_path, "print('no such model'); raise SystemExit(3)")
+
+    with pytest.raises(ConfigurationError, match="no such model"):
+        launch.wait_until_ready(20, lambda missing: None)
+
+
+def test_progress_says_what_is_missing_until_the_time_is_up(tmp_path: Path) -> None:
+    launch = child(tmp_path, "import time; time.sleep(60)")
+    said: list[str] = []
+    with pytest.raises(ConfigurationError, match="not ready within 0 s"):
+        launch.wait_until_ready(0.3, said.append)
+    launch.stop()
+
+    assert set(said) == {"starting Ray"}
+
+
+def test_a_child_is_stopped_as_by_ctrl_c(tmp_path: Path) -> None:
+    script = """
+import time
+try:
+    print("up", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("graceful", flush=True)
+"""
+    launch = child(tmp_path, script)
+    deadline = time.monotonic() + 20
+    while "up" not in launch.tail() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    launch.stop()
+    launch.stop()
+
+    assert launch.tail().splitlines() == ["up", "graceful"]
+
+
+@pytest.mark.parametrize(("port", "expected"), [(None, 8000), (9123, 9123)])
+def test_a_port_takes_the_place_of_the_configurations(port: int | None, expected: int) -> None:
+    document = yaml.safe_load("{http_options: {port: 8000, root_path: /x}, applications: []}")
+
+    assert _with_port(document, port)["http_options"] == {
+        "host": "127.0.0.1",
+        "port": expected,
+        "root_path": "/x",
+    }
+
+
+def test_throughput_mode_is_a_default_that_the_operator_may_set_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in THROUGHPUT:
+        monkeypatch.delenv(name, raising=False)
+    tuned, plain = _environment(tmp_path, True), _environment(tmp_path, False)
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    chosen = _environment(tmp_path, True)
+
+    assert THROUGHPUT.items() <= tuned.items()
+    assert not THROUGHPUT.keys() & plain.keys()
+    assert chosen["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
