@@ -9,10 +9,20 @@ import numpy as np
 import pytest
 
 from embedder.batching.packing import Budget
-from embedder.batching.stages import GatheringEncoder, GatheringTokenizer
+from embedder.batching.stages import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.waiting import Terms
+from embedder.cache.memory import MemoryCache
 from embedder.errors import DeadlineExceeded
-from embedder.types import Input, Priority, TokenBatch, Tokenized, Truncate, Vectors
+from embedder.types import (
+    CacheHits,
+    Entries,
+    Input,
+    Priority,
+    TokenBatch,
+    Tokenized,
+    Truncate,
+    Vectors,
+)
 
 ROOMY = Budget(max_tokens=10_000)
 
@@ -108,3 +118,74 @@ async def test_a_tokenizers_budget_counts_characters() -> None:
     await tokenizer.tokenize(["abc", "de", "fgh"], truncate=Truncate.NONE, deadline=None)
 
     assert [inputs for inputs, _ in worker.batches] == [["abc", "de"], ["fgh"]]
+
+
+class Cache:
+    """A real cache that counts the calls it gets; lookups wait for the gate."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryCache(2**20)
+        self.gate = asyncio.Event()
+        self.lookups: list[int] = []
+        self.inserts: list[int] = []
+
+    async def get(self, keys: list[bytes], width: int, terms: Terms) -> CacheHits:
+        await self.gate.wait()
+        self.lookups.append(len(keys))
+        return self.memory.get_many(keys, width)
+
+    async def put(self, keys: list[bytes], entries: Entries, terms: Terms) -> None:
+        self.inserts.append(len(keys))
+        self.memory.put_many(keys, entries)
+
+
+def rows(*values: float) -> Entries:
+    """Return a row [value, -value] with value tokens for each value."""
+    return Entries(
+        np.array([[value, -value] for value in values], np.float32),
+        np.array(values, np.int32),
+        np.array([value > 2 for value in values], np.bool_),
+    )
+
+
+async def test_lookups_of_several_requests_travel_together_and_each_gets_its_own() -> None:
+    cache = Cache()
+    gathering = GatheringCache(cache.get, cache.put, budget=Budget(100))
+    await gathering.put_many([b"one", b"three"], rows(1, 3))
+    first = asyncio.create_task(gathering.get_many([b"x"], 2))
+    await asyncio.sleep(0)
+    lookups = [
+        asyncio.create_task(gathering.get_many(keys, 2))
+        for keys in ([b"none", b"three", b"one"], [b"none"], [b"one"])
+    ]
+    await asyncio.sleep(0.01)
+    cache.gate.set()
+    both, nothing, one = await asyncio.gather(*lookups)
+    await first
+
+    assert sorted(cache.lookups) in ([1, 5], [6])
+    assert both.rows.tolist() == [1, 2]
+    assert both.entries.vectors.tolist() == [[3, -3], [1, -1]]
+    assert both.entries.truncated.tolist() == [True, False]
+    assert (nothing.rows.tolist(), nothing.entries.vectors.shape) == ([], (0, 2))
+    assert one.entries.token_counts.tolist() == [1]
+
+
+async def test_a_lookup_of_another_width_finds_nothing() -> None:
+    cache = Cache()
+    cache.gate.set()
+    gathering = GatheringCache(cache.get, cache.put, budget=Budget(100))
+    await gathering.put_many([b"one"], rows(1))
+
+    assert (await gathering.get_many([b"one"], 3)).rows.tolist() == []
+    assert (await gathering.get_many([b"one"], 2)).rows.tolist() == [0]
+
+
+async def test_inserts_of_several_requests_travel_together() -> None:
+    cache = Cache()
+    gathering = GatheringCache(cache.get, cache.put, budget=Budget(100))
+    await asyncio.gather(*(gathering.put_many([bytes([at])], rows(at)) for at in range(10)))
+
+    assert sum(cache.inserts) == 10
+    assert len(cache.inserts) < 10
+    assert cache.memory.stats.entries == 10

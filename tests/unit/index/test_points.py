@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
-from embedder.index.points import Metric, check_ids, check_name, check_vectors
+from embedder.index.points import (
+    MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
+    Metric,
+    check_ids,
+    check_metadata,
+    check_name,
+    check_vectors,
+)
 from embedder.types import Vectors
 from tests.unit.index.oracle import vectors
 
@@ -140,3 +149,41 @@ def test_another_width_than_the_collections_is_refused_with_both(
     assert caught.value.field == "points[0].vector"
     assert "3 components" in caught.value.problem
     assert str(width) in caught.value.problem
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Return metadata of the given depth, dicts and lists in turn."""
+    value: Any = 1
+    for level in range(depth - 1):
+        value = [value] if level % 2 else {"in": value}
+    return {"top": value}
+
+
+@given(depth=st.integers(1, 30))
+def test_metadata_is_refused_above_its_depth_and_only_there(depth: int) -> None:
+    if depth <= MAX_METADATA_DEPTH:
+        check_metadata([{}, nested(depth)])
+    else:
+        with pytest.raises(LimitExceeded, match=rf"metadata' has {depth} levels; the limit is 16"):
+            check_metadata([{}, nested(depth)])
+
+
+def test_metadata_as_deep_as_a_parser_takes_is_refused_without_recursion() -> None:
+    with pytest.raises(LimitExceeded):
+        check_metadata([nested(100_000)])
+
+
+@pytest.mark.parametrize(("characters", "fits"), [(MAX_METADATA_BYTES - 8, True), (70_000, False)])
+def test_metadata_is_bounded_in_bytes(characters: int, fits: bool) -> None:
+    metadata = [{"k": "x" * characters}]
+    if fits:
+        check_metadata(metadata)
+    else:
+        with pytest.raises(LimitExceeded, match=r"points\[0\]\.metadata' has 70008 bytes"):
+            check_metadata(metadata)
+
+
+def test_metadata_that_is_not_json_is_refused() -> None:
+    """From Python; over HTTP it has been JSON already."""
+    with pytest.raises(InvalidInput, match="is not JSON"):
+        check_metadata([{"k": object()}])
