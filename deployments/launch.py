@@ -21,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from deployments.preflight import check, read_config
 from embedder.errors import ConfigurationError
 
 THROUGHPUT = {
@@ -83,11 +84,12 @@ def launched(
     ``port`` takes the place of the configuration's. ``tuned`` sets `THROUGHPUT`.
 
     Raises:
-        ConfigurationError: the configuration cannot be read.
+        ConfigurationError: the configuration cannot work, as far as can be known before.
     """
+    document = read_config(config, port=port)
+    check(document)
     with tempfile.TemporaryDirectory(prefix="embedder-") as folder:
         directory = Path(folder)
-        document = _with_port(_read(config), port)
         resolved = directory / "serve_config.yaml"
         resolved.write_text(yaml.safe_dump(document, sort_keys=False))
         log = log or directory / "serve.log"
@@ -106,23 +108,6 @@ def launched(
             yield launch
         finally:
             launch.stop()
-
-
-def _read(config: Path) -> dict[str, object]:
-    try:
-        document = yaml.safe_load(config.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"cannot read {config}: {error}") from error
-    if not isinstance(document, dict) or "applications" not in document:
-        raise ConfigurationError(f"{config} is not a Serve configuration: no 'applications'")
-    return document
-
-
-def _with_port(document: dict[str, object], port: int | None) -> dict[str, dict[str, object]]:
-    options = {"host": "127.0.0.1", "port": 8000, **document.get("http_options", {})}  # type: ignore[dict-item]
-    if port is not None:
-        options["port"] = port
-    return {**document, "http_options": options}  # type: ignore[dict-item]
 
 
 def _environment(directory: Path, tuned: bool) -> Mapping[str, str]:

@@ -57,7 +57,7 @@ def test_a_file_that_is_no_serve_configuration_is_refused(
     config.write_text("just: this\n")
 
     assert main(["serve", str(config)]) == 1
-    assert "no 'applications'" in capsys.readouterr().err
+    assert "no list 'applications'" in capsys.readouterr().err
 
 
 def test_a_command_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from deployments.launch import THROUGHPUT, Launch, _environment, _with_port
+from deployments.launch import THROUGHPUT, Launch, _environment
 from embedder.errors import ConfigurationError
 
 
@@ -58,17 +57,6 @@ except KeyboardInterrupt:
     launch.stop()
 
     assert launch.tail().splitlines() == ["up", "graceful"]
-
-
-@pytest.mark.parametrize(("port", "expected"), [(None, 8000), (9123, 9123)])
-def test_a_port_takes_the_place_of_the_configurations(port: int | None, expected: int) -> None:
-    document = yaml.safe_load("{http_options: {port: 8000, root_path: /x}, applications: []}")
-
-    assert _with_port(document, port)["http_options"] == {
-        "host": "127.0.0.1",
-        "port": expected,
-        "root_path": "/x",
-    }
 
 
 def test_throughput_mode_is_a_default_that_the_operator_may_set_otherwise(
