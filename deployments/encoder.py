@@ -8,6 +8,9 @@ from deployments.settings import ServeSettings
 from embedder.local import LocalEncoder
 from embedder.types import ModelInfo, Priority, TokenBatch, Vectors
 
+STUCK_S = 60.0
+"""Longer than any batch takes, a large model on a slow core included."""
+
 
 class EncoderReplica:
     """Turns packed tokens into vectors on one device.
@@ -18,7 +21,8 @@ class EncoderReplica:
 
     def __init__(self, settings: ServeSettings) -> None:
         self._encoder = LocalEncoder.load(settings)
-        self._batches_at_last_check = 0
+        self._batches_seen = 0
+        self._progress_s = time.monotonic()
 
     async def describe(self) -> ModelInfo:
         """Return what the other stages need to know of the model."""
@@ -32,16 +36,17 @@ class EncoderReplica:
         return await self._encoder.encode(tokens, priority=priority, deadline=deadline)
 
     async def check_health(self) -> None:
-        """Fail when work is waiting and no batch has ended since the last check.
+        """Fail when work is there and no batch has ended for `STUCK_S`.
 
-        Idle, a batch of one token is computed instead, so a broken device does not stay green.
+        Idle, a batch of one token is computed, so a broken device does not stay green.
         """
         batcher = self._encoder.batcher
-        ended = batcher.stats.batches
         if batcher.idle:
             await self._encoder.encode(
                 TokenBatch.of([[0]]), priority=Priority.INTERACTIVE, deadline=None
             )
-        elif ended == self._batches_at_last_check:
-            raise RuntimeError("no batch has ended since the last health check")
-        self._batches_at_last_check = ended
+        now = time.monotonic()
+        if batcher.idle or batcher.stats.batches != self._batches_seen:
+            self._batches_seen, self._progress_s = batcher.stats.batches, now
+        elif now - self._progress_s > STUCK_S:
+            raise RuntimeError(f"no batch has ended for {now - self._progress_s:.0f} s")

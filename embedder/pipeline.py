@@ -109,7 +109,7 @@ class Pipeline:
                 try:
                     answers = await flight.answers()
                 except EmbedderError:
-                    if flight is launched:
+                    if flight is launched or len(seats) == len(flight.keys):
                         raise
                     # The error may be that of an input which is not ours: compute ours alone.
                     spoilt += seats

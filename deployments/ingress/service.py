@@ -22,7 +22,7 @@ from deployments.remote import (
 from deployments.settings import ServeSettings
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
-from embedder.errors import EmbedderError, UnknownModel
+from embedder.errors import DeadlineExceeded, EmbedderError, UnknownModel
 from embedder.models.catalogue import find
 from embedder.pipeline import Pipeline, Stages
 from embedder.request import Embeddings, EmbedOptions
@@ -75,9 +75,12 @@ class Service:
         self.check_model(model)
         limit_s = self.settings.limits.request_timeout_s
         timeout_s = limit_s if options.timeout_s is None else min(options.timeout_s, limit_s)
-        began = time.monotonic()
-        connection = await self._connection()
-        remaining_s = max(0.0, timeout_s - (time.monotonic() - began))
+        deadline = time.monotonic() + timeout_s
+        try:
+            connection = await asyncio.wait_for(self._connection(), timeout_s)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded("Encoder") from None
+        remaining_s = max(0.0, deadline - time.monotonic())
         return await connection.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))
 
     async def readiness(self) -> dict[str, str]:

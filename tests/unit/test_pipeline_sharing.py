@@ -228,3 +228,22 @@ async def test_a_computation_may_take_as_long_as_the_pipeline_allows() -> None:
     assert model.deadline is not None
     assert before <= model.deadline - 100.0 <= after
     assert unbounded.deadline is None
+
+
+async def test_requests_that_share_a_bad_input_fail_together_after_one_try() -> None:
+    """Nothing in the flight is anybody else's, so trying again would be in vain, once a caller."""
+
+    class Broken(Model):
+        async def encode(
+            self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+        ) -> Vectors:
+            await super().encode(tokens, priority=priority, deadline=deadline)
+            raise BackendFailure("poison")
+
+    model = Broken()
+    shared = pipeline(model)
+    calls = [start(shared, ["same"]) for _ in range(50)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(result) for result in results} == {BackendFailure}
+    assert len(model.encoded) == 1
