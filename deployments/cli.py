@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
@@ -28,10 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="embedder", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="embedder", description="Serve embeddings on this machine, or embed without a server."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('embedder')}")
     commands = parser.add_subparsers(required=True)
     serve = commands.add_parser("serve", help="run the service until Ctrl-C")
-    serve.add_argument("config", nargs="?", type=Path, default=Path("serve_config.yaml"))
+    serve.add_argument(
+        "config",
+        nargs="?",
+        type=Path,
+        default=Path("serve_config.yaml"),
+        help="a Serve configuration (serve_config.yaml)",
+    )
     serve.add_argument("--port", type=int, help="instead of the configuration's")
     serve.add_argument("--plain", action="store_true", help="leave out HAProxy and throughput mode")
     serve.add_argument("--log", type=Path, help="keep what Ray prints in this file")
@@ -61,7 +71,7 @@ def _serve(options: argparse.Namespace) -> int:
             _clear_line()
             print(f"embedder serves at {launch.url} (ready in {seconds:.0f} s, Ctrl-C stops)")
             sys.stdout.flush()
-            launch.process.wait()
+            launch.watch(lambda change: print(f"embedder: {change}", file=sys.stderr, flush=True))
             print(f"embedder: the service ended:\n{launch.tail()}", file=sys.stderr)
     except KeyboardInterrupt:
         print("embedder: stopped", file=sys.stderr)
@@ -97,4 +107,5 @@ def _clear_line() -> None:
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    print("\nembedder: stopping (again: at once)", file=sys.stderr, flush=True)
     raise KeyboardInterrupt

@@ -45,8 +45,8 @@ class EncoderReplica:
             await self._encoder.encode(
                 TokenBatch.of([[0]]), priority=Priority.INTERACTIVE, deadline=None
             )
-        now = time.monotonic()
-        if batcher.idle or batcher.stats.batches != self._batches_seen:
-            self._batches_seen, self._progress_s = batcher.stats.batches, now
+        now, ended = time.monotonic(), batcher.stats.batches + batcher.stats.failed
+        if batcher.idle or ended != self._batches_seen:
+            self._batches_seen, self._progress_s = ended, now
         elif now - self._progress_s > STUCK_S:
             raise RuntimeError(f"no batch has ended for {now - self._progress_s:.0f} s")

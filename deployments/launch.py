@@ -6,9 +6,12 @@ Ray must have before it starts. Knows nothing of command lines.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import yaml
 
@@ -30,7 +34,11 @@ THROUGHPUT = {
 }
 """What makes Serve answer six times the requests of its defaults; Ray reads it as it starts."""
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""The service is on this machine: a proxy for the world outside has no part in it."""
+
 POLL_S = 0.25
+WATCH_S = 5.0
 STOP_S = 45.0
 
 
@@ -59,15 +67,30 @@ class Launch:
             time.sleep(POLL_S)
         raise ConfigurationError(f"not ready within {timeout_s:.0f} s:\n{self.tail()}")
 
+    def watch(self, report: Callable[[str], None]) -> None:
+        """Return when the service has ended; until then report every change of its readiness."""
+        known: str | None = None
+        while self.process.poll() is None:
+            missing = _missing(self.url)
+            if missing != known and self.process.poll() is None:
+                report(missing or "every stage answers again")
+                known = missing
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(WATCH_S)
+
     def stop(self) -> None:
-        """Stop everything that was started, gracefully where it listens."""
-        if self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGINT)
+        """Stop everything that was started: gracefully, or at once when interrupted again."""
         try:
-            self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGINT)
+                self.process.wait(STOP_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            pass
+        finally:
+            # Ray gives each worker a process group of its own, but all share the child's session.
+            for pid in _session(self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self.process.wait()
 
     def tail(self, lines: int = 20) -> str:
@@ -93,7 +116,7 @@ def launched(
         resolved = directory / "serve_config.yaml"
         resolved.write_text(yaml.safe_dump(document, sort_keys=False))
         log = log or directory / "serve.log"
-        with log.open("wb") as output:
+        with _opened(log) as output:
             process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
                 [sys.executable, "-m", "ray.serve.scripts", "run", str(resolved)],
                 env=_environment(directory, tuned),
@@ -120,6 +143,8 @@ def _environment(directory: Path, tuned: bool) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
         # A replica that stops listens on for load balancers elsewhere to notice; here is none.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port(9101)),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port(8404)),
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONUNBUFFERED": "1",
         **(THROUGHPUT if tuned else {}),
@@ -127,16 +152,46 @@ def _environment(directory: Path, tuned: bool) -> Mapping[str, str]:
     return {**defaults, **os.environ}
 
 
+def _opened(log: Path) -> BinaryIO:
+    try:
+        return log.open("wb")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {log}: {error.strerror}") from error
+
+
+def _free_port(preferred: int) -> int:
+    """Return a port for one of HAProxy's own listeners: the usual one, or else any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", preferred))
+        except OSError:
+            probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _session(leader: int) -> list[int]:
+    """Return the processes of the session that ``leader`` began, itself left out."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name in brackets may hold anything; the session is the fourth field after it.
+            session = int(path.read_text().rpartition(")")[2].split()[3])
+            if session == leader and int(path.parent.name) != leader:
+                members.append(int(path.parent.name))
+    return members
+
+
 def _missing(url: str) -> str | None:
     """Return what the service still waits for, or None when it is ready."""
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=10):  # noqa: S310 - http, built here
+        with _DIRECT.open(f"{url}/readyz", timeout=10):
             return None
     except urllib.error.HTTPError as error:
         try:
             stages = json.loads(error.read())["stages"]
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             return "starting the ingress"
         return "waiting for " + ", ".join(n for n, state in stages.items() if state != "ready")
-    except OSError:
-        return "starting Ray"
+    except (OSError, http.client.HTTPException):
+        return "no answer yet"

@@ -30,7 +30,8 @@ def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"cannot read {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"cannot read {path}: {reason}") from error
     if not isinstance(document, dict) or not isinstance(document.get("applications"), list):
         raise ConfigurationError(f"{path} is not a Serve configuration: no list 'applications'")
     options = {**DEFAULT_HTTP_OPTIONS, **(document.get("http_options") or {})}

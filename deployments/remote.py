@@ -8,7 +8,6 @@ that remain to its callers. Ray's errors end here: what comes out is the library
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
 from collections.abc import Sequence
@@ -21,8 +20,8 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.settings import StageSettings
 from embedder.batching.batcher import Batcher
+from embedder.batching.gathering import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.packing import Budget
-from embedder.batching.stages import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.waiting import Terms
 from embedder.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
 from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query
@@ -40,7 +39,10 @@ from embedder.types import (
 Handle = DeploymentHandle[Any]
 
 RETRIES = 2
-"""How often a call is sent again after its replica was lost. Every method here is idempotent."""
+"""How often a call is sent again after its replica was lost.
+
+No method does harm when done twice; a deletion that had been done answers that nothing was there.
+"""
 
 FLIGHT_CHARACTERS = 200_000
 FLIGHT_KEYS = 4096
@@ -85,7 +87,9 @@ class Remote:
             except _LOST as error:
                 if attempt == RETRIES:
                     raise StageUnavailable(self.stage, repr(error)) from error
-                await asyncio.sleep(min(_pause_s(attempt), _remaining(deadline) or math.inf))
+                remaining_s = _remaining(deadline)
+                pause_s = _pause_s(attempt)
+                await asyncio.sleep(pause_s if remaining_s is None else min(pause_s, remaining_s))
             except Exception as error:
                 raise BackendFailure(repr(error)) from error
         raise AssertionError("the last attempt returns or raises")

@@ -56,7 +56,7 @@ def check_tokens(
         raise LimitExceeded(f"input[{inputs[row]}]", "tokens", int(tokens.lengths[row]), max_tokens)
     total = int(tokens.lengths.sum())
     if limits is not None and total > limits.max_request_tokens:
-        raise LimitExceeded("input", "tokens in all", total, limits.max_request_tokens)
+        raise LimitExceeded("input", "tokens to compute", total, limits.max_request_tokens)
 
 
 def _check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:

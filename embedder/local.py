@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from embedder.backends.base import Backend, load_backend
+from embedder.batching.gathering import GatheringEncoder
 from embedder.batching.packing import Budget
-from embedder.batching.stages import GatheringEncoder
 from embedder.batching.waiting import Terms
 from embedder.config import BatchSettings, EmbedderSettings, ModelSettings
 from embedder.models.files import ModelFiles

@@ -106,7 +106,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     response = envelope(
         error.status_code,
-        f"{request.method} {request.url.path}: {error.detail}",
+        f"{request.method} {request.url.path}: {error.detail} (see /openapi.json)",
         "invalid_request_error",
         None,
         _HTTP_CODES.get(error.status_code),

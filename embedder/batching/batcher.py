@@ -38,6 +38,7 @@ class BatcherStats:
     """What a batcher has done since it was made."""
 
     batches: int = 0
+    failed: int = 0
     items: int = 0
     tokens: int = 0
     dropped: int = 0
@@ -165,6 +166,7 @@ class Batcher(Generic[ItemT, ResultT]):
             if len(results) != len(batch):
                 raise BackendFailure(f"{len(results)} results for {len(batch)} items")
         except Exception as error:  # noqa: BLE001 - the loop outlives whatever run raises
+            self.stats.failed += 1
             await self._recover(batch, error)
             return
         self.stats.batches += 1
@@ -197,7 +199,7 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         batch = self._running.pop(task)
-        if task.cancelled():  # by nobody's wish: those who wished it have left or been answered
+        if task.cancelled():  # those who wished it have left or have been answered
             error: EmbedderError = Unavailable("the batch was cancelled")
         elif (end := task.exception()) is not None:  # not an Exception, or it had been caught
             error = BackendFailure(repr(end))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.errors import ModelNotFound, UnsafeModel, UnsupportedModel, WeightsMismatch
-from embedder.models.catalogue import CatalogueRow, find
+from embedder.models.catalogue import CATALOGUE, CatalogueRow, find
 
 WEIGHTS = "model.safetensors"
 
@@ -44,7 +44,8 @@ def locate(name: str, *, offline: bool) -> Source:
         return _checked(Source(directory, "local directory", find(name)))
     row = find(name)
     if row is None:
-        raise ModelNotFound(name, ("no such directory", "the catalogue has no such alias"))
+        known = ", ".join(row.alias for row in CATALOGUE)
+        raise ModelNotFound(name, ("no such directory", f"the catalogue, which has {known}"))
     missing = []
     for place, look in _places(offline):
         found = look(row)

@@ -84,6 +84,8 @@ class FarCache:
         self.gets = 0
         self.open = asyncio.Event()
         self.open.set()
+        self.takes = asyncio.Event()
+        self.takes.set()
         self.error: Exception | None = None
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
@@ -94,7 +96,7 @@ class FarCache:
         return self.store.get_many(keys, width)
 
     async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
-        await self.open.wait()
+        await self.takes.wait()
         if self.error is not None:
             raise self.error
         self.store.put_many(keys, entries)

@@ -127,7 +127,7 @@ def test_too_many_tokens_in_all_are_refused_with_their_sum() -> None:
     with pytest.raises(LimitExceeded) as caught:
         _check_lengths([6, 6, 1])
 
-    assert caught.value.args == ("input", "tokens in all", 13, 12)
+    assert caught.value.args == ("input", "tokens to compute", 13, 12)
 
 
 @pytest.mark.parametrize("lengths", [[], [6, 6], [6] * 100])

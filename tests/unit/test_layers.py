@@ -25,7 +25,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting",
         "embedder.batching.batcher",
-        "embedder.batching.stages embedder.cache.memory embedder.flights embedder.models.catalogue",
+        "embedder.batching.gathering embedder.cache.memory embedder.flights "
+        "embedder.models.catalogue",
         "embedder.cache.failopen embedder.models.weights",
         "embedder.models.files",
         "embedder.backends.attention",

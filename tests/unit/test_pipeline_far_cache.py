@@ -62,10 +62,10 @@ async def test_a_far_cache_that_does_not_answer_is_a_miss() -> None:
 async def test_no_answer_waits_for_an_insert_into_the_far_cache() -> None:
     model, far = Model(), FarCache()
     embedder = pipeline(model, far)
-    far.open.clear()
+    far.takes.clear()
     answer = await embedder.embed(["a"], RAW)
     held_before = far.store.stats.entries
-    far.open.set()
+    far.takes.set()
     await settle()
 
     assert answer.vectors.tolist() == expected("a").tolist()

@@ -36,7 +36,7 @@ async def refusal(embedder: Pipeline, inputs: Sequence[Input], options: EmbedOpt
         (["a"] * 4, "'input' has 4 items; the limit is 3"),
         (["a", "b" * 11], "'input[1]' has 11 characters; the limit is 10"),
         ([[1], [1] * 11], "'input[1]' has 11 token ids; the limit is 10"),
-        (["ab" * 4, "cd" * 4], "'input' has 16 tokens in all; the limit is 12"),
+        (["ab" * 4, "cd" * 4], "'input' has 16 tokens to compute; the limit is 12"),
         (["a", ""], "'input[1]' must not be empty"),
         ([[1], []], "'input[1]' must not be empty"),
         ([[1, 1000]], "'input[0][1]' is 1000; ids of this model's vocabulary are 0 to 999"),

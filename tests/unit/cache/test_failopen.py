@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from embedder.cache.failopen import FailOpenCache
+from embedder.cache.failopen import MAX_PENDING_INSERTS, PAUSE_S, FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.errors import Overloaded, StageUnavailable
 from embedder.types import CacheHits, Entries
@@ -34,6 +34,10 @@ class FarCache:
         self.cancelled = 0
         self._delay_s = delay_s
         self._failure = failure
+
+    def mend(self) -> None:
+        """Fail no more."""
+        self._failure = None
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
         await self._travel()
@@ -151,3 +155,41 @@ async def test_a_caller_that_leaves_is_no_failure_of_the_cache() -> None:
         await lookup
 
     assert cache.failures == 0
+
+
+async def test_a_cache_that_failed_is_left_alone_for_a_while_and_then_asked_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    far = FarCache(failure=ConnectionError())
+    cache = FailOpenCache(far, clock=lambda: now)
+    for _ in range(5):
+        _assert_nothing(await cache.get_many(KEYS, WIDTH))
+        cache.put_later(KEYS, ENTRIES)
+    await _settle()
+    failures_while_paused = cache.failures
+    now = PAUSE_S
+    far.mend()
+    far.memory.put_many(KEYS, ENTRIES)
+    found = await cache.get_many(KEYS, WIDTH)
+
+    assert failures_while_paused == 1
+    assert found.rows.tolist() == [0, 1]
+    assert [record.message.split(";")[0] for record in caplog.records] == [
+        "the cache fails",
+        "the cache answers again",
+    ]
+
+
+async def test_a_cache_that_takes_no_inserts_does_not_fill_the_memory() -> None:
+    far = FarCache(delay_s=60)
+    cache = FailOpenCache(far)
+    for _ in range(MAX_PENDING_INSERTS + 10):
+        cache.put_later(KEYS, ENTRIES)
+    pending = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in pending:
+        task.cancel()
+    await _settle()
+
+    assert len(pending) == MAX_PENDING_INSERTS
+    assert cache.failures == 10

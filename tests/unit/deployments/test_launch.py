@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -9,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from deployments.launch import THROUGHPUT, Launch, _environment
+from deployments.launch import THROUGHPUT, Launch, _environment, _free_port
 from embedder.errors import ConfigurationError
+
+
+def command(pid: int) -> str:
+    """Return a process's command line; "" for one that has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def child(tmp_path: Path, script: str) -> Launch:
@@ -37,7 +46,7 @@ def test_progress_says_what_is_missing_until_the_time_is_up(tmp_path: Path) -> N
         launch.wait_until_ready(0.3, said.append)
     launch.stop()
 
-    assert set(said) == {"starting Ray"}
+    assert set(said) == {"no answer yet"}
 
 
 def test_a_child_is_stopped_as_by_ctrl_c(tmp_path: Path) -> None:
@@ -57,6 +66,44 @@ except KeyboardInterrupt:
     launch.stop()
 
     assert launch.tail().splitlines() == ["up", "graceful"]
+
+
+def test_what_the_child_leaves_in_its_session_is_stopped_too(tmp_path: Path) -> None:
+    """Ray's workers have process groups of their own, so the child's group is not enough."""
+    script = """
+import os, subprocess
+print(subprocess.Popen(["sleep", "60"], preexec_fn=os.setpgrp).pid, flush=True)
+"""
+    launch = child(tmp_path, script)
+    launch.process.wait(20)
+    grandchild = int(launch.tail())
+    alive_before = command(grandchild)
+    launch.stop()
+    deadline = time.monotonic() + 5
+    while command(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    assert "sleep" in alive_before
+    assert command(grandchild) == ""
+
+
+def test_watching_reports_changes_and_ends_with_the_service(tmp_path: Path) -> None:
+    launch = child(tmp_path, "import time; time.sleep(1)")
+    reports: list[str] = []
+    launch.watch(reports.append)
+
+    assert reports == ["no answer yet"]
+
+
+def test_a_usual_port_that_is_taken_is_replaced_by_a_free_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        preferred = taken.getsockname()[1]
+        chosen = _free_port(preferred)
+
+    assert chosen != preferred
+    assert _free_port(preferred) == preferred
 
 
 def test_throughput_mode_is_a_default_that_the_operator_may_set_otherwise(

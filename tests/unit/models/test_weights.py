@@ -166,7 +166,7 @@ def test_a_place_without_the_weights_file_does_not_have_the_model(
 def test_an_unknown_name_is_no_reason_to_look_anywhere(places: Places) -> None:
     places.break_hub(AssertionError("the hub must not be asked"))
 
-    with pytest.raises(ModelNotFound, match="no such directory; the catalogue has no such alias"):
+    with pytest.raises(ModelNotFound, match="no such directory; the catalogue, which has all"):
         locate("someone/else", offline=False)
 
 

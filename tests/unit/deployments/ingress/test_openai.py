@@ -144,7 +144,7 @@ async def test_what_cannot_be_answered_is_refused_by_its_field(
         ({"max_inputs": 2}, ["a"] * 3, "input", "3 items; the limit is 2"),
         ({"max_characters": 3}, ["a", "abcd"], "input[1]", "4 characters; the limit is 3"),
         ({"max_characters": 3}, [97] * 4, "input[0]", "4 token ids; the limit is 3"),
-        ({"max_request_tokens": 4}, ["ab", "cda"], "input", "5 tokens in all; the limit is 4"),
+        ({"max_request_tokens": 4}, ["ab", "cda"], "input", "5 tokens to compute; the limit is 4"),
     ],
 )
 async def test_what_is_above_a_limit_is_refused_with_its_size_and_the_limit(

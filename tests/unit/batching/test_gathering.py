@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from embedder.batching.gathering import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.packing import Budget
-from embedder.batching.stages import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.waiting import Terms
 from embedder.cache.memory import MemoryCache
 from embedder.errors import DeadlineExceeded

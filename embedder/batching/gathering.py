@@ -95,7 +95,7 @@ class GatheringCache:
             return [None] * len(items)
 
         self._inserts: Batcher[tuple[bytes, _Row], None] = Batcher(
-            run_put, budget=budget, slots=slots
+            run_put, budget=budget, slots=slots, cancels=True
         )
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
