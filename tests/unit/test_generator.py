@@ -135,7 +135,7 @@ def test_an_unknown_model_is_refused_with_the_places_that_were_tried() -> None:
 
     assert "'no-such-model'" in str(caught.value)
     assert "no such directory" in str(caught.value)
-    assert "the catalogue has no such alias" in str(caught.value)
+    assert "the catalogue, which has all-MiniLM-L6-v2" in str(caught.value)
 
 
 def test_closing_ends_the_threads_and_may_be_done_twice() -> None:
