@@ -17,8 +17,11 @@
     └── ConfigurationError          the operator's to mend, found while starting
         ├── ModelNotFound
         ├── WeightsMismatch
+        ├── ModelDrift
         ├── UnsafeModel
-        └── UnsupportedModel
+        ├── UnsupportedModel
+        ├── MissingExtra
+        └── PoolFull
 
 Errors cross process boundaries, so every field goes positionally to ``Exception.__init__`` and
 the sentence is built in ``__str__``. Knows nothing of HTTP: the ingress owns the status table.
@@ -189,7 +192,7 @@ class ModelNotFound(ConfigurationError):
 
 
 class WeightsMismatch(ConfigurationError):
-    """The weights on disk are not those that the catalogue pins."""
+    """The weights on disk are not those that the catalogue, the settings or the hub state."""
 
     code = "weights_mismatch"
 
@@ -200,7 +203,26 @@ class WeightsMismatch(ConfigurationError):
         self.actual = actual
 
     def __str__(self) -> str:
-        return f"{self.path} has SHA-256 {self.actual}; the catalogue pins {self.expected}"
+        return f"{self.path} has SHA-256 {self.actual}; expected is {self.expected}"
+
+
+class ModelDrift(ConfigurationError):
+    """A loaded model does not compute what the catalogue says that it computes."""
+
+    code = "model_drift"
+
+    def __init__(self, name: str, text: str, difference: float, tolerance: float) -> None:
+        super().__init__(name, text, difference, tolerance)
+        self.name = name
+        self.text = text
+        self.difference = difference
+        self.tolerance = tolerance
+
+    def __str__(self) -> str:
+        return (
+            f"model {self.name!r} computes other vectors than its published ones: {self.text!r} "
+            f"differs by {self.difference:.2g}; {self.tolerance:.2g} is allowed"
+        )
 
 
 class UnsafeModel(ConfigurationError):
@@ -213,3 +235,44 @@ class UnsupportedModel(ConfigurationError):
     """A model directory is sound, but describes something that no backend here computes."""
 
     code = "unsupported_model"
+
+
+class MissingExtra(ConfigurationError):
+    """A setting asks for a library that is not installed; ``extra`` brings it."""
+
+    code = "missing_extra"
+
+    def __init__(self, setting: str, package: str, extra: str) -> None:
+        super().__init__(setting, package, extra)
+        self.setting = setting
+        self.package = package
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return (
+            f"{self.setting} needs {self.package}, which is not installed: "
+            f"pip install 'embedder[{self.extra}]'"
+        )
+
+
+class PoolFull(ConfigurationError):
+    """A model does not fit beside those that are pinned, whatever else is unloaded."""
+
+    code = "pool_full"
+
+    def __init__(self, name: str, needed_bytes: int, max_bytes: int, pinned_bytes: int) -> None:
+        super().__init__(name, needed_bytes, max_bytes, pinned_bytes)
+        self.name = name
+        self.needed_bytes = needed_bytes
+        self.max_bytes = max_bytes
+        self.pinned_bytes = pinned_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"model {self.name!r} needs {_mib(self.needed_bytes)}; pool.max_bytes is "
+            f"{_mib(self.max_bytes)}, of which pinned models hold {_mib(self.pinned_bytes)}"
+        )
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

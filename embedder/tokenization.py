@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as RustTokenizer
+from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
+from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from embedder.errors import ConfigurationError, UnsupportedModel
 from embedder.types import Input, TokenBatch, Tokenized, Truncate
@@ -37,8 +39,8 @@ class Tokenizer:
             self._by_truncate[truncate] = cutting
 
     @classmethod
-    def load(cls, path: Path, *, max_tokens: int) -> Tokenizer:
-        """Load a ``tokenizer.json``.
+    def load(cls, path: Path, *, max_tokens: int, lower_case: bool = False) -> Tokenizer:
+        """Load a ``tokenizer.json``; ``lower_case`` puts texts into lower case, whatever it says.
 
         Raises:
             UnsupportedModel: there is none; slow (Python) tokenizers are not run.
@@ -46,7 +48,14 @@ class Tokenizer:
         """
         if not path.is_file():
             raise UnsupportedModel(f"{path} does not exist; only fast tokenizers run")
-        return cls(RustTokenizer.from_file(str(path)), max_tokens=max_tokens)
+        try:
+            rust = RustTokenizer.from_file(str(path))
+        except Exception as error:  # the Rust library raises nothing narrower
+            raise UnsupportedModel(f"{path} is not a tokenizer: {error}") from error
+        if lower_case and not _lowers(rust.normalizer):
+            own = [] if rust.normalizer is None else [rust.normalizer]
+            rust.normalizer = NormalizerSequence([Lowercase(), *own])
+        return cls(rust, max_tokens=max_tokens)
 
     def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:
         """Return the token ids of every input, special tokens included.
@@ -72,3 +81,12 @@ class Tokenizer:
         if truncate is Truncate.START:
             return ids[-self.max_tokens :]
         return ids
+
+
+def _lowers(normalizer: Normalizer | None) -> bool:
+    """Tell whether a normalizer puts texts into lower case."""
+    if isinstance(normalizer, NormalizerSequence):
+        return any(_lowers(normalizer[at]) for at in range(len(normalizer)))
+    if isinstance(normalizer, BertNormalizer):
+        return bool(normalizer.lowercase)
+    return isinstance(normalizer, Lowercase)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from tokenizers.processors import TemplateProcessing
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 LETTERS = tuple(string.ascii_lowercase)
-VOCABULARY = (*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS))
+PIECES = (*LETTERS, *(f"##{letter}" for letter in LETTERS))
+VOCABULARY = (*SPECIAL, *PIECES)
 
 BERT_CONFIG: Mapping[str, Any] = {
     "model_type": "bert",
@@ -40,47 +41,68 @@ def write_json(path: Path, value: object) -> Path:
     return path
 
 
+def write_modules(directory: Path, modules: Sequence[tuple[str, str]]) -> Path:
+    """Write the ``modules.json`` of pairs of folder and type."""
+    entries = [
+        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for at, (path, kind) in enumerate(modules)
+    ]
+    return write_json(directory / "modules.json", entries)
+
+
 def write_layout(directory: Path, **config: object) -> Path:
     """Write every file of a tiny BERT but its weights; ``config`` overrides ``config.json``."""
     write_json(directory / "config.json", {**BERT_CONFIG, **config})
     write_json(directory / "sentence_bert_config.json", {"max_seq_length": 24})
     write_json(directory / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
-    modules = [
-        {"idx": at, "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for at, (path, kind) in enumerate(MODULES)
-    ]
-    write_json(directory / "modules.json", modules)
-    _tokenizer().save(str(directory / "tokenizer.json"))
-    return directory
+    write_modules(directory, MODULES)
+    return write_tokenizer(directory, SPECIAL, "[CLS] $A [SEP]")
 
 
 def write_tiny_bert(directory: Path, **config: object) -> Path:
-    """Write a BERT with random weights and return its directory.
-
-    Every parameter is drawn, biases and norms too: none may be left out without a difference.
-    """
-    import torch
+    """Write a BERT with random weights and return its directory."""
     from transformers import BertConfig, BertModel
 
     write_layout(directory, **config)
     model = BertModel(BertConfig(**{**BERT_CONFIG, **config}), add_pooling_layer=False)
-    random = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=random) * 0.3)
     written = (directory / "config.json").read_text()
-    model.save_pretrained(directory)
+    draw_parameters(model).save_pretrained(directory)
     (directory / "config.json").write_text(written)
     return directory
 
 
-def _tokenizer() -> Tokenizer:
-    vocabulary = {token: number for number, token in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+def draw_parameters(model: Any, *, seed: int = 7) -> Any:
+    """Draw every parameter, biases and norms too: none may be left out without a difference.
+
+    Matrices keep the size of what goes through them, so that the output depends on the input.
+    """
+    import torch
+
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            drawn = torch.randn(parameter.shape, generator=random)
+            if parameter.dim() == 1:
+                parameter.copy_(0.3 * drawn + (1 if name.endswith("weight") else 0))
+            else:
+                parameter.copy_(drawn if "embed" in name else 1.5 * drawn / len(drawn[0]) ** 0.5)
+    return model
+
+
+def write_tokenizer(directory: Path, special: Sequence[str], template: str) -> Path:
+    """Write a tokenizer of letters whose first ids are the special tokens; return its directory.
+
+    The template says where these stand in a text; the one with "unk" in it is the unknown one.
+    """
+    vocabulary = {token: number for number, token in enumerate((*special, *PIECES))}
+    unknown = next(token for token in special if "unk" in token.lower())
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=unknown))
     tokenizer.normalizer = BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.add_special_tokens(list(special))
     tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
+        single=template,
+        special_tokens=[(token, vocabulary[token]) for token in special if token in template],
     )
-    return tokenizer
+    tokenizer.save(str(directory / "tokenizer.json"))
+    return directory

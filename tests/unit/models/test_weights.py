@@ -1,94 +1,21 @@
-"""Where models are looked for, in which order, and what is refused before anything is read."""
+"""Where models are looked for, in which order, and what counts as having them."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import huggingface_hub
 import pytest
-from huggingface_hub import constants
 
-from embedder.errors import ModelNotFound, UnsafeModel, WeightsMismatch
-from embedder.models import catalogue
-from embedder.models.catalogue import CATALOGUE, CatalogueRow, find
-from embedder.models.weights import WEIGHTS, locate, sha256, verified_digest
-from tests.tiny_models import write_json, write_layout
-
-REVISION = "0123456789abcdef0123456789abcdef01234567"
-ROW = CatalogueRow(
-    alias="tiny",
-    repository="someone/tiny",
-    revision=REVISION,
-    sha256=hashlib.sha256(b"weights").hexdigest(),
-    width=32,
-    licence="MIT",
-    package="tiny_weights_carrier",
-)
+from embedder.config import ModelSettings
+from embedder.errors import ConfigurationError, ModelNotFound, UnsafeModel
+from embedder.models.weights import SHARDS, WEIGHTS, Source, locate
+from tests.tiny_models import write_json
+from tests.unit.models.places import CONTENT, OTHER_REVISION, REVISION, ROW, Places, fill
 
 
-def _fill(directory: Path) -> Path:
-    write_layout(directory)
-    (directory / WEIGHTS).write_bytes(b"weights")
-    return directory
-
-
-class Places:
-    """Every place that weights may come from, all empty at first."""
-
-    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
-        self.packages = root / "packages"
-        self.hub_cache = root / "hub-cache"
-        self.downloads = root / "downloads"
-        self._patch = patch
-        for folder in (self.packages, self.hub_cache, self.downloads):
-            folder.mkdir()
-        patch.setattr(catalogue, "CATALOGUE", (ROW,))
-        patch.setattr(constants, "HF_HUB_CACHE", str(self.hub_cache))
-        patch.setattr(constants, "HF_HUB_OFFLINE", True)
-        patch.syspath_prepend(self.packages)
-        patch.chdir(root)
-
-    def fill_package(self) -> Path:
-        package = self.packages / str(ROW.package)
-        package.mkdir()
-        (package / "__init__.py").write_text("raise RuntimeError('a carrier must not be run')\n")
-        importlib.invalidate_caches()
-        return _fill(package / "model")
-
-    def fill_hub_cache(self) -> Path:
-        return _fill(self.hub_cache / "models--someone--tiny" / "snapshots" / REVISION)
-
-    def fill_hub(self) -> Path:
-        directory = _fill(self.downloads)
-        self.answer_downloads(lambda: str(directory))
-        return directory
-
-    def answer_downloads(self, answer: Callable[[], str]) -> None:
-        """Answer in the hub's stead; lookups in its cache stay as they are."""
-        look_up = huggingface_hub.snapshot_download
-
-        def snapshot(repository: str, **wanted: Any) -> object:
-            if wanted["local_files_only"]:
-                return look_up(repository, **wanted)
-            assert (repository, wanted["revision"]) == (ROW.repository, REVISION)
-            return answer()
-
-        self._patch.setattr(huggingface_hub, "snapshot_download", snapshot)
-
-    def break_hub(self, error: Exception) -> None:
-        def answer() -> str:
-            raise error
-
-        self.answer_downloads(answer)
-
-
-@pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
-    return Places(tmp_path, monkeypatch)
+def _locate(name: str, *, revision: str | None = None, offline: bool = False) -> Source:
+    return locate(ModelSettings(name=name, revision=revision, offline=offline))
 
 
 PLACES: list[tuple[str, Callable[[Places], Path]]] = [
@@ -100,50 +27,81 @@ PLACES: list[tuple[str, Callable[[Places], Path]]] = [
 
 @pytest.mark.parametrize("first", range(len(PLACES)))
 def test_the_first_place_that_has_the_model_is_taken(places: Places, first: int) -> None:
-    directories = [fill(places) for _, fill in PLACES[first:]]
+    directories = [fill_place(places) for _, fill_place in PLACES[first:]]
 
-    source = locate("tiny", offline=False)
+    source = _locate("tiny")
 
     assert source.directory.resolve() == directories[0].resolve()
     assert (source.place, source.row) == (PLACES[first][0], ROW)
+    assert (source.repository, source.revision) == ("someone/tiny", REVISION)
 
 
-def test_a_directory_comes_before_every_other_place(places: Places, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["tiny", "someone/tiny"])
+def test_a_directory_comes_before_every_other_place(
+    places: Places, tmp_path: Path, name: str
+) -> None:
     places.fill_package()
-    _fill(tmp_path / "tiny")
+    fill(tmp_path / name)
 
-    source = locate("tiny", offline=False)
+    source = _locate(name)
 
-    assert (source.directory, source.place) == (Path("tiny"), "local directory")
+    assert (source.directory, source.place) == (Path(name), "local directory")
     assert source.row is ROW, "the catalogue's digest still holds"
+    assert (source.repository, source.revision) == ("someone/tiny", REVISION)
 
 
 def test_a_directory_of_any_other_name_is_in_no_catalogue(tmp_path: Path) -> None:
-    source = locate(str(_fill(tmp_path / "mine")), offline=True)
+    source = _locate(str(fill(tmp_path / "mine")))
 
     assert (source.directory, source.row) == (tmp_path / "mine", None)
+    assert (source.repository, source.revision) == ("mine", "local")
+
+
+def test_a_directory_in_the_user_s_home_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fill(tmp_path / "mine")
+
+    assert _locate("~/mine").directory == tmp_path / "mine"
+
+
+def test_a_directory_without_a_name_has_that_of_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fill(tmp_path / "mine"))
+
+    assert _locate(".").repository == "mine"
+
+
+def test_a_link_to_a_directory_is_a_directory(tmp_path: Path) -> None:
+    fill(tmp_path / "v2")
+    (tmp_path / "current").symlink_to("v2")
+
+    assert _locate(str(tmp_path / "current")).directory == tmp_path / "current"
 
 
 def test_a_model_is_found_by_its_repository_too(places: Places) -> None:
     places.fill_package()
 
-    assert locate(ROW.repository, offline=True) == locate(ROW.alias, offline=True)
+    assert _locate(ROW.repository) == _locate(ROW.alias)
 
 
 def test_offline_the_hub_is_not_asked(places: Places) -> None:
     places.fill_hub()
 
     with pytest.raises(ModelNotFound) as caught:
-        locate("tiny", offline=True)
+        _locate("tiny", offline=True)
 
     assert "Hugging Face hub: turned off by model.offline" in caught.value.places
+    assert places.asked == []
 
 
 def test_a_model_that_is_nowhere_names_every_place_and_what_is_missing_there(
     places: Places,
 ) -> None:
     with pytest.raises(ModelNotFound) as caught:
-        locate("tiny", offline=False)
+        _locate("tiny")
 
     assert caught.value.name == "tiny"
     assert [place.partition(":")[0] for place in caught.value.places] == [
@@ -153,28 +111,143 @@ def test_a_model_that_is_nowhere_names_every_place_and_what_is_missing_there(
     assert "someone/tiny@01234567" in str(caught.value)
 
 
-@pytest.mark.parametrize("fill", [Places.fill_package, Places.fill_hub_cache, Places.fill_hub])
+@pytest.mark.parametrize("fill_place", [place for _, place in PLACES])
 def test_a_place_without_the_weights_file_does_not_have_the_model(
-    places: Places, fill: Callable[[Places], Path]
+    places: Places, fill_place: Callable[[Places], Path]
 ) -> None:
-    (fill(places) / WEIGHTS).unlink()
+    (fill_place(places) / WEIGHTS).unlink()
 
     with pytest.raises(ModelNotFound, match=f"has no {WEIGHTS}"):
-        locate("tiny", offline=False)
+        _locate("tiny")
 
 
-def test_an_unknown_name_is_no_reason_to_look_anywhere(places: Places) -> None:
+def test_a_model_whose_weights_lie_in_the_folder_of_a_module_is_there(places: Places) -> None:
+    snapshot = places.fill_hub_cache()
+    (snapshot / WEIGHTS).unlink()
+    (snapshot / "0_Transformer").mkdir()
+    (snapshot / "0_Transformer" / WEIGHTS).write_bytes(CONTENT)
+
+    assert _locate("tiny", offline=True).place == "Hugging Face cache"
+
+
+def test_a_download_that_broke_off_between_two_shards_is_not_taken(places: Places) -> None:
+    snapshot = places.fill_hub_cache()
+    (snapshot / WEIGHTS).rename(snapshot / "a.safetensors")
+    write_json(snapshot / SHARDS, {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}})
+    places.fill_hub()
+
+    source = _locate("tiny")
+
+    assert source.place == "Hugging Face hub"
+
+
+def test_a_cached_transformer_without_its_modules_is_not_taken_for_the_whole_model(
+    places: Places,
+) -> None:
+    """The transformers library leaves such snapshots; the pooling would be a guess."""
+    (places.fill_hub_cache() / "modules.json").unlink()
+    places.fill_hub()
+
+    source = _locate("tiny")
+
+    assert source.place == "Hugging Face hub"
+    assert places.asked == [("someone/tiny", REVISION)]
+
+
+def test_offline_a_cached_transformer_is_better_than_nothing(places: Places) -> None:
+    (places.fill_hub_cache() / "modules.json").unlink()
+
+    assert _locate("tiny", offline=True).place == "Hugging Face cache"
+
+
+def test_a_cached_model_that_is_known_to_have_no_modules_is_whole(places: Places) -> None:
+    (places.fill_hub_cache() / "modules.json").unlink()
+    mark = places.cached / ".no_exist" / REVISION / "modules.json"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
     places.break_hub(AssertionError("the hub must not be asked"))
 
-    with pytest.raises(ModelNotFound, match="no such directory; the catalogue, which has all"):
-        locate("someone/else", offline=False)
+    assert _locate("tiny").place == "Hugging Face cache"
+
+
+def test_a_repository_that_is_not_in_the_catalogue_needs_a_revision(places: Places) -> None:
+    places.fill_hub()
+
+    with pytest.raises(ConfigurationError, match=r"'someone/else'.*model\.revision"):
+        _locate("someone/else")
+
+    assert places.asked == []
+
+
+def test_a_repository_is_downloaded_at_exactly_the_revision_that_is_named(
+    places: Places,
+) -> None:
+    places.fill_hub()
+
+    source = _locate("someone/else", revision=OTHER_REVISION)
+
+    assert places.asked == [("someone/else", OTHER_REVISION)]
+    assert (source.row, source.repository, source.revision) == (
+        None,
+        "someone/else",
+        OTHER_REVISION,
+    )
+
+
+def test_a_repository_is_taken_from_the_cache_at_exactly_the_revision_that_is_named(
+    places: Places,
+) -> None:
+    places.fill_hub_cache(REVISION)
+
+    with pytest.raises(ModelNotFound, match="someone/tiny@fedcba98"):
+        _locate("someone/tiny", revision=OTHER_REVISION, offline=True)
+
+    snapshot = places.fill_hub_cache(OTHER_REVISION)
+    assert _locate("someone/tiny", revision=OTHER_REVISION, offline=True).directory == snapshot
+
+
+def test_a_package_is_of_no_use_for_another_revision(places: Places) -> None:
+    places.fill_package()
+    places.fill_hub()
+
+    source = _locate("tiny", revision=OTHER_REVISION)
+
+    assert (source.place, source.revision) == ("Hugging Face hub", OTHER_REVISION)
+    assert places.asked == [("someone/tiny", OTHER_REVISION)]
+    assert _locate("tiny", revision=REVISION).place == "installed package"
+
+
+def test_a_directory_is_of_the_revision_that_the_settings_say(
+    places: Places, tmp_path: Path
+) -> None:
+    fill(tmp_path / "tiny")
+
+    assert _locate("tiny", revision=OTHER_REVISION).revision == OTHER_REVISION
+
+
+@pytest.mark.parametrize(
+    "name", ["else", "a/b/c", "/a/b", "./b", "../b", "~/b", "~nobody-has-this-name/b", "a\0/b/c"]
+)
+def test_a_name_that_is_no_repository_s_is_no_reason_to_look_anywhere(
+    places: Places, name: str
+) -> None:
+    places.break_hub(AssertionError("the hub must not be asked"))
+
+    with pytest.raises(ModelNotFound, match="no such directory; the catalogue, which has tiny"):
+        _locate(name, revision=REVISION)
+
+
+@pytest.mark.parametrize("name", ["a b/c", f"{'a' * 5000}/b", "a--b/c", "a\0/b"])
+def test_a_name_that_the_hub_would_not_take_is_not_found(places: Places, name: str) -> None:
+    with pytest.raises(ModelNotFound):
+        _locate(name, revision=REVISION)
 
 
 def test_a_hub_that_cannot_be_reached_does_not_have_the_model(places: Places) -> None:
     places.break_hub(OSError("connection reset"))
 
     with pytest.raises(ModelNotFound, match="hub: OSError"):
-        locate("tiny", offline=False)
+        _locate("tiny")
 
 
 def test_a_proxy_that_refuses_is_a_hub_that_cannot_be_reached(places: Places) -> None:
@@ -183,76 +256,31 @@ def test_a_proxy_that_refuses_is_a_hub_that_cannot_be_reached(places: Places) ->
     places.break_hub(http.ProxyError("403 Forbidden"))
 
     with pytest.raises(ModelNotFound, match="hub: ProxyError"):
-        locate("tiny", offline=False)
+        _locate("tiny")
 
 
-@pytest.mark.parametrize("content", [b"", b"weights", b"x" * (2**20 + 1)])
-def test_a_digest_is_the_sha256_of_the_whole_file(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / WEIGHTS
-    path.write_bytes(content)
-
-    assert sha256(path) == verified_digest(path, None) == hashlib.sha256(content).hexdigest()
-
-
-def test_weights_that_the_catalogue_does_not_pin_are_refused_with_both_digests(
-    tmp_path: Path,
+@pytest.mark.parametrize("fill_place", [place for _, place in PLACES])
+def test_a_config_that_asks_for_code_is_refused_wherever_it_was_found(
+    places: Places, fill_place: Callable[[Places], Path]
 ) -> None:
-    path = tmp_path / WEIGHTS
-    path.write_bytes(b"weights")
-    assert verified_digest(path, ROW) == ROW.sha256
+    path = fill_place(places) / "1_Pooling" / "config.json"
+    path.unlink()
+    write_json(path, {"auto_map": {"AutoModel": "x.Y"}})
 
-    path.write_bytes(b"other")
-
-    with pytest.raises(WeightsMismatch) as caught:
-        verified_digest(path, ROW)
-
-    actual = hashlib.sha256(b"other").hexdigest()
-    assert caught.value.args == (str(path), ROW.sha256, actual)
+    with pytest.raises(UnsafeModel, match="auto_map"):
+        _locate("tiny")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["modeling.py", "sub/deep/x.py", "pytorch_model.bin", "m.pkl", "m.pt", "m.ckpt"],
-)
-def test_a_file_that_could_run_code_is_refused_by_its_path(tmp_path: Path, name: str) -> None:
-    path = _fill(tmp_path) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-
-    with pytest.raises(UnsafeModel) as caught:
-        locate(str(tmp_path), offline=True)
-
-    assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("folder", [".", "1_Pooling"])
-def test_a_config_that_asks_for_code_of_its_own_is_refused(tmp_path: Path, folder: str) -> None:
-    _fill(tmp_path)
-    path = write_json(tmp_path / folder / "config.json", {"auto_map": {"AutoModel": "x.Y"}})
-
-    with pytest.raises(UnsafeModel, match="auto_map") as caught:
-        locate(str(tmp_path), offline=True)
-
-    assert str(path) in str(caught.value)
-
-
-def test_unsafe_files_are_refused_wherever_the_model_was_found(places: Places) -> None:
-    (places.fill_hub_cache() / "modeling.py").touch()
+def test_a_package_may_hold_no_more_than_a_directory(places: Places) -> None:
+    (places.fill_package() / "modeling.py").touch()
 
     with pytest.raises(UnsafeModel, match=r"modeling\.py"):
-        locate("tiny", offline=True)
+        _locate("tiny")
 
 
-@pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.alias)
-def test_a_row_of_the_catalogue_pins_exact_weights(row: CatalogueRow) -> None:
-    assert find(row.alias) is find(row.repository) is row
-    assert (len(row.revision), len(row.sha256)) == (40, 64)
-    assert int(row.revision, 16) > 0
-    assert int(row.sha256, 16) > 0
+def test_a_snapshot_may_hold_foreign_files_that_nobody_opens(places: Places) -> None:
+    snapshot = places.fill_hub_cache()
+    for name in ("pytorch_model.bin", "train_script.py"):
+        (snapshot / name).touch()
 
-
-def test_no_two_rows_of_the_catalogue_share_a_name() -> None:
-    names = [name for row in CATALOGUE for name in {row.alias, row.repository}]
-
-    assert len(names) == len(set(names))
-    assert find("no-such-model") is None
+    assert _locate("tiny").directory == snapshot

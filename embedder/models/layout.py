@@ -1,0 +1,190 @@
+"""How a model's parts are laid out on disk: the modules of sentence-transformers, read once.
+
+``modules.json`` lists Transformer, Pooling, Dense and Normalize; only these types are accepted,
+and none is imported by name. A plain model without it gets the pooling that is asked for, else
+the one that sentence-transformers gives it. Knows nothing of computing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from embedder.config import PoolingName
+from embedder.errors import UnsupportedModel
+from embedder.models.safety import read_json, read_object
+
+MODULES = "modules.json"
+
+_TYPES = ("Transformer", "Pooling", "Dense", "Normalize")
+"""Class names; every release of sentence-transformers keeps them in other modules of its own."""
+
+_POOLING_FLAGS: dict[str, PoolingName] = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
+    "pooling_mode_weightedmean_tokens": "weighted_mean",
+    "pooling_mode_lasttoken": "last",
+}
+"""What releases below 6 write, in the order in which several poolings are laid side by side."""
+
+_POOLING_NAMES: dict[str, PoolingName] = {
+    "cls": "cls",
+    "max": "max",
+    "mean": "mean",
+    "mean_sqrt_len_tokens": "mean_sqrt_len",
+    "weightedmean": "weighted_mean",
+    "lasttoken": "last",
+}
+"""What release 6 writes: one name, or a list of names in their order."""
+
+ACTIVATIONS = {
+    "torch.nn.modules.linear.Identity": "identity",
+    "torch.nn.modules.activation.Tanh": "tanh",
+    "torch.nn.modules.activation.ReLU": "relu",
+    "torch.nn.modules.activation.GELU": "gelu",
+    "torch.nn.modules.activation.SiLU": "silu",
+    "torch.nn.modules.activation.Sigmoid": "sigmoid",
+}
+"""The activations that a Dense module may name, by the class that its file states."""
+
+_NORMALIZE_USUAL: Mapping[str, Any] = {
+    "module_input_name": "sentence_embedding",
+    "module_output_name": "sentence_embedding",
+}
+_DENSE_USUAL: Mapping[str, Any] = {**_NORMALIZE_USUAL, "use_residual": False}
+"""What a module may say beside its shape, and the only value that is computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A linear map after the pooling, in ``folder``, and the activation after it."""
+
+    folder: Path
+    activation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The modules of a model in the order in which they are applied.
+
+    Several poolings are laid side by side. ``note`` says in a sentence what had to be assumed.
+    """
+
+    transformer: Path
+    pooling: tuple[PoolingName, ...]
+    dense: tuple[Dense, ...] = ()
+    normalizes: bool = False
+    note: str | None = None
+
+
+def read_layout(
+    directory: Path, *, pooling: PoolingName | None, fallback: PoolingName | None = None
+) -> Layout:
+    """Read the layout of a model; ``pooling`` takes the place of what its files say.
+
+    A plain model without ``modules.json`` has the ``fallback``; None: as its architecture is
+    usually pooled.
+
+    Raises:
+        UnsupportedModel: a module is of another type, in another order, or set to something that
+            is not computed here.
+    """
+    if not os.path.lexists(directory / MODULES):
+        chosen = pooling or fallback or _usual_pooling(directory)
+        note = None if pooling else f"no {MODULES}: {chosen} pooling is assumed"
+        return Layout(directory, (chosen,), note=note)
+    modules = list(_modules(directory))
+    kinds = [kind for kind, _ in modules]
+    if _reordered(kinds) or kinds.count("Transformer") != 1 or kinds.count("Pooling") > 1:
+        raise UnsupportedModel(
+            f"{directory / MODULES} asks for {' → '.join(kinds)}; what is computed is "
+            "Transformer → Pooling → any number of Dense → Normalize"
+        )
+    folders = dict(modules)
+    if pooling is None and "Pooling" not in folders:
+        raise UnsupportedModel(f"{directory / MODULES} has no Pooling; set model.pooling")
+    for kind, folder in modules:
+        if kind == "Normalize" and os.path.lexists(folder / "config.json"):
+            _check_usual(folder / "config.json", _NORMALIZE_USUAL)
+    return Layout(
+        transformer=folders["Transformer"],
+        pooling=(pooling,) if pooling else _pooling(folders["Pooling"]),
+        dense=tuple(_dense(folder) for kind, folder in modules if kind == "Dense"),
+        normalizes="Normalize" in folders,
+    )
+
+
+def _usual_pooling(directory: Path) -> PoolingName:
+    """Return what sentence-transformers takes for a plain model of this architecture."""
+    config = read_object(directory / "config.json")
+    architectures = config.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else None
+    decodes = isinstance(first, str) and first.endswith("ForCausalLM")
+    return "last" if decodes and config.get("is_causal", True) else "mean"
+
+
+def _modules(directory: Path) -> Iterator[tuple[str, Path]]:
+    path = directory / MODULES
+    entries = read_json(path)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UnsupportedModel(f"{path} is not a list of modules")
+    for entry in entries:
+        kind, folder = str(entry.get("type")), entry.get("path")
+        short = kind.rpartition(".")[2]
+        if short not in _TYPES or not kind.startswith("sentence_transformers."):
+            raise UnsupportedModel(f"{path} asks for {kind!r}; supported: " + ", ".join(_TYPES))
+        if not isinstance(folder, str) or not _stays_inside(folder):
+            raise UnsupportedModel(f"{path} names the folder {folder!r}, outside of the model's")
+        yield short, directory / folder
+
+
+def _stays_inside(folder: str) -> bool:
+    path = PureWindowsPath(folder)  # knows both separators, and drives
+    return folder.isprintable() and not path.anchor and ".." not in path.parts
+
+
+def _reordered(kinds: list[str]) -> bool:
+    return kinds != sorted(kinds, key=_TYPES.index)
+
+
+def _pooling(folder: Path) -> tuple[PoolingName, ...]:
+    path = folder / "config.json"
+    config = read_object(path)
+    if not config.get("include_prompt", True):
+        raise UnsupportedModel(
+            f"{path} leaves the prompt out of the pooling, which is not computed"
+        )
+    named = config.get("pooling_mode")
+    if named is None:
+        # Without any flag, sentence-transformers takes the mean.
+        flagged = tuple(name for flag, name in _POOLING_FLAGS.items() if config.get(flag))
+        return flagged or ("mean",)
+    wanted = named if isinstance(named, list) else [named]
+    if not wanted or not all(isinstance(name, str) and name in _POOLING_NAMES for name in wanted):
+        raise UnsupportedModel(
+            f"{path} names the pooling {named!r}; supported: {', '.join(_POOLING_NAMES)}"
+        )
+    return tuple(_POOLING_NAMES[name] for name in wanted)
+
+
+def _dense(folder: Path) -> Dense:
+    path = folder / "config.json"
+    name = str(read_object(path).get("activation_function", "torch.nn.modules.activation.Tanh"))
+    if name not in ACTIVATIONS:
+        raise UnsupportedModel(
+            f"{path} has the activation {name!r}; allowed: {', '.join(ACTIVATIONS)}"
+        )
+    _check_usual(path, _DENSE_USUAL)
+    return Dense(folder, ACTIVATIONS[name])
+
+
+def _check_usual(path: Path, usual: Mapping[str, Any]) -> None:
+    config = read_object(path)
+    for key, only in usual.items():
+        if (value := config.get(key) or only) != only:
+            raise UnsupportedModel(f"{path} has {key!r} = {value!r}; only {only!r} is computed")

@@ -1,0 +1,176 @@
+"""What identifies the weights and the tokenizer of a model, and what they are held to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from embedder.errors import UnsupportedModel, WeightsMismatch
+from embedder.models.weights import SHARDS, WEIGHTS
+from tests.tiny_models import write_json
+from tests.unit.models.places import (
+    OTHER_REVISION,
+    REVISION,
+    ROW,
+    Places,
+    digest_of,
+    fill,
+    open_files,
+)
+
+STATED = "config_sentence_transformers.json"
+IDENTITY = "torch.nn.modules.linear.Identity"
+TANH = "torch.nn.modules.activation.Tanh"
+
+
+def _joined(*parts: str) -> str:
+    return digest_of("\n".join(parts).encode())
+
+
+def _shard(directory: Path, **shards: bytes) -> Path:
+    """Put these shards in the place of the weights."""
+    (directory / WEIGHTS).unlink(missing_ok=True)
+    for name, content in shards.items():
+        (directory / f"{name}.safetensors").write_bytes(content)
+    placed = {name: f"{name}.safetensors" for name in reversed(shards)}
+    write_json(directory / SHARDS, {"weight_map": placed})
+    return directory
+
+
+def _add_dense(directory: Path, activation: str, weights: bytes = b"dense") -> Path:
+    modules = json.loads((directory / "modules.json").read_text())
+    dense = {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    write_json(directory / "modules.json", [*modules[:2], dense])
+    write_json(directory / "2_Dense" / "config.json", {"activation_function": activation})
+    (directory / "2_Dense" / WEIGHTS).write_bytes(weights)
+    return directory
+
+
+def test_the_row_s_digest_is_expected_wherever_its_revision_was_found(places: Places) -> None:
+    for directory in (places.fill_package(), places.fill_hub_cache()):
+        (directory / WEIGHTS).unlink()
+        (directory / WEIGHTS).write_bytes(b"other")
+
+        with pytest.raises(WeightsMismatch) as caught:
+            _ = open_files("tiny").digest
+        assert caught.value.args[1:] == (ROW.sha256, digest_of(b"other"))
+        (directory / WEIGHTS).unlink()
+
+
+def test_a_directory_of_the_row_s_name_is_held_to_its_digest(
+    places: Places, tmp_path: Path
+) -> None:
+    (fill(tmp_path / "tiny") / WEIGHTS).write_bytes(b"other")
+
+    with pytest.raises(WeightsMismatch):
+        _ = open_files("tiny").digest
+    assert open_files("tiny", revision=OTHER_REVISION).digest == digest_of(b"other")
+    assert open_files(tmp_path / "tiny").digest == digest_of(b"other")
+
+
+def test_the_row_s_digest_says_nothing_of_another_revision(places: Places) -> None:
+    snapshot = places.fill_hub_cache(OTHER_REVISION)
+    (snapshot / WEIGHTS).unlink()
+    (snapshot / WEIGHTS).write_bytes(b"other")
+
+    assert open_files("tiny", revision=OTHER_REVISION).digest == digest_of(b"other")
+
+
+def test_the_operator_s_digest_goes_before_the_row_s(places: Places) -> None:
+    directory = places.fill_package()
+    wanted = digest_of(b"retrained")
+
+    with pytest.raises(WeightsMismatch) as caught:
+        _ = open_files("tiny", sha256=wanted).digest
+    assert caught.value.expected == wanted
+
+    (directory / WEIGHTS).write_bytes(b"retrained")
+    assert open_files("tiny", sha256=wanted).digest == wanted
+    assert open_files("tiny", revision=REVISION, sha256=wanted).expected_sha256 == wanted
+
+
+def test_a_row_without_a_digest_trusts_its_commit_but_no_damaged_blob(places: Places) -> None:
+    places.know(replace(ROW, sha256=None))
+    snapshot = places.fill_hub_cache()
+    assert open_files("tiny").digest == digest_of(b"weights")
+
+    (snapshot / WEIGHTS).resolve().write_bytes(b"damaged")
+
+    with pytest.raises(WeightsMismatch):
+        _ = open_files("tiny").digest
+
+
+def test_the_digest_of_shards_is_that_of_their_digests_by_name(tiny: Path) -> None:
+    files = open_files(_shard(tiny, a=b"1", b=b"2"))
+
+    assert files.weights == (tiny / "a.safetensors", tiny / "b.safetensors")
+    assert files.digest == _joined(digest_of(b"1"), digest_of(b"2"))
+
+
+def test_what_is_pinned_of_shards_is_the_first(tiny: Path) -> None:
+    _shard(tiny, a=b"1", b=b"2")
+
+    assert open_files(tiny, sha256=digest_of(b"1")).digest == open_files(tiny).digest
+    with pytest.raises(WeightsMismatch):
+        _ = open_files(tiny, sha256=digest_of(b"2")).digest
+
+
+def test_every_shard_and_every_dense_module_is_held_to_what_the_hub_stated(
+    tiny: Path, tmp_path: Path
+) -> None:
+    _add_dense(_shard(tiny, a=b"1", b=b"2"), TANH)
+    whole = open_files(tiny).digest
+    for name in ("a.safetensors", "b.safetensors", f"2_Dense/{WEIGHTS}"):
+        content = (tiny / name).read_bytes()
+        blob = tmp_path / digest_of(content)
+        (tiny / name).rename(blob)
+        (tiny / name).symlink_to(blob)
+        assert open_files(tiny).digest == whole
+
+        blob.write_bytes(b"damaged")
+
+        with pytest.raises(WeightsMismatch, match=name):
+            _ = open_files(tiny).digest
+        blob.write_bytes(content)
+
+
+def test_the_digest_has_the_dense_modules_and_their_activations_in_it(tiny: Path) -> None:
+    _add_dense(tiny, TANH)
+    digest = open_files(tiny).digest
+    assert digest == _joined(digest_of(b"weights"), digest_of(b"dense"), "tanh")
+
+    assert open_files(_add_dense(tiny, IDENTITY)).digest != digest
+    assert open_files(_add_dense(tiny, TANH, b"other")).digest != digest
+    assert open_files(_add_dense(tiny, TANH)).digest == digest
+
+
+@pytest.mark.parametrize(
+    ("remove", "problem"),
+    [(WEIGHTS, "no other format is read"), (f"2_Dense/{WEIGHTS}", "cannot be read")],
+)
+def test_weights_that_are_missing_are_named(tiny: Path, remove: str, problem: str) -> None:
+    (_add_dense(tiny, TANH) / remove).unlink()
+
+    with pytest.raises(UnsupportedModel, match=problem):
+        _ = open_files(tiny).digest
+
+
+def test_the_tokenizer_s_digest_has_in_it_how_texts_are_prepared(tiny: Path) -> None:
+    written = digest_of((tiny / "tokenizer.json").read_bytes())
+    assert open_files(tiny).tokenizer_digest == written
+
+    write_json(tiny / "sentence_bert_config.json", {"do_lower_case": True})
+
+    files = open_files(tiny)
+    assert files.lower_case is True
+    assert files.tokenizer_digest == _joined(written, "lower case")
+
+
+def test_a_missing_tokenizer_is_named(tiny: Path) -> None:
+    (tiny / "tokenizer.json").unlink()
+
+    with pytest.raises(UnsupportedModel, match=r"tokenizer\.json cannot be read"):
+        _ = open_files(tiny).tokenizer_digest

@@ -1,0 +1,38 @@
+"""A row of the catalogue can be shared by everybody, since nobody can change it."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from embedder.models.row import CatalogueRow, Golden
+from tests.unit.models.places import ROW
+
+
+@pytest.mark.parametrize("field", ["sha256", "revision", "alias"])
+def test_a_row_cannot_be_changed(field: str) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(ROW, field, "other")
+
+
+def test_rows_that_say_the_same_are_the_same() -> None:
+    assert replace(ROW) == ROW
+    assert hash(replace(ROW)) == hash(ROW)
+    assert replace(ROW, golden=(Golden("a", (1.0,)),)) != ROW
+
+
+def test_a_row_need_only_say_what_every_model_has() -> None:
+    row = CatalogueRow(
+        alias="a",
+        repository="b/a",
+        revision="c",
+        width=8,
+        max_tokens=16,
+        pooling="mean",
+        parameters=1,
+        licence="MIT",
+    )
+
+    assert (row.sha256, row.package, row.native) == (None, None, False)
+    assert (row.prompts, row.matryoshka, row.golden) == ((), (), ())
