@@ -19,6 +19,7 @@ from typing import Generic
 import numpy as np
 
 from embedder.batching.packing import Budget, pack
+from embedder.batching.recovery import Recovery
 from embedder.batching.waiting import Call, ItemT, Queue, ResultT, Terms, Waiting
 from embedder.errors import (
     BackendFailure,
@@ -35,14 +36,23 @@ Run = Callable[[list[ItemT], Terms], Awaitable[Sequence[ResultT]]]
 
 @dataclass(slots=True)
 class BatcherStats:
-    """What a batcher has done since it was made."""
+    """What a batcher has done since it was made, and what it allows a batch.
 
+    ``budget_tokens`` is in force: less than the batcher was made with for as long as memory is
+    short. ``largest_batch_tokens`` is the largest batch that succeeded, counted as the budget
+    counts. ``busy_s`` is how long batches ran, overlaps counted once, up to the last one's end.
+    """
+
+    budget_tokens: int
     batches: int = 0
     failed: int = 0
     items: int = 0
     tokens: int = 0
     dropped: int = 0
     bisections: int = 0
+    out_of_memory: int = 0
+    largest_batch_tokens: int = 0
+    busy_s: float = 0.0
 
 
 class Batcher(Generic[ItemT, ResultT]):
@@ -63,7 +73,8 @@ class Batcher(Generic[ItemT, ResultT]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.budget = budget
-        self.stats = BatcherStats()
+        self.stats = BatcherStats(budget.max_tokens)
+        self._recovery = Recovery(budget.max_tokens)
         self._run = run
         self._free = slots
         self._cancels = cancels
@@ -72,6 +83,7 @@ class Batcher(Generic[ItemT, ResultT]):
         self._running: dict[asyncio.Task[None], list[Waiting[ItemT, ResultT]]] = {}
         self._woken = False
         self._closed = False
+        self._busy_since_s = 0.0
 
     def __len__(self) -> int:
         """Return how many items wait."""
@@ -134,6 +146,8 @@ class Batcher(Generic[ItemT, ResultT]):
             if not batch:  # everybody in the window had gone; more may wait behind it
                 continue
             self._free -= 1
+            if not self._running:
+                self._busy_since_s = self._clock()
             task = asyncio.get_running_loop().create_task(self._execute(batch))
             self._running[task] = batch
             task.add_done_callback(self._finished)
@@ -169,16 +183,17 @@ class Batcher(Generic[ItemT, ResultT]):
             self.stats.failed += 1
             await self._recover(batch, error)
             return
-        self.stats.batches += 1
-        self.stats.items += len(batch)
-        self.stats.tokens += sum(waiting.length for waiting in batch)
+        self._count(batch)
         for waiting, result in zip(batch, results, strict=True):
             waiting.call.deliver(waiting.position, result)
 
     async def _recover(self, batch: list[Waiting[ItemT, ResultT]], error: Exception) -> None:
         """Halve a failed batch until the guilty item stands alone and has the error."""
-        if isinstance(error, OutOfMemory) and len(batch) > 1:
-            self._shrink(batch)
+        if isinstance(error, OutOfMemory):
+            self.stats.out_of_memory += 1
+            if len(batch) > 1:  # a batch of one is no fault of the budget
+                self._recovery.failed(self.budget.cost([waiting.length for waiting in batch]))
+                self._adapt()
         if len(batch) == 1 or isinstance(error, Unavailable):
             for waiting in batch:
                 waiting.call.fail(error)
@@ -191,14 +206,27 @@ class Batcher(Generic[ItemT, ResultT]):
             if wanted:
                 await self._execute(wanted)
 
-    def _shrink(self, batch: list[Waiting[ItemT, ResultT]]) -> None:
-        """Allow half of what was too much; a batch of one is no fault of the budget."""
-        cost = self.budget.cost(np.array([waiting.length for waiting in batch]))
-        halved = max(1, min(self.budget.max_tokens, cost) // 2)
-        self.budget = replace(self.budget, max_tokens=halved)
+    def _count(self, batch: list[Waiting[ItemT, ResultT]]) -> None:
+        lengths = [waiting.length for waiting in batch]
+        cost = self.budget.cost(lengths)
+        self.stats.batches += 1
+        self.stats.items += len(batch)
+        self.stats.tokens += sum(lengths)
+        self.stats.largest_batch_tokens = max(self.stats.largest_batch_tokens, cost)
+        self._recovery.succeeded(cost)
+        self._adapt()
+
+    def _adapt(self) -> None:
+        tokens = self._recovery.tokens
+        if tokens != self.stats.budget_tokens:
+            self.stats.budget_tokens = tokens
+            self.budget = replace(self.budget, max_tokens=tokens)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         batch = self._running.pop(task)
+        now = self._clock()
+        self.stats.busy_s += now - self._busy_since_s
+        self._busy_since_s = now
         if task.cancelled():  # those who wished it have left or have been answered
             error: EmbedderError = Unavailable("the batch was cancelled")
         elif (end := task.exception()) is not None:  # not an Exception, or it had been caught

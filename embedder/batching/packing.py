@@ -10,7 +10,7 @@ padding, else to the next most urgent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +33,9 @@ class Budget:
         if self.max_tokens < 1 or self.max_items < 1:
             raise ValueError(f"a batch must have room for one token of one item: {self}")
 
-    def cost(self, lengths: NDArray[np.int64]) -> int:
+    def cost(self, lengths: Sequence[int]) -> int:
         """Return what a batch of these lengths costs in tokens."""
-        if len(lengths) == 0:
-            return 0
-        return int(lengths.max() * len(lengths)) if self.padded else int(lengths.sum())
+        return max(lengths, default=0) * len(lengths) if self.padded else sum(lengths)
 
 
 def pack(

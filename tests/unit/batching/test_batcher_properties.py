@@ -180,6 +180,7 @@ def test_every_caller_ends_with_its_own_result_error_or_cancellation(
         poisoned = world.poisoned
         beside = await play(world, steps, batcher)
         world.poisoned = poisoned
+        assert 1 <= batcher.budget.max_tokens == batcher.stats.budget_tokens <= 12
         return beside, len(batcher)
 
     free_slots, left_waiting = asyncio.run(scenario())
