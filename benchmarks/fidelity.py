@@ -31,9 +31,15 @@ from benchmarks.reference import (
     spearman,
 )
 from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions, Truncate
-from embedder.config import BackendSettings, CacheSettings, ModelSettings, PoolingName
+from embedder.config import (
+    BackendSettings,
+    BatchSettings,
+    CacheSettings,
+    ModelSettings,
+    PoolingName,
+)
+from embedder.loading import load_tokenizer
 from embedder.models.files import ModelFiles
-from embedder.tokenization import Tokenizer
 from embedder.types import Vectors
 
 SEED = 20_240_229
@@ -111,8 +117,7 @@ def _correlation(name: str, vectors: Vectors, scores: Sequence[float]) -> Findin
 
 def _tokens(cases: Sequence[dict[str, Any]], checks: Sequence[dict[str, Any]]) -> list[Finding]:
     """Compare token ids, and the token counts that vectors were published with."""
-    files = ModelFiles.open(ModelSettings())
-    tokenizer = Tokenizer.load(files.tokenizer, max_tokens=files.max_tokens)
+    tokenizer = load_tokenizer(ModelFiles.open(ModelSettings()))
 
     def ids(text: str) -> list[int]:
         row: list[int] = tokenizer.encode([text], truncate=Truncate.END).tokens.ids.tolist()
@@ -161,6 +166,7 @@ def _generator(dtype: Dtype, pooling: PoolingName | None = None) -> Iterator[Emb
     settings = EmbedderSettings(
         model=ModelSettings(pooling=pooling),
         backend=BackendSettings(dtype=dtype),
+        batching=BatchSettings(tune_s=0),  # how much is computed at once changes no vector
         cache=CacheSettings(max_bytes=0),
     )
     with EmbeddingGenerator(settings=settings) as generator:
@@ -182,7 +188,7 @@ class _Plain:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        directory = files.source.directory
+        directory = files.layout.transformer
         self._max_tokens = files.max_tokens
         self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         model = AutoModel.from_pretrained(directory, local_files_only=True, dtype=torch.float32)

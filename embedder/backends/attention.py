@@ -2,20 +2,26 @@
 
 Only attention sees whole inputs; every other layer works on packed rows. Inputs of like length
 are laid into one padded block, so one call serves many, and no block pads by more than a quarter.
-Pure integer arithmetic: knows nothing of weights, layers or devices.
+Pure arithmetic on places: knows nothing of weights, layers or devices.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 SLACK = 1.25
 """A group's longest input may be this many times its shortest, plus `SLACK_TOKENS`."""
 
 SLACK_TOKENS = 2
+
+BUCKETS = 32
+FARTHEST = 128
+"""How many kinds of distance MPNet tells apart, and the distance from which on all are one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +57,18 @@ def _block(starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> Group:
     valid: NDArray[np.bool_] = columns < lengths[:, None]
     rows = starts[:, None] + np.where(valid, columns, 0)
     return Group(rows, valid, bool(valid.all()))
+
+
+def distance_buckets(distances: torch.Tensor) -> torch.Tensor:
+    """Return int64[n], the bucket of every distance int64[n] from one token to another.
+
+    Half of the buckets are for tokens that follow; of each half, half are for one distance each
+    and the rest grow logarithmically up to ``FARTHEST`` (T5, arXiv 1910.10683, section 2.1).
+    """
+    half = BUCKETS // 2
+    exact = half // 2
+    away = distances.abs()
+    # In float32, as transformers has it: at a bucket's edge the rounding decides.
+    far = torch.log(away.clamp(min=1).float() / exact) / math.log(FARTHEST / exact)
+    grown = (exact + (far * (half - exact)).long()).clamp(max=half - 1)
+    return torch.where(away < exact, away, grown) + (distances > 0) * half

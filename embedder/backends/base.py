@@ -1,15 +1,12 @@
-"""What every backend is to the rest of the library, and where it is chosen.
+"""What every backend is to the rest of the library.
 
-Knows the names of the backends, not how they compute: a backend's library is imported only when
-that backend is loaded.
+Knows neither how one computes nor which there are: `loading` chooses.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from embedder.config import BackendSettings
-from embedder.models.files import ModelFiles
 from embedder.types import TokenBatch, Vectors
 
 
@@ -17,7 +14,8 @@ class Backend(Protocol):
     """A loaded model: packed tokens in, pooled full-width vectors out, before normalisation.
 
     ``padded`` tells packing how a batch is paid for; ``max_batch_tokens`` is the budget that
-    suits the device when the operator names none.
+    suits the device when nothing has been measured. ``memory_bytes`` is what the weights take.
+    ``notes`` say in sentences what was decided for the operator.
     """
 
     name: str
@@ -26,6 +24,8 @@ class Backend(Protocol):
     width: int
     padded: bool
     max_batch_tokens: int
+    memory_bytes: int
+    notes: tuple[str, ...]
 
     def encode(self, tokens: TokenBatch) -> Vectors:
         """Return float32[n, width], one row an input, in order.
@@ -33,10 +33,3 @@ class Backend(Protocol):
         Raises:
             OutOfMemory: the batch does not fit; a smaller one may.
         """
-
-
-def load_backend(files: ModelFiles, settings: BackendSettings) -> Backend:
-    """Load a model's weights into the backend that the settings ask for."""
-    from embedder.backends.torch import TorchBackend
-
-    return TorchBackend.load(files, settings)

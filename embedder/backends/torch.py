@@ -1,82 +1,94 @@
-"""The torch backend: padding-free on a CPU or a GPU, in float32, bfloat16 or float16.
+"""The torch backend: on a CPU or a GPU, in float32, bfloat16 or float16.
 
-Chooses device and number format, runs the forward pass and the pooling, and translates torch's
-errors. Knows nothing of texts, queues or caches.
+Chooses device, number format and forward pass, pools, and translates torch's errors. Knows nothing
+of texts, queues or caches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
-from embedder.backends.attention import group_by_length
-from embedder.backends.bert import Bert, BertShape
-from embedder.config import BackendSettings, PoolingName
+from embedder.backends.head import Head
+from embedder.backends.packed import PackedForward
+from embedder.backends.probe import PROBE_COSINE, agreement, computes_bfloat16, probe_tokens
+from embedder.backends.shapes import why_not_packed
+from embedder.config import BackendSettings
 from embedder.errors import ConfigurationError, OutOfMemory, UnsupportedModel
-from embedder.models.files import ModelFiles, number
-from embedder.pooling import POOLS
+from embedder.models.files import ModelFiles
 from embedder.types import TokenBatch, Vectors
 
-PROBE_COSINE = 0.999
-"""``dtype: auto`` leaves float32 only where every probe vector agrees at least this well."""
-
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Forward(Protocol):
+    """A transformer in one number format on one device: packed tokens in, hidden states out.
+
+    ``width`` is that of a hidden state, ``memory_bytes`` what the weights take.
+    """
+
+    device: torch.device
+    width: int
+    memory_bytes: int
+
+    def __call__(self, tokens: TokenBatch) -> torch.Tensor:
+        """Return the last hidden state, one row a token: ``[total, width]``."""
 
 
 class TorchBackend:
     """A model on one torch device."""
 
     name = "torch"
+    # What is padded at all is padded by so little that packing need not pay for it.
     padded = False
 
-    def __init__(self, bert: Bert, *, pooling: PoolingName, dtype: str) -> None:
-        self.device = str(bert.device)
+    def __init__(
+        self, forward: Forward, head: Head, *, dtype: str, notes: tuple[str, ...] = ()
+    ) -> None:
+        self.device = str(forward.device)
         self.dtype = dtype
-        self.width = bert.shape.width
-        self.max_batch_tokens = 2048 if bert.device.type == "cpu" else 32_768
-        self._bert = bert
-        self._pool = POOLS[pooling]
+        self.width = head.width
+        self.max_batch_tokens = 2048 if forward.device.type == "cpu" else 32_768
+        self.memory_bytes = forward.memory_bytes + head.memory_bytes
+        self.notes = notes
+        self._forward = forward
+        self._head = head
 
     @classmethod
     def load(cls, files: ModelFiles, settings: BackendSettings) -> TorchBackend:
         """Load a model's weights.
 
         Raises:
-            ConfigurationError: the device is not there.
-            UnsupportedModel: the architecture has no forward pass here.
+            ConfigurationError: the device is not there, or the number format does not suit.
+            UnsupportedModel: neither a forward pass here nor transformers has the architecture,
+                or its vectors are not finite.
         """
+        if settings.dtype == "int8":
+            raise ConfigurationError(
+                "backend.dtype is 'int8', which torch does not compute here; "
+                "set backend.name to 'onnx'"
+            )
         device = _device(settings.device)
-        shape = _shape(files.config)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        tensors = _strip_prefix(load_file(files.weights))
-
-        def build(dtype: str) -> TorchBackend:
-            bert = Bert(shape, tensors, dtype=_DTYPES[dtype], device=device)
-            return cls(bert, pooling=files.pooling, dtype=dtype)
-
-        if settings.dtype != "auto":
-            return build(settings.dtype)
-        exact = build("float32")
-        if not _computes_bfloat16(device):
-            return exact
-        fast = build("bfloat16")
-        return fast if _agreement(exact, fast, files) >= PROBE_COSINE else exact
+        if settings.dtype == "auto":
+            return _loaded_by_probe(files, device)
+        backend = _loaded(files, settings.dtype, device)
+        _check_finite(_probed(backend, files), settings.dtype)
+        return backend
 
     @torch.inference_mode()
     def encode(self, tokens: TokenBatch) -> Vectors:
-        """Return float32[n, width] of the packed inputs, in order."""
-        starts = np.cumsum(tokens.lengths) - tokens.lengths
-        positions = np.arange(len(tokens.ids)) - np.repeat(starts, tokens.lengths)
+        """Return float32[n, width] of the packed inputs, in order.
+
+        Raises:
+            OutOfMemory: the batch does not fit; a smaller one may.
+        """
         try:
-            hidden = self._bert(
-                self._put(tokens.ids), self._put(positions), group_by_length(tokens.lengths)
-            )
-            pooled = self._pool(hidden, self._put(tokens.lengths))
+            lengths = torch.from_numpy(tokens.lengths.astype(np.int64))
+            pooled = self._head(self._forward(tokens), lengths.to(self._forward.device))
             vectors: Vectors = pooled.to("cpu", torch.float32).numpy()
         except RuntimeError as error:
             # On a CPU, torch has no class of its own for this.
@@ -85,8 +97,56 @@ class TorchBackend:
             raise
         return vectors
 
-    def _put(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
-        return torch.from_numpy(array.astype(np.int64)).to(self._bert.device)
+
+def _loaded(files: ModelFiles, dtype: str, device: torch.device) -> TorchBackend:
+    why_not = why_not_packed(files.config)
+    forward: Forward
+    if why_not is None:
+        forward = PackedForward.load(files, dtype=_DTYPES[dtype], device=device)
+    else:
+        # transformers takes seconds to import, which the models above do not need.
+        from embedder.backends.padded import PaddedForward
+
+        forward = PaddedForward.load(files, dtype=_DTYPES[dtype], device=device)
+    head = Head(files.layout, hidden_width=forward.width, device=device)
+    notes = (f"{why_not}: transformers computes it in padded blocks",) if why_not else ()
+    return TorchBackend(forward, head, dtype=dtype, notes=notes)
+
+
+def _loaded_by_probe(files: ModelFiles, device: torch.device) -> TorchBackend:
+    """Load bfloat16 where the hardware has it and a probe agrees, else float32."""
+    exact = _loaded(files, "float32", device)
+    expected = _probed(exact, files)
+    _check_finite(expected, "float32")
+    if not computes_bfloat16(device):
+        exact.notes += (f"float32: {device.type} here has no bfloat16 in hardware",)
+        return exact
+    fast = _loaded(files, "bfloat16", device)
+    cosine = agreement(expected, _probed(fast, files))
+    if cosine >= PROBE_COSINE:
+        fast.notes += (f"bfloat16: a probe agrees with float32 to {cosine:.5f}",)
+        chosen = fast
+    else:
+        exact.notes += (f"float32: with bfloat16 a probe agrees to {cosine:.5f} only",)
+        chosen = exact
+    del exact, fast
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # the other copy's memory, for whoever asks how much is left
+    return chosen
+
+
+def _probed(backend: TorchBackend, files: ModelFiles) -> Vectors:
+    return backend.encode(probe_tokens(files.vocabulary_size, files.max_tokens))
+
+
+def _check_finite(vectors: Vectors, dtype: str) -> None:
+    if np.isfinite(vectors).all():
+        return
+    if dtype == "float32":
+        raise UnsupportedModel("the model computes vectors that are not finite")
+    raise ConfigurationError(
+        f"backend.dtype is {dtype!r}, in which this model computes vectors that are not finite"
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -99,54 +159,3 @@ def _device(name: str) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigurationError("backend.device is 'mps', but torch sees no Metal device")
     return torch.device(name)
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    """Tell whether bfloat16 runs in hardware: emulated, it is slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported())
-    return False
-
-
-def _shape(config: Mapping[str, Any]) -> BertShape:
-    """Read a BERT's shape from its ``config.json``.
-
-    Raises:
-        UnsupportedModel: it is not a BERT with absolute positions and a GELU.
-    """
-    gelu = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
-    activation = config.get("hidden_act", "gelu")
-    positions = config.get("position_embedding_type", "absolute")
-    if config.get("model_type") != "bert" or activation not in gelu or positions != "absolute":
-        raise UnsupportedModel(
-            f"model type {config.get('model_type')!r} with activation {activation!r} and "
-            f"{positions} positions has no forward pass here; 'bert' with absolute positions has"
-        )
-    return BertShape(
-        layers=number(config, "num_hidden_layers"),
-        heads=number(config, "num_attention_heads"),
-        width=number(config, "hidden_size"),
-        norm_epsilon=config.get("layer_norm_eps", 1e-12),
-        gelu=gelu[activation],
-    )
-
-
-def _strip_prefix(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Drop the ``bert.`` that checkpoints with a task head carry in front of every name."""
-    return {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
-
-
-def _agreement(exact: TorchBackend, fast: TorchBackend, files: ModelFiles) -> float:
-    """Return the least cosine between two backends over a fixed probe of many lengths.
-
-    Tokens are drawn with a fixed seed: no text is needed, and every load decides alike.
-    """
-    random = np.random.default_rng(0)
-    sizes = [min(size, files.max_tokens) for size in (4, 9, 17, 33, 65, 120)]
-    rows = [random.integers(0, files.vocabulary_size, size=size) for size in sizes]
-    probe = TokenBatch.of([row.astype(np.int32) for row in rows])
-    a, b = exact.encode(probe), fast.encode(probe)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float(((a * b).sum(axis=1) / norms).min())

@@ -1,8 +1,7 @@
-"""The torch backend computes what transformers computes, however texts are batched."""
+"""The torch backend: devices, number formats, the probe between them, and torch's errors."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +9,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from embedder.backends import torch as torch_backend
-from embedder.backends.base import load_backend
-from embedder.backends.bert import Bert
+from embedder.backends.packed import PackedForward
 from embedder.backends.torch import TorchBackend
-from embedder.config import BackendSettings, ModelSettings, PoolingName
-from embedder.errors import ConfigurationError, OutOfMemory, UnsupportedModel
-from embedder.models.files import ModelFiles
+from embedder.config import BackendSettings
+from embedder.errors import ConfigurationError, OutOfMemory
 from embedder.types import TokenBatch, Vectors
-from tests.tiny_models import BERT_CONFIG, VOCABULARY, write_layout, write_tiny_bert
+from tests.tiny_architectures import ARCHITECTURES
+from tests.tiny_models import BERT_CONFIG, PIECES, VOCABULARY, write_tiny_bert
+from tests.unit.backends.conftest import WriteModel
+from tests.unit.backends.parity import FLOAT32, load
 
 POSITIONS = int(BERT_CONFIG["max_position_embeddings"])
 INPUTS = st.lists(
@@ -29,84 +28,28 @@ INPUTS = st.lists(
     min_size=1,
     max_size=8,
 )
-FLOAT32 = BackendSettings(device="cpu", dtype="float32")
+ONE_OF_EACH_FORWARD = ("bert", "mpnet", "modernbert", "qwen3")
 
 
-def _load(
-    directory: Path, settings: BackendSettings = FLOAT32, pooling: PoolingName | None = None
-) -> TorchBackend:
-    files = ModelFiles.open(ModelSettings(name=str(directory), pooling=pooling))
-    return TorchBackend.load(files, settings)
-
-
-def _transformers_hidden(directory: Path, inputs: list[list[int]]) -> list[NDArray[np.float32]]:
-    """Return the last hidden state of every input by itself, as transformers computes it."""
-    from transformers import BertModel
-
-    model = BertModel.from_pretrained(
-        directory, add_pooling_layer=False, attn_implementation="eager"
-    ).eval()
-    with torch.inference_mode():
-        return [model(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy() for ids in inputs]
+def _settings(dtype: str) -> BackendSettings:
+    return BackendSettings.model_validate({"device": "cpu", "dtype": dtype})
 
 
 def _random_inputs(count: int) -> list[list[int]]:
     numbers = np.random.default_rng(1)
     return [
-        numbers.integers(0, len(VOCABULARY), size=numbers.integers(1, POSITIONS + 1)).tolist()
+        numbers.integers(0, len(PIECES), size=numbers.integers(1, POSITIONS + 1)).tolist()
         for _ in range(count)
     ]
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+def _encode_alone(backend: TorchBackend, inputs: list[list[int]]) -> Vectors:
+    return np.concatenate([backend.encode(TokenBatch.of([ids])) for ids in inputs])
 
 
 @pytest.fixture(scope="module")
 def backend(tiny: Path) -> TorchBackend:
-    return _load(tiny)
-
-
-def test_packed_texts_have_the_vectors_that_transformers_gives_each_alone(
-    tiny: Path, backend: TorchBackend
-) -> None:
-    inputs = [[5], [6, 7], list(range(POSITIONS)), *_random_inputs(30)]
-    expected = [hidden.mean(axis=0) for hidden in _transformers_hidden(tiny, inputs)]
-
-    vectors = backend.encode(TokenBatch.of(inputs))
-
-    assert vectors.dtype == np.float32
-    assert vectors.shape == (len(inputs), backend.width)
-    np.testing.assert_allclose(vectors, expected, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh"])
-def test_the_approximate_gelus_are_those_of_transformers(tmp_path: Path, activation: str) -> None:
-    directory = write_tiny_bert(tmp_path, hidden_act=activation, layer_norm_eps=1e-3)
-    inputs = _random_inputs(5)
-    expected = [hidden[0] for hidden in _transformers_hidden(directory, inputs)]
-
-    vectors = _load(directory, pooling="cls").encode(TokenBatch.of(inputs))
-
-    np.testing.assert_allclose(vectors, expected, atol=1e-5, rtol=0)
-
-
-def test_a_checkpoint_with_a_task_head_is_the_same_model(
-    tiny: Path, backend: TorchBackend, tmp_path: Path
-) -> None:
-    tensors = load_file(tiny / "model.safetensors")
-    save_file(
-        {f"bert.{name}": tensor for name, tensor in tensors.items()},
-        write_layout(tmp_path) / "model.safetensors",
-    )
-    tokens = TokenBatch.of(_random_inputs(5))
-
-    assert (_load(tmp_path).encode(tokens) == backend.encode(tokens)).all()
-
-
-def _encode_alone(backend: TorchBackend, inputs: list[list[int]]) -> Vectors:
-    return np.concatenate([backend.encode(TokenBatch.of([ids])) for ids in inputs])
+    return load(tiny)
 
 
 @given(INPUTS, st.data())
@@ -120,52 +63,120 @@ def test_a_text_has_the_same_vector_in_any_company_and_order(
     np.testing.assert_allclose(shuffled, _encode_alone(backend, inputs)[order], atol=1e-5, rtol=0)
 
 
-def test_no_texts_have_no_vectors(backend: TorchBackend) -> None:
+@pytest.mark.parametrize("name", ONE_OF_EACH_FORWARD)
+def test_every_forward_pass_gives_a_text_alone_what_it_gives_it_in_a_batch(
+    name: str, model_of: WriteModel
+) -> None:
+    backend = load(model_of(name))
+    inputs = _random_inputs(20)
+
+    together = backend.encode(TokenBatch.of(inputs))
+
+    np.testing.assert_allclose(together, _encode_alone(backend, inputs), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH_FORWARD)
+def test_no_texts_have_no_vectors(name: str, model_of: WriteModel) -> None:
+    backend = load(model_of(name))
+
     assert backend.encode(TokenBatch.of([])).shape == (0, backend.width)
 
 
-def test_a_backend_says_what_it_is(tiny: Path) -> None:
-    files = ModelFiles.open(ModelSettings(name=str(tiny)))
-
-    loaded = load_backend(files, FLOAT32)
-
-    assert (loaded.name, loaded.device, loaded.dtype) == ("torch", "cpu", "float32")
-    assert (loaded.width, loaded.padded, loaded.max_batch_tokens) == (32, False, 2048)
+def test_a_backend_says_what_it_is(backend: TorchBackend) -> None:
+    assert (backend.name, backend.device, backend.dtype) == ("torch", "cpu", "float32")
+    assert (backend.width, backend.padded, backend.max_batch_tokens) == (32, False, 2048)
+    assert backend.notes == ()
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_memory_of_a_model_is_that_of_the_weights_it_needs(
+    name: str, model_of: WriteModel
+) -> None:
+    folded = ("pooler", "token_type") if ARCHITECTURES[name].packed else ()
+    needed = sum(
+        tensor.nbytes
+        for path in model_of(name).rglob("*.safetensors")
+        for tensor_name, tensor in load_file(path).items()
+        if not any(part in tensor_name for part in folded)
+    )
+
+    held = load(model_of(name)).memory_bytes
+
+    # Beside them are tables of positions, frequencies or distances.
+    assert needed <= held <= 1.05 * needed
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH_FORWARD)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_narrow_number_format_is_used_and_stays_near(
-    tiny: Path, backend: TorchBackend, dtype: str
+    model_of: WriteModel, name: str, dtype: str
 ) -> None:
     tokens = TokenBatch.of(_random_inputs(10))
-    exact = backend.encode(tokens)
+    wide = load(model_of(name))
+    exact = wide.encode(tokens)
 
-    narrow = _load(tiny, BackendSettings.model_validate({"device": "cpu", "dtype": dtype}))
+    narrow = load(model_of(name), _settings(dtype))
     near = narrow.encode(tokens)
 
     cosines = (exact * near).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(near, axis=1)
     assert narrow.dtype == dtype
+    assert narrow.memory_bytes < 0.6 * wide.memory_bytes
     assert near.dtype == np.float32
     assert (near != exact).any()
     assert cosines.min() > 0.99
 
 
+def test_a_number_format_that_torch_does_not_compute_is_refused_by_name(tiny: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"backend\.dtype is 'int8'.*'onnx'"):
+        load(tiny, _settings("int8"))
+
+
 @pytest.mark.parametrize(
-    ("in_hardware", "least_cosine", "dtype"),
-    [(False, 0.0, "float32"), (True, 0.9, "bfloat16"), (True, 1.1, "float32")],
+    ("dtype", "huge", "error"),
+    [
+        # Above the largest number of float16, and above that of float32 once it is multiplied.
+        ("float16", 1e6, r"backend\.dtype is 'float16'.* not finite"),
+        ("float32", 3e38, "not finite"),
+        ("auto", 3e38, "not finite"),
+    ],
+)
+def test_a_model_whose_values_are_not_finite_is_refused(
+    tmp_path: Path, dtype: str, huge: float, error: str
+) -> None:
+    path = write_tiny_bert(tmp_path) / "model.safetensors"
+    tensors = load_file(path)
+    tensors["encoder.layer.0.output.LayerNorm.weight"] *= huge
+    save_file(tensors, path)
+
+    with pytest.raises(ConfigurationError, match=error):
+        load(tmp_path, _settings(dtype))
+
+
+@pytest.mark.parametrize("name", ["bert", "qwen3"])
+@pytest.mark.parametrize(
+    ("in_hardware", "least_cosine", "dtype", "note"),
+    [
+        (False, 0.0, "float32", "float32: cpu here has no bfloat16"),
+        (True, 0.9, "bfloat16", "bfloat16: a probe agrees with float32 to 0.9"),
+        (True, 1.1, "float32", "float32: with bfloat16 a probe agrees to 0.9"),
+    ],
 )
 def test_auto_leaves_float32_only_where_the_hardware_can_and_the_probe_agrees(
-    tmp_path: Path,
+    model_of: WriteModel,
     monkeypatch: pytest.MonkeyPatch,
+    name: str,
     in_hardware: bool,
     least_cosine: float,
     dtype: str,
+    note: str,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: in_hardware)
     monkeypatch.setattr(torch_backend, "PROBE_COSINE", least_cosine)
-    directory = write_tiny_bert(tmp_path, max_position_embeddings=128)
 
-    assert _load(directory, BackendSettings(device="cpu")).dtype == dtype
+    loaded = load(model_of(name), BackendSettings(device="cpu"))
+
+    assert loaded.dtype == dtype
+    assert loaded.notes[-1].startswith(note)
 
 
 def test_auto_probes_a_model_of_few_positions_within_them(
@@ -174,7 +185,7 @@ def test_auto_probes_a_model_of_few_positions_within_them(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch_backend, "PROBE_COSINE", 0.9)
 
-    assert _load(tiny, BackendSettings(device="cpu")).dtype == "bfloat16"
+    assert load(tiny, BackendSettings(device="cpu")).dtype == "bfloat16"
 
 
 def test_auto_takes_the_cpu_where_torch_sees_no_other_device(
@@ -182,7 +193,7 @@ def test_auto_takes_the_cpu_where_torch_sees_no_other_device(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-    assert _load(tiny, BackendSettings(dtype="float32")).device == "cpu"
+    assert load(tiny, BackendSettings(dtype="float32")).device == "cpu"
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
@@ -193,7 +204,7 @@ def test_a_device_that_is_not_there_is_refused_by_name(
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
     with pytest.raises(ConfigurationError, match=f"'{device}'"):
-        _load(tiny, BackendSettings(device=device))
+        load(tiny, BackendSettings(device=device))
 
 
 def test_a_gpu_beyond_those_of_the_machine_is_refused_by_name(
@@ -203,45 +214,23 @@ def test_a_gpu_beyond_those_of_the_machine_is_refused_by_name(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
 
     with pytest.raises(ConfigurationError, match="'cuda:7'"):
-        _load(tiny, BackendSettings(device="cuda:7", dtype="float32"))
+        load(tiny, BackendSettings(device="cuda:7", dtype="float32"))
 
 
 @pytest.mark.parametrize(
-    "config",
+    "failure",
     [
-        {"model_type": "distilbert"},
-        {"hidden_act": "relu"},
-        {"position_embedding_type": "relative_key"},
+        torch.OutOfMemoryError("tried to allocate 9 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GiB"),
     ],
 )
-def test_a_model_without_a_forward_pass_here_is_refused_by_what_it_is(
-    tmp_path: Path, config: dict[str, str]
-) -> None:
-    write_layout(tmp_path, **config)
-
-    with pytest.raises(UnsupportedModel, match=next(iter(config.values()))):
-        _load(tmp_path)
-
-
-@pytest.mark.parametrize("missing", ["num_hidden_layers", "num_attention_heads", "hidden_size"])
-def test_a_config_that_leaves_out_a_number_of_the_shape_is_refused_by_its_name(
-    tmp_path: Path, missing: str
-) -> None:
-    config = json.loads((write_layout(tmp_path) / "config.json").read_text())
-    del config[missing]
-    (tmp_path / "config.json").write_text(json.dumps(config))
-
-    with pytest.raises(UnsupportedModel, match=missing):
-        _load(tmp_path)
-
-
 def test_a_batch_that_does_not_fit_is_told_from_other_failures(
-    backend: TorchBackend, monkeypatch: pytest.MonkeyPatch
+    backend: TorchBackend, monkeypatch: pytest.MonkeyPatch, failure: RuntimeError
 ) -> None:
     def too_large(*_: object) -> torch.Tensor:
-        raise torch.OutOfMemoryError("tried to allocate 9 GiB")
+        raise failure
 
-    monkeypatch.setattr(Bert, "__call__", too_large)
+    monkeypatch.setattr(PackedForward, "__call__", too_large)
 
     with pytest.raises(OutOfMemory) as caught:
         backend.encode(TokenBatch.of([[1]]))
@@ -249,11 +238,19 @@ def test_a_batch_that_does_not_fit_is_told_from_other_failures(
     assert "9 GiB" in caught.value.reason
 
 
-def test_the_threads_asked_for_are_the_threads_used(tiny: Path) -> None:
-    before = torch.get_num_threads()
-    try:
-        _load(tiny, BackendSettings(device="cpu", dtype="float32", threads=1))
+def test_other_failures_of_torch_are_left_as_they_are(
+    backend: TorchBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+    monkeypatch.setattr(PackedForward, "__call__", broken)
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        backend.encode(TokenBatch.of([[1]]))
+
+
+def test_the_threads_asked_for_are_the_threads_used(tiny: Path) -> None:
+    load(tiny, FLOAT32.model_copy(update={"threads": 2}))
+
+    assert torch.get_num_threads() == 2

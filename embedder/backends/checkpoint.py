@@ -1,0 +1,128 @@
+"""The tensors of a model's safetensors files, found by name and converted as they are taken.
+
+Knows which names one and the same tensor has had, and nothing of what is computed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as functional
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from embedder.errors import UnsupportedModel
+
+_ANCHOR = "embeddings.word_embeddings.weight"
+"""What every checkpoint has: whatever stands before it was put in front of all names."""
+
+_OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
+"""How checkpoints that come from TensorFlow call the parts of a layer norm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear map: ``weight`` is [out, in], ``bias`` [out]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return [n, out] of [n, in]."""
+        return functional.linear(rows, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A layer norm over the last axis."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    epsilon: float
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return rows of the same shape."""
+        return functional.layer_norm(
+            rows, self.weight.shape, self.weight, self.bias, eps=self.epsilon
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The tensors under one prefix, each of which leaves as ``dtype`` on ``device``."""
+
+    tensors: Mapping[str, torch.Tensor]
+    prefix: str
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], *, dtype: torch.dtype, device: torch.device) -> Checkpoint:
+        """Read one file, or the shards of one model.
+
+        Raises:
+            UnsupportedModel: a file is damaged, or none holds an encoder of text.
+        """
+        tensors: dict[str, torch.Tensor] = {}
+        for path in paths:
+            try:
+                tensors |= {_renamed(name): tensor for name, tensor in load_file(path).items()}
+            except (OSError, SafetensorError) as error:
+                raise UnsupportedModel(f"{path} cannot be read: {error}") from error
+        anchors = [name for name in tensors if name.endswith(_ANCHOR)]
+        if not anchors:
+            raise UnsupportedModel(f"{paths[0].parent} has weights without {_ANCHOR!r}")
+        prefix = min(anchors, key=len).removesuffix(_ANCHOR)
+        return cls(tensors, prefix, dtype, device)
+
+    def under(self, name: str) -> Checkpoint:
+        """Return the part of the names that begin with ``name`` and a dot."""
+        return Checkpoint(self.tensors, f"{self.prefix}{name}.", self.dtype, self.device)
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return a copy of a tensor.
+
+        Raises:
+            UnsupportedModel: there is none of this name.
+        """
+        tensor = self.tensors.get(self.prefix + name)
+        if tensor is None:
+            raise UnsupportedModel(f"the weights lack the tensor {self.prefix + name!r}")
+        # The file is mapped into memory: whoever writes to it later must not change the model.
+        return tensor.to(self.device, self.dtype, copy=True)
+
+    def linear(self, *names: str) -> Linear:
+        """Return one linear map that computes several side by side."""
+        weights = [self.tensor(f"{name}.weight") for name in names]
+        biases = [self.tensor(f"{name}.bias") for name in names]
+        return Linear(torch.cat(weights), torch.cat(biases))
+
+    def norm(self, name: str, epsilon: float) -> Norm:
+        """Return a layer norm."""
+        return Norm(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"), epsilon)
+
+
+def held_bytes(*parts: object) -> int:
+    """Return the bytes of all tensors in the given tensors, lists and dataclasses of such."""
+    return sum(tensor.nbytes for part in parts for tensor in _tensors(part))
+
+
+def _tensors(part: object) -> Iterator[torch.Tensor]:
+    if isinstance(part, torch.Tensor):
+        yield part
+    elif isinstance(part, list):
+        for item in part:
+            yield from _tensors(item)
+    elif is_dataclass(part):
+        for field in fields(part):
+            yield from _tensors(getattr(part, field.name))
+
+
+def _renamed(name: str) -> str:
+    for old, usual in _OLD_ENDINGS.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + usual
+    return name

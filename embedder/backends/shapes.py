@@ -1,0 +1,163 @@
+"""What the packed forward pass knows of each architecture: its numbers, and its tensors' names.
+
+The family of BERT shares one forward pass; its members differ in what stands here. Reads a
+``config.json``; knows nothing of tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from embedder.models.files import number
+
+_GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+"""How torch is told to approximate each activation that is computed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Where a checkpoint has its tensors; those of a layer stand under ``layer`` and its number.
+
+    ``segments`` are the vectors of first and second texts, ``distances`` the attention's biases by
+    distance, for architectures that have them.
+    """
+
+    layer: str
+    query: str
+    key: str
+    value: str
+    mixed: str
+    mixed_norm: str
+    up: str
+    down: str
+    norm: str
+    segments: str | None = None
+    distances: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A member of the family: its tensors, what its numbers are called, where positions begin.
+
+    ``padding_id`` is that of a file that names none. Positions count from the padding id on and
+    leave padding ids in a text out, or, where it is None, they count every token from 0.
+    """
+
+    names: Names
+    layers: str = "num_hidden_layers"
+    heads: str = "num_attention_heads"
+    width: str = "hidden_size"
+    activation: str = "hidden_act"
+    padding_id: int | None = None
+
+
+_BERT = Names(
+    layer="encoder.layer",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    mixed="attention.output.dense",
+    mixed_norm="attention.output.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    norm="output.LayerNorm",
+    segments="embeddings.token_type_embeddings.weight",
+)
+_DISTILBERT = Names(
+    layer="transformer.layer",
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    mixed="attention.out_lin",
+    mixed_norm="sa_layer_norm",
+    up="ffn.lin1",
+    down="ffn.lin2",
+    norm="output_layer_norm",
+)
+_MPNET = Names(
+    layer="encoder.layer",
+    query="attention.attn.q",
+    key="attention.attn.k",
+    value="attention.attn.v",
+    mixed="attention.attn.o",
+    mixed_norm="attention.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    norm="output.LayerNorm",
+    distances="encoder.relative_attention_bias.weight",
+)
+_FAMILIES = {
+    "bert": _Family(_BERT),
+    "roberta": _Family(_BERT, padding_id=1),
+    "xlm-roberta": _Family(_BERT, padding_id=1),
+    "camembert": _Family(_BERT, padding_id=1),
+    "mpnet": _Family(_MPNET, padding_id=1),
+    "distilbert": _Family(
+        _DISTILBERT, layers="n_layers", heads="n_heads", width="dim", activation="activation"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderShape:
+    """The numbers that the packed forward pass depends on.
+
+    ``gelu`` is torch's word for the activation. ``padding_id`` is the id from which positions
+    count on; at -1 they count every token from 0.
+    """
+
+    names: Names
+    layers: int
+    heads: int
+    width: int
+    norm_epsilon: float
+    gelu: str
+    padding_id: int
+
+    @property
+    def head_width(self) -> int:
+        """Return the components of one attention head."""
+        return self.width // self.heads
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> EncoderShape:
+        """Read a ``config.json`` about which `why_not_packed` has nothing to say.
+
+        Raises:
+            UnsupportedModel: a number is missing.
+        """
+        family = _FAMILIES[config["model_type"]]
+        return cls(
+            names=family.names,
+            layers=number(config, family.layers),
+            heads=number(config, family.heads),
+            width=number(config, family.width),
+            norm_epsilon=config.get("layer_norm_eps", 1e-12),
+            gelu=_GELU[config.get(family.activation, "gelu")],
+            padding_id=_padding_id(family, config),
+        )
+
+
+def why_not_packed(config: Mapping[str, Any]) -> str | None:
+    """Say for the operator why there is no packed forward pass; None where there is one."""
+    kind = config.get("model_type")
+    family = _FAMILIES.get(str(kind))
+    if family is None:
+        return f"no padding-free forward pass for {kind!r}"
+    if config.get("is_decoder"):
+        return f"no padding-free forward pass for {kind!r} as a decoder"
+    activation = config.get(family.activation, "gelu")
+    if activation not in _GELU:
+        return f"no padding-free forward pass for {kind!r} with activation {activation!r}"
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        return f"no padding-free forward pass for {kind!r} with relative positions"
+    return None
+
+
+def _padding_id(family: _Family, config: Mapping[str, Any]) -> int:
+    if family.padding_id is None:
+        return -1
+    stated = config.get("pad_token_id")
+    return family.padding_id if stated is None else int(stated)

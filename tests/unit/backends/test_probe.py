@@ -1,0 +1,46 @@
+"""The probe is the same each time, and its agreement is that of the worst vector."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder.backends.probe import agreement, computes_bfloat16, probe_tokens
+
+
+@given(st.integers(1, 60_000), st.integers(1, 512))
+def test_the_probe_stays_within_the_model(vocabulary_size: int, max_tokens: int) -> None:
+    probe = probe_tokens(vocabulary_size, max_tokens)
+
+    assert 0 <= probe.ids.min() <= probe.ids.max() < vocabulary_size
+    assert 1 <= probe.lengths.min() <= probe.lengths.max() <= max_tokens
+
+
+def test_the_probe_is_the_same_each_time_and_of_many_lengths() -> None:
+    first, second = probe_tokens(1000, 512), probe_tokens(1000, 512)
+
+    assert (first.ids == second.ids).all()
+    assert len(set(first.lengths.tolist())) == len(first)
+
+
+def test_the_worst_vector_decides_whatever_its_length() -> None:
+    exact = np.array([[3, 4], [0, 5]], np.float32)
+    fast = np.array([[6, 8], [3, 4]], np.float32)
+
+    assert agreement(exact, fast) == pytest.approx(0.8)
+
+
+def test_what_is_not_finite_agrees_with_nothing() -> None:
+    exact = np.ones((2, 2), np.float32)
+    fast = np.array([[1, 1], [np.nan, 1]], np.float32)
+
+    assert math.isnan(agreement(exact, fast))
+
+
+def test_a_device_of_another_kind_is_trusted_with_float32_only() -> None:
+    assert not computes_bfloat16(torch.device("mps"))
