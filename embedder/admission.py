@@ -50,7 +50,11 @@ def check_tokens(
 
     Raises:
         LimitExceeded: an input that may not be cut is too long, or all together are.
+        InvalidInput: an input has no tokens: its text holds nothing that the model reads.
     """
+    if len(tokens) and tokens.lengths.min() == 0:
+        row = int(np.argmin(tokens.lengths))
+        raise InvalidInput(f"input[{inputs[row]}]", "has no tokens that the model reads")
     if truncate is Truncate.NONE and len(tokens) and tokens.lengths.max() > max_tokens:
         row = int(np.argmax(tokens.lengths > max_tokens))
         raise LimitExceeded(f"input[{inputs[row]}]", "tokens", int(tokens.lengths[row]), max_tokens)

@@ -1,16 +1,20 @@
 """The settings of the library: one frozen tree, unknown keys refused, every limit with its name.
 
 Knows nothing of Ray: `deployments.settings` extends this tree with what the graph needs. Reads no
-environment and no file.
+environment and no file: `settings_sources` does.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from embedder.presets import PRESETS, PresetName, fill_in
 
 PoolingName = Literal["mean", "cls", "max", "last", "weighted_mean", "mean_sqrt_len"]
+DtypeName = Literal["float32", "bfloat16", "float16", "int8"]
 
 
 class Settings(BaseModel):
@@ -23,24 +27,53 @@ class ModelSettings(Settings):
     """Which model is served, and what of its own configuration is overridden."""
 
     name: str = Field(
-        "all-MiniLM-L6-v2", min_length=1, description="alias of the catalogue, or a directory"
+        "all-MiniLM-L6-v2",
+        min_length=1,
+        description="alias of the catalogue, a directory, or a repository with its revision",
+    )
+    alias: str | None = Field(
+        None, min_length=1, description="what clients call it; None: as the catalogue or its folder"
+    )
+    revision: str | None = Field(
+        None, pattern=r"^[0-9a-f]{40}$", description="commit; None: as the catalogue pins"
+    )
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="of the weights; None: as the catalogue pins"
     )
     pooling: PoolingName | None = Field(None, description="None: as the model's files say")
     max_tokens: int | None = Field(
         None, ge=1, description="tokens per input; None: as the model's files say"
     )
+    prompts: dict[str, str] = Field(
+        {}, description="texts put in front of inputs, by name; they go before the model's own"
+    )
+    default_prompt: str | None = Field(
+        None, description="name of the prompt used where a request names none"
+    )
     offline: bool = Field(False, description="never ask the hub, even while starting")
+    pinned: bool = Field(False, description="keep it loaded, whatever else is asked for")
+
+    @property
+    def key(self) -> str:
+        """Return a text that is the same for all settings that load and describe the same."""
+        return self.model_dump_json(exclude={"offline", "pinned"})
 
 
 class BackendSettings(Settings):
     """What computes the model, and in which number format."""
 
+    name: Literal["auto", "torch", "onnx"] = Field(
+        "auto", description="auto: torch where it has the architecture, else onnx"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto"] | DtypeName = Field(
         "auto", description="auto: bfloat16 where the hardware has it and a probe agrees"
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads of one process; None: as the process was started"
+    )
+    cache_dir: str | None = Field(
+        None, description="exported models are kept here; None: embedder/ in the user's cache"
     )
 
 
@@ -48,7 +81,10 @@ class BatchSettings(Settings):
     """What one batch may hold."""
 
     max_tokens: int | None = Field(
-        None, ge=1, description="tokens per batch; None: 2,048 on a CPU, 32,768 on a GPU"
+        None, ge=1, description="tokens per batch; None: found by measuring while loading"
+    )
+    tune_s: float = Field(
+        2.0, ge=0, description="seconds of measuring; 0: 2,048 tokens on a CPU, 32,768 on a GPU"
     )
     max_items: int = Field(1024, ge=1, description="inputs per batch")
     bulk_delay_s: float = Field(
@@ -72,11 +108,31 @@ class CacheSettings(Settings):
     max_bytes: int = Field(256 * 2**20, ge=0, description="0 turns the cache off")
 
 
+class PoolSettings(Settings):
+    """How many models one process keeps loaded."""
+
+    max_bytes: int | None = Field(
+        None, ge=1, description="bytes of all loaded models; None: no bound"
+    )
+    idle_unload_s: float | None = Field(
+        900.0, gt=0, description="unload a model that is not pinned after this; None: never"
+    )
+
+
 class EmbedderSettings(Settings):
     """Everything the library can be told."""
 
+    preset: PresetName = Field("balanced", description="fills in what is not said elsewhere")
     model: ModelSettings = ModelSettings()
     backend: BackendSettings = BackendSettings()
     batching: BatchSettings = BatchSettings()
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
+    pool: PoolSettings = PoolSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("preset") in PRESETS:
+            return fill_in(given["preset"], given)
+        return given

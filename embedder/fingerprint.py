@@ -29,6 +29,7 @@ def recipe(model: ModelInfo, *, prompt: str, truncate: Truncate) -> bytes:
         model.repository.encode(),
         model.revision.encode(),
         model.digest.encode(),
+        model.config_digest.encode(),
         model.tokenizer_digest.encode(),
         model.pooling.encode(),
         model.dtype.encode(),

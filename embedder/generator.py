@@ -1,24 +1,41 @@
 """The library's front door: texts to vectors in one process, without Ray.
 
 An `EmbeddingGenerator` is the pipeline with local stages and an event loop in a thread of its own,
-so it can be called from plain code and from several threads at once; their work shares batches.
+so it can be called from plain code, from coroutines and from several threads at once; their work
+shares batches.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Coroutine, Generator, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import replace
 from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
 
 from embedder.cache.memory import MemoryCache
 from embedder.config import EmbedderSettings, ModelSettings
 from embedder.errors import Unavailable
-from embedder.local import LocalEncoder, LocalTokenizer
+from embedder.loading import load_model
+from embedder.local import LocalEncoder, LocalTokenizer, device_thread
 from embedder.pipeline import Pipeline, Stages
-from embedder.request import EmbedOptions
-from embedder.types import Input, ModelInfo, Vectors
+from embedder.progress import Progress
+from embedder.request import Embeddings, EmbedOptions
+from embedder.similarity.metrics import similarity
+from embedder.statistics import GeneratorStats, statistics
+from embedder.streaming import in_chunks
+from embedder.types import Input, InputType, ModelInfo, SimilarityName, TokenRow, Truncate, Vectors
+
+AnswerT = TypeVar("AnswerT")
+
+Texts = str | Sequence[Input]
+"""One text, or any number of texts and lists of token ids."""
 
 
 class EmbeddingGenerator:
@@ -38,37 +55,116 @@ class EmbeddingGenerator:
         if model is not None:
             named = settings.model.model_dump() | {"name": model}
             settings = settings.model_copy(update={"model": ModelSettings(**named)})
-        self._encoder = LocalEncoder.load(settings)
+        self.settings = settings
+        self._device = device_thread()
+        self._encoder = LocalEncoder(load_model(settings), settings.batching, self._device)
         self.model: ModelInfo = self._encoder.model
-        stages = Stages(
-            tokenizer=LocalTokenizer.load(settings.model),
-            encoder=self._encoder,
-            near=MemoryCache(settings.cache.max_bytes),
-        )
+        self._tokenizer = LocalTokenizer.load(settings.model)
+        self._cache = MemoryCache(settings.cache.max_bytes)
+        stages = Stages(tokenizer=self._tokenizer, encoder=self._encoder, near=self._cache)
         # The limits protect a server from its clients; a program calling this is its own master.
         self._pipeline = Pipeline(self.model, stages, limits=None)
+        self._began = time.monotonic()
         self._lock = threading.Lock()
         self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="embedder")
         self._thread.start()
 
-    def embed(self, inputs: str | Sequence[Input], options: EmbedOptions | None = None) -> Vectors:
+    def embed(
+        self, inputs: Texts, options: EmbedOptions | None = None, *, show_progress: bool = False
+    ) -> Vectors:
         """Return float32[n, width], one row an input, in order; one text gives one row.
+
+        ``show_progress`` draws a bar on stderr. Ctrl-C cancels what has not been computed.
 
         Raises:
             EmbedderError: as `Pipeline.embed`; or `Unavailable`, for a generator that is closed.
         """
-        rows: Sequence[Input] = [inputs] if isinstance(inputs, str) else inputs
-        with self._lock:
-            if self._closed:
-                raise Unavailable("the generator is closed")
-            work = self._pipeline.embed(rows, options)
-            answer = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return answer.result().vectors
-        except concurrent.futures.CancelledError:
-            raise Unavailable("the generator was closed") from None
+        rows = _rows(inputs)
+        if not show_progress:
+            return self._result(self._submit(rows, options)).vectors
+        with Progress(len(rows)) as progress, closing(self._chunks(rows, options)) as chunks:
+            parts = [answer.vectors for answer in progress.over(chunks)]
+        return np.concatenate(parts) if parts else self.embed([], options)
+
+    def embed_query(self, inputs: Texts, options: EmbedOptions | None = None) -> Vectors:
+        """Return the vectors of search queries: as `embed`, with the model's prompt for them."""
+        return self.embed(inputs, _for(InputType.QUERY, options))
+
+    def embed_document(self, inputs: Texts, options: EmbedOptions | None = None) -> Vectors:
+        """Return the vectors of what is searched: as `embed`, with the model's prompt for it."""
+        return self.embed(inputs, _for(InputType.DOCUMENT, options))
+
+    async def aembed(self, inputs: Texts, options: EmbedOptions | None = None) -> Vectors:
+        """Return what `embed` returns, from any event loop; being cancelled cancels the work."""
+        answer = asyncio.wrap_future(self._submit(_rows(inputs), options))
+        return (await answer).vectors
+
+    def embed_stream(
+        self,
+        inputs: Iterable[Input],
+        options: EmbedOptions | None = None,
+        *,
+        total: int | None = None,
+        show_progress: bool = False,
+    ) -> Iterator[Vectors]:
+        """Yield float32[width] for every input, in order, however many there are.
+
+        About a thousand inputs are read ahead of the vectors, so memory stays bounded; a time-out
+        in the options holds for some hundred of them together. Stop reading, and what has not
+        been computed is cancelled. ``total`` tells the bar of ``show_progress`` how many there
+        are, where ``inputs`` has no length.
+
+        Raises:
+            EmbedderError: as `embed`, after the vectors of what came before its chunk.
+            Exception: what reading ``inputs`` raised, after the vectors of what had been read.
+        """
+        items = _rows(inputs) if isinstance(inputs, str) else inputs
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        with (
+            Progress(total, shown=show_progress) as progress,
+            closing(self._chunks(items, options)) as chunks,
+        ):
+            for answer in progress.over(chunks):
+                for vector in answer.vectors:
+                    yield vector.copy()  # a view would keep its whole chunk alive
+
+    def tokenize(self, inputs: Texts, *, truncate: Truncate = Truncate.END) -> list[TokenRow]:
+        """Return int32[k] for every input: the ids that the model would read."""
+        return self._tokenizer.encode(_rows(inputs), truncate=truncate).tokens.rows()
+
+    def similarity(
+        self, a: Texts | Vectors, b: Texts | Vectors, metric: SimilarityName | None = None
+    ) -> Vectors:
+        """Return float32[n, m]: how near every text or vector of ``a`` is to every one of ``b``.
+
+        ``metric`` of None takes the one that the model was made for. Larger is nearer: distances
+        are negated.
+
+        Raises:
+            InvalidVector: the widths differ.
+            EmbedderError: as `embed`.
+        """
+        chosen: SimilarityName = metric or self.model.similarity
+        return similarity(self._vectors(a), self._vectors(b), chosen)
+
+    def warm_up(self, inputs: Texts = ()) -> float:
+        """Compute a batch of the largest size, and what is given, into the cache; return seconds.
+
+        A generator has computed once already when it has been made; this is for a device that has
+        slept, and for filling the cache.
+        """
+        began = time.perf_counter()
+        self._result(self._on_loop(self._encoder.compute_largest_batch()))
+        for _ in self._chunks(_rows(inputs), None):
+            pass
+        return time.perf_counter() - began
+
+    def stats(self) -> GeneratorStats:
+        """Return what has been done since the generator was made, and how fast."""
+        return statistics(self._encoder, self._cache.stats, time.monotonic() - self._began)
 
     def close(self) -> None:
         """End the threads; calls that still wait fail with `Unavailable`."""
@@ -80,6 +176,42 @@ class EmbeddingGenerator:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._device.shutdown(wait=False)
+
+    def _submit(self, rows: Sequence[Input], options: EmbedOptions | None) -> Future[Embeddings]:
+        return self._on_loop(self._pipeline.embed(rows, options))
+
+    def _chunks(
+        self, inputs: Iterable[Input], options: EmbedOptions | None
+    ) -> Generator[Embeddings, None, None]:
+        return in_chunks(inputs, lambda part: self._submit(part, options))
+
+    def _vectors(self, items: Texts | Vectors) -> Vectors:
+        return items if isinstance(items, np.ndarray) else self.embed(items)
+
+    def _on_loop(self, work: Coroutine[None, None, AnswerT]) -> Future[AnswerT]:
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise Unavailable("the generator is closed")
+            return asyncio.run_coroutine_threadsafe(self._unless_closed(work), self._loop)
+
+    async def _unless_closed(self, work: Coroutine[None, None, AnswerT]) -> AnswerT:
+        """Await work; closing cancels it, and its caller, who did not, is told with an error."""
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._closed:
+                raise Unavailable("the generator was closed") from None
+            raise
+
+    @staticmethod
+    def _result(answer: Future[AnswerT]) -> AnswerT:
+        try:
+            return answer.result()
+        except BaseException:
+            answer.cancel()  # where it is the wait that was interrupted, as Ctrl-C does
+            raise
 
     async def _end(self) -> None:
         """Cancel every call that is still in progress, and see each of them end."""
@@ -100,3 +232,15 @@ class EmbeddingGenerator:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _rows(inputs: Texts) -> Sequence[Input]:
+    return [inputs] if isinstance(inputs, str) else inputs
+
+
+def _for(kind: InputType, options: EmbedOptions | None) -> EmbedOptions:
+    """Ask for the prompt of a kind of input, unless the options name one themselves."""
+    options = options or EmbedOptions()
+    if options.prompt is not None or options.prompt_name is not None:
+        return options
+    return replace(options, input_type=kind)

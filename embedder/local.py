@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from embedder.backends.base import Backend, load_backend
+from embedder.backends.base import Backend
 from embedder.batching.gathering import GatheringEncoder
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
-from embedder.config import BatchSettings, EmbedderSettings, ModelSettings
+from embedder.config import BatchSettings, ModelSettings
+from embedder.loading import LoadedModel, load_tokenizer
 from embedder.models.files import ModelFiles
 from embedder.tokenization import Tokenizer
-from embedder.types import Input, ModelInfo, TokenBatch, Tokenized, Truncate, Vectors
+from embedder.types import Input, TokenBatch, Tokenized, Truncate, Vectors
 
 
 class LocalTokenizer:
@@ -32,8 +34,11 @@ class LocalTokenizer:
         Raises:
             ConfigurationError: the model is missing, unsafe, or has no fast tokenizer.
         """
-        files = ModelFiles.open(settings)
-        return cls(Tokenizer.load(files.tokenizer, max_tokens=files.max_tokens))
+        return cls(load_tokenizer(ModelFiles.open(settings)))
+
+    def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:
+        """Return the tokens of every input, computed in the caller's thread."""
+        return self._tokenizer.encode(inputs, truncate=truncate)
 
     async def tokenize(
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
@@ -43,54 +48,44 @@ class LocalTokenizer:
 
 
 class LocalEncoder(GatheringEncoder):
-    """Encode on a device of this process, one batch at a time, in a thread of its own."""
+    """Encode on a device of this process, one batch at a time.
 
-    def __init__(self, backend: Backend, model: ModelInfo, settings: BatchSettings) -> None:
-        self.model = model
-        self._backend = backend
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+    ``device`` is the thread that computes: encoders that share one never compete for the cores.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, settings: BatchSettings, device: ThreadPoolExecutor
+    ) -> None:
+        self.model = loaded.info
+        self.tuning = loaded.tuning
+        # Not a method of this object: it would be a cycle, which keeps an unloaded model in memory.
+        self._compute = partial(_compute, device, loaded.backend)
         budget = Budget(
-            max_tokens=model.max_batch_tokens,
+            max_tokens=loaded.info.max_batch_tokens,
             max_items=settings.max_items,
-            padded=backend.padded,
+            padded=loaded.backend.padded,
             bulk_delay_s=settings.bulk_delay_s,
         )
         super().__init__(self._compute, budget=budget)
 
-    @classmethod
-    def load(cls, settings: EmbedderSettings) -> LocalEncoder:
-        """Load the model that the settings name, and compute something with it.
-
-        Raises:
-            ConfigurationError: the model is missing, unsafe or not supported.
-        """
-        files = ModelFiles.open(settings.model)
-        digest = files.digest  # before anything computes with weights that are not the pinned ones
-        backend = load_backend(files, settings.backend)
-        backend.encode(TokenBatch.of([[0] * length for length in (1, files.max_tokens)]))
-        model = ModelInfo(
-            name=files.name,
-            repository=files.repository,
-            revision=files.revision,
-            digest=digest,
-            tokenizer_digest=files.tokenizer_digest,
-            width=backend.width,
-            max_tokens=files.max_tokens,
-            vocabulary_size=files.vocabulary_size,
-            max_batch_tokens=settings.batching.max_tokens or backend.max_batch_tokens,
-            pooling=files.pooling,
-            dtype=backend.dtype,
-            backend=backend.name,
-            device=backend.device,
-        )
-        return cls(backend, model, settings.batching)
+    async def compute_largest_batch(self) -> None:
+        """Compute one batch that fills the budget in force, and forget it."""
+        budget = self.batcher.budget
+        length = min(budget.max_tokens, self.model.max_tokens)
+        count = min(budget.max_tokens // length, budget.max_items)
+        await self._compute(TokenBatch.of([[0] * length] * count))
 
     def close(self) -> None:
-        """Answer whatever waits with an error and end the thread after the running batch."""
+        """Answer whatever waits with an error; the running batch ends by itself."""
         self.batcher.close()
-        self._thread.shutdown(wait=False)
 
-    async def _compute(self, tokens: TokenBatch, terms: Terms) -> Vectors:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._backend.encode, tokens
-        )
+
+async def _compute(
+    device: ThreadPoolExecutor, backend: Backend, tokens: TokenBatch, terms: Terms | None = None
+) -> Vectors:
+    return await asyncio.get_running_loop().run_in_executor(device, backend.encode, tokens)
+
+
+def device_thread() -> ThreadPoolExecutor:
+    """Return the thread that computes for all encoders that share a device."""
+    return ThreadPoolExecutor(1, thread_name_prefix="device")

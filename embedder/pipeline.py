@@ -22,6 +22,7 @@ from embedder.errors import DeadlineExceeded, EmbedderError
 from embedder.fingerprint import fingerprints, recipe
 from embedder.flights import Flight, Flights
 from embedder.output import check_dimensions, finish
+from embedder.prompts import prompt_of
 from embedder.request import DistinctInputs, Embeddings, EmbedOptions
 from embedder.stages import Encoding, Tokenizing
 from embedder.types import Answers, Entries, Input, ModelInfo, Tokenized
@@ -71,9 +72,10 @@ class Pipeline:
         options = options or EmbedOptions()
         check_dimensions(options.dimensions, self.model.width)
         check_inputs(inputs, limits=self._limits, vocabulary_size=self.model.vocabulary_size)
-        shared = recipe(self.model, prompt=options.prompt, truncate=options.truncate)
+        prompt = prompt_of(options, self.model)
+        shared = recipe(self.model, prompt=prompt, truncate=options.truncate)
         keys = fingerprints(shared, inputs)
-        distinct = DistinctInputs.of(keys, inputs, options)
+        distinct = DistinctInputs.of(keys, inputs, prompt, options)
         try:
             answers = await asyncio.wait_for(self._answers(distinct), options.timeout_s)
         except asyncio.TimeoutError:

@@ -11,14 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.types import Input, Priority, Truncate, Vectors
+from embedder.types import Input, InputType, Priority, Truncate, Vectors
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedOptions:
-    """What a caller may ask for beside the inputs; ``prompt`` is put in front of every text."""
+    """What a caller may ask for beside the inputs.
 
-    prompt: str = ""
+    One of ``prompt`` (a text), ``prompt_name`` (of the model's table) and ``input_type`` may say
+    what is put in front of every text; token ids stay as they are.
+    """
+
+    prompt: str | None = None
+    prompt_name: str | None = None
+    input_type: InputType | None = None
     truncate: Truncate = Truncate.END
     dimensions: int | None = None
     normalize: bool = True
@@ -42,22 +48,26 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class DistinctInputs:
-    """The different inputs of one request: a key each, and the row of its first occurrence."""
+    """The different inputs of one request: a key each, and the row of its first occurrence.
+
+    ``prompt`` is the text that goes in front of texts, as the options and the model decide.
+    """
 
     keys: list[bytes]
     rows: list[int]
     inputs: Sequence[Input]
+    prompt: str
     options: EmbedOptions
 
     @classmethod
     def of(
-        cls, keys: Sequence[bytes], inputs: Sequence[Input], options: EmbedOptions
+        cls, keys: Sequence[bytes], inputs: Sequence[Input], prompt: str, options: EmbedOptions
     ) -> DistinctInputs:
         """Keep the first row of every key."""
         first_rows: dict[bytes, int] = {}
         for row, key in enumerate(keys):
             first_rows.setdefault(key, row)
-        return cls(list(first_rows), list(first_rows.values()), inputs, options)
+        return cls(list(first_rows), list(first_rows.values()), inputs, prompt, options)
 
     def part(self, numbers: Sequence[int]) -> DistinctInputs:
         """Return some of the distinct inputs."""
@@ -65,6 +75,7 @@ class DistinctInputs:
             [self.keys[number] for number in numbers],
             [self.rows[number] for number in numbers],
             self.inputs,
+            self.prompt,
             self.options,
         )
 
@@ -75,6 +86,5 @@ class DistinctInputs:
 
     def to_tokenize(self) -> list[Input]:
         """Return the distinct inputs, the prompt in front of texts."""
-        prompt = self.options.prompt
         chosen = (self.inputs[row] for row in self.rows)
-        return [prompt + item if isinstance(item, str) else item for item in chosen]
+        return [self.prompt + item if isinstance(item, str) else item for item in chosen]

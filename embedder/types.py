@@ -5,12 +5,16 @@ Imports nothing of ours. Knows neither how texts become tokens nor how tokens be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+SimilarityName = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""The measures that models are made for, as sentence-transformers calls them."""
 
 Vectors = NDArray[np.float32]
 """float32[n, d], one row a vector."""
@@ -28,6 +32,13 @@ class Truncate(str, Enum):
     END = "end"
     START = "start"
     NONE = "none"
+
+
+class InputType(str, Enum):
+    """What a text is for: models that are trained on both put different prompts in front."""
+
+    QUERY = "query"
+    DOCUMENT = "document"
 
 
 class Priority(IntEnum):
@@ -151,14 +162,19 @@ class CacheHits:
 class ModelInfo:
     """What the other stages need to know of a loaded model.
 
-    The digests are SHA-256, of the weights and of the tokenizer's file. ``dtype`` is what the
-    matrices are computed in; ``max_batch_tokens`` is what the encoder computes at once.
+    The digests are SHA-256: of the weights, of the configuration beside them, and of the
+    tokenizer's file.
+    ``dtype`` is what the matrices are computed in; ``max_batch_tokens`` is what the encoder
+    computes at once; ``memory_bytes`` is what the loaded weights take. ``matryoshka`` holds the
+    widths that the model was trained to be cut to. ``notes`` say in sentences what was decided
+    for the operator while loading.
     """
 
     name: str
     repository: str
     revision: str
     digest: str
+    config_digest: str
     tokenizer_digest: str
     width: int
     max_tokens: int
@@ -168,3 +184,9 @@ class ModelInfo:
     dtype: str
     backend: str
     device: str
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    similarity: SimilarityName = "cosine"
+    matryoshka: tuple[int, ...] = ()
+    memory_bytes: int = 0
+    notes: tuple[str, ...] = ()

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 from embedder import EmbedderSettings, EmbeddingGenerator
-from embedder.config import BackendSettings, CacheSettings, ModelSettings
+from embedder.config import BackendSettings, BatchSettings, CacheSettings, ModelSettings
+from embedder.models.catalogue import find
 from embedder.types import Vectors
 
 DTYPES: tuple[Literal["float32", "auto"], ...] = ("float32", "auto")
 COSINE = {"float32": 0.9999, "auto": 0.999}
 COMPONENT = {"float32": 1e-5, "auto": 4e-3}
+PUBLISHED = {"float32": 1e-4, "auto": 5e-3}
 PAIR = {"float32": 1e-3, "auto": 4e-3}
 
 TEXTS = [
@@ -84,6 +86,7 @@ def generator(dtype: Literal["float32", "auto"]) -> Iterator[EmbeddingGenerator]
     settings = EmbedderSettings(
         model=ModelSettings(offline=True),
         backend=BackendSettings(dtype=dtype, device="cpu"),
+        batching=BatchSettings(tune_s=0),
         cache=CacheSettings(max_bytes=0),
     )
     with EmbeddingGenerator(settings=settings) as generator:
@@ -135,6 +138,28 @@ def test_hello_world_is_where_it_was_published(generator: EmbeddingGenerator) ->
     )
 
 
+def test_the_vectors_of_the_catalogue_are_where_they_were_published(
+    generator: EmbeddingGenerator, dtype: str
+) -> None:
+    row = find(generator.model.name)
+
+    assert row is not None
+    assert len(row.golden) >= 1
+    for golden in row.golden:
+        vector = generator.embed(golden.text)[0, : len(golden.vector)]
+        np.testing.assert_allclose(vector, golden.vector, rtol=0, atol=PUBLISHED[dtype])
+
+
+def test_a_stream_and_a_bar_change_no_vector(
+    generator: EmbeddingGenerator, reference: Vectors, dtype: str
+) -> None:
+    streamed = np.stack(list(generator.embed_stream(iter(TEXTS))))
+    with_bar = generator.embed(TEXTS, show_progress=True)
+
+    for vectors in (streamed, with_bar):
+        assert (vectors * reference).sum(axis=1).min() >= COSINE[dtype]
+
+
 def test_sentences_are_as_near_to_each_other_as_published(
     generator: EmbeddingGenerator, dtype: str
 ) -> None:
@@ -151,6 +176,9 @@ def test_sentences_are_as_near_to_each_other_as_published(
         [[1, 0.6660, 0.1046], [0.6660, 1, 0.1411], [0.1046, 0.1411, 1]],
         rtol=0,
         atol=PAIR[dtype],
+    )
+    np.testing.assert_allclose(
+        generator.similarity(vectors, vectors), vectors @ vectors.T, atol=1e-6
     )
 
 

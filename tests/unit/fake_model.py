@@ -33,6 +33,7 @@ MODEL = ModelInfo(
     repository="test/sums",
     revision="1",
     digest="0" * 64,
+    config_digest="2" * 64,
     tokenizer_digest="1" * 64,
     width=4,
     max_tokens=8,

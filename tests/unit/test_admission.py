@@ -123,6 +123,11 @@ def test_an_input_that_may_not_be_cut_is_named_as_its_caller_knows_it() -> None:
     assert caught.value.args == ("input[41]", "tokens", 7, 6)
 
 
+def test_an_input_of_which_no_token_is_left_is_refused_by_its_name() -> None:
+    with pytest.raises(InvalidInput, match=r"'input\[8\]' has no tokens"):
+        _check_lengths([3, 0], first=7)
+
+
 def test_too_many_tokens_in_all_are_refused_with_their_sum() -> None:
     with pytest.raises(LimitExceeded) as caught:
         _check_lengths([6, 6, 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +19,7 @@ MODEL = ModelInfo(
     repository="someone/tiny",
     revision="abc",
     digest="00ff",
+    config_digest="22dd",
     tokenizer_digest="11ee",
     width=8,
     max_tokens=128,
@@ -33,7 +34,30 @@ TEXTS = st.text(max_size=12)
 IDS = st.lists(st.integers(0, 2**31 - 1), max_size=4)
 INPUTS: st.SearchStrategy[Input] = TEXTS | IDS
 WORDS = st.text(st.characters(codec="utf-8"), max_size=6)
-MATTERS = ("repository", "revision", "digest", "pooling", "dtype")
+MATTERS = (
+    "repository",
+    "revision",
+    "digest",
+    "config_digest",
+    "tokenizer_digest",
+    "pooling",
+    "dtype",
+)
+MAKES_NO_OTHER_VECTOR = {
+    "name": "alias",
+    "width": 9,
+    "vocabulary_size": 7,
+    "max_batch_tokens": 7,
+    "backend": "onnx",
+    "device": "cuda:1",
+    "prompts": {"query": "find "},
+    "default_prompt": "query",
+    "similarity": "dot",
+    "matryoshka": (4,),
+    "memory_bytes": 5,
+    "notes": ("noted",),
+}
+"""Prompts do, and are parts of their own; the width follows from the weights."""
 
 
 def _model(**changes: Any) -> ModelInfo:
@@ -74,10 +98,17 @@ def test_a_key_changes_with_the_way_of_cutting(item: Input) -> None:
     assert len({_key(item, truncate=truncate) for truncate in Truncate}) == len(Truncate)
 
 
-@given(INPUTS)
-def test_a_key_does_not_change_with_what_no_vector_depends_on(item: Input) -> None:
-    assert _key(item, _model(name="alias")) == _key(item)
-    assert _key(item, _model(max_batch_tokens=7)) == _key(item)
+@given(INPUTS, st.sampled_from([*MAKES_NO_OTHER_VECTOR.items()]))
+def test_a_key_does_not_change_with_what_no_vector_depends_on(
+    item: Input, change: tuple[str, object]
+) -> None:
+    assert _key(item, _model(**dict([change]))) == _key(item)
+
+
+def test_of_every_field_of_a_model_it_is_said_whether_vectors_depend_on_it() -> None:
+    said = {*MATTERS, *MAKES_NO_OTHER_VECTOR, "max_tokens"}
+
+    assert {field.name for field in fields(ModelInfo)} == said
 
 
 @given(st.lists(INPUTS, max_size=6))

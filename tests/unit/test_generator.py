@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions
-from embedder.config import CacheSettings, LimitSettings, ModelSettings
-from embedder.errors import ConfigurationError, EmbedderError, InvalidInput, Unavailable
-from embedder.types import Input, Vectors
+from embedder.config import BatchSettings, CacheSettings, LimitSettings, ModelSettings
+from embedder.errors import ConfigurationError, InvalidInput
+from embedder.types import Input, Truncate, Vectors
 
 # Without a cache: a test that asks twice must see the model compute twice.
 SETTINGS = EmbedderSettings(
     model=ModelSettings(offline=True),
+    batching=BatchSettings(tune_s=0),
     cache=CacheSettings(max_bytes=0),
     limits=LimitSettings(max_inputs=1, max_request_tokens=1),
 )
+TOLERANCE = {"float32": 1e-6, "bfloat16": 4e-3}
 TEXTS = [f"sentence {number} about " + "many things " * (number % 7) for number in range(50)]
 
 
@@ -138,57 +140,26 @@ def test_an_unknown_model_is_refused_with_the_places_that_were_tried() -> None:
     assert "the catalogue, which has all-MiniLM-L6-v2" in str(caught.value)
 
 
-def test_closing_ends_the_threads_and_may_be_done_twice() -> None:
-    before = set(threading.enumerate())
-    with EmbeddingGenerator("all-MiniLM-L6-v2", settings=SETTINGS) as generator:
-        generator.embed("text")
-        during = {thread.name for thread in set(threading.enumerate()) - before}
-        generator.close()
-    generator.close()
+def test_tokens_are_what_the_model_reads(generator: EmbeddingGenerator) -> None:
+    rows = generator.tokenize(["hello world", "hello " * 400, [5, 6]])
 
-    assert "embedder" in during
-    assert not [thread for thread in set(threading.enumerate()) - before if not _ending(thread)]
+    assert rows[0].tolist() == [101, 7592, 2088, 102]
+    assert rows[1].tolist() == [101, *[7592] * 254, 102]
+    assert rows[2].tolist() == [5, 6]
+    assert len(generator.tokenize("hello " * 400, truncate=Truncate.NONE)[0]) == 402
 
 
-def _ending(thread: threading.Thread) -> bool:
-    thread.join(5)
-    return not thread.is_alive()
+def test_a_stream_gives_the_vectors_of_embed(generator: EmbeddingGenerator) -> None:
+    rows = list(generator.embed_stream(iter(TEXTS)))
+
+    np.testing.assert_allclose(rows, generator.embed(TEXTS), atol=TOLERANCE[generator.model.dtype])
 
 
-def test_a_closed_generator_refuses_work_with_an_error_of_the_library() -> None:
-    generator = EmbeddingGenerator(settings=SETTINGS)
-    generator.close()
+def test_similar_texts_are_nearer_than_others(generator: EmbeddingGenerator) -> None:
+    """The numbers are those of the model card's own example."""
+    texts = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+    near = generator.similarity(texts, texts)
 
-    with pytest.raises(EmbedderError):
-        generator.embed("text")
-
-
-@pytest.mark.parametrize(
-    "stage", ["embedder.backends.torch.TorchBackend", "embedder.tokenization.Tokenizer"]
-)
-def test_closing_answers_the_calls_that_still_wait(
-    monkeypatch: pytest.MonkeyPatch, stage: str
-) -> None:
-    generator = EmbeddingGenerator(settings=SETTINGS)
-    entered, go = threading.Event(), threading.Event()
-    answers: list[object] = []
-
-    def blocked(*_: object, **__: object) -> None:
-        entered.set()
-        go.wait(1)
-
-    def call() -> None:
-        try:
-            answers.append(generator.embed("text"))
-        except EmbedderError as error:
-            answers.append(error)
-
-    monkeypatch.setattr(f"{stage}.encode", blocked)
-    caller = threading.Thread(target=call, daemon=True)
-    caller.start()
-    assert entered.wait(5)
-    generator.close()
-    caller.join(0.5)
-    go.set()
-
-    assert [type(answer) for answer in answers] == [Unavailable]
+    np.testing.assert_allclose(
+        near, [[1, 0.6660, 0.1046], [0.6660, 1, 0.1411], [0.1046, 0.1411, 1]], atol=4e-3
+    )

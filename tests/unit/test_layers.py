@@ -15,26 +15,38 @@ ROOT = Path(__file__).parents[2]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "embedder.backends embedder.batching embedder.cache embedder.index embedder.models",
-        "embedder.errors embedder.types",
+        "embedder.backends embedder.batching embedder.cache embedder.index embedder.models "
+        "embedder.similarity",
+        "embedder.errors embedder.host embedder.presets embedder.types",
         "embedder.config embedder.stages",
         "embedder.fingerprint embedder.tokenization embedder.output embedder.pooling "
-        "embedder.admission embedder.request embedder.index.points",
-        "embedder.index.projection",
+        "embedder.admission embedder.request embedder.index.points embedder.settings_tree",
+        "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
+        "embedder.similarity.metrics embedder.index.projection",
         "embedder.index.collection",
         "embedder.index.vector_index",
-        "embedder.batching.packing embedder.batching.waiting",
-        "embedder.batching.batcher",
-        "embedder.batching.gathering embedder.cache.memory embedder.flights "
+        "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
+        "embedder.batching.tuning embedder.batching.batcher",
+        "embedder.batching.gathering embedder.cache.memory embedder.flights",
+        "embedder.cache.failopen embedder.models.residency embedder.models.row "
+        "embedder.models.safety",
+        "embedder.models.layout embedder.models.pool embedder.models.rows "
+        "embedder.models.token_limit",
         "embedder.models.catalogue",
-        "embedder.cache.failopen embedder.models.weights",
+        "embedder.models.weights",
         "embedder.models.files",
-        "embedder.backends.attention",
-        "embedder.backends.bert",
-        "embedder.backends.torch",
-        "embedder.backends.base",
+        "embedder.models.size",
+        "embedder.backends.attention embedder.backends.base embedder.backends.checkpoint "
+        "embedder.backends.graph_store embedder.backends.probe embedder.backends.shapes",
+        "embedder.backends.head embedder.backends.pretrained",
+        "embedder.backends.export embedder.backends.own_graph embedder.backends.packed "
+        "embedder.backends.padded embedder.backends.quantize",
+        "embedder.backends.onnx embedder.backends.torch",
+        "embedder.backends.loading",
+        "embedder.memory embedder.selftest",
+        "embedder.loading",
         "embedder.local",
-        "embedder.pipeline",
+        "embedder.pipeline embedder.many_models embedder.statistics",
         "embedder.generator",
         "embedder",
     )

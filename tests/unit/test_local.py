@@ -1,53 +1,36 @@
-"""The stages in this process: real tokenizer and model, and a device whose faults are chosen."""
+"""The stages in this process: a real tokenizer, and a device whose faults are chosen."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from embedder.config import BackendSettings, BatchSettings, EmbedderSettings, ModelSettings
-from embedder.errors import OutOfMemory, Unavailable
-from embedder.local import LocalEncoder, LocalTokenizer
-from embedder.types import Priority, TokenBatch, Truncate, Vectors
-from tests.unit.fake_model import MODEL
-
-REAL = EmbedderSettings(
-    model=ModelSettings(offline=True),
-    backend=BackendSettings(dtype="float32"),
-    batching=BatchSettings(max_tokens=77, max_items=5, bulk_delay_s=3.0),
-)
+from embedder.batching.tuning import Tuning
+from embedder.config import BatchSettings, ModelSettings
+from embedder.errors import BackendFailure, ConfigurationError, Unavailable
+from embedder.local import LocalEncoder, LocalTokenizer, device_thread
+from embedder.types import ModelInfo, Priority, TokenBatch, Truncate
+from tests.unit.fake_device import INFO, POISON, Device, ids, loaded, vectors_of_ids
 
 
-class Device:
-    """A backend that adds up ids, on the test's command and in whatever thread it is called."""
+@pytest.fixture
+def device() -> Iterator[Device]:
+    device = Device()
+    yield device
+    device.gate.set()
 
-    name = "test"
-    device = "cpu"
-    dtype = "float32"
-    width = 1
-    padded = True
-    max_batch_tokens = 1
 
-    def __init__(self, *, capacity: int = 1000) -> None:
-        self.capacity = capacity
-        self.threads: set[str] = set()
-        self.batches: list[int] = []
-        self.entered = threading.Event()
-        self.go = threading.Event()
-        self.go.set()
-
-    def encode(self, tokens: TokenBatch) -> Vectors:
-        self.threads.add(threading.current_thread().name)
-        self.batches.append(len(tokens))
-        self.entered.set()
-        assert self.go.wait(5)
-        if len(tokens) > self.capacity:
-            raise OutOfMemory("full")
-        return np.array([[row.sum()] for row in tokens.rows()], np.float32)
+def local(
+    device: Device, settings: BatchSettings | None = None, info: ModelInfo = INFO
+) -> LocalEncoder:
+    """Return an encoder with a thread of its own."""
+    return LocalEncoder(loaded(device, info), settings or BatchSettings(), device_thread())
 
 
 async def encode(encoder: LocalEncoder, *rows: list[int]) -> list[list[float]]:
@@ -59,26 +42,10 @@ async def encode(encoder: LocalEncoder, *rows: list[int]) -> list[list[float]]:
     return answer
 
 
-@pytest.fixture(scope="module")
-def real() -> Iterator[LocalEncoder]:
-    encoder = LocalEncoder.load(REAL)
-    yield encoder
-    encoder.close()
-
-
-def test_a_loaded_encoder_describes_its_model(real: LocalEncoder) -> None:
-    assert real.model.name == "all-MiniLM-L6-v2"
-    assert (real.model.width, real.model.max_tokens) == (384, 256)
-    assert real.model.vocabulary_size == 30522
-    assert (real.model.pooling, real.model.dtype) == ("mean", "float32")
-    assert len(real.model.digest) == 64
-
-
-def test_batches_are_what_the_settings_ask_for(real: LocalEncoder) -> None:
-    budget = real.batcher.budget
-
-    assert (budget.max_tokens, budget.max_items, budget.bulk_delay_s) == (77, 5, 3.0)
-    assert real.model.max_batch_tokens == 77
+def expected(*rows: list[int]) -> list[list[float]]:
+    """Return what the device makes of rows of ids."""
+    answer: list[list[float]] = vectors_of_ids(rows).tolist()
+    return answer
 
 
 async def test_the_tokenizer_adds_the_special_tokens_of_the_model() -> None:
@@ -100,54 +67,144 @@ async def test_the_tokenizer_cuts_to_what_the_settings_allow() -> None:
     assert answer.truncated.tolist() == [True]
 
 
-async def test_encoding_leaves_the_loop_free_and_keeps_to_one_thread() -> None:
-    device = Device()
-    encoder = LocalEncoder(device, MODEL, BatchSettings())
-    device.go.clear()
+def test_the_tokenizer_answers_in_the_callers_thread_as_well() -> None:
+    tokenizer = LocalTokenizer.load(ModelSettings(offline=True))
+
+    assert tokenizer.encode(["hello"], truncate=Truncate.END).tokens.ids.tolist() == [
+        101,
+        7592,
+        102,
+    ]
+
+
+def test_a_limit_without_room_for_a_text_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"model.max_tokens is 2; .* 2 special tokens"):
+        LocalTokenizer.load(ModelSettings(offline=True, max_tokens=2))
+
+
+def test_batches_are_what_the_model_and_the_settings_say(device: Device) -> None:
+    settings = BatchSettings(max_items=5, bulk_delay_s=3.0)
+    budget = local(device, settings, replace(INFO, max_batch_tokens=77)).batcher.budget
+
+    assert (budget.max_tokens, budget.max_items, budget.bulk_delay_s) == (77, 5, 3.0)
+    assert budget.padded is device.padded
+
+
+def test_an_encoder_shows_what_was_loaded(device: Device) -> None:
+    tuning = Tuning(64, (), "measured")
+    encoder = LocalEncoder(loaded(device, INFO, tuning), BatchSettings(), device_thread())
+
+    assert encoder.model is INFO
+    assert encoder.tuning is tuning
+
+
+async def test_encoding_leaves_the_loop_free_and_keeps_to_one_thread(device: Device) -> None:
+    encoder = local(device)
+    device.block()
     first = asyncio.create_task(encode(encoder, [1, 2]))
     await asyncio.to_thread(device.entered.wait, 5)
     others = [asyncio.create_task(encode(encoder, [number])) for number in range(5)]
     await asyncio.sleep(0)
-    device.go.set()
+    device.gate.set()
 
-    assert await first == [[3]]
-    assert await asyncio.gather(*others) == [[[number]] for number in range(5)]
-    assert device.batches == [1, 5]
+    assert await first == expected([1, 2])
+    assert await asyncio.gather(*others) == [expected([number]) for number in range(5)]
+    assert [len(batch) for batch in device.batches] == [1, 5]
     assert len(device.threads) == 1
     assert threading.current_thread().name not in device.threads
     encoder.close()
 
 
-async def test_a_batch_that_is_too_large_for_the_device_is_answered_in_parts() -> None:
-    device = Device(capacity=3)
-    encoder = LocalEncoder(device, MODEL, BatchSettings())
+async def test_encoders_that_share_a_device_compute_one_after_the_other() -> None:
+    running, most = 0, 0
 
-    assert await encode(encoder, *([number] for number in range(10))) == [
-        [number] for number in range(10)
-    ]
+    class Counted(Device):
+        def encode(self, tokens: TokenBatch) -> object:  # type: ignore[override]
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            answer = super().encode(tokens)
+            running -= 1
+            return answer
+
+    thread = device_thread()
+    encoders = [LocalEncoder(loaded(Counted()), BatchSettings(), thread) for _ in range(3)]
+    answers = await asyncio.gather(
+        *(encode(encoder, [number]) for number in range(20) for encoder in encoders)
+    )
+
+    assert answers == [expected([number]) for number in range(20) for _ in encoders]
+    assert most == 1
+
+
+async def test_a_batch_that_is_too_large_for_the_device_is_answered_in_parts() -> None:
+    encoder = local(Device(capacity=3))
+    rows = [[number] for number in range(10)]
+
+    assert await encode(encoder, *rows) == expected(*rows)
     encoder.close()
 
 
-async def test_closing_fails_what_runs_and_what_waits() -> None:
-    device = Device()
-    encoder = LocalEncoder(device, MODEL, BatchSettings())
-    device.go.clear()
+async def test_an_input_on_which_the_model_fails_fails_alone(device: Device) -> None:
+    encoder = local(device)
+    results = await asyncio.gather(
+        encode(encoder, ids(POISON)), encode(encoder, [1]), return_exceptions=True
+    )
+
+    assert isinstance(results[0], BackendFailure)
+    assert results[1] == expected([1])
+    encoder.close()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "items", "lengths"),
+    [(64, 1024, [24, 24]), (64, 1, [24]), (10, 1024, [10]), (24, 1024, [24]), (1, 1, [1])],
+)
+async def test_the_largest_batch_fills_the_budget_with_the_longest_inputs(
+    device: Device, tokens: int, items: int, lengths: list[int]
+) -> None:
+    info = replace(INFO, max_batch_tokens=tokens)
+    encoder = local(device, BatchSettings(max_items=items), info)
+    await encoder.compute_largest_batch()
+
+    assert [len(row) for row in device.rows] == lengths
+
+
+async def test_closing_fails_what_runs_and_what_waits(device: Device) -> None:
+    encoder = local(device)
+    device.block()
     running = asyncio.create_task(encode(encoder, [1]))
     await asyncio.to_thread(device.entered.wait, 5)
     waiting = asyncio.create_task(encode(encoder, [2]))
     await asyncio.sleep(0)
     encoder.close()
     results = await asyncio.gather(running, waiting, return_exceptions=True)
-    device.go.set()
+    device.gate.set()
 
     assert [type(result) for result in results] == [Unavailable, Unavailable]
-    assert device.batches == [1]
 
 
-async def test_a_closed_encoder_accepts_nothing() -> None:
-    encoder = LocalEncoder(Device(), MODEL, BatchSettings())
+async def test_a_closed_encoder_accepts_nothing(device: Device) -> None:
+    encoder = local(device)
     encoder.close()
     encoder.close()
 
     with pytest.raises(Unavailable):
         await encode(encoder, [1])
+
+
+async def test_an_encoder_that_is_let_go_frees_its_model_without_the_collector() -> None:
+    """A pool unloads one model to make room for the next; it cannot wait for a collection."""
+    gc.disable()
+    try:
+        device = Device()
+        encoder = local(device)
+        await encode(encoder, [1])
+        freed = weakref.ref(device)
+        encoder.close()
+        del encoder, device
+        await asyncio.sleep(0.01)
+
+        assert freed() is None
+    finally:
+        gc.enable()

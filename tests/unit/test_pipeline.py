@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from embedder.errors import DeadlineExceeded
+from embedder.cache.memory import MemoryCache
+from embedder.errors import DeadlineExceeded, InvalidInput
+from embedder.pipeline import Pipeline, Stages
 from embedder.request import EmbedOptions
-from embedder.types import Priority, Truncate
-from tests.unit.fake_model import RAW, Model, expected, pipeline, settle
+from embedder.types import InputType, Priority, Truncate
+from tests.unit.fake_model import MODEL, RAW, Model, expected, pipeline, settle
 
 
 async def test_the_answer_has_a_row_an_input_in_order() -> None:
@@ -61,6 +64,55 @@ async def test_another_prompt_is_another_vector() -> None:
     answer = await embedder.embed(["b"], EmbedOptions(prompt="a", normalize=False))
 
     assert answer.vectors.tolist() == expected("ab").tolist()
+
+
+PROMPTED = replace(
+    MODEL, prompts={"query": "q", "passage": "p", "topic": "t"}, default_prompt="topic"
+)
+
+
+def prompted(model: Model) -> Pipeline:
+    """Return a pipeline of a model that has prompts, one of them for who says nothing."""
+    return Pipeline(PROMPTED, Stages(model, model, MemoryCache(2**20)), limits=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (RAW, "ta"),
+        (replace(RAW, prompt=""), "a"),
+        (replace(RAW, prompt="x"), "xa"),
+        (replace(RAW, prompt_name="query"), "qa"),
+        (replace(RAW, input_type=InputType.QUERY), "qa"),
+        (replace(RAW, input_type=InputType.DOCUMENT), "pa"),
+    ],
+)
+async def test_the_prompt_is_what_options_and_model_decide(
+    options: EmbedOptions, text: str
+) -> None:
+    answer = await prompted(Model()).embed(["a", [98]], options)
+
+    assert answer.vectors.tolist() == expected(text, "b").tolist()
+
+
+async def test_ways_to_name_one_prompt_share_what_is_in_the_cache() -> None:
+    model = Model()
+    embedder = prompted(model)
+    await embedder.embed(["a"], EmbedOptions(prompt="q"))
+    named = await embedder.embed(["a"], EmbedOptions(prompt_name="query"))
+    kind = await embedder.embed(["a"], EmbedOptions(input_type=InputType.QUERY))
+    other = await embedder.embed(["a"], EmbedOptions(input_type=InputType.DOCUMENT))
+
+    assert (named.cached, kind.cached, other.cached) == (1, 1, 0)
+    assert len(model.encoded) == 2
+
+
+async def test_a_prompt_that_the_model_lacks_is_refused_before_any_work() -> None:
+    model = Model()
+    with pytest.raises(InvalidInput, match="'prompt_name' is 'title'"):
+        await prompted(model).embed(["a"], EmbedOptions(prompt_name="title"))
+
+    assert model.tokenized == []
 
 
 @pytest.mark.parametrize(

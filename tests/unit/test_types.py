@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedder.types import Entries, TokenBatch
+from embedder.types import Answers, CacheHits, Entries, InputType, TokenBatch
+from tests.unit.fake_model import MODEL
 
 TOKENS = st.integers(0, 2**31 - 1)
 ROWS = st.lists(st.lists(TOKENS, max_size=6), max_size=8)
@@ -105,3 +108,43 @@ def test_putting_entries_overwrites_exactly_the_rows_named(order: list[int], cou
     for number, row in enumerate(chosen):
         expected[row] = 100 + number
     _assert_rows(table, expected)
+
+
+@given(st.integers(1, 7), st.data())
+def test_answers_of_hits_are_filled_and_marked_where_a_cache_had_them(
+    count: int, data: st.DataObject
+) -> None:
+    found = sorted(data.draw(st.sets(st.integers(0, count - 1))))
+    hits = CacheHits(np.array(found, np.intp), _entries(7).take(np.array(found, np.intp)))
+
+    answers = Answers.of_hits(hits, count, 3)
+
+    assert answers.cached.tolist() == [row in found for row in range(count)]
+    assert answers.missing() == [row for row in range(count) if row not in found]
+    _assert_rows(answers.entries.take(np.array(found, np.intp)), found)
+
+
+def test_putting_answers_overwrites_the_rows_named_with_the_rows_asked_for() -> None:
+    into = Answers(_entries(4), np.zeros(4, np.bool_))
+    source = Answers(_entries(3, first=100), np.array([True, False, True]))
+
+    into.put(np.array([3, 0], np.intp), source, np.array([0, 1], np.intp))
+
+    _assert_rows(into.entries, [101, 1, 2, 100])
+    assert into.cached.tolist() == [False, False, False, True]
+
+
+def test_a_kind_of_input_is_read_from_its_word() -> None:
+    assert [InputType("query"), InputType("document")] == list(InputType)
+    with pytest.raises(ValueError, match="passage"):
+        InputType("passage")
+
+
+def test_what_is_known_of_a_model_travels_between_processes() -> None:
+    assert pickle.loads(pickle.dumps(MODEL)) == MODEL
+
+
+def test_a_model_needs_no_prompts_and_is_compared_by_cosine() -> None:
+    assert MODEL.prompts == {}
+    assert MODEL.default_prompt is None
+    assert (MODEL.similarity, MODEL.matryoshka, MODEL.notes) == ("cosine", (), ())

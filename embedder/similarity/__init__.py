@@ -1,0 +1,1 @@
+"""How alike vectors are, as pure functions of arrays."""

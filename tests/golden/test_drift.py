@@ -1,0 +1,116 @@
+"""A default model that computes something else than was published does not come to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from embedder.backends.loading import load_backend
+from embedder.backends.packed import PackedForward
+from embedder.backends.torch import TorchBackend
+from embedder.config import BackendSettings, BatchSettings, EmbedderSettings, ModelSettings
+from embedder.errors import ModelDrift
+from embedder.loading import load_model
+from embedder.models.catalogue import find
+from embedder.models.files import ModelFiles
+from embedder.models.row import CatalogueRow, Golden
+
+SETTINGS = EmbedderSettings(
+    model=ModelSettings(offline=True),
+    backend=BackendSettings(dtype="float32", device="cpu"),
+    batching=BatchSettings(tune_s=0),
+)
+FILES = ModelFiles.open(SETTINGS.model)
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def backend(request: pytest.FixtureRequest) -> TorchBackend:
+    settings = BackendSettings.model_validate({"dtype": request.param, "device": "cpu"})
+    backend = load_backend(FILES, settings)
+    assert isinstance(backend, TorchBackend)
+    return backend
+
+
+@pytest.fixture
+def loaded_before(backend: TorchBackend, monkeypatch: pytest.MonkeyPatch) -> TorchBackend:
+    """Let every load give the same backend, which a test may disturb."""
+    monkeypatch.setattr("embedder.loading.load_backend", lambda files, settings: backend)
+    return backend
+
+
+def matrices(backend: TorchBackend) -> dict[str, torch.Tensor]:
+    """Return the matrices of the layers by name."""
+    assert isinstance(backend._forward, PackedForward)
+    return {
+        f"{number}.{name}": getattr(layer, name).weight
+        for number, layer in enumerate(backend._forward._layers)
+        for name in ("qkv", "up", "down")
+    }
+
+
+@pytest.fixture
+def disturbed(loaded_before: TorchBackend) -> Iterator[Callable[[str, float], None]]:
+    """Return what scales one matrix, until the test has ended."""
+    kept = {name: matrix.clone() for name, matrix in matrices(loaded_before).items()}
+
+    def disturb(name: str, factor: float) -> None:
+        matrices(loaded_before)[name].mul_(factor)
+
+    yield disturb
+    for name, matrix in matrices(loaded_before).items():
+        matrix.copy_(kept[name])
+
+
+def published() -> CatalogueRow:
+    """Return the row of the default model."""
+    row = find(SETTINGS.model.name)
+    assert row is not None
+    assert row.golden
+    return row
+
+
+@pytest.mark.usefixtures("loaded_before")
+def test_the_model_as_it_is_passes() -> None:
+    info = load_model(SETTINGS).info
+
+    assert info.digest == published().sha256
+
+
+@pytest.mark.parametrize("name", ["0.qkv", "0.up", "2.down", "5.qkv", "5.down"])
+def test_one_weight_in_seventy_that_is_off_by_a_hundredth_is_noticed(
+    disturbed: Callable[[str, float], None], backend: TorchBackend, name: str
+) -> None:
+    """In float32; bfloat16 itself is off by as much, and only what is gross stands out."""
+    disturbed(name, 1.01 if backend.dtype == "float32" else 1.3)
+
+    with pytest.raises(ModelDrift, match="all-MiniLM-L6-v2"):
+        load_model(SETTINGS)
+
+
+@pytest.mark.usefixtures("loaded_before")
+def test_another_vector_than_the_published_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    (golden, *_) = published().golden
+    wrong = Golden(golden.text, tuple(-value for value in golden.vector))
+    row = replace(published(), golden=(wrong,))
+    monkeypatch.setattr("embedder.models.weights.find", lambda name: row)
+
+    with pytest.raises(ModelDrift, match="What is Deep Learning"):
+        load_model(SETTINGS)
+
+
+@pytest.mark.usefixtures("loaded_before")
+@pytest.mark.parametrize("chosen", [{"pooling": "cls"}, {"max_tokens": 4}])
+def test_what_the_operator_has_chosen_otherwise_is_not_compared(
+    monkeypatch: pytest.MonkeyPatch, chosen: dict[str, object]
+) -> None:
+    (golden, *_) = published().golden
+    wrong = Golden(golden.text, tuple(-value for value in golden.vector))
+    monkeypatch.setattr(
+        "embedder.models.weights.find", lambda name: replace(published(), golden=(wrong,))
+    )
+    model = ModelSettings.model_validate({"offline": True, **chosen})
+
+    assert load_model(SETTINGS.model_copy(update={"model": model})).tuning is None

@@ -1,0 +1,145 @@
+"""A device that computes on a test's command, and a generator whose model it is.
+
+The vectors are those of `fake_model`: the sum of the ids, their number, the first and the last. The
+tokenizer is a real one, of letters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder import EmbedderSettings, EmbeddingGenerator
+from embedder.batching.tuning import Tuning
+from embedder.config import BatchSettings, CacheSettings, ModelSettings
+from embedder.errors import BackendFailure, OutOfMemory
+from embedder.loading import LoadedModel
+from embedder.types import ModelInfo, TokenBatch, Vectors
+from tests.tiny_models import PIECES, SPECIAL, VOCABULARY, write_layout
+from tests.unit.fake_model import MODEL, settle
+
+INFO = replace(MODEL, max_tokens=24, vocabulary_size=len(VOCABULARY), max_batch_tokens=64)
+POISON = "zzz"
+"""A text on which the device fails."""
+
+
+class Device:
+    """A backend that computes while its gate is open, in whatever thread it is called."""
+
+    name = "test"
+    device = "cpu"
+    dtype = "float32"
+    width = 4
+    padded = False
+    max_batch_tokens = 64
+    memory_bytes = 1000
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, *, capacity: int = 10**6) -> None:
+        self.capacity = capacity
+        self.threads: set[str] = set()
+        self.batches: list[list[list[int]]] = []
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """Return every input that was computed, in order."""
+        return [row for batch in self.batches for row in batch]
+
+    def encode(self, tokens: TokenBatch) -> Vectors:
+        """Return what the ids add up to, once the gate is open."""
+        rows = [row.tolist() for row in tokens.rows()]
+        self.threads.add(threading.current_thread().name)
+        self.entered.set()
+        assert self.gate.wait(10), "the test has left the gate closed"
+        if sum(map(len, rows)) > self.capacity:
+            raise OutOfMemory("full")
+        if ids(POISON) in rows:
+            raise BackendFailure("poison")
+        self.batches.append(rows)
+        return vectors_of_ids(rows)
+
+    def block(self) -> None:
+        """Close the gate."""
+        self.entered.clear()
+        self.gate.clear()
+
+
+def ids(text: str) -> list[int]:
+    """Return what the tokenizer makes of words of lower-case letters."""
+    pieces = [
+        letter if at == 0 else f"##{letter}"
+        for word in text.split()
+        for at, letter in enumerate(word)
+    ]
+    numbers = [len(SPECIAL) + PIECES.index(piece) for piece in pieces]
+    return [SPECIAL.index("[CLS]"), *numbers, SPECIAL.index("[SEP]")]
+
+
+def word(number: int) -> str:
+    """Return a word of letters that stands for a number and no other."""
+    return "".join("abcdefghij"[int(digit)] for digit in str(number))
+
+
+def vectors_of_ids(rows: Sequence[Sequence[int]]) -> Vectors:
+    """Return what the device makes of ids."""
+    numbers = [[sum(row), len(row), row[0], row[-1]] for row in rows]
+    return np.array(numbers, np.float32).reshape(-1, 4)
+
+
+def vectors_of(texts: Sequence[str]) -> Vectors:
+    """Return what the device makes of texts, at unit length, worked out from their letters."""
+    raw = vectors_of_ids([ids(text) for text in texts]).astype(np.float64)
+    unit: Vectors = (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def loaded(device: Device, info: ModelInfo = INFO, tuning: Tuning | None = None) -> LoadedModel:
+    """Return the device as if it were a model that has been loaded."""
+    return LoadedModel(device, info, tuning)
+
+
+def make_generator(
+    patch: pytest.MonkeyPatch,
+    directory: Path,
+    device: Device,
+    *,
+    info: ModelInfo = INFO,
+    tuning: Tuning | None = None,
+    batching: BatchSettings = BatchSettings(),  # noqa: B008 - it is frozen
+    cache_bytes: int = 0,
+) -> EmbeddingGenerator:
+    """Return a generator that computes with this device."""
+    patch.setattr("embedder.generator.load_model", lambda _: loaded(device, info, tuning))
+    return EmbeddingGenerator(
+        settings=EmbedderSettings(
+            model=ModelSettings(name=str(write_layout(directory))),
+            batching=batching,
+            cache=CacheSettings(max_bytes=cache_bytes),
+        )
+    )
+
+
+def settled(generator: EmbeddingGenerator) -> EmbeddingGenerator:
+    """Return the generator once its loop has done everything that needs no further event."""
+    asyncio.run_coroutine_threadsafe(settle(), generator._loop).result(5)
+    return generator
+
+
+def eventually(condition: Callable[[], bool], *, seconds: float = 5.0) -> bool:
+    """Wait until something is so that another thread brings about; tell whether it came to be."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.002)
+    return True

@@ -1,0 +1,64 @@
+"""What the pages under docs/ show runs, is valid, and names what exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+from deployments.cli import main
+from deployments.settings import HOLD_MODELS, ModelList
+from embedder.config import BackendSettings, DtypeName
+from embedder.models.catalogue import CATALOGUE
+from embedder.presets import PRESETS
+from tests.readme import fenced
+
+PAGES = sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+MODELS = next(page for page in PAGES if page.name == "models.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_prints_what_it_says(page: Path) -> None:
+    for block in fenced(page.read_text(), "python"):
+        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
+
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == block.rpartition("# ")[2].strip()
+
+
+def test_the_list_of_models_is_one_that_the_deployments_take() -> None:
+    (block,) = fenced(MODELS, "yaml")
+    deployments = yaml.safe_load(block)["deployments"]
+    lists = [ModelList.model_validate(one["user_config"]) for one in deployments]
+
+    assert sorted(one["name"] for one in deployments) == sorted(HOLD_MODELS)
+    assert lists[0] == lists[1] == lists[2]
+
+
+def test_the_page_knows_every_backend_number_format_and_preset() -> None:
+    backends = get_args(BackendSettings.model_fields["name"].annotation)
+
+    missing = [
+        name for name in (*backends, *get_args(DtypeName), *PRESETS) if f"`{name}`" not in MODELS
+    ]
+
+    assert len(backends) == 3
+    assert missing == []
+    assert f"{len(CATALOGUE)} models" in MODELS
+
+
+def test_every_command_is_one_that_the_command_line_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = set(re.findall(r"(?:`|\$ (?:\S+=\S+ )?)embedder (\w+)", MODELS))
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    known = re.search(r"\{([\w,]+)\}", capsys.readouterr().out)
+
+    assert known is not None
+    assert named <= set(known[1].split(","))

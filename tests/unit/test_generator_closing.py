@@ -1,0 +1,206 @@
+"""The end of a generator: its threads, its memory, and everybody who still waits or still asks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder import EmbeddingGenerator
+from embedder.errors import EmbedderError, ModelDrift, Unavailable
+from tests.unit.fake_device import Device, eventually, make_generator, vectors_of, word
+
+WORDS = [word(number) for number in range(100)]
+Make = Callable[[Device], EmbeddingGenerator]
+
+CALLS: dict[str, Callable[[EmbeddingGenerator], object]] = {
+    "embed": lambda generator: generator.embed("abc"),
+    "embed of nothing": lambda generator: generator.embed([]),
+    "embed with a bar": lambda generator: generator.embed(["abc"], show_progress=True),
+    "embed_query": lambda generator: generator.embed_query("abc"),
+    "embed_document": lambda generator: generator.embed_document("abc"),
+    "aembed": lambda generator: asyncio.run(generator.aembed("abc")),
+    "embed_stream": lambda generator: list(generator.embed_stream(["abc"])),
+    "similarity": lambda generator: generator.similarity("abc", "abc"),
+    "warm_up": lambda generator: generator.warm_up(),
+}
+WAITING = {name: call for name, call in CALLS.items() if name != "embed of nothing"}
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    device = Device()
+    yield device
+    device.gate.set()
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Return what makes generators, which are closed in the end."""
+    made: list[weakref.ref[EmbeddingGenerator]] = []
+
+    def make_one(device: Device) -> EmbeddingGenerator:
+        generator = make_generator(monkeypatch, tmp_path, device)
+        made.append(weakref.ref(generator))
+        return generator
+
+    yield make_one
+    for reference in made:
+        if (generator := reference()) is not None:
+            generator.close()
+
+
+def outcome(call: Callable[[EmbeddingGenerator], object], generator: EmbeddingGenerator) -> object:
+    """Return what a call gives or raises."""
+    try:
+        return call(generator)
+    except EmbedderError as error:
+        return error
+
+
+def test_closing_ends_the_threads_and_may_be_done_twice(make: Make, device: Device) -> None:
+    before = set(threading.enumerate())
+    with make(device) as generator:
+        generator.embed(WORDS)
+        during = {thread.name for thread in set(threading.enumerate()) - before}
+        generator.close()
+    generator.close()
+
+    assert {"embedder", *device.threads} <= during
+    assert eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_two_threads_may_close_at_once(make: Make, device: Device) -> None:
+    generator = make(device)
+    generator.embed("abc")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: generator.close(), range(4)))
+
+    assert eventually(lambda: "embedder" not in [one.name for one in threading.enumerate()])
+
+
+def test_leaving_the_block_with_an_error_closes_and_keeps_the_error(
+    make: Make, device: Device
+) -> None:
+    with pytest.raises(ZeroDivisionError), make(device) as generator:
+        raise ZeroDivisionError
+
+    with pytest.raises(Unavailable):
+        generator.embed("abc")
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_a_closed_generator_refuses_work_with_an_error_of_the_library(
+    make: Make, device: Device, call: Callable[[EmbeddingGenerator], object]
+) -> None:
+    generator = make(device)
+    generator.close()
+
+    with pytest.raises(Unavailable, match="the generator is closed"):
+        call(generator)
+    assert device.batches == []
+
+
+def test_a_closed_generator_still_tells_what_it_has_done(make: Make, device: Device) -> None:
+    with make(device) as generator:
+        generator.embed(WORDS)
+
+    assert generator.stats().batching.items == len(WORDS)
+
+
+@pytest.mark.parametrize("call", WAITING.values(), ids=WAITING.keys())
+def test_closing_answers_the_calls_that_wait_for_the_device(
+    make: Make, device: Device, call: Callable[[EmbeddingGenerator], object]
+) -> None:
+    generator = make(device)
+    device.block()
+    with ThreadPoolExecutor(3) as threads:
+        answers = [threads.submit(outcome, call, generator) for _ in range(3)]
+        assert device.entered.wait(5)
+        generator.close()
+        types = [type(answer.result(5)) for answer in answers]
+
+    assert types == [Unavailable] * 3
+
+
+def test_closing_answers_the_calls_that_wait_for_the_tokenizer(
+    make: Make, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = make(device)
+    entered, go = threading.Event(), threading.Event()
+
+    def blocked(*_: object, **__: object) -> None:
+        entered.set()
+        assert go.wait(10)
+
+    monkeypatch.setattr("embedder.tokenization.Tokenizer.encode", blocked)
+    with ThreadPoolExecutor(2) as threads:
+        answer = threads.submit(outcome, CALLS["embed"], generator)
+        assert entered.wait(5)
+        closing = threads.submit(generator.close)
+        kind = type(answer.result(5))
+        go.set()
+        closing.result(5)
+
+    assert kind is Unavailable
+
+
+def test_a_batch_that_outlives_its_generator_disturbs_nobody(
+    make: Make, device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = set(threading.enumerate())
+    generator = make(device)
+    device.block()
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(outcome, CALLS["embed"], generator)
+        assert device.entered.wait(5)
+        generator.close()
+        assert isinstance(answer.result(5), Unavailable)
+    device.gate.set()
+
+    assert eventually(lambda: set(threading.enumerate()) <= before)
+    assert caplog.records == []
+
+
+def test_a_closed_generator_that_is_let_go_frees_its_model_at_once(make: Make) -> None:
+    generator = make(Device())
+    generator.embed(WORDS)
+    model = weakref.ref(generator._encoder)
+    generator.close()
+    del generator
+
+    assert eventually(lambda: model() is None, seconds=1)
+
+
+def test_two_generators_work_side_by_side_and_end_alone(make: Make) -> None:
+    one, other = Device(), Device()
+    first, second = make(one), make(other)
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(lambda made: made.embed(WORDS), (first, second)))
+    first.close()
+
+    assert all(np.array_equal(answer, vectors_of(WORDS)) for answer in answers)
+    assert len(one.rows) == len(other.rows) == len(WORDS)
+    assert np.array_equal(second.embed("abc"), vectors_of(["abc"]))
+
+
+def test_a_model_that_cannot_be_loaded_leaves_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(threading.enumerate())
+
+    def drifted(_: object) -> None:
+        raise ModelDrift("tiny", "text", 0.1, 0.01)
+
+    make_generator(monkeypatch, tmp_path, Device()).close()
+    monkeypatch.setattr("embedder.generator.load_model", drifted)
+    with pytest.raises(ModelDrift):
+        EmbeddingGenerator(str(tmp_path))
+
+    assert eventually(lambda: set(threading.enumerate()) <= before)

@@ -1,0 +1,129 @@
+"""Ctrl-C while a generator works: the work is cancelled, and the generator can still be used."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder import EmbeddingGenerator
+from embedder.streaming import AHEAD, CHUNK
+from tests.unit.fake_device import Device, make_generator, settled, vectors_of, word
+
+WORDS = [word(number) for number in range(2 * CHUNK)]
+
+CALLS: dict[str, Callable[[EmbeddingGenerator], object]] = {
+    "embed": lambda generator: generator.embed(WORDS),
+    "embed with a bar": lambda generator: generator.embed(WORDS, show_progress=True),
+    "embed_stream": lambda generator: list(generator.embed_stream(map(word, count()))),
+    "similarity": lambda generator: generator.similarity(WORDS, WORDS),
+    "warm_up": lambda generator: generator.warm_up(WORDS),
+}
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    device = Device()
+    yield device
+    device.gate.set()
+
+
+@pytest.fixture
+def generator(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EmbeddingGenerator]:
+    with make_generator(monkeypatch, tmp_path, device) as generator:
+        yield generator
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT be what it is in a program, whatever the test runner has made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt_when(event: threading.Event) -> threading.Thread:
+    """Send the main thread a Ctrl-C as soon as something has happened."""
+
+    def interrupt() -> None:
+        assert event.wait(5)
+        time.sleep(0.02)  # by then the caller waits for its answer
+        # A real signal: nothing less wakes a thread that waits for a lock.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_cancels_the_work_and_leaves_the_generator_usable(
+    generator: EmbeddingGenerator, device: Device, call: Callable[[EmbeddingGenerator], object]
+) -> None:
+    device.block()
+    thread = interrupt_when(device.entered)
+    with pytest.raises(KeyboardInterrupt):
+        call(generator)
+    thread.join()
+    settled(generator)
+    device.gate.set()
+
+    assert np.array_equal(generator.embed(["abc"]), vectors_of(["abc"]))
+    assert len(device.batches) <= 2, "the batch that ran, and that of abc"
+    assert generator.stats().waiting == 0
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_of_one_caller_harms_no_other(generator: EmbeddingGenerator, device: Device) -> None:
+    device.block()
+    answers: list[object] = []
+    other = threading.Thread(target=lambda: answers.append(generator.embed(WORDS[:20])))
+    other.start()
+    assert device.entered.wait(5)
+    soon = threading.Event()
+    threading.Timer(0.05, soon.set).start()
+    thread = interrupt_when(soon)
+    with pytest.raises(KeyboardInterrupt):
+        generator.embed(WORDS[20:])
+    thread.join()
+    device.gate.set()
+    other.join(5)
+
+    assert len(answers) == 1
+    assert np.array_equal(np.asarray(answers[0]), vectors_of(WORDS[:20]))
+
+
+def test_ctrl_c_in_a_bar_cancels_what_is_ahead_though_the_traceback_is_kept(
+    generator: EmbeddingGenerator, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook keeps the last traceback, and with it every frame that the error went through."""
+
+    def interrupted(*_: object) -> None:
+        device.block()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embedder.progress.Progress.add", interrupted)
+    submitted: list[Future[object]] = []
+    submit = generator._submit
+
+    def remembered(rows: list[str], options: None) -> Future[object]:
+        submitted.append(submit(rows, options))  # type: ignore[arg-type]
+        return submitted[-1]
+
+    monkeypatch.setattr(generator, "_submit", remembered)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        generator.embed([word(number) for number in range(9 * CHUNK)], show_progress=True)
+
+    assert kept.value.__traceback__ is not None
+    assert len(submitted) == 1 + AHEAD
+    assert all(future.done() for future in submitted)

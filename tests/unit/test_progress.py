@@ -1,0 +1,233 @@
+"""The progress bar: what it counts, what it draws, and that it always ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder import EmbeddingGenerator, EmbedOptions
+from embedder.errors import BackendFailure
+from embedder.progress import Progress
+from embedder.request import Embeddings
+from embedder.streaming import CHUNK
+from tests.unit.fake_device import POISON, Device, ids, make_generator, word
+
+WORDS = [word(number) for number in range(2 * CHUNK + 9)]
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def answer(texts: int, tokens: int) -> Embeddings:
+    """Return an answer of so many texts that had so many tokens each."""
+    counts = np.full(texts, tokens, np.int32)
+    return Embeddings(np.zeros((texts, 4), np.float32), counts, np.zeros(texts, np.bool_), 0)
+
+
+def last_drawn(text: str) -> str:
+    """Return the bar as it was left."""
+    return text.rstrip("\n").rpartition("\r")[2]
+
+
+@pytest.fixture
+def generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingGenerator]:
+    with make_generator(monkeypatch, tmp_path, Device()) as generator:
+        yield generator
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock of both the bar and the library that draws it."""
+    clock = Clock()
+    monkeypatch.setattr("embedder.progress.time.perf_counter", clock)
+    monkeypatch.setattr("tqdm.std.time", clock)
+    return clock
+
+
+def test_a_bar_tells_texts_and_tokens_per_second_and_the_time_to_go(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress(100) as progress:
+        clock.now = 2.0
+        progress.add(answer(texts=20, tokens=500))
+        drawn = last_drawn(capsys.readouterr().err)
+
+    assert "20/100" in drawn
+    assert "10.00 texts/s" in drawn
+    assert "5,000 tokens/s" in drawn
+    assert re.search(r"\[00:02<00:08,", drawn), "80 texts are left, at 10 a second"
+
+
+@given(st.lists(st.integers(1, 50), max_size=8))
+def test_a_bar_that_is_done_has_counted_everything(parts: list[int]) -> None:
+    with Progress(sum(parts)) as progress:
+        kept = list(progress.over(answer(part, 3) for part in parts))
+        shown = progress._bar.format_dict
+
+    assert [len(one.token_counts) for one in kept] == parts
+    assert (shown["n"], shown["total"]) == (sum(parts), sum(parts))
+
+
+def test_a_bar_of_unknown_length_counts_up(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress(None) as progress:
+        clock.now = 2.0
+        progress.add(answer(20, 5))
+    drawn = last_drawn(capsys.readouterr().err)
+
+    assert drawn.startswith("20 texts [00:02, 10.00 texts/s, 50 tokens/s")
+
+
+@pytest.mark.parametrize("shown", [False, None])
+def test_a_bar_that_nobody_would_see_is_not_drawn(
+    capsys: pytest.CaptureFixture[str], shown: bool | None
+) -> None:
+    """What is captured here is no terminal."""
+    with Progress(9, shown=shown) as progress:
+        progress.add(answer(9, 1))
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_is_closed_by_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(9)
+    progress.add(answer(4, 1))
+    with pytest.raises(BackendFailure), progress:
+        raise BackendFailure("broken")
+    drawn = capsys.readouterr().err
+
+    assert progress._bar.disable, "which is what closing one comes to"
+    assert "4/9" in last_drawn(drawn)
+    assert drawn.endswith("\n")
+
+
+WAYS: dict[str, Callable[[EmbeddingGenerator, list[str], bool], object]] = {
+    "embed": lambda generator, texts, shown: generator.embed(texts, show_progress=shown),
+    "embed_stream": lambda generator, texts, shown: list(
+        generator.embed_stream(texts, show_progress=shown)
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_generator_draws_on_stderr_what_it_has_done(
+    generator: EmbeddingGenerator,
+    capsys: pytest.CaptureFixture[str],
+    way: Callable[[EmbeddingGenerator, list[str], bool], object],
+) -> None:
+    with_bar = way(generator, WORDS, True)
+    drawn = capsys.readouterr()
+    without = way(generator, WORDS, False)
+    nothing = capsys.readouterr()
+
+    assert np.array_equal(np.asarray(with_bar), np.asarray(without))
+    assert "100%|" in last_drawn(drawn.err)
+    assert f" {len(WORDS)}/{len(WORDS)} [" in last_drawn(drawn.err)
+    assert " texts/s, " in last_drawn(drawn.err)
+    assert " tokens/s]" in last_drawn(drawn.err)
+    assert drawn.out == ""
+    assert nothing == ("", "")
+
+
+def test_nothing_is_drawn_by_default(
+    generator: EmbeddingGenerator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator.embed(WORDS)
+    list(generator.embed_stream(WORDS))
+    generator.warm_up(WORDS)
+
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("texts", [[], ["abc"]])
+def test_a_bar_may_be_short_or_empty(generator: EmbeddingGenerator, texts: list[str]) -> None:
+    assert np.array_equal(generator.embed(texts, show_progress=True), generator.embed(texts))
+
+
+def test_a_bar_changes_neither_options_nor_the_numbers_of_inputs(
+    generator: EmbeddingGenerator,
+) -> None:
+    options = EmbedOptions(prompt="x ", dimensions=2)
+    errors = []
+    for shown in (False, True):
+        with pytest.raises(Exception, match=rf"'input\[{len(WORDS)}\]' must") as caught:
+            generator.embed([*WORDS, ""], show_progress=shown)
+        errors.append(type(caught.value))
+
+    assert errors[0] is errors[1]
+    assert np.array_equal(
+        generator.embed(WORDS, options, show_progress=True), generator.embed(WORDS, options)
+    )
+
+
+def test_a_stream_takes_its_total_from_its_caller(
+    generator: EmbeddingGenerator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list(generator.embed_stream(iter(WORDS), total=len(WORDS), show_progress=True))
+
+    assert f" {len(WORDS)}/{len(WORDS)} [" in last_drawn(capsys.readouterr().err)
+
+
+def test_whatever_has_a_length_tells_its_total(
+    generator: EmbeddingGenerator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list(generator.embed_stream(dict.fromkeys(WORDS), show_progress=True))
+
+    assert f" {len(WORDS)}/{len(WORDS)} [" in last_drawn(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_the_bar_of_work_that_fails_is_left_where_it_was(
+    generator: EmbeddingGenerator,
+    capsys: pytest.CaptureFixture[str],
+    way: Callable[[EmbeddingGenerator, list[str], bool], object],
+) -> None:
+    texts = [*WORDS[:CHUNK], POISON]
+    with pytest.raises(BackendFailure):
+        way(generator, texts, True)
+    drawn = capsys.readouterr().err
+
+    assert f" {CHUNK}/{CHUNK + 1} [" in last_drawn(drawn)
+    assert drawn.endswith("\n")
+
+
+def test_the_bar_of_a_stream_that_is_left_is_closed(
+    generator: EmbeddingGenerator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = generator.embed_stream(WORDS, show_progress=True)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+
+    assert capsys.readouterr().err.endswith("\n")
+
+
+def test_tokens_are_counted_as_the_model_reads_them(
+    generator: EmbeddingGenerator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Progress.add
+
+    def later(progress: Progress, one: Embeddings) -> None:
+        clock.now += 1.0
+        add(progress, one)
+        postfixes.append(progress._bar.postfix)
+
+    postfixes: list[object] = []
+    monkeypatch.setattr(Progress, "add", later)
+    generator.embed(WORDS, show_progress=True)
+
+    tokens = sum(len(ids(text)) for text in WORDS)
+    assert postfixes[-1] == f"{tokens / 3:,.0f} tokens/s"

@@ -1,0 +1,155 @@
+"""What a generator tells of itself: right counts, and a record that no longer changes."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from embedder import EmbeddingGenerator
+from embedder.batching.tuning import Point, Tuning
+from embedder.config import BatchSettings
+from embedder.errors import BackendFailure
+from tests.unit.fake_device import INFO, POISON, Device, eventually, ids, make_generator, word
+
+WORDS = [word(number) for number in range(100)]
+TOKENS = sum(len(ids(text)) for text in WORDS)
+Make = Callable[..., EmbeddingGenerator]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Return what makes generators, which are closed in the end."""
+    made: list[EmbeddingGenerator] = []
+
+    def make_one(device: Device, **chosen: object) -> EmbeddingGenerator:
+        made.append(make_generator(monkeypatch, tmp_path, device, **chosen))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make_one
+    for generator in made:
+        generator.close()
+
+
+def test_a_generator_that_has_done_nothing_says_so(make: Make) -> None:
+    generator = make(Device())
+    stats = generator.stats()
+
+    assert stats.model == generator.model
+    assert (stats.batching.batches, stats.batching.items, stats.batching.tokens) == (0, 0, 0)
+    assert stats.tokens_per_s == 0
+    assert stats.waiting == 0
+
+
+def test_every_text_and_token_that_was_computed_is_counted(make: Make) -> None:
+    device = Device()
+    generator = make(device)
+    generator.embed(WORDS)
+    list(generator.embed_stream(WORDS))
+    batching = generator.stats().batching
+
+    assert (batching.items, batching.tokens) == (2 * len(WORDS), 2 * TOKENS)
+    assert batching.batches == len(device.batches)
+    assert batching.largest_batch_tokens == max(sum(map(len, batch)) for batch in device.batches)
+    assert batching.failed == batching.out_of_memory == batching.bisections == 0
+
+
+def test_what_the_cache_spares_is_counted_there(make: Make) -> None:
+    device = Device()
+    generator = make(device, cache_bytes=2**20)
+    generator.embed(WORDS)
+    generator.embed([*WORDS[:30], "else", "else"])
+    stats = generator.stats()
+
+    assert (stats.cache.hits, stats.cache.misses) == (30, len(WORDS) + 1)
+    assert stats.cache.entries == len(WORDS) + 1
+    assert stats.batching.items == len(device.rows) == len(WORDS) + 1
+
+
+def test_a_record_does_not_change_afterwards(make: Make) -> None:
+    generator = make(Device(), cache_bytes=2**20)
+    generator.embed(WORDS[:50])
+    stats = generator.stats()
+    before = pickle.dumps(stats)
+    generator.embed(WORDS)
+    generator.embed(WORDS)
+
+    assert pickle.dumps(stats) == before
+    assert generator.stats().cache.hits > stats.cache.hits
+    assert generator.stats().batching.items > stats.batching.items
+
+
+def test_speed_is_of_the_time_in_which_the_device_was_busy(make: Make) -> None:
+    generator = make(Device())
+    generator.embed(WORDS)
+    stats = generator.stats()
+
+    assert stats.batching.busy_s > 0
+    assert stats.tokens_per_s == pytest.approx(TOKENS / stats.batching.busy_s)
+    assert stats.uptime_s >= stats.batching.busy_s
+    assert generator.stats().uptime_s > stats.uptime_s
+
+
+def test_the_budget_is_what_the_model_was_described_with(make: Make) -> None:
+    generator = make(Device(), info=replace(INFO, max_batch_tokens=40))
+    generator.embed(WORDS)
+    stats = generator.stats()
+
+    assert stats.batching.budget_tokens == stats.model.max_batch_tokens == 40
+    assert stats.batching.largest_batch_tokens <= 40
+    assert stats.tuning is None
+
+
+def test_how_the_budget_was_found_can_be_seen(make: Make) -> None:
+    tuning = Tuning(64, (Point(32, 0.5), Point(64, 0.7)), "64 tokens is the upper bound")
+
+    assert make(Device(), tuning=tuning).stats().tuning == tuning
+
+
+def test_memory_that_ran_out_can_be_seen_and_nobody_failed(make: Make) -> None:
+    generator = make(Device(capacity=30))
+    vectors = generator.embed(WORDS)
+    batching = generator.stats().batching
+
+    assert vectors.shape == (len(WORDS), 4)
+    assert batching.out_of_memory >= 1
+    assert batching.budget_tokens <= 32
+    assert batching.largest_batch_tokens <= 30
+    assert batching.items == len(WORDS)
+
+
+def test_what_failed_can_be_seen(make: Make) -> None:
+    generator = make(Device())
+    with pytest.raises(BackendFailure):
+        generator.embed([*WORDS[:4], POISON])
+    batching = generator.stats().batching
+
+    assert batching.failed >= 1
+    assert batching.bisections >= 1
+
+
+def test_what_waits_can_be_seen(make: Make) -> None:
+    device = Device()
+    generator = make(device, batching=BatchSettings(max_items=1))
+    device.block()
+    thread = threading.Thread(target=generator.embed, args=(WORDS[:10],))
+    thread.start()
+    assert device.entered.wait(5)
+    waiting = generator.stats().waiting
+    device.gate.set()
+    thread.join(5)
+
+    assert waiting == 9
+    assert eventually(lambda: generator.stats().waiting == 0)
+
+
+def test_a_record_travels_between_processes(make: Make) -> None:
+    generator = make(Device())
+    generator.embed(WORDS)
+    stats = generator.stats()
+
+    assert pickle.loads(pickle.dumps(stats)) == stats
