@@ -25,7 +25,7 @@ import aiohttp
 from benchmarks.texts import sample
 from deployments.launch import launched
 from embedder import EmbedderSettings, EmbeddingGenerator
-from embedder.config import CacheSettings
+from embedder.config import CacheSettings, ModelSettings
 
 Contender = Callable[[list[str]], None]
 """Embeds all texts, and returns when the last vector is there."""
@@ -84,7 +84,7 @@ def _contenders(stack: ExitStack, config: Path) -> dict[str, Contender]:
     settings = EmbedderSettings(cache=CacheSettings(max_bytes=0))
     generator = stack.enter_context(EmbeddingGenerator(settings=settings))
     peer = SentenceTransformer(
-        str(locate(settings.model.name, offline=True).directory), device="cpu"
+        str(locate(ModelSettings(offline=True)).directory), device="cpu"
     )
     return {
         "sentence-transformers, in process, float32": lambda texts: _discard(

@@ -17,6 +17,7 @@ from deployments.cache import CacheShard
 from deployments.encoder import EncoderReplica
 from deployments.index import IndexShard
 from deployments.ingress.deployment import Ingress
+from deployments.preflight import load_arguments
 from deployments.settings import ReplicaSettings, ServeSettings, StageSettings
 from deployments.tokenizer import TokenizerReplica
 
@@ -29,14 +30,15 @@ def build(args: dict[str, Any]) -> Application:
     """Return the application for these arguments of serve_config.yaml.
 
     Raises:
-        pydantic.ValidationError: an argument is unknown or out of its bounds.
+        ConfigurationError: an argument is unknown or out of its bounds.
     """
-    settings = _resolve_hardware(ServeSettings.model_validate(args), gpus=_cluster_gpus())
-    tokenizer = _stateless(TokenizerReplica, "Tokenizer", settings.tokenizer).bind(settings)
-    encoder = _stateless(EncoderReplica, "Encoder", settings.encoder).bind(settings)
+    settings = _resolve_hardware(load_arguments(args).settings, gpus=_cluster_gpus())
+    models = settings.served.model_dump(mode="json")
+    tokenizer = _stateless(TokenizerReplica, "Tokenizer", settings.tokenizer, models).bind(settings)
+    encoder = _stateless(EncoderReplica, "Encoder", settings.encoder, models).bind(settings)
     cache = _stateful(CacheShard, "EmbeddingCache-0", settings.embedding_cache).bind(settings)
     index = _stateful(IndexShard, "VectorIndex-0", settings.vector_index).bind()
-    ingress = _stateless(Ingress, "Ingress", settings.ingress)
+    ingress = _stateless(Ingress, "Ingress", settings.ingress, models)
     return ingress.bind(settings, tokenizer=tokenizer, encoder=encoder, cache=cache, index=index)
 
 
@@ -63,11 +65,14 @@ def _resolve_hardware(settings: ServeSettings, *, gpus: float) -> ServeSettings:
     return settings.model_copy(update={"backend": backend})
 
 
-def _stateless(kind: type, name: str, stage: StageSettings) -> serve.Deployment:
+def _stateless(
+    kind: type, name: str, stage: StageSettings, models: dict[str, Any]
+) -> serve.Deployment:
     return _deployment(
         kind,
         name,
         stage,
+        user_config=models,
         autoscaling_config={
             "min_replicas": stage.min_replicas,
             "max_replicas": stage.max_replicas,
@@ -83,7 +88,7 @@ def _stateful(kind: type, name: str, stage: ReplicaSettings) -> serve.Deployment
     return _deployment(kind, name, stage, num_replicas=1)
 
 
-def _deployment(kind: type, name: str, stage: ReplicaSettings, **scaling: Any) -> serve.Deployment:
+def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -> serve.Deployment:
     return serve.deployment(
         name=name,
         ray_actor_options=_resources(stage),
@@ -93,7 +98,7 @@ def _deployment(kind: type, name: str, stage: ReplicaSettings, **scaling: Any) -
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
         logging_config=LoggingConfig(enable_access_log=False),
-        **scaling,
+        **options,
     )(kind)
 
 

@@ -1,11 +1,18 @@
-"""The Encoder deployment: a shim that runs the library's encoder and its batcher as replicas."""
+"""The Encoder deployment: a shim that runs the library's encoders and batchers as replicas."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
+from ray import serve
+
+from deployments.pinning import Pinned
 from deployments.settings import ServeSettings
-from embedder.local import LocalEncoder
+from embedder.config import ModelSettings
+from embedder.many_models import ManyEncoders
+from embedder.models.residency import ModelState
 from embedder.types import ModelInfo, Priority, TokenBatch, Vectors
 
 STUCK_S = 60.0
@@ -13,40 +20,63 @@ STUCK_S = 60.0
 
 
 class EncoderReplica:
-    """Turns packed tokens into vectors on one device.
+    """Turns packed tokens into vectors on one device, for several models.
 
-    The constructor returns when the model has computed a batch, so a replica that Serve calls
-    running is one that answers.
+    Serve calls a replica running when its first `reconfigure` has returned: then every pinned
+    model has computed a batch. A pinned model is on every replica, so its calls go to the least
+    busy one. Any other is announced where it has been loaded, and its calls go there.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._encoder = LocalEncoder.load(settings)
+        self._encoders = ManyEncoders(settings)
+        self._pinned = Pinned(self._encoders)
         self._batches_seen = 0
         self._progress_s = time.monotonic()
 
-    async def describe(self) -> ModelInfo:
-        """Return what the other stages need to know of the model."""
-        return self._encoder.model
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Load the pinned models; called at the start and at every change."""
+        await self._pinned.apply(user_config)
+
+    async def describe(self, model: ModelSettings) -> ModelInfo:
+        """Return what the other stages need to know of a model, which is loaded if need be."""
+        info = await self._encoders.describe(model)
+        await self._announce()
+        return info
+
+    async def states(self) -> list[ModelState[str]]:
+        """Return what this replica has loaded, is loading, or failed to load."""
+        return self._encoders.states()
 
     async def encode(
-        self, tokens: TokenBatch, priority: Priority, timeout_s: float | None
+        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
     ) -> Vectors:
         """Return float32[n, width], pooled, before normalisation, in order."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        return await self._encoder.encode(tokens, priority=priority, deadline=deadline)
+        vectors = await self._encoders.encode(model, tokens, priority=priority, deadline=deadline)
+        await self._announce()
+        return vectors
+
+    async def _announce(self) -> None:
+        """Let Serve send further calls for the model of this call here."""
+        if name := serve.get_multiplexed_model_id():
+            await self._announced(name)
+
+    @serve.multiplexed(max_num_models_per_replica=-1)  # type: ignore[untyped-decorator]
+    async def _announced(self, name: str) -> str:
+        # Serve keeps what this returns; the models themselves are kept by bytes, elsewhere.
+        return name
 
     async def check_health(self) -> None:
-        """Fail when work is there and no batch has ended for `STUCK_S`.
+        """Fail when work is there and no batch has ended for `STUCK_S`; unload what is idle.
 
-        Idle, a batch of one token is computed, so a broken device does not stay green.
+        Without work a batch of one token is computed, so a broken device does not stay green.
         """
-        batcher = self._encoder.batcher
-        if batcher.idle:
-            await self._encoder.encode(
-                TokenBatch.of([[0]]), priority=Priority.INTERACTIVE, deadline=None
-            )
-        now, ended = time.monotonic(), batcher.stats.batches + batcher.stats.failed
-        if batcher.idle or ended != self._batches_seen:
+        encoders = self._encoders
+        await encoders.unload_idle()
+        if encoders.idle:
+            await encoders.probe()
+        now, ended = time.monotonic(), encoders.batches
+        if encoders.idle or ended != self._batches_seen:
             self._batches_seen, self._progress_s = ended, now
         elif now - self._progress_s > STUCK_S:
             raise RuntimeError(f"no batch has ended for {now - self._progress_s:.0f} s")

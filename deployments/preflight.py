@@ -1,21 +1,23 @@
 """What can be known to fail before Ray is started: said at once, rather than after a time-out.
 
-Looks at a Serve configuration file, its arguments for this service, the model and the port.
+Looks at a Serve configuration file, its arguments for this service, the models and the port.
 """
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from deployments.settings import ServeSettings
+from deployments.settings import HOLD_MODELS, ModelList, ServeSettings
 from embedder.errors import ConfigurationError
 from embedder.models.files import ModelFiles
+from embedder.settings_sources import Loaded, load
 
 IMPORT_PATH = "deployments.app:build"
 DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
@@ -44,26 +46,64 @@ def check(document: Mapping[str, Any]) -> None:
     """Refuse what would only fail later.
 
     Raises:
-        ConfigurationError: an argument is unknown or out of its bounds, the model is missing or
+        ConfigurationError: an argument is unknown or out of its bounds, a model is missing or
             unsafe, or the port is taken.
     """
-    for application in document["applications"]:
-        if application.get("import_path") == IMPORT_PATH:
-            settings = _settings(application.get("args") or {})
-            ModelFiles.open(settings.model)
+    for _, _, models in load_applications(document):
+        for model in models.models:
+            ModelFiles.open(model)
     _check_port(**{key: document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS})
 
 
-def _settings(arguments: Any) -> ServeSettings:
+def load_applications(
+    document: Mapping[str, Any],
+) -> Iterator[tuple[str, Loaded[ServeSettings], ModelList]]:
+    """Yield name, settings and served models of every application that is this service.
+
+    Raises:
+        ConfigurationError: a setting is unknown or out of its bounds.
+    """
+    for application in document["applications"]:
+        if application.get("import_path") == IMPORT_PATH:
+            loaded = load_arguments(application.get("args") or {})
+            yield application.get("name", "default"), loaded, _models(application, loaded.settings)
+
+
+def load_arguments(arguments: Mapping[str, Any]) -> Loaded[ServeSettings]:
+    """Return the service's settings: the environment's, before the ``args`` of a configuration.
+
+    Raises:
+        ConfigurationError: a setting is unknown or out of its bounds.
+    """
     try:
-        return ServeSettings.model_validate(arguments)
+        return load(ServeSettings, environment=os.environ, file=arguments)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the configuration is wrong:\n{error}") from None
+
+
+def _models(application: Mapping[str, Any], settings: ServeSettings) -> ModelList:
+    """Return the list that ``user_config`` of the deployments holds, else that of the settings."""
+    given = {
+        deployment.get("name"): deployment["user_config"]
+        for deployment in application.get("deployments") or []
+        if deployment.get("name") in HOLD_MODELS and "user_config" in deployment
+    }
+    if not given:
+        return settings.served
+    lists = list(given.values())
+    if len(given) < len(HOLD_MODELS) or lists.count(lists[0]) < len(lists):
+        raise ConfigurationError(
+            f"deployments {', '.join(HOLD_MODELS)} must have the same user_config, the list of "
+            f"models; it is given to: {', '.join(map(str, given))} (write it once, with an anchor)"
+        )
+    try:
+        return ModelList.model_validate(lists[0])
     except ValidationError as error:
-        problems = [
-            f"  args.{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            + (f" (it is {problem['input']!r})" if problem["type"] != "extra_forbidden" else "")
+        problems = "\n".join(
+            f"  user_config.{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
             for problem in error.errors()
-        ]
-        raise ConfigurationError("the configuration is wrong:\n" + "\n".join(problems)) from error
+        )
+        raise ConfigurationError(f"the configuration is wrong:\n{problems}") from error
 
 
 def _check_port(host: str, port: int) -> None:

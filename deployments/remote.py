@@ -23,13 +23,13 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.gathering import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
+from embedder.config import ModelSettings
 from embedder.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
 from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query
 from embedder.types import (
     CacheHits,
     Entries,
     Input,
-    ModelInfo,
     TokenBatch,
     Tokenized,
     Truncate,
@@ -99,10 +99,11 @@ class Remote:
 
 
 class RemoteTokenizer(GatheringTokenizer):
-    """The Tokenizer deployment as the pipeline's stage."""
+    """The Tokenizer deployment as the pipeline's stage for one model."""
 
-    def __init__(self, handle: Handle, stage: StageSettings) -> None:
+    def __init__(self, handle: Handle, stage: StageSettings, model: ModelSettings) -> None:
         self._remote = Remote("Tokenizer", handle)
+        self._model = model
         super().__init__(
             self._call,
             budget=Budget(max_tokens=FLIGHT_CHARACTERS),
@@ -112,19 +113,25 @@ class RemoteTokenizer(GatheringTokenizer):
 
     async def _call(self, inputs: Sequence[Input], truncate: Truncate, terms: Terms) -> Tokenized:
         answer: Tokenized = await self._remote.call(
-            "tokenize", inputs, truncate, deadline=terms.deadline
+            "tokenize", self._model, inputs, truncate, deadline=terms.deadline
         )
         return answer
 
 
 class RemoteEncoder(GatheringEncoder):
-    """The Encoder deployment as the pipeline's stage: a flight is at most one batch of its."""
+    """The Encoder deployment as the pipeline's stage for one model.
 
-    def __init__(self, handle: Handle, stage: StageSettings, model: ModelInfo) -> None:
+    A flight is at most one batch of the encoder's, of ``max_batch_tokens``.
+    """
+
+    def __init__(
+        self, handle: Handle, stage: StageSettings, model: ModelSettings, *, max_batch_tokens: int
+    ) -> None:
         self._remote = Remote("Encoder", handle)
+        self._model = model
         super().__init__(
             self._call,
-            budget=Budget(max_tokens=model.max_batch_tokens),
+            budget=Budget(max_tokens=max_batch_tokens),
             slots=stage.max_flights,
             cancels=True,
         )
@@ -132,7 +139,7 @@ class RemoteEncoder(GatheringEncoder):
     async def _call(self, tokens: TokenBatch, terms: Terms) -> Vectors:
         timeout_s = _remaining(terms.deadline)
         vectors: Vectors = await self._remote.call(
-            "encode", tokens, terms.priority, timeout_s, deadline=terms.deadline
+            "encode", self._model, tokens, terms.priority, timeout_s, deadline=terms.deadline
         )
         return vectors
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from embedder.config import EmbedderSettings, LimitSettings, Settings
+from embedder.config import EmbedderSettings, LimitSettings, ModelSettings, Settings
+from embedder.models.catalogue import names
+
+HOLD_MODELS = ("Ingress", "Tokenizer", "Encoder")
+"""The deployments whose ``user_config`` is the list of served models."""
 
 
 class ReplicaSettings(Settings):
@@ -63,6 +67,31 @@ class EncoderStage(StageSettings):
     hardware: Literal["auto", "cpu", "gpu"] = "auto"
 
 
+class ModelList(Settings):
+    """The models that are served: what ``user_config`` of the deployments holds.
+
+    Serve applies a changed ``user_config`` to running replicas, so a model is added, swapped or
+    taken away without a restart. The first model answers where a request names none.
+    """
+
+    models: tuple[ModelSettings, ...] = Field((ModelSettings(),), min_length=1)
+
+    @field_validator("models")
+    @classmethod
+    def _check(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
+        """Tell the models apart by name, and pin the first."""
+        firsts = [names(model)[0] for model in models]
+        twice = sorted({name for name in firsts if firsts.count(name) > 1})
+        if twice:
+            raise ValueError(f"several models are called {twice[0]!r}; give each an alias")
+        return (models[0].model_copy(update={"pinned": True}), *models[1:])
+
+    @property
+    def pinned(self) -> tuple[ModelSettings, ...]:
+        """Return the models that are always loaded: the first, and those that say so."""
+        return tuple(model for model in self.models if model.pinned)
+
+
 class IngressLimits(LimitSettings):
     """What one request over HTTP may hold."""
 
@@ -75,6 +104,9 @@ class IngressLimits(LimitSettings):
 class ServeSettings(EmbedderSettings):
     """The service: the library's settings, and how the graph runs."""
 
+    further_models: tuple[ModelSettings, ...] = Field(
+        (), description="served beside model; user_config of the deployments goes before both"
+    )
     limits: IngressLimits = IngressLimits()
     near_cache_bytes: int = Field(
         32 * 2**20, ge=0, description="the cache inside each ingress replica"
@@ -82,8 +114,16 @@ class ServeSettings(EmbedderSettings):
     cache_timeout_s: float = Field(
         0.2, gt=0, description="a cache lookup that takes longer is a miss"
     )
+    load_timeout_s: float = Field(
+        600.0, gt=0, description="seconds until the load of a model is given up"
+    )
     ingress: IngressStage = IngressStage()
     tokenizer: StageSettings = StageSettings()
     encoder: EncoderStage = EncoderStage()
     embedding_cache: ReplicaSettings = ReplicaSettings()
     vector_index: ReplicaSettings = ReplicaSettings()
+
+    @property
+    def served(self) -> ModelList:
+        """Return the models that are served unless ``user_config`` says otherwise."""
+        return ModelList(models=(self.model, *self.further_models))

@@ -1,20 +1,34 @@
-"""The Tokenizer deployment: a shim that runs the library's tokenizer as replicas."""
+"""The Tokenizer deployment: a shim that runs the library's tokenizers as replicas."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from deployments.pinning import Pinned
 from deployments.settings import ServeSettings
-from embedder.local import LocalTokenizer
+from embedder.config import ModelSettings
+from embedder.many_models import ManyTokenizers
 from embedder.types import Input, Tokenized, Truncate
 
 
 class TokenizerReplica:
-    """Turns inputs into packed tokens."""
+    """Turns inputs into packed tokens, for several models."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._tokenizer = LocalTokenizer.load(settings.model)
+        self._tokenizers = ManyTokenizers(settings)
+        self._pinned = Pinned(self._tokenizers)
 
-    async def tokenize(self, inputs: Sequence[Input], truncate: Truncate) -> Tokenized:
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Load the tokenizers of the pinned models; called at the start and at every change."""
+        await self._pinned.apply(user_config)
+
+    async def tokenize(
+        self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
+    ) -> Tokenized:
         """Return the tokens of every input, cut to the model's limit as ``truncate`` says."""
-        return await self._tokenizer.tokenize(inputs, truncate=truncate, deadline=None)
+        return await self._tokenizers.tokenize(model, inputs, truncate=truncate)
+
+    async def check_health(self) -> None:
+        """Unload what nobody uses: Serve calls this every few seconds."""
+        await self._tokenizers.unload_idle()

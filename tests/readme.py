@@ -20,9 +20,14 @@ class Command:
     answer: str
 
 
+def fenced(text: str, language: str) -> list[str]:
+    """Return the contents of all fenced blocks of a language in a page."""
+    return [body for name, body in _BLOCK.findall(text) if name == language]
+
+
 def blocks(language: str) -> list[str]:
-    """Return the contents of all fenced blocks of a language."""
-    return [body for name, body in _BLOCK.findall(README.read_text()) if name == language]
+    """Return the contents of all fenced blocks of a language in README.md."""
+    return fenced(README.read_text(), language)
 
 
 def commands() -> list[Command]:

@@ -131,7 +131,8 @@ async def _vectors(
             raise InvalidInput(name or "text", "must have a text or a vector")
     if texts:
         try:
-            answer = await service.embed(list(texts.values()), EmbedOptions(priority=priority))
+            options = EmbedOptions(priority=priority)
+            answer = await service.embed(list(texts.values()), options, model=model)
         except InvalidInput as error:
             raise error.renamed(_text_field(error.field, [names[row] for row in texts])) from None
         rows.update(zip(texts, answer.vectors, strict=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ray import serve
 from starlette.types import ASGIApp
@@ -32,12 +33,19 @@ class Ingress:
             settings, tokenizer=tokenizer, encoder=encoder, cache=cache, index=index
         )
 
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Serve other models, without a restart; returns at once, and they follow when loaded."""
+        self._service.configure(user_config)
+
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP application; Serve calls this once the constructor has returned."""
         return build_asgi(self._service)
 
     async def embed(
-        self, inputs: str | Sequence[Input], options: EmbedOptions | None = None
+        self,
+        inputs: str | Sequence[Input],
+        options: EmbedOptions | None = None,
+        model: str | None = None,
     ) -> Vectors:
         """Return float32[n, width], one row an input, in order.
 
@@ -45,5 +53,5 @@ class Ingress:
             EmbedderError: as `embedder.pipeline.Pipeline.embed`.
         """
         rows: Sequence[Input] = [inputs] if isinstance(inputs, str) else inputs
-        answer = await self._service.embed(rows, options or EmbedOptions())
+        answer = await self._service.embed(rows, options or EmbedOptions(), model=model)
         return answer.vectors

@@ -39,8 +39,11 @@ STATUSES: Mapping[type[errors.EmbedderError], int] = {
     errors.ConfigurationError: 500,
     errors.ModelNotFound: 500,
     errors.WeightsMismatch: 500,
+    errors.ModelDrift: 500,
     errors.UnsafeModel: 500,
     errors.UnsupportedModel: 500,
+    errors.MissingExtra: 500,
+    errors.PoolFull: 500,
 }
 """Every class of the tree by name; a test fails where one is missing."""
 

@@ -15,8 +15,10 @@ from starlette.responses import Response
 
 from deployments.ingress.body import OrjsonRoute, json_response
 from deployments.ingress.inputs import InputField, to_inputs
-from deployments.ingress.service import Service
+from deployments.ingress.models import ServedState
+from deployments.ingress.service import Connection, Service
 from deployments.ingress.state import service_of
+from embedder.models.catalogue import find
 from embedder.request import EmbedOptions
 from embedder.types import ModelInfo, Vectors
 
@@ -66,12 +68,25 @@ class EmbeddingsResponse(BaseModel):
 
 
 class Model(BaseModel):
-    """A served model."""
+    """A served model; what follows ``owned_by`` is known once it has been loaded."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    state: Literal["ready", "not loaded", "changing", "failed"]
+    problem: str | None = Field(None, description="why it is not what is configured")
+    revision: str | None = None
+    dimensions: int | None = None
+    matryoshka: list[int] | None = Field(None, description="widths it was trained to be cut to")
+    max_input_tokens: int | None = None
+    pooling: str | None = None
+    similarity: str | None = None
+    prompts: dict[str, str] | None = None
+    backend: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    notes: list[str] | None = Field(None, description="what was decided while loading")
 
 
 class ModelList(BaseModel):
@@ -112,21 +127,48 @@ async def create_embeddings(body: EmbeddingsRequest, service: ServiceHere) -> Re
 @router.get("/v1/models", response_model=ModelList)
 async def list_models(service: ServiceHere) -> Response:
     """List the served models."""
-    return json_response({"object": "list", "data": [_model(await service.model(None))]})
+    return json_response({"object": "list", "data": [_model(one) for one in service.models()]})
 
 
 @router.get("/v1/models/{name:path}", response_model=Model)
 async def get_model(name: str, service: ServiceHere) -> Response:
     """Describe one model by its alias or its repository."""
-    return json_response(_model(await service.model(name)))
+    return json_response(_model(service.described(name)))
 
 
-def _model(model: ModelInfo) -> dict[str, Any]:
-    return {
-        "id": model.name,
+def _model(state: ServedState[Connection]) -> dict[str, Any]:
+    row = find(state.settings.name)
+    repository = row.repository if row else state.settings.name
+    owner, slash, _ = repository.partition("/")
+    answer: dict[str, Any] = {
+        "id": state.name,
         "object": "model",
         "created": CREATED,
+        # The path of a directory is the operator's own affair.
+        "owned_by": owner if row or (slash and owner) else "local",
+        "state": state.state,
+    }
+    if state.problem is not None:
+        answer["problem"] = "the configured model could not be loaded; the log says why"
+    if state.serving is not None:
+        answer.update(_details(state.serving.pipeline.model))
+    return answer
+
+
+def _details(model: ModelInfo) -> dict[str, Any]:
+    return {
         "owned_by": model.repository.partition("/")[0],
+        "revision": model.revision,
+        "dimensions": model.width,
+        "matryoshka": list(model.matryoshka),
+        "max_input_tokens": model.max_tokens,
+        "pooling": model.pooling,
+        "similarity": model.similarity,
+        "prompts": dict(model.prompts),
+        "backend": model.backend,
+        "device": model.device,
+        "dtype": model.dtype,
+        "notes": list(model.notes),
     }
 
 

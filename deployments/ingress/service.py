@@ -1,16 +1,22 @@
-"""What every door of the ingress opens on: the pipeline over handles, and the index.
+"""What every door of the ingress opens on: pipelines over handles, and the index.
 
-Connects when it is first needed, so an ingress is alive, and says what it waits for, before the
-model is loaded. Knows nothing of HTTP.
+Connects to a model when it is first needed, so an ingress is alive, and says what it waits for,
+before any model is loaded. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from pydantic import ValidationError
+
+from deployments.ingress.models import ServedModels, ServedState
 from deployments.remote import (
     Handle,
     Remote,
@@ -19,17 +25,39 @@ from deployments.remote import (
     RemoteIndex,
     RemoteTokenizer,
 )
-from deployments.settings import ServeSettings
+from deployments.settings import ModelList, ServeSettings
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
-from embedder.errors import DeadlineExceeded, EmbedderError, UnknownModel
-from embedder.models.catalogue import find
+from embedder.config import ModelSettings
+from embedder.errors import ConfigurationError, DeadlineExceeded, EmbedderError
+from embedder.models.catalogue import names
 from embedder.pipeline import Pipeline, Stages
 from embedder.request import Embeddings, EmbedOptions
 from embedder.types import Input, ModelInfo, Priority, TokenBatch, Truncate
 
+logger = logging.getLogger("ray.serve")
+
 READY_TIMEOUT_S = 5.0
 """How long one stage may take to answer a readiness probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One loaded model as an ingress sees it."""
+
+    pipeline: Pipeline
+    tokenizer: RemoteTokenizer
+    encoder: RemoteEncoder
+
+    async def check_tokenizer(self, deadline: float) -> None:
+        """Let a tokenizer answer a real question."""
+        await self.tokenizer.tokenize(["ready"], truncate=Truncate.END, deadline=deadline)
+
+    async def check_encoder(self, deadline: float) -> None:
+        """Let an encoder answer; not through the pipeline, whose cache would answer for it."""
+        await self.encoder.encode(
+            TokenBatch.of([[0]]), priority=Priority.INTERACTIVE, deadline=deadline
+        )
 
 
 class Service:
@@ -47,22 +75,59 @@ class Service:
         self.settings = settings
         self.index = RemoteIndex(index)
         self._cache = RemoteCache(cache)
-        self._tokenizer = RemoteTokenizer(tokenizer, settings.tokenizer)
-        self._encoder_handle = encoder
-        self._connecting: asyncio.Task[_Connection] | None = None
+        self._near = MemoryCache(settings.near_cache_bytes)
+        self._far = FailOpenCache(self._cache, timeout_s=settings.cache_timeout_s)
+        self._tokenizer = tokenizer
+        self._encoder = encoder
+        self._models: ServedModels[Connection] = ServedModels(self._connect)
+
+    def configure(self, user_config: Mapping[str, Any]) -> None:
+        """Serve the models of a ``user_config`` from now on; requests in progress go on.
+
+        Raises:
+            pydantic.ValidationError: it is no list of models, and none is served yet.
+        """
+        try:
+            models = ModelList.model_validate(user_config).models
+        except ValidationError as error:
+            if not self._models.states():
+                raise
+            logger.error("user_config is wrong, the models stay as they are: %s", error)
+            return
+        self._models.configure(models)
 
     def deadline(self) -> float:
         """Return when a request that begins now is given up, on ``time.monotonic``."""
         return time.monotonic() + self.settings.limits.request_timeout_s
 
     async def model(self, name: str | None) -> ModelInfo:
-        """Return the served model.
+        """Return what is known of a served model, which is loaded if need be.
+
+        Raises:
+            UnknownModel: as `check_model`.
+            EmbedderError: it cannot be loaded.
+        """
+        return (await self._models.get(name)).pipeline.model
+
+    def models(self) -> list[ServedState[Connection]]:
+        """Return every served model, in the configured order."""
+        return self._models.states()
+
+    def described(self, name: str) -> ServedState[Connection]:
+        """Return what is known of one served model, loaded or not.
 
         Raises:
             UnknownModel: as `check_model`.
         """
-        self.check_model(name)
-        return (await self._connection()).pipeline.model
+        return self._models.state(name)
+
+    def check_model(self, name: str | None) -> None:
+        """Refuse a model that is not served.
+
+        Raises:
+            UnknownModel: ``name`` is neither None nor a name of a served model.
+        """
+        self._models.check(name)
 
     async def embed(
         self, inputs: Sequence[Input], options: EmbedOptions, *, model: str | None = None
@@ -77,7 +142,7 @@ class Service:
         timeout_s = limit_s if options.timeout_s is None else min(options.timeout_s, limit_s)
         deadline = time.monotonic() + timeout_s
         try:
-            connection = await asyncio.wait_for(self._connection(), timeout_s)
+            connection = await asyncio.wait_for(self._models.get(model), timeout_s)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("Encoder") from None
         remaining_s = max(0.0, deadline - time.monotonic())
@@ -85,20 +150,35 @@ class Service:
 
     async def readiness(self) -> dict[str, str]:
         """Ask every stage a real question; return each one's name with ``ready`` or its problem."""
-        names = ("Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0")
-        checks = (self._check_tokenizer, self._check_encoder, self._check_cache, self._check_index)
-        answers = await asyncio.gather(*(_probe(check) for check in checks))
-        return dict(zip(names, answers, strict=True))
+        checks: dict[str, Callable[[float], Awaitable[None]]] = {
+            "Tokenizer": self._check_tokenizer,
+            "Encoder": self._check_encoder,
+            "EmbeddingCache-0": self._check_cache,
+            "VectorIndex-0": self._check_index,
+        }
+        answers = await asyncio.gather(*(_probe(check) for check in checks.values()))
+        return dict(zip(checks, answers, strict=True))
 
+    # Not through a connection: while one stage is gone there may be none to ask the other by.
     async def _check_tokenizer(self, deadline: float) -> None:
-        await self._tokenizer.tokenize(["ready"], truncate=Truncate.END, deadline=deadline)
+        await Remote("Tokenizer", self._tokenizer).call(
+            "tokenize", self._default, ["ready"], Truncate.END, deadline=deadline
+        )
 
     async def _check_encoder(self, deadline: float) -> None:
-        # Not through the pipeline: its cache would answer for an encoder that is gone.
-        connection = await self._connection()
-        await connection.encoder.encode(
-            TokenBatch.of([[0]]), priority=Priority.INTERACTIVE, deadline=deadline
+        await Remote("Encoder", self._encoder).call(
+            "encode",
+            self._default,
+            TokenBatch.of([[0]]),
+            Priority.INTERACTIVE,
+            READY_TIMEOUT_S,
+            deadline=deadline,
         )
+
+    @property
+    def _default(self) -> ModelSettings:
+        """Return the settings of what answers where a request names no model."""
+        return self._models.state(None).settings
 
     async def _check_cache(self, deadline: float) -> None:
         await self._cache.stats(deadline)
@@ -106,52 +186,32 @@ class Service:
     async def _check_index(self, deadline: float) -> None:
         await self.index.collections(deadline)
 
-    def check_model(self, name: str | None) -> None:
-        """Refuse a model that is not served.
-
-        Raises:
-            UnknownModel: ``name`` is neither None nor a name of the served model.
-        """
-        served = self.settings.model.name
-        row = find(served)
-        names = {served, row.alias, row.repository} if row else {served}
-        if name is not None and name not in names:
-            raise UnknownModel("model", name)
-
-    async def _connection(self) -> _Connection:
-        """Return the connection, made once; a failed attempt is followed by another."""
-        task = self._connecting
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = self._connecting = asyncio.ensure_future(self._connect())
-        return await asyncio.shield(task)
-
-    async def _connect(self) -> _Connection:
+    async def _connect(self, model: ModelSettings) -> Connection:
+        """Have a model loaded, and return it when tokenizer and encoder have answered for it."""
         settings = self.settings
-        model: ModelInfo = await Remote("Encoder", self._encoder_handle).call(
-            "describe", deadline=self.deadline()
-        )
-        encoder = RemoteEncoder(self._encoder_handle, settings.encoder, model)
-        stages = Stages(
-            tokenizer=self._tokenizer,
-            encoder=encoder,
-            near=MemoryCache(settings.near_cache_bytes),
-            far=FailOpenCache(self._cache, timeout_s=settings.cache_timeout_s),
+        deadline = time.monotonic() + settings.load_timeout_s
+        handle = self._encoder if model.pinned else _to_where_it_is(self._encoder, model)
+        info: ModelInfo = await Remote("Encoder", handle).call("describe", model, deadline=deadline)
+        tokenizer = RemoteTokenizer(self._tokenizer, settings.tokenizer, model)
+        encoder = RemoteEncoder(
+            handle, settings.encoder, model, max_batch_tokens=info.max_batch_tokens
         )
         pipeline = Pipeline(
-            model,
-            stages,
+            info,
+            Stages(tokenizer=tokenizer, encoder=encoder, near=self._near, far=self._far),
             limits=settings.limits,
             flight_timeout_s=settings.limits.request_timeout_s,
         )
-        return _Connection(pipeline, encoder)
+        connection = Connection(pipeline, tokenizer, encoder)
+        await connection.check_tokenizer(deadline)
+        await connection.check_encoder(deadline)
+        return connection
 
 
-class _Connection:
-    """What can only be made once the encoder has described its model."""
-
-    def __init__(self, pipeline: Pipeline, encoder: RemoteEncoder) -> None:
-        self.pipeline = pipeline
-        self.encoder = encoder
+def _to_where_it_is(encoder: Handle, model: ModelSettings) -> Handle:
+    """Return a handle whose calls prefer a replica that has loaded the model."""
+    digest = hashlib.blake2b(model.key.encode(), digest_size=8).hexdigest()
+    return encoder.options(multiplexed_model_id=f"{names(model)[0]}-{digest}")
 
 
 async def _probe(check: Callable[[float], Awaitable[None]]) -> str:
@@ -160,6 +220,8 @@ async def _probe(check: Callable[[float], Awaitable[None]]) -> str:
         await asyncio.wait_for(check(deadline), READY_TIMEOUT_S)
     except asyncio.TimeoutError:
         return f"no answer within {READY_TIMEOUT_S:.0f} s"
+    except ConfigurationError:  # its sentence is the operator's, and may hold paths
+        return "the model cannot be loaded; the log says why"
     except EmbedderError as error:
         return str(error)
     return "ready"

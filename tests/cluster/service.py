@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ class RunningService:
     """`embedder serve` as a child process, with two encoders that do not scale."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._log = folder / "serve.log"
         self.environment = {
             **os.environ,
@@ -35,7 +37,7 @@ class RunningService:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [
-            *(str(Path(sys.executable).with_name("embedder")), "serve", str(_config(folder))),
+            *(str(Path(sys.executable).with_name("embedder")), "serve", str(write_config(folder))),
             *("--port", str(port), "--log", str(self._log), "--timeout", str(READY_S)),
         ]
         self._process = subprocess.Popen(
@@ -52,6 +54,14 @@ class RunningService:
         httpx.post(f"{self.url}/v1/embeddings", json={"input": "the very first"}).raise_for_status()
         self.first_request_s = time.monotonic() - began
         self.ready_line = line
+
+    def deploy(self, config: Path) -> subprocess.Popen[bytes]:
+        """Apply a changed configuration, as an operator does; it is applied after this ends."""
+        dashboard = re.search(r"dashboard at .*?(http://[\d.:]+)", self._log.read_text())
+        assert dashboard is not None, "Ray says where its dashboard listens"
+        command = [str(Path(sys.executable).with_name("serve")), "deploy", str(config)]
+        environment = {**self.environment, "RAY_AUTH_MODE": "token"}
+        return subprocess.Popen([*command, "-a", dashboard[1]], env=environment, cwd=ROOT)
 
     def replicas(self, deployment: str) -> list[int]:
         """Return the process ids of a deployment's replicas."""
@@ -98,10 +108,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _config(folder: Path) -> Path:
-    """Return serve_config.yaml with two encoders, so that one can be lost."""
+def write_config(folder: Path, *further_models: dict[str, object]) -> Path:
+    """Write serve_config.yaml with two encoders, so that one can be lost, and further models."""
     document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
-    document["applications"][0]["args"]["encoder"].update(min_replicas=2, max_replicas=2)
+    application = document["applications"][0]
+    application["args"]["encoder"].update(min_replicas=2, max_replicas=2)
+    for deployment in application["deployments"]:
+        models = deployment["user_config"]["models"]
+        deployment["user_config"] = {"models": [*models, *further_models]}
     path = folder / "serve_config.yaml"
     path.write_text(yaml.safe_dump(document))
     return path

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import ray
-from pydantic import ValidationError
 from ray.serve import Application, Deployment
 
 from deployments.app import _resolve_hardware, build
-from deployments.settings import ServeSettings
+from deployments.settings import ModelList, ServeSettings
+from embedder.errors import ConfigurationError
 
 NAMES = {"Ingress", "Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0"}
 
@@ -124,7 +126,32 @@ def test_a_gpu_is_booked_only_by_a_stage_that_runs_on_one() -> None:
         assert graph[name].ray_actor_options == {"num_cpus": 0.1}
 
 
-@pytest.mark.parametrize("args", [{"encodr": {}}, {"encoder": {"device": "cpu"}}])
+def test_every_stage_that_holds_models_is_given_the_same_list() -> None:
+    further = {"name": "/models/own", "alias": "own", "pinned": False}
+    graph = _by_name({"model": {"name": "all-mpnet-base-v2"}, "further_models": [further]})
+    lists = {name: graph[name].user_config for name in NAMES}
+
+    assert lists["Ingress"] == lists["Tokenizer"] == lists["Encoder"]
+    assert lists["EmbeddingCache-0"] is lists["VectorIndex-0"] is None
+    models = ModelList.model_validate(lists["Encoder"]).models
+    assert [model.name for model in models] == ["all-mpnet-base-v2", "/models/own"]
+    assert [model.pinned for model in models] == [True, False]
+
+
+def test_the_list_of_models_is_what_a_configuration_file_can_hold() -> None:
+    user_config = _by_name({"further_models": [{"name": "/models/own"}]})["Ingress"].user_config
+
+    assert json.loads(json.dumps(user_config)) == user_config
+
+
+@pytest.mark.parametrize("name", ["Ingress", "Tokenizer", "Encoder"])
+def test_a_stage_that_is_given_models_takes_a_change_of_them(name: str) -> None:
+    kind: Any = _by_name({})[name].func_or_class
+
+    assert inspect.iscoroutinefunction(kind.reconfigure)
+
+
+@pytest.mark.parametrize("args", [{"encodr": {"min_replicas": 1}}, {"encoder": {"device": "cpu"}}])
 def test_an_argument_that_nobody_reads_is_refused(args: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+    with pytest.raises(ConfigurationError, match="no such setting"):
         build(args)

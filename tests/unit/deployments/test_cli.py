@@ -10,6 +10,9 @@ import orjson
 import pytest
 
 from deployments.cli import main
+from embedder.models.catalogue import CATALOGUE
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_embed_prints_one_vector_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,11 +33,63 @@ def test_embed_reads_lines_where_no_text_is_given(
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_embed_takes_settings_from_arguments_before_those_of_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[backend]\ndtype = "float16"\n[batching]\ntune_s = 0\n')
+    arguments = ["embed", "a text", "--settings", str(settings), "--set", "backend.dtype=float32"]
+
+    assert main([*arguments, "--dimensions", "8", "--as", "query"]) == 0
+    vector = np.array(orjson.loads(capsys.readouterr().out))
+    assert vector.shape == (8,)
+    np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)
+
+
+def test_models_prints_a_line_for_every_row_of_the_catalogue(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["models"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+
+    assert printed[0].split()[:3] == ["alias", "width", "tokens"]
+    assert [line.split()[0] for line in printed[1 : 1 + len(CATALOGUE)]] == [
+        row.alias for row in CATALOGUE
+    ]
+
+
+def test_models_as_json_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    rows = orjson.loads(capsys.readouterr().out)
+
+    assert {row["alias"]: row["sha256"] for row in rows} == {
+        row.alias: row.sha256 for row in CATALOGUE
+    }
+
+
+def test_config_prints_every_setting_with_its_source(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDDER_LIMITS__MAX_INPUTS", "77")
+
+    assert main(["config", str(ROOT / "serve_config.yaml"), "--describe"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "77" in lines["limits.max_inputs"]
+    assert "(environment EMBEDDER_LIMITS__MAX_INPUTS)" in lines["limits.max_inputs"]
+    assert "(file)" in lines["cache.max_bytes"]
+    assert "(default)" in lines["pool.max_bytes"]
+    assert "inputs per request" in lines["limits.max_inputs"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["embed", "--model", "no-such-model", "x"], "no weights for model 'no-such-model'"),
         (["embed", ""], "'input[0]' must not be empty"),
+        (["embed", "--set", "backend.dtyp=int8", "x"], "did you mean backend.dtype?"),
+        (["embed", "--set", "backend.dtype", "x"], "--set backend.dtype: write it as PATH=VALUE"),
+        (["embed", "--settings", "nowhere.yaml", "x"], "cannot read nowhere.yaml"),
+        (["config", "no/such/file.yaml"], "cannot read no/such/file.yaml"),
         (["serve", "no/such/file.yaml"], "cannot read no/such/file.yaml"),
     ],
 )

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.preflight import IMPORT_PATH, check, read_config
+from deployments.preflight import (
+    IMPORT_PATH,
+    check,
+    load_applications,
+    load_arguments,
+    read_config,
+)
 from embedder.errors import ConfigurationError
 
 
@@ -50,15 +56,80 @@ def test_the_shipped_configuration_passes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"encodr": {}}, r"args\.encodr: Extra inputs are not permitted"),
-        ({"encoder": {"max_replicas": "many"}}, r"args\.encoder\.max_replicas: .*'many'"),
-        ({"encoder": {"min_replicas": 3}}, r"args\.encoder: .*min_replicas is 3, above"),
+        ({"encodr": {"min_replicas": 1}}, "no such setting; did you mean encoder"),
+        ({"encoder": {"max_replicas": "many"}}, r"encoder\.max_replicas .*'many'"),
+        ({"encoder": {"min_replicas": 3}}, "encoder.*min_replicas is 3, above"),
         ({"model": {"name": "no-such-model"}}, "no weights for model 'no-such-model'"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_by_their_key(arguments: Any, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         check(document(arguments))
+
+
+def test_the_environment_goes_before_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDDER_CACHE__MAX_BYTES", "7")
+
+    loaded = load_arguments({"cache": {"max_bytes": 5}, "limits": {"max_inputs": 9}})
+
+    assert loaded.settings.cache.max_bytes == 7
+    assert loaded.settings.limits.max_inputs == 9
+    assert loaded.origins["cache.max_bytes"] == "environment EMBEDDER_CACHE__MAX_BYTES"
+
+
+def test_a_variable_that_means_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDDER_CASHE__MAX_BYTES", "7")
+
+    with pytest.raises(ConfigurationError, match="EMBEDDER_CASHE__MAX_BYTES"):
+        check(document())
+
+
+def _with_models(**user_configs: Any) -> dict[str, Any]:
+    """Return a configuration whose deployments have these lists of models."""
+    configuration = document()
+    configuration["applications"][0]["deployments"] = [
+        {"name": name, "user_config": user_config} for name, user_config in user_configs.items()
+    ]
+    return configuration
+
+
+def _served(configuration: dict[str, Any]) -> list[str]:
+    (_, _, models), *_ = load_applications(configuration)
+    return [model.name for model in models.models]
+
+
+def test_the_deployments_list_of_models_goes_before_the_arguments() -> None:
+    models = {"models": [{"name": "all-MiniLM-L6-v2", "alias": "small"}, {"name": "bge-m3"}]}
+    configuration = _with_models(Ingress=models, Tokenizer=models, Encoder=models)
+
+    assert _served(configuration) == ["all-MiniLM-L6-v2", "bge-m3"]
+    assert _served(document({"model": {"name": "gte-base"}})) == ["gte-base"]
+
+
+def test_a_list_of_models_that_one_deployment_lacks_or_has_otherwise_is_refused() -> None:
+    models = {"models": [{"name": "all-MiniLM-L6-v2"}]}
+    other = {"models": [{"name": "all-MiniLM-L12-v2"}]}
+
+    with pytest.raises(ConfigurationError, match="must have the same user_config"):
+        check(_with_models(Ingress=models, Encoder=models))
+    with pytest.raises(ConfigurationError, match="must have the same user_config"):
+        check(_with_models(Ingress=models, Tokenizer=models, Encoder=other))
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ([], "user_config.models: .*at least 1"),
+        ([{"nam": "x"}], r"user_config\.models\.0\.nam"),
+        ([{"name": "bge-m3"}, {"name": "BAAI/bge-m3"}], "several models are called 'bge-m3'"),
+        ([{"name": "all-MiniLM-L6-v2"}, {"name": "no-such-model"}], "no-such-model"),
+    ],
+)
+def test_a_list_of_models_that_cannot_be_served_is_refused(models: Any, says: str) -> None:
+    one = {"models": models}
+
+    with pytest.raises(ConfigurationError, match=says):
+        check(_with_models(Ingress=one, Tokenizer=one, Encoder=one))
 
 
 def test_the_arguments_of_another_application_are_not_ours_to_judge() -> None:

@@ -20,6 +20,7 @@ from ray.serve._private.common import DeploymentID
 from deployments.index import IndexShard
 from deployments.remote import Remote, RemoteCache, RemoteEncoder, RemoteIndex, RemoteTokenizer
 from deployments.settings import StageSettings
+from embedder.config import ModelSettings
 from embedder.errors import (
     BackendFailure,
     DeadlineExceeded,
@@ -32,7 +33,7 @@ from embedder.errors import (
 from embedder.index.points import Hit, Metric, Query
 from embedder.types import Input, Priority, TokenBatch, Tokenized, Truncate, Vectors
 from tests.unit.deployments.ingress.fake_service import (
-    MODEL,
+    ALIAS,
     LetterEncoder,
     LetterTokenizer,
     as_handle,
@@ -195,15 +196,17 @@ async def test_nothing_is_sent_once_the_deadline_has_passed(allowed_s: float, se
 class SlowTokenizer(LetterTokenizer):
     """Takes long enough for callers to gather."""
 
-    async def tokenize(self, inputs: Sequence[Input], truncate: Truncate) -> Tokenized:
-        answer = await super().tokenize(inputs, truncate)
+    async def tokenize(
+        self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
+    ) -> Tokenized:
+        answer = await super().tokenize(model, inputs, truncate)
         await asyncio.sleep(0.02)
         return answer
 
 
 async def test_tokenizer_calls_that_wait_together_travel_together() -> None:
     stage = SlowTokenizer()
-    remote = RemoteTokenizer(as_handle(stage), ONE_FLIGHT)
+    remote = RemoteTokenizer(as_handle(stage), ONE_FLIGHT, ModelSettings())
     texts = [["first"], *([chr(97 + number), "and more"] for number in range(20))]
     answers = await asyncio.gather(
         *(remote.tokenize(text, truncate=Truncate.END, deadline=None) for text in texts)
@@ -215,13 +218,19 @@ async def test_tokenizer_calls_that_wait_together_travel_together() -> None:
         assert [row.tolist() for row in answer.tokens.rows()] == rows
 
 
+def _encoder(stage: LetterEncoder, model: ModelSettings | None = None) -> RemoteEncoder:
+    return RemoteEncoder(
+        as_handle(stage), ONE_FLIGHT, model or ModelSettings(), max_batch_tokens=100
+    )
+
+
 def _row(number: int) -> list[int]:
     return [97] * (number % 5) + [98]
 
 
 async def test_encoder_calls_that_wait_together_travel_together() -> None:
     stage = LetterEncoder()
-    remote = RemoteEncoder(as_handle(stage), ONE_FLIGHT, MODEL)
+    remote = _encoder(stage)
 
     async def encode(number: int) -> Vectors:
         batch = TokenBatch.of([_row(number)])
@@ -238,7 +247,7 @@ async def test_the_encoder_is_told_whose_work_it_is_and_how_long_it_may_take(
     priority: Priority,
 ) -> None:
     stage = LetterEncoder()
-    remote = RemoteEncoder(as_handle(stage), ONE_FLIGHT, MODEL)
+    remote = _encoder(stage)
     batch = TokenBatch.of([[97]])
     await remote.encode(batch, priority=priority, deadline=time.monotonic() + 30)
     await remote.encode(batch, priority=priority, deadline=None)
@@ -248,6 +257,16 @@ async def test_the_encoder_is_told_whose_work_it_is_and_how_long_it_may_take(
     assert seconds is not None
     assert 25 < seconds <= 30
     assert forever is None
+
+
+async def test_the_encoder_is_told_which_model_is_meant() -> None:
+    remotes = [_encoder(LetterEncoder(), ModelSettings(name=name)) for name in (ALIAS, "own")]
+    batch = TokenBatch.of([[97]])
+    answers = [
+        await remote.encode(batch, priority=Priority.BULK, deadline=None) for remote in remotes
+    ]
+
+    assert [answer.tolist() for answer in answers] == [[[1, 0, 0, 0]], [[0, 0, 0, 1]]]
 
 
 async def test_searches_that_wait_together_travel_together_and_fail_alone() -> None:

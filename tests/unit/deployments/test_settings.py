@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from deployments.settings import ServeSettings, StageSettings
+from deployments.settings import ModelList, ServeSettings, StageSettings
 
 CONFIGURATION = Path(__file__).parents[3] / "serve_config.yaml"
 STATELESS = ("ingress", "tokenizer", "encoder")
@@ -113,3 +113,77 @@ def test_the_configuration_that_is_shipped_is_accepted() -> None:
     (application,) = document["applications"]
 
     assert _read(application["args"]).model.name == "all-MiniLM-L6-v2"
+
+
+def _list(*models: dict[str, Any]) -> ModelList:
+    return ModelList.model_validate({"models": models})
+
+
+def test_the_first_model_is_pinned_and_others_only_where_they_say_so() -> None:
+    models = _list({"name": "a"}, {"name": "b"}, {"name": "c", "pinned": True})
+
+    assert [model.pinned for model in models.models] == [True, False, True]
+    assert [model.name for model in models.pinned] == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("models", "name"),
+    [
+        ([{"name": "a"}, {"name": "b"}, {"name": "a"}], "a"),
+        ([{"name": "/one/a"}, {"name": "/two/a"}], "a"),
+        ([{"name": "a", "alias": "x"}, {"name": "b", "alias": "x"}], "x"),
+        ([{"name": "a"}, {"name": "b", "alias": "a"}], "a"),
+        (
+            [
+                {"name": "all-MiniLM-L6-v2"},
+                {"name": "sentence-transformers/all-MiniLM-L6-v2", "max_tokens": 64},
+            ],
+            "all-MiniLM-L6-v2",
+        ),
+    ],
+)
+def test_two_models_of_one_name_are_refused_by_it(models: list[dict[str, Any]], name: str) -> None:
+    with pytest.raises(ValidationError, match=f"several models are called '{name}'"):
+        _list(*models)
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        [{"name": "a", "alias": "x"}, {"name": "a", "alias": "y"}],
+        [{"name": "/one/a"}, {"name": "/two/a", "alias": "other"}],
+        [{"name": "a", "alias": "x"}, {"name": "a"}],
+    ],
+)
+def test_one_model_may_be_served_under_several_names(models: list[dict[str, Any]]) -> None:
+    assert len(_list(*models).models) == 2
+
+
+@pytest.mark.parametrize(
+    "user_config",
+    [
+        {"models": []},
+        {"models": None},
+        {"models": {"name": "a"}},
+        {"models": [{"name": ""}]},
+        {"models": [{"nam": "a"}]},
+        {"model": [{"name": "a"}]},
+        [],
+    ],
+)
+def test_what_is_no_list_of_models_is_refused(user_config: Any) -> None:
+    with pytest.raises(ValidationError):
+        ModelList.model_validate(user_config)
+
+
+def test_the_served_models_are_the_first_one_and_the_further_ones() -> None:
+    served = _read({"model": {"name": "a"}, "further_models": [{"name": "b"}]}).served
+
+    assert [model.name for model in served.models] == ["a", "b"]
+    assert [model.name for model in served.pinned] == ["a"]
+
+
+def test_a_list_of_models_survives_the_way_through_a_configuration_file() -> None:
+    models = _list({"name": "a", "prompts": {"query": "q: "}}, {"name": "b", "alias": "x"})
+
+    assert ModelList.model_validate(yaml.safe_load(models.model_dump_json())) == models

@@ -1,12 +1,16 @@
 """The real service and application, over stages in this process that stand where handles would.
 
-The model counts letters: the ids of a text are its code points, of which the first eight are kept,
+The models count letters: the ids of a text are its code points, of which the first eight are kept,
 and its vector is how many of them are 'a', 'b', 'c' and 'd'. So "aaabbbb" is (0.6, 0.8, 0, 0).
+Any other model than the default one counts them in the opposite order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
 from typing import Any, cast
 
 import httpx
@@ -18,6 +22,9 @@ from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service import Service
 from deployments.remote import Handle
 from deployments.settings import IngressLimits, ServeSettings
+from embedder.config import ModelSettings
+from embedder.errors import ModelNotFound
+from embedder.models.catalogue import names
 from embedder.types import Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate, Vectors
 
 MAX_TOKENS = 8
@@ -28,6 +35,7 @@ MODEL = ModelInfo(
     repository=REPOSITORY,
     revision="1",
     digest="0" * 64,
+    config_digest="2" * 64,
     tokenizer_digest="1" * 64,
     width=4,
     max_tokens=MAX_TOKENS,
@@ -41,11 +49,19 @@ MODEL = ModelInfo(
 
 
 class LocalHandle:
-    """Calls a stage in this process the way a handle calls a deployment; ``fault`` breaks it."""
+    """Calls a stage in this process the way a handle calls a deployment; ``fault`` breaks it.
+
+    Remembers for which models it was asked for a replica that has them.
+    """
 
     def __init__(self, stage: object) -> None:
         self.fault: Exception | None = None
+        self.multiplexed: list[str] = []
         self._stage = stage
+
+    def options(self, *, multiplexed_model_id: str) -> LocalHandle:
+        self.multiplexed.append(multiplexed_model_id)
+        return self
 
     def __getattr__(self, method: str) -> _Method:
         return _Method(self, method)
@@ -71,39 +87,66 @@ def as_handle(stage: object) -> Handle:
 
 
 class LetterTokenizer:
-    """Ids are code points; remembers what it was asked."""
+    """Ids are code points; remembers what it was asked, but for what only sees it answer."""
 
     def __init__(self) -> None:
         self.calls: list[list[Input]] = []
 
-    async def tokenize(self, inputs: Sequence[Input], truncate: Truncate) -> Tokenized:
-        self.calls.append(list(inputs))
+    async def tokenize(
+        self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
+    ) -> Tokenized:
+        if inputs != ["ready"]:
+            self.calls.append(list(inputs))
         ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in inputs]
         cut = np.array([len(row) > MAX_TOKENS for row in ids], np.bool_)
         return Tokenized(TokenBatch.of([row[:MAX_TOKENS] for row in ids]), cut)
 
 
 class LetterEncoder:
-    """Counts letters; remembers whose work it was and how long it might take."""
+    """Counts letters; remembers whose work it was and how long it might take.
+
+    A model in ``missing`` cannot be loaded, and the load of one in ``gates`` waits for it.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[list[int]], Priority, float | None]] = []
+        self.missing: set[str] = set()
+        self.gates: dict[str, asyncio.Event] = {}
 
-    async def describe(self) -> ModelInfo:
-        return MODEL
+    async def describe(self, model: ModelSettings) -> ModelInfo:
+        if gate := self.gates.get(model.name):
+            await gate.wait()
+        if model.name in self.missing:
+            raise ModelNotFound(model.name, ("/srv/secret/place",))
+        name = names(model)[0]
+        if model.name == ALIAS:
+            return replace(MODEL, name=name)
+        return replace(
+            MODEL,
+            name=name,
+            repository=PurePath(model.name).name,
+            revision="local",
+            digest="2" * 64,
+            pooling="cls",
+        )
 
     async def encode(
-        self, tokens: TokenBatch, priority: Priority, timeout_s: float | None
+        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
     ) -> Vectors:
         rows = [row.tolist() for row in tokens.rows()]
-        self.calls.append((rows, priority, timeout_s))
-        return np.array([[row.count(ord(one)) for one in "abcd"] for row in rows], np.float32)
+        if rows != [[0]]:  # what only sees it answer
+            self.calls.append((rows, priority, timeout_s))
+        letters = "abcd" if model.name == ALIAS else "dcba"
+        return np.array([[row.count(ord(one)) for one in letters] for row in rows], np.float32)
 
 
 class FakeService(Service):
-    """The service over stages whose handles can be broken by name."""
+    """The service over stages whose handles can be broken by name.
 
-    def __init__(self, **limits: float) -> None:
+    Serves the models that are given, else the default one; wants a running event loop.
+    """
+
+    def __init__(self, *models: Mapping[str, Any], **limits: float) -> None:
         self.encoder = LetterEncoder()
         self.handles = {
             "tokenizer": LocalHandle(LetterTokenizer()),
@@ -115,6 +158,7 @@ class FakeService(Service):
         super().__init__(
             settings, **{name: as_handle(handle) for name, handle in self.handles.items()}
         )
+        self.configure({"models": models or [{"name": ALIAS}]})
 
     def client(self) -> httpx.AsyncClient:
         """Return a client of the application over this service."""

@@ -213,7 +213,14 @@ async def test_the_served_model_is_listed() -> None:
 
     assert body == {
         "object": "list",
-        "data": [{"id": ALIAS, "object": "model", "owned_by": "sentence-transformers"}],
+        "data": [
+            {
+                "id": ALIAS,
+                "object": "model",
+                "owned_by": "sentence-transformers",
+                "state": "not loaded",
+            }
+        ],
     }
     assert isinstance(created, int)
 

@@ -1,0 +1,1 @@
+"""The commands of ``embedder``: one module each, which adds its arguments and runs."""

@@ -1,0 +1,41 @@
+"""``embedder config``: the settings in force, with where each comes from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from deployments.commands.arguments import Commands, add_config
+from deployments.commands.models import table
+from deployments.preflight import load_applications, read_config
+from embedder.settings_sources import explain
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    config = commands.add_parser(
+        "config", help="check a configuration, and print every setting with its source"
+    )
+    add_config(config)
+    config.add_argument("--describe", action="store_true", help="say what each setting means")
+    config.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print one line a setting: path, value, source."""
+    for name, loaded, models in load_applications(read_config(options.config)):
+        print(f"# application {name}")
+        rows = [
+            (path, _shown(value), f"({origin})", description if options.describe else "")
+            for path, value, origin, description in explain(loaded)
+        ]
+        print("\n".join(table(rows)))
+        print("# models, as user_config or the settings above list them")
+        for model in models.models:
+            print(model.model_dump_json(exclude_defaults=True))
+    return 0
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)

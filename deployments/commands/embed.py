@@ -1,0 +1,40 @@
+"""``embedder embed``: texts to vectors in this process, without a server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import orjson
+
+from deployments.commands.arguments import Commands, add_settings, load_settings
+from embedder.request import EmbedOptions
+from embedder.types import InputType
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    embed = commands.add_parser("embed", help="embed texts in this process, one JSON list a line")
+    embed.add_argument("texts", nargs="*", help="texts; without any, the lines of stdin")
+    embed.add_argument(
+        "--as", dest="kind", choices=[kind.value for kind in InputType], help="which prompt to use"
+    )
+    embed.add_argument("--dimensions", type=int, help="keep this many components")
+    add_settings(embed)
+    embed.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a JSON list for every text, in order; progress goes to a terminal's stderr."""
+    from embedder.generator import EmbeddingGenerator
+
+    wanted = EmbedOptions(
+        input_type=InputType(options.kind) if options.kind else None, dimensions=options.dimensions
+    )
+    texts = options.texts or (line.rstrip("\n") for line in sys.stdin)
+    # Vectors on the same terminal would tear the bar apart.
+    progress = sys.stderr.isatty() and not sys.stdout.isatty()
+    with EmbeddingGenerator(settings=load_settings(options).settings) as generator:
+        for vector in generator.embed_stream(texts, wanted, show_progress=progress):
+            print(orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode())
+    return 0

@@ -1,0 +1,60 @@
+"""``embedder models``: the catalogue as a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import orjson
+
+from deployments.commands.arguments import Commands
+from embedder.models.catalogue import CATALOGUE
+from embedder.models.row import CatalogueRow
+
+COLUMNS = ("alias", "width", "tokens", "pooling", "params", "prompts", "matryoshka", "licence")
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    models = commands.add_parser("models", help="list the models that are known by name")
+    models.add_argument("--json", action="store_true", help="everything, as JSON")
+    models.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the catalogue."""
+    if options.json:
+        rows = [asdict(row) for row in CATALOGUE]
+        print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+        return 0
+    for line in table([COLUMNS, *(_cells(row) for row in CATALOGUE)]):
+        print(line)
+    print("\nAny directory in the layout of sentence-transformers works too, and any repository")
+    print("whose commit you name: model.name and model.revision (see embedder config).")
+    return 0
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows as lines whose columns stand below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _cells(row: CatalogueRow) -> tuple[str, ...]:
+    widths = row.matryoshka
+    # Of a model that may be cut anywhere, the ends say it all.
+    trained = f"{widths[0]}…{widths[-1]}" if len(widths) > 8 else ",".join(map(str, widths))
+    return (
+        row.alias,
+        str(row.width),
+        str(row.max_tokens),
+        row.pooling,
+        f"{row.parameters / 1e6:.0f} M",
+        ",".join(name for name, _ in row.prompts) or "-",
+        trained or "-",
+        row.licence,
+    )

@@ -1,0 +1,47 @@
+"""``embedder plan``: settings for this machine that keep what is asked of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import yaml
+
+from deployments.commands.arguments import Commands, add_settings, load_settings
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    plan = commands.add_parser(
+        "plan", help="measure this machine, and print settings that keep memory, latency or speed"
+    )
+    plan.add_argument("--max-memory-gb", type=float, help="memory of one process at its most")
+    plan.add_argument("--target-latency-ms", type=float, help="of one text, nothing else waiting")
+    plan.add_argument("--min-texts-per-s", type=float, help="of one process")
+    plan.add_argument("--tokens-per-text", type=int, default=64, help="of a usual text (64)")
+    add_settings(plan)
+    plan.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the settings as YAML, the reasons as its comments; 1 where a wish cannot be kept."""
+    from embedder.planning import optimize_for
+
+    plan = optimize_for(
+        load_settings(options).settings,
+        max_memory_gb=options.max_memory_gb,
+        target_latency_ms=options.target_latency_ms,
+        min_texts_per_s=options.min_texts_per_s,
+        tokens_per_text=options.tokens_per_text,
+    )
+    for reason in plan.reasons:
+        print(f"# {reason}")
+    predicted = plan.predicted
+    print(
+        f"# predicted: {predicted.memory_bytes / 1e9:.2f} GB, {predicted.latency_ms:.1f} ms a "
+        f"text alone, {predicted.texts_per_s:,.0f} texts/s"
+    )
+    print(yaml.safe_dump(plan.settings.model_dump(mode="json", exclude_defaults=True)), end="")
+    for unmet in plan.unmet:
+        print(f"embedder: {unmet}", file=sys.stderr)
+    return 1 if plan.unmet else 0

