@@ -20,7 +20,7 @@ from embedder.types import Vectors
 from tests.cluster.service import RunningService, write_config
 
 RATE_PER_S = 20
-SECONDS = 20.0
+SECONDS = 60.0
 PATIENCE_S = 60.0
 TEXTS = [f"text number {number} about {number * 7919 % 1000} things" for number in range(100)]
 
