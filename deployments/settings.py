@@ -74,7 +74,9 @@ class ModelList(Settings):
     taken away without a restart. The first model answers where a request names none.
     """
 
-    models: tuple[ModelSettings, ...] = Field((ModelSettings(),), min_length=1)
+    models: tuple[ModelSettings, ...] = Field(
+        (ModelSettings(),), min_length=1, validate_default=True
+    )
 
     @field_validator("models")
     @classmethod

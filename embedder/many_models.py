@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from embedder.config import EmbedderSettings, ModelSettings
-from embedder.errors import ModelNotFound, Unavailable
+from embedder.errors import EmbedderError, ModelNotFound, Unavailable
 from embedder.loading import load_model
 from embedder.local import LocalEncoder, LocalTokenizer, device_thread
 from embedder.models.catalogue import find
@@ -46,9 +46,16 @@ class _Pinned(Generic[StageT]):
         """Load these models and keep them; what was pinned before may go."""
         async with self._pinning:
             wanted = {self.key(model) for model in models}
+            failed: list[EmbedderError] = []
             for key in sorted(wanted - self._pins):
-                await self.pool.pin(key)
-                self._pins.add(key)
+                try:
+                    await self.pool.pin(key)
+                except EmbedderError as error:
+                    failed.append(error)  # the others are wanted all the same
+                else:
+                    self._pins.add(key)
+            if failed:
+                raise failed[0]
             # Last: whoever is still asked for the old ones finds them.
             for key in self._pins - wanted:
                 self.pool.unpin(key)
@@ -73,7 +80,7 @@ class ManyTokenizers:
         """Load these models' tokenizers and keep them; what was pinned before may go.
 
         Raises:
-            ConfigurationError: one of them cannot be loaded; those before it are pinned.
+            ConfigurationError: one of them cannot be loaded; the others are pinned.
         """
         await self._stages.pin(models)
 
@@ -119,7 +126,7 @@ class ManyEncoders:
         """Load these models and keep them; what was pinned before may go.
 
         Raises:
-            ConfigurationError: one of them cannot be loaded; those before it are pinned.
+            ConfigurationError: one of them cannot be loaded; the others are pinned.
         """
         await self._stages.pin(models)
 

@@ -90,6 +90,7 @@ class Pipeline:
             entries.token_counts[back],
             entries.truncated[back],
             int(answers.cached.sum()),
+            self.model.name,
         )
 
     async def _answers(self, distinct: DistinctInputs) -> Answers:

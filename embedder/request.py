@@ -37,13 +37,14 @@ class Embeddings:
     """The answer to one request: a row an input, in order.
 
     ``token_counts`` is what the model read, special tokens included; ``cached`` counts the
-    distinct inputs that needed no computing.
+    distinct inputs that needed no computing. ``model`` is the name of the model that answered.
     """
 
     vectors: Vectors
     token_counts: NDArray[np.int32]
     truncated: NDArray[np.bool_]
     cached: int
+    model: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from deployments.ingress.inputs import InputField, to_inputs
 from deployments.ingress.models import ServedState
 from deployments.ingress.service import Connection, Service
 from deployments.ingress.state import service_of
+from embedder.config import ModelSettings
 from embedder.models.catalogue import find
 from embedder.request import EmbedOptions
 from embedder.types import ModelInfo, Vectors
@@ -105,7 +106,6 @@ async def create_embeddings(body: EmbeddingsRequest, service: ServiceHere) -> Re
     answer = await service.embed(
         to_inputs(body.input), EmbedOptions(dimensions=body.dimensions), model=body.model
     )
-    model = await service.model(body.model)
     total = int(answer.token_counts.sum())
     response = json_response(
         {
@@ -114,7 +114,7 @@ async def create_embeddings(body: EmbeddingsRequest, service: ServiceHere) -> Re
                 {"object": "embedding", "index": index, "embedding": vector}
                 for index, vector in enumerate(_encoded(answer.vectors, body.encoding_format))
             ],
-            "model": model.name,
+            "model": answer.model,
             "usage": {"prompt_tokens": total, "total_tokens": total},
         }
     )
@@ -137,15 +137,11 @@ async def get_model(name: str, service: ServiceHere) -> Response:
 
 
 def _model(state: ServedState[Connection]) -> dict[str, Any]:
-    row = find(state.settings.name)
-    repository = row.repository if row else state.settings.name
-    owner, slash, _ = repository.partition("/")
     answer: dict[str, Any] = {
         "id": state.name,
         "object": "model",
         "created": CREATED,
-        # The path of a directory is the operator's own affair.
-        "owned_by": owner if row or (slash and owner) else "local",
+        "owned_by": _owner(state.settings),
         "state": state.state,
     }
     if state.problem is not None:
@@ -155,9 +151,16 @@ def _model(state: ServedState[Connection]) -> dict[str, Any]:
     return answer
 
 
+def _owner(settings: ModelSettings) -> str:
+    """Return who published a model; the path of a directory is the operator's own affair."""
+    row = find(settings.name)
+    if row is None and settings.revision is None:
+        return "local"
+    return (row.repository if row else settings.name).partition("/")[0]
+
+
 def _details(model: ModelInfo) -> dict[str, Any]:
     return {
-        "owned_by": model.repository.partition("/")[0],
         "revision": model.revision,
         "dimensions": model.width,
         "matryoshka": list(model.matryoshka),

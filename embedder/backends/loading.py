@@ -7,11 +7,14 @@ how any of them computes.
 from __future__ import annotations
 
 import importlib.util
+import logging
 
 from embedder.backends.base import Backend
 from embedder.config import BackendSettings
 from embedder.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
+
+logger = logging.getLogger(__name__)
 
 
 def load_backend(files: ModelFiles, settings: BackendSettings) -> Backend:
@@ -32,7 +35,11 @@ def load_backend(files: ModelFiles, settings: BackendSettings) -> Backend:
     except UnsupportedModel as error:
         if settings.name == "torch" or not _brings_onnx(files):
             raise
-        return _noted(_load_onnx(files, settings, "backend.name"), f"onnx: for torch, {error}")
+        # Notes are shown to clients: the error's sentence, which may hold a path, goes to the log.
+        logger.info("%s: torch refuses it: %s", files.name, error)
+        kind = files.config.get("model_type")
+        note = f"onnx: torch does not compute this {kind!r}"
+        return _noted(_load_onnx(files, settings, "backend.name"), note)
 
 
 def _load_torch(files: ModelFiles, settings: BackendSettings) -> Backend:

@@ -34,7 +34,7 @@ class Clock:
 def answer(texts: int, tokens: int) -> Embeddings:
     """Return an answer of so many texts that had so many tokens each."""
     counts = np.full(texts, tokens, np.int32)
-    return Embeddings(np.zeros((texts, 4), np.float32), counts, np.zeros(texts, np.bool_), 0)
+    return Embeddings(np.zeros((texts, 4), np.float32), counts, np.zeros(texts, np.bool_), 0, "m")
 
 
 def last_drawn(text: str) -> str:

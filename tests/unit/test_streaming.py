@@ -78,7 +78,7 @@ def texts(total: int) -> Iterator[str]:
 def answer_of(part: list[Input]) -> Embeddings:
     """Return vectors of one component: the number that the text is."""
     vectors = np.array([[float(str(item))] for item in part], np.float32)
-    return Embeddings(vectors, np.ones(len(part), np.int32), np.zeros(len(part), np.bool_), 0)
+    return Embeddings(vectors, np.ones(len(part), np.int32), np.zeros(len(part), np.bool_), 0, "m")
 
 
 def taken(answers: Iterable[Embeddings], most: int = 1000) -> tuple[list[int], Exception | None]:
