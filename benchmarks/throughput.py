@@ -83,9 +83,7 @@ def _contenders(stack: ExitStack, config: Path) -> dict[str, Contender]:
     launch.wait_until_ready(300, lambda missing: None)
     settings = EmbedderSettings(cache=CacheSettings(max_bytes=0))
     generator = stack.enter_context(EmbeddingGenerator(settings=settings))
-    peer = SentenceTransformer(
-        str(locate(ModelSettings(offline=True)).directory), device="cpu"
-    )
+    peer = SentenceTransformer(str(locate(ModelSettings(offline=True)).directory), device="cpu")
     return {
         "sentence-transformers, in process, float32": lambda texts: _discard(
             peer.encode(texts, batch_size=32)

@@ -133,6 +133,8 @@ class EmbedderSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and given.get("preset") in PRESETS:
-            return fill_in(given["preset"], given)
-        return given
+        if not isinstance(given, Mapping):
+            return given
+        # Whatever is no name of a preset is refused later, with all that is wrong beside it.
+        preset = next((name for name in PRESETS if name == given.get("preset")), None)
+        return given if preset is None else fill_in(preset, given)

@@ -67,6 +67,7 @@ class EmbeddingGenerator:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._closed = False
+        self._ending = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="embedder")
         self._thread.start()
@@ -201,7 +202,7 @@ class EmbeddingGenerator:
         try:
             return await work
         except asyncio.CancelledError:
-            if self._closed:
+            if self._ending:
                 raise Unavailable("the generator was closed") from None
             raise
 
@@ -215,6 +216,7 @@ class EmbeddingGenerator:
 
     async def _end(self) -> None:
         """Cancel every call that is still in progress, and see each of them end."""
+        self._ending = True
         self._encoder.close()
         calls = asyncio.all_tasks() - {asyncio.current_task()}
         for call in calls:

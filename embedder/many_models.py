@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from embedder.config import EmbedderSettings, ModelSettings
-from embedder.errors import EmbedderError, ModelNotFound, Unavailable
+from embedder.errors import ModelNotFound, Unavailable
 from embedder.loading import load_model
 from embedder.local import LocalEncoder, LocalTokenizer, device_thread
 from embedder.models.catalogue import find
@@ -46,12 +46,12 @@ class _Pinned(Generic[StageT]):
         """Load these models and keep them; what was pinned before may go."""
         async with self._pinning:
             wanted = {self.key(model) for model in models}
-            failed: list[EmbedderError] = []
+            failed: list[Exception] = []
             for key in sorted(wanted - self._pins):
                 try:
                     await self.pool.pin(key)
-                except EmbedderError as error:
-                    failed.append(error)  # the others are wanted all the same
+                except Exception as error:  # noqa: BLE001 - the others are wanted all the same
+                    failed.append(error)
                 else:
                     self._pins.add(key)
             if failed:

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from embedder.backends.shapes import why_not_packed
 from embedder.config import BackendSettings, EmbedderSettings
-from embedder.host import available_bytes as available_bytes
 from embedder.models.files import ModelFiles
 from embedder.models.size import ModelShape, ModelSize
 

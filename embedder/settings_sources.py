@@ -235,18 +235,22 @@ def _origin(words: Iterable[_Word], path: tree.Path, settings: Settings) -> str:
 
 def _explain_errors(kind: type[Settings], words: list[_Word], error: ValidationError) -> list[str]:
     """Return one line a place, in pydantic's words; the choices of a union are said together."""
-    lines: dict[str, list[str]] = {}
+    sentences: dict[str, list[str]] = {}
+    values: dict[str, str] = {}
     for problem in error.errors(include_url=False):
         unknown = problem["type"] == "extra_forbidden"
         path = tree.place_of(kind, problem["loc"], unknown=unknown)
         origin = _said_at(words, path)
-        said = lines.setdefault(_place(path, origin), [])
+        place = _place(path, origin)
         if unknown:
-            said.append("no such setting" + _suggestion(kind, path, origin))
+            sentence = "no such setting" + _suggestion(kind, path, origin)
         else:
-            value = _shown(problem["input"], tree.choices(tree.type_at(kind, path)))
-            said.append(problem["msg"].removeprefix("Value error, ") + value)
-    return [f"{place}: {' or '.join(said)}" for place, said in lines.items()]
+            sentence = problem["msg"].removeprefix("Value error, ")
+            values[place] = _shown(problem["input"], tree.choices(tree.type_at(kind, path)))
+        sentences.setdefault(place, []).append(sentence)
+    return [
+        f"{place}: {' or '.join(said)}{values.get(place, '')}" for place, said in sentences.items()
+    ]
 
 
 def _place(path: tree.Path, origin: str) -> str:

@@ -80,7 +80,7 @@ def test_the_model_as_it_is_passes() -> None:
 
 
 @pytest.mark.parametrize("name", ["0.qkv", "0.up", "2.down", "5.qkv", "5.down"])
-def test_one_weight_in_seventy_that_is_off_by_a_hundredth_is_noticed(
+def test_a_matrix_that_is_off_by_a_hundredth_is_noticed(
     disturbed: Callable[[str, float], None], backend: TorchBackend, name: str
 ) -> None:
     """In float32; bfloat16 itself is off by as much, and only what is gross stands out."""

@@ -15,8 +15,10 @@ from embedder.config import (
     EmbedderSettings,
     LimitSettings,
     ModelSettings,
+    PoolSettings,
     Settings,
 )
+from embedder.presets import PresetName
 
 NODES = [
     node
@@ -29,7 +31,7 @@ every_node = pytest.mark.parametrize("node", NODES)
 def test_every_node_is_reached_from_the_root() -> None:
     reached = {field.annotation for field in EmbedderSettings.model_fields.values()}
 
-    assert reached == set(NODES) - {EmbedderSettings}
+    assert reached - {PresetName} == set(NODES) - {EmbedderSettings}
 
 
 @every_node
@@ -63,7 +65,9 @@ def test_settings_cannot_be_changed(node: type[Settings]) -> None:
         (LimitSettings, "max_inputs", 1),
         (LimitSettings, "max_characters", 1),
         (LimitSettings, "max_request_tokens", 1),
+        (BatchSettings, "tune_s", 0),
         (CacheSettings, "max_bytes", 0),
+        (PoolSettings, "max_bytes", 1),
     ],
 )
 def test_a_number_is_accepted_from_its_least_value_on(
@@ -75,13 +79,21 @@ def test_a_number_is_accepted_from_its_least_value_on(
         node.model_validate({name: least - 1})
 
 
+def test_a_model_is_never_unloaded_at_once() -> None:
+    assert PoolSettings(idle_unload_s=0.1).idle_unload_s == 0.1
+
+    with pytest.raises(ValidationError, match="idle_unload_s"):
+        PoolSettings(idle_unload_s=0)
+
+
 def test_every_number_of_the_tree_has_a_least_value() -> None:
     unbounded = [
         f"{node.__name__}.{name}"
         for node in NODES
         for name, schema in node.model_json_schema()["properties"].items()
         for choice in schema.get("anyOf", [schema])
-        if choice.get("type") in ("integer", "number") and "minimum" not in choice
+        if choice.get("type") in ("integer", "number")
+        and not choice.keys() & {"minimum", "exclusiveMinimum"}
     ]
 
     assert unbounded == []
@@ -101,7 +113,12 @@ def test_anything_else_is_no_device(device: str) -> None:
 @pytest.mark.parametrize(
     ("node", "values"),
     [
-        (BackendSettings, {"dtype": "int8"}),
+        (BackendSettings, {"dtype": "int4"}),
+        (BackendSettings, {"name": "openvino"}),
+        (ModelSettings, {"revision": "main"}),
+        (ModelSettings, {"sha256": "0" * 63}),
+        (ModelSettings, {"alias": ""}),
+        (EmbedderSettings, {"preset": "fast"}),
         (ModelSettings, {"pooling": "median"}),
         (EmbedderSettings, {"model": "all-MiniLM-L6-v2"}),
     ],
@@ -120,3 +137,17 @@ def test_settings_survive_a_journey_as_json() -> None:
     )
 
     assert EmbedderSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize("field", ["offline", "pinned"])
+def test_what_does_not_change_the_model_does_not_change_its_key(field: str) -> None:
+    model = ModelSettings(name="x")
+
+    assert model.model_copy(update={field: True}).key == model.key
+    assert model.model_copy(update={"pooling": "cls"}).key != model.key
+
+
+@pytest.mark.parametrize("preset", [{}, []])
+def test_a_preset_that_is_no_name_is_refused(preset: object) -> None:
+    with pytest.raises(ValidationError, match="preset"):
+        EmbedderSettings.model_validate({"preset": preset})

@@ -27,7 +27,7 @@ class Described(Device):
     """A device that has much to say of itself."""
 
     memory_bytes = 1234
-    notes = ("the device notes this",)
+    notes: tuple[str, ...] = ("the device notes this",)
     max_batch_tokens = 321
 
 
@@ -64,7 +64,7 @@ def test_a_loaded_model_is_described_by_its_files_and_its_backend(
     model = load_model(settings(directory))
     info = model.info
 
-    assert (model.backend,) == (device,)
+    assert model.backend is device
     assert (info.name, info.repository, info.revision) == ("tiny", "tiny", "local")
     assert (info.width, info.dtype, info.backend, info.device) == (4, "float32", "test", "cpu")
     assert (info.max_tokens, info.pooling, info.vocabulary_size) == (24, "mean", 56)

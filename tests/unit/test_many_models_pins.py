@@ -85,19 +85,21 @@ async def test_an_empty_list_lets_all_go(
     assert ready(many) == {"b"}
 
 
-async def test_a_model_that_fails_leaves_the_old_ones_pinned_and_can_be_tried_again(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", [ModelDrift("x", "text", 0.1, 0.01), OSError("the disk")])
+@pytest.mark.parametrize("broken", ["b", "c"])
+async def test_a_model_that_fails_leaves_old_and_new_ones_pinned_and_can_be_tried_again(
+    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch, fault: Exception, broken: str
 ) -> None:
     many = encoders(monkeypatch, loads)
     await many.pin([models["a"]])
-    loads.faults["c"] = ModelDrift("c", "text", 0.1, 0.01)
-    with pytest.raises(ModelDrift):
+    loads.faults[broken] = fault
+    with pytest.raises(type(fault)):
         await many.pin([models["b"], models["c"]])
     after_failure = pinned(many)
-    del loads.faults["c"]
+    del loads.faults[broken]
     await many.pin([models["b"], models["c"]])
 
-    assert after_failure == {"a", "b"}
+    assert after_failure == {"a", "b", "c"} - {broken}
     assert pinned(many) == {"b", "c"}
 
 

@@ -1,0 +1,1 @@
+"""Tests of how settings for a goal are found."""
