@@ -6,6 +6,7 @@ models.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,16 @@ def available_bytes(device: str, root: Path = Path("/")) -> int:
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     free = [_free_in(group) for group in _groups(root, "memory")]
     return min([_free_in_machine(root), *(left for left in free if left is not None)])
+
+
+def return_freed_memory() -> None:
+    """Hand memory that this process has freed back to the system, where the allocator keeps it.
+
+    glibc keeps freed blocks for later: after a load these are copies that nobody wants again.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def usable_cores(root: Path = Path("/")) -> int:

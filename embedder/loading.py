@@ -14,7 +14,7 @@ from embedder.backends.base import Backend
 from embedder.backends.loading import load_backend
 from embedder.batching.tuning import Tuning, tune
 from embedder.config import BatchSettings, EmbedderSettings
-from embedder.host import available_bytes
+from embedder.host import available_bytes, return_freed_memory
 from embedder.memory import BOUNDS, batch_bytes
 from embedder.models.files import ModelFiles
 from embedder.selftest import check_golden
@@ -59,6 +59,7 @@ def load_model(settings: EmbedderSettings) -> LoadedModel:
     check_golden(files, backend, load_tokenizer(files))
     tuning = _tuned(files, backend, settings.batching)
     info = _describe(files, digest, backend, tuning, settings.batching)
+    return_freed_memory()
     seconds = time.monotonic() - began
     logger.info(
         "loaded %s: %s %s on %s in %.1f s",

@@ -254,7 +254,9 @@ def _explain_errors(kind: type[Settings], words: list[_Word], error: ValidationE
 
 
 def _place(path: tree.Path, origin: str) -> str:
-    return ".".join(path) + (f" ({origin})" if origin else "")
+    """Return a path and its origin, on one line whatever a key consists of."""
+    place = ".".join(path) + (f" ({origin})" if origin else "")
+    return place if place.isprintable() else repr(place)[1:-1]
 
 
 def _suggestion(kind: type[Settings], path: tree.Path, origin: str) -> str:

@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
         "plan", help="measure this machine, and print settings that keep memory, latency or speed"
     )
     plan.add_argument("--max-memory-gb", type=float, help="memory of one process at its most")
-    plan.add_argument("--target-latency-ms", type=float, help="of one text, nothing else waiting")
+    plan.add_argument("--target-latency-ms", type=float, help="of one text on a busy device")
     plan.add_argument("--min-texts-per-s", type=float, help="of one process")
     plan.add_argument("--tokens-per-text", type=int, default=64, help="of a usual text (64)")
     add_settings(plan)
@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"# {reason}")
     predicted = plan.predicted
     print(
-        f"# predicted: {predicted.memory_bytes / 1e9:.2f} GB, {predicted.latency_ms:.1f} ms a "
-        f"text alone, {predicted.texts_per_s:,.0f} texts/s"
+        f"# predicted: {predicted.memory_bytes / 1e9:.2f} GB, {predicted.texts_per_s:,.0f} texts/s, "
+        f"a text in {predicted.alone_ms:.1f} ms alone, {predicted.latency_ms:.1f} ms on a busy device"
     )
     print(yaml.safe_dump(plan.settings.model_dump(mode="json", exclude_defaults=True)), end="")
     for unmet in plan.unmet:

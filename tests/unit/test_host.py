@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,29 @@ def test_a_system_without_affinities_has_its_cores(
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
 
     assert usable_cores(tmp_path) == 5
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator keeps nothing")
+def test_handing_memory_back_shrinks_a_process_that_has_freed_much() -> None:
+    """In a process of its own: what the allocator of this one keeps depends on other tests."""
+    program = """
+from pathlib import Path
+from embedder.host import return_freed_memory
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+kept = []
+blocks = []
+for _ in range(2000):
+    blocks.append(bytearray(100_000))
+    kept.append(bytearray(600))
+del blocks
+before = resident()
+return_freed_memory()
+print(before - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50 * 2**20, "of the 200 MB that were freed"

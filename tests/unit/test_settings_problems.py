@@ -185,3 +185,7 @@ def test_whatever_is_said_gives_settings_or_problems_and_nothing_else(
 
     assert loaded.origins.keys() == {path for path, *_ in explain(loaded)}
     assert all(": " in line for line in problems.splitlines())
+
+
+def test_a_key_with_line_breaks_is_still_said_on_one_line() -> None:
+    assert _refusal(file={"a\nb\x85": 1}) == [r"a\nb\x85 (file): no such setting"]

@@ -10,7 +10,9 @@ import orjson
 import pytest
 
 from deployments.cli import main
+from embedder.config import EmbedderSettings
 from embedder.models.catalogue import CATALOGUE
+from embedder.settings_sources import load
 
 ROOT = Path(__file__).parents[3]
 
@@ -65,6 +67,26 @@ def test_models_as_json_says_everything(capsys: pytest.CaptureFixture[str]) -> N
     assert {row["alias"]: row["sha256"] for row in rows} == {
         row.alias: row.sha256 for row in CATALOGUE
     }
+
+
+def test_plan_prints_settings_that_can_be_read_again_with_their_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--max-memory-gb", "2"]) == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "plan.yaml").write_text(printed)
+    planned = load(EmbedderSettings, file=tmp_path / "plan.yaml").settings
+
+    assert "# batching.max_tokens = " in printed
+    assert planned.batching.max_tokens is not None
+
+
+def test_plan_says_which_wish_cannot_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--min-texts-per-s", "10000000"]) == 1
+    captured = capsys.readouterr()
+
+    assert captured.err.startswith("embedder: ")
+    assert "short by" in captured.err
 
 
 def test_config_prints_every_setting_with_its_source(
