@@ -37,10 +37,9 @@ def run(options: argparse.Namespace) -> int:
     for reason in plan.reasons:
         print(f"# {reason}")
     predicted = plan.predicted
-    print(
-        f"# predicted: {predicted.memory_bytes / 1e9:.2f} GB, {predicted.texts_per_s:,.0f} texts/s, "
-        f"a text in {predicted.alone_ms:.1f} ms alone, {predicted.latency_ms:.1f} ms on a busy device"
-    )
+    gigabytes = predicted.memory_bytes / 1e9
+    print(f"# predicted: {gigabytes:.2f} GB, {predicted.texts_per_s:,.0f} texts/s")
+    print(f"# a text in {predicted.alone_ms:.1f} ms alone, {predicted.latency_ms:.1f} ms when busy")
     print(yaml.safe_dump(plan.settings.model_dump(mode="json", exclude_defaults=True)), end="")
     for unmet in plan.unmet:
         print(f"embedder: {unmet}", file=sys.stderr)
