@@ -40,6 +40,7 @@ class ServedState(Generic[ConnectionT]):
     serving: ConnectionT | None
     problem: str | None
     current: bool
+    loading: bool
 
     @property
     def state(self) -> str:
@@ -48,7 +49,9 @@ class ServedState(Generic[ConnectionT]):
             return "ready"
         if self.problem is not None:
             return "failed"
-        return "changing" if self.serving is not None else "not loaded"
+        if self.serving is not None:
+            return "changing"
+        return "loading" if self.loading else "not loaded"
 
 
 @dataclass(eq=False, slots=True)
@@ -165,6 +168,7 @@ class ServedModels(Generic[ConnectionT]):
             serving=serving.connection if serving else None,
             problem=target.problem,
             current=serving is target,
+            loading=target.attempt is not None and not target.attempt.done(),
         )
 
     def _meaning(self, name: str | None) -> _Meaning[ConnectionT]:

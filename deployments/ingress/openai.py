@@ -75,7 +75,7 @@ class Model(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
-    state: Literal["ready", "not loaded", "changing", "failed"]
+    state: Literal["ready", "not loaded", "loading", "changing", "failed"]
     problem: str | None = Field(None, description="why it is not what is configured")
     revision: str | None = None
     dimensions: int | None = None

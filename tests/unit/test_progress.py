@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder import EmbeddingGenerator, EmbedOptions
-from embedder.errors import BackendFailure
+from embedder.errors import BackendFailure, InvalidInput
 from embedder.progress import Progress
 from embedder.request import Embeddings
 from embedder.streaming import CHUNK
@@ -153,6 +153,29 @@ def test_nothing_is_drawn_by_default(
     assert capsys.readouterr() == ("", "")
 
 
+def test_an_answer_is_counted_when_it_comes() -> None:
+    with Progress(9) as progress:
+        answers = progress.over(answer(3, 1) for _ in range(3))
+        next(answers)
+
+        assert progress._bar.n == 3
+
+
+@pytest.mark.parametrize("dimensions", [2, 9])
+def test_no_texts_at_all_are_answered_as_without_a_bar(
+    generator: EmbeddingGenerator, dimensions: int
+) -> None:
+    outcomes: list[object] = []
+    for shown in (False, True):
+        try:
+            options = EmbedOptions(dimensions=dimensions)
+            outcomes.append(generator.embed([], options, show_progress=shown).shape)
+        except InvalidInput as error:
+            outcomes.append(str(error))
+
+    assert outcomes[0] == outcomes[1]
+
+
 @pytest.mark.parametrize("texts", [[], ["abc"]])
 def test_a_bar_may_be_short_or_empty(generator: EmbeddingGenerator, texts: list[str]) -> None:
     assert np.array_equal(generator.embed(texts, show_progress=True), generator.embed(texts))
@@ -164,11 +187,11 @@ def test_a_bar_changes_neither_options_nor_the_numbers_of_inputs(
     options = EmbedOptions(prompt="x ", dimensions=2)
     errors = []
     for shown in (False, True):
-        with pytest.raises(Exception, match=rf"'input\[{len(WORDS)}\]' must") as caught:
+        with pytest.raises(InvalidInput) as caught:
             generator.embed([*WORDS, ""], show_progress=shown)
-        errors.append(type(caught.value))
+        errors.append(str(caught.value))
 
-    assert errors[0] is errors[1]
+    assert errors == [f"'input[{len(WORDS)}]' must not be empty"] * 2
     assert np.array_equal(
         generator.embed(WORDS, options, show_progress=True), generator.embed(WORDS, options)
     )

@@ -40,6 +40,16 @@ async def test_a_model_that_is_not_pinned_is_loaded_when_it_is_first_asked_for()
     assert [await one for one in waiting] == [connected] * 2
 
 
+async def test_a_first_load_is_seen_while_it_goes_on() -> None:
+    served = Served()
+    await served.configure(model("one"), model("two"))
+    during = served.state("one"), served.state("two")
+    await served.loads.finish()
+
+    assert during == ("loading", "not loaded")
+    assert served.state("one") == "ready"
+
+
 async def test_a_name_keeps_its_model_until_the_next_one_has_connected() -> None:
     served = Served()
     (old,) = await served.start(model("one", "prod"))
