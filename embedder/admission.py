@@ -65,7 +65,8 @@ def check_tokens(
 
 def _check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:
     for at, token in enumerate(ids):
-        if not 0 <= token < vocabulary_size:
+        # A vector in the place of ids would be read as some.
+        if not isinstance(token, (int, np.integer)) or not 0 <= token < vocabulary_size:
             raise InvalidInput(
                 f"{name}[{at}]",
                 f"is {token}; ids of this model's vocabulary are 0 to {vocabulary_size - 1}",

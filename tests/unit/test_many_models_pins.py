@@ -73,6 +73,16 @@ async def test_the_same_list_again_loads_nothing(
     assert pinned(many) == {"a", "b"}
 
 
+async def test_a_list_may_change_time_and_again(
+    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = encoders(monkeypatch, loads, room=2)
+    for name in "abcdab":
+        await many.pin([models[name]])
+
+        assert pinned(many) == {name}
+
+
 async def test_an_empty_list_lets_all_go(
     models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,8 +137,11 @@ async def test_two_changes_at_once_end_with_the_later_list(
 ) -> None:
     many = encoders(monkeypatch, loads)
     await asyncio.gather(many.pin([models["a"], models["b"]]), many.pin([models["b"], models["c"]]))
+    after_both = pinned(many)
+    await many.pin([])
 
-    assert pinned(many) == {"b", "c"}
+    assert after_both == {"b", "c"}
+    assert pinned(many) == set(), "b was not pinned twice"
 
 
 async def test_settings_that_load_the_same_share_a_model_and_the_last_ones_are_used(

@@ -138,6 +138,16 @@ def test_near_rows_keep_their_digits() -> None:
     assert similarity(a, b, "euclidean")[0, 0] == pytest.approx(-0.001, rel=1e-3)
 
 
+def test_a_row_is_at_no_distance_from_itself() -> None:
+    """Rounding may leave a square below zero, which has no root."""
+    random = np.random.default_rng(11)
+    for width in range(1, 65):
+        rows = random.normal(size=(40, width)).astype(np.float32)
+
+        np.testing.assert_allclose(np.diag(similarity(rows, rows, "euclidean")), 0, atol=1e-5)
+        assert np.diag(similarity(rows, rows, "manhattan")).tolist() == [0] * 40
+
+
 def test_what_has_no_direction_is_near_to_nothing() -> None:
     zero, some = np.zeros((1, 3), np.float32), np.ones((2, 3), np.float32)
 
