@@ -1,4 +1,7 @@
-"""What holds for every unit test: no Ray, and the same examples in CI each time."""
+"""What holds for every unit test: no Ray, and the same examples in CI each time.
+
+The fixtures import what they make when they are asked for: most tests need no torch.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from embedder import EmbeddingGenerator
+    from embedder.config import ModelSettings
+    from tests.unit.fake_device import Device
+    from tests.unit.many_models import Loads
 
 settings.register_profile("unit", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("unit")
@@ -49,3 +60,44 @@ def ray_cannot_be_started() -> Iterator[None]:
             patch.setattr("ray.init", _refuse)
         patch.setattr(sys, "meta_path", [_RayWithoutInit(patch), *sys.meta_path])
         yield
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    """Yield a device whose work a test holds up; it is let go at the end."""
+    from tests.unit.fake_device import Device
+
+    device = Device()
+    yield device
+    device.gate.set()
+
+
+@pytest.fixture
+def generator(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EmbeddingGenerator]:
+    """Yield a generator that computes on the device of the test."""
+    from tests.unit.fake_device import make_generator
+
+    with make_generator(monkeypatch, tmp_path, device) as generator:
+        yield generator
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSettings]:
+    """Return the settings of four models, by their letters."""
+    from tests.unit.many_models import write_models
+
+    return write_models(tmp_path_factory.mktemp("models"), "abcd")
+
+
+@pytest.fixture
+def loads() -> Iterator[Loads]:
+    """Yield loads that end when a test says so; all are let go at the end."""
+    from tests.unit.many_models import Loads
+
+    loads = Loads()
+    yield loads
+    loads.gate.set()
+    for device in loads.devices.values():
+        device.gate.set()

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embedder import EmbeddingGenerator, EmbedOptions
 from embedder.errors import BackendFailure, DeadlineExceeded, InvalidInput, Unavailable
-from tests.unit.fake_device import POISON, Device, make_generator, settled, vectors_of, word
+from tests.unit.fake_device import POISON, Device, settled, vectors_of, word
 from tests.unit.fake_model import settle
 
 WORDS = [word(number) for number in range(200)]
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    device = Device()
-    yield device
-    device.gate.set()
-
-
-@pytest.fixture
-def generator(
-    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[EmbeddingGenerator]:
-    with make_generator(monkeypatch, tmp_path, device) as generator:
-        yield generator
 
 
 async def entered(device: Device) -> None:

@@ -34,13 +34,6 @@ WAITING = {name: call for name, call in CALLS.items() if name != "embed of nothi
 
 
 @pytest.fixture
-def device() -> Iterator[Device]:
-    device = Device()
-    yield device
-    device.gate.set()
-
-
-@pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Return what makes generators, which are closed in the end."""
     made: list[weakref.ref[EmbeddingGenerator]] = []

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embedder import EmbeddingGenerator
 from embedder.streaming import AHEAD, CHUNK
-from tests.unit.fake_device import Device, make_generator, settled, vectors_of, word
+from tests.unit.fake_device import Device, settled, vectors_of, word
 
 WORDS = [word(number) for number in range(2 * CHUNK)]
 
@@ -26,21 +25,6 @@ CALLS: dict[str, Callable[[EmbeddingGenerator], object]] = {
     "similarity": lambda generator: generator.similarity(WORDS, WORDS),
     "warm_up": lambda generator: generator.warm_up(WORDS),
 }
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    device = Device()
-    yield device
-    device.gate.set()
-
-
-@pytest.fixture
-def generator(
-    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[EmbeddingGenerator]:
-    with make_generator(monkeypatch, tmp_path, device) as generator:
-        yield generator
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,28 +18,12 @@ from tests.unit.fake_device import (
     POISON,
     Device,
     eventually,
-    make_generator,
     settled,
     vectors_of,
     word,
 )
 
 WORDS = [word(number) for number in range(3 * CHUNK + 17)]
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    device = Device()
-    yield device
-    device.gate.set()
-
-
-@pytest.fixture
-def generator(
-    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[EmbeddingGenerator]:
-    with make_generator(monkeypatch, tmp_path, device) as generator:
-        yield generator
 
 
 @pytest.mark.parametrize("total", [0, 1, CHUNK, CHUNK + 1, len(WORDS)])

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,13 +16,6 @@ from embedder.errors import BackendFailure, ConfigurationError, Unavailable
 from embedder.local import LocalEncoder, LocalTokenizer, device_thread
 from embedder.types import ModelInfo, Priority, TokenBatch, Truncate
 from tests.unit.fake_device import INFO, POISON, Device, ids, loaded, vectors_of_ids
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    device = Device()
-    yield device
-    device.gate.set()
 
 
 def local(

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,24 +28,9 @@ from tests.unit.many_models import (
     happened,
     pinned,
     ready,
-    write_models,
 )
 
 Models = dict[str, ModelSettings]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return write_models(tmp_path_factory.mktemp("models"), "abcd")
-
-
-@pytest.fixture
-def loads() -> Iterator[Loads]:
-    loads = Loads()
-    yield loads
-    loads.gate.set()
-    for device in loads.devices.values():
-        device.gate.set()
 
 
 async def test_every_model_has_its_own_answers_and_all_share_one_thread(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,24 +15,9 @@ from tests.unit.many_models import (
     encoders,
     happened,
     ready,
-    write_models,
 )
 
 Models = dict[str, ModelSettings]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return write_models(tmp_path_factory.mktemp("models"), "ab")
-
-
-@pytest.fixture
-def loads() -> Iterator[Loads]:
-    loads = Loads()
-    yield loads
-    loads.gate.set()
-    for device in loads.devices.values():
-        device.gate.set()
 
 
 async def test_idleness_and_batches_are_those_of_all_models(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,22 +24,9 @@ from tests.unit.many_models import (
     happened,
     pinned,
     ready,
-    write_models,
 )
 
 Models = dict[str, ModelSettings]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return write_models(tmp_path_factory.mktemp("models"), "abcd")
-
-
-@pytest.fixture
-def loads() -> Iterator[Loads]:
-    loads = Loads()
-    yield loads
-    loads.gate.set()
 
 
 async def test_a_changed_list_keeps_the_old_models_until_the_new_are_there(
