@@ -25,5 +25,9 @@ class CacheShard:
         self._cache.put_many(keys, entries)
 
     async def stats(self) -> dict[str, int]:
-        """Return counters since the start, and what is held now."""
-        return asdict(self._cache.stats)
+        """Return counters since the start, and what is held now of what may be held."""
+        return {**asdict(self._cache.stats), "max_bytes": self._cache.max_bytes}
+
+    async def clear(self) -> int:
+        """Forget everything and return how many entries that were."""
+        return self._cache.clear()

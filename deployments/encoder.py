@@ -9,11 +9,11 @@ from typing import Any
 from ray import serve
 
 from deployments.pinning import Pinned
+from deployments.replica import ReplicaStats, replica_id
 from deployments.settings import ServeSettings
 from embedder.config import ModelSettings
-from embedder.many_models import ManyEncoders
-from embedder.models.residency import ModelState
-from embedder.types import ModelInfo, Priority, TokenBatch, Vectors
+from embedder.many_models import EncoderState, ManyEncoders
+from embedder.types import Encoded, ModelInfo, Priority, TokenBatch
 
 STUCK_S = 60.0
 """Longer than any batch takes, a large model on a slow core included."""
@@ -43,18 +43,18 @@ class EncoderReplica:
         await self._announce()
         return info
 
-    async def states(self) -> list[ModelState[str]]:
-        """Return what this replica has loaded, is loading, or failed to load."""
-        return self._encoders.states()
+    async def stats(self) -> ReplicaStats[EncoderState]:
+        """Return what this replica has loaded, is loading, or failed to load, and what it did."""
+        return ReplicaStats(replica_id(), self._encoders.stats())
 
     async def encode(
         self, model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
-    ) -> Vectors:
+    ) -> Encoded:
         """Return float32[n, width], pooled, before normalisation, in order."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        vectors = await self._encoders.encode(model, tokens, priority=priority, deadline=deadline)
+        encoded = await self._encoders.encode(model, tokens, priority=priority, deadline=deadline)
         await self._announce()
-        return vectors
+        return encoded
 
     async def _announce(self) -> None:
         """Let Serve send further calls for the model of this call here."""

@@ -25,7 +25,7 @@ from typing import BinaryIO
 
 import yaml
 
-from deployments.preflight import check, read_config
+from deployments.preflight import check, load_applications, read_config
 from embedder.errors import ConfigurationError
 
 THROUGHPUT = {
@@ -45,10 +45,13 @@ STOP_S = 45.0
 class Launch:
     """A service that is starting or running as a child process, with its output in ``log``."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], url: str, log: Path, *, has_keys: bool = False
+    ) -> None:
         self.process = process
         self.url = url
         self.log = log
+        self.has_keys = has_keys
 
     def wait_until_ready(self, timeout_s: float, progress: Callable[[str], None]) -> None:
         """Wait for ``/readyz``, telling ``progress`` what is still missing.
@@ -126,7 +129,9 @@ def launched(
                 start_new_session=True,
             )
         options = document["http_options"]
-        launch = Launch(process, f"http://{options['host']}:{options['port']}", log)
+        url = f"http://{options['host']}:{options['port']}"
+        keys = [loaded.settings.keys for _, loaded, _ in load_applications(document)]
+        launch = Launch(process, url, log, has_keys=all(keys))
         try:
             yield launch
         finally:

@@ -20,6 +20,7 @@ from embedder.models.files import ModelFiles
 from embedder.settings_sources import Loaded, load
 
 IMPORT_PATH = "deployments.app:build"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
 
 
@@ -47,12 +48,30 @@ def check(document: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigurationError: an argument is unknown or out of its bounds, a model is missing or
-            unsafe, or the port is taken.
+            unsafe, the service would be open to the network, or the port is taken.
     """
+    check_exposure(document)
     for _, _, models in load_applications(document):
         for model in models.models:
             ModelFiles.open(model)
     _check_port(**{key: document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS})
+
+
+def check_exposure(document: Mapping[str, Any]) -> None:
+    """Refuse to listen beyond this machine without API keys.
+
+    Raises:
+        ConfigurationError: as said.
+    """
+    host = str(document["http_options"]["host"])
+    if host in LOOPBACK:
+        return
+    for name, loaded, _ in load_applications(document):
+        if not loaded.settings.keys:
+            raise ConfigurationError(
+                f"http_options.host is {host} and application {name} has no keys: anybody could "
+                f"call it. Make one with 'embedder key NAME', or listen on 127.0.0.1"
+            )
 
 
 def load_applications(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -26,14 +27,15 @@ from embedder.batching.waiting import Terms
 from embedder.config import ModelSettings
 from embedder.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
 from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query
+from embedder.tokenization import Piece
 from embedder.types import (
     CacheHits,
+    Encoded,
     Entries,
     Input,
     TokenBatch,
     Tokenized,
     Truncate,
-    Vectors,
 )
 
 Handle = DeploymentHandle[Any]
@@ -74,9 +76,24 @@ class Remote:
             StageUnavailable: the replica was lost, and so were those of the retries.
             BackendFailure: the method raised something that is not an `EmbedderError`.
         """
+        return await self._answer(partial(self._send, method, args), deadline)
+
+    async def broadcast(self, method: str, *args: Any, deadline: float | None = None) -> list[Any]:
+        """Call a method of every replica; return an answer each, or the `EmbedderError` for it.
+
+        For operators: it is sent past the queues, to all at once, and waits for the slowest.
+
+        Raises:
+            DeadlineExceeded: one of them has not answered by ``deadline``.
+            StageUnavailable: there is no replica.
+        """
+        answers = await self._answer(partial(self._send_to_all, method, args), deadline)
+        return [self._told(one) if isinstance(one, BaseException) else one for one in answers]
+
+    async def _answer(self, send: Callable[[], Awaitable[Any]], deadline: float | None) -> Any:
         for attempt in range(RETRIES + 1):
             try:
-                return await asyncio.wait_for(self._send(method, args), _remaining(deadline))
+                return await asyncio.wait_for(send(), _remaining(deadline))
             # Before the time-outs: a remote TimeoutError is of both classes, and no deadline.
             except ray.exceptions.RayTaskError as error:
                 raise _own(error.cause) from error
@@ -96,6 +113,17 @@ class Remote:
 
     async def _send(self, method: str, args: Sequence[Any]) -> Any:
         return await getattr(self._handle, method).remote(*args)
+
+    async def _send_to_all(self, method: str, args: Sequence[Any]) -> Any:
+        return await self._handle.broadcast(method, *args).results_async(return_exceptions=True)
+
+    def _told(self, error: BaseException) -> EmbedderError:
+        """Return what the error of one replica is in the library's own tree."""
+        if isinstance(error, ray.exceptions.RayTaskError):
+            return _own(error.cause)
+        if isinstance(error, (*_LOST, asyncio.CancelledError)):
+            return StageUnavailable(self.stage, repr(error))
+        return _own(error)
 
 
 class RemoteTokenizer(GatheringTokenizer):
@@ -117,6 +145,28 @@ class RemoteTokenizer(GatheringTokenizer):
         )
         return answer
 
+    async def pieces(
+        self, texts: Sequence[str], *, add_special_tokens: bool, deadline: float | None
+    ) -> list[list[Piece]]:
+        """Return every token of every text with its place there; nothing is cut."""
+        pieces: list[list[Piece]] = await self._remote.call(
+            "pieces", self._model, texts, add_special_tokens, deadline=deadline
+        )
+        return pieces
+
+    async def decode(
+        self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool, deadline: float | None
+    ) -> list[str]:
+        """Return the text of every row of ids.
+
+        Raises:
+            InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
+        """
+        texts: list[str] = await self._remote.call(
+            "decode", self._model, rows, skip_special_tokens, deadline=deadline
+        )
+        return texts
+
 
 class RemoteEncoder(GatheringEncoder):
     """The Encoder deployment as the pipeline's stage for one model.
@@ -136,12 +186,12 @@ class RemoteEncoder(GatheringEncoder):
             cancels=True,
         )
 
-    async def _call(self, tokens: TokenBatch, terms: Terms) -> Vectors:
+    async def _call(self, tokens: TokenBatch, terms: Terms) -> Encoded:
         timeout_s = _remaining(terms.deadline)
-        vectors: Vectors = await self._remote.call(
+        encoded: Encoded = await self._remote.call(
             "encode", self._model, tokens, terms.priority, timeout_s, deadline=terms.deadline
         )
-        return vectors
+        return encoded
 
 
 class RemoteCache(GatheringCache):
@@ -157,6 +207,10 @@ class RemoteCache(GatheringCache):
         """Return the shard's counters."""
         stats: dict[str, int] = await self._remote.call("stats", deadline=deadline)
         return stats
+
+    async def clear(self, deadline: float | None) -> int:
+        """Forget everything and return how many entries that were."""
+        return int(await self._remote.call("clear", deadline=deadline))
 
     async def _look_up(self, keys: list[bytes], width: int, terms: Terms) -> CacheHits:
         hits: CacheHits = await self._remote.call("get_many", keys, width, deadline=terms.deadline)

@@ -5,6 +5,7 @@ Knows nothing of how deployments are made; `app` turns this into options.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -94,13 +95,41 @@ class ModelList(Settings):
         return tuple(model for model in self.models if model.pinned)
 
 
+class Scope(str, Enum):
+    """What a key may be used for; none includes another."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+class ApiKey(Settings):
+    """One key that clients may call with; `embedder key` makes one and prints these lines."""
+
+    name: str = Field(min_length=1, description="what the operator calls it")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the key; the key is not kept")
+    scopes: tuple[Scope, ...] = Field((Scope.READ,), min_length=1, description="what it may do")
+
+
 class IngressLimits(LimitSettings):
     """What one request over HTTP may hold."""
 
     max_body_bytes: int = Field(16 * 2**20, ge=1, description="bytes of one request body")
+    min_body_bytes_per_s: int = Field(
+        1024, ge=0, description="a body that comes more slowly is refused, after body_grace_s"
+    )
+    body_grace_s: float = Field(
+        0.75, gt=0, description="seconds in which a body may come as slowly as it likes"
+    )
     max_points: int = Field(2048, ge=1, description="points per upsert")
     max_queries: int = Field(256, ge=1, description="queries per search")
-    request_timeout_s: float = Field(60.0, gt=0, description="seconds until a request is given up")
+    max_similarities: int = Field(
+        1_000_000, ge=1, description="numbers in one matrix of similarities"
+    )
+    max_clusters: int = Field(1024, ge=1, description="clusters per request")
+    request_timeout_s: float = Field(
+        60.0, gt=0, description="seconds until a request is given up; x-request-timeout asks less"
+    )
 
 
 class ServeSettings(EmbedderSettings):
@@ -110,6 +139,12 @@ class ServeSettings(EmbedderSettings):
         (), description="served beside model; user_config of the deployments goes before both"
     )
     limits: IngressLimits = IngressLimits()
+    keys: tuple[ApiKey, ...] = Field(
+        (), description="keys that clients must call with; without any, keep it on loopback"
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose web pages may call; none: no CORS headers"
+    )
     near_cache_bytes: int = Field(
         32 * 2**20, ge=0, description="the cache inside each ingress replica"
     )
@@ -124,6 +159,16 @@ class ServeSettings(EmbedderSettings):
     encoder: EncoderStage = EncoderStage()
     embedding_cache: ReplicaSettings = ReplicaSettings()
     vector_index: ReplicaSettings = ReplicaSettings()
+
+    @field_validator("keys")
+    @classmethod
+    def _check_keys(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+        """Tell the keys apart by name and by digest."""
+        for field in ("name", "sha256"):
+            values = [getattr(key, field) for key in keys]
+            if len(set(values)) < len(values):
+                raise ValueError(f"several keys have the same {field}")
+        return keys
 
     @property
     def served(self) -> ModelList:

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployments.pinning import Pinned
+from deployments.replica import ReplicaStats, replica_id
 from deployments.settings import ServeSettings
 from embedder.config import ModelSettings
 from embedder.many_models import ManyTokenizers
+from embedder.models.residency import ModelState
+from embedder.tokenization import Piece
 from embedder.types import Input, Tokenized, Truncate
 
 
@@ -28,6 +31,22 @@ class TokenizerReplica:
     ) -> Tokenized:
         """Return the tokens of every input, cut to the model's limit as ``truncate`` says."""
         return await self._tokenizers.tokenize(model, inputs, truncate=truncate)
+
+    async def pieces(
+        self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
+    ) -> list[list[Piece]]:
+        """Return every token of every text with its place there; nothing is cut."""
+        return await self._tokenizers.pieces(model, texts, add_special_tokens=add_special_tokens)
+
+    async def decode(
+        self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
+    ) -> list[str]:
+        """Return the text of every row of ids."""
+        return await self._tokenizers.decode(model, rows, skip_special_tokens=skip_special_tokens)
+
+    async def stats(self) -> ReplicaStats[ModelState[str]]:
+        """Return what this replica has loaded, is loading, or failed to load."""
+        return ReplicaStats(replica_id(), self._tokenizers.states())
 
     async def check_health(self) -> None:
         """Unload what nobody uses: Serve calls this every few seconds."""

@@ -3,7 +3,6 @@
     EmbedderError
     ├── InvalidInput                what the caller sent can never be answered
     │   ├── LimitExceeded           … because a number is above its limit
-    │   │   └── BodyTooLarge
     │   ├── InvalidVector
     │   └── NotFound
     │       ├── UnknownModel
@@ -68,12 +67,6 @@ class LimitExceeded(InvalidInput):
         self.unit = unit
         self.size = size
         self.limit = limit
-
-
-class BodyTooLarge(LimitExceeded):
-    """The request body has more bytes than the service reads."""
-
-    code = "body_too_large"
 
 
 class InvalidVector(InvalidInput):

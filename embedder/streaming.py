@@ -62,7 +62,7 @@ class _Part:
         try:
             return self.future.result()
         except InvalidInput as error:
-            raise _renumbered(error, self.first) from None
+            raise renumbered(error, self.first) from None
 
 
 def _submitted(inputs: Iterable[Input], submit: Submit, chunk: int) -> Iterator[_Part]:
@@ -85,8 +85,8 @@ def _submitted(inputs: Iterable[Input], submit: Submit, chunk: int) -> Iterator[
             return
 
 
-def _renumbered(error: InvalidInput, first: int) -> InvalidInput:
-    """Return the error about the input that the caller knows by a larger number."""
+def renumbered(error: InvalidInput, first: int) -> InvalidInput:
+    """Return an error about ``input[i]`` of a chunk as one of the whole's, which begins at ``first``."""
     named = re.match(r"input\[(\d+)\]", error.field)
     if named is None or first == 0:
         return error

@@ -8,7 +8,7 @@ from typing import Any
 
 from deployments.commands.arguments import Commands, add_config
 from deployments.commands.models import table
-from deployments.preflight import load_applications, read_config
+from deployments.preflight import check_exposure, load_applications, read_config
 from embedder.settings_sources import explain
 
 
@@ -24,7 +24,9 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print one line a setting: path, value, source."""
-    for name, loaded, models in load_applications(read_config(options.config)):
+    document = read_config(options.config)
+    check_exposure(document)
+    for name, loaded, models in load_applications(document):
         print(f"# application {name}")
         rows = [
             (path, _shown(value), f"({origin})", description if options.describe else "")

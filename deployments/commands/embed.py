@@ -19,7 +19,9 @@ def add(commands: Commands) -> None:
     embed.add_argument(
         "--as", dest="kind", choices=[kind.value for kind in InputType], help="which prompt to use"
     )
-    embed.add_argument("--dimensions", type=int, help="keep this many components")
+    embed.add_argument(
+        "--dimensions", type=int, help="keep this many components, of a model that may be cut"
+    )
     add_settings(embed)
     embed.set_defaults(run=run)
 

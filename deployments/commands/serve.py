@@ -41,12 +41,18 @@ def run(options: argparse.Namespace) -> int:
             _clear_line()
             print(f"embedder serves at {launch.url} (ready in {seconds:.0f} s, Ctrl-C stops)")
             sys.stdout.flush()
-            launch.watch(lambda change: print(f"embedder: {change}", file=sys.stderr, flush=True))
+            if not launch.has_keys:
+                _report("no API keys are set, so it answers on this machine only")
+            launch.watch(_report)
             print(f"embedder: the service ended:\n{launch.tail()}", file=sys.stderr)
     except KeyboardInterrupt:
         print("embedder: stopped", file=sys.stderr)
         return 0
     return 1
+
+
+def _report(change: str) -> None:
+    print(f"embedder: {change}", file=sys.stderr, flush=True)
 
 
 class _Progress:

@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
-from deployments.ingress import collections, health, openai
-from deployments.ingress.body import BodyLimit
+from deployments.ingress import collections, documentation, health, model_list, openai
 from deployments.ingress.errors import install_handlers
+from deployments.ingress.gate import Gate
 from deployments.ingress.service import Service
+from deployments.ingress.state import Needs
+from deployments.settings import Scope
+
+ROUTERS: tuple[tuple[APIRouter, Scope | None], ...] = (
+    (openai.router, Scope.READ),
+    (model_list.router, Scope.READ),
+    (collections.reading, Scope.READ),
+    (collections.writing, Scope.WRITE),
+    (documentation.router, Scope.READ),
+    (health.router, None),
+)
+"""Every route of the application, and the scope that a key must have for it; None is open."""
 
 
-def build_asgi(service: Service) -> FastAPI:
-    """Return the application that answers for ``service``."""
+def build_asgi(service: Service) -> ASGIApp:
+    """Return the application that answers for ``service``, behind its gate."""
+    app = build_routes(service)
+    gate = Gate(app, service.settings, service.traffic)
+    origins = service.settings.cors_origins
+    if not origins:
+        return gate
+    return CORSMiddleware(
+        gate,
+        allow_origins=origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["*"],
+    )
+
+
+def build_routes(service: Service) -> FastAPI:
+    """Return the routes alone, as they are documented; only behind a `Gate` are they safe."""
     app = FastAPI(
         title="embedder",
-        summary="Text in; vectors and nearest neighbours out.",
-        docs_url=None,  # its page loads its script from elsewhere; /openapi.json needs nothing
+        summary="Text in; vectors, similarities, clusters and nearest neighbours out.",
+        docs_url=None,  # its page loads its script from elsewhere: `documentation` has its own
         redoc_url=None,
+        openapi_url=None,
     )
     app.state.service = service
-    app.add_middleware(BodyLimit, max_bytes=service.settings.limits.max_body_bytes)
     install_handlers(app)
-    for router in (openai.router, collections.router, health.router):
-        app.include_router(router)
+    for router, scope in ROUTERS:
+        app.include_router(router, dependencies=[] if scope is None else [Depends(Needs(scope))])
     return app

@@ -1,59 +1,53 @@
-"""Reading a request's body: never more bytes than the limit, and JSON by orjson.
+"""Reading a request's body: never more bytes than the limit, nor for longer than they are worth.
 
 Knows nothing of what the body means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+import time
 from typing import Any
 
-import orjson
-from fastapi import Request
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive
 
-from deployments.ingress.errors import error_response
-from embedder.errors import BodyTooLarge
+from deployments.ingress.keys import Headers
+from deployments.ingress.refusals import BodyTooLarge, BodyTooSlow
+from deployments.settings import IngressLimits
 
 MAX_LENGTH_DIGITS = 18
 
 
-class BodyLimit:
-    """Read each body before the application sees it, and refuse it above ``max_bytes``.
+async def read_body(
+    receive: Receive, headers: Headers, limits: IngressLimits, deadline: float
+) -> bytes | None:
+    """Return the whole body of a request, or None where the client has gone meanwhile.
 
-    Refused by its header where that tells, else as soon as one byte too many has come.
+    Too large is refused by its header where that tells, else as soon as one byte too many has come.
+
+    Raises:
+        BodyTooLarge: it has more bytes than ``limits.max_body_bytes``.
+        BodyTooSlow: it comes more slowly than ``limits.min_body_bytes_per_s``.
+        HTTPException: 415, it is compressed.
     """
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application on a body that has been read and counted."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        size = _declared_bytes(scope)
-        body = bytearray()
-        more = True
-        while more and size <= self._max_bytes:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            size = max(size, len(body))
-            more = message.get("more_body", False)
-        if size > self._max_bytes:
-            error = BodyTooLarge("body", "bytes", size, self._max_bytes)
-            await error_response(error)(scope, receive, send)
-            return
-        await self._app(scope, _replay(bytes(body), receive), send)
+    _check_encoding(headers)
+    size = _declared_bytes(headers)
+    body = bytearray()
+    began = time.monotonic()
+    while size <= limits.max_body_bytes:
+        until = min(began + _patience_s(len(body), limits), deadline)
+        message = await _next(receive, until, began, len(body), limits)
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        size = max(size, len(body))
+        if not message.get("more_body", False) and size <= limits.max_body_bytes:
+            return bytes(body)
+    raise BodyTooLarge("body", "bytes", size, limits.max_body_bytes)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
     """Give the body once, then whatever else comes: a disconnect."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -63,38 +57,33 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-class OrjsonRoute(APIRoute):
-    """A route whose body is JSON by its header, parsed by orjson.
-
-    orjson also refuses what JSON does not have: NaN, infinite numbers, lone surrogates.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler on a request that parses itself by orjson."""
-        handle = super().get_route_handler()
-
-        async def handle_orjson(request: Request) -> Response:
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if request.method in ("POST", "PUT") and kind != "application/json":
-                raise HTTPException(415, "the content-type must be application/json")
-            return await handle(_OrjsonRequest(request.scope, request.receive))
-
-        return handle_orjson
+async def _next(
+    receive: Receive, until: float, began: float, size: int, limits: IngressLimits
+) -> Message:
+    """Return what comes next of a body, of which ``size`` bytes have come since ``began``."""
+    try:
+        return await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+    except asyncio.TimeoutError:
+        elapsed_s = time.monotonic() - began
+        raise BodyTooSlow(size, elapsed_s, limits.min_body_bytes_per_s) from None
 
 
-class _OrjsonRequest(Request):
-    async def json(self) -> Any:
-        return orjson.loads(await self.body())
+def _patience_s(size: int, limits: IngressLimits) -> float:
+    """Return within how many seconds of its beginning a body must have more than ``size`` bytes."""
+    if limits.min_body_bytes_per_s == 0:
+        return float("inf")
+    return max(limits.body_grace_s, size / limits.min_body_bytes_per_s)
 
 
-def json_response(content: Any) -> Response:
-    """Return a JSON response; numpy arrays are written as they are, without Python floats."""
-    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(body, media_type="application/json")
+def _check_encoding(headers: Headers) -> None:
+    """Refuse what would have to be unpacked: a small body could become one of any size."""
+    encoding: Any = dict(headers).get(b"content-encoding", b"identity").strip().lower()
+    if encoding != b"identity":
+        raise HTTPException(415, "a compressed body is not read; send it without content-encoding")
 
 
-def _declared_bytes(scope: Scope) -> int:
-    for name, value in scope["headers"]:
+def _declared_bytes(headers: Headers) -> int:
+    for name, value in headers:
         if name == b"content-length" and value.isdigit():
             # More digits than any body has; int() itself refuses thousands of them.
             return int(value[:MAX_LENGTH_DIGITS])

@@ -6,18 +6,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from deployments.ingress.fields import Body
 from deployments.ingress.inputs import VectorField
 from embedder.index.points import MAX_TOP_K, Metric
 
 
-class Body(BaseModel):
-    """Base of the bodies here: unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
 class CollectionBody(Body):
     """The body of ``PUT /v1/collections/{name}``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"metric": "cosine"}]})
 
     metric: Metric = Metric.COSINE
     index: Literal["auto", "flat"] = "auto"

@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.responses import Response
 
-from deployments.ingress.body import OrjsonRoute, json_response
 from deployments.ingress.collection_bodies import (
     CollectionAnswer,
     CollectionBody,
@@ -26,81 +25,85 @@ from deployments.ingress.collection_bodies import (
     UpsertBody,
 )
 from deployments.ingress.inputs import to_vector
+from deployments.ingress.json_bodies import OrjsonRoute, json_response
 from deployments.ingress.service import Service
-from deployments.ingress.state import service_of
+from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.visit import Visit
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.index.points import CollectionInfo, Hit, Points, Query
 from embedder.request import EmbedOptions
 from embedder.types import Priority, Vectors
 
-router = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
+reading = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
+writing = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
 
 
-ServiceHere = Annotated[Service, Depends(service_of)]
-
-
-@router.get("")
-async def list_collections(service: ServiceHere) -> dict[str, list[CollectionAnswer]]:
+@reading.get("")
+async def list_collections(
+    service: ServiceHere, visit: VisitHere
+) -> dict[str, list[CollectionAnswer]]:
     """List all collections."""
-    infos = await service.index.collections(service.deadline())
+    infos = await service.index.collections(visit.deadline)
     return {"collections": [_answer(info) for info in infos]}
 
 
-@router.put("/{name}")
+@writing.put("/{name}")
 async def create_collection(
-    name: str, body: CollectionBody, service: ServiceHere
+    name: str, body: CollectionBody, service: ServiceHere, visit: VisitHere
 ) -> CollectionAnswer:
     """Create a collection; one that exists with the same metric is left as it is."""
     service.check_model(body.model)
-    return _answer(await service.index.create(name, body.metric, service.deadline()))
+    return _answer(await service.index.create(name, body.metric, visit.deadline))
 
 
-@router.get("/{name}")
-async def describe_collection(name: str, service: ServiceHere) -> CollectionAnswer:
+@reading.get("/{name}")
+async def describe_collection(
+    name: str, service: ServiceHere, visit: VisitHere
+) -> CollectionAnswer:
     """Describe a collection."""
-    return _answer(await service.index.describe(name, service.deadline()))
+    return _answer(await service.index.describe(name, visit.deadline))
 
 
-@router.delete("/{name}", status_code=204)
-async def delete_collection(name: str, service: ServiceHere) -> None:
+@writing.delete("/{name}", status_code=204)
+async def delete_collection(name: str, service: ServiceHere, visit: VisitHere) -> None:
     """Delete a collection with all its points."""
-    await service.index.delete(name, service.deadline())
+    await service.index.delete(name, visit.deadline)
 
 
-@router.post("/{name}/points")
-async def upsert_points(name: str, body: UpsertBody, service: ServiceHere) -> UpsertAnswer:
+@writing.post("/{name}/points")
+async def upsert_points(
+    name: str, body: UpsertBody, service: ServiceHere, visit: VisitHere
+) -> UpsertAnswer:
     """Set points by id; a collection that does not exist is created with the cosine."""
-    deadline = service.deadline()
     _check_count("points", len(body.points), service.settings.limits.max_points)
     names = [f"points[{row}]" for row in range(len(body.points))]
-    vectors = await _vectors(service, body.points, names, body.model, Priority.BULK)
+    vectors = await _vectors(service, visit, body.points, names, body.model, Priority.BULK)
     points = Points(
         ids=[point.id for point in body.points],
         vectors=vectors,
         texts=[point.text for point in body.points],
         metadata=[point.metadata for point in body.points],
     )
-    sequence = await service.index.upsert(name, points, deadline)
+    sequence = await service.index.upsert(name, points, visit.deadline)
     return UpsertAnswer(upserted=len(set(points.ids)), sequence=sequence)
 
 
-@router.post("/{name}/search", response_model=SearchAnswer)
-async def search(name: str, body: SearchBody, service: ServiceHere) -> Response:
+@reading.post("/{name}/search", response_model=SearchAnswer)
+async def search(name: str, body: SearchBody, service: ServiceHere, visit: VisitHere) -> Response:
     """Find the nearest points of one query or of several."""
-    deadline = service.deadline()
     queries: Sequence[QueryBody] = [body] if body.queries is None else body.queries
     _check_count("queries", len(queries), service.settings.limits.max_queries)
     names = [""] if body.queries is None else [f"queries[{row}]" for row in range(len(queries))]
     beside = QueryBody.model_fields.keys() & body.model_fields_set
     if body.queries is not None and beside:
         raise InvalidInput("queries", f"cannot stand beside {sorted(beside)}: put these into each")
-    vectors = await _vectors(service, queries, names, body.model, Priority.INTERACTIVE)
+    vectors = await _vectors(service, visit, queries, names, body.model, Priority.INTERACTIVE)
     answers = await service.index.search(
         [
             Query(name, vector, query.top_k, _path(prefix, "vector"))
             for query, vector, prefix in zip(queries, vectors, names, strict=True)
         ],
-        deadline,
+        visit.deadline,
     )
     results = [
         [_result(hit, query.include) for hit in hits]
@@ -113,6 +116,7 @@ async def search(name: str, body: SearchBody, service: ServiceHere) -> Response:
 
 async def _vectors(
     service: Service,
+    visit: Visit,
     items: Sequence[PointBody | QueryBody],
     names: Sequence[str],
     model: str | None,
@@ -131,7 +135,7 @@ async def _vectors(
             raise InvalidInput(name or "text", "must have a text or a vector")
     if texts:
         try:
-            options = EmbedOptions(priority=priority)
+            options = EmbedOptions(priority=priority, timeout_s=visit.remaining_s())
             answer = await service.embed(list(texts.values()), options, model=model)
         except InvalidInput as error:
             raise error.renamed(_text_field(error.field, [names[row] for row in texts])) from None

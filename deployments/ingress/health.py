@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from deployments.ingress.service import Service
-from deployments.ingress.state import service_of
+from deployments.ingress.state import ServiceHere
 
 router = APIRouter(tags=["health"])
 
@@ -28,7 +25,7 @@ async def alive() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-async def ready(response: Response, service: Annotated[Service, Depends(service_of)]) -> Readiness:
+async def ready(response: Response, service: ServiceHere) -> Readiness:
     """Answer 200 when every stage has just answered a real question, else 503."""
     stages = await service.readiness()
     everything = all(state == "ready" for state in stages.values())

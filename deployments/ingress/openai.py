@@ -1,51 +1,66 @@
-"""OpenAI's embeddings API: ``/v1/embeddings`` and ``/v1/models``.
+"""OpenAI's embeddings API, and what it lacks: prompts, truncation, number formats, streams.
 
 Reads and writes that contract; knows nothing of how vectors are made.
 """
 
 from __future__ import annotations
 
-import base64
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator
+from typing import Any, Literal
 
-import numpy as np
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from deployments.ingress.body import OrjsonRoute, json_response
+from deployments.ingress import streams
+from deployments.ingress.errors import error_content
+from deployments.ingress.fields import PromptFields
+from deployments.ingress.formats import (
+    EncodingFormat,
+    Format,
+    binary_response,
+    negotiate,
+    rows_of,
+    timing_headers,
+)
 from deployments.ingress.inputs import InputField, to_inputs
-from deployments.ingress.models import ServedState
-from deployments.ingress.service import Connection, Service
-from deployments.ingress.state import service_of
-from embedder.config import ModelSettings
-from embedder.models.catalogue import find
-from embedder.request import EmbedOptions
-from embedder.types import ModelInfo, Vectors
+from deployments.ingress.json_bodies import OrjsonRoute, json_lines, json_response
+from deployments.ingress.state import ServiceHere, VisitHere
+from embedder.quantization import OutputDtype, check_quantizable, quantize
+
+Lines = AsyncIterator[bytes]
 
 router = APIRouter(route_class=OrjsonRoute, tags=["openai"])
 
-CREATED = 1_755_000_000
-"""The API wants a date of creation of every model; ours have none, and this one never changes."""
 
-
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(PromptFields):
     """The body of ``POST /v1/embeddings``."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"model": "all-MiniLM-L6-v2", "input": "hello world"}]},
+        json_schema_extra={
+            "examples": [
+                {"model": "all-MiniLM-L6-v2", "input": "hello world"},
+                {"input": ["one", "two"], "input_type": "document", "output_dtype": "int8"},
+            ]
+        },
     )
 
     input: InputField
-    model: str | None = Field(None, description="the served model where it is left out")
-    encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(None, ge=1, strict=True, description="keep this many components")
+    encoding_format: EncodingFormat = Field(
+        "float", description="base64: of the little-endian bytes of each vector"
+    )
+    dimensions: int | None = Field(
+        None, ge=1, strict=True, description="keep this many components: a Matryoshka width"
+    )
+    normalize: bool = Field(True, strict=True, description="scale vectors to unit length")
+    output_dtype: OutputDtype = Field(
+        OutputDtype.FLOAT32, description="what one component is; binary ones pack eight in a byte"
+    )
     user: str | None = Field(None, description="accepted and not used")
 
 
 class Embedding(BaseModel):
-    """One vector of an answer; in base64 it is little-endian float32."""
+    """One vector of an answer; in base64 it is its little-endian bytes."""
 
     object: Literal["embedding"]
     index: int
@@ -68,115 +83,56 @@ class EmbeddingsResponse(BaseModel):
     usage: Usage
 
 
-class Model(BaseModel):
-    """A served model; what follows ``owned_by`` is known once it has been loaded."""
-
-    id: str
-    object: Literal["model"]
-    created: int
-    owned_by: str
-    state: Literal["ready", "not loaded", "loading", "changing", "failed"]
-    problem: str | None = Field(None, description="why it is not what is configured")
-    revision: str | None = None
-    dimensions: int | None = None
-    matryoshka: list[int] | None = Field(None, description="widths it was trained to be cut to")
-    max_input_tokens: int | None = None
-    pooling: str | None = None
-    similarity: str | None = None
-    prompts: dict[str, str] | None = None
-    backend: str | None = None
-    device: str | None = None
-    dtype: str | None = None
-    notes: list[str] | None = Field(None, description="what was decided while loading")
-
-
-class ModelList(BaseModel):
-    """The answer of ``GET /v1/models``."""
-
-    object: Literal["list"]
-    data: list[Model]
-
-
-ServiceHere = Annotated[Service, Depends(service_of)]
-
-
 @router.post("/v1/embeddings", response_model=EmbeddingsResponse)
-async def create_embeddings(body: EmbeddingsRequest, service: ServiceHere) -> Response:
-    """Embed texts or token ids."""
-    answer = await service.embed(
-        to_inputs(body.input), EmbedOptions(dimensions=body.dimensions), model=body.model
-    )
-    total = int(answer.token_counts.sum())
-    response = json_response(
-        {
-            "object": "list",
-            "data": [
-                {"object": "embedding", "index": index, "embedding": vector}
-                for index, vector in enumerate(_encoded(answer.vectors, body.encoding_format))
-            ],
-            "model": answer.model,
-            "usage": {"prompt_tokens": total, "total_tokens": total},
-        }
-    )
-    truncated = int(answer.truncated.sum())
-    if truncated:
-        response.headers["x-truncated-inputs"] = str(truncated)
+@router.post("/embeddings", response_model=EmbeddingsResponse)
+async def create_embeddings(
+    body: EmbeddingsRequest, request: Request, service: ServiceHere, visit: VisitHere
+) -> Response:
+    """Embed texts or token ids.
+
+    ``Accept`` chooses JSON, lines of JSON as results are ready, or the bytes of all vectors.
+    """
+    check_quantizable(body.output_dtype, body.normalize)
+    inputs = to_inputs(body.input)
+    options = body.options(visit, dimensions=body.dimensions, normalize=body.normalize)
+    kind = negotiate(request.headers.get("accept", ""))
+    if kind is Format.NDJSON:
+        wanted = streams.Request(service, inputs, options, body.model, visit)
+        chunks = await streams.begin(wanted)
+        return StreamingResponse(_lines(chunks, body), media_type=kind.value)
+    answer = await service.embed(inputs, options, model=body.model)
+    vectors = quantize(answer.vectors, body.output_dtype)
+    if kind is Format.JSON:
+        rows = rows_of(vectors, body.encoding_format)
+        data = [_embedding(row, number) for number, row in enumerate(rows)]
+        tokens = int(answer.token_counts.sum())
+        response = json_response(_closing(answer.model, tokens, data=data))
+    else:
+        response = binary_response(vectors, kind)
+    response.headers.update(timing_headers(answer))
     return response
 
 
-@router.get("/v1/models", response_model=ModelList)
-async def list_models(service: ServiceHere) -> Response:
-    """List the served models."""
-    return json_response({"object": "list", "data": [_model(one) for one in service.models()]})
+async def _lines(chunks: AsyncIterator[streams.Chunk], body: EmbeddingsRequest) -> Lines:
+    """Yield a line an embedding, then one with the usage; an error is the last line."""
+    tokens, model = 0, ""
+    try:
+        async for chunk in chunks:
+            answer = chunk.answer
+            tokens, model = tokens + int(answer.token_counts.sum()), answer.model
+            rows = rows_of(quantize(answer.vectors, body.output_dtype), body.encoding_format)
+            yield json_lines(
+                _embedding(row, number) for number, row in enumerate(rows, chunk.first)
+            )
+        yield json_lines([_closing(model, tokens)])
+    except Exception as error:  # noqa: BLE001 - the status is sent; only the body can tell
+        yield json_lines([error_content(error)])
 
 
-@router.get("/v1/models/{name:path}", response_model=Model)
-async def get_model(name: str, service: ServiceHere) -> Response:
-    """Describe one model by its alias or its repository."""
-    return json_response(_model(service.described(name)))
+def _embedding(row: Any, number: int) -> dict[str, Any]:
+    return {"object": "embedding", "index": number, "embedding": row}
 
 
-def _model(state: ServedState[Connection]) -> dict[str, Any]:
-    answer: dict[str, Any] = {
-        "id": state.name,
-        "object": "model",
-        "created": CREATED,
-        "owned_by": _owner(state.settings),
-        "state": state.state,
-    }
-    if state.problem is not None:
-        answer["problem"] = "the configured model could not be loaded; the log says why"
-    if state.serving is not None:
-        answer.update(_details(state.serving.pipeline.model))
-    return answer
-
-
-def _owner(settings: ModelSettings) -> str:
-    """Return who published a model; the path of a directory is the operator's own affair."""
-    row = find(settings.name)
-    if row is None and settings.revision is None:
-        return "local"
-    return (row.repository if row else settings.name).partition("/")[0]
-
-
-def _details(model: ModelInfo) -> dict[str, Any]:
-    return {
-        "revision": model.revision,
-        "dimensions": model.width,
-        "matryoshka": list(model.matryoshka),
-        "max_input_tokens": model.max_tokens,
-        "pooling": model.pooling,
-        "similarity": model.similarity,
-        "prompts": dict(model.prompts),
-        "backend": model.backend,
-        "device": model.device,
-        "dtype": model.dtype,
-        "notes": list(model.notes),
-    }
-
-
-def _encoded(vectors: Vectors, encoding_format: str) -> list[Any]:
-    if encoding_format == "float":
-        return list(vectors)
-    little_endian = np.ascontiguousarray(vectors, "<f4")
-    return [base64.b64encode(row.tobytes()).decode() for row in little_endian]
+def _closing(model: str, tokens: int, **rest: Any) -> dict[str, Any]:
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", **rest, "model": model, "usage": usage}

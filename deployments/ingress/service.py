@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deployments.ingress.models import ServedModels, ServedState
+from deployments.ingress.traffic import Traffic
 from deployments.remote import (
     Handle,
     Remote,
@@ -33,6 +34,7 @@ from embedder.errors import ConfigurationError, DeadlineExceeded, EmbedderError
 from embedder.models.catalogue import names
 from embedder.pipeline import Pipeline, Stages
 from embedder.request import Embeddings, EmbedOptions
+from embedder.tokenization import Piece
 from embedder.types import Input, ModelInfo, Priority, TokenBatch, Truncate
 
 logger = logging.getLogger("ray.serve")
@@ -73,6 +75,7 @@ class Service:
         index: Handle,
     ) -> None:
         self.settings = settings
+        self.traffic = Traffic()
         self.index = RemoteIndex(index)
         self._cache = RemoteCache(cache)
         self._near = MemoryCache(settings.near_cache_bytes)
@@ -96,18 +99,15 @@ class Service:
             return
         self._models.configure(models)
 
-    def deadline(self) -> float:
-        """Return when a request that begins now is given up, on ``time.monotonic``."""
-        return time.monotonic() + self.settings.limits.request_timeout_s
-
-    async def model(self, name: str | None) -> ModelInfo:
+    async def model(self, name: str | None, *, deadline: float | None = None) -> ModelInfo:
         """Return what is known of a served model, which is loaded if need be.
 
         Raises:
             UnknownModel: as `check_model`.
+            DeadlineExceeded: it has not been loaded by ``deadline``.
             EmbedderError: it cannot be loaded.
         """
-        return (await self._models.get(name)).pipeline.model
+        return (await self._connection(name, deadline)).pipeline.model
 
     def models(self) -> list[ServedState[Connection]]:
         """Return every served model, in the configured order."""
@@ -141,12 +141,46 @@ class Service:
         limit_s = self.settings.limits.request_timeout_s
         timeout_s = limit_s if options.timeout_s is None else min(options.timeout_s, limit_s)
         deadline = time.monotonic() + timeout_s
-        try:
-            connection = await asyncio.wait_for(self._models.get(model), timeout_s)
-        except asyncio.TimeoutError:
-            raise DeadlineExceeded("Encoder") from None
+        connection = await self._connection(model, deadline)
         remaining_s = max(0.0, deadline - time.monotonic())
         return await connection.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))
+
+    async def pieces(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str | None,
+        add_special_tokens: bool,
+        deadline: float,
+    ) -> list[list[Piece]]:
+        """Return every token of every text with its place there; nothing is cut.
+
+        Raises:
+            EmbedderError: as `model`; or the tokenizer does not answer by ``deadline``.
+        """
+        connection = await self._connection(model, deadline)
+        return await connection.tokenizer.pieces(
+            texts, add_special_tokens=add_special_tokens, deadline=deadline
+        )
+
+    async def decode(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        model: str | None,
+        skip_special_tokens: bool,
+        deadline: float,
+    ) -> list[str]:
+        """Return the text of every row of token ids.
+
+        Raises:
+            InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
+            EmbedderError: as `pieces`.
+        """
+        connection = await self._connection(model, deadline)
+        return await connection.tokenizer.decode(
+            rows, skip_special_tokens=skip_special_tokens, deadline=deadline
+        )
 
     async def readiness(self) -> dict[str, str]:
         """Ask every stage a real question; return each one's name with ``ready`` or its problem."""
@@ -185,6 +219,14 @@ class Service:
 
     async def _check_index(self, deadline: float) -> None:
         await self.index.collections(deadline)
+
+    async def _connection(self, name: str | None, deadline: float | None) -> Connection:
+        """Return what requests for a model go through, once it is loaded."""
+        timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            return await asyncio.wait_for(self._models.get(name), timeout_s)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded("Encoder") from None
 
     async def _connect(self, model: ModelSettings) -> Connection:
         """Have a model loaded, and return it when tokenizer and encoder have answered for it."""

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from embedder import errors
 from embedder.errors import (
     BackendFailure,
-    BodyTooLarge,
     DeadlineExceeded,
     EmbedderError,
     InvalidInput,
@@ -97,7 +96,6 @@ def test_a_limit_names_the_field_the_size_and_the_limit(field: str, size: int, l
     ("error", "sentence"),
     [
         (InvalidInput("input[3]", "must not be empty"), "'input[3]' must not be empty"),
-        (BodyTooLarge("body", "bytes", 9, 8), "'body' has 9 bytes; the limit is 8"),
         (UnknownCollection("collection", "x"), "'collection' names 'x', which does not exist"),
         (Overloaded(1.25), "the service is full; retry in 1.2 s"),
         (DeadlineExceeded("queue"), "the deadline passed while waiting for the queue"),

@@ -40,9 +40,10 @@ def test_embed_takes_settings_from_arguments_before_those_of_a_file(
 ) -> None:
     settings = tmp_path / "settings.toml"
     settings.write_text('[backend]\ndtype = "float16"\n[batching]\ntune_s = 0\n')
-    arguments = ["embed", "a text", "--settings", str(settings), "--set", "backend.dtype=float32"]
+    arguments = ["embed", "a text", "--settings", str(settings), "--dimensions", "8"]
+    arguments += ["--set", "backend.dtype=float32", "--set", "model.matryoshka=[8]"]
 
-    assert main([*arguments, "--dimensions", "8", "--as", "query"]) == 0
+    assert main([*arguments, "--as", "query"]) == 0
     vector = np.array(orjson.loads(capsys.readouterr().out))
     assert vector.shape == (8,)
     np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)

@@ -82,7 +82,7 @@ def _loaded(replica: EncoderReplica) -> list[str]:
 
 
 async def _encode(replica: EncoderReplica, model: ModelSettings) -> Vectors:
-    return await replica.encode(model, ROW, Priority.INTERACTIVE, None)
+    return (await replica.encode(model, ROW, Priority.INTERACTIVE, None)).vectors
 
 
 async def test_a_replica_computes_with_the_model_that_it_is_asked_for(

@@ -13,11 +13,19 @@ from deployments.index import IndexShard
 from deployments.remote import RemoteCache, RemoteEncoder, RemoteIndex, RemoteTokenizer
 from deployments.settings import StageSettings
 from embedder.config import ModelSettings
-from embedder.errors import BackendFailure, EmbedderError, UnknownCollection
+from embedder.errors import (
+    BackendFailure,
+    DeadlineExceeded,
+    EmbedderError,
+    InvalidInput,
+    UnknownCollection,
+)
 from embedder.index.points import Hit, Metric, Query
-from embedder.types import Input, Priority, TokenBatch, Tokenized, Truncate, Vectors
+from embedder.tokenization import Piece
+from embedder.types import Encoded, Input, Priority, TokenBatch, Tokenized, Truncate
 from tests.unit.deployments.ingress.fake_service import (
     ALIAS,
+    END,
     LetterEncoder,
     LetterTokenizer,
     as_handle,
@@ -53,6 +61,45 @@ async def test_tokenizer_calls_that_wait_together_travel_together() -> None:
         assert [row.tolist() for row in answer.tokens.rows()] == rows
 
 
+async def test_pieces_and_ids_are_asked_for_directly_and_refused_by_their_place() -> None:
+    class Replica(LetterTokenizer):
+        async def decode(
+            self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
+        ) -> list[str]:
+            try:
+                return await super().decode(model, rows, skip_special_tokens)
+            except EmbedderError as error:
+                raise from_replica(error) from None
+
+    remote = RemoteTokenizer(as_handle(Replica()), ONE_FLIGHT, ModelSettings())
+    (pieces,) = await remote.pieces(["ab"], add_special_tokens=True, deadline=None)
+
+    assert pieces == [
+        Piece(97, "a", False, 0, 1),
+        Piece(98, "b", False, 1, 2),
+        Piece(0, END, True, None, None),
+    ]
+    assert await remote.pieces(["a"], add_special_tokens=False, deadline=None) == [pieces[:1]]
+    for skipped, texts in ((True, ["ab", ""]), (False, ["ab", END])):
+        assert texts == await remote.decode(
+            [[97, 98], [0]], skip_special_tokens=skipped, deadline=None
+        )
+    with pytest.raises(InvalidInput) as caught:
+        await remote.decode([[97], [98, 1000]], skip_special_tokens=True, deadline=None)
+    assert caught.value.field == "ids[1][1]"
+
+
+async def test_pieces_do_not_wait_longer_than_the_deadline() -> None:
+    class Stuck:
+        async def pieces(self, *_: object) -> None:
+            await asyncio.sleep(60)
+
+    remote = RemoteTokenizer(as_handle(Stuck()), ONE_FLIGHT, ModelSettings())
+
+    with pytest.raises(DeadlineExceeded, match="Tokenizer"):
+        await remote.pieces(["a"], add_special_tokens=True, deadline=time.monotonic() + 0.05)
+
+
 def _encoder(stage: LetterEncoder, model: ModelSettings | None = None) -> RemoteEncoder:
     return RemoteEncoder(
         as_handle(stage), ONE_FLIGHT, model or ModelSettings(), max_batch_tokens=100
@@ -67,14 +114,43 @@ async def test_encoder_calls_that_wait_together_travel_together() -> None:
     stage = LetterEncoder()
     remote = _encoder(stage)
 
-    async def encode(number: int) -> Vectors:
+    async def encode(number: int) -> Encoded:
         batch = TokenBatch.of([_row(number)])
         return await remote.encode(batch, priority=Priority.INTERACTIVE, deadline=None)
 
     answers = await asyncio.gather(*(encode(number) for number in range(20)))
 
     assert len(stage.calls) < 5
-    assert [answer.tolist() for answer in answers] == [[[n % 5, 1, 0, 0]] for n in range(20)]
+    assert [answer.vectors.tolist() for answer in answers] == [
+        [[n % 5, 1, 0, 0]] for n in range(20)
+    ]
+
+
+async def test_the_wait_for_a_flight_counts_and_the_flight_itself_does_not() -> None:
+    class SlowEncoder(LetterEncoder):
+        async def encode(
+            self,
+            model: ModelSettings,
+            tokens: TokenBatch,
+            priority: Priority,
+            timeout_s: float | None,
+        ) -> Encoded:
+            await asyncio.sleep(0.02)
+            return await super().encode(model, tokens, priority, timeout_s)
+
+    stage = SlowEncoder()
+    stage.queue_s, stage.inference_s = 5.0, 7.0
+    remote = _encoder(stage)
+
+    async def encode(number: int) -> Encoded:
+        batch = TokenBatch.of([[97] * 100])
+        return await remote.encode(batch, priority=Priority.INTERACTIVE, deadline=None)
+
+    first, second = await asyncio.gather(encode(0), encode(1))
+
+    assert first.inference_s == second.inference_s == 7.0
+    assert 5.0 <= first.queue_s < 5.015
+    assert second.queue_s >= 5.019
 
 
 @pytest.mark.parametrize("priority", Priority)
@@ -101,7 +177,7 @@ async def test_the_encoder_is_told_which_model_is_meant() -> None:
         await remote.encode(batch, priority=Priority.BULK, deadline=None) for remote in remotes
     ]
 
-    assert [answer.tolist() for answer in answers] == [[[1, 0, 0, 0]], [[0, 0, 0, 1]]]
+    assert [answer.vectors.tolist() for answer in answers] == [[[1, 0, 0, 0]], [[0, 0, 0, 1]]]
 
 
 async def test_searches_that_wait_together_travel_together_and_fail_alone() -> None:

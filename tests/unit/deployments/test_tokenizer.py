@@ -66,6 +66,23 @@ async def test_inputs_are_cut_to_the_limit_of_their_own_model(
     assert [answer.truncated.tolist() for answer in answers] == [[False], [True]]
 
 
+async def test_pieces_and_decoding_are_those_of_the_model_that_is_meant(
+    models: tuple[ModelSettings, ModelSettings],
+) -> None:
+    replica = TokenizerReplica(ServeSettings())
+    await replica.reconfigure(_config(*models))
+    first, second = models
+    (pieces,) = await replica.pieces(second, ["a b c d"], True)
+
+    assert [piece.text for piece in pieces] == ["[CLS]", "a", "b", "c", "d", "[SEP]"]
+    assert [piece.id for piece in pieces][::5] == [REVERSED.index("[CLS]"), REVERSED.index("[SEP]")]
+    ids = [[piece.id for piece in pieces]]
+    assert await replica.decode(second, ids, False) == ["[CLS] a b c d [SEP]"]
+    assert await replica.decode(first, ids, False) == ["[UNK] a b c d [PAD]"]
+    assert await replica.decode(second, ids, True) == ["a b c d"]
+    assert len((await replica.pieces(first, ["a"], False))[0]) == 1
+
+
 async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_path: Path) -> None:
     replica = TokenizerReplica(ServeSettings())
 

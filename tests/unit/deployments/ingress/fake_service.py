@@ -23,11 +23,14 @@ from deployments.ingress.service import Service
 from deployments.remote import Handle
 from deployments.settings import IngressLimits, ServeSettings
 from embedder.config import ModelSettings
-from embedder.errors import ModelNotFound
+from embedder.errors import InvalidInput, ModelNotFound
 from embedder.models.catalogue import names
-from embedder.types import Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate, Vectors
+from embedder.tokenization import Piece
+from embedder.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
 
 MAX_TOKENS = 8
+END = "[END]"
+"""The special token, of id 0, that is at the end of a text for those who ask for its pieces."""
 ALIAS = "all-MiniLM-L6-v2"
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL = ModelInfo(
@@ -45,6 +48,7 @@ MODEL = ModelInfo(
     dtype="float32",
     backend="test",
     device="cpu",
+    matryoshka=(2,),
 )
 
 
@@ -99,11 +103,36 @@ class LetterTokenizer:
             self.calls.append(list(inputs))
         ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in inputs]
         cut = np.array([len(row) > MAX_TOKENS for row in ids], np.bool_)
-        return Tokenized(TokenBatch.of([row[:MAX_TOKENS] for row in ids]), cut)
+        kept = {
+            Truncate.END: slice(MAX_TOKENS),
+            Truncate.START: slice(-MAX_TOKENS, None),
+            Truncate.NONE: slice(None),
+        }[truncate]
+        cut &= truncate is not Truncate.NONE
+        return Tokenized(TokenBatch.of([row[kept] for row in ids]), cut)
+
+    async def pieces(
+        self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
+    ) -> list[list[Piece]]:
+        end = [Piece(0, END, True, None, None)] if add_special_tokens else []
+        return [
+            [Piece(ord(one), one, False, at, at + 1) for at, one in enumerate(text)] + end
+            for text in texts
+        ]
+
+    async def decode(
+        self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
+    ) -> list[str]:
+        for row, ids in enumerate(rows):
+            for at, token in enumerate(ids):
+                if not 0 <= token < MODEL.vocabulary_size:
+                    raise InvalidInput(f"ids[{row}][{at}]", f"is {token}, which is no id")
+        end = "" if skip_special_tokens else END
+        return ["".join(chr(token) if token else end for token in ids) for ids in rows]
 
 
 class LetterEncoder:
-    """Counts letters; remembers whose work it was and how long it might take.
+    """Counts letters; remembers whose work it was and how long it might take; times are as set.
 
     A model in ``missing`` cannot be loaded, and the load of one in ``gates`` waits for it.
     """
@@ -112,6 +141,7 @@ class LetterEncoder:
         self.calls: list[tuple[list[list[int]], Priority, float | None]] = []
         self.missing: set[str] = set()
         self.gates: dict[str, asyncio.Event] = {}
+        self.queue_s = self.inference_s = 0.0
 
     async def describe(self, model: ModelSettings) -> ModelInfo:
         if gate := self.gates.get(model.name):
@@ -120,7 +150,7 @@ class LetterEncoder:
             raise ModelNotFound(model.name, ("/srv/secret/place",))
         name = names(model)[0]
         if model.name == ALIAS:
-            return replace(MODEL, name=name)
+            return replace(MODEL, name=name, prompts=model.prompts)
         return replace(
             MODEL,
             name=name,
@@ -132,12 +162,13 @@ class LetterEncoder:
 
     async def encode(
         self, model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
-    ) -> Vectors:
+    ) -> Encoded:
         rows = [row.tolist() for row in tokens.rows()]
         if rows != [[0]]:  # what only sees it answer
             self.calls.append((rows, priority, timeout_s))
         letters = "abcd" if model.name == ALIAS else "dcba"
-        return np.array([[row.count(ord(one)) for one in letters] for row in rows], np.float32)
+        counts = [[row.count(ord(one)) for one in letters] for row in rows]
+        return Encoded(np.array(counts, np.float32), self.queue_s, self.inference_s)
 
 
 class FakeService(Service):
@@ -146,7 +177,7 @@ class FakeService(Service):
     Serves the models that are given, else the default one; wants a running event loop.
     """
 
-    def __init__(self, *models: Mapping[str, Any], **limits: float) -> None:
+    def __init__(self, *models: Mapping[str, Any], **given: Any) -> None:
         self.encoder = LetterEncoder()
         self.handles = {
             "tokenizer": LocalHandle(LetterTokenizer()),
@@ -154,7 +185,9 @@ class FakeService(Service):
             "cache": LocalHandle(CacheShard(ServeSettings())),
             "index": LocalHandle(IndexShard()),
         }
-        settings = ServeSettings(limits=IngressLimits.model_validate(limits))
+        # What is no setting of the service is a limit.
+        limits = {name: given.pop(name) for name in IngressLimits.model_fields.keys() & given}
+        settings = ServeSettings.model_validate({"limits": limits, **given})
         super().__init__(
             settings, **{name: as_handle(handle) for name, handle in self.handles.items()}
         )

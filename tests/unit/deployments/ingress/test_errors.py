@@ -6,11 +6,13 @@ import inspect
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from deployments.ingress.errors import STATUSES, error_response, install_handlers
+from deployments.ingress import refusals
+from deployments.ingress.errors import STATUSES, TEI_PATHS, error_response, install_handlers
 from embedder import errors
 from embedder.errors import EmbedderError
 from tests.unit.deployments.ingress.fake_service import message, refusal
@@ -27,7 +29,8 @@ def _tree(base: type[EmbedderError]) -> list[type[EmbedderError]]:
     return [base, *(found for child in base.__subclasses__() for found in _tree(child))]
 
 
-CLASSES = [found for found in _tree(EmbedderError) if found.__module__ == errors.__name__]
+OURS = (errors.__name__, refusals.__name__)
+CLASSES = [found for found in _tree(EmbedderError) if found.__module__ in OURS]
 every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 
 
@@ -85,15 +88,21 @@ def test_the_table_has_every_class_of_the_tree_and_no_other() -> None:
 
 @every_class
 def test_a_class_is_the_clients_fault_or_ours_as_the_tree_says(kind: type[EmbedderError]) -> None:
-    late = kind in (errors.Overloaded, errors.DeadlineExceeded)
-    theirs = issubclass(kind, errors.InvalidInput) or late
+    late = kind in (errors.Overloaded, errors.DeadlineExceeded, refusals.BodyTooSlow)
+    theirs = issubclass(kind, (errors.InvalidInput, refusals.AccessDenied)) or late
+    status = STATUSES[kind]
 
-    assert STATUSES[kind] // 100 == (4 if theirs else 5)
-    assert (STATUSES[kind] == 404) == issubclass(kind, errors.NotFound)
-    assert (STATUSES[kind] == 500) == (
-        kind is EmbedderError
-        or issubclass(kind, (errors.BackendFailure, errors.ConfigurationError))
+    assert status.http // 100 == (4 if theirs else 5)
+    assert (status.http == 404) == issubclass(kind, errors.NotFound)
+    assert (
+        (status.http == 500)
+        == (status.tei_http == 424)
+        == (
+            kind is EmbedderError
+            or issubclass(kind, (errors.BackendFailure, errors.ConfigurationError))
+        )
     )
+    assert status.retry == issubclass(kind, errors.Unavailable)
 
 
 @every_class
@@ -101,7 +110,7 @@ async def test_every_error_is_answered_in_one_shape(kind: type[EmbedderError]) -
     response = await _get(f"/raise/{kind.__name__}")
     status, code, param = refusal(response)
 
-    assert status == STATUSES[kind]
+    assert status == STATUSES[kind].http
     assert code == ("internal_error" if status == 500 else kind.code)
     assert param == ("/srv/secret" if issubclass(kind, errors.InvalidInput) else None)
 
@@ -143,7 +152,7 @@ async def test_what_may_pass_says_when_to_come_back_and_nothing_else_does(
     ],
 )
 def test_the_type_is_one_that_openais_clients_know(kind: type[EmbedderError], type_: str) -> None:
-    assert f'"type":"{type_}"'.encode() in bytes(error_response(_sample(kind)).body)
+    assert f'"type":"{type_}"'.encode() in bytes(error_response(_sample(kind), "/v1/x").body)
 
 
 async def test_a_bug_is_answered_without_a_word_about_it() -> None:
@@ -188,3 +197,54 @@ async def test_an_unknown_route_and_an_unknown_method_are_told_apart() -> None:
     assert "GET /nowhere" in message(missing)
     assert refusal(wrong) == (405, "method_not_allowed", None)
     assert wrong.headers["allow"] == "POST"
+
+
+@every_class
+@pytest.mark.parametrize("path", sorted(TEI_PATHS))
+def test_the_other_dialect_has_its_own_codes_and_shape(
+    kind: type[EmbedderError], path: str
+) -> None:
+    response = error_response(_sample(kind), path)
+    body = orjson.loads(response.body)
+
+    assert response.status_code == STATUSES[kind].tei_http
+    assert body.keys() == {"error", "error_type"}
+    assert body["error_type"] == STATUSES[kind].tei_kind
+    if response.status_code == 424:
+        assert "secret" not in body["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "type_"),
+    [
+        (errors.InvalidInput, 422, "Validation"),
+        (errors.LimitExceeded, 422, "Validation"),
+        (refusals.EmptyInput, 400, "Empty"),
+        (errors.Overloaded, 429, "Overloaded"),
+        (errors.StageUnavailable, 503, "Unhealthy"),
+        (errors.BackendFailure, 424, "Backend"),
+        (refusals.BodyTooLarge, 413, "Validation"),
+    ],
+)
+def test_the_codes_of_text_embeddings_inference_are_kept(
+    kind: type[EmbedderError], status: int, type_: str
+) -> None:
+    assert (STATUSES[kind].tei_http, STATUSES[kind].tei_kind) == (status, type_)
+
+
+@every_class
+async def test_a_client_is_told_whether_to_try_again(kind: type[EmbedderError]) -> None:
+    response = await _get(f"/raise/{kind.__name__}")
+    told = response.headers.get("x-should-retry")
+
+    if response.status_code >= 500 or response.status_code in (408, 429):
+        assert told == ("true" if issubclass(kind, errors.Unavailable) else "false")
+    else:
+        assert told is None
+
+
+async def test_a_wrong_value_is_shown_where_it_is_short() -> None:
+    short, long = await _post({"points": 7}), await _post({"points": "x" * 41})
+
+    assert message(short).endswith(", not 7")
+    assert "xxx" not in message(long)

@@ -30,11 +30,6 @@ async def _embed_raw(content: bytes, **limits: float) -> httpx.Response:
         return await http.post("/v1/embeddings", content=content, headers=headers)
 
 
-async def _get(path: str) -> httpx.Response:
-    async with FakeService().client() as http:
-        return await http.get(path)
-
-
 async def test_an_answer_is_what_openais_clients_expect() -> None:
     response = await _embed({"model": ALIAS, "input": ["aaabbbb", "d"], "user": "u"})
     body = response.json()
@@ -205,35 +200,3 @@ async def test_a_cache_that_fails_costs_no_answer() -> None:
     response = await _embed({"input": "aaabbbb"}, service)
 
     np.testing.assert_allclose(response.json()["data"][0]["embedding"][:2], [0.6, 0.8], atol=1e-6)
-
-
-async def test_the_served_model_is_listed() -> None:
-    body = (await _get("/v1/models")).json()
-    created = body["data"][0].pop("created")
-
-    assert body == {
-        "object": "list",
-        "data": [
-            {
-                "id": ALIAS,
-                "object": "model",
-                "owned_by": "sentence-transformers",
-                "state": "not loaded",
-            }
-        ],
-    }
-    assert isinstance(created, int)
-
-
-@pytest.mark.parametrize("name", [ALIAS, REPOSITORY, REPOSITORY.replace("/", "%2F")])
-async def test_the_served_model_is_described_by_each_of_its_names(name: str) -> None:
-    listed = (await _get("/v1/models")).json()["data"][0]
-
-    assert (await _get(f"/v1/models/{name}")).json() == listed
-
-
-@pytest.mark.parametrize("name", ["other", "a/b", "a%2Fb", f"{ALIAS}x", ALIAS.lower()])
-async def test_a_model_that_is_not_served_is_not_found(name: str) -> None:
-    response = await _get(f"/v1/models/{name}")
-
-    assert refusal(response) == (404, "model_not_found", "model")

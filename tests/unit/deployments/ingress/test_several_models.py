@@ -209,7 +209,7 @@ async def test_a_model_that_is_loaded_tells_what_it_is() -> None:
         "state": "ready",
         "revision": "1",
         "dimensions": 4,
-        "matryoshka": [],
+        "matryoshka": [2],
         "max_input_tokens": 8,
         "pooling": "mean",
         "similarity": "cosine",

@@ -1,0 +1,43 @@
+"""``embedder key``: a new API key, and the lines of configuration that let it in."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from deployments.commands.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    key = commands.add_parser("key", help="make an API key for clients")
+    key.add_argument("name", help="what you call it, like the team that gets it")
+    key.add_argument(
+        "--scopes",
+        default="read",
+        metavar="SCOPE[,SCOPE]",
+        help="read, write, admin: what it may do (read)",
+    )
+    key.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a key, which is kept nowhere, and its digest as ``args:`` of the service want it."""
+    from pydantic import ValidationError
+
+    from deployments.ingress.keys import digest, new_key
+    from deployments.settings import ApiKey
+    from embedder.errors import ConfigurationError
+
+    key = new_key()
+    scopes = [scope.strip() for scope in options.scopes.split(",")]
+    entry = {"name": options.name, "sha256": digest(key.encode()), "scopes": scopes}
+    try:
+        ApiKey.model_validate(entry)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ConfigurationError(f"{problem['loc'][0]}: {problem['msg']}") from None
+    print(f"# Give this to the client; it is not kept: {key}")
+    print("# Add this to args: in serve_config.yaml, under keys:")
+    print(f"- {json.dumps(entry)}")
+    return 0

@@ -1,0 +1,102 @@
+"""How vectors are written: which format a client accepts, and rows as JSON, base64 or bytes.
+
+Arrays in, bytes out; no float becomes a Python object on the way. Knows nothing of routes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.responses import Response
+
+from embedder.request import Embeddings
+
+EncodingFormat = Literal["float", "base64"]
+
+
+class Format(str, Enum):
+    """What a client may accept; the values are media types."""
+
+    JSON = "application/json"
+    NDJSON = "application/x-ndjson"
+    NPY = "application/x-npy"
+    BYTES = "application/octet-stream"
+
+
+def negotiate(accept: str) -> Format:
+    """Return the format that an ``Accept`` header likes best; JSON where it names none of ours."""
+    best, best_quality = Format.JSON, 0.0
+    for part in accept.split(","):
+        kind, _, parameters = part.partition(";")
+        quality = _quality(parameters)
+        if quality > best_quality and kind.strip().lower() in _KNOWN:
+            best, best_quality = Format(kind.strip().lower()), quality
+    return best
+
+
+def rows_of(vectors: NDArray[Any], encoding_format: EncodingFormat) -> list[Any]:
+    """Return what stands in JSON for each row: the array itself, or base64 of its bytes."""
+    if encoding_format == "float":
+        return list(vectors)
+    return [base64.b64encode(row).decode("ascii") for row in _little_endian(vectors)]
+
+
+def binary_response(vectors: NDArray[Any], kind: Format) -> Response:
+    """Return the vectors as they lie in memory, row by row and little-endian, or as an npy file."""
+    array = _little_endian(vectors)
+    headers = {
+        "x-embedding-shape": ",".join(map(str, array.shape)),
+        "x-embedding-dtype": array.dtype.name,
+    }
+    if kind is Format.NPY:
+        file = io.BytesIO()
+        np.save(file, array, allow_pickle=False)
+        body = file.getvalue()
+    else:
+        body = array.tobytes()
+    return Response(body, media_type=kind.value, headers=headers)
+
+
+def timing_headers(answer: Embeddings) -> Mapping[str, str]:
+    """Return where the time of a request went, in whole milliseconds, and what the cache had.
+
+    ``server-timing`` has the same in fractions of milliseconds.
+    """
+    timings = answer.timings
+    seconds = {
+        "queue": timings.queue_s,
+        "tokenization": timings.tokenization_s,
+        "inference": timings.inference_s,
+    }
+    headers = {f"x-{name}-time": str(round(value * 1000)) for name, value in seconds.items()}
+    headers["server-timing"] = ", ".join(
+        f"{name};dur={value * 1000:.2f}" for name, value in seconds.items()
+    )
+    headers["x-cache-hits"] = str(answer.cached)
+    truncated = int(answer.truncated.sum())
+    if truncated:
+        headers["x-truncated-inputs"] = str(truncated)
+    return headers
+
+
+_KNOWN = frozenset(kind.value for kind in Format)
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.partition("=")
+    if name.strip().lower() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0
+
+
+def _little_endian(vectors: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(vectors, vectors.dtype.newbyteorder("<"))

@@ -1,0 +1,244 @@
+"""The bodies of text-embeddings-inference: what its clients send, and what they are answered.
+
+Unknown fields are ignored, as there: its clients send more than the routes read. Knows nothing of
+how any of it is computed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from deployments.ingress.visit import Visit
+from deployments.settings import IngressLimits
+from embedder.request import EmbedOptions
+from embedder.types import Truncate
+
+Direction = Literal["right", "left", "Right", "Left"]
+
+_TEXT = {"type": "string", "minLength": 1}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+
+MixedField = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": "A text, token ids of the model's vocabulary (special tokens "
+            "included), or a list of such, which may be mixed.",
+            "oneOf": [
+                _TEXT,
+                _IDS,
+                {"type": "array", "items": {"oneOf": [_TEXT, _IDS]}, "minItems": 1},
+            ],
+        }
+    ),
+]
+
+TextsField = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": "A text or a list of texts.",
+            "oneOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ],
+        }
+    ),
+]
+
+IdsField = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": "Token ids of the model's vocabulary, or a list of such.",
+            "oneOf": [_IDS, {"type": "array", "items": _IDS, "minItems": 1}],
+        }
+    ),
+]
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _ModelField(_Lenient):
+    model: str | None = Field(
+        None, description="a served model; the first one where left out (an addition of ours)"
+    )
+
+
+class _CutFields(_Lenient):
+    truncate: bool | None = Field(
+        None, strict=True, description="cut what is above the model's limit; false refuses it"
+    )
+    truncation_direction: Direction = Field("right", description="which end is cut")
+
+    def options(self, visit: Visit) -> EmbedOptions:
+        """Return what these fields ask of the pipeline, within the request's time."""
+        end = Truncate.START if self.truncation_direction.lower() == "left" else Truncate.END
+        truncate = Truncate.NONE if self.truncate is False else end
+        return EmbedOptions(truncate=truncate, timeout_s=visit.remaining_s())
+
+
+class EmbedBody(_CutFields, _ModelField):
+    """The body of ``POST /embed``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"inputs": "What is deep learning?"},
+                {"inputs": ["one", "two"], "truncate": True, "normalize": False},
+            ]
+        }
+    )
+
+    inputs: MixedField
+    prompt_name: str | None = Field(
+        None, description="puts the model's prompt of that name in front of texts"
+    )
+    normalize: bool = Field(True, strict=True, description="scale vectors to unit length")
+    dimensions: int | None = Field(
+        None, ge=1, strict=True, description="keep this many components: a Matryoshka width"
+    )
+
+
+class SimilarityInputs(_Lenient):
+    """A sentence, and those that it is compared with."""
+
+    source_sentence: Text
+    sentences: list[Text] = Field(json_schema_extra={"minItems": 1})
+
+
+class SimilarityParameters(_CutFields):
+    """How the sentences of a comparison are read."""
+
+    prompt_name: str | None = Field(
+        None, description="puts the model's prompt of that name in front of all sentences"
+    )
+
+
+class SimilarityBody(_ModelField):
+    """The body of ``POST /similarity``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "inputs": {
+                        "source_sentence": "What is deep learning?",
+                        "sentences": ["What is machine learning?", "Good night"],
+                    }
+                }
+            ]
+        }
+    )
+
+    inputs: SimilarityInputs
+    parameters: SimilarityParameters | None = None
+
+
+class RerankBody(_CutFields, _ModelField):
+    """The body of ``POST /rerank``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "query": "What is deep learning?",
+                    "texts": ["Deep learning is ...", "Cheese is ..."],
+                    "return_text": True,
+                }
+            ]
+        }
+    )
+
+    query: Text
+    texts: list[Text] = Field(json_schema_extra={"minItems": 1})
+    raw_scores: bool = Field(
+        False, strict=True, description="answer the cosine; else (1 + cosine) / 2"
+    )
+    return_text: bool = Field(False, strict=True, description="answer the texts as well")
+
+
+class Rank(BaseModel):
+    """One text of a ranking: its number in the request, and how near it is."""
+
+    index: int
+    text: str | None = Field(None, description="left out unless asked for")
+    score: float
+
+
+class TokenizeBody(_ModelField):
+    """The body of ``POST /tokenize``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"inputs": "What is deep learning?"}]}
+    )
+
+    inputs: TextsField
+    add_special_tokens: bool = Field(
+        True, strict=True, description="add the tokens that the model reads around a text"
+    )
+    prompt_name: str | None = Field(
+        None, description="puts the model's prompt of that name in front; places count from there"
+    )
+
+
+class Token(BaseModel):
+    """One token and where it is in the text, in characters; an added one is nowhere."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
+
+
+class DecodeBody(_ModelField):
+    """The body of ``POST /decode``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": [101, 7592, 102]}]})
+
+    ids: IdsField
+    skip_special_tokens: bool = Field(
+        True, strict=True, description="leave out the tokens that stand around a text"
+    )
+
+
+class EmbeddingKind(BaseModel):
+    """How an embedding model pools."""
+
+    pooling: str
+
+
+class ModelKind(BaseModel):
+    """What kind of model it is: all served ones embed."""
+
+    embedding: EmbeddingKind
+
+
+class Info(BaseModel):
+    """The answer of ``GET /info``."""
+
+    model_id: str
+    model_sha: str | None = Field(description="the published commit; null for a directory")
+    model_dtype: str
+    served_model_name: str
+    model_type: ModelKind
+    max_concurrent_requests: int | None = Field(
+        description="always null: what bounds requests is limits.max_queued_tokens"
+    )
+    max_input_length: int = Field(description="tokens, special ones included")
+    max_batch_tokens: int
+    max_batch_requests: int | None
+    max_client_batch_size: int
+    auto_truncate: bool
+    tokenization_workers: int
+    version: str
+    sha: str | None
+    docker_label: str | None
+    limits: IngressLimits = Field(description="every limit of a request (an addition of ours)")

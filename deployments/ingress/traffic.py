@@ -1,0 +1,35 @@
+"""What goes through the door: requests in progress, and answers by status.
+
+Counts; knows nothing of what is asked or answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Traffic:
+    """Counters of one ingress replica since its start."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.answers: Counter[int] = Counter()
+        self.abandoned = 0
+        self._began = time.monotonic()
+
+    @property
+    def uptime_s(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self._began
+
+    @contextmanager
+    def visiting(self) -> Iterator[None]:
+        """Count a request as in progress for as long as the block runs."""
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1

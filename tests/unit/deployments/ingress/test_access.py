@@ -1,0 +1,124 @@
+"""Every route wants a key with its scope, but for the few that are named open here."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from deployments.ingress.asgi import ROUTERS, build_asgi
+from deployments.ingress.gate import Gate
+from deployments.ingress.keys import digest
+from deployments.settings import Scope
+from tests.unit.deployments.ingress.fake_service import FakeService, refusal
+
+OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/health")}
+WRITES = {
+    ("PUT", "/v1/collections/{name}"),
+    ("DELETE", "/v1/collections/{name}"),
+    ("POST", "/v1/collections/{name}/points"),
+}
+ADMINISTERS = {("DELETE", "/v1/cache")}
+
+
+class KeyedService(FakeService):
+    """A service with a key for every scope, the scope's name being the key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            keys=[
+                {"name": scope.value, "sha256": digest(scope.value.encode()), "scopes": [scope]}
+                for scope in Scope
+            ]
+        )
+
+
+ROUTES: list[tuple[str, str, Scope | None]] = [
+    (method, route.path, scope)
+    for router, scope in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute)
+    for method in sorted(route.methods or ())
+]
+every_route = pytest.mark.parametrize(
+    ("method", "path", "scope"), ROUTES, ids=lambda value: getattr(value, "value", str(value))
+)
+
+
+def test_the_open_routes_are_these_and_no_other() -> None:
+    assert {(method, path) for method, path, scope in ROUTES if scope is None} == OPEN
+
+
+def test_every_other_route_has_the_scope_that_its_work_wants() -> None:
+    for method, path, scope in ROUTES:
+        if (method, path) in WRITES:
+            assert scope is Scope.WRITE, (method, path)
+        elif (method, path) in ADMINISTERS:
+            assert scope is Scope.ADMIN, (method, path)
+        elif (method, path) not in OPEN:
+            assert scope is Scope.READ, (method, path)
+
+
+async def _ask(method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    body = None if method in ("GET", "DELETE") else {}
+    url = path.replace("{name:path}", "x").replace("{name}", "x")
+    async with KeyedService().client() as http:
+        return await http.request(method, url, headers=headers, json=body)
+
+
+@every_route
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"x-api-key": "wrong"},
+        {"host": "x/healthz?"},
+        {"x-forwarded-for": "127.0.0.1", "x-forwarded-host": "localhost"},
+    ],
+    ids=["no key", "wrong bearer", "wrong x-api-key", "host like an open path", "forwarded"],
+)
+async def test_a_route_that_is_not_open_refuses_whoever_has_no_good_key(
+    method: str, path: str, scope: Scope | None, headers: dict[str, str]
+) -> None:
+    response = await _ask(method, path, headers)
+
+    assert (response.status_code == 401) == (scope is not None)
+
+
+@every_route
+@pytest.mark.parametrize("held", list(Scope))
+async def test_a_route_refuses_a_key_for_other_calls(
+    method: str, path: str, scope: Scope | None, held: Scope
+) -> None:
+    response = await _ask(method, path, {"authorization": f"Bearer {held.value}"})
+
+    assert (response.status_code == 403) == (scope not in (None, held))
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/embeddings/x", "/docs/x.js", "/.env"])
+async def test_a_path_without_a_route_is_closed_too(path: str) -> None:
+    response = await _ask("GET", path, {})
+
+    assert refusal(response) == (401, "invalid_api_key", None)
+
+
+async def _preflight(service: FakeService) -> httpx.Response:
+    headers = {"origin": "https://app.example", "access-control-request-method": "POST"}
+    async with service.client() as http:
+        return await http.options("/v1/embeddings", headers=headers)
+
+
+async def test_pages_of_other_origins_may_not_call_unless_they_are_named() -> None:
+    closed = await _preflight(FakeService())
+    other = await _preflight(FakeService(cors_origins=["https://other.example"]))
+    named = await _preflight(FakeService(cors_origins=["https://app.example"]))
+
+    assert "access-control-allow-origin" not in closed.headers
+    assert "access-control-allow-origin" not in other.headers
+    assert named.headers["access-control-allow-origin"] == "https://app.example"
+    assert "access-control-allow-credentials" not in named.headers
+
+
+async def test_the_gate_stands_before_everything() -> None:
+    assert isinstance(build_asgi(FakeService()), Gate)
