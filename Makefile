@@ -4,7 +4,7 @@ PORT ?= 8000
 CONFIG ?= serve_config.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test check cluster bench clean
+.PHONY: help install serve deploy test clients check cluster bench clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,15 @@ deploy: install  ## Apply a changed CONFIG to the running service, models withou
 
 test: install  ## Run every test, with coverage
 	$(BIN)/pytest --cov --cov-report=term
+
+clients: install .venv-clients/.installed  ## Run the client programs of docs/clients.md
+	$(BIN)/pytest tests/cluster/test_clients.py
+
+.venv-clients/.installed: clients/requirements.txt
+	$(PYTHON) -m venv .venv-clients
+	@echo "Installing into .venv-clients (a minute the first time)"
+	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-clients/bin/pip install --quiet -r clients/requirements.txt
+	@touch $@
 
 check: install  ## Lint, format and types, as CI and pre-commit do
 	$(BIN)/ruff check .

@@ -142,8 +142,9 @@ def _tokens(cases: Sequence[dict[str, Any]], checks: Sequence[dict[str, Any]]) -
 def _published(checks: Sequence[dict[str, Any]], dtype: Dtype) -> list[Finding]:
     """Compare with every published vector, in the order of the file."""
     findings: dict[int, Finding] = {}
+    widths = tuple({check["dims"] for check in checks if "dims" in check})
     for pooling in dict.fromkeys(POOLINGS.values()):
-        with _generator(dtype, pooling) as generator:
+        with _generator(dtype, ModelSettings(pooling=pooling, matryoshka=widths)) as generator:
             for number, check in enumerate(checks):
                 if POOLINGS[check.get("pooling", "mean")] == pooling:
                     rows = generator.embed(check["texts"], _options(check, generator.model.width))
@@ -161,10 +162,10 @@ def _options(check: dict[str, Any], width: int) -> EmbedOptions:
 
 
 @contextmanager
-def _generator(dtype: Dtype, pooling: PoolingName | None = None) -> Iterator[EmbeddingGenerator]:
+def _generator(dtype: Dtype, model: ModelSettings | None = None) -> Iterator[EmbeddingGenerator]:
     """Load the model, without a cache: each vector that is compared was computed for it."""
     settings = EmbedderSettings(
-        model=ModelSettings(pooling=pooling),
+        model=model or ModelSettings(),
         backend=BackendSettings(dtype=dtype),
         batching=BatchSettings(tune_s=0),  # how much is computed at once changes no vector
         cache=CacheSettings(max_bytes=0),

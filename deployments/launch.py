@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -36,6 +37,12 @@ THROUGHPUT = {
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """The service is on this machine: a proxy for the world outside has no part in it."""
+
+INGRESS_PORTS = range(20_000, 32_000)
+"""Where replicas of the ingress listen for HAProxy: below what the kernel hands to clients."""
+
+BLOCK = 100
+"""Ports that one service has for them."""
 
 POLL_S = 0.25
 WATCH_S = 5.0
@@ -140,6 +147,7 @@ def launched(
 
 def _environment(directory: Path, tuned: bool) -> Mapping[str, str]:
     """Return the child's environment; what the operator has set is left as it is."""
+    ingress_ports = _free_block()
     defaults = {
         # HAProxy's files have fixed names otherwise, and two services would share them.
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy.cfg"),
@@ -148,6 +156,9 @@ def _environment(directory: Path, tuned: bool) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
         # A replica that stops listens on for load balancers elsewhere to notice; here is none.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        # Ports of several services may not mix: replicas share theirs with whoever listens there.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ingress_ports.start),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ingress_ports.stop),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port(9101)),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port(8404)),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -166,13 +177,36 @@ def _opened(log: Path) -> BinaryIO:
 
 def _free_port(preferred: int) -> int:
     """Return a port for one of HAProxy's own listeners: the usual one, or else any."""
+    if _is_free(preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _free_block() -> range:
+    """Return a block of ports for ingress replicas on which nobody listens.
+
+    Any of them: services that start together listen only later, and would all find the first.
+    """
+    starts = list(range(INGRESS_PORTS.start, INGRESS_PORTS.stop, BLOCK))
+    random.shuffle(starts)
+    for start in starts:
+        block = range(start, start + BLOCK)
+        if all(map(_is_free, block)):
+            return block
+    raise ConfigurationError(f"no {BLOCK} ports in a row are free in {INGRESS_PORTS}")
+
+
+def _is_free(port: int) -> bool:
+    # Without SO_REUSEPORT, so that a port of another service's replica counts as taken.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", preferred))
+            probe.bind(("", port))
         except OSError:
-            probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+            return False
+    return True
 
 
 def _session(leader: int) -> list[int]:

@@ -208,10 +208,6 @@ class RemoteCache(GatheringCache):
         stats: dict[str, int] = await self._remote.call("stats", deadline=deadline)
         return stats
 
-    async def clear(self, deadline: float | None) -> int:
-        """Forget everything and return how many entries that were."""
-        return int(await self._remote.call("clear", deadline=deadline))
-
     async def _look_up(self, keys: list[bytes], width: int, terms: Terms) -> CacheHits:
         hits: CacheHits = await self._remote.call("get_many", keys, width, deadline=terms.deadline)
         return hits

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from embedder.presets import PRESETS, PresetName, fill_in
 
@@ -43,6 +43,9 @@ class ModelSettings(Settings):
     pooling: PoolingName | None = Field(None, description="None: as the model's files say")
     max_tokens: int | None = Field(
         None, ge=1, description="tokens per input; None: as the model's files say"
+    )
+    matryoshka: tuple[PositiveInt, ...] | None = Field(
+        None, description="widths that answers may be cut to; None: as the catalogue says"
     )
     prompts: dict[str, str] = Field(
         {}, description="texts put in front of inputs, by name; they go before the model's own"
@@ -93,12 +96,21 @@ class BatchSettings(Settings):
 
 
 class LimitSettings(Settings):
-    """What one request may hold; everything above is refused with the limit's name."""
+    """What one request may hold, and what all may that wait; more is refused."""
 
     max_inputs: int = Field(2048, ge=1, description="inputs per request")
     max_characters: int = Field(122_880, ge=1, description="characters per input")
     max_request_tokens: int = Field(
         300_000, ge=1, description="tokens per request that are not in the cache"
+    )
+    max_queued_tokens: int = Field(
+        600_000, ge=1, description="tokens that wait or are computed for one ingress"
+    )
+    max_wait_s: float = Field(
+        0.5,
+        gt=0,
+        description="seconds that a request may be predicted to wait for others before it is told "
+        "to come back",
     )
 
 

@@ -14,6 +14,7 @@ from embedder.backends.base import Backend
 from embedder.backends.loading import load_backend
 from embedder.batching.tuning import Tuning, tune
 from embedder.config import BatchSettings, EmbedderSettings
+from embedder.errors import ConfigurationError
 from embedder.host import available_bytes, return_freed_memory
 from embedder.memory import BOUNDS, batch_bytes
 from embedder.models.files import ModelFiles
@@ -99,7 +100,6 @@ def _describe(
     tuning: Tuning | None,
     batching: BatchSettings,
 ) -> ModelInfo:
-    row = files.source.row
     measured = tuning.max_tokens if tuning else backend.max_batch_tokens
     notes = (f"{tuning.max_tokens:,} tokens a batch: {tuning.reason}",) if tuning else ()
     return ModelInfo(
@@ -120,7 +120,15 @@ def _describe(
         prompts=dict(files.prompts),
         default_prompt=files.default_prompt,
         similarity=files.similarity,
-        matryoshka=row.matryoshka if row else (),
+        matryoshka=_matryoshka(files, backend.width),
         memory_bytes=backend.memory_bytes,
         notes=(*files.notes, *backend.notes, *notes),
     )
+
+
+def _matryoshka(files: ModelFiles, width: int) -> tuple[int, ...]:
+    if files.matryoshka and max(files.matryoshka) > width:
+        raise ConfigurationError(
+            f"model.matryoshka holds {max(files.matryoshka)}; {files.name!r} has width {width}"
+        )
+    return files.matryoshka

@@ -6,6 +6,7 @@ The graph's deployments use the same classes; knows nothing of Ray.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,8 +18,8 @@ from embedder.batching.waiting import Terms
 from embedder.config import BatchSettings, ModelSettings
 from embedder.loading import LoadedModel, load_tokenizer
 from embedder.models.files import ModelFiles
-from embedder.tokenization import Tokenizer
-from embedder.types import Input, TokenBatch, Tokenized, Truncate, Vectors
+from embedder.tokenization import Piece, Tokenizer
+from embedder.types import Encoded, Input, TokenBatch, Tokenized, Truncate
 
 
 class LocalTokenizer:
@@ -45,6 +46,20 @@ class LocalTokenizer:
     ) -> Tokenized:
         """Return the tokens of every input."""
         return await asyncio.to_thread(self._tokenizer.encode, inputs, truncate=truncate)
+
+    async def pieces(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Piece]]:
+        """Return every token of every text with its place there."""
+        return await asyncio.to_thread(
+            self._tokenizer.pieces, texts, add_special_tokens=add_special_tokens
+        )
+
+    async def decode(
+        self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool
+    ) -> list[str]:
+        """Return the text of every row of ids."""
+        return await asyncio.to_thread(
+            self._tokenizer.decode, rows, skip_special_tokens=skip_special_tokens
+        )
 
 
 class LocalEncoder(GatheringEncoder):
@@ -82,8 +97,16 @@ class LocalEncoder(GatheringEncoder):
 
 async def _compute(
     device: ThreadPoolExecutor, backend: Backend, tokens: TokenBatch, terms: Terms | None = None
-) -> Vectors:
-    return await asyncio.get_running_loop().run_in_executor(device, backend.encode, tokens)
+) -> Encoded:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(device, _timed, backend, tokens, time.monotonic())
+
+
+def _timed(backend: Backend, tokens: TokenBatch, asked_s: float) -> Encoded:
+    """Compute in the device's thread; what passed before it was free is a wait."""
+    began_s = time.monotonic()
+    vectors = backend.encode(tokens)
+    return Encoded(vectors, began_s - asked_s, time.monotonic() - began_s)
 
 
 def device_thread() -> ThreadPoolExecutor:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from embedder.batching.batcher import BatcherStats
 from embedder.config import EmbedderSettings, ModelSettings
 from embedder.errors import ModelNotFound, Unavailable
 from embedder.loading import load_model
@@ -18,9 +20,22 @@ from embedder.models.catalogue import find
 from embedder.models.files import ModelFiles
 from embedder.models.pool import ModelPool
 from embedder.models.residency import ModelState
-from embedder.types import Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate, Vectors
+from embedder.tokenization import Piece
+from embedder.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
 
 StageT = TypeVar("StageT")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderState:
+    """One model of an encoder: how far it is and, once it is loaded, what waits and was computed.
+
+    ``waiting`` counts inputs.
+    """
+
+    model: ModelState[str]
+    waiting: int = 0
+    batching: BatcherStats | None = None
 
 
 class _Pinned(Generic[StageT]):
@@ -96,9 +111,27 @@ class ManyTokenizers:
         async with self._stages.pool.use(self._stages.key(model), deadline) as tokenizer:
             return await tokenizer.tokenize(inputs, truncate=truncate, deadline=deadline)
 
+    async def pieces(
+        self, model: ModelSettings, texts: Sequence[str], *, add_special_tokens: bool
+    ) -> list[list[Piece]]:
+        """Return every token that a model's tokenizer finds in every text, with its place there."""
+        async with self._stages.pool.use(self._stages.key(model)) as tokenizer:
+            return await tokenizer.pieces(texts, add_special_tokens=add_special_tokens)
+
+    async def decode(
+        self, model: ModelSettings, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool
+    ) -> list[str]:
+        """Return the text that every row of a model's ids stands for."""
+        async with self._stages.pool.use(self._stages.key(model)) as tokenizer:
+            return await tokenizer.decode(rows, skip_special_tokens=skip_special_tokens)
+
     async def unload_idle(self) -> None:
         """Unload what nobody has used for long."""
         await self._stages.pool.unload_idle()
+
+    def states(self) -> list[ModelState[str]]:
+        """Return what is loaded, being loaded, or failed when last tried."""
+        return self._stages.pool.states()
 
     def _load(self, key: str) -> LocalTokenizer:
         return LocalTokenizer.load(self._stages.settings(key))
@@ -142,7 +175,7 @@ class ManyEncoders:
         *,
         priority: Priority,
         deadline: float | None,
-    ) -> Vectors:
+    ) -> Encoded:
         """Return float32[n, width] of a batch, pooled, before normalisation, in order."""
         async with self._stages.pool.use(self._stages.key(model), deadline) as encoder:
             return await encoder.encode(tokens, priority=priority, deadline=deadline)
@@ -175,6 +208,16 @@ class ManyEncoders:
     def states(self) -> list[ModelState[str]]:
         """Return what is loaded, being loaded, or failed when last tried."""
         return self._stages.pool.states()
+
+    def stats(self) -> list[EncoderState]:
+        """Return the states with what each loaded model has computed: copies of all counters."""
+        batchers = {key: encoder.batcher for key, encoder in self._encoders()}
+        return [
+            EncoderState(state, len(batchers[state.key]), replace(batchers[state.key].stats))
+            if state.key in batchers
+            else EncoderState(state)
+            for state in self.states()
+        ]
 
     def _encoders(self) -> list[tuple[str, LocalEncoder]]:
         # A copy, made in one step: a load puts its encoder in from a thread of its own.

@@ -5,21 +5,42 @@ Arrays in, arrays out. Knows nothing of models, encodings or JSON.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import InvalidInput
-from embedder.types import Vectors
+from embedder.types import ModelInfo, Vectors
 
 
-def check_dimensions(dimensions: int | None, width: int) -> None:
-    """Refuse a width that the model does not have.
+def check_dimensions(dimensions: int | None, model: ModelInfo) -> None:
+    """Refuse a width that the model was not trained to be cut to; its full width always goes.
 
     Raises:
-        InvalidInput: ``dimensions`` is not between 1 and ``width``.
+        InvalidInput: ``dimensions`` is no width of the model's.
     """
-    if dimensions is not None and not 1 <= dimensions <= width:
-        raise InvalidInput("dimensions", f"is {dimensions}; it must be between 1 and {width}")
+    if dimensions is None or dimensions == model.width or dimensions in model.matryoshka:
+        return
+    if model.matryoshka:
+        widths = _in_words({*model.matryoshka, model.width})
+        raise InvalidInput("dimensions", f"is {dimensions}; {model.name!r} has widths {widths}")
+    raise InvalidInput(
+        "dimensions",
+        f"is {dimensions}; {model.name!r} has width {model.width} only: it was not trained to be "
+        "cut (the setting model.matryoshka lists the widths of a model that was)",
+    )
+
+
+def _in_words(widths: Collection[int]) -> str:
+    """Return widths in descending order, those in a row as a range."""
+    runs: list[tuple[int, int]] = []
+    for width in sorted(widths, reverse=True):
+        if runs and runs[-1][1] == width + 1:
+            runs[-1] = (runs[-1][0], width)
+        else:
+            runs.append((width, width))
+    return ", ".join(f"{first} to {last}" if first > last else str(first) for first, last in runs)
 
 
 def finish(vectors: Vectors, *, dimensions: int | None, normalize: bool) -> Vectors:

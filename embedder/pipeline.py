@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from embedder.admission import check_inputs, check_tokens
+from embedder.backlog.backlog import Backlog, Work
+from embedder.backlog.size import SizeEstimate
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.config import LimitSettings
@@ -22,10 +24,11 @@ from embedder.errors import DeadlineExceeded, EmbedderError
 from embedder.fingerprint import fingerprints, recipe
 from embedder.flights import Flight, Flights
 from embedder.output import check_dimensions, finish
+from embedder.parts import encode_in_parts
 from embedder.prompts import prompt_of
 from embedder.request import DistinctInputs, Embeddings, EmbedOptions
 from embedder.stages import Encoding, Tokenizing
-from embedder.types import Answers, Entries, Input, ModelInfo, Tokenized
+from embedder.types import Answers, Entries, Input, ModelInfo, Timings, Tokenized
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class Pipeline:
     """The pipeline of one model; use it from one event loop.
 
     ``limits`` of None trusts the caller with sizes. ``flight_timeout_s`` bounds a computation,
-    which may outlive the request that started it.
+    which may outlive the request that started it. ``backlog`` decides what is too much beside the
+    work of all pipelines that share it; None admits everything.
     """
 
     def __init__(
@@ -52,12 +56,20 @@ class Pipeline:
         *,
         limits: LimitSettings | None,
         flight_timeout_s: float | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
         self.model = model
         self._stages = stages
         self._limits = limits
         self._flight_timeout_s = flight_timeout_s
+        self._backlog = Backlog() if backlog is None else backlog
+        self._sizes = SizeEstimate(model.max_tokens)
         self._flights = Flights()
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many keys are being computed."""
+        return len(self._flights)
 
     async def embed(
         self, inputs: Sequence[Input], options: EmbedOptions | None = None
@@ -66,11 +78,12 @@ class Pipeline:
 
         Raises:
             InvalidInput: an input or an option can never be answered.
-            Unavailable: a stage is full, gone, or too late.
+            Overloaded: too much other work waits; it says when to come back.
+            Unavailable: a stage is gone or too late.
             BackendFailure: the model failed on one of these inputs.
         """
         options = options or EmbedOptions()
-        check_dimensions(options.dimensions, self.model.width)
+        check_dimensions(options.dimensions, self.model)
         check_inputs(inputs, limits=self._limits, vocabulary_size=self.model.vocabulary_size)
         prompt = prompt_of(options, self.model)
         shared = recipe(self.model, prompt=prompt, truncate=options.truncate)
@@ -91,6 +104,7 @@ class Pipeline:
             entries.truncated[back],
             int(answers.cached.sum()),
             self.model.name,
+            answers.timings,
         )
 
     async def _answers(self, distinct: DistinctInputs) -> Answers:
@@ -130,7 +144,13 @@ class Pipeline:
         if not grounded:
             return None
         part = distinct.part(grounded)
-        return self._flights.launch(part.keys, self._compute(part))
+        tokens = self._sizes.tokens_of(part.to_tokenize())
+        # All keys: the caches may hold more of them by the time that a refused request comes back.
+        work = self._backlog.enter(distinct.keys, tokens, part.options.priority)
+        flight = self._flights.launch(part.keys, self._compute(part, work))
+        # Not in the computation: one that is cancelled before it has begun runs no `finally`.
+        flight.task.add_done_callback(lambda _: work.end())
+        return flight
 
     def _board(self, distinct: DistinctInputs, missing: list[int]) -> dict[Flight, dict[int, int]]:
         """Take a seat for every missing row: flight → {row of the request: row of the flight}."""
@@ -144,28 +164,41 @@ class Pipeline:
             boarded[seat.flight][row] = seat.row
         return boarded
 
-    async def _compute(self, distinct: DistinctInputs) -> Answers:
+    async def _compute(self, distinct: DistinctInputs, work: Work) -> Answers:
         """Answer keys that nobody computes yet, from the far cache or by the model."""
         timeout_s = self._flight_timeout_s
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         # Begun before the cache has answered: a lookup costs more time than tokens cost work.
-        tokenizing = asyncio.ensure_future(
-            self._stages.tokenizer.tokenize(
-                distinct.to_tokenize(), truncate=distinct.options.truncate, deadline=deadline
-            )
-        )
+        tokenizing = asyncio.ensure_future(self._tokenize(distinct, deadline))
         tokenizing.add_done_callback(_retrieve)
+        looking = asyncio.ensure_future(self._stages.far.get_many(distinct.keys, self.model.width))
         try:
-            hits = await self._stages.far.get_many(distinct.keys, self.model.width)
+            # Shielded: a lookup that ends just then keeps a cancellation of the flight to itself.
+            hits = await asyncio.shield(looking)
             answers = Answers.of_hits(hits, len(distinct.keys), self.model.width)
             if misses := answers.missing():
-                fresh = await self._encode(distinct, misses, await tokenizing, deadline)
+                tokenized, seconds = await tokenizing
+                fresh, times = await self._encode(distinct, misses, tokenized, deadline, work)
+                answers.timings = replace(times, tokenization_s=seconds)
                 answers.entries.put(np.array(misses, np.intp), fresh)
                 self._stages.far.put_later([distinct.keys[miss] for miss in misses], fresh)
         finally:
+            looking.cancel()
             tokenizing.cancel()
         self._stages.near.put_many(distinct.keys, answers.entries)
         return answers
+
+    async def _tokenize(
+        self, distinct: DistinctInputs, deadline: float | None
+    ) -> tuple[Tokenized, float]:
+        """Return the tokens, and how many seconds they took."""
+        began_s = time.monotonic()
+        inputs = distinct.to_tokenize()
+        tokenized = await self._stages.tokenizer.tokenize(
+            inputs, truncate=distinct.options.truncate, deadline=deadline
+        )
+        self._sizes.learn(inputs, tokenized.tokens.lengths.tolist())
+        return tokenized, time.monotonic() - began_s
 
     async def _encode(
         self,
@@ -173,7 +206,8 @@ class Pipeline:
         misses: list[int],
         tokenized: Tokenized,
         deadline: float | None,
-    ) -> Entries:
+        work: Work,
+    ) -> tuple[Entries, Timings]:
         rows = np.array(misses, np.intp)
         tokens = tokenized.tokens.take(rows)
         check_tokens(
@@ -183,13 +217,19 @@ class Pipeline:
             max_tokens=self.model.max_tokens,
             limits=self._limits,
         )
-        vectors = await self._stages.encoder.encode(
-            tokens, priority=distinct.options.priority, deadline=deadline
+        work.resize(int(tokens.lengths.sum()))
+        encoded = await encode_in_parts(
+            self._stages.encoder,
+            tokens,
+            work,
+            max_tokens=self.model.max_batch_tokens,
+            deadline=deadline,
         )
-        return Entries(vectors, tokens.lengths, tokenized.truncated[rows])
+        entries = Entries(encoded.vectors, tokens.lengths, tokenized.truncated[rows])
+        return entries, Timings(queue_s=encoded.queue_s, inference_s=encoded.inference_s)
 
 
-def _retrieve(done: asyncio.Future[Tokenized]) -> None:
+def _retrieve(done: asyncio.Future[tuple[Tokenized, float]]) -> None:
     """Take note of an error that nobody awaits, where the cache had everything."""
     if not done.cancelled():
         done.exception()

@@ -6,12 +6,12 @@ Knows nothing of how either is carried over a wire.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.types import Input, InputType, Priority, Truncate, Vectors
+from embedder.types import Input, InputType, Priority, Timings, Truncate, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Embeddings:
 
     ``token_counts`` is what the model read, special tokens included; ``cached`` counts the
     distinct inputs that needed no computing. ``model`` is the name of the model that answered.
+    ``timings`` are the longest of all computations that the request waited for.
     """
 
     vectors: Vectors
@@ -45,6 +46,7 @@ class Embeddings:
     truncated: NDArray[np.bool_]
     cached: int
     model: str
+    timings: Timings = field(default_factory=Timings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from typing import Protocol
 
 from embedder.types import (
     CacheHits,
+    Encoded,
     Entries,
     Input,
     Priority,
     TokenBatch,
     Tokenized,
     Truncate,
-    Vectors,
 )
 
 
@@ -35,8 +35,8 @@ class Encoding(Protocol):
 
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
-    ) -> Vectors:
-        """Return float32[n, width], pooled, before normalisation, in order."""
+    ) -> Encoded:
+        """Return float32[n, width], pooled, before normalisation, in order; and its timings."""
 
 
 class Caching(Protocol):

@@ -1,22 +1,43 @@
 """Texts to token ids, by the model's own Rust tokenizer: batched, unpadded, truly truncated.
 
-Truncation cuts the text's own tokens and keeps the special ones. Knows nothing of models beyond
-their ``tokenizer.json``, and decodes nothing: ids that come in are passed through.
+Truncation cuts the text's own tokens and keeps the special ones. Ids that come in are passed
+through, and only decoded for those who ask for it. Knows nothing of models beyond their
+``tokenizer.json``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Encoding
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
-from embedder.errors import ConfigurationError, UnsupportedModel
+from embedder.errors import ConfigurationError, InvalidInput, UnsupportedModel
 from embedder.types import Input, TokenBatch, Tokenized, Truncate
+
+_LARGEST_ID = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One token of a text, and where it is there.
+
+    ``start`` and ``stop`` count characters, and ``text`` is what is between them; pieces that are
+    smaller than a character share it. A ``special`` token was added, so that it is nowhere: its
+    text is its name.
+    """
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
 
 
 class Tokenizer:
@@ -75,12 +96,47 @@ class Tokenizer:
                 truncated[row] = len(rows[row]) < len(item)
         return Tokenized(TokenBatch.of(rows), truncated)
 
+    def pieces(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[Piece]]:
+        """Return every token of every text with its place; nothing is cut."""
+        whole = self._by_truncate[Truncate.NONE]
+        encodings = whole.encode_batch(list(texts), add_special_tokens=add_special_tokens)
+        return [_pieces(text, one) for text, one in zip(texts, encodings, strict=True)]
+
+    def decode(
+        self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool = True
+    ) -> list[str]:
+        """Return the text of every row of ids, as near as the tokens allow.
+
+        Raises:
+            InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
+        """
+        whole = self._by_truncate[Truncate.NONE]
+        for row, ids in enumerate(rows):
+            for at, token in enumerate(ids):
+                if not 0 <= token <= _LARGEST_ID or whole.id_to_token(token) is None:
+                    raise InvalidInput(
+                        f"ids[{row}][{at}]", f"is {token}, which is no id of this model's tokenizer"
+                    )
+        return whole.decode_batch(
+            [list(ids) for ids in rows], skip_special_tokens=skip_special_tokens
+        )
+
     def _cut(self, ids: Sequence[int], truncate: Truncate) -> Sequence[int]:
         if truncate is Truncate.END:
             return ids[: self.max_tokens]
         if truncate is Truncate.START:
             return ids[-self.max_tokens :]
         return ids
+
+
+def _pieces(text: str, encoding: Encoding) -> list[Piece]:
+    columns = (encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets)
+    return [
+        Piece(token, name, True, None, None)
+        if special
+        else Piece(token, text[start:stop], False, start, stop)
+        for token, name, special, (start, stop) in zip(*columns, strict=True)
+    ]
 
 
 def _lowers(normalizer: Normalizer | None) -> bool:

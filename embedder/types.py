@@ -125,11 +125,45 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """What an encoder answers: float32[n, d], and where the time went, in seconds.
+
+    ``queue_s`` is the longest wait of any row before its batch began, ``inference_s`` the longest
+    computation of any batch that held one.
+    """
+
+    vectors: Vectors
+    queue_s: float
+    inference_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How many seconds the parts of an answer took; what a cache had took none."""
+
+    tokenization_s: float = 0.0
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+
+    def longest(self, other: Timings) -> Timings:
+        """Return the longer time of each part."""
+        return Timings(
+            max(self.tokenization_s, other.tokenization_s),
+            max(self.queue_s, other.queue_s),
+            max(self.inference_s, other.inference_s),
+        )
+
+
+@dataclass(slots=True)
 class Answers:
-    """Entries, and for each of them whether a cache had it: ``cached`` is bool[n]."""
+    """Entries, and for each of them whether a cache had it: ``cached`` is bool[n].
+
+    ``timings`` are the longest of whatever was computed for any of them.
+    """
 
     entries: Entries
     cached: NDArray[np.bool_]
+    timings: Timings = Timings()
 
     @classmethod
     def of_hits(cls, hits: CacheHits, count: int, width: int) -> Answers:
@@ -145,9 +179,10 @@ class Answers:
         return rows
 
     def put(self, rows: NDArray[np.intp], source: Answers, source_rows: NDArray[np.intp]) -> None:
-        """Overwrite the given rows with some rows of ``source``."""
+        """Overwrite the given rows with some rows of ``source``, for which it took its time."""
         self.entries.put(rows, source.entries.take(source_rows))
         self.cached[rows] = source.cached[source_rows]
+        self.timings = self.timings.longest(source.timings)
 
 
 @dataclass(frozen=True, slots=True)

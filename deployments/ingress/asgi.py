@@ -6,7 +6,19 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from deployments.ingress import collections, documentation, health, model_list, openai
+from deployments.ingress import (
+    admin,
+    clusters,
+    collections,
+    documentation,
+    health,
+    model_list,
+    openai,
+    similarity,
+    tei,
+    tei_info,
+    tei_text,
+)
 from deployments.ingress.errors import install_handlers
 from deployments.ingress.gate import Gate
 from deployments.ingress.service import Service
@@ -18,7 +30,15 @@ ROUTERS: tuple[tuple[APIRouter, Scope | None], ...] = (
     (model_list.router, Scope.READ),
     (collections.reading, Scope.READ),
     (collections.writing, Scope.WRITE),
+    (similarity.router, Scope.READ),
+    (clusters.router, Scope.READ),
+    (admin.reading, Scope.READ),
+    (admin.clearing, Scope.ADMIN),
     (documentation.router, Scope.READ),
+    (tei.router, Scope.READ),
+    (tei_text.router, Scope.READ),
+    (tei_info.router, Scope.READ),
+    (tei_info.health_router, None),
     (health.router, None),
 )
 """Every route of the application, and the scope that a key must have for it; None is open."""

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service import Service
 from deployments.remote import Handle
+from deployments.replica import own_deployment
 from deployments.settings import ServeSettings
 from embedder.request import EmbedOptions
 from embedder.types import Input, Vectors
@@ -30,7 +31,12 @@ class Ingress:
         index: Handle,
     ) -> None:
         self._service = Service(
-            settings, tokenizer=tokenizer, encoder=encoder, cache=cache, index=index
+            settings,
+            tokenizer=tokenizer,
+            encoder=encoder,
+            cache=cache,
+            index=index,
+            ingress=own_deployment("Ingress"),
         )
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
@@ -40,6 +46,14 @@ class Ingress:
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP application; Serve calls this once the constructor has returned."""
         return build_asgi(self._service)
+
+    async def near_cache(self) -> dict[str, Any]:
+        """Return the counters of this replica's cache; every replica is asked by an operator."""
+        return await self._service.near_cache()
+
+    async def clear_near_cache(self) -> int:
+        """Forget what this replica has cached and return how many entries that were."""
+        return await self._service.clear_near_cache()
 
     async def embed(
         self,

@@ -1,8 +1,8 @@
-"""What every request passes before its route: a name, a key, and a whole body.
+"""What every request passes before its route: a key, and a whole body in time.
 
-Whatever goes wrong here or behind is answered in one shape, under the name that the request got.
-Denies by default: a path that is not in `OPEN` wants a key wherever the service has any. Which
-scope it wants, each route says. Knows nothing of what routes do.
+Whatever goes wrong here or behind is answered in one shape. Denies by default: a path that is not in `OPEN` wants a key wherever the service has any. Which
+scope it wants, each route says. Serve gives every request its name, ``x-request-id``, and has it
+in the answer and in the log. Knows nothing of what routes do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from deployments.ingress.errors import error_response, http_response
 from deployments.ingress.keys import holder, presented
 from deployments.ingress.refusals import UnknownKey
 from deployments.ingress.traffic import Traffic
-from deployments.ingress.visit import Visit, request_id_of, timeout_of
+from deployments.ingress.visit import Visit, timeout_of
 from deployments.settings import ServeSettings
 from embedder.errors import EmbedderError
 
@@ -40,8 +40,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = scope["headers"]
-        visit = Visit(request_id_of(headers), time.monotonic() + self._limits.request_timeout_s)
+        visit = Visit(time.monotonic() + self._limits.request_timeout_s)
         scope.setdefault("state", {})["visit"] = visit
         answer = _Answer(send, visit, self._traffic)
         with self._traffic.visiting():
@@ -84,7 +83,6 @@ class _Answer:
             total_ms = round((time.monotonic() - self._visit.began) * 1000)
             message["headers"] = [
                 *message.get("headers", ()),
-                (b"x-request-id", self._visit.request_id.encode()),
                 (b"x-total-time", b"%d" % total_ms),
             ]
         await self._send(message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
@@ -50,27 +51,27 @@ VectorField = Annotated[
 ]
 
 
-def to_inputs(value: Any) -> list[Input]:
+def to_inputs(value: Any, field: str = "input") -> list[Input]:
     """Read OpenAI's ``input``: a bare list of integers is one input of token ids.
 
     Raises:
-        InvalidInput: it is empty or of another shape; the error names the item.
+        InvalidInput: it is empty or of another shape; the error names the item of ``field``.
     """
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
-        raise InvalidInput("input", f"must be a string or a list, not {_kind(value)}")
+        raise InvalidInput(field, f"must be a string or a list, not {_kind(value)}")
     if not value:
-        raise InvalidInput("input", "must not be empty")
+        raise InvalidInput(field, "must not be empty")
     if _is_id(value[0]):
-        _check_ids("input", value)
+        _check_ids(field, value)
         return [value]
     for row, item in enumerate(value):
         if isinstance(item, list):
-            _check_ids(f"input[{row}]", item)
+            _check_ids(f"{field}[{row}]", item)
         elif not isinstance(item, str):
             raise InvalidInput(
-                f"input[{row}]", f"must be a string or a list of token ids, not {_kind(item)}"
+                f"{field}[{row}]", f"must be a string or a list of token ids, not {_kind(item)}"
             )
     return value
 
@@ -90,6 +91,43 @@ def to_vector(value: Any, field: str) -> Vectors:
     if len(vector) == 0:
         raise InvalidVector(field, "must not be empty")
     return vector
+
+
+def to_vectors(value: Any, field: str) -> Vectors:
+    """Read a list of vectors as float32[n, d].
+
+    Raises:
+        InvalidVector: there are none, one is no vector of numbers or has a component that float32
+            does not hold, or their widths differ; the error names the item of ``field``.
+    """
+    if not isinstance(value, list):
+        raise InvalidVector(field, f"must be a list of vectors, not {_kind(value)}")
+    if not value:
+        raise InvalidVector(field, "must not be empty")
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused below
+        vectors = np.asarray(value, np.float32) if _is_table(value) else _one_by_one(value, field)
+    if not np.isfinite(vectors).all():
+        row, at = np.argwhere(~np.isfinite(vectors))[0].tolist()
+        raise InvalidVector(f"{field}[{row}][{at}]", "is no finite number in float32")
+    return vectors
+
+
+def _is_table(value: list[Any]) -> bool:
+    """Tell whether these are lists of numbers of one length, faster than by looking at each."""
+    if set(map(type, value)) != {list} or len(set(map(len, value))) > 1:
+        return False
+    return len(value[0]) > 0 and set(map(type, chain.from_iterable(value))) <= {int, float}
+
+
+def _one_by_one(value: list[Any], field: str) -> Vectors:
+    rows = [to_vector(item, f"{field}[{row}]") for row, item in enumerate(value)]
+    width = len(rows[0])
+    for row, vector in enumerate(rows):
+        if len(vector) != width:
+            raise InvalidVector(
+                f"{field}[{row}]", f"has {len(vector)} components; {field}[0] has {width}"
+            )
+    return np.stack(rows)
 
 
 def _from_base64(value: str, field: str) -> Vectors:

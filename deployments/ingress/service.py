@@ -11,11 +11,12 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from deployments.ingress.graph import Graph
 from deployments.ingress.models import ServedModels, ServedState
 from deployments.ingress.traffic import Traffic
 from deployments.remote import (
@@ -26,7 +27,9 @@ from deployments.remote import (
     RemoteIndex,
     RemoteTokenizer,
 )
+from deployments.replica import replica_id
 from deployments.settings import ModelList, ServeSettings
+from embedder.backlog.backlog import Backlog
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.config import ModelSettings
@@ -63,7 +66,7 @@ class Connection:
 
 
 class Service:
-    """The graph as seen from one ingress replica."""
+    """The graph as seen from one ingress replica; ``ingress`` is the handle to all of them."""
 
     def __init__(
         self,
@@ -73,13 +76,25 @@ class Service:
         encoder: Handle,
         cache: Handle,
         index: Handle,
+        ingress: Handle,
     ) -> None:
         self.settings = settings
+        self.replica = replica_id()
+        self.graph = Graph(
+            {
+                "Ingress": ingress,
+                "Tokenizer": tokenizer,
+                "Encoder": encoder,
+                "EmbeddingCache-0": cache,
+                "VectorIndex-0": index,
+            }
+        )
         self.traffic = Traffic()
+        self.backlog = Backlog(settings.limits)
         self.index = RemoteIndex(index)
         self._cache = RemoteCache(cache)
         self._near = MemoryCache(settings.near_cache_bytes)
-        self._far = FailOpenCache(self._cache, timeout_s=settings.cache_timeout_s)
+        self.far = FailOpenCache(self._cache, timeout_s=settings.cache_timeout_s)
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._models: ServedModels[Connection] = ServedModels(self._connect)
@@ -182,6 +197,15 @@ class Service:
             rows, skip_special_tokens=skip_special_tokens, deadline=deadline
         )
 
+    async def near_cache(self) -> dict[str, Any]:
+        """Return the counters of the cache in this replica, and whose they are."""
+        near = self._near
+        return {**asdict(near.stats), "max_bytes": near.max_bytes, "replica": self.replica}
+
+    async def clear_near_cache(self) -> int:
+        """Forget what this replica has cached and return how many entries that were."""
+        return self._near.clear()
+
     async def readiness(self) -> dict[str, str]:
         """Ask every stage a real question; return each one's name with ``ready`` or its problem."""
         checks: dict[str, Callable[[float], Awaitable[None]]] = {
@@ -240,9 +264,10 @@ class Service:
         )
         pipeline = Pipeline(
             info,
-            Stages(tokenizer=tokenizer, encoder=encoder, near=self._near, far=self._far),
+            Stages(tokenizer=tokenizer, encoder=encoder, near=self._near, far=self.far),
             limits=settings.limits,
             flight_timeout_s=settings.limits.request_timeout_s,
+            backlog=self.backlog,
         )
         connection = Connection(pipeline, tokenizer, encoder)
         await connection.check_tokenizer(deadline)

@@ -9,12 +9,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from deployments.ingress.formats import timing_headers
@@ -24,6 +24,7 @@ from deployments.ingress.refusals import EmptyInput
 from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.tei_bodies import (
+    EitherBody,
     EmbedBody,
     Rank,
     RerankBody,
@@ -36,25 +37,7 @@ from embedder.request import Embeddings, EmbedOptions
 from embedder.similarity.metrics import similarity as similarities
 from embedder.types import Input, InputType, Vectors
 
-BodyT = TypeVar("BodyT", bound=BaseModel)
-
 router = APIRouter(route_class=TeiRoute, tags=["text-embeddings-inference"])
-
-EITHER_BODY = {
-    "requestBody": {
-        "content": {
-            "application/json": {
-                "schema": {
-                    "anyOf": [
-                        {"$ref": "#/components/schemas/EmbedBody"},
-                        {"$ref": "#/components/schemas/SimilarityBody"},
-                    ]
-                }
-            }
-        }
-    }
-}
-"""How ``POST /`` is described: its body is read by what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +76,8 @@ async def embed(body: EmbedBody, service: ServiceHere, visit: VisitHere) -> Resp
     )
     if body.inputs == []:
         raise EmptyInput("inputs")
+    inputs = to_inputs(body.inputs, "inputs")
     with calling("inputs"):
-        inputs = to_inputs(body.inputs)
         answer = await asked.embed(inputs, options)
     return await asked.respond(answer.vectors, answer, sum(map(len, inputs)))
 
@@ -146,20 +129,14 @@ async def rerank(body: RerankBody, service: ServiceHere, visit: VisitHere) -> Re
     return await asked.respond(ranks, _both(query, texts), characters)
 
 
-@router.post("/", response_model=list[list[float]] | list[float], openapi_extra=EITHER_BODY)
-async def embed_or_compare(
-    body: dict[str, Any], service: ServiceHere, visit: VisitHere
-) -> Response:
+@router.post("/", response_model=list[list[float]] | list[float])
+async def embed_or_compare(body: EitherBody, service: ServiceHere, visit: VisitHere) -> Response:
     """Do as ``/embed`` does, or as ``/similarity`` where the inputs have a source sentence."""
-    if isinstance(body.get("inputs"), dict):
-        return await similarity(_read(SimilarityBody, body), service, visit)
-    return await embed(_read(EmbedBody, body), service, visit)
-
-
-def _read(kind: type[BodyT], body: dict[str, Any]) -> BodyT:
-    """Read a body as the framework would read it."""
+    if not isinstance(body.inputs, dict):
+        return await embed(body, service, visit)
+    given = {"inputs": body.inputs, "parameters": body.parameters, "model": body.model}
     try:
-        return kind.model_validate(body)
+        return await similarity(SimilarityBody.model_validate(given), service, visit)
     except ValidationError as error:
         found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
         raise RequestValidationError(found) from None

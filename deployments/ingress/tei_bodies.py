@@ -1,4 +1,4 @@
-"""The bodies of text-embeddings-inference: what its clients send, and what they are answered.
+"""The bodies of text-embeddings-inference: what its clients send, and what its models answer.
 
 Unknown fields are ignored, as there: its clients send more than the routes read. Knows nothing of
 how any of it is computed.
@@ -11,14 +11,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from deployments.ingress.visit import Visit
-from deployments.settings import IngressLimits
 from embedder.request import EmbedOptions
 from embedder.types import Truncate
 
 Direction = Literal["right", "left", "Right", "Left"]
 
 _TEXT = {"type": "string", "minLength": 1}
-_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_ID = {"type": "integer", "minimum": 0}
+_IDS = {"type": "array", "items": _ID, "minItems": 1}
+
+_MIXED: list[dict[str, Any]] = [
+    _TEXT,
+    _IDS,
+    {"type": "array", "items": {"oneOf": [_TEXT, _IDS]}, "minItems": 1},
+]
 
 MixedField = Annotated[
     Any,
@@ -26,11 +32,7 @@ MixedField = Annotated[
         {
             "description": "A text, token ids of the model's vocabulary (special tokens "
             "included), or a list of such, which may be mixed.",
-            "oneOf": [
-                _TEXT,
-                _IDS,
-                {"type": "array", "items": {"oneOf": [_TEXT, _IDS]}, "minItems": 1},
-            ],
+            "oneOf": _MIXED,
         }
     ),
 ]
@@ -53,12 +55,16 @@ IdsField = Annotated[
     WithJsonSchema(
         {
             "description": "Token ids of the model's vocabulary, or a list of such.",
-            "oneOf": [_IDS, {"type": "array", "items": _IDS, "minItems": 1}],
+            "oneOf": [
+                _IDS,
+                {"type": "array", "items": {"type": "array", "items": _ID}, "minItems": 1},
+            ],
         }
     ),
 ]
 
-Text = Annotated[str, Field(min_length=1)]
+# Not enforced here: the pipeline's refusal of an empty text is in the words of the contract.
+Text = Annotated[str, Field(json_schema_extra={"minLength": 1})]
 
 
 class _Lenient(BaseModel):
@@ -113,6 +119,17 @@ class SimilarityInputs(_Lenient):
     sentences: list[Text] = Field(json_schema_extra={"minItems": 1})
 
 
+EitherField = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": "What /embed takes, or a sentence and those it is compared with.",
+            "oneOf": [*_MIXED, SimilarityInputs.model_json_schema()],
+        }
+    ),
+]
+
+
 class SimilarityParameters(_CutFields):
     """How the sentences of a comparison are read."""
 
@@ -139,6 +156,22 @@ class SimilarityBody(_ModelField):
 
     inputs: SimilarityInputs
     parameters: SimilarityParameters | None = None
+
+
+class EitherBody(EmbedBody):
+    """The body of ``POST /``: that of ``/embed``, or of ``/similarity``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"inputs": "What is deep learning?"},
+                {"inputs": {"source_sentence": "Good night", "sentences": ["Good evening"]}},
+            ]
+        }
+    )
+
+    inputs: EitherField
+    parameters: SimilarityParameters | None = Field(None, description="read beside sentences only")
 
 
 class RerankBody(_CutFields, _ModelField):
@@ -207,38 +240,3 @@ class DecodeBody(_ModelField):
     skip_special_tokens: bool = Field(
         True, strict=True, description="leave out the tokens that stand around a text"
     )
-
-
-class EmbeddingKind(BaseModel):
-    """How an embedding model pools."""
-
-    pooling: str
-
-
-class ModelKind(BaseModel):
-    """What kind of model it is: all served ones embed."""
-
-    embedding: EmbeddingKind
-
-
-class Info(BaseModel):
-    """The answer of ``GET /info``."""
-
-    model_id: str
-    model_sha: str | None = Field(description="the published commit; null for a directory")
-    model_dtype: str
-    served_model_name: str
-    model_type: ModelKind
-    max_concurrent_requests: int | None = Field(
-        description="always null: what bounds requests is limits.max_queued_tokens"
-    )
-    max_input_length: int = Field(description="tokens, special ones included")
-    max_batch_tokens: int
-    max_batch_requests: int | None
-    max_client_batch_size: int
-    auto_truncate: bool
-    tokenization_workers: int
-    version: str
-    sha: str | None
-    docker_label: str | None
-    limits: IngressLimits = Field(description="every limit of a request (an addition of ours)")

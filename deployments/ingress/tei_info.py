@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from deployments.ingress.errors import tei_envelope
 from deployments.ingress.state import ServiceHere, VisitHere
-from deployments.ingress.tei_bodies import EmbeddingKind, Info, ModelKind
 from deployments.ingress.tei_sentences import TeiRoute
-from deployments.settings import ServeSettings
+from deployments.settings import IngressLimits, ServeSettings
 from embedder.types import ModelInfo
 
 router = APIRouter(route_class=TeiRoute, tags=["text-embeddings-inference"])
@@ -21,6 +21,41 @@ VERSION = version("embedder")
 
 POOLINGS = {"last": "last_token"}
 """The poolings that have another name there."""
+
+
+class EmbeddingKind(BaseModel):
+    """How an embedding model pools."""
+
+    pooling: str
+
+
+class ModelKind(BaseModel):
+    """What kind of model it is: all served ones embed."""
+
+    embedding: EmbeddingKind
+
+
+class Info(BaseModel):
+    """The answer of ``GET /info``."""
+
+    model_id: str
+    model_sha: str | None = Field(description="the published commit; null for a directory")
+    model_dtype: str
+    served_model_name: str
+    model_type: ModelKind
+    max_concurrent_requests: int | None = Field(
+        description="always null: what bounds requests is limits.max_queued_tokens"
+    )
+    max_input_length: int = Field(description="tokens, special ones included")
+    max_batch_tokens: int
+    max_batch_requests: int | None
+    max_client_batch_size: int
+    auto_truncate: bool
+    tokenization_workers: int
+    version: str
+    sha: str | None
+    docker_label: str | None
+    limits: IngressLimits = Field(description="every limit of a request (an addition of ours)")
 
 
 @router.get("/info")

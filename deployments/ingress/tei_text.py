@@ -16,7 +16,7 @@ from deployments.ingress.json_bodies import json_response
 from deployments.ingress.refusals import EmptyInput
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.tei_bodies import DecodeBody, Token, TokenizeBody
-from deployments.ingress.tei_sentences import TeiRoute, calling
+from deployments.ingress.tei_sentences import TeiRoute
 from embedder.config import LimitSettings
 from embedder.errors import InvalidInput, LimitExceeded
 from embedder.prompts import prompt_of
@@ -61,8 +61,7 @@ def _items(field: str, value: Any, kind: type, said: str) -> list[Any]:
     """Read one item or a list of items that are all of a kind."""
     if value == []:
         raise EmptyInput(field)
-    with calling(field):
-        items = to_inputs(value)
+    items = to_inputs(value, field)
     for row, item in enumerate(items):
         if not isinstance(item, kind):
             raise InvalidInput(f"{field}[{row}]", f"must be {said}")

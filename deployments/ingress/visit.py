@@ -1,4 +1,4 @@
-"""One request as the door sees it: its name, its key, and how long it may take.
+"""One request as the door sees it: its key, and how long it may take.
 
 Made by `gate` before anything else, and found by routes in the request's state.
 """
@@ -6,17 +6,13 @@ Made by `gate` before anything else, and found by routes in the request's state.
 from __future__ import annotations
 
 import math
-import re
 import time
-import uuid
 from dataclasses import dataclass, field
 
 from deployments.ingress.keys import Headers
 from deployments.ingress.refusals import MissingScope
 from deployments.settings import ApiKey, Scope
 from embedder.errors import InvalidInput
-
-_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 @dataclass(slots=True)
@@ -26,7 +22,6 @@ class Visit:
     ``key`` is None where the service has no keys, or the path is open.
     """
 
-    request_id: str
     deadline: float
     key: ApiKey | None = None
     began: float = field(default_factory=time.monotonic)
@@ -43,12 +38,6 @@ class Visit:
         """
         if self.key is not None and scope not in self.key.scopes:
             raise MissingScope(scope.value)
-
-
-def request_id_of(headers: Headers) -> str:
-    """Return the client's ``x-request-id`` where it is fit for a log, else a new one."""
-    given = dict(headers).get(b"x-request-id", b"")
-    return given.decode("ascii") if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def timeout_of(headers: Headers, limit_s: float) -> float:

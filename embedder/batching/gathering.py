@@ -5,6 +5,7 @@ What a batch then runs on, a device here or a replica elsewhere, is the ``run`` 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
 from embedder.types import (
     CacheHits,
+    Encoded,
     Entries,
     Input,
     Priority,
@@ -24,7 +26,7 @@ from embedder.types import (
     Vectors,
 )
 
-RunEncode = Callable[[TokenBatch, Terms], Awaitable[Vectors]]
+RunEncode = Callable[[TokenBatch, Terms], Awaitable[Encoded]]
 RunTokenize = Callable[[Sequence[Input], Truncate, Terms], Awaitable[Tokenized]]
 
 
@@ -34,28 +36,48 @@ RunPut = Callable[[list[bytes], Entries, Terms], Awaitable[None]]
 _Row = tuple[Entries, int]
 """One row of some entries, not copied yet."""
 
+_EncodedRow = tuple[Vectors, float, Encoded]
+"""One row's vector, when its batch began, and the batch's answer."""
+
 
 class GatheringEncoder:
     """Encode token batches together with those of other requests."""
 
     def __init__(
-        self, run: RunEncode, *, budget: Budget, slots: int = 1, cancels: bool = False
+        self,
+        run: RunEncode,
+        *,
+        budget: Budget,
+        slots: int = 1,
+        cancels: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        async def run_rows(rows: list[TokenRow], terms: Terms) -> Sequence[Vectors]:
-            return list(await run(TokenBatch.of(rows), terms))
+        async def run_rows(rows: list[TokenRow], terms: Terms) -> Sequence[_EncodedRow]:
+            began_s = clock()
+            answer = await run(TokenBatch.of(rows), terms)
+            return [(vector, began_s, answer) for vector in answer.vectors]
 
-        self.batcher: Batcher[TokenRow, Vectors] = Batcher(
-            run_rows, budget=budget, slots=slots, cancels=cancels
+        self._clock = clock
+        self.batcher: Batcher[TokenRow, _EncodedRow] = Batcher(
+            run_rows, budget=budget, slots=slots, cancels=cancels, clock=clock
         )
 
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
-    ) -> Vectors:
-        """Return float32[n, width] of a batch of at least one input, in order."""
+    ) -> Encoded:
+        """Return float32[n, width] of a batch of at least one input, in order.
+
+        Its wait is that in this batcher and that which the run reports.
+        """
+        asked_s = self._clock()
         rows = await self.batcher.submit(
             tokens.rows(), tokens.lengths.tolist(), priority=priority, deadline=deadline
         )
-        return np.stack(rows)
+        return Encoded(
+            np.stack([vector for vector, _, _ in rows]),
+            max(began_s - asked_s + answer.queue_s for _, began_s, answer in rows),
+            max(answer.inference_s for _, _, answer in rows),
+        )
 
 
 class GatheringTokenizer:

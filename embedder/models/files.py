@@ -17,6 +17,7 @@ from embedder.config import ModelSettings
 from embedder.errors import UnsupportedModel
 from embedder.models.catalogue import names
 from embedder.models.layout import Layout, read_layout
+from embedder.models.row import CatalogueRow
 from embedder.models.safety import read_object, sha256, verified_digest
 from embedder.models.token_limit import lower_case, token_limit
 from embedder.models.weights import WEIGHTS, Source, locate, weight_files
@@ -28,7 +29,8 @@ class ModelFiles:
     """A model directory that was found, checked and understood.
 
     ``config`` is the transformer's ``config.json``. ``prompts`` are the files' own, the
-    catalogue's where these have none, and the operator's before both.
+    catalogue's where these have none, and the operator's before both. ``matryoshka`` holds the
+    widths that answers may be cut to: the operator's, else the catalogue's.
     """
 
     source: Source
@@ -40,6 +42,7 @@ class ModelFiles:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     similarity: SimilarityName = "cosine"
+    matryoshka: tuple[int, ...] = ()
     expected_sha256: str | None = None
 
     @classmethod
@@ -74,6 +77,7 @@ class ModelFiles:
             prompts=prompts,
             default_prompt=_default_prompt(settings, stated, prompts),
             similarity=_similarity(stated),
+            matryoshka=_matryoshka(settings, row),
             expected_sha256=settings.sha256 or pinned,
         )
 
@@ -206,6 +210,12 @@ def _default_prompt(
     raise UnsupportedModel(
         f"the default prompt is {wanted!r}; there are: {', '.join(prompts) or 'none'}"
     )
+
+
+def _matryoshka(settings: ModelSettings, row: CatalogueRow | None) -> tuple[int, ...]:
+    if settings.matryoshka is not None:
+        return settings.matryoshka
+    return row.matryoshka if row else ()
 
 
 def _similarity(stated: Mapping[str, Any]) -> SimilarityName:

@@ -29,6 +29,17 @@ def similarity(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> Vec
             or the widths differ.
         InvalidInput: there is no such measure.
     """
+    check_matrices(a, b, metric)
+    return METRICS[metric](np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
+def check_matrices(a: Vectors, b: Vectors, metric: SimilarityName) -> None:
+    """Refuse what `similarity` cannot compare.
+
+    Raises:
+        InvalidVector: as `similarity`.
+        InvalidInput: there is no such measure.
+    """
     if metric not in METRICS:
         raise InvalidInput("metric", f"is {metric!r}; there are: {', '.join(METRICS)}")
     for name, matrix in (("a", a), ("b", b)):
@@ -38,7 +49,6 @@ def similarity(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> Vec
             raise InvalidVector(f"{name}[{row}]", "has a component that is not finite")
     if a.shape[1] != b.shape[1]:
         raise InvalidVector("b", f"has {b.shape[1]} components; a has {a.shape[1]}")
-    return METRICS[metric](np.asarray(a, np.float32), np.asarray(b, np.float32))
 
 
 def _cosine(a: Vectors, b: Vectors) -> Vectors:

@@ -18,6 +18,7 @@ from embedder.pipeline import Pipeline, Stages
 from embedder.request import EmbedOptions
 from embedder.types import (
     CacheHits,
+    Encoded,
     Entries,
     Input,
     ModelInfo,
@@ -25,7 +26,6 @@ from embedder.types import (
     TokenBatch,
     Tokenized,
     Truncate,
-    Vectors,
 )
 
 MODEL = ModelInfo(
@@ -43,18 +43,20 @@ MODEL = ModelInfo(
     dtype="float32",
     backend="test",
     device="cpu",
+    matryoshka=(3, 2, 1),
 )
 RAW = EmbedOptions(normalize=False)
 
 
 class Model:
-    """Tokenizer and encoder in one; remembers what it was asked."""
+    """Tokenizer and encoder in one; remembers what it was asked, and reports times as set."""
 
     def __init__(self) -> None:
         self.tokenized: list[list[Input]] = []
         self.encoded: list[list[list[int]]] = []
         self.priorities: list[Priority] = []
         self.gate: asyncio.Event | None = None
+        self.queue_s = self.inference_s = 0.0
 
     async def tokenize(
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
@@ -68,13 +70,14 @@ class Model:
 
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
-    ) -> Vectors:
+    ) -> Encoded:
         rows = [row.tolist() for row in tokens.rows()]
         self.encoded.append(rows)
         self.priorities.append(priority)
         if self.gate is not None:
             await self.gate.wait()
-        return np.array([[sum(row), len(row), row[0], row[-1]] for row in rows], np.float32)
+        vectors = np.array([[sum(row), len(row), row[0], row[-1]] for row in rows], np.float32)
+        return Encoded(vectors, self.queue_s, self.inference_s)
 
 
 class FarCache:

@@ -77,13 +77,13 @@ def encoders(
 
 async def encode(many: ManyEncoders, model: ModelSettings, *numbers: int) -> list[list[float]]:
     """Encode inputs of one token each."""
-    vectors = await many.encode(
+    encoded = await many.encode(
         model,
         TokenBatch.of([[number] for number in numbers]),
         priority=Priority.INTERACTIVE,
         deadline=None,
     )
-    answer: list[list[float]] = vectors.tolist()
+    answer: list[list[float]] = encoded.vectors.tolist()
     return answer
 
 

@@ -65,6 +65,7 @@ def test_settings_cannot_be_changed(node: type[Settings]) -> None:
         (LimitSettings, "max_inputs", 1),
         (LimitSettings, "max_characters", 1),
         (LimitSettings, "max_request_tokens", 1),
+        (LimitSettings, "max_queued_tokens", 1),
         (BatchSettings, "tune_s", 0),
         (CacheSettings, "max_bytes", 0),
         (PoolSettings, "max_bytes", 1),
@@ -118,6 +119,7 @@ def test_anything_else_is_no_device(device: str) -> None:
         (ModelSettings, {"revision": "main"}),
         (ModelSettings, {"sha256": "0" * 63}),
         (ModelSettings, {"alias": ""}),
+        (ModelSettings, {"matryoshka": [0]}),
         (EmbedderSettings, {"preset": "fast"}),
         (ModelSettings, {"pooling": "median"}),
         (EmbedderSettings, {"model": "all-MiniLM-L6-v2"}),
@@ -132,7 +134,7 @@ def test_a_value_that_means_nothing_is_refused(
 
 def test_settings_survive_a_journey_as_json() -> None:
     settings = EmbedderSettings(
-        model=ModelSettings(name="x", pooling="cls", max_tokens=9),
+        model=ModelSettings(name="x", pooling="cls", max_tokens=9, matryoshka=(8, 4)),
         backend=BackendSettings(device="cuda:1", threads=2),
     )
 

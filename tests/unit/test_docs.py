@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from deployments.cli import main
+from deployments.ingress.asgi import ROUTERS
+from deployments.ingress.reference import errors_table, limits_table
 from deployments.settings import HOLD_MODELS, ModelList
 from embedder.config import BackendSettings, DtypeName
 from embedder.models.catalogue import CATALOGUE
@@ -62,3 +64,19 @@ def test_every_command_is_one_that_the_command_line_has(
 
     assert known is not None
     assert named <= set(known[1].split(","))
+
+
+def test_the_tables_of_limits_and_errors_are_those_of_the_code() -> None:
+    page = next(page for page in PAGES if page.name == "api.md").read_text()
+
+    assert limits_table() in page
+    assert errors_table() in page
+
+
+def test_the_page_of_the_api_names_every_route() -> None:
+    page = next(page for page in PAGES if page.name == "api.md").read_text()
+    paths = [route.path for router, _ in ROUTERS for route in router.routes]
+    described = [path for path in paths if not path.startswith(("/docs", "/openapi"))]
+    ends = {re.sub(r"^/v1/collections(/\{name\})?|\{.*", "", path) for path in described}
+
+    assert {end for end in ends if end.rstrip("/") not in page} == set()

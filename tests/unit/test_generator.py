@@ -16,7 +16,7 @@ from embedder.types import Input, Truncate, Vectors
 
 # Without a cache: a test that asks twice must see the model compute twice.
 SETTINGS = EmbedderSettings(
-    model=ModelSettings(offline=True),
+    model=ModelSettings(offline=True, matryoshka=(64,)),
     batching=BatchSettings(tune_s=0),
     cache=CacheSettings(max_bytes=0),
     limits=LimitSettings(max_inputs=1, max_request_tokens=1),

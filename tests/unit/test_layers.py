@@ -15,15 +15,19 @@ ROOT = Path(__file__).parents[2]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "embedder.backends embedder.batching embedder.cache embedder.index embedder.models "
-        "embedder.similarity",
+        "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.index "
+        "embedder.models embedder.similarity",
         "embedder.errors embedder.host embedder.presets embedder.types",
         "embedder.config embedder.stages",
         "embedder.fingerprint embedder.tokenization embedder.output embedder.pooling "
-        "embedder.admission embedder.request embedder.index.points embedder.settings_tree",
+        "embedder.quantization "
+        "embedder.admission embedder.request embedder.index.points embedder.settings_tree "
+        "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size",
+        "embedder.backlog.backlog",
+        "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
-        "embedder.similarity.metrics embedder.index.projection",
-        "embedder.index.collection",
+        "embedder.similarity.clustering embedder.similarity.metrics embedder.index.projection",
+        "embedder.index.collection embedder.similarity.topk",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",

@@ -13,7 +13,7 @@ from embedder.config import (
     EmbedderSettings,
     ModelSettings,
 )
-from embedder.errors import WeightsMismatch
+from embedder.errors import ConfigurationError, WeightsMismatch
 from embedder.loading import load_model
 from embedder.memory import BOUNDS
 from tests.tiny_models import write_json, write_layout
@@ -80,6 +80,17 @@ def test_the_settings_go_before_what_the_files_say(directory: Path, device: Desc
     info = load_model(chosen).info
 
     assert (info.max_tokens, info.prompts, info.name) == (9, {"query": "own "}, "mine")
+
+
+def test_a_model_may_be_cut_to_the_widths_that_the_operator_lists(
+    directory: Path, device: Described
+) -> None:
+    assert load_model(settings(directory, matryoshka=(4, 2))).info.matryoshka == (4, 2)
+
+
+def test_a_listed_width_that_the_model_lacks_is_refused(directory: Path, device: Described) -> None:
+    with pytest.raises(ConfigurationError, match=r"model\.matryoshka holds 5; 'tiny' has width 4"):
+        load_model(settings(directory, matryoshka=(2, 5)))
 
 
 def test_it_has_computed_short_and_long_inputs_once_loaded(

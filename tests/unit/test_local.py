@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from embedder.batching.tuning import Tuning
 from embedder.config import BatchSettings, ModelSettings
 from embedder.errors import BackendFailure, ConfigurationError, Unavailable
 from embedder.local import LocalEncoder, LocalTokenizer, device_thread
-from embedder.types import ModelInfo, Priority, TokenBatch, Truncate
+from embedder.types import ModelInfo, Priority, TokenBatch, Truncate, Vectors
 from tests.unit.fake_device import INFO, POISON, Device, ids, loaded, vectors_of_ids
 
 
@@ -27,10 +28,10 @@ def local(
 
 async def encode(encoder: LocalEncoder, *rows: list[int]) -> list[list[float]]:
     """Encode rows of ids as an interactive caller would."""
-    vectors = await encoder.encode(
+    encoded = await encoder.encode(
         TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=None
     )
-    answer: list[list[float]] = vectors.tolist()
+    answer: list[list[float]] = encoded.vectors.tolist()
     return answer
 
 
@@ -49,6 +50,16 @@ async def test_the_tokenizer_adds_the_special_tokens_of_the_model() -> None:
     rows = [row.tolist() for row in answer.tokens.rows()]
     assert rows == [[101, 7592, 2088, 102], [101, 7592, 102]]
     assert answer.truncated.tolist() == [False, False]
+
+
+async def test_the_tokenizer_tells_pieces_and_turns_ids_back_into_text() -> None:
+    tokenizer = LocalTokenizer.load(ModelSettings(offline=True))
+    (pieces,) = await tokenizer.pieces(["Hello, world"], add_special_tokens=True)
+    ids = [[piece.id for piece in pieces]]
+
+    assert [piece.text for piece in pieces] == ["[CLS]", "Hello", ",", "world", "[SEP]"]
+    assert await tokenizer.decode(ids, skip_special_tokens=True) == ["hello, world"]
+    assert await tokenizer.decode(ids, skip_special_tokens=False) == ["[CLS] hello, world [SEP]"]
 
 
 async def test_the_tokenizer_cuts_to_what_the_settings_allow() -> None:
@@ -105,6 +116,27 @@ async def test_encoding_leaves_the_loop_free_and_keeps_to_one_thread(device: Dev
     assert len(device.threads) == 1
     assert threading.current_thread().name not in device.threads
     encoder.close()
+
+
+async def test_waiting_for_the_device_is_a_wait_and_computing_is_not() -> None:
+    class Slow(Device):
+        def encode(self, tokens: TokenBatch) -> Vectors:
+            time.sleep(0.05)
+            return super().encode(tokens)
+
+    thread = device_thread()
+    one, two = (LocalEncoder(loaded(Slow()), BatchSettings(), thread) for _ in range(2))
+    batch = TokenBatch.of([[1]])
+    first, second = await asyncio.gather(
+        *(
+            encoder.encode(batch, priority=Priority.INTERACTIVE, deadline=None)
+            for encoder in (one, two)
+        )
+    )
+
+    assert 0.05 <= first.inference_s < 0.5
+    assert 0.05 <= second.inference_s < 0.5
+    assert 0 <= first.queue_s < 0.05 <= second.queue_s
 
 
 async def test_encoders_that_share_a_device_compute_one_after_the_other() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 from embedder.errors import InvalidInput
 from embedder.output import check_dimensions, finish, unit_rows
 from embedder.types import Vectors
+from tests.unit.fake_model import MODEL
 
 COMPONENTS = st.floats(-1e4, 1e4, width=32).map(lambda value: 0.0 if abs(value) < 1e-4 else value)
 TABLES = arrays.arrays(
@@ -80,23 +83,46 @@ def test_the_answer_shares_no_memory_with_the_argument(
     assert vectors.tolist() == np.eye(3).tolist()
 
 
-@given(st.integers(1, 1000), st.integers(-5, 1005))
-def test_exactly_the_widths_that_the_model_has_are_accepted(width: int, dimensions: int) -> None:
-    if 1 <= dimensions <= width:
-        check_dimensions(dimensions, width)
+@given(st.integers(1, 9), st.lists(st.integers(1, 9)), st.integers(-2, 12))
+def test_exactly_the_full_width_and_those_that_the_model_was_trained_for_are_accepted(
+    width: int, others: list[int], dimensions: int
+) -> None:
+    model = replace(MODEL, width=width, matryoshka=tuple(min(one, width) for one in others))
+    if dimensions in (width, *model.matryoshka):
+        check_dimensions(dimensions, model)
         return
 
     with pytest.raises(InvalidInput) as caught:
-        check_dimensions(dimensions, width)
+        check_dimensions(dimensions, model)
 
     assert caught.value.field == "dimensions"
-    assert str(dimensions) in caught.value.problem
+    assert f"is {dimensions};" in caught.value.problem
     assert str(width) in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("matryoshka", "sentence"),
+    [
+        ((256, 64), "'sums' has widths 384, 256, 64"),
+        ((64, 384, 256), "'sums' has widths 384, 256, 64"),
+        (tuple(range(384, 31, -1)), "'sums' has widths 384 to 32"),
+        ((*range(100, 110), 50), "'sums' has widths 384, 109 to 100, 50"),
+        ((), "'sums' has width 384 only"),
+        ((), "the setting model.matryoshka"),
+    ],
+)
+def test_a_width_that_is_refused_is_told_the_others(
+    matryoshka: tuple[int, ...], sentence: str
+) -> None:
+    model = replace(MODEL, width=384, matryoshka=matryoshka)
+
+    with pytest.raises(InvalidInput, match=re.escape(sentence)):
+        check_dimensions(4, model)
 
 
 def test_asking_for_no_width_is_asking_for_all() -> None:
     whole = np.arange(6, dtype=np.float32).reshape(2, 3)
 
-    check_dimensions(None, 3)
+    check_dimensions(None, MODEL)
 
     assert finish(whole, dimensions=None, normalize=False).shape == whole.shape

@@ -62,7 +62,7 @@ async def test_a_request_at_every_limit_is_answered() -> None:
 async def test_a_width_that_the_model_lacks_is_refused(dimensions: int) -> None:
     sentence = await refusal(pipeline(Model()), ["a"], EmbedOptions(dimensions=dimensions))
 
-    assert sentence == f"'dimensions' is {dimensions}; it must be between 1 and 4"
+    assert sentence == f"'dimensions' is {dimensions}; 'sums' has widths 4 to 1"
 
 
 async def test_an_input_that_may_not_be_cut_is_refused_by_the_callers_number() -> None:

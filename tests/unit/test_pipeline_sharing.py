@@ -12,7 +12,7 @@ from embedder.errors import BackendFailure, LimitExceeded
 from embedder.flights import Seat
 from embedder.pipeline import Pipeline, Stages
 from embedder.request import Embeddings, EmbedOptions
-from embedder.types import Priority, TokenBatch, Truncate, Vectors
+from embedder.types import Encoded, Priority, TokenBatch, Truncate
 from tests.unit.fake_model import MODEL, RAW, Model, expected, pipeline, settle
 
 
@@ -40,7 +40,7 @@ class Watched(Model):
 
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
-    ) -> Vectors:
+    ) -> Encoded:
         try:
             if self.failure is not None:
                 await self.failure
@@ -153,7 +153,7 @@ async def test_a_failure_reaches_everyone_whose_own_input_it_is() -> None:
     class Broken(Model):
         async def encode(
             self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
-        ) -> Vectors:
+        ) -> Encoded:
             self.encoded.append([])
             await asyncio.sleep(0)
             raise BackendFailure("broken")
@@ -214,7 +214,7 @@ async def test_a_computation_may_take_as_long_as_the_pipeline_allows() -> None:
 
         async def encode(
             self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
-        ) -> Vectors:
+        ) -> Encoded:
             self.deadline = deadline
             return await super().encode(tokens, priority=priority, deadline=deadline)
 
@@ -236,7 +236,7 @@ async def test_requests_that_share_a_bad_input_fail_together_after_one_try() -> 
     class Broken(Model):
         async def encode(
             self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
-        ) -> Vectors:
+        ) -> Encoded:
             await super().encode(tokens, priority=priority, deadline=deadline)
             raise BackendFailure("poison")
 

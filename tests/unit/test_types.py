@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedder.types import Answers, CacheHits, Entries, InputType, TokenBatch
+from embedder.types import Answers, CacheHits, Encoded, Entries, InputType, Timings, TokenBatch
 from tests.unit.fake_model import MODEL
 
 TOKENS = st.integers(0, 2**31 - 1)
@@ -134,6 +134,30 @@ def test_putting_answers_overwrites_the_rows_named_with_the_rows_asked_for() -> 
     assert into.cached.tolist() == [False, False, False, True]
 
 
+def test_putting_answers_keeps_the_longest_time_of_each_part() -> None:
+    into = Answers(_entries(2), np.zeros(2, np.bool_))
+    row = np.array([0], np.intp)
+    for times in (Timings(1, 5, 2), Timings(2, 1, 2), Timings()):
+        into.put(row, Answers(_entries(2), np.zeros(2, np.bool_), times), row)
+
+    assert into.timings == Timings(tokenization_s=2, queue_s=5, inference_s=2)
+
+
+def test_answers_of_hits_took_no_time() -> None:
+    hits = CacheHits(np.array([0], np.intp), _entries(1))
+
+    assert Answers.of_hits(hits, 2, 3).timings == Timings(0.0, 0.0, 0.0)
+
+
+def test_what_an_encoder_answers_travels_between_processes() -> None:
+    sent = Encoded(np.ones((2, 3), np.float32), 0.5, 0.25)
+
+    came = pickle.loads(pickle.dumps(sent, protocol=5))
+
+    assert came.vectors.tobytes() == sent.vectors.tobytes()
+    assert (came.queue_s, came.inference_s) == (0.5, 0.25)
+
+
 def test_a_kind_of_input_is_read_from_its_word() -> None:
     assert [InputType("query"), InputType("document")] == list(InputType)
     with pytest.raises(ValueError, match="passage"):
@@ -147,4 +171,4 @@ def test_what_is_known_of_a_model_travels_between_processes() -> None:
 def test_a_model_needs_no_prompts_and_is_compared_by_cosine() -> None:
     assert MODEL.prompts == {}
     assert MODEL.default_prompt is None
-    assert (MODEL.similarity, MODEL.matryoshka, MODEL.notes) == ("cosine", (), ())
+    assert (MODEL.similarity, MODEL.notes) == ("cosine", ())

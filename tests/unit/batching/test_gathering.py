@@ -15,28 +15,38 @@ from embedder.cache.memory import MemoryCache
 from embedder.errors import DeadlineExceeded
 from embedder.types import (
     CacheHits,
+    Encoded,
     Entries,
     Input,
     Priority,
     TokenBatch,
     Tokenized,
     Truncate,
-    Vectors,
 )
 
 ROOMY = Budget(max_tokens=10_000)
 
 
 class Encoder:
-    """Vectors that tell their tokens: their sum and their number."""
+    """Vectors that tell their tokens: their sum and their number.
+
+    A batch takes a second a token by its clock, and says that it had waited for half of that.
+    """
 
     def __init__(self) -> None:
         self.batches: list[list[list[int]]] = []
+        self.now_s = 100.0
 
-    async def run(self, tokens: TokenBatch, terms: Terms) -> Vectors:
+    def clock(self) -> float:
+        return self.now_s
+
+    async def run(self, tokens: TokenBatch, terms: Terms) -> Encoded:
         rows = [row.tolist() for row in tokens.rows()]
         self.batches.append(rows)
-        return np.array([[sum(row), len(row)] for row in rows], np.float32)
+        seconds = len(tokens.ids)
+        self.now_s += seconds
+        vectors = np.array([[sum(row), len(row)] for row in rows], np.float32)
+        return Encoded(vectors, queue_s=seconds / 2, inference_s=seconds)
 
 
 class Tokenizer:
@@ -61,21 +71,36 @@ async def test_an_encoder_gathers_across_callers_and_gives_each_its_rows() -> No
     )
 
     assert device.batches == [[[1, 2], [5], [7, 7, 7]]]
-    assert one.dtype == two.dtype == np.float32
-    assert one.tolist() == [[3, 2], [5, 1]]
-    assert two.tolist() == [[21, 3]]
+    assert one.vectors.dtype == two.vectors.dtype == np.float32
+    assert one.vectors.tolist() == [[3, 2], [5, 1]]
+    assert two.vectors.tolist() == [[21, 3]]
 
 
 async def test_an_encoder_restores_the_order_of_rows_that_left_in_several_batches() -> None:
     device = Encoder()
     encoder = GatheringEncoder(device.run, budget=Budget(max_tokens=4))
     rows = [[9] * 4, [1], [2, 2, 2], [3]]
-    vectors = await encoder.encode(
+    encoded = await encoder.encode(
         TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=None
     )
 
     assert len(device.batches) > 1
-    assert vectors.tolist() == [[36, 4], [1, 1], [6, 3], [3, 1]]
+    assert encoded.vectors.tolist() == [[36, 4], [1, 1], [6, 3], [3, 1]]
+
+
+async def test_an_encoder_reports_the_longest_wait_and_the_longest_batch_of_its_rows() -> None:
+    device = Encoder()
+    encoder = GatheringEncoder(device.run, budget=Budget(max_tokens=4), clock=device.clock)
+    rows = [[9] * 4, [1] * 2, [2] * 3]
+    every, last = await asyncio.gather(
+        encoder.encode(TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=None),
+        encoder.encode(TokenBatch.of([[3] * 4]), priority=Priority.INTERACTIVE, deadline=None),
+    )
+
+    assert [sum(map(len, batch)) for batch in device.batches] == [4, 2, 3, 4]
+    # The third batch began after 4 + 2 s and had waited 1.5 s more; the fourth after 9 s, and 2 s.
+    assert (every.queue_s, every.inference_s) == (7.5, 4)
+    assert (last.queue_s, last.inference_s) == (11, 4)
 
 
 async def test_an_encoder_never_starts_what_is_already_too_late() -> None:

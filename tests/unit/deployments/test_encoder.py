@@ -96,7 +96,7 @@ async def test_a_replica_computes_with_the_model_that_it_is_asked_for(
     assert before == {"wide"}
     assert widths == [(1, 32), (1, 16)]
     assert told == [32, 16]
-    assert {state.pinned for state in await replica.states()} == {True, False}
+    assert {one.model.pinned for one in (await replica.stats()).models} == {True, False}
 
 
 async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.launch import THROUGHPUT, Launch, _environment, _free_port
+from deployments.launch import THROUGHPUT, Launch, _environment, _free_block, _free_port
 from embedder.errors import ConfigurationError
 
 
@@ -118,3 +118,19 @@ def test_throughput_mode_is_a_default_that_the_operator_may_set_otherwise(
     assert THROUGHPUT.items() <= tuned.items()
     assert not THROUGHPUT.keys() & plain.keys()
     assert chosen["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
+
+
+def test_replicas_of_two_services_never_share_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        # As Serve does it: whoever else sets this may listen on the same port.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        monkeypatch.setattr("deployments.launch.BLOCK", 1)
+        monkeypatch.setattr("deployments.launch.INGRESS_PORTS", range(taken, taken + 1))
+
+        with pytest.raises(ConfigurationError, match="ports in a row"):
+            _free_block()
+
+    assert _free_block() == range(taken, taken + 1)

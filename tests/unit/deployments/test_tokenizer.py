@@ -109,7 +109,10 @@ async def test_what_nobody_uses_is_unloaded_and_comes_back_when_it_is_asked_for(
     ids = await _ids(replica, models[1], "b")
     await asyncio.sleep(0.02)
     await replica.check_health()
-    loaded = [state.key for state in replica._tokenizers._stages.pool.states()]
+    told = await replica.stats()
 
-    assert loaded == [models[0].key]
+    assert told.replica == "local"
+    assert [(one.key, one.state, one.pinned) for one in told.models] == [
+        (models[0].key, "ready", True)
+    ]
     assert await _ids(replica, models[1], "b") == ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,22 @@ def test_a_plain_model_is_pooled_as_its_row_says(places: Places) -> None:
     (places.fill_hub_cache() / "modules.json").unlink()
 
     assert open_files("tiny").pooling == ROW.pooling == "cls"
+
+
+def test_a_model_may_be_cut_to_the_widths_of_its_row_unless_the_operator_says_others(
+    places: Places,
+) -> None:
+    places.know(replace(ROW, matryoshka=(32, 16)))
+    places.fill_hub_cache()
+
+    assert open_files("tiny").matryoshka == (32, 16)
+    assert open_files("tiny", matryoshka=(8,)).matryoshka == (8,)
+    assert open_files("tiny", matryoshka=()).matryoshka == ()
+
+
+def test_a_directory_may_be_cut_to_what_the_operator_says_alone(tiny: Path) -> None:
+    assert open_files(tiny).matryoshka == ()
+    assert open_files(tiny, matryoshka=(16,)).matryoshka == (16,)
 
 
 def test_a_plain_decoder_is_pooled_by_its_last_token(tiny: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePath
 from typing import Any, cast
 
@@ -21,10 +22,14 @@ from deployments.index import IndexShard
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service import Service
 from deployments.remote import Handle
+from deployments.replica import ReplicaStats
 from deployments.settings import IngressLimits, ServeSettings
+from embedder.batching.batcher import BatcherStats
 from embedder.config import ModelSettings
 from embedder.errors import InvalidInput, ModelNotFound
+from embedder.many_models import EncoderState
 from embedder.models.catalogue import names
+from embedder.models.residency import ModelState, State
 from embedder.tokenization import Piece
 from embedder.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
 
@@ -51,6 +56,18 @@ MODEL = ModelInfo(
     matryoshka=(2,),
 )
 
+LOADED = ModelState(
+    key=ModelSettings(name="/srv/secret/letters", alias="letters").key,
+    state=State.READY,
+    bytes=7,
+    in_use=1,
+    pinned=True,
+    idle_s=0.0,
+    loading_s=None,
+    load_s=1.5,
+    error=None,
+)
+
 
 class LocalHandle:
     """Calls a stage in this process the way a handle calls a deployment; ``fault`` breaks it.
@@ -70,6 +87,9 @@ class LocalHandle:
     def __getattr__(self, method: str) -> _Method:
         return _Method(self, method)
 
+    def broadcast(self, method: str, *args: Any) -> _Broadcast:
+        return _Broadcast(self, method, args)
+
     async def _answer(self, method: str, args: Sequence[Any]) -> Any:
         if self.fault is not None:
             raise self.fault
@@ -83,6 +103,16 @@ class _Method:
 
     def remote(self, *args: Any) -> Awaitable[Any]:
         return self._handle._answer(self._name, args)
+
+
+class _Broadcast:
+    """What comes of asking all replicas, of which there is one."""
+
+    def __init__(self, handle: LocalHandle, method: str, args: Sequence[Any]) -> None:
+        self._answer = partial(handle._answer, method, args)
+
+    async def results_async(self, *, return_exceptions: bool) -> list[Any]:
+        return list(await asyncio.gather(self._answer(), return_exceptions=return_exceptions))
 
 
 def as_handle(stage: object) -> Handle:
@@ -130,6 +160,9 @@ class LetterTokenizer:
         end = "" if skip_special_tokens else END
         return ["".join(chr(token) if token else end for token in ids) for ids in rows]
 
+    async def stats(self) -> ReplicaStats[ModelState[str]]:
+        return ReplicaStats("tokenizer-1", [LOADED])
+
 
 class LetterEncoder:
     """Counts letters; remembers whose work it was and how long it might take; times are as set.
@@ -170,6 +203,11 @@ class LetterEncoder:
         counts = [[row.count(ord(one)) for one in letters] for row in rows]
         return Encoded(np.array(counts, np.float32), self.queue_s, self.inference_s)
 
+    async def stats(self) -> ReplicaStats[EncoderState]:
+        batching = BatcherStats(100, batches=len(self.calls))
+        failed = replace(LOADED, state=State.FAILED, bytes=0, error="OSError: /srv/secret/place")
+        return ReplicaStats("encoder-1", [EncoderState(LOADED, 3, batching), EncoderState(failed)])
+
 
 class FakeService(Service):
     """The service over stages whose handles can be broken by name.
@@ -184,6 +222,7 @@ class FakeService(Service):
             "encoder": LocalHandle(self.encoder),
             "cache": LocalHandle(CacheShard(ServeSettings())),
             "index": LocalHandle(IndexShard()),
+            "ingress": LocalHandle(self),
         }
         # What is no setting of the service is a limit.
         limits = {name: given.pop(name) for name in IngressLimits.model_fields.keys() & given}

@@ -46,9 +46,8 @@ async def test_an_unexpected_error_in_a_route_is_answered_without_a_word_about_i
     service = FakeService()
     service.models = broken  # type: ignore[method-assign]
     async with service.client() as http:
-        response = await http.get("/v1/models", headers={"x-request-id": "mine"})
+        response = await http.get("/v1/models")
 
-    assert response.headers["x-request-id"] == "mine"
     assert refusal(response) == (500, "internal_error", None)
     assert "secret" not in response.text
     assert "ZeroDivision" not in response.text

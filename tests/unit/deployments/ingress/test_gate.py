@@ -1,4 +1,4 @@
-"""Nothing reaches a route without a name, a key where there are any, and a whole body."""
+"""Nothing reaches a route without a key where there are any, and a whole body."""
 
 from __future__ import annotations
 
@@ -56,15 +56,14 @@ async def test_a_body_comes_through_whole() -> None:
     assert response.text == "hello"
 
 
-async def test_every_answer_has_a_name_and_its_time() -> None:
+async def test_every_answer_tells_its_time_and_is_counted() -> None:
     door = Door()
-    answered = await door.post(headers={"x-request-id": "mine"})
+    answered = await door.post()
     door.fault = Overloaded(2.0)
     refused = await door.post()
 
-    assert answered.headers["x-request-id"] == "mine"
-    assert len(refused.headers["x-request-id"]) == 32
     assert int(answered.headers["x-total-time"]) >= 0
+    assert int(refused.headers["x-total-time"]) >= 0
     assert refused.headers["retry-after"] == "2"
     assert door.traffic.answers == {200: 1, 429: 1}
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.ingress.inputs import to_inputs, to_vector
+from deployments.ingress.inputs import to_inputs, to_vector, to_vectors
 from embedder.errors import InvalidInput, InvalidVector
 
 FLOATS = st.floats(width=32)
@@ -76,6 +76,14 @@ def test_anything_else_is_refused_where_it_stands(value: Any, field: str, proble
 
     assert caught.value.field == field
     assert problem in caught.value.problem
+
+
+def test_another_route_s_field_is_named_as_that_route_calls_it() -> None:
+    for value, field in (([], "inputs"), (["a", 1], "inputs[1]"), ([1, 2.5], "inputs[1]")):
+        with pytest.raises(InvalidInput) as caught:
+            to_inputs(value, "inputs")
+
+        assert caught.value.field == field
 
 
 @given(st.lists(FLOATS, min_size=1, max_size=8))
@@ -152,3 +160,78 @@ def test_what_is_no_vector_is_refused_where_it_stands(value: Any, field: str, pr
 
     assert caught.value.field == field
     assert problem in caught.value.problem
+
+
+TABLES = st.integers(1, 5).flatmap(
+    lambda width: st.lists(
+        st.lists(
+            st.floats(allow_nan=False, allow_infinity=False, width=32) | st.integers(-9, 9),
+            min_size=width,
+            max_size=width,
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+
+
+@given(TABLES, st.data())
+def test_vectors_are_read_together_as_they_are_one_by_one(
+    table: list[list[float]], data: st.DataObject
+) -> None:
+    coded = data.draw(st.lists(st.booleans(), min_size=len(table), max_size=len(table)))
+    value = [
+        _base64(np.array(row, "<f4").tobytes()) if code else row
+        for row, code in zip(table, coded, strict=True)
+    ]
+
+    vectors = to_vectors(value, "a")
+
+    assert vectors.dtype == np.float32
+    assert vectors.tolist() == [to_vector(item, "a").tolist() for item in value]
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "problem"),
+    [
+        ([], "a", "empty"),
+        (None, "a", "null"),
+        ("AACAPw==", "a", "a string"),
+        ({"a": [1]}, "a", "an object"),
+        ([1, 2], "a[0]", "an integer"),
+        ([[1], 2.5], "a[1]", "a number"),
+        ([[1], None], "a[1]", "null"),
+        ([[1], {"0": 1}], "a[1]", "an object"),
+        ([[]], "a[0]", "empty"),
+        ([[1], []], "a[1]", "empty"),
+        ([[1], ""], "a[1]", "empty"),
+        ([[1, 2], [1, 2, 3]], "a[1]", "has 3 components; a[0] has 2"),
+        ([[1, 2], "AACAPw=="], "a[1]", "has 1 components; a[0] has 2"),
+        ([[1, 2], [1, True]], "a[1][1]", "a boolean"),
+        ([[1, 2], [1, "2"]], "a[1][1]", "a string"),
+        ([["1"]], "a[0][0]", "a string"),
+        ([[1, 2], [None, 2]], "a[1][0]", "null"),
+        ([[[1]]], "a[0][0]", "a list"),
+        ([[1, 2], [3, 1e39]], "a[1][1]", "finite"),
+        ([[1, -1e39], [3, 1]], "a[0][1]", "finite"),
+        (["AACAPwAAgH8=", [3, 1]], "a[0][1]", "finite"),
+        (["AADAfwAAgD8="], "a[0][0]", "finite"),
+        ([[1], "not base64!"], "a[1]", "base64"),
+    ],
+)
+def test_a_list_with_something_else_than_vectors_of_one_width_is_refused_where_it_is(
+    value: Any, field: str, problem: str
+) -> None:
+    with pytest.raises(InvalidVector) as caught:
+        to_vectors(value, "a")
+
+    assert caught.value.field == field
+    assert problem in caught.value.problem
+
+
+def test_vectors_that_were_read_can_be_written_to() -> None:
+    for value in ([[1, 1]], [_base64(np.ones(2, "<f4").tobytes())]):
+        vectors = to_vectors(value, "a")
+        vectors[0, 0] = 5
+
+        assert vectors.tolist() == [[5, 1]]

@@ -1,0 +1,278 @@
+"""More requests than the service can answer: how fast it says no, and what that does to the rest.
+
+First the capacity: one text a request, 32 clients that each wait for their answer. Then an open
+loop, whose arrivals are a Poisson process that waits for nobody: at 80 % of the capacity, and at
+several times of it. Whoever is refused comes back once, exactly after its ``Retry-After``. All
+texts are distinct, so no cache has an answer; times count from when a request was due.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+
+from benchmarks.texts import sample
+from deployments.launch import launched
+
+CLIENTS = 32
+WARM_UP_S = 15.0
+"""Long enough for autoscaling, so that the capacity is that of all replicas."""
+
+CAPACITY_S = 10.0
+CALM = 0.8
+PAUSE_S = 3.0
+PROBE_S = 0.1
+TIMEOUT_S = 120.0
+NICENESS = 15
+"""What Ray gives to its workers: a client that goes before them would measure itself."""
+
+FAILED = 0
+"""Stands for the status of a request that got no answer."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one request, in seconds after it was due."""
+
+    status: int = FAILED
+    late_s: float = 0.0
+    seconds: float = 0.0
+    again: int | None = None
+    """The status of its return, for one that was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one phase shows; ``p50_ms`` and ``p99_ms`` are of what is accepted at the first try.
+
+    A ``client_late_p99_ms`` that is no small part of ``p99_ms`` says that the machine was too busy.
+    """
+
+    name: str
+    offered_per_s: float
+    goodput_per_s: float
+    p50_ms: float
+    p99_ms: float
+    refused: float
+    refused_p99_ms: float
+    returns_that_succeed: float | None
+    server_errors: int
+    unanswered: int
+    worst_probe_ms: float
+    client_late_p99_ms: float
+    client_cpu: float
+    statuses: dict[int, int] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Measure, and print a table and a JSON line."""
+    options = _options()
+    with ExitStack() as stack:
+        url = options.url
+        if url is None:
+            launch = stack.enter_context(launched(options.config))
+            launch.wait_until_ready(300, lambda missing: None)
+            url = launch.url
+        os.nice(max(0, NICENESS - os.nice(0)))
+        capacity, phases = asyncio.run(_measure(url, options))
+    print(f"capacity: {capacity:.0f} texts/s, one a request, {CLIENTS} clients that wait")
+    for name, *values in zip(*(asdict(phase).items() for phase in phases), strict=True):
+        cells = [value for _, value in (name, *values)]
+        print(f"{name[0]:24}" + "".join(f"{_cell(cell):>24}" for cell in cells))
+    calm, crowded = phases
+    print(f"p99 of what is accepted: {crowded.p99_ms / calm.p99_ms:.2f} times that at {CALM:.0%}")
+    print(json.dumps({"capacity": capacity, "phases": [asdict(phase) for phase in phases]}))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", help="of a running service, in place of one of its own")
+    parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"))
+    parser.add_argument("--seconds", type=float, default=30.0, help="of the crowded phase")
+    parser.add_argument("--factor", type=float, default=3.0, help="the crowd, in capacities")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+async def _measure(url: str, options: argparse.Namespace) -> tuple[float, list[Figures]]:
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as session:
+        texts = _texts(options.seed)
+        await closed_loop(session, texts, WARM_UP_S)
+        capacity = await closed_loop(session, texts, CAPACITY_S)
+        figures = []
+        for factor, seconds in ((CALM, options.seconds * 2 / 3), (options.factor, options.seconds)):
+            await asyncio.sleep(PAUSE_S)
+            due = arrivals(capacity * factor, seconds, options.seed)
+            parts = list(islice(texts, len(due)))
+            began, cpu = time.perf_counter(), time.process_time()
+            outcomes, probes = await open_loop(session, due, parts)
+            elapsed_s = time.perf_counter() - began
+            share = (time.process_time() - cpu) / elapsed_s
+            name = f"{factor:g} x capacity"
+            figures.append(figures_of(name, (seconds, elapsed_s), outcomes, probes, share))
+        return capacity, figures
+
+
+def _texts(seed: int) -> Iterator[str]:
+    """Yield distinct texts without an end, a thousand made at a time."""
+    for block in range(seed * 1000, (seed + 1) * 1000):
+        for text in sample(1000, seed=block):
+            yield f"{text} {block}"
+
+
+def arrivals(rate_per_s: float, seconds: float, seed: int) -> list[float]:
+    """Return when requests are due, in seconds from the start: a Poisson process."""
+    gaps = random.Random(seed)
+    due, now = [], 0.0
+    while (now := now + gaps.expovariate(rate_per_s)) < seconds:
+        due.append(now)
+    return due
+
+
+async def closed_loop(
+    session: aiohttp.ClientSession, texts: Iterator[str], seconds: float
+) -> float:
+    """Return the answers a second of clients that each wait for theirs before they ask again.
+
+    Raises:
+        aiohttp.ClientResponseError: one was refused.
+    """
+    end = time.perf_counter() + seconds
+    answers = 0
+
+    async def client() -> None:
+        nonlocal answers
+        while time.perf_counter() < end:
+            async with session.post("/v1/embeddings", json=_body(next(texts))) as answer:
+                await answer.read()
+                answer.raise_for_status()
+            answers += 1
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return answers / (time.perf_counter() - began)
+
+
+async def open_loop(
+    session: aiohttp.ClientSession, due: Sequence[float], texts: Sequence[str]
+) -> tuple[list[Outcome], list[float]]:
+    """Send each text when it is due, whatever has become of the others; probe health meanwhile."""
+    probes: list[float] = []
+    prober = asyncio.create_task(_probe(session, probes))
+    began = time.perf_counter()
+    tasks = []
+    for moment, text in zip(due, texts, strict=True):
+        # Without a pause where several are due: each pass of the loop may wait for a busy machine.
+        if (wait_s := began + moment - time.perf_counter()) > 0:
+            await asyncio.sleep(wait_s)
+        tasks.append(asyncio.create_task(_visit(session, began + moment, text)))
+    outcomes = list(await asyncio.gather(*tasks))
+    prober.cancel()
+    with suppress(asyncio.CancelledError):
+        await prober
+    return outcomes, probes
+
+
+async def _visit(session: aiohttp.ClientSession, due: float, text: str) -> Outcome:
+    """Ask once, and once more where the service says when."""
+    outcome = Outcome(late_s=time.perf_counter() - due)
+    outcome.status, wait_s = await _ask(session, text)
+    outcome.seconds = time.perf_counter() - due
+    if wait_s is not None:
+        await asyncio.sleep(wait_s)
+        outcome.again, _ = await _ask(session, text)
+    return outcome
+
+
+async def _ask(session: aiohttp.ClientSession, text: str) -> tuple[int, float | None]:
+    """Return the status, and after how many seconds a refused request may come back."""
+    try:
+        async with session.post("/v1/embeddings", json=_body(text)) as answer:
+            await answer.read()
+            wait = answer.headers.get("retry-after") if answer.status == 429 else None
+            return answer.status, None if wait is None else float(wait)
+    except (aiohttp.ClientError, asyncio.TimeoutError):
+        return FAILED, None
+
+
+async def _probe(session: aiohttp.ClientSession, seconds: list[float]) -> None:
+    """Ask for health at a fixed pace, each time on its own, until cancelled."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def once() -> None:
+        began = time.perf_counter()
+        with suppress(aiohttp.ClientError, asyncio.TimeoutError):
+            async with session.get("/healthz") as answer:
+                await answer.read()
+        seconds.append(time.perf_counter() - began)
+
+    try:
+        while True:
+            running.add(task := asyncio.create_task(once()))
+            task.add_done_callback(running.discard)
+            await asyncio.sleep(PROBE_S)
+    finally:
+        await asyncio.gather(*running)
+
+
+def figures_of(
+    name: str,
+    seconds: tuple[float, float],
+    outcomes: Sequence[Outcome],
+    probes: Sequence[float],
+    cpu: float,
+) -> Figures:
+    """Return what one phase shows; ``seconds`` it took to send, and until the last answer."""
+    sending_s, elapsed_s = seconds
+    statuses = Counter(outcome.status for outcome in outcomes)
+    accepted = [outcome.seconds for outcome in outcomes if outcome.status == 200]
+    refused = [outcome for outcome in outcomes if outcome.status == 429]
+    returns = Counter(outcome.again for outcome in refused if outcome.again is not None)
+    both = statuses + returns
+    return Figures(
+        name=name,
+        offered_per_s=len(outcomes) / sending_s,
+        goodput_per_s=both[200] / elapsed_s,
+        p50_ms=_percentile_ms(accepted, 50),
+        p99_ms=_percentile_ms(accepted, 99),
+        refused=len(refused) / len(outcomes),
+        refused_p99_ms=_percentile_ms([outcome.seconds for outcome in refused], 99),
+        returns_that_succeed=returns[200] / returns.total() if returns else None,
+        server_errors=sum(count for status, count in both.items() if status >= 500),
+        unanswered=both[FAILED],
+        worst_probe_ms=max(probes, default=float("nan")) * 1000,
+        client_late_p99_ms=_percentile_ms([outcome.late_s for outcome in outcomes], 99),
+        client_cpu=cpu,
+        statuses=dict(sorted(both.items())),
+    )
+
+
+def _percentile_ms(seconds: Sequence[float], percent: float) -> float:
+    return float(np.percentile(seconds, percent)) * 1000 if seconds else float("nan")
+
+
+def _body(text: str) -> dict[str, str]:
+    return {"input": text, "encoding_format": "base64"}
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

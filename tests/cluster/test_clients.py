@@ -1,0 +1,130 @@
+"""The programs of docs/clients.md, each run as it is printed, in the environment of `make clients`.
+
+Every one must print what a plain request gets, and talk to nobody but the service.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from embedder.types import Vectors
+from tests.cluster.service import ROOT, RunningService
+from tests.readme import fenced
+
+PAGE = (ROOT / "docs" / "clients.md").read_text()
+PYTHON = ROOT / ".venv-clients" / "bin" / "python"
+ADDRESS = "http://127.0.0.1:8000"
+TEXTS = ["hello world", "good night"]
+GUARD = """
+import sys
+
+def guard(event, arguments):
+    if event == "socket.getaddrinfo" and arguments[0] not in ("127.0.0.1", None):
+        print("ELSEWHERE", arguments[0], file=sys.stderr)
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        if arguments[1][0] != "127.0.0.1":
+            print("ELSEWHERE", arguments[1], file=sys.stderr)
+
+sys.addaudithook(guard)
+"""
+"""Runs before each program, and tells of every other machine that it looks for."""
+
+SIMILARITIES = "huggingface_hub, similarities"
+
+
+def _programs() -> dict[str, str]:
+    """Return the Python program under each heading of the page."""
+    found = {}
+    for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
+        heading, _, text = section.partition("\n")
+        if blocks := fenced(text, "py"):
+            (found[heading],) = blocks
+    return found
+
+
+PROGRAMS = _programs()
+needs_clients = pytest.mark.skipif(
+    not PYTHON.exists(), reason="the clients have an environment of their own: `make clients`"
+)
+
+
+@pytest.fixture(scope="module")
+def expected(service: RunningService) -> Vectors:
+    """Return what a plain request gets for the texts of the page."""
+    answer = httpx.post(f"{service.url}/v1/embeddings", json={"input": TEXTS}).json()
+    return np.array([row["embedding"] for row in answer["data"]], np.float32)
+
+
+@needs_clients
+@pytest.mark.parametrize("heading", [name for name in PROGRAMS if name != SIMILARITIES])
+def test_a_client_gets_the_vectors(
+    service: RunningService, expected: Vectors, heading: str, tmp_path: Path
+) -> None:
+    vectors = np.array(_printed(service, PROGRAMS[heading], tmp_path), np.float32)
+
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+
+
+@needs_clients
+def test_a_client_gets_similarities(
+    service: RunningService, expected: Vectors, tmp_path: Path
+) -> None:
+    similarities = _printed(service, PROGRAMS[SIMILARITIES], tmp_path)
+
+    assert similarities == pytest.approx([float(expected[0] @ expected[1]), 1.0], abs=1e-5)
+
+
+def test_curl_gets_the_vectors(service: RunningService, expected: Vectors) -> None:
+    (command,) = fenced(PAGE, "bash")
+    line = command.replace(ADDRESS, service.url)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.array(json.loads(done.stdout)), expected, atol=1e-6)
+
+
+def test_ids_of_another_vocabulary_are_refused_only_where_they_cannot_be_meant(
+    service: RunningService, expected: Vectors
+) -> None:
+    """What langchain-openai sends by default: [15339, 1917] is its "hello world"."""
+    with httpx.Client(base_url=service.url) as client:
+        foreign = client.post("/v1/embeddings", json={"input": [[15339, 1917]]})
+        unknown = client.post("/v1/embeddings", json={"input": [[15339, 100257]]})
+
+    meant = np.array(foreign.json()["data"][0]["embedding"])
+    assert float(meant @ expected[0]) < 0.5
+    assert unknown.status_code == 400
+    assert "'input[0][1]' is 100257" in unknown.json()["error"]["message"]
+
+
+def test_the_table_has_every_client_that_is_installed() -> None:
+    requirements = (ROOT / "clients" / "requirements.txt").read_text()
+    installed = set(re.findall(r"^([\w-]+)==", requirements, re.MULTILINE))
+    named = set(re.findall(r"^\| ([\w-]+) \|", PAGE, re.MULTILINE)) - {"client", "curl"}
+    packages = {"llama-index": "llama-index-embeddings-openai-like", "haystack": "haystack-ai"}
+
+    assert {packages.get(name, name) for name in named} == installed - {"numpy", "tiktoken"}
+    assert len(PROGRAMS) == len(named) + 2, "openai and huggingface_hub have two programs"
+
+
+def _printed(service: RunningService, program: str, folder: Path) -> list[float]:
+    """Run a program of the page, and return the list that it prints."""
+    script = folder / "program.py"
+    script.write_text(GUARD + program.replace(ADDRESS, service.url))
+    environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    done = subprocess.run(
+        [PYTHON, script], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "ELSEWHERE" not in done.stderr, done.stderr
+    printed: list[float] = json.loads(done.stdout)
+    return printed

@@ -1,0 +1,235 @@
+"""Input that is meant to break something: a right answer or a clear refusal, at once.
+
+The whole module must leave the ingress alive, and not much larger than it was.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from embedder.types import Vectors
+from tests.cluster.service import ROOT, RunningService
+from tests.cluster.wire import Reply, chunked, exchange, post
+
+PROMPT_S = 1.0
+SLOW_S = 2.0
+"""A body is given 0.75 s to come at a reasonable rate; the rest is for a busy machine."""
+
+GROWTH_BYTES = 64 * 2**20
+GOOD = b'{"input": "a"}'
+BLNS = ROOT.parent / "shared" / "data" / "blns.json"
+"""The Big List of Naughty Strings by Max Woolf (MIT), where a checkout has it beside itself."""
+
+STRINGS = [
+    " ",
+    "\t\n\r",
+    "\x00",
+    "a\x00b",
+    "\x01\x02\x1b\x7f\x80\x9f",
+    "\ufeff\u200b\u200d\u2060",
+    "\u202eright to left\u202c",
+    "\ufffe\uffff\U0010ffff",
+    "𝕙𝕖𝕝𝕝𝕠 𝔴𝔬𝔯𝔩𝔡",
+    "مرحبا שלום 你好 こんにちは สวัสดี",
+    "👩‍👩‍👧‍👦" * 50,
+    "Z\u0341a\u0323l\u0301g\u0317o\u035d" * 100,
+    "ﷺ" * 200,
+    "[CLS] [SEP] [PAD] [MASK] [UNK] </s> <|endoftext|>",
+    "'; DROP TABLE vectors; --",
+    "<script>alert(1)</script>",
+    "${jndi:ldap://127.0.0.1/a} {{7*7}} %n%n%s `id` $(id)",
+    "../../../../etc/passwd\x00.txt",
+    "NaN null undefined true 1e999 -0 0x10 Infinity",
+    "x" * 20_000,
+    "word " * 20_000,
+    "\u0301" * 20_000,
+    "1" * 20_000,
+    " " * 20_000,
+]
+
+BODIES: dict[str, tuple[bytes, int]] = {
+    "nothing": (b"", 400),
+    "null": (b"null", 400),
+    "a list": (b"[]", 400),
+    "160,000 combining marks": (json.dumps({"input": "e" + "\u0301" * 160_000}).encode(), 400),
+    "a lone high surrogate": (rb'{"input": "\ud800"}', 400),
+    "a lone low surrogate": (rb'{"input": "a\udc00b"}', 400),
+    "lists 100,000 deep": (b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
+    "objects 100,000 deep": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, 400),
+    "NaN": (b'{"input": NaN}', 400),
+    "an id of NaN": (b'{"input": [NaN]}', 400),
+    "dimensions of 1e999": (b'{"input": "a", "dimensions": 1e999}', 400),
+    "an id of 5,000 digits": (b'{"input": [' + b"9" * 5000 + b"]}", 400),
+    "an id below zero": (b'{"input": [-1]}', 400),
+    "a key twice": (b'{"input": "b", "input": "a"}', 200),
+    "10,000 unknown keys": (json.dumps({str(at): at for at in range(10_000)}).encode(), 400),
+    "a byte order mark": (b"\xef\xbb\xbf" + GOOD, 400),
+    "UTF-16": (GOOD.decode().encode("utf-16"), 400),
+    "invalid UTF-8": (b'{"input": "\xff\xfe"}', 400),
+    "an overlong slash": (b'{"input": "\xc0\xaf"}', 400),
+    "NUL, escaped": (rb'{"input": "a\u0000b"}', 200),
+    "NUL, raw": (b'{"input": "a\x00b"}', 400),
+    "nothing but NUL": (b"\x00" * 100_000, 400),
+    "more after the end": (GOOD + b"x", 400),
+}
+
+REQUESTS: dict[str, tuple[bytes, int]] = {
+    "text": (post(GOOD, content_type="text/plain"), 415),
+    "no content-type": (post(GOOD, content_type=""), 415),
+    "a form": (post(b"input=a", content_type="application/x-www-form-urlencoded"), 415),
+    "a form in parts": (
+        post(
+            b'--x\r\ncontent-disposition: form-data; name="input"\r\n\r\na\r\n--x--\r\n',
+            content_type="multipart/form-data; boundary=x",
+        ),
+        415,
+    ),
+    "a gzip bomb": (
+        post(
+            gzip.compress(b'{"input": "' + b"a" * 10**8 + b'"}'), headers=["content-encoding: gzip"]
+        ),
+        415,
+    ),
+    "gzip": (post(gzip.compress(GOOD), headers=["content-encoding: gzip"]), 415),
+    "a length of 10^17": (post(GOOD, length=10**17), 413),
+    "a length that is too short": (post(GOOD, length=5), 400),
+    "20 MB in chunks": (chunked(*[b"a" * 2**16] * 320, b""), 413),
+    "chunks": (chunked(GOOD[:3], GOOD[3:], b""), 200),
+    "a path of control characters": (b"GET /%00%0a%ff/../x HTTP/1.1\r\nhost: a\r\n\r\n", 404),
+}
+
+UNFRAMED: dict[str, bytes] = {
+    "a length below zero": post(GOOD, length=-1),
+    "a length of 400 digits": post(GOOD, length="9" * 400),
+    "a length in words": post(GOOD, length="many"),
+    "two lengths": post(GOOD, headers=["content-length: 3"]),
+    "a length and chunks": post(GOOD, headers=["content-length: 3", "transfer-encoding: chunked"]),
+    "a chunk of no size": post(b"zz\r\n", headers=["transfer-encoding: chunked"]),
+    "a chunk of 2^72 bytes": post(b"f" * 18 + b"\r\n", headers=["transfer-encoding: chunked"]),
+    "a header of 100 kB": post(GOOD, headers=["x-a: " + "a" * 100_000]),
+    "1,000 headers": post(GOOD, headers=[f"x-{at}: a" for at in range(1000)]),
+    "a path of 100 kB": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10 + b"\r\n\r\n",
+}
+"""What is no request at all, or may be read as two."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ingress(service: RunningService) -> Iterator[None]:
+    """See that the processes of the ingress are the same ones afterwards, and not much larger."""
+    before = {pid: _resident_bytes(pid) for pid in service.replicas("Ingress")}
+    yield
+    after = {pid: _resident_bytes(pid) for pid in service.replicas("Ingress")}
+    assert before
+    assert before.keys() <= after.keys()
+    assert all(after[pid] - size < GROWTH_BYTES for pid, size in before.items()), (before, after)
+
+
+def _naughty() -> list[str]:
+    return [text for text in json.loads(BLNS.read_text()) if text]
+
+
+@pytest.mark.parametrize(
+    "strings",
+    [
+        pytest.param(STRINGS, id="own"),
+        pytest.param(
+            _naughty() if BLNS.exists() else [],
+            marks=pytest.mark.skipif(not BLNS.exists(), reason="no list of naughty strings here"),
+            id="blns",
+        ),
+    ],
+)
+def test_a_naughty_string_has_the_same_vector_alone_and_among_others(
+    service: RunningService, strings: list[str]
+) -> None:
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        alone = []
+        for text in strings:
+            began = time.monotonic()
+            alone.append(_vectors(client, [text])[0])
+            assert time.monotonic() - began < PROMPT_S, repr(text[:50])
+        # With a space more they are no longer in the cache.
+        together = _vectors(client, [f"{text} " for text in strings])
+
+    assert (np.stack(alone) * together).sum(axis=1).min() > 0.9999
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_is_answered_or_refused(service: RunningService, name: str) -> None:
+    body, status = BODIES[name]
+
+    _check(exchange(service.url, post(body)), status, PROMPT_S)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_is_answered_or_refused(service: RunningService, name: str) -> None:
+    request, status = REQUESTS[name]
+
+    _check(exchange(service.url, request), status, PROMPT_S)
+
+
+@pytest.mark.parametrize("name", UNFRAMED)
+def test_what_has_no_clear_end_is_refused_by_the_server(service: RunningService, name: str) -> None:
+    """It never gets as far as the application, so it has no envelope."""
+    reply = exchange(service.url, UNFRAMED[name])
+
+    assert reply.status in (400, 414, 431)
+    assert reply.seconds < PROMPT_S
+
+
+@pytest.mark.parametrize(
+    "head",
+    [post(b"", length=100), chunked(GOOD), post(b"", headers=["transfer-encoding: chunked"])],
+    ids=["less than its length", "chunks without an end", "no chunk at all"],
+)
+def test_a_body_that_stops_coming_is_not_waited_for(service: RunningService, head: bytes) -> None:
+    _check(exchange(service.url, head), 408, SLOW_S)
+
+
+def test_bodies_of_a_byte_a_second_are_given_up_and_hold_up_nobody(service: RunningService) -> None:
+    pieces = [post(b"", length=len(GOOD)), *(GOOD[at : at + 1] for at in range(len(GOOD)))]
+    with ThreadPoolExecutor(50) as threads:
+        slow = [threads.submit(exchange, service.url, *pieces, pause_s=1.0) for _ in range(50)]
+        time.sleep(0.3)
+        _check(exchange(service.url, post(GOOD)), 200, PROMPT_S)
+
+    for reply in slow:
+        _check(reply.result(), 408, SLOW_S)
+
+
+def _check(reply: Reply, status: int, within_s: float) -> None:
+    """See that an answer is a unit vector, or a refusal in the envelope of OpenAI's API."""
+    assert reply.status == status, reply.body[:500]
+    assert reply.seconds < within_s
+    assert reply.content_type == "application/json"
+    if status == 200:
+        (row,) = reply.json()["data"]
+        assert abs(np.linalg.norm(np.array(row["embedding"])) - 1) < 1e-3
+    else:
+        error = reply.json()["error"]
+        assert error.keys() == {"message", "type", "param", "code"}
+        assert error["message"]
+
+
+def _vectors(client: httpx.Client, texts: list[str]) -> Vectors:
+    answer = client.post("/v1/embeddings", json={"input": texts})
+    assert answer.status_code == 200, (texts[0][:50], answer.text[:500])
+    vectors = np.array([row["embedding"] for row in answer.json()["data"]], np.float32)
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    return vectors
+
+
+def _resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096

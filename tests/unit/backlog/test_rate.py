@@ -1,0 +1,138 @@
+"""The measured rate: what raises it, what lowers it, and when it is known at all."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from embedder.backlog.rate import MEMORY_S, SATURATED_S, WINDOW_S, Rate
+from embedder.types import Timings
+
+IDLE = Timings(queue_s=0.0, inference_s=0.05)
+BUSY = Timings(queue_s=0.2, inference_s=0.05)
+
+
+def compute(
+    rate: Rate, begin: float, end: float, tokens_per_s: float, times: Timings, *, step: float = 0.05
+) -> float:
+    """Let a batch end at every step, without a pause; return when the last one did."""
+    steps = round((end - begin) / step)
+    for number in range(1, steps + 1):
+        rate.computed(round(tokens_per_s * step), times, begin + number * step)
+    return end
+
+
+def test_nothing_is_known_and_nothing_is_waited_for_before_work_has_waited() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    compute(rate, 0.0, 10.0, 1000, IDLE)
+
+    assert rate.tokens_per_s is None
+    assert rate.wait_s(10**9) == 0.0
+
+
+def test_the_rate_is_known_soon_after_work_has_begun_to_wait() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    compute(rate, 0.0, 0.2, 5000, BUSY)
+
+    assert rate.tokens_per_s == pytest.approx(5000, rel=0.01)
+
+
+def test_a_lone_small_request_does_not_lower_the_rate() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    now = compute(rate, 0.0, 3.0, 10_000, BUSY)
+    rate.paused(now)
+    for _ in range(1000):
+        rate.began(now)
+        now += 0.015
+        rate.computed(20, IDLE, now)
+        rate.paused(now)
+
+    assert rate.tokens_per_s == pytest.approx(10_000, rel=0.01)
+
+
+def test_overlapping_small_requests_without_a_pause_do_not_lower_the_rate() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    now = compute(rate, 0.0, 3.0, 10_000, BUSY)
+    compute(rate, now, now + 60, 500, IDLE)
+
+    # One window held the end of the one and the beginning of the other.
+    assert rate.tokens_per_s == pytest.approx(10_000, rel=0.03)
+
+
+def test_more_than_was_thought_raises_the_rate_though_nothing_waits() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    now = compute(rate, 0.0, 3.0, 1000, BUSY)
+    compute(rate, now, now + 5 * MEMORY_S, 4000, IDLE)
+
+    assert rate.tokens_per_s == pytest.approx(4000, rel=0.05)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_device_that_changes_its_pace_is_followed_within_seconds(factor: float) -> None:
+    rate = Rate()
+    rate.began(0.0)
+    now = compute(rate, 0.0, 10.0, 8000, BUSY)
+    compute(rate, now, now + 3 * MEMORY_S, factor * 8000, BUSY)
+
+    assert rate.tokens_per_s == pytest.approx(factor * 8000, rel=0.06)
+
+
+def test_a_standstill_is_forgotten_as_soon_as_it_was_learnt() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    now = compute(rate, 0.0, 10.0, 8000, BUSY)
+    rate.computed(100, BUSY, now + 20)
+    after_standstill = rate.tokens_per_s
+    compute(rate, now + 20, now + 20 + 3 * MEMORY_S, 8000, BUSY)
+
+    assert after_standstill is not None
+    assert after_standstill < 1000
+    assert rate.tokens_per_s == pytest.approx(8000, rel=0.06)
+
+
+def test_batches_that_end_at_any_time_give_the_rate_on_average() -> None:
+    chance = random.Random(1)
+    rate, now, tokens = Rate(), 0.0, 0
+    rate.began(now)
+    while now < 30:
+        batch = chance.randint(100, 4000)
+        now += batch / 10_000
+        tokens += batch
+        rate.computed(batch, BUSY, now)
+
+    assert rate.tokens_per_s == pytest.approx(10_000, rel=0.01)
+
+
+def test_what_is_computed_at_once_is_not_waited_for() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    compute(rate, 0.0, 5.0, 1000, Timings(queue_s=1.0, inference_s=0.6), step=0.6)
+
+    assert rate.wait_s(0) == rate.wait_s(590) == 0.0
+    assert rate.wait_s(1600) == pytest.approx(1.0, rel=0.05)
+
+
+def test_work_that_takes_no_time_at_all_tells_nothing() -> None:
+    rate = Rate()
+    rate.began(1.0)
+    rate.computed(100, BUSY, 1.0)
+    rate.paused(1.0)
+    rate.computed(100, BUSY, 1.0 + WINDOW_S)
+
+    assert rate.tokens_per_s is None
+
+
+@pytest.mark.parametrize(("queue_s", "known"), [(SATURATED_S, True), (0.9 * SATURATED_S, False)])
+def test_what_counts_is_how_long_tokens_waited_on_average(queue_s: float, known: bool) -> None:
+    rate = Rate()
+    rate.began(0.0)
+    rate.computed(900, Timings(queue_s=0.0, inference_s=0.05), 0.05)
+    rate.computed(100, Timings(queue_s=10 * queue_s, inference_s=0.05), 0.15)
+
+    assert (rate.tokens_per_s is not None) is known

@@ -1,0 +1,115 @@
+"""The open loop waits for nobody, comes back when it is told to, and counts right."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from benchmarks.overload import Outcome, arrivals, figures_of, open_loop
+
+
+class Door:
+    """A service that refuses each text once, and notes when it was asked for what."""
+
+    def __init__(self, answer_s: float = 0.0) -> None:
+        self.asked: dict[str, list[float]] = {}
+        self.probes = 0
+        self._answer_s = answer_s
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Serve, and yield a client of it."""
+        application = web.Application()
+        application.router.add_post("/v1/embeddings", self._embed)
+        application.router.add_get("/healthz", self._health)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            async with aiohttp.ClientSession(site.name) as session:
+                yield session
+        finally:
+            await runner.cleanup()
+
+    async def _embed(self, request: web.Request) -> web.Response:
+        text = (await request.json())["input"]
+        self.asked.setdefault(text, []).append(time.perf_counter())
+        if text.startswith("refused") and len(self.asked[text]) == 1:
+            return web.Response(status=429, headers={"retry-after": "0.5"})
+        await asyncio.sleep(self._answer_s)
+        return web.Response(text="{}")
+
+    async def _health(self, request: web.Request) -> web.Response:
+        self.probes += 1
+        return web.Response()
+
+
+def test_arrivals_are_a_poisson_process() -> None:
+    due = arrivals(500.0, 20.0, seed=1)
+    gaps = [after - before for before, after in pairwise(due)]
+    mean = sum(gaps) / len(gaps)
+    variance = sum((gap - mean) ** 2 for gap in gaps) / len(gaps)
+
+    assert due == sorted(due)
+    assert len(due) == pytest.approx(10_000, rel=0.05)
+    assert math.sqrt(variance) == pytest.approx(mean, rel=0.1), "as exponential gaps have"
+    assert due == arrivals(500.0, 20.0, seed=1)
+
+
+async def test_requests_go_out_when_due_whatever_has_become_of_the_others() -> None:
+    door = Door(answer_s=0.5)
+    due = [0.0, 0.1, 0.2]
+    async with door.session() as session:
+        outcomes, probes = await open_loop(session, due, ["a", "b", "c"])
+
+    first = door.asked["a"][0]
+    assert [door.asked[text][0] - first for text in "bc"] == pytest.approx([0.1, 0.2], abs=0.08)
+    assert [outcome.status for outcome in outcomes] == [200, 200, 200]
+    assert min(outcome.seconds for outcome in outcomes) > 0.5
+    assert door.probes == len(probes) >= 3
+
+
+async def test_a_refused_request_comes_back_once_after_its_retry_after() -> None:
+    door = Door()
+    async with door.session() as session:
+        (outcome,), _ = await open_loop(session, [0.0], ["refused"])
+
+    first, again = door.asked["refused"]
+    assert again - first == pytest.approx(0.5, abs=0.1)
+    assert (outcome.status, outcome.again) == (429, 200)
+
+
+async def test_a_service_that_is_gone_is_counted_and_ends_nothing() -> None:
+    async with aiohttp.ClientSession("http://127.0.0.1:9") as session:
+        (outcome,), _ = await open_loop(session, [0.0], ["a"])
+
+    assert outcome.status == 0
+
+
+def test_figures_tell_answers_refusals_returns_and_failures_apart() -> None:
+    outcomes = [
+        *(Outcome(200, seconds=number / 1000) for number in range(1, 102)),
+        Outcome(429, seconds=0.002, again=200),
+        Outcome(429, seconds=0.002, again=429),
+        Outcome(503, seconds=9.0),
+        Outcome(0, seconds=9.0),
+    ]
+    figures = figures_of("x", (10.0, 20.0), outcomes, [0.001, 0.25], 0.5)
+
+    assert figures.offered_per_s == 10.5
+    assert figures.goodput_per_s == 5.1
+    assert (figures.p50_ms, figures.p99_ms) == pytest.approx((51.0, 100.0))
+    assert figures.refused == 2 / 105
+    assert figures.returns_that_succeed == 0.5
+    assert (figures.server_errors, figures.unanswered) == (1, 1)
+    assert figures.worst_probe_ms == 250.0
+    assert figures.statuses == {0: 1, 200: 102, 429: 3, 503: 1}

@@ -1,0 +1,139 @@
+"""The nearest rows are those that a full sort of all measures finds, however they are cut."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from embedder.errors import InvalidInput, InvalidVector
+from embedder.similarity import topk
+from embedder.similarity.metrics import similarity
+from embedder.similarity.topk import top_k
+from embedder.types import SimilarityName, Vectors
+
+NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
+EXACT: tuple[SimilarityName, ...] = ("dot", "euclidean", "manhattan")
+"""The measures that are exact over small integers, in whichever order they are added up."""
+
+WHOLE = st.integers(-3, 3).map(float)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Vectors, Vectors]:
+    """Draw two matrices of small integers, among whose measures many are alike."""
+    width = draw(st.integers(1, 3))
+    counts = draw(st.integers(0, 9)), draw(st.integers(0, 30))
+    a, b = (draw(arrays(np.float32, (count, width), elements=WHOLE)) for count in counts)
+    return a, b
+
+
+def sort_all(measured: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """Return the columns of the largest numbers of every row; of equals, the first."""
+    return np.argsort(-measured, axis=1, kind="stable")[:, :k]
+
+
+@pytest.fixture(params=[1, 4, 7, 1000])
+def block_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Cut the matrices into blocks of so many rows."""
+    monkeypatch.setattr(topk, "BLOCK_ROWS", request.param)
+    return int(request.param)
+
+
+@pytest.mark.parametrize("metric", EXACT)
+@pytest.mark.parametrize("rows", [1, 3, 7, 1000])
+@given(pairs(), st.integers(1, 40))
+def test_the_nearest_are_those_of_a_full_sort_and_of_equals_the_first(
+    metric: SimilarityName, rows: int, pair: tuple[Vectors, Vectors], k: int
+) -> None:
+    measured = similarity(*pair, metric)
+    expected = sort_all(measured, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topk, "BLOCK_ROWS", rows)
+        indices, scores = top_k(*pair, metric, k)
+
+    assert indices.dtype == np.int64
+    assert scores.dtype == np.float32
+    assert indices.tolist() == expected.tolist()
+    assert scores.tolist() == np.take_along_axis(measured, expected, axis=1).tolist()
+
+
+@pytest.mark.parametrize("metric", NAMES)
+@pytest.mark.parametrize("k", [1, 10, 100, 300])
+def test_the_nearest_of_real_widths_are_those_of_a_full_sort(
+    metric: SimilarityName, k: int, block_rows: int
+) -> None:
+    random = np.random.default_rng(7)
+    a, b = (random.standard_normal((count, 32)).astype(np.float32) for count in (20, 200))
+    exact = similarity(a, b, metric)
+
+    indices, scores = top_k(a, b, metric, k)
+
+    assert indices.shape == scores.shape == (20, min(k, 200))
+    np.testing.assert_allclose(
+        scores, np.take_along_axis(exact, sort_all(exact, k), axis=1), rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        scores, np.take_along_axis(exact, indices, axis=1), rtol=1e-5, atol=1e-5
+    )
+    assert all(len(set(row)) == len(row) for row in indices.tolist())
+
+
+def test_infinite_measures_and_both_zeros_have_their_places(block_rows: int) -> None:
+    with np.errstate(over="ignore"):
+        indices, scores = top_k(
+            np.array([[3e38]], np.float32),
+            np.array([[-3e38], [-0.0], [1e-45], [0], [3e38], [-1e-45], [3e38]], np.float32),
+            "dot",
+            9,
+        )
+
+    assert indices.tolist() == [[4, 6, 2, 1, 3, 5, 0]]
+    assert scores[0, [0, 1, 6]].tolist() == [np.inf, np.inf, -np.inf]
+
+
+def test_the_measures_of_all_pairs_are_never_in_memory_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(topk, "BLOCK_ROWS", 64)
+    rows = np.random.default_rng(1).standard_normal((2000, 4)).astype(np.float32)
+    tracemalloc.start()
+    top_k(rows, rows, "cosine", 5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < rows.shape[0] ** 2 * 4 / 8
+
+
+@pytest.mark.parametrize(("n", "m", "shape"), [(0, 3, (0, 2)), (3, 0, (3, 0)), (0, 0, (0, 0))])
+def test_without_rows_there_is_nothing_near(n: int, m: int, shape: tuple[int, int]) -> None:
+    indices, scores = top_k(np.ones((n, 2), np.float32), np.ones((m, 2), np.float32), "cosine", 2)
+
+    assert indices.shape == scores.shape == shape
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_fewer_than_one_is_refused(k: int) -> None:
+    rows = np.ones((2, 2), np.float32)
+
+    with pytest.raises(InvalidInput, match=f"'k' is {k}"):
+        top_k(rows, rows, "cosine", k)
+
+
+def test_a_row_that_is_not_finite_is_named_by_its_number_among_all(block_rows: int) -> None:
+    rows = np.ones((50, 2), np.float32)
+    broken = rows.copy()
+    broken[33, 1] = np.nan
+
+    with pytest.raises(InvalidVector, match=r"'b\[33\]'"):
+        top_k(rows, broken, "dot", 1)
+    with pytest.raises(InvalidVector, match=r"'a\[33\]'"):
+        top_k(broken, rows, "dot", 1)
+    with pytest.raises(InvalidVector, match="3 components; a has 2"):
+        top_k(rows, np.ones((2, 3), np.float32), "dot", 1)
