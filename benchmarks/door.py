@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message
 
 from benchmarks.texts import sample
 from deployments.ingress.asgi import build_asgi
+from deployments.ingress.handles import Handles
 from deployments.ingress.service import Service
 from deployments.remote import Handle
 from deployments.settings import ServeSettings
@@ -66,8 +67,8 @@ class Answered(Service):
     """A service that has its answer already, whatever it is asked."""
 
     def __init__(self, vectors: Vectors) -> None:
-        handles = dict.fromkeys(("tokenizer", "encoder", "cache", "index"), cast("Handle", None))
-        super().__init__(ServeSettings(), **handles)
+        nobody = cast("Handle", None)
+        super().__init__(ServeSettings(), Handles(nobody, nobody, nobody, nobody, nobody))
         count = len(vectors)
         self._answer = Embeddings(
             vectors, np.ones(count, np.int32), np.zeros(count, np.bool_), 0, "all-MiniLM-L6-v2"

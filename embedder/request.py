@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,18 @@ class Embeddings:
     cached: int
     model: str
     timings: Timings = field(default_factory=Timings)
+
+
+def joined(parts: Sequence[Embeddings]) -> Embeddings:
+    """Return several answers, at least one, as one; of each time the longest counts."""
+    return Embeddings(
+        np.concatenate([part.vectors for part in parts]),
+        np.concatenate([part.token_counts for part in parts]),
+        np.concatenate([part.truncated for part in parts]),
+        sum(part.cached for part in parts),
+        parts[-1].model,
+        reduce(Timings.longest, (part.timings for part in parts)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _submitted(inputs: Iterable[Input], submit: Submit, chunk: int) -> Iterator[
 
 
 def renumbered(error: InvalidInput, first: int) -> InvalidInput:
-    """Return an error about ``input[i]`` of a chunk as one of the whole's, which begins at ``first``."""
+    """Return an error about ``input[i]`` of a chunk as one of the whole, which counts on."""
     named = re.match(r"input\[(\d+)\]", error.field)
     if named is None or first == 0:
         return error

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """Print a key, which is kept nowhere, and its digest as ``args:`` of the service want it."""
     from pydantic import ValidationError
 
-    from deployments.ingress.keys import digest, new_key
+    from deployments.ingress.door.keys import digest, new_key
     from deployments.settings import ApiKey
     from embedder.errors import ConfigurationError
 

@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print both tables in Markdown."""
-    from deployments.ingress.reference import errors_table, limits_table
+    from deployments.ingress.description.reference import errors_table, limits_table
 
     print(f"{limits_table()}\n\n{errors_table()}")
     return 0

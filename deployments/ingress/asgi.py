@@ -6,27 +6,20 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from deployments.ingress import (
-    admin,
-    clusters,
-    collections,
-    documentation,
-    health,
-    model_list,
-    openai,
-    similarity,
-    tei,
-    tei_info,
-    tei_text,
-)
-from deployments.ingress.errors import install_handlers
-from deployments.ingress.gate import Gate
+from deployments.ingress.collections import routes as collections
+from deployments.ingress.description import documentation
+from deployments.ingress.door.errors import install_handlers
+from deployments.ingress.door.gate import Gate
+from deployments.ingress.numeric import clusters, similarity
+from deployments.ingress.openai import embeddings, model_list
+from deployments.ingress.operation import admin, health
 from deployments.ingress.service import Service
 from deployments.ingress.state import Needs
+from deployments.ingress.tei import info, text, vectors
 from deployments.settings import Scope
 
 ROUTERS: tuple[tuple[APIRouter, Scope | None], ...] = (
-    (openai.router, Scope.READ),
+    (embeddings.router, Scope.READ),
     (model_list.router, Scope.READ),
     (collections.reading, Scope.READ),
     (collections.writing, Scope.WRITE),
@@ -35,10 +28,10 @@ ROUTERS: tuple[tuple[APIRouter, Scope | None], ...] = (
     (admin.reading, Scope.READ),
     (admin.clearing, Scope.ADMIN),
     (documentation.router, Scope.READ),
-    (tei.router, Scope.READ),
-    (tei_text.router, Scope.READ),
-    (tei_info.router, Scope.READ),
-    (tei_info.health_router, None),
+    (vectors.router, Scope.READ),
+    (text.router, Scope.READ),
+    (info.router, Scope.READ),
+    (info.health_router, None),
     (health.router, None),
 )
 """Every route of the application, and the scope that a key must have for it; None is open."""

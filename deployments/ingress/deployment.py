@@ -9,6 +9,7 @@ from ray import serve
 from starlette.types import ASGIApp
 
 from deployments.ingress.asgi import build_asgi
+from deployments.ingress.handles import Handles
 from deployments.ingress.service import Service
 from deployments.remote import Handle
 from deployments.replica import own_deployment
@@ -30,14 +31,8 @@ class Ingress:
         cache: Handle,
         index: Handle,
     ) -> None:
-        self._service = Service(
-            settings,
-            tokenizer=tokenizer,
-            encoder=encoder,
-            cache=cache,
-            index=index,
-            ingress=own_deployment("Ingress"),
-        )
+        handles = Handles(tokenizer, encoder, cache, index, own_deployment("Ingress"))
+        self._service = Service(settings, handles)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Serve other models, without a restart; returns at once, and they follow when loaded."""

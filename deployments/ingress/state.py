@@ -9,8 +9,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from deployments.ingress.door.visit import Visit
 from deployments.ingress.service import Service
-from deployments.ingress.visit import Visit
 from deployments.settings import Scope
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from deployments.cache import CacheShard
 from deployments.index import IndexShard
 from deployments.ingress.asgi import build_asgi
+from deployments.ingress.handles import Handles
 from deployments.ingress.service import Service
 from deployments.remote import Handle
 from deployments.replica import ReplicaStats
@@ -227,9 +228,8 @@ class FakeService(Service):
         # What is no setting of the service is a limit.
         limits = {name: given.pop(name) for name in IngressLimits.model_fields.keys() & given}
         settings = ServeSettings.model_validate({"limits": limits, **given})
-        super().__init__(
-            settings, **{name: as_handle(handle) for name, handle in self.handles.items()}
-        )
+        handles = {name: as_handle(handle) for name, handle in self.handles.items()}
+        super().__init__(settings, Handles(**handles))
         self.configure({"models": models or [{"name": ALIAS}]})
 
     def client(self) -> httpx.AsyncClient:

@@ -7,8 +7,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from deployments.ingress.asgi import ROUTERS, build_asgi
-from deployments.ingress.gate import Gate
-from deployments.ingress.keys import digest
+from deployments.ingress.door.gate import Gate
+from deployments.ingress.door.keys import digest
 from deployments.settings import Scope
 from tests.unit.deployments.ingress.fake_service import FakeService, refusal
 
@@ -60,7 +60,7 @@ def test_every_other_route_has_the_scope_that_its_work_wants() -> None:
 
 
 async def _ask(method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-    body = None if method in ("GET", "DELETE") else {}
+    body: dict[str, str] | None = None if method in ("GET", "DELETE") else {}
     url = path.replace("{name:path}", "x").replace("{name}", "x")
     async with KeyedService().client() as http:
         return await http.request(method, url, headers=headers, json=body)

@@ -1,0 +1,1 @@
+"""Collections: filled and searched by text or by vector."""

@@ -1,0 +1,1 @@
+"""What the routes are, for programs and for people."""

@@ -1,0 +1,59 @@
+"""The tables of docs/api.md, made from the code that they describe.
+
+Knows nothing of what else the page says; a test holds the page to these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deployments.ingress.description.schema import MEANINGS
+from deployments.ingress.door.errors import HTTP_CODES, STATUSES
+from deployments.settings import IngressLimits
+from embedder.errors import EmbedderError
+from embedder.settings_sources import variable
+
+
+def limits_table() -> str:
+    """Return every limit of a request with its default, its variable and its meaning."""
+    rows = [
+        (f"`{name}`", _shown(field.default), f"`{variable(f'limits.{name}')}`", field.description)
+        for name, field in IngressLimits.model_fields.items()
+    ]
+    return _table(("limit", "default", "variable", "meaning"), rows)
+
+
+def errors_table() -> str:
+    """Return every error code that a client may see: its statuses, and what it means."""
+    rows = [
+        (kind.code, status.http, status.tei_http, status.tei_kind, status.retry, _meaning(kind))
+        for kind, status in STATUSES.items()
+        if status.http != 500
+    ]
+    rows += [
+        (code, status, status, "Validation", False, MEANINGS[status]) for code, status in _HTTP
+    ]
+    rows.append(("internal_error", 500, 424, "Backend", False, MEANINGS[500]))
+    cells = [
+        (f"`{code}`", http, f"{tei_http} `{tei_kind}`", "yes" if retry else "no", meaning)
+        for code, http, tei_http, tei_kind, retry, meaning in rows
+    ]
+    return _table(("code", "status", "on TEI's routes", "try again", "meaning"), cells)
+
+
+_HTTP = [("invalid_json", 400), *((code, status) for status, code in HTTP_CODES.items())]
+
+
+def _meaning(kind: type[EmbedderError]) -> str:
+    """Return the first clause of a class's docstring."""
+    sentence = (kind.__doc__ or "").partition("\n")[0]
+    return sentence.partition(";")[0].rstrip(".")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,120 @@
+"""The OpenAPI description of the routes, completed by what holds for all of them.
+
+The errors of every operation come from the status table, and the keys from the settings. Knows no
+single route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+
+from deployments.ingress.door.errors import HTTP_CODES, STATUSES, TEI_PATHS
+from deployments.ingress.door.gate import OPEN
+
+_NULLABLE_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+
+ERROR = {
+    "type": "object",
+    "description": "Every refusal and failure, in the shape of OpenAI's API.",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": _NULLABLE_TEXT,
+                "code": _NULLABLE_TEXT,
+            },
+        }
+    },
+    "examples": [
+        {
+            "error": {
+                "message": "'input' has 2049 items; the limit is 2048",
+                "type": "invalid_request_error",
+                "param": "input",
+                "code": "limit_exceeded",
+            }
+        }
+    ],
+}
+
+TEI_ERROR = {
+    "type": "object",
+    "description": "Every refusal and failure, in the shape of text-embeddings-inference.",
+    "required": ["error", "error_type"],
+    "properties": {"error": {"type": "string"}, "error_type": {"type": "string"}},
+    "examples": [{"error": "'inputs' must not be empty", "error_type": "Empty"}],
+}
+
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
+
+MEANINGS = {
+    400: "a field is wrong, and named in the answer, or the body is no JSON",
+    401: "no valid API key",
+    403: "the key lacks the scope",
+    404: "no such route, model or collection",
+    405: "no such method here",
+    408: "not in time",
+    413: "the body is too large",
+    415: "the body is compressed, or does not say that it is JSON",
+    422: "a field is wrong, and named in the answer",
+    424: "the model failed",
+    429: "full; come back after Retry-After",
+    500: "a failure of the service",
+    503: "a stage is not available",
+}
+
+
+def describe(app: FastAPI, *, has_keys: bool) -> dict[str, Any]:
+    """Return the OpenAPI description of an application."""
+    schema = app.openapi()
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components.pop(unused, None)
+    components.update(Error=ERROR, TeiError=TEI_ERROR)
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            _add_errors(operation, path, has_keys=has_keys)
+    if has_keys:
+        schema["components"]["securitySchemes"] = SECURITY_SCHEMES
+        for path, operations in schema["paths"].items():
+            for operation in operations.values():
+                secured = path not in OPEN
+                operation["security"] = [{name: []} for name in SECURITY_SCHEMES] if secured else []
+    return schema
+
+
+def _add_errors(operation: dict[str, Any], path: str, *, has_keys: bool) -> None:
+    """Give an operation an answer for every status that the table may give it."""
+    tei = path in TEI_PATHS
+    component = "TeiError" if tei else "Error"
+    statuses = {status.tei_http if tei else status.http for status in STATUSES.values()}
+    statuses |= HTTP_CODES.keys()
+    if not has_keys or path in OPEN:
+        statuses -= {401, 403}
+    if "requestBody" not in operation:
+        statuses -= {413, 415}
+    operation["responses"].pop("422", None)
+    for status in sorted(statuses):
+        operation["responses"].setdefault(str(status), _answer(status, component))
+
+
+def _answer(status: int, component: str) -> Mapping[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{component}"}}}
+    answer: dict[str, Any] = {"description": MEANINGS[status], "content": content}
+    if status == 429:
+        answer["headers"] = {"retry-after": _header("integer"), "x-should-retry": _header("string")}
+    return answer
+
+
+def _header(kind: str) -> Mapping[str, Any]:
+    return {"schema": {"type": kind}}

@@ -1,0 +1,89 @@
+"""What every request passes before its route: a key, and a whole body in time.
+
+Whatever goes wrong here or behind is answered in one shape. Denies by default: a path that is not
+in `OPEN` wants a key wherever the service has any. Which scope it wants, each route says. Serve
+gives every request its name, ``x-request-id``, and has it in the answer and in the log. Knows
+nothing of what routes do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.ingress.door.body import read_body, replay
+from deployments.ingress.door.errors import error_response, http_response
+from deployments.ingress.door.keys import holder, presented
+from deployments.ingress.door.refusals import UnknownKey
+from deployments.ingress.door.traffic import Traffic
+from deployments.ingress.door.visit import Visit, timeout_of
+from deployments.settings import ServeSettings
+from embedder.errors import EmbedderError
+
+OPEN = frozenset({"/healthz", "/readyz", "/health"})
+"""The paths that want no key: what load balancers and schedulers ask."""
+
+
+class Gate:
+    """The outermost part of the application."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings, traffic: Traffic) -> None:
+        self._app = app
+        self._keys = settings.keys
+        self._limits = settings.limits
+        self._traffic = traffic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = Visit(time.monotonic() + self._limits.request_timeout_s)
+        scope.setdefault("state", {})["visit"] = visit
+        answer = _Answer(send, visit, self._traffic)
+        with self._traffic.visiting():
+            try:
+                await self._pass(scope, receive, answer, visit)
+            except EmbedderError as error:
+                await error_response(error, scope["path"])(scope, receive, answer)
+            except HTTPException as error:
+                await http_response(error, scope)(scope, receive, answer)
+            except asyncio.CancelledError:
+                self._traffic.abandoned += 1
+                raise
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+        headers = scope["headers"]
+        # By the scope's path: that of a URL is partly what the client writes into Host.
+        if self._keys and scope["path"] not in OPEN:
+            visit.key = holder(presented(headers), self._keys)
+            if visit.key is None:
+                raise UnknownKey
+        visit.deadline = visit.began + timeout_of(headers, self._limits.request_timeout_s)
+        body = await read_body(receive, headers, self._limits, visit.deadline)
+        if body is None:
+            self._traffic.abandoned += 1
+            return
+        await self._app(scope, replay(body, receive), send)
+
+
+class _Answer:
+    """Sends an answer with the headers that every answer has, and counts it."""
+
+    def __init__(self, send: Send, visit: Visit, traffic: Traffic) -> None:
+        self._send = send
+        self._visit = visit
+        self._traffic = traffic
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._traffic.answers[message["status"]] += 1
+            total_ms = round((time.monotonic() - self._visit.began) * 1000)
+            message["headers"] = [
+                *message.get("headers", ()),
+                (b"x-total-time", b"%d" % total_ms),
+            ]
+        await self._send(message)

@@ -1,0 +1,29 @@
+"""The handles to every deployment of the application, and their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deployments.remote import Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Handles:
+    """One handle a deployment; ``ingress`` is that to all replicas of the ingress itself."""
+
+    tokenizer: Handle
+    encoder: Handle
+    cache: Handle
+    index: Handle
+    ingress: Handle
+
+    def by_name(self) -> Mapping[str, Handle]:
+        """Return the handles by the names that the deployments have in the graph."""
+        return {
+            "Ingress": self.ingress,
+            "Tokenizer": self.tokenizer,
+            "Encoder": self.encoder,
+            "EmbeddingCache-0": self.cache,
+            "VectorIndex-0": self.index,
+        }

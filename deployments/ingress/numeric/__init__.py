@@ -1,0 +1,1 @@
+"""Similarities and clusters of texts or vectors."""

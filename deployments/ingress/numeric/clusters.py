@@ -1,0 +1,90 @@
+"""Texts or vectors put into groups of like ones. Knows nothing of how they are embedded."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import ConfigDict, Field
+from starlette.responses import Response
+
+from deployments.ingress.numeric.computing import compute
+from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.wire.json_bodies import OrjsonRoute
+from deployments.ingress.wire.rows import (
+    Matrices,
+    RowsAnswer,
+    RowsBody,
+    RowsField,
+    check_rows,
+    to_matrices,
+)
+from embedder.errors import InvalidInput, LimitExceeded
+from embedder.similarity.clustering import cluster
+
+router = APIRouter(route_class=OrjsonRoute, tags=["similarity"])
+
+MAX_SEED = 2**31 - 1
+
+
+class ClusterRequest(RowsBody):
+    """The body of ``POST /v1/cluster``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"inputs": ["A cat sleeps.", "A kitten naps.", "Share prices fell."], "k": 2},
+                {"inputs": [[0, 1], [0, 2], [9, 9]], "k": 2, "spherical": False},
+            ]
+        }
+    )
+
+    inputs: RowsField
+    k: int = Field(ge=1, strict=True, description="how many groups, at most as many as inputs")
+    seed: int = Field(
+        0, ge=0, le=MAX_SEED, strict=True, description="the same seed gives the same groups"
+    )
+    spherical: bool = Field(
+        True, strict=True, description="group by direction, as the cosine compares; else by place"
+    )
+    include: list[Literal["centroids"]] = Field(
+        default_factory=list, description="what is told beside labels and sizes"
+    )
+
+
+class ClusterAnswer(RowsAnswer):
+    """The group of every input, by its number, and how many each group has.
+
+    ``inertia`` is the sum of the squared distances of inputs to the centroids of their groups.
+    """
+
+    labels: list[int]
+    sizes: list[int]
+    inertia: float
+    centroids: list[list[float]] | None = Field(None, description="where ``include`` asks for it")
+
+
+@router.post("/v1/cluster", response_model=ClusterAnswer)
+async def group(body: ClusterRequest, service: ServiceHere, visit: VisitHere) -> Response:
+    """Put texts or vectors into ``k`` groups by k-means."""
+    limits = service.settings.limits
+    count = check_rows(body.inputs, "inputs", limits.max_inputs)
+    if body.k > limits.max_clusters:
+        raise LimitExceeded("k", "clusters", body.k, limits.max_clusters)
+    if body.k > count:
+        raise InvalidInput("k", f"is {body.k}, more than the {count} inputs")
+    matrices = await to_matrices(service, visit, body, {"inputs": body.inputs})
+    return await compute(visit, "clusters", partial(_answer, body, matrices))
+
+
+def _answer(body: ClusterRequest, matrices: Matrices) -> Response:
+    found = cluster(matrices.of_lists[0], body.k, seed=body.seed, spherical=body.spherical)
+    content: dict[str, Any] = {
+        "labels": found.labels,
+        "sizes": found.sizes,
+        "inertia": found.inertia,
+    }
+    if "centroids" in body.include:
+        content["centroids"] = found.centroids
+    return matrices.respond(content)

@@ -1,0 +1,138 @@
+"""How alike texts or vectors are: every one of a list to every one of another, or to the nearest.
+
+Knows nothing of how they are embedded or measured.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import orjson
+from fastapi import APIRouter
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from deployments.ingress.numeric.computing import compute
+from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.wire.json_bodies import OrjsonRoute
+from deployments.ingress.wire.rows import (
+    Matrices,
+    OptionalRowsField,
+    RowsAnswer,
+    RowsBody,
+    RowsField,
+    check_rows,
+    to_matrices,
+)
+from deployments.settings import IngressLimits
+from embedder.errors import InvalidVector, LimitExceeded
+from embedder.index.points import MAX_TOP_K
+from embedder.similarity.metrics import similarity
+from embedder.similarity.topk import top_k
+from embedder.types import SimilarityName
+
+router = APIRouter(route_class=OrjsonRoute, tags=["similarity"])
+
+
+class SimilarityRequest(RowsBody):
+    """The body of ``POST /v1/similarity``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"a": ["A cat sleeps."], "b": ["A kitten naps.", "Share prices fell."]},
+                {"a": [[1, 0], [0.6, 0.8]], "metric": "euclidean"},
+                {"a": ["pets"], "b": ["A cat sleeps.", "Share prices fell."], "top_k": 1},
+            ]
+        }
+    )
+
+    a: RowsField
+    b: OptionalRowsField = Field(None, description="left out: the same as a")
+    metric: SimilarityName = Field(
+        "cosine", description="larger is nearer: the euclidean and manhattan distances are negated"
+    )
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOP_K,
+        strict=True,
+        description="only the nearest of b for each of a, in place of the whole matrix",
+    )
+
+
+class SimilarityAnswer(RowsAnswer):
+    """The measure of every pair: a row for each of ``a``, with a number for each of ``b``."""
+
+    similarity: list[list[float]]
+    metric: SimilarityName
+
+
+class Neighbour(BaseModel):
+    """One of ``b``, by its number."""
+
+    index: int
+    score: float
+
+
+class NeighboursAnswer(RowsAnswer):
+    """For each of ``a`` the nearest of ``b``, nearest first."""
+
+    results: list[list[Neighbour]]
+    metric: SimilarityName
+
+
+@router.post("/v1/similarity", response_model=SimilarityAnswer | NeighboursAnswer)
+async def compare(body: SimilarityRequest, service: ServiceHere, visit: VisitHere) -> Response:
+    """Compare texts or vectors: all pairs, or with ``top_k`` the nearest of each."""
+    lists = {"a": body.a} if body.b is None else {"a": body.a, "b": body.b}
+    _check(lists, body.top_k, service.settings.limits)
+    matrices = await to_matrices(service, visit, body, lists)
+    return await compute(visit, "similarity", partial(_answer, body, matrices))
+
+
+def _check(lists: dict[str, Any], k: int | None, limits: IngressLimits) -> None:
+    """Refuse what cannot be answered, before anything is embedded."""
+    counts = [check_rows(value, field, limits.max_inputs) for field, value in lists.items()]
+    rows, columns = counts[0], counts[-1]
+    if k is None and rows * columns > limits.max_similarities:
+        raise LimitExceeded("a", "similarities to b", rows * columns, limits.max_similarities)
+    kept = rows * min(k or 0, columns)
+    if kept > limits.max_similarities:
+        raise LimitExceeded("top_k", "results in all", kept, limits.max_similarities)
+
+
+def _answer(body: SimilarityRequest, matrices: Matrices) -> Response:
+    """Measure and write; both take their time."""
+    a, b = matrices.of_lists[0], matrices.of_lists[-1]
+    # Numbers that leave the range of float32 are refused once they are there.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if body.top_k is None:
+            measures = similarity(a, b, body.metric)
+            content: dict[str, Any] = {"similarity": measures}
+        else:
+            indices, measures = top_k(a, b, body.metric, body.top_k)
+            content = {"results": _rows(indices, measures)}
+    _check_finite(measures, body.metric)
+    return matrices.respond({**content, "metric": body.metric})
+
+
+def _check_finite(measures: NDArray[np.float32], metric: SimilarityName) -> None:
+    for row in np.flatnonzero(~np.isfinite(measures).all(axis=1)).tolist():
+        raise InvalidVector(f"a[{row}]", f"is too large: its {metric} measure has no float32")
+
+
+def _rows(indices: NDArray[np.int64], scores: NDArray[np.float32]) -> list[orjson.Fragment]:
+    """Write each row for itself: as Python objects all rows together would take a gigabyte."""
+    return [
+        orjson.Fragment(
+            orjson.dumps(
+                [{"index": n, "score": s} for n, s in zip(row.tolist(), scored, strict=True)],
+                option=orjson.OPT_SERIALIZE_NUMPY,
+            )
+        )
+        for row, scored in zip(indices, scores, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""OpenAI's API: embeddings, and the models that are served."""

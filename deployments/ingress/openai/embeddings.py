@@ -1,0 +1,138 @@
+"""OpenAI's embeddings API, and what it lacks: prompts, truncation, number formats, streams.
+
+Reads and writes that contract; knows nothing of how vectors are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response, StreamingResponse
+
+from deployments.ingress.door.errors import error_content
+from deployments.ingress.openai import streams
+from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.wire.fields import PromptFields
+from deployments.ingress.wire.formats import (
+    EncodingFormat,
+    Format,
+    binary_response,
+    negotiate,
+    rows_of,
+    timing_headers,
+)
+from deployments.ingress.wire.inputs import InputField, to_inputs
+from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
+from embedder.quantization import OutputDtype, check_quantizable, quantize
+
+Lines = AsyncIterator[bytes]
+
+router = APIRouter(route_class=OrjsonRoute, tags=["openai"])
+
+
+class EmbeddingsRequest(PromptFields):
+    """The body of ``POST /v1/embeddings``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"model": "all-MiniLM-L6-v2", "input": "hello world"},
+                {"input": ["one", "two"], "input_type": "document", "output_dtype": "int8"},
+            ]
+        },
+    )
+
+    input: InputField
+    encoding_format: EncodingFormat = Field(
+        "float", description="base64: of the little-endian bytes of each vector"
+    )
+    dimensions: int | None = Field(
+        None, ge=1, strict=True, description="keep this many components: a Matryoshka width"
+    )
+    normalize: bool = Field(True, strict=True, description="scale vectors to unit length")
+    output_dtype: OutputDtype = Field(
+        OutputDtype.FLOAT32, description="what one component is; binary ones pack eight in a byte"
+    )
+    user: str | None = Field(None, description="accepted and not used")
+
+
+class Embedding(BaseModel):
+    """One vector of an answer; in base64 it is its little-endian bytes."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """Tokens that the model read, special tokens included, cached or not."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsResponse(BaseModel):
+    """The answer of ``POST /v1/embeddings``."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+@router.post("/v1/embeddings", response_model=EmbeddingsResponse)
+@router.post("/embeddings", response_model=EmbeddingsResponse)
+async def create_embeddings(
+    body: EmbeddingsRequest, request: Request, service: ServiceHere, visit: VisitHere
+) -> Response:
+    """Embed texts or token ids.
+
+    ``Accept`` chooses JSON, lines of JSON as results are ready, or the bytes of all vectors.
+    """
+    check_quantizable(body.output_dtype, body.normalize)
+    inputs = to_inputs(body.input)
+    options = body.options(visit, dimensions=body.dimensions, normalize=body.normalize)
+    kind = negotiate(request.headers.get("accept", ""))
+    if kind is Format.NDJSON:
+        wanted = streams.Request(service, inputs, options, body.model, visit)
+        chunks = await streams.begin(wanted)
+        return StreamingResponse(_lines(chunks, body), media_type=kind.value)
+    answer = await service.embed(inputs, options, model=body.model)
+    vectors = quantize(answer.vectors, body.output_dtype)
+    if kind is Format.JSON:
+        rows = rows_of(vectors, body.encoding_format)
+        data = [_embedding(row, number) for number, row in enumerate(rows)]
+        tokens = int(answer.token_counts.sum())
+        response = json_response(_closing(answer.model, tokens, data=data))
+    else:
+        response = binary_response(vectors, kind)
+    response.headers.update(timing_headers(answer))
+    return response
+
+
+async def _lines(chunks: AsyncIterator[streams.Chunk], body: EmbeddingsRequest) -> Lines:
+    """Yield a line an embedding, then one with the usage; an error is the last line."""
+    tokens, model = 0, ""
+    try:
+        async for chunk in chunks:
+            answer = chunk.answer
+            tokens, model = tokens + int(answer.token_counts.sum()), answer.model
+            rows = rows_of(quantize(answer.vectors, body.output_dtype), body.encoding_format)
+            yield json_lines(
+                _embedding(row, number) for number, row in enumerate(rows, chunk.first)
+            )
+        yield json_lines([_closing(model, tokens)])
+    except Exception as error:  # noqa: BLE001 - the status is sent; only the body can tell
+        yield json_lines([error_content(error)])
+
+
+def _embedding(row: Any, number: int) -> dict[str, Any]:
+    return {"object": "embedding", "index": number, "embedding": row}
+
+
+def _closing(model: str, tokens: int, **rest: Any) -> dict[str, Any]:
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", **rest, "model": model, "usage": usage}

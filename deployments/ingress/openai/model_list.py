@@ -1,0 +1,105 @@
+"""Which models are served, in the shape of OpenAI's API with what is known of each beside it.
+
+Reads the state of the models; loads none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from deployments.ingress.connection import Connection
+from deployments.ingress.models import ServedState
+from deployments.ingress.state import ServiceHere
+from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
+from embedder.config import ModelSettings
+from embedder.models.catalogue import find
+from embedder.types import ModelInfo
+
+router = APIRouter(route_class=OrjsonRoute, tags=["openai"])
+
+CREATED = 1_755_000_000
+"""The API wants a date of creation of every model; ours have none, and this one never changes."""
+
+
+class Model(BaseModel):
+    """A served model; what follows ``owned_by`` is known once it has been loaded."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    state: Literal["ready", "not loaded", "loading", "changing", "failed"]
+    problem: str | None = Field(None, description="why it is not what is configured")
+    revision: str | None = None
+    dimensions: int | None = None
+    matryoshka: list[int] | None = Field(None, description="widths it was trained to be cut to")
+    max_input_tokens: int | None = None
+    pooling: str | None = None
+    similarity: str | None = None
+    prompts: dict[str, str] | None = None
+    backend: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    notes: list[str] | None = Field(None, description="what was decided while loading")
+
+
+class ModelList(BaseModel):
+    """The answer of ``GET /v1/models``."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+@router.get("/v1/models", response_model=ModelList)
+async def list_models(service: ServiceHere) -> Response:
+    """List the served models."""
+    return json_response({"object": "list", "data": [_model(one) for one in service.models()]})
+
+
+@router.get("/v1/models/{name:path}", response_model=Model)
+async def get_model(name: str, service: ServiceHere) -> Response:
+    """Describe one model by its alias or its repository."""
+    return json_response(_model(service.described(name)))
+
+
+def _model(state: ServedState[Connection]) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "id": state.name,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": _owner(state.settings),
+        "state": state.state,
+    }
+    if state.problem is not None:
+        answer["problem"] = "the configured model could not be loaded; the log says why"
+    if state.serving is not None:
+        answer.update(_details(state.serving.pipeline.model))
+    return answer
+
+
+def _owner(settings: ModelSettings) -> str:
+    """Return who published a model; the path of a directory is the operator's own affair."""
+    row = find(settings.name)
+    if row is None and settings.revision is None:
+        return "local"
+    return (row.repository if row else settings.name).partition("/")[0]
+
+
+def _details(model: ModelInfo) -> dict[str, Any]:
+    return {
+        "revision": model.revision,
+        "dimensions": model.width,
+        "matryoshka": list(model.matryoshka),
+        "max_input_tokens": model.max_tokens,
+        "pooling": model.pooling,
+        "similarity": model.similarity,
+        "prompts": dict(model.prompts),
+        "backend": model.backend,
+        "device": model.device,
+        "dtype": model.dtype,
+        "notes": list(model.notes),
+    }

@@ -1,0 +1,105 @@
+"""What the service does at this moment, and its caches: for operators.
+
+Asks every replica of every stage; what does not answer is told as a problem, and fails nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+
+from deployments.ingress.connection import Connection
+from deployments.ingress.operation import admin_answers as answers
+from deployments.ingress.service import Service
+from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.wire.json_bodies import OrjsonRoute
+
+reading = APIRouter(route_class=OrjsonRoute, tags=["operation"])
+clearing = APIRouter(route_class=OrjsonRoute, tags=["operation"])
+
+
+@reading.get("/v1/stats")
+async def stats(service: ServiceHere) -> answers.Stats:
+    """Tell how every stage is doing.
+
+    ``ingress`` is the one replica that answers, of which there may be several: each counts its
+    own requests. All replicas of the other stages are asked, and where one does not answer within
+    two seconds that is told in their place.
+    """
+    ask = service.graph.ask
+    encoders, tokenizers, caches, indexes = await asyncio.gather(
+        ask("Encoder", "stats"),
+        ask("Tokenizer", "stats"),
+        ask("EmbeddingCache-0", "stats"),
+        ask("VectorIndex-0", "collections"),
+    )
+    collections = [one for told in indexes for one in (told if isinstance(told, list) else [told])]
+    return answers.Stats(
+        ingress=await _ingress(service),
+        models=_models(service),
+        encoders=answers.told(encoders, answers.encoder),
+        tokenizers=answers.told(tokenizers, answers.tokenizer),
+        cache=answers.told(caches, answers.Cache.model_validate)[0],
+        collections=answers.told(collections, answers.Collection.model_validate),
+    )
+
+
+@reading.get("/v1/cache")
+async def caches(service: ServiceHere) -> answers.Caches:
+    """Tell what the caches hold and how often they had what was looked up."""
+    ask = service.graph.ask
+    near, shared = await asyncio.gather(
+        ask("Ingress", "near_cache"), ask("EmbeddingCache-0", "stats")
+    )
+    return answers.Caches(
+        near=answers.told(near, answers.NearCache.model_validate),
+        shared=answers.told(shared, answers.Cache.model_validate)[0],
+    )
+
+
+@clearing.delete("/v1/cache")
+async def clear_caches(service: ServiceHere, visit: VisitHere) -> answers.Cleared:
+    """Forget every vector in all caches, but for those that are being computed meanwhile.
+
+    Where a cache does not answer this fails, and may be tried again.
+    """
+    # The shared one first: it would fill the near ones again.
+    counts = [
+        *await service.graph.tell("EmbeddingCache-0", "clear", visit.deadline),
+        *await service.graph.tell("Ingress", "clear_near_cache", visit.deadline),
+    ]
+    return answers.Cleared(cleared=sum(counts))
+
+
+async def _ingress(service: Service) -> answers.Ingress:
+    traffic = service.traffic
+    return answers.Ingress(
+        replica=service.replica,
+        uptime_s=traffic.uptime_s,
+        in_flight=traffic.in_flight,
+        tasks=len(asyncio.all_tasks()),
+        answers={str(status): count for status, count in sorted(traffic.answers.items())},
+        abandoned=traffic.abandoned,
+        flights=sum(connection.pipeline.in_flight for connection in _connections(service)),
+        backlog=answers.backlog(service.backlog.stats),
+        near_cache=answers.NearCache.model_validate(await service.near_cache()),
+        cache_failures=service.far.failures,
+    )
+
+
+def _connections(service: Service) -> set[Connection]:
+    """Return what requests go through; a name that moves to another model may share one."""
+    return {state.serving for state in service.models() if state.serving is not None}
+
+
+def _models(service: Service) -> list[answers.ServedModel]:
+    return [
+        answers.ServedModel(
+            name=state.name,
+            state=state.state,
+            problem=None if state.problem is None else answers.NOT_LOADED,
+            waiting=0 if state.serving is None else len(state.serving.encoder.batcher),
+        )
+        for state in service.models()
+    ]

@@ -1,0 +1,102 @@
+"""What text-embeddings-inference tells of itself: the served model, the limits, the health."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from deployments.ingress.door.errors import tei_envelope
+from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.tei.sentences import TeiRoute
+from deployments.settings import IngressLimits, ServeSettings
+from embedder.types import ModelInfo
+
+router = APIRouter(route_class=TeiRoute, tags=["text-embeddings-inference"])
+health_router = APIRouter(tags=["text-embeddings-inference"])
+
+VERSION = version("embedder")
+
+POOLINGS = {"last": "last_token"}
+"""The poolings that have another name there."""
+
+
+class EmbeddingKind(BaseModel):
+    """How an embedding model pools."""
+
+    pooling: str
+
+
+class ModelKind(BaseModel):
+    """What kind of model it is: all served ones embed."""
+
+    embedding: EmbeddingKind
+
+
+class Info(BaseModel):
+    """The answer of ``GET /info``."""
+
+    model_id: str
+    model_sha: str | None = Field(description="the published commit; null for a directory")
+    model_dtype: str
+    served_model_name: str
+    model_type: ModelKind
+    max_concurrent_requests: int | None = Field(
+        description="always null: what bounds requests is limits.max_queued_tokens"
+    )
+    max_input_length: int = Field(description="tokens, special ones included")
+    max_batch_tokens: int
+    max_batch_requests: int | None
+    max_client_batch_size: int
+    auto_truncate: bool
+    tokenization_workers: int
+    version: str
+    sha: str | None
+    docker_label: str | None
+    limits: IngressLimits = Field(description="every limit of a request (an addition of ours)")
+
+
+@router.get("/info")
+async def info(
+    service: ServiceHere,
+    visit: VisitHere,
+    model: str | None = Query(None, description="a served model; the first one where left out"),
+) -> Info:
+    """Describe a served model and the limits of a request; loads the model if need be."""
+    served = await service.model(model, deadline=visit.deadline)
+    return describe(served, service.settings)
+
+
+@health_router.get("/health", response_class=Response)
+async def health(service: ServiceHere) -> Response:
+    """Answer 200 and no body when every stage has just answered a real question, else 503."""
+    stages = await service.readiness()
+    if all(state == "ready" for state in stages.values()):
+        return Response()
+    return tei_envelope(503, "unhealthy", "Unhealthy")
+
+
+def describe(model: ModelInfo, settings: ServeSettings) -> Info:
+    """Return what there is to know of a model and of the settings."""
+    return Info(
+        model_id=model.repository,
+        model_sha=None if model.revision == "local" else model.revision,
+        model_dtype=model.dtype,
+        served_model_name=model.name,
+        model_type=ModelKind(
+            embedding=EmbeddingKind(pooling=POOLINGS.get(model.pooling, model.pooling))
+        ),
+        max_concurrent_requests=None,
+        max_input_length=model.max_tokens,
+        max_batch_tokens=model.max_batch_tokens,
+        max_batch_requests=settings.batching.max_items,
+        max_client_batch_size=settings.limits.max_inputs,
+        auto_truncate=True,
+        tokenization_workers=settings.tokenizer.max_replicas,
+        version=VERSION,
+        sha=None,
+        docker_label=None,
+        limits=settings.limits,
+    )

@@ -1,0 +1,82 @@
+"""The tokenizer's routes of text-embeddings-inference: texts to tokens, and ids to texts.
+
+Nothing is embedded, cached or cut here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from deployments.ingress.door.refusals import EmptyInput
+from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.tei.bodies import DecodeBody, Token, TokenizeBody
+from deployments.ingress.tei.sentences import TeiRoute
+from deployments.ingress.wire.inputs import to_inputs
+from deployments.ingress.wire.json_bodies import json_response
+from embedder.config import LimitSettings
+from embedder.errors import InvalidInput, LimitExceeded
+from embedder.prompts import prompt_of
+from embedder.request import EmbedOptions
+from embedder.types import Input
+
+router = APIRouter(route_class=TeiRoute, tags=["text-embeddings-inference"])
+
+
+@router.post("/tokenize", response_model=list[list[Token]])
+async def tokenize(body: TokenizeBody, service: ServiceHere, visit: VisitHere) -> Response:
+    """List the tokens of texts, and where each stands in its text with the prompt in front."""
+    texts: list[str] = _items("inputs", body.inputs, str, "a string")
+    info = await service.model(body.model, deadline=visit.deadline)
+    prompt = prompt_of(EmbedOptions(prompt_name=body.prompt_name), info)
+    whole = [prompt + text for text in texts]
+    _check_sizes("inputs", whole, service.settings.limits)
+    rows = await service.pieces(
+        whole,
+        model=body.model,
+        add_special_tokens=body.add_special_tokens,
+        deadline=visit.deadline,
+    )
+    return json_response(rows)
+
+
+@router.post("/decode", response_model=list[str])
+async def decode(body: DecodeBody, service: ServiceHere, visit: VisitHere) -> Response:
+    """Return the texts that token ids stand for."""
+    rows: list[list[int]] = _items("ids", body.ids, list, "a list of token ids")
+    _check_sizes("ids", rows, service.settings.limits)
+    texts = await service.decode(
+        rows,
+        model=body.model,
+        skip_special_tokens=body.skip_special_tokens,
+        deadline=visit.deadline,
+    )
+    return json_response(texts)
+
+
+def _items(field: str, value: Any, kind: type, said: str) -> list[Any]:
+    """Read one item or a list of items that are all of a kind."""
+    if value == []:
+        raise EmptyInput(field)
+    items = to_inputs(value, field)
+    for row, item in enumerate(items):
+        if not isinstance(item, kind):
+            raise InvalidInput(f"{field}[{row}]", f"must be {said}")
+    return items
+
+
+def _check_sizes(field: str, items: Sequence[Input], limits: LimitSettings) -> None:
+    """Refuse what is above a limit before it is sent to a tokenizer."""
+    unit = "characters" if field == "inputs" else "token ids"
+    if len(items) > limits.max_inputs:
+        raise LimitExceeded(field, "items", len(items), limits.max_inputs)
+    for row, item in enumerate(items):
+        if len(item) > limits.max_characters:
+            raise LimitExceeded(f"{field}[{row}]", unit, len(item), limits.max_characters)
+    # Hardly any text has more tokens than characters, and an answer is many times its tokens.
+    total = sum(map(len, items))
+    if total > limits.max_request_tokens:
+        raise LimitExceeded(field, f"{unit} in all", total, limits.max_request_tokens)

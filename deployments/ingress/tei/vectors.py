@@ -1,0 +1,163 @@
+"""The inference routes of text-embeddings-inference: embed, compare, rank.
+
+Reads and writes that contract; knows nothing of how vectors are made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from deployments.ingress.door.refusals import EmptyInput
+from deployments.ingress.door.visit import Visit
+from deployments.ingress.service import Service
+from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.tei.bodies import (
+    EitherBody,
+    EmbedBody,
+    Rank,
+    RerankBody,
+    SimilarityBody,
+    SimilarityParameters,
+)
+from deployments.ingress.tei.sentences import TeiRoute
+from deployments.ingress.wire.formats import timing_headers
+from deployments.ingress.wire.inputs import to_inputs
+from deployments.ingress.wire.json_bodies import json_response
+from deployments.ingress.wire.naming import calling
+from embedder.request import Embeddings, EmbedOptions, joined
+from embedder.similarity.metrics import similarity as similarities
+from embedder.types import Input, InputType, Vectors
+
+router = APIRouter(route_class=TeiRoute, tags=["text-embeddings-inference"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request, of which `embed` may be asked more than once."""
+
+    service: Service
+    visit: Visit
+    model: str | None
+
+    async def embed(self, inputs: Sequence[Input], options: EmbedOptions) -> Embeddings:
+        return await self.service.embed(inputs, options, model=self.model)
+
+    async def respond(self, content: Any, answer: Embeddings, characters: int) -> Response:
+        """Return a response with the headers that tell what was computed, where and for long."""
+        info = await self.service.model(self.model)
+        response = json_response(content)
+        response.headers["x-compute-type"] = f"{info.device.partition(':')[0]}+{info.dtype}"
+        elapsed_ms = round((time.monotonic() - self.visit.began) * 1000)
+        response.headers["x-compute-time"] = str(elapsed_ms)
+        response.headers["x-compute-characters"] = str(characters)
+        response.headers["x-compute-tokens"] = str(int(answer.token_counts.sum()))
+        response.headers.update(timing_headers(answer))
+        return response
+
+
+@router.post("/embed", response_model=list[list[float]])
+async def embed(body: EmbedBody, service: ServiceHere, visit: VisitHere) -> Response:
+    """Embed texts or token ids: a list of vectors, also for one input."""
+    asked = _Asked(service, visit, body.model)
+    options = replace(
+        body.options(visit),
+        prompt_name=body.prompt_name,
+        dimensions=body.dimensions,
+        normalize=body.normalize,
+    )
+    if body.inputs == []:
+        raise EmptyInput("inputs")
+    inputs = to_inputs(body.inputs, "inputs")
+    with calling("inputs"):
+        answer = await asked.embed(inputs, options)
+    return await asked.respond(answer.vectors, answer, sum(map(len, inputs)))
+
+
+@router.post("/similarity", response_model=list[float])
+async def similarity(body: SimilarityBody, service: ServiceHere, visit: VisitHere) -> Response:
+    """Compare a sentence with others: their cosines, in the order of the others."""
+    asked = _Asked(service, visit, body.model)
+    parameters = body.parameters or SimilarityParameters()
+    options = replace(
+        parameters.options(visit), prompt_name=parameters.prompt_name, normalize=False
+    )
+    if not body.inputs.sentences:
+        raise EmptyInput("inputs.sentences")
+    inputs = [body.inputs.source_sentence, *body.inputs.sentences]
+    with calling("inputs.sentences", _compared):
+        answer = await asked.embed(inputs, options)
+    cosines = _cosines(answer.vectors[:1], answer.vectors[1:])
+    return await asked.respond(cosines, answer, sum(map(len, inputs)))
+
+
+@router.post("/rerank", response_model=list[Rank])
+async def rerank(body: RerankBody, service: ServiceHere, visit: VisitHere) -> Response:
+    """Order texts by how near they are to a query, the nearest first.
+
+    By the cosine of their vectors, with the model's prompts for queries and for documents: no
+    model reads query and text together here, as a cross-encoder would.
+    """
+    asked = _Asked(service, visit, body.model)
+    options = replace(body.options(visit), normalize=False)
+    if not body.texts:
+        raise EmptyInput("texts")
+    # Together, so that both get the model that the name stands for at this moment.
+    query, texts = await asyncio.gather(
+        _embed_query(asked, body.query, replace(options, input_type=InputType.QUERY)),
+        _embed_texts(asked, body.texts, replace(options, input_type=InputType.DOCUMENT)),
+    )
+    cosines = _cosines(query.vectors, texts.vectors)
+    scores = cosines if body.raw_scores else (1 + cosines) / 2
+    # Stable, so that equal ones stay in the order of the request.
+    order = np.argsort(-scores, kind="stable").tolist()
+    ranks = [
+        {"index": row, "text": body.texts[row], "score": scores[row]}
+        if body.return_text
+        else {"index": row, "score": scores[row]}
+        for row in order
+    ]
+    characters = len(body.query) + sum(map(len, body.texts))
+    return await asked.respond(ranks, joined([query, texts]), characters)
+
+
+@router.post("/", response_model=list[list[float]] | list[float])
+async def embed_or_compare(body: EitherBody, service: ServiceHere, visit: VisitHere) -> Response:
+    """Do as ``/embed`` does, or as ``/similarity`` where the inputs have a source sentence."""
+    if not isinstance(body.inputs, dict):
+        return await embed(body, service, visit)
+    given = {"inputs": body.inputs, "parameters": body.parameters, "model": body.model}
+    try:
+        return await similarity(SimilarityBody.model_validate(given), service, visit)
+    except ValidationError as error:
+        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        raise RequestValidationError(found) from None
+
+
+def _compared(number: int) -> str:
+    return f"inputs.sentences[{number - 1}]" if number else "inputs.source_sentence"
+
+
+async def _embed_query(asked: _Asked, query: str, options: EmbedOptions) -> Embeddings:
+    with calling("query", lambda _: "query"):
+        return await asked.embed([query], options)
+
+
+async def _embed_texts(asked: _Asked, texts: list[str], options: EmbedOptions) -> Embeddings:
+    with calling("texts"):
+        return await asked.embed(texts, options)
+
+
+def _cosines(source: Vectors, others: Vectors) -> Vectors:
+    """Return float32[n] of float32[1, d] and float32[n, d], within -1 and 1."""
+    cosines: Vectors = np.clip(similarities(source, others)[0], -1, 1)
+    return cosines

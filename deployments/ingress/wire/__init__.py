@@ -1,0 +1,1 @@
+"""How inputs, options and vectors are read and written, whichever route they belong to."""

@@ -1,0 +1,33 @@
+"""What clients call the inputs that the pipeline calls ``input[i]``.
+
+Knows no single route.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from embedder.errors import InvalidInput
+
+_INPUT = re.compile(r"input(?:\[(\d+)\](.*))?")
+
+
+@contextmanager
+def calling(whole: str, name: Callable[[int], str] | None = None) -> Iterator[None]:
+    """Let errors about the pipeline's ``input`` be about what the client calls ``whole``.
+
+    ``name`` returns what the client calls the input of a number; None: ``whole[number]``.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        match = _INPUT.fullmatch(error.field)
+        if match is None:
+            raise
+        number, rest = match.groups()
+        if number is None:
+            raise error.renamed(whole) from None
+        named = name(int(number)) if name else f"{whole}[{number}]"
+        raise error.renamed(named + rest) from None

@@ -1,0 +1,184 @@
+"""Lists of texts and of vectors, mixed as a client likes, as the rows of matrices.
+
+The texts of all lists of a request are embedded together. Knows nothing of what becomes of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, Field, WithJsonSchema
+from starlette.responses import Response
+
+from deployments.ingress.door.visit import Visit
+from deployments.ingress.openai.embeddings import Usage
+from deployments.ingress.service import Service
+from deployments.ingress.wire.fields import PromptFields
+from deployments.ingress.wire.formats import timing_headers
+from deployments.ingress.wire.inputs import to_vector, to_vectors
+from deployments.ingress.wire.json_bodies import json_response
+from deployments.ingress.wire.naming import calling
+from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
+from embedder.request import Embeddings, EmbedOptions, joined
+from embedder.types import Vectors
+
+_NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
+_BASE64 = {"type": "string", "contentEncoding": "base64"}
+_LIST = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "oneOf": [
+            {"type": "string", "minLength": 1, "description": "a text"},
+            {**_NUMBERS, "description": "a vector"},
+            {
+                "type": "object",
+                "description": "a vector, where it is not given as numbers: as little-endian "
+                "float32 in base64",
+                "properties": {"vector": {"oneOf": [_NUMBERS, _BASE64]}},
+                "required": ["vector"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+}
+_MEANING = "Texts and vectors, which may be mixed; all vectors have the same width."
+
+RowsField = Annotated[Any, WithJsonSchema({**_LIST, "description": _MEANING})]
+OptionalRowsField = Annotated[
+    Any, WithJsonSchema({"anyOf": [_LIST, {"type": "null"}], "description": _MEANING})
+]
+
+
+class RowsBody(PromptFields):
+    """What a body with such lists holds beside them; all of it concerns its texts alone."""
+
+    dimensions: int | None = Field(
+        None, ge=1, strict=True, description="keep this many components: a Matryoshka width"
+    )
+    normalize: bool = Field(
+        True,
+        strict=True,
+        description="scale the vectors of texts to unit length; given ones stay as they are",
+    )
+
+
+class RowsAnswer(BaseModel):
+    """What an answer about such lists says of their texts."""
+
+    model: str | None = Field(description="what has embedded the texts; null where there are none")
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Matrices:
+    """A float32[n, d] for each list, in order; ``answer`` is None where nothing was embedded."""
+
+    of_lists: list[Vectors]
+    answer: Embeddings | None
+
+    def respond(self, content: Mapping[str, Any]) -> Response:
+        """Return the response with this content, and what is to be said of the texts."""
+        answer = self.answer
+        tokens = 0 if answer is None else int(answer.token_counts.sum())
+        response = json_response(
+            {
+                **content,
+                "model": None if answer is None else answer.model,
+                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            }
+        )
+        response.headers.update({} if answer is None else timing_headers(answer))
+        return response
+
+
+def check_rows(value: Any, field: str, limit: int) -> int:
+    """Return how many rows a list has.
+
+    Raises:
+        LimitExceeded: it has more than ``limit``.
+        InvalidInput: it is no list, or empty.
+    """
+    if not isinstance(value, list):
+        raise InvalidInput(field, "must be a list of texts or vectors")
+    if not value:
+        raise InvalidInput(field, "must not be empty")
+    if len(value) > limit:
+        raise LimitExceeded(field, "items", len(value), limit)
+    return len(value)
+
+
+async def to_matrices(
+    service: Service, visit: Visit, body: RowsBody, lists: Mapping[str, Sequence[Any]]
+) -> Matrices:
+    """Return the rows of all lists, which `check_rows` has seen, by the fields they come from.
+
+    Raises:
+        InvalidVector: a vector is wrong, or has another width than the others.
+        EmbedderError: as `Service.embed`; fields are called as the client calls them.
+    """
+    service.check_model(body.model)
+    named = {
+        f"{field}[{row}]": item for field, items in lists.items() for row, item in enumerate(items)
+    }
+    texts = {name: item for name, item in named.items() if isinstance(item, str)}
+    rows: dict[str, Vectors] = {}
+    for field, items in lists.items():
+        rows.update(_vectors(field, items))
+    answer: Embeddings | None = None
+    if texts:
+        options = body.options(visit, dimensions=body.dimensions, normalize=body.normalize)
+        answer = await _embed(service, visit, texts, options, body.model)
+        rows.update(zip(texts, answer.vectors, strict=True))
+    matrix = _stacked({name: rows[name] for name in named})
+    ends = np.cumsum([len(items) for items in lists.values()])
+    return Matrices(np.split(matrix, ends[:-1]), answer)
+
+
+def _vectors(field: str, items: Sequence[Any]) -> dict[str, Vectors]:
+    """Return the vectors of a list, its texts left out, by their names."""
+    if all(isinstance(item, list) for item in items):  # then much faster
+        return {f"{field}[{row}]": one for row, one in enumerate(to_vectors(items, field))}
+    return {
+        f"{field}[{row}]": _vector(item, f"{field}[{row}]")
+        for row, item in enumerate(items)
+        if not isinstance(item, str)
+    }
+
+
+def _vector(item: Any, name: str) -> Vectors:
+    if isinstance(item, list):
+        return to_vector(item, name)
+    if isinstance(item, dict) and item.keys() == {"vector"}:
+        return to_vector(item["vector"], f"{name}.vector")
+    raise InvalidInput(name, "must be a text, a list of numbers, or an object with a vector alone")
+
+
+def _stacked(rows: Mapping[str, Vectors]) -> Vectors:
+    first, width = next((name, len(row)) for name, row in rows.items())
+    for name, row in rows.items():
+        if len(row) != width:
+            raise InvalidVector(name, f"has {len(row)} components; {first} has {width}")
+    return np.stack(list(rows.values()))
+
+
+async def _embed(
+    service: Service,
+    visit: Visit,
+    texts: Mapping[str, str],
+    options: EmbedOptions,
+    model: str | None,
+) -> Embeddings:
+    """Embed the texts in one go; several where they are more than a request may have inputs."""
+    inputs, names = list(texts.values()), list(texts)
+    most = service.settings.limits.max_inputs
+    whole = " and ".join(dict.fromkeys(name.partition("[")[0] for name in names))
+    parts: list[Embeddings] = []
+    for start in range(0, len(inputs), most):
+        options = replace(options, timeout_s=visit.remaining_s())
+        with calling(whole, names[start:].__getitem__):
+            parts.append(await service.embed(inputs[start : start + most], options, model=model))
+    return joined(parts)

@@ -1,0 +1,98 @@
+"""The description tells of every route, its errors and its keys; its page asks nobody else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+
+from deployments.ingress.door.errors import STATUSES, TEI_PATHS
+from tests.unit.deployments.ingress.fake_service import FakeService
+from tests.unit.deployments.ingress.test_access import ROUTES, KeyedService
+
+OPERATIONS = [(method, path) for method, path, _ in ROUTES if not re.match("/(docs|openapi)", path)]
+
+
+async def _describe(service: FakeService, **headers: str) -> dict[str, Any]:
+    async with service.client() as http:
+        response = await http.get("/openapi.json", headers=headers)
+    described: dict[str, Any] = response.json()
+    return described
+
+
+def _operation(schema: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    operation: dict[str, Any] = schema["paths"][path.replace(":path", "")][method.lower()]
+    return operation
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_every_operation_tells_of_every_error_it_may_answer(method: str, path: str) -> None:
+    operation = _operation(await _describe(FakeService()), method, path)
+    tei = path in TEI_PATHS
+    expected = {status.tei_http if tei else status.http for status in STATUSES.values()}
+    expected -= {401, 403} | (set() if "requestBody" in operation else {413})
+
+    assert {str(status) for status in expected} <= operation["responses"].keys()
+    for status in expected:
+        content = operation["responses"][str(status)].get("content")
+        if path not in ("/readyz", "/health"):
+            schema = content["application/json"]["schema"]
+            assert schema["$ref"].endswith("/TeiError" if tei else "/Error")
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_every_operation_says_what_it_is_and_shows_an_example_of_its_body(
+    method: str, path: str
+) -> None:
+    schema = await _describe(FakeService())
+    operation = _operation(schema, method, path)
+
+    assert operation["summary"]
+    assert operation["description"]
+    if "requestBody" in operation:
+        body = operation["requestBody"]["content"]["application/json"]["schema"]
+        described = schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+        assert described["examples"], path
+        for example in described["examples"]:
+            full = {**described, "components": schema["components"]}
+            jsonschema.validate(example, _resolved(full))
+
+
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema whose references are found in itself."""
+    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+async def test_keys_are_described_where_there_are_any_and_only_there() -> None:
+    without = await _describe(FakeService())
+    with_keys = await _describe(KeyedService(), **{"x-api-key": "read"})
+
+    assert "securitySchemes" not in without["components"]
+    assert with_keys["components"]["securitySchemes"].keys() == {"bearer", "x-api-key"}
+    for method, path in OPERATIONS:
+        operation = _operation(with_keys, method, path)
+        is_open = path in ("/healthz", "/readyz", "/health")
+        assert operation["security"] == ([] if is_open else [{"bearer": []}, {"x-api-key": []}])
+        assert ("401" in operation["responses"]) == (not is_open)
+
+
+async def test_the_page_loads_nothing_from_elsewhere() -> None:
+    async with FakeService().client() as http:
+        page = await http.get("/docs")
+        links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assets = [await http.get(f"/{link}") for link in links]
+
+    assert len(links) == 3
+    assert all(not re.match(r"\w+:|//", link) for link in links)
+    assert [asset.status_code for asset in assets] == [200] * 3
+    assert b"SwaggerUIBundle" in b"".join(asset.content for asset in assets)
+
+
+@pytest.mark.parametrize("name", ["../core.py", "%2e%2e/core.py", "core.py", "redoc.standalone.js"])
+async def test_no_other_file_can_be_had(name: str) -> None:
+    async with FakeService().client() as http:
+        response = await http.get(f"/docs/{name}")
+
+    assert response.status_code == 404

@@ -1,0 +1,114 @@
+"""JSON is what its standard says, said by its header, and arrays are written as numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from deployments.ingress.door.errors import install_handlers
+from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
+from tests.unit.deployments.ingress.fake_service import refusal
+
+
+def _client() -> httpx.AsyncClient:
+    router = APIRouter(route_class=OrjsonRoute)
+
+    @router.post("/echo")
+    @router.put("/echo")
+    async def echo(body: dict[str, Any]) -> dict[str, Any]:
+        return {"read": {key: repr(value)[:40] for key, value in body.items()}}
+
+    @router.get("/echo")
+    async def plain() -> dict[str, Any]:
+        return {"read": None}
+
+    app = FastAPI()
+    install_handlers(app)
+    app.include_router(router)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+async def _post(content: bytes, kind: str | None = "application/json") -> httpx.Response:
+    async with _client() as http:
+        headers = {} if kind is None else {"content-type": kind}
+        return await http.post("/echo", content=content, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"],
+)
+async def test_a_body_that_does_not_say_it_is_json_is_refused(kind: str | None) -> None:
+    response = await _post(b'{"a":1}', kind)
+
+    assert refusal(response) == (415, "unsupported_media_type", None)
+    assert "application/json" in response.text
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/json", "application/json; charset=utf-8", "Application/JSON ;charset=UTF-8"],
+)
+async def test_a_body_that_says_it_is_json_is_read(kind: str) -> None:
+    response = await _post(b'{"a":1}', kind)
+
+    assert response.json() == {"read": {"a": "1"}}
+
+
+async def test_a_request_without_a_body_needs_no_content_type() -> None:
+    async with _client() as http:
+        response = await http.get("/echo")
+
+    assert response.json() == {"read": None}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b'{"a":NaN}', b'{"a":Infinity}', b'{"a":-Infinity}', b'{"a":1e999}', b'{"a":-1e999}'),
+        *(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"[" * 100_000),
+        *(b"{", b'{"a":', b'{"a":1}}', b'{"a":1,}', b"{'a':1}", b'{"a":01}', b'{"a":.5}'),
+        *(b'\xef\xbb\xbf{"a":1}', '{"a":1}'.encode("utf-16")),
+        *(b'{"a":"\\ud800"}', b'{"\\udfff":1}', b'{"a":"\xff"}', b'{"a":"\xed\xa0\x80"}'),
+        *(b'{"a":"\n"}', b'{"a":1}\0', b" ", b"\0", b"// a\n{}"),
+    ],
+    ids=lambda content: repr(content[:24]),
+)
+async def test_what_is_not_json_is_refused_as_such(content: bytes) -> None:
+    assert refusal(await _post(content)) == (400, "invalid_json", None)
+
+
+async def test_no_body_at_all_is_refused() -> None:
+    assert refusal(await _post(b""))[:2] == (400, "invalid_input")
+
+
+async def test_the_last_of_a_repeated_key_counts() -> None:
+    response = await _post(b'{"a":1,"b":2,"a":3}')
+
+    assert response.json() == {"read": {"a": "3", "b": "2"}}
+
+
+async def test_space_around_a_body_and_any_character_in_it_are_json() -> None:
+    response = await _post(' \n{"é":"\\u0000🙂"}\t'.encode())
+
+    assert response.json() == {"read": {"é": "'\\x00🙂'"}}
+
+
+def test_an_array_is_written_as_numbers() -> None:
+    response = json_response({"vector": np.array([0.5, -2], np.float32)})
+
+    assert response.body == b'{"vector":[0.5,-2.0]}'
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_lines_are_one_object_each() -> None:
+    lines = json_lines({"row": row} for row in np.eye(2, dtype=np.float32)).split(b"\n")
+
+    assert [orjson.loads(line) for line in lines[:-1]] == [{"row": [1, 0]}, {"row": [0, 1]}]
+    assert lines[-1] == b""
