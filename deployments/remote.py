@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -112,10 +113,13 @@ class Remote:
         raise AssertionError("the last attempt returns or raises")
 
     async def _send(self, method: str, args: Sequence[Any]) -> Any:
-        return await getattr(self._handle, method).remote(*args)
+        # In a context of its own: Serve cancels whatever was sent in that of a request whose client
+        # hangs up, and what is sent here is for others too, whoever happened to wake the batch.
+        return await Context().run(getattr(self._handle, method).remote, *args)
 
     async def _send_to_all(self, method: str, args: Sequence[Any]) -> Any:
-        return await self._handle.broadcast(method, *args).results_async(return_exceptions=True)
+        sent = Context().run(self._handle.broadcast, method, *args)
+        return await sent.results_async(return_exceptions=True)
 
     def _told(self, error: BaseException) -> EmbedderError:
         """Return what the error of one replica is in the library's own tree."""

@@ -58,7 +58,7 @@ class StageSettings(ReplicaSettings):
 class IngressStage(StageSettings):
     """How the ingress scales: it waits for others far more than it computes."""
 
-    target_ongoing_requests: float = Field(100.0, gt=0, description="requests in progress at each")
+    target_ongoing_requests: float = Field(400.0, gt=0, description="requests in progress at each")
 
 
 class EncoderStage(StageSettings):

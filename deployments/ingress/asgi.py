@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -37,6 +40,12 @@ ROUTERS: tuple[tuple[APIRouter, Scope | None], ...] = (
 """Every route of the application, and the scope that a key must have for it; None is open."""
 
 
+def routes() -> Iterator[APIRoute]:
+    """Return every route of the application, as its router has it."""
+    for router, _ in ROUTERS:
+        yield from (route for route in router.routes if isinstance(route, APIRoute))
+
+
 def build_asgi(service: Service) -> ASGIApp:
     """Return the application that answers for ``service``, behind its gate."""
     app = build_routes(service)
@@ -63,6 +72,7 @@ def build_routes(service: Service) -> FastAPI:
         openapi_url=None,
     )
     app.state.service = service
+    app.state.routes = list(routes())
     install_handlers(app)
     for router, scope in ROUTERS:
         app.include_router(router, dependencies=[] if scope is None else [Depends(Needs(scope))])

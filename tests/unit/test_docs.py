@@ -10,10 +10,9 @@ from typing import get_args
 
 import pytest
 import yaml
-from fastapi.routing import APIRoute
 
 from deployments.cli import main
-from deployments.ingress.asgi import ROUTERS
+from deployments.ingress.asgi import routes
 from deployments.ingress.description.reference import errors_table, limits_table
 from deployments.settings import HOLD_MODELS, ModelList
 from embedder.config import BackendSettings, DtypeName
@@ -21,7 +20,8 @@ from embedder.models.catalogue import CATALOGUE
 from embedder.presets import PRESETS
 from tests.readme import fenced
 
-PAGES = sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 MODELS = next(page for page in PAGES if page.name == "models.md").read_text()
 
 
@@ -76,9 +76,25 @@ def test_the_tables_of_limits_and_errors_are_those_of_the_code() -> None:
 
 def test_the_page_of_the_api_names_every_route() -> None:
     page = next(page for page in PAGES if page.name == "api.md").read_text()
-    routes = [route for router, _ in ROUTERS for route in router.routes]
-    paths = [route.path for route in routes if isinstance(route, APIRoute)]
+    paths = [route.path for route in routes()]
     described = [path for path in paths if not path.startswith(("/docs", "/openapi"))]
     ends = {re.sub(r"^/v1/collections(/\{name\})?|\{.*", "", path) for path in described}
 
     assert {end for end in ends if end.rstrip("/") not in page} == set()
+
+
+def test_every_file_that_the_tree_names_exists() -> None:
+    (tree,) = fenced((ROOT / "docs" / "structure.md").read_text(), "")
+    folders: list[Path] = []
+    named = []
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        inside = folders[:depth]
+        for word in re.findall(r"[\w.]+(?:\.py|\.md|/)(?![\w(])", line):
+            named.append(Path(*inside, word))
+            if inside == folders[:depth] and word.endswith("/"):
+                inside = [*inside, Path(word)]
+        folders = inside
+
+    assert len(named) > 60
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -1,15 +1,21 @@
-"""What README.md shows without a server: its code runs, and its tree is the tree."""
+"""What README.md shows without a server: its code runs, and what it names is there."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from tests.readme import README, blocks, commands
 
 ROOT = README.parent
+
+
+def test_every_page_that_is_linked_exists() -> None:
+    linked = re.findall(r"\]\(([^)#]+)\)", README.read_text())
+
+    assert linked
+    assert [page for page in linked if not (ROOT / page).exists()] == []
 
 
 def test_the_block_for_one_process_prints_what_it_says() -> None:
@@ -28,26 +34,6 @@ def test_the_first_command_and_its_answer_come_within_25_lines() -> None:
 
     assert served < curl < 25
     assert len(lines) <= 150
-
-
-def test_every_file_that_the_tree_names_exists() -> None:
-    (tree,) = [block for block in blocks("") if "embedder/  " in block]
-    folder = Path()
-    missing = []
-    for line in tree.splitlines():
-        first, *others = line.split()
-        inside = Path()
-        if not line.startswith(" "):
-            folder = Path(first)
-        elif first.endswith("/"):
-            inside = Path(first)
-        else:
-            others = [first, *others]
-        names = [word.rstrip(",") for word in others if re.match(r"\w+(\.py|\.md|/)", word)]
-        paths = [folder / inside / name for name in names] or [folder / inside]
-        missing += [path for path in paths if not (ROOT / path).exists()]
-
-    assert missing == []
 
 
 def test_make_knows_every_target_that_is_named() -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
@@ -176,7 +177,16 @@ async def _on_validation(request: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return http_response(error, request.scope)
+    response = http_response(error, request.scope)
+    if error.status_code == 405:
+        # Starlette names the methods of the first route of a path; there may be others.
+        response.headers["allow"] = ", ".join(_methods(request.app.state.routes, request.scope))
+    return response
+
+
+def _methods(routes: Iterable[APIRoute], scope: Scope) -> list[str]:
+    matching = (route for route in routes if route.path_regex.match(scope["path"]))
+    return sorted({method for route in matching for method in route.methods or ()})
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -31,7 +31,7 @@ def test_what_is_left_out_has_these_values() -> None:
     assert settings.cache_timeout_s == 0.2
     assert settings.model.name == "all-MiniLM-L6-v2"
     assert (settings.encoder.num_cpus, settings.encoder.hardware) == (0.5, "auto")
-    assert settings.ingress.target_ongoing_requests == 100
+    assert settings.ingress.target_ongoing_requests == 400
     for name in STATELESS:
         stage = getattr(settings, name)
         assert (stage.min_replicas, stage.max_replicas) == (1, 2)

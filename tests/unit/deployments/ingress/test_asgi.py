@@ -38,6 +38,22 @@ async def test_another_method_than_a_routes_own_is_refused(method: str, path: st
     assert method not in response.headers["allow"].split(", ")
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/collections/a", "DELETE, GET, PUT"),
+        ("/v1/cache", "DELETE, GET"),
+        ("/v1/embeddings", "POST"),
+    ],
+)
+async def test_a_refused_method_is_told_all_that_there_are(path: str, methods: str) -> None:
+    async with FakeService().client() as http:
+        response = await http.patch(path)
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == methods
+
+
 def broken() -> NoReturn:
     raise ZeroDivisionError("/srv/secret")
 

@@ -54,6 +54,7 @@ class Body(BaseModel):
 def _client() -> httpx.AsyncClient:
     """Serve every error of the tree, a bug, and a body with fields."""
     app = FastAPI()
+    app.state.routes = app.routes
     install_handlers(app)
 
     @app.get("/raise/{name}")
