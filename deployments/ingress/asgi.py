@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from deployments.ingress.collections import routes as collections
 from deployments.ingress.description import documentation
+from deployments.ingress.dispatch import Dispatch
 from deployments.ingress.door.errors import install_handlers
 from deployments.ingress.door.gate import Gate
 from deployments.ingress.numeric import clusters, similarity
@@ -40,15 +41,15 @@ ROUTERS: tuple[tuple[APIRouter, Scope | None], ...] = (
 """Every route of the application, and the scope that a key must have for it; None is open."""
 
 
-def routes() -> Iterator[APIRoute]:
-    """Return every route of the application, as its router has it."""
-    for router, _ in ROUTERS:
-        yield from (route for route in router.routes if isinstance(route, APIRoute))
+def routes() -> Iterator[tuple[APIRoute, Scope | None]]:
+    """Return every route of the application, as its router has it, and the scope that it wants."""
+    for router, scope in ROUTERS:
+        yield from ((route, scope) for route in router.routes if isinstance(route, APIRoute))
 
 
 def build_asgi(service: Service) -> ASGIApp:
     """Return the application that answers for ``service``, behind its gate."""
-    app = build_routes(service)
+    app = Dispatch(build_routes(service), service, routes())
     gate = Gate(app, service.settings, service.traffic)
     origins = service.settings.cors_origins
     if not origins:
@@ -72,7 +73,7 @@ def build_routes(service: Service) -> FastAPI:
         openapi_url=None,
     )
     app.state.service = service
-    app.state.routes = list(routes())
+    app.state.routes = [route for route, _ in routes()]
     install_handlers(app)
     for router, scope in ROUTERS:
         app.include_router(router, dependencies=[] if scope is None else [Depends(Needs(scope))])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from embedder.types import Vectors
-from tests.cluster.service import ROOT, RunningService
+from tests.cluster.service import RunningService
 from tests.cluster.wire import Reply, chunked, exchange, post
 
 PROMPT_S = 1.0
@@ -144,7 +145,7 @@ def _naughty() -> list[str]:
         pytest.param(STRINGS, id="own"),
         pytest.param(
             _naughty() if BLNS.exists() else [],
-            marks=pytest.mark.skipif(not BLNS.exists(), reason="NAUGHTY_STRINGS names no list of strings"),
+            marks=pytest.mark.skipif(not BLNS.exists(), reason="NAUGHTY_STRINGS names no list"),
             id="blns",
         ),
     ],

@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from deployments.ingress.door import refusals
+from deployments.ingress.door.tei_sentences import tei_sentence
 from embedder import errors
 
 logger = logging.getLogger("ray.serve")
@@ -92,7 +93,10 @@ def error_response(error: errors.EmbedderError, path: str) -> Response:
     if status.http >= 500:
         logger.error("request failed: %r", error)
     if path in TEI_PATHS:
-        response = tei_envelope(status.tei_http, _sentence(error), status.tei_kind)
+        sentence = _sentence(error)
+        if isinstance(error, errors.InvalidInput):
+            sentence = tei_sentence(error)
+        response = tei_envelope(status.tei_http, sentence, status.tei_kind)
     else:
         response = _json(status.http, error_content(error))
     if response.status_code in (408, 429) or response.status_code >= 500:
@@ -135,6 +139,39 @@ def http_response(error: HTTPException, scope: Scope) -> Response:
     return response
 
 
+def bug_response(error: Exception, path: str) -> Response:
+    """Return the answer for what nobody foresaw."""
+    logger.error("unexpected error", exc_info=error)
+    return error_response(errors.BackendFailure(repr(error)), path)
+
+
+def invalid_json_response(problem: str, path: str) -> Response:
+    """Return the answer for a body that is no JSON."""
+    message = f"the body is not valid JSON: {problem}"
+    if path in TEI_PATHS:
+        return tei_envelope(400, message, "Validation")
+    return envelope(400, message, "invalid_request_error", None, "invalid_json")
+
+
+def request_validation_response(error: RequestValidationError, path: str) -> Response:
+    """Return the answer for a body that FastAPI, or a route in its words, complains of."""
+    first: Mapping[str, Any] = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return invalid_json_response(first.get("ctx", {}).get("error", ""), path)
+    # What FastAPI calls "body" first, clients do not.
+    return validation_response({**first, "loc": first["loc"][1:]}, path)
+
+
+def validation_response(first: Mapping[str, Any], path: str) -> Response:
+    """Return the answer for a body of another shape; ``first`` is pydantic's first complaint."""
+    field = _field(first["loc"])
+    problem = f"{first['msg']}{_given(first.get('input'))}"
+    message = f"'{field}': {problem}" if field else f"the body: {problem}"
+    if path in TEI_PATHS:
+        return tei_envelope(422, message, "Validation")
+    return envelope(400, message, "invalid_request_error", field or None, "invalid_input")
+
+
 def envelope(status: int, message: str, kind: str, param: str | None, code: str | None) -> Response:
     """Return a response in the error shape of OpenAI's API, all four keys present."""
     return _json(status, _content(message, kind, param, code))
@@ -160,19 +197,7 @@ async def _on_own(request: Request, error: Exception) -> Response:
 
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first: Mapping[str, Any] = error.errors()[0]
-    path = request.scope["path"]
-    if first["type"] == "json_invalid":
-        message = f"the body is not valid JSON: {first.get('ctx', {}).get('error', '')}"
-        if path in TEI_PATHS:
-            return tei_envelope(400, message, "Validation")
-        return envelope(400, message, "invalid_request_error", None, "invalid_json")
-    field = _field(first["loc"])
-    problem = f"{first['msg']}{_given(first.get('input'))}"
-    message = f"'{field}': {problem}" if field else f"the body: {problem}"
-    if path in TEI_PATHS:
-        return tei_envelope(422, message, "Validation")
-    return envelope(400, message, "invalid_request_error", field or None, "invalid_input")
+    return request_validation_response(error, request.scope["path"])
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -190,14 +215,13 @@ def _methods(routes: Iterable[APIRoute], scope: Scope) -> list[str]:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    logger.exception("unexpected error", exc_info=error)
-    return error_response(errors.BackendFailure(repr(error)), request.scope["path"])
+    return bug_response(error, request.scope["path"])
 
 
 def _field(location: tuple[str | int, ...]) -> str:
-    """Turn ("body", "points", 3, "id") into ``points[3].id``."""
+    """Turn ("points", 3, "id") into ``points[3].id``."""
     path = ""
-    for part in location[1:]:
+    for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     return path
 

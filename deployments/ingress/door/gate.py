@@ -41,7 +41,8 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        visit = Visit(time.monotonic() + self._limits.request_timeout_s)
+        accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+        visit = Visit(time.monotonic() + self._limits.request_timeout_s, accept=accept)
         scope.setdefault("state", {})["visit"] = visit
         answer = _Answer(send, visit, self._traffic)
         with self._traffic.visiting():

@@ -19,11 +19,12 @@ from embedder.errors import InvalidInput
 class Visit:
     """What is known of a request before its body is read; times are on ``time.monotonic``.
 
-    ``key`` is None where the service has no keys, or the path is open.
+    ``key`` is None where the service has no keys, or the path is open; ``accept`` is the header.
     """
 
     deadline: float
     key: ApiKey | None = None
+    accept: str = ""
     began: float = field(default_factory=time.monotonic)
 
     def remaining_s(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
@@ -86,7 +86,7 @@ class EmbeddingsResponse(BaseModel):
 @router.post("/v1/embeddings", response_model=EmbeddingsResponse)
 @router.post("/embeddings", response_model=EmbeddingsResponse)
 async def create_embeddings(
-    body: EmbeddingsRequest, request: Request, service: ServiceHere, visit: VisitHere
+    body: EmbeddingsRequest, service: ServiceHere, visit: VisitHere
 ) -> Response:
     """Embed texts or token ids.
 
@@ -95,7 +95,7 @@ async def create_embeddings(
     check_quantizable(body.output_dtype, body.normalize)
     inputs = to_inputs(body.input)
     options = body.options(visit, dimensions=body.dimensions, normalize=body.normalize)
-    kind = negotiate(request.headers.get("accept", ""))
+    kind = negotiate(visit.accept)
     if kind is Format.NDJSON:
         wanted = streams.Request(service, inputs, options, body.model, visit)
         chunks = await streams.begin(wanted)

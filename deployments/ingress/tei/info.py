@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from deployments.ingress.door.errors import tei_envelope
 from deployments.ingress.state import ServiceHere, VisitHere
-from deployments.ingress.tei.sentences import TeiRoute
+from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.settings import IngressLimits, ServeSettings
 from embedder.types import ModelInfo
 
-router = APIRouter(route_class=TeiRoute, tags=["text-embeddings-inference"])
+router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
 health_router = APIRouter(tags=["text-embeddings-inference"])
 
 VERSION = version("embedder")

@@ -14,16 +14,15 @@ from starlette.responses import Response
 from deployments.ingress.door.refusals import EmptyInput
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.tei.bodies import DecodeBody, Token, TokenizeBody
-from deployments.ingress.tei.sentences import TeiRoute
 from deployments.ingress.wire.inputs import to_inputs
-from deployments.ingress.wire.json_bodies import json_response
+from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from embedder.config import LimitSettings
 from embedder.errors import InvalidInput, LimitExceeded
 from embedder.prompts import prompt_of
 from embedder.request import EmbedOptions
 from embedder.types import Input
 
-router = APIRouter(route_class=TeiRoute, tags=["text-embeddings-inference"])
+router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
 
 
 @router.post("/tokenize", response_model=list[list[Token]])

@@ -29,16 +29,15 @@ from deployments.ingress.tei.bodies import (
     SimilarityBody,
     SimilarityParameters,
 )
-from deployments.ingress.tei.sentences import TeiRoute
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_inputs
-from deployments.ingress.wire.json_bodies import json_response
+from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from deployments.ingress.wire.naming import calling
 from embedder.request import Embeddings, EmbedOptions, joined
 from embedder.similarity.metrics import similarity as similarities
 from embedder.types import Input, InputType, Vectors
 
-router = APIRouter(route_class=TeiRoute, tags=["text-embeddings-inference"])
+router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
 
 
 @dataclass(frozen=True, slots=True)

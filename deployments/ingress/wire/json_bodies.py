@@ -14,6 +14,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from deployments.ingress.door.keys import Headers
+
 
 class OrjsonRoute(APIRoute):
     """A route whose body is JSON by its header, parsed by orjson.
@@ -28,7 +30,7 @@ class OrjsonRoute(APIRoute):
 
         async def handle_orjson(request: Request) -> Response:
             if takes_body:
-                _check_content_type(request)
+                check_content_type(request.scope["headers"])
             return await handle(_OrjsonRequest(request.scope, request.receive))
 
         return handle_orjson
@@ -51,7 +53,12 @@ def json_lines(objects: Iterable[Any]) -> bytes:
     return b"".join(orjson.dumps(one, option=option) for one in objects)
 
 
-def _check_content_type(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+def check_content_type(headers: Headers) -> None:
+    """Refuse a body that does not say that it is JSON.
+
+    Raises:
+        HTTPException: 415, as said.
+    """
+    kind = dict(headers).get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
         raise HTTPException(415, "the content-type must be application/json")

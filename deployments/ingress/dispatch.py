@@ -1,0 +1,98 @@
+"""The short way of most requests: from method and path straight to the function of a route.
+
+FastAPI's layers cost a request more than all of ours, and most of what an ingress does when it is
+full is to refuse. Here go the routes that take a body and answer with a response of their own;
+whatever else goes through the application. Both read, refuse and answer alike: the same bodies,
+functions, scopes and error shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import get_type_hints
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.ingress.door.errors import (
+    bug_response,
+    invalid_json_response,
+    request_validation_response,
+    validation_response,
+)
+from deployments.ingress.door.visit import Visit
+from deployments.ingress.service import Service
+from deployments.ingress.wire.json_bodies import check_content_type
+from deployments.settings import Scope as KeyScope
+from embedder.errors import EmbedderError
+
+Endpoint = Callable[..., Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Straight:
+    """A route's function, the body that it takes, and the scope that it wants."""
+
+    endpoint: Endpoint
+    body: type[BaseModel]
+    scope: KeyScope
+
+
+class Dispatch:
+    """An application that answers some requests itself and leaves the others to ``app``."""
+
+    def __init__(
+        self, app: ASGIApp, service: Service, routes: Iterable[tuple[APIRoute, KeyScope | None]]
+    ) -> None:
+        self._app = app
+        self._service = service
+        self._straight = dict(_table(routes))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whose body has been read; refusals go to whoever calls."""
+        route = None
+        if scope["type"] == "http":
+            route = self._straight.get((scope["method"], scope["path"]))
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            response = await self._answer(route, scope, (await receive()).get("body", b""))
+        except (EmbedderError, HTTPException):
+            raise
+        except RequestValidationError as error:
+            response = request_validation_response(error, scope["path"])
+        except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever happens
+            response = bug_response(error, scope["path"])
+        await response(scope, receive, send)
+
+    async def _answer(self, route: _Straight, scope: Scope, content: bytes) -> Response:
+        visit: Visit = scope["state"]["visit"]
+        visit.require(route.scope)
+        check_content_type(scope["headers"])
+        try:
+            body = route.body.model_validate(orjson.loads(content))
+        except orjson.JSONDecodeError as error:
+            return invalid_json_response(error.msg, scope["path"])
+        except ValidationError as error:
+            return validation_response(error.errors()[0], scope["path"])
+        return await route.endpoint(body, self._service, visit)
+
+
+def _table(
+    routes: Iterable[tuple[APIRoute, KeyScope | None]],
+) -> Iterable[tuple[tuple[str, str], _Straight]]:
+    """Yield the routes whose function takes body, service and visit, and returns a response."""
+    for route, scope in routes:
+        hints = get_type_hints(route.endpoint)
+        if scope is None or list(hints) != ["body", "service", "visit", "return"]:
+            continue
+        if hints["return"] is Response and "{" not in route.path:
+            for method in route.methods or ():
+                yield (method, route.path), _Straight(route.endpoint, hints["body"], scope)
