@@ -1,6 +1,6 @@
 """More requests than the service can answer: how fast it says no, and what that does to the rest.
 
-First the capacity: one text a request, 32 clients that each wait for their answer. Then an open
+First the capacity: clients that each wait for their answer, 64 texts of them in progress. Then an open
 loop, whose arrivals are a Poisson process that waits for nobody: at 80 % of the capacity, and at
 several times of it. Whoever is refused comes back once, exactly after its ``Retry-After``. All
 texts are distinct, so no cache has an answer; times count from when a request was due.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import time
 from collections import Counter
@@ -27,7 +26,9 @@ import numpy as np
 from benchmarks.texts import sample
 from deployments.launch import launched
 
-CLIENTS = 32
+IN_PROGRESS = 64
+"""Texts of the clients that wait for their answers."""
+
 WARM_UP_S = 30.0
 """Long enough for autoscaling, so that the capacity is that of all replicas."""
 
@@ -36,9 +37,6 @@ CALM = 0.8
 PAUSE_S = 3.0
 PROBE_S = 0.1
 TIMEOUT_S = 120.0
-NICENESS = 15
-"""What Ray gives to its workers: a client that goes before them would measure itself."""
-
 FAILED = 0
 """Stands for the status of a request that got no answer."""
 
@@ -53,10 +51,13 @@ class Outcome:
     again: int | None = None
     """The status of its return, for one that was refused."""
 
+    again_s: float = 0.0
+    """What the return took, from when it was sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one phase shows; ``p50_ms`` and ``p99_ms`` are of what is accepted at the first try.
+    """What one phase shows; ``p50_ms`` and ``p99_ms`` are of what is accepted, returns included.
 
     A ``client_late_p99_ms`` that is no small part of ``p99_ms`` says that the machine was too busy.
     """
@@ -86,9 +87,11 @@ def main() -> None:
             launch = stack.enter_context(launched(options.config))
             launch.wait_until_ready(300, lambda missing: None)
             url = launch.url
-        os.nice(max(0, NICENESS - os.nice(0)))
         capacity, phases = asyncio.run(_measure(url, options))
-    print(f"capacity: {capacity:.0f} texts/s, one a request, {CLIENTS} clients that wait")
+    print(
+        f"capacity: {capacity:.1f} requests/s of {options.texts} texts, "
+        f"{IN_PROGRESS // options.texts} clients that wait"
+    )
     for name, *values in zip(*(asdict(phase).items() for phase in phases), strict=True):
         cells = [value for _, value in (name, *values)]
         print(f"{name[0]:24}" + "".join(f"{_cell(cell):>24}" for cell in cells))
@@ -103,6 +106,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"))
     parser.add_argument("--seconds", type=float, default=30.0, help="of the crowded phase")
     parser.add_argument("--factor", type=float, default=3.0, help="the crowd, in capacities")
+    parser.add_argument(
+        "--texts", type=int, default=8, choices=(1, 2, 4, 8, 16), help="in one request"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -111,9 +117,10 @@ async def _measure(url: str, options: argparse.Namespace) -> tuple[float, list[F
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as session:
-        texts = _texts(options.seed)
-        await closed_loop(session, texts, WARM_UP_S)
-        capacity = await closed_loop(session, texts, CAPACITY_S)
+        texts = _requests(options.seed, options.texts)
+        clients = IN_PROGRESS // options.texts
+        await closed_loop(session, texts, clients, WARM_UP_S)
+        capacity = await closed_loop(session, texts, clients, CAPACITY_S)
         figures = []
         for factor, seconds in ((CALM, options.seconds * 2 / 3), (options.factor, options.seconds)):
             await asyncio.sleep(PAUSE_S)
@@ -128,11 +135,12 @@ async def _measure(url: str, options: argparse.Namespace) -> tuple[float, list[F
         return capacity, figures
 
 
-def _texts(seed: int) -> Iterator[str]:
-    """Yield distinct texts without an end, a thousand made at a time."""
+def _requests(seed: int, size: int) -> Iterator[list[str]]:
+    """Yield requests of distinct texts without an end, a thousand texts made at a time."""
     for block in range(seed * 1000, (seed + 1) * 1000):
-        for text in sample(1000, seed=block):
-            yield f"{text} {block}"
+        texts = [f"{text} {block}" for text in sample(1000, seed=block)]
+        for start in range(0, len(texts) - size + 1, size):
+            yield texts[start : start + size]
 
 
 def arrivals(rate_per_s: float, seconds: float, seed: int) -> list[float]:
@@ -145,7 +153,7 @@ def arrivals(rate_per_s: float, seconds: float, seed: int) -> list[float]:
 
 
 async def closed_loop(
-    session: aiohttp.ClientSession, texts: Iterator[str], seconds: float
+    session: aiohttp.ClientSession, texts: Iterator[list[str]], clients: int, seconds: float
 ) -> float:
     """Return the answers a second of clients that each wait for theirs before they ask again.
 
@@ -162,12 +170,12 @@ async def closed_loop(
             await asyncio.sleep(wait_s or 0.0)
 
     began = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    await asyncio.gather(*(client() for _ in range(clients)))
     return answers / (time.perf_counter() - began)
 
 
 async def open_loop(
-    session: aiohttp.ClientSession, due: Sequence[float], texts: Sequence[str]
+    session: aiohttp.ClientSession, due: Sequence[float], texts: Sequence[list[str]]
 ) -> tuple[list[Outcome], list[float]]:
     """Send each text when it is due, whatever has become of the others; probe health meanwhile."""
     probes: list[float] = []
@@ -186,18 +194,20 @@ async def open_loop(
     return outcomes, probes
 
 
-async def _visit(session: aiohttp.ClientSession, due: float, text: str) -> Outcome:
+async def _visit(session: aiohttp.ClientSession, due: float, text: list[str]) -> Outcome:
     """Ask once, and once more where the service says when."""
     outcome = Outcome(late_s=time.perf_counter() - due)
     outcome.status, wait_s = await _ask(session, text)
     outcome.seconds = time.perf_counter() - due
     if wait_s is not None:
         await asyncio.sleep(wait_s)
+        began = time.perf_counter()
         outcome.again, _ = await _ask(session, text)
+        outcome.again_s = time.perf_counter() - began
     return outcome
 
 
-async def _ask(session: aiohttp.ClientSession, text: str) -> tuple[int, float | None]:
+async def _ask(session: aiohttp.ClientSession, text: list[str]) -> tuple[int, float | None]:
     """Return the status, and after how many seconds a refused request may come back."""
     try:
         async with session.post("/v1/embeddings", json=_body(text)) as answer:
@@ -239,6 +249,7 @@ def figures_of(
     sending_s, elapsed_s = seconds
     statuses = Counter(outcome.status for outcome in outcomes)
     accepted = [outcome.seconds for outcome in outcomes if outcome.status == 200]
+    accepted += [outcome.again_s for outcome in outcomes if outcome.again == 200]
     refused = [outcome for outcome in outcomes if outcome.status == 429]
     returns = Counter(outcome.again for outcome in refused if outcome.again is not None)
     both = statuses + returns
@@ -264,7 +275,7 @@ def _percentile_ms(seconds: Sequence[float], percent: float) -> float:
     return float(np.percentile(seconds, percent)) * 1000 if seconds else float("nan")
 
 
-def _body(text: str) -> dict[str, str]:
+def _body(text: list[str]) -> dict[str, object]:
     return {"input": text, "encoding_format": "base64"}
 
 

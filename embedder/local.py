@@ -6,6 +6,9 @@ The graph's deployments use the same classes; knows nothing of Ray.
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,11 @@ from embedder.loading import LoadedModel, load_tokenizer
 from embedder.models.files import ModelFiles
 from embedder.tokenization import Piece, Tokenizer
 from embedder.types import Encoded, Input, TokenBatch, Tokenized, Truncate
+
+NICENESS = 4
+"""How much nicer a device that gives way is: less than half the share of who does not."""
+
+MOST_NICENESS = 19
 
 
 class LocalTokenizer:
@@ -109,6 +117,21 @@ def _timed(backend: Backend, tokens: TokenBatch, asked_s: float) -> Encoded:
     return Encoded(vectors, began_s - asked_s, time.monotonic() - began_s)
 
 
-def device_thread() -> ThreadPoolExecutor:
-    """Return the thread that computes for all encoders that share a device."""
-    return ThreadPoolExecutor(1, thread_name_prefix="device")
+def device_thread(*, gives_way: bool = False) -> ThreadPoolExecutor:
+    """Return the thread that computes for all encoders that share a device.
+
+    With ``gives_way`` it leaves the cores to whoever else wants them for a moment: who answers and
+    refuses requests needs little, and needs it at once, while a batch only takes a little longer.
+    """
+    return ThreadPoolExecutor(
+        1, thread_name_prefix="device", initializer=_give_way if gives_way else None
+    )
+
+
+def _give_way() -> None:
+    """Raise the niceness of this thread, and so of those that it starts."""
+    # Elsewhere niceness is that of a whole process.
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
+        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, MOST_NICENESS))

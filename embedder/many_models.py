@@ -142,7 +142,8 @@ class ManyEncoders:
 
     def __init__(self, settings: EmbedderSettings) -> None:
         self._settings = settings
-        self._device = device_thread()
+        # Cores that compute are wanted by the rest of the service too.
+        self._device = device_thread(gives_way=settings.backend.device in ("auto", "cpu"))
         self._loaded: dict[str, LocalEncoder] = {}
         self._stages: _Pinned[LocalEncoder] = _Pinned(
             ModelPool(

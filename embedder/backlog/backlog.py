@@ -21,13 +21,10 @@ from embedder.config import LimitSettings
 from embedder.errors import Overloaded
 from embedder.types import Priority, Timings
 
-SHARE = 0.97
-"""How much of the rate may be booked. The calendar ends after a minute, so three times the rate for
-half a minute fits into it only if nearly all of it is given away; newcomers get what is left over,
-and all that is not claimed.
-"""
+SHARE = 0.92
+"""How much of the rate may be booked: the rest is for newcomers, and for a rate that sinks."""
 
-PATIENCE = 4.0
+PATIENCE = 2.0
 """How many times longer than newcomers those may wait who have come back as they were told.
 
 Should the rate sink, more has been booked than can be done: without a bound all would wait.

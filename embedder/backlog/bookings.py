@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-HORIZON_S = 60
-"""How far ahead somebody may be told to come back; clients do not obey longer waits."""
+HORIZON_S = 120
+"""How far ahead somebody may be told to come back; OpenAI's clients obey no longer waits."""
 
 GRACE_S = 2.0
 """Seconds for which a booking is kept for whoever comes late."""
 
 MAX_BOOKINGS = 100_000
-"""Tickets that are kept; 60 s of what one process can refuse."""
+"""Tickets that are kept; a minute of what one process can refuse."""
 
 SLOTS_PER_S = 10
 """Parts of a second with room of their own. Clients come back after whole seconds: were a second

@@ -21,6 +21,9 @@ LONG_WINDOW_S, LONG_WINDOW_BATCHES = 1.0, 5.0
 Long enough for what was begun before it and ended within to weigh little.
 """
 
+CLEARLY = 1.15
+"""How far above the estimate such a sample must be: the largest of many is above by chance."""
+
 MEMORY_S = 3.0
 """Seconds after which a sample counts e times less: a device that got slower is soon known to."""
 
@@ -112,8 +115,8 @@ class Rate:
         self._short = _Window(now)
 
     def _close_long(self, window: _Window, now: float) -> None:
-        """Raise the estimate where more has been done, however little waited."""
-        if window.rate(now) > self._estimate:
+        """Raise the estimate where clearly more has been done, however little waited."""
+        if window.rate(now) > CLEARLY * self._estimate:
             self._learn(window.rate(now), now - window.since_s)
         self._long = _Window(now)
 

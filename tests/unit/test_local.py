@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import sys
 import threading
 import time
 import weakref
@@ -14,7 +16,7 @@ import pytest
 from embedder.batching.tuning import Tuning
 from embedder.config import BatchSettings, ModelSettings
 from embedder.errors import BackendFailure, ConfigurationError, Unavailable
-from embedder.local import LocalEncoder, LocalTokenizer, device_thread
+from embedder.local import NICENESS, LocalEncoder, LocalTokenizer, device_thread
 from embedder.types import ModelInfo, Priority, TokenBatch, Truncate, Vectors
 from tests.unit.fake_device import INFO, POISON, Device, ids, loaded, vectors_of_ids
 
@@ -232,3 +234,16 @@ async def test_an_encoder_that_is_let_go_frees_its_model_without_the_collector()
         assert freed() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is that of a thread only there")
+def test_a_device_gives_way_where_it_is_told_to_and_only_its_own_thread_does() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    with device_thread() as plain, device_thread(gives_way=True) as polite:
+        found = plain.submit(niceness).result(), polite.submit(niceness).result()
+
+    assert found == (before, min(before + NICENESS, 19))
+    assert niceness() == before

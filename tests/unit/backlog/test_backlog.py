@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 
 import pytest
@@ -147,12 +148,14 @@ def test_whoever_comes_back_as_told_is_admitted_though_newcomers_are_not(
 def test_whoever_comes_too_early_is_told_the_rest_and_keeps_the_booking(
     backlog: Backlog, clock: Clock
 ) -> None:
-    backlog.enter([b"a"], 2700, Priority.INTERACTIVE).resize(2000)
+    first = backlog.enter([b"a"], 2700, Priority.INTERACTIVE)
+    first.resize(2000)
     backlog.enter([b"x"], 1, Priority.BULK)
     told = ask(backlog, "b")
     clock.now += 0.3
     early = [ask(backlog, "b") for _ in range(3)]
     clock.now += 1.8
+    first.resize(700)
 
     assert told == 2
     assert early == [2, 2, 2]
@@ -200,7 +203,7 @@ def test_whoever_comes_back_when_far_too_much_waits_books_anew(
     clock.now += 1.0
     first.resize(int(RATE * (PATIENCE * LIMITS.max_wait_s + 1)))
 
-    assert ask(backlog, "b") == 4
+    assert ask(backlog, "b") == math.ceil(PATIENCE * LIMITS.max_wait_s + 1)
     assert backlog.stats.booked_tokens == 10
     assert backlog.stats.returned == 0
 
@@ -215,9 +218,9 @@ def test_whoever_comes_back_is_still_bound_by_tokens(backlog: Backlog, clock: Cl
     assert ask(backlog, "b") == 1
 
 
-def test_beyond_a_minute_nothing_is_promised(backlog: Backlog) -> None:
+def test_beyond_two_minutes_nothing_is_promised(backlog: Backlog) -> None:
     backlog.enter([b"a"], 9_000, Priority.INTERACTIVE)
-    for number in range(6):
+    for number in range(12):
         ask(backlog, f"large {number}", 9_900)
     booked = backlog.stats.booked_tokens
 
