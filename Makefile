@@ -4,7 +4,7 @@ PORT ?= 8000
 CONFIG ?= serve_config.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test clients check cluster bench clean
+.PHONY: help install serve deploy test clients check cluster bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,5 +54,8 @@ cluster: install  ## Start the Ray cluster of cluster.yaml and deploy the servic
 bench: install  ## Measure HTTP beside in-process throughput on this machine
 	$(BIN)/python -m benchmarks.throughput
 
+overload: install  ## Measure what three times the load does to those it lets in
+	$(BIN)/python -m benchmarks.overload
+
 clean:  ## Remove the environment and all caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .coverage

@@ -1,8 +1,8 @@
 """More requests than the service can answer: how fast it says no, and what that does to the rest.
 
-First the capacity: clients that each wait for their answer, 64 texts of them in progress. Then an open
-loop, whose arrivals are a Poisson process that waits for nobody: at 80 % of the capacity, and at
-several times of it. Whoever is refused comes back once, exactly after its ``Retry-After``. All
+First the capacity: clients that each wait for their answer, 64 texts of them in progress. Then an
+open loop, whose arrivals are a Poisson process that waits for nobody: at 80 % of the capacity, and
+at several times of it. Whoever is refused comes back once, exactly after its ``Retry-After``. All
 texts are distinct, so no cache has an answer; times count from when a request was due.
 """
 
