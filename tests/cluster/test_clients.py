@@ -17,7 +17,7 @@ import pytest
 
 from embedder.types import Vectors
 from tests.cluster.service import ROOT, RunningService
-from tests.readme import fenced
+from tests.readme import blocks, fenced
 
 PAGE = (ROOT / "docs" / "clients.md").read_text()
 PYTHON = ROOT / ".venv-clients" / "bin" / "python"
@@ -80,6 +80,16 @@ def test_a_client_gets_similarities(
     similarities = _printed(service, PROGRAMS[SIMILARITIES], tmp_path)
 
     assert similarities == pytest.approx([float(expected[0] @ expected[1]), 1.0], abs=1e-5)
+
+
+@needs_clients
+def test_the_lines_of_the_readme_run(service: RunningService, tmp_path: Path) -> None:
+    (lines,) = blocks("py")
+    *_, last = [line for line in lines.splitlines() if line]
+    program = lines.replace(last, f"print(__import__('json').dumps({last}))")
+
+    (similarity,) = _printed(service, program, tmp_path)
+    assert 0 < similarity < 1
 
 
 def test_curl_gets_the_vectors(service: RunningService, expected: Vectors) -> None:

@@ -62,3 +62,14 @@ def test_it_lives_and_describes_itself(service: RunningService) -> None:
 
     assert alive.status_code == 200
     assert "/v1/embeddings" in described["paths"]
+
+
+def test_every_answer_has_the_name_of_its_request(service: RunningService) -> None:
+    body = {"input": "a name"}
+    with httpx.Client(base_url=service.url) as client:
+        named = client.post("/v1/embeddings", json=body, headers={"x-request-id": "mine"})
+        refused = client.post("/v1/embeddings", json={"input": ""})
+
+    assert named.headers["x-request-id"] == "mine"
+    assert len(refused.headers["x-request-id"]) >= 32
+    assert int(refused.headers["x-total-time"]) < 1000

@@ -41,7 +41,7 @@ class PromptFields(ModelField):
         Truncate.END, description="which end of a text above the model's limit is cut; none refuses"
     )
     priority: PriorityName = Field(
-        "interactive", description="bulk waits behind interactive work, and is refused later"
+        "interactive", description="bulk lets others go first for a while, and is refused later"
     )
 
     def options(
