@@ -24,6 +24,11 @@ from embedder.types import Priority, Timings
 SHARE = 0.92
 """How much of the rate may be booked: the rest is for newcomers, and for a rate that sinks."""
 
+OWN_TIMES = 8.0
+"""How many times its own computation anybody may wait, whatever the limit: a few clients with large
+requests wait for each other, and none of them is the worse for it.
+"""
+
 PATIENCE = 2.0
 """How many times longer than newcomers those may wait who have come back as they were told.
 
@@ -147,7 +152,8 @@ class Backlog:
                 raise Overloaded(self._seconds_until_done(excess))
             return
         wait_s = self._wait_s(ahead, now)
-        fits = not excess and wait_s <= limits.max_wait_s
+        bearable_s = max(limits.max_wait_s, OWN_TIMES * self._rate.seconds(tokens))
+        fits = not excess and wait_s <= bearable_s
         if fits and not len(self._bookings):
             return
         ticket = _ticket(keys)
@@ -160,7 +166,7 @@ class Backlog:
         if early and not fits:
             raise Overloaded(math.ceil(booking.due_s - now))
         self._bookings.claim(ticket)
-        if excess or self._rate.wait_s(ahead) > PATIENCE * limits.max_wait_s:
+        if excess or self._rate.wait_s(ahead) > PATIENCE * bearable_s:
             self._refuse(ticket, tokens, max(wait_s, self._seconds_until_done(excess)), now)
         self._returned += 1
 

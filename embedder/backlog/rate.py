@@ -75,9 +75,11 @@ class Rate:
 
         What the devices compute at once waits for nobody.
         """
-        if not self._known or tokens == 0:
-            return 0.0
-        return max(0.0, tokens / max(self._estimate, 1e-9) - self.batch_s)
+        return max(0.0, self.seconds(tokens) - self.batch_s)
+
+    def seconds(self, tokens: float) -> float:
+        """Return how long so many tokens keep the devices busy; 0 while nothing is known."""
+        return tokens / max(self._estimate, 1e-9) if self._known else 0.0
 
     def computed(self, tokens: int, times: Timings, now: float) -> None:
         """Count tokens that waited and were computed as ``times`` say."""

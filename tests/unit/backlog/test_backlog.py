@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import time
-
 import pytest
 
-from embedder.backlog.backlog import PATIENCE, Backlog, Work
+from embedder.backlog.backlog import OWN_TIMES, PATIENCE, Backlog, Work
 from embedder.backlog.bookings import GRACE_S, HORIZON_S
 from embedder.config import LimitSettings
 from embedder.errors import Overloaded
@@ -262,13 +259,9 @@ def test_without_limits_everything_is_admitted(clock: Clock) -> None:
     assert backlog.stats.predicted_wait_s == 0.0
 
 
-def test_a_refusal_costs_little_however_many_there_were(backlog: Backlog, clock: Clock) -> None:
-    backlog.enter([b"a"], 600, Priority.INTERACTIVE)
-    gc.collect()
-    began = time.perf_counter()
-    for number in range(20_000):
-        clock.now += 0.0005
-        assert not isinstance(ask(backlog, str(number), 100), Work)
-    seconds = time.perf_counter() - began
+def test_a_large_request_may_wait_for_as_long_as_its_own_size_is_worth(backlog: Backlog) -> None:
+    """A few clients with large requests take turns, and nobody sends them away for that."""
+    backlog.enter([b"a"], 1000, Priority.INTERACTIVE)
 
-    assert seconds / 20_000 < 200e-6
+    assert isinstance(ask(backlog, "large", int(1000 / OWN_TIMES) + 1), Work)
+    assert not isinstance(ask(backlog, "small", 10), Work)

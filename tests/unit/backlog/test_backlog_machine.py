@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from embedder.backlog.backlog import PATIENCE, Backlog, Work, _ticket
+from embedder.backlog.backlog import OWN_TIMES, PATIENCE, Backlog, Work, _ticket
 from embedder.backlog.bookings import GRACE_S, HORIZON_S
 from embedder.config import LimitSettings
 from embedder.errors import Overloaded
@@ -53,6 +53,9 @@ class BacklogMachine(RuleBasedStateMachine):
         full = ahead > 0 and ahead + tokens > LIMITS.max_queued_tokens
         wait_s = self.backlog._rate.wait_s(ahead)
         predicted_s = self.backlog.stats.predicted_wait_s
+        rate = self.backlog.stats.tokens_per_s
+        own_s = tokens / rate if rate else 0.0
+        bearable_s = max(LIMITS.max_wait_s, OWN_TIMES * own_s)
         due = self.due.get(name) if priority is Priority.INTERACTIVE else None
         due = None if due is None or self.now > due + GRACE_S else due
         before = self.backlog.stats.returned
@@ -68,13 +71,13 @@ class BacklogMachine(RuleBasedStateMachine):
                 return multiple()
             self.told(name, told_s, due)
             if due is not None and due <= self.now:
-                assert full or wait_s > PATIENCE * LIMITS.max_wait_s - EPSILON
+                assert full or wait_s > PATIENCE * bearable_s - EPSILON
             else:
-                assert full or predicted_s > LIMITS.max_wait_s - EPSILON
+                assert full or predicted_s > bearable_s - EPSILON
             return multiple()
         assert not full
         if due is None and priority is Priority.INTERACTIVE:
-            assert predicted_s <= LIMITS.max_wait_s + EPSILON
+            assert predicted_s <= bearable_s + EPSILON
         came_back = self.backlog.stats.returned - before
         assert came_back == (due is not None)
         self.counts["admitted"] += 1
