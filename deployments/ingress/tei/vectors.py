@@ -136,7 +136,8 @@ async def embed_or_compare(body: EitherBody, service: ServiceHere, visit: VisitH
         return await embed(body, service, visit)
     given = {"inputs": body.inputs, "parameters": body.parameters, "model": body.model}
     try:
-        return await similarity(SimilarityBody.model_validate(given), service, visit)
+        comparison = SimilarityBody.model_validate(given, from_attributes=True)
+        return await similarity(comparison, service, visit)
     except ValidationError as error:
         found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
         raise RequestValidationError(found) from None
