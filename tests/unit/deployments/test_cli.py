@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+import yaml
 
 from deployments.cli import main
+from deployments.ingress.door.keys import holder
+from deployments.preflight import load_arguments
 from embedder.config import EmbedderSettings
 from embedder.models.catalogue import CATALOGUE
 from embedder.settings_sources import load
@@ -144,3 +147,28 @@ def test_a_command_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert caught.value.code == 2
     assert "serve" in capsys.readouterr().err
+
+
+def test_key_prints_a_key_and_the_entry_that_lets_it_in(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["key", "search", "--scopes", "read, write"]) == 0
+    shown, _, entry = capsys.readouterr().out.splitlines()
+    (settings,) = load_arguments({"keys": yaml.safe_load(entry)}).settings.keys
+
+    assert holder(shown.rpartition(" ")[2].encode(), [settings]) is settings
+    assert settings.name == "search"
+    assert [scope.value for scope in settings.scopes] == ["read", "write"]
+
+
+def test_key_refuses_a_scope_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", "search", "--scopes", "everything"]) == 1
+    assert "scopes" in capsys.readouterr().err
+
+
+def test_reference_prints_both_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reference"]) == 0
+    printed = capsys.readouterr().out
+
+    assert "| `max_inputs` | 2,048 |" in printed
+    assert "| `overloaded` | 429 |" in printed

@@ -12,6 +12,7 @@ import yaml
 from deployments.preflight import (
     IMPORT_PATH,
     check,
+    check_exposure,
     load_applications,
     load_arguments,
     read_config,
@@ -159,3 +160,33 @@ def test_configurations_are_read_as_yaml_dumps_them(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(document({"cache": {"max_bytes": 0}})))
 
     assert read_config(path) == document({"cache": {"max_bytes": 0}})
+
+
+def _listening(host: str, arguments: Any = None) -> dict[str, Any]:
+    return {**document(arguments), "http_options": {"host": host, "port": 0}}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_loopback_wants_no_keys(host: str) -> None:
+    check_exposure(_listening(host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "service.example", ""])
+def test_any_other_host_wants_keys(host: str) -> None:
+    keys = [{"name": "ops", "sha256": "0" * 64, "scopes": ["read"]}]
+
+    with pytest.raises(ConfigurationError, match=r"has no keys.*embedder key"):
+        check_exposure(_listening(host))
+    check_exposure(_listening(host, {"keys": keys}))
+
+
+@pytest.mark.parametrize("field", ["name", "sha256"])
+def test_keys_are_told_apart(field: str) -> None:
+    keys = [
+        {"name": "a", "sha256": "0" * 64, "scopes": ["read"]},
+        {"name": "b", "sha256": "1" * 64, "scopes": ["read"]},
+    ]
+    keys[1][field] = keys[0][field]
+
+    with pytest.raises(ConfigurationError, match=f"several keys have the same {field}"):
+        load_arguments({"keys": keys})
