@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from embedder.errors import InvalidInput
-from embedder.fingerprint import fingerprints, recipe
+from embedder.cache.records import KEY_BYTES, TAG_BYTES
+from embedder.fingerprint import fingerprints, model_tag, recipe
 from embedder.types import Input, ModelInfo, Truncate
 
 MODEL = ModelInfo(
@@ -43,9 +44,9 @@ MATTERS = (
     "pooling",
     "dtype",
 )
+NUMBERS = ("width", "max_tokens")
 MAKES_NO_OTHER_VECTOR = {
     "name": "alias",
-    "width": 9,
     "vocabulary_size": 7,
     "max_batch_tokens": 7,
     "backend": "onnx",
@@ -57,7 +58,7 @@ MAKES_NO_OTHER_VECTOR = {
     "memory_bytes": 5,
     "notes": ("noted",),
 }
-"""Prompts do, and are parts of their own; the width follows from the weights."""
+"""Prompts do, and are parts of their own."""
 
 
 def _model(**changes: Any) -> ModelInfo:
@@ -81,11 +82,34 @@ def test_a_key_changes_with_every_word_that_describes_the_model(
     assert _key(item, changed) != _key(item)
 
 
-@given(st.integers(1, 10_000), INPUTS)
-def test_a_key_changes_with_the_limit_of_tokens(max_tokens: int, item: Input) -> None:
-    assume(max_tokens != MODEL.max_tokens)
+@given(st.sampled_from(NUMBERS), st.integers(1, 10_000), INPUTS)
+def test_a_key_changes_with_every_number_that_describes_the_model(
+    field: str, value: int, item: Input
+) -> None:
+    assume(value != getattr(MODEL, field))
 
-    assert _key(item, _model(max_tokens=max_tokens)) != _key(item)
+    assert _key(item, _model(**{field: value})) != _key(item)
+
+
+@given(INPUTS, INPUTS, WORDS, st.sampled_from(Truncate))
+def test_all_keys_of_a_model_begin_with_its_tag_and_no_other(
+    item: Input, other: Input, revision: str, truncate: Truncate
+) -> None:
+    assume(revision != MODEL.revision)
+    tag = model_tag(MODEL)
+
+    assert len(tag) == TAG_BYTES
+    assert _key(item)[:TAG_BYTES] == tag == _key(other, truncate=truncate, prompt="p")[:TAG_BYTES]
+    assert model_tag(_model(revision=revision)) != tag
+
+
+@given(INPUTS, WORDS)
+def test_what_follows_the_tag_is_hashed_from_the_whole_description(
+    item: Input, revision: str
+) -> None:
+    assume(revision != MODEL.revision)
+
+    assert _key(item, _model(revision=revision))[TAG_BYTES:] != _key(item)[TAG_BYTES:]
 
 
 @given(st.lists(WORDS, min_size=2, max_size=2, unique=True), INPUTS)
@@ -106,7 +130,7 @@ def test_a_key_does_not_change_with_what_no_vector_depends_on(
 
 
 def test_of_every_field_of_a_model_it_is_said_whether_vectors_depend_on_it() -> None:
-    said = {*MATTERS, *MAKES_NO_OTHER_VECTOR, "max_tokens"}
+    said = {*MATTERS, *NUMBERS, *MAKES_NO_OTHER_VECTOR}
 
     assert {field.name for field in fields(ModelInfo)} == said
 
@@ -115,7 +139,7 @@ def test_of_every_field_of_a_model_it_is_said_whether_vectors_depend_on_it() -> 
 def test_inputs_share_a_key_exactly_when_they_are_the_same(items: list[Input]) -> None:
     keys = fingerprints(recipe(MODEL, prompt="", truncate=Truncate.END), items)
 
-    assert all(len(key) == 32 for key in keys)
+    assert all(len(key) == KEY_BYTES for key in keys)
     for one, first in enumerate(items):
         for other, second in enumerate(items):
             assert (keys[one] == keys[other]) == (first == second)

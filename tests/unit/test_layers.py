@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.index "
         "embedder.models embedder.similarity",
         "embedder.errors embedder.host embedder.presets embedder.types",
-        "embedder.config embedder.stages",
+        "embedder.cache.records embedder.config embedder.stages",
         "embedder.fingerprint embedder.tokenization embedder.output embedder.pooling "
         "embedder.quantization "
         "embedder.admission embedder.request embedder.index.points embedder.settings_tree "

@@ -1,0 +1,36 @@
+"""What moves between the tiers of a cache: entries of one width, and how long each may still live.
+
+Knows nothing of clocks: a life is the seconds that remain, and whoever keeps it counts them down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.types import Entries
+
+KEY_BYTES = 32
+TAG_BYTES = 8
+"""A key begins with the tag of the model that its vector is of: all of a model go by one prefix."""
+
+FOREVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Entries under their 32-byte keys; ``lives_s`` is float64[n], `FOREVER` where there is no end."""
+
+    keys: list[bytes]
+    entries: Entries
+    lives_s: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def width(self) -> int:
+        """Return how many components every vector has."""
+        return int(self.entries.vectors.shape[1])
