@@ -23,7 +23,7 @@ SCHEMA = b"embedder-2"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What all inputs of one request share: ``tag`` is their model's, ``shared`` everything else."""
+    """What all inputs of a request share: ``tag`` is their model's, ``shared`` everything else."""
 
     tag: bytes
     shared: bytes

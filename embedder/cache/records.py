@@ -21,7 +21,7 @@ FOREVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Entries under their 32-byte keys; ``lives_s`` is float64[n], `FOREVER` where there is no end."""
+    """Entries under their 32-byte keys; ``lives_s`` is float64[n], `FOREVER` where nothing ends."""
 
     keys: list[bytes]
     entries: Entries

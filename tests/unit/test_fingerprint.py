@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from embedder.errors import InvalidInput
 from embedder.cache.records import KEY_BYTES, TAG_BYTES
+from embedder.errors import InvalidInput
 from embedder.fingerprint import fingerprints, model_tag, recipe
 from embedder.types import Input, ModelInfo, Truncate
 
