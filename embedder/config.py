@@ -115,9 +115,15 @@ class LimitSettings(Settings):
 
 
 class CacheSettings(Settings):
-    """How much the cache in one process may hold."""
+    """How much the cache in one process may hold, and for how long."""
 
     max_bytes: int = Field(256 * 2**20, ge=0, description="0 turns the cache off")
+    ttl_s: float | None = Field(
+        None, gt=0, description="seconds that an entry is given back for; None: no end"
+    )
+    directory: str | None = Field(
+        None, min_length=1, description="entries are kept here between runs; None: in memory only"
+    )
 
 
 class PoolSettings(Settings):

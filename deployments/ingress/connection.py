@@ -10,11 +10,12 @@ import time
 from dataclasses import dataclass
 
 from deployments.ingress.handles import Handles
-from deployments.remote import Handle, Remote, RemoteEncoder, RemoteTokenizer
+from deployments.remote import Handle, Remote
+from deployments.remote_stages import RemoteEncoder, RemoteTokenizer
 from deployments.settings import ServeSettings
 from embedder.backlog.backlog import Backlog
-from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
+from embedder.cache.sharding import ShardedCache
 from embedder.config import ModelSettings
 from embedder.models.catalogue import names
 from embedder.pipeline import Pipeline, Stages
@@ -47,7 +48,7 @@ class Connecting:
     settings: ServeSettings
     handles: Handles
     near: MemoryCache
-    far: FailOpenCache
+    far: ShardedCache
     backlog: Backlog
 
     async def __call__(self, model: ModelSettings) -> Connection:

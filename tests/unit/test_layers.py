@@ -31,10 +31,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",
-        "embedder.batching.gathering embedder.cache.memory embedder.flights",
+        "embedder.batching.gathering embedder.cache.circuit embedder.cache.recency "
+        "embedder.flights",
+        "embedder.cache.slab",
+        "embedder.cache.memory",
         "embedder.cache.failopen embedder.models.residency embedder.models.row "
         "embedder.models.safety",
-        "embedder.models.layout embedder.models.pool embedder.models.rows "
+        "embedder.cache.sharding embedder.models.layout embedder.models.pool embedder.models.rows "
         "embedder.models.token_limit",
         "embedder.models.catalogue",
         "embedder.models.weights",
