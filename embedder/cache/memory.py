@@ -166,7 +166,7 @@ class MemoryCache:
             rows, lives_s = rows[lives_s > 0], lives_s[lives_s > 0]
             if len(rows):
                 entries = slab.read(slots[rows])
-                found.append(Records([keys[row] for row in rows], entries, lives_s))
+                found.append(Records([keys[row] for row in rows.tolist()], entries, lives_s))
         return found
 
     def keys(self) -> list[bytes]:

@@ -19,8 +19,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.models embedder.similarity",
         "embedder.errors embedder.host embedder.presets embedder.types",
         "embedder.cache.records embedder.config embedder.stages",
-        "embedder.fingerprint embedder.tokenization embedder.output embedder.pooling "
-        "embedder.quantization "
+        "embedder.cache.archive embedder.fingerprint embedder.tokenization embedder.output "
+        "embedder.pooling embedder.quantization "
         "embedder.admission embedder.request embedder.index.points embedder.settings_tree "
         "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size",
         "embedder.backlog.backlog",
