@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deployments.metrics import CACHE, Published
 from deployments.settings import ServeSettings
+from embedder.cache.archive import ArchivedModel
 from embedder.cache.memory import MemoryCache
 from embedder.cache.records import Records
 from embedder.types import CacheHits, Entries
@@ -22,6 +23,7 @@ class CacheShard:
     def __init__(self, settings: ServeSettings, name: str) -> None:
         self._name = name
         self._cache = MemoryCache(settings.cache.max_bytes, ttl_s=settings.cache.ttl_s)
+        self._models: dict[str, ArchivedModel] = {}
         self._metrics = Published(CACHE)
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
@@ -63,6 +65,14 @@ class CacheShard:
     async def records(self, keys: Sequence[bytes]) -> list[Records]:
         """Return what is here of the keys, by width; that is no use of it."""
         return self._cache.records(keys)
+
+    async def serves(self, model: ArchivedModel) -> None:
+        """Take note of a model whose entries come here, by the name that clients call it."""
+        self._models[model.tag] = model
+
+    async def models(self) -> list[ArchivedModel]:
+        """Return every model that entries have come of."""
+        return list(self._models.values())
 
     async def check_health(self) -> None:
         """Publish the counters: Serve calls this every second."""

@@ -245,7 +245,7 @@ def test_an_archive_that_is_not_what_was_written_is_refused_and_says_where(
         read_archive(written)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_flipped_bit_and_no_missing_end_goes_unseen(data: st.DataObject) -> None:
     path = _scratch()
