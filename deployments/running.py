@@ -6,7 +6,6 @@ Connects to Ray as any program on the cluster does, with its token. Knows nothin
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,7 +27,6 @@ def running_service() -> Iterator[RunningService]:
     Raises:
         ConfigurationError: no cluster runs here, or it serves no such application.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         ray.init(
             address="auto", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR

@@ -50,6 +50,10 @@ class Ingress:
         """Forget what this replica has cached, or only one model's; return how many entries."""
         return await self._service.clear_near_cache(tag)
 
+    async def check_health(self) -> None:
+        """Publish the counters: Serve calls this every few seconds."""
+        self._service.publish_metrics()
+
     async def embed(
         self,
         inputs: str | Sequence[Input],

@@ -21,11 +21,13 @@ from deployments.ingress.handles import Handles
 from deployments.ingress.models import ServedModels, ServedState
 from deployments.ingress.operation.graph import Graph
 from deployments.ingress.operation.readiness import Readiness, readiness
+from deployments.metrics import CACHE, FAR_CACHE, Published
 from deployments.remote_index import RemoteIndex
 from deployments.remote_stages import RemoteCache
 from deployments.replica import replica_id
 from deployments.settings import ModelList, ServeSettings
 from embedder.backlog.backlog import Backlog
+from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
@@ -57,6 +59,7 @@ class Service:
         )
         self._near = MemoryCache(settings.cache.near_bytes, ttl_s=settings.cache.ttl_s)
         self._handles = handles
+        self._metrics, self._far_metrics = Published(CACHE), Published(FAR_CACHE)
         connect = Connecting(settings, handles, self._near, self.far, self.backlog)
         self._models: ServedModels[Connection] = ServedModels(connect)
 
@@ -179,6 +182,19 @@ class Service:
         Returns how many entries that were.
         """
         return self._near.clear() if tag is None else self._near.purge(tag)
+
+    def publish_metrics(self) -> None:
+        """Hand the counters of this replica to Ray."""
+        near = self._near
+        self._metrics.publish({**asdict(near.stats), "max_bytes": near.max_bytes})
+        states = self.far.states
+        self._far_metrics.publish(
+            {
+                "failures": sum(state.failures for state in states),
+                "opened": sum(state.opened for state in states),
+                "open": sum(state.circuit is not CircuitState.CLOSED for state in states),
+            }
+        )
 
     async def readiness(self) -> Readiness:
         """Ask every stage a real question."""
