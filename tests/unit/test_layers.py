@@ -31,8 +31,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",
-        "embedder.batching.gathering embedder.cache.circuit embedder.cache.recency "
+        "embedder.batching.gathering embedder.cache.circuit embedder.cache.keytable "
         "embedder.flights",
+        "embedder.cache.recency",
         "embedder.cache.slab",
         "embedder.cache.memory",
         "embedder.cache.failopen embedder.models.residency embedder.models.row "
