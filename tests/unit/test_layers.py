@@ -31,7 +31,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",
-        "embedder.batching.gathering embedder.cache.memory embedder.flights",
+        "embedder.batching.gathering embedder.cache.memory embedder.flights "
+        "embedder.cache.circuit embedder.cache.condition embedder.cache.marks embedder.cache.rows "
+        "embedder.cache.sqlite_file embedder.cache.store",
+        "embedder.cache.look_up embedder.cache.redis_store embedder.cache.sqlite_store "
+        "embedder.cache.write_behind",
+        "embedder.cache.shard",
+        "embedder.cache.opening",
         "embedder.cache.failopen embedder.models.residency embedder.models.row "
         "embedder.models.safety",
         "embedder.models.layout embedder.models.pool embedder.models.rows "
