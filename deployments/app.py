@@ -36,10 +36,13 @@ def build(args: dict[str, Any]) -> Application:
     models = settings.served.model_dump(mode="json")
     tokenizer = _stateless(TokenizerReplica, "Tokenizer", settings.tokenizer, models).bind(settings)
     encoder = _stateless(EncoderReplica, "Encoder", settings.encoder, models).bind(settings)
-    cache = _stateful(CacheShard, "EmbeddingCache-0", settings.embedding_cache).bind(settings)
+    caches = {
+        name: _stateful(CacheShard, name, settings.embedding_cache).bind(settings, name)
+        for name in (f"EmbeddingCache-{shard}" for shard in range(settings.cache.shards))
+    }
     index = _stateful(IndexShard, "VectorIndex-0", settings.vector_index).bind()
     ingress = _stateless(Ingress, "Ingress", settings.ingress, models)
-    return ingress.bind(settings, tokenizer=tokenizer, encoder=encoder, cache=cache, index=index)
+    return ingress.bind(settings, tokenizer=tokenizer, encoder=encoder, caches=caches, index=index)
 
 
 def _cluster_gpus() -> float:
@@ -84,22 +87,25 @@ def _stateless(
 
 
 def _stateful(kind: type, name: str, stage: ReplicaSettings) -> serve.Deployment:
-    """One replica that owns its state; a second would hold another state."""
-    return _deployment(kind, name, stage, num_replicas=1)
+    """One replica that owns its state; a second would hold another state.
+
+    Nobody stands in for it, so its death is looked for often.
+    """
+    return _deployment(kind, name, stage, num_replicas=1, health_check_period_s=1)
 
 
 def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -> serve.Deployment:
-    return serve.deployment(
-        name=name,
-        ray_actor_options=_resources(stage),
+    given: dict[str, Any] = {
+        "ray_actor_options": _resources(stage),
         # Work is bounded in flights and tokens by the ingress; a bound in calls would stall it.
-        max_ongoing_requests=10_000,
-        graceful_shutdown_timeout_s=20,
-        health_check_period_s=HEALTH_CHECK_PERIOD_S,
-        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
-        logging_config=LoggingConfig(enable_access_log=False),
+        "max_ongoing_requests": 10_000,
+        "graceful_shutdown_timeout_s": 20,
+        "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+        "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+        "logging_config": LoggingConfig(enable_access_log=False),
         **options,
-    )(kind)
+    }
+    return serve.deployment(name=name, **given)(kind)
 
 
 def _resources(stage: ReplicaSettings) -> dict[str, float]:

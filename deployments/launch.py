@@ -81,7 +81,7 @@ class Launch:
         """Return when the service has ended; until then report every change of its readiness."""
         known: str | None = None
         while self.process.poll() is None:
-            missing = _missing(self.url)
+            missing = _trouble(self.url)
             if missing != known and self.process.poll() is None:
                 report(missing or "every stage answers again")
                 known = missing
@@ -227,10 +227,26 @@ def _missing(url: str) -> str | None:
         with _DIRECT.open(f"{url}/readyz", timeout=10):
             return None
     except urllib.error.HTTPError as error:
-        try:
-            stages = json.loads(error.read())["stages"]
-        except (ValueError, KeyError, TypeError):
-            return "starting the ingress"
-        return "waiting for " + ", ".join(n for n, state in stages.items() if state != "ready")
+        unready = _unready(error.read())
+        return "starting the ingress" if unready is None else f"waiting for {', '.join(unready)}"
     except (OSError, http.client.HTTPException):
         return "no answer yet"
+
+
+def _trouble(url: str) -> str | None:
+    """Return what a running service lacks, or None; what it can do without is told with that."""
+    try:
+        with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
+            unready = _unready(answer.read()) or {}
+            return "; ".join(f"{name}: {state}" for name, state in unready.items()) or None
+    except (OSError, http.client.HTTPException):
+        return _missing(url)
+
+
+def _unready(body: bytes) -> dict[str, str] | None:
+    """Return the stages that are not ready, or None where the ingress has not said."""
+    try:
+        stages = json.loads(body)["stages"]
+        return {name: state for name, state in stages.items() if state != "ready"}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -10,7 +10,14 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from embedder.config import EmbedderSettings, LimitSettings, ModelSettings, Settings
+from embedder.cache.failopen import TIMEOUT_S
+from embedder.config import (
+    CacheSettings,
+    EmbedderSettings,
+    LimitSettings,
+    ModelSettings,
+    Settings,
+)
 from embedder.models.catalogue import names
 
 HOLD_MODELS = ("Ingress", "Tokenizer", "Encoder")
@@ -132,6 +139,18 @@ class IngressLimits(LimitSettings):
     )
 
 
+class ServedCacheSettings(CacheSettings):
+    """How the cache is spread over the graph: shards that all share, and one in each ingress."""
+
+    shards: int = Field(
+        1, ge=1, le=64, description="EmbeddingCache deployments, each of max_bytes bytes"
+    )
+    near_bytes: int = Field(32 * 2**20, ge=0, description="the cache inside each ingress replica")
+    timeout_s: float = Field(
+        TIMEOUT_S, gt=0, description="a lookup in a shard that takes longer is a miss"
+    )
+
+
 class ServeSettings(EmbedderSettings):
     """The service: the library's settings, and how the graph runs."""
 
@@ -139,17 +158,18 @@ class ServeSettings(EmbedderSettings):
         (), description="served beside model; user_config of the deployments goes before both"
     )
     limits: IngressLimits = IngressLimits()
+    cache: ServedCacheSettings = ServedCacheSettings()
     keys: tuple[ApiKey, ...] = Field(
         (), description="keys that clients must call with; without any, keep it on loopback"
     )
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose web pages may call; none: no CORS headers"
     )
-    near_cache_bytes: int = Field(
-        32 * 2**20, ge=0, description="the cache inside each ingress replica"
-    )
-    cache_timeout_s: float = Field(
-        0.2, gt=0, description="a cache lookup that takes longer is a miss"
+    data_directory: str | None = Field(
+        "auto",
+        min_length=1,
+        description="what outlives a process is kept here, by one service only; auto: embedder/ in "
+        "the user's data folder; null: nothing is kept",
     )
     load_timeout_s: float = Field(
         600.0, gt=0, description="seconds until the load of a model is given up"
@@ -159,6 +179,14 @@ class ServeSettings(EmbedderSettings):
     encoder: EncoderStage = EncoderStage()
     embedding_cache: ReplicaSettings = ReplicaSettings()
     vector_index: ReplicaSettings = ReplicaSettings()
+
+    @field_validator("data_directory")
+    @classmethod
+    def _check_directory(cls, stated: str | None) -> str | None:
+        """Refuse a relative path: every process of Ray has a working directory of its own."""
+        if stated in (None, "auto") or str(stated).startswith(("/", "~/")):
+            return stated
+        raise ValueError("must be an absolute path, one that begins with ~/, auto or null")
 
     @field_validator("keys")
     @classmethod

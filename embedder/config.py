@@ -132,12 +132,10 @@ class CacheSettings(Settings):
 
     max_bytes: int = Field(256 * 2**20, ge=0, description="0 turns the cache off")
     ttl_s: float | None = Field(
-        None, gt=0, description="seconds until an entry is forgotten; None: only for lack of room"
+        None, gt=0, description="seconds that an entry is given back for; None: no end"
     )
     directory: str | None = Field(
-        None,
-        min_length=1,
-        description="entries are saved here and read when the service starts; None: they are not",
+        None, min_length=1, description="entries are kept here between runs; None: in memory only"
     )
     autosave_s: float = Field(
         1.0, gt=0, description="seconds after which new entries are saved; a crash loses no more"

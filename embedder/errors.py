@@ -20,6 +20,7 @@
         ├── UnsafeModel
         ├── UnsupportedModel
         ├── MissingExtra
+        ├── ArchiveError
         └── PoolFull
 
 Errors cross process boundaries, so every field goes positionally to ``Exception.__init__`` and
@@ -246,6 +247,20 @@ class MissingExtra(ConfigurationError):
             f"{self.setting} needs {self.package}, which is not installed: "
             f"pip install 'embedder[{self.extra}]'"
         )
+
+
+class ArchiveError(ConfigurationError):
+    """An archive cannot be written, or is damaged, foreign or newer; nothing of it was taken."""
+
+    code = "archive_error"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(name, problem)
+        self.name = name
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.problem}"
 
 
 class PoolFull(ConfigurationError):

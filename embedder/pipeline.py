@@ -17,8 +17,8 @@ import numpy as np
 from embedder.admission import check_inputs, check_tokens
 from embedder.backlog.backlog import Backlog, Work
 from embedder.backlog.size import SizeEstimate
-from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
+from embedder.cache.sharding import ShardedCache
 from embedder.config import LimitSettings
 from embedder.errors import DeadlineExceeded, EmbedderError
 from embedder.fingerprint import fingerprints, recipe
@@ -38,7 +38,7 @@ class Stages:
     tokenizer: Tokenizing
     encoder: Encoding
     near: MemoryCache
-    far: FailOpenCache = field(default_factory=FailOpenCache)
+    far: ShardedCache = field(default_factory=ShardedCache)
 
 
 class Pipeline:
@@ -176,6 +176,7 @@ class Pipeline:
             # Shielded: a lookup that ends just then keeps a cancellation of the flight to itself.
             hits = await asyncio.shield(looking)
             answers = Answers.of_hits(hits, len(distinct.keys), self.model.width)
+            lives_s = hits.lives_of(len(distinct.keys))
             if misses := answers.missing():
                 tokenized, seconds = await tokenizing
                 fresh, times = await self._encode(distinct, misses, tokenized, deadline, work)
@@ -185,7 +186,7 @@ class Pipeline:
         finally:
             looking.cancel()
             tokenizing.cancel()
-        self._stages.near.put_many(distinct.keys, answers.entries)
+        self._stages.near.put_many(distinct.keys, answers.entries, lives_s)
         return answers
 
     async def _tokenize(

@@ -117,6 +117,19 @@ class Entries:
         """Return copies of the given rows, in the given order."""
         return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
 
+    def part(self, rows: slice) -> Entries:
+        """Return views of some rows that stand together."""
+        return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Entries]) -> Entries:
+        """Return the rows of all parts, of which there is one at least, one after the other."""
+        return cls(
+            np.concatenate([part.vectors for part in parts]),
+            np.concatenate([part.token_counts for part in parts]),
+            np.concatenate([part.truncated for part in parts]),
+        )
+
     def put(self, rows: NDArray[np.intp], source: Entries) -> None:
         """Overwrite the given rows with all rows of ``source``."""
         self.vectors[rows] = source.vectors
@@ -187,10 +200,46 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class CacheHits:
-    """Which of the keys asked for were there: row numbers, and their entries in that order."""
+    """Which of the keys asked for were there: row numbers, and their entries in that order.
+
+    ``lives_s`` float64[n] is how many seconds each may still be remembered; None: all forever.
+    """
 
     rows: NDArray[np.intp]
     entries: Entries
+    lives_s: NDArray[np.float64] | None = None
+
+    def lives_of(self, count: int) -> NDArray[np.float64] | None:
+        """Return a life for each of the ``count`` keys asked for, no end where one is missing."""
+        if self.lives_s is None:
+            return None
+        lives_s = np.full(count, np.inf)
+        lives_s[self.rows] = self.lives_s
+        return lives_s
+
+    @classmethod
+    def nothing(cls, width: int) -> CacheHits:
+        """Return that none of the keys was there."""
+        return cls(np.empty(0, np.intp), Entries.allocate(0, width))
+
+    @classmethod
+    def merged(cls, parts: Sequence[tuple[NDArray[np.intp], CacheHits]], width: int) -> CacheHits:
+        """Join the hits of several lookups, each for the given rows of one list of keys."""
+        if len(parts) == 1:
+            rows, hits = parts[0]
+            return cls(rows[hits.rows], hits.entries, hits.lives_s)
+        if not parts:
+            return cls.nothing(width)
+        rows = np.concatenate([rows[hits.rows] for rows, hits in parts])
+        order = np.argsort(rows)
+        entries = Entries.joined([hits.entries for _, hits in parts]).take(order)
+        if all(hits.lives_s is None for _, hits in parts):
+            return cls(rows[order], entries)
+        lives = [
+            np.full(len(hits.rows), np.inf) if hits.lives_s is None else hits.lives_s
+            for _, hits in parts
+        ]
+        return cls(rows[order], entries, np.concatenate(lives)[order])
 
 
 @dataclass(frozen=True, slots=True)

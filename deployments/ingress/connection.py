@@ -5,20 +5,30 @@ Knows nothing of names: which model a name stands for is `models`' affair.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deployments.ingress.handles import Handles
-from deployments.remote import Handle, Remote, RemoteEncoder, RemoteTokenizer
+from deployments.remote import Handle, Remote
+from deployments.remote_stages import RemoteEncoder, RemoteTokenizer
 from deployments.settings import ServeSettings
 from embedder.backlog.backlog import Backlog
-from embedder.cache.failopen import FailOpenCache
+from embedder.cache.archive import ArchivedModel
 from embedder.cache.memory import MemoryCache
+from embedder.cache.sharding import ShardedCache
 from embedder.config import ModelSettings
+from embedder.fingerprint import model_tag
 from embedder.models.catalogue import names
 from embedder.pipeline import Pipeline, Stages
 from embedder.types import ModelInfo, Priority, TokenBatch, Truncate
+
+logger = logging.getLogger("ray.serve")
+
+ANNOUNCE_S = 10.0
+"""How long a shard of the cache may take to hear of a model, while it starts for instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +57,9 @@ class Connecting:
     settings: ServeSettings
     handles: Handles
     near: MemoryCache
-    far: FailOpenCache
+    far: ShardedCache
     backlog: Backlog
+    announcements: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def __call__(self, model: ModelSettings) -> Connection:
         """Have a model loaded, and return it when tokenizer and encoder have answered for it."""
@@ -72,7 +83,33 @@ class Connecting:
         connection = Connection(pipeline, tokenizer, encoder)
         await connection.check_tokenizer(deadline)
         await connection.check_encoder(deadline)
+        self._announce(info)
         return connection
+
+    def _announce(self, info: ModelInfo) -> None:
+        """Let the cache know whose entries come, without waiting: it can do without."""
+        model = ArchivedModel(
+            tag=model_tag(info).hex(),
+            name=info.name,
+            repository=info.repository,
+            revision=info.revision,
+            dtype=info.dtype,
+            width=info.width,
+        )
+        for name, handle in self.handles.caches.items():
+            deadline = time.monotonic() + ANNOUNCE_S
+            telling = asyncio.ensure_future(
+                Remote(name, handle).call("serves", model, deadline=deadline)
+            )
+            # The loop keeps only weak references to tasks.
+            self.announcements.add(telling)
+            telling.add_done_callback(self.announcements.discard)
+            telling.add_done_callback(_log_failure)
+
+
+def _log_failure(telling: asyncio.Future[None]) -> None:
+    if not telling.cancelled() and (error := telling.exception()):
+        logger.warning("the cache was not told of a model: %r", error)
 
 
 def _to_where_it_is(encoder: Handle, model: ModelSettings) -> Handle:

@@ -28,10 +28,10 @@ class Ingress:
         *,
         tokenizer: Handle,
         encoder: Handle,
-        cache: Handle,
+        caches: Mapping[str, Handle],
         index: Handle,
     ) -> None:
-        handles = Handles(tokenizer, encoder, cache, index, own_deployment("Ingress"))
+        handles = Handles(tokenizer, encoder, caches, index, own_deployment("Ingress"))
         self._service = Service(settings, handles)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
@@ -46,9 +46,13 @@ class Ingress:
         """Return the counters of this replica's cache; every replica is asked by an operator."""
         return await self._service.near_cache()
 
-    async def clear_near_cache(self) -> int:
-        """Forget what this replica has cached and return how many entries that were."""
-        return await self._service.clear_near_cache()
+    async def clear_near_cache(self, tag: bytes | None = None) -> int:
+        """Forget what this replica has cached, or only one model's; return how many entries."""
+        return await self._service.clear_near_cache(tag)
+
+    async def check_health(self) -> None:
+        """Publish the counters: Serve calls this every few seconds."""
+        self._service.publish_metrics()
 
     async def embed(
         self,

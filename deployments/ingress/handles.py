@@ -10,11 +10,14 @@ from deployments.remote import Handle
 
 @dataclass(frozen=True, slots=True)
 class Handles:
-    """One handle a deployment; ``ingress`` is that to all replicas of the ingress itself."""
+    """One handle a deployment; ``ingress`` is that to all replicas of the ingress itself.
+
+    ``caches`` holds the shards of the cache by the names of their deployments, in their order.
+    """
 
     tokenizer: Handle
     encoder: Handle
-    cache: Handle
+    caches: Mapping[str, Handle]
     index: Handle
     ingress: Handle
 
@@ -24,6 +27,6 @@ class Handles:
             "Ingress": self.ingress,
             "Tokenizer": self.tokenizer,
             "Encoder": self.encoder,
-            "EmbeddingCache-0": self.cache,
+            **self.caches,
             "VectorIndex-0": self.index,
         }

@@ -20,16 +20,17 @@ from deployments.ingress.door.traffic import Traffic
 from deployments.ingress.handles import Handles
 from deployments.ingress.models import ServedModels, ServedState
 from deployments.ingress.operation.graph import Graph
-from deployments.ingress.operation.readiness import readiness
-from deployments.remote import (
-    RemoteCache,
-    RemoteIndex,
-)
+from deployments.ingress.operation.readiness import Readiness, readiness
+from deployments.metrics import CACHE, FAR_CACHE, Published
+from deployments.remote_index import RemoteIndex
+from deployments.remote_stages import RemoteCache
 from deployments.replica import replica_id
 from deployments.settings import ModelList, ServeSettings
 from embedder.backlog.backlog import Backlog
+from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
+from embedder.cache.sharding import ShardedCache
 from embedder.errors import DeadlineExceeded
 from embedder.request import Embeddings, EmbedOptions
 from embedder.tokenization import Piece
@@ -48,9 +49,17 @@ class Service:
         self.backlog = Backlog(settings.limits)
         self.graph = Graph(handles.by_name())
         self.index = RemoteIndex(handles.index)
-        self.far = FailOpenCache(RemoteCache(handles.cache), timeout_s=settings.cache_timeout_s)
-        self._near = MemoryCache(settings.near_cache_bytes)
+        self.far = ShardedCache(
+            [
+                FailOpenCache(
+                    RemoteCache(name, handle), name=name, timeout_s=settings.cache.timeout_s
+                )
+                for name, handle in handles.caches.items()
+            ]
+        )
+        self._near = MemoryCache(settings.cache.near_bytes, ttl_s=settings.cache.ttl_s)
         self._handles = handles
+        self._metrics, self._far_metrics = Published(CACHE), Published(FAR_CACHE)
         connect = Connecting(settings, handles, self._near, self.far, self.backlog)
         self._models: ServedModels[Connection] = ServedModels(connect)
 
@@ -155,15 +164,42 @@ class Service:
     async def near_cache(self) -> dict[str, Any]:
         """Return the counters of the cache in this replica, and whose they are."""
         near = self._near
-        return {**asdict(near.stats), "max_bytes": near.max_bytes, "replica": self.replica}
+        return {
+            **asdict(near.stats),
+            "age_s": near.age_s,
+            "max_bytes": near.max_bytes,
+            "replica": self.replica,
+        }
 
-    async def clear_near_cache(self) -> int:
-        """Forget what this replica has cached and return how many entries that were."""
-        return self._near.clear()
+    @property
+    def cache_names(self) -> tuple[str, ...]:
+        """Return the names of the deployments that hold the shards of the cache."""
+        return tuple(self._handles.caches)
 
-    async def readiness(self) -> dict[str, str]:
-        """Ask every stage a real question; return each one's name with ``ready`` or its problem."""
-        return await readiness(self._handles, self._models.state(None).settings)
+    async def clear_near_cache(self, tag: bytes | None = None) -> int:
+        """Forget what this replica has cached, or only what is of the model with this tag.
+
+        Returns how many entries that were.
+        """
+        return self._near.clear() if tag is None else self._near.purge(tag)
+
+    def publish_metrics(self) -> None:
+        """Hand the counters of this replica to Ray."""
+        near = self._near
+        self._metrics.publish({**asdict(near.stats), "max_bytes": near.max_bytes})
+        states = self.far.states
+        self._far_metrics.publish(
+            {
+                "failures": sum(state.failures for state in states),
+                "opened": sum(state.opened for state in states),
+                "open": sum(state.circuit is not CircuitState.CLOSED for state in states),
+            }
+        )
+
+    async def readiness(self) -> Readiness:
+        """Ask every stage a real question."""
+        model = self._models.state(None).settings
+        return await readiness(self._handles, model, self.far.states)
 
     async def _connection(self, name: str | None, deadline: float | None) -> Connection:
         """Return what requests for a model go through, once it is loaded."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
@@ -35,6 +36,9 @@ RunPut = Callable[[list[bytes], Entries, Terms], Awaitable[None]]
 
 _Row = tuple[Entries, int]
 """One row of some entries, not copied yet."""
+
+_Hit = tuple[CacheHits, int]
+"""One of the hits of a lookup, not copied yet."""
 
 _EncodedRow = tuple[Vectors, float, Encoded]
 """One row's vector, when its batch began, and the batch's answer."""
@@ -110,7 +114,7 @@ class GatheringCache:
         self._get = get
         self._budget = budget
         self._slots = slots
-        self._lookups: dict[int, Batcher[bytes, _Row | None]] = {}
+        self._lookups: dict[int, Batcher[bytes, _Hit | None]] = {}
 
         async def run_put(items: list[tuple[bytes, _Row]], terms: Terms) -> Sequence[None]:
             await put([key for key, _ in items], _stack([row for _, row in items]), terms)
@@ -129,9 +133,11 @@ class GatheringCache:
         rows = await self._lookups[width].submit(keys, [1] * len(keys))
         found = [(at, row) for at, row in enumerate(rows) if row is not None]
         if not found:
-            return CacheHits(np.empty(0, np.intp), Entries.allocate(0, width))
+            return CacheHits.nothing(width)
         return CacheHits(
-            np.array([at for at, _ in found], np.intp), _stack([row for _, row in found])
+            np.array([at for at, _ in found], np.intp),
+            _stack([(hits.entries, row) for _, (hits, row) in found]),
+            _lives([row for _, row in found]),
         )
 
     async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
@@ -141,12 +147,12 @@ class GatheringCache:
 
     def _run_get(
         self, width: int
-    ) -> Callable[[list[bytes], Terms], Awaitable[Sequence[_Row | None]]]:
-        async def run_get(keys: list[bytes], terms: Terms) -> Sequence[_Row | None]:
+    ) -> Callable[[list[bytes], Terms], Awaitable[Sequence[_Hit | None]]]:
+        async def run_get(keys: list[bytes], terms: Terms) -> Sequence[_Hit | None]:
             hits = await self._get(keys, width, terms)
-            found: list[_Row | None] = [None] * len(keys)
+            found: list[_Hit | None] = [None] * len(keys)
             for row, at in enumerate(hits.rows.tolist()):
-                found[at] = (hits.entries, row)
+                found[at] = (hits, row)
             return found
 
         return run_get
@@ -157,6 +163,14 @@ def _stack(rows: Sequence[_Row]) -> Entries:
         np.stack([entries.vectors[row] for entries, row in rows]),
         np.array([entries.token_counts[row] for entries, row in rows], np.int32),
         np.array([entries.truncated[row] for entries, row in rows], np.bool_),
+    )
+
+
+def _lives(rows: Sequence[_Hit]) -> NDArray[np.float64] | None:
+    if all(hits.lives_s is None for hits, _ in rows):
+        return None
+    return np.array(
+        [np.inf if hits.lives_s is None else hits.lives_s[row] for hits, row in rows], np.float64
     )
 
 

@@ -1,6 +1,7 @@
 """A far cache that can only help: slow, dead or full, it costs a miss and never an error.
 
-Wraps any `Caching` stage. Knows nothing of where that stage lives.
+Wraps any `Caching` stage with a time budget and a circuit breaker. Knows nothing of where that
+stage lives.
 """
 
 from __future__ import annotations
@@ -9,86 +10,105 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
+from embedder.cache.circuit import Circuit, CircuitState
 from embedder.stages import Caching
 from embedder.types import CacheHits, Entries
 
 logger = logging.getLogger(__name__)
 
-
-PAUSE_S = 1.0
-"""How long a cache that has failed is left alone: otherwise each request would pay its time-out."""
+TIMEOUT_S = 0.05
+"""About what embedding a few texts takes: a lookup that takes longer saves nobody anything."""
 
 INSERT_TIMEOUT_S = 5.0
 MAX_PENDING_INSERTS = 256
 """Inserts of a cache that does not take them are dropped above this; they would fill the memory."""
 
 
-class FailOpenCache:
-    """Look up within ``timeout_s``; insert behind the caller's back. ``None`` remembers nothing.
+@dataclass(frozen=True, slots=True)
+class FarCacheState:
+    """What a caller has seen of a far cache.
 
-    ``failures`` counts lookups and inserts that came to nothing.
+    ``failures`` counts lookups and inserts that came to nothing, ``opened`` how often the circuit
+    has opened, ``pending`` the inserts on their way.
     """
+
+    name: str
+    circuit: CircuitState
+    failures: int
+    opened: int
+    pending: int
+
+
+class FailOpenCache:
+    """Look up within ``timeout_s``; insert behind the caller's back. ``name`` is for the log."""
 
     def __init__(
         self,
-        cache: Caching | None = None,
+        cache: Caching,
         *,
-        timeout_s: float = 0.2,
+        name: str = "cache",
+        timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.failures = 0
         self._cache = cache
+        self._name = name
         self._timeout_s = timeout_s
-        self._clock = clock
-        self._closed_until = float("-inf")
-        self._failing = False
+        self._circuit = Circuit(clock=clock)
+        self._failures = 0
         self._inserts: set[asyncio.Task[None]] = set()
+
+    @property
+    def state(self) -> FarCacheState:
+        """Return what has been seen of the cache."""
+        circuit = self._circuit
+        return FarCacheState(
+            self._name, circuit.state, self._failures, circuit.opened, len(self._inserts)
+        )
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
         """Return what the cache has, or nothing where it does not answer in time."""
-        if self._cache is None or self._clock() < self._closed_until:
-            return _nothing(width)
+        if not self._circuit.lets_through():
+            return CacheHits.nothing(width)
         try:
             hits = await asyncio.wait_for(self._cache.get_many(keys, width), self._timeout_s)
+        except asyncio.CancelledError:
+            self._circuit.left()
+            raise
         except Exception as error:  # noqa: BLE001 - whatever ails a cache, it is a miss
             self._failed(error)
-            return _nothing(width)
-        self._recovered()
+            return CacheHits.nothing(width)
+        self._succeeded()
         return hits
 
     def put_later(self, keys: Sequence[bytes], entries: Entries) -> None:
         """Send entries to the cache without waiting for it."""
-        if self._cache is None or self._clock() < self._closed_until:
+        # Only lookups try a cache that failed: an insert would be lost where the trial fails.
+        if self._circuit.state is not CircuitState.CLOSED:
             return
         if len(self._inserts) >= MAX_PENDING_INSERTS:
-            self.failures += 1
+            self._failures += 1
             return
-        task = asyncio.get_running_loop().create_task(self._put(self._cache, keys, entries))
+        task = asyncio.get_running_loop().create_task(self._put(keys, entries))
         # The loop keeps only weak references to tasks.
         self._inserts.add(task)
         task.add_done_callback(self._inserts.discard)
 
-    async def _put(self, cache: Caching, keys: Sequence[bytes], entries: Entries) -> None:
+    async def _put(self, keys: Sequence[bytes], entries: Entries) -> None:
         try:
-            await asyncio.wait_for(cache.put_many(keys, entries), INSERT_TIMEOUT_S)
+            await asyncio.wait_for(self._cache.put_many(keys, entries), INSERT_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - the answer is on its way without it
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        self.failures += 1
-        self._closed_until = self._clock() + PAUSE_S
-        if not self._failing:
-            logger.warning("the cache fails; requests are computed without it: %r", error)
-        self._failing = True
+        self._failures += 1
+        was = self._circuit.state
+        self._circuit.failed()
+        if was is CircuitState.CLOSED and self._circuit.state is CircuitState.OPEN:
+            logger.warning("%s fails; requests are computed without it: %r", self._name, error)
 
-    def _recovered(self) -> None:
-        if self._failing:
-            logger.warning("the cache answers again")
-        self._failing = False
-
-
-def _nothing(width: int) -> CacheHits:
-    return CacheHits(np.empty(0, np.intp), Entries.allocate(0, width))
+    def _succeeded(self) -> None:
+        if self._circuit.state is not CircuitState.CLOSED:
+            logger.warning("%s answers again", self._name)
+        self._circuit.succeeded()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from embedder.cache.circuit import Circuit
+from embedder.cache.circuit import Circuit, CircuitState
 from embedder.cache.records import Records
 from embedder.cache.store import SharedStore
 
@@ -49,13 +49,13 @@ class LookUp:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cache-look-up")
 
     @property
-    def is_asking(self) -> bool:
-        """Tell whether the store is asked at all: it is left alone after several failures."""
-        return self._circuit.is_closed
+    def circuit(self) -> CircuitState:
+        """Tell whether the store is asked: it is left alone after several failures."""
+        return self._circuit.state
 
     async def find(self, keys: Sequence[bytes], width: int) -> Records | None:
         """Return what the store has, in any order, or None where it does not say in time."""
-        if not self._circuit.allows():
+        if not self._circuit.lets_through():
             self.stats.skipped += len(keys)
             return None
         loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ class LookUp:
             self.stats.skipped += len(keys)
             return None
         except BaseException:
-            self._circuit.given_up()
+            self._circuit.left()
             raise
         self._succeeded()
         self.stats.found += len(records)
@@ -79,14 +79,14 @@ class LookUp:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _failed(self, error: Exception) -> None:
-        was_closed = self._circuit.is_closed
+        opened = self._circuit.opened
         self.stats.failures += 1
         self._circuit.failed()
-        if was_closed and not self._circuit.is_closed:
+        if self._circuit.opened > opened:
             logger.error("the shared cache fails and is left alone: %s", _reason(error))
 
     def _succeeded(self) -> None:
-        if not self._circuit.is_closed:
+        if self._circuit.state is not CircuitState.CLOSED:
             logger.warning("the shared cache answers again")
         self._circuit.succeeded()
 

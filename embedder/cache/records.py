@@ -5,6 +5,7 @@ Knows nothing of clocks: a life is the seconds that remain, and whoever keeps it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,19 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def part(self, rows: slice) -> Records:
+        """Return views of some rows that stand together."""
+        return Records(self.keys[rows], self.entries.part(rows), self.lives_s[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Records]) -> Records:
+        """Return all rows of parts of one width, of which there is one at least."""
+        return cls(
+            [key for part in parts for key in part.keys],
+            Entries.joined([part.entries for part in parts]),
+            np.concatenate([part.lives_s for part in parts]),
+        )
 
     @property
     def width(self) -> int:

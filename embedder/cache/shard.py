@@ -76,13 +76,15 @@ class PersistentCache:
         rows = [row for row in wanted.tolist() if keys[row] in places]
         return _merged(hits, rows, found.entries.take(_at(places[keys[row]] for row in rows)))
 
-    async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
-        """Remember the entries, and write them behind."""
+    async def put_many(
+        self, keys: Sequence[bytes], entries: Entries, lives_s: NDArray[np.float64] | None = None
+    ) -> None:
+        """Remember the entries, each for at most ``lives_s`` seconds, and write them behind."""
         if self._writing is not None:
             # Before: what is put and has to go again at once is marked as gone by memory.
             self._marks.put(keys)
             self._writing.marked()
-        self.memory.put_many(keys, entries)
+        self.memory.put_many(keys, entries, lives_s)
 
     def delete_many(self, keys: Sequence[bytes]) -> None:
         """Forget what is under these keys, in the store too."""
@@ -134,7 +136,7 @@ class PersistentCache:
         if self._look_up is not None:
             stats["look_up"] = {
                 **asdict(self._look_up.stats),
-                "is_asking": self._look_up.is_asking,
+                "circuit": self._look_up.circuit.value,
             }
         return stats
 

@@ -26,8 +26,7 @@ CHUNK_ROWS = 512
 _SCHEMA = (
     # Without a value the key is gone. Numbers go up by one: the ends tell how many there are.
     "CREATE TABLE entries (number INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB)",
-    "CREATE TABLE models"
-    " (name TEXT, tag BLOB, seen_ms INTEGER NOT NULL, PRIMARY KEY (name, tag)) WITHOUT ROWID",
+    "CREATE TABLE models (name TEXT PRIMARY KEY, tag BLOB NOT NULL) WITHOUT ROWID",
     # Of these models all rows up to a number are out of date.
     "CREATE TABLE purged (tag BLOB PRIMARY KEY, upto INTEGER NOT NULL) WITHOUT ROWID",
 )
@@ -41,6 +40,7 @@ _APPEND = (
     " substr(:values, n * :size + 1, :size) FROM row"
 )
 _READ = "SELECT number, key, value FROM entries WHERE number < ? ORDER BY number DESC LIMIT ?"
+_OLDEST = "SELECT number, key FROM entries ORDER BY number LIMIT ?"
 _PURGE = "INSERT OR REPLACE INTO purged VALUES (?, ?)"
 
 
@@ -118,22 +118,17 @@ class SqliteStore:
         self._gone.clear()
 
     def serves(self, models: Mapping[str, bytes]) -> None:
-        """Purge what models had that were served under these names, but are not now.
+        """Purge what models had that were served under these names, and are now under none.
 
         Raises:
             StageUnavailable: none is, and none is remembered.
         """
-        now_ms = round(self._clock() * 1000)
-        current = set(models.values())
         with self._file.transaction() as connection:
-            for name, tag in models.items():
-                known = connection.execute("SELECT tag FROM models WHERE name = ?", (name,))
-                for (former,) in known.fetchall():
-                    if former not in current:
-                        connection.execute(_PURGE, (former, self._last))
-                connection.execute(
-                    "INSERT OR REPLACE INTO models VALUES (?, ?, ?)", (name, tag, now_ms)
-                )
+            former = _served(connection)
+            served = {**former, **{name.encode(): tag for name, tag in models.items()}}
+            for tag in set(former.values()) - set(served.values()):
+                connection.execute(_PURGE, (tag, self._last))
+            connection.executemany("INSERT OR REPLACE INTO models VALUES (?, ?)", models.items())
 
     def purge(self, tag: bytes) -> None:
         """Take all rows of a model for out of date, however many, but for those put later.
@@ -162,10 +157,10 @@ class SqliteStore:
             StageUnavailable: the file cannot be read.
         """
         with self._file.reading() as connection:
-            rows = connection.execute(
-                "SELECT number, key FROM entries ORDER BY number LIMIT ?", (count,)
-            ).fetchall()
-        return (rows[-1][0] if rows else 0), [key for _, key in rows]
+            rows = connection.execute(_OLDEST, (count,)).fetchall()
+            purged = _purged(connection)
+        keys = [key for number, key in rows if _is_valid(number, key, purged)]
+        return (rows[-1][0] if rows else 0), keys
 
     def renew(self, upto: int, records: Sequence[Records]) -> None:
         """Append these records, and cut off all rows up to the number, both or neither.
@@ -197,7 +192,7 @@ class SqliteStore:
     def _read_chunk(self) -> Iterator[Records]:
         with self._file.reading() as connection:
             rows = connection.execute(_READ, (self._unread, CHUNK_ROWS)).fetchall()
-            purged = dict(connection.execute("SELECT tag, upto FROM purged").fetchall())
+            purged = _purged(connection)
             numbers = [self._unread, *(number for number, _, _ in rows)]
             if any(after >= before for before, after in pairwise(numbers)):
                 raise sqlite3.DatabaseError("rows are out of order")
@@ -209,7 +204,7 @@ class SqliteStore:
                 self.stats.corrupt += 1
             elif value is None:
                 self._gone.add(key)
-            elif key not in self._gone and number > purged.get(key[:TAG_BYTES], 0):
+            elif key not in self._gone and _is_valid(number, key, purged):
                 newest.setdefault(key, value)
         unpacked = unpack([*newest], [*newest.values()], self._clock())
         self.stats.corrupt += unpacked.corrupt
@@ -223,6 +218,20 @@ class SqliteStore:
                 raise sqlite3.DatabaseError("the last row is not the newest")
         self.stats.rows = 0 if oldest is None else self._last - oldest + 1
         self.stats.bytes = self._file.bytes()
+
+
+def _purged(connection: sqlite3.Connection) -> dict[bytes, int]:
+    """Return up to which number the rows of models are out of date."""
+    return dict(connection.execute("SELECT tag, upto FROM purged").fetchall())
+
+
+def _served(connection: sqlite3.Connection) -> dict[bytes, bytes]:
+    """Return the tags of the models that were served last, by name."""
+    return dict(connection.execute("SELECT name, tag FROM models").fetchall())
+
+
+def _is_valid(number: int, key: bytes, purged: Mapping[bytes, int]) -> bool:
+    return isinstance(key, bytes) and number > purged.get(key[:TAG_BYTES], 0)
 
 
 def _rows(

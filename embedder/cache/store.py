@@ -65,7 +65,7 @@ class LocalStore(Store, Protocol):
         """Give all that is alive, what was put last first, a few hundred records at a time."""
 
     def serves(self, models: Mapping[str, bytes]) -> None:
-        """Forget what models had that were served under these names, but are not now."""
+        """Forget what models had that were served under these names, and are now under none."""
 
     def oldest(self, count: int) -> tuple[int, list[bytes]]:
         """Return the keys of the rows that were put longest ago, and the number of the last."""

@@ -63,10 +63,10 @@ def test_what_is_cleared_is_gone_from_all_caches_and_is_computed_again(
     after = _told(client, "/v1/cache")
     again = _embed(client, "to be forgotten")
 
-    caches = [*before["near"], before["shared"]]
+    caches = [*before["near"], *before["shards"]]
     assert all(cache["entries"] > 0 for cache in caches)
     assert cleared == sum(cache["entries"] for cache in caches)
-    assert [cache["entries"] for cache in (*after["near"], after["shared"])] == [0] * len(caches)
+    assert [cache["entries"] for cache in (*after["near"], *after["shards"])] == [0] * len(caches)
     assert again.headers["x-cache-hits"] == "0"
 
 

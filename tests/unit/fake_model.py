@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
+from embedder.cache.sharding import ShardedCache
 from embedder.pipeline import Pipeline, Stages
 from embedder.request import EmbedOptions
 from embedder.types import (
@@ -106,9 +107,14 @@ class FarCache:
         self.store.put_many(keys, entries)
 
 
+def sharded(far: FarCache | None, *, timeout_s: float) -> ShardedCache:
+    """Return a cache of this one shard, or of none."""
+    return ShardedCache([FailOpenCache(far, timeout_s=timeout_s)] if far else [])
+
+
 def pipeline(model: Model, far: FarCache | None = None, *, timeout_s: float = 0.01) -> Pipeline:
     """Return a pipeline with an empty near cache."""
-    stages = Stages(model, model, MemoryCache(2**20), FailOpenCache(far, timeout_s=timeout_s))
+    stages = Stages(model, model, MemoryCache(2**20), sharded(far, timeout_s=timeout_s))
     return Pipeline(MODEL, stages, limits=None)
 
 

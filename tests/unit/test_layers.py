@@ -19,8 +19,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.models embedder.similarity",
         "embedder.errors embedder.host embedder.presets embedder.types",
         "embedder.cache.records embedder.config embedder.stages",
-        "embedder.fingerprint embedder.tokenization embedder.output embedder.pooling "
-        "embedder.quantization "
+        "embedder.cache.archive embedder.fingerprint embedder.tokenization embedder.output "
+        "embedder.pooling embedder.quantization "
         "embedder.admission embedder.request embedder.index.points embedder.settings_tree "
         "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size",
         "embedder.backlog.backlog",
@@ -31,8 +31,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",
-        "embedder.batching.gathering embedder.cache.memory embedder.flights "
-        "embedder.cache.circuit embedder.cache.condition embedder.cache.marks embedder.cache.rows "
+        "embedder.batching.gathering embedder.cache.circuit embedder.cache.recency "
+        "embedder.flights",
+        "embedder.cache.slab",
+        "embedder.cache.memory embedder.cache.condition embedder.cache.marks embedder.cache.rows "
         "embedder.cache.sqlite_file embedder.cache.store",
         "embedder.cache.look_up embedder.cache.redis_store embedder.cache.sqlite_store "
         "embedder.cache.write_behind",
@@ -40,7 +42,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.cache.opening",
         "embedder.cache.failopen embedder.models.residency embedder.models.row "
         "embedder.models.safety",
-        "embedder.models.layout embedder.models.pool embedder.models.rows "
+        "embedder.cache.sharding embedder.models.layout embedder.models.pool embedder.models.rows "
         "embedder.models.token_limit",
         "embedder.models.catalogue",
         "embedder.models.weights",

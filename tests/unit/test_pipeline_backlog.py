@@ -7,21 +7,20 @@ import asyncio
 import pytest
 
 from embedder.backlog.backlog import Backlog
-from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.config import LimitSettings
 from embedder.errors import InvalidInput, Overloaded
 from embedder.pipeline import Pipeline, Stages
 from embedder.request import EmbedOptions
 from embedder.types import Encoded, Priority, Timings, TokenBatch, Truncate
-from tests.unit.fake_model import MODEL, RAW, FarCache, Model, expected, settle
+from tests.unit.fake_model import MODEL, RAW, FarCache, Model, expected, settle, sharded
 
 FULL = LimitSettings(max_queued_tokens=20)
 
 
 def shared(backlog: Backlog, model: Model, far: FarCache | None = None) -> Pipeline:
     """Return one of the pipelines that share a backlog."""
-    stages = Stages(model, model, MemoryCache(2**20), FailOpenCache(far, timeout_s=5))
+    stages = Stages(model, model, MemoryCache(2**20), sharded(far, timeout_s=5))
     return Pipeline(MODEL, stages, limits=None, backlog=backlog)
 
 

@@ -77,6 +77,7 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     errors.UnsafeModel: _FAILED,
     errors.UnsupportedModel: _FAILED,
     errors.MissingExtra: _FAILED,
+    errors.ArchiveError: _FAILED,
     errors.PoolFull: _FAILED,
 }
 """Every class of the tree by name; a test fails where one is missing."""

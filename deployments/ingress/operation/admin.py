@@ -11,9 +11,11 @@ from fastapi import APIRouter
 
 from deployments.ingress.connection import Connection
 from deployments.ingress.operation import admin_answers as answers
+from deployments.ingress.operation.graph import Problem
 from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.wire.json_bodies import OrjsonRoute
+from embedder.fingerprint import model_tag
 
 reading = APIRouter(route_class=OrjsonRoute, tags=["operation"])
 clearing = APIRouter(route_class=OrjsonRoute, tags=["operation"])
@@ -31,7 +33,7 @@ async def stats(service: ServiceHere) -> answers.Stats:
     encoders, tokenizers, caches, indexes = await asyncio.gather(
         ask("Encoder", "stats"),
         ask("Tokenizer", "stats"),
-        ask("EmbeddingCache-0", "stats"),
+        _shards(service),
         ask("VectorIndex-0", "collections"),
     )
     collections = [one for told in indexes for one in (told if isinstance(told, list) else [told])]
@@ -40,7 +42,7 @@ async def stats(service: ServiceHere) -> answers.Stats:
         models=_models(service),
         encoders=answers.told(encoders, answers.encoder),
         tokenizers=answers.told(tokenizers, answers.tokenizer),
-        cache=answers.told(caches, answers.Cache.model_validate)[0],
+        caches=caches,
         collections=answers.told(collections, answers.Collection.model_validate),
     )
 
@@ -48,28 +50,40 @@ async def stats(service: ServiceHere) -> answers.Stats:
 @reading.get("/v1/cache")
 async def caches(service: ServiceHere) -> answers.Caches:
     """Tell what the caches hold and how often they had what was looked up."""
-    ask = service.graph.ask
-    near, shared = await asyncio.gather(
-        ask("Ingress", "near_cache"), ask("EmbeddingCache-0", "stats")
+    near, shards = await asyncio.gather(
+        service.graph.ask("Ingress", "near_cache"), _shards(service)
     )
-    return answers.Caches(
-        near=answers.told(near, answers.NearCache.model_validate),
-        shared=answers.told(shared, answers.Cache.model_validate)[0],
-    )
+    return answers.Caches(near=answers.told(near, answers.NearCache.model_validate), shards=shards)
 
 
 @clearing.delete("/v1/cache")
-async def clear_caches(service: ServiceHere, visit: VisitHere) -> answers.Cleared:
-    """Forget every vector in all caches, but for those that are being computed meanwhile.
+async def clear_caches(
+    service: ServiceHere, visit: VisitHere, model: str | None = None
+) -> answers.Cleared:
+    """Forget every vector in all caches, or those of one model as it is served now.
 
-    Where a cache does not answer this fails, and may be tried again.
+    What is being computed meanwhile is remembered all the same. Where a cache does not answer
+    this fails, and may be tried again.
     """
-    # The shared one first: it would fill the near ones again.
-    counts = [
-        *await service.graph.tell("EmbeddingCache-0", "clear", visit.deadline),
-        *await service.graph.tell("Ingress", "clear_near_cache", visit.deadline),
-    ]
-    return answers.Cleared(cleared=sum(counts))
+    tell = service.graph.tell
+    tags = []
+    if model is not None:
+        tags = [model_tag(await service.model(model, deadline=visit.deadline))]
+    # The shards first: they would fill the near ones again.
+    shards = await asyncio.gather(
+        *(
+            tell(name, "purge" if tags else "clear", visit.deadline, *tags)
+            for name in service.cache_names
+        )
+    )
+    near = await tell("Ingress", "clear_near_cache", visit.deadline, *tags)
+    return answers.Cleared(cleared=sum(map(sum, (*shards, near))))
+
+
+async def _shards(service: Service) -> list[answers.CacheShard | Problem]:
+    """Return what every shard says of itself, in their order."""
+    told = await asyncio.gather(*(service.graph.ask(name, "stats") for name in service.cache_names))
+    return answers.told([one for shard in told for one in shard], answers.CacheShard.model_validate)
 
 
 async def _ingress(service: Service) -> answers.Ingress:
@@ -84,7 +98,7 @@ async def _ingress(service: Service) -> answers.Ingress:
         flights=sum(connection.pipeline.in_flight for connection in _connections(service)),
         backlog=answers.backlog(service.backlog.stats),
         near_cache=answers.NearCache.model_validate(await service.near_cache()),
-        cache_failures=service.far.failures,
+        shards=[answers.FarCache.model_validate(state) for state in service.far.states],
     )
 
 

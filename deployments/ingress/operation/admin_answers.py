@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from deployments.ingress.operation.graph import Problem
 from deployments.replica import ReplicaStats
 from embedder.backlog.backlog import BacklogStats
+from embedder.cache.circuit import CircuitState
 from embedder.config import ModelSettings
 from embedder.index.points import Metric
 from embedder.many_models import EncoderState
@@ -38,8 +39,10 @@ class Cache(_Told):
     max_bytes: int
     hits: int
     misses: int
+    expired: int = Field(description="entries whose time was over")
     evicted: int = Field(description="entries that made room for others")
-    rejected: int = Field(description="entries that are larger than the whole cache")
+    rejected: int = Field(description="entries too large to be kept")
+    age_s: float | None = Field(description="since the oldest entry was put here")
 
     @computed_field(description="null before anything was looked up")  # type: ignore[prop-decorator]
     @property
@@ -53,6 +56,35 @@ class NearCache(Cache):
     """The cache inside one ingress replica."""
 
     replica: str
+
+
+class CacheStore(_Told):
+    """What a shard keeps its entries in, beside its memory."""
+
+    state: str
+    dirty: int = Field(description="changes that are not written yet")
+    written: int
+    failures: int = Field(description="writes that were refused; they are tried again")
+    corrupt: int = Field(description="damaged rows that were dropped")
+    set_aside: int = Field(description="damaged or foreign files that were renamed")
+    last_write_age_s: float | None
+
+
+class CacheShard(Cache):
+    """One shard of the cache that all ingress replicas share; ``store`` is null without one."""
+
+    shard: str
+    store: CacheStore | None
+
+
+class FarCache(_Told):
+    """What this ingress has seen of one shard."""
+
+    name: str
+    circuit: CircuitState
+    failures: int = Field(description="calls that came to nothing in time; each was a miss")
+    opened: int = Field(description="how often it failed so often that it was left alone")
+    pending: int = Field(description="inserts on their way")
 
 
 class Backlog(_Told):
@@ -79,7 +111,7 @@ class Ingress(_Told):
     flights: int = Field(description="inputs that are being computed, over all models")
     backlog: Backlog
     near_cache: NearCache
-    cache_failures: int = Field(description="calls that the shared cache did not answer in time")
+    shards: list[FarCache] = Field(description="what it has seen of the cache's shards")
 
 
 class ServedModel(_Told):
@@ -158,15 +190,15 @@ class Stats(BaseModel):
     models: list[ServedModel]
     encoders: list[Encoder | Problem]
     tokenizers: list[Tokenizer | Problem]
-    cache: Cache | Problem
+    caches: list[CacheShard | Problem]
     collections: list[Collection | Problem]
 
 
 class Caches(BaseModel):
-    """The caches of all ingress replicas, and the one that they share."""
+    """The caches of all ingress replicas, and the shards of the one that they share."""
 
     near: list[NearCache | Problem]
-    shared: Cache | Problem
+    shards: list[CacheShard | Problem]
 
 
 class Cleared(BaseModel):

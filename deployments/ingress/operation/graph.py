@@ -46,13 +46,13 @@ class Graph:
             answers = [error]
         return [_problem(stage, one) if isinstance(one, EmbedderError) else one for one in answers]
 
-    async def tell(self, stage: str, method: str, deadline: float) -> list[Any]:
+    async def tell(self, stage: str, method: str, deadline: float, *arguments: Any) -> list[Any]:
         """Return what every replica of a stage answers.
 
         Raises:
             EmbedderError: one of them does not.
         """
-        answers = await self._stages[stage].broadcast(method, deadline=deadline)
+        answers = await self._stages[stage].broadcast(method, *arguments, deadline=deadline)
         for one in answers:
             if isinstance(one, EmbedderError):
                 raise one

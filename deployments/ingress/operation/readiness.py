@@ -1,6 +1,7 @@
 """Whether every stage answers a real question at this moment.
 
-Not through the connection of a model: while one stage is gone there may be none to ask the other
+Without the cache every answer is still right, only later: it is told of, and holds nothing up. Not
+through the connection of a model: while one stage is gone there may be none to ask the other
 by. Knows nothing of HTTP.
 """
 
@@ -8,35 +9,64 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from deployments.ingress.handles import Handles
 from deployments.remote import Remote
+from embedder.cache.circuit import CircuitState
+from embedder.cache.failopen import FarCacheState
 from embedder.config import ModelSettings
 from embedder.errors import ConfigurationError, EmbedderError
 from embedder.types import Priority, TokenBatch, Truncate
+
+READY = "ready"
+WITHOUT = "answers are computed without it"
 
 READY_TIMEOUT_S = 5.0
 """How long one stage may take to answer a readiness probe."""
 
 
-async def readiness(handles: Handles, model: ModelSettings) -> dict[str, str]:
-    """Return each stage's name with ``ready`` or its problem; ``model`` is what must answer."""
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Each stage's name with ``ready`` or its problem; ``ready`` is what those say that must be."""
+
+    ready: bool
+    stages: Mapping[str, str]
+
+
+async def readiness(
+    handles: Handles, model: ModelSettings, caches: Sequence[FarCacheState]
+) -> Readiness:
+    """Ask every stage; ``model`` is what must answer, ``caches`` what was seen of the shards."""
     questions: Mapping[str, tuple[Any, ...]] = {
         "Tokenizer": ("tokenize", model, ["ready"], Truncate.END),
         "Encoder": (
             *("encode", model, TokenBatch.of([[0]])),
             *(Priority.INTERACTIVE, READY_TIMEOUT_S),
         ),
-        "EmbeddingCache-0": ("stats",),
+        **{name: ("stats",) for name in handles.caches},
         "VectorIndex-0": ("collections",),
     }
     stages = handles.by_name()
     answers = await asyncio.gather(
         *(_ask(Remote(name, stages[name]), *question) for name, question in questions.items())
     )
-    return dict(zip(questions, answers, strict=True))
+    told = dict(zip(questions, answers, strict=True))
+    must = all(state == READY for name, state in told.items() if name not in handles.caches)
+    return Readiness(must, {**told, **_caches(told, caches)})
+
+
+def _caches(told: Mapping[str, str], seen: Sequence[FarCacheState]) -> dict[str, str]:
+    """Return what is told of the shards: what they answer, and whether they are asked at all."""
+    states = {}
+    for cache in seen:
+        problem = told[cache.name]
+        if problem == READY and cache.circuit is not CircuitState.CLOSED:
+            problem = f"failed {cache.failures} times and is left alone for a moment"
+        states[cache.name] = READY if problem == READY else f"{WITHOUT}: {problem}"
+    return states
 
 
 async def _ask(stage: Remote, method: str, *arguments: Any) -> str:
@@ -50,4 +80,4 @@ async def _ask(stage: Remote, method: str, *arguments: Any) -> str:
         return "the model cannot be loaded; the log says why"
     except EmbedderError as error:
         return str(error)
-    return "ready"
+    return READY

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from embedder.cache.failopen import MAX_PENDING_INSERTS, PAUSE_S, FailOpenCache
+from embedder.cache.circuit import FAILURES as TIMES
+from embedder.cache.circuit import PAUSE_S, CircuitState
+from embedder.cache.failopen import MAX_PENDING_INSERTS, FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.errors import Overloaded, StageUnavailable
 from embedder.types import CacheHits, Entries
@@ -32,7 +34,7 @@ class FarCache:
     def __init__(self, *, delay_s: float = 0.0, failure: Exception | None = None) -> None:
         self.memory = MemoryCache(2**20)
         self.cancelled = 0
-        self._delay_s = delay_s
+        self.delay_s = delay_s
         self._failure = failure
 
     def mend(self) -> None:
@@ -49,7 +51,7 @@ class FarCache:
 
     async def _travel(self) -> None:
         try:
-            await asyncio.sleep(self._delay_s)
+            await asyncio.sleep(self.delay_s)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -80,16 +82,7 @@ async def test_what_was_inserted_is_found() -> None:
     assert hits.entries.vectors.tolist() == ENTRIES.vectors.tolist()
     assert hits.entries.token_counts.tolist() == [4, 5]
     assert hits.entries.truncated.tolist() == [True, False]
-    assert cache.failures == 0
-
-
-async def test_an_absent_cache_remembers_nothing() -> None:
-    cache = FailOpenCache()
-
-    cache.put_later(KEYS, ENTRIES)
-
-    _assert_nothing(await cache.get_many(KEYS, WIDTH))
-    assert cache.failures == 0
+    assert cache.state.failures == 0
 
 
 async def test_a_slow_cache_is_a_miss_once_its_time_is_up() -> None:
@@ -101,7 +94,7 @@ async def test_a_slow_cache_is_a_miss_once_its_time_is_up() -> None:
 
     assert time.monotonic() - begun < 30
     assert far.cancelled == 1
-    assert cache.failures == 1
+    assert cache.state.failures == 1
     _assert_nothing(hits)
 
 
@@ -112,11 +105,11 @@ async def test_a_failing_lookup_is_a_miss(
     cache = FailOpenCache(FarCache(failure=failure))
 
     with caplog.at_level(logging.WARNING):
-        hits = await cache.get_many(KEYS, WIDTH)
+        for _ in range(TIMES):
+            _assert_nothing(await cache.get_many(KEYS, WIDTH))
 
-    assert cache.failures == 1
-    assert type(failure).__name__ in caplog.text
-    _assert_nothing(hits)
+    assert cache.state.failures == TIMES
+    assert caplog.text.count(type(failure).__name__) == 1
 
 
 @every_failure
@@ -126,11 +119,12 @@ async def test_a_failing_insert_is_forgotten(
     cache = FailOpenCache(FarCache(failure=failure))
 
     with caplog.at_level(logging.WARNING):
-        cache.put_later(KEYS, ENTRIES)
+        for _ in range(TIMES):
+            cache.put_later(KEYS, ENTRIES)
         await _settle()
 
-    assert cache.failures == 1
-    assert type(failure).__name__ in caplog.text
+    assert cache.state.failures == TIMES
+    assert caplog.text.count(type(failure).__name__) == 1
 
 
 async def test_an_insert_does_not_keep_its_caller_waiting() -> None:
@@ -154,31 +148,69 @@ async def test_a_caller_that_leaves_is_no_failure_of_the_cache() -> None:
     with pytest.raises(asyncio.CancelledError):
         await lookup
 
-    assert cache.failures == 0
+    assert cache.state.failures == 0
 
 
-async def test_a_cache_that_failed_is_left_alone_for_a_while_and_then_asked_again(
+async def test_a_cache_that_fails_is_left_alone_for_a_while_and_then_asked_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
     far = FarCache(failure=ConnectionError())
     cache = FailOpenCache(far, clock=lambda: now)
-    for _ in range(5):
+    for _ in range(TIMES + 5):
         _assert_nothing(await cache.get_many(KEYS, WIDTH))
         cache.put_later(KEYS, ENTRIES)
-    await _settle()
-    failures_while_paused = cache.failures
+        await _settle()
+    failures_while_open, state = cache.state.failures, cache.state.circuit
     now = PAUSE_S
     far.mend()
     far.memory.put_many(KEYS, ENTRIES)
     found = await cache.get_many(KEYS, WIDTH)
 
-    assert failures_while_paused == 1
+    assert failures_while_open == TIMES
+    assert state is CircuitState.OPEN
     assert found.rows.tolist() == [0, 1]
+    assert cache.state.circuit is CircuitState.CLOSED
+    assert cache.state.opened == 1
     assert [record.message.split(";")[0] for record in caplog.records] == [
-        "the cache fails",
-        "the cache answers again",
+        "cache fails",
+        "cache answers again",
     ]
+
+
+async def test_only_a_lookup_tries_a_cache_that_failed() -> None:
+    """An insert that fails is lost, while a lookup that fails is a miss."""
+    now = 0.0
+    far = FarCache(failure=ConnectionError())
+    cache = FailOpenCache(far, clock=lambda: now)
+    for _ in range(TIMES):
+        await cache.get_many(KEYS, WIDTH)
+    now = PAUSE_S
+    far.mend()
+    cache.put_later(KEYS, ENTRIES)
+    await _settle()
+
+    assert far.memory.stats.entries == 0
+    assert cache.state.circuit is CircuitState.OPEN
+
+
+async def test_a_trial_whose_caller_leaves_is_taken_over_by_the_next() -> None:
+    now = 0.0
+    far = FarCache(failure=ConnectionError())
+    cache = FailOpenCache(far, clock=lambda: now, timeout_s=60)
+    for _ in range(TIMES):
+        await cache.get_many(KEYS, WIDTH)
+    now = PAUSE_S
+    far.mend()
+    far.delay_s = 60
+    trial = asyncio.ensure_future(cache.get_many(KEYS, WIDTH))
+    await asyncio.sleep(0)
+    trial.cancel()
+    await _settle()
+    far.delay_s = 0
+    await cache.get_many(KEYS, WIDTH)
+
+    assert cache.state.circuit is CircuitState.CLOSED
 
 
 async def test_a_cache_that_takes_no_inserts_does_not_fill_the_memory() -> None:
@@ -192,4 +224,4 @@ async def test_a_cache_that_takes_no_inserts_does_not_fill_the_memory() -> None:
     await _settle()
 
     assert len(pending) == MAX_PENDING_INSERTS
-    assert cache.failures == 10
+    assert cache.state.failures == 10

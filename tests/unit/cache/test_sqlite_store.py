@@ -35,7 +35,6 @@ class StoreMachine(RuleBasedStateMachine):
         self.ends: dict[bytes, float] = {}
         self.version = 0
         self.served: dict[str, bytes] = {}
-        self.known: set[tuple[str, bytes]] = set()
         self.store = SqliteStore(self.folder / "a.sqlite", clock=lambda: self.now)
         self.store.open()
 
@@ -60,18 +59,17 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(["x", "y"]), tag=TAGS)
     def serve(self, name: str, tag: bytes) -> None:
+        self.store.serves({name: tag})
+        former = self.served.get(name)
         self.served[name] = tag
-        self.store.serves(self.served)
-        for known_name, former in self.known:
-            if known_name in self.served and former not in self.served.values():
-                self._forget(former)
-        self.known.update(self.served.items())
+        if former is not None and former not in self.served.values():
+            self._forget(former)
 
     @rule()
     def clear(self) -> None:
         self.store.clear()
         self.kept.clear()
-        self.known.clear()
+        self.served.clear()
 
     @rule(count=st.integers(1, 20))
     def renew_the_oldest(self, count: int) -> None:

@@ -31,7 +31,8 @@ def _bound(deployment: Deployment) -> dict[str, Any]:
 def _deployments(application: Application) -> Iterator[Deployment]:
     """Give the deployments of a graph; those that it is bound to first."""
     deployment = application._bound_deployment
-    for argument in (*deployment.init_args, *_bound(deployment).values()):
+    bound = _bound(deployment)
+    for argument in (*deployment.init_args, *bound.values(), *bound.get("caches", {}).values()):
         if isinstance(argument, Application):
             yield from _deployments(argument)
     yield deployment
@@ -93,13 +94,16 @@ def test_the_application_is_five_deployments_and_needs_no_cluster_to_be_built() 
 
 
 def test_the_ingress_is_bound_to_each_stage_by_its_role() -> None:
-    bound = _bound(build({})._bound_deployment)
+    bound = _bound(build({"cache": {"shards": 3}})._bound_deployment)
+    caches = bound.pop("caches")
 
     assert {role: stage._bound_deployment.name for role, stage in bound.items()} == {
         "tokenizer": "Tokenizer",
         "encoder": "Encoder",
-        "cache": "EmbeddingCache-0",
         "index": "VectorIndex-0",
+    }
+    assert {name: stage._bound_deployment.name for name, stage in caches.items()} == {
+        f"EmbeddingCache-{shard}": f"EmbeddingCache-{shard}" for shard in range(3)
     }
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from deployments.index import IndexShard
-from deployments.remote import RemoteCache, RemoteEncoder, RemoteIndex, RemoteTokenizer
+from deployments.remote_index import RemoteIndex
+from deployments.remote_stages import RemoteCache, RemoteEncoder, RemoteTokenizer
 from deployments.settings import StageSettings
 from embedder.config import ModelSettings
 from embedder.errors import (
@@ -216,4 +217,4 @@ async def test_a_cache_that_is_asked_directly_says_what_went_wrong() -> None:
             raise ValueError("broken")
 
     with pytest.raises(BackendFailure, match="failed"):
-        await RemoteCache(as_handle(Broken())).get_many([b"key"], 4)
+        await RemoteCache("EmbeddingCache-0", as_handle(Broken())).get_many([b"key"], 4)

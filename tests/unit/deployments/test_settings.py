@@ -27,8 +27,9 @@ def test_what_is_left_out_has_these_values() -> None:
     assert (settings.limits.max_points, settings.limits.max_queries) == (2048, 256)
     assert settings.limits.max_inputs == 2048
     assert settings.limits.request_timeout_s == 60
-    assert settings.near_cache_bytes == 32 * 1024 * 1024
-    assert settings.cache_timeout_s == 0.2
+    assert (settings.cache.shards, settings.cache.near_bytes) == (1, 32 * 1024 * 1024)
+    assert settings.cache.timeout_s == 0.05
+    assert settings.data_directory == "auto"
     assert settings.model.name == "all-MiniLM-L6-v2"
     assert (settings.encoder.num_cpus, settings.encoder.hardware) == (0.5, "auto")
     assert settings.ingress.target_ongoing_requests == 400
@@ -78,8 +79,10 @@ def test_more_replicas_at_least_than_at_most_are_refused(name: str) -> None:
         {"encoder": {"flights_per_replica": 0}},
         {"limits": {"max_body_bytes": 0}},
         {"limits": {"request_timeout_s": 0}},
-        {"cache_timeout_s": 0},
-        {"near_cache_bytes": -1},
+        {"cache": {"timeout_s": 0}},
+        {"cache": {"near_bytes": -1}},
+        {"cache": {"shards": 0}},
+        {"cache": {"shards": 65}},
     ],
 )
 def test_a_value_out_of_bounds_is_refused(args: dict[str, Any]) -> None:
@@ -89,7 +92,7 @@ def test_a_value_out_of_bounds_is_refused(args: dict[str, Any]) -> None:
 
 def test_settings_cannot_change_once_they_are_read() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        _read({}).near_cache_bytes = 1  # type: ignore[misc]
+        _read({}).cache.near_bytes = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("replicas", "flights", "most"), [(1, 1, 1), (2, 2, 4), (3, 5, 15)])

@@ -221,7 +221,9 @@ class FakeService(Service):
         self.handles = {
             "tokenizer": LocalHandle(LetterTokenizer()),
             "encoder": LocalHandle(self.encoder),
-            "cache": LocalHandle(CacheShard(ServeSettings())),
+            "cache": LocalHandle(
+                CacheShard(ServeSettings(data_directory=None), "EmbeddingCache-0")
+            ),
             "index": LocalHandle(IndexShard()),
             "ingress": LocalHandle(self),
         }
@@ -229,7 +231,8 @@ class FakeService(Service):
         limits = {name: given.pop(name) for name in IngressLimits.model_fields.keys() & given}
         settings = ServeSettings.model_validate({"limits": limits, **given})
         handles = {name: as_handle(handle) for name, handle in self.handles.items()}
-        super().__init__(settings, Handles(**handles))
+        caches = {"EmbeddingCache-0": handles.pop("cache")}
+        super().__init__(settings, Handles(caches=caches, **handles))
         self.configure({"models": models or [{"name": ALIAS}]})
 
     def client(self) -> httpx.AsyncClient:

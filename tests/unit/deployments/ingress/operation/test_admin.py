@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from deployments.ingress.operation import graph
+from embedder.cache.memory import OVERHEAD_BYTES
 from embedder.errors import StageUnavailable
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, refusal
 from tests.unit.deployments.ingress.test_access import KeyedService
@@ -16,7 +17,7 @@ from tests.unit.deployments.ingress.test_access import KeyedService
 STAGES = {
     "encoder": "encoders",
     "tokenizer": "tokenizers",
-    "cache": "cache",
+    "cache": "caches",
     "index": "collections",
 }
 
@@ -42,6 +43,7 @@ async def test_the_ingress_that_answers_tells_what_went_through_it() -> None:
 
     assert told.pop("uptime_s") > 0
     assert told.pop("tasks") >= 1
+    assert told["near_cache"].pop("age_s") >= 0
     assert told == {
         "replica": "local",
         "in_flight": 1,
@@ -60,15 +62,24 @@ async def test_the_ingress_that_answers_tells_what_went_through_it() -> None:
         "near_cache": {
             "replica": "local",
             "entries": 2,
-            "bytes": 2 * (320 + 4 * 4),
+            "bytes": 2 * (OVERHEAD_BYTES + 4 * 4),
             "max_bytes": 32 * 2**20,
             "hits": 0,
             "misses": 2,
+            "expired": 0,
             "evicted": 0,
             "rejected": 0,
             "hit_ratio": 0.0,
         },
-        "cache_failures": 0,
+        "shards": [
+            {
+                "name": "EmbeddingCache-0",
+                "circuit": "closed",
+                "failures": 0,
+                "opened": 0,
+                "pending": 0,
+            }
+        ],
     }
 
 
@@ -100,7 +111,7 @@ async def test_a_cache_that_fails_is_counted() -> None:
     service.handles["cache"].fault = StageUnavailable("EmbeddingCache-0", "lost")
     await _embed(service, "a")
 
-    assert (await _stats(service))["ingress"]["cache_failures"] >= 1
+    assert (await _stats(service))["ingress"]["shards"][0]["failures"] >= 1
 
 
 async def test_the_models_that_clients_may_name_are_told() -> None:
@@ -156,8 +167,8 @@ async def test_the_shared_cache_and_the_collections_are_told() -> None:
     assert told["collections"] == [
         {"name": "plane", "metric": "l2", "width": 4, "count": 1, "sequence": 1}
     ]
-    assert (told["cache"]["entries"], told["cache"]["misses"]) == (1, 1)
-    assert told["cache"]["max_bytes"] == 256 * 2**20
+    assert (told["caches"][0]["entries"], told["caches"][0]["misses"]) == (1, 1)
+    assert told["caches"][0]["max_bytes"] == 256 * 2**20
 
 
 @pytest.mark.parametrize("broken", STAGES)
@@ -202,12 +213,13 @@ async def test_the_caches_tell_what_they_hold_and_how_often_that_was_wanted() ->
         await asyncio.sleep(0.01)
         told = (await http.get("/v1/cache")).json()
 
-    assert empty["near"][0]["hit_ratio"] is empty["shared"]["hit_ratio"] is None
+    assert empty["near"][0]["hit_ratio"] is empty["shards"][0]["hit_ratio"] is None
     assert told["near"][0]["replica"] == "local"
     assert (told["near"][0]["hits"], told["near"][0]["misses"]) == (2, 2)
     assert told["near"][0]["hit_ratio"] == 0.5
-    assert (told["shared"]["hits"], told["shared"]["misses"]) == (0, 2)
-    assert told["shared"]["entries"] == 2
+    assert (told["shards"][0]["hits"], told["shards"][0]["misses"]) == (0, 2)
+    assert told["shards"][0]["entries"] == 2
+    assert told["shards"][0]["shard"] == "EmbeddingCache-0"
 
 
 async def test_clearing_forgets_every_vector_everywhere() -> None:
@@ -222,9 +234,25 @@ async def test_clearing_forgets_every_vector_everywhere() -> None:
 
     assert (cleared.status_code, cleared.json()) == (200, {"cleared": 4})
     assert again.json() == {"cleared": 0}
-    assert told["near"][0]["entries"] == told["shared"]["entries"] == 0
-    assert told["near"][0]["bytes"] == told["shared"]["bytes"] == 0
+    assert told["near"][0]["entries"] == told["shards"][0]["entries"] == 0
+    assert told["near"][0]["bytes"] == told["shards"][0]["bytes"] == 0
     assert len(service.encoder.calls) == 2, "it is computed again"
+
+
+async def test_forgetting_one_model_leaves_the_others() -> None:
+    service = FakeService({"name": ALIAS}, {"name": "/srv/own"})
+    async with service.client() as http:
+        for model in (ALIAS, "own"):
+            await http.post("/v1/embeddings", json={"input": ["a", "b"], "model": model})
+        await asyncio.sleep(0.01)
+        cleared = await http.delete("/v1/cache", params={"model": "own"})
+        unknown = await http.delete("/v1/cache", params={"model": "other"})
+        for model in (ALIAS, "own"):
+            await http.post("/v1/embeddings", json={"input": ["a", "b"], "model": model})
+
+    assert cleared.json() == {"cleared": 4}
+    assert refusal(unknown) == (404, "model_not_found", "model")
+    assert len(service.encoder.calls) == 3, "only the forgotten ones are computed again"
 
 
 @pytest.mark.parametrize("broken", ["cache", "ingress"])

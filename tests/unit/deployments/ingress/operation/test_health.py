@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from embedder.cache.circuit import FAILURES
 from embedder.errors import StageUnavailable
 from tests.unit.deployments.ingress.fake_service import FakeService
 
@@ -31,7 +32,7 @@ async def test_a_service_whose_stages_all_answer_is_ready() -> None:
     }
 
 
-@pytest.mark.parametrize("broken", STAGES)
+@pytest.mark.parametrize("broken", ["tokenizer", "encoder", "index"])
 @pytest.mark.parametrize("fault", [StageUnavailable("it", "secret"), ValueError("secret")])
 async def test_a_service_with_a_broken_stage_is_not_ready_and_names_it(
     broken: str, fault: Exception
@@ -45,6 +46,31 @@ async def test_a_service_with_a_broken_stage_is_not_ready_and_names_it(
     assert response.json()["ready"] is False
     assert [name for name, state in stages.items() if state != "ready"] == [STAGES[broken]]
     assert "secret" not in response.text
+
+
+@pytest.mark.parametrize("fault", [StageUnavailable("it", "secret"), ValueError("secret")])
+async def test_a_service_without_its_cache_is_ready_and_says_so(fault: Exception) -> None:
+    service = FakeService()
+    service.handles["cache"].fault = fault
+    response = await _get("/readyz", service)
+    stages = response.json()["stages"]
+
+    assert (response.status_code, response.json()["ready"]) == (200, True)
+    assert stages["EmbeddingCache-0"].startswith("answers are computed without it: ")
+    assert [name for name, state in stages.items() if state != "ready"] == ["EmbeddingCache-0"]
+    assert "secret" not in response.text
+
+
+async def test_a_cache_that_is_left_alone_is_told_even_where_it_answers_again() -> None:
+    service = FakeService()
+    service.handles["cache"].fault = ValueError("gone")
+    async with service.client() as http:
+        for number in range(FAILURES):
+            await http.post("/v1/embeddings", json={"input": f"text {number}"})
+    service.handles["cache"].fault = None
+    open_state = (await _get("/readyz", service)).json()["stages"]["EmbeddingCache-0"]
+
+    assert "left alone" in open_state
 
 
 async def test_a_service_asks_again_each_time_whether_it_is_ready() -> None:

@@ -1,0 +1,153 @@
+"""``embedder cache``: look into the cache of the running service, fill it, carry it, empty it."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from deployments.commands.arguments import Commands
+from embedder.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from deployments.cache_operation import CacheOperation, Progress
+
+COLUMNS = ("cache", "entries", "bytes", "of", "hits", "misses", "evicted", "store")
+
+
+def add(commands: Commands) -> None:
+    """Add the command, and what can be done with a cache."""
+    cache = commands.add_parser("cache", help="look into, fill, carry or empty the running cache")
+    actions = cache.add_subparsers(required=True)
+    stats = actions.add_parser("stats", help="print what every cache holds")
+    stats.add_argument("--json", action="store_true", help="everything, as JSON")
+    stats.set_defaults(run=_stats)
+    export = actions.add_parser("export", help="write every entry to an archive")
+    export.add_argument("folder", type=Path, help="a new folder")
+    export.set_defaults(run=_export)
+    bring = actions.add_parser("import", help="take over the entries of an archive")
+    bring.add_argument("folder", type=Path, help="what export wrote")
+    bring.set_defaults(run=_import)
+    warm = actions.add_parser("warm", help="embed the texts of a file, so that they are cached")
+    warm.add_argument(
+        "file", type=Path, help="a text a line, or .jsonl with a key 'text'; .gz of either; -"
+    )
+    warm.add_argument("--model", help="the default one where it is left out")
+    warm.set_defaults(run=_warm)
+    clear = actions.add_parser("clear", help="forget everything")
+    clear.set_defaults(run=_clear)
+    purge = actions.add_parser("purge", help="forget what is of one model, in all its revisions")
+    purge.add_argument("--model", required=True, help="as clients call it")
+    purge.set_defaults(run=_purge)
+
+
+def _stats(options: argparse.Namespace) -> int:
+    from deployments.commands.models import table
+
+    with _operation() as operation:
+        told = operation.stats()
+    if options.json:
+        print(json.dumps(told, indent=2))
+        return 0
+    rows = [
+        (
+            name,
+            *(f"{one[key]:,}" for key in ("entries", "bytes", "max_bytes")),
+            *(f"{one[key]:,}" for key in ("hits", "misses", "evicted")),
+            (one.get("store") or {}).get("state", "-"),
+        )
+        for name, one in told.items()
+    ]
+    for line in table([COLUMNS, *rows]):
+        print(line)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    with _operation() as operation, _bar(operation.count(), " entries") as progress:
+        manifest = operation.export_to(options.folder, progress)
+    print(f"{manifest.count:,} entries are in {options.folder}")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    with _operation() as operation, _bar(None, " entries") as progress:
+        count = operation.import_from(options.folder, progress)
+    print(f"{count:,} entries were taken over")
+    return 0
+
+
+def _warm(options: argparse.Namespace) -> int:
+    with _operation() as operation, _bar(None, " texts") as progress:
+        count = operation.warm(_texts(options.file), options.model, progress)
+    print(f"{count:,} texts are cached")
+    return 0
+
+
+def _clear(options: argparse.Namespace) -> int:
+    with _operation() as operation:
+        print(f"{operation.clear():,} entries are forgotten")
+    return 0
+
+
+def _purge(options: argparse.Namespace) -> int:
+    with _operation() as operation:
+        print(f"{operation.purge(options.model):,} entries are forgotten")
+    return 0
+
+
+@contextmanager
+def _operation() -> Iterator[CacheOperation]:
+    # Ray takes a second to import, which a wrong argument need not wait for.
+    from deployments.cache_operation import CacheOperation
+    from deployments.running import running_service
+
+    with running_service() as service:
+        yield CacheOperation(service)
+
+
+@contextmanager
+def _bar(total: int | None, unit: str) -> Iterator[Progress]:
+    """Draw how far it is, on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit, disable=None, dynamic_ncols=True) as bar:
+        yield bar.update
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Yield the texts of a file, empty lines left out.
+
+    Raises:
+        InvalidInput: the file cannot be read, or a line is not what it should be.
+    """
+    is_json = ".jsonl" in path.suffixes
+    try:
+        with _opened(path) as lines:
+            for number, line in enumerate(lines, 1):
+                text = _text(line, number) if is_json else line.rstrip("\r\n")
+                if text:
+                    yield text
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput("file", f"{path} cannot be read: {error}") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    if str(path) == "-":
+        yield sys.stdin
+        return
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        yield lines
+
+
+def _text(line: str, number: int) -> str:
+    try:
+        return str(json.loads(line)["text"])
+    except (ValueError, KeyError, TypeError):
+        raise InvalidInput("file", f"has no JSON with a key 'text' in line {number}") from None

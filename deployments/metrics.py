@@ -1,0 +1,115 @@
+"""The metric catalogue, and how a replica's counters become metrics of Ray.
+
+Ray exports them for Prometheus on every node, with `ray_` in front and the replica as a label.
+Stages count for themselves and are read here every few seconds, so a request pays for none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import ray
+from ray.serve import metrics
+
+
+class Kind(str, Enum):
+    """A counter only grows while its process lives; a gauge is what is the case."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric, and the name of the number that it is read from."""
+
+    name: str
+    kind: Kind
+    source: str
+    description: str
+
+
+CACHE = (
+    Metric("embedder_cache_hits", Kind.COUNTER, "hits", "keys that were there"),
+    Metric("embedder_cache_misses", Kind.COUNTER, "misses", "keys that were not there"),
+    Metric("embedder_cache_expired", Kind.COUNTER, "expired", "entries older than the TTL"),
+    Metric("embedder_cache_evicted", Kind.COUNTER, "evicted", "entries that made room"),
+    Metric("embedder_cache_rejected", Kind.COUNTER, "rejected", "entries too large to keep"),
+    Metric("embedder_cache_entries", Kind.GAUGE, "entries", "entries held now"),
+    Metric("embedder_cache_bytes", Kind.GAUGE, "bytes", "bytes that the entries take"),
+    Metric("embedder_cache_max_bytes", Kind.GAUGE, "max_bytes", "bytes that they may take"),
+)
+"""What every cache counts, the shards and the one inside each ingress."""
+
+CACHE_STORE = (
+    Metric("embedder_cache_dirty", Kind.GAUGE, "dirty", "changes not yet written to the store"),
+    Metric("embedder_cache_written", Kind.COUNTER, "written", "entries written to the store"),
+    Metric(
+        "embedder_cache_store_failures", Kind.COUNTER, "failures", "writes that the store refused"
+    ),
+    Metric(
+        "embedder_cache_store_corrupt", Kind.COUNTER, "corrupt", "damaged rows that were dropped"
+    ),
+    Metric(
+        "embedder_cache_store_set_aside",
+        Kind.COUNTER,
+        "set_aside",
+        "damaged or foreign files that were renamed, and the cache started empty",
+    ),
+)
+"""What a shard that keeps its entries on disk, or in Redis, counts beside."""
+
+FAR_CACHE = (
+    Metric(
+        "embedder_cache_lookup_failures",
+        Kind.COUNTER,
+        "failures",
+        "calls of this ingress to shards that came to nothing in time",
+    ),
+    Metric(
+        "embedder_cache_circuit_opened",
+        Kind.COUNTER,
+        "opened",
+        "how often a shard failed so often that it was left alone",
+    ),
+    Metric(
+        "embedder_cache_circuits_open", Kind.GAUGE, "open", "shards that are left alone at present"
+    ),
+)
+"""What an ingress sees of the shards."""
+
+CATALOGUE: tuple[Metric, ...] = (*CACHE, *CACHE_STORE, *FAR_CACHE)
+
+
+class Published:
+    """Some metrics of this replica; nothing is published where Ray does not run."""
+
+    def __init__(self, rows: Sequence[Metric]) -> None:
+        self._rows = rows
+        self._instruments: dict[str, metrics.Counter | metrics.Gauge] = {}
+        self._counted: dict[str, float] = {}
+
+    def publish(self, numbers: Mapping[str, object]) -> None:
+        """Take over these numbers, by the names of their sources; others are left out."""
+        if not ray.is_initialized():
+            return
+        for row in self._rows:
+            number = numbers.get(row.source)
+            if isinstance(number, (int, float)):
+                self._record(row, float(number))
+
+    def _record(self, row: Metric, number: float) -> None:
+        instrument = self._instruments.get(row.name)
+        if instrument is None:
+            kind = metrics.Counter if row.kind is Kind.COUNTER else metrics.Gauge
+            instrument = self._instruments[row.name] = kind(row.name, description=row.description)
+        if isinstance(instrument, metrics.Gauge):
+            instrument.set(number)
+            return
+        # A counter of Ray takes what has come since; nothing is no number that it accepts.
+        since = number - self._counted.get(row.name, 0.0)
+        if since > 0:
+            instrument.inc(since)
+            self._counted[row.name] = number

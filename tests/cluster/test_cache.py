@@ -1,0 +1,81 @@
+"""The cache of the running service from an operator's command line, and in Ray's metrics."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from deployments.metrics import CACHE, FAR_CACHE
+from embedder.cache.archive import read_archive
+from tests.cluster.service import RunningService
+
+EXPORTED_S = 60.0
+"""Ray exports metrics every ten seconds, from each process to its node's agent."""
+
+PORTS = """
+import ray
+ray.init(address="auto", log_to_driver=False)
+print(*[node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]])
+"""
+
+
+def _run(service: RunningService, *command: str) -> str:
+    done = subprocess.run(command, env=service.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _cache(service: RunningService, *arguments: str) -> str:
+    return _run(service, str(Path(sys.executable).with_name("embedder")), "cache", *arguments)
+
+
+def _hits(service: RunningService, text: str) -> str:
+    answer = httpx.post(f"{service.url}/v1/embeddings", json={"input": text})
+    return answer.raise_for_status().headers["x-cache-hits"]
+
+
+def test_a_cache_is_warmed_carried_emptied_and_brought_back(
+    service: RunningService, tmp_path: Path
+) -> None:
+    texts = [f"warmed before anybody asks, {number}" for number in range(40)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    archive = tmp_path / "archive"
+
+    warmed = _cache(service, "warm", str(tmp_path / "texts.txt"))
+    time.sleep(0.5)  # nobody waits for inserts
+    exported = _cache(service, "export", str(archive))
+    _cache(service, "clear")
+    computed = _hits(service, texts[0])
+    imported = _cache(service, "import", str(archive))
+    found = [_hits(service, text) for text in texts[1:]]
+    told = json.loads(_cache(service, "stats", "--json"))
+
+    manifest = read_archive(archive)
+    assert warmed == "40 texts are cached\n"
+    assert manifest.count >= 40
+    assert "all-MiniLM-L6-v2" in [model.name for model in manifest.models]
+    assert exported.startswith(f"{manifest.count:,} entries are in ")
+    assert imported == f"{manifest.count:,} entries were taken over\n"
+    assert computed == "0"
+    assert set(found) == {"1"}
+    assert told["EmbeddingCache-0"]["hits"] >= 39
+
+
+def test_the_counters_of_every_cache_are_metrics_of_ray(service: RunningService) -> None:
+    _hits(service, "counted")
+    ports = _run(service, sys.executable, "-c", PORTS).split()
+    wanted = {f"ray_{row.name}" for row in (*CACHE, *FAR_CACHE) if row.kind.value == "gauge"}
+    deadline = time.monotonic() + EXPORTED_S
+    missing = wanted
+    while missing:
+        assert time.monotonic() < deadline, missing
+        told = "".join(httpx.get(f"http://127.0.0.1:{port}/metrics").text for port in ports)
+        missing = {name for name in wanted if f"\n{name}{{" not in told}
+        time.sleep(1)
+
+    assert 'deployment="EmbeddingCache-0"' in told

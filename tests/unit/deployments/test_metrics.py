@@ -1,0 +1,90 @@
+"""The metric catalogue, and counters that become metrics of Ray."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from ray.serve import metrics
+
+from deployments.metrics import CATALOGUE, Kind, Metric, Published
+
+ROWS = (
+    Metric("things", Kind.COUNTER, "seen", "things that were seen"),
+    Metric("held", Kind.GAUGE, "held", "things that are held"),
+)
+
+
+class Instrument:
+    """Stands where an instrument of Ray would, and adds up."""
+
+    def __init__(self, name: str, description: str) -> None:
+        self.value = 0.0
+
+    def inc(self, value: float) -> None:
+        assert value > 0, "Ray refuses anything else"
+        self.value += value
+
+    def set(self, value: float) -> None:
+        self.value = value
+
+
+class CounterOfRay(Instrument):
+    """Told apart from a gauge by its class."""
+
+
+class GaugeOfRay(Instrument):
+    """Told apart from a counter by its class."""
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> Published:
+    """Return metrics whose instruments are at hand."""
+    monkeypatch.setattr(metrics, "Counter", CounterOfRay)
+    monkeypatch.setattr(metrics, "Gauge", GaugeOfRay)
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    return Published(ROWS)
+
+
+def _values(published: Published) -> dict[str, float]:
+    instruments: dict[str, Any] = published._instruments
+    return {name: one.value for name, one in instruments.items()}
+
+
+def test_a_counter_grows_by_what_came_since_and_a_gauge_is_what_is(published: Published) -> None:
+    for seen, held in ((3, 5), (3, 4), (10, 0)):
+        published.publish({"seen": seen, "held": held})
+
+    assert _values(published) == {"things": 10, "held": 0}
+
+
+def test_what_is_not_told_or_is_no_number_is_left_out(published: Published) -> None:
+    published.publish({"seen": None, "other": 3})
+
+    assert _values(published) == {}
+
+
+def test_a_counter_that_goes_back_is_left_where_it_is(published: Published) -> None:
+    """As after a cache was cleared: Prometheus would take the next number for a new process."""
+    for seen in (5, 2, 6):
+        published.publish({"seen": seen})
+
+    assert _values(published) == {"things": 6}
+
+
+def test_without_ray_nothing_is_published() -> None:
+    published = Published(ROWS)
+    published.publish({"seen": 1})
+
+    assert _values(published) == {}
+
+
+def test_the_catalogue_has_each_name_once_and_says_what_it_is() -> None:
+    names = [row.name for row in CATALOGUE]
+
+    assert len(set(names)) == len(names)
+    for row in CATALOGUE:
+        assert re.fullmatch(r"embedder_[a-z_]+", row.name)
+        assert row.description[0].islower()
+        assert not row.description.endswith(".")
