@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from embedder.presets import PRESETS, PresetName, fill_in
 
 PoolingName = Literal["mean", "cls", "max", "last", "weighted_mean", "mean_sqrt_len"]
 DtypeName = Literal["float32", "bfloat16", "float16", "int8"]
+
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class Settings(BaseModel):
@@ -115,7 +125,10 @@ class LimitSettings(Settings):
 
 
 class CacheSettings(Settings):
-    """How much the cache in one process may hold, and for how long."""
+    """How much the cache in one process may hold, for how long, and where it is saved."""
+
+    # What is wrong here may hold a password, which must not be read in a message.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     max_bytes: int = Field(256 * 2**20, ge=0, description="0 turns the cache off")
     ttl_s: float | None = Field(
@@ -124,6 +137,30 @@ class CacheSettings(Settings):
     directory: str | None = Field(
         None, min_length=1, description="entries are kept here between runs; None: in memory only"
     )
+    autosave_s: float = Field(
+        1.0, gt=0, description="seconds after which new entries are saved; a crash loses no more"
+    )
+    autosave_entries: int = Field(
+        10_000, ge=1, description="so many new entries are saved without waiting for autosave_s"
+    )
+    url: SecretStr | None = Field(
+        None,
+        description="a Redis or Valkey to share with other services, in place of directory; "
+        "redis://, rediss:// or unix://",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_of_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(REDIS_SCHEMES):
+            raise ValueError(f"must begin with {', '.join(REDIS_SCHEMES)}")
+        return url
+
+    @model_validator(mode="after")
+    def _one_place(self) -> CacheSettings:
+        if self.directory is not None and self.url is not None:
+            raise ValueError("directory and url are both set; entries are saved in one of them")
+        return self
 
 
 class PoolSettings(Settings):

@@ -35,7 +35,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.flights",
         "embedder.cache.recency",
         "embedder.cache.slab",
-        "embedder.cache.memory",
+        "embedder.cache.memory embedder.cache.condition embedder.cache.marks embedder.cache.rows "
+        "embedder.cache.sqlite_file embedder.cache.store",
+        "embedder.cache.look_up embedder.cache.redis_store embedder.cache.sqlite_store "
+        "embedder.cache.write_behind",
+        "embedder.cache.shard",
+        "embedder.cache.opening",
         "embedder.cache.failopen embedder.models.residency embedder.models.row "
         "embedder.models.safety",
         "embedder.cache.sharding embedder.models.layout embedder.models.pool embedder.models.rows "

@@ -1,0 +1,157 @@
+"""What a process that caches runs: entries in memory, and a store behind them.
+
+Lives on one event loop. Whatever becomes of the store, memory answers as it would alone. Knows
+nothing of who asks, nor of how a store keeps things.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.cache.look_up import LookUp
+from embedder.cache.marks import Marks
+from embedder.cache.memory import MemoryCache
+from embedder.cache.store import LocalStore, SharedStore
+from embedder.cache.write_behind import WriteBehind
+from embedder.config import CacheSettings
+from embedder.types import CacheHits, Entries
+
+
+class PersistentCache:
+    """A `MemoryCache` whose entries outlive it in a store; without one it is only that."""
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        store: LocalStore | SharedStore | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._marks = Marks()
+        self._store = store
+        shared = store if isinstance(store, SharedStore) else None
+        # What one cache has no room for may well be wanted by others that share the store.
+        forget = self._marks.forget if shared is None else self._marks.drop
+        self.memory = MemoryCache(
+            settings.max_bytes,
+            ttl_s=settings.ttl_s,
+            clock=clock,
+            on_forget=None if store is None else forget,
+        )
+        self._clock = clock
+        self._look_up = None if shared is None else LookUp(shared, clock=clock)
+        self._writing = None
+        if store is not None:
+            self._writing = WriteBehind(self.memory, self._marks, store, settings, clock=clock)
+
+    async def start(self) -> None:
+        """Begin to load and to write; returns at once, and what is not loaded yet is a miss."""
+        if self._writing is not None:
+            self._writing.start()
+
+    async def stop(self) -> None:
+        """Write what is left, and close the store."""
+        if self._look_up is not None:
+            self._look_up.close()
+        if self._writing is not None:
+            await self._writing.stop()
+
+    async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
+        """Return the entries that are there; a shared store is asked for what memory lacks."""
+        hits = self.memory.get_many(keys, width)
+        if self._look_up is None or len(hits.rows) == len(keys):
+            return hits
+        wanted = np.setdiff1d(np.arange(len(keys)), hits.rows)
+        found = await self._look_up.find([keys[row] for row in wanted], width)
+        if not found:
+            return hits
+        self.memory.put_many(found.keys, found.entries, found.lives_s)
+        places = {key: at for at, key in enumerate(found.keys)}
+        rows = [row for row in wanted.tolist() if keys[row] in places]
+        return _merged(hits, rows, found.entries.take(_at(places[keys[row]] for row in rows)))
+
+    async def put_many(
+        self, keys: Sequence[bytes], entries: Entries, lives_s: NDArray[np.float64] | None = None
+    ) -> None:
+        """Remember the entries, each for at most ``lives_s`` seconds, and write them behind."""
+        if self._writing is not None:
+            # Before: what is put and has to go again at once is marked as gone by memory.
+            self._marks.put(keys)
+            self._writing.marked()
+        self.memory.put_many(keys, entries, lives_s)
+
+    def delete_many(self, keys: Sequence[bytes]) -> None:
+        """Forget what is under these keys, in the store too."""
+        self.memory.delete_many(keys)
+        if self._writing is not None:
+            self._marks.delete(keys)
+
+    def purge(self, tag: bytes) -> int:
+        """Forget everything of one model, in the store too; return how many memory had."""
+        count = self.memory.purge(tag)
+        if self._writing is not None:
+            self._marks.purge(tag)
+        return count
+
+    def clear(self) -> int:
+        """Forget everything, in the store too; return how many entries memory had."""
+        count = self.memory.clear()
+        if self._writing is not None:
+            self._marks.clear()
+        return count
+
+    def serves(self, models: Mapping[str, bytes]) -> None:
+        """Tell which models are served now, by name with their tags.
+
+        A local store forgets what other models had that were served under these names.
+        """
+        if self._writing is not None:
+            self._marks.serves(models)
+
+    def stats(self) -> dict[str, Any]:
+        """Return memory's counters, and under ``store`` how that is doing."""
+        return {**asdict(self.memory.stats), "store": self._store_stats()}
+
+    def _store_stats(self) -> dict[str, Any]:
+        if self._store is None or self._writing is None:
+            return {"state": "none"}
+        condition = self._writing.condition
+        written_at = condition.written_at
+        stats = {
+            "state": condition.state,
+            **asdict(self._store.stats),
+            "loaded": condition.loaded,
+            "total": condition.total,
+            "dirty": len(self._marks),
+            "written": condition.written,
+            "failures": condition.failures,
+            "last_write_age_s": None if written_at is None else self._clock() - written_at,
+        }
+        if self._look_up is not None:
+            stats["look_up"] = {
+                **asdict(self._look_up.stats),
+                "circuit": self._look_up.circuit.value,
+            }
+        return stats
+
+
+def _merged(hits: CacheHits, rows: Sequence[int], entries: Entries) -> CacheHits:
+    """Return the hits with more of them, all in the order of their rows."""
+    every = np.concatenate([hits.rows, _at(rows)])
+    order = np.argsort(every)
+    both = Entries(
+        np.concatenate([hits.entries.vectors, entries.vectors]),
+        np.concatenate([hits.entries.token_counts, entries.token_counts]),
+        np.concatenate([hits.entries.truncated, entries.truncated]),
+    )
+    return CacheHits(every[order], both.take(order))
+
+
+def _at(rows: Iterable[int]) -> NDArray[np.intp]:
+    return np.array([*rows], np.intp)

@@ -1,0 +1,252 @@
+"""Writes what memory has learned to a store, behind everyone's back, and reads it at the start.
+
+One task gives a thread one piece of work at a time. It takes from memory, and into it, only as much
+at once as holds the event loop up for about a millisecond. What the store cannot take is tried
+again. Knows nothing of how a store keeps things.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+
+from embedder.cache.condition import Condition
+from embedder.cache.marks import Marks, Turn
+from embedder.cache.memory import MemoryCache
+from embedder.cache.records import Records
+from embedder.cache.store import LocalStore, SharedStore
+from embedder.config import CacheSettings
+from embedder.errors import StageUnavailable
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+REOPEN_S = 5.0
+"""How long a store that cannot be opened is left alone."""
+
+PUT_ROWS, DELETE_ROWS = 512, 8192
+"""How much a store is given at once: of values, what memory copies in about a millisecond."""
+
+GARBAGE = 2.0
+"""Rows of a local store for each entry in memory from which on its oldest rows are renewed."""
+
+SPARE_ROWS = 10_000
+"""Rows that there may be beyond that: few are not worth the work."""
+
+MAX_DELETES = 100_000
+"""Keys to be deleted that are remembered; with more, the store is emptied and written anew."""
+
+
+class WriteBehind:
+    """Keeps a store as memory is; whoever changes memory marks the keys before."""
+
+    def __init__(
+        self,
+        memory: MemoryCache,
+        marks: Marks,
+        store: LocalStore | SharedStore,
+        settings: CacheSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.condition = Condition()
+        self._memory = memory
+        self._marks = marks
+        self._store = store
+        self._local = store if isinstance(store, LocalStore) else None
+        self._settings = settings
+        self._clock = clock
+        self._due = 0.0
+        self._turn_keys = 0
+        self._opened = False
+        self._stopping = False
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-store")
+
+    def start(self) -> None:
+        """Begin to open, to load and to write; returns at once."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Write what is left, and close the store."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+            await self._last_turn()
+        self.condition.stopped = True
+        self._thread.shutdown()
+
+    def marked(self) -> None:
+        """Take note of new marks: so many that a crash would lose too much are written at once."""
+        if len(self._marks) >= self._settings.autosave_entries and not self.condition.failing:
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            try:
+                await self._open()
+                if self.condition.loading:
+                    await self._load()
+                await self._pause(self._due - _now())
+                await self._turn()
+                await self._renew()
+            except StageUnavailable as error:
+                self.condition.failed(error)
+                self._bound_the_marks()
+                is_open = self.condition.is_open = self._store.is_open
+                await self._pause(self._settings.autosave_s if is_open else REOPEN_S)
+            except Exception:
+                # This task is the only one that writes: it must not end.
+                logger.exception("writing the cache behind failed")
+                self.condition.failures += 1
+                await self._pause(REOPEN_S)
+
+    async def _open(self) -> None:
+        if self._store.is_open:
+            return
+        await self._call(self._store.open)
+        if self._opened:
+            # It may be another file, which lacks what had been written to the former one.
+            self._marks.everything(self._memory.keys()[::-1])
+        self.condition.is_open = self._opened = True
+        self.condition.loading = self._local is not None
+
+    async def _load(self) -> None:
+        """Take what a local store has into free room, and go on writing meanwhile."""
+        assert self._local is not None
+        self.condition.total = self._local.stats.rows
+        chunks = self._local.load()
+        while (records := await self._call(_next, chunks)) is not None:
+            self.condition.loaded += self._fill(records)
+            if self._stopping:
+                return
+            if _now() >= self._due:
+                await self._turn()
+        self.condition.loading = False
+
+    def _fill(self, records: Records) -> int:
+        """Take records into memory but for those of which it knows something newer."""
+        rows = [row for row, key in enumerate(records.keys) if not self._marks.hides(key)]
+        if len(rows) < len(records):
+            records = _take(records, rows)
+        return self._memory.fill(records)
+
+    async def _turn(self) -> None:
+        """Write what is marked; what the store cannot take is marked again."""
+        self._due = _now() + self._settings.autosave_s
+        turn = self._marks.take()
+        self._turn_keys = len(turn.keys)
+        try:
+            await self._write(turn)
+        except StageUnavailable as error:
+            self.condition.failed(error)
+            self._marks.restore(turn)
+        except BaseException:
+            # Nobody foresaw this, and it would happen again: the rest of the turn is not written.
+            self.condition.failures += 1
+            raise
+        else:
+            self.condition.recovered()
+        if not self._store.is_open:
+            raise StageUnavailable("cache store", "it has to be opened again")
+        self._bound_the_marks()
+
+    async def _write(self, turn: Turn) -> None:
+        """Do everything of a turn, and take out of it what has been done."""
+        if turn.cleared:
+            await self._call(self._store.clear)
+            turn.cleared = False
+        if turn.models is not None:
+            if self._local is not None:
+                await self._call(self._local.serves, turn.models)
+            turn.models = None
+        while turn.purged:
+            await self._call(self._store.purge, turn.purged[0])
+            del turn.purged[0]
+        for keys in _parts(turn, put=False, size=DELETE_ROWS):
+            await self._call(self._store.delete_many, keys)
+            turn.done(keys)
+        for keys in _parts(turn, put=True, size=PUT_ROWS):
+            for records in self._memory.records(keys):
+                await self._call(self._store.put_many, records)
+                self.condition.wrote(len(records), self._clock())
+            turn.done(keys)
+
+    async def _renew(self) -> None:
+        """Rid a local store of rows that are out of date, until another turn is due.
+
+        At least as many are looked at as a turn has written, or there would be ever more.
+        """
+        if self._local is None:
+            return
+        least = 2 * self._turn_keys
+        while self._local.stats.rows > GARBAGE * self._memory.stats.entries + SPARE_ROWS:
+            if least <= 0 and _now() >= self._due:
+                return
+            upto, keys = await self._call(self._local.oldest, PUT_ROWS)
+            await self._call(self._local.renew, upto, self._memory.records(keys))
+            least -= len(keys)
+
+    def _bound_the_marks(self) -> None:
+        """Begin anew where more keys are to be deleted than are worth remembering."""
+        too_many = len(self._marks) > self._memory.stats.entries + MAX_DELETES
+        if self._local is not None and too_many:
+            self._marks.clear()
+            self._marks.everything(self._memory.keys()[::-1])
+
+    async def _last_turn(self) -> None:
+        try:
+            if self._store.is_open:
+                await self._turn()
+                await self._call(self._store.close)
+        except StageUnavailable as error:
+            self.condition.failed(error)
+        if self._marks:
+            logger.error("%d changes of the cache are not saved", len(self._marks))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless there is a reason to go on at once."""
+        self._wake.clear()
+        self.marked()
+        if seconds <= 0 or self._stopping:
+            return
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+
+    async def _call(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Have the store's thread do something."""
+        work_now = partial(work, *args, **named)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work_now)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _next(chunks: Iterator[Records]) -> Records | None:
+    return next(chunks, None)
+
+
+def _parts(turn: Turn, *, put: bool, size: int) -> Iterator[Sequence[bytes]]:
+    keys = [key for key, is_put in turn.keys.items() if is_put is put]
+    return (keys[start : start + size] for start in range(0, len(keys), size))
+
+
+def _take(records: Records, rows: list[int]) -> Records:
+    at = np.array(rows, np.intp)
+    return Records(
+        [records.keys[row] for row in rows], records.entries.take(at), records.lives_s[at]
+    )

@@ -1,0 +1,75 @@
+"""Entries whose content follows from a number, so that a wrong one shows wherever it turns up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from embedder.cache.records import FOREVER, KEY_BYTES, TAG_BYTES, Records
+from embedder.types import Entries
+
+TAG = b"tag of a"
+OTHER_TAG = b"tag of b"
+
+Row = tuple[list[float], int, bool]
+
+
+def key(number: int, tag: bytes = TAG) -> bytes:
+    """Return the key of a number under a model's tag."""
+    return tag + hashlib.blake2b(b"%d" % number, digest_size=KEY_BYTES - TAG_BYTES).digest()
+
+
+def keys(numbers: Iterable[int], tag: bytes = TAG) -> list[bytes]:
+    """Return the keys of numbers under a model's tag."""
+    return [key(number, tag) for number in numbers]
+
+
+def row(number: int, width: int = 4, version: int = 0) -> Row:
+    """Return what an entry holds; versions of it differ, as entries of one key never should."""
+    return [float(number)] * (width - 1) + [float(version)], number % 1000, number % 2 == 0
+
+
+def entries(numbers: Sequence[int], width: int = 4, version: int = 0) -> Entries:
+    """Return the entries of numbers."""
+    rows = [row(number, width, version) for number in numbers]
+    return Entries(
+        np.array([vector for vector, _, _ in rows], np.float32).reshape(-1, width),
+        np.array([count for _, count, _ in rows], np.int32),
+        np.array([truncated for _, _, truncated in rows], np.bool_),
+    )
+
+
+def records(
+    numbers: Sequence[int],
+    width: int = 4,
+    *,
+    lives_s: float = FOREVER,
+    version: int = 0,
+    tag: bytes = TAG,
+) -> Records:
+    """Return the records of numbers, all with the same time to live."""
+    lives = np.full(len(numbers), lives_s, np.float64)
+    return Records(keys(numbers, tag), entries(numbers, width, version), lives)
+
+
+def rows_of(given: Entries) -> list[Row]:
+    """Return what entries hold, row by row."""
+    return list(
+        zip(
+            given.vectors.tolist(),
+            given.token_counts.tolist(),
+            given.truncated.tolist(),
+            strict=True,
+        )
+    )
+
+
+def by_key(every: Iterable[Records]) -> dict[bytes, Row]:
+    """Return what records hold; of a key that occurs several times, the first."""
+    found: dict[bytes, Row] = {}
+    for given in every:
+        for name, content in zip(given.keys, rows_of(given.entries), strict=True):
+            found.setdefault(name, content)
+    return found
