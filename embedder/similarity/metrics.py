@@ -126,12 +126,7 @@ def as_row(vector: Vectors, name: str) -> Vectors:
 
 def placed(rows: Vectors, metric: SimilarityName) -> Vectors:
     """Return rows as `METRICS` takes them: as float32, and of unit length for the cosine."""
-    if metric != "cosine":
-        return np.asarray(rows, np.float32)
-    out = np.empty(rows.shape, np.float32)
-    for start in range(0, len(rows), TILE_ROWS):
-        out[start : start + TILE_ROWS] = unit_rows(rows[start : start + TILE_ROWS])
-    return out
+    return unit_rows(rows) if metric == "cosine" else np.asarray(rows, np.float32)
 
 
 def _dot(a: Vectors, b: Vectors) -> Vectors:
