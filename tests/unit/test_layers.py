@@ -28,7 +28,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
         "embedder.similarity.clustering embedder.similarity.metrics embedder.index.projection",
         "embedder.index.collection embedder.index.filters.conditions embedder.similarity.mmr "
-        "embedder.similarity.topk",
+        "embedder.similarity.pairs embedder.similarity.topk",
+        "embedder.similarity.duplicates",
         "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
         "embedder.index.filters",
         "embedder.index.vector_index",
