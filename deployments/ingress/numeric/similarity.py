@@ -53,7 +53,7 @@ class SimilarityRequest(RowsBody):
     a: RowsField
     b: OptionalRowsField = Field(None, description="left out: the same as a")
     metric: SimilarityName = Field(
-        "cosine", description="larger is nearer: the euclidean and manhattan distances are negated"
+        "cosine", description="larger is nearer: a distance (all but cosine and dot) is negated"
     )
     top_k: int | None = Field(
         None,
