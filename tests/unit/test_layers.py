@@ -27,7 +27,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
         "embedder.similarity.clustering embedder.similarity.metrics embedder.index.projection",
-        "embedder.index.collection embedder.similarity.topk",
+        "embedder.index.collection embedder.index.filters.conditions embedder.similarity.topk",
+        "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
+        "embedder.index.filters",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",
