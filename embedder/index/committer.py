@@ -65,15 +65,17 @@ class Committer:
         """Return why writes are refused until a restart, or None."""
         return self._refusal
 
-    def submit(self, write: Write[T]) -> Future[T]:
+    def submit(self, write: Write[T], *, always: bool = False) -> Future[T]:
         """Queue a write; its future has the effect's result, or why it was not committed.
+
+        ``always`` is for our own work, which nobody can send again.
 
         Raises:
             Overloaded: too many writes wait already.
             StorageReadOnly: an earlier write failed so that none can be trusted.
             StorageDamaged: an earlier write found the file damaged.
         """
-        if self._queue.qsize() >= self._max_waiting:
+        if not always and self._queue.qsize() >= self._max_waiting:
             raise Overloaded(RETRY_AFTER_S)
         future: Future[T] = Future()
         with self._closing:

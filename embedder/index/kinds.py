@@ -1,15 +1,8 @@
-"""Which index kinds there are, and which metrics each of them may be built for.
-
-An allow-list: FAISS aborts the process on some other pairs, and silently computes another metric
-on a few. Knows nothing of how an index is built.
-"""
+"""Which kinds of index there are. Knows nothing of how one is built."""
 
 from __future__ import annotations
 
 from enum import Enum
-
-from embedder.errors import InvalidInput
-from embedder.index.points import Metric
 
 
 class IndexKind(str, Enum):
@@ -24,16 +17,6 @@ class IndexKind(str, Enum):
 
 
 INVERTED = frozenset({IndexKind.IVF_FLAT, IndexKind.IVF_SQ8, IndexKind.IVF_PQ})
+
 QUANTISED = frozenset({IndexKind.IVF_SQ8, IndexKind.IVF_PQ})
 """Kinds whose segments hold no exact vectors: their candidates are scored from the truth."""
-
-def check_kind(kind: IndexKind, metric: Metric) -> None:
-    """Refuse a kind that cannot be built for the metric.
-
-    Raises:
-        InvalidInput: the error names both.
-    """
-    if metric is Metric.L1 and kind in INVERTED:
-        raise InvalidInput(
-            "index", f"is {kind.value}, which has no metric l1: use flat, hnsw or auto"
-        )
