@@ -14,16 +14,17 @@ import orjson
 
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.index.kinds import INVERTED, IndexKind
-from embedder.index.points import MAX_TOP_K, Metric, Points, Query
+from embedder.index.limits import (
+    MAX_ID_BYTES,
+    MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
+    MAX_NAME_CHARACTERS,
+    MAX_NORM,
+    MAX_TOP_K,
+    MAX_WIDTH,
+)
+from embedder.index.points import Metric, Points, Query
 from embedder.types import Vectors
-
-MAX_ID_BYTES = 255
-MAX_NAME_CHARACTERS = 63
-MAX_WIDTH = 65_536
-MAX_METADATA_BYTES = 65_536
-MAX_METADATA_DEPTH = 16
-MAX_NORM = 1e18
-"""Beyond this, squared distances overflow float32 and FAISS finds nothing."""
 
 # \Z rather than $: the latter lets a trailing newline through.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")

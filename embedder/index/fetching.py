@@ -9,12 +9,11 @@ import numpy as np
 from embedder.errors import InvalidInput
 from embedder.index.collection import Collection
 from embedder.index.filters import Filter
+from embedder.index.limits import MAX_PAGE
 from embedder.index.points import Page, Part, Record
 from embedder.index.reading import Payload, Reader
 from embedder.index.rows import decode_metadata
 from embedder.types import Vectors
-
-MAX_PAGE = 1000
 
 
 def records_by_id(

@@ -13,8 +13,6 @@ from typing import Any, Literal
 from embedder.index.filters.conditions import Filter
 from embedder.types import SimilarityName, Vectors
 
-MAX_TOP_K = 1000
-
 Part = Literal["vector", "text", "metadata"]
 """What of a point may come with an answer, beside its id."""
 

@@ -17,7 +17,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.index "
         "embedder.models embedder.similarity",
-        "embedder.errors embedder.host embedder.index.kinds embedder.presets embedder.types",
+        "embedder.errors embedder.host embedder.index.kinds embedder.index.limits "
+        "embedder.presets embedder.types",
         "embedder.storage_errors embedder.index.failpoints embedder.index.filters.conditions",
         "embedder.cache.records embedder.config embedder.stages",
         "embedder.fingerprint embedder.tokenization embedder.output embedder.pooling "
@@ -27,8 +28,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backlog.backlog",
         "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
-        "embedder.similarity.clustering embedder.similarity.metrics",
-        "embedder.similarity.topk",
+"embedder.similarity.clustering embedder.similarity.metrics",
+        "embedder.similarity.mmr embedder.similarity.pairs embedder.similarity.topk",
+        "embedder.similarity.duplicates",
         "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
         "embedder.index.filters",
         "embedder.index.checks embedder.index.disk embedder.index.lock embedder.index.measure "

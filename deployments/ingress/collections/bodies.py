@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.ingress.wire.fields import Body
 from deployments.ingress.wire.inputs import VectorField
-from embedder.index.points import MAX_TOP_K, Metric
+from embedder.index.limits import MAX_TOP_K
+from embedder.index.points import Metric
 
 
 class CollectionBody(Body):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded, UnknownCollection
-from embedder.index.points import MAX_TOP_K, CollectionInfo, Metric, Query
+from embedder.index.limits import MAX_TOP_K
+from embedder.index.points import CollectionInfo, Metric, Query
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.oracle import QUARTERS, assert_nearest, points, request
 
