@@ -181,6 +181,7 @@ class EmbedderSettings(Settings):
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
     pool: PoolSettings = PoolSettings()
+    index: IndexSettings = IndexSettings()
 
     @model_validator(mode="before")
     @classmethod

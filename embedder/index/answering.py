@@ -36,13 +36,12 @@ Hold = Callable[[Callable[[], list[list[Hit]]]], list[list[Hit]]]
 """Runs a search while nothing is committed."""
 
 
-class _Moved(Exception):  # noqa: N818 - a signal inside this module
+class _Moved(Exception):
     """The truth has another version of a point than was found; ``sequence`` is the newest."""
 
     def __init__(self, sequence: int) -> None:
         super().__init__(sequence)
         self.sequence = sequence
-
 
 
 class Searcher:
@@ -98,7 +97,9 @@ class Searcher:
         width = self._collection.width
         rows: dict[str, tuple[int, Vectors]] = {}
         if names and width is not None:
-            known = {found.id: found.pk for found in self._reader.by_ids(self._collection.id, names)}
+            known = {
+                found.id: found.pk for found in self._reader.by_ids(self._collection.id, names)
+            }
             pks = np.array(list(known.values()), np.int64)
             pairs, ids, stored = self._reader.vectors(pks, width)
             for (pk, _), name, vector in zip(pairs.tolist(), ids, stored, strict=True):

@@ -31,7 +31,7 @@ PQ_COMPONENTS = 4
 """Components that one byte of a product code stands for, where the width allows it."""
 
 
-class Stopped(Exception):  # noqa: N818 - it is a signal, as StopIteration is
+class Stopped(Exception):
     """The build was given up since the index is closing."""
 
 

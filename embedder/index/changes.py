@@ -154,9 +154,11 @@ def _row(db: sqlite3.Connection, name: str) -> CollectionRow:
 
 def _check_same(name: str, there: Spec, wanted: Spec, width: int | None) -> None:
     """Refuse to take a collection for another."""
-    known = {"metric": there.metric.value, "index": there.kind.value, "model": there.model}
-    asked = {"metric": wanted.metric.value, "index": wanted.kind.value, "model": wanted.model}
-    known, asked = {**known, "width": width}, {**asked, "width": wanted.width}
-    for field, value in asked.items():
-        if value is not None and value != known[field]:
-            raise InvalidInput(field, f"is {value}; {name!r} exists with {known[field]}")
+    for field, asked, known in (
+        ("metric", wanted.metric.value, there.metric.value),
+        ("index", wanted.kind.value, there.kind.value),
+        ("model", wanted.model, there.model),
+        ("width", wanted.width, width),
+    ):
+        if asked is not None and asked != known:
+            raise InvalidInput(field, f"is {asked}; {name!r} exists with {known}")

@@ -82,7 +82,7 @@ class Reader:
 
     def payloads(self, collection: int, pks: Sequence[int]) -> dict[int, Payload]:
         """Return those of the points that are stored now, by pk."""
-        query = f"SELECT {_PAYLOAD} {_CHOSEN} ON p.pk = j.value WHERE p.collection = ?"  # noqa: S608
+        query = f"SELECT {_PAYLOAD} {_CHOSEN} ON p.pk = j.value WHERE p.collection = ?"
         with self._connection() as db:
             rows = db.execute(query, (_json(pks), collection)).fetchall()
         return {found.pk: found for found in self._checked(rows)}
@@ -90,7 +90,7 @@ class Reader:
     def by_ids(self, collection: int, ids: Sequence[str]) -> list[Payload]:
         """Return those of the points that are stored, in no order."""
         query = (
-            f"SELECT {_PAYLOAD} {_CHOSEN} INDEXED BY points_by_id "  # noqa: S608
+            f"SELECT {_PAYLOAD} {_CHOSEN} INDEXED BY points_by_id "
             "ON p.collection = ? AND p.ext_id = j.value"
         )
         with self._connection() as db:
@@ -158,7 +158,7 @@ class Reader:
             StorageDamaged: a row fails its checksum, or has no vector.
         """
         query = (
-            f"SELECT p.pk, p.seq, p.ext_id, v.crc, v.vector {_CHOSEN} ON p.pk = j.value "  # noqa: S608
+            f"SELECT p.pk, p.seq, p.ext_id, v.crc, v.vector {_CHOSEN} ON p.pk = j.value "
             "LEFT JOIN vectors AS v ON v.pk = p.pk"
         )
         with self._connection() as db:

@@ -45,7 +45,7 @@ def encode(points: Points) -> EncodedRows:
         for name, text, value in zip(ids, points.texts, metadata, strict=True)
     ]
     size = vectors.itemsize * vectors.shape[1]
-    buffer = memoryview(vectors).cast("B")
+    buffer = vectors.data.cast("B")
     blobs = [buffer[start : start + size] for start in range(0, len(buffer), size)]
     vector_checksums = [vector_checksum(n, blob) for n, blob in zip(ids, blobs, strict=True)]
     return EncodedRows(

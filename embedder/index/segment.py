@@ -85,7 +85,8 @@ class Segment:
         if not len(self.pks):
             return np.empty(0, np.int64)
         at = np.minimum(np.searchsorted(self.pks, pks), len(self.pks) - 1)
-        return at[self.pks[at] == pks]
+        found: Positions = at[self.pks[at] == pks]
+        return found
 
     def vectors(self, positions: Positions) -> Vectors | None:
         """Return the placed vectors at the positions, or None where only the truth has them."""
@@ -161,5 +162,5 @@ def unpack(bits: Bits, count: int) -> NDArray[np.bool_]:
 
 def are_set(bits: Bits, positions: Positions) -> NDArray[np.bool_]:
     """Return which of the positions are set."""
-    marks: NDArray[np.bool_] = (bits[positions >> 3] >> (positions & 7) & 1).view(np.bool_)
+    marks: NDArray[np.bool_] = (bits[positions >> 3] >> (positions & 7)) & 1 != 0
     return marks

@@ -143,7 +143,6 @@ class Shard:
 
     def held_search(self, search: Callable[[], list[list[Hit]]]) -> list[list[Hit]]:
         """Run a search at a moment when all that is committed can be seen, and nothing else is."""
-
         outcome: Future[list[list[Hit]]] = Future()
 
         def write(_: object) -> Effect[None]:

@@ -32,7 +32,7 @@ _PREFIX = struct.Struct("<8sII")
 _CHUNK = 1 << 20
 
 
-class BadSnapshot(Exception):  # noqa: N818 - never leaves the index, which goes on without the file
+class BadSnapshot(Exception):
     """A file that is no snapshot of this collection, or is damaged; the sentence says how."""
 
 

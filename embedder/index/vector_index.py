@@ -240,9 +240,7 @@ class VectorIndex:
         return self._searcher(collection).answer(queries)
 
     def _searcher(self, collection: Collection) -> Searcher:
-        return Searcher(
-            collection, self._shard.truth.reader, self._effort, self._shard.held_search
-        )
+        return Searcher(collection, self._shard.truth.reader, self._effort, self._shard.held_search)
 
     @contextmanager
     def _sound(self) -> Iterator[None]:

@@ -59,7 +59,7 @@ class Spec:
 
 def as_collection(row: Sequence[object]) -> CollectionRow:
     """Return the record of a row of the table, all columns in their order."""
-    return CollectionRow(*row[:3], Metric(row[3]), IndexKind(row[4]), *row[5:])  # type: ignore[arg-type] # columns as declared in the schema
+    return CollectionRow(*row[:3], Metric(row[3]), IndexKind(row[4]), *row[5:])  # type: ignore[arg-type, call-arg] # the columns are as the schema declares them
 
 
 def find_collection(db: sqlite3.Connection, name: str) -> CollectionRow | None:

@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backlog.backlog",
         "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
-"embedder.similarity.clustering embedder.similarity.metrics",
+        "embedder.similarity.clustering embedder.similarity.metrics",
         "embedder.similarity.mmr embedder.similarity.pairs embedder.similarity.topk",
         "embedder.similarity.duplicates",
         "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",

@@ -32,7 +32,7 @@ class PointBody(Body):
 
 
 class UpsertBody(Body):
-    """The body of ``POST …/points``; of points with the same id the last wins."""
+    """The body of ``POST …/points``; no id may be given twice."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"points": [{"id": "a", "text": "hello world"}]}]}
