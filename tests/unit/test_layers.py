@@ -17,7 +17,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.index "
         "embedder.models embedder.similarity",
-        "embedder.errors embedder.host embedder.presets embedder.types",
+        "embedder.errors embedder.host embedder.index.kinds embedder.index.limits "
+        "embedder.presets embedder.types",
+        "embedder.storage_errors embedder.index.failpoints embedder.index.filters.conditions",
         "embedder.cache.records embedder.config embedder.stages",
         "embedder.cache.archive embedder.fingerprint embedder.tokenization embedder.output "
         "embedder.pooling embedder.quantization "
@@ -26,12 +28,23 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backlog.backlog",
         "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
-        "embedder.similarity.clustering embedder.similarity.metrics embedder.index.projection",
-        "embedder.index.collection embedder.index.filters.conditions embedder.similarity.mmr "
-        "embedder.similarity.pairs embedder.similarity.topk",
+        "embedder.similarity.clustering embedder.similarity.metrics",
+        "embedder.similarity.mmr embedder.similarity.pairs embedder.similarity.topk",
         "embedder.similarity.duplicates",
         "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
         "embedder.index.filters",
+        "embedder.index.checks embedder.index.disk embedder.index.lock embedder.index.measure "
+        "embedder.index.planning embedder.index.schema",
+        "embedder.index.building embedder.index.committer embedder.index.rows "
+        "embedder.index.segment",
+        "embedder.index.housekeeping embedder.index.snapshot embedder.index.state "
+        "embedder.index.writes",
+        "embedder.index.merging embedder.index.projection embedder.index.reading "
+        "embedder.index.snapshots",
+        "embedder.index.recovery embedder.index.searching embedder.index.truth",
+        "embedder.index.collection",
+        "embedder.index.answering embedder.index.fetching embedder.index.shard",
+        "embedder.index.changes",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",

@@ -29,7 +29,7 @@ from deployments.ingress.wire.rows import (
 )
 from deployments.settings import IngressLimits
 from embedder.errors import InvalidVector, LimitExceeded
-from embedder.index.points import MAX_TOP_K
+from embedder.index.limits import MAX_TOP_K
 from embedder.similarity.metrics import similarity
 from embedder.similarity.topk import top_k
 from embedder.types import SimilarityName

@@ -28,7 +28,7 @@ from embedder.index.filters.conditions import (
     Order,
     comparable,
 )
-from embedder.index.points import MAX_METADATA_DEPTH
+from embedder.index.limits import MAX_METADATA_DEPTH
 
 MAX_DEPTH = 16
 MAX_CONDITIONS = 256
