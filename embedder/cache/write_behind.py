@@ -139,11 +139,14 @@ class WriteBehind:
         """Take records into memory but for those of which it knows something newer."""
         rows = [row for row, key in enumerate(records.keys) if not self._marks.hides(key)]
         if len(rows) < len(records):
-            records = _take(records, rows)
+            records = records.take(np.array(rows, np.intp))
         return self._memory.fill(records)
 
     async def _turn(self) -> None:
-        """Write what is marked; what the store cannot take is marked again."""
+        """Write what is marked; what the store cannot take is marked again.
+
+        What fails for a reason that nobody foresaw is not, since it would fail again.
+        """
         self._due = _now() + self._settings.autosave_s
         turn = self._marks.take()
         self._turn_keys = len(turn.keys)
@@ -152,10 +155,6 @@ class WriteBehind:
         except StageUnavailable as error:
             self.condition.failed(error)
             self._marks.restore(turn)
-        except BaseException:
-            # Nobody foresaw this, and it would happen again: the rest of the turn is not written.
-            self.condition.failures += 1
-            raise
         else:
             self.condition.recovered()
         if not self._store.is_open:
@@ -206,12 +205,13 @@ class WriteBehind:
             self._marks.everything(self._memory.keys()[::-1])
 
     async def _last_turn(self) -> None:
-        try:
-            if self._store.is_open:
-                await self._turn()
-                await self._call(self._store.close)
-        except StageUnavailable as error:
-            self.condition.failed(error)
+        for work in (self._turn(), self._call(self._store.close)):
+            try:
+                await work
+            except StageUnavailable as error:
+                self.condition.failed(error)
+            except Exception:
+                logger.exception("the cache did not stop as it should")
         if self._marks:
             logger.error("%d changes of the cache are not saved", len(self._marks))
 
@@ -243,10 +243,3 @@ def _next(chunks: Iterator[Records]) -> Records | None:
 def _parts(turn: Turn, *, put: bool, size: int) -> Iterator[Sequence[bytes]]:
     keys = [key for key, is_put in turn.keys.items() if is_put is put]
     return (keys[start : start + size] for start in range(0, len(keys), size))
-
-
-def _take(records: Records, rows: list[int]) -> Records:
-    at = np.array(rows, np.intp)
-    return Records(
-        [records.keys[row] for row in rows], records.entries.take(at), records.lives_s[at]
-    )
