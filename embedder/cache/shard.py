@@ -129,7 +129,7 @@ class PersistentCache:
             **asdict(self._store.stats),
             "loaded": condition.loaded,
             "total": condition.total,
-            "dirty": len(self._marks),
+            "dirty": self._writing.dirty,
             "written": condition.written,
             "failures": condition.failures,
             "last_write_age_s": None if written_at is None else self._clock() - written_at,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from embedder.cache import write_behind
 from embedder.config import CacheSettings
 from tests.unit.cache.fake_stores import FakeLocalStore, until
 from tests.unit.cache.known import OTHER_TAG, by_key, entries, key, keys, records, rows_of
@@ -96,7 +99,10 @@ async def test_loading_begins_again_where_the_store_could_not_be_read() -> None:
         assert by_key(cache.memory.records(keys(range(50)))) == by_key(SAVED)
 
 
-async def test_stopping_does_not_wait_for_the_end_of_loading() -> None:
+async def test_stopping_does_not_wait_for_the_end_of_loading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(write_behind, "SPARE_ROWS", 0)
     store = FakeLocalStore(SAVED * 1000)
     async with running(store) as cache:
         await put(cache, [60])
@@ -104,3 +110,4 @@ async def test_stopping_does_not_wait_for_the_end_of_loading() -> None:
 
     assert store.calls.count("load") < len(store.saved)
     assert store.rows == by_key([records([60])])
+    assert "renew" not in store.calls  # what was not loaded is not out of date

@@ -89,6 +89,14 @@ async def test_stopping_writes_what_waits_and_closes_the_store() -> None:
     assert state_of(cache) == "stopped"
 
 
+async def test_what_is_put_before_the_store_is_open_is_not_lost_by_stopping() -> None:
+    store = FakeLocalStore()
+    async with running(store, PATIENT) as cache:
+        await put(cache, [1])
+
+    assert store.rows == by_key([records([1])])
+
+
 async def test_a_cache_that_was_never_started_stops() -> None:
     store = FakeLocalStore()
     cache = PersistentCache(ROOM, store)
