@@ -18,6 +18,9 @@ from embedder.cache.store import SharedStore
 
 logger = logging.getLogger(__name__)
 
+TIMEOUT_S = 0.025
+"""Half of what whoever asks this cache waits for it: what memory had must reach them in time."""
+
 THREADS = 4
 """How many questions may be under way: beside writing, which has a thread of its own."""
 
@@ -39,7 +42,7 @@ class LookUp:
         self,
         store: SharedStore,
         *,
-        timeout_s: float = 0.05,
+        timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stats = LookUpStats()

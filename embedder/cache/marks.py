@@ -90,6 +90,9 @@ class Marks:
     def restore(self, turn: Turn) -> None:
         """Mark again what a turn could not do, behind whatever has been said since."""
         since = self._next
+        if not since:
+            self._next = turn
+            return
         models = since.models if since.models is not None else turn.models
         if since.cleared:
             since.models = models

@@ -35,6 +35,11 @@ class Records:
         """Return views of some rows that stand together."""
         return Records(self.keys[rows], self.entries.part(rows), self.lives_s[rows])
 
+    def take(self, rows: NDArray[np.intp]) -> Records:
+        """Return copies of the given rows, in the given order."""
+        keys = [self.keys[row] for row in rows.tolist()]
+        return Records(keys, self.entries.take(rows), self.lives_s[rows])
+
     @classmethod
     def joined(cls, parts: Sequence[Records]) -> Records:
         """Return all rows of parts of one width, of which there is one at least."""

@@ -75,14 +75,13 @@ def unpack(keys: Sequence[bytes], values: Sequence[bytes], now_s: float) -> Unpa
 
 def _sort(rows: NDArray[np.void], keys: list[bytes], now_s: float, unpacked: Unpacked) -> None:
     """Add the rows, all of one width, to what has been unpacked."""
-    lives_s = _lives_s(rows, now_s)
-    if (alive := lives_s > 0).all():
-        unpacked.records.append(Records(keys, _entries(rows), lives_s))
-        return
-    unpacked.expired += [key for key, lives in zip(keys, alive, strict=True) if not lives]
-    if alive.any():
-        kept = [key for key, lives in zip(keys, alive, strict=True) if lives]
-        unpacked.records.append(Records(kept, _entries(rows[alive]), lives_s[alive]))
+    records = Records(keys, _entries(rows), _lives_s(rows, now_s))
+    alive = records.lives_s > 0
+    if not alive.all():
+        unpacked.expired += [keys[row] for row in np.flatnonzero(~alive).tolist()]
+        records = records.take(np.flatnonzero(alive))
+    if len(records):
+        unpacked.records.append(records)
 
 
 def _lives_s(rows: NDArray[np.void], now_s: float) -> NDArray[np.float64]:

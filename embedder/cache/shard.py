@@ -7,7 +7,7 @@ nothing of who asks, nor of how a store keeps things.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from embedder.cache.look_up import LookUp
 from embedder.cache.marks import Marks
 from embedder.cache.memory import MemoryCache
+from embedder.cache.records import Records
 from embedder.cache.store import LocalStore, SharedStore
 from embedder.cache.write_behind import WriteBehind
 from embedder.config import CacheSettings
@@ -67,14 +68,14 @@ class PersistentCache:
         hits = self.memory.get_many(keys, width)
         if self._look_up is None or len(hits.rows) == len(keys):
             return hits
-        wanted = np.setdiff1d(np.arange(len(keys)), hits.rows)
+        every = np.arange(len(keys))
+        wanted = np.setdiff1d(every, hits.rows)
         found = await self._look_up.find([keys[row] for row in wanted], width)
         if not found:
             return hits
         self.memory.put_many(found.keys, found.entries, found.lives_s)
-        places = {key: at for at, key in enumerate(found.keys)}
-        rows = [row for row in wanted.tolist() if keys[row] in places]
-        return _merged(hits, rows, found.entries.take(_at(places[keys[row]] for row in rows)))
+        further = _hits([keys[row] for row in wanted], found)
+        return CacheHits.merged([(every, hits), (wanted, further)], width)
 
     async def put_many(
         self, keys: Sequence[bytes], entries: Entries, lives_s: NDArray[np.float64] | None = None
@@ -128,7 +129,7 @@ class PersistentCache:
             **asdict(self._store.stats),
             "loaded": condition.loaded,
             "total": condition.total,
-            "dirty": len(self._marks),
+            "dirty": self._writing.dirty,
             "written": condition.written,
             "failures": condition.failures,
             "last_write_age_s": None if written_at is None else self._clock() - written_at,
@@ -141,17 +142,9 @@ class PersistentCache:
         return stats
 
 
-def _merged(hits: CacheHits, rows: Sequence[int], entries: Entries) -> CacheHits:
-    """Return the hits with more of them, all in the order of their rows."""
-    every = np.concatenate([hits.rows, _at(rows)])
-    order = np.argsort(every)
-    both = Entries(
-        np.concatenate([hits.entries.vectors, entries.vectors]),
-        np.concatenate([hits.entries.token_counts, entries.token_counts]),
-        np.concatenate([hits.entries.truncated, entries.truncated]),
-    )
-    return CacheHits(every[order], both.take(order))
-
-
-def _at(rows: Iterable[int]) -> NDArray[np.intp]:
-    return np.array([*rows], np.intp)
+def _hits(keys: Sequence[bytes], found: Records) -> CacheHits:
+    """Return which of the keys have been found; one that comes twice was found for both."""
+    places = {key: at for at, key in enumerate(found.keys)}
+    rows = np.array([row for row, key in enumerate(keys) if key in places], np.intp)
+    at = np.array([places[keys[row]] for row in rows], np.intp)
+    return CacheHits(rows, found.entries.take(at), found.lives_s[at])

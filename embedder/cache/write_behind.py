@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import ParamSpec, TypeVar
 
 import numpy as np
@@ -33,8 +34,8 @@ T = TypeVar("T")
 REOPEN_S = 5.0
 """How long a store that cannot be opened is left alone."""
 
-PUT_ROWS, DELETE_ROWS = 512, 8192
-"""How much a store is given at once: of values, what memory copies in about a millisecond."""
+PART_KEYS = 512
+"""How many keys a store is given at once: memory copies their values within a millisecond."""
 
 GARBAGE = 2.0
 """Rows of a local store for each entry in memory from which on its oldest rows are renewed."""
@@ -66,12 +67,17 @@ class WriteBehind:
         self._settings = settings
         self._clock = clock
         self._due = 0.0
-        self._turn_keys = 0
+        self._under_way = Turn()
         self._opened = False
         self._stopping = False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-store")
+
+    @property
+    def dirty(self) -> int:
+        """Return how many changes of memory the store does not have yet."""
+        return len(self._marks) + len(self._under_way)
 
     def start(self) -> None:
         """Begin to open, to load and to write; returns at once."""
@@ -99,8 +105,7 @@ class WriteBehind:
                 if self.condition.loading:
                     await self._load()
                 await self._pause(self._due - _now())
-                await self._turn()
-                await self._renew()
+                await self._renew(at_least=2 * await self._turn())
             except StageUnavailable as error:
                 self.condition.failed(error)
                 self._bound_the_marks()
@@ -139,28 +144,31 @@ class WriteBehind:
         """Take records into memory but for those of which it knows something newer."""
         rows = [row for row, key in enumerate(records.keys) if not self._marks.hides(key)]
         if len(rows) < len(records):
-            records = _take(records, rows)
+            records = records.take(np.array(rows, np.intp))
         return self._memory.fill(records)
 
-    async def _turn(self) -> None:
-        """Write what is marked; what the store cannot take is marked again."""
+    async def _turn(self) -> int:
+        """Write what is marked, and return how many keys that were.
+
+        What the store cannot take is marked again, but not what fails for a reason that nobody
+        foresaw, since it would fail again.
+        """
         self._due = _now() + self._settings.autosave_s
-        turn = self._marks.take()
-        self._turn_keys = len(turn.keys)
+        turn = self._under_way = self._marks.take()
+        count = len(turn.keys)
         try:
             await self._write(turn)
         except StageUnavailable as error:
             self.condition.failed(error)
             self._marks.restore(turn)
-        except BaseException:
-            # Nobody foresaw this, and it would happen again: the rest of the turn is not written.
-            self.condition.failures += 1
-            raise
         else:
             self.condition.recovered()
+        finally:
+            self._under_way = Turn()
         if not self._store.is_open:
             raise StageUnavailable("cache store", "it has to be opened again")
         self._bound_the_marks()
+        return count
 
     async def _write(self, turn: Turn) -> None:
         """Do everything of a turn, and take out of it what has been done."""
@@ -174,29 +182,28 @@ class WriteBehind:
         while turn.purged:
             await self._call(self._store.purge, turn.purged[0])
             del turn.purged[0]
-        for keys in _parts(turn, put=False, size=DELETE_ROWS):
-            await self._call(self._store.delete_many, keys)
-            turn.done(keys)
-        for keys in _parts(turn, put=True, size=PUT_ROWS):
-            for records in self._memory.records(keys):
+        while part := dict(islice(turn.keys.items(), PART_KEYS)):
+            if deletes := [key for key, put in part.items() if not put]:
+                await self._call(self._store.delete_many, deletes)
+            for records in self._memory.records([key for key, put in part.items() if put]):
                 await self._call(self._store.put_many, records)
                 self.condition.wrote(len(records), self._clock())
-            turn.done(keys)
+            turn.done(part)
 
-    async def _renew(self) -> None:
+    async def _renew(self, at_least: int) -> None:
         """Rid a local store of rows that are out of date, until another turn is due.
 
-        At least as many are looked at as a turn has written, or there would be ever more.
+        ``at_least`` so many are looked at, more than a turn writes, or there would be ever more.
+        What is not loaded yet looks as if it were out of date.
         """
-        if self._local is None:
+        if self._local is None or self.condition.loading or self._stopping:
             return
-        least = 2 * self._turn_keys
         while self._local.stats.rows > GARBAGE * self._memory.stats.entries + SPARE_ROWS:
-            if least <= 0 and _now() >= self._due:
+            if at_least <= 0 and _now() >= self._due:
                 return
-            upto, keys = await self._call(self._local.oldest, PUT_ROWS)
+            upto, keys = await self._call(self._local.oldest, PART_KEYS)
             await self._call(self._local.renew, upto, self._memory.records(keys))
-            least -= len(keys)
+            at_least -= PART_KEYS
 
     def _bound_the_marks(self) -> None:
         """Begin anew where more keys are to be deleted than are worth remembering."""
@@ -206,12 +213,13 @@ class WriteBehind:
             self._marks.everything(self._memory.keys()[::-1])
 
     async def _last_turn(self) -> None:
-        try:
-            if self._store.is_open:
-                await self._turn()
-                await self._call(self._store.close)
-        except StageUnavailable as error:
-            self.condition.failed(error)
+        for work in (self._open(), self._turn(), self._call(self._store.close)):
+            try:
+                await work
+            except StageUnavailable as error:
+                self.condition.failed(error)
+            except Exception:
+                logger.exception("the cache did not stop as it should")
         if self._marks:
             logger.error("%d changes of the cache are not saved", len(self._marks))
 
@@ -238,15 +246,3 @@ def _now() -> float:
 
 def _next(chunks: Iterator[Records]) -> Records | None:
     return next(chunks, None)
-
-
-def _parts(turn: Turn, *, put: bool, size: int) -> Iterator[Sequence[bytes]]:
-    keys = [key for key, is_put in turn.keys.items() if is_put is put]
-    return (keys[start : start + size] for start in range(0, len(keys), size))
-
-
-def _take(records: Records, rows: list[int]) -> Records:
-    at = np.array(rows, np.intp)
-    return Records(
-        [records.keys[row] for row in rows], records.entries.take(at), records.lives_s[at]
-    )

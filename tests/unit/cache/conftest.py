@@ -1,0 +1,62 @@
+"""A Redis of its own for the tests that want a real one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+PASSWORD = "correct-horse"
+
+
+@dataclass
+class RedisServer:
+    """A server on a socket in ``folder`` that may be stopped and started again."""
+
+    folder: Path
+    program: str
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        """Return where it is, with its password."""
+        return f"unix://:{PASSWORD}@{self.folder / 'redis.sock'}"
+
+    def start(self) -> None:
+        """Start it, and return when it listens."""
+        socket = self.folder / "redis.sock"
+        options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
+        options += ["--requirepass", PASSWORD, "--dir", str(self.folder), "--daemonize", "no"]
+        self._process = subprocess.Popen([self.program, *options], stdout=subprocess.DEVNULL)
+        for _ in range(1000):
+            if socket.exists():
+                return
+            time.sleep(0.01)
+        raise AssertionError("the server does not listen after 10 s")
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            (self.folder / "redis.sock").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Yield a server that runs."""
+    pytest.importorskip("redis", reason="redis-py is not installed")
+    program = shutil.which("valkey-server") or shutil.which("redis-server")
+    if program is None:
+        pytest.skip("neither valkey-server nor redis-server is installed")
+    # A short name: a socket's may have a hundred characters.
+    server = RedisServer(tmp_path_factory.mktemp("r"), program)
+    server.start()
+    yield server
+    server.stop()

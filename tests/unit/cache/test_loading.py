@@ -1,0 +1,113 @@
+"""What a store has is taken in while the cache already answers, and what is newer stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from embedder.cache import write_behind
+from embedder.config import CacheSettings
+from tests.unit.cache.fake_stores import FakeLocalStore, until
+from tests.unit.cache.known import OTHER_TAG, by_key, entries, key, keys, records, rows_of
+from tests.unit.cache.test_write_behind import TIGHT, is_written, put, running, state_of
+
+SAVED = [records(range(first, first + 10)) for first in range(0, 50, 10)]
+
+
+async def test_a_start_waits_for_nothing_and_what_is_not_there_yet_is_a_miss() -> None:
+    store = FakeLocalStore(SAVED)
+    store.gate.clear()
+    async with running(store) as cache:
+        assert state_of(cache) == "opening"
+        assert (await cache.get_many([key(1)], 4)).rows.tolist() == []
+
+        store.gate.set()
+        await until(is_written(cache))
+
+        hits = await cache.get_many(keys(range(50)), 4)
+        assert rows_of(hits.entries) == rows_of(entries(range(50)))
+        stats = cache.stats()["store"]
+        assert (stats["loaded"], stats["total"]) == (50, 50)
+
+
+async def test_what_was_put_meanwhile_is_newer_than_what_is_loaded() -> None:
+    store = FakeLocalStore(SAVED)
+    store.gate.clear()
+    async with running(store) as cache:
+        await put(cache, [1, 60], version=5)
+        store.gate.set()
+        await until(is_written(cache))
+
+        hits = await cache.get_many(keys([0, 1, 60]), 4)
+        assert hits.entries.vectors[:, -1].tolist() == [0, 5, 5]
+
+
+async def test_what_was_forgotten_meanwhile_is_not_loaded() -> None:
+    saved = [records(range(5)), records([7], tag=OTHER_TAG), records([8])]
+    store = FakeLocalStore(saved)
+    store.gate.clear()
+    async with running(store) as cache:
+        cache.delete_many(keys([3]))
+        cache.purge(OTHER_TAG)
+        store.gate.set()
+        await until(is_written(cache))
+
+        assert set(cache.memory.keys()) == set(keys([0, 1, 2, 4, 8]))
+
+
+async def test_nothing_is_loaded_of_what_was_there_before_everything_was_cleared() -> None:
+    store = FakeLocalStore(SAVED)
+    store.gate.clear()
+    async with running(store) as cache:
+        cache.clear()
+        await put(cache, [60])
+        store.gate.set()
+        await until(lambda: "clear" in store.calls)
+
+        assert set(cache.memory.keys()) <= set(keys([60]))
+
+
+async def test_writing_does_not_wait_for_the_end_of_loading() -> None:
+    store = FakeLocalStore(SAVED * 20)
+    async with running(store, CacheSettings(max_bytes=2**20, autosave_s=0.001)) as cache:
+        await put(cache, [60])
+        await until(lambda: "put_many" in store.calls)
+        await until(is_written(cache))
+
+    written = store.calls.index("put_many")
+    assert "load" in store.calls[:written]
+    assert "load" in store.calls[written:]
+
+
+async def test_there_is_no_more_loaded_than_there_is_room_for() -> None:
+    store = FakeLocalStore([records(range(first, first + 40)) for first in range(0, 400, 40)])
+    async with running(store, TIGHT) as cache:
+        await until(is_written(cache))
+
+        stats = cache.memory.stats
+        assert stats.bytes <= TIGHT.max_bytes
+        assert stats.evicted == 0
+        assert set(cache.memory.keys()) == set(keys(range(stats.entries)))
+
+
+async def test_loading_begins_again_where_the_store_could_not_be_read() -> None:
+    store = FakeLocalStore(SAVED)
+    store.fails_after = 3
+    async with running(store) as cache:
+        await until(is_written(cache))
+
+        assert cache.stats()["store"]["failures"] == 1
+        assert by_key(cache.memory.records(keys(range(50)))) == by_key(SAVED)
+
+
+async def test_stopping_does_not_wait_for_the_end_of_loading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(write_behind, "SPARE_ROWS", 0)
+    store = FakeLocalStore(SAVED * 1000)
+    async with running(store) as cache:
+        await put(cache, [60])
+        await until(lambda: "load" in store.calls)
+
+    assert store.calls.count("load") < len(store.saved)
+    assert store.rows == by_key([records([60])])
+    assert "renew" not in store.calls  # what was not loaded is not out of date

@@ -1,0 +1,60 @@
+"""Which store is behind a cache follows from the settings, and nothing is touched to find out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from embedder.cache.opening import open_cache, open_store
+from embedder.cache.redis_store import RedisStore
+from embedder.cache.sqlite_store import SqliteStore
+from embedder.config import CacheSettings
+from tests.unit.cache.fake_stores import until
+from tests.unit.cache.known import entries, keys
+
+
+def test_nothing_is_saved_where_nothing_says_where() -> None:
+    assert open_store(CacheSettings(), "cache-0") is None
+
+
+def test_a_cache_that_is_turned_off_has_no_store(tmp_path: Path) -> None:
+    settings = CacheSettings(max_bytes=0, directory=str(tmp_path))
+
+    assert open_store(settings, "cache-0") is None
+
+
+def test_a_directory_makes_a_store_of_its_own(tmp_path: Path) -> None:
+    store = open_store(CacheSettings(directory=str(tmp_path / "new")), "cache-0")
+
+    assert isinstance(store, SqliteStore)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_url_makes_a_store_that_is_shared() -> None:
+    pytest.importorskip("redis", reason="redis-py is not installed")
+    settings = CacheSettings(url=SecretStr("redis://localhost:1"))
+
+    assert isinstance(open_store(settings, "cache-0"), RedisStore)
+
+
+async def test_each_name_has_a_file_of_its_own_that_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = CacheSettings(directory="~/saved")
+    for name, number in (("cache-0", 1), ("cache-1", 2)):
+        cache = open_cache(settings, name)
+        await cache.start()
+        await cache.put_many(keys([number]), entries([number]))
+        await cache.stop()
+
+    cache = open_cache(settings, "cache-0")
+    await cache.start()
+    await until(lambda: cache.stats()["store"]["state"] == "ready")
+
+    assert cache.memory.keys() == keys([1])
+    assert {path.suffix for path in (tmp_path / "saved").iterdir()} >= {".sqlite"}
+    assert (tmp_path / "saved" / "cache-1.sqlite").exists()
+    await cache.stop()
