@@ -21,6 +21,9 @@ from embedder.index.kinds import IndexKind
 FAN_OUT = 4
 """Segments of a tier that are merged; each tier holds this many times the rows of the one below."""
 
+LEAST_ROWS = {IndexKind.IVF_PQ: 256}
+"""Rows without which FAISS cannot train: a product quantiser has this many codes a byte."""
+
 REBUILT_PER_S = {
     IndexKind.FLAT: 80_000,
     IndexKind.HNSW: 2_000,
@@ -45,7 +48,8 @@ def kind_of_segment(kind: IndexKind, rows: int, settings: IndexSettings) -> Inde
     """Return what a segment of so many rows is built as, in a collection of ``kind``."""
     if kind is IndexKind.AUTO:
         return IndexKind.HNSW if rows >= settings.auto_hnsw_rows else IndexKind.FLAT
-    return kind if rows >= settings.min_indexed_rows else IndexKind.FLAT
+    least = max(settings.min_indexed_rows, LEAST_ROWS.get(kind, 0))
+    return kind if rows >= least else IndexKind.FLAT
 
 
 def to_merge(
