@@ -17,7 +17,6 @@ from typing import Final
 VARIABLE = "EMBEDDER_FAILPOINT"
 
 POINTS: Final = (
-    "create.before_commit",
     "commit.before",
     "commit.after",
     "apply.after",
@@ -57,6 +56,16 @@ class _Armed:
 
 
 _armed: _Armed | None = _Armed(text) if (text := os.environ.get(VARIABLE)) else None
+
+
+def arm(text: str | None) -> None:
+    """Arm a point as the environment variable does, or none.
+
+    Raises:
+        ValueError: there is no such point or action.
+    """
+    global _armed  # noqa: PLW0603 - the one switch of the process
+    _armed = _Armed(text) if text else None
 
 
 def reach(name: str) -> None:
