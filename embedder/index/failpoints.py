@@ -64,7 +64,7 @@ def arm(text: str | None) -> None:
     Raises:
         ValueError: there is no such point or action.
     """
-    global _armed  # noqa: PLW0603 - the one switch of the process
+    global _armed
     _armed = _Armed(text) if text else None
 
 

@@ -28,9 +28,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backlog.backlog",
         "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
-        "embedder.similarity.clustering embedder.similarity.metrics",
+        "embedder.similarity.metrics embedder.similarity.seeding",
         "embedder.similarity.mmr embedder.similarity.pairs embedder.similarity.topk",
-        "embedder.similarity.duplicates",
+        "embedder.similarity.duplicates embedder.similarity.framing",
+        "embedder.similarity.groups",
+        "embedder.similarity.clustering embedder.similarity.minibatch",
         "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
         "embedder.index.filters",
         "embedder.index.checks embedder.index.disk embedder.index.lock embedder.index.measure "
