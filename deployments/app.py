@@ -40,9 +40,14 @@ def build(args: dict[str, Any]) -> Application:
         name: _stateful(CacheShard, name, settings.embedding_cache).bind(settings, name)
         for name in (f"EmbeddingCache-{shard}" for shard in range(settings.cache.shards))
     }
-    index = _stateful(IndexShard, "VectorIndex-0", settings.vector_index).bind()
+    indexes = {
+        name: _stateful(IndexShard, name, settings.vector_index).bind(settings, name)
+        for name in (f"VectorIndex-{shard}" for shard in range(settings.index.shards))
+    }
     ingress = _stateless(Ingress, "Ingress", settings.ingress, models)
-    return ingress.bind(settings, tokenizer=tokenizer, encoder=encoder, caches=caches, index=index)
+    return ingress.bind(
+        settings, tokenizer=tokenizer, encoder=encoder, caches=caches, indexes=indexes
+    )
 
 
 def _cluster_gpus() -> float:

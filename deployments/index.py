@@ -1,26 +1,50 @@
-"""The VectorIndex deployment: a shim that gives the library's index a process of its own.
+"""The VectorIndex deployment: a shim that gives one shard of the index a process of its own.
 
-FAISS runs in threads, so the replica answers health checks while it searches.
+The index works in threads, so the replica answers health checks while it searches or writes.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query
+from deployments.data import claim_shards, index_directory
+from deployments.metrics import INDEX, Published
+from deployments.settings import ServeSettings
+from embedder.index.filters import Filter
+from embedder.index.points import (
+    CollectionInfo,
+    Deleted,
+    Hit,
+    Page,
+    Part,
+    Points,
+    Query,
+    Record,
+    Spec,
+)
 from embedder.index.vector_index import VectorIndex
 
 
 class IndexShard:
-    """Holds and searches collections."""
+    """Keeps and searches the points of its share."""
 
-    def __init__(self) -> None:
-        self._index = VectorIndex()
+    def __init__(self, settings: ServeSettings, name: str) -> None:
+        claim_shards(settings)
+        root = index_directory(settings)
+        directory = None if root is None else str(root / name)
+        self._name = name
+        self._index = VectorIndex(settings.index.model_copy(update={"directory": directory}))
+        self._metrics = Published(INDEX)
+        # Serve awaits this at a graceful stop. On the object and not in its class, so that the
+        # interpreter does not call it, which awaits nothing.
+        self.__del__ = self._stop
 
-    async def create(self, name: str, metric: Metric) -> CollectionInfo:
+    async def create(self, name: str, spec: Spec) -> CollectionInfo:
         """Create a collection, or confirm one that is there."""
-        return self._index.create(name, metric)
+        return await asyncio.to_thread(self._create, name, spec)
 
     async def collections(self) -> list[CollectionInfo]:
         """Return what is known of every collection."""
@@ -34,10 +58,71 @@ class IndexShard:
         """Delete a collection with all its points."""
         await asyncio.to_thread(self._index.delete, name)
 
-    async def upsert(self, name: str, points: Points) -> int:
-        """Set points of a collection and return its sequence number."""
+    async def upsert(self, name: str, points: Points, spec: Spec | None = None) -> int:
+        """Set points and return the sequence number.
+
+        With ``spec`` a collection that is not here is made with that: it is one of several shards.
+        """
+        if spec is not None:
+            await asyncio.to_thread(self._create, name, spec)
         return await asyncio.to_thread(self._index.upsert, name, points)
+
+    async def delete_points(self, name: str, ids: Sequence[str]) -> Deleted:
+        """Delete those of the points that are there."""
+        return await asyncio.to_thread(self._index.delete_points, name, ids)
+
+    async def delete_matching(self, name: str, condition: Filter) -> Deleted:
+        """Delete all points that meet a filter."""
+        return await asyncio.to_thread(self._index.delete_matching, name, condition)
+
+    async def fetch(self, name: str, ids: Sequence[str], include: Sequence[Part]) -> list[Record]:
+        """Return those of the points that are stored, in the order asked for."""
+        return await asyncio.to_thread(self._index.fetch, name, ids, include)
+
+    async def count(self, name: str, condition: Filter | None) -> int:
+        """Return how many points there are, or how many meet a filter."""
+        return await asyncio.to_thread(self._index.count, name, condition)
+
+    async def scroll(
+        self,
+        name: str,
+        cursor: str | None,
+        limit: int,
+        condition: Filter | None,
+        include: Sequence[Part],
+    ) -> Page:
+        """Return a page of points, in the order of their first insertion."""
+        return await asyncio.to_thread(self._index.scroll, name, cursor, limit, condition, include)
 
     async def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Answer several queries."""
         return await asyncio.to_thread(self._index.search, queries)
+
+    async def stats(self) -> dict[str, Any]:
+        """Return how the shard is, also where it can do nothing else."""
+        stats = asdict(await asyncio.to_thread(self._index.stats))
+        return {"shard": self._name, **stats}
+
+    async def check_health(self) -> None:
+        """Publish how the shard is: Serve calls this every second.
+
+        One whose data is damaged is not restarted: that mends nothing, and it says what is wrong.
+        """
+        told = await self.stats()
+        recovery = told["recovery"]
+        self._metrics.publish(
+            {
+                **told,
+                "ready": float(told["status"] == "ready"),
+                "recovery_s": recovery["seconds"],
+                "replayed": recovery["replayed"],
+            }
+        )
+
+    def _create(self, name: str, spec: Spec) -> CollectionInfo:
+        return self._index.create(
+            name, spec.metric, kind=spec.kind, width=spec.width, model=spec.model
+        )
+
+    async def _stop(self) -> None:
+        await asyncio.to_thread(self._index.close)

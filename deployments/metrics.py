@@ -80,7 +80,23 @@ FAR_CACHE = (
 )
 """What an ingress sees of the shards."""
 
-CATALOGUE: tuple[Metric, ...] = (*CACHE, *CACHE_STORE, *FAR_CACHE)
+INDEX = (
+    Metric("embedder_index_ready", Kind.GAUGE, "ready", "whether the shard takes reads and writes"),
+    Metric("embedder_index_collections", Kind.GAUGE, "collections", "collections of the shard"),
+    Metric("embedder_index_points", Kind.GAUGE, "points", "points of the shard"),
+    Metric(
+        "embedder_index_damaged_snapshots",
+        Kind.COUNTER,
+        "damaged_snapshots",
+        "snapshots that were set aside, and made again from the truth",
+    ),
+    Metric("embedder_index_save_failures", Kind.COUNTER, "save_failures", "snapshots not written"),
+    Metric("embedder_index_recovery_s", Kind.GAUGE, "recovery_s", "what the last start took"),
+    Metric("embedder_index_replayed", Kind.GAUGE, "replayed", "points read anew by the last start"),
+)
+"""What every shard of the index tells."""
+
+CATALOGUE: tuple[Metric, ...] = (*CACHE, *CACHE_STORE, *FAR_CACHE, *INDEX)
 
 
 class Published:

@@ -14,6 +14,7 @@ from embedder.cache.failopen import TIMEOUT_S
 from embedder.config import (
     CacheSettings,
     EmbedderSettings,
+    IndexSettings,
     LimitSettings,
     ModelSettings,
     Settings,
@@ -151,6 +152,18 @@ class ServedCacheSettings(CacheSettings):
     )
 
 
+class ServedIndexSettings(IndexSettings):
+    """How the index is spread over the graph."""
+
+    shards: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="VectorIndex deployments that each collection lies over; it cannot change "
+        "once there are collections",
+    )
+
+
 class ServeSettings(EmbedderSettings):
     """The service: the library's settings, and how the graph runs."""
 
@@ -159,6 +172,7 @@ class ServeSettings(EmbedderSettings):
     )
     limits: IngressLimits = IngressLimits()
     cache: ServedCacheSettings = ServedCacheSettings()
+    index: ServedIndexSettings = ServedIndexSettings()
     keys: tuple[ApiKey, ...] = Field(
         (), description="keys that clients must call with; without any, keep it on loopback"
     )

@@ -1,4 +1,4 @@
-"""``embedder reference``: the tables of limits and errors, as docs/api.md has them."""
+"""``embedder reference``: the tables of limits, errors and metrics, as docs/ has them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from deployments.commands.arguments import Commands
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     reference = commands.add_parser(
-        "reference", help="print every limit of a request, and every error"
+        "reference", help="print every limit of a request, every error, and every metric"
     )
     reference.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print both tables in Markdown."""
-    from deployments.ingress.description.reference import errors_table, limits_table
+    """Print the tables in Markdown."""
+    from deployments.ingress.description.reference import (
+        errors_table,
+        limits_table,
+        metrics_table,
+    )
 
-    print(f"{limits_table()}\n\n{errors_table()}")
+    print(f"{limits_table()}\n\n{errors_table()}\n\n{metrics_table()}")
     return 0

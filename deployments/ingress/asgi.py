@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from deployments.ingress.collections import routes as collections
+from deployments.ingress.collections import lifecycle, points, search
 from deployments.ingress.description import documentation
 from deployments.ingress.dispatch import Dispatch
 from deployments.ingress.door.errors import install_handlers
@@ -25,8 +25,11 @@ from deployments.settings import Scope
 ROUTERS: tuple[tuple[APIRouter, Scope | None], ...] = (
     (embeddings.router, Scope.READ),
     (model_list.router, Scope.READ),
-    (collections.reading, Scope.READ),
-    (collections.writing, Scope.WRITE),
+    (lifecycle.reading, Scope.READ),
+    (lifecycle.writing, Scope.WRITE),
+    (search.reading, Scope.READ),
+    (points.writing, Scope.WRITE),
+    (points.reading, Scope.READ),
     (similarity.router, Scope.READ),
     (clusters.router, Scope.READ),
     (admin.reading, Scope.READ),

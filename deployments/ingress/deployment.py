@@ -29,9 +29,9 @@ class Ingress:
         tokenizer: Handle,
         encoder: Handle,
         caches: Mapping[str, Handle],
-        index: Handle,
+        indexes: Mapping[str, Handle],
     ) -> None:
-        handles = Handles(tokenizer, encoder, caches, index, own_deployment("Ingress"))
+        handles = Handles(tokenizer, encoder, caches, indexes, own_deployment("Ingress"))
         self._service = Service(settings, handles)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:

@@ -12,13 +12,13 @@ from deployments.remote import Handle
 class Handles:
     """One handle a deployment; ``ingress`` is that to all replicas of the ingress itself.
 
-    ``caches`` holds the shards of the cache by the names of their deployments, in their order.
+    ``caches`` and ``indexes`` hold the shards by the names of their deployments, in their order.
     """
 
     tokenizer: Handle
     encoder: Handle
     caches: Mapping[str, Handle]
-    index: Handle
+    indexes: Mapping[str, Handle]
     ingress: Handle
 
     def by_name(self) -> Mapping[str, Handle]:
@@ -28,5 +28,5 @@ class Handles:
             "Tokenizer": self.tokenizer,
             "Encoder": self.encoder,
             **self.caches,
-            "VectorIndex-0": self.index,
+            **self.indexes,
         }

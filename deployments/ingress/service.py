@@ -48,7 +48,7 @@ class Service:
         self.traffic = Traffic()
         self.backlog = Backlog(settings.limits)
         self.graph = Graph(handles.by_name())
-        self.index = RemoteIndex(handles.index)
+        self.index = RemoteIndex(handles.indexes)
         self.far = ShardedCache(
             [
                 FailOpenCache(
@@ -160,6 +160,11 @@ class Service:
         return await connection.tokenizer.decode(
             rows, skip_special_tokens=skip_special_tokens, deadline=deadline
         )
+
+    @property
+    def index_names(self) -> tuple[str, ...]:
+        """Return the names of the deployments that hold the shards of the index."""
+        return tuple(self._handles.indexes)
 
     async def near_cache(self) -> dict[str, Any]:
         """Return the counters of the cache in this replica, and whose they are."""

@@ -1,8 +1,7 @@
 """Which shard of a cache a key belongs to, and a cache of several shards that answers as one.
 
-Rendezvous hashing: a key goes to the shard with the highest score for it. A shard that is added
-takes its share from every other one, and no key moves between those. Knows nothing of where the
-shards live.
+A shard that is added takes its share from every other one, and no key moves between those. Knows
+nothing of where the shards live.
 """
 
 from __future__ import annotations
@@ -13,13 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder import rendezvous
 from embedder.cache.failopen import FailOpenCache, FarCacheState
 from embedder.cache.records import TAG_BYTES
 from embedder.types import CacheHits, Entries
-
-_GOLDEN = 0x9E3779B97F4A7C15
-_MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-"""The constants of splitmix64 (Steele, Lea and Flood 2014), whose finaliser scores a key."""
 
 
 def owners(keys: Sequence[bytes], shards: int) -> NDArray[np.intp]:
@@ -28,16 +24,7 @@ def owners(keys: Sequence[bytes], shards: int) -> NDArray[np.intp]:
         return np.zeros(len(keys), np.intp)
     # The bytes after the tag, which all keys of a model share, are hashed already.
     words = np.frombuffer(b"".join(key[TAG_BYTES : TAG_BYTES + 8] for key in keys), "<u8")
-    seeds = np.arange(1, shards + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
-    scores = _mixed(words[:, None] ^ seeds[None, :])
-    owner: NDArray[np.intp] = scores.argmax(axis=1)
-    return owner
-
-
-def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(_MIX[0])
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(_MIX[1])
-    return words ^ (words >> np.uint64(31))
+    return rendezvous.owners(words, shards)
 
 
 class ShardedCache:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embedder.errors import NotFound, StageUnavailable, UnknownCollection
 from embedder.index.collection import Collection
 from embedder.index.filters import Filter
+from embedder.index.limits import LEAST_SAMPLE, OVERSAMPLE
 from embedder.index.measure import place
 from embedder.index.points import PAYLOAD, Hit, Query
 from embedder.index.reading import Payload, Reader
@@ -28,10 +29,6 @@ from embedder.types import Vectors
 
 TRIES = 3
 """Searches begun anew while points are overwritten, before writers are held for one."""
-OVERSAMPLE = 4
-LEAST_SAMPLE = 50
-"""Candidates from which diverse answers are chosen: so many times ``top_k``, and at least these."""
-
 Hold = Callable[[Callable[[], list[list[Hit]]]], list[list[Hit]]]
 """Runs a search while nothing is committed."""
 

@@ -17,12 +17,11 @@ from embedder.index.collection import Collection
 from embedder.index.committer import Effect
 from embedder.index.filters import Filter
 from embedder.index.measure import place
-from embedder.index.points import CollectionInfo, Deleted, Points
+from embedder.index.points import CollectionInfo, Deleted, Points, Spec
 from embedder.index.rows import encode
 from embedder.index.shard import Shard
 from embedder.index.writes import (
     CollectionRow,
-    Spec,
     delete,
     find_collection,
     find_pks,

@@ -19,13 +19,13 @@ from embedder.index.building import Stopped
 from embedder.index.failpoints import reach
 from embedder.index.merging import Builder
 from embedder.index.planning import SegmentFacts, to_merge, to_save
-from embedder.index.points import CollectionInfo, Metric
+from embedder.index.points import CollectionInfo, Metric, Spec
 from embedder.index.projection import Projection
 from embedder.index.reading import Reader
 from embedder.index.recovery import fetching, recover
 from embedder.index.snapshots import Snapshots
 from embedder.index.state import LiveSegment, State
-from embedder.index.writes import CollectionRow, Spec
+from embedder.index.writes import CollectionRow
 from embedder.types import Vectors
 
 APPLY_TIMEOUT_S = 2.0

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 MAX_TOP_K = 1000
 MAX_PAGE = 1000
+OVERSAMPLE = 4
+LEAST_SAMPLE = 50
+"""Candidates from which diverse answers are chosen: so many times ``top_k``, and at least these."""
+
 MAX_ID_BYTES = 255
 MAX_NAME_CHARACTERS = 63
 MAX_WIDTH = 65_536

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from embedder.index.filters.conditions import Filter
+from embedder.index.kinds import IndexKind
 from embedder.types import SimilarityName, Vectors
 
 Part = Literal["vector", "text", "metadata"]
@@ -44,6 +45,16 @@ _SIMILARITIES: dict[Metric, SimilarityName] = {
     Metric.L2: "euclidean",
     Metric.L1: "manhattan",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a collection is made with; without a ``width`` its first vector decides."""
+
+    metric: Metric = Metric.COSINE
+    kind: IndexKind = IndexKind.AUTO
+    width: int | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,10 @@ from embedder.index.points import (
     Points,
     Query,
     Record,
+    Spec,
 )
 from embedder.index.segment import Effort
 from embedder.index.shard import IndexStats, Shard
-from embedder.index.writes import Spec
 from embedder.storage_errors import StorageDamaged
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from embedder.errors import InvalidVector
 from embedder.index.filters import Filter, to_sql
 from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric
+from embedder.index.points import Metric, Spec
 from embedder.index.rows import EncodedRows
 from embedder.index.schema import read_meta, write_meta
 
@@ -45,16 +45,6 @@ class CollectionRow:
     model: str | None
     sequence: int
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What a collection is made with."""
-
-    metric: Metric = Metric.COSINE
-    kind: IndexKind = IndexKind.AUTO
-    width: int | None = None
-    model: str | None = None
 
 
 def as_collection(row: Sequence[object]) -> CollectionRow:

@@ -13,7 +13,7 @@ import yaml
 
 from deployments.cli import main
 from deployments.ingress.asgi import routes
-from deployments.ingress.description.reference import errors_table, limits_table
+from deployments.ingress.description.reference import errors_table, limits_table, metrics_table
 from deployments.settings import HOLD_MODELS, ModelList
 from embedder.config import BackendSettings, DtypeName
 from embedder.models.catalogue import CATALOGUE
@@ -72,6 +72,7 @@ def test_the_tables_of_limits_and_errors_are_those_of_the_code() -> None:
 
     assert limits_table() in page
     assert errors_table() in page
+    assert metrics_table() in (ROOT / "docs" / "cache.md").read_text()
 
 
 def test_the_page_of_the_api_names_every_route() -> None:

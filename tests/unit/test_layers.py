@@ -18,6 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.index "
         "embedder.models embedder.similarity",
         "embedder.errors embedder.host embedder.index.kinds embedder.index.limits "
+        "embedder.rendezvous "
         "embedder.presets embedder.types",
         "embedder.storage_errors embedder.index.failpoints embedder.index.filters.conditions",
         "embedder.cache.records embedder.config embedder.stages",
@@ -46,7 +47,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.recovery embedder.index.searching embedder.index.truth",
         "embedder.index.collection",
         "embedder.index.answering embedder.index.fetching embedder.index.shard",
-        "embedder.index.changes",
+        "embedder.index.changes embedder.index.spread",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.ingress.wire.fields import Body
 from deployments.ingress.wire.inputs import VectorField
-from embedder.index.limits import MAX_TOP_K
-from embedder.index.points import Metric
+from embedder.index.kinds import IndexKind
+from embedder.index.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
+from embedder.index.points import Metric, Part
 
 
 class CollectionBody(Body):
     """The body of ``PUT /v1/collections/{name}``."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"metric": "cosine"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"metric": "cosine"}, {"metric": "l2", "index": "hnsw"}]}
+    )
 
     metric: Metric = Metric.COSINE
-    index: Literal["auto", "flat"] = "auto"
-    model: str | None = None
+    index: IndexKind = Field(
+        IndexKind.AUTO, description="auto: exact, until searching all points takes too long"
+    )
+    width: int | None = Field(
+        None, ge=1, le=MAX_WIDTH, description="components of every vector; the first one decides"
+    )
+    model: str | None = Field(
+        None, description="what texts of the collection are embedded with where a call names none"
+    )
 
 
 class PointBody(Body):
@@ -32,7 +42,7 @@ class PointBody(Body):
 
 
 class UpsertBody(Body):
-    """The body of ``POST …/points``; no id may be given twice."""
+    """The body of ``POST …/points``; no id may come twice."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"points": [{"id": "a", "text": "hello world"}]}]}
@@ -42,22 +52,98 @@ class UpsertBody(Body):
     model: str | None = None
 
 
-class QueryBody(Body):
-    """One query: a text or a vector."""
+class FilterBody(Body):
+    """A body that may hold a filter."""
+
+    filter: dict[str, Any] | None = Field(
+        None,
+        description="conditions on the metadata, like "
+        '{"lang": "en", "year": {"$gte": 2000}, "$not": {"tags": "draft"}}',
+    )
+
+
+class IncludeBody(Body):
+    """A body that says what comes with each point."""
+
+    include: list[Part] = Field(
+        default_factory=list, description="what comes with each point, beside its id"
+    )
+
+
+class QueryBody(FilterBody, IncludeBody):
+    """One query: a text, a vector, or the id of a point whose neighbours are wanted."""
 
     text: str | None = None
     vector: VectorField = None
+    id: str | None = None
     top_k: int = Field(10, ge=1, le=MAX_TOP_K, strict=True)
-    include: list[Literal["text", "metadata"]] = Field(default_factory=list)
+    score_threshold: float | None = Field(
+        None, allow_inf_nan=False, description="points with a lower score are left out"
+    )
+    diversity: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="how much answers that are like each other make way: 0 is plain search "
+        "(maximal marginal relevance)",
+    )
 
 
 class SearchBody(QueryBody):
     """The body of ``POST …/search``: one query, or several under ``queries``."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "greeting", "top_k": 3}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"text": "greeting", "top_k": 3},
+                {"vector": [1, 0], "filter": {"lang": "en"}, "include": ["metadata"]},
+                {"id": "a", "diversity": 0.5},
+            ]
+        }
+    )
 
     queries: list[QueryBody] | None = None
     model: str | None = None
+    complete: bool = Field(
+        False,
+        strict=True,
+        description="fail where a shard does not answer, in place of leaving its points out",
+    )
+
+
+class FetchBody(IncludeBody):
+    """The body of ``POST …/points/fetch``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["a"]}]})
+
+    ids: list[str] = Field(min_length=1)
+
+
+class DeleteBody(FilterBody):
+    """The body of ``POST …/points/delete``: ids, or a filter for what is to go."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ids": ["a"]}, {"filter": {"lang": "en"}}]}
+    )
+
+    ids: list[str] | None = Field(None, min_length=1)
+
+
+class CountBody(FilterBody):
+    """The body of ``POST …/points/count``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{}, {"filter": {"year": {"$gte": 2000}}}]}
+    )
+
+
+class ScrollBody(FilterBody, IncludeBody):
+    """The body of ``POST …/points/scroll``: a page of points in the order of their insertion."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 10, "include": ["text"]}]})
+
+    cursor: str | None = Field(None, description="of the page before; the first where left out")
+    limit: int = Field(100, ge=1, le=MAX_PAGE, strict=True)
 
 
 class CollectionAnswer(BaseModel):
@@ -65,10 +151,15 @@ class CollectionAnswer(BaseModel):
 
     name: str
     metric: Metric
-    index: str
+    index: IndexKind
+    model: str | None
     width: int | None
     count: int
     sequence: int
+    serving: str = Field(description="how its largest part is searched at present")
+    segments: int
+    dead: int = Field(description="deleted points whose room is not free yet")
+    pending: int = Field(description="points that wait to become part of a segment")
 
 
 class UpsertAnswer(BaseModel):
@@ -78,18 +169,53 @@ class UpsertAnswer(BaseModel):
     sequence: int
 
 
-class Result(BaseModel):
-    """A point that was found; ``score`` is larger for nearer."""
+class DeleteAnswer(BaseModel):
+    """How many points were there to be deleted, and the sequence number after that."""
+
+    deleted: int
+    sequence: int
+
+
+class CountAnswer(BaseModel):
+    """How many points there are."""
+
+    count: int
+
+
+class Point(BaseModel):
+    """A stored point; what was not included is left out."""
 
     id: str
-    score: float
-    distance: float | None = None
     text: str | None = None
     metadata: dict[str, Any] | None = None
+    vector: list[float] | None = None
+
+
+class Result(Point):
+    """A point that was found; ``score`` is larger for nearer."""
+
+    score: float
+    distance: float | None = None
+
+
+class PointsAnswer(BaseModel):
+    """Some points; ids that are not there are left out."""
+
+    points: list[Point]
+
+
+class PageAnswer(PointsAnswer):
+    """A page of points; ``cursor`` is null after the last."""
+
+    cursor: str | None
 
 
 class SearchAnswer(BaseModel):
-    """The results of one query, or a list of them for ``queries``."""
+    """The results of one query, or a list of them for ``queries``.
+
+    Where shards did not answer, ``partial`` is true and ``missing`` names them.
+    """
 
     results: list[Result] | list[list[Result]]
     partial: bool
+    missing: list[str] = Field(default_factory=list)

@@ -1,6 +1,6 @@
-"""The tables of docs/api.md, made from the code that they describe.
+"""The tables of docs/, made from the code that they describe.
 
-Knows nothing of what else the page says; a test holds the page to these tables.
+Knows nothing of what else the pages say; a test holds them to these tables.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from deployments.ingress.description.schema import MEANINGS
 from deployments.ingress.door.errors import HTTP_CODES, STATUSES
+from deployments.metrics import CATALOGUE
 from deployments.settings import IngressLimits
 from embedder.errors import EmbedderError
 from embedder.settings_sources import variable
@@ -39,6 +40,12 @@ def errors_table() -> str:
         for code, http, tei_http, tei_kind, retry, meaning in rows
     ]
     return _table(("code", "status", "on TEI's routes", "try again", "meaning"), cells)
+
+
+def metrics_table() -> str:
+    """Return every metric that is published."""
+    rows = [(f"`ray_{metric.name}`", metric.kind.value, metric.description) for metric in CATALOGUE]
+    return _table(("metric", "kind", "meaning"), rows)
 
 
 _HTTP = [("invalid_json", 400), *((code, status) for status, code in HTTP_CODES.items())]

@@ -6,15 +6,20 @@ Asks every replica of every stage; what does not answer is told as a problem, an
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter
 
 from deployments.ingress.connection import Connection
 from deployments.ingress.operation import admin_answers as answers
+from deployments.ingress.operation import graph
 from deployments.ingress.operation.graph import Problem
 from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.wire.json_bodies import OrjsonRoute
+from embedder.errors import EmbedderError
 from embedder.fingerprint import model_tag
 
 reading = APIRouter(route_class=OrjsonRoute, tags=["operation"])
@@ -33,17 +38,17 @@ async def stats(service: ServiceHere) -> answers.Stats:
     encoders, tokenizers, caches, indexes = await asyncio.gather(
         ask("Encoder", "stats"),
         ask("Tokenizer", "stats"),
-        _shards(service),
-        ask("VectorIndex-0", "collections"),
+        _of_each(service, service.cache_names),
+        _of_each(service, service.index_names),
     )
-    collections = [one for told in indexes for one in (told if isinstance(told, list) else [told])]
     return answers.Stats(
         ingress=await _ingress(service),
         models=_models(service),
         encoders=answers.told(encoders, answers.encoder),
         tokenizers=answers.told(tokenizers, answers.tokenizer),
-        caches=caches,
-        collections=answers.told(collections, answers.Collection.model_validate),
+        caches=answers.told(caches, answers.CacheShard.model_validate),
+        indexes=answers.told(indexes, answers.IndexShard.model_validate),
+        collections=await _collections(service),
     )
 
 
@@ -51,9 +56,12 @@ async def stats(service: ServiceHere) -> answers.Stats:
 async def caches(service: ServiceHere) -> answers.Caches:
     """Tell what the caches hold and how often they had what was looked up."""
     near, shards = await asyncio.gather(
-        service.graph.ask("Ingress", "near_cache"), _shards(service)
+        service.graph.ask("Ingress", "near_cache"), _of_each(service, service.cache_names)
     )
-    return answers.Caches(near=answers.told(near, answers.NearCache.model_validate), shards=shards)
+    return answers.Caches(
+        near=answers.told(near, answers.NearCache.model_validate),
+        shards=answers.told(shards, answers.CacheShard.model_validate),
+    )
 
 
 @clearing.delete("/v1/cache")
@@ -80,10 +88,19 @@ async def clear_caches(
     return answers.Cleared(cleared=sum(map(sum, (*shards, near))))
 
 
-async def _shards(service: Service) -> list[answers.CacheShard | Problem]:
-    """Return what every shard says of itself, in their order."""
-    told = await asyncio.gather(*(service.graph.ask(name, "stats") for name in service.cache_names))
-    return answers.told([one for shard in told for one in shard], answers.CacheShard.model_validate)
+async def _of_each(service: Service, names: Sequence[str]) -> list[Any]:
+    """Return what every one of these deployments says of itself, in their order."""
+    told = await asyncio.gather(*(service.graph.ask(name, "stats") for name in names))
+    return [one for replicas in told for one in replicas]
+
+
+async def _collections(service: Service) -> list[answers.Collection] | Problem:
+    """Return what is known of every collection, or why that is not known."""
+    try:
+        infos = await service.index.collections(time.monotonic() + graph.PATIENCE_S)
+    except EmbedderError as error:
+        return graph.problem("VectorIndex", error)
+    return [answers.Collection.model_validate(info) for info in infos]
 
 
 async def _ingress(service: Service) -> answers.Ingress:

@@ -183,6 +183,27 @@ class Collection(_Told):
     sequence: int
 
 
+class Recovery(_Told):
+    """How the last start of a shard went; ``replayed`` points were read anew from the truth."""
+
+    seconds: float
+    points: int
+    replayed: int
+    was_clean: bool
+
+
+class IndexShard(_Told):
+    """One shard of the index; where it is not ready, the log says why."""
+
+    shard: str
+    status: str
+    collections: int
+    points: int
+    damaged_snapshots: int = Field(description="set aside, and made again from the truth")
+    save_failures: int = Field(description="snapshots that could not be written")
+    recovery: Recovery
+
+
 class Stats(BaseModel):
     """The whole service at this moment."""
 
@@ -191,7 +212,8 @@ class Stats(BaseModel):
     encoders: list[Encoder | Problem]
     tokenizers: list[Tokenizer | Problem]
     caches: list[CacheShard | Problem]
-    collections: list[Collection | Problem]
+    indexes: list[IndexShard | Problem]
+    collections: list[Collection] | Problem
 
 
 class Caches(BaseModel):

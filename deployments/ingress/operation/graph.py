@@ -44,7 +44,7 @@ class Graph:
             answers = await self._stages[stage].broadcast(method, deadline=deadline)
         except EmbedderError as error:
             answers = [error]
-        return [_problem(stage, one) if isinstance(one, EmbedderError) else one for one in answers]
+        return [problem(stage, one) if isinstance(one, EmbedderError) else one for one in answers]
 
     async def tell(self, stage: str, method: str, deadline: float, *arguments: Any) -> list[Any]:
         """Return what every replica of a stage answers.
@@ -59,7 +59,8 @@ class Graph:
         return answers
 
 
-def _problem(stage: str, error: EmbedderError) -> Problem:
+def problem(stage: str, error: EmbedderError) -> Problem:
+    """Return what is told of a stage that has answered with an error, and log the error."""
     logger.warning("%s does not say how it is: %r", stage, error)
     if isinstance(error, Unavailable):
         return Problem(str(error))

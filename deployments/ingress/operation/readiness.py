@@ -47,7 +47,7 @@ async def readiness(
             *(Priority.INTERACTIVE, READY_TIMEOUT_S),
         ),
         **{name: ("stats",) for name in handles.caches},
-        "VectorIndex-0": ("collections",),
+        **{name: ("collections",) for name in handles.indexes},
     }
     stages = handles.by_name()
     answers = await asyncio.gather(

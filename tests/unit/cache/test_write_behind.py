@@ -50,6 +50,11 @@ def is_written(cache: PersistentCache) -> Callable[[], bool]:
     return lambda: state_of(cache) == "ready" and cache.stats()["store"]["dirty"] == 0
 
 
+def has_failed_since(cache: PersistentCache, failures: int) -> Callable[[], bool]:
+    """Return what tells that there are more failures than these."""
+    return lambda: bool(cache.stats()["store"]["failures"] > failures)
+
+
 @pytest.mark.parametrize("make", [FakeLocalStore, FakeSharedStore])
 async def test_what_is_put_is_written_without_a_word(make: Callable[[], Store]) -> None:
     store = make()
@@ -234,8 +239,7 @@ async def test_more_deletes_than_are_worth_remembering_begin_the_store_anew(
         store.failure = FULL
         for first in range(0, 600, 50):
             await put(cache, range(first, first + 50))
-            failures = cache.stats()["store"]["failures"]
-            await until(lambda since=failures: cache.stats()["store"]["failures"] > since)
+            await until(has_failed_since(cache, cache.stats()["store"]["failures"]))
         assert cache.stats()["store"]["dirty"] <= 100 + 2 * cache.memory.stats.entries
 
         store.failure = None

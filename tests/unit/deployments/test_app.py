@@ -32,7 +32,8 @@ def _deployments(application: Application) -> Iterator[Deployment]:
     """Give the deployments of a graph; those that it is bound to first."""
     deployment = application._bound_deployment
     bound = _bound(deployment)
-    for argument in (*deployment.init_args, *bound.values(), *bound.get("caches", {}).values()):
+    shards = (*bound.get("caches", {}).values(), *bound.get("indexes", {}).values())
+    for argument in (*deployment.init_args, *bound.values(), *shards):
         if isinstance(argument, Application):
             yield from _deployments(argument)
     yield deployment
@@ -94,17 +95,19 @@ def test_the_application_is_five_deployments_and_needs_no_cluster_to_be_built() 
 
 
 def test_the_ingress_is_bound_to_each_stage_by_its_role() -> None:
-    bound = _bound(build({"cache": {"shards": 3}})._bound_deployment)
-    caches = bound.pop("caches")
+    args = {"cache": {"shards": 3}, "index": {"shards": 2}}
+    bound = _bound(build(args)._bound_deployment)
+    shards = {**bound.pop("caches"), **bound.pop("indexes")}
 
     assert {role: stage._bound_deployment.name for role, stage in bound.items()} == {
         "tokenizer": "Tokenizer",
         "encoder": "Encoder",
-        "index": "VectorIndex-0",
     }
-    assert {name: stage._bound_deployment.name for name, stage in caches.items()} == {
-        f"EmbeddingCache-{shard}": f"EmbeddingCache-{shard}" for shard in range(3)
-    }
+    assert [stage._bound_deployment.name for stage in shards.values()] == list(shards)
+    assert list(shards) == [
+        *(f"EmbeddingCache-{shard}" for shard in range(3)),
+        *(f"VectorIndex-{shard}" for shard in range(2)),
+    ]
 
 
 def test_stages_with_a_state_have_one_replica_and_the_others_scale_as_told() -> None:

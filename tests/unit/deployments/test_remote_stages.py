@@ -6,11 +6,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
-from deployments.index import IndexShard
-from deployments.remote_index import RemoteIndex
 from deployments.remote_stages import RemoteCache, RemoteEncoder, RemoteTokenizer
 from deployments.settings import StageSettings
 from embedder.config import ModelSettings
@@ -19,9 +16,7 @@ from embedder.errors import (
     DeadlineExceeded,
     EmbedderError,
     InvalidInput,
-    UnknownCollection,
 )
-from embedder.index.points import Hit, Metric, Query
 from embedder.tokenization import Piece
 from embedder.types import Encoded, Input, Priority, TokenBatch, Tokenized, Truncate
 from tests.unit.deployments.ingress.fake_service import (
@@ -32,7 +27,6 @@ from tests.unit.deployments.ingress.fake_service import (
     as_handle,
 )
 from tests.unit.deployments.replica import from_replica
-from tests.unit.index.oracle import points
 
 ONE_FLIGHT = StageSettings(max_replicas=1, flights_per_replica=1)
 
@@ -179,36 +173,6 @@ async def test_the_encoder_is_told_which_model_is_meant() -> None:
     ]
 
     assert [answer.vectors.tolist() for answer in answers] == [[[1, 0, 0, 0]], [[0, 0, 0, 1]]]
-
-
-async def test_searches_that_wait_together_travel_together_and_fail_alone() -> None:
-    class Counting(IndexShard):
-        sends = 0
-
-        async def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
-            Counting.sends += 1
-            try:
-                return await super().search(queries)
-            except EmbedderError as error:
-                raise from_replica(error) from None
-
-    shard = Counting()
-    remote = RemoteIndex(as_handle(shard))
-    await remote.create("line", Metric.L1, None)
-    await remote.upsert("line", points({str(n): [float(n)] for n in range(20)}), None)
-
-    async def nearest(name: str, number: int) -> list[list[Hit]]:
-        return await remote.search([Query(name, np.array([number], np.float32), 1)], None)
-
-    answers = await asyncio.gather(*(nearest("line", n) for n in range(20)))
-    assert Counting.sends < 5
-    assert [hits[0].id for (hits,) in answers] == [str(n) for n in range(20)]
-
-    mixed = await asyncio.gather(
-        nearest("line", 3), nearest("gone", 3), nearest("line", 4), return_exceptions=True
-    )
-    assert isinstance(mixed[1], UnknownCollection)
-    assert [answer[0][0].id for answer in mixed[::2] if isinstance(answer, list)] == ["3", "4"]
 
 
 async def test_a_cache_that_is_asked_directly_says_what_went_wrong() -> None:

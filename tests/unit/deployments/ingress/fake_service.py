@@ -224,7 +224,7 @@ class FakeService(Service):
             "cache": LocalHandle(
                 CacheShard(ServeSettings(data_directory=None), "EmbeddingCache-0")
             ),
-            "index": LocalHandle(IndexShard()),
+            "index": LocalHandle(IndexShard(ServeSettings(data_directory=None), "VectorIndex-0")),
             "ingress": LocalHandle(self),
         }
         # What is no setting of the service is a limit.
@@ -232,7 +232,8 @@ class FakeService(Service):
         settings = ServeSettings.model_validate({"limits": limits, **given})
         handles = {name: as_handle(handle) for name, handle in self.handles.items()}
         caches = {"EmbeddingCache-0": handles.pop("cache")}
-        super().__init__(settings, Handles(caches=caches, **handles))
+        indexes = {"VectorIndex-0": handles.pop("index")}
+        super().__init__(settings, Handles(caches=caches, indexes=indexes, **handles))
         self.configure({"models": models or [{"name": ALIAS}]})
 
     def client(self) -> httpx.AsyncClient:

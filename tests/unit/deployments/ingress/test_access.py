@@ -14,6 +14,7 @@ from tests.unit.deployments.ingress.fake_service import FakeService, refusal
 
 OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/health")}
 WRITES = {
+    ("POST", "/v1/collections/{name}/points/delete"),
     ("PUT", "/v1/collections/{name}"),
     ("DELETE", "/v1/collections/{name}"),
     ("POST", "/v1/collections/{name}/points"),

@@ -58,20 +58,27 @@ async def test_a_collection_is_described_as_it_is(door: Door) -> None:
     assert response.json() == {
         "name": "plane",
         "metric": "l2",
-        "index": "flat",
+        "index": "auto",
+        "model": None,
         "width": 2,
         "count": 3,
         "sequence": 1,
+        "serving": "flat",
+        "segments": 0,
+        "dead": 0,
+        "pending": 3,
     }
 
 
 async def test_creating_is_idempotent_and_never_changes_a_metric(door: Door) -> None:
-    same = await door.http.put("/v1/collections/plane", json={"metric": "l2", "model": ALIAS})
+    same = await door.http.put("/v1/collections/plane", json={"metric": "l2"})
     other = await door.http.put("/v1/collections/plane", json={"metric": "dot"})
+    model = await door.http.put("/v1/collections/plane", json={"metric": "l2", "model": ALIAS})
     fresh = await door.http.put("/v1/collections/fresh", json={})
 
     assert same.json() == (await door.describe()).json()
     assert refusal(other) == (400, "invalid_input", "metric")
+    assert refusal(model) == (400, "invalid_input", "model")
     assert fresh.json()["metric"] == "cosine"
     assert (fresh.json()["width"], fresh.json()["count"]) == (None, 0)
 
@@ -191,7 +198,7 @@ async def test_a_refused_first_upsert_creates_no_collection(door: Door) -> None:
 @pytest.mark.parametrize(
     ("body", "code", "field", "word"),
     [
-        ({}, "invalid_input", "text", "text or a vector"),
+        ({}, "invalid_input", "text", "a text, a vector or an id"),
         ({"vector": [1, 2, 3]}, "invalid_vector", "vector", "2"),
         ({"vector": NAN}, "invalid_vector", "vector", "finite"),
         ({"vector": ["1", 2]}, "invalid_vector", "vector[0]", "string"),
@@ -199,8 +206,19 @@ async def test_a_refused_first_upsert_creates_no_collection(door: Door) -> None:
         ({"text": ""}, "invalid_input", "text", "empty"),
         ({"vector": [1, 2], "top_k": 0}, "invalid_input", "top_k", "1"),
         ({"vector": [1, 2], "top_k": 1001}, "invalid_input", "top_k", "1000"),
-        ({"vector": [1, 2], "include": ["vector"]}, "invalid_input", "include[0]", "text"),
-        ({"vector": [1, 2], "filter": {}}, "invalid_input", "filter", "permitted"),
+        ({"vector": [1, 2], "include": ["name"]}, "invalid_input", "include[0]", "text"),
+        ({"vector": [1, 2], "text": "a"}, "invalid_input", "vector", "one of"),
+        ({"vector": [1, 2], "id": "near"}, "invalid_input", "id", "one of"),
+        ({"vector": [1, 2], "diversity": 1.1}, "invalid_input", "diversity", "1"),
+        ({"vector": [1, 2], "score_threshold": "1e999"}, "invalid_input", "score_threshold", ""),
+        ({"vector": [1, 2], "filter": 5}, "invalid_input", "filter", ""),
+        ({"vector": [1, 2], "filter": {"n": {"$is": 1}}}, "invalid_input", "filter.n.$is", ""),
+        (
+            {"queries": [GOOD, {"vector": [1, 2], "filter": {"$or": 1}}]},
+            "invalid_input",
+            "queries[1].filter.$or",
+            "",
+        ),
         ({"queries": []}, "invalid_input", "queries", "empty"),
         ({"queries": [GOOD] * 3}, "limit_exceeded", "queries", "limit is 2"),
         ({"queries": [GOOD], "text": "a"}, "invalid_input", "queries", "beside"),

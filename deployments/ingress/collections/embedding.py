@@ -1,0 +1,79 @@
+"""Vectors for points and queries: their own, or those of their texts.
+
+Texts are embedded in the same request, all together. Knows nothing of collections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from deployments.ingress.door.visit import Visit
+from deployments.ingress.service import Service
+from deployments.ingress.wire.inputs import to_vector
+from deployments.ingress.wire.naming import calling
+from embedder.errors import InvalidInput, LimitExceeded
+from embedder.request import EmbedOptions
+from embedder.types import Priority, Vectors
+
+
+class HasContent(Protocol):
+    """A point or a query: it has a text or a vector, or neither."""
+
+    @property
+    def text(self) -> str | None:
+        """Return its text."""
+
+    @property
+    def vector(self) -> object:
+        """Return its vector as the client sent it."""
+
+
+async def vectors_of(
+    service: Service,
+    visit: Visit,
+    items: Sequence[HasContent],
+    names: Sequence[str],
+    model: str | None,
+    priority: Priority,
+) -> list[Vectors | None]:
+    """Return each item's own vector, else that of its text, else None.
+
+    ``names`` are what the client calls each item, "" for the body itself.
+
+    Raises:
+        EmbedderError: as `Service.embed`; or a vector is none.
+    """
+    service.check_model(model)
+    found: list[Vectors | None] = [None] * len(items)
+    texts: dict[int, str] = {}
+    for row, (item, name) in enumerate(zip(items, names, strict=True)):
+        if item.vector is not None:
+            found[row] = to_vector(item.vector, path(name, "vector"))
+        elif item.text is not None:
+            texts[row] = item.text
+    if texts:
+        fields = [path(names[row], "text") for row in texts]
+        options = EmbedOptions(priority=priority, timeout_s=visit.remaining_s())
+        with calling("input", fields.__getitem__):
+            answer = await service.embed(list(texts.values()), options, model=model)
+        for row, vector in zip(texts, answer.vectors, strict=True):
+            found[row] = vector
+    return found
+
+
+def path(prefix: str, field: str) -> str:
+    """Return what the client calls a field of an item."""
+    return f"{prefix}.{field}" if prefix else field
+
+
+def check_count(field: str, count: int, limit: int) -> None:
+    """Refuse a list that is empty or longer than its limit.
+
+    Raises:
+        InvalidInput: as said.
+    """
+    if count == 0:
+        raise InvalidInput(field, "must not be empty")
+    if count > limit:
+        raise LimitExceeded(field, "items", count, limit)

@@ -1,0 +1,106 @@
+"""How a collection lies over several shards: who has which point, and one answer out of several.
+
+Pure functions of what is sent to shards and of what they answer. Knows nothing of where they live.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder import rendezvous
+from embedder.index.kinds import IndexKind
+from embedder.index.limits import LEAST_SAMPLE, MAX_TOP_K, OVERSAMPLE
+from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query, Spec
+from embedder.similarity.mmr import maximal_marginal_relevance
+
+
+def owners(ids: Sequence[str], shards: int) -> NDArray[np.intp]:
+    """Return the number of the shard that has each id, below ``shards``."""
+    if shards == 1 or not ids:
+        return np.zeros(len(ids), np.intp)
+    hashes = b"".join(hashlib.blake2b(one.encode(), digest_size=8).digest() for one in ids)
+    return rendezvous.owners(np.frombuffer(hashes, "<u8"), shards)
+
+
+def by_shard(ids: Sequence[str], shards: int) -> dict[int, list[int]]:
+    """Return the rows of the ids that each shard has; shards that have none are left out."""
+    owner = owners(ids, shards)
+    return {int(one): np.flatnonzero(owner == one).tolist() for one in np.unique(owner)}
+
+
+def part(points: Points, rows: Sequence[int]) -> Points:
+    """Return some of the points."""
+    return Points(
+        ids=[points.ids[row] for row in rows],
+        vectors=points.vectors[list(rows)],
+        texts=[points.texts[row] for row in rows],
+        metadata=[points.metadata[row] for row in rows],
+    )
+
+
+def summed(infos: Sequence[CollectionInfo]) -> CollectionInfo:
+    """Return what is known of a collection from what its shards know, of which there is one."""
+    widths = [info.width for info in infos if info.width is not None]
+    largest = max(infos, key=lambda info: info.count)
+    return replace(
+        largest,
+        width=widths[0] if widths else None,
+        count=sum(info.count for info in infos),
+        sequence=max(info.sequence for info in infos),
+        segments=sum(info.segments for info in infos),
+        dead=sum(info.dead for info in infos),
+        pending=sum(info.pending for info in infos),
+    )
+
+
+def spec_of(info: CollectionInfo) -> Spec:
+    """Return what a collection was made with; its width stays what it is."""
+    return Spec(info.metric, IndexKind(info.kind), info.width, info.model)
+
+
+def asked_of_each(query: Query) -> Query:
+    """Return what each shard is asked, for `merged` to make one answer of.
+
+    ``query`` is by vector; where it has an id too, that is of a point that is not to be found.
+    """
+    if query.diversity is None:
+        return replace(query, id=None, top_k=min(_wanted(query), MAX_TOP_K))
+    # Diverse answers of each shard would not be diverse together: they are chosen from all.
+    sample = min(_sample(query), MAX_TOP_K)
+    include = (*(one for one in query.include if one != "vector"), "vector")
+    return replace(query, id=None, top_k=sample, diversity=None, include=include)  # type: ignore[arg-type] # the names are of `Part`
+
+
+def merged(query: Query, answers: Sequence[Sequence[Hit]], metric: Metric) -> list[Hit]:
+    """Return the hits of ``query`` from what each shard has answered to `asked_of_each`."""
+    hits = [hit for answer in answers for hit in answer if hit.id != query.id]
+    hits.sort(key=lambda hit: (-hit.score, hit.id))
+    if query.diversity is None or query.vector is None or not hits:
+        return hits[: query.top_k]
+    hits = hits[: _sample(query)]
+    candidates = np.stack([hit.vector for hit in hits if hit.vector is not None])
+    order = maximal_marginal_relevance(
+        query.vector,
+        candidates,
+        query.top_k,
+        diversity=query.diversity,
+        metric=metric.similarity,
+    )
+    chosen = [hits[at] for at in order.tolist()]
+    if "vector" in query.include:
+        return chosen
+    return [replace(hit, vector=None) for hit in chosen]
+
+
+def _wanted(query: Query) -> int:
+    return query.top_k + (query.id is not None)
+
+
+def _sample(query: Query) -> int:
+    """Return how many candidates diverse answers are chosen from."""
+    return max(OVERSAMPLE * _wanted(query), LEAST_SAMPLE)
