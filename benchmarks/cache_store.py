@@ -154,7 +154,9 @@ async def _work(store: SqliteStore | None, width: int, seconds: float) -> dict[s
     known = _keys(20_000)
     for start in range(0, len(known), TEXTS):
         await cache.put_many(known[start : start + TEXTS], entries)
-    while store is not None and cache.stats()["store"]["dirty"]:
+    for _ in range(200):
+        if store is None or cache.stats()["store"]["dirty"] == 0:
+            break
         await asyncio.sleep(0.05)
     choice = np.random.default_rng(0)
     gets, puts = [], []

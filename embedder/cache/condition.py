@@ -14,9 +14,9 @@ from embedder.errors import StageUnavailable
 
 logger = logging.getLogger(__name__)
 
-State = Literal["none", "opening", "loading", "ready", "failing", "unavailable", "stopped"]
+State = Literal["opening", "loading", "ready", "failing", "unavailable", "stopped"]
 """``unavailable`` is a store that cannot be opened, ``failing`` one that takes nothing; both are
-tried again. ``none`` is where nothing is to be kept.
+tried again.
 """
 
 

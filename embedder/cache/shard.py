@@ -116,12 +116,17 @@ class PersistentCache:
             self._marks.serves(models)
 
     def stats(self) -> dict[str, Any]:
-        """Return memory's counters, and under ``store`` how that is doing."""
-        return {**asdict(self.memory.stats), "store": self._store_stats()}
+        """Return memory's counters, and how the store is doing, None where there is none."""
+        return {
+            **asdict(self.memory.stats),
+            "age_s": self.memory.age_s,
+            "max_bytes": self.memory.max_bytes,
+            "store": self._store_stats(),
+        }
 
-    def _store_stats(self) -> dict[str, Any]:
+    def _store_stats(self) -> dict[str, Any] | None:
         if self._store is None or self._writing is None:
-            return {"state": "none"}
+            return None
         condition = self._writing.condition
         written_at = condition.written_at
         stats = {
