@@ -163,6 +163,46 @@ class CacheSettings(Settings):
         return self
 
 
+class IndexSettings(Settings):
+    """Where one shard of the index lives, and how it trades memory, speed and restarts."""
+
+    directory: str | None = Field(
+        None, min_length=1, description="what is stored lives here; None: until the process ends"
+    )
+    recovery_s: float = Field(
+        5.0, gt=0, description="how long a start may take after a crash; snapshots are made for it"
+    )
+    delta_rows: int = Field(
+        4096, ge=1, description="new points that are searched one by one before they are sealed"
+    )
+    max_dead: float = Field(
+        0.2, gt=0, le=0.3, description="share of deleted points that has a segment rewritten"
+    )
+    max_waiting_writes: int = Field(
+        1024, ge=1, description="write requests that wait for the disk; more are refused"
+    )
+    min_indexed_rows: int = Field(
+        2000, ge=1, description="smaller segments are flat, whatever the kind of the collection"
+    )
+    auto_hnsw_rows: int = Field(
+        50_000, ge=1, description="segments of kind auto become HNSW graphs from here on"
+    )
+    hnsw_links: int = Field(32, ge=4, le=128, description="M of HNSW graphs that are built")
+    hnsw_build_effort: int = Field(
+        100, ge=8, le=1000, description="efConstruction of HNSW graphs that are built"
+    )
+    hnsw_search_effort: int = Field(
+        64, ge=8, le=4096, description="efSearch at least; twice top_k where that is more"
+    )
+    ivf_probes: int | None = Field(
+        None, ge=1, description="inverted lists read by a query; None: an eighth of them"
+    )
+    search_threads: int = Field(
+        1, ge=1, description="FAISS threads of one search; several searches run side by side"
+    )
+    build_threads: int = Field(1, ge=1, description="FAISS threads that build a segment")
+
+
 class PoolSettings(Settings):
     """How many models one process keeps loaded."""
 
@@ -184,6 +224,7 @@ class EmbedderSettings(Settings):
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
     pool: PoolSettings = PoolSettings()
+    index: IndexSettings = IndexSettings()
 
     @model_validator(mode="before")
     @classmethod

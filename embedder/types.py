@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SimilarityName = Literal["cosine", "dot", "euclidean", "manhattan"]
-"""The measures that models are made for, as sentence-transformers calls them."""
+SimilarityName = Literal["cosine", "dot", "euclidean", "squared_euclidean", "manhattan"]
+"""How vectors are compared, as sentence-transformers calls it; of the squared one it knows none."""
 
 Vectors = NDArray[np.float32]
 """float32[n, d], one row a vector."""

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.recency import Slots, Ticks
+from embedder.cache.keytable import Slots, keys_of, words_of
+from embedder.cache.recency import Ticks
 from embedder.cache.records import FOREVER, TAG_BYTES, Records
 from embedder.cache.slab import Slab
 from embedder.types import CacheHits, Entries
 
-OVERHEAD_BYTES = 300
-"""What an entry costs beside its components: key, dictionary, place in the order, deadline."""
+OVERHEAD_BYTES = 160
+"""What an entry costs beside its components: key, place in table and order, deadline."""
 
 MOST_OF_BUDGET = 0.01
 """The share of the budget that one entry may take; a larger one would push out too many."""
@@ -86,7 +87,7 @@ class MemoryCache:
         if slab is None:
             self.stats.misses += len(keys)
             return CacheHits.nothing(width)
-        slots = slab.find(keys)
+        slots = slab.find(words_of(keys))
         rows, lives_s = np.flatnonzero(slots >= 0), None
         slots = slots[rows]
         deadlines = slab.deadlines[slots]
@@ -135,32 +136,30 @@ class MemoryCache:
             return 0
         width = records.width
         room = (self.max_bytes - self.stats.bytes) // _cost(width)
-        slabs = list(self._slabs.values())
+        words = words_of(records.keys)
+        absent = records.lives_s > 0
+        for slab in self._slabs.values():
+            absent &= slab.find(words) < 0
         first = {key: row for row, key in reversed(list(enumerate(records.keys)))}
-        absent = sorted(
-            row
-            for key, row in first.items()
-            if records.lives_s[row] > 0 and not any(key in slab for slab in slabs)
-        )[: max(0, room)]
-        for start in range(0, len(absent), PART):
-            rows = np.array(absent[start : start + PART], np.intp)
+        taken = np.array(sorted(first.values()), np.intp)
+        taken = taken[absent[taken]][: max(0, room)]
+        for start in range(0, len(taken), PART):
+            rows = taken[start : start + PART]
             slab = self._slab(width)
-            slots = slab.write(
-                [records.keys[row] for row in rows.tolist()], records.entries.take(rows)
-            )
+            slots = slab.write(words[rows], records.entries.take(rows))
             self._date(slab, slots, records.lives_s[rows])
             self._first_tick -= len(rows)
             ticks = np.arange(len(rows), dtype=np.int64)[::-1] + self._first_tick
             slab.recency.use_before(slots, ticks)
         self._count()
-        return len(absent)
+        return len(taken)
 
     def records(self, keys: Sequence[bytes]) -> list[Records]:
         """Return what is here of the keys, by width; that is no use of it."""
         found = []
-        now = self._clock()
+        now, words = self._clock(), words_of(keys)
         for slab in self._slabs.values():
-            slots = slab.find(keys)
+            slots = slab.find(words)
             rows = np.flatnonzero(slots >= 0)
             lives_s = slab.deadlines[slots[rows]] - now
             rows, lives_s = rows[lives_s > 0], lives_s[lives_s > 0]
@@ -174,15 +173,17 @@ class MemoryCache:
         slabs = list(self._slabs.values())
         orders = [slab.recency.in_order() for slab in slabs]
         ticks = [slab.recency.ticks[order] for slab, order in zip(slabs, orders, strict=True)]
-        keys = [slab.keys_of(order) for slab, order in zip(slabs, orders, strict=True)]
-        joined = [key for part in keys for key in part]
-        return [joined[at] for at in np.argsort(-np.concatenate(ticks)).tolist()] if joined else []
+        words = [slab.words_at(order) for slab, order in zip(slabs, orders, strict=True)]
+        if not words:
+            return []
+        return keys_of(np.concatenate(words)[np.argsort(-np.concatenate(ticks))])
 
     def delete_many(self, keys: Sequence[bytes]) -> int:
         """Forget these keys and return how many of them were here."""
         count = 0
+        words = words_of(keys)
         for slab in list(self._slabs.values()):
-            slots = slab.find(keys)
+            slots = slab.find(words)
             count += self._forget(slab, np.unique(slots[slots >= 0]))
         self._count()
         return count
@@ -212,13 +213,13 @@ class MemoryCache:
     def _put(
         self, keys: Sequence[bytes], entries: Entries, lives_s: NDArray[np.float64] | None
     ) -> None:
-        slab = self._slab(entries.vectors.shape[1])
+        slab, words = self._slab(entries.vectors.shape[1]), words_of(keys)
         for other in list(self._slabs.values()):
             if other is not slab:
-                slots = other.find(keys)
+                slots = other.find(words)
                 other.free(slots[slots >= 0])
                 self._drop_if_empty(other)
-        slots = slab.write(keys, entries)
+        slots = slab.write(words, entries)
         self._date(slab, slots, lives_s)
         slab.recency.use(slots, self._later(len(slots)))
 
@@ -259,12 +260,12 @@ class MemoryCache:
         return self._slabs[ordered[0][1]], ordered[1][0] if len(ordered) > 1 else None
 
     def _forget(self, slab: Slab, slots: Slots) -> int:
-        keys = slab.free(slots)
-        if self._on_forget is not None:
-            for key in keys:
-                self._on_forget(key)
+        keys = [] if self._on_forget is None else keys_of(slab.words_at(slots))
+        slab.free(slots)
         self._drop_if_empty(slab)
-        return len(keys)
+        for key in keys:
+            self._on_forget(key)  # type: ignore[misc]
+        return len(slots)
 
     def _drop_if_empty(self, slab: Slab) -> None:
         if not len(slab):

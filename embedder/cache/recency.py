@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Slots = NDArray[np.intp]
+from embedder.cache.keytable import Slots
+
 Ticks = NDArray[np.int64]
 
 FREE = np.iinfo(np.int64).min
@@ -78,9 +79,13 @@ class Recency:
         slots = self.oldest(1)
         return int(self.ticks[slots[0]]) if len(slots) else None
 
+    def used(self) -> Slots:
+        """Return all slots, in no order; takes time for each that there may be."""
+        return np.flatnonzero(self.ticks != FREE)
+
     def in_order(self) -> Slots:
-        """Return all slots, most recently used first; takes time for each of them."""
-        used = np.flatnonzero(self.ticks != FREE)
+        """Return all slots, most recently used first."""
+        used = self.used()
         ordered: Slots = used[np.argsort(-self.ticks[used])]
         return ordered
 

@@ -7,16 +7,12 @@ clocks, or what is to be forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import repeat
-
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.recency import Recency, Slots
+from embedder.cache.keytable import KeyTable, Slots, Words
+from embedder.cache.recency import Recency
 from embedder.types import Entries
-
-_NONE = -1
 
 
 class Slab:
@@ -32,60 +28,62 @@ class Slab:
         self.deadlines = np.empty(capacity, np.float64)
         self.put_s = np.empty(capacity, np.float64)
         self._entries = Entries.allocate(capacity, width)
-        self._slots: dict[bytes, int] = {}
-        self._keys: list[bytes | None] = []
-        self._free: list[int] = []
+        self._table = KeyTable(capacity)
+        # A stack of slots that were freed; those from `_fresh` on were never taken.
+        self._freed = np.empty(capacity, np.intp)
+        self._freed_count = self._fresh = 0
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return self._fresh - self._freed_count
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._slots
-
-    def find(self, keys: Sequence[bytes]) -> Slots:
+    def find(self, words: Words) -> Slots:
         """Return the slot of every key, -1 where it is not here."""
-        return np.fromiter(map(self._slots.get, keys, repeat(_NONE)), np.intp, len(keys))
+        return self._table.find(words)
 
     def read(self, slots: Slots) -> Entries:
         """Return copies of the entries."""
         return self._entries.take(slots)
 
-    def keys_of(self, slots: Slots) -> list[bytes]:
+    def words_at(self, slots: Slots) -> Words:
         """Return the keys of slots that hold something."""
-        keys = self._keys
-        return [key for slot in slots.tolist() if (key := keys[slot]) is not None]
+        words: Words = self._table.words[slots]
+        return words
 
-    def write(self, keys: Sequence[bytes], entries: Entries) -> Slots:
+    def write(self, words: Words, entries: Entries) -> Slots:
         """Set the entries of distinct keys, and return their slots."""
-        slots = self.find(keys)
-        for row in np.flatnonzero(slots < 0).tolist():
-            slots[row] = self._slots[keys[row]] = self._allocate(keys[row])
+        slots = self._table.find(words)
+        new = np.flatnonzero(slots < 0)
+        if len(new):
+            slots[new] = self._take(len(new))
+            self._table.insert(words[new], slots[new])
         self._entries.put(slots, entries)
         return slots
 
-    def free(self, slots: Slots) -> list[bytes]:
-        """Forget what lies at distinct slots, and return its keys."""
-        keys = self.keys_of(slots)
-        for key, slot in zip(keys, slots.tolist(), strict=True):
-            del self._slots[key]
-            self._keys[slot] = None
-            self._free.append(slot)
-        self.recency.free(slots)
-        return keys
+    def free(self, slots: Slots) -> None:
+        """Forget what lies at distinct slots."""
+        if len(slots):
+            self._table.remove(slots)
+            self.recency.free(slots)
+            end = self._freed_count + len(slots)
+            self._freed[self._freed_count : end] = slots
+            self._freed_count = end
 
     def of_tag(self, tag: bytes) -> Slots:
         """Return the slots of all keys that begin with ``tag``."""
-        found = [slot for key, slot in self._slots.items() if key.startswith(tag)]
-        return np.array(found, np.intp)
+        slots = self.recency.used()
+        same: Slots = slots[self.words_at(slots)[:, 0] == np.frombuffer(tag, np.uint64)[0]]
+        return same
 
     def put_times(self) -> NDArray[np.float64]:
         """Return float64[n], when each entry was put."""
-        return self.put_s[np.fromiter(self._slots.values(), np.intp, len(self._slots))]
+        times: NDArray[np.float64] = self.put_s[self.recency.used()]
+        return times
 
-    def _allocate(self, key: bytes) -> int:
-        if self._free:
-            slot = self._free.pop()
-            self._keys[slot] = key
-            return slot
-        self._keys.append(key)
-        return len(self._keys) - 1
+    def _take(self, count: int) -> Slots:
+        """Return free slots, those that have memory already first."""
+        again = min(count, self._freed_count)
+        self._freed_count -= again
+        freed = self._freed[self._freed_count : self._freed_count + again]
+        fresh = np.arange(self._fresh, self._fresh + count - again)
+        self._fresh += count - again
+        return np.concatenate([freed, fresh])

@@ -1,119 +1,268 @@
-"""One collection: points under string ids, and their projection for searching.
+"""One collection as it is served: its projection, and the housekeeping of its segments.
 
-Safe to use from several threads: one lock, since FAISS must not be searched while it changes.
-Knows nothing of texts' meaning; whoever calls has embedded them.
+Writes come from the one writer after they are committed, housekeeping from one thread at a time;
+searches take the state and need neither. Knows nothing of other collections.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from embedder.index.points import (
-    CollectionInfo,
-    Hit,
-    Metric,
-    Points,
-    check_ids,
-    check_metadata,
-    check_vectors,
-)
-from embedder.index.projection import ExactProjection
+from embedder.config import IndexSettings
+from embedder.index.building import Stopped
+from embedder.index.failpoints import reach
+from embedder.index.merging import Builder
+from embedder.index.planning import SegmentFacts, to_merge, to_save
+from embedder.index.points import CollectionInfo, Metric
+from embedder.index.projection import Projection
+from embedder.index.reading import Reader
+from embedder.index.recovery import fetching, recover
+from embedder.index.snapshots import Snapshots
+from embedder.index.state import LiveSegment, State
+from embedder.index.writes import CollectionRow, Spec
 from embedder.types import Vectors
+
+APPLY_TIMEOUT_S = 2.0
+"""A committed write becomes visible at once; what is not by then is not waited for."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
-    id: str
-    text: str | None
-    metadata: dict[str, Any]
+class Surroundings:
+    """What the collections of a shard have in common."""
+
+    reader: Reader
+    settings: IndexSettings
+    snapshots: Callable[[CollectionRow, int], Snapshots]
+    should_stop: Callable[[], bool]
 
 
 class Collection:
     """Named points under one metric; the first vector decides the width."""
 
-    def __init__(self, name: str, metric: Metric) -> None:
-        self.name = name
-        self.metric = metric
-        self._lock = threading.Lock()
-        self._numbers: dict[str, int] = {}
-        self._stored: dict[int, _Stored] = {}
-        self._projection: ExactProjection | None = None
-        self._sequence = 0
+    def __init__(self, row: CollectionRow, around: Surroundings) -> None:
+        """Open a collection and bring it up to date.
+
+        Raises:
+            StorageDamaged: its rows are not what was written.
+        """
+        assert row.name is not None
+        self.id = row.id
+        self.uuid = row.uuid
+        self.name = row.name
+        self.spec = Spec(row.metric, row.kind, row.width, row.model)
+        self.replayed = 0
+        self.save_failures = 0
+        self._around = around
+        self._keeping = threading.Lock()
+        self._dropped = threading.Event()
+        self._snapshots: Snapshots | None = None
+        self._projection: Projection | None = None
+        self._sequence = row.sequence
+        self._seen: tuple[LiveSegment, ...] = ()
+        if row.width is not None:
+            self._begin(row.width, row)
+
+    @property
+    def metric(self) -> Metric:
+        """Return how near its vectors are measured."""
+        return self.spec.metric
+
+    @property
+    def width(self) -> int | None:
+        """Return the width of its vectors, None while it may be any."""
+        return self._projection.width if self._projection else self.spec.width
+
+    @property
+    def state(self) -> State | None:
+        """Return what a search may look at, None while there was never a vector."""
+        return self._projection.state if self._projection else None
+
+    @property
+    def damaged_snapshots(self) -> int:
+        """Return how many files were set aside since the start."""
+        return self._snapshots.damaged if self._snapshots else 0
 
     def describe(self) -> CollectionInfo:
         """Return what is known of the collection now."""
-        with self._lock:
-            width = self._projection.width if self._projection else None
+        state, spec = self.state, self.spec
+        if state is None:
             return CollectionInfo(
-                self.name,
-                self.metric,
-                ExactProjection.kind,
-                width,
-                len(self._stored),
-                self._sequence,
+                self.name, spec.metric, spec.kind.value, self.width, 0, self._sequence, spec.model
             )
+        largest = max(state.segments, key=lambda live: live.count, default=None)
+        return CollectionInfo(
+            self.name,
+            spec.metric,
+            spec.kind.value,
+            self.width,
+            state.count,
+            state.sequence,
+            spec.model,
+            serving=largest.segment.kind.value if largest else "flat",
+            segments=len(state.segments),
+            dead=state.dead,
+            pending=state.delta.count,
+        )
 
-    def upsert(self, points: Points) -> int:
-        """Set all points or none, the last of an id winning, and return the sequence number.
+    def put(
+        self, pks: NDArray[np.int64], sequence: int, names: list[str], vectors: Vectors
+    ) -> None:
+        """Make committed points visible, of which the vectors are placed."""
+        if self._projection is None:
+            self._begin(vectors.shape[1], None)
+        assert self._projection is not None
+        self._projection.put(pks, sequence, names, vectors)
+
+    def remove(self, pks: NDArray[np.int64], sequence: int) -> None:
+        """Make committed deletions visible."""
+        assert self._projection is not None, "what is deleted was put before"
+        self._projection.remove(pks, sequence)
+
+    def wait(self, sequence: int) -> bool:
+        """Wait until the write of this number can be seen."""
+        return self._projection is None or self._projection.wait(sequence, APPLY_TIMEOUT_S)
+
+    def has_changed(self) -> bool:
+        """Say whether a segment came, went or lost rows since the last call; one thread asks."""
+        seen, self._seen = self._seen, self.state.segments if self.state else ()
+        return len(seen) != len(self._seen) or any(
+            before is not after for before, after in zip(seen, self._seen, strict=True)
+        )
+
+    def maintain(self) -> bool:
+        """Merge or save what is due, one thing; False when nothing is."""
+        with self._keeping:
+            try:
+                if self.is_dropped:
+                    return self._clear()
+                return self._merge_next() or self._save_next(self._around.settings.recovery_s)
+            except Stopped:
+                return False
+
+    def save_all(self) -> None:
+        """Seal the delta and save every segment, whatever it would cost to do without.
 
         Raises:
-            InvalidInput: an id or a vector cannot be stored; the error names the point.
+            OSError: the disk refused.
         """
-        check_ids(points.ids)
-        check_metadata(points.metadata)
-        names = [f"points[{row}].vector" for row in range(len(points.ids))]
-        with self._lock:
-            width = self._projection.width if self._projection else None
-            check_vectors(points.vectors, width=width, metric=self.metric, names=names)
-            if self._projection is None:
-                self._projection = ExactProjection(self.metric, points.vectors.shape[1])
-            last_rows = {name: row for row, name in enumerate(points.ids)}
-            numbers = [self._number(name) for name in last_rows]
-            rows = np.fromiter(last_rows.values(), np.intp, len(last_rows))
-            self._projection.put(np.array(numbers, np.int64), points.vectors[rows])
-            for number, (name, row) in zip(numbers, last_rows.items(), strict=True):
-                self._stored[number] = _Stored(name, points.texts[row], points.metadata[row])
-            self._sequence += 1
-            return self._sequence
+        with self._keeping:
+            if self._projection is not None:
+                self._projection.seal()
+                while self._save_next(0.0):
+                    pass
 
-    def search(
-        self, queries: Vectors, top_k: int, names: Sequence[str] | None = None
-    ) -> list[list[Hit]]:
-        """Return for every query the ``top_k`` nearest points, nearest first.
-
-        ``names`` are what the caller calls the queries' vectors; each is ``vector`` without.
+    def merge_all(self) -> None:
+        """Seal the delta and merge all segments into one, in which a search is quickest.
 
         Raises:
-            InvalidVector: a query has the wrong width or cannot be placed.
+            Stopped: the index is closing.
         """
-        with self._lock:
-            width = self._projection.width if self._projection else None
-            check_vectors(
-                queries,
-                width=width,
-                metric=self.metric,
-                names=names or ["vector"] * len(queries),
+        with self._keeping:
+            if self._projection is not None:
+                self._projection.seal()
+                segments = self._projection.state.segments
+                if len(segments) > 1 or any(live.dead for live in segments):
+                    self._merge(segments)
+
+    def drop(self) -> None:
+        """Note that the collection is gone from the truth; `maintain` deletes its files."""
+        self._dropped.set()
+
+    @property
+    def is_dropped(self) -> bool:
+        """Say whether the collection is gone."""
+        return self._dropped.is_set()
+
+    def fetch(self, pks: NDArray[np.int64]) -> Vectors:
+        """Return placed vectors from the truth, as `merging.Fetch`."""
+        return self._fetch(pks)
+
+    def _clear(self) -> bool:
+        if self._snapshots is not None:
+            self._snapshots.remove()
+        return False
+
+    def _should_stop(self) -> bool:
+        return self.is_dropped or self._around.should_stop()
+
+    def _begin(self, width: int, row: CollectionRow | None) -> None:
+        builder = Builder(
+            self.spec.kind,
+            self.spec.metric,
+            width,
+            self._around.settings,
+            self._should_stop,
+        )
+        segments: list[LiveSegment] = []
+        known = row or CollectionRow(
+            self.id, self.uuid, self.name, self.metric, self.spec.kind, width, None, 0, 0
+        )
+        snapshots = self._around.snapshots(known, width)
+        if row is not None:
+            found = recover(self._around.reader, row, snapshots, builder)
+            segments, self.replayed = found.segments, found.replayed
+        self._fetch = fetching(self._around.reader, builder)
+        self._builder = builder
+        self._snapshots = snapshots
+        self._projection = Projection(
+            width,
+            seal_rows=self._around.settings.delta_rows,
+            seal=builder.seal,
+            segments=segments,
+            sequence=known.sequence,
+        )
+
+    def _facts(self, state: State) -> list[SegmentFacts]:
+        return [
+            SegmentFacts(
+                live.segment.kind, len(live.segment), live.dead, live.segment.path is not None
             )
-            if self._projection is None:
-                return [[] for _ in queries]
-            scores, numbers = self._projection.search(queries, top_k)
-            return [
-                [
-                    self._hit(number, score)
-                    for number, score in zip(row_numbers, row_scores, strict=True)
-                ]
-                for row_numbers, row_scores in zip(numbers.tolist(), scores.tolist(), strict=True)
-            ]
+            for live in state.segments
+        ]
 
-    def _number(self, name: str) -> int:
-        return self._numbers.setdefault(name, len(self._numbers))
+    def _merge_next(self) -> bool:
+        state = self.state
+        if state is None:
+            return False
+        places = to_merge(self._facts(state), self.spec.kind, self._around.settings)
+        if not places:
+            return False
+        return self._merge([state.segments[place] for place in places])
 
-    def _hit(self, number: int, score: float) -> Hit:
-        stored = self._stored[number]
-        distance = -score if self.metric in (Metric.L2, Metric.L1) else None
-        return Hit(stored.id, score, distance, stored.text, stored.metadata)
+    def _merge(self, sources: list[LiveSegment] | tuple[LiveSegment, ...]) -> bool:
+        projection = self._projection
+        assert projection is not None
+        merged = self._builder.merge(sources, self._fetch)
+        # What was read from the truth may be newer than what is visible: not for long.
+        row = self._around.reader.collection(self.name)
+        if row is not None and row.id == self.id:
+            projection.wait(row.sequence, APPLY_TIMEOUT_S)
+        swapped = projection.swap(sources, merged)
+        reach("merge.after_swap")
+        return swapped
+
+    def _save_next(self, recovery_s: float) -> bool:
+        projection, snapshots = self._projection, self._snapshots
+        if projection is None or snapshots is None:
+            return False
+        state = projection.state
+        place = to_save(self._facts(state), recovery_s)
+        if place is None:
+            return False
+        segment = state.segments[place].segment
+        try:
+            projection.exchange(segment, snapshots.save(segment))
+            live = projection.state.segments
+            snapshots.drop_spares([one.segment.path for one in live if one.segment.path])
+        except OSError:
+            self.save_failures += 1
+            raise
+        return True

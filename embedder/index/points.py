@@ -1,32 +1,22 @@
-"""The records of the index: what is stored, asked and found; and what may never be stored.
+"""The records of the index: what is stored, asked and found.
 
 Knows nothing of FAISS or of how records are kept.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-import orjson
+from embedder.index.filters.conditions import Filter
+from embedder.types import SimilarityName, Vectors
 
-from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
-from embedder.types import Vectors
+Part = Literal["vector", "text", "metadata"]
+"""What of a point may come with an answer, beside its id."""
 
-MAX_ID_BYTES = 255
-MAX_NAME_CHARACTERS = 63
-MAX_TOP_K = 1000
-MAX_METADATA_BYTES = 65_536
-MAX_METADATA_DEPTH = 16
-MAX_NORM = 1e18
-"""Beyond this, squared distances overflow float32 and FAISS finds nothing."""
-
-# \Z rather than $: the latter lets a trailing newline through.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+PAYLOAD: tuple[Part, ...] = ("text", "metadata")
 
 
 class Metric(str, Enum):
@@ -36,6 +26,24 @@ class Metric(str, Enum):
     DOT = "dot"
     L2 = "l2"
     L1 = "l1"
+
+    @property
+    def is_distance(self) -> bool:
+        """Say whether scores are negated distances."""
+        return self in (Metric.L2, Metric.L1)
+
+    @property
+    def similarity(self) -> SimilarityName:
+        """Return what `embedder.similarity` calls the same measure."""
+        return _SIMILARITIES[self]
+
+
+_SIMILARITIES: dict[Metric, SimilarityName] = {
+    Metric.COSINE: "cosine",
+    Metric.DOT: "dot",
+    Metric.L2: "euclidean",
+    Metric.L1: "manhattan",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +58,73 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search for the ``top_k`` points nearest to ``vector`` float32[d].
+    """A search for the ``top_k`` points nearest to ``vector`` float32[d], or to the point ``id``.
 
-    ``field`` is what the caller calls the vector, for errors.
+    The point itself is not found by its id. ``field`` is what the caller calls the vector, for
+    errors. Points below the score ``threshold`` or outside ``filter`` are left out; a
+    ``diversity`` above 0 prefers points that are unlike each other, as `embedder.similarity.mmr`
+    says.
     """
 
     collection: str
-    vector: Vectors
+    vector: Vectors | None
     top_k: int
     field: str = "vector"
+    id: str | None = None
+    filter: Filter | None = None
+    threshold: float | None = None
+    diversity: float | None = None
+    include: tuple[Part, ...] = PAYLOAD
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A point that was found. ``score`` is larger for nearer; ``distance`` is None without one."""
+    """A point that was found. ``score`` is larger for nearer; ``distance`` is None without one.
+
+    What the query did not include is None, or empty.
+    """
 
     id: str
     score: float
     distance: float | None
     text: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    vector: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored point; ``vector`` is float32[d] as it was given, and None where not included."""
+
+    id: str
+    text: str | None
+    metadata: dict[str, Any]
+    vector: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records in the order of their first insertion; ``cursor`` is None after the last."""
+
+    records: list[Record]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How many points were deleted, and the collection's sequence number after that."""
+
+    count: int
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """What is known of a collection; ``width`` is None until it holds a vector."""
+    """What is known of a collection; ``width`` is None until it holds a vector.
+
+    ``kind`` is what was asked for and ``serving`` what its largest segment is. ``dead`` counts the
+    deleted points that segments still hold; ``pending`` those that are in no segment yet.
+    """
 
     name: str
     metric: Metric
@@ -82,88 +132,8 @@ class CollectionInfo:
     width: int | None
     count: int
     sequence: int
-
-
-def check_name(name: str) -> None:
-    """Refuse a name of a collection that is not plain.
-
-    Raises:
-        InvalidInput: it has other characters than letters, digits, '_', '.', '-', or too many.
-    """
-    if len(name) > MAX_NAME_CHARACTERS:
-        raise LimitExceeded("collection", "characters", len(name), MAX_NAME_CHARACTERS)
-    if not _NAME.match(name) or ".." in name:
-        raise InvalidInput(
-            "collection",
-            "must begin with a letter or digit and go on with letters, digits, '_', '-' or single "
-            "dots",
-        )
-
-
-def check_ids(ids: Sequence[str]) -> None:
-    """Refuse ids that are empty, too long or not UTF-8.
-
-    Raises:
-        InvalidInput: the error names the point.
-    """
-    for row, name in enumerate(ids):
-        where = f"points[{row}].id"
-        try:
-            size = len(name.encode())
-        except UnicodeEncodeError as error:
-            raise InvalidInput(where, f"has a lone surrogate at character {error.start}") from None
-        if size == 0:
-            raise InvalidInput(where, "must not be empty")
-        if size > MAX_ID_BYTES:
-            raise LimitExceeded(where, "bytes", size, MAX_ID_BYTES)
-
-
-def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
-    """Refuse metadata that is too large, too deep, or not JSON.
-
-    Raises:
-        InvalidInput: the error names the point.
-    """
-    for row, value in enumerate(metadata):
-        where = f"points[{row}].metadata"
-        if (depth := _depth(value)) > MAX_METADATA_DEPTH:
-            raise LimitExceeded(where, "levels", depth, MAX_METADATA_DEPTH)
-        try:
-            size = len(orjson.dumps(value))
-        except TypeError as error:
-            raise InvalidInput(where, f"is not JSON: {error}") from None
-        if size > MAX_METADATA_BYTES:
-            raise LimitExceeded(where, "bytes", size, MAX_METADATA_BYTES)
-
-
-def _depth(value: Any) -> int:
-    """Count the levels of nesting, without recursion: the value may be as deep as it likes."""
-    depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, (dict, list))]:
-        depth += 1
-        level = [
-            child for item in level for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return depth
-
-
-def check_vectors(
-    vectors: Vectors, *, width: int | None, metric: Metric, names: Sequence[str]
-) -> None:
-    """Refuse vectors that the metric cannot place; ``names`` are what the caller calls each row.
-
-    Raises:
-        InvalidVector: wrong width, not finite, or without a direction where one is needed.
-    """
-    if width is not None and len(vectors) and vectors.shape[1] != width:
-        raise InvalidVector(
-            names[0], f"has {vectors.shape[1]} components; the collection has {width}"
-        )
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    for row in np.flatnonzero(~np.isfinite(norms)).tolist():
-        raise InvalidVector(names[row], "has a component that is not finite")
-    for row in np.flatnonzero(norms > MAX_NORM).tolist():
-        raise InvalidVector(names[row], f"has length {norms[row]:.3g}; the limit is {MAX_NORM:.0e}")
-    if metric is Metric.COSINE:
-        for row in np.flatnonzero(norms == 0).tolist():
-            raise InvalidVector(names[row], "is all zeros, which has no direction for a cosine")
+    model: str | None = None
+    serving: str = "flat"
+    segments: int = 0
+    dead: int = 0
+    pending: int = 0

@@ -1,56 +1,90 @@
-"""The collections of one shard, by name.
+"""The collections of one shard: created, filled, searched and kept, by name.
 
-Knows nothing of shards elsewhere, nor of who calls.
+The front door of `embedder.index`: other modules do the work. Knows nothing of shards elsewhere,
+nor of who calls.
 """
 
 from __future__ import annotations
 
-import threading
+import weakref
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
-from embedder.errors import InvalidInput, UnknownCollection
+from embedder.config import IndexSettings
+from embedder.index import changes
+from embedder.index.answering import Searcher
+from embedder.index.checks import check_ids, check_query, check_vectors
 from embedder.index.collection import Collection
+from embedder.index.fetching import page, records_by_id
+from embedder.index.filters import Filter
+from embedder.index.kinds import IndexKind
 from embedder.index.points import (
-    MAX_TOP_K,
+    PAYLOAD,
     CollectionInfo,
+    Deleted,
     Hit,
     Metric,
+    Page,
+    Part,
     Points,
     Query,
-    check_name,
+    Record,
 )
+from embedder.index.segment import Effort
+from embedder.index.shard import IndexStats, Shard
+from embedder.index.writes import Spec
+from embedder.storage_errors import StorageDamaged
 
 
 class VectorIndex:
-    """Create, fill and search collections; safe to use from several threads."""
+    """Keeps collections in ``settings.directory``, or until it is closed; safe from any thread.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._collections: dict[str, Collection] = {}
+    A write returns when it is durable and every later search sees it. Any method raises
+    `StorageDamaged` once stored data turned out to be damaged; a write raises `StorageFull`,
+    `StorageReadOnly` or `Overloaded` where it cannot be kept. Without ``background``, segments
+    are merged and saved by `settle` alone.
 
-    def create(self, name: str, metric: Metric) -> CollectionInfo:
-        """Create a collection, or confirm one that is there with the same metric.
+    Making one raises `DirectoryInUse` where another has the directory, and `NewerFormat` where a
+    later version wrote it.
+    """
+
+    def __init__(self, settings: IndexSettings | None = None, *, background: bool = True) -> None:
+        self._shard = Shard(settings or IndexSettings(), background=background)
+        given = self._shard.settings
+        self._effort = Effort(given.hnsw_search_effort, given.ivf_probes, given.search_threads)
+        # Threads and files go with the object, or at the end of the process, if nobody closes it.
+        self._closer = weakref.finalize(self, self._shard.close)
+
+    def close(self) -> None:
+        """Finish the queued writes and let another owner in; doing it twice is harmless."""
+        self._closer()
+
+    def create(
+        self,
+        name: str,
+        metric: Metric = Metric.COSINE,
+        *,
+        kind: IndexKind = IndexKind.AUTO,
+        width: int | None = None,
+        model: str | None = None,
+    ) -> CollectionInfo:
+        """Create a collection, or confirm one that is there and was made with the same.
 
         Raises:
-            InvalidInput: the name is not plain, or is taken by a collection of another metric.
+            InvalidInput: the name is not plain, the kind has no such metric, or the name is taken
+                by a collection that is made otherwise.
         """
-        check_name(name)
-        with self._lock:
-            collection = self._collections.setdefault(name, Collection(name, metric))
-        if collection.metric is not metric:
-            raise InvalidInput(
-                "metric", f"is {metric.value}; {name!r} exists with {collection.metric.value}"
-            )
-        return collection.describe()
+        with self._sound():
+            return changes.create(self._shard, name, Spec(metric, kind, width, model))
 
     def collections(self) -> list[CollectionInfo]:
         """Return what is known of every collection, by name."""
-        with self._lock:
-            collections = [self._collections[name] for name in sorted(self._collections)]
-        return [collection.describe() for collection in collections]
+        with self._sound():
+            served = self._shard.collections
+            return [served[name].describe() for name in sorted(served)]
 
     def describe(self, name: str) -> CollectionInfo:
         """Return what is known of a collection.
@@ -58,7 +92,8 @@ class VectorIndex:
         Raises:
             UnknownCollection: there is none of this name.
         """
-        return self._find(name).describe()
+        with self._sound():
+            return self._shard.find(name).describe()
 
     def delete(self, name: str) -> None:
         """Delete a collection with all its points.
@@ -66,51 +101,154 @@ class VectorIndex:
         Raises:
             UnknownCollection: there is none of this name.
         """
-        with self._lock:
-            if self._collections.pop(name, None) is None:
-                raise UnknownCollection("collection", name)
+        with self._sound():
+            changes.drop(self._shard, name)
 
     def upsert(self, name: str, points: Points) -> int:
         """Set points of a collection, creating it with the cosine if it is not there.
 
+        Returns the collection's sequence number. The same request again changes nothing.
+
         Raises:
             InvalidInput: a name, an id or a vector cannot be stored; nothing was stored.
         """
-        check_name(name)
-        with self._lock:
-            collection = self._collections.get(name)
-            if collection is None:
-                # Filled before it is seen: a refused request leaves no empty collection behind.
-                collection = Collection(name, Metric.COSINE)
-                sequence = collection.upsert(points)
-                self._collections[name] = collection
-                return sequence
-        return collection.upsert(points)
+        with self._sound():
+            return changes.put(self._shard, name, points)
+
+    def delete_points(self, name: str, ids: Sequence[str]) -> Deleted:
+        """Delete those of the points that are there.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            InvalidInput: an id could never have been stored.
+        """
+        with self._sound():
+            return changes.delete_ids(self._shard, name, ids)
+
+    def delete_matching(self, name: str, condition: Filter) -> Deleted:
+        """Delete all points that meet a filter, at one moment.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+        """
+        with self._sound():
+            return changes.delete_matching(self._shard, name, condition)
+
+    def fetch(
+        self, name: str, ids: Sequence[str], include: Sequence[Part] = PAYLOAD
+    ) -> list[Record]:
+        """Return those of the points that are stored, in the order asked for, each once.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+        """
+        check_ids(ids, "ids[{}]")
+        with self._sound():
+            return records_by_id(self._shard.truth.reader, self._shard.find(name), ids, include)
+
+    def count(self, name: str, condition: Filter | None = None) -> int:
+        """Return how many points there are, or how many meet a filter.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+        """
+        with self._sound():
+            collection = self._shard.find(name)
+            if condition is None:
+                return collection.describe().count
+            return self._shard.truth.reader.count(collection.id, condition)
+
+    def scroll(
+        self,
+        name: str,
+        cursor: str | None = None,
+        limit: int = 100,
+        condition: Filter | None = None,
+        include: Sequence[Part] = PAYLOAD,
+    ) -> Page:
+        """Return the points behind a cursor of the page before, in the order of first insertion.
+
+        Points that are there all the while come exactly once, whatever is written meanwhile.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            InvalidInput: the cursor is not one of ours, or ``limit`` is not 1 to 1000.
+        """
+        with self._sound():
+            reader, collection = self._shard.truth.reader, self._shard.find(name)
+            return page(reader, collection, cursor, limit, condition, include)
 
     def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
-        """Answer several queries, those of one collection and ``top_k`` by one FAISS call.
+        """Answer several queries, those that are alike by one FAISS call a segment.
 
         Raises:
             UnknownCollection: a query names a collection that is not there.
-            InvalidInput: a query's vector or ``top_k`` cannot be answered.
+            NotFound: a query is by the id of a point that is not there.
+            InvalidInput: a query's vector or numbers cannot be answered.
         """
-        alike: dict[tuple[str, int, int], list[int]] = defaultdict(list)
+        alike: dict[Hashable, list[int]] = defaultdict(list)
         for row, query in enumerate(queries):
-            if not 1 <= query.top_k <= MAX_TOP_K:
-                raise InvalidInput("top_k", f"is {query.top_k}; it must be 1 to {MAX_TOP_K}")
-            alike[query.collection, query.top_k, len(query.vector)].append(row)
+            check_query(query)
+            width = None if query.vector is None else len(query.vector)
+            key = (query.collection, query.top_k, query.filter, query.diversity is None, width)
+            alike[key].append(row)
         answers: list[list[Hit]] = [[] for _ in queries]
-        for (name, top_k, _), rows in alike.items():
-            vectors = np.stack([queries[row].vector for row in rows])
-            names = [queries[row].field for row in rows]
-            found = self._find(name).search(vectors, top_k, names)
-            for row, hits in zip(rows, found, strict=True):
-                answers[row] = hits
+        with self._sound():
+            for rows in alike.values():
+                found = self._answer([queries[row] for row in rows])
+                for row, hits in zip(rows, found, strict=True):
+                    answers[row] = hits
         return answers
 
-    def _find(self, name: str) -> Collection:
-        with self._lock:
-            collection = self._collections.get(name)
-        if collection is None:
-            raise UnknownCollection("collection", name)
-        return collection
+    def settle(self) -> None:
+        """Merge and save now whatever is due, and return when nothing is."""
+        with self._sound():
+            for collection in self._shard.collections.values():
+                while collection.maintain():
+                    pass
+
+    def optimize(self, name: str) -> None:
+        """Merge all segments of a collection into one, in which a search is quickest.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+        """
+        with self._sound():
+            self._shard.find(name).merge_all()
+
+    def snapshot(self, name: str) -> None:
+        """Save all segments of a collection now, so that the next start reads no point anew.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            StorageFull: the disk has no space for it; what was saved before is intact.
+        """
+        with self._sound():
+            self._shard.save(self._shard.find(name))
+
+    def stats(self) -> IndexStats:
+        """Return how the shard is; of a failed one too."""
+        return self._shard.stats()
+
+    def _answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        collection = self._shard.find(queries[0].collection)
+        vectors = [query.vector for query in queries if query.vector is not None]
+        if vectors:
+            names = [query.field for query in queries]
+            rows = np.stack(vectors)
+            check_vectors(rows, width=collection.width, metric=collection.metric, names=names)
+        return self._searcher(collection).answer(queries)
+
+    def _searcher(self, collection: Collection) -> Searcher:
+        return Searcher(collection, self._shard.truth.reader, self._effort, self._shard.held_search)
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        """Refuse a failed shard, and remember where it fails."""
+        if self._shard.failure is not None:
+            raise self._shard.failure
+        try:
+            yield
+        except StorageDamaged as error:
+            self._shard.fail(error)
+            raise

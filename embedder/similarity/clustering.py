@@ -1,37 +1,21 @@
 """Rows put into groups of like ones: k-means, of directions or of points.
 
 The iterations are FAISS's, which is imported when the first rows are grouped; the first centroids
-are drawn here, by k-means++, since FAISS draws them evenly and then misses groups that are plain to
-see. Every row counts: no sample is taken. Knows nothing of models or texts.
+are drawn by `seeding`, since FAISS draws them evenly and then misses groups that are plain to see.
+Every row counts: no sample is taken. Knows nothing of models or texts.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput, InvalidVector
-from embedder.output import unit_rows
+from embedder.similarity.framing import Frame, check_group_count, check_groupable
+from embedder.similarity.groups import Clusters, grouped
+from embedder.similarity.seeding import spread_rows
 from embedder.types import Vectors
-
-
-@dataclass(frozen=True, slots=True)
-class Clusters:
-    """Which of k groups every row is in, and where the groups are.
-
-    ``labels`` is int32[n], ``centroids`` float32[k, d] and ``sizes`` int64[k]. ``inertia`` is the
-    sum of squared distances between rows, as they were compared, and the centroids of their
-    groups. Where rows repeat, a group may be empty.
-    """
-
-    labels: NDArray[np.int32]
-    inertia: float
-    centroids: Vectors
-    sizes: NDArray[np.int64]
 
 
 def cluster(
@@ -46,35 +30,14 @@ def cluster(
         InvalidVector: a row is not finite, or has no direction where one is needed.
         InvalidInput: there are no rows, or ``k`` is below 1 or above their number.
     """
-    _check(vectors, k, spherical=spherical)
-    if spherical:
-        return _cluster(unit_rows(vectors), k, seed, spherical=True, iterations=iterations)
-    # FAISS subtracts squares in single precision: far from the origin they would have no digits.
-    middle = vectors.mean(axis=0, dtype=np.float64)
-    offsets = vectors - middle
-    scale = float(np.abs(offsets).max()) or 1.0
-    found = _cluster(
-        (offsets / scale).astype(np.float32), k, seed, spherical=False, iterations=iterations
-    )
-    centroids = (found.centroids.astype(np.float64) * scale + middle).astype(np.float32)
-    return Clusters(found.labels, found.inertia * scale**2, centroids, found.sizes)
+    check_groupable(vectors, "inputs", spherical=spherical)
+    check_group_count(k, vectors)
+    frame = Frame.of(vectors, spherical=spherical)
+    found = _train(frame.inside(vectors), k, seed, spherical=spherical, iterations=iterations)
+    return grouped(vectors, frame.outside(found.astype(np.float64)), spherical=spherical)
 
 
-def _check(vectors: Vectors, k: int, *, spherical: bool) -> None:
-    if vectors.ndim != 2:
-        raise InvalidVector("inputs", f"has {vectors.ndim} dimensions; it must have 2")
-    if not vectors.size:
-        raise InvalidInput("inputs", "must not be empty")
-    if not 1 <= k <= len(vectors):
-        raise InvalidInput("k", f"is {k}; it must be between 1 and {len(vectors)}, the inputs")
-    for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
-        raise InvalidVector(f"inputs[{row}]", "has a component that is not finite")
-    if spherical:
-        for row in np.flatnonzero(~vectors.any(axis=1)).tolist():
-            raise InvalidVector(f"inputs[{row}]", "has no direction: every component is zero")
-
-
-def _cluster(rows: Vectors, k: int, seed: int, *, spherical: bool, iterations: int) -> Clusters:
+def _train(rows: Vectors, k: int, seed: int, *, spherical: bool, iterations: int) -> Vectors:
     import faiss
 
     kmeans: Any = faiss.Kmeans(
@@ -86,32 +49,6 @@ def _cluster(rows: Vectors, k: int, seed: int, *, spherical: bool, iterations: i
         min_points_per_centroid=1,  # it writes to stderr where there are fewer
         max_points_per_centroid=math.ceil(len(rows) / k),  # it takes a sample where there are more
     )
-    kmeans.train(rows, init_centroids=_seeds(rows, k, np.random.default_rng(seed)))
-    _, found = kmeans.assign(rows)
-    labels = found.astype(np.int32)
-    apart = rows - kmeans.centroids[labels]
-    inertia = float(np.einsum("nd,nd->", apart, apart, dtype=np.float64))
-    return Clusters(labels, inertia, kmeans.centroids, np.bincount(labels, minlength=k))
-
-
-def _seeds(rows: Vectors, k: int, random: np.random.Generator) -> Vectors:
-    """Return k rows that are far from each other: greedy k-means++, as scikit-learn draws them."""
-    trials = 2 + int(math.log(k))
-    squares = np.einsum("nd,nd->n", rows, rows)
-
-    def squared_distances(chosen: NDArray[np.intp]) -> NDArray[np.float32]:
-        products: NDArray[np.float32] = rows[chosen] @ rows.T
-        distances: NDArray[np.float32] = squares - 2 * products + squares[chosen, None]
-        return np.maximum(distances, 0)
-
-    seeds = [int(random.integers(len(rows)))]
-    nearest = squared_distances(np.array(seeds))[0]
-    while len(seeds) < k:
-        reached = np.cumsum(nearest, dtype=np.float64)
-        drawn = np.searchsorted(reached, random.random(trials) * reached[-1], side="right")
-        candidates = np.minimum(drawn, len(rows) - 1)
-        after = np.minimum(nearest, squared_distances(candidates))
-        best = int(after.sum(axis=1).argmin())
-        seeds.append(int(candidates[best]))
-        nearest = after[best]
-    return rows[seeds]
+    kmeans.train(rows, init_centroids=spread_rows(rows, k, np.random.default_rng(seed)))
+    centroids: Vectors = kmeans.centroids
+    return centroids

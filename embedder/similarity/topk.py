@@ -1,6 +1,9 @@
 """The nearest rows of one matrix for every row of another, without the measures of all pairs.
 
-Knows nothing of models or texts; what is near is what `metrics` says.
+By ``dot`` it is the search for the maximum inner product. Every row is measured, by numpy: FAISS
+takes a quarter less for thousands of queries and five times as long for a hundred, and of rows
+that measure the same it keeps any. Knows nothing of models or texts; what is near is what
+`metrics` says.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import InvalidInput
-from embedder.similarity.metrics import check_matrices, similarity
+from embedder.similarity.metrics import METRICS, check_matrices, placed
 from embedder.types import SimilarityName, Vectors
 
 BLOCK_ROWS = 1024
@@ -39,15 +42,15 @@ def top_k(
     keys = np.empty((len(a), kept), np.int64)
     for start in range(0, len(a), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        keys[rows] = _nearest(a[rows], b, metric, kept)
+        keys[rows] = _nearest(placed(a[rows], metric), b, metric, kept)
     return keys & _INDEX_MASK, _measures(keys)
 
 
 def _nearest(a: Vectors, b: Vectors, metric: SimilarityName, kept: int) -> NDArray[np.int64]:
-    """Return the keys of the nearest rows, in order."""
+    """Return the keys of the nearest rows of ``b``, in order; those of ``a`` are placed."""
     best = np.empty((len(a), 0), np.int64)
     for start in range(0, len(b), BLOCK_ROWS):
-        measured = similarity(a, b[start : start + BLOCK_ROWS], metric)
+        measured = METRICS[metric](a, placed(b[start : start + BLOCK_ROWS], metric))
         candidates = np.concatenate([best, _keys(measured, start)], axis=1)
         if candidates.shape[1] > kept:
             candidates.partition(kept - 1, axis=1)

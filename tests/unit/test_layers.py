@@ -17,7 +17,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.index "
         "embedder.models embedder.similarity",
-        "embedder.errors embedder.host embedder.presets embedder.types",
+        "embedder.errors embedder.host embedder.index.kinds embedder.index.limits "
+        "embedder.presets embedder.types",
+        "embedder.storage_errors embedder.index.failpoints embedder.index.filters.conditions",
         "embedder.cache.records embedder.config embedder.stages",
         "embedder.cache.archive embedder.fingerprint embedder.tokenization embedder.output "
         "embedder.pooling embedder.quantization "
@@ -26,13 +28,31 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backlog.backlog",
         "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
-        "embedder.similarity.clustering embedder.similarity.metrics embedder.index.projection",
-        "embedder.index.collection embedder.similarity.topk",
+        "embedder.similarity.metrics embedder.similarity.seeding",
+        "embedder.similarity.mmr embedder.similarity.pairs embedder.similarity.topk",
+        "embedder.similarity.duplicates embedder.similarity.framing",
+        "embedder.similarity.groups",
+        "embedder.similarity.clustering embedder.similarity.minibatch",
+        "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
+        "embedder.index.filters",
+        "embedder.index.checks embedder.index.disk embedder.index.lock embedder.index.measure "
+        "embedder.index.planning embedder.index.schema",
+        "embedder.index.building embedder.index.committer embedder.index.rows "
+        "embedder.index.segment",
+        "embedder.index.housekeeping embedder.index.snapshot embedder.index.state "
+        "embedder.index.writes",
+        "embedder.index.merging embedder.index.projection embedder.index.reading "
+        "embedder.index.snapshots",
+        "embedder.index.recovery embedder.index.searching embedder.index.truth",
+        "embedder.index.collection",
+        "embedder.index.answering embedder.index.fetching embedder.index.shard",
+        "embedder.index.changes",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",
-        "embedder.batching.gathering embedder.cache.circuit embedder.cache.recency "
+        "embedder.batching.gathering embedder.cache.circuit embedder.cache.keytable "
         "embedder.flights",
+        "embedder.cache.recency",
         "embedder.cache.slab",
         "embedder.cache.memory embedder.cache.condition embedder.cache.marks embedder.cache.rows "
         "embedder.cache.sqlite_file embedder.cache.store",
@@ -50,7 +70,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.models.size",
         "embedder.backends.attention embedder.backends.base embedder.backends.checkpoint "
         "embedder.backends.graph_store embedder.backends.probe embedder.backends.shapes",
-        "embedder.backends.head embedder.backends.pretrained",
+        "embedder.backends.blocks embedder.backends.fused embedder.backends.head "
+        "embedder.backends.pretrained",
         "embedder.backends.export embedder.backends.own_graph embedder.backends.packed "
         "embedder.backends.padded embedder.backends.quantize",
         "embedder.backends.onnx embedder.backends.torch",

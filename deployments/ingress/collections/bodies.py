@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.ingress.wire.fields import Body
 from deployments.ingress.wire.inputs import VectorField
-from embedder.index.points import MAX_TOP_K, Metric
+from embedder.index.limits import MAX_TOP_K
+from embedder.index.points import Metric
 
 
 class CollectionBody(Body):
@@ -31,7 +32,7 @@ class PointBody(Body):
 
 
 class UpsertBody(Body):
-    """The body of ``POST …/points``; of points with the same id the last wins."""
+    """The body of ``POST …/points``; no id may be given twice."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"points": [{"id": "a", "text": "hello world"}]}]}

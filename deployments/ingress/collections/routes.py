@@ -161,7 +161,7 @@ def _check_count(field: str, count: int, limit: int) -> None:
 
 def _answer(info: CollectionInfo) -> CollectionAnswer:
     fields = asdict(info)
-    return CollectionAnswer(index=fields.pop("kind"), **fields)
+    return CollectionAnswer(index=info.serving, **fields)
 
 
 def _result(hit: Hit, include: Sequence[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from starlette.types import Scope
 
 from deployments.ingress.door import refusals
 from deployments.ingress.door.tei_sentences import tei_sentence
-from embedder import errors
+from embedder import errors, storage_errors
 
 logger = logging.getLogger("ray.serve")
 
@@ -68,6 +68,9 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     errors.DeadlineExceeded: Status(408, "server_error", 408, "Overloaded", retry=True),
     refusals.BodyTooSlow: Status(408, "invalid_request_error", 408, "Validation", retry=True),
     errors.StageUnavailable: _GONE,
+    storage_errors.StorageFull: _GONE,
+    storage_errors.StorageReadOnly: _GONE,
+    storage_errors.StorageDamaged: Status(503, "server_error", 503, "Unhealthy"),
     errors.BackendFailure: _FAILED,
     errors.OutOfMemory: _FAILED,
     errors.ConfigurationError: _FAILED,
@@ -79,6 +82,8 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     errors.MissingExtra: _FAILED,
     errors.ArchiveError: _FAILED,
     errors.PoolFull: _FAILED,
+    storage_errors.DirectoryInUse: _FAILED,
+    storage_errors.NewerFormat: _FAILED,
 }
 """Every class of the tree by name; a test fails where one is missing."""
 

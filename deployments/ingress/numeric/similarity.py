@@ -29,7 +29,7 @@ from deployments.ingress.wire.rows import (
 )
 from deployments.settings import IngressLimits
 from embedder.errors import InvalidVector, LimitExceeded
-from embedder.index.points import MAX_TOP_K
+from embedder.index.limits import MAX_TOP_K
 from embedder.similarity.metrics import similarity
 from embedder.similarity.topk import top_k
 from embedder.types import SimilarityName
@@ -53,7 +53,7 @@ class SimilarityRequest(RowsBody):
     a: RowsField
     b: OptionalRowsField = Field(None, description="left out: the same as a")
     metric: SimilarityName = Field(
-        "cosine", description="larger is nearer: the euclidean and manhattan distances are negated"
+        "cosine", description="larger is nearer: a distance (all but cosine and dot) is negated"
     )
     top_k: int | None = Field(
         None,

@@ -26,6 +26,8 @@ from embedder.types import (
 
 ROOMY = Budget(max_tokens=10_000)
 
+ONE, THREE, NONE, X = (name.ljust(32).encode() for name in ("one", "three", "none", "x"))
+
 
 class Encoder:
     """Vectors that tell their tokens: their sum and their number.
@@ -176,12 +178,12 @@ def rows(*values: float) -> Entries:
 async def test_lookups_of_several_requests_travel_together_and_each_gets_its_own() -> None:
     cache = Cache()
     gathering = GatheringCache(cache.get, cache.put, budget=Budget(100))
-    await gathering.put_many([b"one", b"three"], rows(1, 3))
-    first = asyncio.create_task(gathering.get_many([b"x"], 2))
+    await gathering.put_many([ONE, THREE], rows(1, 3))
+    first = asyncio.create_task(gathering.get_many([X], 2))
     await asyncio.sleep(0)
     lookups = [
         asyncio.create_task(gathering.get_many(keys, 2))
-        for keys in ([b"none", b"three", b"one"], [b"none"], [b"one"])
+        for keys in ([NONE, THREE, ONE], [NONE], [ONE])
     ]
     await asyncio.sleep(0.01)
     cache.gate.set()
@@ -200,16 +202,16 @@ async def test_a_lookup_of_another_width_finds_nothing() -> None:
     cache = Cache()
     cache.gate.set()
     gathering = GatheringCache(cache.get, cache.put, budget=Budget(100))
-    await gathering.put_many([b"one"], rows(1))
+    await gathering.put_many([ONE], rows(1))
 
-    assert (await gathering.get_many([b"one"], 3)).rows.tolist() == []
-    assert (await gathering.get_many([b"one"], 2)).rows.tolist() == [0]
+    assert (await gathering.get_many([ONE], 3)).rows.tolist() == []
+    assert (await gathering.get_many([ONE], 2)).rows.tolist() == [0]
 
 
 async def test_inserts_of_several_requests_travel_together() -> None:
     cache = Cache()
     gathering = GatheringCache(cache.get, cache.put, budget=Budget(100))
-    await asyncio.gather(*(gathering.put_many([bytes([at])], rows(at)) for at in range(10)))
+    await asyncio.gather(*(gathering.put_many([bytes([at]) * 32], rows(at)) for at in range(10)))
 
     assert sum(cache.inserts) == 10
     assert len(cache.inserts) < 10

@@ -18,7 +18,7 @@ from embedder.errors import Overloaded, StageUnavailable
 from embedder.types import CacheHits, Entries
 
 WIDTH = 3
-KEYS = [b"a", b"b"]
+KEYS = [b"a" * 32, b"b" * 32]
 ENTRIES = Entries(
     np.arange(6, dtype=np.float32).reshape(2, 3),
     np.array([4, 5], np.int32),
@@ -76,7 +76,7 @@ async def test_what_was_inserted_is_found() -> None:
 
     cache.put_later(KEYS, ENTRIES)
     await _settle()
-    hits = await cache.get_many([b"x", *KEYS], WIDTH)
+    hits = await cache.get_many([b"x" * 32, *KEYS], WIDTH)
 
     assert hits.rows.tolist() == [1, 2]
     assert hits.entries.vectors.tolist() == ENTRIES.vectors.tolist()

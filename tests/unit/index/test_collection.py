@@ -13,23 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedder.errors import InvalidInput, InvalidVector
-from embedder.index.collection import Collection
 from embedder.index.points import Hit, Metric, Points
 from embedder.types import Vectors
+from tests.unit.index.one import One
 from tests.unit.index.oracle import QUARTERS, TOLERANCE, assert_nearest, points, request, vectors
 
 WIDTH = 2
 EVERY_METRIC = pytest.mark.parametrize("metric", Metric, ids=lambda metric: metric.value)
 VECTORS = st.lists(QUARTERS, min_size=WIDTH, max_size=WIDTH).filter(any)
 REQUESTS = st.lists(
-    st.lists(st.tuples(st.sampled_from(["a", "b", "c", "é", "🙂"]), VECTORS), min_size=1),
+    st.dictionaries(st.sampled_from(["a", "b", "c", "é", "🙂"]), VECTORS, min_size=1),
     min_size=1,
     max_size=4,
 )
 NAN, INF = float("nan"), float("inf")
 
 
-def _search(collection: Collection, query: Sequence[float], top_k: int = 10) -> list[Hit]:
+def _search(collection: One, query: Sequence[float], top_k: int = 10) -> list[Hit]:
     return collection.search(np.array([query], np.float32), top_k)[0]
 
 
@@ -37,39 +37,30 @@ def _search(collection: Collection, query: Sequence[float], top_k: int = 10) -> 
 @given(requests=REQUESTS, queries=vectors(2, WIDTH), top_k=st.integers(1, 12))
 @settings(max_examples=60)
 def test_the_last_vector_of_an_id_counts_and_no_other(
-    requests: list[list[tuple[str, list[float]]]], queries: Vectors, top_k: int, metric: Metric
+    requests: list[dict[str, list[float]]], queries: Vectors, top_k: int, metric: Metric
 ) -> None:
-    collection = Collection("c", metric)
+    collection = One(metric)
     kept: dict[str, Sequence[float]] = {}
-    for number, pairs in enumerate(requests, start=1):
-        kept.update(pairs)
+    for number, stored in enumerate(requests, start=1):
+        kept.update(stored)
 
-        assert collection.upsert(request(*pairs)) == number
+        assert collection.upsert(points(stored)) == number
 
     assert collection.describe().count == len(kept)
     for query, hits in zip(queries, collection.search(queries, top_k), strict=True):
         assert_nearest(hits, kept, query, metric, top_k)
 
 
-def test_the_last_of_a_repeated_id_brings_its_text_and_metadata_too() -> None:
-    collection = Collection("c", Metric.DOT)
-    collection.upsert(
-        Points(
-            ids=["a", "b", "a"],
-            vectors=np.array([[1, 0], [0, 1], [2, 0]], np.float32),
-            texts=["first", None, "last"],
-            metadata=[{"n": 1}, {"n": 2}, {"n": 3}],
-        )
-    )
+def test_an_id_that_is_given_twice_is_refused_and_nothing_of_its_request_is_stored() -> None:
+    collection = One(Metric.DOT)
+    with pytest.raises(InvalidInput, match=r"points\[2\]\.id' is that of points\[0\] too"):
+        collection.upsert(request(("a", [1, 0]), ("b", [0, 1]), ("a", [2, 0])))
 
-    assert _search(collection, [1, 0]) == [
-        Hit("a", 2.0, None, "last", {"n": 3}),
-        Hit("b", 0.0, None, None, {"n": 2}),
-    ]
+    assert collection.describe().count == 0
 
 
 def test_a_later_request_replaces_a_point_whole() -> None:
-    collection = Collection("c", Metric.L2)
+    collection = One(Metric.L2)
     collection.upsert(Points(["a"], np.array([[9, 9]], np.float32), ["old"], [{"old": True}]))
     collection.upsert(Points(["a"], np.array([[3, 4]], np.float32), [None], [{}]))
 
@@ -78,7 +69,7 @@ def test_a_later_request_replaces_a_point_whole() -> None:
 
 @EVERY_METRIC
 def test_an_empty_collection_answers_every_query_with_nothing(metric: Metric) -> None:
-    collection = Collection("c", metric)
+    collection = One(metric)
 
     assert collection.search(np.ones((3, 5), np.float32), 10) == [[], [], []]
     assert collection.describe().width is None
@@ -95,7 +86,7 @@ def test_an_empty_collection_answers_every_query_with_nothing(metric: Metric) ->
 def test_a_refused_vector_is_named_and_nothing_of_its_request_is_stored(
     metric: Metric, bad: list[float], filled: bool
 ) -> None:
-    collection = Collection("c", metric)
+    collection = One(metric)
     if filled:
         collection.upsert(points({"a": [1, 2]}))
     before = collection.describe()
@@ -108,7 +99,7 @@ def test_a_refused_vector_is_named_and_nothing_of_its_request_is_stored(
 
 
 def test_another_width_is_refused_and_nothing_of_its_request_is_stored() -> None:
-    collection = Collection("c", Metric.L1)
+    collection = One(Metric.L1)
     collection.upsert(points({"a": [1, 2]}))
     before = collection.describe()
     with pytest.raises(InvalidVector, match=r"points\[0\]\.vector.*3.*2"):
@@ -119,7 +110,7 @@ def test_another_width_is_refused_and_nothing_of_its_request_is_stored() -> None
 
 @pytest.mark.parametrize("bad", ["", "a" * 256, "\ud800"])
 def test_a_refused_id_is_named_and_nothing_of_its_request_is_stored(bad: str) -> None:
-    collection = Collection("c", Metric.L1)
+    collection = One(Metric.L1)
     with pytest.raises(InvalidInput) as caught:
         collection.upsert(points({"a": [1, 2], bad: [3, 4]}))
 
@@ -129,7 +120,7 @@ def test_a_refused_id_is_named_and_nothing_of_its_request_is_stored(bad: str) ->
 
 @pytest.mark.parametrize("bad", [[1.0], [1.0, 2.0, 3.0], [NAN, 1.0], [0.0, 0.0], [1e38, 0.0]])
 def test_a_query_that_cannot_be_placed_is_refused(bad: list[float]) -> None:
-    collection = Collection("c", Metric.COSINE)
+    collection = One(Metric.COSINE)
     collection.upsert(points({"a": [1, 2]}))
 
     with pytest.raises(InvalidVector, match="vector"):
@@ -138,7 +129,7 @@ def test_a_query_that_cannot_be_placed_is_refused(bad: list[float]) -> None:
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-23, 1e-22, 1e-18, 1e18])
 def test_a_cosine_is_refused_or_right_however_long_a_vector_is(scale: float) -> None:
-    collection = Collection("c", Metric.COSINE)
+    collection = One(Metric.COSINE)
     with suppress(InvalidVector):
         collection.upsert(points({"a": [3 * scale, 4 * scale]}))
         (hit,) = _search(collection, [4, 3])
@@ -149,7 +140,7 @@ def test_a_cosine_is_refused_or_right_however_long_a_vector_is(scale: float) -> 
 @EVERY_METRIC
 @pytest.mark.parametrize("far", [1e18, 1e19, 1.8e19])
 def test_points_are_refused_or_found_however_far_apart_they_are(far: float, metric: Metric) -> None:
-    collection = Collection("c", metric)
+    collection = One(metric)
     with suppress(InvalidVector):
         collection.upsert(points({"east": [far], "west": [-far]}))
         hits = _search(collection, [far])
@@ -158,7 +149,7 @@ def test_points_are_refused_or_found_however_far_apart_they_are(far: float, metr
         assert np.isfinite([hit.score for hit in hits]).all()
 
 
-def _write(collection: Collection, writer: int, rounds: int) -> None:
+def _write(collection: One, writer: int, rounds: int) -> None:
     """Set the writer's own id and a shared one; text, metadata and score all tell the version."""
     for version in range(1, rounds + 1):
         number = 1000 * writer + version
@@ -172,7 +163,7 @@ def _write(collection: Collection, writer: int, rounds: int) -> None:
         )
 
 
-def _read(collection: Collection, rounds: int, writers: int) -> list[list[Hit]]:
+def _read(collection: One, rounds: int, writers: int) -> list[list[Hit]]:
     chance = random.Random(rounds)
     return [
         hits
@@ -184,7 +175,7 @@ def _read(collection: Collection, rounds: int, writers: int) -> list[list[Hit]]:
 
 
 def test_threads_that_search_while_others_write_see_whole_points_of_some_moment() -> None:
-    collection = Collection("c", Metric.DOT)
+    collection = One(Metric.DOT)
     writers, rounds = 4, 100
     with ThreadPoolExecutor(12) as pool:
         writing = [pool.submit(_write, collection, n, rounds) for n in range(1, writers + 1)]

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from embedder.errors import InvalidInput, InvalidVector
 from embedder.output import unit_rows
-from embedder.similarity.clustering import Clusters, cluster
+from embedder.similarity.clustering import cluster
+from embedder.similarity.groups import Clusters
 from embedder.types import Vectors
 
 sklearn_cluster = pytest.importorskip("sklearn.cluster")

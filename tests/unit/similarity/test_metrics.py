@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -12,19 +13,29 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from embedder.errors import InvalidInput, InvalidVector
-from embedder.similarity import metrics
-from embedder.similarity.metrics import METRICS, similarity
+from embedder.similarity.metrics import (
+    METRICS,
+    pair_similarity,
+    similarities_to,
+    similarity,
+    similarity_blocks,
+)
 from embedder.types import SimilarityName, Vectors
 
 distance = pytest.importorskip("scipy.spatial.distance")
 pairwise = pytest.importorskip("sklearn.metrics.pairwise")
 
 NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
-SCIPY: dict[SimilarityName, str] = {"euclidean": "euclidean", "manhattan": "cityblock"}
+SCIPY: dict[SimilarityName, str] = {
+    "euclidean": "euclidean",
+    "squared_euclidean": "sqeuclidean",
+    "manhattan": "cityblock",
+}
 SKLEARN: dict[SimilarityName, Callable[[Any, Any], Any]] = {
     "cosine": pairwise.cosine_similarity,
     "dot": pairwise.linear_kernel,
     "euclidean": lambda a, b: -pairwise.euclidean_distances(a, b),
+    "squared_euclidean": lambda a, b: -pairwise.euclidean_distances(a, b, squared=True),
     "manhattan": lambda a, b: -pairwise.manhattan_distances(a, b),
 }
 COMPONENTS = st.floats(-100, 100, width=32)
@@ -42,29 +53,27 @@ def pairs(draw: st.DrawFn) -> tuple[Vectors, Vectors]:
 
 
 def exact(a: Vectors, b: Vectors, metric: SimilarityName) -> Any:
-    """Return the measure of every pair, one by one and in double precision."""
-    out = np.zeros((len(a), len(b)))
-    for i, x in enumerate(a.astype(np.float64)):
-        for j, y in enumerate(b.astype(np.float64)):
-            lengths = np.sqrt((x * x).sum()) * np.sqrt((y * y).sum())
-            out[i, j] = {
-                "cosine": (x * y).sum() / lengths if lengths else 0.0,
-                "dot": (x * y).sum(),
-                "euclidean": -np.sqrt(((x - y) ** 2).sum()),
-                "manhattan": -np.abs(x - y).sum(),
-            }[metric]
-    return out
+    """Return the measures as scipy has them, in double precision."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    if metric in SCIPY:
+        return -distance.cdist(x, y, SCIPY[metric])
+    if metric == "dot":
+        return x @ y.T
+    # Of zeros scipy has no cosine, and lengths below 1e-15 are zeros to scikit-learn.
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(1 - distance.cdist(x, y, "cosine"), nan=0.0)
 
 
 def sized(a: Vectors, b: Vectors, metric: SimilarityName) -> float:
     """Return how large the numbers are that a measure adds up, and thus how far it may be off."""
     lengths = [np.abs(matrix).sum(1).max(initial=1.0) for matrix in (a, b)]
-    return float({"cosine": 1.0, "dot": lengths[0] * lengths[1]}.get(metric, sum(lengths)))
+    sizes = {"cosine": 1.0, "dot": lengths[0] * lengths[1], "squared_euclidean": sum(lengths) ** 2}
+    return float(sizes.get(metric, sum(lengths)))
 
 
 @pytest.mark.parametrize("metric", NAMES)
 @given(pairs())
-def test_every_pair_has_the_measure_worked_out_by_hand(
+def test_every_pair_has_the_measure_of_scipy(
     metric: SimilarityName, pair: tuple[Vectors, Vectors]
 ) -> None:
     found = similarity(*pair, metric)
@@ -105,7 +114,7 @@ def test_cosines_are_those_of_scipy() -> None:
 
 def test_signs_and_values_are_those_of_sentence_transformers() -> None:
     util = pytest.importorskip("sentence_transformers.util")
-    theirs = {
+    theirs: dict[SimilarityName, Any] = {
         "cosine": util.cos_sim,
         "dot": util.dot_score,
         "euclidean": util.euclidean_sim,
@@ -115,9 +124,9 @@ def test_signs_and_values_are_those_of_sentence_transformers() -> None:
     a, b = (random.normal(size=(count, 384)).astype(np.float32) for count in (9, 8))
     a[2] = b[2]
 
-    assert set(METRICS) == set(theirs) == set(NAMES)
-    for metric in NAMES:
-        expected = theirs[metric](a, b).numpy()
+    assert set(METRICS) == {*theirs, "squared_euclidean"} == set(NAMES)
+    for metric, function in theirs.items():
+        expected = function(a, b).numpy()
         np.testing.assert_allclose(similarity(a, b, metric), expected, rtol=1e-4, atol=1e-3)
 
 
@@ -136,6 +145,7 @@ def test_near_rows_keep_their_digits() -> None:
     b[0, 0] += 0.001
 
     assert similarity(a, b, "euclidean")[0, 0] == pytest.approx(-0.001, rel=1e-3)
+    assert similarity(a, b, "squared_euclidean")[0, 0] == pytest.approx(-1e-6, rel=1e-3)
 
 
 def test_a_row_is_at_no_distance_from_itself() -> None:
@@ -207,12 +217,73 @@ def test_other_number_formats_are_taken_and_nothing_that_is_given_changes() -> N
     assert np.array_equal(b, kept[1])
 
 
-@given(pairs(), st.integers(1, 200))
-def test_blocks_of_any_size_give_the_same_distances(
-    pair: tuple[Vectors, Vectors], block_bytes: int
+@pytest.mark.parametrize("metric", NAMES)
+@given(pairs(), st.integers(1, 100))
+def test_blocks_of_any_size_make_up_the_matrix(
+    metric: SimilarityName, pair: tuple[Vectors, Vectors], max_bytes: int
 ) -> None:
-    whole = similarity(*pair, "manhattan")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "BLOCK_BYTES", block_bytes)
+    whole = similarity(*pair, metric)
 
-        assert np.array_equal(similarity(*pair, "manhattan"), whole)
+    blocks = list(similarity_blocks(*pair, metric, max_bytes=max_bytes))
+
+    assert [start for start, _ in blocks] == list(
+        np.cumsum([0, *(len(block) for _, block in blocks)])[: len(blocks)]
+    )
+    assert all(block.nbytes <= max_bytes or len(block) == 1 for _, block in blocks)
+    found = np.concatenate([np.empty((0, len(pair[1])), np.float32), *(one for _, one in blocks)])
+    np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6 * sized(*pair, metric))
+
+
+@pytest.mark.parametrize("metric", NAMES)
+def test_a_matrix_larger_than_memory_goes_block_by_block(metric: SimilarityName) -> None:
+    rows = np.random.default_rng(1).standard_normal((3000, 4)).astype(np.float32)
+    whole_bytes = 4 * len(rows) ** 2
+    similarity(rows[:1], rows[:1], metric)  # what is imported first is no part of it
+    tracemalloc.start()
+    count = sum(len(block) for _, block in similarity_blocks(rows, rows, metric, max_bytes=2**18))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert count == len(rows)
+    assert peak < whole_bytes / 16
+
+
+@pytest.mark.parametrize("metric", NAMES)
+@given(pairs())
+def test_one_pair_and_one_against_many_are_parts_of_the_matrix(
+    metric: SimilarityName, pair: tuple[Vectors, Vectors]
+) -> None:
+    a, b = (np.concatenate([np.ones((1, matrix.shape[1]), np.float32), matrix]) for matrix in pair)
+    whole, tolerance = similarity(a, b, metric), 1e-6 * sized(a, b, metric)
+
+    many = similarities_to(a[-1], b, metric)
+    one = pair_similarity(a[-1], b[-1], metric)
+
+    assert many.dtype == np.float32
+    np.testing.assert_allclose(many, whole[-1], rtol=1e-5, atol=tolerance)
+    assert one == pytest.approx(whole[-1, -1], rel=1e-5, abs=tolerance)
+
+
+def test_what_is_no_vector_is_refused_by_its_name() -> None:
+    rows, broken = np.ones((2, 3), np.float32), np.full(3, np.nan, np.float32)
+
+    with pytest.raises(InvalidVector, match="'a' has 2 dimensions; it must have 1"):
+        similarities_to(rows, rows)
+    with pytest.raises(InvalidVector, match="'b' has 2 dimensions; it must have 1"):
+        pair_similarity(rows[0], rows)
+    with pytest.raises(InvalidVector, match="'b' has a component that is not finite"):
+        pair_similarity(rows[0], broken)
+    with pytest.raises(InvalidVector, match="'b' has 3 components; a has 2"):
+        similarities_to(rows[0, :2], rows)
+    with pytest.raises(InvalidVector, match=r"'b\[0\]'"):
+        similarity_blocks(rows, broken[None, :])
+    with pytest.raises(InvalidInput, match="'metric' is 'l2'"):
+        similarity_blocks(rows, rows, "l2")  # type: ignore[arg-type]
+
+
+def test_squares_beyond_single_precision_are_infinite_and_roots_are_not() -> None:
+    a, b = np.full((1, 4), 1e30, np.float32), np.zeros((1, 4), np.float32)
+
+    assert similarity(a, b, "euclidean")[0, 0] == pytest.approx(-2e30)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        assert similarity(a, b, "squared_euclidean")[0, 0] == -np.inf

@@ -19,7 +19,7 @@ from embedder.similarity.topk import top_k
 from embedder.types import SimilarityName, Vectors
 
 NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
-EXACT: tuple[SimilarityName, ...] = ("dot", "euclidean", "manhattan")
+EXACT: tuple[SimilarityName, ...] = ("dot", "euclidean", "squared_euclidean", "manhattan")
 """The measures that are exact over small integers, in whichever order they are added up."""
 
 WHOLE = st.integers(-3, 3).map(float)

@@ -136,15 +136,13 @@ async def test_texts_are_embedded_on_the_way_in_and_on_the_way_out(door: Door) -
     ]
 
 
-async def test_the_last_of_a_repeated_id_wins_and_is_counted_once(door: Door) -> None:
-    response = await door.points(
-        {"id": "near", "vector": [50, 0]}, {"id": "near", "vector": [0, 0.5]}
-    )
-    found = await door.search(vector=[0, 0.5], top_k=1)
+async def test_an_id_that_is_given_twice_is_refused_and_nothing_is_stored(door: Door) -> None:
+    before = (await door.describe()).json()
+    response = await door.points({"id": "new", "vector": [50, 0]}, {"id": "new", "vector": [0, 1]})
 
-    assert response.json() == {"upserted": 1, "sequence": 2}
-    assert found.json()["results"] == [{"id": "near", "score": 0, "distance": 0}]
-    assert (await door.describe()).json()["count"] == 3
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "points[1].id"
+    assert (await door.describe()).json() == before
 
 
 NAN = base64.b64encode(np.array([np.nan, 1], "<f4").tobytes()).decode()

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from deployments.ingress.door import refusals
 from deployments.ingress.door.errors import STATUSES, TEI_PATHS, error_response, install_handlers
-from embedder import errors
+from embedder import errors, storage_errors
 from embedder.errors import EmbedderError
 from tests.unit.deployments.ingress.fake_service import message, refusal
 
@@ -29,7 +29,7 @@ def _tree(base: type[EmbedderError]) -> list[type[EmbedderError]]:
     return [base, *(found for child in base.__subclasses__() for found in _tree(child))]
 
 
-OURS = (errors.__name__, refusals.__name__)
+OURS = (errors.__name__, refusals.__name__, storage_errors.__name__)
 CLASSES = [found for found in _tree(EmbedderError) if found.__module__ in OURS]
 every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 

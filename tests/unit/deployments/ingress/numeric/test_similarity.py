@@ -21,6 +21,7 @@ MEASURES = {
     "cosine": 1 - cdist(A, B, "cosine"),
     "dot": A @ B.T,
     "euclidean": -cdist(A, B, "euclidean"),
+    "squared_euclidean": -cdist(A, B, "sqeuclidean"),
     "manhattan": -cdist(A, B, "cityblock"),
 }
 
@@ -162,6 +163,7 @@ async def test_both_lists_may_be_as_long_as_the_limit() -> None:
         ({"a": [[1, 2]], "b": ["a"]}, "invalid_vector", "b[0]", "4 components; a[0] has 2"),
         ({"a": [[1e38]], "metric": "dot"}, "invalid_vector", "a[0]", "too large"),
         ({"a": [[0], [3e38]], "b": [[-3e38]], "metric": "manhattan"}, "invalid_vector", "a[1]", ""),
+        ({"a": [[0], [1e20]], "metric": "squared_euclidean"}, "invalid_vector", "a[0]", "squared"),
         ({"a": [[3e38]], "metric": "dot", "top_k": 1}, "invalid_vector", "a[0]", "too large"),
         ({"a": ["a"], "metric": "l2"}, "invalid_input", "metric", "euclidean"),
         ({"a": ["a"], "top_k": 0}, "invalid_input", "top_k", "1"),

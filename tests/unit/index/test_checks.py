@@ -11,15 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
-from embedder.index.points import (
-    MAX_METADATA_BYTES,
-    MAX_METADATA_DEPTH,
-    Metric,
-    check_ids,
-    check_metadata,
-    check_name,
-    check_vectors,
-)
+from embedder.index.checks import check_ids, check_metadata, check_name, check_vectors
+from embedder.index.limits import MAX_METADATA_BYTES, MAX_METADATA_DEPTH
+from embedder.index.points import Metric
 from embedder.types import Vectors
 from tests.unit.index.oracle import vectors
 

@@ -1,0 +1,218 @@
+"""Answers searches over one collection: filters, thresholds, diversity, and what comes with a hit.
+
+A hit is of one version: its score, text and metadata belong together, though the truth may be
+ahead of what is searched for a moment. Knows nothing of other collections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.errors import NotFound, StageUnavailable, UnknownCollection
+from embedder.index.collection import Collection
+from embedder.index.filters import Filter
+from embedder.index.measure import place
+from embedder.index.points import PAYLOAD, Hit, Query
+from embedder.index.reading import Payload, Reader
+from embedder.index.rows import decode_metadata
+from embedder.index.searching import Allowed, Found, View, name_at, rows_at, search, seq_at
+from embedder.index.segment import Effort
+from embedder.index.state import State
+from embedder.similarity.mmr import maximal_marginal_relevance
+from embedder.types import Vectors
+
+TRIES = 3
+"""Searches begun anew while points are overwritten, before writers are held for one."""
+OVERSAMPLE = 4
+LEAST_SAMPLE = 50
+"""Candidates from which diverse answers are chosen: so many times ``top_k``, and at least these."""
+
+Hold = Callable[[Callable[[], list[list[Hit]]]], list[list[Hit]]]
+"""Runs a search while nothing is committed."""
+
+
+class _Moved(Exception):
+    """The truth has another version of a point than was found; ``sequence`` is the newest."""
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__(sequence)
+        self.sequence = sequence
+
+
+class Searcher:
+    """Searches one collection on behalf of its shard; safe from several threads."""
+
+    def __init__(self, collection: Collection, reader: Reader, effort: Effort, hold: Hold) -> None:
+        self._collection = collection
+        self._reader = reader
+        self._effort = effort
+        self._hold = hold
+
+    def answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        """Return the hits of queries of the same ``top_k``, filter and diversity.
+
+        Raises:
+            NotFound: a query is by an id that is not stored.
+            StorageDamaged: a row that was found fails its checksum.
+        """
+        for _ in range(TRIES):
+            try:
+                return self._attempt(queries)
+            except _Moved as moved:
+                if self._collection.is_dropped:
+                    raise UnknownCollection("collection", self._collection.name) from None
+                self._collection.wait(moved.sequence)
+        try:
+            return self._hold(lambda: self._attempt(queries))
+        except _Moved as moved:
+            # Only after a committed write could not be made visible; writes are refused by then.
+            raise StageUnavailable("index", "what is searched lags behind the truth") from moved
+
+    def _attempt(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        collection, first = self._collection, queries[0]
+        vectors, own = self._vectors(queries)
+        state, allowed = self._allowed(first.filter)
+        if state is None or vectors is None:
+            return [[] for _ in queries]
+        view = View(state, collection.metric, self._effort, collection.fetch, allowed)
+        wanted = first.top_k + any(pk is not None for pk in own)
+        if first.diversity is not None:
+            wanted = max(OVERSAMPLE * wanted, LEAST_SAMPLE)
+        answers = [
+            _chosen(view, query, vector, found.take(found.pks != (-1 if pk is None else pk)))
+            for query, vector, pk, found in zip(
+                queries, vectors, own, search(view, vectors, wanted), strict=True
+            )
+        ]
+        return self._dressed(state, queries, answers)
+
+    def _vectors(self, queries: Sequence[Query]) -> tuple[Vectors | None, list[int | None]]:
+        """Return placed vectors, and the pks of the points that are themselves the questions."""
+        names = [query.id for query in queries if query.id is not None]
+        width = self._collection.width
+        rows: dict[str, tuple[int, Vectors]] = {}
+        if names and width is not None:
+            known = {
+                found.id: found.pk for found in self._reader.by_ids(self._collection.id, names)
+            }
+            pks = np.array(list(known.values()), np.int64)
+            pairs, ids, stored = self._reader.vectors(pks, width)
+            for (pk, _), name, vector in zip(pairs.tolist(), ids, stored, strict=True):
+                rows[name] = (pk, vector)
+        for query in queries:
+            if query.id is not None and query.id not in rows:
+                raise NotFound("id", query.id)
+        if width is None:
+            return None, []
+        own = [None if query.id is None else rows[query.id][0] for query in queries]
+        vectors = [query.vector if query.id is None else rows[query.id][1] for query in queries]
+        return place(self._collection.metric, np.stack(vectors)), own  # type: ignore[arg-type] # a query has one of the two
+
+    def _allowed(self, condition: Filter | None) -> tuple[State | None, Allowed | None]:
+        """Return a state, and which of its rows meet the filter."""
+        if condition is None:
+            return self._collection.state, None
+        pairs, sequence = self._reader.matching(self._collection.id, condition)
+        versions = [pairs]
+        for _ in range(TRIES):
+            # Never older than what the filter was judged by, or new points could not be found.
+            self._collection.wait(sequence)
+            state = self._collection.state
+            if state is None or state.sequence == sequence:
+                break
+            pairs, sequence = self._reader.matching(self._collection.id, condition, sequence)
+            versions.append(pairs)
+        return state, None if state is None else _positions(state, versions)
+
+    def _dressed(
+        self, state: State, queries: Sequence[Query], answers: Sequence[Found]
+    ) -> list[list[Hit]]:
+        """Return hits with what each query includes."""
+        with_payload = [set(query.include) & set(PAYLOAD) for query in queries]
+        pks = {
+            int(pk)
+            for found, wanted in zip(answers, with_payload, strict=True)
+            if wanted
+            for pk in found.pks.tolist()
+        }
+        payloads = self._reader.payloads(self._collection.id, list(pks)) if pks else {}
+        hits = [
+            self._hits(state, query, found, payloads if wanted else None)
+            for query, found, wanted in zip(queries, answers, with_payload, strict=True)
+        ]
+        with_vectors = [row for row, query in enumerate(queries) if "vector" in query.include]
+        for row in with_vectors:
+            hits[row] = self._with_vectors(state, answers[row], hits[row])
+        return hits
+
+    def _hits(
+        self, state: State, query: Query, found: Found, payloads: dict[int, Payload] | None
+    ) -> list[Hit]:
+        is_distance = self._collection.metric.is_distance
+        hits = []
+        for score, pk, where in zip(
+            found.scores.tolist(), found.pks.tolist(), found.places.tolist(), strict=True
+        ):
+            text, metadata = None, dict[str, Any]()
+            if payloads is not None:
+                payload = payloads.get(pk)
+                if payload is None or payload.seq != seq_at(state, where):
+                    raise _Moved(payload.seq if payload else state.sequence + 1)
+                text = payload.text if "text" in query.include else None
+                if "metadata" in query.include:
+                    metadata = decode_metadata(payload.metadata)
+            distance = -score if is_distance else None
+            hits.append(Hit(name_at(state, where), score, distance, text, metadata))
+        return hits
+
+    def _with_vectors(self, state: State, found: Found, hits: list[Hit]) -> list[Hit]:
+        width = state.delta.rows.shape[1]
+        pairs, _, vectors = self._reader.vectors(found.pks, width)
+        seqs = [seq_at(state, where) for where in found.places.tolist()]
+        if pairs.tolist() != [list(pair) for pair in zip(found.pks.tolist(), seqs, strict=True)]:
+            raise _Moved(state.sequence + 1)
+        return [replace(hit, vector=vector) for hit, vector in zip(hits, vectors, strict=True)]
+
+
+def _chosen(view: View, query: Query, vector: Vectors, found: Found) -> Found:
+    """Return what a query wants of its candidates."""
+    if query.threshold is not None:
+        found = found.take(found.scores >= query.threshold)
+    if query.diversity is None or not len(found):
+        return found.take(slice(query.top_k))
+    order = maximal_marginal_relevance(
+        vector,
+        rows_at(view, found),
+        query.top_k,
+        diversity=query.diversity,
+        metric=view.metric.similarity,
+    )
+    return found.take(order)
+
+
+def _positions(state: State, versions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Return for each part the positions of living rows that are one of the versions."""
+    allowed = []
+    for live in state.segments:
+        marks = live.marks()
+        marks &= _are_among(live.segment.pks, live.segment.seqs, versions)
+        allowed.append(np.flatnonzero(marks))
+    delta, size = state.delta, state.delta.size
+    marks = _are_among(delta.pks[:size], delta.seqs[:size], versions) & delta.alive
+    return [*allowed, np.flatnonzero(marks)]
+
+
+def _are_among(
+    pks: NDArray[np.int64], seqs: NDArray[np.int64], versions: Sequence[NDArray[np.int64]]
+) -> NDArray[np.bool_]:
+    marks = np.zeros(len(pks), np.bool_)
+    for pairs in versions:
+        if len(pairs):
+            at = np.minimum(np.searchsorted(pairs[:, 0], pks), len(pairs) - 1)
+            marks |= (pairs[at, 0] == pks) & (pairs[at, 1] == seqs)
+    return marks

@@ -1,0 +1,164 @@
+"""The changes to a shard: each checks what it is given, and becomes one write and its effect.
+
+Knows nothing of searches.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.errors import InvalidInput, UnknownCollection
+from embedder.index.checks import check_ids, check_kind, check_name, check_points, check_width
+from embedder.index.collection import Collection
+from embedder.index.committer import Effect
+from embedder.index.filters import Filter
+from embedder.index.measure import place
+from embedder.index.points import CollectionInfo, Deleted, Points
+from embedder.index.rows import encode
+from embedder.index.shard import Shard
+from embedder.index.writes import (
+    CollectionRow,
+    Spec,
+    delete,
+    find_collection,
+    find_pks,
+    insert_collection,
+    matching_pks,
+    rename_collection,
+    upsert,
+)
+
+Choice = Callable[[sqlite3.Connection, CollectionRow], Sequence[int]]
+"""Chooses the pks that are deleted, inside the transaction."""
+
+
+def create(shard: Shard, name: str, spec: Spec) -> CollectionInfo:
+    """Create a collection, or confirm one that is there and was made with the same."""
+    check_name(name)
+    check_kind(spec.kind, spec.metric)
+    check_width(spec.width)
+
+    def write(db: sqlite3.Connection) -> Effect[Collection]:
+        row = find_collection(db, name) or insert_collection(db, name, spec)
+        return lambda: shard.register(row)
+
+    collection = shard.collections.get(name)
+    if collection is None:
+        collection = shard.truth.submit(write).result()
+    _check_same(name, collection.spec, spec, collection.width)
+    return collection.describe()
+
+
+def drop(shard: Shard, name: str) -> None:
+    """Delete a collection with all its points."""
+
+    def write(db: sqlite3.Connection) -> Effect[None]:
+        row = _row(db, name)
+        rename_collection(db, row.id, None)
+        return lambda: shard.forget(name)
+
+    shard.truth.submit(write).result()
+
+
+def put(shard: Shard, name: str, points: Points) -> int:
+    """Set all points or none, and return the sequence number; make the collection if need be."""
+    check_name(name)
+    while True:
+        collection = shard.collections.get(name)
+        spec = collection.spec if collection else Spec()
+        check_points(points, width=collection.width if collection else None, metric=spec.metric)
+        sequence = shard.truth.submit(_upsert(shard, name, collection, points)).result()
+        if sequence is not None:
+            return sequence
+        # Another collection has the name since: what was checked may not hold for its metric.
+
+
+def delete_ids(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
+    """Delete those of the points that are there."""
+    check_ids(ids, "ids[{}]")
+
+    def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
+        return sorted(find_pks(db, row.id, set(ids)).values())
+
+    return shard.truth.submit(_delete(shard, name, choose)).result()
+
+
+def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
+    """Delete the points that meet a filter when the write is made."""
+
+    def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
+        return matching_pks(db, row.id, condition)
+
+    return shard.truth.submit(_delete(shard, name, choose)).result()
+
+
+def _upsert(
+    shard: Shard, name: str, checked: Collection | None, points: Points
+) -> Callable[[sqlite3.Connection], Effect[int | None]]:
+    rows = encode(points)
+    spec = checked.spec if checked else Spec()
+    placed = place(spec.metric, rows.vectors)
+
+    def write(db: sqlite3.Connection) -> Effect[int | None]:
+        row = find_collection(db, name)
+        if row is None and checked is None:
+            row = insert_collection(db, name, spec)
+        elif row is None or checked is None or row.id != checked.id:
+            return lambda: None
+        pks, sequence = upsert(db, row, rows)
+
+        def effect() -> int:
+            collection = checked or shard.register(row)
+            collection.put(pks, sequence, rows.ids, placed)
+            shard.look_after(collection)
+            return sequence
+
+        return effect
+
+    return write
+
+
+def _delete(
+    shard: Shard, name: str, choose: Choice
+) -> Callable[[sqlite3.Connection], Effect[Deleted]]:
+    def write(db: sqlite3.Connection) -> Effect[Deleted]:
+        row = _row(db, name)
+        pks, sequence = delete(db, row, choose(db, row))
+
+        def effect() -> Deleted:
+            if len(pks):
+                _remove(shard, name, pks, sequence)
+            return Deleted(len(pks), sequence)
+
+        return effect
+
+    return write
+
+
+def _remove(shard: Shard, name: str, pks: NDArray[np.int64], sequence: int) -> None:
+    collection = shard.collections[name]
+    collection.remove(pks, sequence)
+    shard.look_after(collection)
+
+
+def _row(db: sqlite3.Connection, name: str) -> CollectionRow:
+    row = find_collection(db, name)
+    if row is None:
+        raise UnknownCollection("collection", name)
+    return row
+
+
+def _check_same(name: str, there: Spec, wanted: Spec, width: int | None) -> None:
+    """Refuse to take a collection for another."""
+    for field, asked, known in (
+        ("metric", wanted.metric.value, there.metric.value),
+        ("index", wanted.kind.value, there.kind.value),
+        ("model", wanted.model, there.model),
+        ("width", wanted.width, width),
+    ):
+        if asked is not None and asked != known:
+            raise InvalidInput(field, f"is {asked}; {name!r} exists with {known}")

@@ -1,0 +1,205 @@
+"""What may never be stored or asked: every refusal names the item and the limit.
+
+Knows nothing of FAISS or of how records are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
+from embedder.index.kinds import INVERTED, IndexKind
+from embedder.index.limits import (
+    MAX_ID_BYTES,
+    MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
+    MAX_NAME_CHARACTERS,
+    MAX_NORM,
+    MAX_TOP_K,
+    MAX_WIDTH,
+)
+from embedder.index.points import Metric, Points, Query
+from embedder.types import Vectors
+
+# \Z rather than $: the latter lets a trailing newline through.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+
+
+def check_kind(kind: IndexKind, metric: Metric) -> None:
+    """Refuse a kind that cannot be built for the metric.
+
+    FAISS aborts the process on some other pairs, and silently computes another metric on a few:
+    what this lets through is all that is ever built.
+
+    Raises:
+        InvalidInput: the error names both.
+    """
+    if metric is Metric.L1 and kind in INVERTED:
+        raise InvalidInput(
+            "index", f"is {kind.value}, which has no metric l1: use flat, hnsw or auto"
+        )
+
+
+def check_width(width: int | None) -> None:
+    """Refuse a width that no vector may have.
+
+    Raises:
+        InvalidInput: the error names the limit.
+    """
+    if width is not None and not 1 <= width <= MAX_WIDTH:
+        raise InvalidInput("width", f"is {width}; it must be 1 to {MAX_WIDTH}")
+
+
+def check_points(points: Points, *, width: int | None, metric: Metric) -> None:
+    """Refuse points of which any cannot be stored.
+
+    Raises:
+        InvalidInput: there are none, or the error names the point.
+    """
+    if not points.ids:
+        raise InvalidInput("points", "must not be empty")
+    check_ids(points.ids)
+    check_distinct(points.ids)
+    check_texts(points.texts)
+    check_metadata(points.metadata)
+    names = [f"points[{row}].vector" for row in range(len(points.ids))]
+    check_vectors(points.vectors, width=width, metric=metric, names=names)
+
+
+def check_query(query: Query) -> None:
+    """Refuse a query whose numbers cannot be answered; its vector is looked at elsewhere.
+
+    Raises:
+        InvalidInput: the error names the field.
+    """
+    if not 1 <= query.top_k <= MAX_TOP_K:
+        raise InvalidInput("top_k", f"is {query.top_k}; it must be 1 to {MAX_TOP_K}")
+    if query.diversity is not None and not 0 <= query.diversity <= 1:
+        raise InvalidInput("diversity", f"is {query.diversity}; it must be between 0 and 1")
+    if query.threshold is not None and not np.isfinite(query.threshold):
+        raise InvalidInput("threshold", "must be a finite number")
+    if (query.vector is None) == (query.id is None):
+        raise InvalidInput(query.field, "or an id must be given, and not both")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name of a collection that is not plain.
+
+    Raises:
+        InvalidInput: it has other characters than letters, digits, '_', '.', '-', or too many.
+    """
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise LimitExceeded("collection", "characters", len(name), MAX_NAME_CHARACTERS)
+    if not _NAME.match(name) or ".." in name:
+        raise InvalidInput(
+            "collection",
+            "must begin with a letter or digit and go on with letters, digits, '_', '-' or single "
+            "dots",
+        )
+
+
+def check_ids(ids: Sequence[str], field: str = "points[{}].id") -> None:
+    """Refuse ids that are empty, too long or not UTF-8; ``field`` is what the n-th is called.
+
+    Raises:
+        InvalidInput: the error names the point.
+    """
+    for row, name in enumerate(ids):
+        where = field.format(row)
+        try:
+            size = len(name.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidInput(where, f"has a lone surrogate at character {error.start}") from None
+        if size == 0:
+            raise InvalidInput(where, "must not be empty")
+        if size > MAX_ID_BYTES:
+            raise LimitExceeded(where, "bytes", size, MAX_ID_BYTES)
+
+
+def check_distinct(ids: Sequence[str]) -> None:
+    """Refuse an id that is given twice: which of the two is meant, only the caller knows.
+
+    Raises:
+        InvalidInput: the error names the second of them.
+    """
+    if len(set(ids)) == len(ids):
+        return
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if first.setdefault(name, row) != row:
+            raise InvalidInput(f"points[{row}].id", f"is that of points[{first[name]}] too")
+
+
+def check_texts(texts: Sequence[str | None]) -> None:
+    """Refuse texts that are not UTF-8.
+
+    Raises:
+        InvalidInput: the error names the point.
+    """
+    for row, text in enumerate(texts):
+        try:
+            _ = text is None or text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"points[{row}].text", f"has a lone surrogate at character {error.start}"
+            ) from None
+
+
+def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
+    """Refuse metadata that is too large, too deep, or not JSON.
+
+    Raises:
+        InvalidInput: the error names the point.
+    """
+    for row, value in enumerate(metadata):
+        where = f"points[{row}].metadata"
+        if (depth := _depth(value)) > MAX_METADATA_DEPTH:
+            raise LimitExceeded(where, "levels", depth, MAX_METADATA_DEPTH)
+        try:
+            size = len(orjson.dumps(value))
+        except TypeError as error:
+            raise InvalidInput(where, f"is not JSON: {error}") from None
+        if size > MAX_METADATA_BYTES:
+            raise LimitExceeded(where, "bytes", size, MAX_METADATA_BYTES)
+
+
+def _depth(value: Any) -> int:
+    """Count the levels of nesting, without recursion: the value may be as deep as it likes."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, (dict, list))]:
+        depth += 1
+        level = [
+            child for item in level for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return depth
+
+
+def check_vectors(
+    vectors: Vectors, *, width: int | None, metric: Metric, names: Sequence[str]
+) -> None:
+    """Refuse vectors that the metric cannot place; ``names`` are what the caller calls each row.
+
+    Raises:
+        InvalidVector: wrong width, not finite, or without a direction where one is needed.
+    """
+    if len(vectors) and not 1 <= vectors.shape[1] <= MAX_WIDTH:
+        raise InvalidVector(
+            names[0], f"has {vectors.shape[1]} components; it must have 1 to {MAX_WIDTH}"
+        )
+    if width is not None and len(vectors) and vectors.shape[1] != width:
+        raise InvalidVector(
+            names[0], f"has {vectors.shape[1]} components; the collection has {width}"
+        )
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    for row in np.flatnonzero(~np.isfinite(norms)).tolist():
+        raise InvalidVector(names[row], "has a component that is not finite")
+    for row in np.flatnonzero(norms > MAX_NORM).tolist():
+        raise InvalidVector(names[row], f"has length {norms[row]:.3g}; the limit is {MAX_NORM:.0e}")
+    if metric is Metric.COSINE:
+        for row in np.flatnonzero(norms == 0).tolist():
+            raise InvalidVector(names[row], "is all zeros, which has no direction for a cosine")

@@ -1,0 +1,76 @@
+"""Reads stored points by id and page by page. Knows nothing of scores or of projections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from embedder.errors import InvalidInput
+from embedder.index.collection import Collection
+from embedder.index.filters import Filter
+from embedder.index.limits import MAX_PAGE
+from embedder.index.points import Page, Part, Record
+from embedder.index.reading import Payload, Reader
+from embedder.index.rows import decode_metadata
+from embedder.types import Vectors
+
+
+def records_by_id(
+    reader: Reader, collection: Collection, ids: Sequence[str], include: Sequence[Part]
+) -> list[Record]:
+    """Return those of the points that are stored, in the order asked for, each once."""
+    found = {one.id: one for one in reader.by_ids(collection.id, list(dict.fromkeys(ids)))}
+    chosen = [found[name] for name in dict.fromkeys(ids) if name in found]
+    return _records(reader, collection, chosen, include)
+
+
+def page(
+    reader: Reader,
+    collection: Collection,
+    cursor: str | None,
+    limit: int,
+    condition: Filter | None,
+    include: Sequence[Part],
+) -> Page:
+    """Return the points behind a cursor, by the order of their first insertion.
+
+    Raises:
+        InvalidInput: the cursor is not one of ours, or ``limit`` is not 1 to `MAX_PAGE`.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidInput("limit", f"is {limit}; it must be 1 to {MAX_PAGE}")
+    after = _position(cursor)
+    found = reader.page(collection.id, after, limit + 1, condition)
+    shown = found[:limit]
+    following = str(shown[-1].pk) if len(found) > limit else None
+    return Page(_records(reader, collection, shown, include), following)
+
+
+def _position(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise InvalidInput("cursor", "is not one that a page came with")
+    return int(cursor)
+
+
+def _records(
+    reader: Reader, collection: Collection, found: Sequence[Payload], include: Sequence[Part]
+) -> list[Record]:
+    vectors: dict[int, Vectors] = {}
+    if "vector" in include and found and collection.width is not None:
+        pks = np.array([one.pk for one in found], np.int64)
+        pairs, _, rows = reader.vectors(pks, collection.width)
+        vectors = dict(zip(pairs[:, 0].tolist(), rows, strict=True))
+        # Those deleted between the two reads are left out, as if they had been gone at the first.
+        found = [one for one in found if one.pk in vectors]
+    return [
+        Record(
+            one.id,
+            one.text if "text" in include else None,
+            decode_metadata(one.metadata) if "metadata" in include else {},
+            vectors.get(one.pk),
+        )
+        for one in found
+    ]

@@ -1,0 +1,104 @@
+"""How near vectors are: placed for their metric, compared roughly by FAISS and exactly by numpy.
+
+Every score is larger for nearer. Rough ones order candidates and are comparable with each other;
+exact ones are a function of two vectors alone, whatever else was computed beside them, so an
+answer is the same before and after any merge. Knows nothing of indexes. FAISS is imported when it
+is first needed, so the library works without it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.index.points import Metric
+from embedder.output import unit_rows
+from embedder.types import Vectors
+
+BLOCK_ROWS = 4096
+"""Rows that are measured at once: 6 MiB at 384 components, about the cache of a core."""
+
+Scores = NDArray[np.float32]
+Positions = NDArray[np.int64]
+
+
+def place(metric: Metric, vectors: Vectors) -> Vectors:
+    """Return vectors as they are searched: of unit length for the cosine, else as they are."""
+    placed = unit_rows(vectors) if metric is Metric.COSINE else vectors
+    return np.ascontiguousarray(placed, np.float32)
+
+
+def faiss_metric(metric: Metric) -> int:
+    """Return what FAISS calls the metric of placed vectors."""
+    import faiss
+
+    measures: dict[Metric, int] = {
+        Metric.COSINE: faiss.METRIC_INNER_PRODUCT,
+        Metric.DOT: faiss.METRIC_INNER_PRODUCT,
+        Metric.L2: faiss.METRIC_L2,
+        Metric.L1: faiss.METRIC_L1,
+    }
+    return measures[metric]
+
+
+def rough_of(metric: Metric, found: Scores, positions: Positions) -> Scores:
+    """Return FAISS's measures as rough scores; where nothing was found, minus infinity."""
+    scores = -found if metric.is_distance else found
+    return np.where(positions < 0, np.float32(-np.inf), scores)
+
+
+def rough(metric: Metric, queries: Vectors, rows: Vectors) -> Scores:
+    """Return the rough scores float32[q, n] of placed queries and rows."""
+    import faiss
+
+    if not metric.is_distance:
+        product: Scores = queries @ rows.T
+        return product
+    distances: Scores = faiss.pairwise_distances(queries, rows, faiss_metric(metric))
+    return -distances
+
+
+def exact(metric: Metric, query: Vectors, rows: Vectors) -> Scores:
+    """Return the scores float32[n] of placed rows for a placed query float32[d].
+
+    The cosine, the inner product, or the negated distance; computed in double precision.
+    """
+    wide, one = rows.astype(np.float64), query.astype(np.float64)
+    if metric is Metric.L1:
+        return _narrow(-np.abs(wide - one).sum(axis=1))
+    if metric is Metric.L2:
+        wide -= one
+        return _narrow(-np.sqrt(np.einsum("nd,nd->n", wide, wide)))
+    products = np.einsum("nd,d->n", wide, one)
+    return _narrow(np.clip(products, -1.0, 1.0) if metric is Metric.COSINE else products)
+
+
+def nearest_rows(
+    metric: Metric, queries: Vectors, rows: Vectors, k: int, alive: NDArray[np.bool_] | None
+) -> tuple[Scores, Positions]:
+    """Return rough scores and row numbers, both [q, min(k, n)], in no order; dead ones are -1."""
+    kept = min(k, len(rows))
+    scores = np.empty((len(queries), 0), np.float32)
+    numbers = np.empty((len(queries), 0), np.int64)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rough(metric, queries, rows[start : start + BLOCK_ROWS])
+        if alive is not None:
+            block[:, ~alive[start : start + BLOCK_ROWS]] = -np.inf
+        found = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
+        scores, numbers = best(
+            np.concatenate([scores, block], axis=1), np.concatenate([numbers, found], axis=1), kept
+        )
+    return scores, np.where(np.isneginf(scores), -1, numbers)
+
+
+def best(scores: Scores, numbers: Positions, k: int) -> tuple[Scores, Positions]:
+    """Return the ``k`` largest scores of every row and the numbers beside them, in no order."""
+    if scores.shape[1] <= k:
+        return scores, numbers
+    order = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(numbers, order, 1)
+
+
+def _narrow(scores: NDArray[np.float64]) -> Scores:
+    # Plus zero: minus zero, the distance of a point to itself, is shown as zero.
+    return scores.astype(np.float32) + np.float32(0)

@@ -1,0 +1,132 @@
+"""The SQLite file that is the truth of one shard: its tables, and how it is opened.
+
+Knows nothing of FAISS, and nothing of what is written when. There is no table of deletions: a
+projection is brought up to date by comparing its (pk, seq) pairs with those that are here, so
+what is not here is deleted, whatever was lost on the way.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from pathlib import Path
+
+from embedder.storage_errors import NewerFormat, StorageDamaged
+
+FILE_NAME = "truth.db"
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x45564958
+"""Marks the file as ours, where tools such as ``file`` look."""
+
+# A vector is apart from the rest of its point: filters and pages then read few bytes a point.
+# seq is the collection's sequence number at which the point got its present content; pk is never
+# given twice, and stays the same when a point is overwritten. A collection without a name is
+# being made or removed, and nobody sees it.
+_SCHEMA = f"""
+CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE collections(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, name TEXT UNIQUE,
+    metric TEXT NOT NULL, kind TEXT NOT NULL, width INTEGER, model TEXT,
+    sequence INTEGER NOT NULL, count INTEGER NOT NULL);
+CREATE TABLE points(
+    pk INTEGER PRIMARY KEY, collection INTEGER NOT NULL, ext_id TEXT NOT NULL,
+    seq INTEGER NOT NULL, crc INTEGER NOT NULL, text TEXT, metadata TEXT NOT NULL);
+CREATE UNIQUE INDEX points_by_id ON points(collection, ext_id);
+CREATE INDEX points_by_pk ON points(collection, pk, seq);
+CREATE TABLE vectors(pk INTEGER PRIMARY KEY, crc INTEGER NOT NULL, vector BLOB NOT NULL);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+
+def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
+    """Open the file for its one writer, making it where there is none; no thread check.
+
+    Raises:
+        StorageDamaged: the file is no truth, or SQLite finds it damaged.
+        NewerFormat: a later version wrote it.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, path, durable=durable)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise StorageDamaged(str(path), str(error)) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open the file for reading only; the connection goes from thread to thread.
+
+    SQLite's rule against corruption by a second writer holds: this connection can neither write
+    nor checkpoint, which read-only connections never do, so the log is reset by one connection
+    alone. Readers see the last commit, and wait for no write and no fsync.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA mmap_size = 0")
+    return connection
+
+
+def quick_check(connection: sqlite3.Connection, path: Path) -> None:
+    """Let SQLite look at every page.
+
+    Raises:
+        StorageDamaged: it found something wrong.
+    """
+    try:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StorageDamaged(str(path), str(error)) from error
+    if found != "ok":
+        raise StorageDamaged(str(path), str(found))
+
+
+def read_meta(connection: sqlite3.Connection, key: str) -> int | str:
+    """Return a value of the file's own table; the key must be there."""
+    value: int | str = connection.execute(
+        "SELECT value FROM meta WHERE key = ?", (key,)
+    ).fetchone()[0]
+    return value
+
+
+def write_meta(connection: sqlite3.Connection, key: str, value: int | str) -> None:
+    """Set a value of the file's own table."""
+    connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool) -> None:
+    # Memory-mapped pages would turn a damaged disk into SIGBUS, and stray writes into damage.
+    connection.execute("PRAGMA mmap_size = 0")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise StorageDamaged(str(path), "is a database of something else")
+    if version > SCHEMA_VERSION:
+        raise NewerFormat(str(path), version, SCHEMA_VERSION)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+    # A checkpoint every 16 MiB of log: each costs two more fsyncs than a commit.
+    connection.execute("PRAGMA wal_autocheckpoint = 4096")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    if not tables:
+        _create(connection)
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
+    connection.executemany(
+        "INSERT INTO meta VALUES (?, ?)",
+        [("uuid", uuid.uuid4().hex), ("epoch", 0), ("next_pk", 1), ("clean", 1)],
+    )
+    connection.execute("COMMIT")

@@ -1,0 +1,99 @@
+"""The truth of one shard: a directory with one owner, one writer, and readers beside it.
+
+Opening it takes the lock and a new epoch, by which an owner that was replaced while it hung is
+kept from committing. Knows nothing of projections: what a write makes visible is its own affair.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from concurrent.futures import Future
+from pathlib import Path
+
+from embedder.index.committer import Committer, T, Write
+from embedder.index.disk import sync_directory
+from embedder.index.failpoints import reach
+from embedder.index.lock import DirectoryLock
+from embedder.index.reading import Reader
+from embedder.index.schema import FILE_NAME, open_writer, quick_check, read_meta, write_meta
+from embedder.storage_errors import StorageDamaged
+
+logger = logging.getLogger(__name__)
+
+FIXED_IN = (3, 51, 3)
+"""Older versions of SQLite can damage a file that two connections write: ours is written by one."""
+
+
+class Truth:
+    """The open file of one directory, which must exist; ``durable`` False skips every fsync."""
+
+    def __init__(self, directory: Path, *, durable: bool, max_waiting: int) -> None:
+        """Take the directory and open what is in it.
+
+        Raises:
+            DirectoryInUse: it has an owner.
+            NewerFormat: a later version wrote it.
+            StorageDamaged: the file is not what was written.
+        """
+        self.path = directory / FILE_NAME
+        self._lock = DirectoryLock(directory)
+        try:
+            self._connection = open_writer(self.path, durable=durable)
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
+            self.epoch, self.was_clean = self._take_over()
+            if not self.was_clean:
+                quick_check(self._connection, self.path)
+            self._lock.sign(self.epoch)
+            if durable:
+                sync_directory(directory)
+            self.uuid = str(read_meta(self._connection, "uuid"))
+            self.reader = Reader(self.path)
+        except BaseException as error:
+            self._connection.close()
+            self._lock.release()
+            if isinstance(error, (sqlite3.DatabaseError, TypeError)):
+                raise StorageDamaged(str(self.path), repr(error)) from error
+            raise
+        reach("recovery.after_open")
+        if sqlite3.sqlite_version_info < FIXED_IN:
+            logger.info("SQLite %s; one connection writes this file", sqlite3.sqlite_version)
+        self._committer = Committer(
+            self._connection, self.path, epoch=self.epoch, max_waiting=max_waiting
+        )
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Return why writes are refused until a restart, or None."""
+        return self._committer.refusal
+
+    def submit(self, write: Write[T], *, always: bool = False) -> Future[T]:
+        """Queue a write, as `Committer.submit`."""
+        return self._committer.submit(write, always=always)
+
+    def close(self) -> None:
+        """Finish the queued writes, note that this was in order, and let another owner in."""
+        self._committer.close()
+        self.reader.close()
+        try:
+            if self._committer.refusal is None:
+                reach("close.before_clean")
+                write_meta(self._connection, "clean", 1)
+        except (sqlite3.Error, OSError):
+            logger.warning("could not note a clean end; the next start checks the file")
+        finally:
+            self._connection.close()
+            self._lock.release()
+
+    def _take_over(self) -> tuple[int, bool]:
+        db = self._connection
+        db.execute("BEGIN IMMEDIATE")
+        epoch = int(read_meta(db, "epoch")) + 1
+        clean = bool(read_meta(db, "clean"))
+        write_meta(db, "epoch", epoch)
+        write_meta(db, "clean", 0)
+        db.execute("COMMIT")
+        return epoch, clean

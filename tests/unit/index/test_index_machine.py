@@ -1,0 +1,236 @@
+"""Whatever is done to an index, in whatever order, it answers as a dict and brute force do.
+
+Thresholds are tiny, so that sealing, merging and saving happen all the time. A crash is a copy of
+the directory as it is while the index is open. ``INDEX_MACHINE_EXAMPLES`` scales the run: 400
+examples are 20,000 steps.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from embedder.errors import InvalidInput, InvalidVector, NotFound
+from embedder.index.filters import matches, parse
+from embedder.index.kinds import IndexKind
+from embedder.index.points import Metric, Points, Query
+from embedder.index.vector_index import VectorIndex
+from tests.unit.index.model import Model
+from tests.unit.index.one import small
+
+EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "40"))
+STEPS = 50
+WIDTH = 3
+IDS = st.integers(0, 60).map("p{}".format)
+# Quarters have exact sums in float32, so that equal scores are equal to the last bit.
+COMPONENTS = st.integers(-12, 12).map(lambda number: number / 4)
+VECTORS = st.lists(COMPONENTS, min_size=WIDTH, max_size=WIDTH).filter(any)
+POINT = st.tuples(VECTORS, st.integers(0, 4), st.sampled_from([None, "", "text", "é🙂"]))
+FILTERS = st.one_of(
+    st.integers(0, 5).map(lambda n: {"n": n}),
+    st.integers(0, 5).map(lambda n: {"n": {"$gte": n}}),
+    st.lists(st.integers(0, 5), min_size=1, max_size=3).map(lambda some: {"n": {"$nin": some}}),
+)
+LARGE = st.integers(0, 2**32 - 1)
+
+
+class LikeADict(RuleBasedStateMachine):
+    """Do the same to an index and to a model; they must agree at every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="index-machine-"))
+        self.places = 0
+
+    @initialize(metric=st.sampled_from(Metric), kind=st.sampled_from(IndexKind))
+    def begin(self, metric: Metric, kind: IndexKind) -> None:
+        if metric is Metric.L1 and kind.value.startswith("ivf"):
+            kind = IndexKind.FLAT
+        self.model = Model(metric, kind)
+        self.index = VectorIndex(small(self._place(), recovery_s=0.01), background=False)
+        self.index.create("c", metric, kind=kind)
+
+    @rule(stored=st.dictionaries(IDS, POINT, min_size=1, max_size=8))
+    def upsert(self, stored: dict[str, tuple[list[float], int, str | None]]) -> None:
+        self._put({name: (v, {"n": n}, text) for name, (v, n, text) in stored.items()})
+
+    @rule(seed=LARGE, count=st.integers(10, 40))
+    def upsert_many(self, seed: int, count: int) -> None:
+        chance = np.random.default_rng(seed)
+        names = chance.permutation(90)[:count].tolist()
+        rows = chance.integers(1, 48, (count, WIDTH)) / 4
+        stored = dict(zip((f"q{name}" for name in names), rows.tolist(), strict=True))
+        self._put({name: (row, {"n": len(name)}, None) for name, row in stored.items()})
+
+    @rule(name=IDS, bad=st.sampled_from([[float("nan")] * WIDTH, [1e38] * WIDTH, [1.0] * 2]))
+    def upsert_what_is_refused(self, name: str, bad: list[float]) -> None:
+        rows = np.array([[1.0] * len(bad), bad], np.float32)
+        if not self.model.stored and len(bad) != WIDTH:
+            return
+        with pytest.raises(InvalidVector):
+            self.index.upsert("c", Points([name, "other"], rows, [None] * 2, [{}, {}]))
+
+    @rule(names=st.lists(IDS, max_size=6))
+    def delete(self, names: list[str]) -> None:
+        deleted = self.index.delete_points("c", names)
+
+        assert deleted.count == self.model.delete(names)
+        assert deleted.sequence == self.model.sequence
+
+    @rule(given=FILTERS)
+    def delete_matching(self, given: dict[str, Any]) -> None:
+        condition = parse(given)
+        names = [name for name, one in self.model.stored.items() if matches(condition, one[1])]
+
+        assert self.index.delete_matching("c", condition).count == self.model.delete(names)
+
+    @rule(
+        vector=VECTORS,
+        top_k=st.integers(1, 30),
+        given=st.none() | FILTERS,
+        threshold=st.none() | COMPONENTS,
+    )
+    def search(
+        self, vector: list[float], top_k: int, given: dict[str, Any] | None, threshold: float | None
+    ) -> None:
+        condition = None if given is None else parse(given)
+        query = Query(
+            "c",
+            np.array(vector, np.float32),
+            top_k,
+            filter=condition,
+            threshold=threshold,
+            include=("text", "metadata", "vector"),
+        )
+        self.model.check(query, self.index.search([query])[0])
+
+    @rule(name=IDS, top_k=st.integers(1, 9))
+    def search_by_id(self, name: str, top_k: int) -> None:
+        query = Query("c", None, top_k, id=name)
+        if name not in self.model.stored:
+            with pytest.raises(NotFound):
+                self.index.search([query])
+            return
+        self.model.check(query, self.index.search([query])[0])
+
+    @rule(limit=st.integers(1, 20), given=st.none() | FILTERS)
+    def scroll(self, limit: int, given: dict[str, Any] | None) -> None:
+        condition = None if given is None else parse(given)
+        seen, cursor = [], None
+        while True:
+            page = self.index.scroll("c", cursor, limit, condition)
+            seen += [record.id for record in page.records]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        expected = self.model.names(condition)
+
+        assert seen == expected
+        assert self.index.count("c", condition) == len(expected)
+
+    @rule(names=st.lists(IDS, min_size=1, max_size=5))
+    def fetch(self, names: list[str]) -> None:
+        records = self.index.fetch("c", names, ("vector", "text", "metadata"))
+
+        assert [one.id for one in records] == [
+            name for name in dict.fromkeys(names) if name in self.model.stored
+        ]
+        for one in records:
+            assert one.vector is not None
+            vector, metadata, text = self.model.stored[one.id]
+            assert (one.vector.tolist(), one.metadata, one.text) == (vector, metadata, text)
+
+    @rule()
+    def settle(self) -> None:
+        self.index.settle()
+
+    @rule()
+    def optimize(self) -> None:
+        self.index.optimize("c")
+
+        assert self.index.describe("c").segments <= 1
+        assert self.index.describe("c").dead == 0
+
+    @rule()
+    def snapshot(self) -> None:
+        self.index.snapshot("c")
+
+    @rule()
+    def restart(self) -> None:
+        settings = self.index._shard.settings
+        self.index.close()
+        self.index = VectorIndex(settings, background=False)
+
+    @rule()
+    def crash(self) -> None:
+        self._wait_for_purge()
+        source = Path(self.index._shard.settings.directory or "")
+        copy = self._place()
+        shutil.copytree(source, copy)
+        (copy / "truth.db-shm").unlink(missing_ok=True)
+        self.index.close()
+        self.index = VectorIndex(small(copy, recovery_s=0.01), background=False)
+
+        assert not self.index.stats().recovery.was_clean
+
+    @precondition(lambda self: len(self.model.stored) > 20)
+    @rule()
+    def begin_anew(self) -> None:
+        self.index.delete("c")
+        with pytest.raises(InvalidInput):
+            self.index.describe("c")
+        self.index.create("c", self.model.metric, kind=self.model.kind)
+        self.model = Model(self.model.metric, self.model.kind)
+
+    @invariant()
+    def both_hold_as_much(self) -> None:
+        info = self.index.describe("c")
+
+        assert (info.count, info.sequence) == (len(self.model.stored), self.model.sequence)
+
+    def teardown(self) -> None:
+        if hasattr(self, "index"):
+            self.index.close()
+        shutil.rmtree(self.folder)
+
+    def _put(self, stored: dict[str, tuple[list[float], dict[str, Any], str | None]]) -> None:
+        rows = np.array([vector for vector, _, _ in stored.values()], np.float32)
+        metadata = [metadata for _, metadata, _ in stored.values()]
+        texts = [text for _, _, text in stored.values()]
+        self.model.put(stored)
+
+        assert self.index.upsert("c", Points(list(stored), rows, texts, metadata)) == (
+            self.model.sequence
+        )
+
+    def _wait_for_purge(self) -> None:
+        """Wait until the writer is idle: a copy is a crash only of what does not change."""
+        left = [None]
+        while left:
+            time.sleep(0.001)
+            with self.index._shard.truth.reader.snapshot() as db:
+                left = db.execute("SELECT id FROM collections WHERE name IS NULL").fetchall()
+        self.index._shard.truth.submit(lambda _: lambda: None).result()
+
+    def _place(self) -> Path:
+        self.places += 1
+        return self.folder / f"{self.places - 1}"
+
+
+TestLikeADict = LikeADict.TestCase
+TestLikeADict.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)

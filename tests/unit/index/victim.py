@@ -1,0 +1,128 @@
+"""A process that uses an index until it is killed, and tells its every step on standard output.
+
+``python -m tests.unit.index.victim`` imports all that is slow, then forks a victim for each line
+of standard input: ``{"directory", "seed", "steps", "failpoint", "plan"}``. Before each step the
+victim writes what it is about to do, and ``"done"`` when that is acknowledged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import faiss  # noqa: F401 - before the fork, so that no victim waits for it
+import numpy as np
+
+from embedder.errors import EmbedderError
+from embedder.index import failpoints
+from embedder.index.filters import parse
+from embedder.index.kinds import IndexKind
+from embedder.index.points import Metric, Points
+from embedder.index.vector_index import VectorIndex
+from tests.unit.index.one import small
+
+WIDTH = 4
+IDS = 50
+KINDS = [IndexKind.FLAT, IndexKind.HNSW, IndexKind.IVF_FLAT]
+
+
+def tell(event: object) -> None:
+    """Write one line, at once."""
+    os.write(1, (json.dumps(event) + "\n").encode())
+
+
+def main() -> None:
+    """Fork a victim for every line, and tell how it ended."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                run(job)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        tell({"pid": pid})
+        _, status = os.waitpid(pid, 0)
+        tell({"exit": -os.WTERMSIG(status) if os.WIFSIGNALED(status) else status >> 8})
+
+
+def run(job: dict[str, Any]) -> None:
+    """Do as many steps as the job says, or until killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    failpoints.arm(job["failpoint"])
+    chance = random.Random(job["seed"])
+    settings = small(Path(job["directory"]), recovery_s=0.01)
+    index = VectorIndex(settings, background=job["plan"] == "random")
+    index.create("c", Metric.L2, kind=chance.choice(KINDS) if not job["seed"] else IndexKind.HNSW)
+    for _ in range(job["steps"]):
+        step = draw(chance) if job["plan"] == "random" else job["plan"].pop(0)
+        tell(step)
+        try:
+            take(index, step)
+        except EmbedderError as error:
+            tell({"refused": error.code})
+        else:
+            tell("done")
+    index.close()
+    tell("closed")
+
+
+def draw(chance: random.Random) -> list[Any]:
+    """Return the next step."""
+    name = chance.choices(
+        ["upsert", "delete", "delete_matching", "snapshot", "settle", "optimize", "drop"],
+        [60, 15, 6, 4, 10, 4, 1],
+    )[0]
+    if name == "upsert":
+        ids = chance.sample(range(IDS), chance.randint(1, 20))
+        return [name, [[f"p{i}", [chance.randint(-9, 9) for _ in range(WIDTH)]] for i in ids]]
+    if name == "delete":
+        return [name, [f"p{i}" for i in chance.sample(range(IDS), chance.randint(1, 8))]]
+    if name == "delete_matching":
+        return [name, chance.randint(-40, 0)]
+    return [name, None]
+
+
+def take(index: VectorIndex, step: list[Any]) -> None:
+    """Take one step; it returns when it is acknowledged."""
+    name, given = step
+    if name == "upsert":
+        rows = np.array([vector for _, vector in given], np.float32)
+        metadata = [{"sum": sum(vector)} for _, vector in given]
+        texts = [str(vector) for _, vector in given]
+        index.upsert("c", Points([one for one, _ in given], rows, texts, metadata))
+    elif name == "delete":
+        index.delete_points("c", given)
+    elif name == "delete_matching":
+        index.delete_matching("c", parse({"sum": {"$lt": given}}))
+    elif name == "drop":
+        index.delete("c")
+        index.create("c", Metric.L2, kind=IndexKind.HNSW)
+    elif name == "settle":
+        index.settle()
+    else:
+        {"snapshot": index.snapshot, "optimize": index.optimize}[name]("c")
+
+
+def apply(stored: dict[str, list[int]], step: list[Any]) -> dict[str, list[int]]:
+    """Return what is stored after a step: the oracle, which never saw the index."""
+    name, given = step
+    if name == "upsert":
+        return {**stored, **dict(given)}
+    if name == "delete":
+        return {one: vector for one, vector in stored.items() if one not in given}
+    if name == "delete_matching":
+        return {one: vector for one, vector in stored.items() if sum(vector) >= given}
+    return {} if name == "drop" else stored
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Groups are the connected components of near pairs, and one of each stands for it."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from embedder.errors import InvalidInput, InvalidVector
+from embedder.similarity import pairs as module
+from embedder.similarity.duplicates import NearDuplicates, near_duplicates
+from embedder.similarity.metrics import similarity
+from embedder.types import SimilarityName, Vectors
+
+sparse_graph = pytest.importorskip("scipy.sparse.csgraph")
+
+NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
+PLACES = arrays(
+    np.float32,
+    st.tuples(st.integers(0, 25), st.integers(1, 2)),
+    elements=st.integers(-9, 9).map(float),
+)
+
+
+def components(near: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[list[int]]:
+    """Return the components of two rows or more, as scipy finds them, by their lowest row."""
+    if not len(near):
+        return []
+    _, labels = sparse_graph.connected_components(near, directed=False)
+    found = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
+    return sorted(group for group in found if len(group) > 1)
+
+
+def central(group: list[int], measured: Vectors, threshold: float) -> int:
+    """Return the row of a group with the most near ones, then the largest sum, then the lowest."""
+    ranks = []
+    for row in group:
+        scores = [measured[row, other] for other in group if other != row]
+        near = [score for score in scores if score >= threshold]
+        ranks.append((-len(near), -sum(map(float, near)), row))
+    return min(ranks)[2]
+
+
+def check_consistent(found: NearDuplicates, count: int) -> None:
+    """Compare what is said of groups with what is said of rows."""
+    alone = set(range(count)) - {row for group in found.groups for row in group.tolist()}
+    standing = {row: row for row in alone}
+    for group, one in zip(found.groups, found.representatives.tolist(), strict=True):
+        assert one in group
+        standing |= dict.fromkeys(group.tolist(), one)
+    assert found.standing_for.tolist() == [standing[row] for row in range(count)]
+    assert found.kept().tolist() == sorted(set(standing.values()))
+
+
+@pytest.mark.parametrize("representative", ["first", "central"])
+@given(PLACES, st.integers(-4, 0), st.sampled_from([1, 3, 1000]))
+def test_groups_are_the_components_that_scipy_finds(
+    representative: Literal["first", "central"], rows: Vectors, threshold: int, block_rows: int
+) -> None:
+    measured = similarity(rows, rows, "manhattan")
+    expected = components(measured >= threshold)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK_ROWS", block_rows)
+        found = near_duplicates(rows, threshold, "manhattan", representative=representative)
+
+    assert [group.tolist() for group in found.groups] == expected
+    assert found.representatives.tolist() == [
+        group[0] if representative == "first" else central(group, measured, threshold)
+        for group in expected
+    ]
+    check_consistent(found, len(rows))
+
+
+def test_a_chain_is_one_group_whatever_its_order() -> None:
+    """Neighbours are near, the ends are not."""
+    places = np.random.default_rng(6).permutation(3000)
+
+    found = near_duplicates(places[:, None].astype(np.float32), -1, "manhattan")
+
+    assert [len(group) for group in found.groups] == [3000]
+    assert found.kept().tolist() == [0]
+
+
+def test_more_duplicates_than_pairs_would_fit_are_one_group() -> None:
+    found = near_duplicates(np.ones((2500, 3), np.float32), 0.999)
+
+    assert found.representatives.tolist() == [0]
+    assert len(found.groups[0]) == 2500
+
+
+@pytest.mark.parametrize("metric", NAMES)
+def test_copies_with_a_little_noise_are_found(metric: SimilarityName) -> None:
+    random = np.random.default_rng(7)
+    rows = random.standard_normal((60, 64)).astype(np.float32)
+    copies = rows[[5, 9, 9]] + 1e-3 * random.standard_normal((3, 64)).astype(np.float32)
+    thresholds = {"cosine": 0.99, "dot": 40.0, "manhattan": -2.0}
+    every = np.concatenate([rows, copies])
+    if metric == "dot":
+        every /= np.linalg.norm(every, axis=1, keepdims=True) / 7
+
+    found = near_duplicates(every, thresholds.get(metric, -0.1), metric)
+
+    assert [group.tolist() for group in found.groups] == [[5, 60], [9, 61, 62]]
+    assert len(found.kept()) == 60
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_rows_have_no_duplicates(count: int) -> None:
+    found = near_duplicates(np.ones((count, 2), np.float32), 0.5)
+
+    assert found.groups == ()
+    assert found.representatives.tolist() == []
+    assert found.kept().tolist() == list(range(count))
+
+
+def test_what_has_no_direction_is_no_duplicate_by_the_cosine() -> None:
+    zeros = np.zeros((2, 3), np.float32)
+
+    assert near_duplicates(zeros, 0.5).groups == ()
+    assert len(near_duplicates(zeros, -0.5, "euclidean").groups) == 1
+
+
+def test_what_cannot_be_searched_is_refused_by_name() -> None:
+    rows = np.ones((3, 2), np.float32)
+
+    with pytest.raises(InvalidInput, match="'threshold' is not a number"):
+        near_duplicates(rows, float("nan"))
+    with pytest.raises(InvalidInput, match="'representative' is 'last'; there are: first, central"):
+        near_duplicates(rows, 0.5, representative="last")  # type: ignore[arg-type]
+    with pytest.raises(InvalidVector, match=r"'inputs\[0\]'"):
+        near_duplicates(rows * np.nan, 0.5)

@@ -1,0 +1,158 @@
+"""Groups found batch by batch are nearly as good as those found at once, in little memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.errors import InvalidInput, InvalidVector
+from embedder.output import unit_rows
+from embedder.similarity import groups
+from embedder.similarity.clustering import cluster
+from embedder.similarity.groups import assign
+from embedder.similarity.minibatch import cluster_in_batches
+from embedder.types import Vectors
+from tests.unit.similarity.test_clustering import (
+    GROUPS,
+    best_inertia,
+    best_spherical_inertia,
+    blobs,
+    both_ways,
+    check_consistent,
+    cloud,
+)
+
+sklearn_metrics = pytest.importorskip("sklearn.metrics")
+
+
+@both_ways
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("batch_rows", [50, 1000])
+def test_groups_that_are_plain_to_see_are_found(
+    spherical: bool, seed: int, batch_rows: int
+) -> None:
+    rows, labels = blobs()
+
+    found = cluster_in_batches(rows, GROUPS, seed=seed, spherical=spherical, batch_rows=batch_rows)
+
+    assert sklearn_metrics.adjusted_rand_score(found.labels, labels) == 1
+    assert found.sizes.tolist() == [40] * GROUPS
+
+
+@both_ways
+@pytest.mark.parametrize("k", [1, 7, 40])
+def test_a_cloud_is_grouped_about_as_well_as_at_once(spherical: bool, k: int) -> None:
+    rows = cloud(1000)
+    best = (best_spherical_inertia if spherical else best_inertia)(rows, k)
+
+    found = cluster_in_batches(rows, k, spherical=spherical, batch_rows=200, passes=5)
+
+    assert found.inertia <= 1.05 * best
+    check_consistent(found, unit_rows(rows) if spherical else rows)
+    assert assign(rows, found.centroids, spherical=spherical).tolist() == found.labels.tolist()
+
+
+@both_ways
+def test_more_passes_come_nearer(spherical: bool) -> None:
+    rows = cloud(3000)
+    once, often = (
+        cluster_in_batches(rows, 20, spherical=spherical, batch_rows=200, passes=passes).inertia
+        for passes in (1, 10)
+    )
+
+    assert often < once
+    assert often <= 1.02 * cluster(rows, 20, spherical=spherical).inertia
+
+
+@both_ways
+def test_the_same_seed_gives_the_same_groups(spherical: bool) -> None:
+    rows = cloud()
+    first, again, other = (
+        cluster_in_batches(rows, 9, seed=seed, spherical=spherical, batch_rows=100)
+        for seed in (4, 4, 5)
+    )
+
+    assert first.labels.tolist() == again.labels.tolist()
+    assert first.centroids.tobytes() == again.centroids.tobytes()
+    assert first.labels.tolist() != other.labels.tolist()
+
+
+@both_ways
+@pytest.mark.parametrize("batch_rows", [1, 7, 1000])
+def test_as_many_groups_as_rows_are_one_row_each(spherical: bool, batch_rows: int) -> None:
+    found = cluster_in_batches(cloud(30), 30, spherical=spherical, batch_rows=batch_rows)
+
+    assert found.sizes.tolist() == [1] * 30
+    assert found.inertia == pytest.approx(0, abs=1e-5)
+
+
+@both_ways
+def test_rows_that_are_all_alike_are_one_group(spherical: bool) -> None:
+    found = cluster_in_batches(np.full((50, 3), 0.1, np.float32), 4, spherical=spherical)
+
+    assert sorted(found.sizes.tolist()) == [0, 0, 0, 50]
+    assert found.inertia == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(1000, 1), (0, 1e30), (0, 1e-30), (3e38, 1e36)])
+def test_points_far_away_or_far_apart_are_grouped_as_near_the_origin(
+    shift: float, scale: float
+) -> None:
+    rows, labels = blobs()
+    moved = (rows.astype(np.float64) * scale + shift).astype(np.float32)
+
+    found = cluster_in_batches(moved, GROUPS, spherical=False, batch_rows=100)
+
+    assert sklearn_metrics.adjusted_rand_score(found.labels, labels) == 1
+
+
+@both_ways
+def test_a_file_is_read_batch_by_batch(
+    spherical: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "BLOCK_BYTES", 2**20)
+    rows: Vectors = cloud(6000, 512)
+    np.save(tmp_path / "rows.npy", rows)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    tracemalloc.start()
+    found = cluster_in_batches(mapped, 5, spherical=spherical, batch_rows=256)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < rows.nbytes / 2
+    whole = cluster_in_batches(rows, 5, spherical=spherical, batch_rows=256)
+    assert found.labels.tolist() == whole.labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "words"),
+    [
+        ({"k": 0}, "k", "between 1 and 5"),
+        ({"k": 6}, "k", "between 1 and 5"),
+        ({"batch_rows": 0}, "batch_rows", "is 0; it must be at least 1"),
+        ({"passes": 0}, "passes", "is 0; it must be at least 1"),
+    ],
+)
+def test_numbers_that_there_cannot_be_are_refused(
+    arguments: dict[str, int], field: str, words: str
+) -> None:
+    with pytest.raises(InvalidInput, match=words) as caught:
+        cluster_in_batches(np.ones((5, 2), np.float32), **{"k": 1, **arguments})  # type: ignore[arg-type]
+
+    assert caught.value.field == field
+
+
+@both_ways
+def test_rows_that_cannot_be_grouped_are_refused_by_name(spherical: bool) -> None:
+    rows = np.ones((5, 2), np.float32)
+    rows[3, 1] = np.nan
+
+    with pytest.raises(InvalidVector, match=r"'inputs\[3\]' has a component that is not finite"):
+        cluster_in_batches(rows, 2, spherical=spherical)
+    with pytest.raises(InvalidInput, match="'inputs' must not be empty"):
+        cluster_in_batches(rows[:0], 1, spherical=spherical)
+    with pytest.raises(InvalidVector, match=r"'inputs\[0\]' has no direction"):
+        cluster_in_batches(0 * rows[:1], 1)
