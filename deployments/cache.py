@@ -47,9 +47,7 @@ class CacheShard:
 
     async def stats(self) -> dict[str, Any]:
         """Return counters since the start, and what is held now of what may be held."""
-        memory = self._cache.memory
-        beside = {"age_s": memory.age_s, "max_bytes": memory.max_bytes, "shard": self._name}
-        return {**self._cache.stats(), **beside}
+        return {**self._cache.stats(), "shard": self._name}
 
     async def clear(self) -> int:
         """Forget everything and return how many entries that were."""

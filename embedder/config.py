@@ -28,9 +28,12 @@ REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class Settings(BaseModel):
-    """Base of every node of the tree."""
+    """Base of every node of the tree.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Errors do not show what was given, which may hold a password; `settings_sources` shows the rest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ModelSettings(Settings):
@@ -126,9 +129,6 @@ class LimitSettings(Settings):
 
 class CacheSettings(Settings):
     """How much the cache in one process may hold, for how long, and where it is saved."""
-
-    # What is wrong here may hold a password, which must not be read in a message.
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     max_bytes: int = Field(256 * 2**20, ge=0, description="0 turns the cache off")
     ttl_s: float | None = Field(

@@ -34,6 +34,14 @@ class Linear:
         """Return [n, out] of [n, in]."""
         return functional.linear(rows, self.weight, self.bias)
 
+    def gelu(self, rows: torch.Tensor, approximate: str) -> torch.Tensor:
+        """Return what GELU makes of [n, out], as torch's ``approximate`` names it."""
+        return functional.gelu(self(rows), approximate=approximate)
+
+    def plus(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return the sum of [n, out] and ``others`` of the same shape."""
+        return self(rows).add_(others)
+
 
 @dataclass(frozen=True, slots=True)
 class Norm:

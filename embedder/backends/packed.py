@@ -6,112 +6,64 @@ positions; with MPNet's biases by distance where there are any. Knows nothing of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from numpy.typing import NDArray
 
-from embedder.backends.attention import Group, distance_buckets, group_by_length
+from embedder.backends.attention import Group, group_by_length
+from embedder.backends.blocks import DistanceBias, FusedBlock, ProductBlock
 from embedder.backends.checkpoint import Checkpoint, Linear, Norm, held_bytes
+from embedder.backends.fused import FusedLinear, fuses
 from embedder.backends.shapes import EncoderShape
 from embedder.models.files import ModelFiles
 from embedder.types import TokenBatch
 
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A group of inputs as tensors; ``mask`` and ``valid`` are None where nothing is padded.
-
-    ``mask`` is what attention adds to its scores, or bool: what it may look at.
-    """
-
-    rows: torch.Tensor
-    count: int
-    longest: int
-    mask: torch.Tensor | None
-    valid: torch.Tensor | None
-
-    @classmethod
-    def of(cls, group: Group, bias: _Bias | None, device: torch.device) -> _Block:
-        count, longest = group.rows.shape
-        rows = torch.from_numpy(group.rows.reshape(-1)).to(device)
-        valid = None if group.full else torch.from_numpy(group.valid).to(device)
-        mask = None if valid is None else valid[:, None, None, :]
-        if bias is not None:
-            mask = bias.masked(longest, mask)
-        return cls(rows, count, longest, mask, None if valid is None else valid.reshape(-1))
-
-
-@dataclass(frozen=True, slots=True)
-class _Bias:
-    """What attention adds for the distance between two tokens, the same in every layer.
-
-    ``by_distance`` is [heads, 2 × most - 1]: for distances from ``1 - most`` to ``most - 1``.
-    """
-
-    by_distance: torch.Tensor
-
-    @classmethod
-    def of(cls, buckets: torch.Tensor, most: int) -> _Bias:
-        distances = torch.arange(1 - most, most)
-        return cls(buckets[distance_buckets(distances).to(buckets.device)].T.contiguous())
-
-    def masked(self, longest: int, seen: torch.Tensor | None) -> torch.Tensor:
-        """Return [1 or count, heads, longest, longest], minus infinity where nothing is seen."""
-        most = (self.by_distance.shape[1] + 1) // 2
-        places = torch.arange(longest, device=self.by_distance.device)
-        bias = self.by_distance[:, places[None, :] - places[:, None] + most - 1][None]
-        return bias if seen is None else bias.masked_fill(~seen, -torch.inf)
+AnyLinear = Linear | FusedLinear
+Block = FusedBlock | ProductBlock
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
     """One encoder layer with the three input projections fused into one."""
 
-    shape: EncoderShape
-    qkv: Linear
-    mixed: Linear
+    gelu: str
+    qkv: AnyLinear
+    mixed: AnyLinear
     mixed_norm: Norm
-    up: Linear
-    down: Linear
+    up: AnyLinear
+    down: AnyLinear
     norm: Norm
 
     @classmethod
     def of(cls, shape: EncoderShape, weights: Checkpoint) -> _Layer:
         names = shape.names
+        linear = _fused if fuses(weights.dtype, weights.device) else Checkpoint.linear
         return cls(
-            shape,
-            qkv=weights.linear(names.query, names.key, names.value),
-            mixed=weights.linear(names.mixed),
+            shape.gelu,
+            qkv=linear(weights, names.query, names.key, names.value),
+            mixed=linear(weights, names.mixed),
             mixed_norm=weights.norm(names.mixed_norm, shape.norm_epsilon),
-            up=weights.linear(names.up),
-            down=weights.linear(names.down),
+            up=linear(weights, names.up),
+            down=linear(weights, names.down),
             norm=weights.norm(names.norm, shape.norm_epsilon),
         )
 
-    def __call__(self, rows: torch.Tensor, blocks: list[_Block]) -> torch.Tensor:
-        rows = self.mixed_norm(rows + self.mixed(self._attend(self.qkv(rows), blocks)))
-        inner = functional.gelu(self.up(rows), approximate=self.shape.gelu)
-        return self.norm(rows + self.down(inner))
-
-    def _attend(self, qkv: torch.Tensor, blocks: list[_Block]) -> torch.Tensor:
-        shape = self.shape
-        out = qkv.new_empty(len(qkv), shape.width)
+    def __call__(
+        self, rows: torch.Tensor, blocks: Sequence[Block], mixed: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the next rows; ``mixed`` is room for as many."""
+        qkv = self.qkv(rows)
         for block in blocks:
-            q, k, v = (
-                qkv[block.rows]
-                .view(block.count, block.longest, 3, shape.heads, shape.head_width)
-                .permute(2, 0, 3, 1, 4)
-            )
-            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=block.mask)
-            flat = mixed.transpose(1, 2).reshape(-1, shape.width)
-            if block.valid is None:
-                out[block.rows] = flat
-            else:
-                out[block.rows[block.valid]] = flat[block.valid]
-        return out
+            block(qkv, mixed)
+        rows = self.mixed_norm(self.mixed.plus(mixed, rows))
+        return self.norm(self.down.plus(self.up.gelu(rows, self.gelu), rows))
+
+
+def _fused(weights: Checkpoint, *names: str) -> FusedLinear:
+    return FusedLinear.of(weights.linear(*names))
 
 
 class PackedForward:
@@ -127,8 +79,10 @@ class PackedForward:
         if names.segments is not None:
             # Every token is of segment 0, so its vector is a constant of each position.
             self._positions += weights.tensor(names.segments)[0]
+        self._shape = shape
+        self._fuses = fuses(weights.dtype, weights.device)
         self._bias = (
-            _Bias.of(weights.tensor(names.distances), len(self._positions))
+            DistanceBias.of(weights.tensor(names.distances), len(self._positions))
             if names.distances is not None
             else None
         )
@@ -153,14 +107,45 @@ class PackedForward:
 
     def __call__(self, tokens: TokenBatch) -> torch.Tensor:
         """Return the last hidden state, one row a token: ``dtype[total, width]``."""
-        groups = group_by_length(tokens.lengths)
-        blocks = [_Block.of(group, self._bias, self.device) for group in groups]
-        ids = torch.from_numpy(tokens.ids.astype(np.int64)).to(self.device)
-        positions = torch.from_numpy(token_positions(tokens, self._padding_id)).to(self.device)
-        rows = self._embedding_norm(self._words[ids] + self._positions[positions])
+        order = ascending_rows(tokens.lengths)
+        lengths = np.sort(tokens.lengths)
+        blocks = [self._block(group) for group in group_by_length(lengths)]
+        rows = self._embedded(tokens, order)
+        mixed = torch.zeros_like(rows)
         for layer in self._layers:
-            rows = layer(rows, blocks)
-        return rows
+            rows = layer(rows, blocks, mixed)
+        back = torch.from_numpy(np.argsort(order))
+        return rows.index_select(0, back.to(self.device))
+
+    def _embedded(self, tokens: TokenBatch, order: NDArray[np.int64]) -> torch.Tensor:
+        """Return the tokens' embeddings in the given order, and rows of no token after them."""
+        padding = (0, row_count(len(order)) - len(order) if self._fuses else 0)
+        positions = token_positions(tokens, self._padding_id)[order]
+        ids = tokens.ids.astype(np.int64)[order]
+        words, places = (
+            torch.from_numpy(np.pad(column, padding)).to(self.device) for column in (ids, positions)
+        )
+        rows = self._words.index_select(0, words).add_(self._positions.index_select(0, places))
+        return self._embedding_norm(rows)
+
+    def _block(self, group: Group) -> Block:
+        if self._fuses:
+            return ProductBlock.of(group, self._shape, self._bias, self._words.dtype)
+        return FusedBlock.of(group, self._shape, self._bias, self.device)
+
+
+def ascending_rows(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return int64[total]: the packed rows of the inputs from the shortest to the longest."""
+    by_length = np.argsort(lengths, kind="stable")
+    sizes = lengths[by_length].astype(np.int64)
+    starts = (np.cumsum(lengths, dtype=np.int64) - lengths)[by_length]
+    return np.repeat(starts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+
+
+def row_count(total: int) -> int:
+    """Return how many rows to compute: few numbers of rows, so that few kernels are compiled."""
+    step = 8 if total < 256 else 32
+    return -(-total // step) * step
 
 
 def token_positions(tokens: TokenBatch, padding_id: int) -> NDArray[np.int64]:

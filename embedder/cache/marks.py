@@ -55,9 +55,14 @@ class Marks:
         """Mark a key that memory has no more."""
         self._next.keys[key] = False
 
-    def drop(self, key: bytes) -> None:
+    def leave(self, key: bytes) -> None:
         """Take away the mark of a key: whatever the store has may stay."""
         self._next.keys.pop(key, None)
+
+    def drop(self, keys: Iterable[bytes]) -> None:
+        """Take away the marks of keys that were not put after all."""
+        for key in keys:
+            self.leave(key)
 
     def purge(self, tag: bytes) -> None:
         """Mark a model of which the store has to forget everything."""

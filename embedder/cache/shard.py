@@ -38,7 +38,7 @@ class PersistentCache:
         self._store = store
         shared = store if isinstance(store, SharedStore) else None
         # What one cache has no room for may well be wanted by others that share the store.
-        forget = self._marks.forget if shared is None else self._marks.drop
+        forget = self._marks.forget if shared is None else self._marks.leave
         self.memory = MemoryCache(
             settings.max_bytes,
             ttl_s=settings.ttl_s,
@@ -81,11 +81,17 @@ class PersistentCache:
         self, keys: Sequence[bytes], entries: Entries, lives_s: NDArray[np.float64] | None = None
     ) -> None:
         """Remember the entries, each for at most ``lives_s`` seconds, and write them behind."""
-        if self._writing is not None:
-            # Before: what is put and has to go again at once is marked as gone by memory.
-            self._marks.put(keys)
-            self._writing.marked()
-        self.memory.put_many(keys, entries, lives_s)
+        if self._writing is None:
+            self.memory.put_many(keys, entries, lives_s)
+            return
+        # Before: what is put and has to go again at once is marked as gone by memory.
+        self._marks.put(keys)
+        try:
+            self.memory.put_many(keys, entries, lives_s)
+        except BaseException:
+            self._marks.drop(keys)
+            raise
+        self._writing.marked()
 
     def delete_many(self, keys: Sequence[bytes]) -> None:
         """Forget what is under these keys, in the store too."""
@@ -116,8 +122,13 @@ class PersistentCache:
             self._marks.serves(models)
 
     def stats(self) -> dict[str, Any]:
-        """Return memory's counters, and under ``store`` how that is doing, None without."""
-        return {**asdict(self.memory.stats), "store": self._store_stats()}
+        """Return memory's counters, and how the store is doing, None where there is none."""
+        return {
+            **asdict(self.memory.stats),
+            "age_s": self.memory.age_s,
+            "max_bytes": self.memory.max_bytes,
+            "store": self._store_stats(),
+        }
 
     def _store_stats(self) -> dict[str, Any] | None:
         if self._store is None or self._writing is None:

@@ -222,7 +222,10 @@ class SqliteStore:
 
 def _purged(connection: sqlite3.Connection) -> dict[bytes, int]:
     """Return up to which number the rows of models are out of date."""
-    return dict(connection.execute("SELECT tag, upto FROM purged").fetchall())
+    purged = dict(connection.execute("SELECT tag, upto FROM purged").fetchall())
+    if not all(isinstance(upto, int) for upto in purged.values()):
+        raise sqlite3.DatabaseError("what is purged is no number")
+    return purged
 
 
 def _served(connection: sqlite3.Connection) -> dict[bytes, bytes]:

@@ -132,18 +132,22 @@ class WriteBehind:
         assert self._local is not None
         self.condition.total = self._local.stats.rows
         chunks = self._local.load()
-        while (records := await self._call(_next, chunks)) is not None:
+        ahead: asyncio.Future[Records | None] | None = None
+        while (records := await (ahead or self._call(_next, chunks))) is not None:
+            # Not across a turn: what is read before it and taken in after it may be out of date.
+            reads_on = not self._stopping and _now() < self._due
+            ahead = asyncio.ensure_future(self._call(_next, chunks)) if reads_on else None
             self.condition.loaded += self._fill(records)
-            if self._stopping:
+            if self._stopping and ahead is None:
                 return
-            if _now() >= self._due:
+            if ahead is None:
                 await self._turn()
         self.condition.loading = False
 
     def _fill(self, records: Records) -> int:
         """Take records into memory but for those of which it knows something newer."""
-        rows = [row for row, key in enumerate(records.keys) if not self._marks.hides(key)]
-        if len(rows) < len(records):
+        if self._marks:
+            rows = [row for row, key in enumerate(records.keys) if not self._marks.hides(key)]
             records = records.take(np.array(rows, np.intp))
         return self._memory.fill(records)
 

@@ -68,6 +68,7 @@ def test_settings_cannot_be_changed(node: type[Settings]) -> None:
         (LimitSettings, "max_queued_tokens", 1),
         (BatchSettings, "tune_s", 0),
         (CacheSettings, "max_bytes", 0),
+        (CacheSettings, "autosave_entries", 1),
         (PoolSettings, "max_bytes", 1),
     ],
 )
@@ -120,6 +121,8 @@ def test_anything_else_is_no_device(device: str) -> None:
         (ModelSettings, {"sha256": "0" * 63}),
         (ModelSettings, {"alias": ""}),
         (ModelSettings, {"matryoshka": [0]}),
+        (CacheSettings, {"autosave_s": 0}),
+        (CacheSettings, {"url": "http://localhost"}),
         (EmbedderSettings, {"preset": "fast"}),
         (ModelSettings, {"pooling": "median"}),
         (EmbedderSettings, {"model": "all-MiniLM-L6-v2"}),
@@ -153,3 +156,38 @@ def test_what_does_not_change_the_model_does_not_change_its_key(field: str) -> N
 def test_a_preset_that_is_no_name_is_refused(preset: object) -> None:
     with pytest.raises(ValidationError, match="preset"):
         EmbedderSettings.model_validate({"preset": preset})
+
+
+@pytest.mark.parametrize("url", ["redis://h", "rediss://user:pw@h:1/0", "unix:///run/redis.sock"])
+def test_a_shared_cache_is_where_a_url_of_redis_says(url: str) -> None:
+    settings = CacheSettings.model_validate({"url": url})
+
+    assert settings.url is not None
+    assert settings.url.get_secret_value() == url
+
+
+def test_entries_are_saved_in_one_place() -> None:
+    with pytest.raises(ValidationError, match="directory and url are both set"):
+        CacheSettings.model_validate({"directory": "x", "url": "redis://h"})
+
+
+@pytest.mark.parametrize(
+    "cache",
+    [
+        {"url": "http://:horse@h"},
+        {"url": "redis://:horse@h", "directory": "x"},
+        {"url": "redis://:horse@h", "max_bytes": -1},
+        {"url": "redis://:horse@h", "urk": 1},
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_password_is_not_told_by_what_is_wrong_with_it(
+    cache: dict[str, Any], whole: bool
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        (EmbedderSettings if whole else CacheSettings).model_validate(
+            {"cache": cache} if whole else cache
+        )
+
+    assert "horse" not in str(refused.value)
+    assert "horse" not in repr(CacheSettings.model_validate({"url": "redis://:horse@h"}))

@@ -71,7 +71,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.models.size",
         "embedder.backends.attention embedder.backends.base embedder.backends.checkpoint "
         "embedder.backends.graph_store embedder.backends.probe embedder.backends.shapes",
-        "embedder.backends.head embedder.backends.pretrained",
+        "embedder.backends.blocks embedder.backends.fused embedder.backends.head "
+        "embedder.backends.pretrained",
         "embedder.backends.export embedder.backends.own_graph embedder.backends.packed "
         "embedder.backends.padded embedder.backends.quantize",
         "embedder.backends.onnx embedder.backends.torch",

@@ -111,7 +111,7 @@ def test_what_pydantic_adds_to_a_place_is_left_out(
         ("max_tokens", ["model.max_tokens", "batching.max_tokens"]),
         ("batching_max_tokens", ["batching.max_tokens"]),
         ("cache.dtype", ["backend.dtype"]),
-        ("cache.qqqq", []),
+        ("cache.qqqqqqqq", []),
         ("model.name.x", ["model.name"]),
         ("qqqq.x", []),
     ],

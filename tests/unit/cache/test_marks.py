@@ -131,8 +131,8 @@ def test_a_key_that_is_dropped_is_neither_put_nor_deleted() -> None:
     marks = Marks()
     marks.put([key(1), key(2)])
 
-    marks.drop(key(1))
-    marks.drop(key(3))
+    marks.leave(key(1))
+    marks.drop([key(3)])
 
     assert marks.take().keys == {key(2): True}
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,14 @@ def test_an_unreadable_folder_does_not_take_the_service_down(sound: Path, tmp_pa
             SqliteStore(tmp_path / "a.sqlite").open()
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_damaged_note_of_what_is_purged_sets_the_file_aside(sound: Path, tmp_path: Path) -> None:
+    shutil.copy(sound / "a.sqlite", tmp_path / "a.sqlite")
+    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection, connection:
+        connection.execute("INSERT INTO purged VALUES (?, ?)", (b"tag", b"no number"))
+
+    count, store = _survives(tmp_path / "a.sqlite")
+
+    assert (count, store.stats.set_aside) == (0, 1)
+    store.close()

@@ -3,56 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 
 from embedder.cache import write_behind
 from embedder.cache.shard import PersistentCache
-from embedder.config import CacheSettings
-from embedder.errors import StageUnavailable
+from embedder.errors import InvalidInput, StageUnavailable
 from tests.unit.cache.fake_stores import FULL, FakeLocalStore, FakeSharedStore, until
 from tests.unit.cache.known import OTHER_TAG, TAG, by_key, entries, key, keys, records
-
-ROOM = CacheSettings(max_bytes=2**20, autosave_s=0.01)
-TIGHT = CacheSettings(max_bytes=32_000, autosave_s=0.01)
-"""Has room for a hundred entries."""
-PATIENT = CacheSettings(max_bytes=2**20, autosave_s=60, autosave_entries=5)
-
-Store = FakeLocalStore | FakeSharedStore
-
-
-@asynccontextmanager
-async def running(store: Store, settings: CacheSettings = ROOM) -> AsyncIterator[PersistentCache]:
-    """Yield a cache in front of a store; the store answers again at the latest when it stops."""
-    cache = PersistentCache(settings, store)
-    await cache.start()
-    try:
-        yield cache
-    finally:
-        store.gate.set()
-        await cache.stop()
-
-
-async def put(cache: PersistentCache, numbers: Sequence[int], version: int = 0) -> None:
-    """Put the entries of numbers."""
-    await cache.put_many(keys(numbers), entries(numbers, version=version))
-
-
-def state_of(cache: PersistentCache) -> str:
-    """Return the state of the store in one word."""
-    return str(cache.stats()["store"]["state"])
-
-
-def is_written(cache: PersistentCache) -> Callable[[], bool]:
-    """Return what tells that nothing waits to be written."""
-    return lambda: state_of(cache) == "ready" and cache.stats()["store"]["dirty"] == 0
-
-
-def has_failed_since(cache: PersistentCache, failures: int) -> Callable[[], bool]:
-    """Return what tells that there are more failures than these."""
-    return lambda: bool(cache.stats()["store"]["failures"] > failures)
+from tests.unit.cache.running import PATIENT, ROOM, TIGHT, Store, is_written, put, running, state_of
 
 
 @pytest.mark.parametrize("make", [FakeLocalStore, FakeSharedStore])
@@ -239,8 +199,8 @@ async def test_more_deletes_than_are_worth_remembering_begin_the_store_anew(
         store.failure = FULL
         for first in range(0, 600, 50):
             await put(cache, range(first, first + 50))
-            await until(has_failed_since(cache, cache.stats()["store"]["failures"]))
-        assert cache.stats()["store"]["dirty"] <= 100 + 2 * cache.memory.stats.entries
+        assert cache.stats()["store"]["dirty"] > 500
+        await until(lambda: cache.stats()["store"]["dirty"] <= 200)
 
         store.failure = None
         await until(is_written(cache))
@@ -262,6 +222,22 @@ async def test_rows_that_are_out_of_date_are_renewed_or_cut_off(
         await until(lambda: store.stats.rows <= 4)
 
         assert store.calls.count("renew") >= 1
+
+
+def _refuse(*_: object) -> None:
+    raise InvalidInput("keys", "are refused")
+
+
+async def test_what_memory_refuses_is_not_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FakeLocalStore()
+    async with running(store) as cache:
+        await until(is_written(cache))
+        monkeypatch.setattr(cache.memory, "put_many", _refuse)
+
+        with pytest.raises(InvalidInput):
+            await put(cache, [1])
+
+        assert cache.stats()["store"]["dirty"] == 0
 
 
 async def test_a_bug_in_a_store_costs_one_turn_and_no_more(

@@ -1,0 +1,45 @@
+"""A cache that runs in front of a store of a test, and what tells how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from embedder.cache.shard import PersistentCache
+from embedder.config import CacheSettings
+from tests.unit.cache.fake_stores import FakeLocalStore, FakeSharedStore
+from tests.unit.cache.known import entries, keys
+
+ROOM = CacheSettings(max_bytes=2**20, autosave_s=0.01)
+TIGHT = CacheSettings(max_bytes=32_000, autosave_s=0.01)
+"""Has room for a hundred entries."""
+PATIENT = CacheSettings(max_bytes=2**20, autosave_s=60, autosave_entries=5)
+
+Store = FakeLocalStore | FakeSharedStore
+
+
+@asynccontextmanager
+async def running(store: Store, settings: CacheSettings = ROOM) -> AsyncIterator[PersistentCache]:
+    """Yield a cache in front of a store; the store answers again at the latest when it stops."""
+    cache = PersistentCache(settings, store)
+    await cache.start()
+    try:
+        yield cache
+    finally:
+        store.gate.set()
+        await cache.stop()
+
+
+async def put(cache: PersistentCache, numbers: Sequence[int], version: int = 0) -> None:
+    """Put the entries of numbers."""
+    await cache.put_many(keys(numbers), entries(numbers, version=version))
+
+
+def state_of(cache: PersistentCache) -> str:
+    """Return the state of the store in one word."""
+    return str(cache.stats()["store"]["state"])
+
+
+def is_written(cache: PersistentCache) -> Callable[[], bool]:
+    """Return what tells that nothing waits to be written."""
+    return lambda: state_of(cache) == "ready" and cache.stats()["store"]["dirty"] == 0
