@@ -30,7 +30,6 @@ POINTS: Final = (
     "purge.before_commit",
     "recovery.after_open",
     "recovery.before_ready",
-    "restore.before_commit",
     "close.before_clean",
 )
 """Every name that `reach` is called with."""
@@ -64,7 +63,7 @@ def arm(text: str | None) -> None:
     Raises:
         ValueError: there is no such point or action.
     """
-    global _armed  # noqa: PLW0603 - the one switch of the process
+    global _armed
     _armed = _Armed(text) if text else None
 
 
