@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import NotFound, StageUnavailable, UnknownCollection
+from embedder.errors import NotFound, UnknownCollection
 from embedder.index.collection import Collection
 from embedder.index.filters import Filter
 from embedder.index.limits import LEAST_SAMPLE, OVERSAMPLE
@@ -25,6 +25,7 @@ from embedder.index.searching import Allowed, Found, View, name_at, rows_at, sea
 from embedder.index.segment import Effort
 from embedder.index.state import State
 from embedder.similarity.mmr import maximal_marginal_relevance
+from embedder.storage_errors import StorageDamaged
 from embedder.types import Vectors
 
 TRIES = 3
@@ -67,8 +68,9 @@ class Searcher:
         try:
             return self._hold(lambda: self._attempt(queries))
         except _Moved as moved:
-            # Only after a committed write could not be made visible; writes are refused by then.
-            raise StageUnavailable("index", "what is searched lags behind the truth") from moved
+            # Nothing was being written, so what is searched came from another row than this.
+            path = str(self._reader.path)
+            raise StorageDamaged(path, "the rows and the index of a table disagree") from moved
 
     def _attempt(self, queries: Sequence[Query]) -> list[list[Hit]]:
         collection, first = self._collection, queries[0]

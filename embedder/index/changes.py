@@ -57,7 +57,7 @@ def drop(shard: Shard, name: str) -> None:
 
     def write(db: sqlite3.Connection) -> Effect[None]:
         row = _row(db, name)
-        rename_collection(db, row.id, None)
+        rename_collection(db, row, None)
         return lambda: shard.forget(name)
 
     shard.truth.submit(write).result()

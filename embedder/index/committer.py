@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from embedder.errors import EmbedderError, Overloaded, Unavailable
 from embedder.index.disk import disk_error
 from embedder.index.failpoints import reach
-from embedder.index.schema import read_meta
+from embedder.index.schema import read_number
 from embedder.storage_errors import StorageDamaged, StorageReadOnly
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ class Committer:
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            if read_meta(self._connection, "epoch") != self._epoch:
+            if read_number(self._connection, "epoch") != self._epoch:
                 raise StorageReadOnly(str(self._path), "another owner has taken it over")
             yield
             self._connection.execute("COMMIT")

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from embedder.errors import EmbedderError
 from embedder.index.failpoints import reach
+from embedder.index.schema import is_damage
 from embedder.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 
 FEW_BYTES = 1 << 20
@@ -32,11 +33,9 @@ def disk_error(error: Exception, path: Path) -> EmbedderError:
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return StorageFull(str(path)) if full else StorageReadOnly(str(path), repr(error))
-    if isinstance(error, sqlite3.OperationalError):
-        if "full" in str(error) or ("I/O" in str(error) and _is_full(error, path)):
-            return StorageFull(str(path))
-        return StorageReadOnly(str(path), repr(error))
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
+    if isinstance(error, sqlite3.OperationalError) and _is_full(error, path):
+        return StorageFull(str(path))
+    if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
         return StorageDamaged(str(path), repr(error))
     return StorageReadOnly(str(path), repr(error))
 
@@ -73,7 +72,9 @@ def sync_directory(directory: Path) -> None:
 
 
 def _is_full(error: sqlite3.OperationalError, path: Path) -> bool:
-    if getattr(error, "sqlite_errorcode", None) == _SYNC_FAILED:
+    if "full" in str(error):
+        return True
+    if "I/O" not in str(error) or getattr(error, "sqlite_errorcode", None) == _SYNC_FAILED:
         return False
     space = os.statvfs(path.parent)
     return space.f_bavail * space.f_frsize < FEW_BYTES

@@ -30,7 +30,6 @@ POINTS: Final = (
     "purge.before_commit",
     "recovery.after_open",
     "recovery.before_ready",
-    "restore.before_commit",
     "close.before_clean",
 )
 """Every name that `reach` is called with."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from embedder.index.filters import Filter, to_sql
 from embedder.index.rows import check_payload, decode_vectors
-from embedder.index.schema import open_reader
+from embedder.index.schema import is_damage, open_reader
 from embedder.index.writes import CollectionRow, as_collection, find_collection
 from embedder.storage_errors import StorageDamaged
 from embedder.types import Vectors
@@ -73,7 +73,7 @@ class Reader:
         """Return every collection that has a name."""
         with self._connection() as db:
             rows = db.execute("SELECT * FROM collections WHERE name IS NOT NULL").fetchall()
-        return [as_collection(row) for row in rows]
+            return [as_collection(row) for row in rows]
 
     def collection(self, name: str) -> CollectionRow | None:
         """Return the collection of this name, or None."""
@@ -85,7 +85,7 @@ class Reader:
         query = f"SELECT {_PAYLOAD} {_CHOSEN} ON p.pk = j.value WHERE p.collection = ?"
         with self._connection() as db:
             rows = db.execute(query, (_json(pks), collection)).fetchall()
-        return {found.pk: found for found in self._checked(rows)}
+            return {found.pk: found for found in self._checked(rows)}
 
     def by_ids(self, collection: int, ids: Sequence[str]) -> list[Payload]:
         """Return those of the points that are stored, in no order."""
@@ -95,7 +95,7 @@ class Reader:
         )
         with self._connection() as db:
             rows = db.execute(query, (orjson.dumps(list(ids)).decode(), collection)).fetchall()
-        return self._checked(rows)
+            return self._checked(rows)
 
     def page(
         self, collection: int, after: int, limit: int, condition: Filter | None
@@ -108,7 +108,7 @@ class Reader:
         )
         with self._connection() as db:
             rows = db.execute(query, (collection, after, *parameters, limit)).fetchall()
-        return self._checked(rows)
+            return self._checked(rows)
 
     def count(self, collection: int, condition: Filter) -> int:
         """Return how many points meet a filter."""
@@ -163,14 +163,14 @@ class Reader:
         )
         with self._connection() as db:
             rows = db.execute(query, (_json(pks.tolist()),)).fetchall()
-        names = [row[2] for row in rows]
-        blobs = [row[4] or b"" for row in rows]
-        vectors = decode_vectors(str(self.path), names, blobs, [row[3] for row in rows], width)
-        return np.array([row[:2] for row in rows], np.int64).reshape(-1, 2), names, vectors
+            names = [row[2] for row in rows]
+            blobs = [row[4] or b"" for row in rows]
+            vectors = decode_vectors(str(self.path), names, blobs, [row[3] for row in rows], width)
+            return np.array([row[:2] for row in rows], np.int64).reshape(-1, 2), names, vectors
 
     def _checked(self, rows: Sequence[tuple[int, int, str, str | None, str, int]]) -> list[Payload]:
-        for _, _, name, text, metadata, crc in rows:
-            check_payload(str(self.path), name, text, metadata, crc)
+        for _, seq, name, text, metadata, crc in rows:
+            check_payload(str(self.path), name, text, metadata, (seq, crc))
         return [Payload(*row[:5]) for row in rows]
 
     @contextmanager
@@ -181,10 +181,11 @@ class Reader:
             connection = open_reader(self.path)
         try:
             yield connection
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            raise StorageDamaged(str(self.path), repr(error)) from error
+        except (sqlite3.Error, AttributeError, TypeError, ValueError) as error:
+            # A column of another type than we write breaks what is made of it.
+            if is_damage(error) or not isinstance(error, sqlite3.Error):
+                raise StorageDamaged(str(self.path), repr(error)) from error
+            raise
         finally:
             with self._lock:
                 if not self._closed:

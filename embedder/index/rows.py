@@ -65,13 +65,21 @@ def vector_checksum(name: str, blob: bytes | memoryview) -> int:
     return zlib.crc32(blob, zlib.crc32(name.encode()))
 
 
-def check_payload(path: str, name: str, text: str | None, metadata: str, stored: int) -> None:
-    """Refuse a row whose checksum is another.
+def sealed(crc: int, seq: int) -> int:
+    """Return a checksum that holds for one version only."""
+    return crc ^ (seq & 0xFFFFFFFF)
+
+
+def check_payload(
+    path: str, name: str, text: str | None, metadata: str, stored: tuple[int, int]
+) -> None:
+    """Refuse a row whose checksum is another; ``stored`` is its seq and its checksum.
 
     Raises:
         StorageDamaged: the row is not what was written.
     """
-    if checksum(name, text, metadata) != stored:
+    seq, crc = stored
+    if sealed(checksum(name, text, metadata), seq) != crc:
         raise StorageDamaged(path, f"point {name!r} fails its checksum")
 
 

@@ -27,7 +27,7 @@ CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE collections(
     id INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, name TEXT UNIQUE,
     metric TEXT NOT NULL, kind TEXT NOT NULL, width INTEGER, model TEXT,
-    sequence INTEGER NOT NULL, count INTEGER NOT NULL);
+    sequence INTEGER NOT NULL, count INTEGER NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE points(
     pk INTEGER PRIMARY KEY, collection INTEGER NOT NULL, ext_id TEXT NOT NULL,
     seq INTEGER NOT NULL, crc INTEGER NOT NULL, text TEXT, metadata TEXT NOT NULL);
@@ -49,13 +49,10 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path, durable=durable)
-    except sqlite3.DatabaseError as error:
+    except BaseException as error:
         connection.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        raise StorageDamaged(str(path), str(error)) from error
-    except BaseException:
-        connection.close()
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            raise StorageDamaged(str(path), str(error)) from error
         raise
     return connection
 
@@ -92,11 +89,35 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
         raise StorageDamaged(str(path), str(found))
 
 
+def is_damage(error: Exception) -> bool:
+    """Say whether an error while reading means that the file is not what was written."""
+    if isinstance(error, sqlite3.OperationalError):
+        return str(error).startswith(("Could not decode", "no such", "malformed", "unsupported"))
+    return isinstance(error, sqlite3.DatabaseError)
+
+
 def read_meta(connection: sqlite3.Connection, key: str) -> int | str:
-    """Return a value of the file's own table; the key must be there."""
-    value: int | str = connection.execute(
-        "SELECT value FROM meta WHERE key = ?", (key,)
-    ).fetchone()[0]
+    """Return a value of the file's own table.
+
+    Raises:
+        StorageDamaged: it is not there.
+    """
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is None or not isinstance(row[0], (int, str)):
+        raise StorageDamaged(FILE_NAME, f"has no {key}")
+    value: int | str = row[0]
+    return value
+
+
+def read_number(connection: sqlite3.Connection, key: str) -> int:
+    """Return a number of the file's own table.
+
+    Raises:
+        StorageDamaged: it is none.
+    """
+    value = read_meta(connection, key)
+    if not isinstance(value, int):
+        raise StorageDamaged(FILE_NAME, f"has {key} {value!r}")
     return value
 
 

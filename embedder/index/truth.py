@@ -16,7 +16,15 @@ from embedder.index.disk import sync_directory
 from embedder.index.failpoints import reach
 from embedder.index.lock import DirectoryLock
 from embedder.index.reading import Reader
-from embedder.index.schema import FILE_NAME, open_writer, quick_check, read_meta, write_meta
+from embedder.index.schema import (
+    FILE_NAME,
+    is_damage,
+    open_writer,
+    quick_check,
+    read_meta,
+    read_number,
+    write_meta,
+)
 from embedder.storage_errors import StorageDamaged
 
 logger = logging.getLogger(__name__)
@@ -55,7 +63,7 @@ class Truth:
         except BaseException as error:
             self._connection.close()
             self._lock.release()
-            if isinstance(error, (sqlite3.DatabaseError, TypeError)):
+            if isinstance(error, Exception) and is_damage(error):
                 raise StorageDamaged(str(self.path), repr(error)) from error
             raise
         reach("recovery.after_open")
@@ -91,8 +99,11 @@ class Truth:
     def _take_over(self) -> tuple[int, bool]:
         db = self._connection
         db.execute("BEGIN IMMEDIATE")
-        epoch = int(read_meta(db, "epoch")) + 1
-        clean = bool(read_meta(db, "clean"))
+        epoch = read_number(db, "epoch") + 1
+        clean = bool(read_number(db, "clean"))
+        highest = db.execute("SELECT max(pk) FROM points").fetchone()[0] or 0
+        if read_number(db, "next_pk") <= highest:
+            raise StorageDamaged(str(self.path), "would give a pk again")
         write_meta(db, "epoch", epoch)
         write_meta(db, "clean", 0)
         db.execute("COMMIT")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -19,8 +20,9 @@ from embedder.errors import InvalidVector
 from embedder.index.filters import Filter, to_sql
 from embedder.index.kinds import IndexKind
 from embedder.index.points import Metric, Spec
-from embedder.index.rows import EncodedRows
-from embedder.index.schema import read_meta, write_meta
+from embedder.index.rows import EncodedRows, sealed
+from embedder.index.schema import FILE_NAME, read_number, write_meta
+from embedder.storage_errors import StorageDamaged
 
 PURGED_AT_ONCE = 4096
 """Rows of a removed collection that one transaction deletes, so that writers wait little."""
@@ -47,13 +49,24 @@ class CollectionRow:
     count: int
 
 
-def as_collection(row: Sequence[object]) -> CollectionRow:
-    """Return the record of a row of the table, all columns in their order."""
-    return CollectionRow(*row[:3], Metric(row[3]), IndexKind(row[4]), *row[5:])  # type: ignore[arg-type, call-arg] # the columns are as the schema declares them
+def as_collection(values: Sequence[object]) -> CollectionRow:
+    """Return the record of a row of the table, all columns in their order.
+
+    Raises:
+        StorageDamaged: the row fails its checksum.
+    """
+    if _checksum(values[:-1]) != values[-1]:
+        raise StorageDamaged(FILE_NAME, f"collection {values[2]!r} fails its checksum")
+    number, identity, name, metric, kind, *rest = values[:-1]
+    return CollectionRow(number, identity, name, Metric(metric), IndexKind(kind), *rest)  # type: ignore[arg-type] # checked, so the types are those that were written
 
 
 def find_collection(db: sqlite3.Connection, name: str) -> CollectionRow | None:
-    """Return the collection of this name, or None."""
+    """Return the collection of this name, or None.
+
+    Raises:
+        StorageDamaged: its row fails its checksum.
+    """
     row = db.execute("SELECT * FROM collections WHERE name = ?", (name,)).fetchone()
     return None if row is None else as_collection(row)
 
@@ -62,32 +75,37 @@ def insert_collection(db: sqlite3.Connection, name: str | None, spec: Spec) -> C
     """Make a collection, unseen while it has no name."""
     identity = uuid.uuid4().hex
     cursor = db.execute(
-        "INSERT INTO collections(uuid, name, metric, kind, width, model, sequence, count) "
-        "VALUES (?, ?, ?, ?, ?, ?, 0, 0)",
-        (identity, name, spec.metric.value, spec.kind.value, spec.width, spec.model),
+        "INSERT INTO collections(uuid, metric, kind, sequence, count, crc) "
+        "VALUES (?, ?, ?, 0, 0, 0)",
+        (identity, spec.metric.value, spec.kind.value),
     )
     assert cursor.lastrowid is not None
-    return CollectionRow(
-        cursor.lastrowid, identity, name, spec.metric, spec.kind, spec.width, spec.model, 0, 0
+    return _store(
+        db,
+        CollectionRow(
+            cursor.lastrowid, identity, name, spec.metric, spec.kind, spec.width, spec.model, 0, 0
+        ),
     )
 
 
-def rename_collection(db: sqlite3.Connection, collection: int, name: str | None) -> None:
+def rename_collection(db: sqlite3.Connection, row: CollectionRow, name: str | None) -> None:
     """Give a collection a name, or take it away."""
-    db.execute("UPDATE collections SET name = ? WHERE id = ?", (name, collection))
+    _store(db, replace(row, name=name))
 
 
 def purge(db: sqlite3.Connection) -> bool:
     """Delete some rows of a collection without a name; False when there is none left."""
-    row = db.execute("SELECT id FROM collections WHERE name IS NULL ORDER BY id LIMIT 1").fetchone()
-    if row is None:
+    found = db.execute("SELECT * FROM collections WHERE name IS NULL ORDER BY id").fetchone()
+    if found is None:
         return False
+    # The checksum covers the missing name: damage must not have anything deleted.
+    row = as_collection(found)
     pks = db.execute(
         "SELECT pk FROM points INDEXED BY points_by_pk WHERE collection = ? LIMIT ?",
-        (row[0], PURGED_AT_ONCE),
+        (row.id, PURGED_AT_ONCE),
     )
     if not _delete(db, [pk for (pk,) in pks]):
-        db.execute("DELETE FROM collections WHERE id = ?", (row[0],))
+        db.execute("DELETE FROM collections WHERE id = ?", (row.id,))
     return True
 
 
@@ -105,7 +123,7 @@ def upsert(
             "points[0].vector", f"has {width} components; the collection has {collection.width}"
         )
     known = find_pks(db, collection.id, rows.ids)
-    fresh = int(read_meta(db, "next_pk"))
+    fresh = read_number(db, "next_pk")
     pks = [0] * len(rows)
     for at, name in enumerate(rows.ids):
         pk = known.get(name)
@@ -115,15 +133,17 @@ def upsert(
     write_meta(db, "next_pk", fresh)
     sequence = collection.sequence + 1
     same, seqs = [collection.id] * len(rows), [sequence] * len(rows)
+    checksums = [sealed(crc, sequence) for crc in rows.checksums]
     db.executemany(
         _INSERT_POINT,
-        zip(pks, same, rows.ids, seqs, rows.checksums, rows.texts, rows.metadata, strict=True),
+        zip(pks, same, rows.ids, seqs, checksums, rows.texts, rows.metadata, strict=True),
     )
     db.executemany(
         "INSERT OR REPLACE INTO vectors(pk, crc, vector) VALUES (?, ?, ?)",
         zip(pks, rows.vector_checksums, rows.blobs, strict=True),
     )
-    _advance(db, collection.id, sequence, len(rows) - len(known), width)
+    count = collection.count + len(rows) - len(known)
+    _store(db, replace(collection, sequence=sequence, count=count, width=width))
     return np.array(pks, np.int64), sequence
 
 
@@ -135,7 +155,7 @@ def delete(
         return np.empty(0, np.int64), collection.sequence
     deleted = _delete(db, pks)
     sequence = collection.sequence + 1
-    _advance(db, collection.id, sequence, -deleted, collection.width)
+    _store(db, replace(collection, sequence=sequence, count=collection.count - deleted))
     return np.array(pks, np.int64), sequence
 
 
@@ -166,10 +186,18 @@ def _delete(db: sqlite3.Connection, pks: Sequence[int]) -> int:
     ).rowcount
 
 
-def _advance(
-    db: sqlite3.Connection, collection: int, sequence: int, more: int, width: int | None
-) -> None:
+def _store(db: sqlite3.Connection, row: CollectionRow) -> CollectionRow:
+    values = [
+        *(row.id, row.uuid, row.name, row.metric.value, row.kind.value),
+        *(row.width, row.model, row.sequence, row.count),
+    ]
     db.execute(
-        "UPDATE collections SET sequence = ?, count = count + ?, width = ? WHERE id = ?",
-        (sequence, more, width, collection),
+        "UPDATE collections SET name = ?, metric = ?, kind = ?, width = ?, model = ?, "
+        "sequence = ?, count = ?, crc = ? WHERE id = ?",
+        (*values[2:], _checksum(values), row.id),
     )
+    return row
+
+
+def _checksum(values: Sequence[object]) -> int:
+    return zlib.crc32(repr(tuple(values)).encode())

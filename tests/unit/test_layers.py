@@ -36,8 +36,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.similarity.clustering embedder.similarity.minibatch",
         "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
         "embedder.index.filters",
-        "embedder.index.checks embedder.index.disk embedder.index.lock embedder.index.measure "
-        "embedder.index.planning embedder.index.schema",
+        "embedder.index.checks embedder.index.lock embedder.index.measure embedder.index.planning "
+        "embedder.index.schema",
+        "embedder.index.disk",
         "embedder.index.building embedder.index.committer embedder.index.rows "
         "embedder.index.segment",
         "embedder.index.housekeeping embedder.index.snapshot embedder.index.state "

@@ -83,26 +83,27 @@ class Kennel:
 
     def _follow(self, kill_after_s: float | None) -> int:
         assert self._process.stdout is not None
-        timer: threading.Timer | None = None
+        pid = json.loads(self._process.stdout.readline())["pid"]
+        # Without a delay it is never started, so that cancelling it is harmless.
+        timer = threading.Timer(kill_after_s or 0, _kill, [pid])
+        if kill_after_s is not None:
+            timer.start()
         for line in self._process.stdout:
             event = json.loads(line)
             if isinstance(event, dict) and "exit" in event:
-                if timer is not None:
-                    timer.cancel()
+                timer.cancel()
                 return int(event["exit"])
-            if isinstance(event, dict) and "pid" in event:
-                if kill_after_s is not None:
-                    timer = threading.Timer(kill_after_s, _kill, [event["pid"]])
-                    timer.start()
-                continue
-            self.events.append(event)
-            if isinstance(event, list):
-                self.maybe = event
-            elif self.maybe is not None:
-                if event == "done":
-                    self.stored = apply(self.stored, self.maybe)
-                self.maybe = None
+            self._note(event)
         raise AssertionError("the process of the victims ended")
+
+    def _note(self, event: Any) -> None:
+        self.events.append(event)
+        if isinstance(event, list):
+            self.maybe = event
+        elif self.maybe is not None:
+            if event == "done":
+                self.stored = apply(self.stored, self.maybe)
+            self.maybe = None
 
     def _look(self) -> Stored:
         index = VectorIndex(small(self.directory, recovery_s=0.01), background=False)

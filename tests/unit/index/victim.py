@@ -45,7 +45,7 @@ def main() -> None:
         if pid == 0:
             try:
                 run(job)
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)

@@ -1,0 +1,106 @@
+"""A directory has one owner: a second is refused at once, and a replaced one cannot commit."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.errors import Unavailable
+from embedder.index.lock import FILE_NAME, DirectoryLock
+from embedder.index.points import Points
+from embedder.index.vector_index import VectorIndex
+from embedder.storage_errors import DirectoryInUse, StorageReadOnly
+from tests.unit.index.kennel import ROOT
+from tests.unit.index.one import small
+
+POINT = Points(["a"], np.ones((1, 2), np.float32), [None], [{}])
+
+
+def test_a_second_owner_is_refused_and_told_who_the_first_is(tmp_path: Path) -> None:
+    index = VectorIndex(small(tmp_path), background=False)
+    index.upsert("c", POINT)
+    with pytest.raises(DirectoryInUse, match=r"pid \d+, epoch 1"):
+        VectorIndex(small(tmp_path), background=False)
+    code = (
+        "import sys; from tests.unit.index.one import small;"
+        "from embedder.index.vector_index import VectorIndex;"
+        "from embedder.storage_errors import DirectoryInUse;"
+        "from pathlib import Path\n"
+        "try: VectorIndex(small(Path(sys.argv[1])))\n"
+        "except DirectoryInUse: sys.exit(7)"
+    )
+    other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)
+
+    assert other.returncode == 7
+    index.upsert("c", POINT)
+    index.close()
+
+
+def test_every_owner_has_a_later_epoch_and_signs_with_it(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        index = VectorIndex(small(tmp_path), background=False)
+
+        assert index.stats().epoch == epoch
+        assert f"epoch {epoch}\n" in (tmp_path / FILE_NAME).read_text()
+        index.close()
+
+
+def test_an_owner_whose_epoch_is_over_cannot_commit(tmp_path: Path) -> None:
+    index = VectorIndex(small(tmp_path), background=False)
+    index.upsert("c", POINT)
+    with sqlite3.connect(tmp_path / "truth.db") as db:
+        db.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'")
+    db.close()
+    for _ in range(2):
+        with pytest.raises(StorageReadOnly) as caught:
+            index.upsert("c", Points(["b"], np.ones((1, 2), np.float32), [None], [{}]))
+    assert "another owner" in caught.value.reason
+    assert index.count("c") == 1
+    index.close()
+    index = VectorIndex(small(tmp_path), background=False)
+    assert [record.id for record in index.scroll("c").records] == ["a"]
+    index.close()
+
+
+def test_the_lock_goes_with_its_owner(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+    with pytest.raises(DirectoryInUse, match="unknown"):
+        DirectoryLock(tmp_path)
+    lock.release()
+    lock.release()
+    DirectoryLock(tmp_path).release()
+
+
+def test_nothing_is_written_after_closing(tmp_path: Path) -> None:
+    index = VectorIndex(small(tmp_path), background=False)
+    truth = index._shard.truth
+    index.close()
+    index.close()
+    with pytest.raises(Unavailable):
+        truth.submit(lambda _: lambda: None)
+
+
+def test_without_a_directory_nothing_is_left_behind() -> None:
+    index = VectorIndex(small())
+    directory = index._shard._directory
+    index.upsert("c", POINT)
+
+    assert (directory / "truth.db").exists()
+    index.close()
+    assert not directory.exists()
+
+
+def test_an_index_that_nobody_closes_lets_go_of_its_directory(tmp_path: Path) -> None:
+    index = VectorIndex(small(tmp_path))
+    index.upsert("c", POINT)
+    del index
+    again = VectorIndex(small(tmp_path))
+
+    assert again.stats().recovery.was_clean
+    assert again.count("c") == 1
+    again.close()
