@@ -117,7 +117,8 @@ def measure_file(folder: Path, width: int, megabytes: int) -> Figures:
 
 async def _load(path: Path, count: int) -> tuple[float, list[float]]:
     """Start a cache on a file; return how long it loads, and by how much a timer is late then."""
-    cache = PersistentCache(CacheSettings(max_bytes=8 * 2**30), SqliteStore(path))
+    settings = CacheSettings(max_bytes=2 * path.stat().st_size)
+    cache = PersistentCache(settings, SqliteStore(path))
     began = time.perf_counter()
     await cache.start()
     late_s: list[float] = []
