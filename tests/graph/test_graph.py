@@ -17,7 +17,11 @@ TEXTS = ["hello world", "A longer text about embeddings.", "hello world", "naïv
 @pytest.fixture(scope="module")
 def graph() -> Handle:
     """Return the handle of a graph whose stages all live in this process."""
-    args = {"model": {"offline": True, "matryoshka": [16]}, "limits": {"max_inputs": 8}}
+    args = {
+        "model": {"offline": True, "matryoshka": [16]},
+        "limits": {"max_inputs": 8},
+        "data_directory": None,
+    }
     return serve.run(build(args), _local_testing_mode=True, name="graph", route_prefix=None)
 
 

@@ -39,7 +39,12 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def _run(name: str, *models: dict[str, Any]) -> Handle:
     """Return the handle of a graph that serves these models, all in this process."""
-    args = {"model": models[0], "further_models": models[1:], "batching": QUICK}
+    args = {
+        "model": models[0],
+        "further_models": models[1:],
+        "batching": QUICK,
+        "data_directory": None,
+    }
     return serve.run(build(args), _local_testing_mode=True, name=name, route_prefix=None)
 
 

@@ -85,8 +85,7 @@ def _query(name: str, query: QueryBody, vector: Vectors | None, prefix: str) -> 
 
 
 def _result(hit: Hit, query: QueryBody) -> dict[str, Any]:
-    result = content(hit, query.include)
-    result["score"] = hit.score
+    result = {"id": hit.id, "score": hit.score}
     if hit.distance is not None:
         result["distance"] = hit.distance
-    return result
+    return {**result, **content(hit, query.include)}
