@@ -81,6 +81,7 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     errors.UnsupportedModel: _FAILED,
     errors.MissingExtra: _FAILED,
     errors.PoolFull: _FAILED,
+    storage_errors.BadBackup: _FAILED,
     storage_errors.DirectoryInUse: _FAILED,
     storage_errors.NewerFormat: _FAILED,
 }

@@ -1,7 +1,8 @@
 """Sixteen threads search one collection while others change it.
 
-``python -m tests.unit.index.stress SECONDS KIND DIRECTORY``. A process of its own, since what goes wrong in FAISS ends the process. Every answer must be legal: each hit of a version that
-existed, whole; what is never deleted always found; what was deleted for good never again.
+``python -m tests.unit.index.stress SECONDS KIND DIRECTORY``. A process of its own, since what goes
+wrong in FAISS ends the process. Every answer must be legal: each hit of a version that existed,
+whole; what is never deleted always found; what was deleted for good never again.
 """
 
 from __future__ import annotations
