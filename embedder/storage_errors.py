@@ -6,6 +6,7 @@
     │   ├── StorageFull
     │   └── StorageReadOnly
     └── ConfigurationError
+        ├── BadBackup
         ├── DirectoryInUse
         └── NewerFormat
 
@@ -57,6 +58,20 @@ class StorageReadOnly(Unavailable):
 
     def __str__(self) -> str:
         return "the storage takes no writes until it is restarted"
+
+
+class BadBackup(ConfigurationError):
+    """A backup is damaged, incomplete, or of something else; nothing of it was restored."""
+
+    code = "bad_backup"
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be restored: {self.problem}"
 
 
 class DirectoryInUse(ConfigurationError):

@@ -108,13 +108,13 @@ def _upsert(
             row = insert_collection(db, name, spec)
         elif row is None or checked is None or row.id != checked.id:
             return lambda: None
-        pks, sequence = upsert(db, row, rows)
+        pks, after = upsert(db, row, rows)
 
         def effect() -> int:
             collection = checked or shard.register(row)
-            collection.put(pks, sequence, rows.ids, placed)
+            collection.put(pks, after.sequence, rows.ids, placed)
             shard.look_after(collection)
-            return sequence
+            return after.sequence
 
         return effect
 

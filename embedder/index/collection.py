@@ -18,7 +18,7 @@ from embedder.config import IndexSettings
 from embedder.index.building import Stopped
 from embedder.index.failpoints import reach
 from embedder.index.merging import Builder
-from embedder.index.planning import SegmentFacts, to_merge, to_save
+from embedder.index.planning import SegmentFacts, needs_merging, to_merge, to_save
 from embedder.index.points import CollectionInfo, Metric, Spec
 from embedder.index.projection import Projection
 from embedder.index.reading import Reader
@@ -168,9 +168,10 @@ class Collection:
         with self._keeping:
             if self._projection is not None:
                 self._projection.seal()
-                segments = self._projection.state.segments
-                if len(segments) > 1 or any(live.dead for live in segments):
-                    self._merge(segments)
+                state = self._projection.state
+                facts = self._facts(state)
+                if needs_merging(facts, self.spec.kind, self._around.settings):
+                    self._merge(state.segments)
 
     def drop(self) -> None:
         """Note that the collection is gone from the truth; `maintain` deletes its files."""

@@ -40,7 +40,7 @@ def disk_error(error: Exception, path: Path) -> EmbedderError:
     return StorageReadOnly(str(path), repr(error))
 
 
-def publish(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a whole file or none, durable when this returns; an old file of the name is replaced.
 
     Raises:

@@ -30,6 +30,8 @@ POINTS: Final = (
     "purge.before_commit",
     "recovery.after_open",
     "recovery.before_ready",
+    "backup.before_publish",
+    "restore.before_name",
     "close.before_clean",
 )
 """Every name that `reach` is called with."""

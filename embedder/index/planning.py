@@ -73,6 +73,17 @@ def to_merge(
     return _to_index(segments, kind, settings)
 
 
+def needs_merging(
+    segments: Sequence[SegmentFacts], kind: IndexKind, settings: IndexSettings
+) -> bool:
+    """Say whether these are anything else than one segment as it should be."""
+    return (
+        len(segments) > 1
+        or any(one.dead for one in segments)
+        or bool(_to_index(segments, kind, settings))
+    )
+
+
 def _to_index(
     segments: Sequence[SegmentFacts], kind: IndexKind, settings: IndexSettings
 ) -> list[int]:

@@ -57,15 +57,17 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path, *, frozen: bool = False) -> sqlite3.Connection:
     """Open the file for reading only; the connection goes from thread to thread.
+
+    ``frozen`` is for a file that nobody writes.
 
     SQLite's rule against corruption by a second writer holds: this connection can neither write
     nor checkpoint, which read-only connections never do, so the log is reset by one connection
     alone. Readers see the last commit, and wait for no write and no fsync.
     """
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
+        f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if frozen else ''}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,

@@ -122,7 +122,7 @@ def _attempt(view: View, queries: Vectors, k: int, size: int) -> list[Found]:
     for part, live in enumerate(view.state.segments):
         asked = max(size, k * OVERFETCH.get(live.segment.kind, 1))
         kept = max(kept, asked)
-        found, at = _of_segment(view, part, live, queries, min(asked, live.count))
+        found, at = _of_segment(view, part, live, queries, (k, asked))
         scores, places = _joined(scores, places, found, _placed(part, at))
     found, at = _of_delta(view, queries, size)
     scores, places = _joined(scores, places, found, _placed(len(view.state.segments), at))
@@ -134,21 +134,23 @@ def _attempt(view: View, queries: Vectors, k: int, size: int) -> list[Found]:
 
 
 def _of_segment(
-    view: View, part: int, live: LiveSegment, queries: Vectors, k: int
+    view: View, part: int, live: LiveSegment, queries: Vectors, wanted: tuple[int, int]
 ) -> tuple[Scores, Positions]:
+    """Return candidates: ``wanted`` are how many there must be if there are, and how many asked."""
     segment, bits, count = live.segment, live.alive, live.count
     if view.allowed is not None:
         count = len(view.allowed[part])
     if not count:
         return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    k = min(wanted[1], count)
     if view.allowed is not None:
         positions = view.allowed[part]
         if count <= max(FEW_ROWS, FEW_SHARE * len(segment)):
-            return segment.search_all(queries, min(k, count), positions, view.effort)
+            return segment.search_all(queries, k, positions, view.effort)
         bits = pack(positions, len(segment))
-    k = min(k, count)
     scores, at = segment.search(queries, k, bits, view.effort)
-    short = np.flatnonzero((at < 0).any(axis=1)) if not segment.is_exact else at[:0, 0]
+    found = np.count_nonzero(at >= 0, axis=1)
+    short = np.flatnonzero(found < min(wanted[0], count))
     if len(short):
         # A graph or a few lists may hold too little of what is alive: never a short answer.
         whole = view.allowed[part] if view.allowed is not None else np.flatnonzero(live.marks())

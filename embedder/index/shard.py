@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 import tempfile
 import threading
 import time
@@ -68,6 +69,7 @@ class Shard:
         self.settings = settings
         self.failure: StorageDamaged | None = None
         self.collections: dict[str, Collection] = {}
+        self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
         self._lock = threading.Lock()
         self._truth: Truth | None = None
@@ -113,10 +115,18 @@ class Shard:
         known = self.collections.get(row.name)
         if known is not None and known.id == row.id:
             return known
-        collection = Collection(row, self._surroundings())
+        return self.adopt(self.open(row))
+
+    def open(self, row: CollectionRow) -> Collection:
+        """Bring a collection up to date, without serving it yet."""
+        return Collection(row, self._surroundings())
+
+    def adopt(self, collection: Collection) -> Collection:
+        """Serve a collection that is open."""
         with self._lock:
             # A new dictionary: others go through the old one meanwhile.
-            self.collections = {**self.collections, row.name: collection}
+            self.collections = {**self.collections, collection.name: collection}
+        self.nudge(collection)
         return collection
 
     def forget(self, name: str) -> None:
@@ -132,8 +142,8 @@ class Shard:
     def purge(self) -> None:
         """Have the rows of collections without a name deleted, between other writes."""
 
-        def write(db: object) -> Effect[None]:
-            more = purge(db)  # type: ignore[arg-type] # the committer's connection
+        def write(db: sqlite3.Connection) -> Effect[None]:
+            more = purge(db, self.restoring)
             reach("purge.before_commit")
             return self.purge if more else _nothing
 
@@ -217,7 +227,7 @@ class Shard:
         )
         rows = self._truth.reader.collections()
         for row in rows:
-            self.nudge(self.register(row))
+            self.register(row)
         self._remove_strangers({row.uuid for row in rows})
         served = list(self.collections.values())
         reach("recovery.before_ready")

@@ -10,17 +10,20 @@ import weakref
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 from embedder.config import IndexSettings
 from embedder.index import changes
 from embedder.index.answering import Searcher
+from embedder.index.backup import BackupManifest, back_up
 from embedder.index.checks import check_ids, check_query, check_vectors
 from embedder.index.collection import Collection
 from embedder.index.fetching import page, records_by_id
 from embedder.index.filters import Filter
 from embedder.index.kinds import IndexKind
+from embedder.index.parquet import export_parquet
 from embedder.index.points import (
     PAYLOAD,
     CollectionInfo,
@@ -34,6 +37,7 @@ from embedder.index.points import (
     Record,
     Spec,
 )
+from embedder.index.restoring import restore
 from embedder.index.segment import Effort
 from embedder.index.shard import IndexStats, Shard
 from embedder.storage_errors import StorageDamaged
@@ -225,6 +229,42 @@ class VectorIndex:
         """
         with self._sound():
             self._shard.save(self._shard.find(name))
+
+    def back_up(self, name: str, directory: Path) -> BackupManifest:
+        """Copy a collection, as it is at one moment, into a directory that does not exist yet.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            FileExistsError: the directory exists.
+            StorageFull: there is no space for the copy; nothing is left of it.
+        """
+        with self._sound():
+            collection = self._shard.find(name)
+            return back_up(self._shard.truth.reader, name, collection.id, directory)
+
+    def restore(self, directory: Path, name: str | None = None) -> CollectionInfo:
+        """Make a collection of a backup, under its own name or another that is free.
+
+        Raises:
+            BadBackup: the backup is not whole; nothing of it is kept.
+            InvalidInput: the name is not plain, or taken.
+        """
+        with self._sound():
+            return restore(self._shard, directory, name)
+
+    def export_parquet(self, name: str, path: Path) -> int:
+        """Write a collection, as it is at one moment, to a Parquet file; return its points.
+
+        The columns are ``id``, ``vector``, ``text`` and ``metadata``, which is JSON.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            FileExistsError: the file exists.
+            MissingExtra: pyarrow is not installed.
+        """
+        with self._sound():
+            collection = self._shard.find(name)
+            return export_parquet(self._shard.truth.reader, name, collection.id, path)
 
     def stats(self) -> IndexStats:
         """Return how the shard is; of a failed one too."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,13 +93,17 @@ def rename_collection(db: sqlite3.Connection, row: CollectionRow, name: str | No
     _store(db, replace(row, name=name))
 
 
-def purge(db: sqlite3.Connection) -> bool:
-    """Delete some rows of a collection without a name; False when there is none left."""
-    found = db.execute("SELECT * FROM collections WHERE name IS NULL ORDER BY id").fetchone()
-    if found is None:
-        return False
+def purge(db: sqlite3.Connection, spared: Collection[int] = ()) -> bool:
+    """Delete some rows of a collection without a name; False when there is none left.
+
+    ``spared`` are the numbers of those that are being made.
+    """
+    found = db.execute("SELECT * FROM collections WHERE name IS NULL ORDER BY id").fetchall()
     # The checksum covers the missing name: damage must not have anything deleted.
-    row = as_collection(found)
+    rows = [row for row in map(as_collection, found) if row.id not in spared]
+    if not rows:
+        return False
+    row = rows[0]
     pks = db.execute(
         "SELECT pk FROM points INDEXED BY points_by_pk WHERE collection = ? LIMIT ?",
         (row.id, PURGED_AT_ONCE),
@@ -111,8 +115,8 @@ def purge(db: sqlite3.Connection) -> bool:
 
 def upsert(
     db: sqlite3.Connection, collection: CollectionRow, rows: EncodedRows
-) -> tuple[NDArray[np.int64], int]:
-    """Set the rows of one request; return their pks and the collection's new sequence number.
+) -> tuple[NDArray[np.int64], CollectionRow]:
+    """Set the rows of one request; return their pks and the collection as it is then.
 
     Raises:
         InvalidVector: the collection has another width.
@@ -143,8 +147,8 @@ def upsert(
         zip(pks, rows.vector_checksums, rows.blobs, strict=True),
     )
     count = collection.count + len(rows) - len(known)
-    _store(db, replace(collection, sequence=sequence, count=count, width=width))
-    return np.array(pks, np.int64), sequence
+    after = _store(db, replace(collection, sequence=sequence, count=count, width=width))
+    return np.array(pks, np.int64), after
 
 
 def delete(

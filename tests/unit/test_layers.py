@@ -45,10 +45,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.writes",
         "embedder.index.merging embedder.index.projection embedder.index.reading "
         "embedder.index.snapshots",
-        "embedder.index.recovery embedder.index.searching embedder.index.truth",
+        "embedder.index.copying embedder.index.recovery embedder.index.searching "
+        "embedder.index.truth",
         "embedder.index.collection",
         "embedder.index.answering embedder.index.fetching embedder.index.shard",
-        "embedder.index.changes embedder.index.spread",
+        "embedder.index.backup embedder.index.changes embedder.index.parquet embedder.index.spread",
+        "embedder.index.restoring",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.batcher",

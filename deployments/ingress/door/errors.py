@@ -82,6 +82,7 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     errors.MissingExtra: _FAILED,
     errors.ArchiveError: _FAILED,
     errors.PoolFull: _FAILED,
+    storage_errors.BadBackup: _FAILED,
     storage_errors.DirectoryInUse: _FAILED,
     storage_errors.NewerFormat: _FAILED,
 }

@@ -48,13 +48,15 @@ def scores(metric: Metric, query: Vectors, rows: Vectors) -> NDArray[np.float64]
     """Return the score of every row; larger is nearer."""
     one, all_rows = query.astype(np.float64), rows.astype(np.float64)
     if metric is Metric.L2:
-        return np.array([-np.sqrt(((row - one) ** 2).sum()) for row in all_rows])
+        distances: NDArray[np.float64] = -np.sqrt(((all_rows - one) ** 2).sum(axis=1))
+        return distances
     if metric is Metric.L1:
-        return np.array([-np.abs(row - one).sum() for row in all_rows])
-    products = np.array([(row * one).sum() for row in all_rows])
+        sums: NDArray[np.float64] = -np.abs(all_rows - one).sum(axis=1)
+        return sums
+    products: NDArray[np.float64] = (all_rows * one).sum(axis=1)
     if metric is Metric.DOT:
         return products
-    lengths = np.array([np.sqrt((row**2).sum()) for row in all_rows])
+    lengths = np.sqrt((all_rows**2).sum(axis=1))
     cosines: NDArray[np.float64] = products / lengths / np.sqrt((one**2).sum())
     return cosines
 

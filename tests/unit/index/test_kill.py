@@ -70,8 +70,12 @@ def test_at_every_named_point_the_state_is_before_or_after_and_never_between(
     assert kennels.run(1, steps=len(BEFORE), plan=BEFORE) == 0
     kennels.check()
     once = point.startswith(("recovery", "close"))
+    plan = list(PLAN)
+    for copy in ("one", "two"):
+        place = str(tmp_path.with_name(f"{tmp_path.name}-{copy}"))
+        plan += [["back_up", place], ["restore", [place, copy]]]
     status = kennels.run(
-        1, steps=len(PLAN), plan=PLAN, failpoint=f"{point}:kill@{1 if once else turn}"
+        1, steps=len(plan), plan=plan, failpoint=f"{point}:kill@{1 if once else turn}"
     )
 
     assert status == -signal.SIGKILL, "the plan does not come by this point"

@@ -106,6 +106,10 @@ def take(index: VectorIndex, step: list[Any]) -> None:
     elif name == "drop":
         index.delete("c")
         index.create("c", Metric.L2, kind=IndexKind.HNSW)
+    elif name == "back_up":
+        index.back_up("c", Path(given))
+    elif name == "restore":
+        index.restore(Path(given[0]), given[1])
     elif name == "settle":
         index.settle()
     else:

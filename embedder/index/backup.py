@@ -1,0 +1,177 @@
+"""Copies of one collection in a directory of their own, and back under any name.
+
+A backup is a SQLite file with the schema of the truth and a manifest with its SHA-256, written
+beside its place and renamed: whole or not there. It is of one moment, while writes go on. Paths
+come from the operator alone. Knows nothing of who serves the collection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from embedder.index.copying import stored_rows
+from embedder.index.disk import disk_error, sync_directory
+from embedder.index.failpoints import reach
+from embedder.index.points import Spec
+from embedder.index.reading import Reader
+from embedder.index.rows import EncodedRows
+from embedder.index.schema import open_reader, open_writer
+from embedder.index.writes import CollectionRow, find_collection, insert_collection, upsert
+from embedder.storage_errors import BadBackup, StorageDamaged
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+POINTS = "points.db"
+MOST_MANIFEST_BYTES = 1 << 16
+
+
+class BackupManifest(BaseModel):
+    """What a backup holds: the collection ``name`` as it was at ``sequence``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    name: str
+    sequence: int = Field(ge=0)
+    count: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+def back_up(reader: Reader, name: str, number: int, directory: Path) -> BackupManifest:
+    """Copy a collection into a directory that must not exist yet.
+
+    Raises:
+        FileExistsError: it does.
+        StorageFull: there is no space for it; nothing is left of it.
+        StorageDamaged: a row fails its checksum; nothing is left of the copy.
+    """
+    if directory.exists():
+        raise FileExistsError(f"{directory} exists; a backup makes its own directory")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        with reader.snapshot() as db:
+            row = find_collection(db, name)
+            assert row is not None
+            assert row.id == number, "the collection was found a moment ago"
+            _copy(db, str(reader.path), row, temporary / POINTS)
+        manifest = _describe(row, temporary / POINTS)
+        _write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
+        sync_directory(temporary)
+        reach("backup.before_publish")
+        temporary.rename(directory)
+        sync_directory(directory.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise disk_error(error, temporary) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return manifest
+
+
+def read_manifest(directory: Path) -> BackupManifest:
+    """Return the manifest of a backup after holding its file against it.
+
+    Raises:
+        BadBackup: anything is not as the manifest says.
+    """
+    try:
+        with (directory / MANIFEST).open("rb") as file:
+            manifest = BackupManifest.model_validate_json(file.read(MOST_MANIFEST_BYTES))
+    except (OSError, ValidationError) as error:
+        raise BadBackup(str(directory), f"{MANIFEST} cannot be read: {error}") from error
+    if manifest.format != FORMAT:
+        problem = f"it has format {manifest.format}; this version reads {FORMAT}"
+        raise BadBackup(str(directory), problem)
+    path = directory / POINTS
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != manifest.bytes:
+        raise BadBackup(str(directory), f"{POINTS} has another size than {MANIFEST} says")
+    if _digest(path) != manifest.sha256:
+        raise BadBackup(str(directory), f"{POINTS} has another SHA-256 than {MANIFEST} says")
+    return manifest
+
+
+class Backup:
+    """A backup that is open for reading: its collection and its rows, in their first order."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open a backup after looking at all of it.
+
+        Raises:
+            BadBackup: it is not whole.
+        """
+        self.manifest = read_manifest(directory)
+        self._directory = directory
+        # A file that nobody writes needs no log beside it, and may lie where nothing can be made.
+        self._db = open_reader(directory / POINTS, frozen=True)
+        try:
+            found = find_collection(self._db, self.manifest.name)
+        except (sqlite3.Error, StorageDamaged) as error:
+            self._db.close()
+            raise BadBackup(str(directory), repr(error)) from error
+        if found is None or found.count != self.manifest.count:
+            self._db.close()
+            raise BadBackup(str(directory), f"{POINTS} has not the points that {MANIFEST} says")
+        self.row = found
+
+    def rows(self) -> Iterator[EncodedRows]:
+        """Give all points.
+
+        Raises:
+            BadBackup: a row fails its checksum.
+        """
+        try:
+            yield from stored_rows(self._db, str(self._directory), self.row)
+        except (sqlite3.Error, StorageDamaged) as error:
+            raise BadBackup(str(self._directory), repr(error)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def _copy(source: sqlite3.Connection, path: str, row: CollectionRow, target: Path) -> None:
+    with closing(open_writer(target, durable=True)) as db:
+        db.execute("BEGIN")
+        spec = Spec(row.metric, row.kind, row.width, row.model)
+        copy = insert_collection(db, row.name, spec)
+        for rows in stored_rows(source, path, row):
+            _, copy = upsert(db, copy, rows)
+        db.execute("COMMIT")
+        # One file without a log beside it.
+        db.execute("PRAGMA journal_mode = DELETE")
+
+
+def _describe(row: CollectionRow, path: Path) -> BackupManifest:
+    return BackupManifest(
+        format=FORMAT,
+        name=str(row.name),
+        sequence=row.sequence,
+        count=row.count,
+        bytes=path.stat().st_size,
+        sha256=_digest(path),
+    )
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

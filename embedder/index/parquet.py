@@ -1,0 +1,63 @@
+"""Writes a collection to a Parquet file, for other tools to read. Knows nothing of reading one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from embedder.errors import MissingExtra
+from embedder.index.copying import stored_rows
+from embedder.index.disk import disk_error, publish
+from embedder.index.reading import Reader
+from embedder.index.writes import CollectionRow, find_collection
+
+
+def export_parquet(reader: Reader, name: str, number: int, path: Path) -> int:
+    """Write all points of a collection at one moment and return how many there are.
+
+    Raises:
+        FileExistsError: the file exists.
+        MissingExtra: pyarrow is not installed.
+        StorageFull: there is no space for it; nothing is left of it.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("an export to Parquet", "pyarrow", "parquet") from error
+    if path.exists():
+        raise FileExistsError(f"{path} exists")
+    with reader.snapshot() as db:
+        row = find_collection(db, name)
+        assert row is not None
+        assert row.id == number, "the collection was found a moment ago"
+
+        def write(file: BinaryIO) -> None:
+            schema = _schema(row)
+            with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+                for rows in stored_rows(db, str(reader.path), row):
+                    vectors = pyarrow.FixedSizeListArray.from_arrays(
+                        pyarrow.array(np.ravel(rows.vectors)), row.width
+                    )
+                    columns = [rows.ids, vectors, rows.texts, rows.metadata]
+                    writer.write_table(pyarrow.table(columns, schema=schema))
+
+        try:
+            publish(path, write)
+        except OSError as error:
+            raise disk_error(error, path) from error
+    return row.count
+
+
+def _schema(row: CollectionRow) -> object:
+    import pyarrow
+
+    return pyarrow.schema(
+        [
+            pyarrow.field("id", pyarrow.string(), nullable=False),
+            pyarrow.field("vector", pyarrow.list_(pyarrow.float32(), row.width or 0)),
+            pyarrow.field("text", pyarrow.string()),
+            pyarrow.field("metadata", pyarrow.string(), nullable=False),
+        ]
+    )

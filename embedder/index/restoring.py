@@ -1,0 +1,78 @@
+"""Puts a backup into a shard as a new collection, which nobody sees before it is whole.
+
+What a crash leaves half done has no name, and the next start deletes it. Knows nothing of how a
+backup is kept.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from embedder.errors import InvalidInput
+from embedder.index.backup import Backup
+from embedder.index.checks import check_name
+from embedder.index.committer import Effect, Write
+from embedder.index.failpoints import reach
+from embedder.index.points import CollectionInfo, Spec
+from embedder.index.rows import EncodedRows
+from embedder.index.shard import Shard
+from embedder.index.writes import (
+    CollectionRow,
+    find_collection,
+    insert_collection,
+    rename_collection,
+    upsert,
+)
+
+
+def restore(shard: Shard, directory: Path, name: str | None) -> CollectionInfo:
+    """Make a collection of a backup, under its own name or another that is free.
+
+    Raises:
+        BadBackup: the backup is not whole; nothing of it is kept.
+        InvalidInput: the name is not plain, or taken.
+    """
+    with closing(Backup(directory)) as backup:
+        name = name or backup.manifest.name
+        check_name(name)
+        if name in shard.collections:
+            raise InvalidInput("collection", f"{name!r} exists already")
+        row = shard.truth.submit(lambda db: _begin(shard, db, backup.row)).result()
+        try:
+            for rows in backup.rows():
+                row = shard.truth.submit(_more(row, rows)).result()
+            return _finish(shard, row, name)
+        finally:
+            shard.restoring.discard(row.id)
+            shard.purge()
+
+
+def _begin(shard: Shard, db: sqlite3.Connection, like: CollectionRow) -> Effect[CollectionRow]:
+    row = insert_collection(db, None, Spec(like.metric, like.kind, like.width, like.model))
+    shard.restoring.add(row.id)
+    return lambda: row
+
+
+def _more(row: CollectionRow, rows: EncodedRows) -> Write[CollectionRow]:
+    def write(db: sqlite3.Connection) -> Effect[CollectionRow]:
+        _, after = upsert(db, row, rows)
+        return lambda: after
+
+    return write
+
+
+def _finish(shard: Shard, row: CollectionRow, name: str) -> CollectionInfo:
+    # Searchable before it has a name, so that the writer waits for nothing.
+    collection = shard.open(replace(row, name=name))
+    reach("restore.before_name")
+
+    def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
+        if find_collection(db, name) is not None:
+            raise InvalidInput("collection", f"{name!r} exists already")
+        rename_collection(db, row, name)
+        return lambda: shard.adopt(collection).describe()
+
+    return shard.truth.submit(write).result()

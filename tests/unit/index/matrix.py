@@ -1,0 +1,123 @@
+"""Uses an index of one kind and metric in every way: ``python -m tests.unit.index.matrix``.
+
+A process of its own for all pairs, since FAISS ends the process on pairs that it does not bear.
+Writes one line of JSON a pair: recall@10 whole, with a fifth and with half deleted, after merging
+and after a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from embedder.errors import InvalidInput
+from embedder.index.filters import parse
+from embedder.index.kinds import IndexKind
+from embedder.index.points import Metric, Points, Query
+from embedder.index.vector_index import VectorIndex
+from embedder.types import Vectors
+from tests.unit.index.one import small
+from tests.unit.index.oracle import scores
+
+COUNT, WIDTH, QUERIES, TOP = 1500, 16, 20, 10
+
+
+def rows(count: int, seed: int) -> Vectors:
+    """Return clustered vectors."""
+    chance = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(0, 1, (20, WIDTH))
+    noise = chance.normal(0, 0.4, (count, WIDTH))
+    return (centres[chance.integers(0, 20, count)] + noise).astype(np.float32)
+
+
+class Pair:
+    """One index and what it holds."""
+
+    def __init__(self, kind: IndexKind, metric: Metric, directory: Path) -> None:
+        self.settings = small(directory, delta_rows=500, min_indexed_rows=500, auto_hnsw_rows=500)
+        self.metric = metric
+        self.stored = rows(COUNT, 1)
+        self.alive = np.ones(COUNT, np.bool_)
+        self.index = VectorIndex(self.settings, background=False)
+        self.index.create("c", metric, kind=kind)
+        names = [f"p{number}" for number in range(COUNT)]
+        metadata = [{"n": number} for number in range(COUNT)]
+        self.index.upsert("c", Points(names, self.stored, [None] * COUNT, metadata))
+        self.index.optimize("c")
+
+    def delete(self, numbers: range) -> None:
+        """Delete some points; no merge follows."""
+        self.index.delete_points("c", [f"p{number}" for number in numbers])
+        self.alive[numbers] = False
+
+    def recall(self, fewer_than: int = COUNT) -> float:
+        """Return the share of the nearest points that are found, among the first points."""
+        condition = None if fewer_than == COUNT else parse({"n": {"$lt": fewer_than}})
+        asked = rows(QUERIES, 2)
+        answers = self.index.search(
+            [Query("c", vector, TOP, filter=condition, include=()) for vector in asked]
+        )
+        right = 0
+        for vector, hits in zip(asked, answers, strict=True):
+            exact = scores(self.metric, vector, self.stored)
+            exact[~self.alive | (np.arange(COUNT) >= fewer_than)] = -np.inf
+            nearest = np.argsort(-exact, kind="stable")[:TOP]
+            assert len(hits) == TOP
+            found = {int(hit.id[1:]): hit.score for hit in hits}
+            assert all(abs(exact[number] - score) < 1e-4 for number, score in found.items())
+            right += len(found.keys() & set(nearest.tolist()))
+        return right / (TOP * QUERIES)
+
+    def restart(self) -> None:
+        """Save everything, and open it again."""
+        self.index.snapshot("c")
+        self.index.close()
+        self.index = VectorIndex(self.settings, background=False)
+        assert self.index.stats().recovery.replayed == 0
+
+
+def use(kind: IndexKind, metric: Metric, directory: Path) -> dict[str, object]:
+    """Return what one pair does."""
+    pair = Pair(kind, metric, directory)
+    told: dict[str, object] = {
+        "serving": pair.index.describe("c").serving,
+        "whole": pair.recall(),
+        "few": pair.recall(40),
+        "many": pair.recall(900),
+    }
+    pair.delete(range(0, COUNT, 5))
+    told["fifth"] = pair.recall()
+    for first in (1, 3, 7):
+        pair.delete(range(first, COUNT, 10))
+    told["half"] = pair.recall()
+    told["half_many"] = pair.recall(1200)
+    pair.restart()
+    told["restarted"] = pair.recall()
+    pair.index.settle()
+    assert pair.index.describe("c").dead == 0
+    told["merged"] = pair.recall()
+    pair.restart()
+    told["again"] = pair.recall()
+    pair.index.close()
+    return told
+
+
+def main() -> None:
+    """Try every pair there could be."""
+    for kind in IndexKind:
+        for metric in Metric:
+            pair = {"kind": kind.value, "metric": metric.value}
+            sys.stderr.write(f"{json.dumps(pair)}\n")
+            try:
+                told = use(kind, metric, Path(sys.argv[1]) / f"{kind.value}-{metric.value}")
+            except InvalidInput as error:
+                told = {"refused": str(error)}
+            sys.stdout.write(f"{json.dumps({**pair, **told})}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Sixteen threads search one collection while others change it.
+
+``python -m tests.unit.index.stress SECONDS KIND DIRECTORY``. A process of its own, since what goes
+wrong in FAISS ends the process. Every answer must be legal: each hit of a version that existed,
+whole; what is never deleted always found; what was deleted for good never again.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import itertools
+import random
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from embedder.index.filters import parse
+from embedder.index.kinds import IndexKind
+from embedder.index.points import Metric, Points, Query
+from embedder.index.vector_index import VectorIndex
+from tests.unit.index.one import small
+
+SEARCHERS, FIXED, CHANGING, WIDTH = 16, 60, 60, 8
+ODD = parse({"parity": 1})
+
+
+class Stress:
+    """The collection, and what the threads know of it."""
+
+    def __init__(self, kind: IndexKind, directory: Path) -> None:
+        settings = small(directory, delta_rows=32, recovery_s=0.01)
+        self.index = VectorIndex(settings)
+        self.index.create("c", Metric.L2, kind=kind)
+        self.gone: set[str] = set()
+        self.stop = threading.Event()
+        self.versions = itertools.count(1)
+        self.searches = 0
+        self.put([f"fixed-{number}" for number in range(FIXED)])
+
+    def put(self, names: list[str]) -> None:
+        """Set points to a new version, which all that is stored of them tells."""
+        version = next(self.versions)
+        rows = np.array([self.vector(name, version) for name in names], np.float32)
+        texts = [f"{name}@{version}" for name in names]
+        self.index.upsert("c", Points(names, rows, texts, [{"parity": version % 2}] * len(names)))
+
+    @staticmethod
+    def vector(name: str, version: int) -> list[float]:
+        """Return the vector of a version of a point."""
+        chance = random.Random(f"{name}@{version}")
+        return [chance.randint(-8, 8) / 4 for _ in range(WIDTH - 1)] + [float(version % 97)]
+
+    def change(self, seed: int) -> None:
+        """Upsert and delete until told to stop."""
+        chance = random.Random(seed)
+        for turn in itertools.count():
+            if self.stop.is_set():
+                return
+            names = [f"p{chance.randrange(CHANGING)}" for _ in range(6)]
+            if chance.random() < 0.7:
+                once = f"once-{seed}-{turn}"
+                self.put([*dict.fromkeys(names), once])
+                self.index.delete_points("c", [once])
+                self.gone.add(once)
+            else:
+                self.index.delete_points("c", names)
+
+    def keep(self) -> None:
+        """Merge and save until told to stop, beside the housekeeper."""
+        while not self.stop.is_set():
+            self.index.optimize("c")
+            self.index.snapshot("c")
+
+    def search(self, seed: int) -> None:
+        """Search and judge every answer until told to stop."""
+        chance = random.Random(seed)
+        while not self.stop.is_set():
+            gone = set(self.gone)
+            filtered = chance.random() < 0.3
+            vector = np.array(self.vector("query", chance.randrange(97)), np.float32)
+            query = Query("c", vector, 1000, filter=ODD if filtered else None)
+            hits = self.index.search([query])[0]
+            ids = [hit.id for hit in hits]
+            assert len(set(ids)) == len(ids), "a point came twice"
+            assert not gone & set(ids), "a deleted point came back"
+            for hit in hits:
+                name, _, version = (hit.text or "").partition("@")
+                exact = np.linalg.norm(vector - self.vector(name, int(version)))
+                assert name == hit.id, "a text of another point"
+                assert hit.metadata == {"parity": int(version) % 2}, "metadata of another version"
+                assert abs(hit.score + exact) < 1e-3, "a score of another version"
+                assert not filtered or hit.metadata == {"parity": 1}, "outside the filter"
+            fixed = {name for name in ids if name.startswith("fixed")}
+            assert len(fixed) == FIXED, "a point that was never deleted is missing"
+            self.searches += 1
+
+
+def main(seconds: float, kind: IndexKind, directory: Path) -> None:
+    """Run all threads for a while; any failed thread fails the process."""
+    stress = Stress(kind, directory)
+    with ThreadPoolExecutor(SEARCHERS + 5) as pool:
+        running = [pool.submit(stress.search, seed) for seed in range(SEARCHERS)]
+        running += [pool.submit(stress.change, seed) for seed in range(4)]
+        running.append(pool.submit(stress.keep))
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not any(one.done() for one in running):
+            time.sleep(0.05)
+        stress.stop.set()
+        for one in running:
+            one.result()
+    assert stress.index.stats().status == "ready"
+    stress.index.close()
+    sys.stdout.write(f"{stress.searches}\n")
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    main(float(sys.argv[1]), IndexKind(sys.argv[2]), Path(sys.argv[3]))

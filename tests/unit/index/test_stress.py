@@ -1,0 +1,30 @@
+"""Threads search while everything changes: nothing crashes, and every answer is legal.
+
+``INDEX_STRESS_S`` is for how many seconds, each kind: 60 is the full run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.index.kennel import ROOT
+
+SECONDS = os.environ.get("INDEX_STRESS_S", "1.5")
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_sq8"])
+def test_sixteen_threads_search_while_everything_changes(kind: str, tmp_path: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.unit.index.stress", SECONDS, kind, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert child.returncode == 0, child.stderr[-3000:]
+    assert int(child.stdout) > 0
