@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,8 @@ def _measure(
         row = Row(kind.name, threads, kind.tokens / len(kind.texts), efficiency, cosine)
         for number in range(rounds):
             ceiling = CEILING_ROWS * flop / _seconds(gemm) / 1e9
-            ours_s = _seconds(lambda kind=kind: _encode(backend, kind))
-            peer_s = _seconds(lambda kind=kind: peer(kind.texts))
+            ours_s = _seconds(partial(_encode, backend, kind))
+            peer_s = _seconds(partial(peer, kind.texts))
             row.texts_per_s.append(len(kind.texts) / ours_s)
             row.gflops.append(kind.tokens * flop / ours_s / 1e9)
             row.share.append(row.gflops[-1] / ceiling)

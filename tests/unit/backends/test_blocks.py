@@ -11,6 +11,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from embedder.backends import blocks
 from embedder.backends.attention import group_by_length
 from embedder.backends.blocks import DistanceBias, FusedBlock, ProductBlock
 from embedder.backends.shapes import EncoderShape
@@ -43,7 +44,8 @@ def _attended(
         if kind is FusedBlock:
             FusedBlock.of(group, SHAPE, bias, CPU)(qkv, out)
         else:
-            ProductBlock.of(group, SHAPE, bias, qkv.dtype)(qkv, out)
+            for block in ProductBlock.all_of(group, SHAPE, bias, qkv.dtype):
+                block(qkv, out)
     return out
 
 
@@ -102,6 +104,18 @@ def test_the_bias_of_every_distance_is_added(
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
+def test_a_group_of_many_scores_is_more_than_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = [20, 21, 21, 22, 23]
+    qkv = _random(sum(lengths), 3 * WIDTH)
+    monkeypatch.setattr(blocks, "SCORES", 2 * HEADS * 24 * 32)
+
+    found = _attended(ProductBlock, qkv, lengths)
+
+    (group,) = group_by_length(np.array(lengths, np.int32))
+    assert len(ProductBlock.all_of(group, SHAPE, None, torch.float32)) == 3
+    torch.testing.assert_close(found.double(), _plain(qkv, lengths), atol=1e-5, rtol=0)
+
+
 @given(lengths=LENGTHS)
 def test_products_in_bfloat16_stay_near(lengths: list[int]) -> None:
     lengths = sorted(lengths)
@@ -126,7 +140,7 @@ def test_a_block_serves_one_layer_after_the_other() -> None:
     """Its room is used again, and must hold nothing of the layer before."""
     lengths = [3, 4, 5]
     (group,) = group_by_length(np.array(lengths, np.int32))
-    block = ProductBlock.of(group, SHAPE, None, torch.float32)
+    (block,) = ProductBlock.all_of(group, SHAPE, None, torch.float32)
     out = torch.empty(sum(lengths), WIDTH)
 
     for seed in range(3):
