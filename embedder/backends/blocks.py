@@ -21,6 +21,13 @@ KEYS = 32
 QUERIES = 8
 """Queries are padded to a multiple of this: oneDNN compiles a kernel for every shape it meets."""
 
+SCORES = 2**20
+"""How many scores a block has at most, unless one input has more.
+
+Beyond a core's own cache they gain nothing, and memory that is given back to the system after
+every layer comes back page by page: a quarter of the time at 256 tokens an input.
+"""
+
 _NOTHING = torch.zeros((), dtype=torch.bfloat16)
 
 
@@ -134,10 +141,19 @@ class ProductBlock:
     mask: torch.Tensor | None
 
     @classmethod
-    def of(
+    def all_of(
+        cls, group: Group, shape: EncoderShape, bias: DistanceBias | None, dtype: torch.dtype
+    ) -> list[ProductBlock]:
+        """Prepare a group of inputs for all layers, in blocks of few enough scores."""
+        longest = group.rows.shape[1]
+        scores = shape.heads * _multiple(longest, QUERIES) * _multiple(longest, KEYS)
+        parts = group.parts(max(1, SCORES // scores))
+        return [cls._of(part, shape, bias, dtype) for part in parts]
+
+    @classmethod
+    def _of(
         cls, group: Group, shape: EncoderShape, bias: DistanceBias | None, dtype: torch.dtype
     ) -> ProductBlock:
-        """Prepare a group of inputs for all layers."""
         count, longest = group.rows.shape
         rows, keys = _multiple(longest, QUERIES), _multiple(longest, KEYS)
         mask = bias.between(rows, keys) if bias is not None else None

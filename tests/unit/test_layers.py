@@ -75,7 +75,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.models.files",
         "embedder.models.size",
         "embedder.backends.attention embedder.backends.base embedder.backends.checkpoint "
-        "embedder.backends.graph_store embedder.backends.probe embedder.backends.shapes",
+        "embedder.backends.graph_store embedder.backends.pieces embedder.backends.probe "
+        "embedder.backends.shapes",
         "embedder.backends.blocks embedder.backends.fused embedder.backends.head "
         "embedder.backends.pretrained",
         "embedder.backends.export embedder.backends.own_graph embedder.backends.packed "
