@@ -7,11 +7,17 @@ is that of the user on that node.
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from deployments.settings import ServeSettings
 from embedder.errors import ConfigurationError
+from embedder.index.lock import FILE_NAME, DirectoryLock
+from embedder.storage_errors import DirectoryInUse
+
+NOTE = "SHARDS"
+CHOOSE = "choose another data_directory, in the configuration's args or EMBEDDER_DATA_DIRECTORY"
 
 
 def cache_directory(settings: ServeSettings) -> Path | None:
@@ -40,18 +46,57 @@ def claim_shards(settings: ServeSettings) -> None:
     directory, shards = index_directory(settings), settings.index.shards
     if directory is None:
         return
-    note = directory / "SHARDS"
+    note = directory / NOTE
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError), note.open("x") as file:
             file.write(f"{shards}\n")
-        noted = note.read_text().strip()
+        _check_number(note, shards)
     except OSError as error:
         raise ConfigurationError(f"the index cannot be kept in {directory}: {error}") from None
+
+
+def check_data(settings: ServeSettings) -> None:
+    """Refuse folders of this machine that a service with these settings could not use.
+
+    Leaves nothing behind, whether they are there or not.
+
+    Raises:
+        ConfigurationError: a running service has them, they cannot be written, or what is in them
+            lies over another number of shards.
+    """
+    directory = index_directory(settings)
+    try:
+        for one in (cache_directory(settings), directory):
+            if one is not None:
+                _check_writable(one)
+        if directory is None:
+            return
+        if (directory / NOTE).exists():
+            _check_number(directory / NOTE, settings.index.shards)
+        for held in sorted(directory.glob(f"VectorIndex-*/{FILE_NAME}")):
+            DirectoryLock(held.parent).release()
+    except DirectoryInUse as error:
+        raise ConfigurationError(
+            f"data_directory is another service's: {error}; {CHOOSE}"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"data_directory cannot be written: {error}; {CHOOSE}") from None
+
+
+def _check_writable(directory: Path) -> None:
+    """Write a file without a name where the folder is, or would be made."""
+    there = next(one for one in (directory, *directory.parents) if one.exists())
+    with tempfile.TemporaryFile(dir=there) as file:
+        file.write(b"written")
+
+
+def _check_number(note: Path, shards: int) -> None:
+    noted = note.read_text().strip()
     if noted != str(shards):
         raise ConfigurationError(
-            f"index.shards is {shards}, and what is in {directory} lies over {noted}: set that "
-            f"number, or export the collections and restore them into an empty directory"
+            f"index.shards is {shards}, and what is in {note.parent} lies over {noted}: set that "
+            f"number, or {CHOOSE}"
         )
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from deployments.data import claim_shards, index_directory
+from deployments.index_copies import ShardCopies
 from deployments.metrics import INDEX, Published
 from deployments.settings import ServeSettings
 from embedder.index.filters import Filter
@@ -37,6 +39,7 @@ class IndexShard:
         directory = None if root is None else str(root / name)
         self._name = name
         self._index = VectorIndex(settings.index.model_copy(update={"directory": directory}))
+        self._copies = ShardCopies(self._index, name, settings.index.shards)
         self._metrics = Published(INDEX)
         # Serve awaits this at a graceful stop. On the object and not in its class, so that the
         # interpreter does not call it, which awaits nothing.
@@ -97,6 +100,22 @@ class IndexShard:
     async def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Answer several queries."""
         return await asyncio.to_thread(self._index.search, queries)
+
+    async def back_up(self, name: str, folder: Path) -> int:
+        """Copy this share of a collection into a folder of this node; return its points."""
+        return await asyncio.to_thread(self._copies.back_up, name, folder)
+
+    async def finish_backup(self, folder: Path) -> None:
+        """Note that every shard has backed up its share."""
+        await asyncio.to_thread(self._copies.finish_backup, folder)
+
+    async def restore(self, folder: Path, name: str) -> CollectionInfo:
+        """Make a collection of the share that a folder of this node has."""
+        return await asyncio.to_thread(self._copies.restore, folder, name)
+
+    async def export(self, name: str, file: Path) -> int:
+        """Write this share of a collection to Parquet on this node; return its points."""
+        return await asyncio.to_thread(self._copies.export, name, file)
 
     async def stats(self) -> dict[str, Any]:
         """Return how the shard is, also where it can do nothing else."""

@@ -1,6 +1,7 @@
 """What can be known to fail before Ray is started: said at once, rather than after a time-out.
 
-Looks at a Serve configuration file, its arguments for this service, the models and the port.
+Looks at a Serve configuration file, its arguments for this service, the models, the folders of
+data and the port.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from deployments.data import check_data
 from deployments.settings import HOLD_MODELS, ModelList, ServeSettings
 from embedder.errors import ConfigurationError
 from embedder.models.files import ModelFiles
@@ -48,12 +50,14 @@ def check(document: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigurationError: an argument is unknown or out of its bounds, a model is missing or
-            unsafe, the service would be open to the network, or the port is taken.
+            unsafe, the service would be open to the network, its data cannot be kept where it
+            should, or the port is taken.
     """
     check_exposure(document)
-    for _, _, models in load_applications(document):
+    for _, loaded, models in load_applications(document):
         for model in models.models:
             ModelFiles.open(model)
+        check_data(loaded.settings)
     _check_port(**{key: document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS})
 
 

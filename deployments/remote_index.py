@@ -103,7 +103,7 @@ class RemoteIndex:
         # No shard sees all points, so none could refuse the request as a whole.
         check_points(points, width=spec.width, metric=spec.metric)
         parts = spread.by_shard(points.ids, len(self.shards))
-        sequences = await _together(
+        sequences = await together(
             self.shards[shard].call(deadline, "upsert", name, spread.part(points, rows), spec)
             for shard, rows in parts.items()
         )
@@ -113,7 +113,7 @@ class RemoteIndex:
         """Delete those of the points that are there."""
         parts = spread.by_shard(ids, len(self.shards))
         return _deleted(
-            await _together(
+            await together(
                 self.shards[shard].call(deadline, "delete_points", name, [ids[row] for row in rows])
                 for shard, rows in parts.items()
             )
@@ -130,7 +130,7 @@ class RemoteIndex:
     ) -> list[Record]:
         """Return those of the points that are stored, in the order asked for, each once."""
         parts = spread.by_shard(ids, len(self.shards))
-        told = await _together(
+        told = await together(
             self.shards[shard].call(deadline, "fetch", name, [ids[row] for row in rows], include)
             for shard, rows in parts.items()
         )
@@ -237,10 +237,10 @@ class RemoteIndex:
         return spread.spec_of(info)
 
     async def _all(self, deadline: float | None, method: str, *arguments: Any) -> list[Any]:
-        return await _together(shard.call(deadline, method, *arguments) for shard in self.shards)
+        return await together(shard.call(deadline, method, *arguments) for shard in self.shards)
 
 
-async def _together(calls: Iterable[Awaitable[T]]) -> list[T]:
+async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
     """Wait for all calls, and raise the first error when every other call has ended."""
     told = await asyncio.gather(*calls, return_exceptions=True)
     for one in told:

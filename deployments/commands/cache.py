@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from deployments.commands.arguments import Commands
+from deployments.commands.lines import numbered_lines
+from deployments.commands.progress import bar
 from embedder.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from deployments.cache_operation import CacheOperation, Progress
+    from deployments.cache_operation import CacheOperation
 
 COLUMNS = ("cache", "entries", "bytes", "of", "hits", "misses", "evicted", "store")
 
@@ -69,21 +69,21 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    with _operation() as operation, _bar(operation.count(), " entries") as progress:
+    with _operation() as operation, bar(operation.count(), " entries") as progress:
         manifest = operation.export_to(options.folder, progress)
     print(f"{manifest.count:,} entries are in {options.folder}")
     return 0
 
 
 def _import(options: argparse.Namespace) -> int:
-    with _operation() as operation, _bar(None, " entries") as progress:
+    with _operation() as operation, bar(None, " entries") as progress:
         count = operation.import_from(options.folder, progress)
     print(f"{count:,} entries were taken over")
     return 0
 
 
 def _warm(options: argparse.Namespace) -> int:
-    with _operation() as operation, _bar(None, " texts") as progress:
+    with _operation() as operation, bar(None, " texts") as progress:
         count = operation.warm(_texts(options.file), options.model, progress)
     print(f"{count:,} texts are cached")
     return 0
@@ -111,15 +111,6 @@ def _operation() -> Iterator[CacheOperation]:
         yield CacheOperation(service)
 
 
-@contextmanager
-def _bar(total: int | None, unit: str) -> Iterator[Progress]:
-    """Draw how far it is, on a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit=unit, disable=None, dynamic_ncols=True) as bar:
-        yield bar.update
-
-
 def _texts(path: Path) -> Iterator[str]:
     """Yield the texts of a file, empty lines left out.
 
@@ -127,23 +118,10 @@ def _texts(path: Path) -> Iterator[str]:
         InvalidInput: the file cannot be read, or a line is not what it should be.
     """
     is_json = ".jsonl" in path.suffixes
-    try:
-        with _opened(path) as lines:
-            for number, line in enumerate(lines, 1):
-                text = _text(line, number) if is_json else line.rstrip("\r\n")
-                if text:
-                    yield text
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput("file", f"{path} cannot be read: {error}") from None
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    if str(path) == "-":
-        yield sys.stdin
-        return
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        yield lines
+    for number, line in numbered_lines(path):
+        text = _text(line, number) if is_json else line.rstrip("\r\n")
+        if text:
+            yield text
 
 
 def _text(line: str, number: int) -> str:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from deployments.data import cache_directory, index_directory
+from deployments.data import cache_directory, check_data, claim_shards, index_directory
 from deployments.settings import ServeSettings
+from embedder.config import IndexSettings
+from embedder.errors import ConfigurationError
+from embedder.index.vector_index import VectorIndex
+
+PROC = {"directory": "/proc/self/cache"}
+"""Where nobody, whoever it is, can make a file."""
 
 
 def _places(**given: Any) -> tuple[Path | None, Path | None]:
@@ -58,3 +65,65 @@ def test_a_cache_may_be_kept_where_it_alone_is() -> None:
     kept = _places(data_directory=None, cache={"directory": "/fast/disk"})
 
     assert kept == (Path("/fast/disk"), None)
+
+
+def _kept(folder: Path, shards: int = 1) -> ServeSettings:
+    return ServeSettings.model_validate(
+        {"data_directory": str(folder), "index": {"shards": shards}}
+    )
+
+
+def _content(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+@pytest.mark.parametrize("deep", ["", "not/there/yet"])
+def test_what_can_be_used_passes_and_is_left_as_it_was(deep: str, tmp_path: Path) -> None:
+    check_data(_kept(tmp_path / deep))
+    assert _content(tmp_path) == set()
+
+
+def test_nothing_to_keep_is_nothing_to_refuse() -> None:
+    check_data(ServeSettings(data_directory=None))
+
+
+def test_a_directory_that_another_service_holds_is_refused_until_it_is_let_go(
+    tmp_path: Path,
+) -> None:
+    folder = index_directory(_kept(tmp_path))
+    assert folder is not None
+    index = VectorIndex(IndexSettings(directory=str(folder / "VectorIndex-1")))
+
+    with pytest.raises(ConfigurationError, match=rf"pid {os.getpid()}.*another data_directory"):
+        check_data(_kept(tmp_path))
+    index.close()
+    check_data(_kept(tmp_path))
+    VectorIndex(IndexSettings(directory=str(folder / "VectorIndex-1"))).close()
+
+
+def test_another_number_of_shards_is_refused_before_and_when_a_shard_starts(
+    tmp_path: Path,
+) -> None:
+    claim_shards(_kept(tmp_path, 3))
+    before = _content(tmp_path)
+
+    for refuse in (check_data, claim_shards):
+        with pytest.raises(ConfigurationError, match=r"is 2, .* lies over 3.*data_directory"):
+            refuse(_kept(tmp_path, 2))
+        refuse(_kept(tmp_path, 3))
+    assert _content(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["file", "file/deeper"])
+def test_a_file_in_the_way_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match=r"cannot be written.*another data_directory"):
+        check_data(_kept(tmp_path / name))
+
+
+def test_a_place_where_nothing_can_be_made_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="data_directory cannot be written"):
+        check_data(_kept(Path("/proc/self/data")))
+    with pytest.raises(ConfigurationError, match="data_directory cannot be written"):
+        check_data(ServeSettings.model_validate({"data_directory": None, "cache": PROC}))

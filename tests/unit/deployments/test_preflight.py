@@ -61,6 +61,7 @@ def test_the_shipped_configuration_passes() -> None:
         ({"encoder": {"max_replicas": "many"}}, r"encoder\.max_replicas .*'many'"),
         ({"encoder": {"min_replicas": 3}}, "encoder.*min_replicas is 3, above"),
         ({"model": {"name": "no-such-model"}}, "no weights for model 'no-such-model'"),
+        ({"data_directory": "/proc/self/data"}, "data_directory cannot be written"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_by_their_key(arguments: Any, says: str) -> None:

@@ -1,0 +1,83 @@
+"""A running service as the index commands see it: real shards, and an ingress that counts letters.
+
+The vector of a text is how many 'a', 'b', 'c' and 'd' it has, and one more each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from deployments.index import IndexShard
+from deployments.remote import Handle
+from deployments.running import RunningService
+from deployments.settings import ServeSettings
+from embedder.errors import InvalidInput, Overloaded, UnknownModel
+from embedder.request import EmbedOptions
+from embedder.types import Priority, Vectors
+from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
+
+LETTERS = "letters"
+
+
+class LetterIngress:
+    """Remembers what it embedded; is full for the first ``busy`` calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, Priority, str | None]] = []
+        self.busy = 0
+
+    async def embed(
+        self, texts: Sequence[str], options: EmbedOptions, model: str | None
+    ) -> Vectors:
+        if model not in (None, LETTERS):
+            raise UnknownModel("model", str(model))
+        if self.busy:
+            self.busy -= 1
+            raise Overloaded(0.1)
+        if "" in texts:
+            raise InvalidInput(f"input[{texts.index('')}]", "must not be empty")
+        self.calls.append((len(texts), options.priority, model))
+        return vectors_of(texts)
+
+
+class IndexService:
+    """A service with some shards in this process, which keep their data in a folder."""
+
+    def __init__(self, folder: Path, shards: int) -> None:
+        settings = ServeSettings.model_validate(
+            {"data_directory": str(folder), "index": {"shards": shards}}
+        )
+        self.door = LetterIngress()
+        names = [f"VectorIndex-{at}" for at in range(shards)]
+        self.index = {name: IndexShard(settings, name) for name in names}
+        self.handles = {name: LocalHandle(shard) for name, shard in self.index.items()}
+
+    @property
+    def ingress(self) -> Handle:
+        return as_handle(self.door)
+
+    def shards(self, deployment: str) -> dict[str, Handle]:
+        assert deployment == "VectorIndex"
+        return {name: as_handle(one) for name, one in self.handles.items()}
+
+    def close(self) -> None:
+        for shard in self.index.values():
+            asyncio.run(shard._stop())
+
+    def as_running(self) -> RunningService:
+        return cast("RunningService", self)
+
+
+def vectors_of(texts: Sequence[str]) -> Vectors:
+    """Return the vectors of texts."""
+    return np.array([[text.count(one) + 1 for one in "abcd"] for text in texts], np.float32)
+
+
+def run(work: Any) -> Any:
+    """Return what a coroutine returns."""
+    return asyncio.run(work)
