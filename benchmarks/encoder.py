@@ -126,7 +126,7 @@ def _measure(
     threads: int,
     rounds: int,
 ) -> Iterator[Row]:
-    """Let the three take turns, for every kind of text; the first round warms up."""
+    """Let the three take turns, for every kind of text, once their vectors have been compared."""
     torch.set_num_threads(threads)
     settings = BackendSettings(device="cpu", dtype="auto", threads=threads)
     backend = TorchBackend.load(files, settings)
