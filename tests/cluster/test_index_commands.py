@@ -1,0 +1,50 @@
+"""Collections of the running service from an operator's command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pyarrow.parquet
+
+from tests.cluster.service import RunningService
+
+TEXTS = ["how to bake bread", "how to cool the wing of an aircraft", "who wrote the first novel"]
+
+
+def _index(service: RunningService, *arguments: str) -> str:
+    command = [str(Path(sys.executable).with_name("embedder")), "index", *arguments]
+    done = subprocess.run(command, env=service.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_collection_is_filled_searched_and_carried(
+    service: RunningService, tmp_path: Path
+) -> None:
+    points = tmp_path / "points.jsonl"
+    lines = [{"id": text[-5:], "text": text, "metadata": {"n": n}} for n, text in enumerate(TEXTS)]
+    more = [{"id": str(number), "text": f"the number {number}"} for number in range(600)]
+    points.write_text("\n".join(map(json.dumps, [*lines, *more])))
+
+    _index(service, "create", "typed", "--metric", "cosine", "--model", "all-MiniLM-L6-v2")
+    added = _index(service, "add", "typed", str(points))
+    found = _index(service, "search", "typed", "heat in wings of aeroplanes", "--json")
+    _index(service, "backup", "typed", str(tmp_path / "backup"))
+    restored = _index(service, "restore", str(tmp_path / "backup"), "typed-again")
+    exported = tmp_path / "typed.parquet"
+    _index(service, "export", "typed-again", str(exported))
+    listed = {one["name"]: one for one in json.loads(_index(service, "list", "--json"))}
+    for name in ("typed", "typed-again"):
+        _index(service, "delete", name, "--yes")
+
+    assert added == "603 points are in typed\n"
+    assert json.loads(found.splitlines()[0])["text"] == TEXTS[1]
+    assert restored == "typed-again is there, with 603 points\n"
+    assert listed["typed-again"]["count"] == listed["typed"]["count"] == 603
+    assert pyarrow.parquet.read_table(exported).num_rows == 603
+    gone = httpx.get(f"{service.url}/v1/collections/typed")
+    assert gone.status_code == httpx.codes.NOT_FOUND
