@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Query
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
 from deployments.ingress.collections.bodies import (
@@ -34,6 +35,15 @@ from embedder.errors import InvalidInput, InvalidVector, NotFound, UnknownCollec
 from embedder.index.filters import Filter, parse
 from embedder.index.points import Hit, Part, Points, Record
 from embedder.types import Priority, Vectors
+
+
+class _PointId(StringConvertor):
+    """Any id, slashes included, but for the words that are routes of their own."""
+
+    regex = "(?!(?:fetch|count|scroll|delete)$).+"
+
+
+register_url_convertor("point_id", _PointId())
 
 reading = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
 writing = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
@@ -110,7 +120,7 @@ async def scroll_points(
     return json_response({"points": points, "cursor": page.cursor})
 
 
-@reading.get("/{name}/points/{point_id:path}", response_model=Point)
+@reading.get("/{name}/points/{point_id:point_id}", response_model=Point)
 async def read_point(
     name: str,
     point_id: str,
@@ -118,7 +128,7 @@ async def read_point(
     visit: VisitHere,
     include: list[Part] = Query(default=["text", "metadata"]),  # noqa: B008 - FastAPI reads it
 ) -> Response:
-    """Return one point by its id."""
+    """Return one point by its id; one called like a route of its own is to be fetched."""
     records = await service.index.fetch(name, [point_id], include, visit.deadline)
     if not records:
         raise NotFound("id", point_id)

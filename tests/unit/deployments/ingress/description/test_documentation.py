@@ -23,7 +23,7 @@ async def _describe(service: FakeService, **headers: str) -> dict[str, Any]:
 
 
 def _operation(schema: dict[str, Any], method: str, path: str) -> dict[str, Any]:
-    operation: dict[str, Any] = schema["paths"][path.replace(":path", "")][method.lower()]
+    operation: dict[str, Any] = schema["paths"][re.sub(r":\w+(?=})", "", path)][method.lower()]
     return operation
 
 
