@@ -24,7 +24,7 @@ import numpy as np
 
 from embedder.cache.records import FOREVER, KEY_BYTES, Records
 from embedder.cache.shard import PersistentCache
-from embedder.cache.sqlite_store import SqliteStore
+from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.config import CacheSettings
 from embedder.types import Entries
 

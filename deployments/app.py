@@ -113,8 +113,10 @@ def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -
     return serve.deployment(name=name, **given)(kind)
 
 
-def _resources(stage: ReplicaSettings) -> dict[str, float]:
-    resources = {"num_cpus": stage.num_cpus}
+def _resources(stage: ReplicaSettings) -> dict[str, Any]:
+    resources: dict[str, Any] = {"num_cpus": stage.num_cpus}
     if stage.hardware == "gpu":
         resources["num_gpus"] = stage.num_gpus
+    if stage.resources:
+        resources["resources"] = stage.resources
     return resources

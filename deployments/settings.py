@@ -33,6 +33,9 @@ class ReplicaSettings(Settings):
         "cpu", description="auto: a GPU where the cluster has one when the service is deployed"
     )
     num_gpus: float = Field(1.0, gt=0, description="GPUs, or a share of one, where on a GPU")
+    resources: dict[str, float] = Field(
+        {}, description="resources of Ray that its node must have: pins what is kept on a disk"
+    )
 
 
 class StageSettings(ReplicaSettings):

@@ -83,11 +83,14 @@ class Connecting:
         connection = Connection(pipeline, tokenizer, encoder)
         await connection.check_tokenizer(deadline)
         await connection.check_encoder(deadline)
-        self._announce(info)
+        self.announce(info)
         return connection
 
-    def _announce(self, info: ModelInfo) -> None:
-        """Let the cache know whose entries come, without waiting: it can do without."""
+    def announce(self, info: ModelInfo) -> None:
+        """Let the cache know whose entries come, without waiting: it can do without.
+
+        A shard that knows it already does nothing.
+        """
         model = ArchivedModel(
             tag=model_tag(info).hex(),
             name=info.name,

@@ -51,8 +51,8 @@ class Ingress:
         return await self._service.clear_near_cache(tag)
 
     async def check_health(self) -> None:
-        """Publish the counters: Serve calls this every few seconds."""
-        self._service.publish_metrics()
+        """Do what is due from time to time: Serve calls this every few seconds."""
+        self._service.tend()
 
     async def embed(
         self,

@@ -38,6 +38,8 @@ from embedder.types import Input, ModelInfo
 
 logger = logging.getLogger("ray.serve")
 
+ANNOUNCE_EVERY_S = 30.0
+
 
 class Service:
     """The graph as seen from one ingress replica."""
@@ -60,8 +62,9 @@ class Service:
         self._near = MemoryCache(settings.cache.near_bytes, ttl_s=settings.cache.ttl_s)
         self._handles = handles
         self._metrics, self._far_metrics = Published(CACHE), Published(FAR_CACHE)
-        connect = Connecting(settings, handles, self._near, self.far, self.backlog)
-        self._models: ServedModels[Connection] = ServedModels(connect)
+        self._connect = Connecting(settings, handles, self._near, self.far, self.backlog)
+        self._announce_s = 0.0
+        self._models: ServedModels[Connection] = ServedModels(self._connect)
 
     def configure(self, user_config: Mapping[str, Any]) -> None:
         """Serve the models of a ``user_config`` from now on; requests in progress go on.
@@ -188,8 +191,20 @@ class Service:
         """
         return self._near.clear() if tag is None else self._near.purge(tag)
 
-    def publish_metrics(self) -> None:
-        """Hand the counters of this replica to Ray."""
+    def tend(self) -> None:
+        """Do what is due every few seconds: publish, and tell the cache whose entries come.
+
+        The latter again and again, since a shard that was started anew has forgotten it.
+        """
+        self._publish()
+        now = time.monotonic()
+        if now >= self._announce_s:
+            self._announce_s = now + ANNOUNCE_EVERY_S
+            for state in self.models():
+                if state.serving is not None:
+                    self._connect.announce(state.serving.pipeline.model)
+
+    def _publish(self) -> None:
         near = self._near
         self._metrics.publish({**asdict(near.stats), "max_bytes": near.max_bytes})
         states = self.far.states

@@ -8,6 +8,7 @@ Pure arithmetic on places: knows nothing of weights, layers or devices.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,14 @@ class Group:
     rows: NDArray[np.int64]
     valid: NDArray[np.bool_]
     full: bool
+
+    def parts(self, most: int) -> Iterator[Group]:
+        """Give groups of at most ``most`` of the inputs, in order, each as wide as it must be."""
+        for begin in range(0, len(self.rows), most):
+            valid = self.valid[begin : begin + most]
+            longest = int(valid.sum(axis=1).max())
+            valid = valid[:, :longest]
+            yield Group(self.rows[begin : begin + most, :longest], valid, bool(valid.all()))
 
 
 def group_by_length(lengths: NDArray[np.int32]) -> list[Group]:

@@ -21,6 +21,18 @@ KEYS = 32
 QUERIES = 8
 """Queries are padded to a multiple of this: oneDNN compiles a kernel for every shape it meets."""
 
+SCORES = 2**20
+"""How many scores a block has at most, unless one input has more.
+
+Beyond a core's own cache they gain nothing, and memory that is given back to the system after
+every layer comes back page by page: a quarter of the time at 256 tokens an input.
+"""
+
+EXACT = 16
+"""Inputs of up to so many tokens are mixed in float32: their vectors are means of few rows, where
+less of what was rounded cancels out, and there is little to compute.
+"""
+
 _NOTHING = torch.zeros((), dtype=torch.bfloat16)
 
 
@@ -134,17 +146,27 @@ class ProductBlock:
     mask: torch.Tensor | None
 
     @classmethod
-    def of(
+    def all_of(
+        cls, group: Group, shape: EncoderShape, bias: DistanceBias | None, dtype: torch.dtype
+    ) -> list[ProductBlock]:
+        """Prepare a group of inputs for all layers, in blocks of few enough scores."""
+        longest = group.rows.shape[1]
+        scores = shape.heads * _multiple(longest, QUERIES) * _multiple(longest, KEYS)
+        parts = group.parts(max(1, SCORES // scores))
+        return [cls._of(part, shape, bias, dtype) for part in parts]
+
+    @classmethod
+    def _of(
         cls, group: Group, shape: EncoderShape, bias: DistanceBias | None, dtype: torch.dtype
     ) -> ProductBlock:
-        """Prepare a group of inputs for all layers."""
         count, longest = group.rows.shape
+        dtype = torch.float32 if longest <= EXACT else dtype
         rows, keys = _multiple(longest, QUERIES), _multiple(longest, KEYS)
         mask = bias.between(rows, keys) if bias is not None else None
         if not group.full or keys > longest:
             lengths = torch.from_numpy(group.valid.sum(axis=1))
             beyond = torch.arange(keys) >= lengths[: 1 if group.full else count, None, None, None]
-            unmasked = torch.zeros((), dtype=dtype) if mask is None else mask
+            unmasked = torch.zeros((), dtype=dtype) if mask is None else mask.to(dtype)
             mask = torch.where(beyond, torch.tensor(-torch.inf, dtype=dtype), unmasked)
         return cls(
             _Places.of(group, torch.device("cpu")),
@@ -168,7 +190,7 @@ class ProductBlock:
         if self.mask is not None:
             scores.view(count, heads, rows, -1).add_(self.mask)
         mixed = torch.bmm(scores.softmax(-1), v).view(count, heads, rows, head_width)
-        self.places.write(mixed[:, :, :longest], out)
+        self.places.write(mixed[:, :, :longest].to(out.dtype), out)
 
 
 def _multiple(size: int, of: int) -> int:

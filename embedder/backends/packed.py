@@ -109,7 +109,7 @@ class PackedForward:
         """Return the last hidden state, one row a token: ``dtype[total, width]``."""
         order = ascending_rows(tokens.lengths)
         lengths = np.sort(tokens.lengths)
-        blocks = [self._block(group) for group in group_by_length(lengths)]
+        blocks = [block for group in group_by_length(lengths) for block in self._blocks(group)]
         rows = self._embedded(tokens, order)
         mixed = torch.zeros_like(rows)
         for layer in self._layers:
@@ -128,10 +128,10 @@ class PackedForward:
         rows = self._words.index_select(0, words).add_(self._positions.index_select(0, places))
         return self._embedding_norm(rows)
 
-    def _block(self, group: Group) -> Block:
+    def _blocks(self, group: Group) -> Sequence[Block]:
         if self._fuses:
-            return ProductBlock.of(group, self._shape, self._bias, self._words.dtype)
-        return FusedBlock.of(group, self._shape, self._bias, self.device)
+            return ProductBlock.all_of(group, self._shape, self._bias, self._words.dtype)
+        return [FusedBlock.of(group, self._shape, self._bias, self.device)]
 
 
 def ascending_rows(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -144,7 +144,7 @@ def ascending_rows(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
 
 def row_count(total: int) -> int:
     """Return how many rows to compute: few numbers of rows, so that few kernels are compiled."""
-    step = 8 if total < 256 else 32
+    step = 8 if total < 256 else 16
     return -(-total // step) * step
 
 

@@ -13,6 +13,7 @@ import torch
 
 from embedder.backends.head import Head
 from embedder.backends.packed import PackedForward
+from embedder.backends.pieces import encode_in_pieces
 from embedder.backends.probe import PROBE_COSINE, agreement, computes_bfloat16, probe_tokens
 from embedder.backends.shapes import why_not_packed
 from embedder.config import BackendSettings
@@ -45,8 +46,15 @@ class TorchBackend:
     padded = False
 
     def __init__(
-        self, forward: Forward, head: Head, *, dtype: str, notes: tuple[str, ...] = ()
+        self,
+        forward: Forward,
+        head: Head,
+        *,
+        dtype: str,
+        threads: int | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
+        """``threads`` is how many compute pieces of a batch; None gives a batch to torch whole."""
         self.device = str(forward.device)
         self.dtype = dtype
         self.width = head.width
@@ -55,6 +63,7 @@ class TorchBackend:
         self.notes = notes
         self._forward = forward
         self._head = head
+        self._threads = threads
 
     @classmethod
     def load(cls, files: ModelFiles, settings: BackendSettings) -> TorchBackend:
@@ -79,13 +88,18 @@ class TorchBackend:
         _check_finite(_probed(backend, files), settings.dtype)
         return backend
 
-    @torch.inference_mode()
     def encode(self, tokens: TokenBatch) -> Vectors:
         """Return float32[n, width] of the packed inputs, in order.
 
         Raises:
             OutOfMemory: the batch does not fit; a smaller one may.
         """
+        if self._threads is None:
+            return self._encode_whole(tokens)
+        return encode_in_pieces(self._encode_whole, tokens, self._threads)
+
+    @torch.inference_mode()
+    def _encode_whole(self, tokens: TokenBatch) -> Vectors:
         try:
             lengths = torch.from_numpy(tokens.lengths.astype(np.int64))
             pooled = self._head(self._forward(tokens), lengths.to(self._forward.device))
@@ -101,7 +115,10 @@ class TorchBackend:
 def _loaded(files: ModelFiles, dtype: str, device: torch.device) -> TorchBackend:
     why_not = why_not_packed(files.config)
     forward: Forward
+    threads = None
     if why_not is None:
+        # What transformers computes may hold state that threads cannot share.
+        threads = torch.get_num_threads() if device.type == "cpu" else None
         forward = PackedForward.load(files, dtype=_DTYPES[dtype], device=device)
     else:
         # transformers takes seconds to import, which the models above do not need.
@@ -110,7 +127,7 @@ def _loaded(files: ModelFiles, dtype: str, device: torch.device) -> TorchBackend
         forward = PaddedForward.load(files, dtype=_DTYPES[dtype], device=device)
     head = Head(files.layout, hidden_width=forward.width, device=device)
     notes = (f"{why_not}: transformers computes it in padded blocks",) if why_not else ()
-    return TorchBackend(forward, head, dtype=dtype, notes=notes)
+    return TorchBackend(forward, head, dtype=dtype, threads=threads, notes=notes)
 
 
 def _loaded_by_probe(files: ModelFiles, device: torch.device) -> TorchBackend:

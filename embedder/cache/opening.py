@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from embedder.cache.redis_store import RedisStore
 from embedder.cache.shard import PersistentCache
-from embedder.cache.sqlite_store import SqliteStore
+from embedder.cache.store.redis_store import RedisStore
+from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.config import CacheSettings
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.look_up import LookUp
-from embedder.cache.marks import Marks
 from embedder.cache.memory import MemoryCache
 from embedder.cache.records import Records
-from embedder.cache.store import LocalStore, SharedStore
-from embedder.cache.write_behind import WriteBehind
+from embedder.cache.store.look_up import LookUp
+from embedder.cache.store.marks import Marks
+from embedder.cache.store.protocol import LocalStore, SharedStore
+from embedder.cache.store.write_behind import WriteBehind
 from embedder.config import CacheSettings
 from embedder.types import CacheHits, Entries
 

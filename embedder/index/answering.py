@@ -186,7 +186,7 @@ def _chosen(view: View, query: Query, vector: Vectors, found: Found) -> Found:
         return found.take(slice(query.top_k))
     order = maximal_marginal_relevance(
         vector,
-        rows_at(view, found),
+        rows_at(view, found.pks, found.places),
         query.top_k,
         diversity=query.diversity,
         metric=view.metric.similarity,

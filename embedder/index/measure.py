@@ -44,7 +44,8 @@ def faiss_metric(metric: Metric) -> int:
 def rough_of(metric: Metric, found: Scores, positions: Positions) -> Scores:
     """Return FAISS's measures as rough scores; where nothing was found, minus infinity."""
     scores = -found if metric.is_distance else found
-    return np.where(positions < 0, np.float32(-np.inf), scores)
+    scores[positions < 0] = -np.inf
+    return scores
 
 
 def rough(metric: Metric, queries: Vectors, rows: Vectors) -> Scores:
@@ -58,18 +59,18 @@ def rough(metric: Metric, queries: Vectors, rows: Vectors) -> Scores:
     return -distances
 
 
-def exact(metric: Metric, query: Vectors, rows: Vectors) -> Scores:
-    """Return the scores float32[n] of placed rows for a placed query float32[d].
+def exact(metric: Metric, queries: Vectors, rows: Vectors) -> Scores:
+    """Return the scores float32[n] of placed rows, each for the query beside it: both [n, d].
 
     The cosine, the inner product, or the negated distance; computed in double precision.
     """
-    wide, one = rows.astype(np.float64), query.astype(np.float64)
+    wide, asked = rows.astype(np.float64), queries.astype(np.float64)
     if metric is Metric.L1:
-        return _narrow(-np.abs(wide - one).sum(axis=1))
+        return _narrow(-np.abs(wide - asked).sum(axis=1))
     if metric is Metric.L2:
-        wide -= one
+        wide -= asked
         return _narrow(-np.sqrt(np.einsum("nd,nd->n", wide, wide)))
-    products = np.einsum("nd,d->n", wide, one)
+    products = np.einsum("nd,nd->n", wide, asked)
     return _narrow(np.clip(products, -1.0, 1.0) if metric is Metric.COSINE else products)
 
 

@@ -21,7 +21,7 @@ from embedder.index.state import Delta, LiveSegment
 from embedder.types import Vectors
 
 Fetch = Callable[[NDArray[np.int64]], Vectors]
-"""Returns the placed vectors of pks that only the truth has; zeros for one that has changed."""
+"""Returns placed vectors of distinct pks that only the truth has; zeros for one that is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,9 @@ FEW_ROWS = 2_000
 FEW_SHARE = 0.05
 """When a filter leaves no more than this of a segment, each row is compared: a graph loses its way
 among forbidden rows (recall 0.69 where a twentieth is allowed), and this is quicker there."""
+
+SCORED_AT_ONCE = 8192
+"""Candidates that are scored at once: 25 MB of doubles at 384 components."""
 
 _PLACE_BITS = 40
 _PLACE_MASK = (1 << _PLACE_BITS) - 1
@@ -85,18 +88,21 @@ def search(view: View, queries: Vectors, k: int) -> list[Found]:
     return [found.take(slice(k)) for found in answers]
 
 
-def rows_at(view: View, found: Found) -> Vectors:
-    """Return the placed vectors float32[n, d] of what was found."""
+def rows_at(view: View, pks: NDArray[np.int64], places: Positions) -> Vectors:
+    """Return the placed vectors float32[n, d] of points at places."""
     state = view.state
-    rows = np.empty((len(found), state.delta.rows.shape[1]), np.float32)
-    parts, positions = found.places >> _PLACE_BITS, found.places & _PLACE_MASK
-    for part in np.unique(parts).tolist():
-        mine = parts == part
+    parts, positions = places >> _PLACE_BITS, places & _PLACE_MASK
+    rows = np.empty((len(places), state.delta.rows.shape[1]), np.float32)
+    for part, mine in _by_part(state, parts):
         if part == len(state.segments):
             rows[mine] = state.delta.rows[positions[mine]]
             continue
         vectors = state.segments[part].segment.vectors(positions[mine])
-        rows[mine] = view.fetch(found.pks[mine]) if vectors is None else vectors
+        if vectors is None:
+            # Several queries may have found the same point.
+            distinct, back = np.unique(pks[mine], return_inverse=True)
+            vectors = view.fetch(distinct)[back]
+        rows[mine] = vectors
     return rows
 
 
@@ -124,12 +130,15 @@ def _attempt(view: View, queries: Vectors, k: int, size: int) -> list[Found]:
         kept = max(kept, asked)
         found, at = _of_segment(view, part, live, queries, (k, asked))
         scores, places = _joined(scores, places, found, _placed(part, at))
-    found, at = _of_delta(view, queries, size)
-    scores, places = _joined(scores, places, found, _placed(len(view.state.segments), at))
+    if view.state.delta.size:
+        found, at = _of_delta(view, queries, size)
+        scores, places = _joined(scores, places, found, _placed(len(view.state.segments), at))
     scores, places = best(scores, places, kept)
+    step = max(1, SCORED_AT_ONCE // max(1, places.shape[1]))
     return [
-        _scored(view, query, row[~np.isneginf(row_scores)])
-        for query, row, row_scores in zip(queries, places, scores, strict=True)
+        found
+        for start in range(0, len(queries), step)
+        for found in _scored(view, queries[start : start + step], places[start : start + step])
     ]
 
 
@@ -167,23 +176,48 @@ def _of_delta(view: View, queries: Vectors, k: int) -> tuple[Scores, Positions]:
     return scores, positions[at]
 
 
-def _scored(view: View, query: Vectors, places: Positions) -> Found:
+def _scored(view: View, queries: Vectors, places: Positions) -> list[Found]:
     """Return candidates with their exact scores, nearest first, of equals the lower pk first."""
-    state = view.state
+    real = places >= 0
+    asked, flat = np.nonzero(real)[0], places[real]
+    pks = np.zeros(places.shape, np.int64)
+    pks[real] = _pks_at(view.state, flat)
+    scores = np.full(places.shape, -np.inf, np.float32)
+    scores[real] = exact(view.metric, queries[asked], rows_at(view, pks[real], flat))
+    order = np.lexsort((pks, -scores), axis=1)
+    counts = np.count_nonzero(real, axis=1).tolist()
+    return [
+        Found(scores[row], pks[row], places[row]).take(order[row, :count])
+        for row, count in enumerate(counts)
+    ]
+
+
+def _pks_at(state: State, places: Positions) -> NDArray[np.int64]:
     parts, positions = places >> _PLACE_BITS, places & _PLACE_MASK
     pks = np.empty(len(places), np.int64)
-    for part in np.unique(parts).tolist():
-        mine = parts == part
+    for part, mine in _by_part(state, parts):
         inside = part < len(state.segments)
         source = state.segments[part].segment.pks if inside else state.delta.pks
         pks[mine] = source[positions[mine]]
-    unscored = Found(np.empty(len(places), np.float32), pks, places)
-    scores = exact(view.metric, query, rows_at(view, unscored))
-    return Found(scores, pks, places).take(np.lexsort((pks, -scores)))
+    return pks
+
+
+def _by_part(
+    state: State, parts: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.bool_] | slice]]:
+    """Give the parts that are there, and where."""
+    if len(state.segments) == 1 and not state.delta.size:
+        yield 0, slice(None)
+        return
+    for part in range(len(state.segments) + 1):
+        mine = parts == part
+        if mine.any():
+            yield part, mine
 
 
 def _placed(part: int, at: Positions) -> Positions:
-    return np.where(at < 0, -1, (part << _PLACE_BITS) | at)
+    # Minus one stays what it is: it has every bit set.
+    return at if part == 0 else at | (part << _PLACE_BITS)
 
 
 def _joined(

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.index "
+        "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.cache.store "
+        "embedder.index "
         "embedder.models embedder.similarity",
         "embedder.errors embedder.host embedder.index.kinds embedder.index.limits "
         "embedder.rendezvous "
@@ -58,10 +59,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.flights",
         "embedder.cache.recency",
         "embedder.cache.slab",
-        "embedder.cache.memory embedder.cache.condition embedder.cache.marks embedder.cache.rows "
-        "embedder.cache.sqlite_file embedder.cache.store",
-        "embedder.cache.look_up embedder.cache.redis_store embedder.cache.sqlite_store "
-        "embedder.cache.write_behind",
+        "embedder.cache.memory embedder.cache.store.condition embedder.cache.store.marks "
+        "embedder.cache.store.protocol embedder.cache.store.rows "
+        "embedder.cache.store.sqlite_file",
+        "embedder.cache.store.look_up embedder.cache.store.redis_store "
+        "embedder.cache.store.sqlite_store embedder.cache.store.write_behind",
         "embedder.cache.shard",
         "embedder.cache.opening",
         "embedder.cache.failopen embedder.models.residency embedder.models.row "
@@ -73,7 +75,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.models.files",
         "embedder.models.size",
         "embedder.backends.attention embedder.backends.base embedder.backends.checkpoint "
-        "embedder.backends.graph_store embedder.backends.probe embedder.backends.shapes",
+        "embedder.backends.graph_store embedder.backends.pieces embedder.backends.probe "
+        "embedder.backends.shapes",
         "embedder.backends.blocks embedder.backends.fused embedder.backends.head "
         "embedder.backends.pretrained",
         "embedder.backends.export embedder.backends.own_graph embedder.backends.packed "

@@ -91,3 +91,16 @@ def test_inputs_of_one_length_are_one_block_without_padding(length: int, count: 
 @given(LENGTHS)
 def test_the_number_of_blocks_grows_with_the_spread_of_lengths_only(lengths: list[int]) -> None:
     assert len(_group(lengths * 3)) == len(_group(lengths))
+
+
+@given(LENGTHS, st.integers(1, 9))
+def test_the_parts_of_a_group_hold_its_rows_in_order(lengths: list[int], most: int) -> None:
+    for group in _group(lengths):
+        parts = list(group.parts(most))
+
+        assert max(len(part.rows) for part in parts) <= most
+        rows = np.concatenate([part.rows[part.valid] for part in parts])
+        assert (rows == group.rows[group.valid]).all()
+        for part in parts:
+            assert part.rows.shape[1] == part.valid.sum(axis=1).max()
+            assert part.full == part.valid.all()

@@ -76,6 +76,17 @@ def test_every_forward_pass_gives_a_text_alone_what_it_gives_it_in_a_batch(
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_FORWARD)
+def test_threads_change_no_vector(name: str, model_of: WriteModel) -> None:
+    inputs = TokenBatch.of(_random_inputs(60))
+    settings = FLOAT32.model_copy(update={"threads": 2})
+
+    shared = load(model_of(name), settings).encode(inputs)
+
+    alone = load(model_of(name), FLOAT32.model_copy(update={"threads": 1})).encode(inputs)
+    np.testing.assert_allclose(shared, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH_FORWARD)
 def test_no_texts_have_no_vectors(name: str, model_of: WriteModel) -> None:
     backend = load(model_of(name))
 

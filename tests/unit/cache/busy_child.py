@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from embedder.cache.shard import PersistentCache
-from embedder.cache.sqlite_store import SqliteStore
+from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.config import CacheSettings
 from tests.unit.cache.known import entries, keys
 

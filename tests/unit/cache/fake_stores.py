@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from embedder.cache.records import Records
-from embedder.cache.store import StoreStats
+from embedder.cache.store.protocol import StoreStats
 from embedder.errors import StageUnavailable
 from embedder.types import Entries
 from tests.unit.cache.known import Row, by_key

@@ -9,7 +9,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from embedder.cache.sqlite_store import SqliteStore
+from embedder.cache.store.sqlite_store import SqliteStore
 from tests.unit.cache.busy_child import BATCH, SETTINGS, WIDTH
 from tests.unit.cache.known import by_key, key, records
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from embedder.cache.circuit import PAUSE_S
-from embedder.cache.redis_store import RedisStore
 from embedder.cache.shard import PersistentCache
+from embedder.cache.store.redis_store import RedisStore
 from embedder.config import CacheSettings
 from tests.unit.cache.conftest import RedisServer
 from tests.unit.cache.fake_stores import FULL, FakeSharedStore, until

@@ -133,6 +133,15 @@ def test_a_gpu_is_booked_only_by_a_stage_that_runs_on_one() -> None:
         assert graph[name].ray_actor_options == {"num_cpus": 0.1}
 
 
+def test_what_is_kept_on_a_disk_can_be_pinned_to_its_node() -> None:
+    graph = _by_name({"vector_index": {"resources": {"disk": 0.5}}})
+
+    assert graph["VectorIndex-0"].ray_actor_options == {
+        "num_cpus": 0.1,
+        "resources": {"disk": 0.5},
+    }
+
+
 def test_every_stage_that_holds_models_is_given_the_same_list() -> None:
     further = {"name": "/models/own", "alias": "own", "pinned": False}
     graph = _by_name({"model": {"name": "all-mpnet-base-v2"}, "further_models": [further]})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.cache.sqlite_file import APPLICATION_ID, FORMAT, SqliteFile
+from embedder.cache.store.sqlite_file import APPLICATION_ID, FORMAT, SqliteFile
 from embedder.errors import StageUnavailable
 
 SCHEMA = ("CREATE TABLE things (name BLOB)",)

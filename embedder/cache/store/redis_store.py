@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from embedder.cache.records import FOREVER, Records
-from embedder.cache.rows import pack, row_bytes, unpack
-from embedder.cache.store import StoreStats
+from embedder.cache.store.protocol import StoreStats
+from embedder.cache.store.rows import pack, row_bytes, unpack
 from embedder.errors import MissingExtra, StageUnavailable
 from embedder.types import Entries
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from embedder.cache.condition import Condition
+from embedder.cache.store.condition import Condition
 from embedder.errors import StageUnavailable
 
 FULL = StageUnavailable("cache store", "the disk is full")

@@ -18,11 +18,11 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from embedder.cache.condition import Condition
-from embedder.cache.marks import Marks, Turn
 from embedder.cache.memory import MemoryCache
 from embedder.cache.records import Records
-from embedder.cache.store import LocalStore, SharedStore
+from embedder.cache.store.condition import Condition
+from embedder.cache.store.marks import Marks, Turn
+from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.config import CacheSettings
 from embedder.errors import StageUnavailable
 

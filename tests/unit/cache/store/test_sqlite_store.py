@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from embedder.cache.records import FOREVER, Records
-from embedder.cache.sqlite_store import CHUNK_ROWS, SqliteStore
-from embedder.cache.store import LocalStore, SharedStore
+from embedder.cache.store.protocol import LocalStore, SharedStore
+from embedder.cache.store.sqlite_store import CHUNK_ROWS, SqliteStore
 from embedder.errors import StageUnavailable
 from embedder.types import Entries
 from tests.unit.cache.known import OTHER_TAG, TAG, Row, by_key, key, keys, records, row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from embedder.cache.marks import Marks, Turn
+from embedder.cache.store.marks import Marks, Turn
 from tests.unit.cache.known import OTHER_TAG, TAG, key
 
 KEYS = st.builds(key, st.integers(0, 4), st.sampled_from([TAG, OTHER_TAG]))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from embedder.cache.redis_store import PREFIX, RedisStore
-from embedder.cache.store import LocalStore, SharedStore
+from embedder.cache.store.protocol import LocalStore, SharedStore
+from embedder.cache.store.redis_store import PREFIX, RedisStore
 from embedder.errors import MissingExtra, StageUnavailable
 from tests.unit.cache.conftest import PASSWORD, RedisServer
 from tests.unit.cache.known import OTHER_TAG, TAG, by_key, key, keys, records

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.cache.records import FOREVER, KEY_BYTES, Records
-from embedder.cache.rows import Unpacked, pack, row_bytes, unpack
+from embedder.cache.store.rows import Unpacked, pack, row_bytes, unpack
 from embedder.types import Entries
 from tests.unit.cache.known import by_key, key, keys, records, row
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from embedder.cache.circuit import Circuit, CircuitState
 from embedder.cache.records import Records
-from embedder.cache.store import SharedStore
+from embedder.cache.store.protocol import SharedStore
 
 logger = logging.getLogger(__name__)
 

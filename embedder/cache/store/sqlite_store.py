@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from embedder.cache.records import KEY_BYTES, TAG_BYTES, Records
-from embedder.cache.rows import pack, row_bytes, unpack
-from embedder.cache.sqlite_file import SqliteFile
-from embedder.cache.store import StoreStats
+from embedder.cache.store.protocol import StoreStats
+from embedder.cache.store.rows import pack, row_bytes, unpack
+from embedder.cache.store.sqlite_file import SqliteFile
 
 CHUNK_ROWS = 512
 """Rows that are read at once; a loop that takes them into memory is not held up for long."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.cache.sqlite_store import SqliteStore
+from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.errors import StageUnavailable
 from tests.unit.cache.known import by_key, keys, records
 

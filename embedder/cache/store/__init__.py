@@ -1,0 +1,1 @@
+"""What outlives the process of a cache: a store, and what keeps it as memory is."""

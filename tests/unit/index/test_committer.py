@@ -1,0 +1,144 @@
+"""Writers that wait together share a commit; one that is refused leaves no trace in it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from embedder.errors import InvalidInput, Overloaded
+from embedder.index.committer import Committer, Effect
+from embedder.index.schema import open_writer
+from embedder.storage_errors import StorageReadOnly
+
+
+class Desk:
+    """A committer, what its connection ran, and a way to keep it busy."""
+
+    def __init__(self, path: Path, max_waiting: int) -> None:
+        self.db = open_writer(path, durable=False)
+        self.db.execute("CREATE TABLE notes(text)")
+        self.ran: list[str] = []
+        self.db.set_trace_callback(self.ran.append)
+        self.committer = Committer(self.db, path, epoch=0, max_waiting=max_waiting)
+        self.order: list[str] = []
+        self.go = threading.Event()
+
+    def hold(self) -> Future[None]:
+        """Keep the writer inside a write until `go` is set."""
+        inside = threading.Event()
+
+        def write(_: sqlite3.Connection) -> Effect[None]:
+            inside.set()
+            assert self.go.wait(10)
+            return lambda: None
+
+        future = self.committer.submit(write)
+        assert inside.wait(10)
+        return future
+
+    def note(self, text: str, error: Exception | None = None) -> Future[str]:
+        """Write a note, and fail after it if told to."""
+
+        def write(db: sqlite3.Connection) -> Effect[str]:
+            db.execute("INSERT INTO notes VALUES (?)", (text,))
+            if error is not None:
+                raise error
+            return self._shown(text)
+
+        return self.committer.submit(write)
+
+    def notes(self) -> list[str]:
+        """Return what is committed; the committer is closed after that."""
+        self.committer.close()
+        return [text for (text,) in self.db.execute("SELECT text FROM notes ORDER BY rowid")]
+
+    def _shown(self, text: str) -> Callable[[], str]:
+        def effect() -> str:
+            self.order.append(text)
+            return text
+
+        return effect
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path / "truth.db", max_waiting=50)
+    yield desk
+    desk.go.set()
+    desk.committer.close()
+    desk.db.close()
+
+
+def test_writes_that_wait_together_are_committed_together_and_seen_in_order(desk: Desk) -> None:
+    held = desk.hold()
+    futures = [desk.note(str(number)) for number in range(40)]
+    desk.go.set()
+
+    assert [future.result(10) for future in futures] == [str(number) for number in range(40)]
+    assert held.done()
+    assert desk.order == [str(number) for number in range(40)]
+    assert desk.ran.count("COMMIT") == 2
+    assert desk.notes() == desk.order
+
+
+def test_a_refused_write_leaves_no_trace_in_the_commit_of_others(desk: Desk) -> None:
+    desk.hold()
+    futures = [
+        desk.note("a"),
+        desk.note("b", InvalidInput("points", "is refused")),
+        desk.note("c"),
+    ]
+    desk.go.set()
+
+    assert futures[0].result(10) == "a"
+    with pytest.raises(InvalidInput, match="is refused"):
+        futures[1].result(10)
+    assert futures[2].result(10) == "c"
+    assert desk.notes() == ["a", "c"] == desk.order
+
+
+def test_an_error_that_nobody_foresaw_fails_the_whole_commit_and_stops_the_writing(
+    desk: Desk,
+) -> None:
+    desk.hold()
+    futures = [desk.note("a"), desk.note("b", ZeroDivisionError()), desk.note("c")]
+    desk.go.set()
+    for future in futures:
+        with pytest.raises(StorageReadOnly):
+            future.result(10)
+
+    assert isinstance(desk.committer.refusal, StorageReadOnly)
+    with pytest.raises(StorageReadOnly):
+        desk.note("d")
+    assert desk.notes() == []
+
+
+def test_too_many_waiting_writes_are_refused_except_our_own(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "truth.db", max_waiting=2)
+    desk.hold()
+    futures = [desk.note("a"), desk.note("b")]
+    with pytest.raises(Overloaded):
+        desk.note("c")
+    own = desk.committer.submit(lambda _: lambda: 7, always=True)
+    desk.go.set()
+
+    assert [future.result(10) for future in futures] == ["a", "b"]
+    assert own.result(10) == 7
+    assert desk.notes() == ["a", "b"]
+    desk.db.close()
+
+
+def test_what_is_queued_when_it_closes_is_still_committed(desk: Desk) -> None:
+    desk.hold()
+    futures = [desk.note(str(number)) for number in range(5)]
+    closing = threading.Thread(target=desk.committer.close)
+    closing.start()
+    desk.go.set()
+    closing.join(10)
+
+    assert [future.result(0) for future in futures] == ["0", "1", "2", "3", "4"]
