@@ -15,7 +15,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,8 +23,8 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
+from benchmarks.service import measured_service
 from benchmarks.texts import sample
-from deployments.launch import launched
 
 IN_PROGRESS = 64
 """Texts of the clients that wait for their answers."""
@@ -81,12 +81,7 @@ class Figures:
 def main() -> None:
     """Measure, and print a table and a JSON line."""
     options = _options()
-    with ExitStack() as stack:
-        url = options.url
-        if url is None:
-            launch = stack.enter_context(launched(options.config))
-            launch.wait_until_ready(300, lambda missing: None)
-            url = launch.url
+    with measured_service(options.url, options.config) as url:
         capacity, phases = asyncio.run(_measure(url, options))
     print(
         f"capacity: {capacity:.1f} requests/s of {options.texts} texts, "

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import aiohttp
 
+from benchmarks.service import measured_service
 from benchmarks.texts import sample
-from deployments.launch import launched
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.config import CacheSettings, ModelSettings
 
@@ -79,8 +79,7 @@ def _contenders(stack: ExitStack, config: Path) -> dict[str, Contender]:
 
     from embedder.models.weights import locate
 
-    launch = stack.enter_context(launched(config))
-    launch.wait_until_ready(300, lambda missing: None)
+    url = stack.enter_context(measured_service(None, config))
     settings = EmbedderSettings(cache=CacheSettings(max_bytes=0))
     generator = stack.enter_context(EmbeddingGenerator(settings=settings))
     peer = SentenceTransformer(str(locate(ModelSettings(offline=True)).directory), device="cpu")
@@ -91,8 +90,8 @@ def _contenders(stack: ExitStack, config: Path) -> dict[str, Contender]:
         f"embedder, in process, {generator.model.dtype}": lambda texts: _discard(
             generator.embed(texts)
         ),
-        "embedder, HTTP, 32 texts a request, c=4": _over_http(launch.url, size=32, clients=4),
-        "embedder, HTTP, 1 text a request, c=32": _over_http(launch.url, size=1, clients=32),
+        "embedder, HTTP, 32 texts a request, c=4": _over_http(url, size=32, clients=4),
+        "embedder, HTTP, 1 text a request, c=32": _over_http(url, size=1, clients=32),
     }
 
 

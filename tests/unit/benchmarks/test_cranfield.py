@@ -1,0 +1,86 @@
+"""The benchmark on real questions judges as the measure is defined, over a door in this process."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import cranfield
+from benchmarks.cranfield import main, ndcg, read_judgements, read_texts
+from tests.unit.benchmarks.door_here import door_here
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (["a", "b", "x"], 1.0),
+        (["x", "y"], 0.0),
+        ([], 0.0),
+        # Gains 1/log2(3) + 1/log2(4) of the best 1 + 1/log2(3).
+        (["x", "a", "b"], 0.6934264),
+        (["x"] * 10 + ["a", "b"], 0.0),
+    ],
+)
+def test_the_measure_is_the_discounted_gain_beside_the_best(
+    found: list[str], expected: float
+) -> None:
+    assert ndcg(found, {"a": 1.0, "b": 1.0}) == pytest.approx(expected, abs=1e-6)
+
+
+def test_more_relevant_documents_count_more_and_none_is_no_gain() -> None:
+    relevance = {"a": 3.0, "b": 1.0}
+
+    assert ndcg(["a", "b"], relevance) == 1.0
+    assert ndcg(["b", "a"], relevance) == pytest.approx((1 + 3 * 0.6309298) / (3 + 0.6309298))
+    assert ndcg(["a"], {}) == 0.0
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return a folder with a small corpus whose words are letters."""
+    folder = tmp_path / "cranfield"
+    folder.mkdir()
+    texts = ["aaab", "abbb", "cccd", "cddd", "ab", "cd", ""]
+    corpus = [json.dumps({"_id": str(at), "text": text}) for at, text in enumerate(texts)]
+    (folder / "corpus.jsonl.gz").write_bytes(gzip.compress("\n".join(corpus).encode()))
+    questions = [json.dumps({"_id": name, "text": name}) for name in ("aaa", "ddd")]
+    (folder / "queries.jsonl").write_text("\n".join(questions))
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\naaa\t0\t1\nddd\t3\t1\n")
+    return tmp_path
+
+
+def test_texts_without_words_are_left_out(data: Path) -> None:
+    assert list(read_texts(data / "cranfield" / "corpus.jsonl.gz")) == [*"012345"]
+    assert read_judgements(data / "cranfield" / "qrels.tsv") == {"aaa": {"0": 1}, "ddd": {"3": 1}}
+
+
+def _run(data: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    with door_here() as client:
+        monkeypatch.setattr("httpx.Client", lambda **_: client)
+        return main(["--data", str(data), "--url", "http://here"])
+
+
+def test_the_service_ranks_as_numpy_does(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(data, monkeypatch) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    assert (figures["documents"], figures["questions"]) == (6, 2)
+    assert figures["ndcg_service"] == figures["ndcg_numpy"] == 1.0
+    assert figures["same"] == 1.0
+
+
+def test_an_index_that_ranks_otherwise_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranked = cranfield._ranked
+
+    def otherwise(*given: Any) -> list[list[str]]:
+        return [row[::-1] for row in ranked(*given)]
+
+    monkeypatch.setattr(cranfield, "_ranked", otherwise)
+
+    assert _run(data, monkeypatch) == 1
