@@ -6,6 +6,7 @@ The index works in threads, so the replica answers health checks while it search
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,12 +30,19 @@ from embedder.index.points import (
 )
 from embedder.index.vector_index import VectorIndex
 
+SWITCH_S = 0.0005
+"""How long a thread keeps the interpreter that others wait for.
+
+With Python's default of 5 ms a search would wait as long for every writer or merge beside it.
+"""
+
 
 class IndexShard:
     """Keeps and searches the points of its share."""
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
         claim_shards(settings)
+        sys.setswitchinterval(SWITCH_S)
         root = index_directory(settings)
         directory = None if root is None else str(root / name)
         self._name = name
