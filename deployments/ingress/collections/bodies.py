@@ -17,7 +17,7 @@ class CollectionBody(Body):
     """The body of ``PUT /v1/collections/{name}``."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"metric": "cosine"}, {"metric": "l2", "index": "hnsw"}]}
+        json_schema_extra={"examples": [{"metric": "cosine", "index": "auto"}]}
     )
 
     metric: Metric = Metric.COSINE
@@ -96,8 +96,8 @@ class SearchBody(QueryBody):
         json_schema_extra={
             "examples": [
                 {"text": "greeting", "top_k": 3},
-                {"vector": [1, 0], "filter": {"lang": "en"}, "include": ["metadata"]},
-                {"id": "a", "diversity": 0.5},
+                {"text": "greeting", "filter": {"lang": "en"}, "include": ["metadata"]},
+                {"text": "greeting", "diversity": 0.5},
             ]
         }
     )
