@@ -17,6 +17,7 @@ import numpy as np
 from embedder.admission import check_inputs, check_tokens
 from embedder.backlog.backlog import Backlog, Work
 from embedder.backlog.size import SizeEstimate
+from embedder.cache.hit_share import HitShare
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.config import LimitSettings
@@ -65,6 +66,7 @@ class Pipeline:
         self._backlog = Backlog() if backlog is None else backlog
         self._sizes = SizeEstimate(model.max_tokens)
         self._flights = Flights()
+        self._hits = HitShare()
 
     @property
     def in_flight(self) -> int:
@@ -168,16 +170,18 @@ class Pipeline:
         """Answer keys that nobody computes yet, from the far cache or by the model."""
         timeout_s = self._flight_timeout_s
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        # Begun before the cache has answered: a lookup costs more time than tokens cost work.
-        tokenizing = asyncio.ensure_future(self._tokenize(distinct, deadline))
-        tokenizing.add_done_callback(_retrieve)
+        # Begun before the cache has answered, unless it will probably have everything: a lookup
+        # takes longer than tokens take, but their call costs whoever does not need it.
+        tokenizing = None if self._hits.are_likely else self._begin_tokenizing(distinct, deadline)
         looking = asyncio.ensure_future(self._stages.far.get_many(distinct.keys, self.model.width))
         try:
             # Shielded: a lookup that ends just then keeps a cancellation of the flight to itself.
             hits = await asyncio.shield(looking)
+            self._hits.learn(len(hits.rows), len(distinct.keys))
             answers = Answers.of_hits(hits, len(distinct.keys), self.model.width)
             lives_s = hits.lives_of(len(distinct.keys))
             if misses := answers.missing():
+                tokenizing = tokenizing or self._begin_tokenizing(distinct, deadline)
                 tokenized, seconds = await tokenizing
                 fresh, times = await self._encode(distinct, misses, tokenized, deadline, work)
                 answers.timings = replace(times, tokenization_s=seconds)
@@ -185,9 +189,17 @@ class Pipeline:
                 self._stages.far.put_later([distinct.keys[miss] for miss in misses], fresh)
         finally:
             looking.cancel()
-            tokenizing.cancel()
+            if tokenizing is not None:
+                tokenizing.cancel()
         self._stages.near.put_many(distinct.keys, answers.entries, lives_s)
         return answers
+
+    def _begin_tokenizing(
+        self, distinct: DistinctInputs, deadline: float | None
+    ) -> asyncio.Future[tuple[Tokenized, float]]:
+        tokenizing = asyncio.ensure_future(self._tokenize(distinct, deadline))
+        tokenizing.add_done_callback(_retrieve)
+        return tokenizing
 
     async def _tokenize(
         self, distinct: DistinctInputs, deadline: float | None

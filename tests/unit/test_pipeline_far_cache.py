@@ -71,3 +71,21 @@ async def test_no_answer_waits_for_an_insert_into_the_far_cache() -> None:
     assert answer.vectors.tolist() == expected("a").tolist()
     assert held_before == 0
     assert far.store.stats.entries == 1
+
+
+async def test_where_hits_are_likely_nothing_is_tokenized_for_them() -> None:
+    """And for a miss it is all the same, only later."""
+    model, far = Model(), FarCache()
+    texts = [f"{number:02}" for number in range(40)]
+    await pipeline(model, far).embed(texts)
+    await settle()
+    neighbour = pipeline(model, far)
+    model.tokenized.clear()
+    for text in texts:
+        assert (await neighbour.embed([text])).cached == 1
+    hits_tokenized = len(model.tokenized)
+    answer = await neighbour.embed(["new"], RAW)
+
+    assert hits_tokenized < 15
+    assert model.tokenized[-1] == ["new"]
+    assert answer.vectors.tolist() == expected("new").tolist()
