@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from benchmarks.service import measured_service
 from benchmarks.texts import sample
-from deployments.launch import launched
 
 NEAR = "EMBEDDER_CACHE__NEAR_BYTES"
 TEXTS = 64
@@ -59,9 +59,8 @@ def main() -> None:
     options = _options()
     figures = {}
     for name, near_bytes in (("the ingress's own cache", None), ("a shard", "0")):
-        with _environment(near_bytes), launched(options.config) as launch:
-            launch.wait_until_ready(300, lambda missing: None)
-            figures[name] = _measure(Client(launch.url), options)
+        with _environment(near_bytes), measured_service(None, options.config) as url:
+            figures[name] = _measure(Client(url), options)
     print(f"{'p50 of one client, ms':26}{'no-op':>8}{'one hop':>9}{'cached':>8}{'ratio':>7}")
     for name, (noop, hop, cached) in figures.items():
         print(f"{name:26}{noop:8.2f}{hop:9.2f}{cached:8.2f}{cached / noop:7.2f}")
