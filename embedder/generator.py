@@ -60,7 +60,7 @@ class EmbeddingGenerator:
         self._encoder = LocalEncoder(load_model(settings), settings.batching, self._device)
         self.model: ModelInfo = self._encoder.model
         self._tokenizer = LocalTokenizer.load(settings.model)
-        self._cache = MemoryCache(settings.cache.max_bytes)
+        self._cache = MemoryCache(settings.cache.max_bytes, ttl_s=settings.cache.ttl_s)
         stages = Stages(tokenizer=self._tokenizer, encoder=self._encoder, near=self._cache)
         # The limits protect a server from its clients; a program calling this is its own master.
         self._pipeline = Pipeline(self.model, stages, limits=None)

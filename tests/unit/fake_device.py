@@ -117,6 +117,7 @@ def make_generator(
     tuning: Tuning | None = None,
     batching: BatchSettings = BatchSettings(),  # noqa: B008 - it is frozen
     cache_bytes: int = 0,
+    ttl_s: float | None = None,
 ) -> EmbeddingGenerator:
     """Return a generator that computes with this device."""
     patch.setattr("embedder.generator.load_model", lambda _: loaded(device, info, tuning))
@@ -124,7 +125,7 @@ def make_generator(
         settings=EmbedderSettings(
             model=ModelSettings(name=str(write_layout(directory))),
             batching=batching,
-            cache=CacheSettings(max_bytes=cache_bytes),
+            cache=CacheSettings(max_bytes=cache_bytes, ttl_s=ttl_s),
         )
     )
 

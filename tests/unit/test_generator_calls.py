@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -132,3 +133,19 @@ def test_the_largest_batch_has_no_more_inputs_than_the_settings_allow(
         generator.warm_up()
 
     assert [len(row) for row in device.batches[0]] == [24]
+
+
+@pytest.mark.parametrize(("ttl_s", "computed"), [(0.001, 2), (1000.0, 1)])
+def test_nothing_is_given_back_after_its_time(
+    device: Device,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ttl_s: float,
+    computed: int,
+) -> None:
+    with make_generator(monkeypatch, tmp_path, device, cache_bytes=2**20, ttl_s=ttl_s) as generator:
+        for _ in range(2):
+            generator.embed([WORDS[0]])
+            time.sleep(0.01)
+
+    assert len(device.batches) == computed
