@@ -135,7 +135,10 @@ class CacheSettings(Settings):
         None, gt=0, description="seconds that an entry is given back for; None: no end"
     )
     directory: str | None = Field(
-        None, min_length=1, description="entries are kept here between runs; None: in memory only"
+        None,
+        min_length=1,
+        description="a service keeps entries here between runs; None: in its data_directory. One "
+        "process without a service keeps them in memory only",
     )
     autosave_s: float = Field(
         1.0, gt=0, description="seconds after which new entries are saved; a crash loses no more"
@@ -145,7 +148,7 @@ class CacheSettings(Settings):
     )
     url: SecretStr | None = Field(
         None,
-        description="a Redis or Valkey to share with other services, in place of directory; "
+        description="a Redis or Valkey that a service shares with others, in place of directory; "
         "redis://, rediss:// or unix://",
     )
 
