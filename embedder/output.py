@@ -5,7 +5,7 @@ Arrays in, arrays out. Knows nothing of models, encodings or JSON.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,14 +55,31 @@ def finish(vectors: Vectors, *, dimensions: int | None, normalize: bool) -> Vect
     return unit_rows(kept) if normalize else kept.copy()
 
 
-def unit_rows(vectors: Vectors) -> Vectors:
-    """Return a copy with every row scaled to Euclidean length 1; rows of zeros stay zero."""
+def row_norms(vectors: Vectors) -> NDArray[np.float64]:
+    """Return the Euclidean length of every row, float64[n]."""
+    norms = np.empty(len(vectors), np.float64)
+    for rows in _cached_rows(vectors):
+        # In double precision: the squares of small float32 numbers vanish in single.
+        wide = vectors[rows].astype(np.float64)
+        np.einsum("nd,nd->n", wide, wide, out=norms[rows])
+    return np.sqrt(norms, out=norms)
+
+
+def unit_rows(vectors: Vectors, norms: NDArray[np.float64] | None = None) -> Vectors:
+    """Return a copy with every row scaled to Euclidean length 1; rows of zeros stay zero.
+
+    ``norms`` are what `row_norms` says, where it was asked already and said 0 of none.
+    """
+    if norms is None:
+        norms = row_norms(vectors)
+        norms[norms == 0] = 1.0
     out = np.empty(vectors.shape, np.float32)
+    for rows in _cached_rows(vectors):
+        np.divide(vectors[rows], norms[rows, None], out=out[rows], casting="same_kind")
+    return out
+
+
+def _cached_rows(vectors: Vectors) -> Iterator[slice]:
     rows = max(1, CACHED_COMPONENTS // max(1, vectors.shape[1]))
     for start in range(0, len(vectors), rows):
-        # In double precision: the squares of small float32 numbers vanish in single.
-        exact = vectors[start : start + rows].astype(np.float64)
-        norms: NDArray[np.float64] = np.linalg.norm(exact, axis=1, keepdims=True)
-        np.divide(exact, norms, out=exact, where=norms > 0)
-        out[start : start + rows] = exact
-    return out
+        yield slice(start, start + rows)

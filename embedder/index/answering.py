@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import NotFound, UnknownCollection
+from embedder.index.checks import check_vectors
 from embedder.index.collection import Collection
 from embedder.index.filters import Filter
 from embedder.index.limits import LEAST_SAMPLE, OVERSAMPLE
@@ -21,7 +21,7 @@ from embedder.index.measure import place
 from embedder.index.points import PAYLOAD, Hit, Query
 from embedder.index.reading import Payload, Reader
 from embedder.index.rows import decode_metadata
-from embedder.index.searching import Allowed, Found, View, name_at, rows_at, search, seq_at
+from embedder.index.searching import Allowed, Found, View, names_at, rows_at, search, seq_at
 from embedder.index.segment import Effort
 from embedder.index.state import State
 from embedder.similarity.mmr import maximal_marginal_relevance
@@ -83,7 +83,7 @@ class Searcher:
         if first.diversity is not None:
             wanted = max(OVERSAMPLE * wanted, LEAST_SAMPLE)
         answers = [
-            _chosen(view, query, vector, found.take(found.pks != (-1 if pk is None else pk)))
+            _chosen(view, query, vector, found if pk is None else found.take(found.pks != pk))
             for query, vector, pk, found in zip(
                 queries, vectors, own, search(view, vectors, wanted), strict=True
             )
@@ -92,25 +92,33 @@ class Searcher:
 
     def _vectors(self, queries: Sequence[Query]) -> tuple[Vectors | None, list[int | None]]:
         """Return placed vectors, and the pks of the points that are themselves the questions."""
-        names = [query.id for query in queries if query.id is not None]
-        width = self._collection.width
+        if any(query.id is not None for query in queries):
+            return self._stored_vectors([query.id for query in queries])
+        given = np.array([query.vector for query in queries])
+        norms = check_vectors(
+            given,
+            width=self._collection.width,
+            metric=self._collection.metric,
+            names=[query.field for query in queries],
+        )
+        return place(self._collection.metric, given, norms), [None] * len(queries)
+
+    def _stored_vectors(self, ids: Sequence[str | None]) -> tuple[Vectors | None, list[int | None]]:
+        """Return the placed vectors of points, and their pks."""
+        collection, width = self._collection, self._collection.width
+        names = [name for name in ids if name is not None]
         rows: dict[str, tuple[int, Vectors]] = {}
-        if names and width is not None:
-            known = {
-                found.id: found.pk for found in self._reader.by_ids(self._collection.id, names)
-            }
+        if width is not None:
+            known = {found.id: found.pk for found in self._reader.by_ids(collection.id, names)}
             pks = np.array(list(known.values()), np.int64)
-            pairs, ids, stored = self._reader.vectors(pks, width)
-            for (pk, _), name, vector in zip(pairs.tolist(), ids, stored, strict=True):
+            pairs, found, stored = self._reader.vectors(pks, width)
+            for (pk, _), name, vector in zip(pairs.tolist(), found, stored, strict=True):
                 rows[name] = (pk, vector)
-        for query in queries:
-            if query.id is not None and query.id not in rows:
-                raise NotFound("id", query.id)
-        if width is None:
-            return None, []
-        own = [None if query.id is None else rows[query.id][0] for query in queries]
-        vectors = [query.vector if query.id is None else rows[query.id][1] for query in queries]
-        return place(self._collection.metric, np.stack(vectors)), own  # type: ignore[arg-type] # a query has one of the two
+        for name in names:
+            if name not in rows:
+                raise NotFound("id", name)
+        vectors = np.stack([rows[name][1] for name in names])
+        return place(collection.metric, vectors), [rows[name][0] for name in names]
 
     def _allowed(self, condition: Filter | None) -> tuple[State | None, Allowed | None]:
         """Return a state, and which of its rows meet the filter."""
@@ -132,7 +140,7 @@ class Searcher:
         self, state: State, queries: Sequence[Query], answers: Sequence[Found]
     ) -> list[list[Hit]]:
         """Return hits with what each query includes."""
-        with_payload = [set(query.include) & set(PAYLOAD) for query in queries]
+        with_payload = [any(part in PAYLOAD for part in query.include) for query in queries]
         pks = {
             int(pk)
             for found, wanted in zip(answers, with_payload, strict=True)
@@ -152,21 +160,19 @@ class Searcher:
     def _hits(
         self, state: State, query: Query, found: Found, payloads: dict[int, Payload] | None
     ) -> list[Hit]:
+        scores, names = found.scores.tolist(), names_at(state, found.places)
         is_distance = self._collection.metric.is_distance
-        hits = []
-        for score, pk, where in zip(
-            found.scores.tolist(), found.pks.tolist(), found.places.tolist(), strict=True
-        ):
-            text, metadata = None, dict[str, Any]()
-            if payloads is not None:
-                payload = payloads.get(pk)
-                if payload is None or payload.seq != seq_at(state, where):
-                    raise _Moved(payload.seq if payload else state.sequence + 1)
-                text = payload.text if "text" in query.include else None
-                if "metadata" in query.include:
-                    metadata = decode_metadata(payload.metadata)
-            distance = -score if is_distance else None
-            hits.append(Hit(name_at(state, where), score, distance, text, metadata))
+        distances = [-score for score in scores] if is_distance else [None] * len(scores)
+        hits = [*map(Hit, names, scores, distances)]
+        if payloads is None:
+            return hits
+        for hit, pk, where in zip(hits, found.pks.tolist(), found.places.tolist(), strict=True):
+            payload = payloads.get(pk)
+            if payload is None or payload.seq != seq_at(state, where):
+                raise _Moved(payload.seq if payload else state.sequence + 1)
+            hit.text = payload.text if "text" in query.include else None
+            if "metadata" in query.include:
+                hit.metadata = decode_metadata(payload.metadata)
         return hits
 
     def _with_vectors(self, state: State, found: Found, hits: list[Hit]) -> list[Hit]:

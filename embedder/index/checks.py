@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.index.kinds import INVERTED, IndexKind
@@ -24,6 +25,7 @@ from embedder.index.limits import (
     MAX_WIDTH,
 )
 from embedder.index.points import Metric, Points, Query
+from embedder.output import row_norms
 from embedder.types import Vectors
 
 # \Z rather than $: the latter lets a trailing newline through.
@@ -181,8 +183,10 @@ def _depth(value: Any) -> int:
 
 def check_vectors(
     vectors: Vectors, *, width: int | None, metric: Metric, names: Sequence[str]
-) -> None:
-    """Refuse vectors that the metric cannot place; ``names`` are what the caller calls each row.
+) -> NDArray[np.float64]:
+    """Return the lengths of vectors, and refuse those that the metric cannot place.
+
+    ``names`` are what the caller calls each row.
 
     Raises:
         InvalidVector: wrong width, not finite, or without a direction where one is needed.
@@ -195,14 +199,18 @@ def check_vectors(
         raise InvalidVector(
             names[0], f"has {vectors.shape[1]} components; the collection has {width}"
         )
-    wide = vectors.astype(np.float64)
-    norms = np.sqrt(np.einsum("nd,nd->n", wide, wide))
-    if (norms <= MAX_NORM).all() and (metric is not Metric.COSINE or norms.all()):
-        return
+    norms = row_norms(vectors)
+    least = 0.0 if metric is Metric.COSINE else -1.0
+    # Not by numpy: most calls are for one vector. What is not a number is not between.
+    if not all(least < norm <= MAX_NORM for norm in norms.tolist()):
+        _refuse(norms, names)
+    return norms
+
+
+def _refuse(norms: NDArray[np.float64], names: Sequence[str]) -> NoReturn:
     for row in np.flatnonzero(~np.isfinite(norms)).tolist():
         raise InvalidVector(names[row], "has a component that is not finite")
     for row in np.flatnonzero(norms > MAX_NORM).tolist():
         raise InvalidVector(names[row], f"has length {norms[row]:.3g}; the limit is {MAX_NORM:.0e}")
-    if metric is Metric.COSINE:
-        for row in np.flatnonzero(norms == 0).tolist():
-            raise InvalidVector(names[row], "is all zeros, which has no direction for a cosine")
+    row = int(np.flatnonzero(norms == 0)[0])
+    raise InvalidVector(names[row], "is all zeros, which has no direction for a cosine")

@@ -21,10 +21,15 @@ BLOCK_ROWS = 4096
 Scores = NDArray[np.float32]
 Positions = NDArray[np.int64]
 
+_ZERO = np.float32(0)
 
-def place(metric: Metric, vectors: Vectors) -> Vectors:
-    """Return vectors as they are searched: of unit length for the cosine, else as they are."""
-    placed = unit_rows(vectors) if metric is Metric.COSINE else vectors
+
+def place(metric: Metric, vectors: Vectors, norms: NDArray[np.float64] | None = None) -> Vectors:
+    """Return vectors as they are searched: of unit length for the cosine, else as they are.
+
+    ``norms`` are their lengths, where these are known and none is 0.
+    """
+    placed = unit_rows(vectors, norms) if metric is Metric.COSINE else vectors
     return np.ascontiguousarray(placed, np.float32)
 
 
@@ -41,11 +46,10 @@ def faiss_metric(metric: Metric) -> int:
     return measures[metric]
 
 
-def rough_of(metric: Metric, found: Scores, positions: Positions) -> Scores:
-    """Return FAISS's measures as rough scores; where nothing was found, minus infinity."""
-    scores = -found if metric.is_distance else found
-    scores[positions < 0] = -np.inf
-    return scores
+def rough_of(metric: Metric, found: Scores) -> Scores:
+    """Return FAISS's measures as rough scores; where nothing was found, below every other."""
+    # Of what was not found FAISS says the largest float32, which is no score of any pair.
+    return -found if metric.is_distance else found
 
 
 def rough(metric: Metric, queries: Vectors, rows: Vectors) -> Scores:
@@ -59,19 +63,40 @@ def rough(metric: Metric, queries: Vectors, rows: Vectors) -> Scores:
     return -distances
 
 
-def exact(metric: Metric, queries: Vectors, rows: Vectors) -> Scores:
-    """Return the scores float32[n] of placed rows, each for the query beside it: both [n, d].
+def exact(
+    metric: Metric, queries: Vectors, asked: Positions, rows: Vectors, positions: Positions
+) -> Scores:
+    """Return the scores float32[n] of rows at positions, each for the query of a number beside it.
 
-    The cosine, the inner product, or the negated distance; computed in double precision.
+    Queries and rows are placed. The cosine, the inner product, or the negated distance; minus
+    infinity for a position of -1. FAISS measures pair by pair and copies nothing, which takes a
+    twentieth of the time that gathered rows would.
     """
-    wide, asked = rows.astype(np.float64), queries.astype(np.float64)
+    import faiss
+
     if metric is Metric.L1:
-        return _narrow(-np.abs(wide - asked).sum(axis=1))
+        there = positions >= 0
+        apart = np.abs(rows[positions[there]] - queries[asked[there]], dtype=np.float64)
+        scores = np.full(len(positions), -np.inf, np.float32)
+        scores[there] = -apart.sum(axis=1)
+        return scores + _ZERO
+    scores = np.empty(len(positions), np.float32)
+    measure = (
+        faiss.pairwise_indexed_L2sqr
+        if metric is Metric.L2
+        else faiss.pairwise_indexed_inner_product
+    )
+    arrays = (queries, asked, rows, positions, scores)
+    measure(queries.shape[1], len(positions), *(faiss.swig_ptr(array) for array in arrays))
     if metric is Metric.L2:
-        wide -= asked
-        return _narrow(-np.sqrt(np.einsum("nd,nd->n", wide, wide)))
-    products = np.einsum("nd,nd->n", wide, asked)
-    return _narrow(np.clip(products, -1.0, 1.0) if metric is Metric.COSINE else products)
+        np.sqrt(scores, out=scores)
+        np.negative(scores, out=scores)
+    elif metric is Metric.COSINE:
+        # From above alone: below is what was not found.
+        np.minimum(scores, 1.0, out=scores)
+    # Plus zero: minus zero, the distance of a point to itself, is shown as zero.
+    scores += _ZERO
+    return scores
 
 
 def nearest_rows(
@@ -98,8 +123,3 @@ def best(scores: Scores, numbers: Positions, k: int) -> tuple[Scores, Positions]
         return scores, numbers
     order = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     return np.take_along_axis(scores, order, 1), np.take_along_axis(numbers, order, 1)
-
-
-def _narrow(scores: NDArray[np.float64]) -> Scores:
-    # Plus zero: minus zero, the distance of a point to itself, is shown as zero.
-    return scores.astype(np.float32) + np.float32(0)

@@ -83,10 +83,12 @@ class Builder:
         source = Source(len(pks), self.width, take)
         index = build(kind, self.metric, source, self.settings, self.should_stop)
         names = [
-            sources[number].segment.names[row]
-            for number, row in zip(part.tolist(), at.tolist(), strict=True)
+            name
+            for live, rows in zip(sources, living, strict=True)
+            for name in live.segment.names.take(rows)
         ]
-        return self.wrap(index, kind, pks, seqs, Names.of(names))
+        in_order = Names.of([names[row] for row in order.tolist()])
+        return self.wrap(index, kind, pks, seqs, in_order)
 
     def wrap(
         self,

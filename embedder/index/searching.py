@@ -90,28 +90,26 @@ def search(view: View, queries: Vectors, k: int) -> list[Found]:
 
 def rows_at(view: View, pks: NDArray[np.int64], places: Positions) -> Vectors:
     """Return the placed vectors float32[n, d] of points at places."""
-    state = view.state
-    parts, positions = places >> _PLACE_BITS, places & _PLACE_MASK
-    rows = np.empty((len(places), state.delta.rows.shape[1]), np.float32)
-    for part, mine in _by_part(state, parts):
-        if part == len(state.segments):
-            rows[mine] = state.delta.rows[positions[mine]]
-            continue
-        vectors = state.segments[part].segment.vectors(positions[mine])
-        if vectors is None:
-            # Several queries may have found the same point.
-            distinct, back = np.unique(pks[mine], return_inverse=True)
-            vectors = view.fetch(distinct)[back]
-        rows[mine] = vectors
+    rows = np.empty((len(places), view.state.delta.rows.shape[1]), np.float32)
+    for part, mine, positions in _by_part(view.state, places):
+        source, at = _rows_of(view, part, pks[mine], positions)
+        rows[mine] = source[at]
     return rows
 
 
-def name_at(state: State, place: int) -> str:
-    """Return the id of the point at a place."""
-    part, position = place >> _PLACE_BITS, place & _PLACE_MASK
-    if part == len(state.segments):
-        return state.delta.names[position]
-    return state.segments[part].segment.names[position]
+def names_at(state: State, places: Positions) -> list[str]:
+    """Return the ids of the points at places."""
+    names = [""] * len(places)
+    for part, mine, positions in _by_part(state, places):
+        if part < len(state.segments):
+            found = state.segments[part].segment.names.take(positions)
+        else:
+            found = [state.delta.names[row] for row in positions.tolist()]
+        if isinstance(mine, slice):
+            return found
+        for row, name in zip(np.flatnonzero(mine).tolist(), found, strict=True):
+            names[row] = name
+    return names
 
 
 def seq_at(state: State, place: int) -> int:
@@ -122,24 +120,33 @@ def seq_at(state: State, place: int) -> int:
 
 
 def _attempt(view: View, queries: Vectors, k: int, size: int) -> list[Found]:
-    scores = np.empty((len(queries), 0), np.float32)
-    places = np.empty((len(queries), 0), np.int64)
+    parts: list[tuple[Scores, Positions]] = []
     kept = size
     for part, live in enumerate(view.state.segments):
         asked = max(size, k * OVERFETCH.get(live.segment.kind, 1))
         kept = max(kept, asked)
         found, at = _of_segment(view, part, live, queries, (k, asked))
-        scores, places = _joined(scores, places, found, _placed(part, at))
+        parts.append((found, _placed(part, at)))
     if view.state.delta.size:
         found, at = _of_delta(view, queries, size)
-        scores, places = _joined(scores, places, found, _placed(len(view.state.segments), at))
-    scores, places = best(scores, places, kept)
+        parts.append((found, _placed(len(view.state.segments), at)))
+    places = _rough_best(parts, len(queries), kept)
     step = max(1, SCORED_AT_ONCE // max(1, places.shape[1]))
     return [
         found
         for start in range(0, len(queries), step)
         for found in _scored(view, queries[start : start + step], places[start : start + step])
     ]
+
+
+def _rough_best(parts: Sequence[tuple[Scores, Positions]], queries: int, kept: int) -> Positions:
+    """Return the places [q, n] of the candidates of all parts that look nearest."""
+    if not parts:
+        return np.empty((queries, 0), np.int64)
+    if len(parts) == 1 and parts[0][1].shape[1] <= kept:
+        return parts[0][1]
+    scores = np.concatenate([scores for scores, _ in parts], axis=1)
+    return best(scores, np.concatenate([places for _, places in parts], axis=1), kept)[1]
 
 
 def _of_segment(
@@ -158,8 +165,8 @@ def _of_segment(
             return segment.search_all(queries, k, positions, view.effort)
         bits = pack(positions, len(segment))
     scores, at = segment.search(queries, k, bits, view.effort)
-    found = np.count_nonzero(at >= 0, axis=1)
-    short = np.flatnonzero(found < min(wanted[0], count))
+    # FAISS puts what it has found first.
+    short = np.flatnonzero(at[:, min(wanted[0], count) - 1] < 0)
     if len(short):
         # A graph or a few lists may hold too little of what is alive: never a short answer.
         whole = view.allowed[part] if view.allowed is not None else np.flatnonzero(live.marks())
@@ -178,51 +185,82 @@ def _of_delta(view: View, queries: Vectors, k: int) -> tuple[Scores, Positions]:
 
 def _scored(view: View, queries: Vectors, places: Positions) -> list[Found]:
     """Return candidates with their exact scores, nearest first, of equals the lower pk first."""
-    real = places >= 0
-    asked, flat = np.nonzero(real)[0], places[real]
-    pks = np.zeros(places.shape, np.int64)
-    pks[real] = _pks_at(view.state, flat)
-    scores = np.full(places.shape, -np.inf, np.float32)
-    scores[real] = exact(view.metric, queries[asked], rows_at(view, pks[real], flat))
-    order = np.lexsort((pks, -scores), axis=1)
-    counts = np.count_nonzero(real, axis=1).tolist()
+    shape = places.shape
+    asked = np.arange(len(queries)).repeat(shape[1])
+    pks, scores = _measured(view, queries, asked, places.ravel())
+    pks, scores = pks.reshape(shape), scores.reshape(shape)
+    rows, order = np.arange(len(queries))[:, None], np.lexsort((pks, -scores), axis=1)
+    scores, pks, places = scores[rows, order], pks[rows, order], places[rows, order]
+    # What is nowhere comes last.
+    counts = np.count_nonzero(places >= 0, axis=1).tolist()
     return [
-        Found(scores[row], pks[row], places[row]).take(order[row, :count])
+        Found(scores[row, :count], pks[row, :count], places[row, :count])
         for row, count in enumerate(counts)
     ]
 
 
-def _pks_at(state: State, places: Positions) -> NDArray[np.int64]:
-    parts, positions = places >> _PLACE_BITS, places & _PLACE_MASK
-    pks = np.empty(len(places), np.int64)
-    for part, mine in _by_part(state, parts):
-        inside = part < len(state.segments)
-        source = state.segments[part].segment.pks if inside else state.delta.pks
-        pks[mine] = source[positions[mine]]
-    return pks
+def _measured(
+    view: View, queries: Vectors, asked: NDArray[np.int64], places: Positions
+) -> tuple[NDArray[np.int64], Scores]:
+    """Return the pks and exact scores of candidates; of none, minus infinity."""
+    if _is_one(view.state):
+        return _measured_in(view, 0, queries, asked, places)
+    pks, scores = np.zeros(len(places), np.int64), np.full(len(places), -np.inf, np.float32)
+    for part, mine, positions in _by_part(view.state, places):
+        pks[mine], scores[mine] = _measured_in(view, part, queries, asked[mine], positions)
+    return pks, scores
+
+
+def _measured_in(
+    view: View, part: int, queries: Vectors, asked: NDArray[np.int64], positions: Positions
+) -> tuple[NDArray[np.int64], Scores]:
+    pks = _pks_of(view.state, part)[positions]
+    rows, at = _rows_of(view, part, pks, positions)
+    return pks, exact(view.metric, queries, asked, rows, at)
+
+
+def _pks_of(state: State, part: int) -> NDArray[np.int64]:
+    return state.delta.pks if part == len(state.segments) else state.segments[part].segment.pks
+
+
+def _rows_of(
+    view: View, part: int, pks: NDArray[np.int64], positions: Positions
+) -> tuple[Vectors, Positions]:
+    """Return rows of a part, and where those at the positions are among them; -1 stays so."""
+    if part == len(view.state.segments):
+        return view.state.delta.rows, positions
+    segment = view.state.segments[part].segment
+    if segment.rows is not None:
+        return segment.rows, positions
+    at, there = np.full(len(positions), -1, np.int64), positions >= 0
+    # Several queries may have found the same point.
+    distinct, first, at[there] = np.unique(pks[there], return_index=True, return_inverse=True)
+    vectors = segment.vectors(positions[there][first])
+    return view.fetch(distinct) if vectors is None else vectors, at
+
+
+def _is_one(state: State) -> bool:
+    """Say whether everything is in one segment, where places are positions."""
+    return len(state.segments) == 1 and not state.delta.size
 
 
 def _by_part(
-    state: State, parts: NDArray[np.int64]
-) -> Iterator[tuple[int, NDArray[np.bool_] | slice]]:
-    """Give the parts that are there, and where."""
-    if len(state.segments) == 1 and not state.delta.size:
-        yield 0, slice(None)
+    state: State, places: Positions
+) -> Iterator[tuple[int, NDArray[np.bool_] | slice, Positions]]:
+    """Give the parts that places are in, which of them are there, and at which positions.
+
+    What is nowhere, -1, belongs to no part, or to the only one at position -1.
+    """
+    if _is_one(state):
+        yield 0, slice(None), places
         return
+    parts, positions = places >> _PLACE_BITS, places & _PLACE_MASK
     for part in range(len(state.segments) + 1):
         mine = parts == part
         if mine.any():
-            yield part, mine
+            yield part, mine, positions[mine]
 
 
 def _placed(part: int, at: Positions) -> Positions:
     # Minus one stays what it is: it has every bit set.
     return at if part == 0 else at | (part << _PLACE_BITS)
-
-
-def _joined(
-    scores: Scores, places: Positions, more: Scores, more_places: Positions
-) -> tuple[Scores, Positions]:
-    if not scores.shape[1]:
-        return more, more_places
-    return np.concatenate([scores, more], 1), np.concatenate([places, more_places], 1)

@@ -35,24 +35,37 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The ids of rows, end to end in UTF-8: a tenth of what as many strings take."""
+    """The ids of rows, end to end in UTF-8: a tenth of what as many strings take.
+
+    ``bounds`` int64[n + 1] are where each begins, and where the last one ends.
+    """
 
     text: bytes
-    ends: NDArray[np.int64]
+    bounds: NDArray[np.int64]
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Names:
         """Pack the given ids."""
         encoded = [name.encode() for name in names]
-        lengths = np.fromiter((len(name) for name in encoded), np.int64, len(encoded))
-        return cls(b"".join(encoded), np.cumsum(lengths))
+        bounds = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum([len(name) for name in encoded], out=bounds[1:])
+        return cls(b"".join(encoded), bounds)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """Return where each one ends."""
+        return self.bounds[1:]
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self.bounds) - 1
 
-    def __getitem__(self, row: int) -> str:
-        start = int(self.ends[row - 1]) if row else 0
-        return self.text[start : int(self.ends[row])].decode()
+    def take(self, rows: Positions) -> list[str]:
+        """Return the ids of several rows."""
+        text, starts, ends = self.text, self.bounds[rows], self.bounds[1:][rows]
+        return [
+            text[start:end].decode()
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +118,7 @@ class Segment:
         ``allowed`` None allows every row.
         """
         found, positions = self._ask(queries, k, self._parameters(k, allowed, effort), effort)
-        return rough_of(self.metric, found, positions), positions
+        return rough_of(self.metric, found), positions
 
     def search_all(
         self, queries: Vectors, k: int, positions: Positions, effort: Effort
@@ -120,7 +133,7 @@ class Segment:
             selector = faiss.IDSelectorBitmap(pack(positions, len(self)))
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=self.index.nlist)
             found, at = self._ask(queries, k, parameters, effort)
-            return rough_of(self.metric, found, at), at
+            return rough_of(self.metric, found), at
         assert self.rows is not None
         scores, at = nearest_rows(self.metric, queries, self.rows[positions], k, None)
         return scores, np.where(at < 0, -1, positions[at])

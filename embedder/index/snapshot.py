@@ -125,7 +125,8 @@ def read_rows(path: Path, identity: Identity) -> Rows:
         raise BadSnapshot("fails the checksum of its rows")
     count = header.count
     numbers = np.frombuffer(body, np.int64, 3 * count)
-    names = Names(body[24 * count :], numbers[2 * count :])
+    bounds = np.concatenate([np.zeros(1, np.int64), numbers[2 * count :]])
+    names = Names(body[24 * count :], bounds)
     return Rows(header=header, pks=numbers[:count], seqs=numbers[count : 2 * count], names=names)
 
 

@@ -12,13 +12,11 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from embedder.config import IndexSettings
 from embedder.index import changes
 from embedder.index.answering import Searcher
 from embedder.index.backup import BackupManifest, back_up
-from embedder.index.checks import check_ids, check_query, check_vectors
+from embedder.index.checks import check_ids, check_query
 from embedder.index.collection import Collection
 from embedder.index.fetching import page, records_by_id
 from embedder.index.filters import Filter
@@ -272,11 +270,6 @@ class VectorIndex:
 
     def _answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
         collection = self._shard.find(queries[0].collection)
-        vectors = [query.vector for query in queries if query.vector is not None]
-        if vectors:
-            names = [query.field for query in queries]
-            rows = np.stack(vectors)
-            check_vectors(rows, width=collection.width, metric=collection.metric, names=names)
         return self._searcher(collection).answer(queries)
 
     def _searcher(self, collection: Collection) -> Searcher:
