@@ -18,8 +18,10 @@ from deployments.encoder import EncoderReplica
 from deployments.index import IndexShard
 from deployments.ingress.deployment import Ingress
 from deployments.preflight import load_arguments
-from deployments.settings import ReplicaSettings, ServeSettings, StageSettings
+from deployments.settings import ReplicaSettings, StageSettings
+from deployments.sizing import Machine, decided
 from deployments.tokenizer import TokenizerReplica
+from embedder.host import usable_cores
 
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10
@@ -32,7 +34,7 @@ def build(args: dict[str, Any]) -> Application:
     Raises:
         ConfigurationError: an argument is unknown or out of its bounds.
     """
-    settings = _resolve_hardware(load_arguments(args).settings, gpus=_cluster_gpus())
+    settings = decided(load_arguments(args).settings, _machine())
     models = settings.served.model_dump(mode="json")
     tokenizer = _stateless(TokenizerReplica, "Tokenizer", settings.tokenizer, models).bind(settings)
     encoder = _stateless(EncoderReplica, "Encoder", settings.encoder, models).bind(settings)
@@ -50,27 +52,12 @@ def build(args: dict[str, Any]) -> Application:
     )
 
 
-def _cluster_gpus() -> float:
-    """Return how many GPUs the cluster has; none where Ray does not run, as in local testing."""
+def _machine() -> Machine:
+    """Return what the cluster has, or this process where Ray does not run, as in local testing."""
     if not ray.is_initialized():
-        return 0.0
+        return Machine(cpus=usable_cores())
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get("GPU", 0.0)
-
-
-def _resolve_hardware(settings: ServeSettings, *, gpus: float) -> ServeSettings:
-    """Decide every ``auto``; the encoder's device follows its hardware."""
-    decided = {
-        name: stage.model_copy(update={"hardware": "gpu" if gpus > 0 else "cpu"})
-        for name, stage in settings
-        if isinstance(stage, ReplicaSettings) and stage.hardware == "auto"
-    }
-    settings = settings.model_copy(update=decided)
-    if settings.backend.device != "auto":
-        return settings
-    device = "cuda" if settings.encoder.hardware == "gpu" else "cpu"
-    backend = settings.backend.model_copy(update={"device": device})
-    return settings.model_copy(update={"backend": backend})
+    return Machine(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
 
 
 def _stateless(

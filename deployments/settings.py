@@ -5,8 +5,9 @@ Knows nothing of how deployments are made; `app` turns this into options.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -77,6 +78,27 @@ class EncoderStage(StageSettings):
 
     num_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray books for a replica")
     hardware: Literal["auto", "cpu", "gpu"] = "auto"
+    replicas: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        "auto",
+        description="auto: on CPUs one for each core that there is when the service is deployed, "
+        "on GPUs min_replicas to max_replicas as calls come; null: so on CPUs too",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_to_calls(cls, given: Any) -> Any:
+        """Let bounds that stand alone mean what they say on CPUs too."""
+        bounds = {"min_replicas", "max_replicas"}
+        if isinstance(given, Mapping) and "replicas" not in given and bounds & given.keys():
+            return {**given, "replicas": None}
+        return given
+
+    @model_validator(mode="after")
+    def _stated_once(self) -> EncoderStage:
+        bounds = sorted({"min_replicas", "max_replicas"} & self.model_fields_set)
+        if isinstance(self.replicas, int) and bounds:
+            raise ValueError(f"replicas is {self.replicas}: leave {' and '.join(bounds)} out")
+        return self
 
 
 class ModelList(Settings):

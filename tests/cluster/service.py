@@ -112,7 +112,7 @@ def write_config(folder: Path, *further_models: dict[str, object]) -> Path:
     """Write serve_config.yaml with two encoders, so that one can be lost, and further models."""
     document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     application = document["applications"][0]
-    application["args"]["encoder"].update(min_replicas=2, max_replicas=2)
+    application["args"]["encoder"] = {"replicas": 2}
     application["args"]["data_directory"] = str(folder / "data")
     for deployment in application["deployments"]:
         models = deployment["user_config"]["models"]

@@ -1,4 +1,4 @@
-"""The graph that is composed: hardware decided once, five deployments by their names."""
+"""The graph that is composed: five deployments by their names."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import pytest
 import ray
 from ray.serve import Application, Deployment
 
-from deployments.app import _resolve_hardware, build
-from deployments.settings import ModelList, ServeSettings
+from deployments.app import build
+from deployments.settings import ModelList
 from embedder.errors import ConfigurationError
 
 NAMES = {"Ingress", "Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0"}
-
-
-def _resolved(gpus: float, **args: Any) -> ServeSettings:
-    return _resolve_hardware(ServeSettings.model_validate(args), gpus=gpus)
 
 
 def _bound(deployment: Deployment) -> dict[str, Any]:
@@ -41,49 +37,6 @@ def _deployments(application: Application) -> Iterator[Deployment]:
 
 def _by_name(args: dict[str, Any]) -> dict[str, Deployment]:
     return {deployment.name: deployment for deployment in _deployments(build(args))}
-
-
-@pytest.mark.parametrize(("gpus", "hardware", "device"), [(0, "cpu", "cpu"), (4, "gpu", "cuda")])
-def test_what_is_left_to_the_service_follows_the_cluster(
-    gpus: float, hardware: str, device: str
-) -> None:
-    settings = _resolved(gpus)
-
-    assert settings.encoder.hardware == hardware
-    assert settings.backend.device == device
-
-
-@pytest.mark.parametrize("gpus", [0, 4])
-@pytest.mark.parametrize(("hardware", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
-def test_hardware_that_was_chosen_stays_and_the_device_follows_it(
-    gpus: float, hardware: str, device: str
-) -> None:
-    settings = _resolved(gpus, encoder={"hardware": hardware})
-
-    assert settings.encoder.hardware == hardware
-    assert settings.backend.device == device
-
-
-@pytest.mark.parametrize("gpus", [0, 4])
-@pytest.mark.parametrize("device", ["cpu", "mps", "cuda:1"])
-def test_a_device_that_was_chosen_stays(gpus: float, device: str) -> None:
-    assert _resolved(gpus, backend={"device": device}).backend.device == device
-
-
-@pytest.mark.parametrize("gpus", [0, 4])
-def test_nothing_else_changes_when_hardware_is_decided(gpus: float) -> None:
-    before, after = ServeSettings().model_dump(), _resolved(gpus).model_dump()
-    for settings in (before, after):
-        del settings["encoder"]["hardware"], settings["backend"]["device"]
-
-    assert after == before
-
-
-def test_every_stage_that_asks_for_it_is_given_hardware() -> None:
-    settings = _resolved(1, tokenizer={"hardware": "auto"}, vector_index={"hardware": "auto"})
-
-    assert settings.tokenizer.hardware == settings.vector_index.hardware == "gpu"
-    assert settings.embedding_cache.hardware == settings.ingress.hardware == "cpu"
 
 
 def test_the_application_is_five_deployments_and_needs_no_cluster_to_be_built() -> None:

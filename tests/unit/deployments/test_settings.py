@@ -45,7 +45,7 @@ def test_what_is_left_out_has_these_values() -> None:
     "args",
     [
         {"unknown": 1},
-        {"encoder": {"replicas": 2}},
+        {"tokenizer": {"replicas": 2}},
         {"encoder": {"num_cpu": 1}},
         {"limits": {"max_input": 1}},
         {"model": {"nam": "x"}},
@@ -60,6 +60,16 @@ def test_an_unknown_key_is_refused_wherever_it_stands(args: dict[str, Any]) -> N
     assert [problem["type"] for problem in caught.value.errors()] == ["extra_forbidden"]
 
 
+def test_the_replicas_of_the_encoder_are_stated_once() -> None:
+    bounds = {"min_replicas": 1, "max_replicas": 3}
+
+    assert _read({}).encoder.replicas == "auto"
+    assert _read({"encoder": bounds}).encoder.replicas is None
+    assert _read({"encoder": {"replicas": "auto", **bounds}}).encoder.replicas == "auto"
+    with pytest.raises(ValidationError, match="leave max_replicas and min_replicas out"):
+        _read({"encoder": {"replicas": 2, **bounds}})
+
+
 @pytest.mark.parametrize("name", STATELESS)
 def test_more_replicas_at_least_than_at_most_are_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="min_replicas is 3, above max_replicas 2"):
@@ -72,6 +82,8 @@ def test_more_replicas_at_least_than_at_most_are_refused(name: str) -> None:
     "args",
     [
         {"encoder": {"min_replicas": 0}},
+        {"encoder": {"replicas": 0}},
+        {"encoder": {"replicas": "all"}},
         {"encoder": {"num_cpus": -1}},
         {"encoder": {"num_gpus": 0}},
         {"encoder": {"hardware": "tpu"}},

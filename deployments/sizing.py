@@ -1,0 +1,62 @@
+"""What is decided when the service is deployed: on what it runs, and how many encoders there are.
+
+Pure functions of the settings and of what the cluster has. Knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deployments.settings import EncoderStage, ReplicaSettings, ServeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What there is to run on, in whole or part of cores and GPUs."""
+
+    cpus: float
+    gpus: float = 0.0
+
+
+def decided(settings: ServeSettings, machine: Machine) -> ServeSettings:
+    """Return the settings without any ``auto`` that depends on the cluster.
+
+    The encoder's device follows its hardware. On CPUs an encoder computes with one thread, unless
+    the settings say otherwise: threads of one batch wait for each other wherever another process
+    has pushed one of them off its core, and replicas do not.
+    """
+    hardware = "gpu" if machine.gpus > 0 else "cpu"
+    changes: dict[str, object] = {
+        name: stage.model_copy(update={"hardware": hardware})
+        for name, stage in settings
+        if isinstance(stage, ReplicaSettings) and stage.hardware == "auto"
+    }
+    settings = settings.model_copy(update=changes)
+    backend = settings.backend
+    if backend.device == "auto":
+        device = "cuda" if settings.encoder.hardware == "gpu" else "cpu"
+        backend = backend.model_copy(update={"device": device})
+    if backend.device == "cpu" and backend.threads is None:
+        backend = backend.model_copy(update={"threads": 1})
+    encoder = _sized(settings, machine)
+    return settings.model_copy(update={"backend": backend, "encoder": encoder})
+
+
+def _sized(settings: ServeSettings, machine: Machine) -> EncoderStage:
+    """Return the encoder's stage with the replicas that ``auto`` or a number stands for."""
+    stage = settings.encoder
+    if stage.replicas is None or (stage.replicas == "auto" and stage.hardware == "gpu"):
+        return stage
+    count = _room(settings, machine) if stage.replicas == "auto" else stage.replicas
+    return stage.model_copy(update={"min_replicas": count, "max_replicas": count})
+
+
+def _room(settings: ServeSettings, machine: Machine) -> int:
+    """Return for how many encoders there are cores, beside all that the other stages may book."""
+    others = sum(
+        stage.num_cpus * stage.max_replicas for stage in (settings.ingress, settings.tokenizer)
+    )
+    others += settings.embedding_cache.num_cpus * settings.cache.shards
+    others += settings.vector_index.num_cpus * settings.index.shards
+    bookable = (machine.cpus - others) / max(settings.encoder.num_cpus, 1e-9)
+    return max(1, int(min(machine.cpus, bookable)))

@@ -1,0 +1,109 @@
+"""What is decided when the service is deployed: hardware once, and an encoder a core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployments.settings import ServeSettings
+from deployments.sizing import Machine, decided
+
+
+def _decided(gpus: float, *, cpus: float = 8, **args: Any) -> ServeSettings:
+    return decided(ServeSettings.model_validate(args), Machine(cpus, gpus))
+
+
+def _replicas(settings: ServeSettings) -> tuple[int, int]:
+    return settings.encoder.min_replicas, settings.encoder.max_replicas
+
+
+@pytest.mark.parametrize(("gpus", "hardware", "device"), [(0, "cpu", "cpu"), (4, "gpu", "cuda")])
+def test_what_is_left_to_the_service_follows_the_cluster(
+    gpus: float, hardware: str, device: str
+) -> None:
+    settings = _decided(gpus)
+
+    assert settings.encoder.hardware == hardware
+    assert settings.backend.device == device
+
+
+@pytest.mark.parametrize("gpus", [0, 4])
+@pytest.mark.parametrize(("hardware", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
+def test_hardware_that_was_chosen_stays_and_the_device_follows_it(
+    gpus: float, hardware: str, device: str
+) -> None:
+    settings = _decided(gpus, encoder={"hardware": hardware})
+
+    assert settings.encoder.hardware == hardware
+    assert settings.backend.device == device
+
+
+@pytest.mark.parametrize("gpus", [0, 4])
+@pytest.mark.parametrize("device", ["cpu", "mps", "cuda:1"])
+def test_a_device_that_was_chosen_stays(gpus: float, device: str) -> None:
+    assert _decided(gpus, backend={"device": device}).backend.device == device
+
+
+@pytest.mark.parametrize("gpus", [0, 4])
+def test_nothing_else_changes_when_hardware_is_decided(gpus: float) -> None:
+    before, after = ServeSettings().model_dump(), _decided(gpus).model_dump()
+    for settings in (before, after):
+        del settings["backend"]["device"], settings["backend"]["threads"]
+        for field in ("hardware", "min_replicas", "max_replicas"):
+            del settings["encoder"][field]
+
+    assert after == before
+
+
+def test_every_stage_that_asks_for_it_is_given_hardware() -> None:
+    settings = _decided(1, tokenizer={"hardware": "auto"}, vector_index={"hardware": "auto"})
+
+    assert settings.tokenizer.hardware == settings.vector_index.hardware == "gpu"
+    assert settings.embedding_cache.hardware == settings.ingress.hardware == "cpu"
+
+
+@pytest.mark.parametrize(("cpus", "count"), [(1, 1), (2, 2), (3.5, 3), (16, 16)])
+def test_there_is_an_encoder_for_each_core(cpus: float, count: int) -> None:
+    assert _replicas(_decided(0, cpus=cpus)) == (count, count)
+
+
+def test_encoders_leave_the_cores_that_the_other_stages_may_book() -> None:
+    settings = _decided(0, cpus=8, encoder={"num_cpus": 1}, index={"shards": 10})
+
+    # Two of the ingress, two tokenizers, a cache and ten shards, of a tenth of a core each.
+    assert _replicas(settings) == (6, 6)
+
+
+def test_encoders_that_book_nothing_are_as_many_as_cores() -> None:
+    assert _replicas(_decided(0, cpus=4, encoder={"num_cpus": 0})) == (4, 4)
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_a_number_of_encoders_is_taken_at_its_word(gpus: float) -> None:
+    assert _replicas(_decided(gpus, cpus=2, encoder={"replicas": 5})) == (5, 5)
+
+
+@pytest.mark.parametrize(("gpus", "replicas"), [(0, None), (2, None), (2, "auto")])
+def test_bounds_hold_on_gpus_and_where_nothing_else_is_said(
+    gpus: float, replicas: str | None
+) -> None:
+    encoder = {"replicas": replicas, "min_replicas": 2, "max_replicas": 7}
+
+    assert _replicas(_decided(gpus, encoder=encoder)) == (2, 7)
+
+
+def test_flights_follow_the_encoders_that_there_are() -> None:
+    assert _decided(0, cpus=4).encoder.max_flights == 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("device", "stated", "threads"),
+    [("auto", None, 1), ("cpu", 3, 3), ("cuda", None, None), ("auto", 2, 2)],
+)
+def test_an_encoder_on_a_cpu_computes_with_one_thread_unless_told(
+    device: str, stated: int | None, threads: int | None
+) -> None:
+    settings = _decided(0, backend={"device": device, "threads": stated})
+
+    assert settings.backend.threads == threads
