@@ -132,12 +132,21 @@ def _synthetic(options: argparse.Namespace, folder: Path) -> list[Line]:
         index.settle()
         lines += _searches(index, kind, queries)
         index.close()
+        if kind is IndexKind.FLAT:
+            lines.append(_restart(settings, "flat", at_most=5))
+    lines.append(_restart(settings, "flat and hnsw"))
     index = VectorIndex(settings)
-    lines.append(Line("restart, both collections", index.stats().recovery.seconds, "s", at_most=5))
     lines += _compared(index, queries)
     lines += _beside_writes(index, queries, options.write_rate)
     index.close()
     return lines
+
+
+def _restart(settings: IndexSettings, what: str, at_most: float | None = None) -> Line:
+    index = VectorIndex(settings, background=False)
+    seconds = index.stats().recovery.seconds
+    index.close()
+    return Line(f"restart with {what}", seconds, "s", at_most=at_most)
 
 
 def _searches(index: VectorIndex, kind: IndexKind, queries: Vectors) -> list[Line]:

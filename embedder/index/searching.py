@@ -123,7 +123,7 @@ def _attempt(view: View, queries: Vectors, k: int, size: int) -> list[Found]:
     parts: list[tuple[Scores, Positions]] = []
     kept = size
     for part, live in enumerate(view.state.segments):
-        asked = max(size, k * OVERFETCH.get(live.segment.kind, 1))
+        asked = _candidates(live.segment.kind, k, size)
         kept = max(kept, asked)
         found, at = _of_segment(view, part, live, queries, (k, asked))
         parts.append((found, _placed(part, at)))
@@ -147,6 +147,12 @@ def _rough_best(parts: Sequence[tuple[Scores, Positions]], queries: int, kept: i
         return parts[0][1]
     scores = np.concatenate([scores for scores, _ in parts], axis=1)
     return best(scores, np.concatenate([places for _, places in parts], axis=1), kept)[1]
+
+
+def _candidates(kind: IndexKind, k: int, size: int) -> int:
+    """Return how many rows to ask of a segment, where an exact one is asked for ``size``."""
+    # A graph measures pair by pair, as exact scores do, and finds equals by chance anyway.
+    return k if kind is IndexKind.HNSW else max(size, k * OVERFETCH.get(kind, 1))
 
 
 def _of_segment(
