@@ -206,7 +206,7 @@ def _settle(backend: TorchBackend, files: ModelFiles, expected: Vectors) -> floa
     try:
         cosine = agreement(expected, _probed(backend, files))
         why = f"with the fast kernels a probe agrees with float32 to {cosine:.5f} only"
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         # A release of torch may refuse a shape, or take other arguments.
         logger.warning("%s: the fast kernels fail: %s", files.name, error)
         cosine, why = math.nan, "the fast kernels fail here"
