@@ -19,7 +19,8 @@ from embedder.backends.checkpoint import Checkpoint
 from embedder.backends.kernels import PLAIN, fast_kernels
 from embedder.backends.launching import Launcher
 from embedder.backends.packed import PackedForward
-from embedder.backends.probe import LONG_SIZES, PROBE_COSINE, agreement, probe_tokens
+from embedder.backends.probe import LONG_SIZES, PROBE_COSINE, probe_tokens
+from embedder.backends.settling import settle
 from embedder.backends.shapes import EncoderShape
 from embedder.backends.transfers import Fetch, SideStream, sent
 from embedder.pooling import mean
@@ -115,16 +116,13 @@ class Encoder:
         launcher = Launcher(partial(_pooled, forward), _fetch(model.device))
         probe = probe_tokens(SHAPES[model.name]["words"], POSITIONS, LONG_SIZES)
         exact = model.exact(probe)
-        said = ""
-        try:
-            cosine = agreement(exact, launcher.encode(probe))
-        except RuntimeError as error:
-            cosine, said = float("nan"), f" ({error})"
-        if not cosine >= PROBE_COSINE and kernels != PLAIN:
-            said = f"; the fast ones agree to {cosine:.5f}{said}"
-            forward.use_plain_kernels()
-            cosine = agreement(exact, launcher.encode(probe))
-        return cls(launcher, _named(forward) + said, cosine, agreement_of_others(exact))
+        settled = settle(
+            partial(launcher.encode, probe), exact, forward.use_plain_kernels, least=PROBE_COSINE
+        )
+        named = _named(forward)
+        if settled.why_plain is not None:
+            named += f"; with the fast kernels, {settled.why_plain} ({settled.error})"
+        return cls(launcher, named, settled.cosine, agreement_of_others(exact))
 
 
 def agreement_of_others(vectors: Vectors) -> float:

@@ -7,7 +7,6 @@ of texts, queues or caches.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -28,6 +27,7 @@ from embedder.backends.probe import (
     narrow_format,
     probe_tokens,
 )
+from embedder.backends.settling import settle
 from embedder.backends.shapes import why_not_packed
 from embedder.backends.transfers import SideStream, sent
 from embedder.config import BackendSettings
@@ -200,21 +200,17 @@ def _loaded_by_probe(files: ModelFiles, device: torch.device) -> TorchBackend:
 
 
 def _settle(backend: TorchBackend, files: ModelFiles, expected: Vectors) -> float:
-    """Leave the fast kernels where they fail or do not agree; return how far the probe agrees."""
+    """Leave the fast kernels where they do not compute the model; tell how far a probe agrees."""
+    probed = partial(_probed, backend, files)
     if not backend.has_fast_kernels:
-        return agreement(expected, _probed(backend, files))
-    try:
-        cosine = agreement(expected, _probed(backend, files))
-        why = f"with the fast kernels a probe agrees with float32 to {cosine:.5f} only"
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        # A release of torch may refuse a shape, or take other arguments.
-        logger.warning("%s: the fast kernels fail: %s", files.name, error)
-        cosine, why = math.nan, "the fast kernels fail here"
-    if cosine >= PROBE_COSINE:
-        return cosine
-    backend.use_plain_kernels()
-    backend.notes += (f"plain kernels: {why}",)
-    return agreement(expected, _probed(backend, files))
+        return agreement(expected, probed())
+    settled = settle(probed, expected, backend.use_plain_kernels, least=PROBE_COSINE)
+    if settled.error is not None:
+        # Not in the notes, which are shown to clients.
+        logger.warning("%s: the fast kernels fail: %s", files.name, settled.error)
+    if settled.why_plain is not None:
+        backend.notes += (f"plain kernels: with the fast ones, {settled.why_plain}",)
+    return settled.cosine
 
 
 def _probed(backend: TorchBackend, files: ModelFiles) -> Vectors:

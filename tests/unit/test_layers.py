@@ -79,7 +79,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backends.graph_store embedder.backends.pieces embedder.backends.probe "
         "embedder.backends.shapes embedder.backends.transfers",
         "embedder.backends.blocks embedder.backends.fused embedder.backends.head "
-        "embedder.backends.launching embedder.backends.pretrained",
+        "embedder.backends.launching embedder.backends.pretrained embedder.backends.settling",
         "embedder.backends.mixing",
         "embedder.backends.kernels",
         "embedder.backends.export embedder.backends.own_graph embedder.backends.packed "
