@@ -71,9 +71,10 @@ class LocalTokenizer:
 
 
 class LocalEncoder(GatheringEncoder):
-    """Encode on a device of this process, one batch at a time.
+    """Encode on a device of this process, as many batches at a time as its backend wants.
 
     ``device`` is the thread that computes: encoders that share one never compete for the cores.
+    A backend with several batches in flight leaves the cores alone, and has threads of its own.
     """
 
     def __init__(
@@ -81,6 +82,11 @@ class LocalEncoder(GatheringEncoder):
     ) -> None:
         self.model = loaded.info
         self.tuning = loaded.tuning
+        self._own: ThreadPoolExecutor | None = None
+        if loaded.backend.in_flight > 1:
+            self._own = device = ThreadPoolExecutor(
+                loaded.backend.in_flight, thread_name_prefix="in-flight"
+            )
         # Not a method of this object: it would be a cycle, which keeps an unloaded model in memory.
         self._compute = partial(_compute, device, loaded.backend)
         budget = Budget(
@@ -89,7 +95,7 @@ class LocalEncoder(GatheringEncoder):
             padded=loaded.backend.padded,
             bulk_delay_s=settings.bulk_delay_s,
         )
-        super().__init__(self._compute, budget=budget)
+        super().__init__(self._compute, budget=budget, slots=loaded.backend.in_flight)
 
     async def compute_largest_batch(self) -> None:
         """Compute one batch that fills the budget in force, and forget it."""
@@ -99,8 +105,10 @@ class LocalEncoder(GatheringEncoder):
         await self._compute(TokenBatch.of([[0] * length] * count))
 
     def close(self) -> None:
-        """Answer whatever waits with an error; the running batch ends by itself."""
+        """Answer whatever waits with an error; the running batches end by themselves."""
         self.batcher.close()
+        if self._own is not None:
+            self._own.shutdown(wait=False)
 
 
 async def _compute(

@@ -138,7 +138,7 @@ class ManyTokenizers:
 
 
 class ManyEncoders:
-    """The encoders of several models on one device, which computes for one of them at a time."""
+    """The encoders of several models on one device; a CPU computes for one of them at a time."""
 
     def __init__(self, settings: EmbedderSettings) -> None:
         self._settings = settings

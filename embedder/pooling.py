@@ -8,10 +8,13 @@ attention mask is needed and position 0 of an input is its first real token.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
-from embedder.config import PoolingName
+if TYPE_CHECKING:
+    # Pooling computes where the library's settings are not there, too.
+    from embedder.config import PoolingName
 
 Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -38,15 +41,17 @@ def mean_sqrt_len(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 def weighted_mean(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Average each input's tokens with weights 1, 2, 3, … (SGPT, arXiv 2202.08904, eq. 1)."""
-    starts = torch.repeat_interleave(_ends(lengths) - lengths, lengths)
-    weights = torch.arange(1, len(hidden) + 1, device=hidden.device) - starts
+    count = len(hidden)
+    starts = torch.repeat_interleave(_ends(lengths) - lengths, lengths, output_size=count)
+    weights = torch.arange(1, count + 1, device=hidden.device) - starts
     total = lengths * (lengths + 1) / 2
     return _sum(hidden.float() * weights.unsqueeze(1), lengths) / total.unsqueeze(1)
 
 
 def maximum(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Take each component's largest value over an input's tokens."""
-    return torch.segment_reduce(hidden.float(), "max", lengths=lengths, axis=0)
+    # Unsafe: to check the lengths, a GPU's would have to be waited for.
+    return torch.segment_reduce(hidden.float(), "max", lengths=lengths, axis=0, unsafe=True)
 
 
 POOLS: dict[PoolingName, Pool] = {
@@ -65,6 +70,11 @@ def _ends(lengths: torch.Tensor) -> torch.Tensor:
 
 
 def _sum(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    rows = torch.repeat_interleave(torch.arange(len(lengths), device=values.device), lengths)
+    if values.is_cuda:
+        # Threads of a GPU that add to one row do so in any order, and round differently each time.
+        return torch.segment_reduce(values, "sum", lengths=lengths, axis=0, unsafe=True)
+    rows = torch.repeat_interleave(
+        torch.arange(len(lengths), device=values.device), lengths, output_size=len(values)
+    )
     out = torch.zeros(len(lengths), values.shape[1], dtype=values.dtype, device=values.device)
     return out.index_add_(0, rows, values)

@@ -15,7 +15,9 @@ class Backend(Protocol):
 
     ``padded`` tells packing how a batch is paid for; ``max_batch_tokens`` is the budget that
     suits the device when nothing has been measured. ``memory_bytes`` is what the weights take.
-    ``notes`` say in sentences what was decided for the operator.
+    ``in_flight`` is how many threads may call `encode` at once, and should: a device that computes
+    by itself is told of the next batch while it computes one. ``notes`` say in sentences what was
+    decided for the operator.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Backend(Protocol):
     padded: bool
     max_batch_tokens: int
     memory_bytes: int
+    in_flight: int
     notes: tuple[str, ...]
 
     def encode(self, tokens: TokenBatch) -> Vectors:

@@ -14,6 +14,7 @@ import torch.nn.functional as functional
 
 from embedder.backends.attention import Group, distance_buckets
 from embedder.backends.shapes import EncoderShape
+from embedder.backends.transfers import sent
 
 KEYS = 32
 """Keys are padded to a multiple of this: the softmax of any other width is several times slower."""
@@ -80,9 +81,9 @@ class _Places:
         part = slice(begin, begin + int(group.valid.sum()))
         if group.full:
             return cls(count, longest, part, None, None)
-        rows = torch.from_numpy((group.rows - begin).reshape(-1))
-        valid = torch.from_numpy(group.valid.reshape(-1).nonzero()[0])
-        return cls(count, longest, part, rows.to(device), valid.to(device))
+        rows = sent((group.rows - begin).reshape(-1), device)
+        valid = sent(group.valid.reshape(-1).nonzero()[0], device)
+        return cls(count, longest, part, rows, valid)
 
     def heads_of(self, qkv: torch.Tensor, heads: int) -> torch.Tensor:
         """Return a view [3, count, heads, longest, head width] of the group's rows."""
@@ -119,7 +120,7 @@ class FusedBlock:
         """Prepare a group of inputs for all layers."""
         mask = None
         if not group.full:
-            mask = torch.from_numpy(group.valid).to(device)[:, None, None, :]
+            mask = sent(group.valid, device)[:, None, None, :]
         if bias is not None:
             between = bias.between(group.rows.shape[1], group.rows.shape[1])
             mask = between if mask is None else between.masked_fill(~mask, -torch.inf)

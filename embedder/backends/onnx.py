@@ -49,6 +49,7 @@ class OnnxBackend:
     name = "onnx"
     # Blocks are padded by so little that packing need not pay for it.
     padded = False
+    in_flight = 1
 
     def __init__(self, forward: _Forward, head: Head, *, device: str, dtype: str) -> None:
         self.device = device

@@ -7,7 +7,8 @@ positions; with MPNet's biases by distance where there are any. Knows nothing of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,12 +18,17 @@ from embedder.backends.attention import Group, group_by_length
 from embedder.backends.blocks import DistanceBias, FusedBlock, ProductBlock
 from embedder.backends.checkpoint import Checkpoint, Linear, Norm, held_bytes
 from embedder.backends.fused import FusedLinear, fuses
+from embedder.backends.kernels import PLAIN, ActivatingLinear, Kernels, fast_kernels
+from embedder.backends.mixing import Block, InBlocks, InOneCall, Mix
 from embedder.backends.shapes import EncoderShape
-from embedder.models.files import ModelFiles
+from embedder.backends.transfers import sent
 from embedder.types import TokenBatch
 
+if TYPE_CHECKING:
+    # The forward pass needs nothing that the files of a model need.
+    from embedder.models.files import ModelFiles
+
 AnyLinear = Linear | FusedLinear
-Block = FusedBlock | ProductBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class _Layer:
     norm: Norm
 
     @classmethod
-    def of(cls, shape: EncoderShape, weights: Checkpoint) -> _Layer:
+    def of(cls, shape: EncoderShape, weights: Checkpoint, kernels: Kernels) -> _Layer:
         names = shape.names
         linear = _fused if fuses(weights.dtype, weights.device) else Checkpoint.linear
         return cls(
@@ -46,20 +52,26 @@ class _Layer:
             qkv=linear(weights, names.query, names.key, names.value),
             mixed=linear(weights, names.mixed),
             mixed_norm=weights.norm(names.mixed_norm, shape.norm_epsilon),
-            up=linear(weights, names.up),
+            up=(_activating if kernels.activates else linear)(weights, names.up),
             down=linear(weights, names.down),
             norm=weights.norm(names.norm, shape.norm_epsilon),
         )
 
-    def __call__(
-        self, rows: torch.Tensor, blocks: Sequence[Block], mixed: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the next rows; ``mixed`` is room for as many."""
-        qkv = self.qkv(rows)
-        for block in blocks:
-            block(qkv, mixed)
-        rows = self.mixed_norm(self.mixed.plus(mixed, rows))
+    def __call__(self, rows: torch.Tensor, mix: Mix) -> torch.Tensor:
+        """Return the next rows."""
+        rows = self.mixed_norm(self.mixed.plus(mix(self.qkv(rows)), rows))
         return self.norm(self.down.plus(self.up.gelu(rows, self.gelu), rows))
+
+    def plain(self) -> _Layer:
+        """Return the layer, with the same weights, by kernels that every device has."""
+        if not isinstance(self.up, ActivatingLinear):
+            return self
+        return replace(self, up=Linear(self.up.weight, self.up.bias))
+
+
+def _activating(weights: Checkpoint, *names: str) -> ActivatingLinear:
+    linear = weights.linear(*names)
+    return ActivatingLinear(linear.weight, linear.bias)
 
 
 def _fused(weights: Checkpoint, *names: str) -> FusedLinear:
@@ -69,9 +81,10 @@ def _fused(weights: Checkpoint, *names: str) -> FusedLinear:
 class PackedForward:
     """An encoder of BERT's family in one number format on one device."""
 
-    def __init__(self, shape: EncoderShape, weights: Checkpoint) -> None:
+    def __init__(self, shape: EncoderShape, weights: Checkpoint, kernels: Kernels = PLAIN) -> None:
         names = shape.names
         self.device = weights.device
+        self.kernels = kernels
         self.width = shape.width
         self._padding_id = shape.padding_id
         self._words = weights.tensor("embeddings.word_embeddings.weight")
@@ -88,7 +101,7 @@ class PackedForward:
         )
         self._embedding_norm = weights.norm("embeddings.LayerNorm", shape.norm_epsilon)
         self._layers = [
-            _Layer.of(shape, weights.under(f"{names.layer}.{number}"))
+            _Layer.of(shape, weights.under(f"{names.layer}.{number}"), kernels)
             for number in range(shape.layers)
         ]
         self.memory_bytes = held_bytes(
@@ -99,32 +112,46 @@ class PackedForward:
     def load(cls, files: ModelFiles, *, dtype: torch.dtype, device: torch.device) -> PackedForward:
         """Load the weights of a model about which `why_not_packed` has nothing to say.
 
+        It computes by the fastest kernels there are; whoever loads it sees whether they agree.
+
         Raises:
             UnsupportedModel: a number or a tensor is missing.
         """
         shape = EncoderShape.read(files.config)
-        return cls(shape, Checkpoint.open(files.weights, dtype=dtype, device=device))
+        weights = Checkpoint.open(files.weights, dtype=dtype, device=device)
+        return cls(shape, weights, fast_kernels(shape, dtype, device))
+
+    def use_plain_kernels(self) -> None:
+        """Compute by the kernels that every device has from now on, with the same weights."""
+        self.kernels = PLAIN
+        self._layers = [layer.plain() for layer in self._layers]
 
     def __call__(self, tokens: TokenBatch) -> torch.Tensor:
         """Return the last hidden state, one row a token: ``dtype[total, width]``."""
+        attend = self.kernels.attend
+        if attend is not None and len(tokens):
+            mix = InOneCall.of(attend, self._shape.heads, tokens.lengths, self.device)
+            return self._through_layers(self._embedded(*self._columns(tokens)), mix)
         order = ascending_rows(tokens.lengths)
         lengths = np.sort(tokens.lengths)
         blocks = [block for group in group_by_length(lengths) for block in self._blocks(group)]
-        rows = self._embedded(tokens, order)
-        mixed = torch.zeros_like(rows)
-        for layer in self._layers:
-            rows = layer(rows, blocks, mixed)
-        back = torch.from_numpy(np.argsort(order))
-        return rows.index_select(0, back.to(self.device))
-
-    def _embedded(self, tokens: TokenBatch, order: NDArray[np.int64]) -> torch.Tensor:
-        """Return the tokens' embeddings in the given order, and rows of no token after them."""
         padding = (0, row_count(len(order)) - len(order) if self._fuses else 0)
-        positions = token_positions(tokens, self._padding_id)[order]
-        ids = tokens.ids.astype(np.int64)[order]
-        words, places = (
-            torch.from_numpy(np.pad(column, padding)).to(self.device) for column in (ids, positions)
-        )
+        ids, positions = (np.pad(column[order], padding) for column in self._columns(tokens))
+        rows = self._embedded(ids, positions)
+        rows = self._through_layers(rows, InBlocks(blocks, torch.zeros_like(rows)))
+        return rows.index_select(0, sent(np.argsort(order), self.device))
+
+    def _through_layers(self, rows: torch.Tensor, mix: Mix) -> torch.Tensor:
+        for layer in self._layers:
+            rows = layer(rows, mix)
+        return rows
+
+    def _columns(self, tokens: TokenBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the ids and the positions of all tokens, int64[total] each."""
+        return tokens.ids.astype(np.int64), token_positions(tokens, self._padding_id)
+
+    def _embedded(self, ids: NDArray[np.int64], positions: NDArray[np.int64]) -> torch.Tensor:
+        words, places = (sent(column, self.device) for column in (ids, positions))
         rows = self._words.index_select(0, words).add_(self._positions.index_select(0, places))
         return self._embedding_norm(rows)
 

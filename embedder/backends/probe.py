@@ -6,6 +6,8 @@ of how a model is computed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -14,13 +16,16 @@ from embedder.types import TokenBatch, Vectors
 PROBE_COSINE = 0.999
 """``dtype: auto`` leaves float32 only where every probe vector agrees at least this well."""
 
-_SIZES = (4, 9, 17, 33, 65, 120)
+SIZES = (4, 9, 17, 33, 65, 120)
+
+LONG_SIZES = (*SIZES, 257, 512)
+"""Kernels that take a whole batch go through long inputs in tiles of 128 tokens or so."""
 
 
-def probe_tokens(vocabulary_size: int, max_tokens: int) -> TokenBatch:
+def probe_tokens(vocabulary_size: int, max_tokens: int, sizes: Sequence[int] = SIZES) -> TokenBatch:
     """Return inputs of many lengths, of any ids that the model knows."""
     random = np.random.default_rng(0)
-    sizes = [min(size, max_tokens) for size in _SIZES]
+    sizes = [min(size, max_tokens) for size in sizes]
     rows = [random.integers(0, vocabulary_size, size=size) for size in sizes]
     return TokenBatch.of([row.astype(np.int32) for row in rows])
 
@@ -38,3 +43,11 @@ def computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())
     return False
+
+
+def narrow_format(device: torch.device) -> str | None:
+    """Return the number format narrower than float32 that is fast here, if any is."""
+    if computes_bfloat16(device):
+        return "bfloat16"
+    # Every GPU that torch supports has float16, whose numbers end at 65,504: a probe tells.
+    return "float16" if device.type == "cuda" else None

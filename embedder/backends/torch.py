@@ -6,20 +6,36 @@ of texts, queues or caches.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from embedder.backends.head import Head
+from embedder.backends.kernels import PLAIN
+from embedder.backends.launching import IN_FLIGHT, Launcher
 from embedder.backends.packed import PackedForward
 from embedder.backends.pieces import encode_in_pieces
-from embedder.backends.probe import PROBE_COSINE, agreement, computes_bfloat16, probe_tokens
+from embedder.backends.probe import (
+    LONG_SIZES,
+    PROBE_COSINE,
+    SIZES,
+    agreement,
+    narrow_format,
+    probe_tokens,
+)
+from embedder.backends.settling import settle
 from embedder.backends.shapes import why_not_packed
+from embedder.backends.transfers import SideStream, sent
 from embedder.config import BackendSettings
 from embedder.errors import ConfigurationError, OutOfMemory, UnsupportedModel
 from embedder.models.files import ModelFiles
 from embedder.types import TokenBatch, Vectors
+
+logger = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -44,6 +60,7 @@ class TorchBackend:
     name = "torch"
     # What is padded at all is padded by so little that packing need not pay for it.
     padded = False
+    in_flight = 1
 
     def __init__(
         self,
@@ -62,8 +79,14 @@ class TorchBackend:
         self.memory_bytes = forward.memory_bytes + head.memory_bytes
         self.notes = notes
         self._forward = forward
-        self._head = head
         self._threads = threads
+        # Functions, not methods of this object: it would be a cycle, which keeps an unloaded
+        # model in memory.
+        compute = partial(_pooled, forward, head)
+        self._vectors: Callable[[TokenBatch], Vectors] = partial(_at_once, compute)
+        if forward.device.type == "cuda":
+            self.in_flight = IN_FLIGHT
+            self._vectors = Launcher(compute, SideStream(forward.device)).encode
 
     @classmethod
     def load(cls, files: ModelFiles, settings: BackendSettings) -> TorchBackend:
@@ -85,8 +108,21 @@ class TorchBackend:
         if settings.dtype == "auto":
             return _loaded_by_probe(files, device)
         backend = _loaded(files, settings.dtype, device)
+        if backend.has_fast_kernels:
+            _settle(backend, files, _probed(_loaded(files, "float32", device), files))
+            torch.cuda.empty_cache()  # the other copy's memory
         _check_finite(_probed(backend, files), settings.dtype)
         return backend
+
+    @property
+    def has_fast_kernels(self) -> bool:
+        """Tell whether it computes by kernels that only agree with the plain ones."""
+        return isinstance(self._forward, PackedForward) and self._forward.kernels != PLAIN
+
+    def use_plain_kernels(self) -> None:
+        """Compute by the kernels that every device has from now on."""
+        if isinstance(self._forward, PackedForward):
+            self._forward.use_plain_kernels()
 
     def encode(self, tokens: TokenBatch) -> Vectors:
         """Return float32[n, width] of the packed inputs, in order.
@@ -94,6 +130,8 @@ class TorchBackend:
         Raises:
             OutOfMemory: the batch does not fit; a smaller one may.
         """
+        if not len(tokens):
+            return np.empty((0, self.width), np.float32)
         if self._threads is None:
             return self._encode_whole(tokens)
         return encode_in_pieces(self._encode_whole, tokens, self._threads)
@@ -101,15 +139,23 @@ class TorchBackend:
     @torch.inference_mode()
     def _encode_whole(self, tokens: TokenBatch) -> Vectors:
         try:
-            lengths = torch.from_numpy(tokens.lengths.astype(np.int64))
-            pooled = self._head(self._forward(tokens), lengths.to(self._forward.device))
-            vectors: Vectors = pooled.to("cpu", torch.float32).numpy()
+            return self._vectors(tokens)
         except RuntimeError as error:
             # On a CPU, torch has no class of its own for this.
             if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
                 raise OutOfMemory(str(error)) from error
             raise
-        return vectors
+
+
+def _pooled(forward: Forward, head: Head, tokens: TokenBatch) -> torch.Tensor:
+    """Return float32[n, width] on the forward's device, which may still compute it."""
+    lengths = sent(tokens.lengths.astype(np.int64), forward.device)
+    return head(forward(tokens), lengths)
+
+
+def _at_once(compute: Callable[[TokenBatch], torch.Tensor], tokens: TokenBatch) -> Vectors:
+    vectors: Vectors = compute(tokens).to("cpu", torch.float32).numpy()
+    return vectors
 
 
 def _loaded(files: ModelFiles, dtype: str, device: torch.device) -> TorchBackend:
@@ -131,20 +177,21 @@ def _loaded(files: ModelFiles, dtype: str, device: torch.device) -> TorchBackend
 
 
 def _loaded_by_probe(files: ModelFiles, device: torch.device) -> TorchBackend:
-    """Load bfloat16 where the hardware has it and a probe agrees, else float32."""
+    """Load the narrow number format of the hardware if a probe agrees, else float32."""
     exact = _loaded(files, "float32", device)
     expected = _probed(exact, files)
     _check_finite(expected, "float32")
-    if not computes_bfloat16(device):
+    narrow = narrow_format(device)
+    if narrow is None:
         exact.notes += (f"float32: {device.type} here has no bfloat16 in hardware",)
         return exact
-    fast = _loaded(files, "bfloat16", device)
-    cosine = agreement(expected, _probed(fast, files))
+    fast = _loaded(files, narrow, device)
+    cosine = _settle(fast, files, expected)
     if cosine >= PROBE_COSINE:
-        fast.notes += (f"bfloat16: a probe agrees with float32 to {cosine:.5f}",)
+        fast.notes += (f"{narrow}: a probe agrees with float32 to {cosine:.5f}",)
         chosen = fast
     else:
-        exact.notes += (f"float32: with bfloat16 a probe agrees to {cosine:.5f} only",)
+        exact.notes += (f"float32: with {narrow} a probe agrees to {cosine:.5f} only",)
         chosen = exact
     del exact, fast
     if device.type == "cuda":
@@ -152,8 +199,23 @@ def _loaded_by_probe(files: ModelFiles, device: torch.device) -> TorchBackend:
     return chosen
 
 
+def _settle(backend: TorchBackend, files: ModelFiles, expected: Vectors) -> float:
+    """Leave the fast kernels where they do not compute the model; tell how far a probe agrees."""
+    probed = partial(_probed, backend, files)
+    if not backend.has_fast_kernels:
+        return agreement(expected, probed())
+    settled = settle(probed, expected, backend.use_plain_kernels, least=PROBE_COSINE)
+    if settled.error is not None:
+        # Not in the notes, which are shown to clients.
+        logger.warning("%s: the fast kernels fail: %s", files.name, settled.error)
+    if settled.why_plain is not None:
+        backend.notes += (f"plain kernels: with the fast ones, {settled.why_plain}",)
+    return settled.cosine
+
+
 def _probed(backend: TorchBackend, files: ModelFiles) -> Vectors:
-    return backend.encode(probe_tokens(files.vocabulary_size, files.max_tokens))
+    sizes = LONG_SIZES if backend.device.startswith("cuda") else SIZES
+    return backend.encode(probe_tokens(files.vocabulary_size, files.max_tokens, sizes))
 
 
 def _check_finite(vectors: Vectors, dtype: str) -> None:

@@ -17,6 +17,7 @@ from embedder.config import ModelSettings
 from embedder.errors import UnsupportedModel
 from embedder.models.catalogue import names
 from embedder.models.layout import Layout, read_layout
+from embedder.models.numbers import number
 from embedder.models.row import CatalogueRow
 from embedder.models.safety import read_object, sha256, verified_digest
 from embedder.models.token_limit import lower_case, token_limit
@@ -148,18 +149,6 @@ class ModelFiles:
         for dense in self.layout.dense:
             digests += [verified_digest(dense.folder / WEIGHTS, None), dense.activation]
         return digests[0] if len(digests) == 1 else _joined(digests)
-
-
-def number(config: Mapping[str, Any], key: str) -> int:
-    """Return a whole number of a ``config.json``.
-
-    Raises:
-        UnsupportedModel: it is not there, or not a whole number.
-    """
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UnsupportedModel(f"config.json has {key!r} = {value!r}; it must be a whole number")
-    return value
 
 
 def _joined(digests: list[str]) -> str:

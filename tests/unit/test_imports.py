@@ -34,10 +34,29 @@ def test_the_library_imports_where_nothing_of_the_service_is_installed() -> None
 
 
 def test_importing_the_library_does_not_import_what_only_a_loaded_model_needs() -> None:
-    imported = json.loads(_run("import embedder, json, sys; print(json.dumps([*sys.modules]))"))
+    imported = json.loads(
+        _run(
+            "import json, sys\n"
+            "from embedder import EmbeddingGenerator\n"
+            "print(json.dumps([*sys.modules]))\n"
+        )
+    )
 
     assert "embedder.generator" in imported
     assert set(imported).isdisjoint({*LAZY, *SERVICE_ONLY})
+
+
+def test_the_forward_pass_needs_torch_numpy_and_safetensors_alone() -> None:
+    missing = (*SERVICE_ONLY, "pydantic", "transformers", "tokenizers", "huggingface_hub", "yaml")
+    imported = _run(
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({missing!r}))\n"
+        "import embedder.pooling\n"
+        "from embedder.backends import launching, packed\n"
+        "print(packed.PackedForward.__name__)\n"
+    )
+
+    assert imported.strip() == "PackedForward"
 
 
 def test_no_unit_test_can_start_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,17 +69,19 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.cache.opening",
         "embedder.cache.failopen embedder.models.residency embedder.models.row "
         "embedder.models.safety",
-        "embedder.cache.sharding embedder.models.layout embedder.models.pool embedder.models.rows "
-        "embedder.models.token_limit",
+        "embedder.cache.sharding embedder.models.layout embedder.models.numbers "
+        "embedder.models.pool embedder.models.rows embedder.models.token_limit",
         "embedder.models.catalogue",
         "embedder.models.weights",
         "embedder.models.files",
         "embedder.models.size",
         "embedder.backends.attention embedder.backends.base embedder.backends.checkpoint "
         "embedder.backends.graph_store embedder.backends.pieces embedder.backends.probe "
-        "embedder.backends.shapes",
+        "embedder.backends.shapes embedder.backends.transfers",
         "embedder.backends.blocks embedder.backends.fused embedder.backends.head "
-        "embedder.backends.pretrained",
+        "embedder.backends.launching embedder.backends.pretrained embedder.backends.settling",
+        "embedder.backends.mixing",
+        "embedder.backends.kernels",
         "embedder.backends.export embedder.backends.own_graph embedder.backends.packed "
         "embedder.backends.padded embedder.backends.quantize",
         "embedder.backends.onnx embedder.backends.torch",

@@ -31,6 +31,7 @@ class FakeOnnx:
     padded = True
     max_batch_tokens = 2048
     memory_bytes = 1
+    in_flight = 1
 
     def __init__(self, files: ModelFiles, settings: BackendSettings) -> None:
         self.asked = (files, settings)

@@ -10,7 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.backends.probe import agreement, computes_bfloat16, probe_tokens
+from embedder.backends.probe import (
+    LONG_SIZES,
+    agreement,
+    computes_bfloat16,
+    narrow_format,
+    probe_tokens,
+)
 
 
 @given(st.integers(1, 60_000), st.integers(1, 512))
@@ -44,3 +50,27 @@ def test_what_is_not_finite_agrees_with_nothing() -> None:
 
 def test_a_device_of_another_kind_is_trusted_with_float32_only() -> None:
     assert not computes_bfloat16(torch.device("mps"))
+
+
+def test_a_long_probe_goes_beyond_one_tile_of_a_kernel_where_the_model_can() -> None:
+    assert max(probe_tokens(1000, 512, LONG_SIZES).lengths) == 512
+    assert max(probe_tokens(1000, 40, LONG_SIZES).lengths) == 40
+
+
+@pytest.mark.parametrize(
+    ("device", "in_hardware", "expected"),
+    [
+        ("cuda", True, "bfloat16"),
+        ("cuda", False, "float16"),
+        ("cpu", True, "bfloat16"),
+        ("cpu", False, None),
+        ("mps", True, None),
+    ],
+)
+def test_the_narrow_format_is_bfloat16_or_what_every_gpu_has(
+    monkeypatch: pytest.MonkeyPatch, device: str, in_hardware: bool, expected: str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: in_hardware)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: in_hardware)
+
+    assert narrow_format(torch.device(device)) == expected

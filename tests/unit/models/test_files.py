@@ -12,7 +12,7 @@ import pytest
 from embedder.config import ModelSettings
 from embedder.errors import UnsupportedModel
 from embedder.models.catalogue import CATALOGUE
-from embedder.models.files import ModelFiles, number
+from embedder.models.files import ModelFiles
 from embedder.models.weights import WEIGHTS
 from tests.tiny_models import BERT_CONFIG, VOCABULARY, write_json
 from tests.unit.models.places import ROW, Places, digest_of, fill, open_files
@@ -129,12 +129,3 @@ def test_a_missing_file_is_named(tiny: Path, missing: str) -> None:
 
     with pytest.raises(UnsupportedModel, match=re.escape(str((tiny / missing).parent))):
         open_files(tiny)
-
-
-@pytest.mark.parametrize("value", [None, "5", 5.0, True, [5]])
-def test_a_number_that_is_no_whole_one_is_refused_by_its_name(value: object) -> None:
-    """Other architectures, T5 for one, lack numbers: unsupported, not a crash."""
-    assert number({"vocab_size": 5}, "vocab_size") == 5
-
-    with pytest.raises(UnsupportedModel, match=re.escape(f"'vocab_size' = {value!r}")):
-        number({"vocab_size": value}, "vocab_size")
