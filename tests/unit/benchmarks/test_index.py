@@ -80,5 +80,7 @@ def test_the_whole_benchmark_runs_on_a_few_points(
     shown = capsys.readouterr().out
     lines = json.loads(shown.splitlines()[-1])
 
-    assert {"hnsw: recall@10", "restart with flat", "restart with flat and hnsw"} <= {line["name"] for line in lines}
+    assert {"hnsw: recall@10", "restart with flat", "restart with flat and hnsw"} <= {
+        line["name"] for line in lines
+    }
     assert [*tmp_path.iterdir()] == []
