@@ -73,6 +73,17 @@ class IngressStage(StageSettings):
     target_ongoing_requests: float = Field(400.0, gt=0, description="requests in progress at each")
 
 
+class TokenizerStage(StageSettings):
+    """How the tokenizer scales, and what never comes to it."""
+
+    ingress_characters: int = Field(
+        2000,
+        ge=0,
+        description="the ingress itself tokenizes a request of so many characters or fewer: that "
+        "takes less than asking for it; 0: none",
+    )
+
+
 class EncoderStage(StageSettings):
     """How the encoder scales: a core each, or a GPU where the cluster has one."""
 
@@ -214,7 +225,7 @@ class ServeSettings(EmbedderSettings):
         600.0, gt=0, description="seconds until the load of a model is given up"
     )
     ingress: IngressStage = IngressStage()
-    tokenizer: StageSettings = StageSettings()
+    tokenizer: TokenizerStage = TokenizerStage()
     encoder: EncoderStage = EncoderStage()
     embedding_cache: ReplicaSettings = ReplicaSettings()
     vector_index: ReplicaSettings = ReplicaSettings()

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 
 from deployments.ingress.handles import Handles
+from deployments.ingress.near_tokenizer import NearTokenizer
 from deployments.remote import Handle, Remote
 from deployments.remote_stages import RemoteEncoder, RemoteTokenizer
 from deployments.settings import ServeSettings
@@ -21,7 +22,9 @@ from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.config import ModelSettings
 from embedder.fingerprint import model_tag
+from embedder.loading import load_tokenizer
 from embedder.models.catalogue import names
+from embedder.models.files import ModelFiles
 from embedder.pipeline import Pipeline, Stages
 from embedder.types import ModelInfo, Priority, TokenBatch, Truncate
 
@@ -73,9 +76,15 @@ class Connecting:
         encoder = RemoteEncoder(
             handle, settings.encoder, model, max_batch_tokens=info.max_batch_tokens
         )
+        near_tokenizer = NearTokenizer(
+            tokenizer,
+            lambda: load_tokenizer(ModelFiles.open(model)),
+            most=settings.tokenizer.ingress_characters,
+        )
+        await near_tokenizer.load()
         pipeline = Pipeline(
             info,
-            Stages(tokenizer=tokenizer, encoder=encoder, near=self.near, far=self.far),
+            Stages(tokenizer=near_tokenizer, encoder=encoder, near=self.near, far=self.far),
             limits=settings.limits,
             flight_timeout_s=settings.limits.request_timeout_s,
             backlog=self.backlog,
