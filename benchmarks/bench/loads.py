@@ -59,10 +59,10 @@ async def closed_loop(
     answers: list[Answer] = []
     left = iter(bodies)
     async with _session(route) as session:
-        await asyncio.gather(
+        used_up = await asyncio.gather(
             *(_client(session, route.path, left, end, answers) for _ in range(clients))
         )
-    if next(left, _NOTHING) is _NOTHING:  # the bodies ended before the time did
+    if any(used_up):
         end = min(end, max((answer.done for answer in answers), default=end))
     start = min(began + warm_s, end)
     return Window([answer for answer in answers if start < answer.done <= end], end - start)
@@ -101,11 +101,12 @@ async def _client(
     bodies: Iterator[bytes | None],
     end: float,
     answers: list[Answer],
-) -> None:
+) -> bool:
+    """Ask until the end; say whether the bodies were used up before."""
     while (now := time.perf_counter()) < end:
         body = next(bodies, _NOTHING)
         if body is _NOTHING:
-            return
+            return True
         assert body is None or isinstance(body, bytes)
         answer = await _ask(session, path, body, now)
         answers.append(answer)
@@ -113,6 +114,7 @@ async def _client(
             # A connection that is refused at once must not be asked for in a tight loop either.
             wait_s = float(answer.headers.get("retry-after", 0.1))
             await asyncio.sleep(min(wait_s, max(0.0, end - answer.done)))
+    return False
 
 
 async def _ask(session: aiohttp.ClientSession, path: str, body: bytes | None, due: float) -> Answer:

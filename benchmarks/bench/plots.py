@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -26,7 +26,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
     }
     written = []
     for name, picture in pictures.items():
-        figure = Figure(figsize=(8, 5), layout="constrained")
+        figure = Figure(figsize=(9, 5), layout="constrained")
         if picture(figure.add_subplot(), results):
             figure.savefig(folder / name, dpi=120)
             written.append(folder / name)
@@ -40,10 +40,13 @@ def throughput(axes: Axes, results: Results) -> bool:
         rows = _rows(results, name, [(loop.clients, loop.name) for loop in SINGLE])
         if rows:
             middle = [row.median("per_s") or 0.0 for _, row in rows]
-            least = [value - min(row.each("per_s")) for value, (_, row) in _with(middle, rows)]
-            most = [max(row.each("per_s")) - value for value, (_, row) in _with(middle, rows)]
+            rates = [row.each("per_s") for _, row in rows]
+            spread = [
+                [value - min(rate) for value, rate in zip(middle, rates, strict=True)],
+                [max(rate) - value for value, rate in zip(middle, rates, strict=True)],
+            ]
             clients = [number for number, _ in rows]
-            axes.errorbar(clients, middle, yerr=[least, most], marker="o", capsize=3, label=name)
+            axes.errorbar(clients, middle, yerr=spread, marker="o", capsize=3, label=name)
             drawn = True
     if drawn and (bare := results.find(EMBEDDER, SENTENCES)) is not None:
         rate = bare.median("per_s") or 0.0
@@ -77,7 +80,7 @@ def latency(axes: Axes, results: Results) -> bool:
 
 def stages(axes: Axes, results: Results) -> bool:
     """Draw where the time of the service's answers goes; say whether anything is told of it."""
-    rows = _rows(results, SERVICE, list(enumerate(loop.name for loop in CLOSED)))
+    rows = _rows(results, SERVICE, enumerate(loop.name for loop in CLOSED))
     told = [(row, row.rounds[-1].stages_ms) for _, row in rows]
     bars = [(row.measurement.removeprefix("HTTP, "), parts) for row, parts in told if parts]
     if not bars:
@@ -94,16 +97,10 @@ def stages(axes: Axes, results: Results) -> bool:
 
 
 def _rows(
-    results: Results, contender: str, places: list[tuple[float, str]] | list[tuple[int, str]]
+    results: Results, contender: str, places: Iterable[tuple[float, str]]
 ) -> list[tuple[float, Row]]:
     found = ((number, results.find(contender, name)) for number, name in places)
     return [(number, row) for number, row in found if row is not None]
-
-
-def _with(
-    values: list[float], rows: list[tuple[float, Row]]
-) -> list[tuple[float, tuple[float, Row]]]:
-    return list(zip(values, rows, strict=True))
 
 
 def _label(axes: Axes, title: str, across: str, up: str) -> None:
@@ -111,4 +108,4 @@ def _label(axes: Axes, title: str, across: str, up: str) -> None:
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.grid(visible=True, alpha=0.3)
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -8,18 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.bench.plan import NOOP
 from benchmarks.bench.results import Results, Row, median
 from benchmarks.bench.targets import Verdict
 
 _HEAD = (
     f"{'':36}{'contender':27}{'per s':>8}{'spread':>14}{'ceiling':>8}{'bare':>6}"
-    f"{'p50':>8}{'p95':>8}{'p99':>8}  {'errors':13}{'client':>6}"
+    f"{'p50':>8}{'p95':>8}{'p99':>8}  {'errors':13}{'client':>6}{'late':>7}"
     f"  {'cosine least, mean':19}  targets"
 )
 
 
 def table(results: Results, verdicts: Sequence[Verdict]) -> str:
-    """Lay the rows out for people: medians of the rounds, and the spread of the rates."""
+    """Lay the rows out for people: medians of the rounds, and the spread of the rates.
+
+    ``ceiling`` is the share of the machine's own matrix products, ``bare`` that of the bare
+    encoder's rate, ``client`` the load generator's share of a core, ``late`` the p99 of how late it
+    sent, in milliseconds as all latencies are.
+    """
     lines, shown = [_HEAD], ""
     for row in results:
         name = "" if row.measurement == shown else row.measurement
@@ -57,7 +63,11 @@ def _cells(row: Row, results: Results, verdicts: Sequence[Verdict]) -> str:
         return f"not measured: {row.reason}"
     rates = row.each("per_s")
     cosine = results.cosines.get(row.contender)
-    near = "" if cosine is None else f"{cosine.least:.6f}, {cosine.mean:.6f}"
+    near = (
+        ""
+        if cosine is None or row.measurement == NOOP
+        else f"{cosine.least:.6f}, {cosine.mean:.6f}"
+    )
     errors = " ".join(f"{status}:{count}" for status, count in row.errors.items()) or "0"
     targets = "; ".join(
         verdict.text
@@ -74,7 +84,8 @@ def _cells(row: Row, results: Results, verdicts: Sequence[Verdict]) -> str:
         f"{_number(median(rates), 8, 1)}{spread:>14}"
         f"{_number(median(row.share), 8, 2)}{_number(median(row.of_bare), 6, 2)}"
         f"{''.join(_number(value, 8, 1) for value in latencies)}  {errors:13}"
-        f"{_number(row.median('client_cpu'), 6, 2)}  {near:19}  {targets}{stopped}"
+        f"{_number(row.median('client_cpu'), 6, 2)}"
+        f"{_number(row.median('client_late_p99_ms'), 7, 1)}  {near:19}  {targets}{stopped}"
     )
 
 

@@ -26,7 +26,7 @@ def breakdown(headers: Mapping[str, str], latency_ms: float) -> dict[str, float]
     """Return the milliseconds of every stage, `REST` and `WIRE`; None where nothing is told."""
     told = durations(headers.get("server-timing", ""))
     total = headers.get("x-total-time")
-    if total is None or any(name not in told for name in STAGES):
+    if not total or any(name not in told for name in STAGES):
         return None
     stages = {name: told[name] for name in STAGES}
     # The total is told in whole milliseconds, so it can be a little less than its parts.
