@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +53,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """A contender in process; ``about`` is what it says of itself."""
+    """A contender in process, which answers as `benchmarks.peers.worker` does."""
 
     process: LineProcess
 
@@ -121,7 +121,7 @@ def start(name: str, setting: Setting) -> AbstractContextManager[Contender]:
 
 
 @contextmanager
-def _encoder(log: Path, command: Any) -> Iterator[Encoder]:
+def _encoder(log: Path, command: Callable[[], list[str]]) -> Iterator[Encoder]:
     with LineProcess(
         command(), log=log, environment=os.environ | OFFLINE, start_s=START_S
     ) as process:
