@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from benchmarks import ceiling
 from benchmarks.bench import report
-from benchmarks.bench.contenders import Contender, Setting, start
+from benchmarks.bench.contenders import Setting, start
 from benchmarks.bench.inputs import Inputs, inputs_of
-from benchmarks.bench.lines import LineProcess, NotMeasured
+from benchmarks.bench.lines import LineProcess
 from benchmarks.bench.measuring import Bench, say
 from benchmarks.bench.options import Options, parse
 from benchmarks.bench.plots import draw
@@ -40,42 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.mkdir(parents=True, exist_ok=True)
     files = ModelFiles.open(ModelSettings(offline=True))
     inputs = inputs_of(files, options.count, seed=options.seed, path=options.texts)
-    before, results = os.getloadavg()[0], Results()
-    with ExitStack() as stack:
-        setting = Setting(files.weights[0].parent, options.config, logs)
-        contenders = _started(stack, options, setting, results)
-        client = stack.enter_context(
-            LineProcess(
-                [sys.executable, "-m", "benchmarks.bench.client"],
-                log=logs / "client.log",
-                environment=os.environ,
-                start_s=60.0,
-            )
+    before = os.getloadavg()[0]
+    setting = Setting(files.weights[0].parent, options.config, logs)
+    with LineProcess(
+        [sys.executable, "-m", "benchmarks.bench.client"],
+        log=logs / "client.log",
+        environment=os.environ,
+        start_s=60.0,
+    ) as client:
+        bench = Bench(
+            options,
+            inputs,
+            lambda name: start(name, setting),
+            Sender(client, options, inputs.pool.texts),
+            _ceiling(files),
+            ceiling.operations_a_token(files.config),
         )
-        about = {name: dict(contender.about) for name, contender in contenders.items()}
-        sender = Sender(client, options, inputs.pool.texts)
-        operations = ceiling.operations_a_token(files.config)
-        most = _ceiling(files)
-        Bench(options, inputs, contenders, sender, most, operations, results).measure()
-    _report(results, options, _run(options, inputs, about, before))
+        results = bench.measure()
+    _report(results, options, _run(options, inputs, bench.about, before))
     return int(any(row.reason is not None for row in results))
-
-
-def _started(
-    stack: ExitStack, options: Options, setting: Setting, results: Results
-) -> dict[str, Contender]:
-    """Start who was asked for; the row of one that cannot start says why."""
-    contenders = {}
-    for name in CONTENDERS:
-        if name not in options.only:
-            continue
-        say(f"starting {name}")
-        try:
-            contenders[name] = stack.enter_context(start(name, setting))
-        except NotMeasured as error:
-            results.row(name, "start").reason = str(error)
-            say(f"  {name}: not measured: {error}")
-    return contenders
 
 
 def _ceiling(files: ModelFiles) -> Callable[[], float]:
@@ -86,7 +68,7 @@ def _ceiling(files: ModelFiles) -> Callable[[], float]:
 
 
 def _run(
-    options: Options, inputs: Inputs, about: dict[str, dict[str, Any]], before: float
+    options: Options, inputs: Inputs, about: Mapping[str, Mapping[str, Any]], before: float
 ) -> dict[str, Any]:
     """Return where and with what was measured, as JSON has it."""
     return {

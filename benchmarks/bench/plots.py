@@ -10,11 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.bench.plan import CLOSED, LOADS, SENTENCES, SINGLE, open_name
-from benchmarks.bench.results import EMBEDDER, INFINITY, SERVICE, Results, Row
+from benchmarks.bench.results import EMBEDDER, SERVERS, SERVICE, Results, Row
 
 mpl.use("Agg")  # no display is needed, nor looked for
-
-SERVERS = (SERVICE, INFINITY)
 
 
 def draw(results: Results, folder: Path) -> list[Path]:

@@ -22,6 +22,8 @@ CONTENDERS = {
     SERVICE: "this project's whole graph over HTTP",
 }
 
+SERVERS = (SERVICE, INFINITY)
+
 
 @dataclass(slots=True)
 class Row:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from benchmarks.bench.lines import LineProcess, NotMeasured
 from benchmarks.bench.measuring import Bench
 from benchmarks.bench.options import parse
 from benchmarks.bench.plan import CACHED, CLOSED, LOADS, MIXED, NOOP, SENTENCES, SINGLE, open_name
-from benchmarks.bench.results import EMBEDDER, INFINITY, SERVICE, ST, Results
+from benchmarks.bench.results import EMBEDDER, INFINITY, SERVICE, ST
 from benchmarks.bench.sending import Sender
 from embedder.types import Vectors
 from tests.unit.benchmarks.bench.test_sending import FakeClient
@@ -28,10 +29,15 @@ INPUTS = Inputs(
 )
 
 
+running: set[str] = set()
+"""Who has been started and has not ended."""
+
+
 class FakeWorker:
     """A worker of a known rate, whose vectors are the axes, and that breaks in the end."""
 
     def __init__(self, rate: float, breaks_after: int) -> None:
+        self.about = {"version": "1"}
         self._rate = rate
         self._left = breaks_after
 
@@ -58,9 +64,24 @@ class FakeServer(Server):
 
 
 def _bench(contenders: dict[str, Contender], client: FakeClient, *, rounds: int) -> Bench:
-    options = parse(["--rounds", str(rounds), "--seconds", "0.01"])
+    only = ["--only", *contenders]
+    options = parse(["--rounds", str(rounds), "--seconds", "0.01", *only])
     sender = Sender(cast("LineProcess", client), options, INPUTS.pool.texts)
-    return Bench(options, INPUTS, contenders, sender, lambda: 2.0, 10**6, Results())
+    return Bench(
+        options, INPUTS, lambda name: _started(contenders, name), sender, lambda: 2.0, 10**6
+    )
+
+
+@contextmanager
+def _started(contenders: dict[str, Contender], name: str) -> Iterator[Contender]:
+    if name not in contenders:
+        raise NotMeasured("not installed")
+    running.add(name)
+    assert len(running & {INFINITY, SERVICE}) <= 1, "a server that waits would take its share"
+    try:
+        yield contenders[name]
+    finally:
+        running.remove(name)
 
 
 def _encoder(rate: float, breaks_after: int = 99) -> Encoder:
@@ -124,6 +145,20 @@ def test_one_that_breaks_keeps_what_it_has_and_the_others_go_on() -> None:
     rows = {(row.contender, row.measurement): row for row in bench.results}
     assert len(rows[ST, SENTENCES].rounds) == 2
     assert rows[ST, MIXED].reason == "out of memory"
-    assert rows[INFINITY, "vectors"].reason == "no vectors: 500"
-    assert not any(name == INFINITY for name, measurement in rows if measurement != "vectors")
+    assert bench.about == {ST: {"version": "1"}}
+    assert rows[INFINITY, "start"].reason == "no vectors: 500"
+    assert not any(name == INFINITY for name, measurement in rows if measurement != "start")
     assert len(rows[EMBEDDER, MIXED].rounds) == 3
+
+
+def test_one_that_cannot_start_is_named_and_the_others_go_on() -> None:
+    contenders: dict[str, Contender] = {ST: _encoder(10.0)}
+    bench = _bench(contenders, FakeClient(), rounds=2)
+    bench.options = parse(["--rounds", "2", "--only", ST, INFINITY, EMBEDDER])
+    bench.measure()
+
+    rows = {(row.contender, row.measurement): row for row in bench.results}
+    assert bench.about == {ST: {"version": "1"}}
+    assert rows[INFINITY, "start"].reason == rows[EMBEDDER, "start"].reason == "not installed"
+    assert len(rows[ST, SENTENCES].rounds) == 2
+    assert running == set()
