@@ -30,6 +30,8 @@ from embedder.config import ModelSettings
 from embedder.models.files import ModelFiles
 
 CPU = torch.device("cpu")
+BUSY = 0.5
+"""A load of the last minute above which figures are in doubt."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = ModelFiles.open(ModelSettings(offline=True))
     inputs = inputs_of(files, options.count, seed=options.seed, path=options.texts)
     before = os.getloadavg()[0]
+    if before > BUSY:
+        say(
+            f"the machine is busy (load {before:.1f}): what has many threads suffers most from that"
+        )
     setting = Setting(files.weights[0].parent, options.config, logs)
     with LineProcess(
         [sys.executable, "-m", "benchmarks.bench.client"],

@@ -39,9 +39,9 @@ def parse(arguments: Sequence[str] | None) -> Options:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--texts", type=Path, help="a .jsonl[.gz] file with a key 'text'")
-    parser.add_argument("--count", type=int, default=512, help="texts of a kind, in process")
+    parser.add_argument("--count", type=int, default=384, help="texts of a kind, in process")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement")
+    parser.add_argument("--seconds", type=float, default=3.5, help="of one measurement")
     parser.add_argument("--only", nargs="+", choices=tuple(CONTENDERS), default=tuple(CONTENDERS))
     parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"))
     parser.add_argument("--seed", type=int, default=0)
