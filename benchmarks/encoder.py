@@ -16,16 +16,15 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 
+from benchmarks import ceiling
 from benchmarks.reference import cosines
 from benchmarks.texts import sample
 from embedder.backends.fused import fuses
@@ -42,7 +41,6 @@ KINDS = {"short": (1, 10), "sentence": (16, 26), "mixed": (1, 10**9)}
 """The least and the most tokens of each kind of text, special tokens included."""
 
 BUDGET = 2048
-CEILING_ROWS = 2048
 CPU = torch.device("cpu")
 
 
@@ -130,19 +128,20 @@ def _measure(
     torch.set_num_threads(threads)
     settings = BackendSettings(device="cpu", dtype="auto", threads=threads)
     backend = TorchBackend.load(files, settings)
-    gemm, flop = _ceiling(files.config, getattr(torch, backend.dtype)), _flop(files.config)
+    products = ceiling.products(files.config, getattr(torch, backend.dtype))
+    flop = ceiling.operations_a_token(files.config)
     for kind in kinds:
         exact = peer(kind.texts)
         cosine = float(cosines(_encode(backend, kind), exact).min())
         efficiency = kind.padding_efficiency(threads)
         row = Row(kind.name, threads, kind.tokens / len(kind.texts), efficiency, cosine)
         for number in range(rounds):
-            ceiling = CEILING_ROWS * flop / _seconds(gemm) / 1e9
+            most = ceiling.gflops(products, files.config)
             ours_s = _seconds(partial(_encode, backend, kind))
             peer_s = _seconds(partial(peer, kind.texts))
             row.texts_per_s.append(len(kind.texts) / ours_s)
             row.gflops.append(kind.tokens * flop / ours_s / 1e9)
-            row.share.append(row.gflops[-1] / ceiling)
+            row.share.append(row.gflops[-1] / most)
             row.ratio.append(peer_s / ours_s)
             _say(f"{kind.name}, {threads} threads, round {number}: {row.texts_per_s[-1]:.0f}")
         yield row
@@ -150,35 +149,6 @@ def _measure(
 
 def _encode(backend: TorchBackend, kind: Kind) -> Vectors:
     return np.concatenate([backend.encode(batch) for batch in kind.batches])
-
-
-def _shapes(config: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Return how many components leave and enter each matrix of a layer."""
-    width, inner = int(config["hidden_size"]), int(config["intermediate_size"])
-    return [(3 * width, width), (width, width), (inner, width), (width, inner)]
-
-
-def _flop(config: Mapping[str, Any]) -> int:
-    """Return the operations of one token in all linear layers."""
-    layer = sum(rows * columns for rows, columns in _shapes(config))
-    return 2 * layer * int(config["num_hidden_layers"])
-
-
-def _ceiling(config: Mapping[str, Any], dtype: torch.dtype) -> Callable[[], object]:
-    """Return what computes all linear layers once and nothing else."""
-    layers = [
-        [(torch.rand(shape).to(dtype), torch.rand(CEILING_ROWS, shape[1]).to(dtype))]
-        for _ in range(int(config["num_hidden_layers"]))
-        for shape in _shapes(config)
-    ]
-
-    @torch.inference_mode()
-    def compute() -> None:
-        for layer in layers:
-            for weight, rows in layer:
-                functional.linear(rows, weight)
-
-    return compute
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
+from benchmarks.arrivals import arrivals
 from benchmarks.service import measured_service
 from benchmarks.texts import sample
 
@@ -136,15 +136,6 @@ def _requests(seed: int, size: int) -> Iterator[list[str]]:
         texts = [f"{text} {block}" for text in sample(1000, seed=block)]
         for start in range(0, len(texts) - size + 1, size):
             yield texts[start : start + size]
-
-
-def arrivals(rate_per_s: float, seconds: float, seed: int) -> list[float]:
-    """Return when requests are due, in seconds from the start: a Poisson process."""
-    gaps = random.Random(seed)
-    due, now = [], 0.0
-    while (now := now + gaps.expovariate(rate_per_s)) < seconds:
-        due.append(now)
-    return due
 
 
 async def closed_loop(

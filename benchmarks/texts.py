@@ -1,7 +1,9 @@
 """The texts that a benchmark embeds: a seeded sample of a file, or made-up sentences.
 
 Made-up sentences draw their number of words from a log-normal distribution with median 17 and
-sigma 0.9, cut to 1 to 400: about that of mixed English questions, headlines and abstracts.
+sigma 0.9, cut to 1 to 400: about that of mixed English questions, headlines and abstracts. In
+tokens of all-MiniLM-L6-v2, special ones included, 10, 50, 90 and 99 of a hundred have at most 10,
+22, 59 and 142, the mean is 30, and three in ten have 16 to 26.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ _PROSE = (
     "company market water system question government number night point study result method "
     "value search vector model language "
 )
-_WORDS = _PROSE.split()
+WORDS = tuple(dict.fromkeys(_PROSE.split()))
+"""Distinct words of one token each."""
+
+_DRAWN = _PROSE.split()
 
 
 def sample(count: int, *, seed: int, path: Path | None = None) -> list[str]:
@@ -41,14 +46,19 @@ def sample(count: int, *, seed: int, path: Path | None = None) -> list[str]:
     random_source = random.Random(seed)
     if path is None:
         return [f"{_sentence(random_source)} {number}" for number in range(count)]
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        texts = sorted({str(json.loads(line)["text"]) for line in lines} - {""})
+    texts = distinct(path)
     if len(texts) < count:
         raise ValueError(f"{path} has {len(texts)} distinct texts; {count} are needed")
     return random_source.sample(texts, count)
 
 
+def distinct(path: Path) -> list[str]:
+    """Return every text of a ``.jsonl[.gz]`` file once, in an order that only depends on them."""
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        return sorted({str(json.loads(line)["text"]) for line in lines} - {""})
+
+
 def _sentence(random_source: random.Random) -> str:
     words = random_source.lognormvariate(0, SIGMA) * MEDIAN_WORDS
     count = max(1, min(MOST_WORDS, round(words)))
-    return " ".join(random_source.choices(_WORDS, k=count)).capitalize() + "."
+    return " ".join(random_source.choices(_DRAWN, k=count)).capitalize() + "."

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import encoder
 from benchmarks.encoder import Kind, Row, table
 from embedder.types import TokenBatch
-
-CONFIG = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6}
 
 
 def _kind(*batches: list[int]) -> Kind:
     packed = [TokenBatch.of([[0] * length for length in lengths]) for lengths in batches]
     return Kind("mixed", ["text"] * sum(map(len, batches)), packed)
-
-
-def test_a_token_of_the_default_model_takes_ten_million_multiplications_and_as_many_sums() -> None:
-    assert encoder._flop(CONFIG) == 2 * 6 * (4 * 384**2 + 2 * 384 * 1536)
-
-
-def test_the_ceiling_computes_every_matrix_of_every_layer() -> None:
-    shapes = encoder._shapes(CONFIG)
-
-    assert sum(rows * columns for rows, columns in shapes) == 4 * 384**2 + 2 * 384 * 1536
 
 
 def test_padding_is_that_of_the_rows_which_pieces_are_rounded_up_to() -> None:

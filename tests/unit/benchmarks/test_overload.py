@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from benchmarks.overload import Outcome, arrivals, figures_of, open_loop
+from benchmarks.overload import Outcome, figures_of, open_loop
 
 
 class Door:
@@ -51,18 +49,6 @@ class Door:
     async def _health(self, request: web.Request) -> web.Response:
         self.probes += 1
         return web.Response()
-
-
-def test_arrivals_are_a_poisson_process() -> None:
-    due = arrivals(500.0, 20.0, seed=1)
-    gaps = [after - before for before, after in pairwise(due)]
-    mean = sum(gaps) / len(gaps)
-    variance = sum((gap - mean) ** 2 for gap in gaps) / len(gaps)
-
-    assert due == sorted(due)
-    assert len(due) == pytest.approx(10_000, rel=0.05)
-    assert math.sqrt(variance) == pytest.approx(mean, rel=0.1), "as exponential gaps have"
-    assert due == arrivals(500.0, 20.0, seed=1)
 
 
 async def test_requests_go_out_when_due_whatever_has_become_of_the_others() -> None:

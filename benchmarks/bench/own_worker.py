@@ -1,0 +1,27 @@
+"""This project's encoder as a process, with the lines of the peers' worker: cache off, defaults."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import torch
+
+from benchmarks.peers.worker import Encode, serve
+from embedder import EmbedderSettings, EmbeddingGenerator
+from embedder.config import CacheSettings, ModelSettings
+
+
+def load() -> tuple[Encode, dict[str, object]]:
+    """Return the encoder of the default model, and what is to be said of it."""
+    settings = EmbedderSettings(model=ModelSettings(offline=True), cache=CacheSettings(max_bytes=0))
+    generator = EmbeddingGenerator(settings=settings)
+    about: dict[str, object] = {
+        "version": importlib.metadata.version("embedder"),
+        "threads": torch.get_num_threads(),
+        "dtype": generator.model.dtype,
+    }
+    return generator.embed, about
+
+
+if __name__ == "__main__":
+    serve(load)

@@ -1,0 +1,102 @@
+"""What this project wants to reach, and whether it did. Pure functions of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.bench.plan import BULK, CACHED, MIXED, NOOP, SENTENCES, SINGLE
+from benchmarks.bench.results import EMBEDDER, INFINITY, SERVICE, ST, Results, median
+
+Measured = Callable[[Results], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound on what one row shows; ``at_most`` says that less is better."""
+
+    contender: str
+    measurement: str
+    unit: str
+    bound: float
+    value: Measured
+    at_most: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A target and what was measured; neither reached nor missed where nothing was."""
+
+    target: Target
+    value: float | None
+
+    @property
+    def reached(self) -> bool | None:
+        """Return whether the bound holds; None where nothing was measured."""
+        if self.value is None:
+            return None
+        bound = self.target.bound
+        return self.value <= bound if self.target.at_most else self.value >= bound
+
+    @property
+    def text(self) -> str:
+        """Return the verdict for people."""
+        sign = "≤" if self.target.at_most else "≥"
+        wanted = f"{sign} {self.target.bound:g} {self.target.unit}"
+        if self.value is None:
+            return f"{wanted}: not measured"
+        return f"{wanted}: {self.value:.2f}{'' if self.reached else ' MISSED'}"
+
+
+def ratio(of: tuple[str, str], to: tuple[str, str], figure: str = "per_s") -> Measured:
+    """Return what finds the median over the rounds of one row's figure by another row's."""
+
+    def find(results: Results) -> float | None:
+        above, below = results.find(*of), results.find(*to)
+        if above is None or below is None:
+            return None
+        pairs = zip(above.each(figure), below.each(figure), strict=False)
+        return median([one / other for one, other in pairs if other > 0])
+
+    return find
+
+
+def share(contender: str, measurement: str) -> Measured:
+    """Return what finds the median share of the machine's own matrix products."""
+
+    def find(results: Results) -> float | None:
+        row = results.find(contender, measurement)
+        return None if row is None else median(row.share)
+
+    return find
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """Judge every target."""
+    return [Verdict(target, target.value(results)) for target in TARGETS]
+
+
+def _ratio(
+    of: tuple[str, str], to: tuple[str, str], *, bound: float, unit: str, figure: str = "per_s"
+) -> Target:
+    return Target(*of, unit, bound, ratio(of, to, figure), at_most=figure != "per_s")
+
+
+_ONE, _, _THIRTY_TWO, _ = (load.name for load in SINGLE)
+
+TARGETS = (
+    _ratio((EMBEDDER, SENTENCES), (ST, SENTENCES), bound=2.5, unit="× sentence-transformers"),
+    Target(EMBEDDER, SENTENCES, "of the ceiling", 0.70, share(EMBEDDER, SENTENCES)),
+    Target(EMBEDDER, MIXED, "of the ceiling", 0.60, share(EMBEDDER, MIXED)),
+    _ratio((SERVICE, _ONE), (INFINITY, _ONE), bound=0.5, unit="× infinity's p50", figure="p50_ms"),
+    _ratio((SERVICE, _THIRTY_TWO), (INFINITY, _THIRTY_TWO), bound=4.0, unit="× infinity"),
+    _ratio((SERVICE, BULK.name), (INFINITY, BULK.name), bound=4.0, unit="× infinity"),
+    _ratio((SERVICE, BULK.name), (EMBEDDER, SENTENCES), bound=0.85, unit="of the bare encoder"),
+    _ratio((SERVICE, CACHED), (SERVICE, NOOP), bound=0.6, unit="of the no-op"),
+    _ratio(
+        (SERVICE, CACHED),
+        (INFINITY, _THIRTY_TWO),
+        bound=12.0,
+        unit=f"× infinity ({_THIRTY_TWO})",
+    ),
+)
