@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from deployments.ingress.handles import Handles
 from deployments.ingress.near_tokenizer import NearTokenizer
@@ -21,11 +22,13 @@ from embedder.cache.archive import ArchivedModel
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.config import ModelSettings
+from embedder.errors import ConfigurationError
 from embedder.fingerprint import model_tag
 from embedder.loading import load_tokenizer
 from embedder.models.catalogue import names
 from embedder.models.files import ModelFiles
 from embedder.pipeline import Pipeline, Stages
+from embedder.tokenization import Tokenizer
 from embedder.types import ModelInfo, Priority, TokenBatch, Truncate
 
 logger = logging.getLogger("ray.serve")
@@ -78,7 +81,7 @@ class Connecting:
         )
         near_tokenizer = NearTokenizer(
             tokenizer,
-            lambda: load_tokenizer(ModelFiles.open(model)),
+            partial(_same_tokenizer, model, info),
             most=settings.tokenizer.ingress_characters,
         )
         await near_tokenizer.load()
@@ -117,6 +120,14 @@ class Connecting:
             self.announcements.add(telling)
             telling.add_done_callback(self.announcements.discard)
             telling.add_done_callback(_log_failure)
+
+
+def _same_tokenizer(model: ModelSettings, info: ModelInfo) -> Tokenizer:
+    """Load the tokenizer of a model, which must be the one that its encoder was loaded with."""
+    files = ModelFiles.open(model)
+    if files.tokenizer_digest != info.tokenizer_digest:
+        raise ConfigurationError(f"this node has another tokenizer of {info.name!r} than encoders")
+    return load_tokenizer(files)
 
 
 def _log_failure(telling: asyncio.Future[None]) -> None:
