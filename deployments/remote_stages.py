@@ -13,6 +13,7 @@ from deployments.remote import Handle, Remote, remaining_s
 from deployments.settings import StageSettings
 from embedder.batching.gathering import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.packing import Budget
+from embedder.batching.slots import Slots
 from embedder.batching.waiting import Terms
 from embedder.config import ModelSettings
 from embedder.tokenization import Piece
@@ -29,6 +30,13 @@ from embedder.types import (
 FLIGHT_CHARACTERS = 200_000
 FLIGHT_KEYS = 4096
 
+INSERTS_PAUSE_S = 0.05
+
+WORTH_TOKENS = 256
+WORTH_CHARACTERS = 20_000
+WORTH_KEYS = 256
+"""What takes a stage several times as long as a hop: less waits until a replica is free."""
+
 
 class RemoteTokenizer(GatheringTokenizer):
     """The Tokenizer deployment as the pipeline's stage for one model."""
@@ -39,7 +47,7 @@ class RemoteTokenizer(GatheringTokenizer):
         super().__init__(
             self._call,
             budget=Budget(max_tokens=FLIGHT_CHARACTERS),
-            slots=stage.max_flights,
+            slots=stage.flights(worth_tokens=WORTH_CHARACTERS),
             cancels=True,
         )
 
@@ -86,7 +94,7 @@ class RemoteEncoder(GatheringEncoder):
         super().__init__(
             self._call,
             budget=Budget(max_tokens=max_batch_tokens),
-            slots=stage.max_flights,
+            slots=stage.flights(worth_tokens=WORTH_TOKENS),
             cancels=True,
         )
 
@@ -104,7 +112,11 @@ class RemoteCache(GatheringCache):
     def __init__(self, name: str, handle: Handle) -> None:
         self._remote = Remote(name, handle)
         super().__init__(
-            self._look_up, self._insert, budget=Budget(FLIGHT_KEYS, max_items=FLIGHT_KEYS), slots=2
+            self._look_up,
+            self._insert,
+            budget=Budget(FLIGHT_KEYS, max_items=FLIGHT_KEYS),
+            slots=Slots(2, eager=1, worth_tokens=WORTH_KEYS),
+            pause_s=INSERTS_PAUSE_S,
         )
 
     async def _look_up(self, keys: list[bytes], width: int, terms: Terms) -> CacheHits:

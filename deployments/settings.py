@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from embedder.batching.slots import Slots
 from embedder.cache.failopen import TIMEOUT_S
 from embedder.config import (
     CacheSettings,
@@ -50,7 +51,7 @@ class StageSettings(ReplicaSettings):
     upscale_delay_s: float = Field(5.0, ge=0)
     downscale_delay_s: float = Field(300.0, ge=0)
     flights_per_replica: int = Field(
-        2, ge=1, description="calls of one ingress in the air for each replica there may be"
+        1, ge=1, description="calls of one ingress in the air for each replica there may be"
     )
 
     @model_validator(mode="after")
@@ -61,10 +62,13 @@ class StageSettings(ReplicaSettings):
             )
         return self
 
-    @property
-    def max_flights(self) -> int:
-        """Return how many calls to this stage one ingress keeps in the air."""
-        return self.flights_per_replica * self.max_replicas
+    def flights(self, *, worth_tokens: int) -> Slots:
+        """Return the calls to this stage that one ingress keeps in the air.
+
+        One that comes on top of one for each replica holds ``worth_tokens`` at least.
+        """
+        count = self.flights_per_replica * self.max_replicas
+        return Slots(count, eager=self.max_replicas, worth_tokens=worth_tokens)
 
 
 class IngressStage(StageSettings):

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from deployments.settings import EncoderStage, ReplicaSettings, ServeSettings
 
 
+FLIGHTS_OF_GPU = 2
+"""Calls in the air for each encoder on a GPU: the next batch is there before it is needed. A batch
+of a core takes so much longer than a hop that a larger batch is the better use of the wait."""
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What there is to run on, in whole or part of cores and GPUs."""
@@ -45,6 +50,8 @@ def decided(settings: ServeSettings, machine: Machine) -> ServeSettings:
 def _sized(settings: ServeSettings, machine: Machine) -> EncoderStage:
     """Return the encoder's stage with the replicas that ``auto`` or a number stands for."""
     stage = settings.encoder
+    if stage.hardware == "gpu" and "flights_per_replica" not in stage.model_fields_set:
+        stage = stage.model_copy(update={"flights_per_replica": FLIGHTS_OF_GPU})
     if stage.replicas is None or (stage.replicas == "auto" and stage.hardware == "gpu"):
         return stage
     count = _room(settings, machine) if stage.replicas == "auto" else stage.replicas

@@ -29,7 +29,7 @@ from embedder.parts import encode_in_parts
 from embedder.prompts import prompt_of
 from embedder.request import DistinctInputs, Embeddings, EmbedOptions
 from embedder.stages import Encoding, Tokenizing
-from embedder.types import Answers, Entries, Input, ModelInfo, Timings, Tokenized
+from embedder.types import Answers, CacheHits, Entries, Input, ModelInfo, Timings, Tokenized
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +173,14 @@ class Pipeline:
         # Begun before the cache has answered, unless it will probably have everything: a lookup
         # takes longer than tokens take, but their call costs whoever does not need it.
         tokenizing = None if self._hits.are_likely else self._begin_tokenizing(distinct, deadline)
-        looking = asyncio.ensure_future(self._stages.far.get_many(distinct.keys, self.model.width))
+        looking = self._begin_looking(distinct)
         try:
-            # Shielded: a lookup that ends just then keeps a cancellation of the flight to itself.
-            hits = await asyncio.shield(looking)
-            self._hits.learn(len(hits.rows), len(distinct.keys))
+            if looking is None:
+                hits = CacheHits.nothing(self.model.width)
+            else:
+                # Shielded: a lookup that ends just then keeps the flight's cancellation to itself.
+                hits = await asyncio.shield(looking)
+                self._hits.learn(len(hits.rows), len(distinct.keys))
             answers = Answers.of_hits(hits, len(distinct.keys), self.model.width)
             lives_s = hits.lives_of(len(distinct.keys))
             if misses := answers.missing():
@@ -188,11 +191,17 @@ class Pipeline:
                 answers.entries.put(np.array(misses, np.intp), fresh)
                 self._stages.far.put_later([distinct.keys[miss] for miss in misses], fresh)
         finally:
-            looking.cancel()
-            if tokenizing is not None:
-                tokenizing.cancel()
+            for begun in (looking, tokenizing):
+                if begun is not None:
+                    begun.cancel()
         self._stages.near.put_many(distinct.keys, answers.entries, lives_s)
         return answers
+
+    def _begin_looking(self, distinct: DistinctInputs) -> asyncio.Future[CacheHits] | None:
+        """Ask the far cache, if there is one and asking pays."""
+        if not self._stages.far or not self._hits.pays(len(distinct.keys)):
+            return None
+        return asyncio.ensure_future(self._stages.far.get_many(distinct.keys, self.model.width))
 
     def _begin_tokenizing(
         self, distinct: DistinctInputs, deadline: float | None

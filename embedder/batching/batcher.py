@@ -20,6 +20,7 @@ import numpy as np
 
 from embedder.batching.packing import Budget, pack
 from embedder.batching.recovery import Recovery
+from embedder.batching.slots import Slots
 from embedder.batching.waiting import Call, ItemT, Queue, ResultT, Terms, Waiting
 from embedder.errors import (
     BackendFailure,
@@ -58,9 +59,10 @@ class BatcherStats:
 class Batcher(Generic[ItemT, ResultT]):
     """Gather items from concurrent callers and run them in batches.
 
-    ``slots`` is how many batches may run at once. With ``cancels``, a running batch is cancelled
-    once none of its callers is left; leave it off where a run cannot be interrupted, so that its
-    slot stays taken for as long as the device is busy. Must be used from one event loop.
+    ``slots`` are the batches that may run at once; a number is so many of any size. With
+    ``cancels``, a running batch is cancelled once none of its callers is left; leave it off where a
+    run cannot be interrupted, so that its slot stays taken for as long as the device is busy. Must
+    be used from one event loop.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Batcher(Generic[ItemT, ResultT]):
         run: Run[ItemT, ResultT],
         *,
         budget: Budget,
-        slots: int = 1,
+        slots: int | Slots = 1,
         cancels: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,7 +78,7 @@ class Batcher(Generic[ItemT, ResultT]):
         self.stats = BatcherStats(budget.max_tokens)
         self._recovery = Recovery(budget.max_tokens)
         self._run = run
-        self._free = slots
+        self._slots = Slots(slots) if isinstance(slots, int) else slots
         self._cancels = cancels
         self._clock = clock
         self._queue: Queue[ItemT, ResultT] = Queue()
@@ -141,25 +143,29 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def _start_batches(self) -> None:
         self._woken = False
-        while self._free > 0 and self._queue:
-            batch = self._next_batch()
+        while self._queue:
+            budget = self._slots.next_budget(
+                self.budget, running=len(self._running), waiting_tokens=self._queue.tokens
+            )
+            if budget is None:
+                return
+            batch = self._next_batch(budget)
             if not batch:  # everybody in the window had gone; more may wait behind it
                 continue
-            self._free -= 1
             if not self._running:
                 self._busy_since_s = self._clock()
             task = asyncio.get_running_loop().create_task(self._execute(batch))
             self._running[task] = batch
             task.add_done_callback(self._finished)
 
-    def _next_batch(self) -> list[Waiting[ItemT, ResultT]]:
+    def _next_batch(self, budget: Budget) -> list[Waiting[ItemT, ResultT]]:
         now = self._clock()
         window = [waiting for waiting in self._queue.window() if self._wanted(waiting, now)]
         chosen = pack(
             np.fromiter((waiting.length for waiting in window), np.int64, len(window)),
             now - np.fromiter((waiting.arrived_s for waiting in window), np.float64, len(window)),
             np.fromiter((waiting.priority is Priority.BULK for waiting in window), np.bool_),
-            self.budget,
+            budget,
         )
         taken = set(chosen)
         self._queue.put_back([item for at, item in enumerate(window) if at not in taken])
@@ -235,7 +241,6 @@ class Batcher(Generic[ItemT, ResultT]):
             batch = []
         for waiting in batch:
             waiting.call.fail(error)
-        self._free += 1
         self._start_batches()
 
     def _cancel_abandoned(self) -> None:

@@ -5,6 +5,7 @@ What a batch then runs on, a device here or a replica elsewhere, is the ``run`` 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
+from embedder.batching.slots import Slots
 from embedder.batching.waiting import Terms
 from embedder.types import (
     CacheHits,
@@ -52,7 +54,7 @@ class GatheringEncoder:
         run: RunEncode,
         *,
         budget: Budget,
-        slots: int = 1,
+        slots: int | Slots = 1,
         cancels: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -88,7 +90,7 @@ class GatheringTokenizer:
     """Tokenize inputs together with those of other requests."""
 
     def __init__(
-        self, run: RunTokenize, *, budget: Budget, slots: int = 1, cancels: bool = False
+        self, run: RunTokenize, *, budget: Budget, slots: int | Slots = 1, cancels: bool = False
     ) -> None:
         self._batchers = {
             truncate: Batcher(_rows_of(run, truncate), budget=budget, slots=slots, cancels=cancels)
@@ -108,9 +110,21 @@ class GatheringTokenizer:
 
 
 class GatheringCache:
-    """Look up and insert entries together with those of other requests."""
+    """Look up and insert entries together with those of other requests.
 
-    def __init__(self, get: RunGet, put: RunPut, *, budget: Budget, slots: int = 1) -> None:
+    Nobody waits for inserts: one batch of them follows another after ``pause_s``, and so they are
+    few and large.
+    """
+
+    def __init__(
+        self,
+        get: RunGet,
+        put: RunPut,
+        *,
+        budget: Budget,
+        slots: int | Slots = 1,
+        pause_s: float = 0.0,
+    ) -> None:
         self._get = get
         self._budget = budget
         self._slots = slots
@@ -118,10 +132,11 @@ class GatheringCache:
 
         async def run_put(items: list[tuple[bytes, _Row]], terms: Terms) -> Sequence[None]:
             await put([key for key, _ in items], _stack([row for _, row in items]), terms)
+            await asyncio.sleep(pause_s)
             return [None] * len(items)
 
         self._inserts: Batcher[tuple[bytes, _Row], None] = Batcher(
-            run_put, budget=budget, slots=slots, cancels=True
+            run_put, budget=budget, cancels=True
         )
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:

@@ -75,11 +75,12 @@ class Terms:
 
 @dataclass(slots=True)
 class Queue(Generic[ItemT, ResultT]):
-    """Waiting items in order of arrival, a lane for each priority."""
+    """Waiting items in order of arrival, a lane for each priority; ``tokens`` is their sum."""
 
     lanes: dict[Priority, deque[Waiting[ItemT, ResultT]]] = field(
         default_factory=lambda: {priority: deque() for priority in Priority}
     )
+    tokens: int = 0
 
     def __len__(self) -> int:
         return sum(map(len, self.lanes.values()))
@@ -87,21 +88,26 @@ class Queue(Generic[ItemT, ResultT]):
     def add(self, waiting: Waiting[ItemT, ResultT]) -> None:
         """Let an item wait behind those of its priority."""
         self.lanes[waiting.priority].append(waiting)
+        self.tokens += waiting.length
 
     def window(self) -> list[Waiting[ItemT, ResultT]]:
         """Take out the oldest of every lane, `LOOKAHEAD` at most."""
-        return [
+        window = [
             lane.popleft() for lane in self.lanes.values() for _ in range(min(len(lane), LOOKAHEAD))
         ]
+        self.tokens -= sum(waiting.length for waiting in window)
+        return window
 
     def put_back(self, rest: list[Waiting[ItemT, ResultT]]) -> None:
         """Return what a window held too much, in its order."""
         for waiting in reversed(rest):
             self.lanes[waiting.priority].appendleft(waiting)
+            self.tokens += waiting.length
 
     def drain(self) -> list[Waiting[ItemT, ResultT]]:
         """Take out everything."""
         everything = list(chain(*self.lanes.values()))
         for lane in self.lanes.values():
             lane.clear()
+        self.tokens = 0
         return everything

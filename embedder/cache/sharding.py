@@ -36,6 +36,10 @@ class ShardedCache:
     def __init__(self, shards: Sequence[FailOpenCache] = ()) -> None:
         self._shards = tuple(shards)
 
+    def __len__(self) -> int:
+        """Return how many shards there are."""
+        return len(self._shards)
+
     @property
     def states(self) -> list[FarCacheState]:
         """Return what has been seen of every shard."""

@@ -54,7 +54,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.restoring",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
-        "embedder.batching.tuning embedder.batching.batcher",
+        "embedder.batching.tuning embedder.batching.slots",
+        "embedder.batching.batcher",
         "embedder.batching.gathering embedder.cache.circuit embedder.cache.hit_share "
         "embedder.cache.keytable "
         "embedder.flights",

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.settings import ModelList, ServeSettings, StageSettings
+from embedder.batching.slots import Slots
 
 CONFIGURATION = Path(__file__).parents[3] / "serve_config.yaml"
 STATELESS = ("ingress", "tokenizer", "encoder")
@@ -113,7 +114,7 @@ def test_flights_are_counted_for_every_replica_there_may_be(
 ) -> None:
     stage = StageSettings(max_replicas=replicas, flights_per_replica=flights)
 
-    assert stage.max_flights == most
+    assert stage.flights(worth_tokens=9) == Slots(most, eager=replicas, worth_tokens=9)
 
 
 @pytest.mark.parametrize("name", [*STATELESS, *STATEFUL])

@@ -50,7 +50,7 @@ def test_nothing_else_changes_when_hardware_is_decided(gpus: float) -> None:
     before, after = ServeSettings().model_dump(), _decided(gpus).model_dump()
     for settings in (before, after):
         del settings["backend"]["device"], settings["backend"]["threads"]
-        for field in ("hardware", "min_replicas", "max_replicas"):
+        for field in ("hardware", "flights_per_replica", "min_replicas", "max_replicas"):
             del settings["encoder"][field]
 
     assert after == before
@@ -94,7 +94,16 @@ def test_bounds_hold_on_gpus_and_where_nothing_else_is_said(
 
 
 def test_flights_follow_the_encoders_that_there_are() -> None:
-    assert _decided(0, cpus=4).encoder.max_flights == 2 * 4
+    assert _decided(0, cpus=4).encoder.flights(worth_tokens=1).count == 4
+
+
+@pytest.mark.parametrize(
+    ("gpus", "stated", "flights"), [(0, {}, 1), (1, {}, 2), (1, {"flights_per_replica": 1}, 1)]
+)
+def test_a_gpu_has_the_next_batch_before_it_needs_it(
+    gpus: float, stated: dict[str, int], flights: int
+) -> None:
+    assert _decided(gpus, encoder=stated).encoder.flights_per_replica == flights
 
 
 @pytest.mark.parametrize(
