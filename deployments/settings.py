@@ -99,6 +99,13 @@ class EncoderStage(StageSettings):
         "on GPUs min_replicas to max_replicas as calls come; null: so on CPUs too",
     )
 
+    in_ingress: Literal["none", "idle", "all"] = Field(
+        "idle",
+        description="what an ingress on a CPU encodes itself, by the pinned models: idle: what "
+        "comes while nothing is computed; all: everything, for one node without a GPU; then there "
+        "is an ingress for each core, and the Encoder steps in where one fails",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _leave_to_calls(cls, given: Any) -> Any:

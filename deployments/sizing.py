@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from deployments.settings import EncoderStage, ReplicaSettings, ServeSettings
 
-
 FLIGHTS_OF_GPU = 2
 """Calls in the air for each encoder on a GPU: the next batch is there before it is needed. A batch
 of a core takes so much longer than a hop that a larger batch is the better use of the wait."""
@@ -43,8 +42,14 @@ def decided(settings: ServeSettings, machine: Machine) -> ServeSettings:
         backend = backend.model_copy(update={"device": device})
     if backend.device == "cpu" and backend.threads is None:
         backend = backend.model_copy(update={"threads": 1})
-    encoder = _sized(settings, machine)
-    return settings.model_copy(update={"backend": backend, "encoder": encoder})
+    ingress, encoder = settings.ingress, _sized(settings, machine)
+    if encoder.in_ingress == "all" and not ingress.model_fields_set & {
+        "min_replicas",
+        "max_replicas",
+    }:
+        count = _room(settings, machine)
+        ingress = ingress.model_copy(update={"min_replicas": count, "max_replicas": count})
+    return settings.model_copy(update={"backend": backend, "encoder": encoder, "ingress": ingress})
 
 
 def _sized(settings: ServeSettings, machine: Machine) -> EncoderStage:

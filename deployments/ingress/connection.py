@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from deployments.ingress.handles import Handles
+from deployments.ingress.near_encoder import NearEncoder
 from deployments.ingress.near_tokenizer import NearTokenizer
 from deployments.remote import Handle, Remote
 from deployments.remote_stages import RemoteEncoder, RemoteTokenizer
@@ -24,7 +25,8 @@ from embedder.cache.sharding import ShardedCache
 from embedder.config import ModelSettings
 from embedder.errors import ConfigurationError
 from embedder.fingerprint import model_tag
-from embedder.loading import load_tokenizer
+from embedder.loading import load_model, load_tokenizer
+from embedder.local import LocalEncoder, device_thread
 from embedder.models.catalogue import names
 from embedder.models.files import ModelFiles
 from embedder.pipeline import Pipeline, Stages
@@ -84,10 +86,12 @@ class Connecting:
             partial(_same_tokenizer, model, info),
             most=settings.tokenizer.ingress_characters,
         )
-        await near_tokenizer.load()
+        share = settings.encoder.in_ingress if model.pinned and info.device == "cpu" else "none"
+        near_encoder = NearEncoder(encoder, partial(_same_encoder, settings, model, info), share)
+        await asyncio.gather(near_tokenizer.load(), near_encoder.load())
         pipeline = Pipeline(
             info,
-            Stages(tokenizer=near_tokenizer, encoder=encoder, near=self.near, far=self.far),
+            Stages(tokenizer=near_tokenizer, encoder=near_encoder, near=self.near, far=self.far),
             limits=settings.limits,
             flight_timeout_s=settings.limits.request_timeout_s,
             backlog=self.backlog,
@@ -128,6 +132,18 @@ def _same_tokenizer(model: ModelSettings, info: ModelInfo) -> Tokenizer:
     if files.tokenizer_digest != info.tokenizer_digest:
         raise ConfigurationError(f"this node has another tokenizer of {info.name!r} than encoders")
     return load_tokenizer(files)
+
+
+def _same_encoder(settings: ServeSettings, model: ModelSettings, info: ModelInfo) -> LocalEncoder:
+    """Load an encoder of a model, whose vectors must be those of its replicas."""
+    # What a batch may hold has been measured where the replicas are.
+    batching = settings.batching.model_copy(update={"max_tokens": info.max_batch_tokens})
+    loaded = load_model(settings.model_copy(update={"model": model, "batching": batching}))
+    for what in ("digest", "config_digest", "dtype", "backend", "device"):
+        here, there = getattr(loaded.info, what), getattr(info, what)
+        if here != there:
+            raise ConfigurationError(f"{what} of {info.name!r} is {here!r} here, {there!r} there")
+    return LocalEncoder(loaded, batching, device_thread(gives_way=True))
 
 
 def _log_failure(telling: asyncio.Future[None]) -> None:

@@ -31,7 +31,7 @@ class FarCacheState:
     """What a caller has seen of a far cache.
 
     ``failures`` counts lookups and inserts that came to nothing, ``opened`` how often the circuit
-    has opened, ``pending`` the inserts on their way.
+    has opened, ``pending`` the inserts that are on their way or arrived a moment ago.
     """
 
     name: str

@@ -14,7 +14,7 @@ FIRST = 50
 MANY = 8
 """Keys that are worth a lookup in any case: it costs what embedding one text does, or less."""
 RARE = 0.02
-SAMPLE = 8
+SAMPLE = 32
 """Where fewer keys than `RARE` are found a lookup, one in so many is made all the same, to see."""
 
 

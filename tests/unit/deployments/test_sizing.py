@@ -116,3 +116,14 @@ def test_an_encoder_on_a_cpu_computes_with_one_thread_unless_told(
     settings = _decided(0, backend={"device": device, "threads": stated})
 
     assert settings.backend.threads == threads
+
+
+@pytest.mark.parametrize(
+    ("stated", "replicas"), [({}, (4, 4)), ({"min_replicas": 1, "max_replicas": 3}, (1, 3))]
+)
+def test_where_every_ingress_encodes_there_is_one_for_each_core(
+    stated: dict[str, int], replicas: tuple[int, int]
+) -> None:
+    ingress = _decided(0, cpus=4, encoder={"in_ingress": "all"}, ingress=stated).ingress
+
+    assert (ingress.min_replicas, ingress.max_replicas) == replicas
