@@ -31,7 +31,7 @@ FLIGHT_CHARACTERS = 200_000
 FLIGHT_KEYS = 4096
 
 INSERTS_PAUSE_S = 0.1
-"""Between two calls with inserts, for which nobody waits: each costs both ends over a millisecond."""
+"""Between two calls with inserts, for which nobody waits: each costs both ends a millisecond."""
 
 WORTH_TOKENS = 256
 WORTH_CHARACTERS = 20_000
