@@ -30,7 +30,7 @@ from embedder.types import (
 FLIGHT_CHARACTERS = 200_000
 FLIGHT_KEYS = 4096
 
-INSERTS_PAUSE_S = 0.1
+INSERTS_PAUSE_S = 0.25
 """Between two calls with inserts, for which nobody waits: each costs both ends a millisecond."""
 
 WORTH_TOKENS = 256

@@ -81,7 +81,7 @@ class TokenizerStage(StageSettings):
     """How the tokenizer scales, and what never comes to it."""
 
     ingress_characters: int = Field(
-        2000,
+        16_000,
         ge=0,
         description="the ingress itself tokenizes a request of so many characters or fewer: that "
         "takes less than asking for it; 0: none",

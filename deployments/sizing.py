@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deployments.settings import EncoderStage, ReplicaSettings, ServeSettings
+from embedder.config import BackendSettings
 
 FLIGHTS_OF_GPU = 2
 """Calls in the air for each encoder on a GPU: the next batch is there before it is needed. A batch
@@ -27,7 +28,7 @@ def decided(settings: ServeSettings, machine: Machine) -> ServeSettings:
 
     The encoder's device follows its hardware. On CPUs an encoder computes with one thread, unless
     the settings say otherwise: threads of one batch wait for each other wherever another process
-    has pushed one of them off its core, and replicas do not.
+    has pushed one of them off its core, and replicas do not; and those of a node share weights.
     """
     hardware = "gpu" if machine.gpus > 0 else "cpu"
     changes: dict[str, object] = {
@@ -40,8 +41,8 @@ def decided(settings: ServeSettings, machine: Machine) -> ServeSettings:
     if backend.device == "auto":
         device = "cuda" if settings.encoder.hardware == "gpu" else "cpu"
         backend = backend.model_copy(update={"device": device})
-    if backend.device == "cpu" and backend.threads is None:
-        backend = backend.model_copy(update={"threads": 1})
+    if backend.device == "cpu":
+        backend = _on_cpus(backend)
     ingress, encoder = settings.ingress, _sized(settings, machine)
     if encoder.in_ingress == "all" and not ingress.model_fields_set & {
         "min_replicas",
@@ -50,6 +51,13 @@ def decided(settings: ServeSettings, machine: Machine) -> ServeSettings:
         count = _room(settings, machine)
         ingress = ingress.model_copy(update={"min_replicas": count, "max_replicas": count})
     return settings.model_copy(update={"backend": backend, "encoder": encoder, "ingress": ingress})
+
+
+def _on_cpus(backend: BackendSettings) -> BackendSettings:
+    """Return what is meant for several processes on the cores of one node."""
+    meant: dict[str, object] = {"threads": 1, "shared_weights": True}
+    missing = {name: value for name, value in meant.items() if getattr(backend, name) is None}
+    return backend.model_copy(update=missing)
 
 
 def _sized(settings: ServeSettings, machine: Machine) -> EncoderStage:

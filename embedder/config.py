@@ -90,7 +90,14 @@ class BackendSettings(Settings):
         None, ge=1, description="CPU threads of one process; None: as the process was started"
     )
     cache_dir: str | None = Field(
-        None, description="exported models are kept here; None: embedder/ in the user's cache"
+        None,
+        description="exported models and shared weights are kept here; None: embedder/ in the "
+        "user's cache",
+    )
+    shared_weights: bool | None = Field(
+        None,
+        description="whether processes that compute on CPUs of one node hold the weights in files "
+        "that all of them map into memory; None: those of a service do",
     )
 
 

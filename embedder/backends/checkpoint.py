@@ -6,7 +6,7 @@ Knows which names one and the same tensor has had, and nothing of what is comput
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -60,12 +60,17 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The tensors under one prefix, each of which leaves as ``dtype`` on ``device``."""
+    """The tensors under one prefix, each of which leaves as ``dtype`` on ``device``.
+
+    Without ``copies`` it leaves as it lies in its file, which is mapped into memory: for files that
+    nobody writes to, and of which all are of ``dtype``.
+    """
 
     tensors: Mapping[str, torch.Tensor]
     prefix: str
     dtype: torch.dtype
     device: torch.device
+    copies: bool = True
 
     @classmethod
     def open(cls, paths: Sequence[Path], *, dtype: torch.dtype, device: torch.device) -> Checkpoint:
@@ -74,12 +79,7 @@ class Checkpoint:
         Raises:
             UnsupportedModel: a file is damaged, or none holds an encoder of text.
         """
-        tensors: dict[str, torch.Tensor] = {}
-        for path in paths:
-            try:
-                tensors |= {_renamed(name): tensor for name, tensor in load_file(path).items()}
-            except (OSError, SafetensorError) as error:
-                raise UnsupportedModel(f"{path} cannot be read: {error}") from error
+        tensors = tensors_of(paths)
         anchors = [name for name in tensors if name.endswith(_ANCHOR)]
         if not anchors:
             raise UnsupportedModel(f"{paths[0].parent} has weights without {_ANCHOR!r}")
@@ -88,10 +88,10 @@ class Checkpoint:
 
     def under(self, name: str) -> Checkpoint:
         """Return the part of the names that begin with ``name`` and a dot."""
-        return Checkpoint(self.tensors, f"{self.prefix}{name}.", self.dtype, self.device)
+        return replace(self, prefix=f"{self.prefix}{name}.")
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Return a copy of a tensor.
+        """Return a tensor.
 
         Raises:
             UnsupportedModel: there is none of this name.
@@ -99,6 +99,8 @@ class Checkpoint:
         tensor = self.tensors.get(self.prefix + name)
         if tensor is None:
             raise UnsupportedModel(f"the weights lack the tensor {self.prefix + name!r}")
+        if not self.copies:
+            return tensor
         # The file is mapped into memory: whoever writes to it later must not change the model.
         return tensor.to(self.device, self.dtype, copy=True)
 
@@ -106,11 +108,26 @@ class Checkpoint:
         """Return one linear map that computes several side by side."""
         weights = [self.tensor(f"{name}.weight") for name in names]
         biases = [self.tensor(f"{name}.bias") for name in names]
-        return Linear(torch.cat(weights), torch.cat(biases))
+        return Linear(_joined(weights), _joined(biases))
 
     def norm(self, name: str, epsilon: float) -> Norm:
         """Return a layer norm."""
         return Norm(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"), epsilon)
+
+
+def tensors_of(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Return the tensors of safetensors files, by the names that they have today.
+
+    Raises:
+        UnsupportedModel: a file is damaged.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for path in paths:
+        try:
+            tensors |= {_renamed(name): tensor for name, tensor in load_file(path).items()}
+        except (OSError, SafetensorError) as error:
+            raise UnsupportedModel(f"{path} cannot be read: {error}") from error
+    return tensors
 
 
 def held_bytes(*parts: object) -> int:
@@ -127,6 +144,11 @@ def _tensors(part: object) -> Iterator[torch.Tensor]:
     elif is_dataclass(part):
         for field in fields(part):
             yield from _tensors(getattr(part, field.name))
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return one tensor of all rows; one part is itself, wherever it lies."""
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
 
 
 def _renamed(name: str) -> str:

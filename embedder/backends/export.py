@@ -17,10 +17,12 @@ import numpy as np
 import onnxruntime
 import torch
 
-from embedder.backends.graph_store import GRAPH
 from embedder.backends.probe import agreement
 from embedder.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
+
+GRAPH = "model.onnx"
+"""What a graph is called in its folder; its weights are beside it."""
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "last_hidden_state"

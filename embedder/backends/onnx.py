@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from embedder.backends.attention import group_by_length
-from embedder.backends.export import export_graph, graph_key
-from embedder.backends.graph_store import GRAPH, default_folder, discard, kept_graph
+from embedder.backends.export import GRAPH, export_graph, graph_key
 from embedder.backends.head import Head
+from embedder.backends.kept_files import discard, kept, kept_in
 from embedder.backends.own_graph import (
     OUTPUTS,
     OWN_GRAPH,
@@ -222,7 +222,7 @@ def _open_kept(
     files: ModelFiles, settings: BackendSettings, dtype: str, open_graph: _Open
 ) -> _Forward:
     """Open the graph that was exported from the weights, exporting it where it is not there."""
-    folder = Path(settings.cache_dir) if settings.cache_dir else default_folder()
+    folder = kept_in(settings.cache_dir, "onnx")
     graph = _kept(files, folder, dtype)
     try:
         return _forward(graph, open_graph)
@@ -239,12 +239,14 @@ def _forward(graph: Path, open_graph: _Open) -> _Forward:
 
 
 def _kept(files: ModelFiles, folder: Path, dtype: str) -> Path:
-    exact = partial(kept_graph, folder, graph_key(files, "float32"), partial(export_graph, files))
+    key, make = graph_key(files, "float32"), partial(export_graph, files)
+    exact = partial(kept, folder, key, GRAPH, make)
     if dtype == "float32":
         return exact()
     bits = weight_bits()
-    return kept_graph(
+    return kept(
         folder,
         graph_key(files, f"{dtype}, weights of {bits} bits"),
+        GRAPH,
         lambda staging: quantize_graph(exact(), staging, bits=bits),
     )

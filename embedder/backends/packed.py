@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ from embedder.backends.fused import FusedLinear, fuses
 from embedder.backends.kernels import PLAIN, ActivatingLinear, Kernels, fast_kernels
 from embedder.backends.mixing import Block, InBlocks, InOneCall, Mix
 from embedder.backends.shapes import EncoderShape
+from embedder.backends.shared_weights import open_weights
 from embedder.backends.transfers import sent
 from embedder.types import TokenBatch
 
@@ -91,7 +93,7 @@ class PackedForward:
         self._positions = weights.tensor("embeddings.position_embeddings.weight")
         if names.segments is not None:
             # Every token is of segment 0, so its vector is a constant of each position.
-            self._positions += weights.tensor(names.segments)[0]
+            self._positions = self._positions + weights.tensor(names.segments)[0]
         self._shape = shape
         self._fuses = fuses(weights.dtype, weights.device)
         self._bias = (
@@ -109,16 +111,24 @@ class PackedForward:
         )
 
     @classmethod
-    def load(cls, files: ModelFiles, *, dtype: torch.dtype, device: torch.device) -> PackedForward:
+    def load(
+        cls,
+        files: ModelFiles,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        shared_in: Path | None = None,
+    ) -> PackedForward:
         """Load the weights of a model about which `why_not_packed` has nothing to say.
 
-        It computes by the fastest kernels there are; whoever loads it sees whether they agree.
+        It computes by the fastest kernels there are; whoever loads it sees whether they agree. On a
+        CPU, processes that give the same folder share what memory they can.
 
         Raises:
             UnsupportedModel: a number or a tensor is missing.
         """
         shape = EncoderShape.read(files.config)
-        weights = Checkpoint.open(files.weights, dtype=dtype, device=device)
+        weights = open_weights(files, dtype=dtype, device=device, shared_in=shared_in)
         return cls(shape, weights, fast_kernels(shape, dtype, device))
 
     def use_plain_kernels(self) -> None:

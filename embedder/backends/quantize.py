@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from embedder.backends.graph_store import GRAPH
+from embedder.backends.export import GRAPH
 from embedder.errors import UnsupportedModel
 
 _CONTRIBUTED = "com.microsoft"

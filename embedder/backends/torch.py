@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from embedder.backends.head import Head
+from embedder.backends.kept_files import kept_in
 from embedder.backends.kernels import PLAIN
 from embedder.backends.launching import IN_FLIGHT, Launcher
 from embedder.backends.packed import PackedForward
@@ -105,9 +107,10 @@ class TorchBackend:
         device = _device(settings.device)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
+        shared_in = kept_in(settings.cache_dir, "weights") if settings.shared_weights else None
         if settings.dtype == "auto":
-            return _loaded_by_probe(files, device)
-        backend = _loaded(files, settings.dtype, device)
+            return _loaded_by_probe(files, device, shared_in)
+        backend = _loaded(files, settings.dtype, device, shared_in)
         if backend.has_fast_kernels:
             _settle(backend, files, _probed(_loaded(files, "float32", device), files))
             torch.cuda.empty_cache()  # the other copy's memory
@@ -158,14 +161,17 @@ def _at_once(compute: Callable[[TokenBatch], torch.Tensor], tokens: TokenBatch) 
     return vectors
 
 
-def _loaded(files: ModelFiles, dtype: str, device: torch.device) -> TorchBackend:
+def _loaded(
+    files: ModelFiles, dtype: str, device: torch.device, shared_in: Path | None = None
+) -> TorchBackend:
     why_not = why_not_packed(files.config)
     forward: Forward
     threads = None
     if why_not is None:
         # What transformers computes may hold state that threads cannot share.
         threads = torch.get_num_threads() if device.type == "cpu" else None
-        forward = PackedForward.load(files, dtype=_DTYPES[dtype], device=device)
+        kind = _DTYPES[dtype]
+        forward = PackedForward.load(files, dtype=kind, device=device, shared_in=shared_in)
     else:
         # transformers takes seconds to import, which the models above do not need.
         from embedder.backends.padded import PaddedForward
@@ -176,16 +182,19 @@ def _loaded(files: ModelFiles, dtype: str, device: torch.device) -> TorchBackend
     return TorchBackend(forward, head, dtype=dtype, threads=threads, notes=notes)
 
 
-def _loaded_by_probe(files: ModelFiles, device: torch.device) -> TorchBackend:
+def _loaded_by_probe(
+    files: ModelFiles, device: torch.device, shared_in: Path | None
+) -> TorchBackend:
     """Load the narrow number format of the hardware if a probe agrees, else float32."""
-    exact = _loaded(files, "float32", device)
+    narrow = narrow_format(device)
+    # Beside a narrow format it is probably there only to be compared with.
+    exact = _loaded(files, "float32", device, None if narrow else shared_in)
     expected = _probed(exact, files)
     _check_finite(expected, "float32")
-    narrow = narrow_format(device)
     if narrow is None:
         exact.notes += (f"float32: {device.type} here has no bfloat16 in hardware",)
         return exact
-    fast = _loaded(files, narrow, device)
+    fast = _loaded(files, narrow, device, shared_in)
     cosine = _settle(fast, files, expected)
     if cosine >= PROBE_COSINE:
         fast.notes += (f"{narrow}: a probe agrees with float32 to {cosine:.5f}",)

@@ -77,14 +77,16 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.models.files",
         "embedder.models.size",
         "embedder.backends.attention embedder.backends.base embedder.backends.checkpoint "
-        "embedder.backends.graph_store embedder.backends.pieces embedder.backends.probe "
+        "embedder.backends.kept_files embedder.backends.pieces embedder.backends.probe "
         "embedder.backends.shapes embedder.backends.transfers",
         "embedder.backends.blocks embedder.backends.fused embedder.backends.head "
-        "embedder.backends.launching embedder.backends.pretrained embedder.backends.settling",
+        "embedder.backends.launching embedder.backends.pretrained embedder.backends.settling "
+        "embedder.backends.shared_weights",
         "embedder.backends.mixing",
         "embedder.backends.kernels",
         "embedder.backends.export embedder.backends.own_graph embedder.backends.packed "
-        "embedder.backends.padded embedder.backends.quantize",
+        "embedder.backends.padded",
+        "embedder.backends.quantize",
         "embedder.backends.onnx embedder.backends.torch",
         "embedder.backends.loading",
         "embedder.memory embedder.selftest",

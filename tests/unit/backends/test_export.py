@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from embedder.backends import export
-from embedder.backends.export import INPUTS, OPSETS, OUTPUT, export_graph, graph_key
-from embedder.backends.graph_store import GRAPH
+from embedder.backends.export import GRAPH, INPUTS, OPSETS, OUTPUT, export_graph, graph_key
 from embedder.config import ModelSettings
 from embedder.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from embedder.backends.graph_store import GRAPH
+from embedder.backends.export import GRAPH
 from embedder.backends.quantize import quantize_graph, weight_bits
 from embedder.errors import UnsupportedModel
 

@@ -49,7 +49,8 @@ def test_a_device_that_was_chosen_stays(gpus: float, device: str) -> None:
 def test_nothing_else_changes_when_hardware_is_decided(gpus: float) -> None:
     before, after = ServeSettings().model_dump(), _decided(gpus).model_dump()
     for settings in (before, after):
-        del settings["backend"]["device"], settings["backend"]["threads"]
+        for field in ("device", "threads", "shared_weights"):
+            del settings["backend"][field]
         for field in ("hardware", "flights_per_replica", "min_replicas", "max_replicas"):
             del settings["encoder"][field]
 
@@ -116,6 +117,18 @@ def test_an_encoder_on_a_cpu_computes_with_one_thread_unless_told(
     settings = _decided(0, backend={"device": device, "threads": stated})
 
     assert settings.backend.threads == threads
+
+
+@pytest.mark.parametrize(
+    ("device", "stated", "shared"),
+    [("auto", None, True), ("cpu", False, False), ("cuda", None, None), ("cuda", True, True)],
+)
+def test_encoders_on_cpus_share_weights_unless_told(
+    device: str, stated: bool | None, shared: bool | None
+) -> None:
+    settings = _decided(0, backend={"device": device, "shared_weights": stated})
+
+    assert settings.backend.shared_weights is shared
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 
 import pytest
 
-from deployments.ingress.near_tokenizer import NearTokenizer
+from deployments.ingress.near_tokenizer import IN_LOOP_CHARACTERS, NearTokenizer
 from embedder.config import ModelSettings
 from embedder.loading import load_tokenizer
 from embedder.models.files import ModelFiles
@@ -53,6 +54,30 @@ async def test_up_to_so_many_characters_never_leave_the_ingress(
     assert stage.asked == [(TEXTS, Truncate.START, 7.0)] * calls
     assert found.tokens.ids.tolist() == expected.tokens.ids.tolist()
     assert found.truncated.tolist() == expected.truncated.tolist()
+
+
+@pytest.mark.parametrize(
+    ("characters", "in_loop"), [(IN_LOOP_CHARACTERS, True), (IN_LOOP_CHARACTERS + 1, False)]
+)
+async def test_only_a_few_characters_keep_the_loop(
+    stage: Stage, characters: int, in_loop: bool
+) -> None:
+    threads: list[int] = []
+
+    class Watched(Tokenizer):
+        def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:
+            threads.append(threading.get_ident())
+            return stage.tokenizer.encode(inputs, truncate=truncate)
+
+    near = NearTokenizer(stage, lambda: Watched.__new__(Watched), most=10**9)
+    await near.load()
+    text = "a" * characters
+    found = await near.tokenize([text], truncate=Truncate.END, deadline=None)
+
+    assert (threads == [threading.get_ident()]) is in_loop
+    expected = stage.tokenizer.encode([text], truncate=Truncate.END)
+    assert found.tokens.ids.tolist() == expected.tokens.ids.tolist()
+    assert stage.asked == []
 
 
 async def test_everything_goes_to_the_stage_until_the_tokenizer_is_there(stage: Stage) -> None:

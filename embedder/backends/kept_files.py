@@ -1,6 +1,6 @@
-"""Graphs kept in a folder: each made once, verified on every use, whole or not there at all.
+"""Files made from those of a model: each made once, verified on every use, whole or not there.
 
-What one process writes, another never sees half of. Knows nothing of what makes a graph or runs it.
+What one process writes, another never sees half of. Knows nothing of graphs and weights.
 """
 
 from __future__ import annotations
@@ -17,48 +17,50 @@ from pathlib import Path
 from embedder.errors import ConfigurationError
 from embedder.models.safety import sha256
 
-GRAPH = "model.onnx"
-
 _DIGESTS = "sha256.json"
 
 Make = Callable[[Path], None]
-"""Writes `GRAPH`, and its weights beside it, into an empty folder."""
+"""Writes a file of the name that was asked for, and others beside it, into an empty folder."""
 
 
-def default_folder() -> Path:
-    """Return where graphs are kept if nobody says where: in the user's cache."""
+def kept_in(stated: str | None, kind: str) -> Path:
+    """Return the folder that is stated, else that of a kind of files in the user's cache."""
+    return Path(stated) if stated else _users_cache() / "embedder" / kind
+
+
+def _users_cache() -> Path:
     stated = os.environ.get("XDG_CACHE_HOME", "")
     cache = stated if os.path.isabs(stated) else os.path.expanduser("~/.cache")
-    return Path(cache) / "embedder" / "onnx"
+    return Path(cache)
 
 
-def kept_graph(folder: Path, key: str, make: Make) -> Path:
-    """Return the path of a kept graph, making it where there is none or a damaged one.
+def kept(folder: Path, key: str, name: str, make: Make) -> Path:
+    """Return the path of the file ``name`` of a key, making it where it is missing or damaged.
 
-    Of those that want the same graph at once, one makes it and the others wait.
+    Of those that want the same key at once, one makes it and the others wait.
 
     Raises:
         ConfigurationError: the folder cannot be written to.
     """
     target = folder / key
-    if _is_intact(target):
-        return target / GRAPH
+    if _is_intact(target, name):
+        return target / name
     try:
         with _locked(folder, key):
-            if not _is_intact(target):
+            if not _is_intact(target, name):
                 _replace(target, make)
     except OSError as error:
         raise ConfigurationError(
-            f"an exported model cannot be kept in {folder}: {error}; set backend.cache_dir to a "
-            "folder that can be written to"
+            f"{name} cannot be kept in {folder}: {error}; set backend.cache_dir to a folder that "
+            "can be written to"
         ) from error
-    return target / GRAPH
+    return target / name
 
 
-def discard(graph: Path) -> None:
-    """Remove a kept graph, by its path, that turned out to be of no use."""
-    with _locked(graph.parent.parent, graph.parent.name):
-        shutil.rmtree(graph.parent, ignore_errors=True)
+def discard(path: Path) -> None:
+    """Remove what is kept under the key of a path, which turned out to be of no use."""
+    with _locked(path.parent.parent, path.parent.name):
+        shutil.rmtree(path.parent, ignore_errors=True)
 
 
 @contextmanager
@@ -93,11 +95,11 @@ def _seal(folder: Path) -> None:
     _sync(folder)
 
 
-def _is_intact(folder: Path) -> bool:
+def _is_intact(folder: Path, name: str) -> bool:
     try:
         stated = json.loads((folder / _DIGESTS).read_bytes())
         found = _digests(folder)
-        return GRAPH in found and bool(stated == found)
+        return name in found and bool(stated == found)
     except (OSError, ValueError):
         return False
 

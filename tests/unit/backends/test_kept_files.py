@@ -1,4 +1,4 @@
-"""A kept graph is made once, is whole or not there, and is made again when it is damaged."""
+"""A kept file is made once, is whole or not there, and is made again when it is damaged."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from embedder.backends.graph_store import GRAPH, default_folder, discard, kept_graph
+from embedder.backends.kept_files import discard, kept, kept_in
 from embedder.errors import ConfigurationError
 
 KEY = "0123"
+NAME = "model.onnx"
 
 
 class Maker:
@@ -25,20 +26,20 @@ class Maker:
 
     def __call__(self, folder: Path) -> None:
         self.made += 1
-        (folder / GRAPH).write_bytes(b"graph")
-        (folder / f"{GRAPH}.data").write_bytes(b"weights")
+        (folder / NAME).write_bytes(b"graph")
+        (folder / f"{NAME}.data").write_bytes(b"weights")
 
 
 def _is_whole(graph: Path) -> bool:
-    weights = graph.parent / f"{GRAPH}.data"
+    weights = graph.parent / f"{NAME}.data"
     return (graph.read_bytes(), weights.read_bytes()) == (b"graph", b"weights")
 
 
 def test_a_graph_is_made_once_and_found_again(tmp_path: Path) -> None:
     make = Maker()
 
-    first = kept_graph(tmp_path / "new" / "folder", KEY, make)
-    again = kept_graph(tmp_path / "new" / "folder", KEY, make)
+    first = kept(tmp_path / "new" / "folder", KEY, NAME, make)
+    again = kept(tmp_path / "new" / "folder", KEY, NAME, make)
 
     assert first == again
     assert _is_whole(first)
@@ -48,20 +49,20 @@ def test_a_graph_is_made_once_and_found_again(tmp_path: Path) -> None:
 def test_two_keys_are_two_graphs(tmp_path: Path) -> None:
     make = Maker()
 
-    assert kept_graph(tmp_path, "a", make) != kept_graph(tmp_path, "b", make)
+    assert kept(tmp_path, "a", NAME, make) != kept(tmp_path, "b", NAME, make)
     assert make.made == 2
 
 
 def _cut(folder: Path) -> None:
-    (folder / f"{GRAPH}.data").write_bytes(b"weigh")
+    (folder / f"{NAME}.data").write_bytes(b"weigh")
 
 
 def _lose_graph(folder: Path) -> None:
-    (folder / GRAPH).unlink()
+    (folder / NAME).unlink()
 
 
 def _lose_weights(folder: Path) -> None:
-    (folder / f"{GRAPH}.data").unlink()
+    (folder / f"{NAME}.data").unlink()
 
 
 def _lose_digests(folder: Path) -> None:
@@ -81,19 +82,19 @@ def _state_nothing(folder: Path) -> None:
 )
 def test_a_damaged_graph_is_made_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     make = Maker()
-    damage(kept_graph(tmp_path, KEY, make).parent)
+    damage(kept(tmp_path, KEY, NAME, make).parent)
 
-    graph = kept_graph(tmp_path, KEY, make)
+    graph = kept(tmp_path, KEY, NAME, make)
 
     assert _is_whole(graph)
     assert make.made == 2
 
 
 def test_a_folder_without_a_graph_is_not_taken_for_one(tmp_path: Path) -> None:
-    kept_graph(tmp_path, KEY, lambda folder: (folder / "other").touch())
+    kept(tmp_path, KEY, NAME, lambda folder: (folder / "other").touch())
     make = Maker()
 
-    graph = kept_graph(tmp_path, KEY, make)
+    graph = kept(tmp_path, KEY, NAME, make)
 
     assert _is_whole(graph)
     assert make.made == 1
@@ -101,23 +102,23 @@ def test_a_folder_without_a_graph_is_not_taken_for_one(tmp_path: Path) -> None:
 
 def test_what_fails_leaves_nothing_behind_and_may_be_tried_again(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
-        (folder / GRAPH).write_bytes(b"half")
+        (folder / NAME).write_bytes(b"half")
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        kept_graph(tmp_path, KEY, fail)
+        kept(tmp_path, KEY, NAME, fail)
     left = [path for path in tmp_path.iterdir() if path.is_dir()]
 
     assert left == []
-    assert _is_whole(kept_graph(tmp_path, KEY, Maker()))
+    assert _is_whole(kept(tmp_path, KEY, NAME, Maker()))
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     abandoned = tmp_path / f"{KEY}.writing-dead"
     abandoned.mkdir()
-    (abandoned / GRAPH).write_bytes(b"half")
+    (abandoned / NAME).write_bytes(b"half")
 
-    kept_graph(tmp_path, KEY, Maker())
+    kept(tmp_path, KEY, NAME, Maker())
 
     assert not abandoned.exists()
 
@@ -127,7 +128,7 @@ def test_those_who_want_a_graph_at_once_make_it_once(tmp_path: Path) -> None:
 
     def want() -> Path:
         together.wait()
-        return kept_graph(tmp_path, KEY, make)
+        return kept(tmp_path, KEY, NAME, make)
 
     with ThreadPoolExecutor(4) as pool:
         graphs = {future.result() for future in [pool.submit(want) for _ in range(4)]}
@@ -139,11 +140,11 @@ def test_those_who_want_a_graph_at_once_make_it_once(tmp_path: Path) -> None:
 
 def test_nobody_writes_while_another_process_does(tmp_path: Path) -> None:
     make = Maker()
-    graph = kept_graph(tmp_path, KEY, make)
+    graph = kept(tmp_path, KEY, NAME, make)
     finished = graph.parent.rename(tmp_path / "finished")
     with (tmp_path / f"{KEY}.lock").open() as file, ThreadPoolExecutor(1) as pool:
         fcntl.flock(file, fcntl.LOCK_EX)  # what another process would hold
-        waiting = pool.submit(kept_graph, tmp_path, KEY, make)
+        waiting = pool.submit(kept, tmp_path, KEY, NAME, make)
         with pytest.raises(TimeoutError):
             waiting.result(timeout=0.2)
         finished.rename(graph.parent)
@@ -158,14 +159,14 @@ def test_a_folder_that_cannot_be_written_to_is_named_with_its_setting(tmp_path: 
     (tmp_path / "file").touch()
 
     with pytest.raises(ConfigurationError, match=r"file/graphs.*backend\.cache_dir"):
-        kept_graph(tmp_path / "file" / "graphs", KEY, Maker())
+        kept(tmp_path / "file" / "graphs", KEY, NAME, Maker())
 
 
 def test_a_discarded_graph_is_made_again(tmp_path: Path) -> None:
     make = Maker()
-    discard(kept_graph(tmp_path, KEY, make))
+    discard(kept(tmp_path, KEY, NAME, make))
 
-    kept_graph(tmp_path, KEY, make)
+    kept(tmp_path, KEY, NAME, make)
 
     assert make.made == 2
 
@@ -174,10 +175,11 @@ def test_a_discarded_graph_is_made_again(tmp_path: Path) -> None:
     ("stated", "expected"),
     [("/cache", "/cache"), ("", "/home/me/.cache"), ("relative", "/home/me/.cache")],
 )
-def test_graphs_are_kept_in_the_users_cache(
+def test_files_are_kept_in_the_users_cache_unless_a_folder_is_stated(
     monkeypatch: pytest.MonkeyPatch, stated: str, expected: str
 ) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", stated)
 
-    assert default_folder() == Path(expected) / "embedder" / "onnx"
+    assert kept_in(None, "onnx") == Path(expected) / "embedder" / "onnx"
+    assert kept_in("/elsewhere", "onnx") == Path("/elsewhere")
