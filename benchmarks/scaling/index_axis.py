@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from itertools import cycle
 
 from benchmarks.bench.measuring import say
@@ -28,8 +29,17 @@ WRITE_BATCH = 256
 PART = 20_000
 """Points that are made at once: all of them would take more memory than the index does."""
 
-SIZES = {IndexKind.FLAT: (5_000, 20_000, 80_000, 320_000), IndexKind.HNSW: (5_000, 20_000, 80_000)}
-QUICK_SIZES = {IndexKind.FLAT: (2_500, 5_000, 10_000), IndexKind.HNSW: (2_500, 5_000, 10_000)}
+Sizes = Mapping[IndexKind, tuple[int, ...]]
+"""The sizes of the collections of each kind."""
+
+SIZES: Sizes = {
+    IndexKind.FLAT: (5_000, 20_000, 80_000, 320_000),
+    IndexKind.HNSW: (5_000, 20_000, 80_000),
+}
+QUICK_SIZES: Sizes = {
+    IndexKind.FLAT: (2_500, 5_000, 10_000),
+    IndexKind.HNSW: (2_500, 5_000, 10_000),
+}
 LAWS = {IndexKind.FLAT: scan, IndexKind.HNSW: descent}
 
 
@@ -46,7 +56,7 @@ def size(options: Options, tell: Tell) -> list[Series]:
 
 def by_points(
     index: VectorIndex,
-    sizes: dict[IndexKind, tuple[int, ...]],
+    sizes: Sizes,
     width: int,
     options: Options,
     tell: Tell,

@@ -1,7 +1,7 @@
 """The laws of cost, each found from a series of points (x, measured). Pure.
 
-Times are in milliseconds, and rates are numbers a second. Knows nothing of how anything is
-measured.
+Times that a law takes and gives are in milliseconds, and rates are numbers a second; a parameter
+names its own unit. Knows nothing of how anything is measured.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def linear_and_square(tokens: Sequence[float], times: Sequence[float]) -> Law:
     a, b = fit([lengths, lengths**2], _numbers(times))
     return Law(
         "time of an input = a·L + b·L²",
-        (Parameter("a", a, "ms/token"), Parameter("b", b, "ms/token²")),
+        (Parameter("a", 1e3 * a, "µs/token"), Parameter("b", 1e6 * b, "ns/token²")),
         lambda length: a * length + b * length**2,
     )
 
@@ -96,12 +96,8 @@ def amdahl(replicas: Sequence[float], rates: Sequence[float], *, cores: int) -> 
         n = min(count, max(cores, 1))
         return alone * n / (1 + s * (n - 1))
 
-    formula = "X(n) = X(1)·n / (1 + s·(n - 1)) up to the cores, constant beyond"
-    parameters = (
-        Parameter("X(1)", alone, "/s"),
-        Parameter("s", s, ""),
-        Parameter("cores", cores, ""),
-    )
+    formula = f"X(n) = X(1)·n / (1 + s·(n - 1)) up to n = {cores}, the cores, and constant beyond"
+    parameters = (Parameter("X(1)", alone, "/s"), Parameter("s", s, ""))
     return Law(formula, parameters, at)
 
 
@@ -122,7 +118,7 @@ def scan(points: Sequence[float], rates: Sequence[float]) -> Law:
     a, b = fit([np.ones_like(numbers), numbers], 1000 / _numbers(rates))
     return Law(
         "time of a query = a + b·N",
-        (Parameter("a", a, "ms"), Parameter("b", b, "ms/point")),
+        (Parameter("a", a, "ms"), Parameter("b", 1e6 * b, "ns/point")),
         lambda count: 1000 * _inverse(a + b * count),
     )
 
@@ -133,7 +129,7 @@ def descent(points: Sequence[float], rates: Sequence[float]) -> Law:
     a, b = fit([np.ones_like(doublings), doublings], 1000 / _numbers(rates))
     return Law(
         "time of a query = a + b·log₂ N",
-        (Parameter("a", a, "ms"), Parameter("b", b, "ms/doubling")),
+        (Parameter("a", a, "ms"), Parameter("b", 1e3 * b, "µs/doubling")),
         lambda count: 1000 * _inverse(a + b * math.log2(count)),
     )
 

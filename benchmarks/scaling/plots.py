@@ -10,12 +10,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.scaling.axes import Axis
 from benchmarks.scaling.running import Outcome
 from benchmarks.scaling.series import Series
-from benchmarks.scaling.wording import parameters, place, rounded
+from benchmarks.scaling.wording import parameters, place
 
 mpl.use("Agg")  # no display is needed, nor looked for
 
@@ -49,18 +49,12 @@ def picture(axes: Axes, outcome: Outcome) -> None:
 
 
 def _measured(axes: Axes, series: Series, color: str) -> None:
+    places = [point.x for point in series.points]
     middle = [point.measured for point in series.points]
     below = [point.measured - min(point.rounds) for point in series.points]
     above = [max(point.rounds) - point.measured for point in series.points]
-    axes.errorbar(
-        [point.x for point in series.points],
-        middle,
-        yerr=[below, above],
-        fmt="o",
-        capsize=4,
-        color=color,
-        label=f"{series.name} measured".strip(),
-    )
+    axes.plot(places, middle, "o", color=color, label=f"{series.name} measured".strip())
+    axes.errorbar(places, middle, yerr=[below, above], fmt="none", capsize=4, color=color)
 
 
 def _law(axes: Axes, series: Series, color: str, *, doublings: bool) -> None:
@@ -79,9 +73,10 @@ def _law(axes: Axes, series: Series, color: str, *, doublings: bool) -> None:
 def _doublings(axes: Axes, shown: Sequence[Series]) -> None:
     places = sorted({point.x for series in shown for point in series.points})
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log", base=2)
+    axes.set_yscale("log")
     axes.set_xticks(places, [place(x) for x in places])
-    axes.yaxis.set_major_formatter(lambda value, _: rounded(value))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(lambda value, _: place(value))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
 

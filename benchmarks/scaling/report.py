@@ -29,7 +29,8 @@ def document(outcomes: Sequence[Outcome], run: Mapping[str, Any]) -> dict[str, A
 
 def _row(series: Series, point: Point) -> str:
     name = f"{series.name} {place(point.x)}".strip()
-    spread = f"{rounded(min(point.rounds))}–{rounded(max(point.rounds))}"
+    least, most = rounded(min(point.rounds)), rounded(max(point.rounds))
+    spread = f"{least}–{most}" if len(point.rounds) > 1 else ""
     return (
         f"{name:>34}{rounded(point.measured):>14}{spread:>20}"
         f"{rounded(point.predicted):>12}{percent(point.deviation):>12}"
