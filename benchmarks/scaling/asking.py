@@ -52,9 +52,9 @@ class Asker:
             NotMeasured: not every request was answered with 200.
         """
         texts = self._new.offer(_most(seconds))
-        sent = self._send(url, texts, clients=clients, size=size, seconds=seconds)
-        self._new.spent(sent[1] * size)
-        return sent[0]
+        rate, sent = self._send(url, texts, clients=clients, size=size, seconds=seconds)
+        self._new.spent(sent * size)
+        return rate
 
     def mixed(self, url: str, share: float, *, clients: int, seconds: float) -> float:
         """Return the texts a second, one a request, if this share of them is known.
