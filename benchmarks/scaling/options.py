@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str] | None, axes: Sequence[str]) -> Options:
         rounds=1 if quick else 3,
         seconds=1.0 if quick else 3.0,
         in_process_s=0.25 if quick else 1.0,
-        warm_up_s=1.0 if quick else 4.0,
+        warm_up_s=1.0 if quick else 3.0,
         config=given.config,
         seed=given.seed,
         results=given.results,

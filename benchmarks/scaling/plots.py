@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from benchmarks.scaling.axes import Axis
 from benchmarks.scaling.running import Outcome
@@ -45,6 +45,8 @@ def picture(axes: Axes, outcome: Outcome) -> None:
         _doublings(axes, outcome.series)
     else:
         axes.set_ylim(bottom=0)
+        if all(point.x == int(point.x) for series in outcome.series for point in series.points):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _label(axes, outcome.axis)
 
 

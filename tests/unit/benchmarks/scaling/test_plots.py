@@ -52,3 +52,11 @@ def test_bars_reach_from_the_least_to_the_most_of_the_rounds() -> None:
     (bars, *_) = axes.collections
     first = bars.get_segments()[0]  # type: ignore[attr-defined]
     assert [end[1] for end in first] == pytest.approx([90.0, 120.0])
+
+
+def test_between_whole_places_there_is_no_tick() -> None:
+    axes = Figure().add_subplot()
+
+    picture(axes, measured(doublings=False))
+
+    assert all(tick == int(tick) for tick in axes.get_xticks())
