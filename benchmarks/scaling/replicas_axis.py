@@ -1,0 +1,76 @@
+"""The axis of encoder replicas: each point is a service of its own, in which only they encode."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.scaling.asking import Asker, asker
+from benchmarks.scaling.laws import amdahl
+from benchmarks.scaling.options import Options
+from benchmarks.scaling.rounds import Tell, in_turn
+from benchmarks.scaling.series import Series, series
+from benchmarks.service import measured_service
+
+TEXTS_A_REQUEST = 32
+BOOKED_CPUS = 0.25
+"""What a replica books of Ray, so that two for each core leave half of the cores to the others."""
+
+Serve = Callable[[int], AbstractContextManager[str]]
+"""Starts a service with so many encoders, and gives its address."""
+
+
+def replicas(options: Options, tell: Tell) -> list[Series]:
+    """Measure the texts a second by the encoders, up to two for each core."""
+    serve = partial(_served, options.config)
+    with asker(options.seed, options.results / "logs") as asking:
+        return [by_replicas(asking, serve, os.cpu_count() or 1, options, tell)]
+
+
+def by_replicas(asking: Asker, serve: Serve, cores: int, options: Options, tell: Tell) -> Series:
+    """Return the series of services with 1 to 2·cores encoders, or with 1 to cores if quick.
+
+    Raises:
+        NotMeasured: not every request was answered with 200.
+    """
+
+    def work(count: int) -> float:
+        clients = 2 * count + 2
+        with serve(count) as url:
+            for seconds in (options.warm_up_s, options.seconds):
+                rate = asking.new(url, clients=clients, size=TEXTS_A_REQUEST, seconds=seconds)
+        return rate
+
+    places = range(1, options.choose(2 * cores, max(cores, 2)) + 1)
+    found = in_turn(places, work, rounds=options.rounds, tell=tell)
+    return series("", [*found.items()], partial(amdahl, cores=cores))
+
+
+def with_replicas(document: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return a Serve configuration in which so many replicas encode, and nothing else does."""
+    derived = copy.deepcopy(document)
+    for application in derived["applications"]:
+        arguments = application.setdefault("args", {})
+        encoder = arguments.setdefault("encoder", {})
+        for bound in ("min_replicas", "max_replicas"):
+            encoder.pop(bound, None)
+        encoder |= {"replicas": count, "in_ingress": "none", "num_cpus": BOOKED_CPUS}
+    return derived
+
+
+@contextmanager
+def _served(config: Path, count: int) -> Iterator[str]:
+    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="embedder-scaling-") as folder:
+        derived = Path(folder) / "serve_config.yaml"
+        derived.write_text(yaml.safe_dump(with_replicas(document, count)), encoding="utf-8")
+        with measured_service(None, derived) as url:
+            yield url

@@ -1,0 +1,72 @@
+"""Batches have the shapes that the axes say, and times are those of an input or of a batch."""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+import numpy as np
+import pytest
+
+from benchmarks.scaling.encoder_axes import (
+    BATCH_TOKENS,
+    INPUT_TOKENS,
+    QUICK_LENGTHS,
+    QUICK_SIZES,
+    by_batch,
+    by_length,
+    drawn,
+)
+from embedder.backends.base import Backend
+from embedder.types import TokenBatch, Vectors
+from tests.unit.benchmarks.scaling.outcomes import quick
+
+WORK_S = 0.002
+
+
+class FakeBackend:
+    """Takes the same time for every batch, and notes what is in it."""
+
+    def __init__(self) -> None:
+        self.asked: set[tuple[int, int]] = set()
+
+    def encode(self, tokens: TokenBatch) -> Vectors:
+        """Note how many inputs there are, and of how many tokens."""
+        assert len(set(tokens.lengths)) == 1
+        self.asked.add((len(tokens), int(tokens.lengths[0])))
+        time.sleep(WORK_S)
+        return np.zeros((len(tokens), 1), np.float32)
+
+
+def _nothing(place: str, value: float) -> None:
+    """Be told, and forget."""
+
+
+def test_batches_of_the_first_axis_have_as_many_tokens_whatever_the_length() -> None:
+    backend = FakeBackend()
+
+    found = by_length(cast("Backend", backend), quick(), _nothing)
+
+    assert backend.asked == {(BATCH_TOKENS // length, length) for length in QUICK_LENGTHS}
+    for point in found.points:
+        inputs = BATCH_TOKENS // int(point.x)
+        assert min(point.rounds) * inputs == pytest.approx(1000 * WORK_S, rel=0.9)
+
+
+def test_batches_of_the_second_axis_have_inputs_of_one_length() -> None:
+    backend = FakeBackend()
+
+    found = by_batch(cast("Backend", backend), quick(), _nothing)
+
+    assert backend.asked == {(size, INPUT_TOKENS) for size in QUICK_SIZES}
+    assert all(min(point.rounds) >= 1000 * WORK_S for point in found.points)
+
+
+def test_drawn_inputs_depend_on_the_seed_alone() -> None:
+    tokens = drawn([3, 4], 1)
+
+    assert tokens.lengths.tolist() == [3, 4]
+    assert tokens.ids.dtype == np.int32
+    assert len(tokens.ids) == 7
+    assert (tokens.ids == drawn([3, 4], 1).ids).all()
+    assert (tokens.ids != drawn([3, 4], 2).ids).any()
