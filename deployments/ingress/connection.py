@@ -46,6 +46,7 @@ class Connection:
     pipeline: Pipeline
     tokenizer: RemoteTokenizer
     encoder: RemoteEncoder
+    near_encoder: NearEncoder
 
     async def check_tokenizer(self, deadline: float) -> None:
         """Let a tokenizer answer a real question."""
@@ -96,7 +97,7 @@ class Connecting:
             flight_timeout_s=settings.limits.request_timeout_s,
             backlog=self.backlog,
         )
-        connection = Connection(pipeline, tokenizer, encoder)
+        connection = Connection(pipeline, tokenizer, encoder, near_encoder)
         await connection.check_tokenizer(deadline)
         await connection.check_encoder(deadline)
         self.announce(info)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
+from embedder.batching.batcher import BatcherStats
 from embedder.batching.gathering import GatheringEncoder
 from embedder.errors import DeadlineExceeded, EmbedderError
 from embedder.types import Encoded, Priority, TokenBatch
@@ -34,6 +36,11 @@ class NearEncoder:
         self._load = load
         self._share = share
         self._near: GatheringEncoder | None = None
+
+    @property
+    def stats(self) -> BatcherStats | None:
+        """Return a copy of what was computed in this process; None where nothing can be."""
+        return None if self._near is None else replace(self._near.batcher.stats)
 
     async def load(self) -> None:
         """Load the encoder, if there is anything that it may do."""

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from deployments.ingress.connection import Connection
+from deployments.ingress.models import ServedState
 from deployments.ingress.operation import admin_answers as answers
 from deployments.ingress.operation import graph
 from deployments.ingress.operation.graph import Problem
@@ -125,12 +126,16 @@ def _connections(service: Service) -> set[Connection]:
 
 
 def _models(service: Service) -> list[answers.ServedModel]:
-    return [
-        answers.ServedModel(
-            name=state.name,
-            state=state.state,
-            problem=None if state.problem is None else answers.NOT_LOADED,
-            waiting=0 if state.serving is None else len(state.serving.encoder.batcher),
-        )
-        for state in service.models()
-    ]
+    return [_model(state) for state in service.models()]
+
+
+def _model(state: ServedState[Connection]) -> answers.ServedModel:
+    serving = state.serving
+    here = None if serving is None else serving.near_encoder.stats
+    return answers.ServedModel(
+        name=state.name,
+        state=state.state,
+        problem=None if state.problem is None else answers.NOT_LOADED,
+        waiting=0 if serving is None else len(serving.encoder.batcher),
+        in_ingress=None if here is None else answers.Batches.model_validate(here),
+    )

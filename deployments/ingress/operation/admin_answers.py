@@ -114,6 +114,21 @@ class Ingress(_Told):
     shards: list[FarCache] = Field(description="what it has seen of the cache's shards")
 
 
+class Batches(_Told):
+    """What a device has computed with one model."""
+
+    batches: int
+    items: int
+    tokens: int
+    failed: int
+    dropped: int = Field(description="inputs whose caller had gone, or whose time was over")
+    bisections: int
+    out_of_memory: int
+    budget_tokens: int = Field(description="tokens that one batch may hold at this moment")
+    largest_batch_tokens: int
+    busy_s: float
+
+
 class ServedModel(_Told):
     """One model that clients may name, as the ingress replica that answers sees it."""
 
@@ -121,6 +136,9 @@ class ServedModel(_Told):
     state: str
     problem: str | None
     waiting: int = Field(description="inputs that wait to be sent to an encoder")
+    in_ingress: Batches | None = Field(
+        description="what this ingress has encoded itself; null where it has no encoder"
+    )
 
 
 class LoadedModel(_Told):
@@ -135,21 +153,6 @@ class LoadedModel(_Told):
     loading_s: float | None
     load_s: float | None = Field(description="what its load took")
     problem: str | None
-
-
-class Batches(_Told):
-    """What a device has computed with one model."""
-
-    batches: int
-    items: int
-    tokens: int
-    failed: int
-    dropped: int = Field(description="inputs whose caller had gone, or whose time was over")
-    bisections: int
-    out_of_memory: int
-    budget_tokens: int = Field(description="tokens that one batch may hold at this moment")
-    largest_batch_tokens: int
-    busy_s: float
 
 
 class EncoderModel(LoadedModel):

@@ -245,6 +245,11 @@ class FakeService(Service):
         transport = httpx.ASGITransport(app=build_asgi(self), raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://test")
 
+    async def post_texts(self, *texts: str) -> httpx.Response:
+        """Ask for the texts' vectors, all in one request of the default model."""
+        async with self.client() as http:
+            return await http.post("/v1/embeddings", json={"input": texts})
+
 
 def refusal(response: httpx.Response) -> tuple[int, str | None, str | None]:
     """Return status, code and param of an answer in OpenAI's envelope."""

@@ -80,6 +80,21 @@ async def test_beside_other_work_only_everything_stays_here(
     assert await asked == [mark, mark]
 
 
+async def test_what_is_encoded_here_is_counted_here() -> None:
+    pair = Pair("all")
+    told = [pair.near.stats]
+    await pair.near.load()
+    for _ in range(2):
+        await pair.encode()
+        told.append(pair.near.stats)
+
+    assert [stats and (stats.batches, stats.items, stats.tokens) for stats in told] == [
+        None,
+        (1, 2, 3),
+        (2, 4, 6),
+    ]
+
+
 async def test_until_the_encoder_is_there_the_stage_does_it_all() -> None:
     pair = Pair("all")
 

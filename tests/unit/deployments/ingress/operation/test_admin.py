@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
+import numpy as np
 import pytest
 
+from deployments.ingress import connection
 from deployments.ingress.operation import graph
-from deployments.remote_stages import INSERTS_PAUSE_S
+from embedder.batching.gathering import GatheringEncoder
+from embedder.batching.packing import Budget
+from embedder.batching.waiting import Terms
 from embedder.cache.memory import OVERHEAD_BYTES
 from embedder.errors import StageUnavailable
-from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, refusal
-from tests.unit.deployments.ingress.test_access import KeyedService
+from embedder.types import Encoded, TokenBatch
+from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, FakeService
 
 STAGES = {
     "encoder": "encoders",
@@ -31,15 +34,10 @@ async def _stats(service: FakeService) -> dict[str, Any]:
     return told
 
 
-async def _embed(service: FakeService, *texts: str) -> httpx.Response:
-    async with service.client() as http:
-        return await http.post("/v1/embeddings", json={"input": texts})
-
-
 async def test_the_ingress_that_answers_tells_what_went_through_it() -> None:
     service = FakeService()
-    await _embed(service, "a", "b")
-    await _embed(service, "b", "")
+    await service.post_texts("a", "b")
+    await service.post_texts("b", "")
     told = (await _stats(service))["ingress"]
 
     assert told.pop("uptime_s") > 0
@@ -87,7 +85,7 @@ async def test_the_ingress_that_answers_tells_what_went_through_it() -> None:
 
 async def test_what_is_being_computed_is_told_while_it_is() -> None:
     service = FakeService()
-    await _embed(service, "a")
+    await service.post_texts("a")
     gate = asyncio.Event()
     encode = service.encoder.encode
 
@@ -96,7 +94,7 @@ async def test_what_is_being_computed_is_told_while_it_is() -> None:
         return await encode(*args)
 
     service.encoder.encode = wait  # type: ignore[assignment, method-assign]
-    embedding = asyncio.ensure_future(_embed(service, "b", "c", "dd"))
+    embedding = asyncio.ensure_future(service.post_texts("b", "c", "dd"))
     await asyncio.sleep(0.05)
     during = (await _stats(service))["ingress"]
     gate.set()
@@ -111,7 +109,7 @@ async def test_what_is_being_computed_is_told_while_it_is() -> None:
 async def test_a_cache_that_fails_is_counted() -> None:
     service = FakeService()
     service.handles["cache"].fault = StageUnavailable("EmbeddingCache-0", "lost")
-    await _embed(service, "a")
+    await service.post_texts("a")
 
     assert (await _stats(service))["ingress"]["shards"][0]["failures"] >= 1
 
@@ -119,26 +117,44 @@ async def test_a_cache_that_fails_is_counted() -> None:
 async def test_the_models_that_clients_may_name_are_told() -> None:
     service = FakeService({"name": ALIAS}, {"name": "/srv/secret/own"})
     service.encoder.missing.add("/srv/secret/own")
-    await _embed(service, "a")
+    await service.post_texts("a")
     async with service.client() as http:
         await http.post("/v1/embeddings", json={"input": "a", "model": "own"})
     told = await _stats(service)
 
     assert told["models"] == [
-        {"name": ALIAS, "state": "ready", "problem": None, "waiting": 0},
+        {"name": ALIAS, "state": "ready", "problem": None, "waiting": 0, "in_ingress": None},
         {
             "name": "own",
             "state": "failed",
             "problem": "it could not be loaded; the log says why",
             "waiting": 0,
+            "in_ingress": None,
         },
     ]
     assert "secret" not in str(told)
 
 
+async def test_what_the_ingress_encodes_itself_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(tokens: TokenBatch, terms: Terms) -> Encoded:
+        return Encoded(np.ones((len(tokens), MODEL.width), np.float32), 0.0, 0.0)
+
+    monkeypatch.setattr(
+        connection, "_same_encoder", lambda *_: GatheringEncoder(run, budget=Budget(64))
+    )
+    service = FakeService(encoder={"in_ingress": "all"})
+    await service.post_texts("a", "b")
+    await service.post_texts("c")
+    (model,) = (await _stats(service))["models"]
+
+    assert service.encoder.calls == []
+    here = model["in_ingress"]
+    assert (here["batches"], here["items"], here["budget_tokens"]) == (2, 3, 64)
+
+
 async def test_every_replica_tells_of_its_models() -> None:
     service = FakeService()
-    await _embed(service, "a")
+    await service.post_texts("a")
     told = await _stats(service)
     (encoder,), (tokenizer,) = told["encoders"], told["tokenizers"]
     ready, failed = encoder["models"]
@@ -204,77 +220,3 @@ async def test_a_stage_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPa
 
     assert told["encoders"] == [{"problem": "the deadline passed while waiting for the Encoder"}]
     assert told["tokenizers"][0]["replica"] == "tokenizer-1"
-
-
-async def test_the_caches_tell_what_they_hold_and_how_often_that_was_wanted() -> None:
-    service = FakeService()
-    async with service.client() as http:
-        empty = (await http.get("/v1/cache")).json()
-        for texts in (["a", "b"], ["a"], ["a"]):
-            await http.post("/v1/embeddings", json={"input": texts})
-        await asyncio.sleep(0.01)
-        told = (await http.get("/v1/cache")).json()
-
-    assert empty["near"][0]["hit_ratio"] is empty["shards"][0]["hit_ratio"] is None
-    assert told["near"][0]["replica"] == "local"
-    assert (told["near"][0]["hits"], told["near"][0]["misses"]) == (2, 2)
-    assert told["near"][0]["hit_ratio"] == 0.5
-    assert (told["shards"][0]["hits"], told["shards"][0]["misses"]) == (0, 2)
-    assert told["shards"][0]["entries"] == 2
-    assert told["shards"][0]["shard"] == "EmbeddingCache-0"
-
-
-async def test_clearing_forgets_every_vector_everywhere() -> None:
-    service = FakeService()
-    await _embed(service, "a", "b")
-    await asyncio.sleep(0.01)
-    async with service.client() as http:
-        cleared = await http.delete("/v1/cache")
-        told = (await http.get("/v1/cache")).json()
-        again = await http.delete("/v1/cache")
-    await _embed(service, "a")
-
-    assert (cleared.status_code, cleared.json()) == (200, {"cleared": 4})
-    assert again.json() == {"cleared": 0}
-    assert told["near"][0]["entries"] == told["shards"][0]["entries"] == 0
-    assert told["near"][0]["bytes"] == told["shards"][0]["bytes"] == 0
-    assert len(service.encoder.calls) == 2, "it is computed again"
-
-
-async def test_forgetting_one_model_leaves_the_others() -> None:
-    service = FakeService({"name": ALIAS}, {"name": "/srv/own"})
-    async with service.client() as http:
-        for model in (ALIAS, "own"):
-            await http.post("/v1/embeddings", json={"input": ["a", "b"], "model": model})
-        # Inserts follow each other with a pause.
-        await asyncio.sleep(2 * INSERTS_PAUSE_S)
-        cleared = await http.delete("/v1/cache", params={"model": "own"})
-        unknown = await http.delete("/v1/cache", params={"model": "other"})
-        for model in (ALIAS, "own"):
-            await http.post("/v1/embeddings", json={"input": ["a", "b"], "model": model})
-
-    assert cleared.json() == {"cleared": 4}
-    assert refusal(unknown) == (404, "model_not_found", "model")
-    assert len(service.encoder.calls) == 3, "only the forgotten ones are computed again"
-
-
-@pytest.mark.parametrize("broken", ["cache", "ingress"])
-async def test_clearing_that_reaches_not_all_caches_is_no_success(broken: str) -> None:
-    service = FakeService()
-    await _embed(service, "a")
-    service.handles[broken].fault = StageUnavailable("Stage", "secret")
-    async with service.client() as http:
-        failed = await http.delete("/v1/cache")
-        service.handles[broken].fault = None
-        again = await http.delete("/v1/cache")
-
-    assert refusal(failed) == (503, "stage_unavailable", None)
-    assert again.status_code == 200
-
-
-@pytest.mark.parametrize(("key", "status"), [("read", 403), ("write", 403), ("admin", 200)])
-async def test_only_an_administrator_may_clear_the_caches(key: str, status: int) -> None:
-    async with KeyedService().client() as http:
-        response = await http.delete("/v1/cache", headers={"x-api-key": key})
-
-    assert response.status_code == status
