@@ -218,8 +218,7 @@ class Service:
 
     async def readiness(self) -> Readiness:
         """Ask every stage a real question."""
-        model = self._models.state(None).settings
-        return await readiness(self._handles, model, self.far.states)
+        return await readiness(self._handles, self._models.state(None), self.far.states)
 
     async def _connection(self, name: str | None, deadline: float | None) -> Connection:
         """Return what requests for a model go through, once it is loaded."""

@@ -1,4 +1,4 @@
-"""Whether every stage answers a real question at this moment.
+"""Whether every stage answers a real question at this moment, and this ingress can ask it.
 
 Without the cache every answer is still right, only later: it is told of, and holds nothing up. Not
 through the connection of a model: while one stage is gone there may be none to ask the other
@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.ingress.handles import Handles
+from deployments.ingress.models import ServedState
 from deployments.remote import Remote
 from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FarCacheState
-from embedder.config import ModelSettings
 from embedder.errors import ConfigurationError, EmbedderError
 from embedder.types import Priority, TokenBatch, Truncate
 
 READY = "ready"
 WITHOUT = "answers are computed without it"
+NOT_LOADED = "the model cannot be loaded; the log says why"
 
 READY_TIMEOUT_S = 5.0
 """How long one stage may take to answer a readiness probe."""
@@ -37,9 +38,10 @@ class Readiness:
 
 
 async def readiness(
-    handles: Handles, model: ModelSettings, caches: Sequence[FarCacheState]
+    handles: Handles, default: ServedState[Any], caches: Sequence[FarCacheState]
 ) -> Readiness:
-    """Ask every stage; ``model`` is what must answer, ``caches`` what was seen of the shards."""
+    """Ask every stage for the ``default`` model; ``caches`` is what was seen of the shards."""
+    model = default.settings
     questions: Mapping[str, tuple[Any, ...]] = {
         "Tokenizer": ("tokenize", model, ["ready"], Truncate.END),
         "Encoder": (
@@ -53,9 +55,16 @@ async def readiness(
     answers = await asyncio.gather(
         *(_ask(Remote(name, stages[name]), *question) for name, question in questions.items())
     )
-    told = dict(zip(questions, answers, strict=True))
+    told = {"Ingress": _ingress(default), **dict(zip(questions, answers, strict=True))}
     must = all(state == READY for name, state in told.items() if name not in handles.caches)
     return Readiness(must, {**told, **_caches(told, caches)})
+
+
+def _ingress(default: ServedState[Any]) -> str:
+    """Return whether this ingress can use the stages: until it can, requests wait."""
+    if default.serving is not None:
+        return READY
+    return "the model is being loaded" if default.problem is None else NOT_LOADED
 
 
 def _caches(told: Mapping[str, str], seen: Sequence[FarCacheState]) -> dict[str, str]:
@@ -77,7 +86,7 @@ async def _ask(stage: Remote, method: str, *arguments: Any) -> str:
     except asyncio.TimeoutError:
         return f"no answer within {READY_TIMEOUT_S:.0f} s"
     except ConfigurationError:  # its sentence is the operator's, and may hold paths
-        return "the model cannot be loaded; the log says why"
+        return NOT_LOADED
     except EmbedderError as error:
         return str(error)
     return READY

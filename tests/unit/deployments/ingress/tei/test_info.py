@@ -65,7 +65,9 @@ async def test_a_model_that_is_not_served_is_refused_in_that_shape() -> None:
 
 
 async def test_healthy_is_an_answer_without_a_word() -> None:
-    response = await get("/health")
+    service = FakeService()
+    await service.model(None)
+    response = await get("/health", service)
 
     assert response.status_code == 200
     assert response.content == b""
