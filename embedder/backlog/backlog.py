@@ -172,7 +172,7 @@ class Backlog:
 
     def _refuse(self, ticket: bytes, tokens: int, wait_s: float, now: float) -> NoReturn:
         """Book the first time after a wait that has room for this, and tell it."""
-        rate = self._rate.tokens_per_s
+        rate = self._rate.promised_per_s
         if rate is None:
             raise Overloaded(1)
         seconds = self._bookings.book(
@@ -182,7 +182,7 @@ class Backlog:
 
     def _seconds_until_done(self, tokens: int) -> int:
         """Return when so many tokens will have been computed, in whole seconds of one at least."""
-        rate = self._rate.tokens_per_s
+        rate = self._rate.promised_per_s
         return 1 if not rate else max(1, min(HORIZON_S, math.ceil(tokens / rate)))
 
     def _computed(self, work: Work, tokens: int, times: Timings) -> None:

@@ -27,6 +27,14 @@ CLEARLY = 1.15
 MEMORY_S = 3.0
 """Seconds after which a sample counts e times less: a device that got slower is soon known to."""
 
+MOMENT_S = 0.001
+"""Seconds within which what is computed is of one batch: each of its requests tells of itself."""
+
+FIRST_S = 0.5
+"""Seconds of windows whose work waited before the estimate is good for a promise: the very first
+batches hold what had come when nobody waited yet, and so are small.
+"""
+
 SATURATED_S = 0.025
 """Seconds that the work of a window must have waited for a device on average, and there always was
 some: then the devices went from batch to batch, and these were of some size.
@@ -59,7 +67,8 @@ class Rate:
 
     def __init__(self) -> None:
         self.batch_s = 0.0
-        self._known = False
+        self._saturated_s = 0.0
+        self._ended_s = 0.0
         self._weighted = 0.0
         self._weight = 0.0
         self._short: _Window | None = None
@@ -68,7 +77,12 @@ class Rate:
     @property
     def tokens_per_s(self) -> float | None:
         """Return the estimate, or None while nothing is known."""
-        return self._estimate if self._known else None
+        return self._estimate if self._saturated_s else None
+
+    @property
+    def promised_per_s(self) -> float | None:
+        """Return the estimate, or None while too little was seen to say when there will be room."""
+        return self._estimate if self._saturated_s >= FIRST_S else None
 
     def wait_s(self, tokens: float) -> float:
         """Return how long so many tokens make others wait; 0 while nothing is known.
@@ -79,7 +93,8 @@ class Rate:
 
     def seconds(self, tokens: float) -> float:
         """Return how long so many tokens keep the devices busy; 0 while nothing is known."""
-        return tokens / max(self._estimate, 1e-9) if self._known else 0.0
+        rate = self.tokens_per_s
+        return 0.0 if rate is None else tokens / max(rate, 1e-9)
 
     def computed(self, tokens: int, times: Timings, now: float) -> None:
         """Count tokens that waited and were computed as ``times`` say."""
@@ -87,21 +102,20 @@ class Rate:
         self.batch_s += weight * (times.inference_s - self.batch_s)
         if self._short is None or self._long is None:
             return
+        self._close_windows(self._short, self._long, now)
         self._short.add(tokens, times.queue_s)
         self._long.add(tokens, times.queue_s)
-        # Only here: cut at any other time, a window would end with work that is half done.
-        if now - self._long.since_s >= max(LONG_WINDOW_S, LONG_WINDOW_BATCHES * self.batch_s):
-            self._close_long(self._long, now)
-        if now - self._short.since_s >= WINDOW_S:
-            self._close_short(self._short, now)
+        self._ended_s = now
 
     def began(self, now: float) -> None:
         """Take note that there is work where there was none."""
         self._short, self._long = _Window(now), _Window(now)
+        self._ended_s = now
 
     def paused(self, now: float) -> None:
         """Take note that no work is left."""
-        if self._long is not None:
+        if self._short is not None and self._long is not None:
+            self._close_windows(self._short, self._long, math.inf)
             self._close_long(self._long, now)
         self._short = self._long = None
 
@@ -109,9 +123,23 @@ class Rate:
     def _estimate(self) -> float:
         return self._weighted / self._weight if self._weight else 0.0
 
+    def _close_windows(self, short: _Window, long: _Window, now: float) -> None:
+        """Close what was full when the last batch ended, unless that is ending only now.
+
+        Cut at any other time, a window would end with work that is half done, or half told of.
+        Where batches are so short that they run into each other, that weighs little.
+        """
+        ended_s = self._ended_s
+        if now - ended_s < MOMENT_S and ended_s - short.since_s < WINDOW_S + self.batch_s:
+            return
+        if ended_s - long.since_s >= max(LONG_WINDOW_S, LONG_WINDOW_BATCHES * self.batch_s):
+            self._close_long(long, ended_s)
+        if ended_s - short.since_s >= WINDOW_S:
+            self._close_short(short, ended_s)
+
     def _close_short(self, window: _Window, now: float) -> None:
         if window.waited >= SATURATED_S * window.tokens:
-            self._known = True
+            self._saturated_s += now - window.since_s
             self._learn(window.rate(now), now - window.since_s)
             self._long = _Window(now)
         self._short = _Window(now)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.ingress.connection import Connection
 from deployments.ingress.handles import Handles
 from deployments.ingress.models import ServedState
 from deployments.remote import Remote
@@ -23,6 +24,7 @@ from embedder.types import Priority, TokenBatch, Truncate
 
 READY = "ready"
 WITHOUT = "answers are computed without it"
+LOADING = "the model is being loaded"
 NOT_LOADED = "the model cannot be loaded; the log says why"
 
 READY_TIMEOUT_S = 5.0
@@ -38,9 +40,16 @@ class Readiness:
 
 
 async def readiness(
-    handles: Handles, default: ServedState[Any], caches: Sequence[FarCacheState]
+    handles: Handles,
+    default: ServedState[Connection],
+    caches: Sequence[FarCacheState],
+    *,
+    first: bool,
 ) -> Readiness:
-    """Ask every stage for the ``default`` model; ``caches`` is what was seen of the shards."""
+    """Ask every stage for the ``default`` model; ``caches`` is what was seen of the shards.
+
+    Before it is ready for the ``first`` time an ingress also has what makes it fast.
+    """
     model = default.settings
     questions: Mapping[str, tuple[Any, ...]] = {
         "Tokenizer": ("tokenize", model, ["ready"], Truncate.END),
@@ -55,16 +64,17 @@ async def readiness(
     answers = await asyncio.gather(
         *(_ask(Remote(name, stages[name]), *question) for name, question in questions.items())
     )
-    told = {"Ingress": _ingress(default), **dict(zip(questions, answers, strict=True))}
+    told = {"Ingress": _ingress(default, first=first), **dict(zip(questions, answers, strict=True))}
     must = all(state == READY for name, state in told.items() if name not in handles.caches)
     return Readiness(must, {**told, **_caches(told, caches)})
 
 
-def _ingress(default: ServedState[Any]) -> str:
+def _ingress(default: ServedState[Connection], *, first: bool) -> str:
     """Return whether this ingress can use the stages: until it can, requests wait."""
-    if default.serving is not None:
-        return READY
-    return "the model is being loaded" if default.problem is None else NOT_LOADED
+    if default.serving is None:
+        return LOADING if default.problem is None else NOT_LOADED
+    # Later a model takes the place of another without a moment in which there is none.
+    return LOADING if first and default.serving.near_encoder.pending else READY
 
 
 def _caches(told: Mapping[str, str], seen: Sequence[FarCacheState]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from embedder.backlog.rate import CLEARLY, MEMORY_S, SATURATED_S, WINDOW_S, Rate
+from embedder.backlog.rate import CLEARLY, FIRST_S, MEMORY_S, SATURATED_S, WINDOW_S, Rate
 from embedder.types import Timings
 
 IDLE = Timings(queue_s=0.0, inference_s=0.05)
@@ -38,6 +38,39 @@ def test_the_rate_is_known_soon_after_work_has_begun_to_wait() -> None:
     compute(rate, 0.0, 0.2, 5000, BUSY)
 
     assert rate.tokens_per_s == pytest.approx(5000, rel=0.01)
+
+
+def test_a_window_holds_whole_batches_though_each_request_tells_of_itself() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    for end in (0.25, 0.5, 0.75, 1.0):
+        for number in range(12):
+            rate.computed(20, Timings(queue_s=0.2, inference_s=0.25), end + number * 0.0001)
+
+    assert rate.tokens_per_s == pytest.approx(12 * 20 / 0.25, rel=0.01)
+
+
+def test_batches_that_run_into_each_other_are_counted_too() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    times = Timings(queue_s=0.2, inference_s=0.004)
+    compute(rate, 0.0, 2 * FIRST_S, 50_000, times, step=0.0005)
+
+    assert rate.tokens_per_s == pytest.approx(50_000, rel=0.02)
+
+
+def test_small_batches_at_the_very_beginning_are_no_ground_for_a_promise() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    # Two devices: a lone text, two batches of what had come by then, and then full ones.
+    rate.computed(20, Timings(queue_s=0.02, inference_s=0.05), 0.05)
+    ends = [(0.24, 80), (0.25, 80)]
+    ends += [(0.25 * number + lag, 480) for number in range(2, 20) for lag in (0.0, 0.02)]
+    for end, tokens in ends:
+        rate.computed(tokens, Timings(queue_s=0.2, inference_s=0.25), end)
+        assert rate.promised_per_s is None or rate.promised_per_s > 1000
+
+    assert rate.promised_per_s == pytest.approx(2 * 480 / 0.25, rel=0.15)
 
 
 def test_a_lone_small_request_does_not_lower_the_rate() -> None:
@@ -88,8 +121,9 @@ def test_a_standstill_is_forgotten_as_soon_as_it_was_learnt() -> None:
     rate.began(0.0)
     now = compute(rate, 0.0, 10.0, 8000, BUSY)
     rate.computed(100, BUSY, now + 20)
+    rate.computed(400, BUSY, now + 20.05)
     after_standstill = rate.tokens_per_s
-    compute(rate, now + 20, now + 20 + 3 * MEMORY_S, 8000, BUSY)
+    compute(rate, now + 20.05, now + 20.05 + 3 * MEMORY_S, 8000, BUSY)
 
     assert after_standstill is not None
     assert after_standstill < 1000
@@ -134,5 +168,6 @@ def test_what_counts_is_how_long_tokens_waited_on_average(queue_s: float, known:
     rate.began(0.0)
     rate.computed(900, Timings(queue_s=0.0, inference_s=0.05), 0.05)
     rate.computed(100, Timings(queue_s=10 * queue_s, inference_s=0.05), 0.15)
+    rate.computed(1, IDLE, 0.2)
 
     assert (rate.tokens_per_s is not None) is known
