@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import aiohttp
 
 TIMEOUT_S = 120.0
+REFUSED = 429
 FAILED = 0
 """Stands for the status of a request that got no answer."""
 
@@ -52,7 +53,8 @@ async def closed_loop(
 ) -> Window:
     """Let clients ask until ``seconds`` after ``warm_s``, or until there are no more bodies.
 
-    Who is refused waits for as long as it is told.
+    Who is refused waits for as long as it is told, and asks the same again; the latency of the
+    answer counts from the first time.
     """
     began = time.perf_counter()
     end = began + warm_s + seconds
@@ -103,17 +105,20 @@ async def _client(
     answers: list[Answer],
 ) -> bool:
     """Ask until the end; say whether the bodies were used up before."""
-    while (now := time.perf_counter()) < end:
+    while time.perf_counter() < end:
         body = next(bodies, _NOTHING)
         if body is _NOTHING:
             return True
         assert body is None or isinstance(body, bytes)
-        answer = await _ask(session, path, body, now)
-        answers.append(answer)
-        if answer.status != 200:
-            # A connection that is refused at once must not be asked for in a tight loop either.
-            wait_s = float(answer.headers.get("retry-after", 0.1))
-            await asyncio.sleep(min(wait_s, max(0.0, end - answer.done)))
+        due, refused = time.perf_counter(), True
+        while refused and time.perf_counter() < end:
+            answer = await _ask(session, path, body, due)
+            answers.append(answer)
+            refused = answer.status == REFUSED
+            if answer.status != 200:
+                # A connection that breaks at once must not be asked for in a tight loop either.
+                wait_s = float(answer.headers.get("retry-after", 0.1))
+                await asyncio.sleep(min(wait_s, max(0.0, end - answer.done)))
     return False
 
 

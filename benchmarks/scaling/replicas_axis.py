@@ -39,7 +39,7 @@ def by_replicas(asking: Asker, serve: Serve, cores: int, options: Options, tell:
     """Return the series of services with 1 to 2·cores encoders, or with 1 to cores if quick.
 
     Raises:
-        NotMeasured: not every request was answered with 200.
+        NotMeasured: not every request was answered, be it with when to come back.
     """
 
     def work(count: int) -> float:

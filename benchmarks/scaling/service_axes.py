@@ -42,7 +42,7 @@ def by_clients(asking: Asker, url: str, options: Options, tell: Tell) -> Series:
     """Return the series of the first axis, as this service gives it.
 
     Raises:
-        NotMeasured: not every request was answered with 200.
+        NotMeasured: not every request was answered, be it with when to come back.
     """
     places = options.choose(CLIENTS, QUICK_CLIENTS)
     asking.new(url, clients=places[-1], size=1, seconds=options.warm_up_s)
@@ -59,7 +59,7 @@ def by_share(asking: Asker, url: str, options: Options, tell: Tell) -> Series:
     """Return the series of the second axis, as this service gives it.
 
     Raises:
-        NotMeasured: not every request was answered with 200.
+        NotMeasured: not every request was answered, be it with when to come back.
     """
     asking.new(url, clients=SHARE_CLIENTS, size=1, seconds=options.warm_up_s)
     asking.make_known(url)

@@ -47,15 +47,17 @@ async def test_a_window_ends_with_the_bodies() -> None:
     assert 0.1 < window.seconds < 2.0
 
 
-async def test_a_client_that_is_refused_waits_as_long_as_it_is_told() -> None:
+async def test_a_client_that_is_refused_asks_the_same_again_when_it_is_told() -> None:
     door = Door(refuse=1)
     async with door.open() as url:
         bodies = map(_body, range(2))
         window = await closed_loop(Route(url, PATH), bodies, clients=1, warm_s=0.0, seconds=60.0)
 
-    (refused, _), (again, _) = door.asked
+    (refused, first), (again, second), (_, third) = door.asked
     assert again - refused > 0.2
-    assert [answer.status for answer in window.answers] == [429, 200]
+    assert first == second != third
+    assert [answer.status for answer in window.answers] == [429, 200, 200]
+    assert [answer.done - answer.due > 0.2 for answer in window.answers] == [False, True, False]
 
 
 async def test_requests_without_a_body_are_asked_with_get() -> None:

@@ -61,9 +61,16 @@ def test_every_known_text_is_asked_for_once() -> None:
     assert client.loads[0]["texts"] == POOL
 
 
-@pytest.mark.parametrize("statuses", [{}, {"429": 1}, {"200": 9, "503": 1}])
-def test_a_rate_with_refusals_is_none(statuses: dict[str, int]) -> None:
+@pytest.mark.parametrize("statuses", [{}, {"429": 1}, {"200": 9, "503": 1}, {"200": 9, "0": 1}])
+def test_a_rate_with_failures_is_none(statuses: dict[str, int]) -> None:
     asking = asker_of(FakeClient(statuses=statuses))
 
-    with pytest.raises(NotMeasured, match="200"):
+    with pytest.raises(NotMeasured, match="answered"):
         asking.new(URL, clients=1, size=1, seconds=1.0)
+
+
+def test_those_who_are_told_to_come_later_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    asking = asker_of(FakeClient(statuses={"200": 90, "429": 7}))
+
+    assert asking.new(URL, clients=3, size=1, seconds=1.0) == 30.0
+    assert "90 requests were answered, 7 told to come later" in caplog.text
