@@ -119,6 +119,7 @@ class Backlog:
         """
         now = self._clock()
         if self._limits is not None:
+            self._rate.catch_up(now)
             try:
                 self._admit(self._limits, keys, tokens, priority, now)
             except Overloaded:
@@ -171,13 +172,14 @@ class Backlog:
         self._returned += 1
 
     def _refuse(self, ticket: bytes, tokens: int, wait_s: float, now: float) -> NoReturn:
-        """Book the first time after a wait that has room for this, and tell it."""
+        """Book the first time after a wait that has room for this, and tell it.
+
+        While nobody can say when there will be room, that is soon: who comes back is let in, or
+        is told what is known by then.
+        """
         rate = self._rate.promised_per_s
-        if rate is None:
-            raise Overloaded(1)
-        seconds = self._bookings.book(
-            ticket, tokens, tokens_per_s=SHARE * rate, after_s=wait_s, now=now
-        )
+        room, after_s = (math.inf, 0.0) if rate is None else (SHARE * rate, wait_s)
+        seconds = self._bookings.book(ticket, tokens, tokens_per_s=room, after_s=after_s, now=now)
         raise Overloaded(HORIZON_S if seconds is None else seconds)
 
     def _seconds_until_done(self, tokens: int) -> int:

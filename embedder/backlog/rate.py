@@ -102,10 +102,26 @@ class Rate:
         self.batch_s += weight * (times.inference_s - self.batch_s)
         if self._short is None or self._long is None:
             return
-        self._close_windows(self._short, self._long, now)
+        self.catch_up(now)
         self._short.add(tokens, times.queue_s)
         self._long.add(tokens, times.queue_s)
         self._ended_s = now
+
+    def catch_up(self, now: float) -> None:
+        """Learn from the windows that were full when the last batch ended, if that has ended.
+
+        Cut at any other time, a window would end with work that is half done, or half told of.
+        Where batches are so short that they run into each other, that weighs little.
+        """
+        short, long, ended_s = self._short, self._long, self._ended_s
+        if short is None or long is None:
+            return
+        if now - ended_s < MOMENT_S and ended_s - short.since_s < WINDOW_S + self.batch_s:
+            return
+        if ended_s - long.since_s >= max(LONG_WINDOW_S, LONG_WINDOW_BATCHES * self.batch_s):
+            self._close_long(long, ended_s)
+        if ended_s - short.since_s >= WINDOW_S:
+            self._close_short(short, ended_s)
 
     def began(self, now: float) -> None:
         """Take note that there is work where there was none."""
@@ -114,28 +130,14 @@ class Rate:
 
     def paused(self, now: float) -> None:
         """Take note that no work is left."""
-        if self._short is not None and self._long is not None:
-            self._close_windows(self._short, self._long, math.inf)
+        self.catch_up(math.inf)
+        if self._long is not None:
             self._close_long(self._long, now)
         self._short = self._long = None
 
     @property
     def _estimate(self) -> float:
         return self._weighted / self._weight if self._weight else 0.0
-
-    def _close_windows(self, short: _Window, long: _Window, now: float) -> None:
-        """Close what was full when the last batch ended, unless that is ending only now.
-
-        Cut at any other time, a window would end with work that is half done, or half told of.
-        Where batches are so short that they run into each other, that weighs little.
-        """
-        ended_s = self._ended_s
-        if now - ended_s < MOMENT_S and ended_s - short.since_s < WINDOW_S + self.batch_s:
-            return
-        if ended_s - long.since_s >= max(LONG_WINDOW_S, LONG_WINDOW_BATCHES * self.batch_s):
-            self._close_long(long, ended_s)
-        if ended_s - short.since_s >= WINDOW_S:
-            self._close_short(short, ended_s)
 
     def _close_short(self, window: _Window, now: float) -> None:
         if window.waited >= SATURATED_S * window.tokens:

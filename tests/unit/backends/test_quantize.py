@@ -21,6 +21,11 @@ from embedder.errors import UnsupportedModel
 
 Array = NDArray[np.float32]
 
+BITS = weight_bits()
+"""What this processor computes without saturating; seven bits are right on every one."""
+
+ERROR = 0.3 * 2 ** (8 - BITS)
+
 WIDTH, COLUMNS = 64, 24
 RANDOM = np.random.default_rng(0)
 ROWS: Array = RANDOM.standard_normal((3, 5, WIDTH)).astype(np.float32)
@@ -49,7 +54,7 @@ def _run(graph: Path, rows: Array) -> Array:
     return result
 
 
-def _quantized(tmp_path: Path, weights: Array = WEIGHTS, bits: int = 8) -> Path:
+def _quantized(tmp_path: Path, weights: Array = WEIGHTS, bits: int = BITS) -> Path:
     folder = tmp_path / "int8"
     folder.mkdir()
     quantize_graph(_write(tmp_path / "float32", weights), folder, bits=bits)
@@ -65,7 +70,7 @@ def _expected(rows: Array, weights: Array, largest: int) -> Array:
     return product
 
 
-@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (7, 63)])
+@pytest.mark.parametrize(("bits", "largest"), [(BITS, 2 ** (BITS - 1) - 1), (7, 63)])
 def test_a_product_is_what_whole_numbers_of_so_many_bits_give(
     tmp_path: Path, bits: int, largest: int
 ) -> None:
@@ -84,7 +89,7 @@ def test_rows_and_columns_of_nothing_but_zeros_stay_zeros(tmp_path: Path) -> Non
 
     assert (found[1, 2] == 0).all()
     assert (found[:, :, 3] == 0).all()
-    np.testing.assert_allclose(found, rows @ weights, atol=0.3)
+    np.testing.assert_allclose(found, rows @ weights, atol=ERROR)
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +139,9 @@ def test_weights_that_something_else_uses_are_kept(tmp_path: Path) -> None:
     ]
     source = _write(tmp_path / "float32", nodes=nodes)
 
-    quantize_graph(source, tmp_path, bits=8)
+    quantize_graph(source, tmp_path, bits=BITS)
 
-    np.testing.assert_allclose(_run(tmp_path / GRAPH, ROWS), _run(source, ROWS), atol=0.3)
+    np.testing.assert_allclose(_run(tmp_path / GRAPH, ROWS), _run(source, ROWS), atol=ERROR)
 
 
 def test_a_graph_without_such_products_is_refused(tmp_path: Path) -> None:

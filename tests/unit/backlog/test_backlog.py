@@ -106,7 +106,19 @@ def test_before_the_rate_is_known_only_the_bound_on_tokens_counts(clock: Clock) 
     assert isinstance(ask(backlog, "b", 1000), Work)
     assert ask(backlog, "c", 1) == 1
     assert backlog.stats.tokens_per_s is None
-    assert backlog.stats.booked_tokens == 0
+    assert backlog.stats.booked_tokens == 1
+
+
+def test_while_little_is_known_of_the_rate_all_are_told_to_come_soon(clock: Clock) -> None:
+    backlog = Backlog(LIMITS, clock=clock)
+    work = backlog.enter([b"a"], 5000, Priority.INTERACTIVE)
+    clock.now += 0.2
+    work.computed(20, Timings(queue_s=0.1, inference_s=0.1))
+    clock.now += 0.01
+    told = {ask(backlog, str(number), 100) for number in range(50)}
+
+    assert backlog.stats.tokens_per_s == pytest.approx(100)
+    assert told == {1}
 
 
 def test_bulk_work_is_bound_by_tokens_alone_and_told_when_there_will_be_room(
