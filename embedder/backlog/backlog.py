@@ -99,14 +99,16 @@ class Backlog:
     @property
     def stats(self) -> BacklogStats:
         """Return what an operator sees."""
+        now = self._clock()
+        self._rate.catch_up(now)
         return BacklogStats(
             queued_tokens=dict(self._queued),
             tokens_per_s=self._rate.tokens_per_s,
-            predicted_wait_s=self._wait_s(self._ahead(Priority.INTERACTIVE), self._clock()),
+            predicted_wait_s=self._wait_s(self._ahead(Priority.INTERACTIVE), now),
             admitted=self._admitted,
             refused=self._refused,
             returned=self._returned,
-            booked_tokens=self._bookings.tokens(self._clock()),
+            booked_tokens=self._bookings.tokens(now),
         )
 
     def enter(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> Work:

@@ -51,14 +51,14 @@ class BacklogMachine(RuleBasedStateMachine):
         """Ask for work, and compare with the rule."""
         ahead = self.ahead(priority)
         full = ahead > 0 and ahead + tokens > LIMITS.max_queued_tokens
+        stats = self.backlog.stats
+        predicted_s, rate = stats.predicted_wait_s, stats.tokens_per_s
         wait_s = self.backlog._rate.wait_s(ahead)
-        predicted_s = self.backlog.stats.predicted_wait_s
-        rate = self.backlog.stats.tokens_per_s
         own_s = tokens / rate if rate else 0.0
         bearable_s = max(LIMITS.max_wait_s, OWN_TIMES * own_s)
         due = self.due.get(name) if priority is Priority.INTERACTIVE else None
         due = None if due is None or self.now > due + GRACE_S else due
-        before = self.backlog.stats.returned
+        before = stats.returned
         try:
             work = self.backlog.enter([name.encode()], tokens, priority)
         except Overloaded as error:
