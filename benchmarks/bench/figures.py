@@ -55,7 +55,8 @@ def figures_of(
     good = [answer for answer in window.answers if answer.status == 200]
     latencies = [(answer.done - answer.due) * 1000 for answer in good]
     statuses = Counter(str(answer.status) for answer in window.answers)
-    late = [(answer.sent - answer.due) * 1000 for answer in window.answers]
+    # A client that waits sends when it likes; what was due once may have been refused since.
+    late = [(answer.sent - answer.due) * 1000 for answer in window.answers if offered_per_s]
     parts = (breakdown(one.headers, ms) for one, ms in zip(good, latencies, strict=True))
     return Figures(
         per_s=len(good) * texts_a_request / window.seconds if window.seconds > 0 else 0.0,

@@ -37,9 +37,17 @@ def test_latencies_and_rates_are_of_what_was_answered_and_the_rest_is_counted_by
 
 def test_what_the_client_is_late_is_told_apart() -> None:
     window = Window([_answer(0.5, late=0.2)], 1.0)
-    figures = figures_of(window, texts_a_request=1, client_cpu=0.5)
+    figures = figures_of(window, texts_a_request=1, client_cpu=0.5, offered_per_s=1.0)
 
     assert figures.client_late_p99_ms == pytest.approx(200.0)
+    assert figures.p99_ms == pytest.approx(500.0)
+
+
+def test_clients_that_wait_are_never_late() -> None:
+    window = Window([_answer(0.5, late=0.2)], 1.0)
+    figures = figures_of(window, texts_a_request=1, client_cpu=0.5)
+
+    assert figures.client_late_p99_ms is None
     assert figures.p99_ms == pytest.approx(500.0)
 
 
