@@ -68,7 +68,7 @@ class Rate:
     def __init__(self) -> None:
         self.batch_s = 0.0
         self._saturated_s = 0.0
-        self._ended_s = 0.0
+        self._moment_s = self._ended_s = 0.0
         self._weighted = 0.0
         self._weight = 0.0
         self._short: _Window | None = None
@@ -103,6 +103,8 @@ class Rate:
         if self._short is None or self._long is None:
             return
         self.catch_up(now)
+        if now - self._ended_s >= MOMENT_S:
+            self._moment_s = now
         self._short.add(tokens, times.queue_s)
         self._long.add(tokens, times.queue_s)
         self._ended_s = now
@@ -116,7 +118,7 @@ class Rate:
         short, long, ended_s = self._short, self._long, self._ended_s
         if short is None or long is None:
             return
-        if now - ended_s < MOMENT_S and ended_s - short.since_s < WINDOW_S + self.batch_s:
+        if now - ended_s < MOMENT_S and ended_s - self._moment_s < WINDOW_S:
             return
         if ended_s - long.since_s >= max(LONG_WINDOW_S, LONG_WINDOW_BATCHES * self.batch_s):
             self._close_long(long, ended_s)
@@ -126,7 +128,7 @@ class Rate:
     def began(self, now: float) -> None:
         """Take note that there is work where there was none."""
         self._short, self._long = _Window(now), _Window(now)
-        self._ended_s = now
+        self._moment_s = self._ended_s = now
 
     def paused(self, now: float) -> None:
         """Take note that no work is left."""

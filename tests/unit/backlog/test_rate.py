@@ -50,6 +50,21 @@ def test_a_window_holds_whole_batches_though_each_request_tells_of_itself() -> N
     assert rate.tokens_per_s == pytest.approx(12 * 20 / 0.25, rel=0.01)
 
 
+def test_a_batch_that_takes_longer_than_those_before_counts_whole_too() -> None:
+    rate = Rate()
+    rate.began(0.0)
+    # Only what is computed from the fourth batch on has waited for long.
+    for end, requests in ((0.02, 4), (0.09, 14), (0.27, 36), (0.47, 40), (0.67, 40)):
+        rate.catch_up(end)
+        for _ in range(requests):
+            times = Timings(queue_s=0.02 if end < 0.3 else 0.1, inference_s=end / 2)
+            rate.computed(50, times, end)
+        assert (rate.tokens_per_s or 0.0) < 10_500
+
+    rate.catch_up(0.7)
+    assert rate.tokens_per_s == pytest.approx(10_000, rel=0.05)
+
+
 def test_batches_that_run_into_each_other_are_counted_too() -> None:
     rate = Rate()
     rate.began(0.0)
