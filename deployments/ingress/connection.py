@@ -9,10 +9,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from deployments.ingress.handles import Handles
 from deployments.ingress.near_encoder import NearEncoder
@@ -70,7 +68,7 @@ class Connecting:
     near: MemoryCache
     far: ShardedCache
     backlog: Backlog
-    background: set[asyncio.Future[None]] = field(default_factory=set)
+    announcements: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def __call__(self, model: ModelSettings) -> Connection:
         """Have a model loaded, and return it when tokenizer and encoder have answered for it."""
@@ -91,9 +89,7 @@ class Connecting:
         )
         share = settings.encoder.in_ingress if model.pinned and info.device == "cpu" else "none"
         near_encoder = NearEncoder(encoder, partial(_same_encoder, settings, model, info), share)
-        await near_tokenizer.load()
-        # Takes seconds, and until then there is the stage.
-        self._unawaited(near_encoder.load())
+        await asyncio.gather(near_tokenizer.load(), near_encoder.load())
         pipeline = Pipeline(
             info,
             Stages(tokenizer=near_tokenizer, encoder=near_encoder, near=self.near, far=self.far),
@@ -122,15 +118,13 @@ class Connecting:
         )
         for name, handle in self.handles.caches.items():
             deadline = time.monotonic() + ANNOUNCE_S
-            telling = self._unawaited(Remote(name, handle).call("serves", model, deadline=deadline))
+            telling = asyncio.ensure_future(
+                Remote(name, handle).call("serves", model, deadline=deadline)
+            )
+            # The loop keeps only weak references to tasks.
+            self.announcements.add(telling)
+            telling.add_done_callback(self.announcements.discard)
             telling.add_done_callback(_log_failure)
-
-    def _unawaited(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
-        """Begin what nobody waits for; the loop by itself keeps only weak references to tasks."""
-        task = asyncio.ensure_future(work)
-        self.background.add(task)
-        task.add_done_callback(self.background.discard)
-        return task
 
 
 def _same_tokenizer(model: ModelSettings, info: ModelInfo) -> Tokenizer:

@@ -26,7 +26,7 @@ class NearEncoder:
     """Encode a share of the batches in this process, the others by ``stage``.
 
     ``load`` is called in a thread of its own; until it has returned, and for ever if it fails,
-    everything goes to the stage. ``pending`` is true from the beginning until that is decided.
+    everything goes to the stage.
     """
 
     def __init__(
@@ -36,7 +36,6 @@ class NearEncoder:
         self._load = load
         self._share = share
         self._near: GatheringEncoder | None = None
-        self.pending = share != "none"
 
     @property
     def stats(self) -> BatcherStats | None:
@@ -51,8 +50,6 @@ class NearEncoder:
             self._near = await asyncio.to_thread(self._load)
         except Exception as error:  # noqa: BLE001 - the stage does the same, only farther away
             logger.warning("no encoder in the ingress, the Encoder does it all: %r", error)
-        finally:
-            self.pending = False
 
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: float | None

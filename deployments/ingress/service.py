@@ -64,7 +64,6 @@ class Service:
         self._metrics, self._far_metrics = Published(CACHE), Published(FAR_CACHE)
         self._connect = Connecting(settings, handles, self._near, self.far, self.backlog)
         self._announce_s = 0.0
-        self._has_been_ready = False
         self._models: ServedModels[Connection] = ServedModels(self._connect)
 
     def configure(self, user_config: Mapping[str, Any]) -> None:
@@ -219,10 +218,7 @@ class Service:
 
     async def readiness(self) -> Readiness:
         """Ask every stage a real question."""
-        default, first = self._models.state(None), not self._has_been_ready
-        told = await readiness(self._handles, default, self.far.states, first=first)
-        self._has_been_ready |= told.ready
-        return told
+        return await readiness(self._handles, self._models.state(None), self.far.states)
 
     async def _connection(self, name: str | None, deadline: float | None) -> Connection:
         """Return what requests for a model go through, once it is loaded."""

@@ -22,9 +22,6 @@ from tests.cluster.service import RunningService, write_config
 RATE_PER_S = 20
 SECONDS = 60.0
 PATIENCE_S = 60.0
-IN_THE_AIR_S = 5.0
-"""How far apart two requests may be sent that a busy machine begins in the other order."""
-
 TEXTS = [f"text number {number} about {number * 7919 % 1000} things" for number in range(100)]
 
 
@@ -83,8 +80,9 @@ async def test_a_name_moves_to_another_model_without_a_failed_request(
     assert set(answers) <= {first.name, second.name}, "each vector is wholly one model's"
     assert answers[0] == first.name
     switched = answers.index(second.name) if second.name in answers else len(answers)
+    # Two that are in the air together may come back in either order.
     assert set(answers[:switched]) == {first.name}
-    assert set(answers[switched + int(RATE_PER_S * IN_THE_AIR_S) :]) <= {second.name}
+    assert set(answers[switched + RATE_PER_S :]) <= {second.name}
     assert [process.wait(30) for process in deployed] == [0, 0]
 
 

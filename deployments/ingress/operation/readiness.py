@@ -40,16 +40,9 @@ class Readiness:
 
 
 async def readiness(
-    handles: Handles,
-    default: ServedState[Connection],
-    caches: Sequence[FarCacheState],
-    *,
-    first: bool,
+    handles: Handles, default: ServedState[Connection], caches: Sequence[FarCacheState]
 ) -> Readiness:
-    """Ask every stage for the ``default`` model; ``caches`` is what was seen of the shards.
-
-    Before it is ready for the ``first`` time an ingress also has what makes it fast.
-    """
+    """Ask every stage for the ``default`` model; ``caches`` is what was seen of the shards."""
     model = default.settings
     questions: Mapping[str, tuple[Any, ...]] = {
         "Tokenizer": ("tokenize", model, ["ready"], Truncate.END),
@@ -64,17 +57,16 @@ async def readiness(
     answers = await asyncio.gather(
         *(_ask(Remote(name, stages[name]), *question) for name, question in questions.items())
     )
-    told = {"Ingress": _ingress(default, first=first), **dict(zip(questions, answers, strict=True))}
+    told = {"Ingress": _ingress(default), **dict(zip(questions, answers, strict=True))}
     must = all(state == READY for name, state in told.items() if name not in handles.caches)
     return Readiness(must, {**told, **_caches(told, caches)})
 
 
-def _ingress(default: ServedState[Connection], *, first: bool) -> str:
-    """Return whether this ingress can use the stages: until it can, requests wait."""
-    if default.serving is None:
-        return LOADING if default.problem is None else NOT_LOADED
-    # Later a model takes the place of another without a moment in which there is none.
-    return LOADING if first and default.serving.near_encoder.pending else READY
+def _ingress(default: ServedState[Connection]) -> str:
+    """Return whether this ingress has connected to the model: until it has, requests wait."""
+    if default.serving is not None:
+        return READY
+    return LOADING if default.problem is None else NOT_LOADED
 
 
 def _caches(told: Mapping[str, str], seen: Sequence[FarCacheState]) -> dict[str, str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -16,7 +14,7 @@ from embedder.errors import ConfigurationError
 from embedder.loading import LoadedModel
 from embedder.models.files import ModelFiles
 from embedder.types import ModelInfo
-from tests.unit.deployments.ingress.fake_service import MODEL, FakeService
+from tests.unit.deployments.ingress.fake_service import MODEL
 
 SETTINGS = ServeSettings()
 
@@ -77,23 +75,3 @@ def test_a_tokenizer_is_loaded_only_if_it_is_that_of_the_encoder() -> None:
     assert connection._same_tokenizer(ModelSettings(), info).max_tokens > 0
     with pytest.raises(ConfigurationError, match="another tokenizer"):
         connection._same_tokenizer(ModelSettings(), MODEL)
-
-
-async def test_a_model_answers_while_the_ingress_still_loads_an_encoder_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    gate = threading.Event()
-
-    def load(*_: object) -> NoReturn:
-        gate.wait(10)
-        raise ConfigurationError("it cannot be loaded here")
-
-    monkeypatch.setattr(connection, "_same_encoder", load)
-    service = FakeService(encoder={"in_ingress": "all"})
-    try:
-        response = await asyncio.wait_for(service.post_texts("a"), 5)
-    finally:
-        gate.set()
-
-    assert response.status_code == 200
-    assert len(service.encoder.calls) == 1

@@ -236,6 +236,7 @@ async def test_a_model_that_fails_while_another_serves_tells_what_serves() -> No
 @pytest.mark.parametrize("state", ["not loaded", "ready", "changing", "failed"])
 async def test_no_client_is_told_a_path_or_what_an_error_says(state: str) -> None:
     service = FakeService(DEFAULT, {"name": "/elsewhere/secret/first", "alias": "own"})
+    await service.model(None)
     if state != "not loaded":
         await _vector(service, "own")
     if state in ("changing", "failed"):

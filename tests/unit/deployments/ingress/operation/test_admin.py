@@ -143,14 +143,13 @@ async def test_what_the_ingress_encodes_itself_is_told(monkeypatch: pytest.Monke
         connection, "_same_encoder", lambda *_: GatheringEncoder(run, budget=Budget(64))
     )
     service = FakeService(encoder={"in_ingress": "all"})
-    await service.model(None)
-    await asyncio.gather(*service._connect.background)
     await service.post_texts("a", "b")
     await service.post_texts("c")
-    told = (await _stats(service))["models"][0]["in_ingress"]
+    (model,) = (await _stats(service))["models"]
 
     assert service.encoder.calls == []
-    assert (told["batches"], told["items"], told["budget_tokens"]) == (2, 3, 64)
+    here = model["in_ingress"]
+    assert (here["batches"], here["items"], here["budget_tokens"]) == (2, 3, 64)
 
 
 async def test_every_replica_tells_of_its_models() -> None:

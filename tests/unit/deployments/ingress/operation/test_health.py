@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from typing import NoReturn
 
 import httpx
 import pytest
 
-from deployments.ingress import connection
 from embedder.cache.circuit import FAILURES
-from embedder.errors import ConfigurationError, ModelNotFound, StageUnavailable
+from embedder.errors import ModelNotFound, StageUnavailable
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 
 STAGES = {
@@ -55,33 +52,6 @@ async def test_an_ingress_that_would_let_requests_wait_for_a_model_is_not_ready(
 
     assert (loading.status_code, loaded.status_code) == (503, 200)
     assert loading.json()["stages"]["Ingress"] == "the model is being loaded"
-
-
-async def test_an_ingress_is_ready_when_its_own_encoder_is_there_and_then_stays_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    gate = threading.Event()
-
-    def load(*_: object) -> NoReturn:
-        gate.wait(10)
-        raise ConfigurationError("it cannot be loaded here")
-
-    monkeypatch.setattr(connection, "_same_encoder", load)
-    service = FakeService(encoder={"in_ingress": "idle"})
-    await service.model(None)
-    loading = await _get("/readyz", service)
-    gate.set()
-    await asyncio.gather(*service._connect.background)
-    loaded = await _get("/readyz", service)
-    gate.clear()
-    service.configure({"models": [{"name": "/srv/own"}]})
-    while service.described("own").serving is None:  # noqa: ASYNC110 - it has no event
-        await asyncio.sleep(0.01)
-    swapped = await _get("/readyz", service)
-    gate.set()
-
-    assert loading.json()["stages"]["Ingress"] == "the model is being loaded"
-    assert [one.status_code for one in (loading, loaded, swapped)] == [503, 200, 200]
 
 
 async def test_an_ingress_says_that_its_model_cannot_be_loaded_and_not_why() -> None:
