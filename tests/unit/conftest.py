@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from embedder.config import ModelSettings
     from tests.unit.fake_device import Device
     from tests.unit.many_models import Loads
+    from tests.unit.virtual_time import VirtualTime
 
 settings.register_profile("unit", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("unit")
@@ -101,3 +102,11 @@ def loads() -> Iterator[Loads]:
     loads.gate.set()
     for device in loads.devices.values():
         device.gate.set()
+
+
+@pytest.fixture
+async def virtual_time(monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
+    """Let the time of a test pass at once where nothing but time is waited for."""
+    from tests.unit.virtual_time import VirtualTime
+
+    return VirtualTime(monkeypatch)

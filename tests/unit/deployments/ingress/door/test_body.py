@@ -15,6 +15,7 @@ from starlette.types import Message
 from deployments.ingress.door.body import read_body, replay
 from deployments.ingress.door.refusals import BodyTooLarge, BodyTooSlow
 from deployments.settings import IngressLimits
+from tests.unit.virtual_time import VirtualTime
 
 LIMIT = 8
 DISCONNECT: Message = {"type": "http.disconnect"}
@@ -95,26 +96,37 @@ async def test_a_client_that_leaves_midway_has_no_body(before: list[Message]) ->
     assert await read(Wire([*before, DISCONNECT])) is None
 
 
-async def test_a_body_that_drips_is_refused_after_the_grace_with_what_came_and_the_least() -> None:
-    drops = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.03)
-    began = time.monotonic()
+async def test_a_body_that_drips_is_refused_after_the_grace_with_what_came_and_the_least(
+    virtual_time: VirtualTime,
+) -> None:
+    drops = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=3.0)
+    began = virtual_time()
 
-    with pytest.raises(BodyTooSlow, match=r"\d bytes of the body came in .* the least is 1000"):
-        await read(drops, body_grace_s=0.1, min_body_bytes_per_s=1000)
-    assert 0.1 <= time.monotonic() - began < 0.2
-
-
-async def test_a_body_that_keeps_the_pace_may_take_longer_than_the_grace() -> None:
-    steady = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.02)
-
-    assert await read(steady, body_grace_s=0.05, min_body_bytes_per_s=20) == b"x" * LIMIT
+    with pytest.raises(BodyTooSlow, match=r"3 bytes .* in 10.0 s; the least is 1000"):
+        await read(drops, deadline_s=60, body_grace_s=10, min_body_bytes_per_s=1000)
+    assert virtual_time() - began == pytest.approx(10)
 
 
-async def test_without_a_least_pace_only_the_deadline_ends_the_wait() -> None:
-    silent = Wire(chunks_of(b"never"), pause_s=5.0)
+async def test_a_body_that_keeps_the_pace_may_take_longer_than_the_grace(
+    virtual_time: VirtualTime,
+) -> None:
+    steady = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.7)
+    began = virtual_time()
+
+    body = await read(steady, deadline_s=60, body_grace_s=5, min_body_bytes_per_s=1)
+    assert body == b"x" * LIMIT
+    assert virtual_time() - began == pytest.approx(0.7 * LIMIT)
+
+
+async def test_without_a_least_pace_only_the_deadline_ends_the_wait(
+    virtual_time: VirtualTime,
+) -> None:
+    silent = Wire(chunks_of(b"never"), pause_s=90.0)
+    began = virtual_time()
 
     with pytest.raises(BodyTooSlow):
-        await read(silent, deadline_s=0.05, body_grace_s=0.01, min_body_bytes_per_s=0)
+        await read(silent, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=0)
+    assert virtual_time() - began == pytest.approx(60)
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"br", b"deflate, identity", b"x"])
