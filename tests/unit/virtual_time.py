@@ -29,6 +29,10 @@ class VirtualTime:
         """Return the seconds of now."""
         return self._now
 
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass in which the loop gets nothing done."""
+        self._now += seconds
+
     def _wait(self, timeout: float | None) -> Any:
         """Let the time pass that the loop would wait; if only others can wake it, wait for them."""
         if timeout is None:

@@ -18,6 +18,9 @@ from deployments.settings import IngressLimits
 
 MAX_LENGTH_DIGITS = 18
 
+STANDSTILL_S = 0.25
+"""How many seconds too late the end of a wait comes when the process has stood still."""
+
 
 async def read_body(
     receive: Receive, headers: Headers, limits: IngressLimits, deadline: float
@@ -34,10 +37,9 @@ async def read_body(
     _check_encoding(headers)
     size = _declared_bytes(headers)
     body = bytearray()
-    began = time.monotonic()
+    arrival = _Arrival(receive, limits, deadline)
     while size <= limits.max_body_bytes:
-        until = min(began + _patience_s(len(body), limits), deadline)
-        message = await _next(receive, until, began, len(body), limits)
+        message = await arrival.next(len(body))
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
@@ -57,22 +59,44 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-async def _next(
-    receive: Receive, until: float, began: float, size: int, limits: IngressLimits
-) -> Message:
-    """Return what comes next of a body, of which ``size`` bytes have come since ``began``."""
-    try:
-        return await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
-    except asyncio.TimeoutError:
-        elapsed_s = time.monotonic() - began
-        raise BodyTooSlow(size, elapsed_s, limits.min_body_bytes_per_s) from None
+class _Arrival:
+    """What comes of one body, and whether it comes in time."""
 
+    def __init__(self, receive: Receive, limits: IngressLimits, deadline: float) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._deadline = deadline
+        self._restart(0)
 
-def _patience_s(size: int, limits: IngressLimits) -> float:
-    """Return within how many seconds of its beginning a body must have more than ``size`` bytes."""
-    if limits.min_body_bytes_per_s == 0:
-        return float("inf")
-    return max(limits.body_grace_s, size / limits.min_body_bytes_per_s)
+    async def next(self, size: int) -> Message:
+        """Return what comes next of a body of which ``size`` bytes have come.
+
+        When this process has stood still, what a client sent meanwhile is not seen yet: it is
+        judged by what it sends from then on.
+        """
+        coming = asyncio.ensure_future(self._receive())
+        try:
+            while not coming.done():
+                until = max(self._until(size), time.monotonic())
+                await asyncio.wait({coming}, timeout=until - time.monotonic())
+                if time.monotonic() - until >= STANDSTILL_S:
+                    self._restart(size)
+                elif not coming.done():
+                    elapsed_s = time.monotonic() - self._began
+                    raise BodyTooSlow(size, elapsed_s, self._limits.min_body_bytes_per_s)
+            return coming.result()
+        finally:
+            coming.cancel()
+
+    def _restart(self, size: int) -> None:
+        self._began, self._size = time.monotonic(), size
+
+    def _until(self, size: int) -> float:
+        """Return when there must be more than ``size`` bytes."""
+        if self._limits.min_body_bytes_per_s == 0:
+            return self._deadline
+        worth_s = (size - self._size) / self._limits.min_body_bytes_per_s
+        return min(self._began + max(self._limits.body_grace_s, worth_s), self._deadline)
 
 
 def _check_encoding(headers: Headers) -> None:

@@ -118,6 +118,37 @@ async def test_a_body_that_keeps_the_pace_may_take_longer_than_the_grace(
     assert virtual_time() - began == pytest.approx(0.7 * LIMIT)
 
 
+async def test_a_body_is_not_late_because_the_process_stood_still(
+    virtual_time: VirtualTime,
+) -> None:
+    steady = Wire(chunks_of(b"12", b"34"), pause_s=0.5)
+    asyncio.get_running_loop().call_later(0.2, virtual_time.stand_still, 30.0)
+
+    assert await read(steady, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1) == b"1234"
+
+
+async def test_who_drips_gains_no_more_by_a_standstill_than_the_grace_once_more(
+    virtual_time: VirtualTime,
+) -> None:
+    drops = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.75)
+    asyncio.get_running_loop().call_later(0.9, virtual_time.stand_still, 3.0)
+    began = virtual_time()
+
+    with pytest.raises(BodyTooSlow):
+        await read(drops, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1000)
+    assert virtual_time() - began == pytest.approx(0.9 + 3.0 + 1.0)
+
+
+async def test_a_standstill_does_not_move_the_deadline(virtual_time: VirtualTime) -> None:
+    silent = Wire(chunks_of(b"never"), pause_s=90.0)
+    asyncio.get_running_loop().call_later(0.5, virtual_time.stand_still, 60.0)
+    began = virtual_time()
+
+    with pytest.raises(BodyTooSlow):
+        await read(silent, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1)
+    assert virtual_time() - began == pytest.approx(60.5)
+
+
 async def test_without_a_least_pace_only_the_deadline_ends_the_wait(
     virtual_time: VirtualTime,
 ) -> None:
