@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -15,11 +16,17 @@ from tests.unit.deployments.ingress.test_access import ROUTES, KeyedService
 OPERATIONS = [(method, path) for method, path, _ in ROUTES if not re.match("/(docs|openapi)", path)]
 
 
-async def _describe(service: FakeService, **headers: str) -> dict[str, Any]:
-    async with service.client() as http:
+async def _describe(kind: type[FakeService], **headers: str) -> dict[str, Any]:
+    async with kind().client() as http:
         response = await http.get("/openapi.json", headers=headers)
     described: dict[str, Any] = response.json()
     return described
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    """Return the description of a service without keys; it takes a second to make."""
+    return asyncio.run(_describe(FakeService))
 
 
 def _operation(schema: dict[str, Any], method: str, path: str) -> dict[str, Any]:
@@ -28,8 +35,10 @@ def _operation(schema: dict[str, Any], method: str, path: str) -> dict[str, Any]
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-async def test_every_operation_tells_of_every_error_it_may_answer(method: str, path: str) -> None:
-    operation = _operation(await _describe(FakeService()), method, path)
+def test_every_operation_tells_of_every_error_it_may_answer(
+    schema: dict[str, Any], method: str, path: str
+) -> None:
+    operation = _operation(schema, method, path)
     tei = path in TEI_PATHS
     expected = {status.tei_http if tei else status.http for status in STATUSES.values()}
     expected -= {401, 403} | (set() if "requestBody" in operation else {413})
@@ -38,15 +47,14 @@ async def test_every_operation_tells_of_every_error_it_may_answer(method: str, p
     for status in expected:
         content = operation["responses"][str(status)].get("content")
         if path not in ("/readyz", "/health"):
-            schema = content["application/json"]["schema"]
-            assert schema["$ref"].endswith("/TeiError" if tei else "/Error")
+            told = content["application/json"]["schema"]
+            assert told["$ref"].endswith("/TeiError" if tei else "/Error")
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-async def test_every_operation_says_what_it_is_and_shows_an_example_of_its_body(
-    method: str, path: str
+def test_every_operation_says_what_it_is_and_shows_an_example_of_its_body(
+    schema: dict[str, Any], method: str, path: str
 ) -> None:
-    schema = await _describe(FakeService())
     operation = _operation(schema, method, path)
 
     assert operation["summary"]
@@ -65,11 +73,12 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"}
 
 
-async def test_keys_are_described_where_there_are_any_and_only_there() -> None:
-    without = await _describe(FakeService())
-    with_keys = await _describe(KeyedService(), **{"x-api-key": "read"})
+async def test_keys_are_described_where_there_are_any_and_only_there(
+    schema: dict[str, Any],
+) -> None:
+    with_keys = await _describe(KeyedService, **{"x-api-key": "read"})
 
-    assert "securitySchemes" not in without["components"]
+    assert "securitySchemes" not in schema["components"]
     assert with_keys["components"]["securitySchemes"].keys() == {"bearer", "x-api-key"}
     for method, path in OPERATIONS:
         operation = _operation(with_keys, method, path)
