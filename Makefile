@@ -28,8 +28,10 @@ deploy: install  ## Apply a changed CONFIG to the running service, models withou
 	@$(BIN)/embedder config $(CONFIG) > /dev/null
 	RAY_AUTH_MODE=token $(BIN)/serve deploy $(CONFIG)
 
+# The unit tests share the cores; a cluster needs them all for itself.
 test: install  ## Run every test, with coverage
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest --cov --cov-report= --numprocesses=logical --maxprocesses=4 tests/unit
+	$(BIN)/pytest --cov --cov-append --cov-report=term --ignore=tests/unit
 
 faults: install  ## Kill, damage and stress what is stored, at full size (some fifteen minutes)
 	TEST_KILLS=20 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 INDEX_MACHINE_EXAMPLES=400 \
