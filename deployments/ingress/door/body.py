@@ -18,8 +18,8 @@ from deployments.settings import IngressLimits
 
 MAX_LENGTH_DIGITS = 18
 
-STANDSTILL_S = 0.25
-"""How many seconds too late the end of a wait comes when the process has stood still."""
+LISTEN_S = 0.1
+"""Seconds of one wait for a body; whatever it takes, a client is charged for no more than these."""
 
 
 async def read_body(
@@ -60,43 +60,43 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 class _Arrival:
-    """What comes of one body, and whether it comes in time."""
+    """What comes of one body, and whether it comes in time.
+
+    What counts is the time in which the process listened: while it stands still, it sees nothing of
+    what a client sends.
+    """
 
     def __init__(self, receive: Receive, limits: IngressLimits, deadline: float) -> None:
         self._receive = receive
         self._limits = limits
         self._deadline = deadline
-        self._restart(0)
+        self._listened_s = 0.0
 
     async def next(self, size: int) -> Message:
-        """Return what comes next of a body of which ``size`` bytes have come.
-
-        When this process has stood still, what a client sent meanwhile is not seen yet: it is
-        judged by what it sends from then on.
-        """
+        """Return what comes next of a body of which ``size`` bytes have come."""
         coming = asyncio.ensure_future(self._receive())
         try:
             while not coming.done():
-                until = max(self._until(size), time.monotonic())
-                await asyncio.wait({coming}, timeout=until - time.monotonic())
-                if time.monotonic() - until >= STANDSTILL_S:
-                    self._restart(size)
-                elif not coming.done():
-                    elapsed_s = time.monotonic() - self._began
-                    raise BodyTooSlow(size, elapsed_s, self._limits.min_body_bytes_per_s)
+                left_s = self._left_s(size)
+                if left_s <= 0:
+                    raise BodyTooSlow(size, self._listened_s, self._limits.min_body_bytes_per_s)
+                await self._listen(coming, min(left_s, LISTEN_S))
             return coming.result()
         finally:
             coming.cancel()
 
-    def _restart(self, size: int) -> None:
-        self._began, self._size = time.monotonic(), size
+    async def _listen(self, coming: asyncio.Future[Message], seconds: float) -> None:
+        began = time.monotonic()
+        await asyncio.wait({coming}, timeout=seconds)
+        self._listened_s += min(time.monotonic() - began, seconds)
 
-    def _until(self, size: int) -> float:
-        """Return when there must be more than ``size`` bytes."""
+    def _left_s(self, size: int) -> float:
+        """Return how much longer to listen for more than ``size`` bytes."""
+        until_deadline_s = self._deadline - time.monotonic()
         if self._limits.min_body_bytes_per_s == 0:
-            return self._deadline
-        worth_s = (size - self._size) / self._limits.min_body_bytes_per_s
-        return min(self._began + max(self._limits.body_grace_s, worth_s), self._deadline)
+            return until_deadline_s
+        worth_s = max(self._limits.body_grace_s, size / self._limits.min_body_bytes_per_s)
+        return min(worth_s - self._listened_s, until_deadline_s)
 
 
 def _check_encoding(headers: Headers) -> None:

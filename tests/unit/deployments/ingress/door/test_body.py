@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from deployments.ingress.door.body import read_body, replay
+from deployments.ingress.door.body import LISTEN_S, read_body, replay
 from deployments.ingress.door.refusals import BodyTooLarge, BodyTooSlow
 from deployments.settings import IngressLimits
 from tests.unit.virtual_time import VirtualTime
@@ -118,16 +118,17 @@ async def test_a_body_that_keeps_the_pace_may_take_longer_than_the_grace(
     assert virtual_time() - began == pytest.approx(0.7 * LIMIT)
 
 
+@pytest.mark.parametrize("standstill_s", [0.3, 0.81, 1.0, 30.0])
 async def test_a_body_is_not_late_because_the_process_stood_still(
-    virtual_time: VirtualTime,
+    virtual_time: VirtualTime, standstill_s: float
 ) -> None:
-    steady = Wire(chunks_of(b"12", b"34"), pause_s=0.5)
-    asyncio.get_running_loop().call_later(0.2, virtual_time.stand_still, 30.0)
+    steady = Wire(chunks_of(b"12", b"34"), pause_s=0.4)
+    asyncio.get_running_loop().call_later(0.2, virtual_time.stand_still, standstill_s)
 
     assert await read(steady, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1) == b"1234"
 
 
-async def test_who_drips_gains_no_more_by_a_standstill_than_the_grace_once_more(
+async def test_who_drips_gains_nothing_by_a_standstill(
     virtual_time: VirtualTime,
 ) -> None:
     drops = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.75)
@@ -136,7 +137,7 @@ async def test_who_drips_gains_no_more_by_a_standstill_than_the_grace_once_more(
 
     with pytest.raises(BodyTooSlow):
         await read(drops, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1000)
-    assert virtual_time() - began == pytest.approx(0.9 + 3.0 + 1.0)
+    assert virtual_time() - began == pytest.approx(1.0 + 3.0, abs=LISTEN_S)
 
 
 async def test_a_standstill_does_not_move_the_deadline(virtual_time: VirtualTime) -> None:
