@@ -98,6 +98,7 @@ class SearchBody(QueryBody):
                 {"text": "greeting", "top_k": 3},
                 {"text": "greeting", "filter": {"lang": "en"}, "include": ["metadata"]},
                 {"text": "greeting", "diversity": 0.5},
+                {"queries": [{"text": "greeting"}, {"id": "a", "top_k": 3}]},
             ]
         }
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from deployments.ingress.door.visit import Visit
+from deployments.ingress.wire.fields import NullAsAbsent
 from embedder.request import EmbedOptions
 from embedder.types import Truncate
 
@@ -67,7 +68,7 @@ IdsField = Annotated[
 Text = Annotated[str, Field(json_schema_extra={"minLength": 1})]
 
 
-class _Lenient(BaseModel):
+class _Lenient(NullAsAbsent):
     model_config = ConfigDict(extra="ignore")
 
 
@@ -148,7 +149,8 @@ class SimilarityBody(_ModelField):
                     "inputs": {
                         "source_sentence": "What is deep learning?",
                         "sentences": ["What is machine learning?", "Good night"],
-                    }
+                    },
+                    "parameters": {"truncate": True},
                 }
             ]
         }
@@ -165,7 +167,10 @@ class EitherBody(EmbedBody):
         json_schema_extra={
             "examples": [
                 {"inputs": "What is deep learning?"},
-                {"inputs": {"source_sentence": "Good night", "sentences": ["Good evening"]}},
+                {
+                    "inputs": {"source_sentence": "Good night", "sentences": ["Good evening"]},
+                    "parameters": {"truncation_direction": "left"},
+                },
             ]
         }
     )

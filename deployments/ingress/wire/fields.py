@@ -5,9 +5,11 @@ Knows nothing of inputs or answers.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from deployments.ingress.door.visit import Visit
 from embedder.request import EmbedOptions
@@ -16,7 +18,46 @@ from embedder.types import InputType, Priority, Truncate
 PriorityName = Literal["interactive", "bulk"]
 
 
-class Body(BaseModel):
+class NullAsAbsent(BaseModel):
+    """Base of every object in a request: null for an optional field is the same as no field."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or None not in given.values():
+            return given
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {
+            name: value
+            for name, value in given.items()
+            if value is not None or name not in optional
+        }
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Describe every optional field as one that may be null."""
+        schema = handler(core_schema)
+        described = handler.resolve_ref_schema(schema)
+        required = described.get("required", ())
+        for name, field in described.get("properties", {}).items():
+            if name not in required:
+                described["properties"][name] = _nullable(field)
+        return schema
+
+
+def _nullable(field: JsonSchemaValue) -> JsonSchemaValue:
+    """Return the schema of a field with null as a further choice; its description stays outside."""
+    if {"type": "null"} in field.get("anyOf", ()):
+        return field
+    stated = ("title", "description", "default")
+    outside = {name: value for name, value in field.items() if name in stated}
+    inside = {name: value for name, value in field.items() if name not in stated}
+    return {**outside, "anyOf": [inside, {"type": "null"}]}
+
+
+class Body(NullAsAbsent):
     """Base of the bodies: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
