@@ -14,7 +14,7 @@ from embedder.backends.base import Backend
 from embedder.backends.loading import load_backend
 from embedder.batching.tuning import Tuning, tune
 from embedder.config import BatchSettings, EmbedderSettings
-from embedder.errors import ConfigurationError
+from embedder.errors import BackendFailure, ConfigurationError
 from embedder.host import available_bytes, return_freed_memory
 from embedder.memory import BOUNDS, batch_bytes
 from embedder.models.files import ModelFiles
@@ -55,8 +55,7 @@ def load_model(settings: EmbedderSettings) -> LoadedModel:
     began = time.monotonic()
     files = ModelFiles.open(settings.model)
     digest = files.digest  # before anything computes with weights that are not the pinned ones
-    backend = load_backend(files, settings.backend)
-    backend.encode(TokenBatch.of([[0] * length for length in (1, min(files.max_tokens, 512))]))
+    backend = _computing(files, settings)
     check_golden(files, backend, load_tokenizer(files))
     tuning = _tuned(files, backend, settings.batching)
     info = _describe(files, digest, backend, tuning, settings.batching)
@@ -73,6 +72,17 @@ def load_model(settings: EmbedderSettings) -> LoadedModel:
     for note in info.notes:
         logger.info("%s: %s", info.name, note)
     return LoadedModel(backend, info, tuning)
+
+
+def _computing(files: ModelFiles, settings: EmbedderSettings) -> Backend:
+    """Load the backend of a model and compute a batch, short and long."""
+    try:
+        backend = load_backend(files, settings.backend)
+        lengths = (1, min(files.max_tokens, 512))
+        backend.encode(TokenBatch.of([[0] * length for length in lengths]))
+    except BackendFailure as error:
+        raise ConfigurationError(f"{files.name} computes no batch: {error.reason}") from error
+    return backend
 
 
 def _tuned(files: ModelFiles, backend: Backend, batching: BatchSettings) -> Tuning | None:

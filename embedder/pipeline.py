@@ -21,7 +21,7 @@ from embedder.cache.hit_share import HitShare
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.config import LimitSettings
-from embedder.errors import DeadlineExceeded, EmbedderError
+from embedder.errors import DeadlineExceeded
 from embedder.fingerprint import fingerprints, recipe
 from embedder.flights import Flight, Flights
 from embedder.output import check_dimensions, finish
@@ -127,7 +127,7 @@ class Pipeline:
             for flight, seats in boarded.items():
                 try:
                     answers = await flight.answers()
-                except EmbedderError:
+                except Exception:
                     if flight is launched or len(seats) == len(flight.keys):
                         raise
                     # The error may be that of an input which is not ours: compute ours alone.

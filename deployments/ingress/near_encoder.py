@@ -13,7 +13,7 @@ from typing import Literal
 
 from embedder.batching.batcher import BatcherStats
 from embedder.batching.gathering import GatheringEncoder
-from embedder.errors import DeadlineExceeded, EmbedderError
+from embedder.errors import DeadlineExceeded
 from embedder.types import Encoded, Priority, TokenBatch
 
 logger = logging.getLogger("ray.serve")
@@ -61,7 +61,7 @@ class NearEncoder:
                 return await near.encode(tokens, priority=priority, deadline=deadline)
             except DeadlineExceeded:
                 raise
-            except EmbedderError as error:
+            except Exception as error:  # noqa: BLE001 - the stage may still have an answer
                 logger.warning("the encoder in the ingress failed, the Encoder tries: %r", error)
         return await self._stage.encode(tokens, priority=priority, deadline=deadline)
 

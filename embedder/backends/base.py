@@ -35,4 +35,5 @@ class Backend(Protocol):
 
         Raises:
             OutOfMemory: the batch does not fit; a smaller one may.
+            BackendFailure: the computation failed in another way.
         """

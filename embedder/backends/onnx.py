@@ -1,7 +1,7 @@
 """The ONNX Runtime backend: a graph in float32, or with matrix products in eight bits.
 
-Chooses device, number format and graph, runs blocks of inputs of like length, pools, and translates
-the runtime's errors. Knows nothing of texts, queues or caches of vectors.
+Chooses device, number format and graph, runs blocks of inputs of like length, and pools. Knows
+nothing of texts, queues or caches of vectors.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from embedder.backends.attention import group_by_length
 from embedder.backends.export import GRAPH, export_graph, graph_key
+from embedder.backends.failures import translated
 from embedder.backends.head import Head
 from embedder.backends.kept_files import discard, kept, kept_in
 from embedder.backends.own_graph import (
@@ -30,7 +31,7 @@ from embedder.backends.own_graph import (
 from embedder.backends.probe import probe_tokens
 from embedder.backends.quantize import quantize_graph, weight_bits
 from embedder.config import BackendSettings
-from embedder.errors import BackendFailure, ConfigurationError, OutOfMemory, UnsupportedModel
+from embedder.errors import ConfigurationError, UnsupportedModel
 from embedder.models.files import ModelFiles
 from embedder.types import TokenBatch, Vectors
 
@@ -39,8 +40,6 @@ _CPU = "CPUExecutionProvider"
 
 _SLOWER = ["SkipLayerNormFusion"]
 """What ONNX Runtime does to a graph although its own CPU operators then take a tenth longer."""
-
-_NO_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
 
 
 class OnnxBackend:
@@ -89,13 +88,10 @@ class OnnxBackend:
             BackendFailure: the runtime failed in another way.
         """
         lengths = torch.from_numpy(tokens.lengths.astype(np.int64))
-        try:
+        with translated():
             hidden = torch.from_numpy(self._forward(tokens))
             with torch.inference_mode():
                 vectors: Vectors = self._head(hidden, lengths).numpy()
-        except Exception as error:  # the runtime's errors have no base of their own
-            failed = any(words in str(error).lower() for words in _NO_MEMORY)
-            raise (OutOfMemory if failed else BackendFailure)(str(error)) from error
         return vectors
 
 

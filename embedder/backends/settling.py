@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from embedder.backends.probe import agreement
+from embedder.errors import BackendFailure, OutOfMemory
 from embedder.types import Vectors
 
 
@@ -19,7 +20,7 @@ class Settled:
 
     cosine: float
     why_plain: str | None = None
-    error: Exception | None = None
+    error: BackendFailure | None = None
 
 
 def settle(
@@ -33,12 +34,14 @@ def settle(
 
     Raises:
         OutOfMemory: a probe does not fit, which no kernel is to blame for.
-        RuntimeError: plain kernels fail too.
+        BackendFailure: plain kernels fail too.
     """
-    error: Exception | None = None
+    error: BackendFailure | None = None
     try:
         cosine = agreement(expected, probed())
-    except (RuntimeError, TypeError, ValueError, AttributeError) as raised:
+    except OutOfMemory:
+        raise
+    except BackendFailure as raised:
         # A release of torch may refuse a shape, or take other arguments.
         error, cosine = raised, math.nan
     if cosine >= least:

@@ -1,7 +1,6 @@
 """The torch backend: on a CPU or a GPU, in float32, bfloat16 or float16.
 
-Chooses device, number format and forward pass, pools, and translates torch's errors. Knows nothing
-of texts, queues or caches.
+Chooses device, number format and forward pass, and pools. Knows nothing of texts, queues or caches.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from embedder.backends.failures import translated
 from embedder.backends.head import Head
 from embedder.backends.kept_files import kept_in
 from embedder.backends.kernels import PLAIN
@@ -33,7 +33,7 @@ from embedder.backends.settling import settle
 from embedder.backends.shapes import why_not_packed
 from embedder.backends.transfers import SideStream, sent
 from embedder.config import BackendSettings
-from embedder.errors import ConfigurationError, OutOfMemory, UnsupportedModel
+from embedder.errors import ConfigurationError, UnsupportedModel
 from embedder.models.files import ModelFiles
 from embedder.types import TokenBatch, Vectors
 
@@ -132,22 +132,18 @@ class TorchBackend:
 
         Raises:
             OutOfMemory: the batch does not fit; a smaller one may.
+            BackendFailure: torch failed in another way.
         """
         if not len(tokens):
             return np.empty((0, self.width), np.float32)
-        if self._threads is None:
-            return self._encode_whole(tokens)
-        return encode_in_pieces(self._encode_whole, tokens, self._threads)
+        with translated():
+            if self._threads is None:
+                return self._encode_whole(tokens)
+            return encode_in_pieces(self._encode_whole, tokens, self._threads)
 
     @torch.inference_mode()
     def _encode_whole(self, tokens: TokenBatch) -> Vectors:
-        try:
-            return self._vectors(tokens)
-        except RuntimeError as error:
-            # On a CPU, torch has no class of its own for this.
-            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-                raise OutOfMemory(str(error)) from error
-            raise
+        return self._vectors(tokens)
 
 
 def _pooled(forward: Forward, head: Head, tokens: TokenBatch) -> torch.Tensor:
@@ -216,7 +212,7 @@ def _settle(backend: TorchBackend, files: ModelFiles, expected: Vectors) -> floa
     settled = settle(probed, expected, backend.use_plain_kernels, least=PROBE_COSINE)
     if settled.error is not None:
         # Not in the notes, which are shown to clients.
-        logger.warning("%s: the fast kernels fail: %s", files.name, settled.error)
+        logger.warning("%s: the fast kernels fail: %s", files.name, settled.error.reason)
     if settled.why_plain is not None:
         backend.notes += (f"plain kernels: with the fast ones, {settled.why_plain}",)
     return settled.cosine

@@ -77,7 +77,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.models.files",
         "embedder.models.size",
         "embedder.backends.attention embedder.backends.base embedder.backends.checkpoint "
-        "embedder.backends.kept_files embedder.backends.pieces embedder.backends.probe "
+        "embedder.backends.failures embedder.backends.kept_files embedder.backends.pieces "
+        "embedder.backends.probe "
         "embedder.backends.shapes embedder.backends.transfers",
         "embedder.backends.blocks embedder.backends.fused embedder.backends.head "
         "embedder.backends.launching embedder.backends.pretrained embedder.backends.settling "

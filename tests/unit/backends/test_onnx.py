@@ -278,7 +278,7 @@ def test_a_batch_that_does_not_fit_is_told_from_other_failures(
         backend.encode(TokenBatch.of([[1]]))
 
     assert type(caught.value) is kind
-    assert caught.value.reason == message
+    assert caught.value.reason == f"RuntimeError: {message}"
 
 
 def test_what_the_runtime_refuses_is_a_failure_of_the_backend(exact: OnnxBackend) -> None:

@@ -15,7 +15,7 @@ from embedder.backends import torch as torch_backend
 from embedder.backends.packed import PackedForward
 from embedder.backends.torch import TorchBackend
 from embedder.config import BackendSettings
-from embedder.errors import ConfigurationError, OutOfMemory
+from embedder.errors import BackendFailure, ConfigurationError, OutOfMemory
 from embedder.types import TokenBatch, Vectors
 from tests.tiny_architectures import ARCHITECTURES
 from tests.tiny_models import BERT_CONFIG, PIECES, VOCABULARY, write_tiny_bert
@@ -233,10 +233,11 @@ def test_a_gpu_beyond_those_of_the_machine_is_refused_by_name(
     [
         torch.OutOfMemoryError("tried to allocate 9 GiB"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GiB"),
+        MemoryError("9 GiB"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_told_from_other_failures(
-    backend: TorchBackend, monkeypatch: pytest.MonkeyPatch, failure: RuntimeError
+    backend: TorchBackend, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     def too_large(*_: object) -> torch.Tensor:
         raise failure
@@ -249,16 +250,23 @@ def test_a_batch_that_does_not_fit_is_told_from_other_failures(
     assert "9 GiB" in caught.value.reason
 
 
-def test_other_failures_of_torch_are_left_as_they_are(
-    backend: TorchBackend, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", [RuntimeError, IndexError, ValueError])
+@pytest.mark.parametrize("count", [1, 200])
+def test_other_failures_of_torch_are_failures_of_the_backend(
+    backend: TorchBackend, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], count: int
 ) -> None:
+    """A large batch is computed in pieces, by several threads."""
+
     def broken(*_: object) -> torch.Tensor:
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        raise kind("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(PackedForward, "__call__", broken)
 
-    with pytest.raises(RuntimeError, match="mat1"):
-        backend.encode(TokenBatch.of([[1]]))
+    with pytest.raises(BackendFailure) as caught:
+        backend.encode(TokenBatch.of([[1] * 20] * count))
+
+    assert type(caught.value) is BackendFailure
+    assert caught.value.reason.startswith(f"{kind.__name__}: mat1")
 
 
 def test_the_threads_asked_for_are_the_threads_used(tiny: Path) -> None:

@@ -12,7 +12,7 @@ from deployments.ingress.near_encoder import NearEncoder, Share
 from embedder.batching.gathering import GatheringEncoder
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
-from embedder.errors import BackendFailure, DeadlineExceeded, EmbedderError
+from embedder.errors import BackendFailure, DeadlineExceeded
 from embedder.types import Encoded, Priority, TokenBatch
 
 TOKENS = TokenBatch.of([[1, 2], [3]])
@@ -24,7 +24,7 @@ class Device:
     def __init__(self, mark: float) -> None:
         self.mark = mark
         self.batches = 0
-        self.error: EmbedderError | None = None
+        self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.encoder = GatheringEncoder(self._run, budget=Budget(100))
@@ -101,12 +101,13 @@ async def test_until_the_encoder_is_there_the_stage_does_it_all() -> None:
     assert await pair.encode() == [2.0, 2.0]
 
 
+@pytest.mark.parametrize("kind", [BackendFailure, RuntimeError])
 async def test_what_fails_here_is_tried_there_and_the_log_says_so(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, kind: type[Exception]
 ) -> None:
     pair = Pair("all")
     await pair.near.load()
-    pair.here.error = BackendFailure("no such instruction")
+    pair.here.error = kind("no such instruction")
     with caplog.at_level(logging.WARNING, "ray.serve"):
         found = await pair.encode()
 
