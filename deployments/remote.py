@@ -19,6 +19,7 @@ import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
 from embedder.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
+from embedder.time_limit import wait_within
 
 Handle = DeploymentHandle[Any]
 
@@ -71,7 +72,7 @@ class Remote:
     async def _answer(self, send: Callable[[], Awaitable[Any]], deadline: float | None) -> Any:
         for attempt in range(RETRIES + 1):
             try:
-                return await asyncio.wait_for(send(), remaining_s(deadline))
+                return await wait_within(send(), remaining_s(deadline))
             # Before the time-outs: a remote TimeoutError is of both classes, and no deadline.
             except ray.exceptions.RayTaskError as error:
                 raise _own(error.cause) from error

@@ -29,6 +29,7 @@ from embedder.parts import encode_in_parts
 from embedder.prompts import prompt_of
 from embedder.request import DistinctInputs, Embeddings, EmbedOptions
 from embedder.stages import Encoding, Tokenizing
+from embedder.time_limit import wait_within
 from embedder.types import Answers, CacheHits, Entries, Input, ModelInfo, Timings, Tokenized
 
 
@@ -92,7 +93,7 @@ class Pipeline:
         keys = fingerprints(shared, inputs)
         distinct = DistinctInputs.of(keys, inputs, prompt, options)
         try:
-            answers = await asyncio.wait_for(self._answers(distinct), options.timeout_s)
+            answers = await wait_within(self._answers(distinct), options.timeout_s)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("embeddings") from None
         entries = answers.entries

@@ -33,6 +33,7 @@ from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.errors import DeadlineExceeded
 from embedder.request import Embeddings, EmbedOptions
+from embedder.time_limit import wait_within
 from embedder.tokenization import Piece
 from embedder.types import Input, ModelInfo
 
@@ -224,6 +225,6 @@ class Service:
         """Return what requests for a model go through, once it is loaded."""
         timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            return await asyncio.wait_for(self._models.get(name), timeout_s)
+            return await wait_within(self._models.get(name), timeout_s)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("Encoder") from None

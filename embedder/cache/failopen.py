@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from embedder.cache.circuit import Circuit, CircuitState
 from embedder.stages import Caching
+from embedder.time_limit import wait_within
 from embedder.types import CacheHits, Entries
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class FailOpenCache:
         if not self._circuit.lets_through():
             return CacheHits.nothing(width)
         try:
-            hits = await asyncio.wait_for(self._cache.get_many(keys, width), self._timeout_s)
+            hits = await wait_within(self._cache.get_many(keys, width), self._timeout_s)
         except asyncio.CancelledError:
             self._circuit.left()
             raise
@@ -97,7 +98,7 @@ class FailOpenCache:
 
     async def _put(self, keys: Sequence[bytes], entries: Entries) -> None:
         try:
-            await asyncio.wait_for(self._cache.put_many(keys, entries), INSERT_TIMEOUT_S)
+            await wait_within(self._cache.put_many(keys, entries), INSERT_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - the answer is on its way without it
             self._failed(error)
 

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.models embedder.similarity",
         "embedder.errors embedder.host embedder.index.kinds embedder.index.limits "
         "embedder.rendezvous "
-        "embedder.presets embedder.types",
+        "embedder.presets embedder.time_limit embedder.types",
         "embedder.storage_errors embedder.index.failpoints embedder.index.filters.conditions",
         "embedder.cache.records embedder.config embedder.stages",
         "embedder.cache.archive embedder.fingerprint embedder.tokenization embedder.output "

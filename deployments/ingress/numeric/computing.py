@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from deployments.ingress.door.visit import Visit
 from embedder.errors import DeadlineExceeded
+from embedder.time_limit import wait_within
 
 T = TypeVar("T")
 
@@ -19,6 +20,6 @@ async def compute(visit: Visit, what: str, work: Callable[[], T]) -> T:
         DeadlineExceeded: the request's time is over; the thread then ends by itself.
     """
     try:
-        return await asyncio.wait_for(asyncio.to_thread(work), visit.remaining_s())
+        return await wait_within(asyncio.to_thread(work), visit.remaining_s())
     except asyncio.TimeoutError:
         raise DeadlineExceeded(what) from None

@@ -20,6 +20,7 @@ from deployments.remote import Remote
 from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FarCacheState
 from embedder.errors import ConfigurationError, EmbedderError
+from embedder.time_limit import wait_within
 from embedder.types import Priority, TokenBatch, Truncate
 
 READY = "ready"
@@ -84,7 +85,7 @@ async def _ask(stage: Remote, method: str, *arguments: Any) -> str:
     deadline = time.monotonic() + READY_TIMEOUT_S
     call = stage.call(method, *arguments, deadline=deadline)
     try:
-        await asyncio.wait_for(call, READY_TIMEOUT_S)
+        await wait_within(call, READY_TIMEOUT_S)
     except asyncio.TimeoutError:
         return f"no answer within {READY_TIMEOUT_S:.0f} s"
     except ConfigurationError:  # its sentence is the operator's, and may hold paths

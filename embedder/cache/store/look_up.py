@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from embedder.cache.circuit import Circuit, CircuitState
 from embedder.cache.records import Records
 from embedder.cache.store.protocol import SharedStore
+from embedder.time_limit import wait_within
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class LookUp:
         loop = asyncio.get_running_loop()
         try:
             asked = loop.run_in_executor(self._threads, self._store.get_many, keys, width)
-            records = await asyncio.wait_for(asked, self._timeout_s)
+            records = await wait_within(asked, self._timeout_s)
         except Exception as error:  # noqa: BLE001 - whatever ails the store, it is a miss
             self._failed(error)
             self.stats.skipped += len(keys)

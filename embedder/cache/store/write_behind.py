@@ -25,6 +25,7 @@ from embedder.cache.store.marks import Marks, Turn
 from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.config import CacheSettings
 from embedder.errors import StageUnavailable
+from embedder.time_limit import wait_within
 
 logger = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ class WriteBehind:
         if seconds <= 0 or self._stopping:
             return
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            await wait_within(self._wake.wait(), seconds)
         except asyncio.TimeoutError:
             return
 

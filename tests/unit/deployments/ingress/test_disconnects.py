@@ -1,0 +1,98 @@
+"""A request that is cancelled, whenever that happens, stops and leaves no work behind.
+
+Serve cancels the request when its client disconnects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from starlette.types import ASGIApp, Message, Scope
+
+from deployments.ingress.asgi import build_asgi
+from embedder.config import ModelSettings
+from embedder.types import Encoded, Priority, TokenBatch
+from tests.unit.deployments.ingress.fake_service import FakeService
+
+MAX_TURNS = 60
+"""More turns of the event loop than a request takes to reach the encoder."""
+
+
+def _service(patch: pytest.MonkeyPatch) -> FakeService:
+    """Return a service whose encoder answers no request: they end only by their cancellation."""
+    service = FakeService()
+    answer = service.encoder.encode
+
+    async def encode(
+        model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
+    ) -> Encoded:
+        if tokens.ids.tolist() != [0]:  # the probe of a new connection
+            await asyncio.Event().wait()
+        return await answer(model, tokens, priority, timeout_s)
+
+    patch.setattr(service.encoder, "encode", encode)
+    return service
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def _request(app: ASGIApp, path: str, body: object) -> asyncio.Task[None]:
+    content = json.dumps(body).encode()
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+        "state": {},
+    }
+    messages: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async def send(message: Message) -> None:
+        raise AssertionError(f"an answer without an encoder: {message}")
+
+    return asyncio.ensure_future(app(scope, receive, send))
+
+
+BODIES = {
+    "/v1/embeddings": {"input": ["aab", "b"]},
+    "/embed": {"inputs": "aab"},
+    "/rerank": {"query": "a", "texts": ["aab", "b"]},
+    "/v1/similarity": {"a": ["a"], "b": ["b"]},
+    "/v1/cluster": {"inputs": ["a", "b"], "k": 2},
+    "/v1/collections/c/points": {"points": [{"id": "1", "text": "aab"}]},
+}
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_cancelled_request_ends_at_any_turn(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = _service(monkeypatch)
+    await service.model(None)
+    app = build_asgi(service)
+    for turns in range(MAX_TURNS):
+        request = _request(app, path, BODIES[path])
+        await _turns(turns)
+
+        request.cancel()
+        await _turns(MAX_TURNS)
+
+        assert request.cancelled(), f"cancelled after {turns} turns and still running"
+        assert service.traffic.in_flight == 0
+        assert not any(service.backlog.stats.queued_tokens.values())
+        [state] = service.models()
+        assert state.serving is not None
+        assert state.serving.pipeline.in_flight == 0
