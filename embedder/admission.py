@@ -6,13 +6,44 @@ Pure checks; knows nothing of HTTP or of stages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set, Sized
 
 import numpy as np
 
 from embedder.config import LimitSettings
 from embedder.errors import InvalidInput, LimitExceeded
 from embedder.types import Input, TokenBatch, Truncate
+
+_BYTES = (bytes, bytearray, memoryview)
+"""Sequences of whole numbers that are not meant as token ids."""
+
+
+def check_collection(inputs: object, *, sized: bool = True) -> None:
+    """Refuse what is not an ordered collection of inputs; its items are not looked at.
+
+    Raises:
+        InvalidInput: it is something else, or has no length although it must be ``sized``.
+    """
+    lacks_items = isinstance(inputs, np.ndarray) and inputs.ndim == 0
+    ordered = isinstance(inputs, Iterable) and not isinstance(inputs, (*_BYTES, Mapping, Set))
+    if lacks_items or not ordered:
+        raise InvalidInput(
+            "input", f"is of type {_kind(inputs)}; give a text, or a list of texts and token ids"
+        )
+    if sized and not isinstance(inputs, Sized):
+        raise InvalidInput(
+            "input", f"is of type {_kind(inputs)}, which has no length; give a list, or stream it"
+        )
+
+
+def check_types(inputs: Sequence[Input]) -> None:
+    """Refuse items that are neither a text nor a list of token ids.
+
+    Raises:
+        InvalidInput: one is of another type; the error names its place and its type.
+    """
+    for row, item in enumerate(inputs):
+        _check_type(row, item)
 
 
 def check_inputs(
@@ -22,11 +53,14 @@ def check_inputs(
 
     Raises:
         LimitExceeded: too many inputs, or too many characters or ids in one.
-        InvalidInput: one is empty, or holds ids that are not of the model's vocabulary.
+        InvalidInput: one is of another type, or is empty, or holds ids that are not of the model's
+            vocabulary.
     """
+    check_collection(inputs)
     if limits is not None and len(inputs) > limits.max_inputs:
         raise LimitExceeded("input", "items", len(inputs), limits.max_inputs)
     for row, item in enumerate(inputs):
+        _check_type(row, item)
         if len(item) == 0:
             raise InvalidInput(f"input[{row}]", "must not be empty")
         if limits is not None and len(item) > limits.max_characters:
@@ -63,11 +97,25 @@ def check_tokens(
         raise LimitExceeded("input", "tokens to compute", total, limits.max_request_tokens)
 
 
+def _check_type(row: int, item: object) -> None:
+    if isinstance(item, (str, list, tuple)):
+        return
+    vector = isinstance(item, np.ndarray) and item.ndim == 1
+    if vector or (isinstance(item, Sequence) and not isinstance(item, _BYTES)):
+        return
+    problem = f"is of type {_kind(item)}; an input is a text or a list of token ids"
+    raise InvalidInput(f"input[{row}]", problem)
+
+
 def _check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:
+    allowed = f"ids of this model's vocabulary are 0 to {vocabulary_size - 1}"
     for at, token in enumerate(ids):
-        # A vector in the place of ids would be read as some.
-        if not isinstance(token, (int, np.integer)) or not 0 <= token < vocabulary_size:
-            raise InvalidInput(
-                f"{name}[{at}]",
-                f"is {token}; ids of this model's vocabulary are 0 to {vocabulary_size - 1}",
-            )
+        # A vector in the place of ids would be read as some, and so would booleans.
+        if isinstance(token, bool) or not isinstance(token, (int, np.integer)):
+            raise InvalidInput(f"{name}[{at}]", f"is of type {_kind(token)}; {allowed}")
+        if not 0 <= token < vocabulary_size:
+            raise InvalidInput(f"{name}[{at}]", f"is {token}; {allowed}")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -17,7 +17,7 @@ from embedder.cache.records import KEY_BYTES, TAG_BYTES
 from embedder.errors import InvalidInput
 from embedder.types import Input, ModelInfo, Truncate
 
-SCHEMA = b"embedder-2"
+SCHEMA = b"embedder-3"
 """Changes whenever the meaning of a cached entry does, so that no old entry is ever read."""
 
 

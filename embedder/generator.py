@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from embedder.admission import check_collection, check_types
 from embedder.cache.memory import MemoryCache
 from embedder.config import EmbedderSettings, ModelSettings
 from embedder.errors import Unavailable
@@ -121,7 +122,8 @@ class EmbeddingGenerator:
             EmbedderError: as `embed`, after the vectors of what came before its chunk.
             Exception: what reading ``inputs`` raised, after the vectors of what had been read.
         """
-        items = _rows(inputs) if isinstance(inputs, str) else inputs
+        items = [inputs] if isinstance(inputs, str) else inputs
+        check_collection(items, sized=False)
         if total is None and isinstance(items, Sized):
             total = len(items)
         with (
@@ -134,7 +136,9 @@ class EmbeddingGenerator:
 
     def tokenize(self, inputs: Texts, *, truncate: Truncate = Truncate.END) -> list[TokenRow]:
         """Return int32[k] for every input: the ids that the model would read."""
-        return self._tokenizer.encode(_rows(inputs), truncate=truncate).tokens.rows()
+        rows = _rows(inputs)
+        check_types(rows)
+        return self._tokenizer.encode(rows, truncate=truncate).tokens.rows()
 
     def similarity(
         self, a: Texts | Vectors, b: Texts | Vectors, metric: SimilarityName | None = None
@@ -188,7 +192,9 @@ class EmbeddingGenerator:
         return in_chunks(inputs, lambda part: self._submit(part, options))
 
     def _vectors(self, items: Texts | Vectors) -> Vectors:
-        return items if isinstance(items, np.ndarray) else self.embed(items)
+        if isinstance(items, np.ndarray) and items.dtype.kind not in "UTO":  # not an array of texts
+            return items
+        return self.embed(items)
 
     def _on_loop(self, work: Coroutine[None, None, AnswerT]) -> Future[AnswerT]:
         with self._lock:
@@ -237,7 +243,11 @@ class EmbeddingGenerator:
 
 
 def _rows(inputs: Texts) -> Sequence[Input]:
-    return [inputs] if isinstance(inputs, str) else inputs
+    if isinstance(inputs, str):
+        return [inputs]
+    check_collection(inputs)
+    # Columns of tables and arrays have a length and an order, and are indexed in their own ways.
+    return inputs if isinstance(inputs, list | tuple) else list(inputs)
 
 
 def _for(kind: InputType, options: EmbedOptions | None) -> EmbedOptions:

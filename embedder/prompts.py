@@ -9,11 +9,12 @@ from embedder.errors import InvalidInput
 from embedder.request import EmbedOptions
 from embedder.types import InputType, ModelInfo
 
-CANDIDATES = {
-    InputType.QUERY: ("query",),
-    InputType.DOCUMENT: ("document", "passage", "corpus"),
-}
-"""The names under which models keep the prompt of each kind of input; the first one counts."""
+NAMES = {InputType.QUERY: "query", InputType.DOCUMENT: "document"}
+"""The name of the prompt of each kind of input.
+
+sentence-transformers gives every model an empty prompt ``document`` if its files have none, and
+therefore never takes ``passage`` or ``corpus`` unless they are named.
+"""
 
 
 def prompt_of(options: EmbedOptions, model: ModelInfo) -> str:
@@ -38,9 +39,7 @@ def prompt_of(options: EmbedOptions, model: ModelInfo) -> str:
             )
         return model.prompts[options.prompt_name]
     if options.input_type is not None:
-        names = CANDIDATES[options.input_type]
-        # Files name prompts that are empty: the first one that says something counts.
-        return next((text for name in names if (text := model.prompts.get(name))), "")
+        return model.prompts.get(NAMES[options.input_type], "")
     return model.prompts[model.default_prompt] if model.default_prompt else ""
 
 

@@ -12,7 +12,15 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.types import Input, InputType, Priority, Timings, Truncate, Vectors
+from embedder.types import (
+    Input,
+    InputType,
+    Priority,
+    Prompted,
+    Timings,
+    Truncate,
+    Vectors,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +110,9 @@ class DistinctInputs:
 
     def to_tokenize(self) -> list[Input]:
         """Return the distinct inputs, the prompt in front of texts."""
-        chosen = (self.inputs[row] for row in self.rows)
-        return [self.prompt + item if isinstance(item, str) else item for item in chosen]
+        chosen = [self.inputs[row] for row in self.rows]
+        if not self.prompt:
+            return chosen
+        keeps_prompt = self.options.truncate is Truncate.START
+        join = Prompted.of if keeps_prompt else str.__add__
+        return [join(self.prompt, item) if isinstance(item, str) else item for item in chosen]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from embedder.errors import ConfigurationError, InvalidInput, UnsupportedModel
-from embedder.types import Input, TokenBatch, Tokenized, Truncate
+from embedder.template import Template
+from embedder.types import Input, Prompted, TokenBatch, Tokenized, Truncate
 
 _LARGEST_ID = 2**32 - 1
 
@@ -52,6 +54,7 @@ class Tokenizer:
         rust.no_padding()
         rust.no_truncation()
         self.max_tokens = max_tokens
+        self._template = Template.of(rust)
         # Truncation is state of the Rust object, so each way of cutting has an object of its own.
         self._by_truncate = {Truncate.NONE: rust}
         for truncate, direction in ((Truncate.END, "right"), (Truncate.START, "left")):
@@ -82,17 +85,22 @@ class Tokenizer:
         """Return the token ids of every input, special tokens included.
 
         With ``Truncate.NONE`` nothing is cut and the answer may exceed ``max_tokens``.
+
+        Raises:
+            InvalidInput: a prompt that must stay leaves no room for its text.
         """
         rows: list[Sequence[int]] = [()] * len(inputs)
         truncated: NDArray[np.bool_] = np.zeros(len(inputs), np.bool_)
         texts = [(row, item) for row, item in enumerate(inputs) if isinstance(item, str)]
         encodings = self._by_truncate[truncate].encode_batch_fast([text for _, text in texts])
-        for (row, _), encoding in zip(texts, encodings, strict=True):
+        for (row, text), encoding in zip(texts, encodings, strict=True):
             rows[row] = encoding.ids
             truncated[row] = bool(encoding.overflowing)
+            if truncated[row] and isinstance(text, Prompted):
+                rows[row] = self._cut_behind_prompt(text)
         for row, item in enumerate(inputs):
             if not isinstance(item, str):
-                rows[row] = self._cut(item, truncate)
+                rows[row] = self._template.cut(item, self.max_tokens, truncate)
                 truncated[row] = len(rows[row]) < len(item)
         return Tokenized(TokenBatch.of(rows), truncated)
 
@@ -121,12 +129,21 @@ class Tokenizer:
             [list(ids) for ids in rows], skip_special_tokens=skip_special_tokens
         )
 
-    def _cut(self, ids: Sequence[int], truncate: Truncate) -> Sequence[int]:
-        if truncate is Truncate.END:
-            return ids[: self.max_tokens]
-        if truncate is Truncate.START:
-            return ids[-self.max_tokens :]
-        return ids
+    def _cut_behind_prompt(self, text: Prompted) -> list[int]:
+        """Cut the start of the text that follows a prompt."""
+        encoding = self._by_truncate[Truncate.NONE].encode(text)
+        # Opening tokens are at character 0, and so are closing ones, behind the text.
+        places = takewhile(lambda place: place[0] < text.prompt_length, encoding.offsets)
+        kept = max(sum(1 for _ in places), len(self._template.opening))
+        room = self.max_tokens - kept
+        if room <= len(self._template.closing):
+            raise InvalidInput(
+                "prompt",
+                f"has {kept} tokens, which leave no room for a text; "
+                f"the model reads {self.max_tokens}",
+            )
+        ids: list[int] = encoding.ids
+        return ids[:kept] + ids[len(ids) - room :]
 
 
 def _pieces(text: str, encoding: Encoding) -> list[Piece]:

@@ -26,6 +26,22 @@ Input = str | Sequence[int]
 """A text, or token ids of the model's own vocabulary, special tokens included."""
 
 
+class Prompted(str):
+    """A text with a prompt in front of it, of which cutting the start leaves the prompt alone.
+
+    ``prompt_length`` is the number of characters of the prompt.
+    """
+
+    prompt_length: int
+
+    @classmethod
+    def of(cls, prompt: str, text: str) -> Prompted:
+        """Join a prompt and a text."""
+        joined = cls(prompt + text)
+        joined.prompt_length = len(prompt)
+        return joined
+
+
 class Truncate(str, Enum):
     """Which end of an input above the model's limit is cut; ``NONE`` refuses it instead."""
 

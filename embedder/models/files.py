@@ -22,6 +22,7 @@ from embedder.models.row import CatalogueRow
 from embedder.models.safety import read_object, sha256, verified_digest
 from embedder.models.token_limit import lower_case, token_limit
 from embedder.models.weights import WEIGHTS, Source, locate, weight_files
+from embedder.prompts import NAMES
 from embedder.types import SimilarityName
 
 
@@ -193,9 +194,11 @@ def _default_prompt(
 ) -> str | None:
     chosen, said = settings.default_prompt, stated.get("default_prompt_name")
     wanted = said if chosen is None else chosen
-    # Looked up in a list: what the files say need not be hashable.
+    # Looked up in lists: what the files say need not be hashable.
     if wanted is None or wanted in list(prompts):
         return wanted
+    if chosen is None and wanted in list(NAMES.values()):
+        return None  # sentence-transformers gives every model these prompts, empty
     raise UnsupportedModel(
         f"the default prompt is {wanted!r}; there are: {', '.join(prompts) or 'none'}"
     )

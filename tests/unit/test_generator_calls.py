@@ -17,7 +17,7 @@ from embedder.types import Truncate
 from tests.unit.fake_device import INFO, Device, ids, make_generator, vectors_of, word
 
 WORDS = [word(number) for number in range(30)]
-PROMPTED = replace(INFO, prompts={"query": "q ", "passage": "p ", "title": "t "})
+PROMPTED = replace(INFO, prompts={"query": "q ", "document": "p ", "title": "t "})
 
 
 @pytest.fixture

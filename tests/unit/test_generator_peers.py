@@ -70,6 +70,9 @@ def open_both(written: Path, peer: Any) -> Iterator[Open]:
         {"prompts": {"query": "find "}, "default_prompt_name": "query"},
         {"prompts": {"query": "", "document": ""}},
         {"prompts": {"topic": "sort "}, "default_prompt_name": "topic"},
+        {"prompts": {"query": "find ", "passage": "keep "}},
+        {"prompts": {"corpus": "keep ", "passage": "hold "}, "default_prompt_name": "passage"},
+        {"prompts": {"query": "find "}, "default_prompt_name": "document"},
         {},
     ],
 )
@@ -100,18 +103,6 @@ def test_a_named_prompt_is_the_same_one(open_both: Open) -> None:
     for name in ("query", "document", "topic"):
         ours = generator.embed(TEXTS, EmbedOptions(prompt_name=name))
         np.testing.assert_allclose(ours, peer.encode(TEXTS, prompt_name=name), atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["passage", "corpus"])
-def test_documents_have_the_prompt_that_older_models_keep_under_another_name(
-    open_both: Open, name: str
-) -> None:
-    """As the documentation of ``encode_document`` says; there an empty default hides it."""
-    generator, peer = open_both({"prompts": {name: "keep "}})
-
-    np.testing.assert_allclose(
-        generator.embed_document(TEXTS), peer.encode(TEXTS, prompt_name=name), atol=1e-5
-    )
 
 
 def test_nearness_is_the_same(open_both: Open) -> None:

@@ -23,11 +23,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.presets embedder.time_limit embedder.types",
         "embedder.storage_errors embedder.index.failpoints embedder.index.filters.conditions",
         "embedder.cache.records embedder.config embedder.stages",
-        "embedder.cache.archive embedder.fingerprint embedder.tokenization embedder.output "
+        "embedder.cache.archive embedder.fingerprint embedder.template embedder.output "
         "embedder.pooling embedder.quantization "
         "embedder.admission embedder.request embedder.index.points embedder.settings_tree "
         "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size",
-        "embedder.backlog.backlog",
+        "embedder.backlog.backlog embedder.tokenization",
         "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
         "embedder.similarity.metrics embedder.similarity.seeding",

@@ -17,10 +17,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 
 from embedder.config import ModelSettings
-from embedder.errors import ConfigurationError, UnsupportedModel
+from embedder.errors import ConfigurationError, InvalidInput, UnsupportedModel
 from embedder.models.files import ModelFiles
 from embedder.tokenization import Tokenizer
-from embedder.types import Input, Truncate
+from embedder.types import Input, Prompted, Truncate
 
 CLS, SEP = 101, 102
 LIMIT = 8
@@ -106,7 +106,7 @@ def test_ids_within_the_limit_pass_through_unchanged(ids: list[int], truncate: T
     assert answer.truncated.tolist() == [False]
 
 
-@given(st.lists(st.integers(0, 30_000), min_size=LIMIT + 1, max_size=20))
+@given(st.lists(st.integers(1000, 30_000), min_size=LIMIT + 1, max_size=20))
 def test_ids_above_the_limit_are_cut_at_the_end_that_was_asked_for(ids: list[int]) -> None:
     assert _encode(ids, Truncate.END) == ids[:LIMIT]
     assert _encode(ids, Truncate.START) == ids[len(ids) - LIMIT :]
@@ -114,6 +114,36 @@ def test_ids_above_the_limit_are_cut_at_the_end_that_was_asked_for(ids: list[int
     assert [
         TOKENIZER.encode([ids], truncate=truncate).truncated.item() for truncate in Truncate
     ] == [truncate in CUTTING for truncate in Truncate]
+
+
+@given(st.text(max_size=60), st.sampled_from(CUTTING))
+def test_the_ids_of_a_text_are_cut_as_the_text_is(text: str, truncate: Truncate) -> None:
+    assert _encode(_whole(text), truncate) == _encode(text, truncate)
+
+
+@given(st.sampled_from(["", "cat ", "the cat: ", "東京"]), TEXTS)
+def test_cutting_the_start_keeps_the_prompt(prompt: str, text: str) -> None:
+    kept = _whole(prompt)[:-1]
+    joined = _whole(prompt + text)
+    expected = joined
+    if len(joined) > LIMIT:
+        expected = [*kept, *joined[len(joined) - (LIMIT - len(kept)) :]]
+
+    answer = TOKENIZER.encode([Prompted.of(prompt, text)], truncate=Truncate.START)
+
+    assert answer.tokens.ids.tolist() == expected
+    assert answer.truncated.tolist() == [len(joined) > LIMIT]
+
+
+def test_a_prompt_that_leaves_no_room_for_a_text_is_refused_with_its_size() -> None:
+    prompt = " ".join(WORDS[:7])
+
+    with pytest.raises(InvalidInput) as caught:
+        TOKENIZER.encode([Prompted.of(prompt, " hat")], truncate=Truncate.START)
+
+    assert str(caught.value) == (
+        "'prompt' has 8 tokens, which leave no room for a text; the model reads 8"
+    )
 
 
 @given(st.lists(TEXTS | st.lists(st.integers(0, 30_000), max_size=12), max_size=6))
