@@ -192,9 +192,9 @@ class EmbeddingGenerator:
         return in_chunks(inputs, lambda part: self._submit(part, options))
 
     def _vectors(self, items: Texts | Vectors) -> Vectors:
-        if isinstance(items, np.ndarray) and items.dtype.kind not in "UTO":  # not an array of texts
-            return items
-        return self.embed(items)
+        if not isinstance(items, np.ndarray):
+            return self.embed(items)
+        return self.embed(items.tolist()) if items.dtype.kind in "UTO" else items
 
     def _on_loop(self, work: Coroutine[None, None, AnswerT]) -> Future[AnswerT]:
         with self._lock:

@@ -150,6 +150,6 @@ def test_without_limits_any_sum_of_tokens_passes(lengths: list[int]) -> None:
 def test_a_vector_is_not_taken_for_token_ids() -> None:
     vector = cast("Sequence[int]", [0.5, 2.0])
 
-    with pytest.raises(InvalidInput, match=r"'input\[0\]\[0\]' is of type float; ids of this model"):
+    with pytest.raises(InvalidInput, match=r"'input\[0\]\[0\]' is of type float; ids of"):
         check_inputs([vector], limits=None, vocabulary_size=10)
     check_inputs([cast("Sequence[int]", np.array([1, 2]))], limits=None, vocabulary_size=10)

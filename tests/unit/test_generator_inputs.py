@@ -124,7 +124,7 @@ def test_texts_and_ids_come_in_any_ordered_collection(
 def test_an_array_of_texts_is_compared_as_texts(generator: EmbeddingGenerator) -> None:
     texts = ["a", "bc"]
 
-    found = generator.similarity(np.array(texts), texts)  # type: ignore[arg-type]
+    found = generator.similarity(np.array(texts), texts)
 
     assert np.array_equal(found, generator.similarity(texts, texts))
 

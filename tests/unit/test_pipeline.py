@@ -67,7 +67,7 @@ async def test_another_prompt_is_another_vector() -> None:
 
 
 PROMPTED = replace(
-    MODEL, prompts={"query": "q", "passage": "p", "topic": "t"}, default_prompt="topic"
+    MODEL, prompts={"query": "q", "document": "p", "topic": "t"}, default_prompt="topic"
 )
 
 
