@@ -7,7 +7,18 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from deployments.commands import cache, config, embed, index, key, models, plan, reference, serve
+from deployments.commands import (
+    cache,
+    config,
+    embed,
+    index,
+    key,
+    models,
+    plan,
+    reference,
+    serve,
+    stop,
+)
 from embedder.errors import EmbedderError
 
 
@@ -32,6 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('embedder')}")
     commands = parser.add_subparsers(required=True)
-    for command in (serve, embed, models, cache, index, config, plan, key, reference):
+    for command in (serve, stop, embed, models, cache, index, config, plan, key, reference):
         command.add(commands)
     return parser

@@ -20,17 +20,26 @@ NOTE = "SHARDS"
 CHOOSE = "choose another data_directory, in the configuration's args or EMBEDDER_DATA_DIRECTORY"
 
 
+def data_directory(settings: ServeSettings) -> Path | None:
+    """Return the folder of everything that is kept, or None where nothing is."""
+    stated = settings.data_directory
+    if stated != "auto":
+        return None if stated is None else Path(stated).expanduser()
+    home = os.environ.get("XDG_DATA_HOME", "")
+    return Path(home if os.path.isabs(home) else os.path.expanduser("~/.local/share")) / "embedder"
+
+
 def cache_directory(settings: ServeSettings) -> Path | None:
     """Return the folder of the cache's shards, or None where nothing is kept."""
     if settings.cache.directory is not None:
         return Path(settings.cache.directory)
-    root = _root(settings.data_directory)
+    root = data_directory(settings)
     return None if root is None else root / "cache"
 
 
 def index_directory(settings: ServeSettings) -> Path | None:
     """Return the folder of the index's shards, or None where nothing is kept."""
-    root = _root(settings.data_directory)
+    root = data_directory(settings)
     return None if root is None else root / "index"
 
 
@@ -98,10 +107,3 @@ def _check_number(note: Path, shards: int) -> None:
             f"index.shards is {shards}, and what is in {note.parent} lies over {noted}: set that "
             f"number, or {CHOOSE}"
         )
-
-
-def _root(stated: str | None) -> Path | None:
-    if stated != "auto":
-        return None if stated is None else Path(stated).expanduser()
-    home = os.environ.get("XDG_DATA_HOME", "")
-    return Path(home if os.path.isabs(home) else os.path.expanduser("~/.local/share")) / "embedder"

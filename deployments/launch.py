@@ -1,7 +1,8 @@
 """Run the service on this machine: one child process with Ray in it, watched until it ends.
 
 The child is `serve run`, the same command that an operator may type, with the environment that
-Ray must have before it starts. Knows nothing of command lines.
+Ray must have before it starts. A second child ends all of them where this process is killed. Knows
+nothing of command lines.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import contextlib
 import http.client
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,11 +21,25 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import yaml
 
+from deployments.data import data_directory
+from deployments.ports import ray_ports, reserved_block
 from deployments.preflight import check, load_applications, read_config
+from deployments.ray_token import make_token
+from deployments.services import (
+    MARK_FILE,
+    PREFIX,
+    SESSION_FILE,
+    VARIABLE,
+    Service,
+    end,
+    remove_folders,
+    services,
+    start_time,
+)
 from embedder.errors import ConfigurationError
 
 THROUGHPUT = {
@@ -38,12 +51,6 @@ THROUGHPUT = {
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """The service is on this machine: a proxy for the world outside has no part in it."""
 
-INGRESS_PORTS = range(20_000, 32_000)
-"""Where replicas of the ingress listen for HAProxy: below what the kernel hands to clients."""
-
-BLOCK = 100
-"""Ports that one service has for them."""
-
 POLL_S = 0.25
 WATCH_S = 5.0
 STOP_S = 45.0
@@ -53,9 +60,16 @@ class Launch:
     """A service that is starting or running as a child process, with its output in ``log``."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], url: str, log: Path, *, has_keys: bool = False
+        self,
+        process: subprocess.Popen[bytes],
+        service: Service,
+        url: str,
+        log: Path,
+        *,
+        has_keys: bool = False,
     ) -> None:
         self.process = process
+        self.service = service
         self.url = url
         self.log = log
         self.has_keys = has_keys
@@ -97,10 +111,7 @@ class Launch:
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             pass
         finally:
-            # Ray gives each worker a process group of its own, but all share the child's session.
-            for pid in _session(self.process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            end(self.service)
             self.process.wait()
 
     def tail(self, lines: int = 20) -> str:
@@ -121,51 +132,94 @@ def launched(
     """
     document = read_config(config, port=port)
     check(document)
-    with tempfile.TemporaryDirectory(prefix="embedder-") as folder:
-        directory = Path(folder)
-        resolved = directory / "serve_config.yaml"
-        resolved.write_text(yaml.safe_dump(document, sort_keys=False))
-        log = log or directory / "serve.log"
-        with _opened(log) as output:
-            process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
-                [sys.executable, "-m", "ray.serve.scripts", "run", str(resolved)],
-                env=_environment(directory, tuned),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # A group of its own: Ctrl-C reaches this process, which passes it on once.
-                start_new_session=True,
+    make_token(os.environ)
+    remove_folders()
+    options = document["http_options"]
+    settings = [loaded.settings for _, loaded, _ in load_applications(document)]
+    with reserved_block([other.block for other in services()]) as block:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        service = Service(
+            port=options["port"],
+            data_directory=next(map(str, filter(None, map(data_directory, settings))), None),
+            starter=os.getpid(),
+            started=start_time(os.getpid()) or 0,
+            folder=str(folder),
+            block=block.start,
+        )
+        (folder / MARK_FILE).write_text(service.mark)
+        with _watched(service):
+            log = log or folder / "serve.log"
+            # Once this one can be seen: of two that start together, neither is alone.
+            environment = _environment(service, tuned, alone=services() == [service])
+            process = _run(document, service, environment, log)
+            launch = Launch(
+                process,
+                service,
+                f"http://{options['host']}:{options['port']}",
+                log,
+                has_keys=all(one.keys for one in settings),
             )
-        options = document["http_options"]
-        url = f"http://{options['host']}:{options['port']}"
-        keys = [loaded.settings.keys for _, loaded, _ in load_applications(document)]
-        launch = Launch(process, url, log, has_keys=all(keys))
-        try:
-            yield launch
-        finally:
-            launch.stop()
+            try:
+                yield launch
+            finally:
+                launch.stop()
 
 
-def _environment(directory: Path, tuned: bool) -> Mapping[str, str]:
+@contextmanager
+def _watched(service: Service) -> Iterator[None]:
+    """Have another process `end` the service should this one be killed; at the latest at the end.
+
+    The pipe between them closes with this process, however that ends.
+    """
+    command = [sys.executable, "-m", "deployments.services", service.mark]
+    watcher = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    with watcher:  # closes the pipe, and waits
+        yield
+
+
+def _run(
+    document: Mapping[str, Any], service: Service, environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start `serve run` in a session of its own, so that Ctrl-C reaches it only through us."""
+    resolved = Path(service.folder, "serve_config.yaml")
+    resolved.write_text(yaml.safe_dump(document, sort_keys=False))
+    with _opened(log) as output:
+        process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
+            [sys.executable, "-m", "ray.serve.scripts", "run", str(resolved)],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
+        )
+    Path(service.folder, SESSION_FILE).write_text(str(process.pid))
+    return process
+
+
+def _environment(service: Service, tuned: bool, *, alone: bool) -> Mapping[str, str]:
     """Return the child's environment; what the operator has set is left as it is."""
-    ingress_ports = _free_block()
+    folder = Path(service.folder)
     defaults = {
         # HAProxy's files have fixed names otherwise, and two services would share them.
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         # A replica that stops listens on for load balancers elsewhere to notice; here is none.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        # Ports of several services may not mix: replicas share theirs with whoever listens there.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ingress_ports.start),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ingress_ports.stop),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port(9101)),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port(8404)),
+        **ray_ports(service.block, alone=alone),
+        "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONUNBUFFERED": "1",
         **(THROUGHPUT if tuned else {}),
     }
-    return {**defaults, **os.environ}
+    environment = {**defaults, **os.environ, VARIABLE: service.mark}
+    # It names the Ray of a service that runs: this one would take its place there.
+    environment.pop("RAY_ADDRESS", None)
+    return environment
 
 
 def _opened(log: Path) -> BinaryIO:
@@ -173,52 +227,6 @@ def _opened(log: Path) -> BinaryIO:
         return log.open("wb")
     except OSError as error:
         raise ConfigurationError(f"cannot write {log}: {error.strerror}") from error
-
-
-def _free_port(preferred: int) -> int:
-    """Return a port for one of HAProxy's own listeners: the usual one, or else any."""
-    if _is_free(preferred):
-        return preferred
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
-
-
-def _free_block() -> range:
-    """Return a block of ports for ingress replicas on which nobody listens.
-
-    Any of them: services that start together listen only later, and would all find the first.
-    """
-    starts = list(range(INGRESS_PORTS.start, INGRESS_PORTS.stop, BLOCK))
-    random.shuffle(starts)
-    for start in starts:
-        block = range(start, start + BLOCK)
-        if all(map(_is_free, block)):
-            return block
-    raise ConfigurationError(f"no {BLOCK} ports in a row are free in {INGRESS_PORTS}")
-
-
-def _is_free(port: int) -> bool:
-    # Without SO_REUSEPORT, so that a port of another service's replica counts as taken.
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
-
-
-def _session(leader: int) -> list[int]:
-    """Return the processes of the session that ``leader`` began, itself left out."""
-    members = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # The name in brackets may hold anything; the session is the fourth field after it.
-            session = int(path.read_text().rpartition(")")[2].split()[3])
-            if session == leader and int(path.parent.name) != leader:
-                members.append(int(path.parent.name))
-    return members
 
 
 def _missing(url: str) -> str | None:

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from deployments.data import check_data
+from deployments.data import check_data, data_directory
+from deployments.services import services
 from deployments.settings import HOLD_MODELS, ModelList, ServeSettings
 from embedder.errors import ConfigurationError
 from embedder.models.files import ModelFiles
@@ -57,6 +58,7 @@ def check(document: Mapping[str, Any]) -> None:
     for _, loaded, models in load_applications(document):
         for model in models.models:
             ModelFiles.open(model)
+        _check_neighbours(document["http_options"]["port"], data_directory(loaded.settings))
         check_data(loaded.settings)
     _check_port(**{key: document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS})
 
@@ -127,6 +129,17 @@ def _models(application: Mapping[str, Any], settings: ServeSettings) -> ModelLis
             for problem in error.errors()
         )
         raise ConfigurationError(f"the configuration is wrong:\n{problems}") from error
+
+
+def _check_neighbours(port: int, directory: Path | None) -> None:
+    """Refuse the port or the data of another service, and say which one and how it is ended."""
+    for other in services():
+        same_data = directory is not None and other.data_directory == str(directory)
+        if same_data or other.port == port:
+            raise ConfigurationError(
+                f"another service is here ({other}): end it by 'embedder stop --port "
+                f"{other.port}', or choose another port and another data_directory"
+            )
 
 
 def _check_port(host: str, port: int) -> None:

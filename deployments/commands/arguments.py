@@ -27,6 +27,14 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_service(parser: argparse.ArgumentParser) -> None:
+    """Take what tells one service of this machine from another."""
+    parser.add_argument("--port", type=int, help="of the service, where several run here")
+    parser.add_argument(
+        "--data-directory", type=Path, metavar="FOLDER", help="of the service, likewise"
+    )
+
+
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Take the library's settings from a file and from the command line."""
     parser.add_argument("--settings", type=Path, help="a YAML or TOML file of settings")

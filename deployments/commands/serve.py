@@ -26,6 +26,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted, and return 0; or 1 when the service ended by itself."""
     from deployments.launch import launched
+    from deployments.services import services
 
     began = time.monotonic()
     # A supervisor stops with SIGTERM, and a shell may have started us with Ctrl-C ignored, which
@@ -36,6 +37,9 @@ def run(options: argparse.Namespace) -> int:
         with launched(
             options.config, port=options.port, tuned=not options.plain, log=options.log
         ) as launch:
+            for other in services():
+                if not other.is_attended:
+                    _report(f"still here: {other}; end it by 'embedder stop --port {other.port}'")
             launch.wait_until_ready(options.timeout, _Progress(began))
             seconds = time.monotonic() - began
             _clear_line()

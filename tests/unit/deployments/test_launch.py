@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import socket
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from ray.serve._private import constants as serve_constants
 
-from deployments.launch import THROUGHPUT, Launch, _environment, _free_block, _free_port
+from deployments.launch import THROUGHPUT, Launch, _environment
+from deployments.services import SESSION_FILE, VARIABLE, Service
 from embedder.errors import ConfigurationError
 
 
@@ -25,11 +29,32 @@ def command(pid: int) -> str:
 def child(tmp_path: Path, script: str) -> Launch:
     """Return a launch of a Python script whose output is its log; its URL has no listener."""
     log = tmp_path / "log"
+    service = service_in(tmp_path)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", script], stdout=output, stderr=output, start_new_session=True
+            [sys.executable, "-c", script],
+            env={**os.environ, VARIABLE: service.mark},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
-    return Launch(process, "http://127.0.0.1:9", log)
+    Path(service.folder, SESSION_FILE).write_text(str(process.pid))
+    return Launch(process, service, "http://127.0.0.1:9", log)
+
+
+def service_in(tmp_path: Path) -> Service:
+    """Return a service that this process has started."""
+    folder = tmp_path / "service"
+    folder.mkdir(exist_ok=True)
+    return Service(9, None, os.getpid(), 0, str(folder), 20_000)
+
+
+def until_it_says(launch: Launch, word: str) -> None:
+    """Wait until the child has printed a word."""
+    deadline = time.monotonic() + 20
+    while word not in launch.tail():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_child_that_ends_while_starting_is_an_error_with_its_last_words(tmp_path: Path) -> None:
@@ -59,13 +84,35 @@ except KeyboardInterrupt:
     print("graceful", flush=True)
 """
     launch = child(tmp_path, script)
-    deadline = time.monotonic() + 20
-    while "up" not in launch.tail() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until_it_says(launch, "up")
     launch.stop()
     launch.stop()
 
     assert launch.tail().splitlines() == ["up", "graceful"]
+
+
+def test_a_second_ctrl_c_ends_a_child_that_is_still_stopping(tmp_path: Path) -> None:
+    """As `serve run` is, which asks a Ray that is gone to stop what it serves."""
+    script = """
+import signal, time
+signal.signal(signal.SIGINT, lambda *_: print("stopping", flush=True))
+print("up", flush=True)
+while True:
+    time.sleep(60)
+"""
+    launch = child(tmp_path, script)
+    until_it_says(launch, "up")
+
+    def press_again() -> None:
+        until_it_says(launch, "stopping")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=press_again)
+    pressing.start()
+    launch.stop()
+    pressing.join()
+
+    assert launch.process.returncode == -signal.SIGKILL
 
 
 def test_what_the_child_leaves_in_its_session_is_stopped_too(tmp_path: Path) -> None:
@@ -95,42 +142,39 @@ def test_watching_reports_changes_and_ends_with_the_service(tmp_path: Path) -> N
     assert reports == ["no answer yet"]
 
 
-def test_a_usual_port_that_is_taken_is_replaced_by_a_free_one() -> None:
-    with socket.socket() as taken:
-        taken.bind(("", 0))
-        taken.listen()
-        preferred = taken.getsockname()[1]
-        chosen = _free_port(preferred)
-
-    assert chosen != preferred
-    assert _free_port(preferred) == preferred
-
-
 def test_throughput_mode_is_a_default_that_the_operator_may_set_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    service = service_in(tmp_path)
     for name in THROUGHPUT:
         monkeypatch.delenv(name, raising=False)
-    tuned, plain = _environment(tmp_path, True), _environment(tmp_path, False)
+    tuned = _environment(service, True, alone=True)
+    plain = _environment(service, False, alone=True)
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
-    chosen = _environment(tmp_path, True)
+    chosen = _environment(service, True, alone=True)
 
     assert THROUGHPUT.items() <= tuned.items()
     assert not THROUGHPUT.keys() & plain.keys()
     assert chosen["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
 
 
-def test_replicas_of_two_services_never_share_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as other:
-        # As Serve does it: whoever else sets this may listen on the same port.
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        taken = other.getsockname()[1]
-        monkeypatch.setattr("deployments.launch.BLOCK", 1)
-        monkeypatch.setattr("deployments.launch.INGRESS_PORTS", range(taken, taken + 1))
+def test_a_service_never_joins_the_ray_of_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it would take the place of the application that is served there."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
 
-        with pytest.raises(ConfigurationError, match="ports in a row"):
-            _free_block()
+    assert "RAY_ADDRESS" not in _environment(service_in(tmp_path), True, alone=True)
 
-    assert _free_block() == range(taken, taken + 1)
+
+def test_no_file_of_ray_has_the_same_name_in_two_services(tmp_path: Path) -> None:
+    folder = service_in(tmp_path).folder
+    environment = _environment(service_in(tmp_path), True, alone=True)
+    shared = {
+        name: getattr(serve_constants, name)
+        for name in dir(serve_constants)
+        if str(getattr(serve_constants, name)).startswith("/tmp/")
+    }
+
+    assert len(shared) >= 4
+    assert [name for name in shared if not environment.get(name, "").startswith(folder)] == []

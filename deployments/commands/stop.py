@@ -1,0 +1,49 @@
+"""``embedder stop``: end a service of this machine, or remove what is left of a killed one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from contextlib import suppress
+
+from deployments.commands.arguments import Commands, add_service
+from deployments.services import choose, end, remove_folders, services
+from embedder.errors import ConfigurationError
+
+STOP_S = 60.0
+"""The starter itself gives its service 45 s."""
+
+POLL_S = 0.1
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    stop = commands.add_parser(
+        "stop", help="end a service of this machine, or what is left of one that was killed"
+    )
+    add_service(stop)
+    stop.add_argument("--list", action="store_true", help="print all services, and end none")
+    stop.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """End the service that is meant: gracefully, where its `embedder serve` lives."""
+    if options.list:
+        for service in services():
+            print(service)
+        return 0
+    remove_folders()
+    service = choose(options.port, options.data_directory)
+    described = str(service)
+    if service.is_attended:
+        with suppress(ProcessLookupError):
+            os.kill(service.starter, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        while service.is_attended and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+    if remaining := end(service):
+        raise ConfigurationError(f"these processes do not end: {', '.join(map(str, remaining))}")
+    print(f"ended: {described}")
+    return 0
