@@ -10,6 +10,7 @@ from ray import serve
 
 from deployments.pinning import Pinned
 from deployments.replica import ReplicaStats, replica_id
+from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
 from embedder.config import ModelSettings
 from embedder.many_models import EncoderState, ManyEncoders
@@ -28,6 +29,7 @@ class EncoderReplica:
     """
 
     def __init__(self, settings: ServeSettings) -> None:
+        log_refusals_briefly()
         self._encoders = ManyEncoders(settings)
         self._pinned = Pinned(self._encoders)
         self._batches_seen = 0

@@ -15,6 +15,7 @@ from typing import Any
 from deployments.data import claim_shards, index_directory
 from deployments.index_copies import ShardCopies
 from deployments.metrics import INDEX, Published
+from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
 from embedder.index.filters import Filter
 from embedder.index.points import (
@@ -41,6 +42,7 @@ class IndexShard:
     """Keeps and searches the points of its share."""
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
+        log_refusals_briefly()
         claim_shards(settings)
         sys.setswitchinterval(SWITCH_S)
         root = index_directory(settings)

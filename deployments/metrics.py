@@ -30,6 +30,11 @@ class Metric:
     source: str
     description: str
 
+    @property
+    def exported(self) -> str:
+        """Return the name that Prometheus reads: Ray's exporter ends counters in ``_total``."""
+        return f"ray_{self.name}" + ("_total" if self.kind is Kind.COUNTER else "")
+
 
 CACHE = (
     Metric("embedder_cache_hits", Kind.COUNTER, "hits", "keys that were there"),

@@ -174,7 +174,10 @@ class IngressLimits(LimitSettings):
         1024, ge=0, description="a body that comes more slowly is refused, after body_grace_s"
     )
     body_grace_s: float = Field(
-        0.75, gt=0, description="seconds in which a body may come as slowly as it likes"
+        10.0,
+        gt=0,
+        description="seconds until the first byte of a body must have come; then, seconds in which "
+        "the rest may come at any pace",
     )
     max_points: int = Field(2048, ge=1, description="points per upsert")
     max_queries: int = Field(256, ge=1, description="queries per search")

@@ -7,6 +7,7 @@ from typing import Any
 
 from deployments.pinning import Pinned
 from deployments.replica import ReplicaStats, replica_id
+from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
 from embedder.config import ModelSettings
 from embedder.many_models import ManyTokenizers
@@ -19,6 +20,7 @@ class TokenizerReplica:
     """Turns inputs into packed tokens, for several models."""
 
     def __init__(self, settings: ServeSettings) -> None:
+        log_refusals_briefly()
         self._tokenizers = ManyTokenizers(settings)
         self._pinned = Pinned(self._tokenizers)
 

@@ -13,6 +13,7 @@ from deployments.ingress.handles import Handles
 from deployments.ingress.service import Service
 from deployments.remote import Handle
 from deployments.replica import own_deployment
+from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
 from embedder.request import EmbedOptions
 from embedder.types import Input, Vectors
@@ -31,6 +32,7 @@ class Ingress:
         caches: Mapping[str, Handle],
         indexes: Mapping[str, Handle],
     ) -> None:
+        log_refusals_briefly()
         handles = Handles(tokenizer, encoder, caches, indexes, own_deployment("Ingress"))
         self._service = Service(settings, handles)
 

@@ -16,12 +16,10 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress.door.errors import (
-    bug_response,
     invalid_json_response,
     request_validation_response,
     validation_response,
@@ -30,7 +28,6 @@ from deployments.ingress.door.visit import Visit
 from deployments.ingress.service import Service
 from deployments.ingress.wire.json_bodies import check_content_type
 from deployments.settings import Scope as KeyScope
-from embedder.errors import EmbedderError
 
 Endpoint = Callable[..., Awaitable[Response]]
 
@@ -55,7 +52,7 @@ class Dispatch:
         self._straight = dict(_table(routes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, whose body has been read; refusals go to whoever calls."""
+        """Answer one request, whose body has been read; errors go to the caller."""
         route = None
         if scope["type"] == "http":
             route = self._straight.get((scope["method"], scope["path"]))
@@ -64,12 +61,8 @@ class Dispatch:
             return
         try:
             response = await self._answer(route, scope, (await receive()).get("body", b""))
-        except (EmbedderError, HTTPException):
-            raise
         except RequestValidationError as error:
             response = request_validation_response(error, scope["path"])
-        except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever happens
-            response = bug_response(error, scope["path"])
         await response(scope, receive, send)
 
     async def _answer(self, route: _Straight, scope: Scope, content: bytes) -> Response:

@@ -16,6 +16,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 READY_S = 240.0
+BODY_GRACE_S = 0.75
+"""Shorter than the default, so that the tests of slow bodies are fast."""
+
 STOP_S = 60.0
 
 
@@ -113,6 +116,7 @@ def write_config(folder: Path, *further_models: dict[str, object]) -> Path:
     document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     application = document["applications"][0]
     application["args"]["encoder"] = {"replicas": 2}
+    application["args"]["limits"] = {"body_grace_s": BODY_GRACE_S}
     application["args"]["data_directory"] = str(folder / "data")
     for deployment in application["deployments"]:
         models = deployment["user_config"]["models"]

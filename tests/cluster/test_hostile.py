@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from embedder.types import Vectors
-from tests.cluster.service import RunningService
+from tests.cluster.service import BODY_GRACE_S, RunningService
 from tests.cluster.wire import Reply, chunked, exchange, post
 
 PROMPT_S = 1.0
-SLOW_S = 2.0
-"""A body is given 0.75 s to come at a reasonable rate; the rest is for a busy machine."""
+SLOW_S = 2 * BODY_GRACE_S + 1.0
+"""The grace until the first byte and after it; the rest is for a busy machine."""
 
 GROWTH_BYTES = 64 * 2**20
 GOOD = b'{"input": "a"}'

@@ -44,7 +44,7 @@ def errors_table() -> str:
 
 def metrics_table() -> str:
     """Return every metric that is published."""
-    rows = [(f"`ray_{metric.name}`", metric.kind.value, metric.description) for metric in CATALOGUE]
+    rows = [(f"`{metric.exported}`", metric.kind.value, metric.description) for metric in CATALOGUE]
     return _table(("metric", "kind", "meaning"), rows)
 
 

@@ -21,6 +21,9 @@ MAX_LENGTH_DIGITS = 18
 LISTEN_S = 0.1
 """Seconds of one wait for a body; whatever it takes, a client is charged for no more than these."""
 
+SHORTEST_WAIT_S = 0.001
+"""A rest below this counts as none: sums of seconds are rounded, and would leave a tiny rest."""
+
 
 async def read_body(
     receive: Receive, headers: Headers, limits: IngressLimits, deadline: float
@@ -60,7 +63,9 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 class _Arrival:
-    """What comes of one body, and whether it comes in time.
+    """The messages of one body, and whether they come in time.
+
+    The pace counts from the first byte: clients make large bodies after they have sent the headers.
 
     What counts is the time in which the process listened: while it stands still, it sees nothing of
     what a client sends.
@@ -78,10 +83,13 @@ class _Arrival:
         try:
             while not coming.done():
                 left_s = self._left_s(size)
-                if left_s <= 0:
+                if left_s < SHORTEST_WAIT_S:
                     raise BodyTooSlow(size, self._listened_s, self._limits.min_body_bytes_per_s)
                 await self._listen(coming, min(left_s, LISTEN_S))
-            return coming.result()
+            message = coming.result()
+            if size == 0 and message.get("body"):
+                self._listened_s = 0.0
+            return message
         finally:
             coming.cancel()
 

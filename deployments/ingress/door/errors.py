@@ -18,6 +18,7 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from ray.exceptions import RayTaskError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
@@ -98,7 +99,7 @@ def error_response(error: errors.EmbedderError, path: str) -> Response:
     """Return the answer for an error of the tree to a request for ``path``."""
     status = STATUSES[type(error)]
     if status.http >= 500:
-        logger.error("request failed: %r", error)
+        _log_fault(error, with_traceback=status.http == 500)
     if path in TEI_PATHS:
         sentence = _sentence(error)
         if isinstance(error, errors.InvalidInput):
@@ -146,10 +147,23 @@ def http_response(error: HTTPException, scope: Scope) -> Response:
     return response
 
 
-def bug_response(error: Exception, path: str) -> Response:
-    """Return the answer for what nobody foresaw."""
-    logger.error("unexpected error", exc_info=error)
-    return error_response(errors.BackendFailure(repr(error)), path)
+def _log_fault(error: errors.EmbedderError, *, with_traceback: bool) -> None:
+    """Log a fault of the service; the replica that raised an error has logged its traceback."""
+    logged_by_replica = isinstance(error.__cause__, RayTaskError)
+    traceback = error if with_traceback and not logged_by_replica else None
+    logger.error("request failed: %r", error, exc_info=traceback)
+
+
+def bug_response(path: str) -> Response:
+    """Return the answer for an exception that is not of the tree; the gate logs it."""
+    failed = STATUSES[errors.BackendFailure]
+    message = _sentence(errors.BackendFailure(""))
+    if path in TEI_PATHS:
+        response = tei_envelope(failed.tei_http, message, failed.tei_kind)
+    else:
+        response = envelope(failed.http, message, failed.kind, None, "internal_error")
+    response.headers["x-should-retry"] = "false"
+    return response
 
 
 def invalid_json_response(problem: str, path: str) -> Response:
@@ -222,7 +236,7 @@ def _methods(routes: Iterable[APIRoute], scope: Scope) -> list[str]:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    return bug_response(error, request.scope["path"])
+    return bug_response(request.scope["path"])
 
 
 def _field(location: tuple[str | int, ...]) -> str:

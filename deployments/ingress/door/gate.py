@@ -9,19 +9,22 @@ nothing of what routes do.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.ingress.door.body import read_body, replay
-from deployments.ingress.door.errors import error_response, http_response
+from deployments.ingress.door.errors import bug_response, error_response, http_response
 from deployments.ingress.door.keys import holder, presented
 from deployments.ingress.door.refusals import UnknownKey
 from deployments.ingress.door.traffic import Traffic
 from deployments.ingress.door.visit import Visit, timeout_of
 from deployments.settings import ServeSettings
 from embedder.errors import EmbedderError
+
+logger = logging.getLogger("ray.serve")
 
 OPEN = frozenset({"/healthz", "/readyz", "/health"})
 """The paths that want no key: what load balancers and schedulers ask."""
@@ -55,6 +58,12 @@ class Gate:
             except asyncio.CancelledError:
                 self._traffic.abandoned += 1
                 raise
+            except Exception as error:
+                if answer.begun and not answer.complete:
+                    raise  # the server logs it, and closes the connection to say so to the client
+                logger.error("unexpected error", exc_info=error)
+                if not answer.begun:
+                    await bug_response(scope["path"])(scope, receive, answer)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
         headers = scope["headers"]
@@ -78,13 +87,17 @@ class _Answer:
         self._send = send
         self._visit = visit
         self._traffic = traffic
+        self.begun = self.complete = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.begun = True
             self._traffic.answers[message["status"]] += 1
             total_ms = round((time.monotonic() - self._visit.began) * 1000)
             message["headers"] = [
                 *message.get("headers", ()),
                 (b"x-total-time", b"%d" % total_ms),
             ]
+        elif message["type"] == "http.response.body":
+            self.complete = not message.get("more_body", False)
         await self._send(message)

@@ -102,20 +102,41 @@ async def test_a_body_that_drips_is_refused_after_the_grace_with_what_came_and_t
     drops = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=3.0)
     began = virtual_time()
 
-    with pytest.raises(BodyTooSlow, match=r"3 bytes .* in 10.0 s; the least is 1000"):
+    with pytest.raises(BodyTooSlow, match=r"4 bytes .* in 10.0 s; the least is 1000"):
         await read(drops, deadline_s=60, body_grace_s=10, min_body_bytes_per_s=1000)
-    assert virtual_time() - began == pytest.approx(10)
+    assert virtual_time() - began == pytest.approx(3 + 10)
 
 
 async def test_a_body_that_keeps_the_pace_may_take_longer_than_the_grace(
     virtual_time: VirtualTime,
 ) -> None:
-    steady = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.7)
+    steady = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.9)
     began = virtual_time()
 
     body = await read(steady, deadline_s=60, body_grace_s=5, min_body_bytes_per_s=1)
     assert body == b"x" * LIMIT
-    assert virtual_time() - began == pytest.approx(0.7 * LIMIT)
+    assert virtual_time() - began == pytest.approx(0.9 * LIMIT)
+
+
+async def test_a_body_that_begins_late_has_its_pace_counted_from_its_first_byte(
+    virtual_time: VirtualTime,
+) -> None:
+    late = Wire([*chunks_of(b"1234", b"")], pause_s=9.5)
+    began = virtual_time()
+
+    assert await read(late, deadline_s=60) == b"1234"
+    assert virtual_time() - began == pytest.approx(19)
+
+
+async def test_a_body_that_never_begins_is_refused_after_the_grace(
+    virtual_time: VirtualTime,
+) -> None:
+    silent = Wire(chunks_of(b"never"), pause_s=90.0)
+    began = virtual_time()
+
+    with pytest.raises(BodyTooSlow, match=r"0 bytes of the body came in 10\.0 s"):
+        await read(silent, deadline_s=60)
+    assert virtual_time() - began == pytest.approx(10)
 
 
 @pytest.mark.parametrize("standstill_s", [0.3, 0.81, 1.0, 30.0])
@@ -137,7 +158,7 @@ async def test_who_drips_gains_nothing_by_a_standstill(
 
     with pytest.raises(BodyTooSlow):
         await read(drops, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1000)
-    assert virtual_time() - began == pytest.approx(1.0 + 3.0, abs=LISTEN_S)
+    assert virtual_time() - began == pytest.approx(0.75 + 1.0 + 3.0, abs=LISTEN_S)
 
 
 async def test_a_standstill_does_not_move_the_deadline(virtual_time: VirtualTime) -> None:
