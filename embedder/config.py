@@ -133,6 +133,9 @@ class LimitSettings(Settings):
         description="seconds that a request may be predicted to wait for others before it is told "
         "to come back",
     )
+    max_wait_many_s: float = Field(
+        10.0, gt=0, description="the same for a request of 32 inputs or more"
+    )
 
 
 class CacheSettings(Settings):

@@ -29,6 +29,8 @@ the sentence is built in ``__str__``. Knows nothing of HTTP: the ingress owns th
 
 from __future__ import annotations
 
+import math
+
 
 class EmbedderError(Exception):
     """Base of every error of this library; ``code`` is the stable name that clients see."""
@@ -107,13 +109,17 @@ class Unavailable(EmbedderError):
 
 
 class Overloaded(Unavailable):
-    """More work is waiting than the service accepts; ``retry_after_s`` is an estimate."""
+    """More work is waiting than the service accepts; ``retry_after_s`` is an estimate.
+
+    ``whole_s`` is for callers that wait whole seconds; 0 stands for the next one.
+    """
 
     code = "overloaded"
 
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__(retry_after_s)
+    def __init__(self, retry_after_s: float, whole_s: int = 0) -> None:
+        super().__init__(retry_after_s, whole_s)
         self.retry_after_s = retry_after_s
+        self.whole_s = whole_s or max(1, math.ceil(retry_after_s))
 
     def __str__(self) -> str:
         return f"the service is full; retry in {self.retry_after_s:.1f} s"

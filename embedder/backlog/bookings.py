@@ -1,144 +1,141 @@
-"""Who was told to come back when: a calendar of one minute with room for so many tokens.
+"""Which refused requests were told to come back, and when: a line in which nobody stands.
 
-A booking is found again by its ticket, a digest of what was asked, so whoever sends the same
-request again needs no number to show. Nothing here grows beyond the horizon of the calendar and
-`MAX_BOOKINGS`. Knows neither what waits nor how the room is measured.
+Each refused request gets the time at which the work queued now, and all that was refused before it,
+will be done. Times only grow, so the line is one clock and a queue. A request is found again by its
+ticket, a digest of its content, so clients need not send a number. Knows neither what is queued nor
+how the rate is measured.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 HORIZON_S = 120
-"""How far ahead somebody may be told to come back; OpenAI's clients obey no longer waits."""
+"""The longest time that a client is told; OpenAI's clients obey no longer one."""
 
 GRACE_S = 2.0
-"""Seconds for which a booking is kept for whoever comes late."""
+"""Seconds for which a booking is kept after it was due: most clients wait whole seconds."""
 
 MAX_BOOKINGS = 100_000
-"""Tickets that are kept; a minute of what one process can refuse."""
+"""Bookings that are kept: what one process can refuse in a minute."""
+
+MEMORY_S = 5.0
+"""Seconds after which what is known of clients' obedience counts e times less."""
+
+LEAST_SHARE = 0.1
+"""Work of which nobody comes back still takes this share of its time in the line."""
 
 SLOTS_PER_S = 10
-"""Parts of a second with room of their own. Clients come back after whole seconds: were a second
-filled in order, all of it would come back within the moment that it took to fill it.
-"""
-
-KEPT = 0.98
-"""How much of what is known of clients' obedience is kept from one slot to the next."""
+"""Parts of a second in which the work that is due is counted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Booking:
-    """So many tokens are awaited at ``due_s``."""
+    """Work whose turn is at ``turn_s``; clients that wait whole seconds return at ``due_s``.
 
-    tokens: int
+    ``units`` is 0 once it has come or was given up.
+    """
+
+    ticket: bytes
+    units: int
+    turn_s: float
     due_s: float
 
 
 class Bookings:
-    """The calendar; all times are on the caller's clock."""
+    """The line; all times are on the caller's clock."""
 
     def __init__(self) -> None:
-        self._tokens = 0
         self._by_ticket: dict[bytes, Booking] = {}
-        self._tickets: dict[int, list[bytes]] = {}
-        self._booked: dict[int, float] = {}
-        self._now = -1
-        self._returned = 0.0
-        self._lost = 0.0
+        self._line: deque[Booking] = deque()
+        self._due: dict[int, int] = {}
+        self._units = 0
+        self._free_s = 0.0
+        self._now = 0.0
+        self._returned = self._lost = 0.0
 
     def __len__(self) -> int:
         """Return how many bookings are kept; some of them may have passed."""
         return len(self._by_ticket)
 
-    def tokens(self, now: float) -> int:
-        """Return the tokens that may still be claimed."""
+    def units(self, now: float) -> int:
+        """Return the work that may still come back."""
         self._forget(now)
-        return self._tokens
+        return self._units
 
     def find(self, ticket: bytes, now: float) -> Booking | None:
         """Return the booking of a ticket, unless its time has passed."""
         self._forget(now)
-        booking = self._by_ticket.get(ticket)
-        return booking if booking is not None and now <= booking.due_s + GRACE_S else None
+        return self._by_ticket.get(ticket)
 
     def claim(self, ticket: bytes) -> None:
-        """Take out the booking of somebody who has come back."""
-        booking = self._by_ticket.pop(ticket)
-        self._tokens -= booking.tokens
-        self._returned += booking.tokens
+        """Take out the booking of a request that has come back."""
+        self._returned += self._end(self._by_ticket[ticket])
 
     def book(
-        self, ticket: bytes, tokens: int, *, tokens_per_s: float, after_s: float, now: float
-    ) -> int | None:
-        """Book room for tokens after a wait; return in how many whole seconds there is some.
+        self, ticket: bytes, units: int, *, units_per_s: float, after_s: float, now: float
+    ) -> Booking | None:
+        """Append work to the line, ``after_s`` from now at the earliest.
 
-        ``tokens_per_s`` is the room of one second of the calendar. What exceeds the room of a slot
-        takes up those behind it. None means that nothing could be booked.
+        None means that the line is too long.
         """
         self._forget(now)
-        room = tokens_per_s / SLOTS_PER_S
-        if len(self) >= MAX_BOOKINGS or room <= 0 or after_s > HORIZON_S:
+        turn_s = max(now + after_s, self._free_s)
+        if len(self) >= MAX_BOOKINGS or turn_s > now + HORIZON_S:
             return None
-        for seconds in range(max(1, math.ceil(after_s)), HORIZON_S + 1):
-            slot = _slot(now + seconds)
-            if self._booked.get(slot, 0.0) < room:
-                break
-        else:
-            return None
-        self._fill(slot, tokens, room)
-        self._lose(ticket)
-        self._by_ticket[ticket] = Booking(tokens, now + seconds)
-        self._tickets.setdefault(slot, []).append(ticket)
-        self._tokens += tokens
-        return seconds
+        if ticket in self._by_ticket:
+            self._lost += self._end(self._by_ticket[ticket])
+        self._free_s = turn_s + max(LEAST_SHARE, self._share) * units / units_per_s
+        first = max(1, math.ceil(turn_s - now))
+        # Not always the next whole second, or all that are refused within half a second would
+        # come back within the same half second.
+        room = units_per_s / SLOTS_PER_S
+        due_s = min(
+            (now + first, now + first + 1), key=lambda at: max(room, self._due.get(_slot(at), 0))
+        )
+        booking = self._by_ticket[ticket] = Booking(ticket, units, turn_s, due_s)
+        self._line.append(booking)
+        self._due[_slot(due_s)] = self._due.get(_slot(due_s), 0) + units
+        self._units += units
+        return booking
 
     def expected(self, now: float, seconds: float) -> float:
-        """Return the tokens that will come back within ``seconds`` of now.
+        """Return the work that will come back within ``seconds`` of now.
 
-        They are the same part of those booked as came back of those that were due lately.
+        It is the same share of the work due then as came back of the work due lately.
         """
-        if not self._booked:
+        if not self._by_ticket:
             return 0.0
         self._forget(now)
         due = range(_slot(now), _slot(now + seconds))
-        tokens = sum(self._booked.get(slot, 0.0) for slot in due)
-        seen = self._returned + self._lost
-        return tokens * self._returned / seen if seen else tokens
+        return self._share * sum(self._due.get(slot, 0) for slot in due)
 
-    def _fill(self, slot: int, tokens: float, room: float) -> None:
-        """Pour tokens into the slots from this one on, up to the end of the calendar."""
-        end = self._now + (HORIZON_S + 1) * SLOTS_PER_S
-        while tokens > 0 and slot <= end:
-            booked = self._booked.get(slot, 0.0)
-            poured = min(tokens, max(0.0, room - booked))
-            self._booked[slot] = booked + poured
-            tokens -= poured
-            slot += 1
+    @property
+    def _share(self) -> float:
+        seen = self._returned + self._lost
+        return self._returned / seen if seen >= 1 else 1.0
 
     def _forget(self, now: float) -> None:
-        """Drop the slots that have passed, and the bookings that nobody can claim any more."""
-        if self._now == _slot(now):
-            return
-        self._now = _slot(now)
-        for slot in [slot for slot in self._booked if slot < self._now]:
-            del self._booked[slot]
-        expired = _slot(now - GRACE_S)
-        for slot in [slot for slot in self._tickets if slot < expired]:
-            self._returned *= KEPT
-            self._lost *= KEPT
-            for ticket in self._tickets.pop(slot):
-                booking = self._by_ticket.get(ticket)
-                if booking is not None and _slot(booking.due_s) == slot:  # else it booked anew
-                    self._lose(ticket)
+        """Drop the bookings that nobody can claim any more."""
+        kept = math.exp((self._now - now) / MEMORY_S)
+        self._returned, self._lost, self._now = self._returned * kept, self._lost * kept, now
+        while self._line and self._line[0].due_s < now - GRACE_S:
+            booking = self._line.popleft()
+            if booking.units:
+                ago_s = now - GRACE_S - booking.due_s
+                self._lost += self._end(booking) * math.exp(-ago_s / MEMORY_S)
 
-    def _lose(self, ticket: bytes) -> None:
-        """Drop a booking, if there is one, that nobody has claimed in time."""
-        booking = self._by_ticket.pop(ticket, None)
-        if booking is not None:
-            self._tokens -= booking.tokens
-            self._lost += booking.tokens
+    def _end(self, booking: Booking) -> int:
+        """Await a booking no longer; return its work."""
+        del self._by_ticket[booking.ticket]
+        units, booking.units = booking.units, 0
+        self._units -= units
+        self._due[_slot(booking.due_s)] -= units
+        if not self._due[_slot(booking.due_s)]:
+            del self._due[_slot(booking.due_s)]
+        return units
 
 
 def _slot(when: float) -> int:

@@ -18,7 +18,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.cache.store "
         "embedder.index "
         "embedder.models embedder.similarity",
-        "embedder.errors embedder.host embedder.index.kinds embedder.index.limits "
+        "embedder.errors embedder.host embedder.index.kinds "
+        "embedder.index.limits "
         "embedder.rendezvous "
         "embedder.presets embedder.time_limit embedder.types",
         "embedder.storage_errors embedder.index.failpoints embedder.index.filters.conditions",
@@ -27,6 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.pooling embedder.quantization "
         "embedder.admission embedder.request embedder.index.points embedder.settings_tree "
         "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size",
+        "embedder.backlog.admission",
         "embedder.backlog.backlog embedder.tokenization",
         "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "

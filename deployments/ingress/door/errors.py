@@ -109,9 +109,12 @@ def error_response(error: errors.EmbedderError, path: str) -> Response:
         response = _json(status.http, error_content(error))
     if response.status_code in (408, 429) or response.status_code >= 500:
         response.headers["x-should-retry"] = "true" if status.retry else "false"
-    if status.retry:
-        seconds = error.retry_after_s if isinstance(error, errors.Overloaded) else RETRY_AFTER_S
-        response.headers["retry-after"] = str(math.ceil(seconds))
+    if isinstance(error, errors.Overloaded):
+        response.headers["retry-after"] = str(error.whole_s)
+        # OpenAI's clients read this first: they come back when it is their turn.
+        response.headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
+    elif status.retry:
+        response.headers["retry-after"] = str(RETRY_AFTER_S)
     if isinstance(error, refusals.UnknownKey):
         response.headers["www-authenticate"] = "Bearer"
     return response

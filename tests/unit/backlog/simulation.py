@@ -35,13 +35,15 @@ class Request:
     number: int
     tokens: int
     priority: Priority = Priority.INTERACTIVE
+    inputs: int = 1
     tries: int = 0
-    told_s: float | None = None
     came_s: float = 0.0
     wait_s: float = 0.0
     left: int = 0
     work: Work | None = None
     admitted_at: int | None = None
+    ended_s: float | None = None
+    done: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Simulation:
     devices: int = 1
     limits: LimitSettings = field(default_factory=LimitSettings)
     seed: int = 0
-    comes_back: Callable[[Request, float], float | None] = lambda request, told_s: told_s
+    comes_back: Callable[[Request, Overloaded], float | None] = lambda request, error: error.whole_s
 
     def __post_init__(self) -> None:
         self.now = 0.0
@@ -79,13 +81,31 @@ class Simulation:
             self.arrive(when, tokens)
 
     def arrive(
-        self, when: float, tokens: int, priority: Priority = Priority.INTERACTIVE
+        self,
+        when: float,
+        tokens: int,
+        priority: Priority = Priority.INTERACTIVE,
+        *,
+        inputs: int = 1,
     ) -> Request:
         """Let one newcomer arrive."""
-        request = Request(len(self.requests), tokens, priority)
+        request = Request(len(self.requests), tokens, priority, inputs)
         self.requests.append(request)
         self.at(when, lambda: self._ask(request))
         return request
+
+    def call(self, calls: int, concurrency: int, tokens: int, *, inputs: int) -> list[Request]:
+        """Let clients make so many calls from now on, each after an answer or when it gives up."""
+        made: list[Request] = []
+
+        def next_call() -> None:
+            if len(made) < calls:
+                made.append(self.arrive(self.now, tokens, inputs=inputs))
+                made[-1].done = next_call
+
+        for _ in range(concurrency):
+            next_call()
+        return made
 
     def run(self, until: float) -> None:
         """Let everything happen up to a time."""
@@ -119,14 +139,16 @@ class Simulation:
     def _ask(self, request: Request) -> None:
         request.tries += 1
         try:
-            key = request.number.to_bytes(32, "big")
-            request.work = self.backlog.enter([key], request.tokens, request.priority)
+            keys = [request.number.to_bytes(32, "big")] * request.inputs
+            request.work = self.backlog.enter(keys, request.tokens, request.priority)
         except Overloaded as error:
             self.refusals.append(error.retry_after_s)
-            back_s = self.comes_back(request, error.retry_after_s)
+            back_s = self.comes_back(request, error)
             if back_s is not None:
                 latency = self.random.uniform(0.001, 0.03)
                 self.at(self.now + back_s + latency, lambda: self._ask(request))
+            else:
+                request.done()
             return
         request.admitted_at, request.came_s, request.left = request.tries, self.now, request.tokens
         left = request.tokens
@@ -161,6 +183,8 @@ class Simulation:
             request.work.computed(tokens, times)
             if request.left == 0:
                 request.work.end()
+                request.ended_s = self.now
+                request.done()
         self._start()
 
 

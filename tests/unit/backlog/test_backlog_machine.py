@@ -14,8 +14,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from embedder.backlog.backlog import OWN_TIMES, PATIENCE, Backlog, Work, _ticket
-from embedder.backlog.bookings import GRACE_S, HORIZON_S
+from embedder.backlog.admission import OWN_TIMES, PATIENCE
+from embedder.backlog.backlog import Backlog, Work, _ticket
+from embedder.backlog.bookings import GRACE_S, HORIZON_S, Bookings
 from embedder.config import LimitSettings
 from embedder.errors import Overloaded
 from embedder.types import Priority, Timings
@@ -57,19 +58,18 @@ class BacklogMachine(RuleBasedStateMachine):
         own_s = tokens / rate if rate else 0.0
         bearable_s = max(LIMITS.max_wait_s, OWN_TIMES * own_s)
         due = self.due.get(name) if priority is Priority.INTERACTIVE else None
-        due = None if due is None or self.now > due + GRACE_S else due
+        known = self.bookings.find(_ticket([name.encode()]), self.now)
+        due = None if known is None or priority is Priority.BULK else due
         before = stats.returned
         try:
             work = self.backlog.enter([name.encode()], tokens, priority)
         except Overloaded as error:
             self.counts["refused"] += 1
-            told_s = error.retry_after_s
             assert ahead > 0
-            assert told_s in range(1, HORIZON_S + 1)
             if priority is Priority.BULK:
                 assert full
                 return multiple()
-            self.told(name, told_s, due)
+            self.told(name, error, due)
             if due is not None and due <= self.now:
                 assert full or wait_s > PATIENCE * bearable_s - EPSILON
             else:
@@ -87,14 +87,21 @@ class BacklogMachine(RuleBasedStateMachine):
         self.tokens[work] = tokens
         return work
 
-    def told(self, name: str, told_s: float, due: float | None) -> None:
-        """Take note of when to come back; whoever was early keeps the time."""
+    @property
+    def bookings(self) -> Bookings:
+        """Return who was told to come back."""
+        return self.backlog._admission.bookings
+
+    def told(self, name: str, error: Overloaded, due: float | None) -> None:
+        """Take note of when to come back; a request that came too early keeps its time."""
+        assert 0 <= error.retry_after_s <= HORIZON_S
+        assert error.retry_after_s - EPSILON <= error.whole_s <= HORIZON_S + 2
         if due is not None and due > self.now:
-            assert 0 <= self.now + told_s - due < 1 + EPSILON
-        elif self.backlog._bookings.find(_ticket([name.encode()]), self.now) is not None:
-            self.due[name] = self.now + told_s
-        else:  # nothing is known of the rate, or the calendar is full
-            assert told_s in (1, HORIZON_S)
+            assert abs(self.now + error.retry_after_s - due) < EPSILON
+        elif self.bookings.find(_ticket([name.encode()]), self.now) is not None:
+            self.due[name] = self.now + error.retry_after_s
+        else:  # the line is too long
+            assert error.retry_after_s == HORIZON_S
             self.due.pop(name, None)
 
     @rule(work=works, tokens=st.integers(0, 2000))
@@ -141,11 +148,11 @@ class BacklogMachine(RuleBasedStateMachine):
         """Let all end: nothing is left behind."""
         for work in self.tokens:
             work.end()
-        self.now += HORIZON_S + 2 * GRACE_S
+        self.now += HORIZON_S + 2 * GRACE_S + 2
         stats = self.backlog.stats
         assert set(stats.queued_tokens.values()) == {0}
         assert stats.booked_tokens == 0
-        assert len(self.backlog._bookings) == 0
+        assert len(self.bookings) == 0
 
 
 TestBacklog = BacklogMachine.TestCase

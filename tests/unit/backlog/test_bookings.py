@@ -1,64 +1,68 @@
-"""The calendar: where a booking goes, who finds it again, and that it never grows."""
+"""The line of refused requests: when each is to come, who finds a booking again, and its bounds."""
 
 from __future__ import annotations
 
+import heapq
 import random
+from typing import Any
 
 import pytest
 
 from embedder.backlog import bookings as module
-from embedder.backlog.bookings import GRACE_S, HORIZON_S, SLOTS_PER_S, Bookings
+from embedder.backlog.bookings import GRACE_S, HORIZON_S, Booking, Bookings
 
-ROOM = 1000.0
-"""Tokens a second; a slot has room for a hundred."""
+RATE = 1000.0
 
 
-def book(bookings: Bookings, name: str, tokens: int, now: float, after_s: float = 0) -> int | None:
+def book(
+    bookings: Bookings, name: str, units: int, now: float, after_s: float = 0.0
+) -> Booking | None:
     """Book by a name."""
-    return bookings.book(name.encode(), tokens, tokens_per_s=ROOM, after_s=after_s, now=now)
+    return bookings.book(name.encode(), units, units_per_s=RATE, after_s=after_s, now=now)
 
 
-def test_a_booking_is_a_whole_number_of_seconds_away_and_one_at_least() -> None:
+def turns(bookings: Bookings, *sizes: int, now: float = 0.0, after_s: float = 0.0) -> list[Any]:
+    """Return in how many seconds the turns of several bookings are."""
+    made = [book(bookings, f"{now} {at}", size, now, after_s) for at, size in enumerate(sizes)]
+    return [pytest.approx(one.turn_s - now) for one in made if one is not None]
+
+
+def test_each_turn_comes_when_all_work_before_it_is_done() -> None:
     bookings = Bookings()
 
-    assert book(bookings, "a", 100, 7.35) == 1
-    booking = bookings.find(b"a", 7.35)
-    assert booking is not None
-    assert (booking.tokens, booking.due_s) == (100, 8.35)
+    assert turns(bookings, 100, 500, 1400, 7, after_s=0.3) == [0.3, 0.4, 0.9, 2.3]
+    assert turns(bookings, 1, now=1.0) == [1.307], "also of those who ask later"
+    assert turns(bookings, 1, now=5.0) == [0.0], "once the line has passed"
 
 
-@pytest.mark.parametrize(("after_s", "seconds"), [(0.2, 1), (1.0, 1), (1.1, 2), (60, 60)])
-def test_nobody_is_told_to_come_before_the_wait_is_over(after_s: float, seconds: int) -> None:
-    assert book(Bookings(), "a", 1, 0.0, after_s) == seconds
+def test_clients_that_wait_whole_seconds_come_when_it_is_their_turn_and_not_much_later() -> None:
+    bookings, now = Bookings(), 7.35
+    made = [book(bookings, str(number), 50, now) for number in range(100)]
+
+    for one in made:
+        assert one is not None
+        assert one.due_s - now == pytest.approx(round(one.due_s - now))
+        assert one.due_s - now + 1e-9 >= 1.0
+        assert 0.0 <= one.due_s - one.turn_s <= 2.0
 
 
-def test_what_is_full_sends_those_who_ask_at_the_same_moment_a_second_further() -> None:
-    bookings = Bookings()
-
-    assert [book(bookings, str(number), 50, 3.05) for number in range(6)] == [1, 1, 2, 2, 3, 3]
-    assert book(bookings, "a moment later", 50, 3.15) == 1
-
-
-def test_those_who_ask_all_the_time_are_spread_evenly() -> None:
-    """Were they not, all would come back within a part of each second."""
+def test_whole_seconds_bunch_those_who_ask_all_the_time_only_a_little() -> None:
+    """Were only the next whole second told, twice as much as can be done would come at times."""
     bookings, chance = Bookings(), random.Random(2)
+    waiting: list[tuple[float, bytes]] = []
     due: list[float] = []
     for number in range(3000):
         now = number / 300
-        seconds = book(bookings, str(number), chance.randint(5, 15), now)
-        assert seconds is not None
-        due.append(now + seconds)
+        while waiting and waiting[0][0] <= now:
+            bookings.claim(heapq.heappop(waiting)[1])
+        booking = book(bookings, str(number), chance.randint(5, 15), now)
+        assert booking is not None
+        due.append(booking.due_s)
+        heapq.heappush(waiting, (booking.due_s, booking.ticket))
 
-    each = [sum(second <= one < second + 0.25 for one in due) * 10 for second in (5, 8.25, 11.5)]
-    assert all(150 <= tokens <= 350 for tokens in each), each
-
-
-def test_what_is_larger_than_a_slot_takes_up_those_behind() -> None:
-    bookings = Bookings()
-    book(bookings, "large", 2500, 0.0)
-
-    assert [book(bookings, str(at), 1, at / 10) for at in range(0, 10, 3)] == [4, 4, 3, 3]
-    assert bookings.expected(1.0, 1.0) == pytest.approx(1000)
+    halves = [sum(at / 2 <= one < (at + 1) / 2 for one in due) * 10 for at in range(4, 58)]
+    assert max(halves) <= 1.7 * RATE / 2
+    assert sum(halves) == pytest.approx(27_000, rel=0.1)
 
 
 def test_beyond_the_horizon_nothing_is_booked() -> None:
@@ -76,52 +80,60 @@ def test_a_booking_is_found_until_its_grace_is_over_and_then_it_is_gone() -> Non
 
     assert bookings.find(b"a", 1.5 + GRACE_S) is not None
     assert bookings.find(b"a", 1.51 + GRACE_S) is None
-    assert bookings.tokens(1.8 + GRACE_S) == 0
+    assert bookings.units(1.8 + GRACE_S) == 0
     assert len(bookings) == 0
 
 
-def test_whoever_is_claimed_is_awaited_no_more() -> None:
+def test_a_request_that_is_claimed_is_awaited_no_more() -> None:
     bookings = Bookings()
     book(bookings, "a", 70, 0.5)
     bookings.claim(b"a")
 
     assert bookings.find(b"a", 1.5) is None
-    assert bookings.tokens(1.5) == 0
+    assert bookings.units(1.5) == 0
+    assert bookings.expected(1.0, 5.0) == 0
 
 
-def test_whoever_books_anew_loses_the_old_booking() -> None:
+def test_a_request_that_books_anew_loses_the_old_booking() -> None:
     bookings = Bookings()
     book(bookings, "a", 70, 0.5)
-    book(bookings, "a", 30, 1.5 + GRACE_S + 0.05)
+    book(bookings, "a", 30, 0.6)
 
-    assert bookings.tokens(4.0) == 30
-    assert bookings.find(b"a", 1.6 + GRACE_S + 0.3) is not None
-    assert bookings.tokens(20.0) == 0
+    assert bookings.units(0.7) == 30
+    assert len(bookings) == 1
+    assert bookings.units(20.0) == 0
 
 
-def test_as_many_are_expected_as_came_of_those_who_were_due() -> None:
+def test_as_much_is_expected_as_came_of_the_work_that_was_due() -> None:
     bookings = Bookings()
-    for number in range(100):
-        book(bookings, str(number), 10, 0.0 if number < 50 else 0.5)
-    everybody = bookings.expected(1.0, 1.0)
-    for number in range(0, 100, 4):
-        if bookings.find(str(number).encode(), 6.0):
-            bookings.claim(str(number).encode())
-    bookings.find(b"", 5.0 + GRACE_S)
-    for number in range(100):
-        book(bookings, f"next {number}", 10, 8.0)
+    for tick in range(400):
+        now = tick / 10
+        for number in range(4):
+            book(bookings, f"{tick} {number}", 25, now)
+        if tick > 20 and bookings.find(f"{tick - 20} 0".encode(), now):
+            bookings.claim(f"{tick - 20} 0".encode())
+    due = sum(one.units for one in bookings._by_ticket.values() if 40.0 <= one.due_s < 41.0)
 
-    assert everybody == pytest.approx(200)
-    assert bookings.expected(9.0, 1 / SLOTS_PER_S) < 60
+    assert due > 0
+    assert bookings.expected(40.0, 1.0) == pytest.approx(due / 4, rel=0.2)
 
 
-def test_the_calendar_never_holds_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_that_never_returns_makes_the_line_hardly_longer() -> None:
+    bookings = Bookings()
+    book(bookings, "lost", 5000, 0.0)
+    bookings.find(b"", 1.1 + GRACE_S)
+    now = 10.0
+
+    assert turns(bookings, 1000, 1000, 1000, now=now) == [0.0, 0.1, 0.2]
+
+
+def test_the_line_never_holds_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BOOKINGS", 10)
     bookings = Bookings()
     answers = [book(bookings, str(number), 1, 0.0) for number in range(20)]
 
     assert [answer is None for answer in answers] == [False] * 10 + [True] * 10
-    assert book(bookings, "later", 1, 30.0) == 1
+    assert book(bookings, "later", 1, 30.0) is not None
 
 
 def test_nothing_is_left_when_everything_has_passed() -> None:
@@ -130,6 +142,6 @@ def test_nothing_is_left_when_everything_has_passed() -> None:
         book(bookings, str(number), 500, number / 100)
     bookings.find(b"", 10 + 2 * HORIZON_S)
 
-    assert bookings.tokens(1000) == len(bookings) == 0
-    assert bookings._booked == {}
-    assert bookings._tickets == {}
+    assert bookings.units(1000.0) == len(bookings) == 0
+    assert bookings._due == {}
+    assert len(bookings._line) == 0

@@ -12,21 +12,22 @@ import pytest
 
 from embedder.backlog.bookings import GRACE_S, HORIZON_S
 from embedder.config import LimitSettings
+from embedder.errors import Overloaded
 from embedder.types import Priority
 from tests.unit.backlog.simulation import Request, Simulation
 
 BEGIN, END = 10.0, 40.0
 """When more comes than can be done."""
 
-ComesBack = Callable[[Request, float], float | None]
+ComesBack = Callable[[Request, Overloaded], float | None]
 
 
-def once(request: Request, told_s: float) -> float | None:
-    """Come back as told, and then give up."""
-    return told_s if request.tries == 1 else None
+def once(request: Request, error: Overloaded) -> float | None:
+    """Come back as told, in whole seconds as most clients do, and then give up."""
+    return error.whole_s if request.tries == 1 else None
 
 
-def never(request: Request, told_s: float) -> float | None:
+def never(request: Request, error: Overloaded) -> float | None:
     """Give up at once."""
     return None
 
@@ -74,7 +75,7 @@ def test_who_comes_back_as_told_is_admitted_though_newcomers_keep_coming(
 def test_the_wait_stays_short_under_three_times_the_load(simulation: Simulation) -> None:
     bound_s = LimitSettings().max_wait_s
 
-    assert simulation.wait_s(0.99, BEGIN + 2) <= bound_s
+    assert simulation.wait_s(0.99, BEGIN + 2) <= bound_s + 0.1, "clients return in whole seconds"
     assert simulation.wait_s(0.99, BEGIN, END) <= bound_s + 0.1, "with the time of finding it out"
 
 
@@ -87,7 +88,7 @@ def test_nothing_is_left_when_the_load_has_ended(simulation: Simulation) -> None
 
     assert set(stats.queued_tokens.values()) == {0}
     assert stats.booked_tokens == 0
-    assert len(simulation.backlog._bookings) == 0
+    assert len(simulation.backlog._admission.bookings) == 0
 
 
 def test_the_measured_rate_is_what_the_devices_can(simulation: Simulation) -> None:
@@ -103,7 +104,7 @@ def test_a_cold_start_into_the_overload_ends_well(seed: int) -> None:
 
     assert admitted / returned >= 0.95
     assert simulation.goodput(0.0, 30.0) >= 0.9
-    assert simulation.wait_s(0.99, 2.0) <= 0.5
+    assert simulation.wait_s(0.99, 2.0) <= 0.6
     assert simulation.wait_s(1.0) < 1.5
 
 
@@ -116,7 +117,7 @@ def test_clients_that_never_come_back_leave_no_device_idle() -> None:
 
 
 def test_clients_of_whom_half_come_back_are_admitted() -> None:
-    simulation = overloaded(lambda request, told_s: told_s if request.number % 2 else None)
+    simulation = overloaded(lambda request, error: error.whole_s if request.number % 2 else None)
     simulation.run(END + 2 * HORIZON_S)
     returned, admitted = simulation.returns()
 
@@ -125,8 +126,8 @@ def test_clients_of_whom_half_come_back_are_admitted() -> None:
 
 
 def test_clients_that_come_too_early_get_in_when_they_obey() -> None:
-    def impatient(request: Request, told_s: float) -> float | None:
-        return {1: told_s / 2, 2: told_s}.get(request.tries)
+    def impatient(request: Request, error: Overloaded) -> float | None:
+        return {1: error.whole_s / 2, 2: error.whole_s}.get(request.tries)
 
     simulation = overloaded(impatient)
     simulation.run(END + 2 * HORIZON_S)
@@ -135,7 +136,7 @@ def test_clients_that_come_too_early_get_in_when_they_obey() -> None:
     assert len(third) > 5000
     assert sum(one.admitted_at == 3 for one in third) / len(third) >= 0.95
     assert simulation.goodput(BEGIN, END) >= 0.95
-    assert simulation.wait_s(0.99, BEGIN + 2) <= 0.7
+    assert simulation.wait_s(0.99, BEGIN + 2) <= 1.0
 
 
 @pytest.mark.parametrize(("comes_back", "most_s"), [(never, 1.0), (once, 3.5)])
@@ -188,11 +189,11 @@ def test_several_slow_devices_are_all_kept_busy() -> None:
     returned, admitted = simulation.returns()
 
     assert simulation.goodput(BEGIN + 1, END) >= 0.95
-    assert admitted / returned >= 0.95
+    assert admitted / returned >= 0.9
 
 
 def test_who_comes_back_somewhat_late_is_admitted_still() -> None:
-    simulation = overloaded(lambda request, told_s: told_s + GRACE_S / 2)
+    simulation = overloaded(lambda request, error: error.whole_s + GRACE_S / 2)
     simulation.run(END + 4 * HORIZON_S)
     returned, admitted = simulation.returns()
 
