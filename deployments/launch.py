@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from deployments import message_size
 from deployments.data import data_directory
 from deployments.ports import ray_ports, reserved_block
 from deployments.preflight import check, load_applications, read_config
@@ -43,6 +44,7 @@ from deployments.services import (
 from embedder.errors import ConfigurationError
 
 THROUGHPUT = {
+    message_size.VARIABLE: str(message_size.CONFIGURED_BYTES),
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
 }

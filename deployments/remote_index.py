@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from deployments import message_size
 from deployments.remote import Handle
 from deployments.remote_shard import RemoteShard
 from embedder.errors import InvalidInput, NotFound, Unavailable, UnknownCollection
 from embedder.index import spread
-from embedder.index.checks import check_points
+from embedder.index.checks import check_metadata, check_points
 from embedder.index.filters import Filter
 from embedder.index.points import (
     CollectionInfo,
@@ -97,15 +98,21 @@ class RemoteIndex:
 
         Returns the largest sequence number of the shards concerned.
         """
+        # Before they are sent: pickle fails on values that are nested too deeply.
+        check_metadata(points.metadata)
         if len(self.shards) == 1:
-            return int(await self.shards[0].call(deadline, "upsert", name, points))
+            size = message_size.of_points(points)
+            return int(await self.shards[0].call(deadline, "upsert", name, points, size=size))
         spec = await self._spec(name, points, deadline)
         # No shard sees all points, so none could refuse the request as a whole.
         check_points(points, width=spec.width, metric=spec.metric)
         parts = spread.by_shard(points.ids, len(self.shards))
+        shares = {shard: spread.part(points, rows) for shard, rows in parts.items()}
         sequences = await together(
-            self.shards[shard].call(deadline, "upsert", name, spread.part(points, rows), spec)
-            for shard, rows in parts.items()
+            self.shards[shard].call(
+                deadline, "upsert", name, share, spec, size=message_size.of_points(share)
+            )
+            for shard, share in shares.items()
         )
         return max(map(int, sequences))
 
@@ -131,7 +138,14 @@ class RemoteIndex:
         """Return those of the points that are stored, in the order asked for, each once."""
         parts = spread.by_shard(ids, len(self.shards))
         told = await together(
-            self.shards[shard].call(deadline, "fetch", name, [ids[row] for row in rows], include)
+            self.shards[shard].call(
+                deadline,
+                "fetch",
+                name,
+                [ids[row] for row in rows],
+                include,
+                size=message_size.of_records(len(rows), include),
+            )
             for shard, rows in parts.items()
         )
         found: dict[str, Record] = {record.id: record for records in told for record in records}
@@ -156,7 +170,14 @@ class RemoteIndex:
         records: list[Record] = []
         while shard < len(self.shards) and len(records) < limit:
             page: Page = await self.shards[shard].call(
-                deadline, "scroll", name, inner, limit - len(records), condition, include
+                deadline,
+                "scroll",
+                name,
+                inner,
+                limit - len(records),
+                condition,
+                include,
+                size=message_size.of_records(limit - len(records), include),
             )
             records += page.records
             inner = page.cursor

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from deployments import message_size
 from deployments.remote import Handle, Remote
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
@@ -15,6 +16,7 @@ from embedder.batching.waiting import Terms
 from embedder.index.points import Hit, Query
 
 FLIGHT_QUERIES = 256
+"""Queries in one call, which also ends at ``GATHERED_BYTES``."""
 
 
 class RemoteShard:
@@ -24,19 +26,28 @@ class RemoteShard:
         self.name = name
         self._remote = Remote(name, handle)
         self._searches: Batcher[Query, list[Hit]] = Batcher(
-            self._search, budget=Budget(max_tokens=FLIGHT_QUERIES), slots=2, cancels=True
+            self._search,
+            budget=Budget(message_size.GATHERED_BYTES, max_items=FLIGHT_QUERIES),
+            slots=2,
+            cancels=True,
         )
 
-    async def call(self, deadline: float | None, method: str, *arguments: Any) -> Any:
-        """Call a method of the shard."""
-        return await self._remote.call(method, *arguments, deadline=deadline)
+    async def call(
+        self, deadline: float | None, method: str, *arguments: Any, size: int = 0
+    ) -> Any:
+        """Call a method of the shard, with arguments or an answer of about ``size`` bytes."""
+        return await self._remote.call(method, *arguments, size=size, deadline=deadline)
 
     async def search(self, queries: Sequence[Query], deadline: float | None) -> list[list[Hit]]:
         """Answer several queries."""
-        return await self._searches.submit(queries, [1] * len(queries), deadline=deadline)
+        sizes = list(map(message_size.of_query, queries))
+        return await self._searches.submit(queries, sizes, deadline=deadline)
 
     async def _search(self, queries: list[Query], terms: Terms) -> list[list[Hit]]:
         answers: list[list[Hit]] = await self._remote.call(
-            "search", queries, deadline=terms.deadline
+            "search",
+            queries,
+            size=sum(map(message_size.of_query, queries)),
+            deadline=terms.deadline,
         )
         return answers

@@ -8,7 +8,9 @@ that remain to its callers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from deployments import message_size
 from deployments.remote import Handle, Remote, remaining_s
 from deployments.settings import StageSettings
 from embedder.batching.gathering import GatheringCache, GatheringEncoder, GatheringTokenizer
@@ -28,10 +30,18 @@ from embedder.types import (
 )
 
 FLIGHT_CHARACTERS = 200_000
+FLIGHT_INPUTS = 1024
 FLIGHT_KEYS = 4096
+
+CHARACTER_BYTES = 4
+PIECE_BYTES = 32
+"""At most what a character takes, and about what a token with its place does."""
 
 INSERTS_PAUSE_S = 0.25
 """Between two calls with inserts, for which nobody waits: each costs both ends a millisecond."""
+
+INSERTED_BYTES = 16 * 2**20
+"""In one call with inserts: with the pause, more a second than models compute."""
 
 WORTH_TOKENS = 256
 WORTH_CHARACTERS = 20_000
@@ -54,7 +64,12 @@ class RemoteTokenizer(GatheringTokenizer):
 
     async def _call(self, inputs: Sequence[Input], truncate: Truncate, terms: Terms) -> Tokenized:
         answer: Tokenized = await self._remote.call(
-            "tokenize", self._model, inputs, truncate, deadline=terms.deadline
+            "tokenize",
+            self._model,
+            inputs,
+            truncate,
+            size=_items(inputs) * CHARACTER_BYTES,
+            deadline=terms.deadline,
         )
         return answer
 
@@ -63,7 +78,12 @@ class RemoteTokenizer(GatheringTokenizer):
     ) -> list[list[Piece]]:
         """Return every token of every text with its place there; nothing is cut."""
         pieces: list[list[Piece]] = await self._remote.call(
-            "pieces", self._model, texts, add_special_tokens, deadline=deadline
+            "pieces",
+            self._model,
+            texts,
+            add_special_tokens,
+            size=_items(texts) * PIECE_BYTES,
+            deadline=deadline,
         )
         return pieces
 
@@ -76,7 +96,12 @@ class RemoteTokenizer(GatheringTokenizer):
             InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
         """
         texts: list[str] = await self._remote.call(
-            "decode", self._model, rows, skip_special_tokens, deadline=deadline
+            "decode",
+            self._model,
+            rows,
+            skip_special_tokens,
+            size=_items(rows) * PIECE_BYTES,
+            deadline=deadline,
         )
         return texts
 
@@ -84,17 +109,26 @@ class RemoteTokenizer(GatheringTokenizer):
 class RemoteEncoder(GatheringEncoder):
     """The Encoder deployment as the pipeline's stage for one model.
 
-    A flight is at most one batch of the encoder's, of ``max_batch_tokens``.
+    A flight is at most one batch of the encoder's, of ``max_batch_tokens``, and its answer is of
+    no more vectors of ``width`` than are gathered.
     """
 
     def __init__(
-        self, handle: Handle, stage: StageSettings, model: ModelSettings, *, max_batch_tokens: int
+        self,
+        handle: Handle,
+        stage: StageSettings,
+        model: ModelSettings,
+        *,
+        max_batch_tokens: int,
+        width: int,
     ) -> None:
         self._remote = Remote("Encoder", handle)
         self._model = model
+        self._width = width
+        most = message_size.rows_within(width)
         super().__init__(
             self._call,
-            budget=Budget(max_tokens=max_batch_tokens),
+            budget=Budget(max_batch_tokens, max_items=min(FLIGHT_INPUTS, most)),
             slots=stage.flights(worth_tokens=WORTH_TOKENS),
             cancels=True,
         )
@@ -102,7 +136,13 @@ class RemoteEncoder(GatheringEncoder):
     async def _call(self, tokens: TokenBatch, terms: Terms) -> Encoded:
         timeout_s = remaining_s(terms.deadline)
         encoded: Encoded = await self._remote.call(
-            "encode", self._model, tokens, terms.priority, timeout_s, deadline=terms.deadline
+            "encode",
+            self._model,
+            tokens,
+            terms.priority,
+            timeout_s,
+            size=4 * max(len(tokens) * self._width, len(tokens.ids)),
+            deadline=terms.deadline,
         )
         return encoded
 
@@ -115,14 +155,29 @@ class RemoteCache(GatheringCache):
         super().__init__(
             self._look_up,
             self._insert,
-            budget=Budget(FLIGHT_KEYS, max_items=FLIGHT_KEYS),
+            lookups=partial(_keys, message_size.GATHERED_BYTES),
+            inserts=partial(_keys, INSERTED_BYTES),
             slots=Slots(2, eager=1, worth_tokens=WORTH_KEYS),
             pause_s=INSERTS_PAUSE_S,
         )
 
     async def _look_up(self, keys: list[bytes], width: int, terms: Terms) -> CacheHits:
-        hits: CacheHits = await self._remote.call("get_many", keys, width, deadline=terms.deadline)
+        size = len(keys) * 4 * width
+        hits: CacheHits = await self._remote.call(
+            "get_many", keys, width, size=size, deadline=terms.deadline
+        )
         return hits
 
     async def _insert(self, keys: list[bytes], entries: Entries, terms: Terms) -> None:
-        await self._remote.call("put_many", keys, entries, deadline=terms.deadline)
+        size = entries.vectors.nbytes
+        await self._remote.call("put_many", keys, entries, size=size, deadline=terms.deadline)
+
+
+def _keys(most_bytes: int, width: int) -> Budget:
+    """Return how many entries of a width travel in one call."""
+    most = min(FLIGHT_KEYS, message_size.rows_within(width, most_bytes))
+    return Budget(FLIGHT_KEYS, max_items=most)
+
+
+def _items(rows: Sequence[Input]) -> int:
+    return sum(map(len, rows))

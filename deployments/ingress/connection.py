@@ -80,7 +80,11 @@ class Connecting:
         info: ModelInfo = await Remote("Encoder", handle).call("describe", model, deadline=deadline)
         tokenizer = RemoteTokenizer(self.handles.tokenizer, settings.tokenizer, model)
         encoder = RemoteEncoder(
-            handle, settings.encoder, model, max_batch_tokens=info.max_batch_tokens
+            handle,
+            settings.encoder,
+            model,
+            max_batch_tokens=info.max_batch_tokens,
+            width=info.width,
         )
         near_tokenizer = NearTokenizer(
             tokenizer,

@@ -35,6 +35,7 @@ RunTokenize = Callable[[Sequence[Input], Truncate, Terms], Awaitable[Tokenized]]
 
 RunGet = Callable[[list[bytes], int, Terms], Awaitable[CacheHits]]
 RunPut = Callable[[list[bytes], Entries, Terms], Awaitable[None]]
+BudgetOf = Callable[[int], Budget]
 
 _Row = tuple[Entries, int]
 """One row of some entries, not copied yet."""
@@ -112,8 +113,9 @@ class GatheringTokenizer:
 class GatheringCache:
     """Look up and insert entries together with those of other requests.
 
-    Nobody waits for inserts: one batch of them follows another after ``pause_s``, and so they are
-    few and large.
+    Only entries of one width travel together; ``lookups`` and ``inserts`` say of each width how
+    many. Nobody waits for inserts: one batch of them follows another after ``pause_s``, and so they
+    are few and large.
     """
 
     def __init__(
@@ -121,29 +123,32 @@ class GatheringCache:
         get: RunGet,
         put: RunPut,
         *,
-        budget: Budget,
+        lookups: BudgetOf,
+        inserts: BudgetOf,
         slots: int | Slots = 1,
         pause_s: float = 0.0,
     ) -> None:
         self._get = get
-        self._budget = budget
+        self._lookup_budget, self._insert_budget = lookups, inserts
         self._slots = slots
         self._lookups: dict[int, Batcher[bytes, _Hit | None]] = {}
+        self._inserts: dict[int, Batcher[tuple[bytes, _Row], None]] = {}
 
         async def run_put(items: list[tuple[bytes, _Row]], terms: Terms) -> Sequence[None]:
             await put([key for key, _ in items], _stack([row for _, row in items]), terms)
             await asyncio.sleep(pause_s)
             return [None] * len(items)
 
-        self._inserts: Batcher[tuple[bytes, _Row], None] = Batcher(
-            run_put, budget=budget, cancels=True
-        )
+        self._run_put = run_put
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
         """Return the entries that are there, each of ``width`` components."""
         if width not in self._lookups:
             self._lookups[width] = Batcher(
-                self._run_get(width), budget=self._budget, slots=self._slots, cancels=True
+                self._run_get(width),
+                budget=self._lookup_budget(width),
+                slots=self._slots,
+                cancels=True,
             )
         rows = await self._lookups[width].submit(keys, [1] * len(keys))
         found = [(at, row) for at, row in enumerate(rows) if row is not None]
@@ -157,8 +162,12 @@ class GatheringCache:
 
     async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
         """Remember the entries."""
+        width = entries.vectors.shape[1]
+        if width not in self._inserts:
+            budget = self._insert_budget(width)
+            self._inserts[width] = Batcher(self._run_put, budget=budget, cancels=True)
         rows = [(key, (entries, row)) for row, key in enumerate(keys)]
-        await self._inserts.submit(rows, [1] * len(rows))
+        await self._inserts[width].submit(rows, [1] * len(rows))
 
     def _run_get(
         self, width: int

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 TIMEOUT_S = 0.05
 """About what embedding a few texts takes: a lookup that takes longer saves nobody anything."""
 
+TIMEOUT_BYTES = 2**20
+"""A lookup has its time-out once more for each of so many bytes that it may bring."""
+
 INSERT_TIMEOUT_S = 5.0
 MAX_PENDING_INSERTS = 256
 """Inserts of a cache that does not take them are dropped above this; they would fill the memory."""
@@ -43,7 +46,10 @@ class FarCacheState:
 
 
 class FailOpenCache:
-    """Look up within ``timeout_s``; insert behind the caller's back. ``name`` is for the log."""
+    """Look up within a time-out; insert behind the caller's back. ``name`` is for the log.
+
+    The time-out is ``timeout_s``, and longer for a lookup that may bring much.
+    """
 
     def __init__(
         self,
@@ -73,7 +79,8 @@ class FailOpenCache:
         if not self._circuit.lets_through():
             return CacheHits.nothing(width)
         try:
-            hits = await wait_within(self._cache.get_many(keys, width), self._timeout_s)
+            seconds = self._lookup_s(len(keys) * width * 4)
+            hits = await wait_within(self._cache.get_many(keys, width), seconds)
         except asyncio.CancelledError:
             self._circuit.left()
             raise
@@ -82,6 +89,14 @@ class FailOpenCache:
             return CacheHits.nothing(width)
         self._succeeded()
         return hits
+
+    def _lookup_s(self, size: int) -> float:
+        """Return how long a lookup of so many bytes may take.
+
+        The larger it is, the longer its embedding would take too; and that a large one is slow says
+        nothing of the health of the cache.
+        """
+        return self._timeout_s * (1 + size / TIMEOUT_BYTES)
 
     def put_later(self, keys: Sequence[bytes], entries: Entries) -> None:
         """Send entries to the cache without waiting for it."""

@@ -175,9 +175,16 @@ def rows(*values: float) -> Entries:
     )
 
 
+def _gathering(cache: Cache) -> GatheringCache:
+    def budget(width: int) -> Budget:
+        return Budget(100)
+
+    return GatheringCache(cache.get, cache.put, lookups=budget, inserts=budget)
+
+
 async def test_lookups_of_several_requests_travel_together_and_each_gets_its_own() -> None:
     cache = Cache()
-    gathering = GatheringCache(cache.get, cache.put, budget=Budget(100))
+    gathering = _gathering(cache)
     await gathering.put_many([ONE, THREE], rows(1, 3))
     first = asyncio.create_task(gathering.get_many([X], 2))
     await asyncio.sleep(0)
@@ -201,7 +208,7 @@ async def test_lookups_of_several_requests_travel_together_and_each_gets_its_own
 async def test_a_lookup_of_another_width_finds_nothing() -> None:
     cache = Cache()
     cache.gate.set()
-    gathering = GatheringCache(cache.get, cache.put, budget=Budget(100))
+    gathering = _gathering(cache)
     await gathering.put_many([ONE], rows(1))
 
     assert (await gathering.get_many([ONE], 3)).rows.tolist() == []
@@ -210,7 +217,7 @@ async def test_a_lookup_of_another_width_finds_nothing() -> None:
 
 async def test_inserts_of_several_requests_travel_together() -> None:
     cache = Cache()
-    gathering = GatheringCache(cache.get, cache.put, budget=Budget(100))
+    gathering = _gathering(cache)
     await asyncio.gather(*(gathering.put_many([bytes([at]) * 32], rows(at)) for at in range(10)))
 
     assert sum(cache.inserts) == 10

@@ -97,7 +97,7 @@ async def test_pieces_do_not_wait_longer_than_the_deadline() -> None:
 
 def _encoder(stage: LetterEncoder, model: ModelSettings | None = None) -> RemoteEncoder:
     return RemoteEncoder(
-        as_handle(stage), ONE_FLIGHT, model or ModelSettings(), max_batch_tokens=100
+        as_handle(stage), ONE_FLIGHT, model or ModelSettings(), max_batch_tokens=100, width=4
     )
 
 

@@ -8,6 +8,7 @@ Any other model than the default one counts them in the opposite order.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,7 @@ from embedder.models.catalogue import names
 from embedder.models.residency import ModelState, State
 from embedder.tokenization import Piece
 from embedder.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
+from tests.unit.deployments.transport import GRPC_BYTES, carry
 
 MAX_TOKENS = 8
 END = "[END]"
@@ -73,17 +75,30 @@ LOADED = ModelState(
 class LocalHandle:
     """Calls a stage in this process the way a handle calls a deployment; ``fault`` breaks it.
 
-    Remembers for which models it was asked for a replica that has them.
+    Calls by value are refused above ``limit`` bytes, as by gRPC. Remembers for which models it was
+    asked for a replica that has them, the size of each message, and the methods by reference.
     """
 
-    def __init__(self, stage: object) -> None:
+    def __init__(self, stage: object, limit: int = GRPC_BYTES) -> None:
         self.fault: Exception | None = None
         self.multiplexed: list[str] = []
+        self.sizes: list[int] = []
+        self.by_reference: list[str] = []
         self._stage = stage
+        self._limit = limit
+        self._by_reference = False
 
-    def options(self, *, multiplexed_model_id: str) -> LocalHandle:
-        self.multiplexed.append(multiplexed_model_id)
-        return self
+    def options(
+        self, *, multiplexed_model_id: str = "", _by_reference: bool = False
+    ) -> LocalHandle:
+        if multiplexed_model_id:
+            self.multiplexed.append(multiplexed_model_id)
+        if not _by_reference:
+            return self
+        handle = LocalHandle(self._stage, self._limit)
+        handle.fault, handle._by_reference = self.fault, True
+        handle.sizes, handle.by_reference = self.sizes, self.by_reference
+        return handle
 
     def __getattr__(self, method: str) -> _Method:
         return _Method(self, method)
@@ -94,7 +109,13 @@ class LocalHandle:
     async def _answer(self, method: str, args: Sequence[Any]) -> Any:
         if self.fault is not None:
             raise self.fault
-        return await getattr(self._stage, method)(*args)
+        if self._by_reference:
+            self.by_reference.append(method)
+        limit = sys.maxsize if self._by_reference else self._limit
+        self.sizes.append(carry(args, limit))
+        answer = await getattr(self._stage, method)(*args)
+        self.sizes.append(carry(answer, limit))
+        return answer
 
 
 class _Method:
