@@ -170,6 +170,11 @@ class IngressLimits(LimitSettings):
     """What one request over HTTP may hold."""
 
     max_body_bytes: int = Field(16 * 2**20, ge=1, description="bytes of one request body")
+    max_response_bytes: int = Field(
+        128 * 2**20,
+        ge=1,
+        description="bytes of one answer, as estimated; room for 2,048 vectors of 4,096 numbers",
+    )
     min_body_bytes_per_s: int = Field(
         1024, ge=0, description="a body that comes more slowly is refused, after body_grace_s"
     )

@@ -9,8 +9,11 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
+from deployments.ingress.door.visit import Visit
 from deployments.ingress.numeric.computing import compute
+from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.wire.answer_size import NUMBER_BYTES, check_embeddings, check_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
     Matrices,
@@ -19,6 +22,7 @@ from deployments.ingress.wire.rows import (
     RowsField,
     check_rows,
     to_matrices,
+    vectors_width,
 )
 from embedder.errors import InvalidInput, LimitExceeded
 from embedder.similarity.clustering import cluster
@@ -74,8 +78,19 @@ async def group(body: ClusterRequest, service: ServiceHere, visit: VisitHere) ->
         raise LimitExceeded("k", "clusters", body.k, limits.max_clusters)
     if body.k > count:
         raise InvalidInput("k", f"is {body.k}, more than the {count} inputs")
+    if "centroids" in body.include:
+        await _check_centroids(body, service, visit)
     matrices = await to_matrices(service, visit, body, {"inputs": body.inputs})
     return await compute(visit, "clusters", partial(_answer, body, matrices))
+
+
+async def _check_centroids(body: ClusterRequest, service: Service, visit: Visit) -> None:
+    """Refuse centroids that would be too large together, before anything is embedded."""
+    width = vectors_width(body.inputs)
+    if width is None:
+        await check_embeddings(service, visit, body, ("k", body.k))
+    else:
+        check_size("k", body.k * width * NUMBER_BYTES, service.settings.limits)
 
 
 def _answer(body: ClusterRequest, matrices: Matrices) -> Response:

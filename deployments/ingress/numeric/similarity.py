@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from deployments.ingress.numeric.computing import compute
 from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.wire.answer_size import NEIGHBOUR_BYTES, NUMBER_BYTES, check_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
     Matrices,
@@ -100,9 +101,12 @@ def _check(lists: dict[str, Any], k: int | None, limits: IngressLimits) -> None:
     rows, columns = counts[0], counts[-1]
     if k is None and rows * columns > limits.max_similarities:
         raise LimitExceeded("a", "similarities to b", rows * columns, limits.max_similarities)
+    if k is None:
+        check_size("a", rows * columns * NUMBER_BYTES, limits)
     kept = rows * min(k or 0, columns)
     if kept > limits.max_similarities:
         raise LimitExceeded("top_k", "results in all", kept, limits.max_similarities)
+    check_size("top_k", kept * NEIGHBOUR_BYTES, limits)
 
 
 def _answer(body: SimilarityRequest, matrices: Matrices) -> Response:

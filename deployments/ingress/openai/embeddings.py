@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from deployments.ingress.door.errors import error_content
 from deployments.ingress.openai import streams
 from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.wire.answer_size import check_embeddings, component_bytes
 from deployments.ingress.wire.fields import PromptFields
 from deployments.ingress.wire.formats import (
     EncodingFormat,
@@ -100,6 +101,8 @@ async def create_embeddings(
         wanted = streams.Request(service, inputs, options, body.model, visit)
         chunks = await streams.begin(wanted)
         return StreamingResponse(_lines(chunks, body), media_type=kind.value)
+    component = component_bytes(body.output_dtype, kind, body.encoding_format)
+    await check_embeddings(service, visit, body, ("input", len(inputs)), component)
     answer = await service.embed(inputs, options, model=body.model)
     vectors = quantize(answer.vectors, body.output_dtype)
     if kind is Format.JSON:

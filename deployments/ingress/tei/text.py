@@ -14,6 +14,7 @@ from starlette.responses import Response
 from deployments.ingress.door.refusals import EmptyInput
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.tei.bodies import DecodeBody, Token, TokenizeBody
+from deployments.ingress.wire.answer_size import check_size
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from embedder.config import LimitSettings
@@ -21,6 +22,9 @@ from embedder.errors import InvalidInput, LimitExceeded
 from embedder.prompts import prompt_of
 from embedder.request import EmbedOptions
 from embedder.types import Input
+
+TOKEN_BYTES = 80
+"""A token in an answer, with its place; hardly any text has more tokens than characters."""
 
 router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
 
@@ -33,6 +37,7 @@ async def tokenize(body: TokenizeBody, service: ServiceHere, visit: VisitHere) -
     prompt = prompt_of(EmbedOptions(prompt_name=body.prompt_name), info)
     whole = [prompt + text for text in texts]
     _check_sizes("inputs", whole, service.settings.limits)
+    check_size("inputs", sum(map(len, whole)) * TOKEN_BYTES, service.settings.limits)
     rows = await service.pieces(
         whole,
         model=body.model,

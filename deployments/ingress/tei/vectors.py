@@ -29,6 +29,7 @@ from deployments.ingress.tei.bodies import (
     SimilarityBody,
     SimilarityParameters,
 )
+from deployments.ingress.wire.answer_size import check_embeddings
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
@@ -77,6 +78,7 @@ async def embed(body: EmbedBody, service: ServiceHere, visit: VisitHere) -> Resp
     if body.inputs == []:
         raise EmptyInput("inputs")
     inputs = to_inputs(body.inputs, "inputs")
+    await check_embeddings(service, visit, body, ("inputs", len(inputs)))
     with calling("inputs"):
         answer = await asked.embed(inputs, options)
     return await asked.respond(answer.vectors, answer, sum(map(len, inputs)))

@@ -111,6 +111,12 @@ def check_rows(value: Any, field: str, limit: int) -> int:
     return len(value)
 
 
+def vectors_width(items: Sequence[Any]) -> int | None:
+    """Return the width of the first vector of a list, None where it holds texts alone."""
+    first = next((item for item in items if not isinstance(item, str)), None)
+    return None if first is None else len(_vector(first, "inputs"))
+
+
 async def to_matrices(
     service: Service, visit: Visit, body: RowsBody, lists: Mapping[str, Sequence[Any]]
 ) -> Matrices:

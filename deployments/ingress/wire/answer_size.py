@@ -1,0 +1,90 @@
+"""What an answer will take, so that one above ``max_response_bytes`` is refused before any work.
+
+Numbers are counted as they come out on average, so an answer may be some percent larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from deployments.ingress.door.visit import Visit
+from deployments.ingress.service import Service
+from deployments.ingress.wire.formats import EncodingFormat, Format
+from deployments.settings import IngressLimits
+from embedder.errors import LimitExceeded
+from embedder.index.limits import MAX_WIDTH
+from embedder.quantization import OutputDtype
+
+NUMBER_BYTES = 13
+"""A float32 in JSON, with its comma."""
+
+NEIGHBOUR_BYTES = 45
+"""A result of a similarity: ``{"index":12345,"score":0.123456789},``."""
+
+ITEM_BYTES = 64
+"""What stands around one vector."""
+
+_COMPONENTS: Mapping[OutputDtype, tuple[float, float]] = {
+    OutputDtype.FLOAT32: (NUMBER_BYTES, 4),
+    OutputDtype.FLOAT16: (NUMBER_BYTES, 2),
+    OutputDtype.INT8: (5, 1),
+    OutputDtype.UINT8: (4, 1),
+    OutputDtype.BINARY: (5 / 8, 1 / 8),
+    OutputDtype.UBINARY: (4 / 8, 1 / 8),
+}
+"""Bytes of one component as a number in JSON, and as it lies in memory."""
+
+
+def component_bytes(dtype: OutputDtype, kind: Format, encoding: EncodingFormat) -> float:
+    """Return what one component of an embedding takes in an answer."""
+    as_number, in_memory = _COMPONENTS[dtype]
+    if kind is not Format.JSON:
+        return in_memory
+    return as_number if encoding == "float" else in_memory * 4 / 3
+
+
+def check_size(field: str, size: float, limits: IngressLimits) -> None:
+    """Refuse an answer that would be too large; ``field`` is what makes it so.
+
+    Raises:
+        LimitExceeded: as said.
+    """
+    if size > limits.max_response_bytes:
+        unit = "bytes in its answer (max_response_bytes)"
+        raise LimitExceeded(field, unit, round(size), limits.max_response_bytes)
+
+
+class AsksForVectors(Protocol):
+    """A request for vectors of a model."""
+
+    @property
+    def model(self) -> str | None:
+        """Return the name of the model; None: the first one."""
+
+    @property
+    def dimensions(self) -> int | None:
+        """Return how many components are kept; None: all."""
+
+
+async def check_embeddings(
+    service: Service,
+    visit: Visit,
+    body: AsksForVectors,
+    counted: tuple[str, int],
+    component: float = NUMBER_BYTES,
+) -> None:
+    """Refuse embeddings that would be too large together; a component takes so many bytes.
+
+    ``counted`` is the field that says how many vectors are asked for, and their number.
+
+    Raises:
+        LimitExceeded: as said.
+        EmbedderError: as `Service.model`.
+    """
+    field, count = counted
+    limits = service.settings.limits
+    if count * (MAX_WIDTH * component + ITEM_BYTES) <= limits.max_response_bytes:
+        return  # of any model
+    width = body.dimensions or (await service.model(body.model, deadline=visit.deadline)).width
+    check_size(field, count * (width * component + ITEM_BYTES), limits)
