@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from deployments.settings import ServeSettings
 from embedder.errors import ConfigurationError
+from embedder.index.disk import publish_once
 from embedder.index.lock import FILE_NAME, DirectoryLock
+from embedder.private_files import make_folder
 from embedder.storage_errors import DirectoryInUse
 
 NOTE = "SHARDS"
@@ -57,9 +58,8 @@ def claim_shards(settings: ServeSettings) -> None:
         return
     note = directory / NOTE
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), note.open("x") as file:
-            file.write(f"{shards}\n")
+        make_folder(directory)
+        publish_once(note, f"{shards}\n".encode())
         _check_number(note, shards)
     except OSError as error:
         raise ConfigurationError(f"the index cannot be kept in {directory}: {error}") from None
@@ -101,7 +101,13 @@ def _check_writable(directory: Path) -> None:
 
 
 def _check_number(note: Path, shards: int) -> None:
-    noted = note.read_text().strip()
+    noted = note.read_text(errors="replace").strip()
+    if not noted.isdecimal():
+        found = len([*note.parent.glob("VectorIndex-*")])
+        raise ConfigurationError(
+            f"{note} holds no number of shards ({noted[:20]!r}): write into it over how many the "
+            f"index lies; there are {found} folders of shards"
+        )
     if noted != str(shards):
         raise ConfigurationError(
             f"index.shards is {shards}, and what is in {note.parent} lies over {noted}: set that "

@@ -27,7 +27,7 @@ class IndexCarrying:
 
         Raises:
             UnknownCollection: there is none of this name.
-            ConfigurationError: the folder is taken, or cannot be written.
+            NotWritten: the folder is taken, or cannot be written.
         """
         counts = await together(shard.call(None, "back_up", name, folder) for shard in self._shards)
         await together(shard.call(None, "finish_backup", folder) for shard in self._shards)
@@ -59,7 +59,7 @@ class IndexCarrying:
 
         Raises:
             UnknownCollection: there is none of this name.
-            ConfigurationError: the file is there already, or cannot be written.
+            NotWritten: the file is there already, or cannot be written.
         """
         return sum(
             map(

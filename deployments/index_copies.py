@@ -7,16 +7,14 @@ Knows nothing of other shards.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from embedder.errors import ConfigurationError
 from embedder.index.backup import MANIFEST
+from embedder.index.disk import EXISTS, publish_once, writing
 from embedder.index.points import CollectionInfo
 from embedder.index.vector_index import VectorIndex
-from embedder.storage_errors import BadBackup
+from embedder.private_files import OWNER_ONLY_FOLDER
+from embedder.storage_errors import BadBackup, NotWritten
 
 NOTE = "SHARDS"
 
@@ -33,25 +31,22 @@ class ShardCopies:
         """Copy the share of a collection and return its points.
 
         Raises:
-            ConfigurationError: there is a copy already, or the folder cannot be written.
+            NotWritten: there is a copy already, or the folder cannot be written.
         """
-        with _writing(folder):
-            if self._shards > 1 and (folder / NOTE).exists():
-                raise FileExistsError(f"{folder} is a backup already")
-            return self._index.back_up(name, self._part(folder)).count
+        if self._shards > 1 and (folder / NOTE).exists():
+            raise NotWritten(str(folder), EXISTS)
+        return self._index.back_up(name, self._part(folder)).count
 
     def finish_backup(self, folder: Path) -> None:
         """Note that all shares are there; before that, none of them can be restored.
 
         Raises:
-            ConfigurationError: the folder cannot be written.
+            NotWritten: the folder cannot be written.
         """
         if self._shards > 1:
             # Several shards of one node write the same, and whoever comes first has done it.
-            with _writing(folder), suppress(FileExistsError), (folder / NOTE).open("x") as file:
-                file.write(f"{self._shards}\n")
-                file.flush()
-                os.fsync(file.fileno())
+            with writing(folder):
+                publish_once(folder / NOTE, f"{self._shards}\n".encode())
 
     def restore(self, folder: Path, name: str) -> CollectionInfo:
         """Make a collection of the share.
@@ -71,14 +66,14 @@ class ShardCopies:
         """Write the share to Parquet, of several shards into a folder of that name; count points.
 
         Raises:
-            ConfigurationError: the file is there already, or cannot be written.
+            NotWritten: the file is there already, or cannot be written.
             MissingExtra: pyarrow is not installed.
         """
-        with _writing(file):
-            if self._shards > 1:
-                file.mkdir(parents=True, exist_ok=True)
-                file = file / f"{self._shard}.parquet"
-            return self._index.export_parquet(name, file)
+        if self._shards > 1:
+            with writing(file):
+                file.mkdir(OWNER_ONLY_FOLDER, exist_ok=True)
+            file = file / f"{self._shard}.parquet"
+        return self._index.export_parquet(name, file)
 
     def _part(self, folder: Path) -> Path:
         return folder / self._shard if self._shards > 1 else folder
@@ -95,13 +90,3 @@ def _shards_of(folder: Path) -> int:
     except (OSError, ValueError) as error:
         problem = f"it has neither {MANIFEST} nor a sound {NOTE} ({error}): no backup, or half one"
         raise BadBackup(str(folder), problem) from error
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileExistsError as error:
-        raise ConfigurationError(f"{error}: choose another place") from error
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error}") from error

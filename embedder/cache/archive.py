@@ -23,6 +23,7 @@ from safetensors.numpy import load, save
 
 from embedder.cache.records import KEY_BYTES, TAG_BYTES, Records
 from embedder.errors import ArchiveError
+from embedder.private_files import create, make_folder
 from embedder.types import Entries
 
 MANIFEST = "manifest.json"
@@ -91,7 +92,7 @@ def write_archive(
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+        make_folder(unfinished)
         created_s = clock()
         parts = [_write_part(unfinished, at, part) for at, part in enumerate(_gathered(records))]
         manifest = Manifest(
@@ -242,7 +243,7 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
+    with create(path, exclusive=True) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

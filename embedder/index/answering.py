@@ -25,7 +25,7 @@ from embedder.index.searching import Allowed, Found, View, names_at, rows_at, se
 from embedder.index.segment import Effort
 from embedder.index.state import State
 from embedder.similarity.mmr import maximal_marginal_relevance
-from embedder.storage_errors import StorageDamaged
+from embedder.storage_errors import UNNAMED, StorageDamaged
 from embedder.types import Vectors
 
 TRIES = 3
@@ -69,8 +69,8 @@ class Searcher:
             return self._hold(lambda: self._attempt(queries))
         except _Moved as moved:
             # Nothing was being written, so what is searched came from another row than this.
-            path = str(self._reader.path)
-            raise StorageDamaged(path, "the rows and the index of a table disagree") from moved
+            path, problem = str(self._reader.path), "the rows and the index of a table disagree"
+            raise StorageDamaged(path, problem, UNNAMED) from moved
 
     def _attempt(self, queries: Sequence[Query]) -> list[list[Hit]]:
         collection, first = self._collection, queries[0]

@@ -18,14 +18,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embedder.index.copying import stored_rows
-from embedder.index.disk import disk_error, sync_directory
+from embedder.index.disk import EXISTS, sync_directory, writing
 from embedder.index.failpoints import reach
 from embedder.index.points import Spec
 from embedder.index.reading import Reader
 from embedder.index.rows import EncodedRows
 from embedder.index.schema import open_reader, open_writer
 from embedder.index.writes import CollectionRow, find_collection, insert_collection, upsert
-from embedder.storage_errors import BadBackup, StorageDamaged
+from embedder.private_files import OWNER_ONLY_FOLDER, create, make_folder
+from embedder.storage_errors import BadBackup, NotWritten, StorageDamaged
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -50,29 +51,28 @@ def back_up(reader: Reader, name: str, number: int, directory: Path) -> BackupMa
     """Copy a collection into a directory that must not exist yet.
 
     Raises:
-        FileExistsError: it does.
-        StorageFull: there is no space for it; nothing is left of it.
+        NotWritten: it does, or cannot be written; nothing is left of it.
         StorageDamaged: a row fails its checksum; nothing is left of the copy.
     """
     if directory.exists():
-        raise FileExistsError(f"{directory} exists; a backup makes its own directory")
-    directory.parent.mkdir(parents=True, exist_ok=True)
+        raise NotWritten(str(directory), EXISTS)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
     try:
+        with writing(directory):
+            make_folder(directory.parent)
+            temporary.mkdir(OWNER_ONLY_FOLDER)
         with reader.snapshot() as db:
             row = find_collection(db, name)
             assert row is not None
             assert row.id == number, "the collection was found a moment ago"
             _copy(db, str(reader.path), row, temporary / POINTS)
-        manifest = _describe(row, temporary / POINTS)
-        _write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
-        sync_directory(temporary)
-        reach("backup.before_publish")
-        temporary.rename(directory)
-        sync_directory(directory.parent)
-    except (OSError, sqlite3.Error) as error:
-        raise disk_error(error, temporary) from error
+        with writing(directory):
+            manifest = _describe(row, temporary / POINTS)
+            _write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
+            sync_directory(temporary)
+            reach("backup.before_publish")
+            temporary.rename(directory)
+            sync_directory(directory.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return manifest
@@ -93,10 +93,13 @@ def read_manifest(directory: Path) -> BackupManifest:
         problem = f"it has format {manifest.format}; this version reads {FORMAT}"
         raise BadBackup(str(directory), problem)
     path = directory / POINTS
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != manifest.bytes:
-        raise BadBackup(str(directory), f"{POINTS} has another size than {MANIFEST} says")
-    if _digest(path) != manifest.sha256:
-        raise BadBackup(str(directory), f"{POINTS} has another SHA-256 than {MANIFEST} says")
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != manifest.bytes:
+            raise BadBackup(str(directory), f"{POINTS} has another size than {MANIFEST} says")
+        if _digest(path) != manifest.sha256:
+            raise BadBackup(str(directory), f"{POINTS} has another SHA-256 than {MANIFEST} says")
+    except OSError as error:
+        raise BadBackup(str(directory), f"{POINTS} cannot be read: {error.strerror}") from error
     return manifest
 
 
@@ -140,7 +143,7 @@ class Backup:
 
 
 def _copy(source: sqlite3.Connection, path: str, row: CollectionRow, target: Path) -> None:
-    with closing(open_writer(target, durable=True)) as db:
+    with writing(target), closing(open_writer(target, durable=True)) as db:
         db.execute("BEGIN")
         spec = Spec(row.metric, row.kind, row.width, row.model)
         copy = insert_collection(db, row.name, spec)
@@ -171,7 +174,7 @@ def _digest(path: Path) -> str:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+    with create(path) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

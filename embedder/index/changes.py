@@ -45,7 +45,7 @@ def create(shard: Shard, name: str, spec: Spec) -> CollectionInfo:
         row = find_collection(db, name) or insert_collection(db, name, spec)
         return lambda: shard.register(row)
 
-    collection = shard.collections.get(name)
+    collection = shard.find_or_none(name)
     if collection is None:
         collection = shard.truth.submit(write).result()
     _check_same(name, collection.spec, spec, collection.width)
@@ -67,7 +67,7 @@ def put(shard: Shard, name: str, points: Points) -> int:
     """Set all points or none, and return the sequence number; make the collection if need be."""
     check_name(name)
     while True:
-        collection = shard.collections.get(name)
+        collection = shard.find_or_none(name)
         spec = collection.spec if collection else Spec()
         check_points(points, width=collection.width if collection else None, metric=spec.metric)
         sequence = shard.truth.submit(_upsert(shard, name, collection, points)).result()
@@ -79,6 +79,7 @@ def put(shard: Shard, name: str, points: Points) -> int:
 def delete_ids(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
     """Delete those of the points that are there."""
     check_ids(ids, "ids[{}]")
+    shard.find(name)
 
     def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
         return sorted(find_pks(db, row.id, set(ids)).values())
@@ -88,6 +89,7 @@ def delete_ids(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
 
 def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
     """Delete the points that meet a filter when the write is made."""
+    shard.find(name)
 
     def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
         return matching_pks(db, row.id, condition)
@@ -107,12 +109,13 @@ def _upsert(
         if row is None and checked is None:
             row = insert_collection(db, name, spec)
         elif row is None or checked is None or row.id != checked.id:
-            return lambda: None
+            return lambda: None if row is None else _register(shard, row)
         pks, after = upsert(db, row, rows)
 
         def effect() -> int:
             collection = checked or shard.register(row)
-            collection.put(pks, after.sequence, rows.ids, placed)
+            with shard.reloading(collection):
+                collection.put(pks, after.sequence, rows.ids, placed)
             shard.look_after(collection)
             return after.sequence
 
@@ -139,9 +142,15 @@ def _delete(
 
 
 def _remove(shard: Shard, name: str, pks: NDArray[np.int64], sequence: int) -> None:
-    collection = shard.collections[name]
-    collection.remove(pks, sequence)
+    collection = shard.find(name)
+    with shard.reloading(collection):
+        collection.remove(pks, sequence)
     shard.look_after(collection)
+
+
+def _register(shard: Shard, row: CollectionRow) -> None:
+    # Its creation was committed, and may have failed to become visible.
+    shard.register(row)
 
 
 def _row(db: sqlite3.Connection, name: str) -> CollectionRow:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from embedder.index.recovery import fetching, recover
 from embedder.index.snapshots import Snapshots
 from embedder.index.state import LiveSegment, State
 from embedder.index.writes import CollectionRow
+from embedder.storage_errors import StorageDamaged
 from embedder.types import Vectors
 
 APPLY_TIMEOUT_S = 2.0
@@ -63,6 +65,7 @@ class Collection:
         self._around = around
         self._keeping = threading.Lock()
         self._dropped = threading.Event()
+        self._retired = threading.Event()
         self._snapshots: Snapshots | None = None
         self._projection: Projection | None = None
         self._sequence = row.sequence
@@ -143,7 +146,10 @@ class Collection:
             try:
                 if self.is_dropped:
                     return self._clear()
-                return self._merge_next() or self._save_next(self._around.settings.recovery_s)
+                if self._retired.is_set():
+                    return False
+                with self._naming():
+                    return self._merge_next() or self._save_next(self._around.settings.recovery_s)
             except Stopped:
                 return False
 
@@ -182,6 +188,30 @@ class Collection:
         """Say whether the collection is gone."""
         return self._dropped.is_set()
 
+    def retire(self) -> None:
+        """Begin no more work on the segments, and give up what is under way; files stay."""
+        self._retired.set()
+
+    def reload(self, row: CollectionRow) -> None:
+        """Read the collection anew from the truth, after a change of what is searched failed.
+
+        Raises:
+            StorageDamaged: its rows are not what was written.
+        """
+        assert row.width is not None
+        self._retired.set()
+        with self._keeping:
+            self._begin(row.width, row)
+        self._retired.clear()
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Say which collection it is whose rows are damaged."""
+        try:
+            yield
+        except StorageDamaged as error:
+            raise error.of(self.name) from error
+
     def fetch(self, pks: NDArray[np.int64]) -> Vectors:
         """Return placed vectors from the truth, as `merging.Fetch`."""
         return self._fetch(pks)
@@ -192,7 +222,7 @@ class Collection:
         return False
 
     def _should_stop(self) -> bool:
-        return self.is_dropped or self._around.should_stop()
+        return self.is_dropped or self._retired.is_set() or self._around.should_stop()
 
     def _begin(self, width: int, row: CollectionRow | None) -> None:
         builder = Builder(
@@ -208,7 +238,8 @@ class Collection:
         )
         snapshots = self._around.snapshots(known, width)
         if row is not None:
-            found = recover(self._around.reader, row, snapshots, builder)
+            with self._naming():
+                found = recover(self._around.reader, row, snapshots, builder)
             segments, self.replayed = found.segments, found.replayed
         self._fetch = fetching(self._around.reader, builder)
         self._builder = builder

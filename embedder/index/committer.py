@@ -14,15 +14,20 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from embedder.errors import EmbedderError, Overloaded, Unavailable
-from embedder.index.disk import disk_error
 from embedder.index.failpoints import reach
 from embedder.index.schema import read_number
-from embedder.storage_errors import StorageDamaged, StorageReadOnly
+from embedder.storage_errors import (
+    StorageDamaged,
+    StorageReadOnly,
+    naming_storage_errors,
+    storage_error,
+)
 
 T = TypeVar("T")
 Effect = Callable[[], T]
@@ -82,7 +87,7 @@ class Committer:
             if self._closed:
                 raise Unavailable("the index is closed")
             if self._refusal is not None:
-                raise self._refusal
+                raise copy(self._refusal)
             self._queue.put(_Job(write, future))
         return future
 
@@ -111,15 +116,15 @@ class Committer:
         done: list[tuple[_Job[Any], Effect[Any]]] = []
         try:
             if self._refusal is not None:
-                raise self._refusal
-            with self._transaction():
+                raise copy(self._refusal)
+            with naming_storage_errors(self._path), self._transaction():
                 for job in jobs:
                     effect = self._attempt(job)
                     if effect is not None:
                         done.append((job, effect))
                 reach("commit.before")
             reach("commit.after")
-        except Exception as error:  # noqa: BLE001 - whatever failed, every waiting writer is told
+        except Exception as error:  # noqa: BLE001 - every waiting writer gets an answer
             self._fail([job for job in jobs if not job.future.done()], error)
             return
         for job, effect in done:
@@ -127,6 +132,8 @@ class Committer:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._connection.in_transaction:  # the rollback of the last one failed
+            self._connection.execute("ROLLBACK")
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             if read_number(self._connection, "epoch") != self._epoch:
@@ -140,16 +147,22 @@ class Committer:
             raise
 
     def _attempt(self, job: _Job[Any]) -> Effect[Any] | None:
-        """Run one write of a group; one that is refused leaves no trace and fails alone."""
+        """Run one write of a group; one that fails leaves no trace and fails alone.
+
+        Raises:
+            EmbedderError: the disk failed, which concerns the whole group.
+            Exception: SQLite has ended the transaction, and with it the writes before this one.
+        """
         self._connection.execute("SAVEPOINT write")
         try:
             effect = job.write(self._connection)
-        except StorageDamaged:
-            raise
-        except EmbedderError as error:
+        except Exception as error:
+            known = storage_error(error, self._path) or error
+            if not self._connection.in_transaction or _concerns_all(known):
+                raise
             self._connection.execute("ROLLBACK TO write")
             self._connection.execute("RELEASE write")
-            job.future.set_exception(error)
+            job.future.set_exception(known)
             return None
         self._connection.execute("RELEASE write")
         return effect
@@ -159,17 +172,28 @@ class Committer:
             result = effect()
             reach("apply.after")
         except Exception as error:
-            # Committed but not visible: what is searched lags behind until a restart replays it.
-            logger.exception("a committed write could not be made visible")
-            self._refusal = StorageReadOnly(str(self._path), repr(error))
-            job.future.set_exception(self._refusal)
+            # The effects make good themselves what they leave half done.
+            logger.exception("a committed write failed afterwards")
+            job.future.set_exception(error)
         else:
             job.future.set_result(result)
 
-    def _fail(self, jobs: list[_Job[Any]], cause: Exception) -> None:
-        error = disk_error(cause, self._path)
-        if isinstance(error, (StorageReadOnly, StorageDamaged)) and self._refusal is None:
-            logger.error("no more writes until a restart: %r", error)
-            self._refusal = error
+    def _fail(self, jobs: list[_Job[Any]], error: Exception) -> None:
+        if _concerns_all(error):
+            if self._refusal is None and isinstance(error, EmbedderError):
+                logger.error("no more writes until a restart: %r", error)
+                self._refusal = error
+        elif len(jobs) > 1:
+            # One by one, those that are not to blame succeed, and so does what needs no space.
+            for job in jobs:
+                self._commit([job])
+            return
         for job in jobs:
-            job.future.set_exception(error)
+            # A copy each: an exception that several callers raise grows with every one of them.
+            job.future.set_exception(copy(error) if len(jobs) > 1 else error)
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Say whether no later write can be trusted after this error."""
+    damaged = isinstance(error, StorageDamaged) and error.collection is None
+    return damaged or isinstance(error, StorageReadOnly)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from embedder.index.rows import EncodedRows, checksum, decode_vectors, sealed
+from embedder.index.rows import EncodedRows, check_payload, decode_vectors
 from embedder.index.writes import CollectionRow
-from embedder.storage_errors import StorageDamaged
+from embedder.storage_errors import StorageDamaged, naming_storage_errors
 
 CHUNK_ROWS = 2048
 
@@ -31,11 +33,17 @@ def stored_rows(db: sqlite3.Connection, path: str, row: CollectionRow) -> Iterat
         StorageDamaged: a row fails its checksum, or points are missing.
     """
     after, count = 0, 0
-    while chunk := db.execute(_QUERY, (row.id, after, CHUNK_ROWS)).fetchall():
+    while chunk := _chunk(db, path, row.id, after):
         yield _encoded(path, chunk, row.width or 0)
         after, count = chunk[-1][0], count + len(chunk)
     if count != row.count:
-        raise StorageDamaged(path, f"collection {row.name!r} has {count} of {row.count} points")
+        problem = f"{count} of {row.count} points are there"
+        raise StorageDamaged(path, problem, row.name)
+
+
+def _chunk(db: sqlite3.Connection, path: str, collection: int, after: int) -> list[Any]:
+    with naming_storage_errors(Path(path)):
+        return db.execute(_QUERY, (collection, after, CHUNK_ROWS)).fetchall()
 
 
 def _encoded(
@@ -47,12 +55,10 @@ def _encoded(
         list(column) for column in zip(*chunk, strict=True)
     )
     checksums = [
-        checksum(name, text, value) for name, text, value in zip(ids, texts, metadata, strict=True)
+        check_payload(path, name, text, value, sealed)
+        for name, text, value, *sealed in zip(ids, texts, metadata, seqs, stored, strict=True)
     ]
-    for name, crc, seq, found in zip(ids, checksums, seqs, stored, strict=True):
-        if sealed(crc, seq) != found:
-            raise StorageDamaged(path, f"point {name!r} fails its checksum")
-    vectors = decode_vectors(path, ids, [blob or b"" for blob in blobs], vector_crcs, width)
+    vectors = decode_vectors(path, ids, blobs, vector_crcs, width)
     rows = np.ascontiguousarray(vectors).data.cast("B")
     views = [rows[start : start + 4 * width] for start in range(0, len(rows), 4 * width)]
     return EncodedRows(ids, texts, metadata, checksums, views, vector_crcs, vectors)

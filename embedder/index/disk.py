@@ -1,43 +1,44 @@
-"""What an error of the disk means for those who write, and how a file is published.
+"""How a file is published, whole or not at all, and what is said of one that cannot be written.
 
-A full disk passes: writes are refused one by one until there is space. Any other failure of a
-write leaves it open what has reached the disk, so nothing may be written after it. Knows nothing
-of what is stored.
+Knows nothing of what is in a file.
 """
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from embedder.errors import EmbedderError
 from embedder.index.failpoints import reach
-from embedder.index.schema import is_damage
-from embedder.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
+from embedder.private_files import create
+from embedder.storage_errors import NotWritten, StorageFull
 
-FEW_BYTES = 1 << 20
-"""With less than this free, a failed write of SQLite's own bookkeeping means a full disk."""
-
-_SYNC_FAILED = 1034
-"""SQLITE_IOERR_FSYNC, which is never about space."""
+EXISTS = "it exists already; choose another place"
 
 
-def disk_error(error: Exception, path: Path) -> EmbedderError:
-    """Return what a failure while writing ``path`` means."""
-    if isinstance(error, EmbedderError):
-        return error
-    if isinstance(error, OSError):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return StorageFull(str(path)) if full else StorageReadOnly(str(path), repr(error))
-    if isinstance(error, sqlite3.OperationalError) and _is_full(error, path):
-        return StorageFull(str(path))
-    if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
-        return StorageDamaged(str(path), repr(error))
-    return StorageReadOnly(str(path), repr(error))
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name ``path``, which the operator chose, in what the disk or SQLite refuses inside.
+
+    Raises:
+        NotWritten: it cannot be written; the problem says why.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.Error, StorageFull) as error:
+        raise NotWritten(str(path), _problem(path, error)) from error
+
+
+def _problem(path: Path, error: Exception) -> str:
+    if isinstance(error, FileExistsError):
+        return EXISTS
+    if isinstance(error, OSError) and not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -48,7 +49,7 @@ def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        with create(temporary) as file:
             write(file)
             file.flush()
             reach("snapshot.after_write")
@@ -62,6 +63,23 @@ def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
     sync_directory(path.parent)
 
 
+def publish_once(path: Path, content: bytes) -> None:
+    """Write a whole file, durable when this returns, unless it is there already.
+
+    Whoever does the same at the same time, in any process, finds either no file or a whole one.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not path.exists():
+            publish(path, lambda file: file.write(content))
+    finally:
+        os.close(folder)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -69,12 +87,3 @@ def sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _is_full(error: sqlite3.OperationalError, path: Path) -> bool:
-    if "full" in str(error):
-        return True
-    if "I/O" not in str(error) or getattr(error, "sqlite_errorcode", None) == _SYNC_FAILED:
-        return False
-    space = os.statvfs(path.parent)
-    return space.f_bavail * space.f_frsize < FEW_BYTES

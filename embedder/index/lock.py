@@ -10,6 +10,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from embedder.private_files import OWNER_ONLY
 from embedder.storage_errors import DirectoryInUse
 
 FILE_NAME = "LOCK"
@@ -24,7 +25,9 @@ class DirectoryLock:
         Raises:
             DirectoryInUse: another owner has it, in this process or another.
         """
-        self._file = os.open(directory / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = os.open(
+            directory / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY
+        )
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,25 +9,26 @@ import numpy as np
 
 from embedder.errors import MissingExtra
 from embedder.index.copying import stored_rows
-from embedder.index.disk import disk_error, publish
+from embedder.index.disk import EXISTS, publish, writing
 from embedder.index.reading import Reader
 from embedder.index.writes import CollectionRow, find_collection
+from embedder.storage_errors import NotWritten
 
 
 def export_parquet(reader: Reader, name: str, number: int, path: Path) -> int:
     """Write all points of a collection at one moment and return how many there are.
 
     Raises:
-        FileExistsError: the file exists.
         MissingExtra: pyarrow is not installed.
-        StorageFull: there is no space for it; nothing is left of it.
+        NotWritten: the file exists, or cannot be written; nothing is left of it.
+        StorageDamaged: a row fails its checksum; nothing is left of the file.
     """
     try:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtra("an export to Parquet", "pyarrow", "parquet") from error
     if path.exists():
-        raise FileExistsError(f"{path} exists")
+        raise NotWritten(str(path), EXISTS)
     with reader.snapshot() as db:
         row = find_collection(db, name)
         assert row is not None
@@ -43,10 +44,8 @@ def export_parquet(reader: Reader, name: str, number: int, path: Path) -> int:
                     columns = [rows.ids, vectors, rows.texts, rows.metadata]
                     writer.write_table(pyarrow.table(columns, schema=schema))
 
-        try:
+        with writing(path):
             publish(path, write)
-        except OSError as error:
-            raise disk_error(error, path) from error
     return row.count
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from embedder.index.filters import Filter, to_sql
 from embedder.index.rows import check_payload, decode_vectors
-from embedder.index.schema import is_damage, open_reader
+from embedder.index.schema import open_reader
 from embedder.index.writes import CollectionRow, as_collection, find_collection
-from embedder.storage_errors import StorageDamaged
+from embedder.storage_errors import UNNAMED, StorageDamaged, naming_storage_errors
 from embedder.types import Vectors
 
 _PAYLOAD = "p.pk, p.seq, p.ext_id, p.text, p.metadata, p.crc"
@@ -67,7 +67,9 @@ class Reader:
             try:
                 yield db
             finally:
-                db.execute("ROLLBACK")
+                # Some errors end the transaction by themselves.
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     def collections(self) -> list[CollectionRow]:
         """Return every collection that has a name."""
@@ -133,7 +135,7 @@ class Reader:
             f"WHERE p.collection = ? AND p.seq > ? AND {sql}"
         )
         with self.snapshot() as db:
-            pairs = _pairs(db.execute(query, (collection, after, *parameters)))
+            pairs = self._pairs(db.execute(query, (collection, after, *parameters)))
             row = db.execute(
                 "SELECT sequence FROM collections WHERE id = ?", (collection,)
             ).fetchone()
@@ -145,7 +147,7 @@ class Reader:
             "SELECT pk, seq FROM points INDEXED BY points_by_pk WHERE collection = ? ORDER BY pk"
         )
         with self._connection() as db:
-            return _pairs(db.execute(query, (collection,)))
+            return self._pairs(db.execute(query, (collection,)))
 
     def vectors(
         self, pks: NDArray[np.int64], width: int
@@ -163,15 +165,23 @@ class Reader:
         )
         with self._connection() as db:
             rows = db.execute(query, (_json(pks.tolist()),)).fetchall()
-            names = [row[2] for row in rows]
-            blobs = [row[4] or b"" for row in rows]
-            vectors = decode_vectors(str(self.path), names, blobs, [row[3] for row in rows], width)
-            return np.array([row[:2] for row in rows], np.int64).reshape(-1, 2), names, vectors
+        names, blobs = [row[2] for row in rows], [row[4] for row in rows]
+        vectors = decode_vectors(str(self.path), names, blobs, [row[3] for row in rows], width)
+        return self._pairs(row[:2] for row in rows), names, vectors
 
     def _checked(self, rows: Sequence[tuple[int, int, str, str | None, str, int]]) -> list[Payload]:
         for _, seq, name, text, metadata, crc in rows:
             check_payload(str(self.path), name, text, metadata, (seq, crc))
         return [Payload(*row[:5]) for row in rows]
+
+    def _pairs(self, rows: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+        # One flat stream: a list of a million tuples takes several times as long to turn around.
+        try:
+            numbers = np.fromiter((number for row in rows for number in row), np.int64)
+        except (TypeError, ValueError) as error:
+            # Nothing but stored columns comes here: one of them has another type than we write.
+            raise StorageDamaged(str(self.path), f"a number is none: {error}", UNNAMED) from error
+        return numbers.reshape(-1, 2)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -180,12 +190,8 @@ class Reader:
         if connection is None:
             connection = open_reader(self.path)
         try:
-            yield connection
-        except (sqlite3.Error, AttributeError, TypeError, ValueError) as error:
-            # A column of another type than we write breaks what is made of it.
-            if is_damage(error) or not isinstance(error, sqlite3.Error):
-                raise StorageDamaged(str(self.path), repr(error)) from error
-            raise
+            with naming_storage_errors(self.path):
+                yield connection
         finally:
             with self._lock:
                 if not self._closed:
@@ -200,12 +206,6 @@ def _condition(condition: Filter | None) -> tuple[str, list[str]]:
         return "1", []
     sql, parameters = to_sql(condition, "p.metadata")
     return f"({sql})", parameters
-
-
-def _pairs(rows: sqlite3.Cursor) -> NDArray[np.int64]:
-    # One flat stream: a list of a million tuples takes several times as long to turn around.
-    numbers = np.fromiter((number for row in rows for number in row), np.int64)
-    return numbers.reshape(-1, 2)
 
 
 def _json(numbers: Sequence[int]) -> str:

@@ -22,7 +22,7 @@ from embedder.index.segment import Names, Segment, pack
 from embedder.index.snapshots import Snapshots
 from embedder.index.state import LiveSegment
 from embedder.index.writes import CollectionRow
-from embedder.storage_errors import StorageDamaged
+from embedder.storage_errors import UNNAMED, StorageDamaged
 from embedder.types import Vectors
 
 LEAST_ALIVE = 0.5
@@ -47,9 +47,8 @@ def recover(
     """
     pairs = reader.pairs(row.id)
     if len(pairs) != row.count:
-        raise StorageDamaged(
-            str(reader.path), f"collection {row.name!r} has {len(pairs)} of {row.count} points"
-        )
+        problem = f"{len(pairs)} of {row.count} points are there"
+        raise StorageDamaged(str(reader.path), problem, UNNAMED)
     waiting = np.ones(len(pairs), np.bool_)
     segments = []
     for path, rows in snapshots.load(row.sequence):
@@ -93,7 +92,7 @@ def _from_truth(reader: Reader, pairs: NDArray[np.int64], builder: Builder) -> S
     def take(rows: NDArray[np.int64]) -> Vectors:
         found, block, vectors = reader.vectors(pairs[rows, 0], builder.width)
         if not np.array_equal(found, pairs[rows]):
-            raise StorageDamaged(str(reader.path), "a point is gone between two reads")
+            raise StorageDamaged(str(reader.path), "the points and their index disagree", UNNAMED)
         names.extend(block)
         return place(builder.metric, vectors)
 

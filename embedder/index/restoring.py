@@ -33,7 +33,7 @@ def restore(shard: Shard, directory: Path, name: str | None) -> CollectionInfo:
 
     Raises:
         BadBackup: the backup is not whole; nothing of it is kept.
-        InvalidInput: the name is not plain, or taken.
+        InvalidInput: the name is not plain, or taken by a collection that is not damaged.
     """
     with closing(Backup(directory)) as backup:
         name = name or backup.manifest.name
@@ -70,8 +70,11 @@ def _finish(shard: Shard, row: CollectionRow, name: str) -> CollectionInfo:
     reach("restore.before_name")
 
     def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
-        if find_collection(db, name) is not None:
+        there = find_collection(db, name)
+        if there is not None and name not in shard.damaged:
             raise InvalidInput("collection", f"{name!r} exists already")
+        if there is not None:
+            rename_collection(db, there, None)
         rename_collection(db, row, name)
         return lambda: shard.adopt(collection).describe()
 

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from embedder.index.points import Points
-from embedder.storage_errors import StorageDamaged
+from embedder.storage_errors import UNNAMED, StorageDamaged
 from embedder.types import Vectors
 
 
@@ -71,30 +71,43 @@ def sealed(crc: int, seq: int) -> int:
 
 
 def check_payload(
-    path: str, name: str, text: str | None, metadata: str, stored: tuple[int, int]
-) -> None:
-    """Refuse a row whose checksum is another; ``stored`` is its seq and its checksum.
+    path: str, name: str, text: str | None, metadata: str, stored: Sequence[int]
+) -> int:
+    """Return the checksum of a row, unsealed; ``stored`` is its seq and its sealed checksum.
 
     Raises:
         StorageDamaged: the row is not what was written.
     """
     seq, crc = stored
-    if sealed(checksum(name, text, metadata), seq) != crc:
-        raise StorageDamaged(path, f"point {name!r} fails its checksum")
+    # A flipped bit may change the type of a column, too.
+    if isinstance(name, str) and isinstance(seq, int):
+        found = checksum(name, text, metadata)
+        if sealed(found, seq) == crc:
+            return found
+    raise StorageDamaged(path, f"point {name!r} fails its checksum", UNNAMED)
 
 
 def decode_vectors(
-    path: str, names: Sequence[str], blobs: Sequence[bytes], stored: Sequence[int], width: int
+    path: str,
+    names: Sequence[str],
+    blobs: Sequence[bytes | None],
+    stored: Sequence[int],
+    width: int,
 ) -> Vectors:
-    """Return the vectors float32[n, width] of checked rows.
+    """Return the vectors float32[n, width] of checked rows; a vector that is missing is None.
 
     Raises:
         StorageDamaged: one of them is not what was written.
     """
+    sound: list[bytes] = []
     for name, blob, crc in zip(names, blobs, stored, strict=True):
-        if len(blob) != 4 * width or vector_checksum(name, blob) != crc:
-            raise StorageDamaged(path, f"the vector of point {name!r} fails its checksum")
-    return np.frombuffer(b"".join(blobs), np.float32).reshape(len(blobs), width)
+        # A flipped bit may change the type of a column, too.
+        if not (isinstance(name, str) and isinstance(blob, bytes) and len(blob) == 4 * width) or (
+            vector_checksum(name, blob) != crc
+        ):
+            raise StorageDamaged(path, f"the vector of point {name!r} fails its checksum", UNNAMED)
+        sound.append(blob)
+    return np.frombuffer(b"".join(sound), np.float32).reshape(len(sound), width)
 
 
 def decode_metadata(text: str) -> dict[str, Any]:

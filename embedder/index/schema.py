@@ -7,11 +7,15 @@ what is not here is deleted, whatever was lost on the way.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import uuid
+from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 
-from embedder.storage_errors import NewerFormat, StorageDamaged
+from embedder.private_files import OWNER_ONLY
+from embedder.storage_errors import NewerFormat, StorageDamaged, naming_storage_errors
 
 FILE_NAME = "truth.db"
 SCHEMA_VERSION = 1
@@ -46,14 +50,14 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
         StorageDamaged: the file is no truth, or SQLite finds it damaged.
         NewerFormat: a later version wrote it.
     """
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        _prepare(connection, path, durable=durable)
-    except BaseException as error:
-        connection.close()
-        if isinstance(error, sqlite3.Error) and is_damage(error):
-            raise StorageDamaged(str(path), str(error)) from error
-        raise
+    with naming_storage_errors(path):
+        _make_private(path)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(connection, path, durable=durable)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -83,19 +87,9 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         StorageDamaged: it found something wrong.
     """
-    try:
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise StorageDamaged(str(path), str(error)) from error
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise StorageDamaged(str(path), str(found))
-
-
-def is_damage(error: Exception) -> bool:
-    """Say whether an error while reading means that the file is not what was written."""
-    if isinstance(error, sqlite3.OperationalError):
-        return str(error).startswith(("Could not decode", "no such", "malformed", "unsupported"))
-    return isinstance(error, sqlite3.DatabaseError)
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> int | str:
@@ -106,7 +100,7 @@ def read_meta(connection: sqlite3.Connection, key: str) -> int | str:
     """
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     if row is None or not isinstance(row[0], (int, str)):
-        raise StorageDamaged(FILE_NAME, f"has no {key}")
+        raise StorageDamaged(FILE_NAME, f"its own table has no {key}")
     value: int | str = row[0]
     return value
 
@@ -131,12 +125,14 @@ def write_meta(connection: sqlite3.Connection, key: str, value: int | str) -> No
 def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool) -> None:
     # Memory-mapped pages would turn a damaged disk into SIGBUS, and stray writes into damage.
     connection.execute("PRAGMA mmap_size = 0")
+    tables = _tables(connection, path)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StorageDamaged(str(path), "is a database of something else")
     if version > SCHEMA_VERSION:
         raise NewerFormat(str(path), version, SCHEMA_VERSION)
+    if tables and not _own_tables() <= tables:
+        raise StorageDamaged(str(path), "does not have the tables of its format")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
     # A checkpoint every 16 MiB of log: each costs two more fsyncs than a commit.
@@ -144,6 +140,35 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool) -> No
     connection.execute("PRAGMA journal_size_limit = 67108864")
     if not tables:
         _create(connection)
+
+
+def _make_private(path: Path) -> None:
+    """Let only the owner read the file; SQLite gives its mode to the log beside it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
+    try:
+        with suppress(PermissionError):  # another user's, who decides
+            os.fchmod(descriptor, OWNER_ONLY)
+    finally:
+        os.close(descriptor)
+
+
+def _tables(connection: sqlite3.Connection, path: Path) -> set[str]:
+    """Return the statements that made the tables and indexes."""
+    try:
+        rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {sql for (sql,) in rows}
+    except sqlite3.OperationalError as error:
+        # A header that was overwritten; SQLite has no code of its own for it.
+        if "unsupported file format" in str(error):
+            raise StorageDamaged(str(path), str(error)) from error
+        raise
+
+
+@cache
+def _own_tables() -> set[str]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return _tables(connection, Path(FILE_NAME))
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -12,54 +12,29 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from copy import copy
 from pathlib import Path
-from typing import Literal
 
 from embedder.config import IndexSettings
 from embedder.errors import EmbedderError, UnknownCollection
 from embedder.index.collection import Collection, Surroundings
 from embedder.index.committer import Effect
-from embedder.index.disk import disk_error
 from embedder.index.failpoints import reach
+from embedder.index.health import IndexHealth, IndexStats, RecoveryReport, health_of
 from embedder.index.housekeeping import Housekeeper
 from embedder.index.points import Hit
 from embedder.index.snapshot import Identity
 from embedder.index.snapshots import Snapshots
 from embedder.index.truth import Truth
 from embedder.index.writes import CollectionRow, purge
-from embedder.storage_errors import StorageDamaged
+from embedder.private_files import OWNER_ONLY_FOLDER, make_folder
+from embedder.storage_errors import StorageDamaged, naming_storage_errors
 
 FOLDER = "collections"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryReport:
-    """How the last start went; ``replayed`` points were read from the truth, others from files."""
-
-    seconds: float
-    points: int
-    replayed: int
-    was_clean: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IndexStats:
-    """How a shard is; ``problem`` says for the operator why it is not ``ready``."""
-
-    status: Literal["ready", "read_only", "failed"]
-    problem: str | None
-    epoch: int
-    collections: int
-    points: int
-    damaged_snapshots: int
-    save_failures: int
-    recovery: RecoveryReport
 
 
 class Shard:
@@ -68,6 +43,8 @@ class Shard:
     def __init__(self, settings: IndexSettings, *, background: bool) -> None:
         self.settings = settings
         self.failure: StorageDamaged | None = None
+        self.damaged: dict[str, StorageDamaged] = {}
+        """Collections that are not served, by name; the rest of the file is sound."""
         self.collections: dict[str, Collection] = {}
         self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
@@ -90,24 +67,42 @@ class Shard:
         Raises:
             StorageDamaged: the shard has failed.
         """
-        if self.failure is not None:
-            raise self.failure
+        self.check()
         assert self._truth is not None
         return self._truth
+
+    def check(self) -> None:
+        """Refuse a shard that has failed.
+
+        Raises:
+            StorageDamaged: it has.
+        """
+        if self.failure is not None:
+            # A copy: an exception keeps the traceback of every place that raises it.
+            raise copy(self.failure)
 
     def find(self, name: str) -> Collection:
         """Return a collection.
 
         Raises:
             UnknownCollection: there is none of this name.
-            StorageDamaged: the shard has failed.
+            StorageDamaged: the shard has failed, or the collection is damaged.
         """
-        if self.failure is not None:
-            raise self.failure
-        collection = self.collections.get(name)
+        collection = self.find_or_none(name)
         if collection is None:
             raise UnknownCollection("collection", name)
         return collection
+
+    def find_or_none(self, name: str) -> Collection | None:
+        """Return a collection, or None where there is none of this name.
+
+        Raises:
+            StorageDamaged: the shard has failed, or the collection is damaged.
+        """
+        self.check()
+        if name in self.damaged:
+            raise copy(self.damaged[name])
+        return self.collections.get(name)
 
     def register(self, row: CollectionRow) -> Collection:
         """Serve a collection that is in the truth; the one that is served already if it is."""
@@ -126,6 +121,7 @@ class Shard:
         with self._lock:
             # A new dictionary: others go through the old one meanwhile.
             self.collections = {**self.collections, collection.name: collection}
+            self.damaged.pop(collection.name, None)
         self.nudge(collection)
         return collection
 
@@ -133,10 +129,13 @@ class Shard:
         """Serve a collection no more, and delete what is stored of it little by little."""
         with self._lock:
             collections = dict(self.collections)
-            gone = collections.pop(name)
+            gone = collections.pop(name, None)
             self.collections = collections
-        gone.drop()
-        self.nudge(gone)
+            # The files of a damaged one go with the next start.
+            self.damaged.pop(name, None)
+        if gone is not None:
+            gone.drop()
+            self.nudge(gone)
         self.purge()
 
     def purge(self) -> None:
@@ -153,17 +152,12 @@ class Shard:
 
     def held_search(self, search: Callable[[], list[list[Hit]]]) -> list[list[Hit]]:
         """Run a search at a moment when all that is committed can be seen, and nothing else is."""
-        outcome: Future[list[list[Hit]]] = Future()
 
-        def write(_: object) -> Effect[None]:
-            try:
-                outcome.set_result(search())
-            except Exception as error:  # noqa: BLE001 - the writes of the group are none of its business
-                outcome.set_exception(error)
-            return _nothing
+        def write(_: object) -> Effect[list[list[Hit]]]:
+            hits = search()
+            return lambda: hits
 
-        self.truth.submit(write).result()
-        return outcome.result()
+        return self.truth.submit(write).result()
 
     def save(self, collection: Collection) -> None:
         """Save all segments of a collection.
@@ -171,10 +165,8 @@ class Shard:
         Raises:
             StorageFull: there is no space for it.
         """
-        try:
+        with naming_storage_errors(self._directory / FOLDER):
             collection.save_all()
-        except OSError as error:
-            raise disk_error(error, self._directory / FOLDER) from error
 
     def look_after(self, collection: Collection) -> None:
         """Have the segments of a collection looked at if they are others than at the last look."""
@@ -187,19 +179,53 @@ class Shard:
             self._keeper.nudge(collection)
 
     def fail(self, error: StorageDamaged) -> None:
-        """Refuse everything from now on."""
-        if self.failure is None:
-            logger.error("the shard has failed: %s: %s", error.path, error.problem)
-            self.failure = error
+        """Refuse everything from now on, or everything of the one collection that is damaged."""
+        if error.collection:
+            self._close_collection(error.collection, error)
+        elif self.failure is None:
+            self.failure = StorageDamaged(error.path, error.problem)
+            logger.error("%s: %s; %s", error.path, error.problem, self.failure)
+
+    @contextmanager
+    def reloading(self, collection: Collection) -> Iterator[None]:
+        """Read a collection anew where making a committed change visible fails halfway."""
+        try:
+            yield
+        except Exception:
+            path, name = str(self.truth.reader.path), collection.name
+            try:
+                row = self.truth.reader.collection(name)
+                if row is not None and row.id == collection.id:
+                    collection.reload(row)
+            except Exception as error:  # noqa: BLE001 - what is searched is out of date: it is closed
+                problem = f"what is committed cannot be searched before a restart: {error!r}"
+                self.fail(StorageDamaged(path, problem, name))
+            raise
+
+    def _close_collection(self, name: str, error: StorageDamaged) -> None:
+        with self._lock:
+            if name in self.damaged:
+                return
+            self.damaged[name] = error
+            collections = dict(self.collections)
+            gone = collections.pop(name, None)
+            self.collections = collections
+        if gone is not None:
+            gone.retire()
+        logger.error("%s: %s; %s", error.path, error.problem, error)
+
+    def health(self) -> IndexHealth:
+        """Return whether the shard can be used, in constant time and without the disk."""
+        refusal = self._truth.refusal if self._truth else None
+        return health_of(self.failure, refusal, list(self.damaged.values()))
 
     def stats(self) -> IndexStats:
         """Return how the shard is."""
         served = list(self.collections.values())
-        refusal = self._truth.refusal if self._truth else None
-        problem = self.failure or refusal
+        health = self.health()
         return IndexStats(
-            "failed" if self.failure else "read_only" if refusal else "ready",
-            repr(problem) if problem else None,
+            health.status,
+            health.problem,
             self._truth.epoch if self._truth else 0,
             len(served),
             sum(one.state.count for one in served if one.state),
@@ -221,13 +247,20 @@ class Shard:
     def _open(self) -> None:
         begun = time.monotonic()
         durable = self.settings.directory is not None
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self._directory)
+        if (self._directory / FOLDER).exists():  # made by a version that let others in
+            (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)
         self._truth = Truth(
             self._directory, durable=durable, max_waiting=self.settings.max_waiting_writes
         )
         rows = self._truth.reader.collections()
         for row in rows:
-            self.register(row)
+            try:
+                self.register(row)
+            except StorageDamaged as error:
+                if error.collection is None:
+                    raise
+                self.fail(error)
         self._remove_strangers({row.uuid for row in rows})
         served = list(self.collections.values())
         reach("recovery.before_ready")

@@ -24,6 +24,7 @@ from embedder.index.snapshot import (
     read_segment,
     write_segment,
 )
+from embedder.private_files import make_folder
 
 _FILE = re.compile(r"segment-(\d{10})\.snap\Z")
 
@@ -55,7 +56,7 @@ class Snapshots:
             OSError: the disk refused; nothing of the file is left.
         """
         self._last += 1
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self.directory)
         sync_directory(self.directory.parent)
         path = self.directory / f"segment-{self._last:010d}.snap"
         publish(path, lambda file: write_segment(file, segment, self._identity))

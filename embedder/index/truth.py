@@ -18,14 +18,13 @@ from embedder.index.lock import DirectoryLock
 from embedder.index.reading import Reader
 from embedder.index.schema import (
     FILE_NAME,
-    is_damage,
     open_writer,
     quick_check,
     read_meta,
     read_number,
     write_meta,
 )
-from embedder.storage_errors import StorageDamaged
+from embedder.storage_errors import StorageDamaged, naming_storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -52,19 +51,18 @@ class Truth:
             self._lock.release()
             raise
         try:
-            self.epoch, self.was_clean = self._take_over()
-            if not self.was_clean:
-                quick_check(self._connection, self.path)
-            self._lock.sign(self.epoch)
-            if durable:
-                sync_directory(directory)
-            self.uuid = str(read_meta(self._connection, "uuid"))
+            with naming_storage_errors(self.path):
+                self.epoch, self.was_clean = self._take_over()
+                if not self.was_clean:
+                    quick_check(self._connection, self.path)
+                self._lock.sign(self.epoch)
+                if durable:
+                    sync_directory(directory)
+                self.uuid = str(read_meta(self._connection, "uuid"))
             self.reader = Reader(self.path)
-        except BaseException as error:
+        except BaseException:
             self._connection.close()
             self._lock.release()
-            if isinstance(error, Exception) and is_damage(error):
-                raise StorageDamaged(str(self.path), repr(error)) from error
             raise
         reach("recovery.after_open")
         if sqlite3.sqlite_version_info < FIXED_IN:

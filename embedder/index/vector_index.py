@@ -20,6 +20,7 @@ from embedder.index.checks import check_ids, check_query
 from embedder.index.collection import Collection
 from embedder.index.fetching import page, records_by_id
 from embedder.index.filters import Filter
+from embedder.index.health import IndexHealth, IndexStats
 from embedder.index.kinds import IndexKind
 from embedder.index.parquet import export_parquet
 from embedder.index.points import (
@@ -37,7 +38,7 @@ from embedder.index.points import (
 )
 from embedder.index.restoring import restore
 from embedder.index.segment import Effort
-from embedder.index.shard import IndexStats, Shard
+from embedder.index.shard import Shard
 from embedder.storage_errors import StorageDamaged
 
 
@@ -79,7 +80,7 @@ class VectorIndex:
             InvalidInput: the name is not plain, the kind has no such metric, or the name is taken
                 by a collection that is made otherwise.
         """
-        with self._sound():
+        with self._sound(name):
             return changes.create(self._shard, name, Spec(metric, kind, width, model))
 
     def collections(self) -> list[CollectionInfo]:
@@ -94,7 +95,7 @@ class VectorIndex:
         Raises:
             UnknownCollection: there is none of this name.
         """
-        with self._sound():
+        with self._sound(name):
             return self._shard.find(name).describe()
 
     def delete(self, name: str) -> None:
@@ -103,7 +104,7 @@ class VectorIndex:
         Raises:
             UnknownCollection: there is none of this name.
         """
-        with self._sound():
+        with self._sound(name):
             changes.drop(self._shard, name)
 
     def upsert(self, name: str, points: Points) -> int:
@@ -114,7 +115,7 @@ class VectorIndex:
         Raises:
             InvalidInput: a name, an id or a vector cannot be stored; nothing was stored.
         """
-        with self._sound():
+        with self._sound(name):
             return changes.put(self._shard, name, points)
 
     def delete_points(self, name: str, ids: Sequence[str]) -> Deleted:
@@ -124,7 +125,7 @@ class VectorIndex:
             UnknownCollection: there is none of this name.
             InvalidInput: an id could never have been stored.
         """
-        with self._sound():
+        with self._sound(name):
             return changes.delete_ids(self._shard, name, ids)
 
     def delete_matching(self, name: str, condition: Filter) -> Deleted:
@@ -133,7 +134,7 @@ class VectorIndex:
         Raises:
             UnknownCollection: there is none of this name.
         """
-        with self._sound():
+        with self._sound(name):
             return changes.delete_matching(self._shard, name, condition)
 
     def fetch(
@@ -145,7 +146,7 @@ class VectorIndex:
             UnknownCollection: there is none of this name.
         """
         check_ids(ids, "ids[{}]")
-        with self._sound():
+        with self._sound(name):
             return records_by_id(self._shard.truth.reader, self._shard.find(name), ids, include)
 
     def count(self, name: str, condition: Filter | None = None) -> int:
@@ -154,7 +155,7 @@ class VectorIndex:
         Raises:
             UnknownCollection: there is none of this name.
         """
-        with self._sound():
+        with self._sound(name):
             collection = self._shard.find(name)
             if condition is None:
                 return collection.describe().count
@@ -176,7 +177,7 @@ class VectorIndex:
             UnknownCollection: there is none of this name.
             InvalidInput: the cursor is not one of ours, or ``limit`` is not 1 to 1000.
         """
-        with self._sound():
+        with self._sound(name):
             reader, collection = self._shard.truth.reader, self._shard.find(name)
             return page(reader, collection, cursor, limit, condition, include)
 
@@ -195,8 +196,8 @@ class VectorIndex:
             key = (query.collection, query.top_k, query.filter, query.diversity is None, width)
             alike[key].append(row)
         answers: list[list[Hit]] = [[] for _ in queries]
-        with self._sound():
-            for rows in alike.values():
+        for rows in alike.values():
+            with self._sound(queries[rows[0]].collection):
                 found = self._answer([queries[row] for row in rows])
                 for row, hits in zip(rows, found, strict=True):
                     answers[row] = hits
@@ -215,7 +216,7 @@ class VectorIndex:
         Raises:
             UnknownCollection: there is none of this name.
         """
-        with self._sound():
+        with self._sound(name):
             self._shard.find(name).merge_all()
 
     def snapshot(self, name: str) -> None:
@@ -225,7 +226,7 @@ class VectorIndex:
             UnknownCollection: there is none of this name.
             StorageFull: the disk has no space for it; what was saved before is intact.
         """
-        with self._sound():
+        with self._sound(name):
             self._shard.save(self._shard.find(name))
 
     def back_up(self, name: str, directory: Path) -> BackupManifest:
@@ -233,10 +234,9 @@ class VectorIndex:
 
         Raises:
             UnknownCollection: there is none of this name.
-            FileExistsError: the directory exists.
-            StorageFull: there is no space for the copy; nothing is left of it.
+            NotWritten: the directory exists or cannot be written; nothing is left of the copy.
         """
-        with self._sound():
+        with self._sound(name):
             collection = self._shard.find(name)
             return back_up(self._shard.truth.reader, name, collection.id, directory)
 
@@ -257,12 +257,16 @@ class VectorIndex:
 
         Raises:
             UnknownCollection: there is none of this name.
-            FileExistsError: the file exists.
             MissingExtra: pyarrow is not installed.
+            NotWritten: the file exists or cannot be written; nothing of it is left.
         """
-        with self._sound():
+        with self._sound(name):
             collection = self._shard.find(name)
             return export_parquet(self._shard.truth.reader, name, collection.id, path)
+
+    def health(self) -> IndexHealth:
+        """Return whether the shard can be used, at once whatever else runs."""
+        return self._shard.health()
 
     def stats(self) -> IndexStats:
         """Return how the shard is; of a failed one too."""
@@ -276,12 +280,12 @@ class VectorIndex:
         return Searcher(collection, self._shard.truth.reader, self._effort, self._shard.held_search)
 
     @contextmanager
-    def _sound(self) -> Iterator[None]:
-        """Refuse a failed shard, and remember where it fails."""
-        if self._shard.failure is not None:
-            raise self._shard.failure
+    def _sound(self, name: str = "") -> Iterator[None]:
+        """Refuse a failed shard, and remember where it fails; ``name`` is whose rows are read."""
+        self._shard.check()
         try:
             yield
         except StorageDamaged as error:
-            self._shard.fail(error)
-            raise
+            named = error.of(name)
+            self._shard.fail(named)
+            raise named from error

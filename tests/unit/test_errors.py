@@ -32,6 +32,7 @@ FIELD_VALUES: dict[str, st.SearchStrategy[object]] = {
     "str": st.text(max_size=20),
     "int": st.integers(),
     "float": st.floats(0, 1e6),
+    "str | None": st.none() | st.text(max_size=20),
     "tuple[str, ...]": st.lists(st.text(max_size=20), max_size=3).map(tuple),
 }
 

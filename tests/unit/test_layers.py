@@ -22,7 +22,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.limits "
         "embedder.rendezvous "
         "embedder.presets embedder.time_limit embedder.types",
-        "embedder.storage_errors embedder.index.failpoints embedder.index.filters.conditions",
+        "embedder.private_files embedder.storage_errors embedder.index.failpoints "
+        "embedder.index.health embedder.index.filters.conditions",
         "embedder.cache.records embedder.config embedder.stages",
         "embedder.cache.archive embedder.fingerprint embedder.template embedder.output "
         "embedder.pooling embedder.quantization "

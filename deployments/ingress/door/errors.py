@@ -86,6 +86,7 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     storage_errors.BadBackup: _FAILED,
     storage_errors.DirectoryInUse: _FAILED,
     storage_errors.NewerFormat: _FAILED,
+    storage_errors.NotWritten: _FAILED,
 }
 """Every class of the tree by name; a test fails where one is missing."""
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedder.errors import StageUnavailable
+from embedder.private_files import OWNER_ONLY, make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class SqliteFile:
         if self._connection is not None:
             return
         with self._reporting():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             self._take_lock()
             try:
                 problem = "is damaged" if self._damaged else self._problem()
@@ -150,7 +151,7 @@ class SqliteFile:
     def _take_lock(self) -> None:
         if self._lock is not None:
             return
-        lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -216,7 +217,7 @@ class SqliteFile:
 
     def _connect(self) -> sqlite3.Connection:
         # Nobody else may read it: from a vector, much of its text can be guessed.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY))
         connection = sqlite3.connect(
             self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )

@@ -100,6 +100,16 @@ def test_what_was_written_comes_back_to_the_byte(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["archive"]
 
 
+def test_an_archive_can_be_read_by_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_archive(tmp_path / "copies" / "archive", [_records(3)])
+    finally:
+        os.umask(before)
+
+    assert [path for path in tmp_path.rglob("*") if path.stat().st_mode & 0o077] == []
+
+
 def test_an_empty_cache_is_an_archive_too(tmp_path: Path) -> None:
     manifest = write_archive(tmp_path / "archive", [])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,47 @@ def test_another_number_of_shards_is_refused_before_and_when_a_shard_starts(
             refuse(_kept(tmp_path, 2))
         refuse(_kept(tmp_path, 3))
     assert _content(tmp_path) == before
+
+
+def test_shards_that_start_at_once_never_find_half_a_note(tmp_path: Path) -> None:
+    """Each turn is a folder of its own; a note that is written in two steps fails some of them."""
+
+    def start(turn: int) -> None:
+        claim_shards(_kept(tmp_path / str(turn // 4), 3))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(start, range(4 * 150)))
+    assert [*tmp_path.rglob("*.tmp")] == []
+
+
+def test_a_note_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def noted(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def noting(*arguments: object) -> object:
+            done.append(name)
+            return call(*arguments)
+
+        return noting
+
+    monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
+    monkeypatch.setattr(os, "replace", noted("replace", os.replace))
+    claim_shards(_kept(tmp_path, 3))
+
+    assert done == ["fsync", "replace", "fsync"]
+
+
+def test_a_note_without_a_number_is_named_with_its_remedy(tmp_path: Path) -> None:
+    claim_shards(_kept(tmp_path, 2))
+    (tmp_path / "index" / "SHARDS").write_bytes(b"")
+    for name in ("VectorIndex-0", "VectorIndex-1"):
+        (tmp_path / "index" / name).mkdir()
+
+    for refuse in (check_data, claim_shards):
+        with pytest.raises(ConfigurationError, match=r"index/SHARDS holds no number.* 2 folders"):
+            refuse(_kept(tmp_path, 2))
 
 
 @pytest.mark.parametrize("name", ["file", "file/deeper"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from deployments.index_operation import IndexOperation
 from deployments.point_lines import PointLine
 from embedder.errors import ConfigurationError, InvalidInput, UnknownCollection
 from embedder.index.vector_index import VectorIndex
-from embedder.storage_errors import BadBackup
+from embedder.storage_errors import BadBackup, NotWritten
 from tests.unit.deployments.index_service import IndexService, run
 
 NAME = "things"
@@ -136,7 +137,37 @@ def test_what_cannot_be_written_and_what_is_not_there_is_said(serve: Serve, tmp_
     carrying = _carrying(serve(1))
     (tmp_path / "file").write_text("no folder")
 
-    with pytest.raises(ConfigurationError, match="cannot be written"):
+    with pytest.raises(NotWritten, match="backup cannot be written: there is no folder"):
         run(carrying.back_up(NAME, tmp_path / "file" / "deeper" / "backup"))
     with pytest.raises(UnknownCollection):
         run(carrying.back_up("others", tmp_path / "backup"))
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("place", ["missing/things.parquet", "file/things.parquet"])
+def test_an_export_without_a_folder_to_go_to_names_it_and_closes_nothing(
+    serve: Serve, shards: int, place: str, tmp_path: Path
+) -> None:
+    service = serve(shards)
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(NotWritten) as raised:
+        run(_carrying(service).export(NAME, tmp_path / place))
+    assert f"there is no folder {(tmp_path / place).parent}" in str(raised.value)
+    assert run(_operation(service).describe(NAME)).count == COUNT
+    run(_operation(service).add(NAME, [PointLine(1, "new", "b", None, {})], lambda count: None))
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_what_is_carried_away_can_be_read_by_its_owner_alone(
+    serve: Serve, shards: int, tmp_path: Path
+) -> None:
+    carrying, before = _carrying(serve(shards)), os.umask(0)
+    try:
+        run(carrying.back_up(NAME, tmp_path / "carried"))
+        run(carrying.export(NAME, tmp_path / "carried" / "things.parquet"))
+    finally:
+        os.umask(before)
+    made = [tmp_path / "carried", *(tmp_path / "carried").rglob("*")]
+
+    assert [path for path in made if path.stat().st_mode & 0o077] == []

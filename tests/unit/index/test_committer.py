@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from embedder.errors import InvalidInput, Overloaded
 from embedder.index.committer import Committer, Effect
 from embedder.index.schema import open_writer
-from embedder.storage_errors import StorageReadOnly
+from embedder.storage_errors import StorageDamaged, StorageReadOnly
 
 
 class Desk:
@@ -102,20 +104,84 @@ def test_a_refused_write_leaves_no_trace_in_the_commit_of_others(desk: Desk) -> 
     assert desk.notes() == ["a", "c"] == desk.order
 
 
-def test_an_error_that_nobody_foresaw_fails_the_whole_commit_and_stops_the_writing(
-    desk: Desk,
+SURPRISES = [
+    ZeroDivisionError(),
+    MemoryError(),
+    RecursionError(),
+    ValueError("embedded null character"),
+    OverflowError("Python int too large to convert to SQLite INTEGER"),
+    UnicodeEncodeError("utf-8", "x", 0, 1, "surrogates not allowed"),
+    sqlite3.OperationalError("parser stack overflow"),
+    sqlite3.ProgrammingError("Incorrect number of bindings supplied"),
+    OSError(errno.EMFILE, "too many open files"),
+]
+
+
+@pytest.mark.parametrize("surprise", SURPRISES, ids=repr)
+def test_an_error_that_says_nothing_of_the_disk_fails_its_own_write_alone(
+    desk: Desk, surprise: Exception
 ) -> None:
     desk.hold()
-    futures = [desk.note("a"), desk.note("b", ZeroDivisionError()), desk.note("c")]
+    futures = [desk.note("a"), desk.note("b", surprise), desk.note("c")]
+    desk.go.set()
+
+    with pytest.raises(type(surprise)):
+        futures[1].result(10)
+    assert [futures[0].result(10), futures[2].result(10)] == ["a", "c"]
+    assert desk.committer.refusal is None
+    assert desk.note("d").result(10) == "d"
+    assert desk.notes() == ["a", "c", "d"] == desk.order
+
+
+def test_an_error_that_ends_the_transaction_fails_its_own_write_alone(desk: Desk) -> None:
+    def write(db: sqlite3.Connection) -> Effect[None]:
+        db.execute("ROLLBACK")  # as SQLite does where it runs out of memory
+        raise MemoryError
+
+    desk.hold()
+    futures: list[Future[Any]] = [desk.note("a"), desk.committer.submit(write), desk.note("c")]
+    desk.go.set()
+
+    with pytest.raises(MemoryError):
+        futures[1].result(10)
+    assert [futures[0].result(10), futures[2].result(10)] == ["a", "c"]
+    assert desk.notes() == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("reported", "kind"),
+    [
+        (OSError(errno.EIO, "x"), StorageReadOnly),
+        (sqlite3.OperationalError("disk I/O error"), StorageReadOnly),
+        (sqlite3.DatabaseError("database disk image is malformed"), StorageDamaged),
+    ],
+)
+def test_a_failed_disk_fails_the_whole_commit_and_stops_the_writing(
+    desk: Desk, reported: Exception, kind: type[Exception]
+) -> None:
+    desk.hold()
+    futures = [desk.note("a"), desk.note("b", reported), desk.note("c")]
     desk.go.set()
     for future in futures:
-        with pytest.raises(StorageReadOnly):
+        with pytest.raises(kind):
             future.result(10)
 
-    assert isinstance(desk.committer.refusal, StorageReadOnly)
-    with pytest.raises(StorageReadOnly):
+    assert isinstance(desk.committer.refusal, kind)
+    with pytest.raises(kind):
         desk.note("d")
     assert desk.notes() == []
+
+
+def test_a_refusal_that_is_raised_again_and_again_does_not_grow(desk: Desk) -> None:
+    with pytest.raises(StorageReadOnly):
+        desk.note("a", OSError(errno.EIO, "x")).result(10)
+    depths = set()
+    for _ in range(5):
+        with pytest.raises(StorageReadOnly) as raised:
+            desk.note("b")
+        depths.add(len(raised.traceback))
+
+    assert len(depths) == 1
 
 
 def test_too_many_waiting_writes_are_refused_except_our_own(tmp_path: Path) -> None:

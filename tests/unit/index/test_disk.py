@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +14,17 @@ import numpy as np
 import pytest
 
 from embedder.index import failpoints
-from embedder.index.disk import disk_error, publish
+from embedder.index.collection import Collection
+from embedder.index.disk import publish
 from embedder.index.points import Metric, Points, Query
+from embedder.index.state import Delta
 from embedder.index.vector_index import VectorIndex
-from embedder.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
+from embedder.storage_errors import (
+    StorageDamaged,
+    StorageFull,
+    StorageReadOnly,
+    storage_error,
+)
 from tests.unit.index.one import small
 
 WIDTH = 64
@@ -163,17 +170,52 @@ def test_after_a_failed_commit_nothing_is_written_until_a_restart(tmp_path: Path
     index.close()
 
 
-def test_a_write_that_cannot_be_made_visible_stops_the_writes_after_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("x"), OSError(errno.EIO, "x")])
+def test_a_committed_write_that_fails_halfway_is_read_anew_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     index = VectorIndex(small(tmp_path), background=False)
     index.upsert("c", _points(0))
-    failpoints.arm("apply.after:eio")
-    for start in (20, 40):
-        with pytest.raises(StorageReadOnly):
-            index.upsert("c", _points(start))
+    append = Delta.append
+
+    def fail(*_: object) -> Delta:
+        monkeypatch.setattr(Delta, "append", append)
+        raise error
+
+    monkeypatch.setattr(Delta, "append", fail)
+    with pytest.raises(type(error)):
+        index.upsert("c", _points(20))
+    index.upsert("c", _points(40))
+
+    # It was committed, though never acknowledged: it is there, and every search sees it.
+    assert index.stats().status == "ready"
+    assert _holds(index, [0, 20, 40])
+    assert len(index.search([Query("c", _points(0).vectors[0], 99)])[0]) == 60
+    index.close()
+
+
+def test_a_collection_that_cannot_be_read_anew_either_is_closed_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = VectorIndex(small(tmp_path), background=False)
+    for name in ("c", "other"):
+        index.upsert(name, _points(0))
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Delta, "append", fail)
+        patch.setattr(Collection, "reload", fail)
+        with pytest.raises(MemoryError):
+            index.upsert("c", _points(20))
+
+    for call in (partial(index.upsert, "c", _points(0)), partial(index.count, "c")):
+        with pytest.raises(StorageDamaged, match="'c'"):
+            call()
+    index.upsert("other", _points(20))
     index.close()
     index = VectorIndex(small(tmp_path), background=False)
-
-    # Committed, though never acknowledged: it may be there, and stays.
     assert _holds(index, [0, 20])
     index.close()
 
@@ -206,16 +248,36 @@ def test_a_file_is_published_whole_or_the_old_one_stays(
         (OSError(errno.EROFS, "x"), StorageReadOnly),
         (sqlite3.OperationalError("database or disk is full"), StorageFull),
         (sqlite3.OperationalError("disk I/O error"), StorageReadOnly),
-        (sqlite3.OperationalError("database is locked"), StorageReadOnly),
+        (sqlite3.OperationalError("attempt to write a readonly database"), StorageReadOnly),
         (sqlite3.DatabaseError("database disk image is malformed"), StorageDamaged),
-        (ZeroDivisionError(), StorageReadOnly),
+        (sqlite3.DatabaseError("file is not a database"), StorageDamaged),
+        (sqlite3.OperationalError("Could not decode to UTF-8 column 'text'"), StorageDamaged),
         (StorageFull("x"), StorageFull),
+        (OSError(errno.ENOENT, "x"), None),
+        (OSError(errno.EMFILE, "x"), None),
+        (sqlite3.OperationalError("parser stack overflow"), None),
+        (sqlite3.OperationalError("database is locked"), None),
+        (sqlite3.IntegrityError("UNIQUE constraint failed: points.pk"), None),
+        (sqlite3.ProgrammingError("Cannot operate on a closed database."), None),
+        (sqlite3.DataError("string or blob too big"), None),
+        (MemoryError(), None),
+        (RecursionError(), None),
+        (OverflowError("Python int too large to convert to SQLite INTEGER"), None),
+        (ValueError("embedded null character"), None),
+        ("\ud800".encode, None),
     ],
+    ids=str,
 )
-def test_what_an_error_of_the_disk_means(
-    error: Exception, kind: type[Exception], tmp_path: Path
+def test_only_the_codes_of_a_list_say_anything_of_the_disk(
+    error: Exception | Callable[[], object], kind: type[Exception] | None, tmp_path: Path
 ) -> None:
-    assert type(disk_error(error, tmp_path / "truth.db")) is kind
+    if callable(error):
+        with pytest.raises(UnicodeEncodeError) as raised:
+            error()
+        error = raised.value
+    found = storage_error(error, tmp_path / "truth.db")
+
+    assert (None if found is None else type(found)) is kind
 
 
 def test_a_directory_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ SAMPLES: dict[str, object] = {
     "int": 7,
     "float": 2.25,
     "tuple[str, ...]": ("/srv/secret",),
+    "str | None": None,
 }
 
 

@@ -1,0 +1,56 @@
+"""How a shard of the index is: what operators and readiness probes are shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """How the last start went; ``replayed`` points were read from the truth, others from files."""
+
+    seconds: float
+    points: int
+    replayed: int
+    was_clean: bool
+
+
+Status = Literal["ready", "degraded", "read_only", "failed"]
+"""``degraded``: some collections are damaged, and all others are served."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexHealth:
+    """Whether a shard can be used; ``problem`` says what is wrong and what to do, without paths."""
+
+    status: Status
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStats:
+    """How a shard is; ``problem`` as in `IndexHealth`."""
+
+    status: Status
+    problem: str | None
+    epoch: int
+    collections: int
+    points: int
+    damaged_snapshots: int
+    save_failures: int
+    recovery: RecoveryReport
+
+
+def health_of(
+    failure: Exception | None, refusal: Exception | None, damaged: Sequence[Exception]
+) -> IndexHealth:
+    """Return the health of a shard: failed, else refusing writes, else without some collections."""
+    if failure is not None:
+        return IndexHealth("failed", str(failure))
+    if refusal is not None:
+        return IndexHealth("read_only", str(refusal))
+    if damaged:
+        return IndexHealth("degraded", "; ".join(map(str, damaged)))
+    return IndexHealth("ready", None)

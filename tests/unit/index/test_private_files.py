@@ -1,0 +1,71 @@
+"""Whatever holds texts or vectors is for its owner alone, whatever the umask says."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.index.points import Points
+from embedder.index.vector_index import VectorIndex
+from embedder.private_files import make_folder
+from tests.unit.index.one import small
+
+POINTS = Points(["a"], np.ones((1, 2), np.float32), ["secret"], [{}])
+
+
+@pytest.fixture(autouse=True)
+def _open_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def _readable(folder: Path) -> list[Path]:
+    """Return what others than the owner may read or enter, the folder itself included."""
+    return [
+        path for path in (folder, *folder.rglob("*")) if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+
+
+def test_nothing_that_an_index_writes_can_be_read_by_others(tmp_path: Path) -> None:
+    index = VectorIndex(small(tmp_path / "made" / "index"), background=False)
+    index.upsert("c", POINTS)
+    index.snapshot("c")
+    index.back_up("c", tmp_path / "copies" / "backup")
+    index.export_parquet("c", tmp_path / "copies" / "c.parquet")
+    names = {path.name for path in tmp_path.rglob("*")}
+
+    assert {"truth.db", "truth.db-wal", "points.db", "manifest.json", "c.parquet"} < names
+    assert any(name.endswith(".snap") for name in names)
+    assert [found for made in tmp_path.iterdir() for found in _readable(made)] == []
+    index.close()
+
+
+def test_what_an_earlier_version_wrote_is_closed_to_others_when_it_is_opened(
+    tmp_path: Path,
+) -> None:
+    index = VectorIndex(small(tmp_path), background=False)
+    index.upsert("c", POINTS)
+    index.snapshot("c")
+    index.close()
+    (tmp_path / "truth.db").chmod(0o644)
+    (tmp_path / "collections").chmod(0o755)
+    index = VectorIndex(small(tmp_path), background=False)
+
+    assert _readable(tmp_path / "truth.db") == []
+    assert _readable(tmp_path / "collections") == []
+    index.close()
+
+
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir(0o755)
+    make_folder(tmp_path / "shared" / "own" / "deeper")
+    make_folder(tmp_path / "shared")
+
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o755
+    assert _readable(tmp_path / "shared" / "own") == []
