@@ -91,9 +91,15 @@ class NotFound(InvalidInput):
 
 
 class UnknownModel(NotFound):
-    """The request names a model that this service does not serve."""
+    """The request names a model that this service does not serve; ``served`` are those it does."""
 
     code = "model_not_found"
+
+    def __init__(self, field: str, name: str, served: tuple[str, ...] = ()) -> None:
+        super().__init__(field, name)
+        self.args = (field, name, served)
+        if served:
+            self.problem += f"; served: {', '.join(served)}"
 
 
 class UnknownCollection(NotFound):

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import get_type_hints
 
-import orjson
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
@@ -20,13 +19,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress.door.errors import (
-    invalid_json_response,
     request_validation_response,
     validation_response,
 )
 from deployments.ingress.door.visit import Visit
 from deployments.ingress.service import Service
-from deployments.ingress.wire.json_bodies import check_content_type
+from deployments.ingress.wire.json_bodies import check_content_type, parse_json
 from deployments.settings import Scope as KeyScope
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -71,9 +69,7 @@ class Dispatch:
         check_content_type(scope["headers"])
         try:
             # As FastAPI does it; otherwise complaints about no object tell the name of a class.
-            body = route.body.model_validate(orjson.loads(content), from_attributes=True)
-        except orjson.JSONDecodeError as error:
-            return invalid_json_response(error.msg, scope["path"])
+            body = route.body.model_validate(parse_json(content), from_attributes=True)
         except ValidationError as error:
             return validation_response(error.errors()[0], scope["path"])
         return await route.endpoint(body, self._service, visit)

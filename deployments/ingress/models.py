@@ -174,7 +174,10 @@ class ServedModels(Generic[ConnectionT]):
     def _meaning(self, name: str | None) -> _Meaning[ConnectionT]:
         meaning = self._meanings.get(name)
         if meaning is None:
-            raise Unavailable("no models yet") if name is None else UnknownModel("model", name)
+            if name is None:
+                raise Unavailable("no models yet")
+            served = tuple(names(target.settings)[0] for target in self._targets)
+            raise UnknownModel("model", name, served)
         return meaning
 
     def _follow(self, target: _Target[ConnectionT]) -> None:

@@ -126,7 +126,8 @@ class Service:
         deadline = time.monotonic() + timeout_s
         connection = await self._connection(model, deadline)
         remaining_s = max(0.0, deadline - time.monotonic())
-        return await connection.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))
+        answer = await connection.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))
+        return answer if model is None else replace(answer, model=model)
 
     async def pieces(
         self,

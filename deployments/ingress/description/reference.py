@@ -48,7 +48,7 @@ def metrics_table() -> str:
     return _table(("metric", "kind", "meaning"), rows)
 
 
-_HTTP = [("invalid_json", 400), *((code, status) for status, code in HTTP_CODES.items())]
+_HTTP = [(code, status) for status, code in HTTP_CODES.items()]
 
 
 def _meaning(kind: type[EmbedderError]) -> str:

@@ -55,6 +55,7 @@ TEI_ERROR = {
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
 }
 
 MEANINGS = {

@@ -56,6 +56,7 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     errors.InvalidInput: _INVALID,
     errors.LimitExceeded: _INVALID,
     refusals.BodyTooLarge: Status(413, "invalid_request_error", 413, "Validation"),
+    refusals.InvalidJson: Status(400, "invalid_request_error", 400, "Validation"),
     refusals.EmptyInput: Status(400, "invalid_request_error", 400, "Empty"),
     errors.InvalidVector: _INVALID,
     errors.NotFound: _NOT_FOUND,
@@ -89,6 +90,9 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     storage_errors.NotWritten: _FAILED,
 }
 """Every class of the tree by name; a test fails where one is missing."""
+
+UNKNOWN_FIELD = "unknown_field"
+"""The type of pydantic's complaint of a field that a body does not have; its context names it."""
 
 HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 415: "unsupported_media_type"}
 
@@ -170,19 +174,9 @@ def bug_response(path: str) -> Response:
     return response
 
 
-def invalid_json_response(problem: str, path: str) -> Response:
-    """Return the answer for a body that is no JSON."""
-    message = f"the body is not valid JSON: {problem}"
-    if path in TEI_PATHS:
-        return tei_envelope(400, message, "Validation")
-    return envelope(400, message, "invalid_request_error", None, "invalid_json")
-
-
 def request_validation_response(error: RequestValidationError, path: str) -> Response:
     """Return the answer for a body that FastAPI, or a route in its words, complains of."""
     first: Mapping[str, Any] = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return invalid_json_response(first.get("ctx", {}).get("error", ""), path)
     # What FastAPI calls "body" first, clients do not.
     return validation_response({**first, "loc": first["loc"][1:]}, path)
 
@@ -191,6 +185,8 @@ def validation_response(first: Mapping[str, Any], path: str) -> Response:
     """Return the answer for a body of another shape; ``first`` is pydantic's first complaint."""
     field = _field(first["loc"])
     problem = f"{first['msg']}{_given(first.get('input'))}"
+    if first["type"] == UNKNOWN_FIELD:
+        field = _field((*first["loc"], first["ctx"]["field"]))
     message = f"'{field}': {problem}" if field else f"the body: {problem}"
     if path in TEI_PATHS:
         return tei_envelope(422, message, "Validation")

@@ -31,12 +31,15 @@ def digest(key: bytes) -> str:
 
 
 def presented(headers: Headers) -> bytes | None:
-    """Return the key that a request brings: a bearer token, else ``x-api-key``."""
+    """Return the key that a request brings: a bearer token, else ``x-api-key``, else ``api-key``.
+
+    The last is what clients of Azure's OpenAI service send.
+    """
     named = dict(headers)
     kind, _, token = named.get(b"authorization", b"").partition(b" ")
     if kind.lower() == b"bearer" and token.strip():
         return token.strip()
-    return named.get(b"x-api-key", b"").strip() or None
+    return named.get(b"x-api-key", b"").strip() or named.get(b"api-key", b"").strip() or None
 
 
 def holder(key: bytes | None, keys: Sequence[ApiKey]) -> ApiKey | None:

@@ -1,6 +1,7 @@
 """The part of the error tree that only a door over HTTP has: keys, and bodies as they come in.
 
     EmbedderError
+    ├── InvalidJson                 the body is no JSON at all
     ├── AccessDenied                who calls may not do this
     │   ├── UnknownKey
     │   └── MissingScope
@@ -19,6 +20,19 @@ from __future__ import annotations
 from embedder.errors import EmbedderError, InvalidInput, LimitExceeded, Unavailable
 
 
+class InvalidJson(EmbedderError):
+    """The body is not JSON in UTF-8."""
+
+    code = "invalid_json"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the body {self.problem}"
+
+
 class AccessDenied(EmbedderError):
     """Whoever calls may not do this, whatever the call holds."""
 
@@ -31,7 +45,10 @@ class UnknownKey(AccessDenied):
     code = "invalid_api_key"
 
     def __str__(self) -> str:
-        return "a valid API key is needed, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'"
+        return (
+            "a valid API key is needed, as 'Authorization: Bearer KEY', 'x-api-key: KEY' "
+            "or 'api-key: KEY'"
+        )
 
 
 class MissingScope(AccessDenied):

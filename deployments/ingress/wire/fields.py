@@ -5,17 +5,34 @@ Knows nothing of inputs or answers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 
+from deployments.ingress.door.errors import UNKNOWN_FIELD
 from deployments.ingress.door.visit import Visit
 from embedder.request import EmbedOptions
 from embedder.types import InputType, Priority, Truncate
 
 PriorityName = Literal["interactive", "bulk"]
+
+InputTypeName = Literal["query", "document", "passage", "search_query", "search_document"]
+
+INPUT_TYPES: Mapping[str, InputType] = {
+    "query": InputType.QUERY,
+    "document": InputType.DOCUMENT,
+    "passage": InputType.DOCUMENT,
+    "search_query": InputType.QUERY,
+    "search_document": InputType.DOCUMENT,
+}
+"""What NIM, Cohere and Voyage call the kinds of texts, beside our own names."""
+
+LONGEST_NAME_SHOWN = 100
+"""Characters of a client's field name that an error repeats."""
 
 
 class NullAsAbsent(BaseModel):
@@ -58,9 +75,31 @@ def _nullable(field: JsonSchemaValue) -> JsonSchemaValue:
 
 
 class Body(NullAsAbsent):
-    """Base of the bodies: unknown fields are refused."""
+    """Base of the bodies: unknown fields are refused, with the list of those that are known."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            for name in given:
+                if name not in cls.model_fields:
+                    raise _unknown(name, list(cls.model_fields))
+        return given
+
+
+def _unknown(name: str, known: list[str]) -> PydanticCustomError:
+    """Return the complaint of a field that a body does not have, with the nearest that it has."""
+    shown = name[:LONGEST_NAME_SHOWN]
+    nearest = get_close_matches(shown, known, 1)
+    meant = f"; did you mean '{nearest[0]}'?" if nearest else ";"
+    # Through the context: a brace in the template would be read as a place for a value.
+    return PydanticCustomError(
+        UNKNOWN_FIELD,
+        "is not permitted here{meant} allowed: {allowed}",
+        {"field": shown, "meant": meant, "allowed": ", ".join(known)},
+    )
 
 
 class ModelField(Body):
@@ -72,8 +111,10 @@ class ModelField(Body):
 class PromptFields(ModelField):
     """What is put in front of texts, and what is cut from them."""
 
-    input_type: InputType | None = Field(
-        None, description="what texts are for: puts the model's prompt for that in front"
+    input_type: InputTypeName | None = Field(
+        None,
+        description="what texts are for: puts the model's prompt for that in front; passage and "
+        "search_document are document, search_query is query",
     )
     prompt_name: str | None = Field(
         None, description="puts the model's prompt of that name in front; not beside input_type"
@@ -91,7 +132,7 @@ class PromptFields(ModelField):
         """Return what these fields ask of the pipeline, within the request's time."""
         return EmbedOptions(
             prompt_name=self.prompt_name,
-            input_type=self.input_type,
+            input_type=INPUT_TYPES[self.input_type] if self.input_type else None,
             truncate=self.truncate,
             dimensions=dimensions,
             normalize=normalize,

@@ -69,9 +69,9 @@ async def _until(service: FakeService, name: str, state: str) -> None:
     [
         (None, FORWARDS, ALIAS),
         (ALIAS, FORWARDS, ALIAS),
-        (REPOSITORY, FORWARDS, ALIAS),
+        (REPOSITORY, FORWARDS, REPOSITORY),
         ("own", BACKWARDS, "own"),
-        (OWN, BACKWARDS, "own"),
+        (OWN, BACKWARDS, OWN),
     ],
 )
 async def test_a_request_goes_to_the_model_that_it_names(
@@ -173,6 +173,7 @@ async def test_what_is_no_list_of_models_leaves_a_running_service_as_it_is(
     wrong: dict[str, Any],
 ) -> None:
     service = FakeService(DEFAULT, {"name": OWN})
+    await _vector(service)  # the default model is loaded from here on
     before = await _models(service)
     service.configure(wrong)
 

@@ -79,11 +79,16 @@ async def test_keys_are_described_where_there_are_any_and_only_there(
     with_keys = await _describe(KeyedService, **{"x-api-key": "read"})
 
     assert "securitySchemes" not in schema["components"]
-    assert with_keys["components"]["securitySchemes"].keys() == {"bearer", "x-api-key"}
+    assert with_keys["components"]["securitySchemes"].keys() == {
+        "bearer",
+        "x-api-key",
+        "api-key",
+    }
     for method, path in OPERATIONS:
         operation = _operation(with_keys, method, path)
         is_open = path in ("/healthz", "/readyz", "/health")
-        assert operation["security"] == ([] if is_open else [{"bearer": []}, {"x-api-key": []}])
+        schemes: list[dict[str, list[str]]] = [{"bearer": []}, {"x-api-key": []}, {"api-key": []}]
+        assert operation["security"] == ([] if is_open else schemes)
         assert ("401" in operation["responses"]) == (not is_open)
 
 

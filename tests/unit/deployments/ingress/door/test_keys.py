@@ -57,6 +57,9 @@ def test_every_key_is_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch) 
         ({b"authorization": b"bearer  abc "}, b"abc"),
         ({b"authorization": b"Bearer \xff\xfe"}, b"\xff\xfe"),
         ({b"x-api-key": b"abc"}, b"abc"),
+        ({b"api-key": b"abc"}, b"abc"),
+        ({b"x-api-key": b"abc", b"api-key": b"def"}, b"abc"),
+        ({b"authorization": b"Basic abc", b"api-key": b"def"}, b"def"),
         ({b"authorization": b"Basic abc", b"x-api-key": b"def"}, b"def"),
         ({b"authorization": b"Bearer abc", b"x-api-key": b"def"}, b"abc"),
         ({b"authorization": b"Bearer "}, None),
@@ -65,7 +68,7 @@ def test_every_key_is_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch) 
         ({}, None),
     ],
 )
-def test_a_key_is_read_from_either_header(
+def test_a_key_is_read_from_each_header(
     headers: dict[bytes, bytes], expected: bytes | None
 ) -> None:
     assert presented(headers.items()) == expected

@@ -46,7 +46,10 @@ async def test_both_paths_answer_the_same() -> None:
     [
         ({}, [0, 0, 0, 1]),
         ({"input_type": "query"}, [2, 0, 0, 1]),
+        ({"input_type": "search_query"}, [2, 0, 0, 1]),
         ({"input_type": "document"}, [0, 2, 0, 1]),
+        ({"input_type": "passage"}, [0, 2, 0, 1]),
+        ({"input_type": "search_document"}, [0, 2, 0, 1]),
         ({"prompt_name": "title"}, [0, 0, 2, 1]),
     ],
 )
@@ -96,7 +99,7 @@ async def test_a_client_that_asks_for_less_time_gets_it() -> None:
         ({"dimensions": 3}, (400, "invalid_input", "dimensions")),
         ({"prompt_name": "other"}, (400, "invalid_input", "prompt_name")),
         ({"prompt_name": "title", "input_type": "query"}, (400, "invalid_input", "input_type")),
-        ({"input_type": "passage"}, (400, "invalid_input", "input_type")),
+        ({"input_type": "classification"}, (400, "invalid_input", "input_type")),
         ({"truncate": "middle"}, (400, "invalid_input", "truncate")),
         ({"truncate": True}, (400, "invalid_input", "truncate")),
         ({"normalize": "yes"}, (400, "invalid_input", "normalize")),
@@ -176,3 +179,25 @@ async def test_a_stream_that_fails_later_says_so_in_its_last_line() -> None:
     assert [line["index"] for line in embeddings] == list(range(4 * CHUNK))
     assert last["error"]["param"] == f"input[{4 * CHUNK}]"
     assert last["error"]["code"] == "invalid_input"
+
+
+async def test_an_unknown_field_is_refused_with_the_nearest_and_all_that_are_allowed() -> None:
+    response = await _embed({"input": "a", "dimension": 2})
+
+    assert refusal(response) == (400, "invalid_input", "dimension")
+    assert "did you mean 'dimensions'?" in message(response)
+    assert "allowed: model, input_type, prompt_name, truncate," in message(response)
+
+
+async def test_an_unknown_field_of_any_length_makes_a_short_error() -> None:
+    response = await _embed({"input": "a", "{x}" * 100_000: 2})
+
+    assert refusal(response)[:2] == (400, "invalid_input")
+    assert len(response.content) < 1000
+
+
+async def test_an_unknown_model_is_refused_with_those_that_are_served() -> None:
+    response = await _embed({"input": "a", "model": "text-embedding-3-small"})
+
+    assert refusal(response) == (404, "model_not_found", "model")
+    assert message(response).endswith("; served: all-MiniLM-L6-v2")

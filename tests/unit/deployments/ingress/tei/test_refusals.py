@@ -189,7 +189,9 @@ async def test_a_model_that_is_not_served_is_not_found(path: str) -> None:
     )
 
     assert (status, kind) == (404, "Validation")
-    assert sentence == WRONG + "`model` names '../x', which does not exist"
+    assert (
+        sentence == WRONG + "`model` names '../x', which does not exist; served: all-MiniLM-L6-v2"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -12,7 +13,9 @@ from fastapi import APIRouter, FastAPI
 
 from deployments.ingress.door.errors import install_handlers
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
-from tests.unit.deployments.ingress.fake_service import refusal
+from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
+
+JSON = "application/json"
 
 
 def _client() -> httpx.AsyncClient:
@@ -82,6 +85,43 @@ async def test_a_request_without_a_body_needs_no_content_type() -> None:
 )
 async def test_what_is_not_json_is_refused_as_such(content: bytes) -> None:
     assert refusal(await _post(content)) == (400, "invalid_json", None)
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/embed", "/v1/collections/c/search"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"input": "a",\n "model": x}', "at line 2 column 11 (byte 25)"),
+        ('{"input": "é🙂",\n "model": x}'.encode(), "at line 2 column 11 (byte 30)"),
+        ('{"input": "café"}'.encode("latin-1"), "the body is not UTF-8 at byte 14 (0xE9)"),
+        (
+            b'{"input": ["a", "bc\\ud800"]}',
+            "'input[1]' has a lone surrogate (U+D800) at character 2",
+        ),
+        (b'{"a": {"b": ["\\udfff\\ud83d\\ude00"]}}', "'a.b[0]' has a lone surrogate (U+DFFF) at"),
+        (b'{"\\udfff": 1}', "has a lone surrogate (U+DFFF) at character 0"),
+        (b'{"input": "\\ud800", x}', "at line 1 column 12 (byte 11)"),
+    ],
+)
+async def test_what_is_not_json_is_told_where(path: str, content: bytes, says: str) -> None:
+    async with FakeService().client() as http:
+        response = await http.post(path, content=content, headers={"content-type": JSON})
+
+    assert response.status_code == 400
+    assert says in str(response.json()["error"])
+
+
+async def test_one_text_of_thousands_with_a_lone_surrogate_is_named() -> None:
+    texts = ["a fine text"] * 2048
+    texts[1017] = "some\ud83d\ude00more\ud83d"
+    content = json.dumps({"input": texts}).encode()
+    async with FakeService().client() as http:
+        response = await http.post(
+            "/v1/embeddings", content=content, headers={"content-type": JSON}
+        )
+
+    assert refusal(response) == (400, "invalid_json", None)
+    assert "'input[1017]' has a lone surrogate (U+D83D) at character 9" in message(response)
 
 
 async def test_no_body_at_all_is_refused() -> None:
