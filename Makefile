@@ -24,9 +24,8 @@ install: .venv/.installed  ## Create .venv and install what is missing
 serve: install  ## Serve on PORT (8000) until Ctrl-C
 	@$(BIN)/embedder serve $(CONFIG) --port $(PORT)
 
-deploy: install  ## Apply a changed CONFIG to the running service, models without a restart
-	@$(BIN)/embedder config $(CONFIG) > /dev/null
-	RAY_AUTH_MODE=token $(BIN)/serve deploy $(CONFIG)
+deploy: install  ## Apply a changed CONFIG to the service (the one on PORT), models without a restart
+	@$(BIN)/embedder deploy $(CONFIG) $(if $(filter-out file,$(origin PORT)),--port $(PORT))
 
 # The unit tests share the cores; a cluster needs them all for itself.
 test: install  ## Run every test, with coverage

@@ -6,6 +6,7 @@ application. Knows nothing of what the stages compute.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import ray
@@ -47,6 +48,7 @@ def build(args: dict[str, Any]) -> Application:
         for name in (f"VectorIndex-{shard}" for shard in range(settings.index.shards))
     }
     ingress = _stateless(Ingress, "Ingress", settings.ingress, models)
+    ingress = ingress.options(ray_actor_options=_in_its_loop(_resources(settings.ingress)))
     return ingress.bind(
         settings, tokenizer=tokenizer, encoder=encoder, caches=caches, indexes=indexes
     )
@@ -98,6 +100,18 @@ def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -
         **options,
     }
     return serve.deployment(name=name, **given)(kind)
+
+
+def _in_its_loop(actor_options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an actor whose calls to other deployments run in its own event loop.
+
+    That saves a change of threads for each call. Throughput mode does it for every process of the
+    cluster, and those without a loop could then not call; so it is turned off for them.
+    """
+    if os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") != "1":
+        return actor_options
+    variables = {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+    return {**actor_options, "runtime_env": {"env_vars": variables}}
 
 
 def _resources(stage: ReplicaSettings) -> dict[str, Any]:

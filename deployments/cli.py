@@ -10,6 +10,7 @@ from importlib.metadata import version
 from deployments.commands import (
     cache,
     config,
+    deploy,
     embed,
     index,
     key,
@@ -43,6 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('embedder')}")
     commands = parser.add_subparsers(required=True)
-    for command in (serve, stop, embed, models, cache, index, config, plan, key, reference):
+    for command in (serve, deploy, stop, embed, models, cache, index, config, plan, key, reference):
         command.add(commands)
     return parser

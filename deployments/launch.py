@@ -25,16 +25,15 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from deployments import message_size
 from deployments.data import data_directory
-from deployments.ports import ray_ports, reserved_block
+from deployments.ports import reserved_block
 from deployments.preflight import check, load_applications, read_config
+from deployments.ray_environment import ray_environment
 from deployments.ray_token import make_token
 from deployments.services import (
     MARK_FILE,
     PREFIX,
     SESSION_FILE,
-    VARIABLE,
     Service,
     end,
     remove_folders,
@@ -42,13 +41,6 @@ from deployments.services import (
     start_time,
 )
 from embedder.errors import ConfigurationError
-
-THROUGHPUT = {
-    message_size.VARIABLE: str(message_size.CONFIGURED_BYTES),
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-}
-"""What makes Serve answer six times the requests of its defaults; Ray reads it as it starts."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """The service is on this machine: a proxy for the world outside has no part in it."""
@@ -152,7 +144,7 @@ def launched(
         with _watched(service):
             log = log or folder / "serve.log"
             # Once this one can be seen: of two that start together, neither is alone.
-            environment = _environment(service, tuned, alone=services() == [service])
+            environment = ray_environment(service, tuned, alone=services() == [service])
             process = _run(document, service, environment, log)
             launch = Launch(
                 process,
@@ -198,30 +190,6 @@ def _run(
         )
     Path(service.folder, SESSION_FILE).write_text(str(process.pid))
     return process
-
-
-def _environment(service: Service, tuned: bool, *, alone: bool) -> Mapping[str, str]:
-    """Return the child's environment; what the operator has set is left as it is."""
-    folder = Path(service.folder)
-    defaults = {
-        # HAProxy's files have fixed names otherwise, and two services would share them.
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        # A replica that stops listens on for load balancers elsewhere to notice; here is none.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        **ray_ports(service.block, alone=alone),
-        "RAY_AUTH_MODE": "token",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONUNBUFFERED": "1",
-        **(THROUGHPUT if tuned else {}),
-    }
-    environment = {**defaults, **os.environ, VARIABLE: service.mark}
-    # It names the Ray of a service that runs: this one would take its place there.
-    environment.pop("RAY_ADDRESS", None)
-    return environment
 
 
 def _opened(log: Path) -> BinaryIO:

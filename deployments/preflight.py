@@ -20,6 +20,7 @@ from deployments.services import services
 from deployments.settings import HOLD_MODELS, ModelList, ServeSettings
 from embedder.errors import ConfigurationError
 from embedder.models.files import ModelFiles
+from embedder.models.weights import is_remote
 from embedder.settings_sources import Loaded, load
 
 IMPORT_PATH = "deployments.app:build"
@@ -50,17 +51,32 @@ def check(document: Mapping[str, Any]) -> None:
     """Refuse what would only fail later.
 
     Raises:
+        ConfigurationError: as `check_contents`; or the data cannot be kept where it should, the
+            port is taken, or another service has one of the two.
+    """
+    check_contents(document)
+    options = document["http_options"]
+    for _, loaded, _ in load_applications(document):
+        _check_neighbours(options["port"], data_directory(loaded.settings))
+        check_data(loaded.settings)
+    _check_port(options["host"], options["port"])
+
+
+def check_contents(document: Mapping[str, Any], *, fetch: bool = True) -> None:
+    """Refuse a configuration that no machine could serve.
+
+    With ``fetch``, models that are not here are taken from the hub; without it they are taken for
+    good, unless no other place than this machine may have them.
+
+    Raises:
         ConfigurationError: an argument is unknown or out of its bounds, a model is missing or
-            unsafe, the service would be open to the network, its data cannot be kept where it
-            should, or the port is taken.
+            unsafe, or the service would be open to the network.
     """
     check_exposure(document)
-    for _, loaded, models in load_applications(document):
+    for _, _, models in load_applications(document):
         for model in models.models:
-            ModelFiles.open(model)
-        _check_neighbours(document["http_options"]["port"], data_directory(loaded.settings))
-        check_data(loaded.settings)
-    _check_port(**{key: document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS})
+            if fetch or not is_remote(model):
+                ModelFiles.open(model)
 
 
 def check_exposure(document: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from embedder.errors import ConfigurationError
@@ -46,6 +46,10 @@ def token_file(environment: Mapping[str, str]) -> Path:
     return Path(stated) if stated else Path.home() / ".ray" / "auth_token"
 
 
-def has_token(environment: Mapping[str, str]) -> bool:
-    """Return whether a program with this environment has a token to show."""
-    return bool(environment.get(TOKEN)) or token_file(environment).is_file()
+def show_token(environment: MutableMapping[str, str]) -> None:
+    """Let Ray show the token where there is one; it reads this when it is imported.
+
+    Ray does so by itself only where it finds the cluster without an address.
+    """
+    if environment.get(TOKEN) or token_file(environment).is_file():
+        environment.setdefault(MODE, "token")

@@ -6,13 +6,19 @@ Connects to Ray as any program on the cluster does, with its token. Knows nothin
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import ray
 from ray import serve
+from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 from ray.serve.exceptions import RayServeException
+from ray.serve.schema import ServeDeploySchema
 
+from deployments.addressing import ray_address
 from deployments.remote import Handle
 from embedder.errors import ConfigurationError
 
@@ -21,26 +27,31 @@ NAMESPACE = "serve"
 
 
 @contextmanager
-def running_service() -> Iterator[RunningService]:
-    """Connect to the service of this cluster, and let go of it at the end.
+def running_service(
+    port: int | None = None, data_directory: Path | None = None
+) -> Iterator[RunningService]:
+    """Connect to a service by its port or its data, or to the only one; let go of it at the end.
 
     Raises:
-        ConfigurationError: no cluster runs here, or it serves no such application.
+        ConfigurationError: no such service runs, or it is one of several.
     """
+    address = ray_address(os.environ, port, data_directory)
+    # A command prints what it was asked for; Serve would tell of each connection.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
-        ray.init(
-            address="auto", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR
+        context = ray.init(
+            address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR
         )
-    except (ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigurationError(
-            f"no service runs on this machine, or Ray does not let us in ({error}); start it with "
-            f"'embedder serve', as the same user"
+            f"Ray at {address} does not answer, or does not let us in ({error}); it wants the "
+            "token of the user who started it"
         ) from None
     try:
         applications = serve.status().applications
         if APPLICATION not in applications:
             raise ConfigurationError(f"Ray runs here, but serves no application {APPLICATION!r}")
-        yield RunningService(sorted(applications[APPLICATION].deployments))
+        yield RunningService(sorted(applications[APPLICATION].deployments), context.dashboard_url)
     except RayServeException as error:
         raise ConfigurationError(f"Ray runs here, but nothing is served: {error}") from None
     finally:
@@ -50,8 +61,9 @@ def running_service() -> Iterator[RunningService]:
 class RunningService:
     """The deployments of the running application, by name."""
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str], dashboard_url: str | None) -> None:
         self._names = names
+        self._dashboard_url = dashboard_url
 
     @property
     def ingress(self) -> Handle:
@@ -66,3 +78,16 @@ class RunningService:
             name: serve.get_deployment_handle(name, APPLICATION)
             for name in sorted(found, key=lambda name: int(name.removeprefix(prefix)))
         }
+
+    def deploy(self, document: Mapping[str, Any]) -> None:
+        """Apply a Serve configuration; replicas follow after this has returned.
+
+        Raises:
+            ConfigurationError: Serve refuses it, or Ray's dashboard does not answer.
+        """
+        try:
+            schema = ServeDeploySchema.model_validate(document)
+            client = ServeSubmissionClient(f"http://{self._dashboard_url}")
+            client.deploy_applications(schema.model_dump(exclude_unset=True))
+        except (ValueError, ConnectionError, RuntimeError) as error:
+            raise ConfigurationError(f"the configuration is not applied: {error}") from None

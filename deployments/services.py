@@ -2,7 +2,8 @@
 
 Every process of a service is in the session of its `serve run`, and has `VARIABLE` in its
 environment, which Ray passes on to all that it starts; a process of another program never is. Knows
-nothing of Ray, and imports little: the process that watches over a service runs this module.
+nothing of Ray but what its processes are called, and imports little: the process that watches over
+a service runs this module.
 """
 
 from __future__ import annotations
@@ -110,6 +111,16 @@ def choose(port: int | None = None, directory: Path | None = None) -> Service:
     raise ConfigurationError("\n  ".join([problem, *map(str, found)]))
 
 
+def ray_addresses() -> dict[str, Service | None]:
+    """Return the address of every Ray of this user here, and the service that it was started for.
+
+    That is None for one that `serve run` or `ray start` started.
+    """
+    known = {service.mark: service for service in services()}
+    nodes = [(one.address, one.mark) for one in _processes()]
+    return {address: known.get(mark or "") for address, mark in nodes if address is not None}
+
+
 def end(service: Service) -> list[int]:
     """Kill all processes of a service and remove its folder; return the processes that remain."""
     deadline = time.monotonic() + END_S
@@ -139,7 +150,20 @@ class _Process:
     id: int
     session: int
     mark: str | None
-    is_titled_by_ray: bool
+    arguments: list[bytes]
+
+    @property
+    def is_titled_by_ray(self) -> bool:
+        return self.arguments[0].startswith((b"ray::", b"ray-"))
+
+    @property
+    def address(self) -> str | None:
+        """Return the address of the Ray whose node this process is."""
+        flag = b"--gcs-address="
+        if not self.arguments[0].endswith(b"/raylet"):
+            return None
+        given = [one[len(flag) :].decode() for one in self.arguments if one.startswith(flag)]
+        return given[0] if given else None
 
 
 def _known() -> list[Service]:
@@ -166,8 +190,8 @@ def _processes() -> Iterator[_Process]:
         with suppress(OSError):
             environment = (path / "environ").read_bytes().split(b"\0")
             marks = [one[len(wanted) :].decode() for one in environment if one.startswith(wanted)]
-            titled = (path / "cmdline").read_bytes().startswith((b"ray::", b"ray-"))
-            yield _Process(int(path.name), int(fields[3]), marks[0] if marks else None, titled)
+            arguments = (path / "cmdline").read_bytes().split(b"\0")
+            yield _Process(int(path.name), int(fields[3]), marks[0] if marks else None, arguments)
 
 
 def _fields(path: Path) -> list[str] | None:

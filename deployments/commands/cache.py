@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployments.commands.arguments import Commands
+from deployments.commands.arguments import Commands, add_service
+from deployments.commands.connecting import connected
 from deployments.commands.lines import numbered_lines
 from deployments.commands.progress import bar
 from embedder.errors import InvalidInput
@@ -44,12 +45,14 @@ def add(commands: Commands) -> None:
     purge = actions.add_parser("purge", help="forget what is of one model, in all its revisions")
     purge.add_argument("--model", required=True, help="as clients call it")
     purge.set_defaults(run=_purge)
+    for action in actions.choices.values():
+        add_service(action)
 
 
 def _stats(options: argparse.Namespace) -> int:
     from deployments.commands.models import table
 
-    with _operation() as operation:
+    with _operation(options) as operation:
         told = operation.stats()
     if options.json:
         print(json.dumps(told, indent=2))
@@ -69,45 +72,43 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    with _operation() as operation, bar(operation.count(), " entries") as progress:
+    with _operation(options) as operation, bar(operation.count(), " entries") as progress:
         manifest = operation.export_to(options.folder, progress)
     print(f"{manifest.count:,} entries are in {options.folder}")
     return 0
 
 
 def _import(options: argparse.Namespace) -> int:
-    with _operation() as operation, bar(None, " entries") as progress:
+    with _operation(options) as operation, bar(None, " entries") as progress:
         count = operation.import_from(options.folder, progress)
     print(f"{count:,} entries were taken over")
     return 0
 
 
 def _warm(options: argparse.Namespace) -> int:
-    with _operation() as operation, bar(None, " texts") as progress:
+    with _operation(options) as operation, bar(None, " texts") as progress:
         count = operation.warm(_texts(options.file), options.model, progress)
     print(f"{count:,} texts are cached")
     return 0
 
 
 def _clear(options: argparse.Namespace) -> int:
-    with _operation() as operation:
+    with _operation(options) as operation:
         print(f"{operation.clear():,} entries are forgotten")
     return 0
 
 
 def _purge(options: argparse.Namespace) -> int:
-    with _operation() as operation:
+    with _operation(options) as operation:
         print(f"{operation.purge(options.model):,} entries are forgotten")
     return 0
 
 
 @contextmanager
-def _operation() -> Iterator[CacheOperation]:
-    # Ray takes a second to import, which a wrong argument need not wait for.
-    from deployments.cache_operation import CacheOperation
-    from deployments.running import running_service
+def _operation(options: argparse.Namespace) -> Iterator[CacheOperation]:
+    with connected(options) as service:
+        from deployments.cache_operation import CacheOperation
 
-    with running_service() as service:
         yield CacheOperation(service)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from deployments.commands.arguments import Commands, add_config
 from deployments.commands.models import table
-from deployments.preflight import check_exposure, load_applications, read_config
+from deployments.preflight import check_contents, load_applications, read_config
 from embedder.settings_sources import explain
 
 
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one line a setting: path, value, source."""
     document = read_config(options.config)
-    check_exposure(document)
+    check_contents(document, fetch=False)
     for name, loaded, models in load_applications(document):
         print(f"# application {name}")
         rows = [

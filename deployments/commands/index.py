@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deployments.commands.arguments import Commands
+from deployments.commands.arguments import Commands, add_service
+from deployments.commands.connecting import connected
 from deployments.commands.lines import numbered_lines
 from deployments.commands.models import table
 from deployments.commands.progress import bar
@@ -40,6 +41,8 @@ def add(commands: Commands) -> None:
     _add_reading(actions)
     _add_writing(actions)
     _add_carrying(actions)
+    for action in actions.choices.values():
+        add_service(action)
 
 
 def _add_reading(actions: Commands) -> None:
@@ -107,7 +110,7 @@ def _add_carrying(actions: Commands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    infos = _operate(lambda operation: operation.collections())
+    infos = _operate(options, lambda operation: operation.collections())
     if options.json:
         print(json.dumps([asdict(info) for info in infos], indent=2))
         return 0
@@ -117,7 +120,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    info = _operate(lambda operation: operation.describe(options.name))
+    info = _operate(options, lambda operation: operation.describe(options.name))
     for line in table([(name, _shown(value)) for name, value in asdict(info).items()]):
         print(line)
     return 0
@@ -126,7 +129,7 @@ def _describe(options: argparse.Namespace) -> int:
 def _create(options: argparse.Namespace) -> int:
     kind = IndexKind(options.kind)
     spec = Spec(Metric(options.metric), kind, options.width, options.model)
-    info = _operate(lambda operation: operation.create(options.name, spec))
+    info = _operate(options, lambda operation: operation.create(options.name, spec))
     print(f"{info.name} is there, with {info.count:,} points")
     return 0
 
@@ -136,7 +139,7 @@ def _add(options: argparse.Namespace) -> int:
 
     points = read_points(numbered_lines(options.file))
     with bar(None, " points") as progress:
-        count = _operate(lambda operation: operation.add(options.name, points, progress))
+        count = _operate(options, lambda operation: operation.add(options.name, points, progress))
     print(f"{count:,} points are in {options.name}")
     return 0
 
@@ -144,7 +147,8 @@ def _add(options: argparse.Namespace) -> int:
 def _search(options: argparse.Namespace) -> int:
     condition = None if options.filter is None else _filter(options.filter)
     hits = _operate(
-        lambda operation: operation.search(options.name, options.text, options.top_k, condition)
+        options,
+        lambda operation: operation.search(options.name, options.text, options.top_k, condition),
     )
     for line in map(_json_of, hits) if options.json else table([_line_of(hit) for hit in hits]):
         print(line)
@@ -153,50 +157,47 @@ def _search(options: argparse.Namespace) -> int:
 
 def _delete(options: argparse.Namespace) -> int:
     if not options.yes:
-        info = _operate(lambda operation: operation.describe(options.name))
+        info = _operate(options, lambda operation: operation.describe(options.name))
         if not _agreed(f"Delete {info.name} with its {info.count:,} points?"):
             print("nothing is deleted; --yes says so beforehand", file=sys.stderr)
             return 1
-    _operate(lambda operation: operation.delete(options.name))
+    _operate(options, lambda operation: operation.delete(options.name))
     print(f"{options.name} is deleted")
     return 0
 
 
 def _back_up(options: argparse.Namespace) -> int:
     folder = options.folder.absolute()
-    count = _carry(lambda carrying: carrying.back_up(options.name, folder))
+    count = _carry(options, lambda carrying: carrying.back_up(options.name, folder))
     print(f"{count:,} points are in {folder}")
     return 0
 
 
 def _restore(options: argparse.Namespace) -> int:
     folder = options.folder.absolute()
-    info = _carry(lambda carrying: carrying.restore(folder, options.name))
+    info = _carry(options, lambda carrying: carrying.restore(folder, options.name))
     print(f"{info.name} is there, with {info.count:,} points")
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
     file = options.file.absolute()
-    count = _carry(lambda carrying: carrying.export(options.name, file))
+    count = _carry(options, lambda carrying: carrying.export(options.name, file))
     print(f"{count:,} points are in {file}")
     return 0
 
 
-def _operate(work: Callable[[IndexOperation], Awaitable[T]]) -> T:
-    # Ray takes a second to import, which a wrong argument need not wait for.
-    from deployments.index_operation import IndexOperation
-    from deployments.running import running_service
+def _operate(options: argparse.Namespace, work: Callable[[IndexOperation], Awaitable[T]]) -> T:
+    with connected(options) as service:
+        from deployments.index_operation import IndexOperation
 
-    with running_service() as service:
         return asyncio.run(_awaited(work(IndexOperation(service))))
 
 
-def _carry(work: Callable[[IndexCarrying], Awaitable[T]]) -> T:
-    from deployments.index_carrying import IndexCarrying
-    from deployments.running import running_service
+def _carry(options: argparse.Namespace, work: Callable[[IndexCarrying], Awaitable[T]]) -> T:
+    with connected(options) as service:
+        from deployments.index_carrying import IndexCarrying
 
-    with running_service() as service:
         return asyncio.run(_awaited(work(IndexCarrying(service))))
 
 

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from deployments.commands.arguments import Commands, add_service
-from deployments.services import choose, end, remove_folders, services
+from deployments.services import choose, end, ray_addresses, remove_folders, services
 from embedder.errors import ConfigurationError
 
 STOP_S = 60.0
@@ -31,8 +31,9 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """End the service that is meant: gracefully, where its `embedder serve` lives."""
     if options.list:
+        addresses = {service: address for address, service in ray_addresses().items()}
         for service in services():
-            print(service)
+            print(f"{service}, RAY_ADDRESS={addresses.get(service, '-')}")
         return 0
     remove_folders()
     service = choose(options.port, options.data_directory)

@@ -80,6 +80,21 @@ def locate(settings: ModelSettings) -> Source:
     raise ModelNotFound(name, tuple(missing))
 
 
+def is_remote(settings: ModelSettings) -> bool:
+    """Return whether the hub alone may have the model: no place on this machine has it.
+
+    Raises:
+        ConfigurationError: as `locate`, where no hub could help.
+    """
+    if not os.path.isdir(os.path.expanduser(settings.name)):
+        _wanted(settings, find(settings.name))
+    try:
+        locate(settings.model_copy(update={"offline": True}))
+    except ModelNotFound:
+        return not settings.offline
+    return False
+
+
 def weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the paths of a transformer's weights: one file, or its shards by name.
 

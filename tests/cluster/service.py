@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import yaml
 
+from deployments.addressing import ray_address
+
 ROOT = Path(__file__).parents[2]
 READY_S = 240.0
 BODY_GRACE_S = 0.75
@@ -33,15 +35,17 @@ class RunningService:
             # A service that somebody runs on this machine has the default ports.
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+            # Programs of the tests show the token, as the commands do by themselves.
+            "RAY_AUTH_MODE": "token",
         }
         self.first_request_s = float("inf")
         self.ready_line = ""
         self._started: dict[int, str] = {}
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         command = [
             *(str(Path(sys.executable).with_name("embedder")), "serve", str(write_config(folder))),
-            *("--port", str(port), "--log", str(self._log), "--timeout", str(READY_S)),
+            *("--port", str(self.port), "--log", str(self._log), "--timeout", str(READY_S)),
         ]
         self._process = subprocess.Popen(
             command, env=self.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -53,6 +57,8 @@ class RunningService:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"not ready:\n{self._log.read_text()[-4000:]}")
+        # Programs and commands of the tests find this service, whatever else runs here.
+        self.environment["RAY_ADDRESS"] = ray_address({}, self.port)
         began = time.monotonic()
         httpx.post(f"{self.url}/v1/embeddings", json={"input": "the very first"}).raise_for_status()
         self.first_request_s = time.monotonic() - began
@@ -63,8 +69,7 @@ class RunningService:
         dashboard = re.search(r"dashboard at .*?(http://[\d.:]+)", self._log.read_text())
         assert dashboard is not None, "Ray says where its dashboard listens"
         command = [str(Path(sys.executable).with_name("serve")), "deploy", str(config)]
-        environment = {**self.environment, "RAY_AUTH_MODE": "token"}
-        return subprocess.Popen([*command, "-a", dashboard[1]], env=environment, cwd=ROOT)
+        return subprocess.Popen([*command, "-a", dashboard[1]], env=self.environment, cwd=ROOT)
 
     def replicas(self, deployment: str) -> list[int]:
         """Return the process ids of a deployment's replicas."""

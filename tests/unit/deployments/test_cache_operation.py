@@ -197,7 +197,7 @@ def running_fake(monkeypatch: pytest.MonkeyPatch) -> FakeService:
     service.fill(10)
 
     @contextmanager
-    def connected() -> Iterator[FakeService]:
+    def connected(*_: object) -> Iterator[FakeService]:
         yield service
 
     monkeypatch.setattr(running, "running_service", connected)

@@ -32,7 +32,7 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[IndexSe
     made = IndexService(tmp_path / "data", 2)
 
     @contextmanager
-    def connected() -> Iterator[IndexService]:
+    def connected(*_: object) -> Iterator[IndexService]:
         yield made
 
     monkeypatch.setattr(running, "running_service", connected)

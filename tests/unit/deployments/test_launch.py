@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from ray.serve._private import constants as serve_constants
 
-from deployments.launch import THROUGHPUT, Launch, _environment
+from deployments.launch import Launch
+from deployments.ray_environment import THROUGHPUT, ray_environment
 from deployments.services import SESSION_FILE, VARIABLE, Service
 from embedder.errors import ConfigurationError
 
@@ -148,10 +149,10 @@ def test_throughput_mode_is_a_default_that_the_operator_may_set_otherwise(
     service = service_in(tmp_path)
     for name in THROUGHPUT:
         monkeypatch.delenv(name, raising=False)
-    tuned = _environment(service, True, alone=True)
-    plain = _environment(service, False, alone=True)
+    tuned = ray_environment(service, True, alone=True)
+    plain = ray_environment(service, False, alone=True)
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
-    chosen = _environment(service, True, alone=True)
+    chosen = ray_environment(service, True, alone=True)
 
     assert THROUGHPUT.items() <= tuned.items()
     assert not THROUGHPUT.keys() & plain.keys()
@@ -164,12 +165,12 @@ def test_a_service_never_joins_the_ray_of_another_one(
     """Where it would take the place of the application that is served there."""
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
 
-    assert "RAY_ADDRESS" not in _environment(service_in(tmp_path), True, alone=True)
+    assert "RAY_ADDRESS" not in ray_environment(service_in(tmp_path), True, alone=True)
 
 
 def test_no_file_of_ray_has_the_same_name_in_two_services(tmp_path: Path) -> None:
     folder = service_in(tmp_path).folder
-    environment = _environment(service_in(tmp_path), True, alone=True)
+    environment = ray_environment(service_in(tmp_path), True, alone=True)
     shared = {
         name: getattr(serve_constants, name)
         for name in dir(serve_constants)

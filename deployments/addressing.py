@@ -1,0 +1,45 @@
+"""Which Ray a command talks to: the one that it is told, or the only one of this machine.
+
+Never one of several by chance: a command may clear or delete what another service keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from deployments.services import choose, ray_addresses
+from embedder.errors import ConfigurationError
+
+VARIABLE = "RAY_ADDRESS"
+"""Ray's own: a host and a port, also of another machine."""
+
+
+def ray_address(
+    environment: Mapping[str, str], port: int | None = None, directory: Path | None = None
+) -> str:
+    """Return the address of Ray for a service by its port or data, or for the only service.
+
+    Raises:
+        ConfigurationError: there is none, or it is one of several; the message lists them.
+    """
+    here = ray_addresses()
+    if port is not None or directory is not None:
+        service = choose(port, directory)
+        for address, owner in here.items():
+            if owner == service:
+                return address
+        raise ConfigurationError(f"Ray does not run for this service: {service}")
+    stated = environment.get(VARIABLE)
+    if stated not in (None, "", "auto"):
+        return str(stated)
+    if len(here) == 1:
+        return next(iter(here))
+    if not here:
+        raise ConfigurationError(
+            "no service runs on this machine; start it with 'embedder serve', as the same user, or "
+            f"say in {VARIABLE} where one runs"
+        )
+    listed = [f"{address}: {owner or 'not of embedder serve'}" for address, owner in here.items()]
+    problem = f"several run here; choose one by --port, --data-directory or {VARIABLE}:"
+    raise ConfigurationError("\n  ".join([problem, *sorted(listed)]))

@@ -1,0 +1,31 @@
+"""How a command reaches the running service that is meant.
+
+Ray takes a second to import, which a wrong argument need not wait for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from deployments.ray_token import show_token
+
+if TYPE_CHECKING:
+    from deployments.running import RunningService
+
+
+@contextmanager
+def connected(options: argparse.Namespace) -> Iterator[RunningService]:
+    """Connect to the service that `add_service` lets an operator choose.
+
+    Raises:
+        ConfigurationError: as `running_service`.
+    """
+    show_token(os.environ)
+    from deployments.running import running_service
+
+    with running_service(options.port, options.data_directory) as service:
+        yield service

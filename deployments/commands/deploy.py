@@ -1,0 +1,29 @@
+"""``embedder deploy``: apply a changed configuration to a running service."""
+
+from __future__ import annotations
+
+import argparse
+
+from deployments.commands.arguments import Commands, add_config, add_service
+from deployments.commands.connecting import connected
+from deployments.preflight import check_contents, read_config
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    deploy = commands.add_parser(
+        "deploy", help="apply a changed configuration to the running service, without a restart"
+    )
+    add_config(deploy)
+    add_service(deploy)
+    deploy.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check the configuration, hand it over, and return before all of it is in force."""
+    document = read_config(options.config)
+    check_contents(document)
+    with connected(options) as service:
+        service.deploy(document)
+    print(f"{options.config} is being applied; GET /v1/models says which models are ready")
+    return 0

@@ -1,0 +1,71 @@
+"""Commands that talk to the running service: what they print, and which service they choose."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import yaml
+
+from tests.cluster.service import RunningService, write_config
+
+
+def _run(service: RunningService, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("embedder")), *arguments]
+    # As an operator's shell: nothing of Ray's is set.
+    environment = {
+        name: value for name, value in service.environment.items() if not name.startswith("RAY_")
+    }
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_a_command_prints_its_answer_and_nothing_else(service: RunningService) -> None:
+    port = str(service.port)
+    for arguments in (["cache", "stats"], ["index", "list"]):
+        done = _run(service, *arguments, "--port", port)
+
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert done.stdout.split()[0] in ("cache", "collection")
+
+
+def test_a_service_that_is_not_there_is_refused_with_those_that_are(
+    service: RunningService,
+) -> None:
+    done = _run(service, "cache", "clear", "--port", "9")
+
+    assert done.returncode == 1
+    assert f"port {service.port}, data in {service.folder / 'data'}" in done.stderr
+
+
+def test_the_way_by_rays_address_needs_nothing_else(service: RunningService) -> None:
+    command = [str(Path(sys.executable).with_name("embedder")), "cache", "stats"]
+    environment = {
+        name: value for name, value in service.environment.items() if name != "RAY_AUTH_MODE"
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    assert "RAY_ADDRESS" in environment
+    assert done.returncode == 0, done.stderr
+
+
+def test_deploy_applies_a_list_of_models_and_refuses_one_with_a_missing_folder(
+    service: RunningService, tmp_path: Path
+) -> None:
+    port = str(service.port)
+    before = httpx.get(f"{service.url}/v1/models").json()
+    missing = write_config(service.folder, {"name": str(tmp_path / "missing")})
+    refused = _run(service, "deploy", str(missing), "--port", port)
+    shown = _run(service, "config", str(missing))
+    good = write_config(service.folder)
+    applied = _run(service, "deploy", str(good), "--port", port)
+
+    assert (refused.returncode, shown.returncode) == (1, 1)
+    assert str(tmp_path / "missing") in refused.stderr
+    assert str(tmp_path / "missing") in shown.stderr
+    assert "Traceback" not in refused.stderr
+    assert (applied.returncode, applied.stderr) == (0, "")
+    assert yaml.safe_load(good.read_text())["applications"][0]["name"] == "embedder"
+    assert httpx.get(f"{service.url}/v1/models").json() == before
