@@ -266,7 +266,7 @@ def test_a_file_is_published_whole_or_the_old_one_stays(
         (ValueError("embedded null character"), None),
         ("\ud800".encode, None),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_only_the_codes_of_a_list_say_anything_of_the_disk(
     error: Exception | Callable[[], object], kind: type[Exception] | None, tmp_path: Path
