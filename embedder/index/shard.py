@@ -147,8 +147,10 @@ class Shard:
             return self.purge if more else _nothing
 
         # What is left when the shard closes goes after its next start.
-        with suppress(EmbedderError):
-            self.truth.submit(write, always=True)
+        truth = self._truth
+        if truth is not None:
+            with suppress(EmbedderError):
+                truth.submit(write, always=True)
 
     def held_search(self, search: Callable[[], list[list[Hit]]]) -> list[list[Hit]]:
         """Run a search at a moment when all that is committed can be seen, and nothing else is."""

@@ -17,6 +17,7 @@ from embedder.index.vector_index import VectorIndex
 from embedder.storage_errors import DirectoryInUse, StorageReadOnly
 from tests.unit.index.kennel import ROOT
 from tests.unit.index.one import small
+from tests.unit.index.oracle import points
 
 POINT = Points(["a"], np.ones((1, 2), np.float32), [None], [{}])
 
@@ -103,4 +104,18 @@ def test_an_index_that_nobody_closes_lets_go_of_its_directory(tmp_path: Path) ->
 
     assert again.stats().recovery.was_clean
     assert again.count("c") == 1
+    again.close()
+
+
+def test_a_shard_that_closes_while_it_purges_ends_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedder.index.writes.PURGED_AT_ONCE", 1)
+    index = VectorIndex(small(tmp_path), background=False)
+    index.upsert("c", points({f"p{number}": [1.0, number] for number in range(200)}))
+    index.delete("c")
+    index.close()
+
+    again = VectorIndex(small(tmp_path), background=False)
+    assert again.stats().recovery.was_clean
     again.close()
