@@ -13,5 +13,7 @@ MAX_NAME_CHARACTERS = 63
 MAX_WIDTH = 65_536
 MAX_METADATA_BYTES = 65_536
 MAX_METADATA_DEPTH = 16
+MAX_KEY_CHARACTERS = 256
+"""Of one key in metadata, and so of one key in the path of a filter's field."""
 MAX_NORM = 1e18
 """Beyond this, squared distances overflow float32 and FAISS finds nothing."""

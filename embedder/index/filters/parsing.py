@@ -28,13 +28,14 @@ from embedder.index.filters.conditions import (
     Order,
     comparable,
 )
-from embedder.index.limits import MAX_METADATA_DEPTH
+from embedder.index.limits import MAX_KEY_CHARACTERS, MAX_METADATA_DEPTH
 
 MAX_DEPTH = 16
 MAX_CONDITIONS = 256
 MAX_VALUES = 1000
 """How many values one ``$in`` or ``$nin`` may list."""
-MAX_FIELD_CHARACTERS = 256
+MAX_FIELD_CHARACTERS = MAX_METADATA_DEPTH * (2 * MAX_KEY_CHARACTERS + 1)
+"""Room for every path through metadata, even if each character has a backslash in front."""
 
 COMBINERS = ("$and", "$or", "$not")
 ORDERS: dict[str, Order] = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
@@ -198,7 +199,10 @@ def _path(field: str, where: str) -> FieldPath:
         raise InvalidInput(here, "has an empty key; dots are between keys")
     if len(keys) > MAX_METADATA_DEPTH:
         raise LimitExceeded(here, "keys", len(keys), MAX_METADATA_DEPTH)
-    return tuple(re.sub(r"\\(.)", r"\1", key) for key in keys)
+    path = tuple(re.sub(r"\\(.)", r"\1", key) for key in keys)
+    if (longest := max(map(len, path))) > MAX_KEY_CHARACTERS:
+        raise LimitExceeded(where, "characters in a key", longest, MAX_KEY_CHARACTERS)
+    return path
 
 
 def _kind(value: object) -> str:

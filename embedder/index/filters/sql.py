@@ -26,6 +26,9 @@ from embedder.index.filters.conditions import (
 _NUMBER = "IN ('integer', 'real')"
 _OPERANDS = "(SELECT value FROM json_each(?))"
 
+LEVELS_IN_ORDER = 10
+"""Lists in each other up to which their parts are tried in the order in which a client has them."""
+
 
 def to_sql(condition: Filter, column: str) -> tuple[str, list[str]]:
     """Return a condition that is 0 or 1 for every row, and its parameters in order.
@@ -33,13 +36,64 @@ def to_sql(condition: Filter, column: str) -> tuple[str, list[str]]:
     ``column`` is SQL of the caller's own that names the text of a JSON object; where it is null
     there are no fields. The database must keep text as UTF-8, as SQLite does unless told otherwise.
     """
+    condition = _without_not(condition, negated=False)
+    if _levels(condition) > LEVELS_IN_ORDER:
+        condition = _largest_first(condition)
+    return _compiled(condition, column)
+
+
+# SQLite's parser has a stack of 100 entries. A condition on a field takes up to 50 of them, an
+# opening parenthesis one, NOT one, and a part of a list two where another stands before it.
+
+
+def _without_not(condition: Filter, *, negated: bool) -> Filter:
+    """Return the condition or its opposite, with NOT only before fields and no list in a like one.
+
+    Every condition on a field is 0 or 1, so De Morgan's laws hold.
+    """
+    match condition:
+        case Not(part):
+            return _without_not(part, negated=not negated)
+        case And(parts) | Or(parts):
+            kind = And if isinstance(condition, And) is not negated else Or
+            found = (_without_not(part, negated=negated) for part in parts)
+            flat = tuple(
+                inner for one in found for inner in (one.parts if isinstance(one, kind) else [one])
+            )
+            return flat[0] if len(flat) == 1 else kind(flat)
+    return Not(condition) if negated else condition
+
+
+def _largest_first(condition: Filter) -> Filter:
+    """Return the condition with the largest part of every list in front.
+
+    A part that is not in front is then at most half of its list, so that of `MAX_CONDITIONS` no
+    more than 8 lists around a field have something before it.
+    """
+    if not isinstance(condition, (And, Or)):
+        return condition
+    parts = sorted(condition.parts, key=_size, reverse=True)
+    return type(condition)(tuple(map(_largest_first, parts)))
+
+
+def _levels(condition: Filter) -> int:
+    parts = condition.parts if isinstance(condition, (And, Or)) else ()
+    return 1 + max(map(_levels, parts), default=0)
+
+
+def _size(condition: Filter) -> int:
+    parts = condition.parts if isinstance(condition, (And, Or)) else ()
+    return sum(map(_size, parts)) or 1
+
+
+def _compiled(condition: Filter, column: str) -> tuple[str, list[str]]:
     match condition:
         case And(parts):
             return _joined(" AND ", parts, column) if parts else ("1", [])
         case Or(parts):
             return _joined(" OR ", parts, column) if parts else ("0", [])
         case Not(part):
-            text, parameters = to_sql(part, column)
+            text, parameters = _compiled(part, column)
             return f"NOT {text}", parameters
         case Exists(path):
             return _field(path, column, "", [])
@@ -50,7 +104,7 @@ def to_sql(condition: Filter, column: str) -> tuple[str, list[str]]:
 
 
 def _joined(word: str, parts: Iterable[Filter], column: str) -> tuple[str, list[str]]:
-    found = [to_sql(part, column) for part in parts]
+    found = [_compiled(part, column) for part in parts]
     together = word.join(text for text, _ in found)
     return f"({together})", [one for _, parameters in found for one in parameters]
 

@@ -181,7 +181,12 @@ def test_the_place_begins_with_what_the_caller_calls_the_filter() -> None:
         (
             {"$not": {"k" * 256: 1}},
             {"$not": {"k" * 257: 1}},
-            ("filter.$not", "characters in a field", 257, 256),
+            ("filter.$not", "characters in a key", 257, 256),
+        ),
+        (
+            {".".join(["\\." * 256] * 16): 1},
+            {".".join(["\\." * 256] * 17): 1},
+            ("filter", "characters in a field", 8720, 8208),
         ),
         (
             {".".join("k" * 16): 1},
