@@ -30,6 +30,7 @@ from embedder.types import Vectors
 
 TRIES = 3
 """Searches begun anew while points are overwritten, before writers are held for one."""
+LARGEST_SCORE = float(np.finfo(np.float32).max)
 Hold = Callable[[Callable[[], list[list[Hit]]]], list[list[Hit]]]
 """Runs a search while nothing is committed."""
 
@@ -187,7 +188,9 @@ class Searcher:
 def _chosen(view: View, query: Query, vector: Vectors, found: Found) -> Found:
     """Return what a query wants of its candidates."""
     if query.threshold is not None:
-        found = found.take(found.scores >= query.threshold)
+        # What float32 cannot hold is as far above or below every score as its largest number.
+        bound = min(max(query.threshold, -LARGEST_SCORE), LARGEST_SCORE)
+        found = found.take(found.scores >= bound)
     if query.diversity is None or not len(found):
         return found.take(slice(query.top_k))
     order = maximal_marginal_relevance(

@@ -12,10 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import InvalidInput, UnknownCollection
-from embedder.index.checks import check_ids, check_kind, check_name, check_points, check_width
+from embedder.index.checks import (
+    byte_count,
+    check_ids,
+    check_kind,
+    check_name,
+    check_points,
+    check_width,
+)
 from embedder.index.collection import Collection
 from embedder.index.committer import Effect
-from embedder.index.filters import Filter
+from embedder.index.filters import Filter, to_sql
 from embedder.index.measure import place
 from embedder.index.points import CollectionInfo, Deleted, Points, Spec
 from embedder.index.rows import encode
@@ -40,6 +47,7 @@ def create(shard: Shard, name: str, spec: Spec) -> CollectionInfo:
     check_name(name)
     check_kind(spec.kind, spec.metric)
     check_width(spec.width)
+    byte_count(spec.model or "", "model")
 
     def write(db: sqlite3.Connection) -> Effect[Collection]:
         row = find_collection(db, name) or insert_collection(db, name, spec)
@@ -54,6 +62,7 @@ def create(shard: Shard, name: str, spec: Spec) -> CollectionInfo:
 
 def drop(shard: Shard, name: str) -> None:
     """Delete a collection with all its points."""
+    byte_count(name, "collection")
 
     def write(db: sqlite3.Connection) -> Effect[None]:
         row = _row(db, name)
@@ -90,9 +99,10 @@ def delete_ids(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
 def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
     """Delete the points that meet a filter when the write is made."""
     shard.find(name)
+    compiled = to_sql(condition, "metadata")
 
     def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
-        return matching_pks(db, row.id, condition)
+        return matching_pks(db, row.id, compiled)
 
     return shard.truth.submit(_delete(shard, name, choose)).result()
 

@@ -5,6 +5,7 @@ Knows nothing of FAISS or of how records are kept.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.index.kinds import INVERTED, IndexKind
 from embedder.index.limits import (
     MAX_ID_BYTES,
+    MAX_KEY_CHARACTERS,
     MAX_METADATA_BYTES,
     MAX_METADATA_DEPTH,
     MAX_NAME_CHARACTERS,
@@ -87,6 +89,8 @@ def check_query(query: Query) -> None:
         raise InvalidInput("threshold", "must be a finite number")
     if (query.vector is None) == (query.id is None):
         raise InvalidInput(query.field, "or an id must be given, and not both")
+    if query.id is not None:
+        check_ids([query.id], query.field.removesuffix("vector") + "id")
 
 
 def check_name(name: str) -> None:
@@ -113,10 +117,7 @@ def check_ids(ids: Sequence[str], field: str = "points[{}].id") -> None:
     """
     for row, name in enumerate(ids):
         where = field.format(row)
-        try:
-            size = len(name.encode())
-        except UnicodeEncodeError as error:
-            raise InvalidInput(where, f"has a lone surrogate at character {error.start}") from None
+        size = byte_count(name, where)
         if size == 0:
             raise InvalidInput(where, "must not be empty")
         if size > MAX_ID_BYTES:
@@ -144,24 +145,31 @@ def check_texts(texts: Sequence[str | None]) -> None:
         InvalidInput: the error names the point.
     """
     for row, text in enumerate(texts):
-        try:
-            _ = text is None or text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInput(
-                f"points[{row}].text", f"has a lone surrogate at character {error.start}"
-            ) from None
+        if text is not None:
+            byte_count(text, f"points[{row}].text")
+
+
+def byte_count(text: str, field: str) -> int:
+    """Return the length of a text in UTF-8, in which it is stored.
+
+    Raises:
+        InvalidInput: it has a lone surrogate; ``field`` is what the caller calls it.
+    """
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInput(field, f"has a lone surrogate at character {error.start}") from None
 
 
 def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
-    """Refuse metadata that is too large, too deep, or not JSON.
+    """Refuse metadata that is too large, too deep, not JSON, or has a key that no filter can name.
 
     Raises:
         InvalidInput: the error names the point.
     """
     for row, value in enumerate(metadata):
         where = f"points[{row}].metadata"
-        if (depth := _depth(value)) > MAX_METADATA_DEPTH:
-            raise LimitExceeded(where, "levels", depth, MAX_METADATA_DEPTH)
+        _check_nesting(value, where)
         try:
             size = len(orjson.dumps(value))
         except TypeError as error:
@@ -170,15 +178,30 @@ def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
             raise LimitExceeded(where, "bytes", size, MAX_METADATA_BYTES)
 
 
-def _depth(value: Any) -> int:
-    """Count the levels of nesting, without recursion: the value may be as deep as it likes."""
+def _check_nesting(value: Any, where: str) -> None:
+    """Look at every level of a value, without recursion: it may be as deep as it likes."""
     depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, (dict, list))]:
+    while level := [item for item in level if isinstance(item, (dict, list, tuple))]:
         depth += 1
+        if depth > MAX_METADATA_DEPTH:
+            raise LimitExceeded(where, "or more levels", depth, MAX_METADATA_DEPTH)
+        keys = [key for item in level if isinstance(item, dict) for key in item]
+        _check_keys(keys, where)
         level = [
             child for item in level for child in (item.values() if isinstance(item, dict) else item)
         ]
-    return depth
+        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
+            raise InvalidInput(where, "has a number that is not finite, which JSON cannot express")
+
+
+def _check_keys(keys: Sequence[object], where: str) -> None:
+    for key in keys:
+        if not isinstance(key, str):
+            raise InvalidInput(where, f"is not JSON: it has the key {key!r}, which is not text")
+        if not key:
+            raise InvalidInput(where, "has an empty key, which no filter can name")
+        if len(key) > MAX_KEY_CHARACTERS:
+            raise LimitExceeded(where, "characters in a key", len(key), MAX_KEY_CHARACTERS)
 
 
 def check_vectors(

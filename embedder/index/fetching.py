@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from embedder.index.points import Page, Part, Record
 from embedder.index.reading import Payload, Reader
 from embedder.index.rows import decode_metadata
 from embedder.types import Vectors
+
+_CURSOR = re.compile(r"(?P<mark>[0-9a-f]{8})\.(?P<pk>[0-9]{1,18})")
 
 
 def records_by_id(
@@ -40,19 +43,27 @@ def page(
     """
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidInput("limit", f"is {limit}; it must be 1 to {MAX_PAGE}")
-    after = _position(cursor)
+    after = _position(collection, cursor)
     found = reader.page(collection.id, after, limit + 1, condition)
     shown = found[:limit]
-    following = str(shown[-1].pk) if len(found) > limit else None
+    following = f"{_mark(collection)}.{shown[-1].pk}" if len(found) > limit else None
     return Page(_records(reader, collection, shown, include), following)
 
 
-def _position(cursor: str | None) -> int:
+def _position(collection: Collection, cursor: str | None) -> int:
     if cursor is None:
         return 0
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+    given = _CURSOR.fullmatch(cursor)
+    if given is None:
         raise InvalidInput("cursor", "is not one that a page came with")
-    return int(cursor)
+    if given["mark"] != _mark(collection):
+        raise InvalidInput("cursor", f"is not one of the present collection {collection.name!r}")
+    return int(given["pk"])
+
+
+def _mark(collection: Collection) -> str:
+    """Return what tells cursors of this collection from those of others, and of earlier ones."""
+    return collection.uuid[:8]
 
 
 def _records(

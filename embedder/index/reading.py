@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -20,7 +21,12 @@ from numpy.typing import NDArray
 from embedder.index.filters import Filter, to_sql
 from embedder.index.rows import check_payload, decode_vectors
 from embedder.index.schema import open_reader
-from embedder.index.writes import CollectionRow, as_collection, find_collection
+from embedder.index.writes import (
+    CollectionRow,
+    as_collection,
+    find_collection,
+    select_by_ids,
+)
 from embedder.storage_errors import UNNAMED, StorageDamaged, naming_storage_errors
 from embedder.types import Vectors
 
@@ -91,13 +97,8 @@ class Reader:
 
     def by_ids(self, collection: int, ids: Sequence[str]) -> list[Payload]:
         """Return those of the points that are stored, in no order."""
-        query = (
-            f"SELECT {_PAYLOAD} {_CHOSEN} INDEXED BY points_by_id "
-            "ON p.collection = ? AND p.ext_id = j.value"
-        )
-        with self._connection() as db:
-            rows = db.execute(query, (orjson.dumps(list(ids)).decode(), collection)).fetchall()
-            return self._checked(rows)
+        with self.snapshot() as db:
+            return self._checked(list(select_by_ids(db, _PAYLOAD, collection, ids)))
 
     def page(
         self, collection: int, after: int, limit: int, condition: Filter | None
@@ -169,7 +170,7 @@ class Reader:
         vectors = decode_vectors(str(self.path), names, blobs, [row[3] for row in rows], width)
         return self._pairs(row[:2] for row in rows), names, vectors
 
-    def _checked(self, rows: Sequence[tuple[int, int, str, str | None, str, int]]) -> list[Payload]:
+    def _checked(self, rows: Sequence[tuple[Any, ...]]) -> list[Payload]:
         for _, seq, name, text, metadata, crc in rows:
             check_payload(str(self.path), name, text, metadata, (seq, crc))
         return [Payload(*row[:5]) for row in rows]

@@ -55,7 +55,7 @@ def encode(points: Points) -> EncodedRows:
 
 def checksum(name: str, text: str | None, metadata: str) -> int:
     """Return the CRC-32 of what a point is beside its vector."""
-    # The id and the metadata cannot hold these marks, so no two points have the same bytes.
+    # An id may hold these marks too: a bit that flips in a column moves nothing to another one.
     shown = "\0-" if text is None else f"\0+{text}"
     return zlib.crc32(f"{name}\0\0{metadata}\0\0{shown}".encode())
 

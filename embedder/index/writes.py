@@ -9,20 +9,23 @@ from __future__ import annotations
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from embedder.errors import InvalidVector
-from embedder.index.filters import Filter, to_sql
 from embedder.index.kinds import IndexKind
 from embedder.index.points import Metric, Spec
 from embedder.index.rows import EncodedRows, sealed
 from embedder.index.schema import FILE_NAME, read_number, write_meta
 from embedder.storage_errors import StorageDamaged
+
+LOOKED_UP_AT_ONCE = 256
+"""Ids of one statement: each is a parameter of it, and SQLite takes 32,766 at most."""
 
 PURGED_AT_ONCE = 4096
 """Rows of a removed collection that one transaction deletes, so that writers wait little."""
@@ -165,18 +168,36 @@ def delete(
 
 def find_pks(db: sqlite3.Connection, collection: int, ids: Iterable[str]) -> dict[str, int]:
     """Return the pks of those of the ids that are stored."""
-    # The index is named and the join crossed, or SQLite may read the whole collection.
-    rows = db.execute(
-        "SELECT p.ext_id, p.pk FROM json_each(?) AS j CROSS JOIN points AS p "
-        "INDEXED BY points_by_id ON p.collection = ? AND p.ext_id = j.value",
-        (orjson.dumps(list(ids)).decode(), collection),
-    )
-    return dict(rows)
+    return dict(select_by_ids(db, "p.ext_id, p.pk", collection, list(ids)))
 
 
-def matching_pks(db: sqlite3.Connection, collection: int, condition: Filter) -> list[int]:
-    """Return the pks of all points that meet a filter, in ascending order."""
-    sql, parameters = to_sql(condition, "metadata")
+def select_by_ids(
+    db: sqlite3.Connection, columns: str, collection: int, ids: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield columns of the points ``p`` that have one of the ids, in no order.
+
+    Every id is a parameter of its own: SQLite ends a string inside JSON at its first U+0000.
+    """
+    for start in range(0, len(ids), LOOKED_UP_AT_ONCE):
+        some = ids[start : start + LOOKED_UP_AT_ONCE]
+        marks = ", ".join(["(?)"] * len(some))
+        # The index is named and the join crossed, or SQLite may read the whole collection.
+        yield from db.execute(
+            f"WITH given(id) AS (VALUES {marks}) SELECT {columns} "  # noqa: S608
+            "FROM given CROSS JOIN points AS p INDEXED BY points_by_id "
+            "ON p.collection = ? AND p.ext_id = given.id",
+            (*some, collection),
+        )
+
+
+def matching_pks(
+    db: sqlite3.Connection, collection: int, condition: tuple[str, list[str]]
+) -> list[int]:
+    """Return the pks of all points that meet a filter, in ascending order.
+
+    ``condition`` is the filter as `to_sql` compiles it for the column ``metadata``.
+    """
+    sql, parameters = condition
     # Only the shape of the condition is in its text; all that a client sent is a parameter.
     query = f"SELECT pk FROM points INDEXED BY points_by_pk WHERE collection = ? AND ({sql})"  # noqa: S608
     return [pk for (pk,) in db.execute(query, (collection, *parameters))]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from embedder.index.filters import Filter, matches
 from embedder.index.kinds import IndexKind
 from embedder.index.points import Hit, Metric, Query
+from tests.unit.index.filters.meaning import meets
 from tests.unit.index.oracle import TOLERANCE, scores
 
 Stored = tuple[list[float], dict[str, Any], str | None]
@@ -37,17 +37,20 @@ class Model:
         self.sequence += bool(there)
         return len(there)
 
-    def names(self, condition: Filter | None) -> list[str]:
-        """Return the ids that meet a filter, in order."""
+    def names(self, given: dict[str, Any] | None) -> list[str]:
+        """Return the ids that meet a filter as a client writes it, in order."""
         return [
             name
             for name, (_, metadata, _) in self.stored.items()
-            if condition is None or matches(condition, metadata)
+            if given is None or meets(given, metadata)
         ]
 
-    def check(self, query: Query, hits: Sequence[Hit]) -> None:
-        """Hold an answer against brute force; of equal scores the point inserted first leads."""
-        exact = self._exact(query)
+    def check(self, query: Query, hits: Sequence[Hit], given: dict[str, Any] | None = None) -> None:
+        """Hold an answer against brute force; of equal scores the point inserted first leads.
+
+        ``given`` is the filter of the query as a client writes it.
+        """
+        exact = self._exact(query, self.names(given))
         found = [hit.id for hit in hits]
 
         assert len(set(found)) == len(found)
@@ -74,8 +77,8 @@ class Model:
         elif query.threshold is None:
             np.testing.assert_allclose(found, [exact[name] for name in nearest], atol=TOLERANCE)
 
-    def _exact(self, query: Query) -> dict[str, float]:
-        names = [name for name in self.names(query.filter) if name != query.id]
+    def _exact(self, query: Query, allowed: Sequence[str]) -> dict[str, float]:
+        names = [name for name in allowed if name != query.id]
         if not names:
             return {}
         rows = np.array([self.stored[name][0] for name in names], np.float32)
@@ -90,5 +93,5 @@ class Model:
         return {
             name: float(score)
             for name, score in zip(names, exact, strict=True)
-            if score >= threshold - slack
+            if float(score) >= threshold - slack
         }

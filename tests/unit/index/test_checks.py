@@ -158,7 +158,9 @@ def test_metadata_is_refused_above_its_depth_and_only_there(depth: int) -> None:
     if depth <= MAX_METADATA_DEPTH:
         check_metadata([{}, nested(depth)])
     else:
-        with pytest.raises(LimitExceeded, match=rf"metadata' has {depth} levels; the limit is 16"):
+        with pytest.raises(
+            LimitExceeded, match=r"metadata' has 17 or more levels; the limit is 16"
+        ):
             check_metadata([{}, nested(depth)])
 
 

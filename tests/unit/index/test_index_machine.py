@@ -21,27 +21,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from embedder.errors import InvalidInput, InvalidVector, NotFound
-from embedder.index.filters import matches, parse
+from embedder.index.filters import parse
 from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric, Points, Query
+from embedder.index.points import Metric, Part, Points, Query
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.model import Model
+from tests.unit.index.filters.drawing import METADATA, TEXTS, filters
+from tests.unit.index.model import Model, Stored
 from tests.unit.index.one import small
+from tests.unit.index.texts import HOSTILE_IDS, IDS
 
 EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "40"))
 STEPS = 50
 WIDTH = 3
-IDS = st.integers(0, 60).map("p{}".format)
 # Quarters have exact sums in float32, so that equal scores are equal to the last bit.
 COMPONENTS = st.integers(-12, 12).map(lambda number: number / 4)
 VECTORS = st.lists(COMPONENTS, min_size=WIDTH, max_size=WIDTH).filter(any)
-POINT = st.tuples(VECTORS, st.integers(0, 4), st.sampled_from([None, "", "text", "é🙂"]))
-FILTERS = st.one_of(
-    st.integers(0, 5).map(lambda n: {"n": n}),
-    st.integers(0, 5).map(lambda n: {"n": {"$gte": n}}),
-    st.lists(st.integers(0, 5), min_size=1, max_size=3).map(lambda some: {"n": {"$nin": some}}),
-)
+POINT = st.tuples(VECTORS, METADATA, st.none() | TEXTS)
 LARGE = st.integers(0, 2**32 - 1)
+MANY_IDS = [*HOSTILE_IDS, *(f"q{number}" for number in range(90 - len(HOSTILE_IDS)))]
 
 
 class LikeADict(RuleBasedStateMachine):
@@ -64,15 +61,15 @@ class LikeADict(RuleBasedStateMachine):
         self.index.create("c", metric, kind=kind)
 
     @rule(stored=st.dictionaries(IDS, POINT, min_size=1, max_size=8))
-    def upsert(self, stored: dict[str, tuple[list[float], int, str | None]]) -> None:
-        self._put({name: (v, {"n": n}, text) for name, (v, n, text) in stored.items()})
+    def upsert(self, stored: dict[str, Stored]) -> None:
+        self._put(stored)
 
     @rule(seed=LARGE, count=st.integers(10, 40))
     def upsert_many(self, seed: int, count: int) -> None:
         chance = np.random.default_rng(seed)
         names = chance.permutation(90)[:count].tolist()
         rows = chance.integers(1, 48, (count, WIDTH)) / 4
-        stored = dict(zip((f"q{name}" for name in names), rows.tolist(), strict=True))
+        stored = dict(zip((MANY_IDS[name] for name in names), rows.tolist(), strict=True))
         self._put({name: (row, {"n": len(name)}, None) for name, row in stored.items()})
 
     @rule(name=IDS, bad=st.sampled_from([[float("nan")] * WIDTH, [1e38] * WIDTH, [1.0] * 2]))
@@ -90,22 +87,23 @@ class LikeADict(RuleBasedStateMachine):
         assert deleted.count == self.model.delete(names)
         assert deleted.sequence == self.model.sequence
 
-    @rule(given=FILTERS)
-    def delete_matching(self, given: dict[str, Any]) -> None:
-        condition = parse(given)
-        names = [name for name, one in self.model.stored.items() if matches(condition, one[1])]
+    @rule(data=st.data())
+    def delete_matching(self, data: st.DataObject) -> None:
+        given = data.draw(self._filters())
+        names = self.model.names(given)
 
-        assert self.index.delete_matching("c", condition).count == self.model.delete(names)
+        assert self.index.delete_matching("c", parse(given)).count == self.model.delete(names)
 
     @rule(
         vector=VECTORS,
         top_k=st.integers(1, 30),
-        given=st.none() | FILTERS,
-        threshold=st.none() | COMPONENTS,
+        threshold=st.none() | COMPONENTS | st.sampled_from([1e300, -1e300]),
+        data=st.data(),
     )
     def search(
-        self, vector: list[float], top_k: int, given: dict[str, Any] | None, threshold: float | None
+        self, vector: list[float], top_k: int, threshold: float | None, data: st.DataObject
     ) -> None:
+        given = data.draw(st.none() | self._filters())
         condition = None if given is None else parse(given)
         query = Query(
             "c",
@@ -115,7 +113,7 @@ class LikeADict(RuleBasedStateMachine):
             threshold=threshold,
             include=("text", "metadata", "vector"),
         )
-        self.model.check(query, self.index.search([query])[0])
+        self.model.check(query, self.index.search([query])[0], given)
 
     @rule(name=IDS, top_k=st.integers(1, 9))
     def search_by_id(self, name: str, top_k: int) -> None:
@@ -126,8 +124,9 @@ class LikeADict(RuleBasedStateMachine):
             return
         self.model.check(query, self.index.search([query])[0])
 
-    @rule(limit=st.integers(1, 20), given=st.none() | FILTERS)
-    def scroll(self, limit: int, given: dict[str, Any] | None) -> None:
+    @rule(limit=st.integers(1, 20), data=st.data())
+    def scroll(self, limit: int, data: st.DataObject) -> None:
+        given = data.draw(st.none() | self._filters())
         condition = None if given is None else parse(given)
         seen, cursor = [], None
         while True:
@@ -136,7 +135,7 @@ class LikeADict(RuleBasedStateMachine):
             cursor = page.cursor
             if cursor is None:
                 break
-        expected = self.model.names(condition)
+        expected = self.model.names(given)
 
         assert seen == expected
         assert self.index.count("c", condition) == len(expected)
@@ -175,6 +174,18 @@ class LikeADict(RuleBasedStateMachine):
         self.index = VectorIndex(settings, background=False)
 
     @rule()
+    def copy(self) -> None:
+        place = self._place()
+        self.index.back_up("c", place)
+        self.index.restore(place, "copy")
+        whole: tuple[Part, ...] = ("text", "metadata", "vector")
+        copies, there = (self.index.scroll(name, None, 1000, None, whole) for name in ("copy", "c"))
+        self.index.delete("copy")
+
+        assert [one.id for one in there.records] == list(self.model.stored)
+        assert [repr(one) for one in copies.records] == [repr(one) for one in there.records]
+
+    @rule()
     def crash(self) -> None:
         self._wait_for_purge()
         source = Path(self.index._shard.settings.directory or "")
@@ -206,7 +217,12 @@ class LikeADict(RuleBasedStateMachine):
             self.index.close()
         shutil.rmtree(self.folder)
 
-    def _put(self, stored: dict[str, tuple[list[float], dict[str, Any], str | None]]) -> None:
+    def _filters(self) -> st.SearchStrategy[dict[str, Any]]:
+        """Return filters that often hold of what is stored."""
+        some = [metadata for _, metadata, _ in self.model.stored.values()]
+        return st.sampled_from(some or [{}]).flatmap(filters)
+
+    def _put(self, stored: dict[str, Stored]) -> None:
         rows = np.array([vector for vector, _, _ in stored.values()], np.float32)
         metadata = [metadata for _, metadata, _ in stored.values()]
         texts = [text for _, _, text in stored.values()]

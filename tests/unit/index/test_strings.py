@@ -1,0 +1,204 @@
+"""Ids, texts and metadata of any Unicode go through the store and come back the same."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedder.errors import InvalidInput, UnknownCollection
+from embedder.index.checks import check_metadata
+from embedder.index.filters import parse
+from embedder.index.points import Part, Points, Query, Record
+from embedder.index.vector_index import VectorIndex
+from tests.unit.index.filters.drawing import METADATA
+from tests.unit.index.one import small
+from tests.unit.index.texts import ANY_TEXT, IDS
+
+Stored = dict[str, tuple[str | None, dict[str, Any]]]
+MEMORY = Path("/dev/shm")
+"""Where fsync costs nothing."""
+WHOLE: tuple[Part, ...] = ("text", "metadata", "vector")
+
+
+def _put(index: VectorIndex, stored: Stored, name: str = "c") -> None:
+    rows = np.array([[at + 1, 1] for at in range(len(stored))], np.float32)
+    texts = [text for text, _ in stored.values()]
+    index.upsert(name, Points(list(stored), rows, texts, [one for _, one in stored.values()]))
+
+
+def _ids(stored: str) -> Stored:
+    return {name: (None, {}) for name in stored.split(" ")}
+
+
+def _content(records: list[Record]) -> Stored:
+    return {one.id: (one.text, one.metadata) for one in records}
+
+
+def _check(index: VectorIndex, stored: Stored, name: str = "c") -> None:
+    """Read everything in every way there is."""
+    page = index.scroll(name, None, 1000, None, WHOLE)
+
+    assert [one.id for one in page.records] == list(stored)
+    assert _content(page.records) == stored
+    assert _content(index.fetch(name, list(stored))) == stored
+    assert index.describe(name).count == len(stored)
+    for one in page.records:
+        assert one.vector is not None
+        nearest, by_id = index.search(
+            [Query(name, one.vector, 1), Query(name, None, len(stored), id=one.id)]
+        )
+        assert (nearest[0].id, nearest[0].text, nearest[0].metadata) == (one.id, *stored[one.id])
+        assert {hit.id for hit in by_id} == stored.keys() - {one.id}
+
+
+@given(
+    st.dictionaries(IDS, st.tuples(st.none() | ANY_TEXT, METADATA), min_size=1, max_size=8),
+    st.data(),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_string_survives_every_layer(stored: Stored, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        place = Path(folder)
+        with closing(VectorIndex(small(place / "index"), background=False)) as index:
+            _put(index, stored)
+            _put(index, stored)
+            _check(index, stored)
+            index.snapshot("c")
+            index.back_up("c", place / "copy")
+            index.export_parquet("c", place / "c.parquet")
+        table = pyarrow.parquet.read_table(place / "c.parquet").to_pylist()
+        assert {one["id"]: (one["text"], json.loads(one["metadata"])) for one in table} == stored
+        with closing(VectorIndex(small(place / "index"), background=False)) as index:
+            _check(index, stored)
+            index.restore(place / "copy", "again")
+            _check(index, stored, "again")
+            gone = data.draw(st.sampled_from(sorted(stored)))
+            others = data.draw(st.lists(IDS.filter(lambda name: name not in stored), max_size=3))
+            assert index.delete_points("c", [gone, *others]).count == 1
+            left = {name: one for name, one in stored.items() if name != gone}
+            assert _content(index.scroll("c", None, 1000, None, WHOLE).records) == left
+
+
+def test_an_id_that_begins_like_another_one_is_neither_deleted_nor_found(tmp_path: Path) -> None:
+    with closing(VectorIndex(small(tmp_path), background=False)) as index:
+        _put(index, _ids("a b"))
+
+        assert index.delete_points("c", ["a\0zzz", "b\0"]).count == 0
+        assert index.fetch("c", ["a\0", "b\0"]) == []
+        _put(index, _ids("a b a\0b"))
+        _put(index, _ids("a b a\0b"))
+    with closing(VectorIndex(small(tmp_path), background=False)) as index:
+        assert index.stats().status == "ready"
+        _check(index, _ids("a b a\0b"))
+        assert index.delete_points("c", ["a\0b"]).count == 1
+        _check(index, _ids("a b"))
+
+
+def test_more_ids_than_one_statement_takes_are_all_found() -> None:
+    names = [f"{'a' * (number % 3)}\0{number}" for number in range(1500)]
+    with closing(VectorIndex(small(), background=False)) as index:
+        _put(index, {name: (None, {}) for name in names})
+        _put(index, {name: (None, {}) for name in names[::2]})
+
+        assert [one.id for one in index.fetch("c", names)] == names
+        assert index.delete_points("c", names[1:]).count == 1499
+
+
+@pytest.mark.parametrize("name", ["\ud800", "c\udfff"])
+def test_a_lone_surrogate_is_refused_and_the_next_write_is_taken(name: str) -> None:
+    """Nothing that SQLite cannot take as text gets as far as a transaction."""
+    with closing(VectorIndex(small(), background=False)) as index:
+        _put(index, _ids("a b"))
+
+        for refused in (
+            lambda: index.upsert(name, Points(["a"], np.ones((1, 2), np.float32), [None], [{}])),
+            lambda: index.create(name),
+            lambda: index.create("d", model=name),
+            lambda: index.delete(name),
+            lambda: index.delete_points(name, ["a"]),
+            lambda: index.delete_points("c", [name]),
+            lambda: index.delete_matching(name, parse({"a": 1})),
+            lambda: index.fetch("c", [name]),
+            lambda: index.search([Query("c", None, 1, id=name)]),
+            lambda: _put(index, {"x": (name, {})}),
+            lambda: _put(index, {"x": (None, {name: 1})}),
+            lambda: _put(index, {"x": (None, {"k": [name]})}),
+        ):
+            with pytest.raises((InvalidInput, UnknownCollection)):
+                refused()
+        _put(index, _ids("a b c"))
+        assert index.stats().status == "ready"
+        _check(index, _ids("a b c"))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        ({"": 1}, "an empty key"),
+        ({"a": [{"b": {"": None}}]}, "an empty key"),
+        ({"k" * 257: 1}, "has 257 characters in a key; the limit is 256"),
+        ({"a": {"é" * 300: 1}}, "has 300 characters in a key; the limit is 256"),
+        ({"a": float("nan")}, "not finite"),
+        ({"a": [1, {"b": float("-inf")}]}, "not finite"),
+        ({"a": 2**64}, "is not JSON"),
+        ({1: 2}, "is not JSON"),
+    ],
+)
+def test_metadata_that_no_filter_could_name_or_json_not_hold_is_refused(
+    metadata: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(InvalidInput, match=problem) as caught:
+        check_metadata([{}, metadata])
+
+    assert caught.value.field == "points[1].metadata"
+
+
+@given(st.lists(st.text(min_size=1, max_size=256), min_size=1, max_size=16))
+def test_every_key_that_is_stored_can_be_named_by_a_filter(keys: list[str]) -> None:
+    metadata: Any = 1
+    for key in reversed(keys):
+        metadata = {key: metadata}
+    try:
+        check_metadata([metadata])
+    except InvalidInput:
+        return
+    field = ".".join(key.replace("\\", "\\\\").replace(".", "\\.") for key in keys)
+    parse({f"\\{field}" if field.startswith("$") else field: 1})
+
+
+def test_a_cursor_belongs_to_one_collection() -> None:
+    with closing(VectorIndex(small(), background=False)) as index:
+        for name in ("c", "other"):
+            _put(index, _ids("a b c"), name)
+        cursor = index.scroll("c", limit=1).cursor
+        assert cursor is not None
+
+        for forged in (f"{cursor}0" * 99, f"{cursor}\n", f"0{cursor}", "9" * 5000, "\0", "٣"):
+            with pytest.raises(InvalidInput, match="is not one that a page came with"):
+                index.scroll("c", forged)
+        with pytest.raises(InvalidInput, match="is not one of the present collection 'other'"):
+            index.scroll("other", cursor)
+        index.delete("c")
+        _put(index, _ids("a b c"))
+        with pytest.raises(InvalidInput, match="is not one of the present collection 'c'"):
+            index.scroll("c", cursor)
+
+
+@pytest.mark.parametrize(("threshold", "found"), [(1e300, 0), (-1e300, 2), (4e38, 0), (-4e38, 2)])
+def test_a_threshold_beyond_float32_is_above_or_below_every_score(
+    threshold: float, found: int
+) -> None:
+    with closing(VectorIndex(small(), background=False)) as index:
+        _put(index, _ids("a b"))
+
+        query = Query("c", np.ones(2, np.float32), 9, threshold=threshold)
+        assert len(index.search([query])[0]) == found
