@@ -19,7 +19,7 @@ from deployments.remote import Handle
 from deployments.remote_shard import RemoteShard
 from embedder.errors import InvalidInput, NotFound, Unavailable, UnknownCollection
 from embedder.index import spread
-from embedder.index.checks import check_metadata, check_points
+from embedder.index.checks import check_ids, check_metadata, check_points, check_query
 from embedder.index.filters import Filter
 from embedder.index.points import (
     CollectionInfo,
@@ -118,6 +118,8 @@ class RemoteIndex:
 
     async def delete_points(self, name: str, ids: Sequence[str], deadline: float | None) -> Deleted:
         """Delete those of the points that are there."""
+        # A shard sees some of the ids, and would name an id by its place among those.
+        check_ids(ids, "ids[{}]")
         parts = spread.by_shard(ids, len(self.shards))
         return _deleted(
             await together(
@@ -136,6 +138,7 @@ class RemoteIndex:
         self, name: str, ids: Sequence[str], include: Sequence[Part], deadline: float | None
     ) -> list[Record]:
         """Return those of the points that are stored, in the order asked for, each once."""
+        check_ids(ids, "ids[{}]")
         parts = spread.by_shard(ids, len(self.shards))
         told = await together(
             self.shards[shard].call(
@@ -195,6 +198,8 @@ class RemoteIndex:
         """
         if len(self.shards) == 1:
             return Found(await self.shards[0].search(queries, deadline), [])
+        for query in queries:
+            check_query(query)
         queries = await self._by_vector(queries, deadline)
         asked = [spread.asked_of_each(query) for query in queries]
         told = await asyncio.gather(
@@ -279,6 +284,7 @@ def _place(cursor: str | None, shards: int) -> tuple[int, str | None]:
     if cursor is None:
         return 0, None
     shard, dot, inner = cursor.partition(".")
-    if not dot or not shard.isascii() or not shard.isdigit() or not int(shard) < shards:
+    # Compared as text: Python reads no number of more than 4,300 digits.
+    if not dot or shard not in map(str, range(shards)):
         raise InvalidInput("cursor", "is not one that a page came with")
     return int(shard), inner or None

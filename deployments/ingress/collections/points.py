@@ -32,15 +32,16 @@ from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from embedder.errors import InvalidInput, InvalidVector, NotFound, UnknownCollection
+from embedder.index.checks import check_ids
 from embedder.index.filters import Filter, parse
 from embedder.index.points import Hit, Part, Points, Record
 from embedder.types import Priority, Vectors
 
 
 class _PointId(StringConvertor):
-    """Any id, slashes included, but for the words that are routes of their own."""
+    """Any id, with slashes and line breaks; the routes that its words name take POST only."""
 
-    regex = "(?!(?:fetch|count|scroll|delete)$).+"
+    regex = "(?s:.+)"
 
 
 register_url_convertor("point_id", _PointId())
@@ -128,7 +129,8 @@ async def read_point(
     visit: VisitHere,
     include: list[Part] = Query(default=["text", "metadata"]),  # noqa: B008 - FastAPI reads it
 ) -> Response:
-    """Return one point by its id; one called like a route of its own is to be fetched."""
+    """Return one point by its id, percent-encoded in UTF-8; any id can be read."""
+    check_ids([point_id], "id")
     records = await service.index.fetch(name, [point_id], include, visit.deadline)
     if not records:
         raise NotFound("id", point_id)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from urllib.parse import unquote_to_bytes
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +23,7 @@ from deployments.ingress.door.refusals import UnknownKey
 from deployments.ingress.door.traffic import Traffic
 from deployments.ingress.door.visit import Visit, timeout_of
 from deployments.settings import ServeSettings
-from embedder.errors import EmbedderError
+from embedder.errors import EmbedderError, InvalidInput
 
 logger = logging.getLogger("ray.serve")
 
@@ -72,12 +73,26 @@ class Gate:
             visit.key = holder(presented(headers), self._keys)
             if visit.key is None:
                 raise UnknownKey
+        _check_path(scope)
         visit.deadline = visit.began + timeout_of(headers, self._limits.request_timeout_s)
         body = await read_body(receive, headers, self._limits, visit.deadline)
         if body is None:
             self._traffic.abandoned += 1
             return
         await self._app(scope, replay(body, receive), send)
+
+
+def _check_path(scope: Scope) -> None:
+    """Refuse a path whose bytes are not UTF-8: servers put U+FFFD, which may be an id, for them.
+
+    Raises:
+        InvalidInput: as said.
+    """
+    raw: bytes = scope.get("raw_path") or b""
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("path", "is not UTF-8 once its percent-encoding is undone") from None
 
 
 class _Answer:

@@ -179,15 +179,3 @@ async def test_vectors_come_where_they_are_asked_for(http: httpx.AsyncClient) ->
             "distance": 0,
         }
     ]
-
-
-@pytest.mark.parametrize("name", ["fetch", "count", "scroll", "delete"])
-async def test_a_point_called_like_a_route_is_fetched_and_not_read(
-    http: httpx.AsyncClient, name: str
-) -> None:
-    await http.post(f"{PLANE}/points", json={"points": [{"id": name, "vector": [1, 1]}]})
-    read = await http.get(f"{PLANE}/points/{name}")
-    fetched = await http.post(f"{PLANE}/points/fetch", json={"ids": [name]})
-
-    assert read.status_code == 405
-    assert fetched.json() == {"points": [{"id": name}]}
