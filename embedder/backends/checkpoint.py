@@ -6,7 +6,7 @@ Knows which names one and the same tensor has had, and nothing of what is comput
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,12 @@ from embedder.errors import UnsupportedModel
 
 _ANCHOR = "embeddings.word_embeddings.weight"
 """What every checkpoint has: whatever stands before it was put in front of all names."""
+
+_ENCODER = ("embeddings", "encoder", "transformer")
+"""What the names of an encoder's tensors begin with; those of poolers and task heads do not."""
+
+_BUFFERS = ("position_ids", "token_type_ids")
+"""Tensors that old files hold although they are no weights."""
 
 _OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
 """How checkpoints that come from TensorFlow call the parts of a layer norm."""
@@ -63,7 +69,7 @@ class Checkpoint:
     """The tensors under one prefix, each of which leaves as ``dtype`` on ``device``.
 
     Without ``copies`` it leaves as it lies in its file, which is mapped into memory: for files that
-    nobody writes to, and of which all are of ``dtype``.
+    nobody writes to, and of which all are of ``dtype``. ``taken`` holds the names asked for so far.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -71,6 +77,7 @@ class Checkpoint:
     dtype: torch.dtype
     device: torch.device
     copies: bool = True
+    taken: set[str] = field(default_factory=set)
 
     @classmethod
     def open(cls, paths: Sequence[Path], *, dtype: torch.dtype, device: torch.device) -> Checkpoint:
@@ -99,10 +106,17 @@ class Checkpoint:
         tensor = self.tensors.get(self.prefix + name)
         if tensor is None:
             raise UnsupportedModel(f"the weights lack the tensor {self.prefix + name!r}")
+        self.taken.add(self.prefix + name)
         if not self.copies:
             return tensor
         # The file is mapped into memory: whoever writes to it later must not change the model.
         return tensor.to(self.device, self.dtype, copy=True)
+
+    def not_taken(self) -> list[str]:
+        """Return the names of the encoder's tensors that nobody has asked for, sorted."""
+        parts = tuple(f"{self.prefix}{part}." for part in _ENCODER)
+        unused = (name for name in self.tensors.keys() - self.taken if name.startswith(parts))
+        return sorted(name for name in unused if not name.endswith(_BUFFERS))
 
     def linear(self, *names: str) -> Linear:
         """Return one linear map that computes several side by side."""
@@ -130,6 +144,14 @@ def tensors_of(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def needs_code(folder: Path, unknown: Sequence[str]) -> UnsupportedModel:
+    """Return the error about a model with tensors that only code of its own computes with."""
+    return UnsupportedModel(
+        f"{folder / 'config.json'} has an 'auto_map', whose code is never run; only that code "
+        f"computes with some of the weights: {', '.join(unknown[:3])}"
+    )
+
+
 def held_bytes(*parts: object) -> int:
     """Return the bytes of all tensors in the given tensors, lists and dataclasses of such."""
     return sum(tensor.nbytes for part in parts for tensor in _tensors(part))
@@ -142,8 +164,8 @@ def _tensors(part: object) -> Iterator[torch.Tensor]:
         for item in part:
             yield from _tensors(item)
     elif is_dataclass(part):
-        for field in fields(part):
-            yield from _tensors(getattr(part, field.name))
+        for one in fields(part):
+            yield from _tensors(getattr(part, one.name))
 
 
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from embedder.backends.attention import Group, group_by_length
 from embedder.backends.blocks import DistanceBias, FusedBlock, ProductBlock
-from embedder.backends.checkpoint import Checkpoint, Linear, Norm, held_bytes
+from embedder.backends.checkpoint import Checkpoint, Linear, Norm, held_bytes, needs_code
 from embedder.backends.fused import FusedLinear, fuses
 from embedder.backends.kernels import PLAIN, ActivatingLinear, Kernels, fast_kernels
 from embedder.backends.mixing import Block, InBlocks, InOneCall, Mix
@@ -125,11 +125,15 @@ class PackedForward:
         CPU, processes that give the same folder share what memory they can.
 
         Raises:
-            UnsupportedModel: a number or a tensor is missing.
+            UnsupportedModel: a number or a tensor is missing, or the model asks for code of its own
+                and has tensors that only that code knows.
         """
         shape = EncoderShape.read(files.config)
         weights = open_weights(files, dtype=dtype, device=device, shared_in=shared_in)
-        return cls(shape, weights, fast_kernels(shape, dtype, device))
+        forward = cls(shape, weights, fast_kernels(shape, dtype, device))
+        if files.asks_for_code and (unknown := weights.not_taken()):
+            raise needs_code(files.layout.transformer, unknown)
+        return forward
 
     def use_plain_kernels(self) -> None:
         """Compute by the kernels that every device has from now on, with the same weights."""

@@ -25,6 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from embedder.backends.checkpoint import needs_code
 from embedder.errors import UnsupportedModel
 from embedder.models.files import ModelFiles
 
@@ -63,8 +64,9 @@ def load_pretrained(
         with _quietly():
             model, report = _load(folder, str(kind), dtype)
     except _REFUSALS as error:
+        code = " without the code of its 'auto_map', which is never run" * files.asks_for_code
         raise UnsupportedModel(
-            f"{folder} holds a {kind!r}, which transformers does not load: {error}"
+            f"{folder} holds a {kind!r}, which transformers does not load{code}: {error}"
         ) from error
     missing = [name for name in sorted(report["missing_keys"]) if "pooler" not in name]
     wrong = [*missing, *(str(key[0]) for key in sorted(report["mismatched_keys"]))]
@@ -72,6 +74,9 @@ def load_pretrained(
         raise UnsupportedModel(
             f"the weights in {folder} lack, or have in another shape: {', '.join(wrong[:3])}"
         )
+    unknown = sorted(name for name in report["unexpected_keys"] if "pooler" not in name)
+    if files.asks_for_code and unknown:
+        raise needs_code(folder, unknown)
     loaded: PreTrainedModel = model.to(device).eval().requires_grad_(False)
     return loaded
 

@@ -113,6 +113,11 @@ class ModelFiles:
         return weight_files(self.layout.transformer)
 
     @property
+    def asks_for_code(self) -> bool:
+        """Tell whether the configuration names code of the model's own, which is never run."""
+        return "auto_map" in self.config
+
+    @property
     def vocabulary_size(self) -> int:
         """Return how many rows the embedding matrix has: ids below this can be computed."""
         return number(self.config, "vocab_size")

@@ -25,8 +25,7 @@ class CatalogueRow:
     ``revision`` is the commit that is loaded. ``sha256`` is of ``model.safetensors``; without one
     the commit alone pins the weights. ``prompts`` are pairs of name and text, for models whose own
     files carry none. ``matryoshka`` holds the widths that the model was trained to be cut to.
-    ``native`` says that the published files ask for code of their own although transformers has
-    the architecture itself. ``package`` is a Python package that carries the model in its folder
+    ``package`` is a Python package that carries the model in its folder
     ``model``, for machines that reach a package index but no hub.
     """
 
@@ -41,6 +40,5 @@ class CatalogueRow:
     sha256: str | None = None
     prompts: tuple[tuple[str, str], ...] = ()
     matryoshka: tuple[int, ...] = ()
-    native: bool = False
     package: str | None = None
     golden: tuple[Golden, ...] = ()

@@ -217,7 +217,6 @@ ROWS: tuple[CatalogueRow, ...] = (
         licence="Apache-2.0",
         prompts=_NOMIC,
         matryoshka=(768, 512, 256, 128, 64),
-        native=True,
     ),
     CatalogueRow(
         alias="modernbert-embed-base",

@@ -1,4 +1,4 @@
-"""What a model directory may not hold: anything that could run code when it is loaded.
+"""Which files of a model directory are read: those that cannot run code when they are loaded.
 
 Looks at names, and at what configuration files ask for. Knows nothing of what the files mean, nor
 where they come from.
@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from embedder.errors import UnsafeModel, UnsupportedModel, WeightsMismatch
+
+logger = logging.getLogger(__name__)
 
 MAX_JSON_BYTES = 16 * 2**20
 """The largest files are the indexes of sharded weights, of a few MiB."""
@@ -23,43 +27,46 @@ MAX_JSON_DEPTH = 32
 """What is nested deeper exhausts the stack of whoever walks or prints it."""
 
 _CODE = {".py", ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib"}
-_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".msgpack"}
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}
+_OTHER_WEIGHTS = _PICKLES | {".h5", ".msgpack", ".tflite", ".gguf", ".ot", ".npz"}
+_NAMED = 8
+"""How many ignored files a warning names."""
+
 _IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 
 
-def check_directory(directory: Path) -> None:
-    """Refuse a directory that anybody may have filled.
+def check_files(directory: Path) -> None:
+    """Refuse a directory whose files ask for foreign kernels, or cannot be looked through.
 
-    Links to files are followed: what a file may do depends on the name that it is opened by.
+    Code, pickles and weights of other formats are never opened: they are ignored, and a warning
+    names them once a process. Links to files are followed.
 
     Raises:
-        UnsafeModel: it holds code, a pickle, something that is no file, a link to a folder that
-            would go unchecked, or a configuration that asks for code of its own.
+        UnsafeModel: it holds something that is no file, a link to a folder that would go unchecked,
+            or a configuration that asks for kernels from a repository.
     """
+    ignored = []
     for path in _files(directory):
-        if path.suffix.lower() in _CODE | _PICKLES:
-            raise UnsafeModel(
-                f"{path} could run code when it is loaded; keep only safetensors, JSON and "
-                "vocabulary files in a model directory"
-            )
+        if path.suffix.lower() in _CODE | _OTHER_WEIGHTS:
+            ignored.append(str(path.relative_to(directory)))
+            continue
         if os.path.exists(path) and not os.path.isfile(path):
             raise UnsafeModel(f"{path} is not a file; reading it may never end")
         if path.name.lower().endswith("config.json"):
-            _check_config(path, native=False)
+            _check_config(path)
+    if ignored:
+        _report(directory, tuple(ignored))
 
 
-def check_snapshot(directory: Path, *, native: bool) -> None:
-    """Refuse a snapshot of a published commit that wants code of its own to be run.
-
-    Other programs share the hub's cache and leave files there that nothing here opens.
-    ``native`` vouches for an architecture that needs none of the code that is asked for.
-
-    Raises:
-        UnsafeModel: a configuration asks for code of its own.
-    """
-    for path in _files(directory):
-        if path.name.lower() == "config.json":
-            _check_config(path, native=native)
+@cache
+def _report(directory: Path, ignored: tuple[str, ...]) -> None:
+    more = "" if len(ignored) <= _NAMED else f" and {len(ignored) - _NAMED} more"
+    logger.warning(
+        "%s: only safetensors are read; ignored and never opened: %s%s",
+        directory,
+        ", ".join(ignored[:_NAMED]),
+        more,
+    )
 
 
 def _files(directory: Path) -> Iterator[Path]:
@@ -78,10 +85,8 @@ def _refuse_unread(error: OSError) -> None:
     raise UnsafeModel(f"{error.filename} cannot be looked into: {error.strerror}") from error
 
 
-def _check_config(path: Path, *, native: bool) -> None:
+def _check_config(path: Path) -> None:
     for value in _objects(read_json(path)):
-        if "auto_map" in value and not native:
-            raise UnsafeModel(f"{path} has an 'auto_map', which asks for code of its own to be run")
         for key in value:
             # transformers takes a repository here, and runs the kernels that it downloads from it.
             if key.endswith(_IMPLEMENTATIONS) and "/" in str(value[key]):

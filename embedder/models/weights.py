@@ -18,7 +18,7 @@ from embedder.errors import ConfigurationError, ModelNotFound, UnsupportedModel
 from embedder.models.catalogue import CATALOGUE, find
 from embedder.models.layout import MODULES
 from embedder.models.row import CatalogueRow
-from embedder.models.safety import check_directory, check_snapshot, read_object
+from embedder.models.safety import check_files, read_object
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
@@ -56,12 +56,12 @@ def locate(settings: ModelSettings) -> Source:
     Raises:
         ModelNotFound: no place has it; the error lists each place and what was missing there.
         ConfigurationError: a repository that is not in the catalogue has no revision.
-        UnsafeModel: what was found holds something that could run code.
+        UnsafeModel: what was found asks for code that is not of an installed library.
     """
     name, row = settings.name, find(settings.name)
     directory = Path(os.path.expanduser(name))
     if os.path.isdir(directory):
-        check_directory(directory)
+        check_files(directory)
         repository, revision = directory.resolve().name, "local"
         if row is not None:
             repository, revision = row.repository, settings.revision or row.revision
@@ -71,10 +71,7 @@ def locate(settings: ModelSettings) -> Source:
     for place, look in _PLACES:
         found = look(wanted)
         if isinstance(found, Path):
-            if look is _installed_package:
-                check_directory(found)
-            else:
-                check_snapshot(found, native=row is not None and row.native)
+            check_files(found)
             return Source(found, place, row, wanted.repository, wanted.revision)
         missing.append(f"{place}: {found}")
     raise ModelNotFound(name, tuple(missing))

@@ -34,5 +34,5 @@ def test_a_row_need_only_say_what_every_model_has() -> None:
         licence="MIT",
     )
 
-    assert (row.sha256, row.package, row.native) == (None, None, False)
+    assert (row.sha256, row.package) == (None, None)
     assert (row.prompts, row.matryoshka, row.golden) == ((), (), ())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from embedder.errors import UnsupportedModel, WeightsMismatch
 from embedder.models import safety
 from embedder.models.safety import (
-    check_directory,
+    check_files,
     read_json,
     read_object,
     sha256,
@@ -82,7 +82,7 @@ def test_json_that_would_exhaust_the_stack_is_refused(tmp_path: Path, levels: in
     path.write_text(_nested(levels))
 
     with pytest.raises(UnsupportedModel, match="levels"):
-        check_directory(tmp_path)
+        check_files(tmp_path)
 
 
 def test_json_above_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_an_object_is_demanded_by_the_name_of_the_file(tmp_path: Path) -> None:
 
         with pytest.raises(UnsupportedModel, match=re.escape(f"{path} must hold a JSON object")):
             read_object(path)
-        check_directory(tmp_path)
+        check_files(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"weights", b"x" * (2**20 + 1)])

@@ -260,21 +260,14 @@ def test_a_proxy_that_refuses_is_a_hub_that_cannot_be_reached(places: Places) ->
 
 
 @pytest.mark.parametrize("fill_place", [place for _, place in PLACES])
-def test_a_config_that_asks_for_code_is_refused_wherever_it_was_found(
+def test_a_config_that_asks_for_kernels_is_refused_wherever_it_was_found(
     places: Places, fill_place: Callable[[Places], Path]
 ) -> None:
     path = fill_place(places) / "1_Pooling" / "config.json"
     path.unlink()
-    write_json(path, {"auto_map": {"AutoModel": "x.Y"}})
+    write_json(path, {"attn_implementation": "someone/kernels"})
 
-    with pytest.raises(UnsafeModel, match="auto_map"):
-        _locate("tiny")
-
-
-def test_a_package_may_hold_no_more_than_a_directory(places: Places) -> None:
-    (places.fill_package() / "modeling.py").touch()
-
-    with pytest.raises(UnsafeModel, match=r"modeling\.py"):
+    with pytest.raises(UnsafeModel, match="attn_implementation"):
         _locate("tiny")
 
 
