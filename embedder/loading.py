@@ -43,7 +43,8 @@ def load_tokenizer(files: ModelFiles) -> Tokenizer:
     Raises:
         ConfigurationError: there is no fast tokenizer, or the limit leaves no room for a text.
     """
-    return Tokenizer.load(files.tokenizer, max_tokens=files.max_tokens, lower_case=files.lower_case)
+    state = files.tokenizer_files.state
+    return Tokenizer.load(state, max_tokens=files.max_tokens, lower_case=files.lower_case)
 
 
 def load_model(settings: EmbedderSettings) -> LoadedModel:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,19 +62,19 @@ class Tokenizer:
             self._by_truncate[truncate] = cutting
 
     @classmethod
-    def load(cls, path: Path, *, max_tokens: int, lower_case: bool = False) -> Tokenizer:
-        """Load a ``tokenizer.json``; ``lower_case`` puts texts into lower case, whatever it says.
+    def load(cls, state: str, *, max_tokens: int, lower_case: bool = False) -> Tokenizer:
+        """Load the content of a ``tokenizer.json``.
+
+        ``lower_case`` puts texts into lower case, whatever it says.
 
         Raises:
-            UnsupportedModel: there is none; slow (Python) tokenizers are not run.
+            UnsupportedModel: it is no tokenizer.
             ConfigurationError: the limit leaves no room beside the special tokens.
         """
-        if not path.is_file():
-            raise UnsupportedModel(f"{path} does not exist; only fast tokenizers run")
         try:
-            rust = RustTokenizer.from_file(str(path))
+            rust = RustTokenizer.from_str(state)
         except Exception as error:  # the Rust library raises nothing narrower
-            raise UnsupportedModel(f"{path} is not a tokenizer: {error}") from error
+            raise UnsupportedModel(f"tokenizer.json is not a tokenizer: {error}") from error
         if lower_case and not _lowers(rust.normalizer):
             own = [] if rust.normalizer is None else [rust.normalizer]
             rust.normalizer = NormalizerSequence([Lowercase(), *own])

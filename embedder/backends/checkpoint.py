@@ -103,14 +103,25 @@ class Checkpoint:
         Raises:
             UnsupportedModel: there is none of this name.
         """
-        tensor = self.tensors.get(self.prefix + name)
-        if tensor is None:
-            raise UnsupportedModel(f"the weights lack the tensor {self.prefix + name!r}")
+        tensor = self._found(name)
         self.taken.add(self.prefix + name)
         if not self.copies:
             return tensor
         # The file is mapped into memory: whoever writes to it later must not change the model.
         return tensor.to(self.device, self.dtype, copy=True)
+
+    def check_rows(self, name: str, key: str, rows: int) -> None:
+        """Refuse a table that has another number of rows than ``key`` of ``config.json`` states.
+
+        Raises:
+            UnsupportedModel: it has; or there is no such table.
+        """
+        found = len(self._found(name))
+        if found != rows:
+            raise UnsupportedModel(
+                f"config.json has {key!r} = {rows}; the weights' {self.prefix + name!r} has "
+                f"{found} rows"
+            )
 
     def not_taken(self) -> list[str]:
         """Return the names of the encoder's tensors that nobody has asked for, sorted."""
@@ -127,6 +138,12 @@ class Checkpoint:
     def norm(self, name: str, epsilon: float) -> Norm:
         """Return a layer norm."""
         return Norm(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"), epsilon)
+
+    def _found(self, name: str) -> torch.Tensor:
+        tensor = self.tensors.get(self.prefix + name)
+        if tensor is None:
+            raise UnsupportedModel(f"the weights lack the tensor {self.prefix + name!r}")
+        return tensor
 
 
 def tensors_of(paths: Sequence[Path]) -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ from embedder.backends.checkpoint import Checkpoint, Linear, Norm, held_bytes, n
 from embedder.backends.fused import FusedLinear, fuses
 from embedder.backends.kernels import PLAIN, ActivatingLinear, Kernels, fast_kernels
 from embedder.backends.mixing import Block, InBlocks, InOneCall, Mix
-from embedder.backends.shapes import EncoderShape
+from embedder.backends.shapes import EncoderShape, table_rows
 from embedder.backends.shared_weights import open_weights
 from embedder.backends.transfers import sent
 from embedder.types import TokenBatch
@@ -125,11 +125,13 @@ class PackedForward:
         CPU, processes that give the same folder share what memory they can.
 
         Raises:
-            UnsupportedModel: a number or a tensor is missing, or the model asks for code of its own
-                and has tensors that only that code knows.
+            UnsupportedModel: a number or a tensor is missing or of another size, or the model asks
+                for code of its own and has tensors that only that code knows.
         """
         shape = EncoderShape.read(files.config)
         weights = open_weights(files, dtype=dtype, device=device, shared_in=shared_in)
+        for name, (key, rows) in table_rows(files.config).items():
+            weights.check_rows(name, key, rows)
         forward = cls(shape, weights, fast_kernels(shape, dtype, device))
         if files.asks_for_code and (unknown := weights.not_taken()):
             raise needs_code(files.layout.transformer, unknown)

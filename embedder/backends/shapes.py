@@ -140,6 +140,21 @@ class EncoderShape:
         )
 
 
+def table_rows(config: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """Return the rows of each embedding table: by tensor, the key that states them and the number.
+
+    Only what a ``config.json`` states, about which `why_not_packed` has nothing to say.
+    """
+    names = _FAMILIES[config["model_type"]].names
+    keys = {
+        "embeddings.word_embeddings.weight": "vocab_size",
+        "embeddings.position_embeddings.weight": "max_position_embeddings",
+    }
+    if names.segments is not None:
+        keys[names.segments] = "type_vocab_size"
+    return {tensor: (key, number(config, key)) for tensor, key in keys.items() if key in config}
+
+
 def why_not_packed(config: Mapping[str, Any]) -> str | None:
     """Say for the operator why there is no packed forward pass; None where there is one."""
     kind = config.get("model_type")

@@ -21,6 +21,7 @@ from embedder.models.numbers import number
 from embedder.models.row import CatalogueRow
 from embedder.models.safety import read_object, sha256, verified_digest
 from embedder.models.token_limit import lower_case, token_limit
+from embedder.models.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
 from embedder.models.weights import WEIGHTS, Source, locate, weight_files
 from embedder.prompts import NAMES
 from embedder.types import SimilarityName
@@ -125,13 +126,22 @@ class ModelFiles:
     @property
     def tokenizer(self) -> Path:
         """Return the path of the tokenizer's file."""
-        return self.layout.transformer / "tokenizer.json"
+        return self.layout.transformer / TOKENIZER
+
+    @cached_property
+    def tokenizer_files(self) -> TokenizerFiles:
+        """Return what the files of the tokenizer say together.
+
+        Raises:
+            UnsupportedModel: they say something that is not done here.
+        """
+        return TokenizerFiles.read(self.layout.transformer, self.config, rows=self.vocabulary_size)
 
     @cached_property
     def tokenizer_digest(self) -> str:
-        """Return the SHA-256 of the tokenizer's file, and of how its texts are prepared."""
-        digest = sha256(self.tokenizer)
-        return _joined([digest, "lower case"]) if self.lower_case else digest
+        """Return the SHA-256 of the tokenizer's files, and of how its texts are prepared."""
+        digests = [sha256(path) for path in tokenizer_paths(self.layout.transformer)]
+        return _joined([*digests, f"lower case: {self.lower_case}"])
 
     @cached_property
     def config_digest(self) -> str:

@@ -71,10 +71,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.cache.store.sqlite_store embedder.cache.store.write_behind",
         "embedder.cache.shard",
         "embedder.cache.opening",
-        "embedder.cache.failopen embedder.models.residency embedder.models.row "
+        "embedder.cache.failopen embedder.models.reference_tokenizer embedder.models.residency "
+        "embedder.models.row "
         "embedder.models.safety",
         "embedder.cache.sharding embedder.models.layout embedder.models.numbers "
-        "embedder.models.pool embedder.models.rows embedder.models.token_limit",
+        "embedder.models.pool embedder.models.rows embedder.models.token_limit "
+        "embedder.models.tokenizer_files",
         "embedder.models.catalogue",
         "embedder.models.weights",
         "embedder.models.files",

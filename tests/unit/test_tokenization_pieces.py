@@ -19,7 +19,7 @@ from embedder.models.files import ModelFiles
 from embedder.tokenization import Piece, Tokenizer
 
 FILES = ModelFiles.open(ModelSettings(offline=True))
-TOKENIZER = Tokenizer.load(FILES.tokenizer, max_tokens=8)
+TOKENIZER = Tokenizer.load(FILES.tokenizer.read_text(), max_tokens=8)
 ORACLE: Any = AutoTokenizer.from_pretrained(FILES.source.directory, local_files_only=True)
 VOCABULARY_SIZE = 30_522
 WORDS = (
@@ -94,7 +94,7 @@ def test_every_text_has_its_own_pieces() -> None:
     assert TOKENIZER.pieces([]) == []
 
 
-def _bytes_tokenizer(path: Path) -> Tokenizer:
+def _bytes_tokenizer() -> Tokenizer:
     """Return a tokenizer of single bytes, whose ids have a gap from 100 to 199."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     ids = [*range(100), *range(200, 356)]
@@ -102,12 +102,11 @@ def _bytes_tokenizer(path: Path) -> Tokenizer:
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rust.decoder = decoders.ByteLevel()
     rust.add_special_tokens([AddedToken("<end>")])
-    rust.save(str(path))
-    return Tokenizer.load(path, max_tokens=8)
+    return Tokenizer.load(rust.to_str(), max_tokens=8)
 
 
 def test_pieces_of_less_than_a_character_share_it(tmp_path: Path) -> None:
-    tokenizer = _bytes_tokenizer(tmp_path / "tokenizer.json")
+    tokenizer = _bytes_tokenizer()
 
     pieces = _pieces("aé🙂", tokenizer=tokenizer)
 
@@ -146,7 +145,7 @@ def test_an_id_outside_of_the_vocabulary_is_refused_by_its_place(
 
 
 def test_an_id_in_a_gap_of_the_vocabulary_is_refused(tmp_path: Path) -> None:
-    tokenizer = _bytes_tokenizer(tmp_path / "tokenizer.json")
+    tokenizer = _bytes_tokenizer()
 
     for stranger in (100, 199, 1000):
         with pytest.raises(InvalidInput, match=f"is {stranger},"):

@@ -9,9 +9,9 @@ import numpy as np
 
 from embedder.backends.torch import TorchBackend
 from embedder.config import BackendSettings, ModelSettings
+from embedder.loading import load_tokenizer
 from embedder.models.files import ModelFiles
 from embedder.output import unit_rows
-from embedder.tokenization import Tokenizer
 from embedder.types import Truncate, Vectors
 
 FLOAT32 = BackendSettings(device="cpu", dtype="float32")
@@ -30,8 +30,7 @@ def open_files(directory: Path, **model: object) -> ModelFiles:
 def ours(directory: Path, texts: Sequence[str]) -> Vectors:
     """Return the vectors of all texts, computed as one batch; unit ones where the files say so."""
     files = open_files(directory)
-    tokenizer = Tokenizer.load(files.tokenizer, max_tokens=files.max_tokens)
-    tokens = tokenizer.encode(texts, truncate=Truncate.END).tokens
+    tokens = load_tokenizer(files).encode(texts, truncate=Truncate.END).tokens
     vectors = TorchBackend.load(files, FLOAT32).encode(tokens)
     return unit_rows(vectors) if files.layout.normalizes else vectors
 

@@ -1,0 +1,91 @@
+"""A model's tokenizer as transformers builds it from all files of a folder.
+
+transformers reads several files, and many of its classes build a tokenizer anew instead of taking
+``tokenizer.json`` as it is. The work is done in a child process where this one has not imported
+torch: transformers imports it, and a process that only tokenizes would keep it in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from embedder.errors import UnsupportedModel
+
+_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTokenizer:
+    """What transformers tokenizes with.
+
+    ``state`` is the JSON of the Rust tokenizer. ``truncation_side`` is the end that it cuts,
+    ``input_names`` are the arrays that it gives to a model, and ``splits_special`` says that
+    special tokens in a text are not recognised.
+    """
+
+    state: str
+    truncation_side: str
+    input_names: tuple[str, ...]
+    splits_special: bool
+
+
+def read_reference(folder: Path) -> ReferenceTokenizer:
+    """Return the tokenizer that transformers builds from a folder; no code of a model's own runs.
+
+    Raises:
+        UnsupportedModel: transformers refuses the files, or builds a tokenizer in Python.
+    """
+    try:
+        return _build(folder) if "torch" in sys.modules else _build_in_child(folder)
+    except Exception as error:
+        raise UnsupportedModel(
+            f"transformers builds no fast tokenizer from the files in {folder}: {error}"
+        ) from error
+
+
+def _build(folder: Path) -> ReferenceTokenizer:
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+        return ReferenceTokenizer(
+            state=tokenizer.backend_tokenizer.to_str(),
+            truncation_side=str(tokenizer.truncation_side),
+            input_names=tuple(tokenizer.model_input_names),
+            splits_special=bool(tokenizer.split_special_tokens),
+        )
+    finally:
+        logging.set_verbosity(level)
+
+
+def _build_in_child(folder: Path) -> ReferenceTokenizer:
+    path = os.pathsep.join(filter(None, sys.path))
+    finished = subprocess.run(  # noqa: S603 - this module, with a path as its argument
+        [sys.executable, "-m", __name__, str(folder.absolute())],
+        env={**os.environ, "PYTHONPATH": path, "TRANSFORMERS_VERBOSITY": "error"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    if finished.returncode:
+        lines = finished.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(
+            lines[-1] if lines else f"the child process ended with {finished.returncode}"
+        )
+    answer = json.loads(finished.stdout.splitlines()[-1])
+    return ReferenceTokenizer(**{**answer, "input_names": tuple(answer["input_names"])})
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(_build(Path(sys.argv[1])))))
