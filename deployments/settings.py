@@ -175,6 +175,9 @@ class IngressLimits(LimitSettings):
         ge=1,
         description="bytes of one answer, as estimated; room for 2,048 vectors of 4,096 numbers",
     )
+    max_body_containers: int = Field(
+        262_144, ge=1, description="lists and objects of JSON in one request body"
+    )
     min_body_bytes_per_s: int = Field(
         1024, ge=0, description="a body that comes more slowly is refused, after body_grace_s"
     )

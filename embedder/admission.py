@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set, Sized
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder.config import LimitSettings
 from embedder.errors import InvalidInput, LimitExceeded
@@ -108,6 +109,8 @@ def _check_type(row: int, item: object) -> None:
 
 
 def _check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:
+    if _are_ids(ids, vocabulary_size):
+        return
     allowed = f"ids of this model's vocabulary are 0 to {vocabulary_size - 1}"
     for at, token in enumerate(ids):
         # A vector in the place of ids would be read as some, and so would booleans.
@@ -115,6 +118,16 @@ def _check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:
             raise InvalidInput(f"{name}[{at}]", f"is of type {_kind(token)}; {allowed}")
         if not 0 <= token < vocabulary_size:
             raise InvalidInput(f"{name}[{at}]", f"is {token}; {allowed}")
+
+
+def _are_ids(ids: object, vocabulary_size: int) -> bool:
+    """Tell whether all are ids of the vocabulary, without a step of Python for each."""
+    if isinstance(ids, np.ndarray):
+        within: NDArray[np.bool_] = (ids >= 0) & (ids < vocabulary_size)
+        return bool(ids.dtype.kind in "iu" and within.all())
+    if not isinstance(ids, list) or set(map(type, ids)) != {int}:
+        return False
+    return bool(min(ids) >= 0 and max(ids) < vocabulary_size)
 
 
 def _kind(value: object) -> str:

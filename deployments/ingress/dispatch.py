@@ -24,7 +24,9 @@ from deployments.ingress.door.errors import (
 )
 from deployments.ingress.door.visit import Visit
 from deployments.ingress.service import Service
-from deployments.ingress.wire.json_bodies import check_content_type, parse_json
+from deployments.ingress.wire.json_bodies import check_content_type
+from deployments.ingress.wire.json_parsing import parse_json
+from deployments.ingress.wire.large_bodies import prepare
 from deployments.settings import Scope as KeyScope
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -69,10 +71,14 @@ class Dispatch:
         check_content_type(scope["headers"])
         try:
             # As FastAPI does it; otherwise complaints about no object tell the name of a class.
-            body = route.body.model_validate(parse_json(content), from_attributes=True)
+            body = await prepare(visit, self._read, route.body, content)
         except ValidationError as error:
             return validation_response(error.errors()[0], scope["path"])
         return await route.endpoint(body, self._service, visit)
+
+    def _read(self, kind: type[BaseModel], content: bytes) -> BaseModel:
+        given = parse_json(content, self._service.settings.limits.max_body_containers)
+        return kind.model_validate(given, from_attributes=True)
 
 
 def _table(

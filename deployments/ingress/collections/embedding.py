@@ -11,6 +11,7 @@ from typing import Protocol
 from deployments.ingress.door.visit import Visit
 from deployments.ingress.service import Service
 from deployments.ingress.wire.inputs import to_vector
+from deployments.ingress.wire.large_bodies import prepare
 from deployments.ingress.wire.naming import calling
 from embedder.errors import InvalidInput, LimitExceeded
 from embedder.request import EmbedOptions
@@ -45,13 +46,12 @@ async def vectors_of(
         EmbedderError: as `Service.embed`; or a vector is none.
     """
     service.check_model(model)
-    found: list[Vectors | None] = [None] * len(items)
-    texts: dict[int, str] = {}
-    for row, (item, name) in enumerate(zip(items, names, strict=True)):
-        if item.vector is not None:
-            found[row] = to_vector(item.vector, path(name, "vector"))
-        elif item.text is not None:
-            texts[row] = item.text
+    found = await prepare(visit, _own_vectors, items, names)
+    texts = {
+        row: item.text
+        for row, item in enumerate(items)
+        if item.vector is None and item.text is not None
+    }
     if texts:
         fields = [path(names[row], "text") for row in texts]
         options = EmbedOptions(priority=priority, timeout_s=visit.remaining_s())
@@ -60,6 +60,13 @@ async def vectors_of(
         for row, vector in zip(texts, answer.vectors, strict=True):
             found[row] = vector
     return found
+
+
+def _own_vectors(items: Sequence[HasContent], names: Sequence[str]) -> list[Vectors | None]:
+    return [
+        None if item.vector is None else to_vector(item.vector, path(name, "vector"))
+        for item, name in zip(items, names, strict=True)
+    ]
 
 
 def path(prefix: str, field: str) -> str:

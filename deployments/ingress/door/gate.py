@@ -79,6 +79,7 @@ class Gate:
         if body is None:
             self._traffic.abandoned += 1
             return
+        visit.body_bytes = len(body)
         await self._app(scope, replay(body, receive), send)
 
 

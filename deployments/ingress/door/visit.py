@@ -20,11 +20,13 @@ class Visit:
     """What is known of a request before its body is read; times are on ``time.monotonic``.
 
     ``key`` is None where the service has no keys, or the path is open; ``accept`` is the header.
+    ``body_bytes`` is the size of the body once it has been read.
     """
 
     deadline: float
     key: ApiKey | None = None
     accept: str = ""
+    body_bytes: int = 0
     began: float = field(default_factory=time.monotonic)
 
     def remaining_s(self) -> float:

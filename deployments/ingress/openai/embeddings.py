@@ -27,6 +27,7 @@ from deployments.ingress.wire.formats import (
 )
 from deployments.ingress.wire.inputs import InputField, to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
+from deployments.ingress.wire.large_bodies import prepare
 from embedder.quantization import OutputDtype, check_quantizable, quantize
 
 Lines = AsyncIterator[bytes]
@@ -94,7 +95,7 @@ async def create_embeddings(
     ``Accept`` chooses JSON, lines of JSON as results are ready, or the bytes of all vectors.
     """
     check_quantizable(body.output_dtype, body.normalize)
-    inputs = to_inputs(body.input)
+    inputs = await prepare(visit, to_inputs, body.input)
     options = body.options(visit, dimensions=body.dimensions, normalize=body.normalize)
     kind = negotiate(visit.accept)
     if kind is Format.NDJSON:

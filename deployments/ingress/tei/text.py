@@ -6,8 +6,10 @@ Nothing is embedded, cached or cut here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import UnionType
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -17,6 +19,7 @@ from deployments.ingress.tei.bodies import DecodeBody, Token, TokenizeBody
 from deployments.ingress.wire.answer_size import check_size
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
+from deployments.ingress.wire.large_bodies import prepare
 from embedder.config import LimitSettings
 from embedder.errors import InvalidInput, LimitExceeded
 from embedder.prompts import prompt_of
@@ -32,7 +35,7 @@ router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
 @router.post("/tokenize", response_model=list[list[Token]])
 async def tokenize(body: TokenizeBody, service: ServiceHere, visit: VisitHere) -> Response:
     """List the tokens of texts, and where each stands in its text with the prompt in front."""
-    texts: list[str] = _items("inputs", body.inputs, str, "a string")
+    texts: list[str] = await prepare(visit, _items, "inputs", body.inputs, str, "a string")
     info = await service.model(body.model, deadline=visit.deadline)
     prompt = prompt_of(EmbedOptions(prompt_name=body.prompt_name), info)
     whole = [prompt + text for text in texts]
@@ -50,7 +53,9 @@ async def tokenize(body: TokenizeBody, service: ServiceHere, visit: VisitHere) -
 @router.post("/decode", response_model=list[str])
 async def decode(body: DecodeBody, service: ServiceHere, visit: VisitHere) -> Response:
     """Return the texts that token ids stand for."""
-    rows: list[list[int]] = _items("ids", body.ids, list, "a list of token ids")
+    rows: list[Sequence[int]] = await prepare(
+        visit, _items, "ids", body.ids, np.ndarray | list, "a list of token ids"
+    )
     _check_sizes("ids", rows, service.settings.limits)
     texts = await service.decode(
         rows,
@@ -61,7 +66,7 @@ async def decode(body: DecodeBody, service: ServiceHere, visit: VisitHere) -> Re
     return json_response(texts)
 
 
-def _items(field: str, value: Any, kind: type, said: str) -> list[Any]:
+def _items(field: str, value: Any, kind: type | UnionType, said: str) -> list[Any]:
     """Read one item or a list of items that are all of a kind."""
     if value == []:
         raise EmptyInput(field)

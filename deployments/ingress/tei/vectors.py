@@ -33,6 +33,7 @@ from deployments.ingress.wire.answer_size import check_embeddings
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
+from deployments.ingress.wire.large_bodies import prepare
 from deployments.ingress.wire.naming import calling
 from embedder.request import Embeddings, EmbedOptions, joined
 from embedder.similarity.metrics import similarity as similarities
@@ -77,7 +78,7 @@ async def embed(body: EmbedBody, service: ServiceHere, visit: VisitHere) -> Resp
     )
     if body.inputs == []:
         raise EmptyInput("inputs")
-    inputs = to_inputs(body.inputs, "inputs")
+    inputs = await prepare(visit, to_inputs, body.inputs, "inputs")
     await check_embeddings(service, visit, body, ("inputs", len(inputs)))
     with calling("inputs"):
         answer = await asked.embed(inputs, options)

@@ -1,22 +1,29 @@
 """JSON values to the library's inputs: texts, token ids and vectors, with errors that say where.
 
 Written by hand rather than as pydantic unions: one wrong item among thousands must give one clear
-sentence, and large arrays must not become a Python object a number.
+sentence. Lists of numbers are converted `CHUNK` at a time, because numpy holds the interpreter
+while it reads Python numbers, and large bodies are read in a thread beside the event loop.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
-from itertools import chain
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, cast
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 from pydantic import WithJsonSchema
 
 from embedder.errors import InvalidInput, InvalidVector
 from embedder.types import Input, Vectors
+
+CHUNK = 16_384
+"""Numbers that are checked or converted in one call: about a millisecond."""
+
+SHORT = 512
+"""Token ids of one input that stay a list; more become an array, which is checked faster."""
 
 _IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 _TEXT = {"type": "string", "minLength": 1}
@@ -54,6 +61,8 @@ VectorField = Annotated[
 def to_inputs(value: Any, field: str = "input") -> list[Input]:
     """Read OpenAI's ``input``: a bare list of integers is one input of token ids.
 
+    A list of more than `SHORT` token ids becomes int64[n], unless one of them has no int64.
+
     Raises:
         InvalidInput: it is empty or of another shape; the error names the item of ``field``.
     """
@@ -64,16 +73,18 @@ def to_inputs(value: Any, field: str = "input") -> list[Input]:
     if not value:
         raise InvalidInput(field, "must not be empty")
     if _is_id(value[0]):
-        _check_ids(field, value)
-        return [value]
+        return [_to_ids(field, value)]
+    inputs: list[Input] = []
     for row, item in enumerate(value):
         if isinstance(item, list):
-            _check_ids(f"{field}[{row}]", item)
-        elif not isinstance(item, str):
+            inputs.append(_to_ids(f"{field}[{row}]", item))
+        elif isinstance(item, str):
+            inputs.append(item)
+        else:
             raise InvalidInput(
                 f"{field}[{row}]", f"must be a string or a list of token ids, not {_kind(item)}"
             )
-    return value
+    return inputs
 
 
 def to_vector(value: Any, field: str) -> Vectors:
@@ -105,7 +116,7 @@ def to_vectors(value: Any, field: str) -> Vectors:
     if not value:
         raise InvalidVector(field, "must not be empty")
     with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused below
-        vectors = np.asarray(value, np.float32) if _is_table(value) else _one_by_one(value, field)
+        vectors = _to_table(value) if _is_table(value) else _one_by_one(value, field)
     if not np.isfinite(vectors).all():
         row, at = np.argwhere(~np.isfinite(vectors))[0].tolist()
         raise InvalidVector(f"{field}[{row}][{at}]", "is no finite number in float32")
@@ -116,7 +127,13 @@ def _is_table(value: list[Any]) -> bool:
     """Tell whether these are lists of numbers of one length, faster than by looking at each."""
     if set(map(type, value)) != {list} or len(set(map(len, value))) > 1:
         return False
-    return len(value[0]) > 0 and set(map(type, chain.from_iterable(value))) <= {int, float}
+    return len(value[0]) > 0 and all(set(map(type, row)) <= {int, float} for row in value)
+
+
+def _to_table(rows: list[list[Any]]) -> Vectors:
+    step = max(1, CHUNK // len(rows[0]))
+    parts = [np.asarray(rows[at : at + step], np.float32) for at in range(0, len(rows), step)]
+    return np.concatenate(parts)
 
 
 def _one_by_one(value: list[Any], field: str) -> Vectors:
@@ -145,13 +162,27 @@ def _from_numbers(value: Sequence[Any], field: str) -> Vectors:
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise InvalidVector(f"{field}[{at}]", f"must be a number, not {_kind(number)}")
     with np.errstate(over="ignore"):  # beyond float32 is infinite, which the index refuses
-        return np.asarray(value, np.float64).astype(np.float32)
+        return _converted(value, np.float64).astype(np.float32)
 
 
-def _check_ids(field: str, ids: Sequence[Any]) -> None:
-    for at, token in enumerate(ids):
-        if not _is_id(token):
-            raise InvalidInput(f"{field}[{at}]", f"must be a token id, not {_kind(token)}")
+def _to_ids(field: str, ids: list[Any]) -> Sequence[int]:
+    if not set().union(*(map(type, chunk) for chunk in _chunks(ids))) <= {int}:
+        at, token = next((at, token) for at, token in enumerate(ids) if not _is_id(token))
+        raise InvalidInput(f"{field}[{at}]", f"must be a token id, not {_kind(token)}")
+    if len(ids) <= SHORT:
+        return ids
+    try:
+        return cast("Sequence[int]", _converted(ids, np.int64))
+    except OverflowError:
+        return ids  # refused with its place, as every id that is not of the vocabulary
+
+
+def _converted(numbers: Sequence[Any], dtype: DTypeLike) -> NDArray[Any]:
+    return np.concatenate([np.asarray(chunk, dtype) for chunk in _chunks(numbers)] or [np.empty(0)])
+
+
+def _chunks(numbers: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (numbers[at : at + CHUNK] for at in range(0, len(numbers), CHUNK))
 
 
 def _is_id(value: Any) -> bool:

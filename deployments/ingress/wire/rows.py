@@ -20,6 +20,7 @@ from deployments.ingress.wire.fields import PromptFields
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_vector, to_vectors
 from deployments.ingress.wire.json_bodies import json_response
+from deployments.ingress.wire.large_bodies import prepare
 from deployments.ingress.wire.naming import calling
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.request import Embeddings, EmbedOptions, joined
@@ -133,7 +134,7 @@ async def to_matrices(
     texts = {name: item for name, item in named.items() if isinstance(item, str)}
     rows: dict[str, Vectors] = {}
     for field, items in lists.items():
-        rows.update(_vectors(field, items))
+        rows.update(await prepare(visit, _vectors, field, items))
     answer: Embeddings | None = None
     if texts:
         options = body.options(visit, dimensions=body.dimensions, normalize=body.normalize)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -12,7 +13,10 @@ import pytest
 from fastapi import APIRouter, FastAPI
 
 from deployments.ingress.door.errors import install_handlers
+from deployments.ingress.door.gate import Gate
+from deployments.ingress.door.traffic import Traffic
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
+from deployments.settings import ServeSettings
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 
 JSON = "application/json"
@@ -33,7 +37,10 @@ def _client() -> httpx.AsyncClient:
     app = FastAPI()
     install_handlers(app)
     app.include_router(router)
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    settings = ServeSettings()
+    app.state.service = SimpleNamespace(settings=settings)
+    gate = Gate(app, settings, Traffic())
+    transport = httpx.ASGITransport(app=gate, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 

@@ -1,0 +1,75 @@
+"""Parsing a JSON body, with errors that say where it is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from deployments.ingress.door.refusals import InvalidJson
+from deployments.ingress.wire.json_slices import loads_in_slices
+from deployments.ingress.wire.large_bodies import INLINE_BYTES
+
+SEARCH_BYTES = 2 * 2**20
+"""Bytes of the largest body that is parsed again to name the text with a lone surrogate: the
+second parser holds the interpreter for some 20 ms a MiB.
+"""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def parse_json(body: bytes, max_containers: int) -> Any:
+    """Return the value that a body holds; a large body is parsed in slices.
+
+    Raises:
+        LimitExceeded: a large body has more than ``max_containers`` lists and objects; a small one
+            cannot have so many that it matters.
+        InvalidJson: it is not JSON in UTF-8; the error gives the line, the column and the byte,
+            and for a lone surrogate the text that has it and the character there.
+    """
+    try:
+        if len(body) > INLINE_BYTES:
+            return loads_in_slices(body, max_containers=max_containers)
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _explained(body, error) from None
+
+
+def _explained(body: bytes, error: orjson.JSONDecodeError) -> InvalidJson:
+    """Return why a body cannot be parsed; takes the time of another parser, on this path only."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as wrong:
+        return InvalidJson(f"is not UTF-8 at byte {wrong.start} (0x{body[wrong.start]:02X})")
+    if "surrogate" in error.msg and len(body) <= SEARCH_BYTES:
+        found = _first_surrogate(text)
+        if found is not None:
+            return InvalidJson(f"is not valid JSON: {found}")
+    at = len(text[: error.pos].encode())
+    place = f"at line {error.lineno} column {error.colno} (byte {at})"
+    return InvalidJson(f"is not valid JSON: {error.msg} {place}")
+
+
+def _first_surrogate(text: str) -> str | None:
+    """Return where a JSON document has a lone surrogate, which no text in Unicode has."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    waiting: list[tuple[str, Any]] = [("", document)]
+    while waiting:
+        field, value = waiting.pop()
+        if isinstance(value, str) and (lone := _SURROGATE.search(value)):
+            return (
+                f"'{field}' has a lone surrogate (U+{ord(lone[0]):04X}) at character {lone.start()}"
+            )
+        if isinstance(value, list):
+            waiting += [(f"{field}[{row}]", value[row]) for row in reversed(range(len(value)))]
+        elif isinstance(value, dict):
+            for name in reversed(value):
+                shown = name.encode(errors="backslashreplace").decode()
+                inside = f"{field}.{shown}" if field else shown
+                waiting += [(inside, value[name]), (f"the name of {inside}", name)]
+    return None
