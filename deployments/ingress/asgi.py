@@ -74,6 +74,7 @@ def build_routes(service: Service) -> FastAPI:
         docs_url=None,  # its page loads its script from elsewhere: `documentation` has its own
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # many clients do not follow: a 404 names the right address
     )
     app.state.service = service
     app.state.routes = [route for route, _ in routes()]

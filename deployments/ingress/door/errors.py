@@ -24,13 +24,17 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from deployments.ingress.door import refusals
+from deployments.ingress.door.suggestions import suggested_path
 from deployments.ingress.door.tei_sentences import tei_sentence
 from embedder import errors, storage_errors
 
 logger = logging.getLogger("ray.serve")
 
 TEI_PATHS = frozenset(
-    {"/", "/embed", "/similarity", "/rerank", "/tokenize", "/decode", "/info", "/health"}
+    {
+        *("/", "/embed", "/similarity", "/rerank", "/tokenize", "/decode"),
+        *("/info", "/health", "/ping"),
+    }
 )
 """The paths that answer as text-embeddings-inference does."""
 
@@ -143,9 +147,14 @@ def _sentence(error: errors.EmbedderError) -> str:
     return str(error)
 
 
-def http_response(error: HTTPException, scope: Scope) -> Response:
-    """Return the answer for what the protocol or the routing refuses."""
-    message = f"{scope['method']} {scope['path'][:200]}: {error.detail} (see /openapi.json)"
+def http_response(error: HTTPException, scope: Scope, routes: Iterable[APIRoute] = ()) -> Response:
+    """Return the answer for what the protocol or the routing refuses.
+
+    An unknown path is told which of ``routes`` it probably means.
+    """
+    near = suggested_path(scope["path"], routes) if error.status_code == 404 else None
+    advice = "see /openapi.json" if near is None else f"did you mean {near}? see /openapi.json"
+    message = f"{scope['method']} {scope['path'][:200]}: {error.detail} ({advice})"
     if scope["path"] in TEI_PATHS:
         response = tei_envelope(error.status_code, message, "Validation")
     else:
@@ -223,7 +232,7 @@ async def _on_validation(request: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    response = http_response(error, request.scope)
+    response = http_response(error, request.scope, request.app.state.routes)
     if error.status_code == 405:
         # Starlette names the methods of the first route of a path; there may be others.
         response.headers["allow"] = ", ".join(_methods(request.app.state.routes, request.scope))

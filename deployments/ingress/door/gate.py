@@ -27,7 +27,7 @@ from embedder.errors import EmbedderError, InvalidInput
 
 logger = logging.getLogger("ray.serve")
 
-OPEN = frozenset({"/healthz", "/readyz", "/health"})
+OPEN = frozenset({"/healthz", "/readyz", "/health", "/ping"})
 """The paths that want no key: what load balancers and schedulers ask."""
 
 
@@ -48,7 +48,7 @@ class Gate:
         accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
         visit = Visit(time.monotonic() + self._limits.request_timeout_s, accept=accept)
         scope.setdefault("state", {})["visit"] = visit
-        answer = _Answer(send, visit, self._traffic)
+        answer = _Answer(send, visit, self._traffic, has_body=scope["method"] != "HEAD")
         with self._traffic.visiting():
             try:
                 await self._pass(scope, receive, answer, visit)
@@ -69,7 +69,7 @@ class Gate:
     async def _pass(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
         headers = scope["headers"]
         # By the scope's path: that of a URL is partly what the client writes into Host.
-        if self._keys and scope["path"] not in OPEN:
+        if self._keys and not _is_open(scope["method"], scope["path"]):
             visit.key = holder(presented(headers), self._keys)
             if visit.key is None:
                 raise UnknownKey
@@ -80,6 +80,11 @@ class Gate:
             self._traffic.abandoned += 1
             return
         visit.body_bytes = len(body)
+        if _is_health_check(scope["method"], scope["path"]):
+            scope = {**scope, "path": "/health"}
+        if scope["method"] == "HEAD":
+            # Answered as GET, by every route that has it; the answer's body stays here.
+            scope = {**scope, "method": "GET"}
         await self._app(scope, replay(body, receive), send)
 
 
@@ -96,11 +101,22 @@ def _check_path(scope: Scope) -> None:
         raise InvalidInput("path", "is not UTF-8 once its percent-encoding is undone") from None
 
 
+def _is_open(method: str, path: str) -> bool:
+    """Return whether a request needs no key."""
+    return path in OPEN or _is_health_check(method, path)
+
+
+def _is_health_check(method: str, path: str) -> bool:
+    """Return whether a request reads ``/``, as health checks of text-embeddings-inference do."""
+    return path == "/" and method in ("GET", "HEAD")
+
+
 class _Answer:
     """Sends an answer with the headers that every answer has, and counts it."""
 
-    def __init__(self, send: Send, visit: Visit, traffic: Traffic) -> None:
+    def __init__(self, send: Send, visit: Visit, traffic: Traffic, *, has_body: bool) -> None:
         self._send = send
+        self._has_body = has_body
         self._visit = visit
         self._traffic = traffic
         self.begun = self.complete = False
@@ -116,4 +132,6 @@ class _Answer:
             ]
         elif message["type"] == "http.response.body":
             self.complete = not message.get("more_body", False)
+            if not self._has_body:
+                message = {**message, "body": b""}
         await self._send(message)

@@ -69,6 +69,7 @@ async def info(
     return describe(served, service.settings)
 
 
+@health_router.get("/ping", response_class=Response)
 @health_router.get("/health", response_class=Response)
 async def health(service: ServiceHere) -> Response:
     """Answer 200 and no body when every stage has just answered a real question, else 503.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
+import httpx
 import pytest
 
-from tests.unit.deployments.ingress.fake_service import FakeService, refusal
+from deployments.ingress.asgi import routes
+from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 
 @pytest.mark.parametrize("path", ["/redoc", "/v1", "/v1/embeddings/", "/v2/models", "/static"])
@@ -67,3 +70,79 @@ async def test_an_unexpected_error_in_a_route_is_answered_without_a_word_about_i
     assert refusal(response) == (500, "internal_error", None)
     assert "secret" not in response.text
     assert "ZeroDivision" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("//embed", "/embed"),
+        ("/v1//embeddings", "/v1/embeddings"),
+        ("/v1/v1/embeddings", "/v1/embeddings"),
+        ("/v1/embeddings/", "/v1/embeddings"),
+        ("/v1/embedings", "/v1/embeddings"),
+        ("/v2/embeddings", "/embeddings"),
+        ("/openai/deployments/small/embeddings", "/embeddings"),
+        ("/v1/collections/a//search", "/v1/collections/a/search"),
+        ("/rerank/", "/rerank"),
+        ("/api/v1/similarity", "/v1/similarity"),
+    ],
+)
+async def test_a_path_that_is_nearly_right_is_told_the_right_one(path: str, meant: str) -> None:
+    async with FakeService().client() as http:
+        response = await http.post(httpx.URL("http://test").copy_with(raw_path=path.encode()))
+
+    assert refusal(response)[:2] == (404, "route_not_found")
+    assert f"did you mean {meant}?" in message(response)
+
+
+@pytest.mark.parametrize("path", ["/zzz", "/" + "a" * 50_000, "/static/.env"])
+async def test_a_path_that_is_near_to_none_is_only_not_found(path: str) -> None:
+    async with FakeService().client() as http:
+        response = await http.get(path)
+
+    assert refusal(response) == (404, "route_not_found", None)
+    assert "did you mean" not in message(response)
+
+
+READABLE = sorted(
+    re.sub(r"\{.*?\}", ALIAS if "models" in route.path else "a", route.path)
+    for route, _ in routes()
+    if route.methods and "GET" in route.methods and route.path != "/docs/{name}"
+)
+
+
+@pytest.mark.parametrize("path", READABLE)
+async def test_head_is_get_without_the_body(path: str) -> None:
+    async with FakeService().client() as http:
+        points = {"points": [{"id": "a", "text": "abc"}]}
+        assert (await http.post("/v1/collections/a/points", json=points)).is_success
+        read = await http.get(path)
+        head = await http.head(path)
+
+    assert head.status_code == read.status_code == 200
+    assert head.content == b""
+    assert head.headers.get("content-type") == read.headers.get("content-type")
+    if path not in ("/v1/stats", "/v1/cache"):  # they hold times, which are of any length
+        assert head.headers["content-length"] == read.headers["content-length"]
+
+
+async def test_head_is_refused_where_there_is_no_get() -> None:
+    async with FakeService().client() as http:
+        response = await http.head("/v1/embeddings")
+
+    assert response.status_code == 405
+    assert response.content == b""
+    assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/", "/ping", "/health"])
+async def test_the_health_checks_of_tei_say_whether_the_service_is_ready(path: str) -> None:
+    service = FakeService()
+    async with service.client() as http:
+        await http.post("/v1/embeddings", json={"input": "a"})
+        ready = await http.get(path)
+        service.handles["encoder"].fault = OSError("lost")
+        unready = await http.get(path)
+
+    assert (ready.status_code, ready.content) == (200, b"")
+    assert unready.status_code == 503

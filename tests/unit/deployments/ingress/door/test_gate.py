@@ -106,6 +106,14 @@ async def test_the_open_paths_want_no_key(path: str) -> None:
     assert (await Door(keyed=True).post(path)).status_code == 200
 
 
+async def test_the_root_is_open_to_read_and_closed_to_embed() -> None:
+    door = Door(keyed=True)
+    async with door.client() as http:
+        assert (await http.get("/")).status_code == 200
+        assert (await http.head("/")).status_code == 200
+        assert (await http.put("/")).status_code == 401
+
+
 @pytest.mark.parametrize(
     "path", ["/healthz/", "/healthzz", "//healthz", "/HEALTHZ", "/", "/nowhere"]
 )
