@@ -56,13 +56,32 @@ def claim_shards(settings: ServeSettings) -> None:
     directory, shards = index_directory(settings), settings.index.shards
     if directory is None:
         return
-    note = directory / NOTE
     try:
         make_folder(directory)
-        publish_once(note, f"{shards}\n".encode())
-        _check_number(note, shards)
+        publish_once(directory / NOTE, f"{shards}\n".encode())
+        _check_number(directory, shards)
     except OSError as error:
         raise ConfigurationError(f"the index cannot be kept in {directory}: {error}") from None
+
+
+def noted_shards(directory: Path) -> int:
+    """Return over how many shards the index in a folder lies.
+
+    Raises:
+        ConfigurationError: the note of it cannot be read.
+    """
+    note = directory / NOTE
+    try:
+        noted = note.read_text(errors="replace").strip()
+    except OSError as error:
+        raise ConfigurationError(f"{note} cannot be read: {error.strerror}") from None
+    if not noted.isdecimal():
+        found = len([*directory.glob("VectorIndex-*")])
+        raise ConfigurationError(
+            f"{note} holds no number of shards ({noted[:20]!r}): write into it over how many the "
+            f"index lies; there are {found} folders of shards"
+        )
+    return int(noted)
 
 
 def check_data(settings: ServeSettings) -> None:
@@ -82,7 +101,7 @@ def check_data(settings: ServeSettings) -> None:
         if directory is None:
             return
         if (directory / NOTE).exists():
-            _check_number(directory / NOTE, settings.index.shards)
+            _check_number(directory, settings.index.shards)
         for held in sorted(directory.glob(f"VectorIndex-*/{FILE_NAME}")):
             DirectoryLock(held.parent).release()
     except DirectoryInUse as error:
@@ -100,16 +119,10 @@ def _check_writable(directory: Path) -> None:
         file.write(b"written")
 
 
-def _check_number(note: Path, shards: int) -> None:
-    noted = note.read_text(errors="replace").strip()
-    if not noted.isdecimal():
-        found = len([*note.parent.glob("VectorIndex-*")])
+def _check_number(directory: Path, shards: int) -> None:
+    noted = noted_shards(directory)
+    if noted != shards:
         raise ConfigurationError(
-            f"{note} holds no number of shards ({noted[:20]!r}): write into it over how many the "
-            f"index lies; there are {found} folders of shards"
-        )
-    if noted != str(shards):
-        raise ConfigurationError(
-            f"index.shards is {shards}, and what is in {note.parent} lies over {noted}: set that "
+            f"index.shards is {shards}, and what is in {directory} lies over {noted}: set that "
             f"number, or {CHOOSE}"
         )

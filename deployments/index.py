@@ -18,6 +18,7 @@ from deployments.metrics import INDEX, Published
 from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
 from embedder.index.filters import Filter
+from embedder.index.health import IndexHealth
 from embedder.index.points import (
     CollectionInfo,
     Deleted,
@@ -119,9 +120,9 @@ class IndexShard:
         """Note that every shard has backed up its share."""
         await asyncio.to_thread(self._copies.finish_backup, folder)
 
-    async def restore(self, folder: Path, name: str) -> CollectionInfo:
+    async def restore(self, folder: Path, name: str, replacing: bool = False) -> CollectionInfo:
         """Make a collection of the share that a folder of this node has."""
-        return await asyncio.to_thread(self._copies.restore, folder, name)
+        return await asyncio.to_thread(self._copies.restore, folder, name, replacing=replacing)
 
     async def export(self, name: str, file: Path) -> int:
         """Write this share of a collection to Parquet on this node; return its points."""
@@ -131,6 +132,10 @@ class IndexShard:
         """Return how the shard is, also where it can do nothing else."""
         stats = asdict(await asyncio.to_thread(self._index.stats))
         return {"shard": self._name, **stats}
+
+    async def health(self) -> IndexHealth:
+        """Return whether the shard can be used, at once: no thread and no disk is needed for it."""
+        return self._index.health()
 
     async def check_health(self) -> None:
         """Publish how the shard is: Serve calls this every second.

@@ -33,15 +33,18 @@ class IndexCarrying:
         await together(shard.call(None, "finish_backup", folder) for shard in self._shards)
         return sum(map(int, counts))
 
-    async def restore(self, folder: Path, name: str) -> CollectionInfo:
+    async def restore(self, folder: Path, name: str, *, replacing: bool = False) -> CollectionInfo:
         """Make a collection of a backup in all shards, or in none.
+
+        With ``replacing`` it takes the place of a collection of the name. Where that fails in some
+        shards, the others keep what was restored, and the same again completes it.
 
         Raises:
             BadBackup: it is not whole, or lies over another number of shards.
-            InvalidInput: the name is not plain, or taken.
+            InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
         """
         told = await asyncio.gather(
-            *(shard.call(None, "restore", folder, name) for shard in self._shards),
+            *(shard.call(None, "restore", folder, name, replacing) for shard in self._shards),
             return_exceptions=True,
         )
         infos = [one for one in told if not isinstance(one, BaseException)]
@@ -49,7 +52,7 @@ class IndexCarrying:
             await together(
                 shard.call(None, "delete", name)
                 for shard, one in zip(self._shards, told, strict=True)
-                if not isinstance(one, BaseException)
+                if not isinstance(one, BaseException) and not replacing
             )
             raise failure
         return spread.summed(infos)

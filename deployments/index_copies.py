@@ -48,19 +48,19 @@ class ShardCopies:
             with writing(folder):
                 publish_once(folder / NOTE, f"{self._shards}\n".encode())
 
-    def restore(self, folder: Path, name: str) -> CollectionInfo:
+    def restore(self, folder: Path, name: str, *, replacing: bool = False) -> CollectionInfo:
         """Make a collection of the share.
 
         Raises:
             BadBackup: it is not whole, or of another number of shards; nothing of it is kept.
-            InvalidInput: the name is not plain, or taken.
+            InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
         """
         noted = _shards_of(folder)
         if noted != self._shards:
             raise BadBackup(
                 str(folder), f"it lies over {noted} shards, and this service has {self._shards}"
             )
-        return self._index.restore(self._part(folder), name)
+        return self._index.restore(self._part(folder), name, replacing=replacing)
 
     def export(self, name: str, file: Path) -> int:
         """Write the share to Parquet, of several shards into a folder of that name; count points.

@@ -33,6 +33,7 @@ from embedder.index.points import (
     Record,
     Spec,
 )
+from embedder.storage_errors import StorageDamaged
 
 T = TypeVar("T")
 
@@ -229,10 +230,13 @@ class RemoteIndex:
         answers = [(at, one) for at, one in enumerate(told) if not isinstance(one, BaseException)]
         errors = [one for one in told if isinstance(one, BaseException)]
         for error in errors:
-            if complete or not answers or not isinstance(error, (Unavailable, UnknownCollection)):
+            passing = (Unavailable, UnknownCollection, StorageDamaged)
+            if complete or not answers or not isinstance(error, passing):
                 raise error
         missing = [
-            self.shards[at].name for at, one in enumerate(told) if isinstance(one, Unavailable)
+            self.shards[at].name
+            for at, one in enumerate(told)
+            if isinstance(one, (Unavailable, StorageDamaged))
         ]
         return answers, missing
 

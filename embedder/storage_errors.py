@@ -129,11 +129,11 @@ class StorageDamaged(EmbedderError):
         if self.collection is not None:
             return (
                 f"stored data of collection {self.collection!r} is damaged: restore it with "
-                f"'embedder index restore BACKUP {self.collection}'"
+                f"'embedder index restore BACKUP {self.collection} --replace'"
             )
         return (
             "stored data of the index is damaged: stop the service, run 'embedder index repair', "
-            "and then 'embedder index restore BACKUP NAME' for each collection that it names"
+            "and then 'embedder index restore BACKUP NAME --replace' for what it could not keep"
         )
 
     def of(self, collection: str) -> StorageDamaged:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.commands.arguments import Commands, add_service
 from deployments.commands.connecting import connected
+from deployments.commands.index_files import DATA_HELP, add_file_commands, index_files
 from deployments.commands.lines import numbered_lines
 from deployments.commands.models import table
 from deployments.commands.progress import bar
@@ -43,6 +44,7 @@ def add(commands: Commands) -> None:
     _add_carrying(actions)
     for action in actions.choices.values():
         add_service(action)
+    add_file_commands(actions)
 
 
 def _add_reading(actions: Commands) -> None:
@@ -99,7 +101,14 @@ def _add_carrying(actions: Commands) -> None:
         type=Path,
         help="what backup wrote, in the same place; as many shards as then must run",
     )
-    restore.add_argument("name", help="of the collection, which must be new")
+    restore.add_argument("name", help="of the collection, which must be new without --replace")
+    restore.add_argument(
+        "--replace", action="store_true", help="take the place of the collection of this name"
+    )
+    restore.add_argument(
+        "--config", type=Path, help="work on the files of a stopped service of this configuration"
+    )
+    restore.add_argument("--data", type=Path, metavar="DIR", help=f"likewise: {DATA_HELP}")
     restore.set_defaults(run=_restore)
     export = actions.add_parser("export", help="write a collection to Parquet, for other tools")
     export.add_argument("name")
@@ -175,7 +184,14 @@ def _back_up(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     folder = options.folder.absolute()
-    info = _carry(options, lambda carrying: carrying.restore(folder, options.name))
+    if options.config or options.data:
+        files = index_files(options.config, options.data)
+        info = files.restore(folder, options.name, replacing=options.replace)
+    else:
+        info = _carry(
+            options,
+            lambda carrying: carrying.restore(folder, options.name, replacing=options.replace),
+        )
     print(f"{info.name} is there, with {info.count:,} points")
     return 0
 

@@ -65,7 +65,7 @@ def back_up(reader: Reader, name: str, number: int, directory: Path) -> BackupMa
             row = find_collection(db, name)
             assert row is not None
             assert row.id == number, "the collection was found a moment ago"
-            _copy(db, str(reader.path), row, temporary / POINTS)
+            copy_collection(db, str(reader.path), row, temporary / POINTS)
         with writing(directory):
             manifest = _describe(row, temporary / POINTS)
             _write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
@@ -76,6 +76,26 @@ def back_up(reader: Reader, name: str, number: int, directory: Path) -> BackupMa
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return manifest
+
+
+def copy_collection(
+    source: sqlite3.Connection, path: str, row: CollectionRow, target: Path
+) -> None:
+    """Copy a collection of ``source``, the file at ``path``, into a file of its own or with others.
+
+    Raises:
+        NotWritten: the target cannot be written; nothing of the collection is in it.
+        StorageDamaged: a row fails its checksum; nothing of the collection is in the target.
+    """
+    with writing(target), closing(open_writer(target, durable=True)) as db:
+        db.execute("BEGIN")
+        spec = Spec(row.metric, row.kind, row.width, row.model)
+        copy = insert_collection(db, row.name, spec)
+        for rows in stored_rows(source, path, row):
+            _, copy = upsert(db, copy, rows)
+        db.execute("COMMIT")
+        # One file without a log beside it.
+        db.execute("PRAGMA journal_mode = DELETE")
 
 
 def read_manifest(directory: Path) -> BackupManifest:
@@ -140,18 +160,6 @@ class Backup:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-
-def _copy(source: sqlite3.Connection, path: str, row: CollectionRow, target: Path) -> None:
-    with writing(target), closing(open_writer(target, durable=True)) as db:
-        db.execute("BEGIN")
-        spec = Spec(row.metric, row.kind, row.width, row.model)
-        copy = insert_collection(db, row.name, spec)
-        for rows in stored_rows(source, path, row):
-            _, copy = upsert(db, copy, rows)
-        db.execute("COMMIT")
-        # One file without a log beside it.
-        db.execute("PRAGMA journal_mode = DELETE")
 
 
 def _describe(row: CollectionRow, path: Path) -> BackupManifest:

@@ -27,24 +27,29 @@ from embedder.index.writes import (
     upsert,
 )
 
+EXISTS = "exists already; give it another name, or replace it"
 
-def restore(shard: Shard, directory: Path, name: str | None) -> CollectionInfo:
+
+def restore(
+    shard: Shard, directory: Path, name: str | None, *, replacing: bool = False
+) -> CollectionInfo:
     """Make a collection of a backup, under its own name or another that is free.
 
     Raises:
         BadBackup: the backup is not whole; nothing of it is kept.
-        InvalidInput: the name is not plain, or taken by a collection that is not damaged.
+        InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
     """
     with closing(Backup(directory)) as backup:
         name = name or backup.manifest.name
         check_name(name)
-        if name in shard.collections:
-            raise InvalidInput("collection", f"{name!r} exists already")
+        taken = name in shard.collections or name in shard.damaged
+        if taken and not replacing:
+            raise InvalidInput("collection", f"{name!r} {EXISTS}")
         row = shard.truth.submit(lambda db: _begin(shard, db, backup.row)).result()
         try:
             for rows in backup.rows():
                 row = shard.truth.submit(_more(row, rows)).result()
-            return _finish(shard, row, name)
+            return _finish(shard, row, name, replacing=replacing)
         finally:
             shard.restoring.discard(row.id)
             shard.purge()
@@ -64,18 +69,24 @@ def _more(row: CollectionRow, rows: EncodedRows) -> Write[CollectionRow]:
     return write
 
 
-def _finish(shard: Shard, row: CollectionRow, name: str) -> CollectionInfo:
+def _finish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> CollectionInfo:
     # Searchable before it has a name, so that the writer waits for nothing.
     collection = shard.open(replace(row, name=name))
     reach("restore.before_name")
 
     def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
         there = find_collection(db, name)
-        if there is not None and name not in shard.damaged:
-            raise InvalidInput("collection", f"{name!r} exists already")
+        if there is not None and not replacing:
+            raise InvalidInput("collection", f"{name!r} {EXISTS}")
         if there is not None:
             rename_collection(db, there, None)
         rename_collection(db, row, name)
-        return lambda: shard.adopt(collection).describe()
+
+        def effect() -> CollectionInfo:
+            if there is not None:
+                shard.forget(name)
+            return shard.adopt(collection).describe()
+
+        return effect
 
     return shard.truth.submit(write).result()

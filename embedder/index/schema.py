@@ -92,6 +92,24 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
         raise StorageDamaged(str(path), str(found))
 
 
+def check_format(connection: sqlite3.Connection, path: Path) -> bool:
+    """Refuse a file of another format; return whether it has any tables.
+
+    Raises:
+        StorageDamaged: it is a database of something else, or has not our tables.
+        NewerFormat: a later version wrote it.
+    """
+    tables = _tables(connection, path)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise StorageDamaged(str(path), "is a database of something else")
+    if version > SCHEMA_VERSION:
+        raise NewerFormat(str(path), version, SCHEMA_VERSION)
+    if tables and not _own_tables() <= tables:
+        raise StorageDamaged(str(path), "does not have the tables of its format")
+    return bool(tables)
+
+
 def read_meta(connection: sqlite3.Connection, key: str) -> int | str:
     """Return a value of the file's own table.
 
@@ -125,14 +143,7 @@ def write_meta(connection: sqlite3.Connection, key: str, value: int | str) -> No
 def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool) -> None:
     # Memory-mapped pages would turn a damaged disk into SIGBUS, and stray writes into damage.
     connection.execute("PRAGMA mmap_size = 0")
-    tables = _tables(connection, path)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise StorageDamaged(str(path), "is a database of something else")
-    if version > SCHEMA_VERSION:
-        raise NewerFormat(str(path), version, SCHEMA_VERSION)
-    if tables and not _own_tables() <= tables:
-        raise StorageDamaged(str(path), "does not have the tables of its format")
+    tables = check_format(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
     # A checkpoint every 16 MiB of log: each costs two more fsyncs than a commit.

@@ -240,15 +240,19 @@ class VectorIndex:
             collection = self._shard.find(name)
             return back_up(self._shard.truth.reader, name, collection.id, directory)
 
-    def restore(self, directory: Path, name: str | None = None) -> CollectionInfo:
-        """Make a collection of a backup, under its own name or another that is free.
+    def restore(
+        self, directory: Path, name: str | None = None, *, replacing: bool = False
+    ) -> CollectionInfo:
+        """Make a collection of a backup, under its own name or another.
+
+        With ``replacing`` it takes the place of a collection of the name, sound or damaged.
 
         Raises:
             BadBackup: the backup is not whole; nothing of it is kept.
-            InvalidInput: the name is not plain, or taken.
+            InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
         """
         with self._sound():
-            return restore(self._shard, directory, name)
+            return restore(self._shard, directory, name, replacing=replacing)
 
     def export_parquet(self, name: str, path: Path) -> int:
         """Write a collection, as it is at one moment, to a Parquet file; return its points.

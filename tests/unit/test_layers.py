@@ -54,7 +54,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.collection",
         "embedder.index.answering embedder.index.fetching embedder.index.shard",
         "embedder.index.backup embedder.index.changes embedder.index.parquet embedder.index.spread",
-        "embedder.index.restoring",
+        "embedder.index.inspection embedder.index.restoring",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.slots",

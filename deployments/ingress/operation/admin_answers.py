@@ -196,10 +196,13 @@ class Recovery(_Told):
 
 
 class IndexShard(_Told):
-    """One shard of the index; where it is not ready, the log says why."""
+    """One shard of the index."""
 
     shard: str
-    status: str
+    status: str = Field(description="ready, degraded, read_only or failed")
+    problem: str | None = Field(
+        description="which collections are damaged, or why the shard is not ready; and the remedy"
+    )
     collections: int
     points: int
     damaged_snapshots: int = Field(description="set aside, and made again from the truth")

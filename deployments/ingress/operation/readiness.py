@@ -2,7 +2,8 @@
 
 Without the cache every answer is still right, only later: it is told of, and holds nothing up. Not
 through the connection of a model: while one stage is gone there may be none to ask the other
-by. Knows nothing of HTTP.
+by. A shard of the index with a problem of its own, like damaged data, tells it and holds nothing
+up either: embeddings do without it. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from deployments.remote import Remote
 from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FarCacheState
 from embedder.errors import ConfigurationError, EmbedderError
+from embedder.index.health import IndexHealth
 from embedder.time_limit import wait_within
 from embedder.types import Priority, TokenBatch, Truncate
 
@@ -40,6 +42,10 @@ class Readiness:
     stages: Mapping[str, str]
 
 
+class _Told(str):
+    """The problem of a stage that answers, and without which the service is ready."""
+
+
 async def readiness(
     handles: Handles, default: ServedState[Connection], caches: Sequence[FarCacheState]
 ) -> Readiness:
@@ -52,14 +58,15 @@ async def readiness(
             *(Priority.INTERACTIVE, READY_TIMEOUT_S),
         ),
         **{name: ("stats",) for name in handles.caches},
-        **{name: ("collections",) for name in handles.indexes},
+        **{name: ("health",) for name in handles.indexes},
     }
     stages = handles.by_name()
     answers = await asyncio.gather(
         *(_ask(Remote(name, stages[name]), *question) for name, question in questions.items())
     )
     told = {"Ingress": _ingress(default), **dict(zip(questions, answers, strict=True))}
-    must = all(state == READY for name, state in told.items() if name not in handles.caches)
+    optional = {*handles.caches, *(name for name, one in told.items() if isinstance(one, _Told))}
+    must = all(state == READY for name, state in told.items() if name not in optional)
     return Readiness(must, {**told, **_caches(told, caches)})
 
 
@@ -85,11 +92,13 @@ async def _ask(stage: Remote, method: str, *arguments: Any) -> str:
     deadline = time.monotonic() + READY_TIMEOUT_S
     call = stage.call(method, *arguments, deadline=deadline)
     try:
-        await wait_within(call, READY_TIMEOUT_S)
+        answer = await wait_within(call, READY_TIMEOUT_S)
     except asyncio.TimeoutError:
         return f"no answer within {READY_TIMEOUT_S:.0f} s"
     except ConfigurationError:  # its sentence is the operator's, and may hold paths
         return NOT_LOADED
     except EmbedderError as error:
         return str(error)
+    if isinstance(answer, IndexHealth) and answer.problem is not None:
+        return _Told(answer.problem)
     return READY

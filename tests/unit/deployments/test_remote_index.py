@@ -22,6 +22,7 @@ from embedder.errors import (
 )
 from embedder.index.filters import parse
 from embedder.index.points import Hit, Metric, Points, Query, Spec
+from embedder.storage_errors import StorageDamaged
 from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
 from tests.unit.deployments.replica import from_replica
 
@@ -176,6 +177,17 @@ async def test_a_lost_shard_is_missing_from_a_search_and_told(several: Index) ->
 
     assert answer.missing == ["VectorIndex-1"]
     assert {hit.id for hit in answer.hits[0]} == set(_points(60).ids) - lost
+
+
+async def test_a_damaged_shard_is_missing_from_a_search_and_told(several: Index) -> None:
+    await several.remote.upsert(NAME, _points(60), None)
+    several.handles[1].fault = from_replica(StorageDamaged("truth.db", "is flipped"))
+    answer = await several.remote.search([_query(top_k=60)], complete=False, deadline=None)
+
+    assert answer.missing == ["VectorIndex-1"]
+    assert 0 < len(answer.hits[0]) < 60
+    with pytest.raises(StorageDamaged):
+        await several.remote.search([_query()], complete=True, deadline=None)
 
 
 async def test_a_search_that_has_to_be_complete_fails_without_a_shard(several: Index) -> None:

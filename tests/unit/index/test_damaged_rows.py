@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embedder.errors import InvalidInput
 from embedder.index import reading
 from embedder.index.points import Metric, Points
 from embedder.index.vector_index import VectorIndex
@@ -74,12 +75,12 @@ def test_a_collection_with_damaged_rows_is_refused_alone_and_named_with_its_reme
         shutil.rmtree(directory / "collections")
     index = _open(directory)
     for _ in range(3):
-        with pytest.raises(StorageDamaged, match="'embedder index restore BACKUP c'"):
+        with pytest.raises(StorageDamaged, match="'embedder index restore BACKUP c --replace'"):
             _everything(index)
     health, logged = index.health(), [one for one in caplog.records if one.levelname == "ERROR"]
 
     assert health.status == "degraded"
-    assert "'embedder index restore BACKUP c'" in str(health.problem)
+    assert "'embedder index restore BACKUP c --replace'" in str(health.problem)
     assert str(directory) not in str(health.problem)
     assert len(logged) == 1
     assert f"{directory}/truth.db" in logged[0].getMessage()
@@ -102,7 +103,9 @@ def test_a_damaged_collection_can_be_deleted_or_restored_over(
         index.create("c", Metric.L2)
     with pytest.raises(StorageDamaged):
         index.delete_points("c", NAMES)
-    index.restore(tmp_path / "backup")
+    with pytest.raises(InvalidInput, match="exists already"):
+        index.restore(tmp_path / "backup")
+    index.restore(tmp_path / "backup", replacing=True)
 
     assert index.health().status == "ready"
     assert _everything(index) == expected

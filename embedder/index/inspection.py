@@ -1,0 +1,157 @@
+"""Looks at every byte of a shard that nobody serves, and makes its file anew of what is sound.
+
+Knows nothing of FAISS: snapshots can always be made again. Paths come from the operator alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedder.index.backup import copy_collection
+from embedder.index.copying import stored_rows
+from embedder.index.disk import sync_directory, writing
+from embedder.index.lock import DirectoryLock
+from embedder.index.schema import FILE_NAME, check_format, open_reader, open_writer
+from embedder.index.writes import CollectionRow, as_collection
+from embedder.storage_errors import StorageDamaged, naming_storage_errors
+
+NEW_FILE = f"{FILE_NAME}.new"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One collection of a file; ``problem`` is None where every row is what was written."""
+
+    name: str
+    count: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is in a file; ``problem`` is that of the file itself, None where SQLite finds none."""
+
+    problem: str | None
+    collections: list[Checked]
+
+    @property
+    def is_sound(self) -> bool:
+        """Say whether nothing at all is damaged."""
+        return self.problem is None and not any(one.problem for one in self.collections)
+
+
+def inspect(directory: Path) -> Inspection:
+    """Look at every row of a shard, and change nothing.
+
+    Raises:
+        DirectoryInUse: a running service has it.
+        NewerFormat: a later version wrote it.
+    """
+    with _owned(directory):
+        return Inspection(
+            _problem_of_file(directory), [checked for _, checked in _collections(directory)]
+        )
+
+
+def repair(directory: Path) -> tuple[Inspection, Path | None]:
+    """Make the file anew of the collections that are sound, and set the damaged one aside.
+
+    Returns what was found, and where the old file is; None, and nothing is changed, if all of it
+    is sound.
+
+    Raises:
+        DirectoryInUse: a running service has it.
+        NewerFormat: a later version wrote it.
+        NotWritten: there is no space for the new file, or it cannot be written.
+    """
+    with _owned(directory):
+        new = directory / NEW_FILE
+        _remove(new)
+        try:
+            with writing(new), closing(open_writer(new, durable=True)):
+                pass
+            checked = []
+            for row, found in _collections(directory):
+                checked.append(found)
+                if row is not None and found.problem is None:
+                    with _reading(directory) as db:
+                        copy_collection(db, str(directory / FILE_NAME), row, new)
+            inspection = Inspection(_problem_of_file(directory), checked)
+            if inspection.is_sound:
+                return inspection, None
+            return inspection, _swap(directory, new)
+        finally:
+            _remove(new)
+
+
+@contextmanager
+def _owned(directory: Path) -> Iterator[None]:
+    lock = DirectoryLock(directory)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _reading(directory: Path) -> Iterator[sqlite3.Connection]:
+    path = directory / FILE_NAME
+    with naming_storage_errors(path), closing(open_reader(path)) as db:
+        yield db
+
+
+def _problem_of_file(directory: Path) -> str | None:
+    try:
+        with _reading(directory) as db:
+            check_format(db, directory / FILE_NAME)
+            found = [text for (text,) in db.execute("PRAGMA integrity_check(3)")]
+    except (StorageDamaged, sqlite3.Error) as error:
+        return error.problem if isinstance(error, StorageDamaged) else str(error)
+    return None if found == ["ok"] else "; ".join(found)
+
+
+def _collections(directory: Path) -> Iterator[tuple[CollectionRow | None, Checked]]:
+    """Give each collection that has a name, as far as they can be read."""
+    try:
+        with _reading(directory) as db:
+            found = db.execute("SELECT * FROM collections WHERE name IS NOT NULL").fetchall()
+    except (StorageDamaged, sqlite3.Error):
+        return  # the file's own problem says so
+    for values in found:
+        name, count = str(values[2]), values[8]
+        try:
+            row = as_collection(values)
+            with _reading(directory) as db:
+                for _ in stored_rows(db, str(directory / FILE_NAME), row):
+                    pass
+        except (StorageDamaged, sqlite3.Error) as error:
+            problem = error.problem if isinstance(error, StorageDamaged) else str(error)
+            yield None, Checked(name, count if isinstance(count, int) else 0, problem)
+        else:
+            yield row, Checked(name, row.count, None)
+
+
+def _swap(directory: Path, new: Path) -> Path:
+    """Put the new file in the place of the old one, with no moment without either."""
+    path = directory / FILE_NAME
+    aside = path.with_name(f"{FILE_NAME}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    with writing(path):
+        os.link(path, aside)
+        # The log belongs to the old file: beside the new one it would be taken for its own.
+        for suffix in ("-wal", "-shm"):
+            if Path(f"{path}{suffix}").exists():
+                os.replace(f"{path}{suffix}", f"{aside}{suffix}")
+        os.replace(new, path)
+        sync_directory(directory)
+    return aside
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
