@@ -25,6 +25,7 @@ from embedder.index.failpoints import reach
 from embedder.index.health import IndexHealth, IndexStats, RecoveryReport, health_of
 from embedder.index.housekeeping import Housekeeper
 from embedder.index.points import Hit
+from embedder.index.recounting import recounted
 from embedder.index.snapshot import Identity
 from embedder.index.snapshots import Snapshots
 from embedder.index.truth import Truth
@@ -147,9 +148,8 @@ class Shard:
             return self.purge if more else _nothing
 
         # What is left when the shard closes goes after its next start.
-        truth = self._truth
-        if truth is not None:
-            with suppress(EmbedderError):
+        with suppress(EmbedderError):
+            if (truth := self._truth) is not None:
                 truth.submit(write, always=True)
 
     def held_search(self, search: Callable[[], list[list[Hit]]]) -> list[list[Hit]]:
@@ -258,7 +258,7 @@ class Shard:
         rows = self._truth.reader.collections()
         for row in rows:
             try:
-                self.register(row)
+                self.register(recounted(self._truth, row))
             except StorageDamaged as error:
                 if error.collection is None:
                     raise

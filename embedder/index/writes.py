@@ -96,6 +96,11 @@ def rename_collection(db: sqlite3.Connection, row: CollectionRow, name: str | No
     _store(db, replace(row, name=name))
 
 
+def correct_count(db: sqlite3.Connection, row: CollectionRow, count: int) -> CollectionRow:
+    """Set how many points a collection has, where it was counted wrongly."""
+    return _store(db, replace(row, count=count))
+
+
 def purge(db: sqlite3.Connection, spared: Collection[int] = ()) -> bool:
     """Delete some rows of a collection without a name; False when there is none left.
 

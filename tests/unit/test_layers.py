@@ -51,7 +51,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.snapshots",
         "embedder.index.copying embedder.index.recovery embedder.index.searching "
         "embedder.index.truth",
-        "embedder.index.collection",
+        "embedder.index.collection embedder.index.recounting",
         "embedder.index.answering embedder.index.fetching embedder.index.shard",
         "embedder.index.backup embedder.index.changes embedder.index.parquet embedder.index.spread",
         "embedder.index.inspection embedder.index.restoring",

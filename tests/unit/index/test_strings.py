@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedder.errors import InvalidInput, UnknownCollection
+from embedder.index import writes
 from embedder.index.checks import check_metadata
+from embedder.index.committer import Effect
 from embedder.index.filters import parse
 from embedder.index.points import Part, Points, Query, Record
 from embedder.index.vector_index import VectorIndex
+from embedder.storage_errors import StorageDamaged
 from tests.unit.index.filters.drawing import METADATA
 from tests.unit.index.one import small
 from tests.unit.index.texts import ANY_TEXT, IDS
@@ -101,6 +106,49 @@ def test_an_id_that_begins_like_another_one_is_neither_deleted_nor_found(tmp_pat
         _check(index, _ids("a b a\0b"))
         assert index.delete_points("c", ["a\0b"]).count == 1
         _check(index, _ids("a b"))
+
+
+def test_a_file_in_which_such_an_id_was_counted_as_another_one_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As an earlier version did, which took an id for what stands before its first U+0000."""
+    real = writes.find_pks
+
+    def find_pks(db: sqlite3.Connection, collection: int, ids: Iterable[str]) -> dict[str, int]:
+        return real(db, collection, [name.partition("\0")[0] for name in ids])
+
+    with closing(VectorIndex(small(tmp_path), background=False)) as index:
+        with monkeypatch.context() as patch:
+            patch.setattr("embedder.index.writes.find_pks", find_pks)
+            for name in ("a b", "a\0b", "b\0"):
+                _put(index, _ids(name))
+        assert index.describe("c").count == 4
+    for warned in (True, False):
+        caplog.clear()
+        with closing(VectorIndex(small(tmp_path), background=False)) as index:
+            assert ("2 points more than were counted" in caplog.text) is warned
+            assert index.stats().status == "ready"
+            assert [one.id for one in index.scroll("c").records] == ["a", "b", "a\0b", "b\0"]
+            index.back_up("c", tmp_path / f"copy {warned}")
+
+
+@pytest.mark.parametrize(("name", "count"), [("a", 1), ("a\0", 3), ("a\0", 0)])
+def test_a_count_that_ids_do_not_explain_is_damage(tmp_path: Path, name: str, count: int) -> None:
+    with closing(VectorIndex(small(tmp_path), background=False)) as index:
+        _put(index, _ids(f"{name} b"))
+        row = index._shard.truth.reader.collection("c")
+        assert row is not None
+
+        def miscount(db: sqlite3.Connection) -> Effect[None]:
+            writes.correct_count(db, row, count)
+            return lambda: None
+
+        index._shard.truth.submit(miscount).result()
+    with (
+        closing(VectorIndex(small(tmp_path), background=False)) as index,
+        pytest.raises(StorageDamaged),
+    ):
+        index.describe("c")
 
 
 def test_more_ids_than_one_statement_takes_are_all_found() -> None:
