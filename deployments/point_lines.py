@@ -5,16 +5,17 @@ A line is an object with the fields that a point has over HTTP. Knows nothing of
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from deployments.ingress.collections.bodies import PointBody
+from deployments.ingress.door.errors import UNKNOWN_FIELD
 from deployments.ingress.wire.inputs import to_vector
 from embedder.errors import InvalidInput
 from embedder.types import Vectors
@@ -59,12 +60,13 @@ def calling_lines(numbers: Sequence[int]) -> Iterator[None]:
 def _point(number: int, line: str) -> PointLine:
     where = f"line {number}"
     try:
-        body = PointBody.model_validate(json.loads(line))
+        body = PointBody.model_validate(orjson.loads(line))
     except ValidationError as error:
         problem = error.errors()[0]
-        field = ".".join((where, *map(str, problem["loc"])))
+        unknown = [problem["ctx"]["field"]] if problem["type"] == UNKNOWN_FIELD else []
+        field = ".".join((where, *map(str, (*problem["loc"], *unknown))))
         raise InvalidInput(field, f"is not what it must be: {problem['msg']}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidInput(where, f"is no JSON: {error}") from None
     if body.vector is not None:
         vector = to_vector(body.vector, f"{where}.vector")

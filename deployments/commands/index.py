@@ -251,7 +251,14 @@ def _shown(value: Any) -> str:
 def _line_of(hit: Hit) -> tuple[str, ...]:
     text = " ".join((hit.text or "").split())
     shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
-    return f"{hit.score:.4f}", hit.id, shown
+    return f"{hit.score:.4f}", _printable(hit.id), _printable(shown)
+
+
+def _printable(text: str) -> str:
+    """Return a text in which line breaks and what else steers a terminal are written as escapes."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def _json_of(hit: Hit) -> str:

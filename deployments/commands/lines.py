@@ -35,5 +35,9 @@ def _opened(path: Path) -> Iterator[TextIO]:
         yield sys.stdin
         return
     packed = path.suffix == ".gz"
-    with gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8") as file:
+    # Some editors begin a file with U+FEFF, which is no part of its first line.
+    encoding = "utf-8-sig"
+    with (
+        gzip.open(path, "rt", encoding=encoding) if packed else path.open(encoding=encoding) as file
+    ):
         yield file

@@ -174,3 +174,27 @@ def test_a_file_that_cannot_be_read_is_named(
 def test_a_filter_that_is_no_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "search", "things", "a", "--filter", "{year: 1}"]) == 1
     assert "'filter' is no JSON" in capsys.readouterr().err
+
+
+def test_what_a_terminal_would_obey_is_shown_as_escapes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "points.jsonl"
+    path.write_text(json.dumps({"id": "a\n\x1b[2J é", "text": "aaa\0\x9b2J"}))
+    main(["index", "add", "things", str(path)])
+    capsys.readouterr()
+    assert main(["index", "search", "things", "aaa"]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [r"1.0000  a\n\x1b[2J é  aaa\x00\x9b2J"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_line_is_the_json_that_a_body_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    path = tmp_path / "points.jsonl"
+    line = '\ufeff{"id": "a", "text": "a", "metadata": {"n": 1}}\n'
+    path.write_text(line + f'{{"id": "b", "text": "a", "metadata": {{"n": {number}}}}}')
+    assert main(["index", "add", "things", str(path)]) == 1
+
+    assert "'line 2' is no JSON" in capsys.readouterr().err
