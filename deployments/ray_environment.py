@@ -22,6 +22,9 @@ THROUGHPUT = {
 }
 """What makes Serve answer six times the requests of its defaults; Ray reads it as it starts."""
 
+PROXY_CALLBACK = "deployments.ingress.door.upgrades:decline_upgrades"
+"""The function that Ray calls in each of its HTTP proxies before the proxy's server starts."""
+
 
 def ray_environment(service: Service, tuned: bool, *, alone: bool) -> Mapping[str, str]:
     """Return the child's environment; what the operator has set is left as it is."""
@@ -37,6 +40,8 @@ def ray_environment(service: Service, tuned: bool, *, alone: bool) -> Mapping[st
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         **ray_ports(service.block, alone=alone),
         "RAY_AUTH_MODE": "token",
+        # Ray's proxies run none of our code, and lose the bodies of requests that offer HTTP/2.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": PROXY_CALLBACK,
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONUNBUFFERED": "1",
         **(THROUGHPUT if tuned else {}),

@@ -9,6 +9,7 @@ from ray import serve
 from starlette.types import ASGIApp
 
 from deployments.ingress.asgi import build_asgi
+from deployments.ingress.door.upgrades import decline_upgrades
 from deployments.ingress.handles import Handles
 from deployments.ingress.service import Service
 from deployments.remote import Handle
@@ -33,6 +34,7 @@ class Ingress:
         indexes: Mapping[str, Handle],
     ) -> None:
         log_refusals_briefly()
+        decline_upgrades()
         handles = Handles(tokenizer, encoder, caches, indexes, own_deployment("Ingress"))
         self._service = Service(settings, handles)
 

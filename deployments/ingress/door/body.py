@@ -15,6 +15,7 @@ from starlette.types import Message, Receive
 from deployments.ingress.door.keys import Headers
 from deployments.ingress.door.refusals import BodyTooLarge, BodyTooSlow
 from deployments.settings import IngressLimits
+from embedder.errors import InvalidInput
 
 MAX_LENGTH_DIGITS = 18
 
@@ -35,6 +36,7 @@ async def read_body(
     Raises:
         BodyTooLarge: it has more bytes than ``limits.max_body_bytes``.
         BodyTooSlow: it comes more slowly than ``limits.min_body_bytes_per_s``.
+        InvalidInput: a proxy lost it because the request offers to upgrade the connection.
         HTTPException: 415, it is compressed.
     """
     _check_encoding(headers)
@@ -48,6 +50,7 @@ async def read_body(
         body += message.get("body", b"")
         size = max(size, len(body))
         if not message.get("more_body", False) and size <= limits.max_body_bytes:
+            _check_offer(headers, size - len(body))
             return bytes(body)
     raise BodyTooLarge("body", "bytes", size, limits.max_body_bytes)
 
@@ -112,6 +115,16 @@ def _check_encoding(headers: Headers) -> None:
     encoding: Any = dict(headers).get(b"content-encoding", b"identity").strip().lower()
     if encoding != b"identity":
         raise HTTPException(415, "a compressed body is not read; send it without content-encoding")
+
+
+def _check_offer(headers: Headers, missing: int) -> None:
+    """Refuse a body that a server of Ray, started without our protocol, has lost for an offer."""
+    if missing > 0 and b"upgrade" in dict(headers):
+        raise InvalidInput(
+            "upgrade",
+            "is an offer for which a proxy dropped the body: send the request without it, or see "
+            "docs/clients.md for the setting of the proxy",
+        )
 
 
 def _declared_bytes(headers: Headers) -> int:

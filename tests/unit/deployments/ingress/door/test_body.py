@@ -15,6 +15,7 @@ from starlette.types import Message
 from deployments.ingress.door.body import LISTEN_S, read_body, replay
 from deployments.ingress.door.refusals import BodyTooLarge, BodyTooSlow
 from deployments.settings import IngressLimits
+from embedder.errors import InvalidInput
 from tests.unit.virtual_time import VirtualTime
 
 LIMIT = 8
@@ -89,6 +90,11 @@ async def test_a_body_shorter_than_it_says_or_says_nothing_sound_is_read_as_it_i
     declared: bytes,
 ) -> None:
     assert await read(Wire(chunks_of(b"12", b"34")), (b"content-length", declared)) == b"1234"
+
+
+async def test_a_body_that_a_proxy_lost_for_an_offer_is_told_so() -> None:
+    with pytest.raises(InvalidInput, match="without it"):
+        await read(Wire(chunks_of(b"")), (b"content-length", b"4"), (b"upgrade", b"h2c"))
 
 
 @pytest.mark.parametrize("before", [[], chunks_of(b"12", b"34")[:1]])
