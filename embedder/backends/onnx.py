@@ -72,6 +72,7 @@ class OnnxBackend:
         dtype = _dtype(settings.dtype)
         device = _device(settings.device, dtype)
         threads = settings.threads or torch.get_num_threads()
+        _check_types(files)
         forward = _open_any(files, settings, dtype, partial(_session, device, threads))
         head = Head(files.layout, hidden_width=forward.width, device=torch.device("cpu"))
         backend = cls(forward, head, device=device, dtype=dtype)
@@ -135,6 +136,15 @@ class _Forward:
         }
         hidden: NDArray[np.float32] = self.session.run([self.output], feed)[0]
         return hidden
+
+
+def _check_types(files: ModelFiles) -> None:
+    """Refuse token types other than 0, which no graph is given."""
+    if files.token_types is not None and files.token_types.all != {0}:
+        raise UnsupportedModel(
+            f"{files.tokenizer} gives token types other than 0, which the onnx backend does not "
+            "compute; set backend.name to 'torch'"
+        )
 
 
 _INTEGERS = {"tensor(int32)": np.int32, "tensor(int64)": np.int64}

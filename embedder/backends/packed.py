@@ -21,9 +21,10 @@ from embedder.backends.checkpoint import Checkpoint, Linear, Norm, held_bytes, n
 from embedder.backends.fused import FusedLinear, fuses
 from embedder.backends.kernels import PLAIN, ActivatingLinear, Kernels, fast_kernels
 from embedder.backends.mixing import Block, InBlocks, InOneCall, Mix
-from embedder.backends.shapes import EncoderShape, table_rows
+from embedder.backends.shapes import EncoderShape, stated_rows
 from embedder.backends.shared_weights import open_weights
 from embedder.backends.transfers import sent
+from embedder.token_types import TokenTypes
 from embedder.types import TokenBatch
 
 if TYPE_CHECKING:
@@ -83,7 +84,14 @@ def _fused(weights: Checkpoint, *names: str) -> FusedLinear:
 class PackedForward:
     """An encoder of BERT's family in one number format on one device."""
 
-    def __init__(self, shape: EncoderShape, weights: Checkpoint, kernels: Kernels = PLAIN) -> None:
+    def __init__(
+        self,
+        shape: EncoderShape,
+        weights: Checkpoint,
+        kernels: Kernels = PLAIN,
+        types: TokenTypes | None = None,
+    ) -> None:
+        """``types`` of None gives every token the type 0."""
         names = shape.names
         self.device = weights.device
         self.kernels = kernels
@@ -91,9 +99,15 @@ class PackedForward:
         self._padding_id = shape.padding_id
         self._words = weights.tensor("embeddings.word_embeddings.weight")
         self._positions = weights.tensor("embeddings.position_embeddings.weight")
+        self._types: TokenTypes | None = None
+        self._segments: torch.Tensor | None = None
         if names.segments is not None:
-            # Every token is of segment 0, so its vector is a constant of each position.
-            self._positions = self._positions + weights.tensor(names.segments)[0]
+            segments = weights.tensor(names.segments)
+            types = types or TokenTypes()
+            # The vector of a type that every text has is a constant of each position.
+            self._positions = self._positions + segments[types.text]
+            if types.all != {types.text}:
+                self._types, self._segments = types, segments - segments[types.text]
         self._shape = shape
         self._fuses = fuses(weights.dtype, weights.device)
         self._bias = (
@@ -107,7 +121,12 @@ class PackedForward:
             for number in range(shape.layers)
         ]
         self.memory_bytes = held_bytes(
-            self._words, self._positions, self._bias, self._embedding_norm, self._layers
+            self._words,
+            self._positions,
+            self._segments,
+            self._bias,
+            self._embedding_norm,
+            self._layers,
         )
 
     @classmethod
@@ -130,9 +149,9 @@ class PackedForward:
         """
         shape = EncoderShape.read(files.config)
         weights = open_weights(files, dtype=dtype, device=device, shared_in=shared_in)
-        for name, (key, rows) in table_rows(files.config).items():
+        for name, key, rows in stated_rows(files.config):
             weights.check_rows(name, key, rows)
-        forward = cls(shape, weights, fast_kernels(shape, dtype, device))
+        forward = cls(shape, weights, fast_kernels(shape, dtype, device), files.token_types)
         if files.asks_for_code and (unknown := weights.not_taken()):
             raise needs_code(files.layout.transformer, unknown)
         return forward
@@ -152,8 +171,7 @@ class PackedForward:
         lengths = np.sort(tokens.lengths)
         blocks = [block for group in group_by_length(lengths) for block in self._blocks(group)]
         padding = (0, row_count(len(order)) - len(order) if self._fuses else 0)
-        ids, positions = (np.pad(column[order], padding) for column in self._columns(tokens))
-        rows = self._embedded(ids, positions)
+        rows = self._embedded(*(np.pad(column[order], padding) for column in self._columns(tokens)))
         rows = self._through_layers(rows, InBlocks(blocks, torch.zeros_like(rows)))
         return rows.index_select(0, sent(np.argsort(order), self.device))
 
@@ -162,13 +180,16 @@ class PackedForward:
             rows = layer(rows, mix)
         return rows
 
-    def _columns(self, tokens: TokenBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the ids and the positions of all tokens, int64[total] each."""
-        return tokens.ids.astype(np.int64), token_positions(tokens, self._padding_id)
+    def _columns(self, tokens: TokenBatch) -> list[NDArray[np.int64]]:
+        """Return the ids, the positions and, if they differ, the types: int64[total] each."""
+        columns = [tokens.ids.astype(np.int64), token_positions(tokens, self._padding_id)]
+        return columns if self._types is None else [*columns, self._types.of_batch(tokens)]
 
-    def _embedded(self, ids: NDArray[np.int64], positions: NDArray[np.int64]) -> torch.Tensor:
-        words, places = (sent(column, self.device) for column in (ids, positions))
+    def _embedded(self, *columns: NDArray[np.int64]) -> torch.Tensor:
+        words, places, *types = (sent(column, self.device) for column in columns)
         rows = self._words.index_select(0, words).add_(self._positions.index_select(0, places))
+        if self._segments is not None:
+            rows.add_(self._segments.index_select(0, types[0]))
         return self._embedding_norm(rows)
 
     def _blocks(self, group: Group) -> Sequence[Block]:

@@ -37,6 +37,9 @@ _ENCODERS_OF_PAIRS = {
 }
 """Architectures of an encoder and a decoder, of which embeddings want the encoder alone."""
 
+_OTHER_POSITIONS = {"esm", "granitemoehybrid"}
+"""Architectures of which transformers computes other positions than absolute ones."""
+
 _REFUSALS = (
     ValueError,
     KeyError,
@@ -115,9 +118,9 @@ def _quietly() -> Iterator[None]:
 
 
 def _check_positions(config: Mapping[str, Any], folder: Path) -> None:
-    """Refuse what transformers leaves out without a word."""
-    positions = str(config.get("position_embedding_type"))
-    if positions.startswith("relative"):
+    """Refuse positions that transformers would compute as absolute ones."""
+    positions = config.get("position_embedding_type") or "absolute"
+    if positions != "absolute" and config.get("model_type") not in _OTHER_POSITIONS:
         raise UnsupportedModel(
             f"{folder} has the position_embedding_type {positions!r}, which is not computed"
         )

@@ -6,10 +6,11 @@ The family of BERT shares one forward pass; its members differ in what stands he
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from embedder.errors import UnsupportedModel
 from embedder.models.numbers import number
 
 _GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
@@ -41,16 +42,20 @@ class Names:
 class _Family:
     """A member of the family: its tensors, what its numbers are called, where positions begin.
 
-    ``padding_id`` is that of a file that names none. Positions count from the padding id on and
-    leave padding ids in a text out, or, where it is None, they count every token from 0.
+    ``padding_id`` is that of a file that names none, or of all files where it is ``fixed``.
+    Positions count from the padding id on and leave padding ids in a text out, or, where it is
+    None, they count every token from 0. ``norm_epsilon`` of None is that of the file.
     """
 
     names: Names
     layers: str = "num_hidden_layers"
     heads: str = "num_attention_heads"
     width: str = "hidden_size"
+    inner: str = "intermediate_size"
     activation: str = "hidden_act"
     padding_id: int | None = None
+    fixed: bool = False
+    norm_epsilon: float | None = None
 
 
 _BERT = Names(
@@ -93,9 +98,15 @@ _FAMILIES = {
     "roberta": _Family(_BERT, padding_id=1),
     "xlm-roberta": _Family(_BERT, padding_id=1),
     "camembert": _Family(_BERT, padding_id=1),
-    "mpnet": _Family(_MPNET, padding_id=1),
+    "mpnet": _Family(_MPNET, padding_id=1, fixed=True),
     "distilbert": _Family(
-        _DISTILBERT, layers="n_layers", heads="n_heads", width="dim", activation="activation"
+        _DISTILBERT,
+        layers="n_layers",
+        heads="n_heads",
+        width="dim",
+        inner="hidden_dim",
+        activation="activation",
+        norm_epsilon=1e-12,
     ),
 }
 
@@ -126,33 +137,45 @@ class EncoderShape:
         """Read a ``config.json`` about which `why_not_packed` has nothing to say.
 
         Raises:
-            UnsupportedModel: a number is missing.
+            UnsupportedModel: a number is missing, or the heads do not divide the width.
         """
         family = _FAMILIES[config["model_type"]]
+        width, heads = number(config, family.width), number(config, family.heads)
+        if width % heads:
+            raise UnsupportedModel(
+                f"config.json has {family.width!r} = {width}, which {family.heads!r} = {heads} "
+                "does not divide"
+            )
         return cls(
             names=family.names,
             layers=number(config, family.layers),
-            heads=number(config, family.heads),
-            width=number(config, family.width),
-            norm_epsilon=config.get("layer_norm_eps", 1e-12),
+            heads=heads,
+            width=width,
+            norm_epsilon=family.norm_epsilon or config.get("layer_norm_eps", 1e-12),
             gelu=_GELU[config.get(family.activation, "gelu")],
             padding_id=_padding_id(family, config),
         )
 
 
-def table_rows(config: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """Return the rows of each embedding table: by tensor, the key that states them and the number.
+def stated_rows(config: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """Give tensors whose number of rows a ``config.json`` states: name, key and number of each.
 
-    Only what a ``config.json`` states, about which `why_not_packed` has nothing to say.
+    ``config`` is one about which `why_not_packed` has nothing to say.
     """
-    names = _FAMILIES[config["model_type"]].names
+    family = _FAMILIES[config["model_type"]]
+    names = family.names
     keys = {
         "embeddings.word_embeddings.weight": "vocab_size",
         "embeddings.position_embeddings.weight": "max_position_embeddings",
     }
     if names.segments is not None:
         keys[names.segments] = "type_vocab_size"
-    return {tensor: (key, number(config, key)) for tensor, key in keys.items() if key in config}
+    for layer in range(number(config, family.layers)):
+        keys[f"{names.layer}.{layer}.{names.query}.weight"] = family.width
+        keys[f"{names.layer}.{layer}.{names.up}.weight"] = family.inner
+    for tensor, key in keys.items():
+        if key in config:
+            yield tensor, key, number(config, key)
 
 
 def why_not_packed(config: Mapping[str, Any]) -> str | None:
@@ -166,13 +189,14 @@ def why_not_packed(config: Mapping[str, Any]) -> str | None:
     activation = config.get(family.activation, "gelu")
     if activation not in _GELU:
         return f"no padding-free forward pass for {kind!r} with activation {activation!r}"
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        return f"no padding-free forward pass for {kind!r} with relative positions"
+    positions = config.get("position_embedding_type") or "absolute"
+    if positions != "absolute":
+        return f"no padding-free forward pass for {kind!r} with {positions!r} positions"
     return None
 
 
 def _padding_id(family: _Family, config: Mapping[str, Any]) -> int:
     if family.padding_id is None:
         return -1
-    stated = config.get("pad_token_id")
+    stated = None if family.fixed else config.get("pad_token_id")
     return family.padding_id if stated is None else int(stated)

@@ -24,6 +24,7 @@ from embedder.models.token_limit import lower_case, token_limit
 from embedder.models.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
 from embedder.models.weights import WEIGHTS, Source, locate, weight_files
 from embedder.prompts import NAMES
+from embedder.token_types import TokenTypes
 from embedder.types import SimilarityName
 
 
@@ -138,6 +139,24 @@ class ModelFiles:
         return TokenizerFiles.read(self.layout.transformer, self.config, rows=self.vocabulary_size)
 
     @cached_property
+    def token_types(self) -> TokenTypes | None:
+        """Return the types of tokens that the model is given; None where it is given the ids alone.
+
+        Raises:
+            UnsupportedModel: the tokenizer gives a type that the model does not have.
+        """
+        if not self.tokenizer_files.gives_types:
+            return None
+        types = TokenTypes.of(self.tokenizer_files.state)
+        known = self.config.get("type_vocab_size")
+        if isinstance(known, int) and max(types.all) >= max(known, 1):
+            raise UnsupportedModel(
+                f"{self.tokenizer} gives the token type {max(types.all)}; config.json has "
+                f"'type_vocab_size' = {known}"
+            )
+        return types
+
+    @cached_property
     def tokenizer_digest(self) -> str:
         """Return the SHA-256 of the tokenizer's files, and of how its texts are prepared."""
         digests = [sha256(path) for path in tokenizer_paths(self.layout.transformer)]
@@ -179,6 +198,8 @@ def _config(folder: Path) -> Mapping[str, Any]:
             f"{folder / 'config.json'} has 'transformers_weights' = "
             f"{config['transformers_weights']!r}; only {WEIGHTS} and its shards are read"
         )
+    if config.get("quantization_config"):
+        raise UnsupportedModel(f"{folder / 'config.json'} has a 'quantization_config'")
     if os.path.lexists(folder / "adapter_config.json"):
         raise UnsupportedModel(f"{folder} holds an adapter; merge it into the weights")
     return config
@@ -186,7 +207,18 @@ def _config(folder: Path) -> Mapping[str, Any]:
 
 def _stated(directory: Path) -> Mapping[str, Any]:
     path = directory / "config_sentence_transformers.json"
-    return read_object(path) if os.path.lexists(path) else {}
+    stated = read_object(path) if os.path.lexists(path) else {}
+    if stated.get("truncate_dim") is not None:
+        raise UnsupportedModel(
+            f"{path} has 'truncate_dim' = {stated['truncate_dim']!r}; vectors have all dimensions "
+            "here unless a request asks for fewer (see model.matryoshka)"
+        )
+    kind = stated.get("model_type") or "SentenceTransformer"
+    if kind != "SentenceTransformer":
+        raise UnsupportedModel(
+            f"{path} has 'model_type' = {kind!r}; only dense vectors are computed"
+        )
+    return stated
 
 
 def _prompts(stated: Mapping[str, Any]) -> dict[str, str]:

@@ -35,6 +35,16 @@ _POSITIONS_AFTER_PADDING = {
 }
 """These count positions from the padding id on, so that many rows are never used."""
 
+_HARMLESS_ARGUMENTS = {
+    "attn_implementation",
+    "dtype",
+    "padding_side",
+    "torch_dtype",
+    "trust_remote_code",
+    "use_fast",
+}
+"""Arguments of transformers' loaders that change no vector beyond rounding."""
+
 _N_POSITIONS = {"codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt"}
 """These call their positions ``n_positions``, which elsewhere is no limit (T5)."""
 
@@ -48,6 +58,7 @@ def token_limit(folder: Path, config: Mapping[str, Any], wanted: int | None) -> 
     """
     said = _sentence_config(folder)
     _check_preparation(folder, said)
+    _check_arguments(folder, said)
     positions = _positions(config)
     if wanted is not None:
         if positions is not None and wanted > positions:
@@ -57,7 +68,9 @@ def token_limit(folder: Path, config: Mapping[str, Any], wanted: int | None) -> 
         return wanted
     authors = _number(said, "max_seq_length")
     if authors is None:
-        authors = _number(_read(folder / "tokenizer_config.json"), "model_max_length")
+        stated = _read(folder / "tokenizer_config.json")
+        key = "model_max_length" if "model_max_length" in stated else "max_len"  # the old name
+        authors = _number(stated, key)
     limits = [limit for limit in (positions, authors) if limit is not None]
     return min(limits, default=WITHOUT_WORD)
 
@@ -73,7 +86,7 @@ def _positions(config: Mapping[str, Any]) -> int | None:
     positions = _number(config, key)
     if positions is None or kind not in _POSITIONS_AFTER_PADDING:
         return positions
-    padding = config.get("pad_token_id")
+    padding = None if kind == "mpnet" else config.get("pad_token_id")  # which counts from 1
     usable = positions - 1 - (padding if isinstance(padding, int) else 1)
     if not 0 < usable < positions:
         raise UnsupportedModel(
@@ -101,6 +114,15 @@ def _check_preparation(folder: Path, said: Mapping[str, Any]) -> None:
     ):
         if value and value != usual:
             raise UnsupportedModel(f"{folder} asks for {key!r} = {value!r}; computed is {usual!r}")
+
+
+def _check_arguments(folder: Path, said: Mapping[str, Any]) -> None:
+    """Refuse arguments that sentence-transformers passes on to transformers, but harmless ones."""
+    for old, new in (("tokenizer", "processor"), ("model", "model"), ("config", "config")):
+        for key in (f"{old}_args", f"{new}_kwargs"):
+            for name, value in _inner(said, key).items():
+                if name not in _HARMLESS_ARGUMENTS:
+                    raise UnsupportedModel(f"{folder} asks for {key!r} with {name!r} = {value!r}")
 
 
 def _inner(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -75,7 +75,8 @@ class TokenizerFiles:
         raw = _object(text, path)
         beside = {name: _read(folder / name) for name in _BESIDE}
         if _is_plain(raw, beside, config, rows):
-            names = beside[_CONFIG].get("model_input_names", ("token_type_ids",))
+            usual = ("token_type_ids",) if _is_bert(beside[_CONFIG], config) else ()
+            names = beside[_CONFIG].get("model_input_names", usual)
             found, side = raw, _side(raw, beside[_CONFIG])
         else:
             built = read_reference(folder)
@@ -124,15 +125,13 @@ def _is_plain(
     rows: int,
 ) -> bool:
     """Tell whether ``tokenizer.json`` decides: nothing beside it can change what it says."""
-    stated, kind = beside[_CONFIG], config.get("model_type")
-    usual = "BertTokenizer" if kind == "bert" else None
-    named = str(stated.get("tokenizer_class") or config.get("tokenizer_class") or usual)
-    if kind not in _KINDS or any(stated.get(key) for key in _REBUILDING):
+    stated = beside[_CONFIG]
+    if config.get("model_type") not in _KINDS or any(stated.get(key) for key in _REBUILDING):
         return False
     added = {token.get("content"): token for token in raw.get("added_tokens") or ()}
     if not all(_agrees(token, added) for token in _declared(beside)):
         return False
-    if named.removesuffix("Fast") == "BertTokenizer":
+    if _is_bert(stated, config):
         vocabulary = raw["model"].get("vocab", {})
         # A default that the vocabulary lacks is added behind it, where there may be a row or not.
         spare = rows > len(vocabulary)
@@ -140,10 +139,19 @@ def _is_plain(
         special = all(token.items() >= _SPECIAL.items() for token in added.values())
         return special and wanted <= added.keys() and _is_as_bert(raw, stated)
     return (
-        named in _GENERIC
+        _class_of(stated, config) in _GENERIC
         and raw.get("post_processor") is not None
         and not any(key in stated for key in _PREPARING)
     )
+
+
+def _class_of(stated: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    usual = "BertTokenizer" if config.get("model_type") == "bert" else None
+    return str(stated.get("tokenizer_class") or config.get("tokenizer_class") or usual)
+
+
+def _is_bert(stated: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    return _class_of(stated, config).removesuffix("Fast") == "BertTokenizer"
 
 
 def _is_as_bert(raw: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

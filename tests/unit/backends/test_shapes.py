@@ -33,7 +33,7 @@ def test_the_family_of_bert_is_taken_on_and_nothing_else(name: str) -> None:
         (_bert(hidden_act="relu"), "'relu'"),
         ({**DISTILBERT, "activation": "relu"}, "'relu'"),
         (_bert(is_decoder=True), "decoder"),
-        (_bert(position_embedding_type="relative_key"), "relative positions"),
+        (_bert(position_embedding_type="relative_key"), "'relative_key' positions"),
     ],
 )
 def test_the_reason_names_what_is_not_taken_on(config: dict[str, Any], named: str) -> None:

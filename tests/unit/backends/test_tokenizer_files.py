@@ -229,3 +229,5 @@ def test_token_types_are_given_unless_the_configuration_leaves_them_out(model: P
     assert gives()
     _beside(model, tokenizer_config={"model_input_names": ["input_ids"]})
     assert not gives()
+    _beside(model, tokenizer_config={"tokenizer_class": "PreTrainedTokenizerFast"})
+    assert not gives()
