@@ -202,12 +202,14 @@ def _opened(log: Path) -> BinaryIO:
 def _missing(url: str) -> str | None:
     """Return what the service still waits for, or None when it is ready."""
     try:
-        with _DIRECT.open(f"{url}/readyz", timeout=10):
-            return None
+        with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
+            # A failed index is reported and not waited for: only its operator can mend it.
+            starting = _field(answer.read(), "capabilities").get("index") == "waiting"
+            return "waiting for the index" if starting else None
     except urllib.error.HTTPError as error:
         unready = _unready(error.read())
         return "starting the ingress" if unready is None else f"waiting for {', '.join(unready)}"
-    except (OSError, http.client.HTTPException):
+    except (OSError, ValueError, http.client.HTTPException):
         return "no answer yet"
 
 
@@ -224,7 +226,19 @@ def _trouble(url: str) -> str | None:
 def _unready(body: bytes) -> dict[str, str] | None:
     """Return the stages that are not ready, or None where the ingress has not said."""
     try:
-        stages = json.loads(body)["stages"]
-        return {name: state for name, state in stages.items() if state != "ready"}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        stages = _field(body, "stages")
+    except ValueError:
         return None
+    return {name: state for name, state in stages.items() if state != "ready"}
+
+
+def _field(body: bytes, name: str) -> dict[str, str]:
+    """Return a field of the answer of ``/readyz``.
+
+    Raises:
+        ValueError: it is another answer.
+    """
+    try:
+        return dict(json.loads(body)[name])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no {name}") from error

@@ -20,7 +20,7 @@ from deployments.ingress.door.traffic import Traffic
 from deployments.ingress.handles import Handles
 from deployments.ingress.models import ServedModels, ServedState
 from deployments.ingress.operation.graph import Graph
-from deployments.ingress.operation.readiness import Readiness, readiness
+from deployments.ingress.operation.readiness import Readiness, StageProbe, readiness
 from deployments.metrics import CACHE, FAR_CACHE, Published
 from deployments.remote_index import RemoteIndex
 from deployments.remote_stages import RemoteCache
@@ -64,6 +64,7 @@ class Service:
         self._handles = handles
         self._metrics, self._far_metrics = Published(CACHE), Published(FAR_CACHE)
         self._connect = Connecting(settings, handles, self._near, self.far, self.backlog)
+        self._probe = StageProbe(handles)
         self._announce_s = 0.0
         self._models: ServedModels[Connection] = ServedModels(self._connect)
 
@@ -219,8 +220,9 @@ class Service:
         )
 
     async def readiness(self) -> Readiness:
-        """Ask every stage a real question."""
-        return await readiness(self._handles, self._models.state(None), self.far.states)
+        """Return which capabilities can be used; the stages are asked once a second at most."""
+        states = await self._probe.states()
+        return readiness(states, self._models.state(None), self.far.states, self.index_names)
 
     async def _connection(self, name: str | None, deadline: float | None) -> Connection:
         """Return what requests for a model go through, once it is loaded."""

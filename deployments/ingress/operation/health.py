@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from deployments.ingress.operation.readiness import Capability, Level
 from deployments.ingress.state import ServiceHere
 
 router = APIRouter(tags=["health"])
 
 
 class ReadinessAnswer(BaseModel):
-    """Each stage's name with ``ready``, or with what is wrong with it.
+    """The level of each capability, and each stage's name with ``ready`` or its problem.
 
-    The service is ready without its cache, which only saves time.
+    ``ready`` is true where every required capability is ``ready`` or ``degraded``. No capability
+    needs the cache, which only saves time.
     """
 
     ready: bool
+    capabilities: dict[Capability, Level]
     stages: dict[str, str]
 
 
@@ -28,9 +33,23 @@ async def alive() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": ReadinessAnswer}})
-async def ready(response: Response, service: ServiceHere) -> ReadinessAnswer:
-    """Answer 200 when every stage but the cache has just answered a real question, else 503."""
+async def ready(
+    response: Response,
+    service: ServiceHere,
+    require: Annotated[
+        list[Capability], Query(description="the capabilities that the caller needs")
+    ] = [Capability.EMBEDDINGS],  # noqa: B006 - FastAPI copies it
+) -> ReadinessAnswer:
+    """Answer 200 when every required capability can be used, else 503.
+
+    All probes within a second share one question to each stage.
+    """
     readiness = await service.readiness()
-    if not readiness.ready:
+    is_ready = readiness.has(require)
+    if not is_ready:
         response.status_code = 503
-    return ReadinessAnswer(ready=readiness.ready, stages=dict(readiness.stages))
+    return ReadinessAnswer(
+        ready=is_ready,
+        capabilities=dict(readiness.capabilities),
+        stages={name: state.text for name, state in readiness.stages.items()},
+    )

@@ -1,9 +1,8 @@
-"""Whether every stage answers a real question at this moment, and this ingress can ask it.
+"""Which capabilities of the service can be used now, for load balancers and operators.
 
-Without the cache every answer is still right, only later: it is told of, and holds nothing up. Not
-through the connection of a model: while one stage is gone there may be none to ask the other
-by. A shard of the index with a problem of its own, like damaged data, tells it and holds nothing
-up either: embeddings do without it. Knows nothing of HTTP.
+Reads the state of every stage in constant time, whatever the load. All probes within a second share
+one question to each stage. A stage that has stopped computing is for Serve's own health checks to
+find, which restart it.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from deployments.ingress.connection import Connection
@@ -20,85 +20,157 @@ from deployments.ingress.models import ServedState
 from deployments.remote import Remote
 from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FarCacheState
-from embedder.errors import ConfigurationError, EmbedderError
+from embedder.errors import ConfigurationError, EmbedderError, Unavailable
 from embedder.index.health import IndexHealth
 from embedder.time_limit import wait_within
-from embedder.types import Priority, TokenBatch, Truncate
 
-READY = "ready"
+KEEP_S = 1.0
+"""Seconds for which the answers of the stages are shared."""
+
+STAGE_TIMEOUT_S = 5.0
+"""Seconds that one stage may take to answer."""
+
 WITHOUT = "answers are computed without it"
-LOADING = "the model is being loaded"
-NOT_LOADED = "the model cannot be loaded; the log says why"
 
-READY_TIMEOUT_S = 5.0
-"""How long one stage may take to answer a readiness probe."""
+
+class Capability(str, Enum):
+    """What a client may need of the service."""
+
+    EMBEDDINGS = "embeddings"
+    INDEX = "index"
+
+
+class Level(str, Enum):
+    """Whether a stage, or a capability, can be used; from best to worst."""
+
+    READY = "ready"
+    DEGRADED = "degraded"
+    """It can be used, except for the part that its state names."""
+    WAITING = "waiting"
+    """It does not answer yet, or not at the moment."""
+    FAILED = "failed"
+    """It needs an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """How one stage is; ``text`` is for people and holds no paths."""
+
+    level: Level
+    text: str
+
+
+READY = StageState(Level.READY, "ready")
+LOADING = StageState(Level.WAITING, "the model is being loaded")
+NOT_LOADED = StageState(Level.FAILED, "the model cannot be loaded; the log says why")
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Each stage's name with ``ready`` or its problem; ``ready`` is what those say that must be."""
+    """The level of every capability, and the state of every stage by its name."""
 
-    ready: bool
-    stages: Mapping[str, str]
+    capabilities: Mapping[Capability, Level]
+    stages: Mapping[str, StageState]
+
+    def has(self, required: Sequence[Capability]) -> bool:
+        """Tell whether every required capability can be used."""
+        usable = (Level.READY, Level.DEGRADED)
+        return all(self.capabilities[capability] in usable for capability in required)
 
 
-class _Told(str):
-    """The problem of a stage that answers, and without which the service is ready."""
+class StageProbe:
+    """Asks all stages how they are, once for all probes of `KEEP_S`."""
+
+    def __init__(self, handles: Handles) -> None:
+        self._stages = {name: Remote(name, one) for name, one in handles.by_name().items()}
+        self._methods = {
+            **dict.fromkeys(("Tokenizer", "Encoder", *handles.caches), "stats"),
+            **dict.fromkeys(handles.indexes, "health"),
+        }
+        self._asked: asyncio.Task[dict[str, StageState]] | None = None
+        self._answered_s = 0.0
+
+    async def states(self) -> Mapping[str, StageState]:
+        """Return the state of every stage, at most `KEEP_S` old when the question was answered."""
+        asked = self._asked
+        if asked is None or (asked.done() and time.monotonic() - self._answered_s >= KEEP_S):
+            self._asked = asked = asyncio.get_running_loop().create_task(self._ask_all())
+        # Shielded: a probe that is given up must not end the question of the others.
+        return await asyncio.shield(asked)
+
+    async def _ask_all(self) -> dict[str, StageState]:
+        states = await asyncio.gather(
+            *(self._ask(self._stages[name], method) for name, method in self._methods.items())
+        )
+        self._answered_s = time.monotonic()
+        return dict(zip(self._methods, states, strict=True))
+
+    async def _ask(self, stage: Remote, method: str) -> StageState:
+        deadline = time.monotonic() + STAGE_TIMEOUT_S
+        try:
+            answer = await wait_within(stage.call(method, deadline=deadline), STAGE_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            return StageState(Level.WAITING, f"no answer within {STAGE_TIMEOUT_S:.0f} s")
+        except Unavailable as error:
+            return StageState(Level.WAITING, str(error))
+        except ConfigurationError:  # its sentence is for the operator, and may hold paths
+            return NOT_LOADED
+        except EmbedderError as error:
+            return StageState(Level.FAILED, str(error))
+        return _of_index(answer) if method == "health" else READY
 
 
-async def readiness(
-    handles: Handles, default: ServedState[Connection], caches: Sequence[FarCacheState]
+def readiness(
+    states: Mapping[str, StageState],
+    default: ServedState[Connection],
+    caches: Sequence[FarCacheState],
+    indexes: Sequence[str],
 ) -> Readiness:
-    """Ask every stage for the ``default`` model; ``caches`` is what was seen of the shards."""
-    model = default.settings
-    questions: Mapping[str, tuple[Any, ...]] = {
-        "Tokenizer": ("tokenize", model, ["ready"], Truncate.END),
-        "Encoder": (
-            *("encode", model, TokenBatch.of([[0]])),
-            *(Priority.INTERACTIVE, READY_TIMEOUT_S),
-        ),
-        **{name: ("stats",) for name in handles.caches},
-        **{name: ("health",) for name in handles.indexes},
+    """Return which capabilities can be used.
+
+    ``states`` are the answers of a `StageProbe`, ``default`` is the default model, ``caches`` are
+    the shards of the cache as this ingress has seen them, and ``indexes`` name those of the index.
+    """
+    stages = {"Ingress": _of_ingress(default), **states, **_of_caches(states, caches)}
+    needs = {
+        Capability.EMBEDDINGS: ("Ingress", "Tokenizer", "Encoder"),
+        Capability.INDEX: ("Ingress", *indexes),
     }
-    stages = handles.by_name()
-    answers = await asyncio.gather(
-        *(_ask(Remote(name, stages[name]), *question) for name, question in questions.items())
-    )
-    told = {"Ingress": _ingress(default), **dict(zip(questions, answers, strict=True))}
-    optional = {*handles.caches, *(name for name, one in told.items() if isinstance(one, _Told))}
-    must = all(state == READY for name, state in told.items() if name not in optional)
-    return Readiness(must, {**told, **_caches(told, caches)})
+    worst = list(Level).index
+    levels = {
+        capability: max((stages[name].level for name in names), key=worst)
+        for capability, names in needs.items()
+    }
+    return Readiness(levels, stages)
 
 
-def _ingress(default: ServedState[Connection]) -> str:
-    """Return whether this ingress has connected to the model: until it has, requests wait."""
+def _of_ingress(default: ServedState[Connection]) -> StageState:
+    """Return whether this ingress has connected to the model: until then, requests wait."""
     if default.serving is not None:
         return READY
     return LOADING if default.problem is None else NOT_LOADED
 
 
-def _caches(told: Mapping[str, str], seen: Sequence[FarCacheState]) -> dict[str, str]:
-    """Return what is told of the shards: what they answer, and whether they are asked at all."""
-    states = {}
+def _of_index(answer: Any) -> StageState:
+    health: IndexHealth = answer
+    if health.status == "ready":
+        return READY
+    level = Level.FAILED if health.status == "failed" else Level.DEGRADED
+    return StageState(level, f"{health.status}: {health.problem}")
+
+
+def _of_caches(
+    states: Mapping[str, StageState], seen: Sequence[FarCacheState]
+) -> dict[str, StageState]:
+    """Return the states of the shards of the cache, without which answers are computed."""
+    caches = {}
     for cache in seen:
-        problem = told[cache.name]
-        if problem == READY and cache.circuit is not CircuitState.CLOSED:
+        state, problem = states[cache.name], ""
+        if state is not READY:
+            problem = state.text
+        elif cache.circuit is not CircuitState.CLOSED:
             problem = f"failed {cache.failures} times and is left alone for a moment"
-        states[cache.name] = READY if problem == READY else f"{WITHOUT}: {problem}"
-    return states
-
-
-async def _ask(stage: Remote, method: str, *arguments: Any) -> str:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    call = stage.call(method, *arguments, deadline=deadline)
-    try:
-        answer = await wait_within(call, READY_TIMEOUT_S)
-    except asyncio.TimeoutError:
-        return f"no answer within {READY_TIMEOUT_S:.0f} s"
-    except ConfigurationError:  # its sentence is the operator's, and may hold paths
-        return NOT_LOADED
-    except EmbedderError as error:
-        return str(error)
-    if isinstance(answer, IndexHealth) and answer.problem is not None:
-        return _Told(answer.problem)
-    return READY
+        caches[cache.name] = (
+            StageState(Level.DEGRADED, f"{WITHOUT}: {problem}") if problem else READY
+        )
+    return caches

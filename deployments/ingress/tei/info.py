@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from deployments.ingress.door.errors import tei_envelope
+from deployments.ingress.operation.readiness import Capability
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.settings import IngressLimits, ServeSettings
@@ -72,11 +73,11 @@ async def info(
 @health_router.get("/ping", response_class=Response)
 @health_router.get("/health", response_class=Response)
 async def health(service: ServiceHere) -> Response:
-    """Answer 200 and no body when every stage has just answered a real question, else 503.
+    """Answer 200 and no body when embeddings can be computed, else 503.
 
-    The cache may be missing: answers are computed without it.
+    Neither the cache nor the index is needed for that.
     """
-    if (await service.readiness()).ready:
+    if (await service.readiness()).has([Capability.EMBEDDINGS]):
         return Response()
     return tei_envelope(503, "unhealthy", "Unhealthy")
 

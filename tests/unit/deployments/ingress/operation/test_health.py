@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import httpx
 import pytest
 
+from deployments.ingress.operation.readiness import KEEP_S, Capability
 from embedder.cache.circuit import FAILURES
 from embedder.errors import ModelNotFound, StageUnavailable
-from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
+from embedder.index.health import IndexHealth
+from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, LocalHandle
+from tests.unit.virtual_time import VirtualTime
 
 STAGES = {
     "ingress": "Ingress",
@@ -25,6 +31,16 @@ async def _get(path: str, service: FakeService) -> httpx.Response:
         return await http.get(path)
 
 
+def _count(handle: LocalHandle, name: str, asked: list[str], patch: pytest.MonkeyPatch) -> None:
+    answer = handle._answer
+
+    async def counted(method: str, arguments: Sequence[Any]) -> Any:
+        asked.append(name)
+        return await answer(method, arguments)
+
+    patch.setattr(handle, "_answer", counted)
+
+
 async def _connected() -> FakeService:
     """Return a service that has connected to its model."""
     service = FakeService()
@@ -38,6 +54,7 @@ async def test_a_service_whose_stages_all_answer_is_ready() -> None:
     assert response.status_code == 200
     assert response.json() == {
         "ready": True,
+        "capabilities": {"embeddings": "ready", "index": "ready"},
         "stages": dict.fromkeys(STAGES.values(), "ready"),
     }
 
@@ -66,10 +83,13 @@ async def test_an_ingress_says_that_its_model_cannot_be_loaded_and_not_why() -> 
     assert "secret" not in response.text
 
 
-@pytest.mark.parametrize("broken", ["tokenizer", "encoder", "index"])
-@pytest.mark.parametrize("fault", [StageUnavailable("it", "secret"), ValueError("secret")])
-async def test_a_service_with_a_broken_stage_is_not_ready_and_names_it(
-    broken: str, fault: Exception
+@pytest.mark.parametrize("broken", ["tokenizer", "encoder"])
+@pytest.mark.parametrize(
+    ("fault", "level"),
+    [(StageUnavailable("it", "secret"), "waiting"), (ValueError("secret"), "failed")],
+)
+async def test_a_broken_stage_takes_its_capability_and_is_named(
+    broken: str, fault: Exception, level: str
 ) -> None:
     service = await _connected()
     service.handles[broken].fault = fault
@@ -78,8 +98,57 @@ async def test_a_service_with_a_broken_stage_is_not_ready_and_names_it(
 
     assert response.status_code == 503
     assert response.json()["ready"] is False
+    assert response.json()["capabilities"] == {"embeddings": level, "index": "ready"}
     assert [name for name, state in stages.items() if state != "ready"] == [STAGES[broken]]
     assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 200),
+        ("?require=embeddings", 200),
+        ("?require=index", 503),
+        ("?require=embeddings&require=index", 503),
+        ("?require=vectors", 400),
+    ],
+)
+async def test_a_probe_selects_the_capabilities_that_it_needs(query: str, status: int) -> None:
+    service = await _connected()
+    service.handles["index"].fault = StageUnavailable("VectorIndex-0", "gone")
+    response = await _get(f"/readyz{query}", service)
+
+    assert response.status_code == status
+    if status != 400:
+        assert response.json()["ready"] == (status == 200)
+        assert response.json()["capabilities"] == {"embeddings": "ready", "index": "waiting"}
+
+
+@pytest.mark.parametrize(
+    ("health", "level", "status"),
+    [
+        (IndexHealth("ready", None), "ready", 200),
+        (IndexHealth("degraded", "collection 'a' is damaged"), "degraded", 200),
+        (IndexHealth("read_only", "no space is left"), "degraded", 200),
+        (IndexHealth("failed", "restore it"), "failed", 503),
+    ],
+)
+async def test_a_damaged_index_is_named_and_embeddings_stay_ready(
+    health: IndexHealth, level: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await _connected()
+
+    async def told() -> IndexHealth:
+        return health
+
+    monkeypatch.setattr(service.handles["index"]._stage, "health", told)
+    answers = [
+        await _get(path, service) for path in ("/readyz", "/health", "/readyz?require=index")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, status]
+    assert answers[0].json()["capabilities"] == {"embeddings": "ready", "index": level}
+    assert (health.problem or "ready") in answers[0].json()["stages"]["VectorIndex-0"]
 
 
 @pytest.mark.parametrize("fault", [StageUnavailable("it", "secret"), ValueError("secret")])
@@ -107,15 +176,45 @@ async def test_a_cache_that_is_left_alone_is_told_even_where_it_answers_again() 
     assert "left alone" in open_state
 
 
-async def test_a_service_asks_again_each_time_whether_it_is_ready() -> None:
+async def test_probes_of_one_second_share_one_question_to_each_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each probe costs the stages nothing, however many load balancers there are."""
     service = await _connected()
-    states = [(await _get("/readyz", service)).status_code]
-    service.handles["encoder"].fault = ValueError("gone")
-    states.append((await _get("/readyz", service)).status_code)
-    service.handles["encoder"].fault = None
-    states.append((await _get("/readyz", service)).status_code)
+    asked: list[str] = []
+    for name, handle in service.handles.items():
+        _count(handle, name, asked, monkeypatch)
+    clock = VirtualTime(monkeypatch)
+    states = []
+    for seconds in (0.0, KEEP_S / 2, KEEP_S):
+        clock.stand_still(seconds)
+        answers = await asyncio.gather(
+            *(_get(path, service) for path in ("/readyz", "/health") * 50)
+        )
+        states.append({answer.status_code for answer in answers})
+        service.handles["encoder"].fault = ValueError("gone")
 
-    assert states == [200, 503, 200]
+    assert states == [{200}, {200}, {503}]
+    assert Counter(asked) == dict.fromkeys(("tokenizer", "encoder", "cache", "index"), 2)
+
+
+async def test_a_probe_that_is_given_up_does_not_end_the_question_of_the_others() -> None:
+    service = await _connected()
+    first = asyncio.ensure_future(service.readiness())
+    second = asyncio.ensure_future(service.readiness())
+    await asyncio.sleep(0)
+    first.cancel()
+
+    assert (await second).has(list(Capability))
+
+
+async def test_a_probe_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = await _connected()
+    calls: list[str] = []
+    monkeypatch.setattr(service.encoder, "encode", lambda *_: calls.append("encode"))
+
+    assert (await _get("/readyz", service)).status_code == 200
+    assert calls == []
 
 
 async def test_the_ingress_is_alive_whatever_the_stages_do() -> None:
