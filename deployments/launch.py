@@ -27,7 +27,7 @@ import yaml
 
 from deployments.data import data_directory
 from deployments.ports import reserved_block
-from deployments.preflight import check, load_applications, read_config
+from deployments.preflight import base_url, check, load_applications, read_config
 from deployments.ray_environment import ray_environment
 from deployments.ray_token import make_token
 from deployments.services import (
@@ -149,7 +149,7 @@ def launched(
             launch = Launch(
                 process,
                 service,
-                f"http://{options['host']}:{options['port']}",
+                base_url(document),
                 log,
                 has_keys=all(one.keys for one in settings),
             )

@@ -47,6 +47,14 @@ def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
     return {**document, "http_options": options}
 
 
+def base_url(document: Mapping[str, Any]) -> str:
+    """Return the address that the routes of this service are below."""
+    host, port = (document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS)
+    prefixes = [application.get("route_prefix") for application in _ours(document)]
+    prefix = str(prefixes[0] or "/") if prefixes else "/"
+    return f"http://{f'[{host}]' if ':' in str(host) else host}:{port}{prefix.rstrip('/')}"
+
+
 def check(document: Mapping[str, Any]) -> None:
     """Refuse what would only fail later.
 
@@ -104,10 +112,14 @@ def load_applications(
     Raises:
         ConfigurationError: a setting is unknown or out of its bounds.
     """
-    for application in document["applications"]:
-        if application.get("import_path") == IMPORT_PATH:
-            loaded = load_arguments(application.get("args") or {})
-            yield application.get("name", "default"), loaded, _models(application, loaded.settings)
+    for application in _ours(document):
+        loaded = load_arguments(application.get("args") or {})
+        yield application.get("name", "default"), loaded, _models(application, loaded.settings)
+
+
+def _ours(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the applications that are this service."""
+    return [one for one in document["applications"] if one.get("import_path") == IMPORT_PATH]
 
 
 def load_arguments(arguments: Mapping[str, Any]) -> Loaded[ServeSettings]:
@@ -159,7 +171,8 @@ def _check_neighbours(port: int, directory: Path | None) -> None:
 
 
 def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in str(host) else socket.AF_INET
+    with socket.socket(family) as probe:
         # As the server will: a port that is only waiting out its last connection is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from deployments.ingress.description.schema import describe
+from deployments.ingress.door.paths import PREFIX
 from deployments.ingress.state import ServiceHere
 
 router = APIRouter(include_in_schema=False)
@@ -26,6 +27,8 @@ ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 async def openapi(request: Request, service: ServiceHere) -> Response:
     """Return the OpenAPI description."""
     schema = describe(request.app, has_keys=bool(service.settings.keys))
+    if prefix := request.scope.get(PREFIX):
+        schema = {**schema, "servers": [{"url": prefix}]}
     return Response(orjson.dumps(schema), media_type="application/json")
 
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.ingress.door.body import read_body, replay
 from deployments.ingress.door.errors import bug_response, error_response, http_response
 from deployments.ingress.door.keys import holder, presented
+from deployments.ingress.door.paths import below_prefix
 from deployments.ingress.door.refusals import UnknownKey
 from deployments.ingress.door.traffic import Traffic
 from deployments.ingress.door.visit import Visit, timeout_of
@@ -45,6 +46,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = below_prefix(scope)
         accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
         visit = Visit(time.monotonic() + self._limits.request_timeout_s, accept=accept)
         scope.setdefault("state", {})["visit"] = visit

@@ -8,7 +8,7 @@ from typing import NoReturn
 import httpx
 import pytest
 
-from deployments.ingress.asgi import routes
+from deployments.ingress.asgi import build_asgi, routes
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 
@@ -146,3 +146,32 @@ async def test_the_health_checks_of_tei_say_whether_the_service_is_ready(path: s
 
     assert (ready.status_code, ready.content) == (200, b"")
     assert unready.status_code == 503
+
+
+async def test_below_a_route_prefix_everything_is_as_at_the_root() -> None:
+    """Serve leaves the prefix in the path and names it as the root."""
+    keys = [{"name": "only", "sha256": "0" * 64, "scopes": ["read"]}]
+    answers = {}
+    for prefix in ("", "/api"):
+        transport = httpx.ASGITransport(build_asgi(FakeService(keys=keys)), root_path=prefix)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://test{prefix}") as http:
+            asked = [await http.get(path) for path in ("/healthz", "/readyz", "/health", "/ping")]
+            asked += [
+                await http.get(""),
+                await http.post("/v1/embeddings", json={"input": "a"}),
+                await http.post("/embed", json={"inputs": "a"}),
+                await http.post("", json={"inputs": "a"}),
+                await http.post("/api/healthz"),
+            ]
+        answers[prefix] = [(one.status_code, one.content) for one in asked]
+
+    assert [status for status, _ in answers[""]] == [200] * 5 + [401] * 4
+    assert answers["/api"] == answers[""]
+
+
+async def test_a_description_below_a_route_prefix_says_so() -> None:
+    transport = httpx.ASGITransport(build_asgi(FakeService()), root_path="/api")
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        described = (await http.get("/api/openapi.json")).json()
+
+    assert described["servers"] == [{"url": "/api"}]
