@@ -6,6 +6,7 @@ application. Knows nothing of what the stages compute.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -19,10 +20,14 @@ from deployments.encoder import EncoderReplica
 from deployments.index import IndexShard
 from deployments.ingress.deployment import Ingress
 from deployments.preflight import load_arguments
-from deployments.settings import ReplicaSettings, StageSettings
-from deployments.sizing import Machine, decided
+from deployments.services import VARIABLE, tell_starter
+from deployments.settings import ReplicaSettings, ServeSettings, StageSettings
+from deployments.sizing import Machine, decided, lacking
 from deployments.tokenizer import TokenizerReplica
+from embedder.errors import ConfigurationError, EmbedderError
 from embedder.host import usable_cores
+
+logger = logging.getLogger("ray.serve")
 
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10
@@ -33,9 +38,15 @@ def build(args: dict[str, Any]) -> Application:
     """Return the application for these arguments of serve_config.yaml.
 
     Raises:
-        ConfigurationError: an argument is unknown or out of its bounds.
+        ConfigurationError: an argument is unknown or out of its bounds; or it was `embedder serve`
+            that started Ray, and its machine has not the resources.
     """
-    settings = decided(load_arguments(args).settings, _machine())
+    try:
+        settings = decided(load_arguments(args).settings, _machine())
+        _check_room(settings)
+    except EmbedderError as error:
+        tell_starter(str(error))
+        raise
     models = settings.served.model_dump(mode="json")
     tokenizer = _stateless(TokenizerReplica, "Tokenizer", settings.tokenizer, models).bind(settings)
     encoder = _stateless(EncoderReplica, "Encoder", settings.encoder, models).bind(settings)
@@ -60,6 +71,35 @@ def _machine() -> Machine:
         return Machine(cpus=usable_cores())
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Machine(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
+
+
+def _check_room(settings: ServeSettings) -> None:
+    """Refuse what this Ray could never place, at once; where it may grow, only warn."""
+    if not ray.is_initialized():
+        return
+    scaled = {
+        "Ingress": settings.ingress,
+        "Tokenizer": settings.tokenizer,
+        "Encoder": settings.encoder,
+    }
+    wanted = {name: (stage.min_replicas, _taken(stage)) for name, stage in scaled.items()}
+    wanted["EmbeddingCache"] = (settings.cache.shards, _taken(settings.embedding_cache))
+    wanted["VectorIndex"] = (settings.index.shards, _taken(settings.vector_index))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    known = {name for _, replica in wanted.values() for name in replica}
+    problem = lacking(wanted, [{k: v for k, v in one.items() if k in known} for one in nodes])
+    if problem is None:
+        return
+    if VARIABLE in os.environ:
+        raise ConfigurationError(problem)
+    logger.warning("%s; replicas wait until there are more nodes", problem)
+
+
+def _taken(stage: ReplicaSettings) -> dict[str, float]:
+    """Return what one replica books, by the names of Ray's resources."""
+    options = _resources(stage)
+    gpus = {"GPU": options["num_gpus"]} if "num_gpus" in options else {}
+    return {"CPU": options["num_cpus"], **gpus, **options.get("resources", {})}
 
 
 def _stateless(

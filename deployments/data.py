@@ -33,7 +33,7 @@ def data_directory(settings: ServeSettings) -> Path | None:
 def cache_directory(settings: ServeSettings) -> Path | None:
     """Return the folder of the cache's shards, or None where nothing is kept."""
     if settings.cache.directory is not None:
-        return Path(settings.cache.directory)
+        return Path(settings.cache.directory).expanduser()
     root = data_directory(settings)
     return None if root is None else root / "cache"
 

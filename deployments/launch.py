@@ -33,6 +33,7 @@ from deployments.ray_token import make_token
 from deployments.services import (
     MARK_FILE,
     PREFIX,
+    REFUSAL_FILE,
     SESSION_FILE,
     Service,
     end,
@@ -72,12 +73,15 @@ class Launch:
         """Wait for ``/readyz``, telling ``progress`` what is still missing.
 
         Raises:
-            ConfigurationError: the service ended, or is not ready in time; the log says why.
+            ConfigurationError: the service ended, cannot be, or is not ready in time; the message
+                says why, or how the log ends.
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise ConfigurationError(f"the service ended while starting:\n{self.tail()}")
+            with contextlib.suppress(FileNotFoundError):
+                raise ConfigurationError(Path(self.service.folder, REFUSAL_FILE).read_text())
             missing = _missing(self.url)
             if missing is None:
                 return

@@ -114,7 +114,7 @@ def load_applications(
     """
     for application in _ours(document):
         loaded = load_arguments(application.get("args") or {})
-        yield application.get("name", "default"), loaded, _models(application, loaded.settings)
+        yield application.get("name", "default"), loaded, _models(application, loaded)
 
 
 def _ours(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -134,7 +134,7 @@ def load_arguments(arguments: Mapping[str, Any]) -> Loaded[ServeSettings]:
         raise ConfigurationError(f"the configuration is wrong:\n{error}") from None
 
 
-def _models(application: Mapping[str, Any], settings: ServeSettings) -> ModelList:
+def _models(application: Mapping[str, Any], loaded: Loaded[ServeSettings]) -> ModelList:
     """Return the list that ``user_config`` of the deployments holds, else that of the settings."""
     given = {
         deployment.get("name"): deployment["user_config"]
@@ -142,7 +142,17 @@ def _models(application: Mapping[str, Any], settings: ServeSettings) -> ModelLis
         if deployment.get("name") in HOLD_MODELS and "user_config" in deployment
     }
     if not given:
-        return settings.served
+        return loaded.settings.served
+    ignored = [
+        origin.removeprefix("environment ")
+        for path, origin in loaded.origins.items()
+        if path.startswith(("model.", "further_models")) and origin.startswith("environment ")
+    ]
+    if ignored:
+        raise ConfigurationError(
+            f"{', '.join(dict.fromkeys(ignored))} would do nothing: user_config of the deployments "
+            "lists the models; change that list, or leave it out of the configuration"
+        )
     lists = list(given.values())
     if len(given) < len(HOLD_MODELS) or lists.count(lists[0]) < len(lists):
         raise ConfigurationError(

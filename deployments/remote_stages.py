@@ -17,7 +17,7 @@ from embedder.batching.gathering import GatheringCache, GatheringEncoder, Gather
 from embedder.batching.packing import Budget
 from embedder.batching.slots import Slots
 from embedder.batching.waiting import Terms
-from embedder.config import ModelSettings
+from embedder.config import BatchSettings, ModelSettings
 from embedder.tokenization import Piece
 from embedder.types import (
     CacheHits,
@@ -30,7 +30,6 @@ from embedder.types import (
 )
 
 FLIGHT_CHARACTERS = 200_000
-FLIGHT_INPUTS = 1024
 FLIGHT_KEYS = 4096
 
 CHARACTER_BYTES = 4
@@ -52,12 +51,14 @@ WORTH_KEYS = 256
 class RemoteTokenizer(GatheringTokenizer):
     """The Tokenizer deployment as the pipeline's stage for one model."""
 
-    def __init__(self, handle: Handle, stage: StageSettings, model: ModelSettings) -> None:
+    def __init__(
+        self, handle: Handle, stage: StageSettings, model: ModelSettings, batching: BatchSettings
+    ) -> None:
         self._remote = Remote("Tokenizer", handle)
         self._model = model
         super().__init__(
             self._call,
-            budget=Budget(max_tokens=FLIGHT_CHARACTERS),
+            budget=Budget(FLIGHT_CHARACTERS, bulk_delay_s=batching.bulk_delay_s),
             slots=stage.flights(worth_tokens=WORTH_CHARACTERS),
             cancels=True,
         )
@@ -118,6 +119,7 @@ class RemoteEncoder(GatheringEncoder):
         handle: Handle,
         stage: StageSettings,
         model: ModelSettings,
+        batching: BatchSettings,
         *,
         max_batch_tokens: int,
         width: int,
@@ -128,7 +130,11 @@ class RemoteEncoder(GatheringEncoder):
         most = message_size.rows_within(width)
         super().__init__(
             self._call,
-            budget=Budget(max_batch_tokens, max_items=min(FLIGHT_INPUTS, most)),
+            budget=Budget(
+                max_batch_tokens,
+                max_items=min(batching.max_items, most),
+                bulk_delay_s=batching.bulk_delay_s,
+            ),
             slots=stage.flights(worth_tokens=WORTH_TOKENS),
             cancels=True,
         )

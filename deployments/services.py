@@ -28,7 +28,7 @@ VARIABLE = "SERVED_BY_EMBEDDER"
 PREFIX = "embedder-"
 """What the names of temporary folders begin with."""
 
-MARK_FILE, SESSION_FILE = "service.json", "session"
+MARK_FILE, SESSION_FILE, REFUSAL_FILE = "service.json", "session", "refusal"
 
 END_S = 30.0
 POLL_S = 0.05
@@ -134,6 +134,18 @@ def end(service: Service) -> list[int]:
         if Path(service.folder, MARK_FILE).read_text() == service.mark:
             shutil.rmtree(service.folder, ignore_errors=True)
     return processes
+
+
+def tell_starter(refusal: str) -> bool:
+    """Tell the `embedder serve` of this process why the service cannot be; False without one."""
+    try:
+        folder = json.loads(os.environ[VARIABLE])["folder"]
+        written = Path(folder, f"{REFUSAL_FILE}.new")
+        written.write_text(refusal)
+        written.rename(Path(folder, REFUSAL_FILE))
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
 
 
 def start_time(process: int) -> int | None:

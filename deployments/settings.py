@@ -260,6 +260,18 @@ class ServeSettings(EmbedderSettings):
             return stated
         raise ValueError("must be an absolute path, one that begins with ~/, auto or null")
 
+    @model_validator(mode="after")
+    def _check_directories(self) -> ServeSettings:
+        """Refuse relative paths of the library's settings for the same reason."""
+        stated = {
+            "cache.directory": self.cache.directory,
+            "backend.cache_dir": self.backend.cache_dir,
+        }
+        for name, path in stated.items():
+            if path is not None and not path.startswith(("/", "~/")):
+                raise ValueError(f"{name} is {path!r}: must be absolute, or begin with ~/")
+        return self
+
     @field_validator("keys")
     @classmethod
     def _check_keys(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:

@@ -5,6 +5,8 @@ Pure functions of the settings and of what the cluster has. Knows nothing of Ray
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deployments.settings import EncoderStage, ReplicaSettings, ServeSettings
@@ -51,6 +53,37 @@ def decided(settings: ServeSettings, machine: Machine) -> ServeSettings:
         count = _room(settings, machine)
         ingress = ingress.model_copy(update={"min_replicas": count, "max_replicas": count})
     return settings.model_copy(update={"backend": backend, "encoder": encoder, "ingress": ingress})
+
+
+def lacking(
+    wanted: Mapping[str, tuple[int, Mapping[str, float]]], nodes: Sequence[Mapping[str, float]]
+) -> str | None:
+    """Return in words which resources the nodes lack for the least number of replicas, or None.
+
+    ``wanted`` has for each deployment that number, and what one replica of it takes.
+    """
+    there = "; ".join(_listed(node) for node in nodes) or "none"
+    for name, (_, replica) in wanted.items():
+        if not any(_holds(node, replica) for node in nodes):
+            return f"a replica of {name} takes {_listed(replica)}; no node has that ({there})"
+    total: Counter[str] = Counter()
+    for count, replica in wanted.values():
+        total.update({resource: count * amount for resource, amount in replica.items()})
+    whole: Counter[str] = Counter()
+    for node in nodes:
+        whole.update(node)
+    if _holds(whole, total):
+        return None
+    each = ", ".join(f"{name} {count} x {_listed(one)}" for name, (count, one) in wanted.items())
+    return f"the deployments take {_listed(total)} in all ({each}); the nodes have {there}"
+
+
+def _holds(node: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
+    return all(node.get(name, 0) >= amount - 1e-6 for name, amount in wanted.items())
+
+
+def _listed(resources: Mapping[str, float]) -> str:
+    return " ".join(f"{amount:g} {name}" for name, amount in resources.items()) or "nothing"
 
 
 def _on_cpus(backend: BackendSettings) -> BackendSettings:

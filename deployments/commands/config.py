@@ -11,6 +11,9 @@ from deployments.commands.models import table
 from deployments.preflight import check_contents, load_applications, read_config
 from embedder.settings_sources import explain
 
+_MODELS = ("model.", "further_models")
+"""The settings that are not in force where ``user_config`` lists the models."""
+
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
@@ -31,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
         rows = [
             (path, _shown(value), f"({origin})", description if options.describe else "")
             for path, value, origin, description in explain(loaded)
+            if not path.startswith(_MODELS) or models == loaded.settings.served
         ]
         print("\n".join(table(rows)))
         print("# models, as user_config or the settings above list them")

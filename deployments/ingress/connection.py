@@ -78,11 +78,14 @@ class Connecting:
         if not model.pinned:
             handle = _to_where_it_is(handle, model)
         info: ModelInfo = await Remote("Encoder", handle).call("describe", model, deadline=deadline)
-        tokenizer = RemoteTokenizer(self.handles.tokenizer, settings.tokenizer, model)
+        tokenizer = RemoteTokenizer(
+            self.handles.tokenizer, settings.tokenizer, model, settings.batching
+        )
         encoder = RemoteEncoder(
             handle,
             settings.encoder,
             model,
+            settings.batching,
             max_batch_tokens=info.max_batch_tokens,
             width=info.width,
         )

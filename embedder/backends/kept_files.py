@@ -25,7 +25,7 @@ Make = Callable[[Path], None]
 
 def kept_in(stated: str | None, kind: str) -> Path:
     """Return the folder that is stated, else that of a kind of files in the user's cache."""
-    return Path(stated) if stated else _users_cache() / "embedder" / kind
+    return Path(stated).expanduser() if stated else _users_cache() / "embedder" / kind
 
 
 def _users_cache() -> Path:

@@ -183,3 +183,4 @@ def test_files_are_kept_in_the_users_cache_unless_a_folder_is_stated(
 
     assert kept_in(None, "onnx") == Path(expected) / "embedder" / "onnx"
     assert kept_in("/elsewhere", "onnx") == Path("/elsewhere")
+    assert kept_in("~/kept", "onnx") == Path("/home/me/kept")

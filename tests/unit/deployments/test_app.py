@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ import ray
 from ray.serve import Application, Deployment
 
 from deployments.app import build
+from deployments.services import REFUSAL_FILE, VARIABLE, Service
 from deployments.settings import ModelList
 from embedder.errors import ConfigurationError
 
+ROUTER = "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"
 NAMES = {"Ingress", "Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0"}
 
 
@@ -124,3 +127,47 @@ def test_a_stage_that_is_given_models_takes_a_change_of_them(name: str) -> None:
 def test_an_argument_that_nobody_reads_is_refused(args: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="no such setting"):
         build(args)
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ray say that it runs on one node of two cores."""
+    resources = {"CPU": 2.0, "memory": 1e9}
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": resources}])
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_embedder_serve_is_told_at_once_of_resources_that_its_machine_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(8000, None, 1, 1, str(tmp_path), 20_000)
+    monkeypatch.setenv(VARIABLE, service.mark)
+    build({})
+
+    with pytest.raises(ConfigurationError):
+        build({"vector_index": {"resources": {"fast_disk": 1}}})
+    refusal = (tmp_path / REFUSAL_FILE).read_text()
+    assert "a replica of VectorIndex takes 0.1 CPU 1 fast_disk; no node has that (2 CPU)" in refusal
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_cluster_that_may_grow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+    assert build({"vector_index": {"resources": {"fast_disk": 1}}}) is not None
+
+
+@pytest.mark.parametrize(("tuned", "variables"), [("1", {ROUTER: "0"}), ("0", {})])
+def test_only_the_ingress_calls_by_handle_in_its_own_loop(
+    tuned: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In throughput mode; else Serve keeps its replicas' code in another thread."""
+    monkeypatch.setenv("RAY_SERVE_THROUGHPUT_OPTIMIZED", tuned)
+    given = {
+        name: (deployment.ray_actor_options.get("runtime_env") or {}).get("env_vars", {})
+        for name, deployment in _by_name({}).items()
+    }
+
+    assert given == {**{name: {} for name in NAMES}, "Ingress": variables}

@@ -34,12 +34,19 @@ def test_a_home_is_one_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
 
     assert _places(data_directory="~/kept")[0] == Path("/home/someone/kept/cache")
+    assert _places(cache={"directory": "~/kept"})[0] == Path("/home/someone/kept")
 
 
 @pytest.mark.parametrize("stated", ["data", "./data", "~someone/data", ""])
 def test_a_path_that_depends_on_the_process_is_refused(stated: str) -> None:
     with pytest.raises(ValidationError, match="data_directory"):
         _places(data_directory=stated)
+
+
+@pytest.mark.parametrize(("section", "name"), [("cache", "directory"), ("backend", "cache_dir")])
+def test_no_other_folder_depends_on_the_process_either(section: str, name: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{section}\.{name}"):
+        ServeSettings.model_validate({section: {name: "kept"}})
 
 
 def test_with_null_nothing_is_kept() -> None:

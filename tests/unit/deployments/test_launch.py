@@ -65,6 +65,21 @@ def test_a_child_that_ends_while_starting_is_an_error_with_its_last_words(tmp_pa
         launch.wait_until_ready(20, lambda missing: None)
 
 
+def test_a_service_that_cannot_be_placed_is_refused_while_its_child_lives(tmp_path: Path) -> None:
+    script = """
+import time
+from deployments.services import tell_starter
+print(tell_starter("no node has that"), flush=True)
+time.sleep(60)
+"""
+    launch = child(tmp_path, script)
+    with pytest.raises(ConfigurationError, match="no node has that"):
+        launch.wait_until_ready(20, lambda missing: None)
+    launch.stop()
+
+    assert launch.tail().splitlines()[0] == "True"
+
+
 def test_progress_says_what_is_missing_until_the_time_is_up(tmp_path: Path) -> None:
     launch = child(tmp_path, "import time; time.sleep(60)")
     said: list[str] = []

@@ -22,7 +22,7 @@ from deployments.remote_stages import RemoteCache, RemoteEncoder
 from deployments.settings import ServeSettings, StageSettings
 from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FailOpenCache
-from embedder.config import ModelSettings
+from embedder.config import BatchSettings, ModelSettings
 from embedder.errors import StageUnavailable
 from embedder.index.points import Part, Points, Query
 from embedder.types import Encoded, Entries, Priority, TokenBatch
@@ -112,7 +112,12 @@ async def test_an_encoder_answers_2048_short_inputs_of_any_width(width: int) -> 
     handle = LocalHandle(WideEncoder(width))
     stage = StageSettings(max_replicas=1)
     remote = RemoteEncoder(
-        as_handle(handle), stage, ModelSettings(), max_batch_tokens=32_768, width=width
+        as_handle(handle),
+        stage,
+        ModelSettings(),
+        BatchSettings(),
+        max_batch_tokens=32_768,
+        width=width,
     )
     tokens = TokenBatch.of([[number] for number in range(2048)])
     answer = await remote.encode(tokens, priority=Priority.BULK, deadline=None)

@@ -11,7 +11,9 @@ import yaml
 
 from deployments.preflight import (
     IMPORT_PATH,
+    base_url,
     check,
+    check_contents,
     check_exposure,
     load_applications,
     load_arguments,
@@ -191,3 +193,66 @@ def test_keys_are_told_apart(field: str) -> None:
 
     with pytest.raises(ConfigurationError, match=f"several keys have the same {field}"):
         load_arguments({"keys": keys})
+
+
+def test_a_variable_that_would_do_nothing_beside_a_list_of_models_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = {"models": [{"name": "all-MiniLM-L6-v2"}]}
+    listed = _with_models(Ingress=models, Tokenizer=models, Encoder=models)
+    monkeypatch.setenv("EMBEDDER_MODEL__NAME", "bge-m3")
+
+    with pytest.raises(ConfigurationError, match=r"EMBEDDER_MODEL__NAME would do nothing.*list"):
+        check_contents(listed, fetch=False)
+    assert _served(document()) == ["bge-m3"]
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./no-such-folder", "~/no-such-folder"])
+def test_a_folder_of_a_model_that_is_missing_is_refused_before_anything_is_fetched(
+    name: str,
+) -> None:
+    with pytest.raises(ConfigurationError, match="no such directory"):
+        check_contents(document({"model": {"name": name}}), fetch=False)
+
+
+def test_a_model_that_only_the_hub_has_is_taken_for_good_where_nothing_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    check_contents(document({"model": {"name": "bge-m3"}}), fetch=False)
+
+    with pytest.raises(ConfigurationError, match="no weights for model 'bge-m3'"):
+        check_contents(document({"model": {"name": "bge-m3", "offline": True}}), fetch=False)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_the_loopback_of_ipv6_is_free_or_taken_as_any_other_address() -> None:
+    with socket.socket(socket.AF_INET6) as taken:
+        try:
+            taken.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6 loopback")
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(ConfigurationError, match="cannot listen on"):
+            check(_listening("::1") | {"http_options": {"host": "::1", "port": port}})
+    check(_listening("::1"))
+
+
+@pytest.mark.parametrize(
+    ("host", "prefix", "expected"),
+    [
+        ("127.0.0.1", None, "http://127.0.0.1:8000"),
+        ("127.0.0.1", "/", "http://127.0.0.1:8000"),
+        ("::1", "/api", "http://[::1]:8000/api"),
+    ],
+)
+def test_the_address_of_the_routes_has_host_port_and_prefix(
+    host: str, prefix: str | None, expected: str
+) -> None:
+    configuration = {**document(), "http_options": {"host": host, "port": 8000}}
+    if prefix is not None:
+        configuration["applications"][0]["route_prefix"] = prefix
+
+    assert base_url(configuration) == expected

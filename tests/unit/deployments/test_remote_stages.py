@@ -10,7 +10,7 @@ import pytest
 
 from deployments.remote_stages import RemoteCache, RemoteEncoder, RemoteTokenizer
 from deployments.settings import StageSettings
-from embedder.config import ModelSettings
+from embedder.config import BatchSettings, ModelSettings
 from embedder.errors import (
     BackendFailure,
     DeadlineExceeded,
@@ -44,7 +44,7 @@ class SlowTokenizer(LetterTokenizer):
 
 async def test_tokenizer_calls_that_wait_together_travel_together() -> None:
     stage = SlowTokenizer()
-    remote = RemoteTokenizer(as_handle(stage), ONE_FLIGHT, ModelSettings())
+    remote = RemoteTokenizer(as_handle(stage), ONE_FLIGHT, ModelSettings(), BatchSettings())
     texts = [["first"], *([chr(97 + number), "and more"] for number in range(20))]
     answers = await asyncio.gather(
         *(remote.tokenize(text, truncate=Truncate.END, deadline=None) for text in texts)
@@ -66,7 +66,7 @@ async def test_pieces_and_ids_are_asked_for_directly_and_refused_by_their_place(
             except EmbedderError as error:
                 raise from_replica(error) from None
 
-    remote = RemoteTokenizer(as_handle(Replica()), ONE_FLIGHT, ModelSettings())
+    remote = RemoteTokenizer(as_handle(Replica()), ONE_FLIGHT, ModelSettings(), BatchSettings())
     (pieces,) = await remote.pieces(["ab"], add_special_tokens=True, deadline=None)
 
     assert pieces == [
@@ -89,15 +89,22 @@ async def test_pieces_do_not_wait_longer_than_the_deadline() -> None:
         async def pieces(self, *_: object) -> None:
             await asyncio.sleep(60)
 
-    remote = RemoteTokenizer(as_handle(Stuck()), ONE_FLIGHT, ModelSettings())
+    remote = RemoteTokenizer(as_handle(Stuck()), ONE_FLIGHT, ModelSettings(), BatchSettings())
 
     with pytest.raises(DeadlineExceeded, match="Tokenizer"):
         await remote.pieces(["a"], add_special_tokens=True, deadline=time.monotonic() + 0.05)
 
 
-def _encoder(stage: LetterEncoder, model: ModelSettings | None = None) -> RemoteEncoder:
+def _encoder(
+    stage: LetterEncoder, model: ModelSettings | None = None, **batching: float
+) -> RemoteEncoder:
     return RemoteEncoder(
-        as_handle(stage), ONE_FLIGHT, model or ModelSettings(), max_batch_tokens=100, width=4
+        as_handle(stage),
+        ONE_FLIGHT,
+        model or ModelSettings(),
+        BatchSettings.model_validate(batching),
+        max_batch_tokens=100,
+        width=4,
     )
 
 
@@ -119,6 +126,35 @@ async def test_encoder_calls_that_wait_together_travel_together() -> None:
     assert [answer.vectors.tolist() for answer in answers] == [
         [[n % 5, 1, 0, 0]] for n in range(20)
     ]
+
+
+async def test_no_flight_has_more_inputs_than_a_batch_may_hold() -> None:
+    stage = LetterEncoder()
+    tokens = TokenBatch.of([_row(number) for number in range(20)])
+    await _encoder(stage, max_items=3).encode(tokens, priority=Priority.BULK, deadline=None)
+
+    assert [len(rows) for rows, _, _ in stage.calls] == [3, 3, 3, 3, 3, 3, 2]
+
+
+@pytest.mark.parametrize(("bulk_delay_s", "first"), [(1000.0, "interactive"), (0.0, "bulk")])
+async def test_bulk_work_waits_for_a_flight_as_long_as_is_set(
+    bulk_delay_s: float, first: str
+) -> None:
+    stage = LetterEncoder()
+    remote = _encoder(stage, bulk_delay_s=bulk_delay_s, max_items=1)
+
+    def encode(ids: list[int], priority: Priority) -> asyncio.Task[Encoded]:
+        batch = TokenBatch.of([ids])
+        return asyncio.create_task(remote.encode(batch, priority=priority, deadline=None))
+
+    # While the first is in the air, the others wait.
+    sent = [encode([97], Priority.INTERACTIVE)]
+    await asyncio.sleep(0)
+    sent += [encode([98], Priority.BULK), encode([99], Priority.INTERACTIVE)]
+    await asyncio.gather(*sent)
+    whose = {97: "in the air", 98: "bulk", 99: "interactive"}
+
+    assert [whose[rows[0][0]] for rows, _, _ in stage.calls][:2] == ["in the air", first]
 
 
 async def test_the_wait_for_a_flight_counts_and_the_flight_itself_does_not() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from deployments.settings import ServeSettings
-from deployments.sizing import Machine, decided
+from deployments.sizing import Machine, decided, lacking
 
 
 def _decided(gpus: float, *, cpus: float = 8, **args: Any) -> ServeSettings:
@@ -140,3 +141,32 @@ def test_where_every_ingress_encodes_there_is_one_for_each_core(
     ingress = _decided(0, cpus=4, encoder={"in_ingress": "all"}, ingress=stated).ingress
 
     assert (ingress.min_replicas, ingress.max_replicas) == replicas
+
+
+NODES = [{"CPU": 2.0, "disk": 1.0}, {"CPU": 4.0, "GPU": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({"Encoder": (1, {"CPU": 5})}, "a replica of Encoder takes 5 CPU; no node has that"),
+        ({"Encoder": (1, {"CPU": 3, "disk": 1})}, "Encoder takes 3 CPU 1 disk; no node"),
+        ({"VectorIndex": (1, {"CPU": 0, "ssd": 1})}, "VectorIndex takes 0 CPU 1 ssd; no node"),
+        ({"Encoder": (2, {"CPU": 1, "GPU": 1})}, "2 CPU 2 GPU in all .*Encoder 2 x 1 CPU 1 GPU"),
+        ({"Encoder": (4, {"CPU": 1}), "Ingress": (3, {"CPU": 1})}, "7 CPU in all"),
+    ],
+)
+def test_resources_that_are_lacking_are_named_beside_those_that_there_are(
+    wanted: dict[str, Any], says: str
+) -> None:
+    problem = lacking(wanted, NODES)
+
+    assert problem is not None
+    assert re.search(says, problem)
+    assert "2 CPU 1 disk; 4 CPU 1 GPU" in problem
+
+
+def test_what_fits_to_the_last_part_lacks_nothing() -> None:
+    wanted = {"Encoder": (2, {"CPU": 0.5, "GPU": 0.5}), "Ingress": (50, {"CPU": 0.1})}
+
+    assert lacking(wanted, NODES) is None
