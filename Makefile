@@ -32,12 +32,13 @@ test: install  ## Run every test, with coverage
 	$(BIN)/pytest --cov --cov-report= --numprocesses=logical --maxprocesses=4 tests/unit
 	$(BIN)/pytest --cov --cov-append --cov-report=term --ignore=tests/unit
 
-faults: install  ## Kill, damage and stress what is stored, at full size (some fifteen minutes)
-	TEST_KILLS=20 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 INDEX_MACHINE_EXAMPLES=400 \
+faults: install  ## Kill, damage and stress what is stored and what serves (some half an hour)
+	TEST_KILLS=20 TEST_SERVICES=1 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 \
+		INDEX_MACHINE_EXAMPLES=400 \
 		$(BIN)/pytest tests/unit/index/test_kill.py tests/unit/index/test_index_machine.py \
 		tests/unit/index/test_stress.py tests/unit/index/test_damage.py \
 		tests/unit/cache/test_killed.py tests/cluster/test_cache_faults.py \
-		tests/cluster/test_index_faults.py
+		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py
 
 clients: install .venv-clients/.installed  ## Run the client programs of docs/clients.md
 	$(BIN)/pytest tests/cluster/test_clients.py

@@ -85,9 +85,16 @@ def _check_room(settings: ServeSettings) -> None:
     wanted = {name: (stage.min_replicas, _taken(stage)) for name, stage in scaled.items()}
     wanted["EmbeddingCache"] = (settings.cache.shards, _taken(settings.embedding_cache))
     wanted["VectorIndex"] = (settings.index.shards, _taken(settings.vector_index))
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     known = {name for _, replica in wanted.values() for name in replica}
-    problem = lacking(wanted, [{k: v for k, v in one.items() if k in known} for one in nodes])
+    problem = lacking(
+        wanted,
+        [
+            {name: amount for name, amount in node["Resources"].items() if name in known}
+            for node in nodes
+            if node["Alive"]
+        ],
+    )
     if problem is None:
         return
     if VARIABLE in os.environ:

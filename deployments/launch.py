@@ -27,7 +27,7 @@ import yaml
 
 from deployments.data import data_directory
 from deployments.ports import reserved_block
-from deployments.preflight import base_url, check, load_applications, read_config
+from deployments.preflight import base_url, check, check_haproxy, load_applications, read_config
 from deployments.ray_environment import ray_environment
 from deployments.ray_token import make_token
 from deployments.services import (
@@ -129,6 +129,8 @@ def launched(
         ConfigurationError: the configuration cannot work, as far as can be known before.
     """
     document = read_config(config, port=port)
+    if tuned:
+        check_haproxy(document)
     check(document)
     make_token(os.environ)
     remove_folders()

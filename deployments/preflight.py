@@ -104,6 +104,20 @@ def check_exposure(document: Mapping[str, Any]) -> None:
             )
 
 
+def check_haproxy(document: Mapping[str, Any]) -> None:
+    """Refuse an address at which HAProxy would not reach the replicas behind it.
+
+    Raises:
+        ConfigurationError: the host is one address of IPv6.
+    """
+    host = str(document["http_options"]["host"])
+    if ":" in host and host != "::":
+        raise ConfigurationError(
+            f"http_options.host is {host}: Ray's HAProxy asks the replicas by IPv4 and would not "
+            "reach them there; listen on 127.0.0.1, or leave HAProxy out with --plain"
+        )
+
+
 def load_applications(
     document: Mapping[str, Any],
 ) -> Iterator[tuple[str, Loaded[ServeSettings], ModelList]]:

@@ -52,9 +52,7 @@ class Shard:
         self._lock = threading.Lock()
         self._truth: Truth | None = None
         self._keeper = Housekeeper(self.fail) if background else None
-        self._directory = Path(
-            settings.directory or tempfile.mkdtemp(prefix="embedder-index-")
-        ).expanduser()
+        self._directory = Path(settings.directory or tempfile.mkdtemp(prefix="embedder-index-"))
         try:
             self._open()
         except StorageDamaged as error:

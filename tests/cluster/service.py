@@ -15,6 +15,7 @@ import httpx
 import yaml
 
 from deployments.addressing import ray_address
+from deployments.ingress.door.keys import digest
 
 ROOT = Path(__file__).parents[2]
 READY_S = 240.0
@@ -27,8 +28,9 @@ STOP_S = 60.0
 class RunningService:
     """`embedder serve` as a child process, with two encoders that do not scale."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, key: str | None = None) -> None:
         self.folder = folder
+        self.headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._log = folder / "serve.log"
         self.environment = {
             **os.environ,
@@ -43,8 +45,9 @@ class RunningService:
         self._started: dict[int, str] = {}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        config = write_config(folder, key=key)
         command = [
-            *(str(Path(sys.executable).with_name("embedder")), "serve", str(write_config(folder))),
+            *(str(Path(sys.executable).with_name("embedder")), "serve", str(config)),
             *("--port", str(self.port), "--log", str(self._log), "--timeout", str(READY_S)),
         ]
         self._process = subprocess.Popen(
@@ -60,7 +63,9 @@ class RunningService:
         # Programs and commands of the tests find this service, whatever else runs here.
         self.environment["RAY_ADDRESS"] = ray_address({}, self.port)
         began = time.monotonic()
-        httpx.post(f"{self.url}/v1/embeddings", json={"input": "the very first"}).raise_for_status()
+        first = {"input": "the very first"}
+        url = f"{self.url}/v1/embeddings"
+        httpx.post(url, json=first, headers=self.headers).raise_for_status()
         self.first_request_s = time.monotonic() - began
         self.ready_line = line
 
@@ -85,6 +90,12 @@ class RunningService:
         for pid in found:  # grows while it is walked
             found += children.get(pid, [])
         return found[1:]
+
+    def kill(self) -> None:
+        """Kill the command alone, with no time for anything."""
+        self._started = {pid: _command(pid) for pid in self.processes()}
+        self._process.kill()
+        self._process.wait()
 
     def stop(self) -> int:
         """Press Ctrl-C, and return the command's exit status."""
@@ -116,13 +127,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_config(folder: Path, *further_models: dict[str, object]) -> Path:
-    """Write serve_config.yaml with two encoders, so that one can be lost, and further models."""
+def write_config(folder: Path, *further_models: dict[str, object], key: str | None = None) -> Path:
+    """Write serve_config.yaml with two encoders, so that one can be lost, and further models.
+
+    With a ``key``, callers must have it, and it is good for everything.
+    """
     document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     application = document["applications"][0]
     application["args"]["encoder"] = {"replicas": 2}
     application["args"]["limits"] = {"body_grace_s": BODY_GRACE_S}
     application["args"]["data_directory"] = str(folder / "data")
+    if key is not None:
+        scopes = ["read", "write", "admin"]
+        entry = {"name": "all", "sha256": digest(key.encode()), "scopes": scopes}
+        application["args"]["keys"] = [entry]
     for deployment in application["deployments"]:
         models = deployment["user_config"]["models"]
         deployment["user_config"] = {"models": [*models, *further_models]}

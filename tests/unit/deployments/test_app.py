@@ -166,7 +166,7 @@ def test_only_the_ingress_calls_by_handle_in_its_own_loop(
     """In throughput mode; else Serve keeps its replicas' code in another thread."""
     monkeypatch.setenv("RAY_SERVE_THROUGHPUT_OPTIMIZED", tuned)
     given = {
-        name: (deployment.ray_actor_options.get("runtime_env") or {}).get("env_vars", {})
+        name: (deployment.ray_actor_options or {}).get("runtime_env", {}).get("env_vars", {})
         for name, deployment in _by_name({}).items()
     }
 

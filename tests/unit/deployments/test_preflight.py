@@ -15,6 +15,7 @@ from deployments.preflight import (
     check,
     check_contents,
     check_exposure,
+    check_haproxy,
     load_applications,
     load_arguments,
     read_config,
@@ -256,3 +257,13 @@ def test_the_address_of_the_routes_has_host_port_and_prefix(
         configuration["applications"][0]["route_prefix"] = prefix
 
     assert base_url(configuration) == expected
+
+
+@pytest.mark.parametrize("host", ["::1", "fd00::1"])
+def test_an_address_behind_which_haproxy_finds_no_replica_is_refused_with_the_reason(
+    host: str,
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"IPv4.*--plain"):
+        check_haproxy(_listening(host))
+    for other in ("127.0.0.1", "localhost", "0.0.0.0", "::"):
+        check_haproxy(_listening(other))
