@@ -9,11 +9,13 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deployments.data import claim_shards, index_directory
 from deployments.index_copies import ShardCopies
+from deployments.index_work import IndexWork
 from deployments.metrics import INDEX, Published
 from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
@@ -29,6 +31,14 @@ from embedder.index.points import (
     Query,
     Record,
     Spec,
+)
+from embedder.index.pricing import (
+    count_price,
+    delete_matching_price,
+    delete_price,
+    fetch_price,
+    page_price,
+    upsert_price,
 )
 from embedder.index.vector_index import VectorIndex
 
@@ -51,6 +61,7 @@ class IndexShard:
         self._name = name
         self._index = VectorIndex(settings.index.model_copy(update={"directory": directory}))
         self._copies = ShardCopies(self._index, name, settings.index.shards)
+        self._work = IndexWork(settings)
         self._metrics = Published(INDEX)
         # Serve awaits this at a graceful stop. On the object and not in its class, so that the
         # interpreter does not call it, which awaits nothing.
@@ -58,44 +69,46 @@ class IndexShard:
 
     async def create(self, name: str, spec: Spec) -> CollectionInfo:
         """Create a collection, or confirm one that is there."""
-        return await asyncio.to_thread(self._create, name, spec)
+        return await self._work.write(1, self._create, name, spec)
 
     async def collections(self) -> list[CollectionInfo]:
         """Return what is known of every collection."""
-        return await asyncio.to_thread(self._index.collections)
+        return self._index.collections()
 
     async def describe(self, name: str) -> CollectionInfo:
         """Return what is known of a collection."""
-        return await asyncio.to_thread(self._index.describe, name)
+        return self._index.describe(name)
 
     async def delete(self, name: str) -> None:
         """Delete a collection with all its points."""
-        await asyncio.to_thread(self._index.delete, name)
+        await self._work.write(1, self._index.delete, name)
 
     async def upsert(self, name: str, points: Points, spec: Spec | None = None) -> int:
         """Set points and return the sequence number.
 
         With ``spec`` a collection that is not here is made with that: it is one of several shards.
         """
-        if spec is not None:
-            await asyncio.to_thread(self._create, name, spec)
-        return await asyncio.to_thread(self._index.upsert, name, points)
+        return await self._work.write(upsert_price(points), self._upsert, name, points, spec)
 
     async def delete_points(self, name: str, ids: Sequence[str]) -> Deleted:
         """Delete those of the points that are there."""
-        return await asyncio.to_thread(self._index.delete_points, name, ids)
+        price = delete_price(len(ids))
+        return await self._work.write(price, self._index.delete_points, name, ids)
 
     async def delete_matching(self, name: str, condition: Filter) -> Deleted:
         """Delete all points that meet a filter."""
-        return await asyncio.to_thread(self._index.delete_matching, name, condition)
+        price = delete_matching_price(self._index.describe(name))
+        return await self._work.write(price, self._index.delete_matching, name, condition)
 
     async def fetch(self, name: str, ids: Sequence[str], include: Sequence[Part]) -> list[Record]:
         """Return those of the points that are stored, in the order asked for."""
-        return await asyncio.to_thread(self._index.fetch, name, ids, include)
+        price = fetch_price(len(ids))
+        return await self._work.read(price, self._index.fetch, name, ids, include)
 
     async def count(self, name: str, condition: Filter | None) -> int:
         """Return how many points there are, or how many meet a filter."""
-        return await asyncio.to_thread(self._index.count, name, condition)
+        price = count_price(self._index.describe(name), condition)
+        return await self._work.read(price, self._index.count, name, condition)
 
     async def scroll(
         self,
@@ -106,31 +119,36 @@ class IndexShard:
         include: Sequence[Part],
     ) -> Page:
         """Return a page of points, in the order of their first insertion."""
-        return await asyncio.to_thread(self._index.scroll, name, cursor, limit, condition, include)
+        price = page_price(self._index.describe(name), limit, condition)
+        return await self._work.read(
+            price, self._index.scroll, name, cursor, limit, condition, include
+        )
 
     async def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Answer several queries."""
-        return await asyncio.to_thread(self._index.search, queries)
+        return await self._work.search(len(queries), self._index.search, queries)
 
     async def back_up(self, name: str, folder: Path) -> int:
         """Copy this share of a collection into a folder of this node; return its points."""
-        return await asyncio.to_thread(self._copies.back_up, name, folder)
+        return await self._work.copy(self._copies.back_up, name, folder)
 
     async def finish_backup(self, folder: Path) -> None:
         """Note that every shard has backed up its share."""
-        await asyncio.to_thread(self._copies.finish_backup, folder)
+        await self._work.copy(self._copies.finish_backup, folder)
 
     async def restore(self, folder: Path, name: str, replacing: bool = False) -> CollectionInfo:
         """Make a collection of the share that a folder of this node has."""
-        return await asyncio.to_thread(self._copies.restore, folder, name, replacing=replacing)
+        restore = partial(self._copies.restore, folder, name, replacing=replacing)
+        return await self._work.copy(restore)
 
     async def export(self, name: str, file: Path) -> int:
         """Write this share of a collection to Parquet on this node; return its points."""
-        return await asyncio.to_thread(self._copies.export, name, file)
+        return await self._work.copy(self._copies.export, name, file)
 
     async def stats(self) -> dict[str, Any]:
         """Return how the shard is, also where it can do nothing else."""
-        stats = asdict(await asyncio.to_thread(self._index.stats))
+        # In the event loop, as everything that only reads state: it waits for no thread.
+        stats = asdict(self._index.stats())
         return {"shard": self._name, **stats}
 
     async def health(self) -> IndexHealth:
@@ -158,5 +176,14 @@ class IndexShard:
             name, spec.metric, kind=spec.kind, width=spec.width, model=spec.model
         )
 
+    def _upsert(self, name: str, points: Points, spec: Spec | None) -> int:
+        if spec is not None:
+            self._create(name, spec)
+        return self._index.upsert(name, points)
+
     async def _stop(self) -> None:
-        await asyncio.to_thread(self._index.close)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._work.close()
+        self._index.close()

@@ -192,8 +192,8 @@ class IndexSettings(Settings):
     max_dead: float = Field(
         0.2, gt=0, le=0.3, description="share of deleted points that has a segment rewritten"
     )
-    max_waiting_writes: int = Field(
-        1024, ge=1, description="write requests that wait for the disk; more are refused"
+    max_queued_bytes: int = Field(
+        64 * 2**20, ge=1, description="bytes of points that wait to be written; more are refused"
     )
     min_indexed_rows: int = Field(
         2000, ge=1, description="smaller segments are flat, whatever the kind of the collection"

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from embedder.errors import EmbedderError, Overloaded, Unavailable
+from embedder.cancellation import Cancellation, Cancelled, current_cancellation
+from embedder.errors import EmbedderError, Unavailable
 from embedder.index.failpoints import reach
 from embedder.index.schema import read_number
 from embedder.storage_errors import (
@@ -37,7 +38,6 @@ Write = Callable[[sqlite3.Connection], Effect[T]]
 
 GROUP = 256
 """Writes of one commit at most: what one reader of a snapshot of the log may have to wait for."""
-RETRY_AFTER_S = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +46,16 @@ logger = logging.getLogger(__name__)
 class _Job(Generic[T]):
     write: Write[T]
     future: Future[T]
+    cancellation: Cancellation | None
 
 
 class Committer:
     """Runs writes one after the other; ``epoch`` is the ownership under which it may commit."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, path: Path, *, epoch: int, max_waiting: int
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, epoch: int) -> None:
         self._connection = connection
         self._path = path
         self._epoch = epoch
-        self._max_waiting = max_waiting
         self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._refusal: EmbedderError | None = None
         self._closing = threading.Lock()
@@ -70,25 +68,22 @@ class Committer:
         """Return why writes are refused until a restart, or None."""
         return self._refusal
 
-    def submit(self, write: Write[T], *, always: bool = False) -> Future[T]:
+    def submit(self, write: Write[T]) -> Future[T]:
         """Queue a write; its future has the effect's result, or why it was not committed.
 
-        ``always`` is for our own work, which nobody can send again.
+        A write whose caller has gone before its turn is dropped.
 
         Raises:
-            Overloaded: too many writes wait already.
             StorageReadOnly: an earlier write failed so that none can be trusted.
             StorageDamaged: an earlier write found the file damaged.
         """
-        if not always and self._queue.qsize() >= self._max_waiting:
-            raise Overloaded(RETRY_AFTER_S)
         future: Future[T] = Future()
         with self._closing:
             if self._closed:
                 raise Unavailable("the index is closed")
             if self._refusal is not None:
                 raise copy(self._refusal)
-            self._queue.put(_Job(write, future))
+            self._queue.put(_Job(write, future, current_cancellation()))
         return future
 
     def close(self) -> None:
@@ -153,6 +148,9 @@ class Committer:
             EmbedderError: the disk failed, which concerns the whole group.
             Exception: SQLite has ended the transaction, and with it the writes before this one.
         """
+        if job.cancellation is not None and job.cancellation.requested:
+            job.future.set_exception(Cancelled())
+            return None
         self._connection.execute("SAVEPOINT write")
         try:
             effect = job.write(self._connection)

@@ -34,4 +34,4 @@ def recounted(truth: Truth, row: CollectionRow) -> CollectionRow:
         corrected = correct_count(db, row, row.count + more)
         return lambda: corrected
 
-    return truth.submit(write, always=True).result()
+    return truth.submit(write).result()

@@ -14,11 +14,15 @@ from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 
+from embedder.cancellation import is_cancelled
 from embedder.private_files import OWNER_ONLY
 from embedder.storage_errors import NewerFormat, StorageDamaged, naming_storage_errors
 
 FILE_NAME = "truth.db"
 SCHEMA_VERSION = 1
+STEPS = 10_000
+"""Steps of SQLite's machine between two looks at whether the caller is still there."""
+
 APPLICATION_ID = 0x45564958
 """Marks the file as ours, where tools such as ``file`` look."""
 
@@ -76,6 +80,8 @@ def open_reader(path: Path, *, frozen: bool = False) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    # A scan whose caller has gone ends with "interrupted".
+    connection.set_progress_handler(is_cancelled, STEPS)
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA mmap_size = 0")
     return connection

@@ -150,7 +150,7 @@ class Shard:
         # What is left when the shard closes goes after its next start.
         with suppress(EmbedderError):
             if (truth := self._truth) is not None:
-                truth.submit(write, always=True)
+                truth.submit(write)
 
     def held_search(self, search: Callable[[], list[list[Hit]]]) -> list[list[Hit]]:
         """Run a search at a moment when all that is committed can be seen, and nothing else is."""
@@ -252,9 +252,7 @@ class Shard:
         make_folder(self._directory)
         if (self._directory / FOLDER).exists():  # made by a version that let others in
             (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)
-        self._truth = Truth(
-            self._directory, durable=durable, max_waiting=self.settings.max_waiting_writes
-        )
+        self._truth = Truth(self._directory, durable=durable)
         rows = self._truth.reader.collections()
         for row in rows:
             try:

@@ -35,7 +35,7 @@ FIXED_IN = (3, 51, 3)
 class Truth:
     """The open file of one directory, which must exist; ``durable`` False skips every fsync."""
 
-    def __init__(self, directory: Path, *, durable: bool, max_waiting: int) -> None:
+    def __init__(self, directory: Path, *, durable: bool) -> None:
         """Take the directory and open what is in it.
 
         Raises:
@@ -67,18 +67,16 @@ class Truth:
         reach("recovery.after_open")
         if sqlite3.sqlite_version_info < FIXED_IN:
             logger.info("SQLite %s; one connection writes this file", sqlite3.sqlite_version)
-        self._committer = Committer(
-            self._connection, self.path, epoch=self.epoch, max_waiting=max_waiting
-        )
+        self._committer = Committer(self._connection, self.path, epoch=self.epoch)
 
     @property
     def refusal(self) -> Exception | None:
         """Return why writes are refused until a restart, or None."""
         return self._committer.refusal
 
-    def submit(self, write: Write[T], *, always: bool = False) -> Future[T]:
+    def submit(self, write: Write[T]) -> Future[T]:
         """Queue a write, as `Committer.submit`."""
-        return self._committer.submit(write, always=always)
+        return self._committer.submit(write)
 
     def close(self) -> None:
         """Finish the queued writes, note that this was in order, and let another owner in."""

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from embedder.cancellation import stop_if_cancelled
 from embedder.config import IndexSettings
 from embedder.index import changes
 from embedder.index.answering import Searcher
@@ -47,7 +48,7 @@ class VectorIndex:
 
     A write returns when it is durable and every later search sees it. Any method raises
     `StorageDamaged` once stored data turned out to be damaged; a write raises `StorageFull`,
-    `StorageReadOnly` or `Overloaded` where it cannot be kept. Without ``background``, segments
+    `StorageReadOnly` where it cannot be kept. Without ``background``, segments
     are merged and saved by `settle` alone.
 
     Making one raises `DirectoryInUse` where another has the directory, and `NewerFormat` where a
@@ -197,6 +198,7 @@ class VectorIndex:
             alike[key].append(row)
         answers: list[list[Hit]] = [[] for _ in queries]
         for rows in alike.values():
+            stop_if_cancelled()
             with self._sound(queries[rows[0]].collection):
                 found = self._answer([queries[row] for row in rows])
                 for row, hits in zip(rows, found, strict=True):

@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.cache.store "
         "embedder.index "
         "embedder.models embedder.similarity",
-        "embedder.errors embedder.host embedder.index.kinds "
+        "embedder.cancellation embedder.errors embedder.host embedder.index.kinds "
         "embedder.index.limits "
         "embedder.rendezvous "
         "embedder.presets embedder.time_limit embedder.types",
@@ -31,7 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.admission embedder.request embedder.index.points embedder.settings_tree "
         "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size",
         "embedder.backlog.admission",
-        "embedder.backlog.backlog embedder.tokenization",
+        "embedder.backlog.backlog embedder.backlog.work_queue embedder.tokenization",
         "embedder.parts",
         "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
         "embedder.similarity.metrics embedder.similarity.seeding",
@@ -39,10 +39,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.similarity.duplicates embedder.similarity.framing",
         "embedder.similarity.groups",
         "embedder.similarity.clustering embedder.similarity.minibatch",
+        "embedder.similarity.pricing",
         "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
         "embedder.index.filters",
         "embedder.index.checks embedder.index.lock embedder.index.measure embedder.index.planning "
-        "embedder.index.schema",
+        "embedder.index.pricing embedder.index.schema",
         "embedder.index.disk",
         "embedder.index.building embedder.index.committer embedder.index.rows "
         "embedder.index.segment",

@@ -7,12 +7,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedder.errors import InvalidInput, Overloaded
+from embedder.cancellation import Cancellation, Cancelled
+from embedder.errors import InvalidInput
 from embedder.index.committer import Committer, Effect
 from embedder.index.schema import open_writer
 from embedder.storage_errors import StorageDamaged, StorageReadOnly
@@ -21,12 +23,12 @@ from embedder.storage_errors import StorageDamaged, StorageReadOnly
 class Desk:
     """A committer, what its connection ran, and a way to keep it busy."""
 
-    def __init__(self, path: Path, max_waiting: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.db = open_writer(path, durable=False)
         self.db.execute("CREATE TABLE notes(text)")
         self.ran: list[str] = []
         self.db.set_trace_callback(self.ran.append)
-        self.committer = Committer(self.db, path, epoch=0, max_waiting=max_waiting)
+        self.committer = Committer(self.db, path, epoch=0)
         self.order: list[str] = []
         self.go = threading.Event()
 
@@ -69,7 +71,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path / "truth.db", max_waiting=50)
+    desk = Desk(tmp_path / "truth.db")
     yield desk
     desk.go.set()
     desk.committer.close()
@@ -184,18 +186,19 @@ def test_a_refusal_that_is_raised_again_and_again_does_not_grow(desk: Desk) -> N
     assert len(depths) == 1
 
 
-def test_too_many_waiting_writes_are_refused_except_our_own(tmp_path: Path) -> None:
-    desk = Desk(tmp_path / "truth.db", max_waiting=2)
+def test_a_write_whose_caller_has_gone_before_its_turn_is_dropped(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "truth.db")
     desk.hold()
-    futures = [desk.note("a"), desk.note("b")]
-    with pytest.raises(Overloaded):
-        desk.note("c")
-    own = desk.committer.submit(lambda _: lambda: 7, always=True)
+    first, cancellation = desk.note("a"), Cancellation()
+    context = copy_context()
+    context.run(cancellation.enter)
+    gone = context.run(desk.note, "b")
+    cancellation.request()
     desk.go.set()
 
-    assert [future.result(10) for future in futures] == ["a", "b"]
-    assert own.result(10) == 7
-    assert desk.notes() == ["a", "b"]
+    assert first.result(10) == "a"
+    assert isinstance(gone.exception(10), Cancelled)
+    assert desk.notes() == ["a"]
     desk.db.close()
 
 

@@ -1,0 +1,55 @@
+"""What reads and writes of the index cost, before they are done.
+
+A read is priced in rows that a filter looks at, a write in bytes. Prices are compared with measured
+rates, so only their proportions matter.
+"""
+
+from __future__ import annotations
+
+from embedder.index.filters import Filter
+from embedder.index.points import CollectionInfo, Points
+
+ROW_RETURNED = 5
+"""A row that is read, checked and returned costs as much as so many that a filter looks at."""
+
+ROW_BYTES = 1000
+"""What a row that is written or deleted costs beside its own bytes."""
+
+SCANNED_BYTES = 100
+"""What a row that a deletion by filter looks at costs."""
+
+
+def fetch_price(points: int) -> int:
+    """Return the rows of reading so many points by id."""
+    return 1 + ROW_RETURNED * points
+
+
+def count_price(collection: CollectionInfo, condition: Filter | None) -> int:
+    """Return the rows of a count; without a filter the number is known."""
+    return 1 if condition is None else 1 + collection.count
+
+
+def page_price(collection: CollectionInfo, limit: int, condition: Filter | None) -> int:
+    """Return the rows of a page; with a filter it may have to look at every row."""
+    return fetch_price(limit) + (0 if condition is None else collection.count)
+
+
+def upsert_price(points: Points) -> int:
+    """Return the bytes of writing points; metadata counts as text of the same length."""
+    texts = sum(len(text) for text in points.texts if text is not None)
+    return (
+        ROW_BYTES * len(points.ids)
+        + int(points.vectors.nbytes)
+        + texts
+        + sum(len(str(one)) for one in points.metadata if one)
+    )
+
+
+def delete_price(points: int) -> int:
+    """Return the bytes of deleting so many points by id."""
+    return ROW_BYTES * max(1, points)
+
+
+def delete_matching_price(collection: CollectionInfo) -> int:
+    """Return the bytes of looking for the points to delete."""
+    return ROW_BYTES + SCANNED_BYTES * collection.count
