@@ -19,6 +19,7 @@ from deployments.ingress.connection import Connecting, Connection
 from deployments.ingress.door.traffic import Traffic
 from deployments.ingress.handles import Handles
 from deployments.ingress.models import ServedModels, ServedState
+from deployments.ingress.numeric.computing import Computing
 from deployments.ingress.operation.graph import Graph
 from deployments.ingress.operation.readiness import Readiness, StageProbe, readiness
 from deployments.metrics import CACHE, FAR_CACHE, Published
@@ -50,6 +51,7 @@ class Service:
         self.replica = replica_id()
         self.traffic = Traffic()
         self.backlog = Backlog(settings.limits)
+        self.computing = Computing(settings.limits.max_wait_s)
         self.graph = Graph(handles.by_name())
         self.index = RemoteIndex(handles.indexes)
         self.far = ShardedCache(
@@ -97,7 +99,7 @@ class Service:
         """Return every served model, in the configured order."""
         return self._models.states()
 
-    def described(self, name: str) -> ServedState[Connection]:
+    def described(self, name: str | None) -> ServedState[Connection]:
         """Return what is known of one served model, loaded or not.
 
         Raises:

@@ -12,14 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from embedder.cancellation import stop_if_cancelled
 from embedder.similarity.framing import Frame, check_group_count, check_groupable
 from embedder.similarity.groups import Clusters, grouped
 from embedder.similarity.seeding import spread_rows
 from embedder.types import Vectors
 
+ITERATIONS = 25
+
+UNINTERRUPTED = 5
+"""Iterations between two looks at whether the caller is still there; with one they cost more."""
+
 
 def cluster(
-    vectors: Vectors, k: int, *, seed: int = 0, spherical: bool = True, iterations: int = 25
+    vectors: Vectors, k: int, *, seed: int = 0, spherical: bool = True, iterations: int = ITERATIONS
 ) -> Clusters:
     """Put float32[n, d] into k groups; the same seed gives the same groups.
 
@@ -43,12 +49,16 @@ def _train(rows: Vectors, k: int, seed: int, *, spherical: bool, iterations: int
     kmeans: Any = faiss.Kmeans(
         rows.shape[1],
         k,
-        niter=iterations,
+        niter=UNINTERRUPTED,
         seed=seed,
         spherical=spherical,
         min_points_per_centroid=1,  # it writes to stderr where there are fewer
         max_points_per_centroid=math.ceil(len(rows) / k),  # it takes a sample where there are more
     )
-    kmeans.train(rows, init_centroids=spread_rows(rows, k, np.random.default_rng(seed)))
-    centroids: Vectors = kmeans.centroids
+    centroids = spread_rows(rows, k, np.random.default_rng(seed))
+    for done in range(0, iterations, UNINTERRUPTED):
+        stop_if_cancelled()
+        kmeans.cp.niter = min(UNINTERRUPTED, iterations - done)
+        kmeans.train(rows, init_centroids=centroids)
+        centroids = kmeans.centroids
     return centroids

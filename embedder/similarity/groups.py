@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.cancellation import stop_if_cancelled
 from embedder.errors import InvalidVector
 from embedder.output import unit_rows
 from embedder.similarity.framing import check_groupable
@@ -107,6 +108,7 @@ def nearest(
     distances = np.empty(len(vectors), np.float64)
     rows = max(1, BLOCK_BYTES // (12 * sum(centroids.shape)))
     for start in range(0, len(vectors), rows):
+        stop_if_cancelled()
         block = slice(start, start + rows)
         placed = unit_rows(vectors[block]) if spherical else vectors[block] * scale
         nearness = METRICS["euclidean"](placed, others)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.cancellation import stop_if_cancelled
 from embedder.errors import InvalidInput, InvalidVector
 from embedder.output import unit_rows
 from embedder.types import SimilarityName, Vectors
@@ -148,6 +149,7 @@ def _negated_squares(a: Vectors, b: Vectors, function: np.ufunc) -> Vectors:
     lengths = np.einsum("nd,nd->n", x, x)[:, None]
     out = np.empty((len(a), len(b)), np.float32)
     for start in range(0, len(b), TILE_ROWS):
+        stop_if_cancelled()
         y = b[start : start + TILE_ROWS].astype(np.float64)
         squares: NDArray[np.float64] = x @ y.T
         squares *= -2

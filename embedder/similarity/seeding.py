@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.cancellation import stop_if_cancelled
 from embedder.types import Vectors
 
 
@@ -30,6 +31,7 @@ def spread_rows(rows: Vectors, k: int, random: np.random.Generator) -> Vectors:
     seeds = [int(random.integers(len(rows)))]
     nearest = squared_distances(np.array(seeds))[0]
     while len(seeds) < k:
+        stop_if_cancelled()
         reached = np.cumsum(nearest, dtype=np.float64)
         drawn = np.searchsorted(reached, random.random(trials) * reached[-1], side="right")
         candidates = np.minimum(drawn, len(rows) - 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.cancellation import stop_if_cancelled
 from embedder.errors import InvalidInput
 from embedder.similarity.metrics import METRICS, check_matrices, placed
 from embedder.types import SimilarityName, Vectors
@@ -50,6 +51,7 @@ def _nearest(a: Vectors, b: Vectors, metric: SimilarityName, kept: int) -> NDArr
     """Return the keys of the nearest rows of ``b``, in order; those of ``a`` are placed."""
     best = np.empty((len(a), 0), np.int64)
     for start in range(0, len(b), BLOCK_ROWS):
+        stop_if_cancelled()
         measured = METRICS[metric](a, placed(b[start : start + BLOCK_ROWS], metric))
         candidates = np.concatenate([best, _keys(measured, start)], axis=1)
         if candidates.shape[1] > kept:

@@ -23,9 +23,11 @@ from deployments.ingress.wire.rows import (
     check_rows,
     to_matrices,
     vectors_width,
+    width_of,
 )
 from embedder.errors import InvalidInput, LimitExceeded
 from embedder.similarity.clustering import cluster
+from embedder.similarity.pricing import cluster_price
 
 router = APIRouter(route_class=OrjsonRoute, tags=["similarity"])
 
@@ -80,8 +82,10 @@ async def group(body: ClusterRequest, service: ServiceHere, visit: VisitHere) ->
         raise InvalidInput("k", f"is {body.k}, more than the {count} inputs")
     if "centroids" in body.include:
         await _check_centroids(body, service, visit)
-    matrices = await to_matrices(service, visit, body, {"inputs": body.inputs})
-    return await compute(visit, "clusters", partial(_answer, body, matrices))
+    price = cluster_price(count, body.k, width_of(service, body.model, body.inputs))
+    with service.computing.reserve(price, body.inputs, body.k, body.seed) as reserved:
+        matrices = await to_matrices(service, visit, body, {"inputs": body.inputs})
+        return await compute(visit, "clusters", reserved, partial(_answer, body, matrices))
 
 
 async def _check_centroids(body: ClusterRequest, service: Service, visit: Visit) -> None:

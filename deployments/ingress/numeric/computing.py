@@ -1,25 +1,64 @@
-"""Numeric work of a request beside the event loop: in a thread, and within the request's time."""
+"""Numeric work of requests: in threads of its own, within a budget and the request's time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from hashlib import blake2b
+from typing import Any, TypeVar
 
 from deployments.ingress.door.visit import Visit
+from embedder.backlog.work_queue import Reservation, WorkClass, WorkQueue
 from embedder.errors import DeadlineExceeded
 from embedder.time_limit import wait_within
 
 T = TypeVar("T")
 
+LARGE = 200_000_000
+"""Work of so many multiplications has a thread of its own: small work never waits for it."""
 
-async def compute(visit: Visit, what: str, work: Callable[[], T]) -> T:
+PER_S = 1e9
+"""Multiplications a second of one thread, until they have been measured."""
+
+
+class Computing:
+    """The numeric work of one ingress replica; work that would wait too long is refused."""
+
+    def __init__(self, max_wait_s: float) -> None:
+        self._small = WorkQueue(WorkClass("numeric-small", 1, PER_S, max_wait_s))
+        self._large = WorkQueue(WorkClass("numeric-large", 1, PER_S, max_wait_s))
+
+    @contextmanager
+    def reserve(self, price: int, *request: Any) -> Iterator[Reservation]:
+        """Admit work of a price before anything is embedded for it.
+
+        ``request`` holds what tells the request from others when it comes again.
+
+        Raises:
+            Overloaded: other work waits for too long; it says when to come back.
+        """
+        queue = self._large if price >= LARGE else self._small
+        with queue.reserve(price, partial(_ticket, request)) as reservation:
+            yield reservation
+
+
+async def compute(visit: Visit, what: str, reserved: Reservation, work: Callable[[], T]) -> T:
     """Return what ``work`` returns; ``what`` is what it is called where it takes too long.
 
     Raises:
-        DeadlineExceeded: the request's time is over; the thread then ends by itself.
+        DeadlineExceeded: the request's time is over; work in progress is told to stop.
     """
     try:
-        return await wait_within(asyncio.to_thread(work), visit.remaining_s())
+        return await wait_within(reserved.run(work), visit.remaining_s())
     except asyncio.TimeoutError:
         raise DeadlineExceeded(what) from None
+
+
+def _ticket(request: Sequence[Any]) -> bytes:
+    # Of long lists the ends: all of it would take longer than to refuse the request.
+    ends = [one[:2] + one[-2:] if isinstance(one, list) else one for one in request]
+    sizes = [len(one) for one in request if isinstance(one, list)]
+    return blake2b(pickle.dumps((ends, sizes)), digest_size=16).digest()

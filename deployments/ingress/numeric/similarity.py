@@ -27,11 +27,13 @@ from deployments.ingress.wire.rows import (
     RowsField,
     check_rows,
     to_matrices,
+    width_of,
 )
 from deployments.settings import IngressLimits
 from embedder.errors import InvalidVector, LimitExceeded
 from embedder.index.limits import MAX_TOP_K
 from embedder.similarity.metrics import similarity
+from embedder.similarity.pricing import similarity_price
 from embedder.similarity.topk import top_k
 from embedder.types import SimilarityName
 
@@ -91,8 +93,12 @@ async def compare(body: SimilarityRequest, service: ServiceHere, visit: VisitHer
     """Compare texts or vectors: all pairs, or with ``top_k`` the nearest of each."""
     lists = {"a": body.a} if body.b is None else {"a": body.a, "b": body.b}
     _check(lists, body.top_k, service.settings.limits)
-    matrices = await to_matrices(service, visit, body, lists)
-    return await compute(visit, "similarity", partial(_answer, body, matrices))
+    columns = lists["b" if "b" in lists else "a"]
+    width = width_of(service, body.model, body.a)
+    price = similarity_price(len(body.a), len(columns), width)
+    with service.computing.reserve(price, body.a, columns, body.metric) as reserved:
+        matrices = await to_matrices(service, visit, body, lists)
+        return await compute(visit, "similarity", reserved, partial(_answer, body, matrices))
 
 
 def _check(lists: dict[str, Any], k: int | None, limits: IngressLimits) -> None:

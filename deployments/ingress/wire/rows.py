@@ -6,6 +6,7 @@ The texts of all lists of a request are embedded together. Knows nothing of what
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -47,6 +48,9 @@ _LIST = {
     },
 }
 _MEANING = "Texts and vectors, which may be mixed; all vectors have the same width."
+
+USUAL_WIDTH = 384
+"""What a model that is not loaded yet is taken to answer."""
 
 RowsField = Annotated[Any, WithJsonSchema({**_LIST, "description": _MEANING})]
 OptionalRowsField = Annotated[
@@ -116,6 +120,17 @@ def vectors_width(items: Sequence[Any]) -> int | None:
     """Return the width of the first vector of a list, None where it holds texts alone."""
     first = next((item for item in items if not isinstance(item, str)), None)
     return None if first is None else len(_vector(first, "inputs"))
+
+
+def width_of(service: Service, model: str | None, items: Sequence[Any]) -> int:
+    """Return about how wide the vectors of a list will be, for their price."""
+    with suppress(InvalidInput):  # refused later, by its name
+        width = vectors_width(items)
+        if width is not None:
+            return width
+    service.check_model(model)
+    serving = service.described(model).serving
+    return USUAL_WIDTH if serving is None else serving.pipeline.model.width
 
 
 async def to_matrices(
