@@ -10,9 +10,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 from embedder.backends.base import Backend
 from embedder.batching.gathering import GatheringEncoder
@@ -23,6 +24,11 @@ from embedder.loading import LoadedModel, load_tokenizer
 from embedder.models.files import ModelFiles
 from embedder.tokenization import Piece, Tokenizer
 from embedder.types import Encoded, Input, TokenBatch, Tokenized, Truncate
+
+T = TypeVar("T")
+
+THREADS = 4
+"""Threads of a tokenizer, each of which uses every core."""
 
 NICENESS = 4
 """How much nicer a device that gives way is: less than half the share of who does not."""
@@ -35,6 +41,8 @@ class LocalTokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        # Of its own: a model that is being loaded keeps no text waiting.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="tokenizer")
 
     @classmethod
     def load(cls, settings: ModelSettings) -> LocalTokenizer:
@@ -53,21 +61,24 @@ class LocalTokenizer:
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
     ) -> Tokenized:
         """Return the tokens of every input."""
-        return await asyncio.to_thread(self._tokenizer.encode, inputs, truncate=truncate)
+        return await self._run(partial(self._tokenizer.encode, inputs, truncate=truncate))
 
     async def pieces(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Piece]]:
         """Return every token of every text with its place there."""
-        return await asyncio.to_thread(
-            self._tokenizer.pieces, texts, add_special_tokens=add_special_tokens
+        return await self._run(
+            partial(self._tokenizer.pieces, texts, add_special_tokens=add_special_tokens)
         )
 
     async def decode(
         self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool
     ) -> list[str]:
         """Return the text of every row of ids."""
-        return await asyncio.to_thread(
-            self._tokenizer.decode, rows, skip_special_tokens=skip_special_tokens
+        return await self._run(
+            partial(self._tokenizer.decode, rows, skip_special_tokens=skip_special_tokens)
         )
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 class LocalEncoder(GatheringEncoder):

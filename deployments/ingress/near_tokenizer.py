@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from embedder.stages import Tokenizing
 from embedder.tokenization import Tokenizer
@@ -18,6 +20,8 @@ logger = logging.getLogger("ray.serve")
 
 IN_LOOP_CHARACTERS = 2000
 """What takes less than half a millisecond: going to a thread and back would cost as much."""
+
+THREADS = 2
 
 
 class NearTokenizer:
@@ -31,6 +35,8 @@ class NearTokenizer:
         self._stage = stage
         self._load = load
         self._most = most
+        # Of its own: nothing else that runs in threads may make a request wait here.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="tokenizer")
         self._tokenizer: Tokenizer | None = None
 
     async def load(self) -> None:
@@ -50,5 +56,6 @@ class NearTokenizer:
         if self._tokenizer is None or characters > self._most:
             return await self._stage.tokenize(inputs, truncate=truncate, deadline=deadline)
         if characters > IN_LOOP_CHARACTERS:
-            return await asyncio.to_thread(self._tokenizer.encode, inputs, truncate=truncate)
+            encode = partial(self._tokenizer.encode, inputs, truncate=truncate)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, encode)
         return self._tokenizer.encode(inputs, truncate=truncate)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,7 +114,7 @@ async def rerank(body: RerankBody, service: ServiceHere, visit: VisitHere) -> Re
     if not body.texts:
         raise EmptyInput("texts")
     # Together, so that both get the model that the name stands for at this moment.
-    query, texts = await asyncio.gather(
+    query, texts = await _both(
         _embed_query(asked, body.query, replace(options, input_type=InputType.QUERY)),
         _embed_texts(asked, body.texts, replace(options, input_type=InputType.DOCUMENT)),
     )
@@ -144,6 +144,18 @@ async def embed_or_compare(body: EitherBody, service: ServiceHere, visit: VisitH
     except ValidationError as error:
         found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
         raise RequestValidationError(found) from None
+
+
+async def _both(
+    query: Coroutine[Any, Any, Embeddings], texts: Coroutine[Any, Any, Embeddings]
+) -> list[Embeddings]:
+    """Wait for both; if one fails, nothing more is computed for the other."""
+    halves = [asyncio.ensure_future(query), asyncio.ensure_future(texts)]
+    try:
+        return await asyncio.gather(*halves)
+    finally:
+        for half in halves:
+            half.cancel()
 
 
 def _compared(number: int) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from embedder.errors import BackendFailure
+from embedder.request import Embeddings, EmbedOptions
+from embedder.types import Input
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.tei.answers import post
 
@@ -102,3 +107,30 @@ async def test_as_many_texts_are_ranked_as_a_request_may_have_inputs() -> None:
     response = await post("/rerank", {"query": "a", "texts": ["a", "b", "c"]}, service)
 
     assert len(response.json()) == 3
+
+
+@pytest.mark.parametrize("failing", ["the query", "one text"])
+async def test_when_one_half_fails_nothing_more_is_computed_for_the_other(
+    failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, left = FakeService(), []
+
+    async def embed(
+        inputs: Sequence[Input], options: EmbedOptions, *, model: str | None = None
+    ) -> Embeddings:
+        if failing in inputs:
+            await asyncio.sleep(0)
+            raise BackendFailure("broken")
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            left.append(inputs)
+        raise AssertionError
+
+    monkeypatch.setattr(service, "embed", embed)
+    body = {"query": "the query", "texts": ["one text", "another"]}
+    response = await post("/rerank", body, service)
+    await asyncio.sleep(0)
+
+    assert response.status_code == 424
+    assert len(left) == 1
