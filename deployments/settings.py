@@ -237,6 +237,17 @@ class ServeSettings(EmbedderSettings):
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose web pages may call; none: no CORS headers"
     )
+    cors_private_network: bool = Field(
+        False,
+        description="let these pages call although the service is in a private network, for "
+        "browsers that ask before they do (Chrome)",
+    )
+    compress_bytes: int | None = Field(
+        65_536,
+        ge=1,
+        description="JSON answers of so many bytes or more are compressed for clients that accept "
+        "gzip, where that makes them much smaller; null: none",
+    )
     data_directory: str | None = Field(
         "auto",
         min_length=1,

@@ -63,6 +63,7 @@ def build_asgi(service: Service) -> ASGIApp:
         allow_methods=["*"],
         allow_headers=["*"],
         expose_headers=["*"],
+        allow_private_network=service.settings.cors_private_network,
     )
 
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.ingress.door.body import read_body, replay
+from deployments.ingress.door.compression import Compressing
 from deployments.ingress.door.errors import bug_response, error_response, http_response
 from deployments.ingress.door.keys import holder, presented
 from deployments.ingress.door.paths import below_prefix
@@ -39,6 +40,7 @@ class Gate:
         self._app = app
         self._keys = settings.keys
         self._limits = settings.limits
+        self._compress_bytes = settings.compress_bytes
         self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,6 +89,8 @@ class Gate:
         if scope["method"] == "HEAD":
             # Answered as GET, by every route that has it; the answer's body stays here.
             scope = {**scope, "method": "GET"}
+        elif self._compress_bytes is not None:
+            send = Compressing(send, headers, self._compress_bytes)
         await self._app(scope, replay(body, receive), send)
 
 

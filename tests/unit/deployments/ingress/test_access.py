@@ -121,5 +121,30 @@ async def test_pages_of_other_origins_may_not_call_unless_they_are_named() -> No
     assert "access-control-allow-credentials" not in named.headers
 
 
+async def _private(service: FakeService) -> httpx.Response:
+    headers = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+        "access-control-request-private-network": "true",
+    }
+    async with service.client() as http:
+        return await http.options("/v1/embeddings", headers=headers)
+
+
+async def test_a_page_may_call_into_a_private_network_only_where_that_is_set() -> None:
+    origins = ["https://app.example"]
+    unset = await _private(FakeService(cors_origins=origins))
+    set_ = await _private(FakeService(cors_origins=origins, cors_private_network=True))
+    other = await _private(
+        FakeService(cors_origins=["https://x.example"], cors_private_network=True)
+    )
+
+    assert unset.status_code == other.status_code == 400
+    assert "access-control-allow-private-network" not in unset.headers
+    assert set_.status_code == 200
+    assert set_.headers["access-control-allow-private-network"] == "true"
+    assert set_.headers["access-control-allow-origin"] == "https://app.example"
+
+
 async def test_the_gate_stands_before_everything() -> None:
     assert isinstance(build_asgi(FakeService()), Gate)
