@@ -100,10 +100,16 @@ class IndexShard:
         price = delete_matching_price(self._index.describe(name))
         return await self._work.write(price, self._index.delete_matching, name, condition)
 
-    async def fetch(self, name: str, ids: Sequence[str], include: Sequence[Part]) -> list[Record]:
+    async def fetch(
+        self,
+        name: str,
+        ids: Sequence[str],
+        include: Sequence[Part],
+        max_bytes: int | None = None,
+    ) -> list[Record]:
         """Return those of the points that are stored, in the order asked for."""
         price = fetch_price(len(ids))
-        return await self._work.read(price, self._index.fetch, name, ids, include)
+        return await self._work.read(price, self._index.fetch, name, ids, include, max_bytes)
 
     async def count(self, name: str, condition: Filter | None) -> int:
         """Return how many points there are, or how many meet a filter."""
@@ -117,11 +123,12 @@ class IndexShard:
         limit: int,
         condition: Filter | None,
         include: Sequence[Part],
+        max_bytes: int | None = None,
     ) -> Page:
         """Return a page of points, in the order of their first insertion."""
         price = page_price(self._index.describe(name), limit, condition)
         return await self._work.read(
-            price, self._index.scroll, name, cursor, limit, condition, include
+            price, self._index.scroll, name, cursor, limit, condition, include, max_bytes
         )
 
     async def search(self, queries: Sequence[Query]) -> list[list[Hit]]:

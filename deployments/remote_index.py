@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from deployments import message_size
 from deployments.remote import Handle
 from deployments.remote_shard import RemoteShard
 from embedder.errors import InvalidInput, NotFound, Unavailable, UnknownCollection
@@ -51,9 +50,13 @@ class Found:
 
 
 class RemoteIndex:
-    """All shards of the index; ``handles`` are by the names of their deployments, in order."""
+    """All shards of the index; ``handles`` are by the names of their deployments, in order.
 
-    def __init__(self, handles: Mapping[str, Handle]) -> None:
+    ``max_bytes`` is what one answer may take as JSON; the queries of a search have equal shares.
+    """
+
+    def __init__(self, handles: Mapping[str, Handle], max_bytes: int | None = None) -> None:
+        self._max_bytes = max_bytes
         self._models: dict[str, tuple[float, str | None]] = {}
         self.shards = tuple(RemoteShard(name, handle) for name, handle in handles.items())
 
@@ -102,20 +105,17 @@ class RemoteIndex:
         # Before they are sent: pickle fails on values that are nested too deeply.
         check_metadata(points.metadata)
         if len(self.shards) == 1:
-            size = message_size.of_points(points)
-            return int(await self.shards[0].call(deadline, "upsert", name, points, size=size))
+            return await self.shards[0].upsert(deadline, name, points)
         spec = await self._spec(name, points, deadline)
         # No shard sees all points, so none could refuse the request as a whole.
         check_points(points, width=spec.width, metric=spec.metric)
         parts = spread.by_shard(points.ids, len(self.shards))
-        shares = {shard: spread.part(points, rows) for shard, rows in parts.items()}
-        sequences = await together(
-            self.shards[shard].call(
-                deadline, "upsert", name, share, spec, size=message_size.of_points(share)
+        return max(
+            await together(
+                self.shards[shard].upsert(deadline, name, spread.part(points, rows), spec)
+                for shard, rows in parts.items()
             )
-            for shard, share in shares.items()
         )
-        return max(map(int, sequences))
 
     async def delete_points(self, name: str, ids: Sequence[str], deadline: float | None) -> Deleted:
         """Delete those of the points that are there."""
@@ -142,13 +142,8 @@ class RemoteIndex:
         check_ids(ids, "ids[{}]")
         parts = spread.by_shard(ids, len(self.shards))
         told = await together(
-            self.shards[shard].call(
-                deadline,
-                "fetch",
-                name,
-                [ids[row] for row in rows],
-                include,
-                size=message_size.of_records(len(rows), include),
+            self.shards[shard].fetch(
+                deadline, name, [ids[row] for row in rows], include, self._max_bytes
             )
             for shard, rows in parts.items()
         )
@@ -169,23 +164,23 @@ class RemoteIndex:
         *,
         deadline: float | None,
     ) -> Page:
-        """Return a page of points: shard by shard, and in each in the order of insertion."""
+        """Return a page of points: shard by shard, and in each in the order of insertion.
+
+        It ends before ``limit`` where it would be too large.
+        """
         shard, inner = _place(cursor, len(self.shards))
         records: list[Record] = []
-        while shard < len(self.shards) and len(records) < limit:
-            page: Page = await self.shards[shard].call(
-                deadline,
-                "scroll",
-                name,
-                inner,
-                limit - len(records),
-                condition,
-                include,
-                size=message_size.of_records(limit - len(records), include),
+        left = self._max_bytes
+        while shard < len(self.shards) and len(records) < limit and (left is None or left > 0):
+            page = await self.shards[shard].scroll(
+                deadline, name, (inner, limit - len(records), condition), include, left
             )
             records += page.records
+            left = None if left is None else left - page.size
             inner = page.cursor
-            shard += inner is None
+            if inner is not None:
+                break
+            shard += 1
         at_end = shard == len(self.shards)
         return Page(records, None if at_end else f"{shard}.{inner or ''}")
 
@@ -197,6 +192,9 @@ class RemoteIndex:
         With ``complete`` a shard that does not answer fails the search, else it is missing. One
         alone is never missing.
         """
+        if self._max_bytes is not None:
+            share = self._max_bytes // max(1, len(queries))
+            queries = [replace(query, max_bytes=share) for query in queries]
         if len(self.shards) == 1:
             return Found(await self.shards[0].search(queries, deadline), [])
         for query in queries:

@@ -13,7 +13,8 @@ from deployments.remote import Handle, Remote
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
-from embedder.index.points import Hit, Query
+from embedder.index.filters import Filter
+from embedder.index.points import Hit, Page, Part, Points, Query, Record, Spec
 
 FLIGHT_QUERIES = 256
 """Queries in one call, which also ends at ``GATHERED_BYTES``."""
@@ -37,6 +38,41 @@ class RemoteShard:
     ) -> Any:
         """Call a method of the shard, with arguments or an answer of about ``size`` bytes."""
         return await self._remote.call(method, *arguments, size=size, deadline=deadline)
+
+    async def upsert(self, deadline: float | None, name: str, points: Points, *spec: Spec) -> int:
+        """Set points and return the sequence number."""
+        size = message_size.of_points(points)
+        return int(await self.call(deadline, "upsert", name, points, *spec, size=size))
+
+    async def fetch(
+        self,
+        deadline: float | None,
+        name: str,
+        ids: Sequence[str],
+        include: Sequence[Part],
+        max_bytes: int | None,
+    ) -> list[Record]:
+        """Return those of the points that are stored."""
+        size = message_size.of_records(len(ids), include)
+        records: list[Record] = await self.call(
+            deadline, "fetch", name, ids, include, max_bytes, size=size
+        )
+        return records
+
+    async def scroll(
+        self,
+        deadline: float | None,
+        name: str,
+        wanted: tuple[str | None, int, Filter | None],
+        include: Sequence[Part],
+        max_bytes: int | None,
+    ) -> Page:
+        """Return a page; ``wanted`` is the cursor, the most points, and what they must meet."""
+        size = message_size.of_records(wanted[1], include)
+        page: Page = await self.call(
+            deadline, "scroll", name, *wanted, include, max_bytes, size=size
+        )
+        return page
 
     async def search(self, queries: Sequence[Query], deadline: float | None) -> list[list[Hit]]:
         """Answer several queries."""

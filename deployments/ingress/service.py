@@ -53,7 +53,7 @@ class Service:
         self.backlog = Backlog(settings.limits)
         self.computing = Computing(settings.limits.max_wait_s)
         self.graph = Graph(handles.by_name())
-        self.index = RemoteIndex(handles.indexes)
+        self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
         self.far = ShardedCache(
             [
                 FailOpenCache(

@@ -6,13 +6,15 @@ ahead of what is searched for a moment. Knows nothing of other collections.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import NotFound, UnknownCollection
+from embedder.index.answer_size import Room
 from embedder.index.checks import check_vectors
 from embedder.index.collection import Collection
 from embedder.index.filters import Filter
@@ -31,6 +33,9 @@ from embedder.types import Vectors
 TRIES = 3
 """Searches begun anew while points are overwritten, before writers are held for one."""
 LARGEST_SCORE = float(np.finfo(np.float32).max)
+SHARED_BYTES = 16 * 2**20
+"""Of texts and metadata that are read for several queries together."""
+
 Hold = Callable[[Callable[[], list[list[Hit]]]], list[list[Hit]]]
 """Runs a search while nothing is committed."""
 
@@ -57,6 +62,8 @@ class Searcher:
 
         Raises:
             NotFound: a query is by an id that is not stored.
+            LimitExceeded: the hits of a query are too large; or those of all of them together are,
+                where they have limits.
             StorageDamaged: a row that was found fails its checksum.
         """
         for _ in range(TRIES):
@@ -75,6 +82,9 @@ class Searcher:
 
     def _attempt(self, queries: Sequence[Query]) -> list[list[Hit]]:
         collection, first = self._collection, queries[0]
+        count = collection.describe().count
+        for query in queries:
+            _room(query, collection.width).check(min(query.top_k, count))
         vectors, own = self._vectors(queries)
         state, allowed = self._allowed(first.filter)
         if state is None or vectors is None:
@@ -110,7 +120,8 @@ class Searcher:
         names = [name for name in ids if name is not None]
         rows: dict[str, tuple[int, Vectors]] = {}
         if width is not None:
-            known = {found.id: found.pk for found in self._reader.by_ids(collection.id, names)}
+            points = self._reader.by_ids(collection.id, names, Room(()))
+            known = {found.id: found.pk for found in points}
             pks = np.array(list(known.values()), np.int64)
             pairs, found, stored = self._reader.vectors(pks, width)
             for (pk, _), name, vector in zip(pairs.tolist(), found, stored, strict=True):
@@ -148,7 +159,11 @@ class Searcher:
             if wanted
             for pk in found.pks.tolist()
         }
-        payloads = self._reader.payloads(self._collection.id, list(pks)) if pks else {}
+        payloads: dict[int, Payload] = {}
+        if pks:
+            alone = len(queries) == 1
+            room = _room(queries[0], self._collection.width) if alone else _shared_room(queries)
+            payloads = self._reader.payloads(self._collection.id, list(pks), room)
         hits = [
             self._hits(state, query, found, payloads if wanted else None)
             for query, found, wanted in zip(queries, answers, with_payload, strict=True)
@@ -167,10 +182,12 @@ class Searcher:
         hits = [*map(Hit, names, scores, distances)]
         if payloads is None:
             return hits
+        room = _room(query, self._collection.width)
         for hit, pk, where in zip(hits, found.pks.tolist(), found.places.tolist(), strict=True):
             payload = payloads.get(pk)
             if payload is None or payload.seq != seq_at(state, where):
                 raise _Moved(payload.seq if payload else state.sequence + 1)
+            room.require(payload)
             hit.text = payload.text if "text" in query.include else None
             if "metadata" in query.include:
                 hit.metadata = decode_metadata(payload.metadata)
@@ -183,6 +200,32 @@ class Searcher:
         if pairs.tolist() != [list(pair) for pair in zip(found.pks.tolist(), seqs, strict=True)]:
             raise _Moved(state.sequence + 1)
         return [replace(hit, vector=vector) for hit, vector in zip(hits, vectors, strict=True)]
+
+
+def alike(queries: Sequence[Query]) -> Iterable[list[int]]:
+    """Return the rows of queries that one call of a `Searcher` answers, group by group."""
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for row, query in enumerate(queries):
+        width = None if query.vector is None else len(query.vector)
+        key = (query.collection, query.top_k, query.filter, query.diversity is None, width)
+        groups[key].append(row)
+    return groups.values()
+
+
+def _room(query: Query, width: int | None) -> Room:
+    """Return the room that the hits of a query have."""
+    field = f"{query.field.removesuffix('vector')}top_k"
+    return Room(query.include, most=query.max_bytes, width=width, field=field)
+
+
+def _shared_room(queries: Sequence[Query]) -> Room:
+    """Return the room for what is read for several queries that are answered together.
+
+    Callers that have limits ask again for the queries one by one where there is none.
+    """
+    limited = all(query.max_bytes is not None for query in queries)
+    include = {part for query in queries for part in query.include if part in PAYLOAD}
+    return Room(tuple(include), most=SHARED_BYTES if limited else None, field="queries")
 
 
 def _chosen(view: View, query: Query, vector: Vectors, found: Found) -> Found:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedder.errors import InvalidInput
+from embedder.index.answer_size import Room
 from embedder.index.collection import Collection
 from embedder.index.filters import Filter
 from embedder.index.limits import MAX_PAGE
@@ -20,10 +21,19 @@ _CURSOR = re.compile(r"(?P<mark>[0-9a-f]{8})\.(?P<pk>[0-9]{1,18})")
 
 
 def records_by_id(
-    reader: Reader, collection: Collection, ids: Sequence[str], include: Sequence[Part]
+    reader: Reader,
+    collection: Collection,
+    ids: Sequence[str],
+    include: Sequence[Part],
+    max_bytes: int | None = None,
 ) -> list[Record]:
-    """Return those of the points that are stored, in the order asked for, each once."""
-    found = {one.id: one for one in reader.by_ids(collection.id, list(dict.fromkeys(ids)))}
+    """Return those of the points that are stored, in the order asked for, each once.
+
+    Raises:
+        LimitExceeded: they take more than ``max_bytes`` in an answer.
+    """
+    room = Room(include, most=max_bytes, width=collection.width, field="ids")
+    found = {one.id: one for one in reader.by_ids(collection.id, list(dict.fromkeys(ids)), room)}
     chosen = [found[name] for name in dict.fromkeys(ids) if name in found]
     return _records(reader, collection, chosen, include)
 
@@ -34,9 +44,11 @@ def page(
     cursor: str | None,
     limit: int,
     condition: Filter | None,
-    include: Sequence[Part],
+    room: Room,
 ) -> Page:
     """Return the points behind a cursor, by the order of their first insertion.
+
+    The page ends where there is no room for the next point, but has one.
 
     Raises:
         InvalidInput: the cursor is not one of ours, or ``limit`` is not 1 to `MAX_PAGE`.
@@ -44,10 +56,9 @@ def page(
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidInput("limit", f"is {limit}; it must be 1 to {MAX_PAGE}")
     after = _position(collection, cursor)
-    found = reader.page(collection.id, after, limit + 1, condition)
-    shown = found[:limit]
-    following = f"{_mark(collection)}.{shown[-1].pk}" if len(found) > limit else None
-    return Page(_records(reader, collection, shown, include), following)
+    shown, more = reader.page(collection.id, after, limit, condition, room)
+    following = f"{_mark(collection)}.{shown[-1].pk}" if more else None
+    return Page(_records(reader, collection, shown, room.include), following, room.used)
 
 
 def _position(collection: Collection, cursor: str | None) -> int:

@@ -74,7 +74,7 @@ class Query:
     The point itself is not found by its id. ``field`` is what the caller calls the vector, for
     errors. Points below the score ``threshold`` or outside ``filter`` are left out; a
     ``diversity`` above 0 prefers points that are unlike each other, as `embedder.similarity.mmr`
-    says.
+    says. Hits that take more than ``max_bytes`` in an answer are refused.
     """
 
     collection: str
@@ -86,6 +86,7 @@ class Query:
     threshold: float | None = None
     diversity: float | None = None
     include: tuple[Part, ...] = PAYLOAD
+    max_bytes: int | None = None
 
 
 # Not frozen: ten of them are a tenth of a quick search, and twice that if they are.
@@ -116,10 +117,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some records in the order of their first insertion; ``cursor`` is None after the last."""
+    """Some records in the order of their first insertion; ``cursor`` is None after the last.
+
+    ``size`` is what they take in an answer, where that is limited.
+    """
 
     records: list[Record]
     cursor: str | None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

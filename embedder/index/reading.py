@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from embedder.index.answer_size import Room
 from embedder.index.filters import Filter, to_sql
+from embedder.index.points import Part
 from embedder.index.rows import check_payload, decode_vectors
 from embedder.index.schema import open_reader
 from embedder.index.writes import (
@@ -88,30 +90,32 @@ class Reader:
         with self._connection() as db:
             return find_collection(db, name)
 
-    def payloads(self, collection: int, pks: Sequence[int]) -> dict[int, Payload]:
-        """Return those of the points that are stored now, by pk."""
+    def payloads(self, collection: int, pks: Sequence[int], room: Room) -> dict[int, Payload]:
+        """Return those of the points that are stored now, by pk, as `Room.fill`."""
         query = f"SELECT {_PAYLOAD} {_CHOSEN} ON p.pk = j.value WHERE p.collection = ?"
-        with self._connection() as db:
-            rows = db.execute(query, (_json(pks), collection)).fetchall()
-            return {found.pk: found for found in self._checked(rows)}
+        with self._connection() as db, closing(db.execute(query, (_json(pks), collection))) as rows:
+            return {found.pk: found for found in room.fill(self._checked(rows, room.include))}
 
-    def by_ids(self, collection: int, ids: Sequence[str]) -> list[Payload]:
-        """Return those of the points that are stored, in no order."""
-        with self.snapshot() as db:
-            return self._checked(list(select_by_ids(db, _PAYLOAD, collection, ids)))
+    def by_ids(self, collection: int, ids: Sequence[str], room: Room) -> list[Payload]:
+        """Return those of the points that are stored, in no order, as `Room.fill`."""
+        with (
+            self.snapshot() as db,
+            closing(select_by_ids(db, _PAYLOAD, collection, ids)) as rows,
+        ):
+            return list(room.fill(self._checked(rows, room.include)))
 
     def page(
-        self, collection: int, after: int, limit: int, condition: Filter | None
-    ) -> list[Payload]:
-        """Return up to ``limit`` points with a pk above ``after``, by ascending pk."""
+        self, collection: int, after: int, limit: int, condition: Filter | None, room: Room
+    ) -> tuple[list[Payload], bool]:
+        """Return points with a pk above ``after``, by ascending pk, as `Room.page`."""
         sql, parameters = _condition(condition)
         query = (
             f"SELECT {_PAYLOAD} FROM points AS p INDEXED BY points_by_pk "  # noqa: S608
             f"WHERE p.collection = ? AND p.pk > ? AND {sql} ORDER BY p.pk LIMIT ?"
         )
-        with self._connection() as db:
-            rows = db.execute(query, (collection, after, *parameters, limit)).fetchall()
-            return self._checked(rows)
+        given = (collection, after, *parameters, limit + 1)
+        with self._connection() as db, closing(db.execute(query, given)) as rows:
+            return room.page(self._checked(rows, room.include), limit)
 
     def count(self, collection: int, condition: Filter) -> int:
         """Return how many points meet a filter."""
@@ -170,10 +174,13 @@ class Reader:
         vectors = decode_vectors(str(self.path), names, blobs, [row[3] for row in rows], width)
         return self._pairs(row[:2] for row in rows), names, vectors
 
-    def _checked(self, rows: Sequence[tuple[Any, ...]]) -> list[Payload]:
-        for _, seq, name, text, metadata, crc in rows:
+    def _checked(
+        self, rows: Iterable[tuple[Any, ...]], include: Sequence[Part]
+    ) -> Iterator[Payload]:
+        """Yield points row by row; texts that are not included are checked and not kept."""
+        for pk, seq, name, text, metadata, crc in rows:
             check_payload(str(self.path), name, text, metadata, (seq, crc))
-        return [Payload(*row[:5]) for row in rows]
+            yield Payload(pk, seq, name, text if "text" in include else None, metadata)
 
     def _pairs(self, rows: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
         # One flat stream: a list of a million tuples takes several times as long to turn around.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import rendezvous
+from embedder.index.answer_size import NUMBER_BYTES, POINT_BYTES
 from embedder.index.kinds import IndexKind
 from embedder.index.limits import LEAST_SAMPLE, MAX_TOP_K, OVERSAMPLE
 from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query, Spec
@@ -73,7 +74,11 @@ def asked_of_each(query: Query) -> Query:
     # Diverse answers of each shard would not be diverse together: they are chosen from all.
     sample = min(_sample(query), MAX_TOP_K)
     include = (*(one for one in query.include if one != "vector"), "vector")
-    return replace(query, id=None, top_k=sample, diversity=None, include=include)  # type: ignore[arg-type] # the names are of `Part`
+    most = query.max_bytes
+    if most is not None and query.vector is not None:
+        # The vectors of the sample are not part of the answer.
+        most += sample * (POINT_BYTES + NUMBER_BYTES * len(query.vector))
+    return replace(query, id=None, top_k=sample, diversity=None, include=include, max_bytes=most)  # type: ignore[arg-type] # the names are of `Part`
 
 
 def merged(query: Query, answers: Sequence[Sequence[Hit]], metric: Metric) -> list[Hit]:

@@ -7,18 +7,17 @@ nor of who calls.
 from __future__ import annotations
 
 import weakref
-from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from embedder.cancellation import stop_if_cancelled
 from embedder.config import IndexSettings
 from embedder.index import changes
-from embedder.index.answering import Searcher
+from embedder.index.answer_size import Room
+from embedder.index.answering import Searcher, alike
 from embedder.index.backup import BackupManifest, back_up
 from embedder.index.checks import check_ids, check_query
-from embedder.index.collection import Collection
 from embedder.index.fetching import page, records_by_id
 from embedder.index.filters import Filter
 from embedder.index.health import IndexHealth, IndexStats
@@ -139,16 +138,22 @@ class VectorIndex:
             return changes.delete_matching(self._shard, name, condition)
 
     def fetch(
-        self, name: str, ids: Sequence[str], include: Sequence[Part] = PAYLOAD
+        self,
+        name: str,
+        ids: Sequence[str],
+        include: Sequence[Part] = PAYLOAD,
+        max_bytes: int | None = None,
     ) -> list[Record]:
         """Return those of the points that are stored, in the order asked for, each once.
 
         Raises:
+            LimitExceeded: they take more than ``max_bytes`` in an answer as JSON.
             UnknownCollection: there is none of this name.
         """
         check_ids(ids, "ids[{}]")
         with self._sound(name):
-            return records_by_id(self._shard.truth.reader, self._shard.find(name), ids, include)
+            reader, collection = self._shard.truth.reader, self._shard.find(name)
+            return records_by_id(reader, collection, ids, include, max_bytes)
 
     def count(self, name: str, condition: Filter | None = None) -> int:
         """Return how many points there are, or how many meet a filter.
@@ -169,18 +174,20 @@ class VectorIndex:
         limit: int = 100,
         condition: Filter | None = None,
         include: Sequence[Part] = PAYLOAD,
+        max_bytes: int | None = None,
     ) -> Page:
         """Return the points behind a cursor of the page before, in the order of first insertion.
 
-        Points that are there all the while come exactly once, whatever is written meanwhile.
+        Points that stay come exactly once, whatever is written. ``max_bytes`` ends a page earlier.
 
         Raises:
             UnknownCollection: there is none of this name.
-            InvalidInput: the cursor is not one of ours, or ``limit`` is not 1 to 1000.
+            InvalidInput: the cursor is none of ours, or ``limit`` is not 1 to 1000.
         """
         with self._sound(name):
             reader, collection = self._shard.truth.reader, self._shard.find(name)
-            return page(reader, collection, cursor, limit, condition, include)
+            room = Room(include, most=max_bytes, width=collection.width)
+            return page(reader, collection, cursor, limit, condition, room)
 
     def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Answer several queries, those that are alike by one FAISS call a segment.
@@ -190,14 +197,10 @@ class VectorIndex:
             NotFound: a query is by the id of a point that is not there.
             InvalidInput: a query's vector or numbers cannot be answered.
         """
-        alike: dict[Hashable, list[int]] = defaultdict(list)
-        for row, query in enumerate(queries):
+        for query in queries:
             check_query(query)
-            width = None if query.vector is None else len(query.vector)
-            key = (query.collection, query.top_k, query.filter, query.diversity is None, width)
-            alike[key].append(row)
         answers: list[list[Hit]] = [[] for _ in queries]
-        for rows in alike.values():
+        for rows in alike(queries):
             stop_if_cancelled()
             with self._sound(queries[rows[0]].collection):
                 found = self._answer([queries[row] for row in rows])
@@ -267,8 +270,7 @@ class VectorIndex:
             NotWritten: the file exists or cannot be written; nothing of it is left.
         """
         with self._sound(name):
-            collection = self._shard.find(name)
-            return export_parquet(self._shard.truth.reader, name, collection.id, path)
+            return export_parquet(self._shard.truth.reader, name, self._shard.find(name).id, path)
 
     def health(self) -> IndexHealth:
         """Return whether the shard can be used, at once whatever else runs."""
@@ -280,10 +282,8 @@ class VectorIndex:
 
     def _answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
         collection = self._shard.find(queries[0].collection)
-        return self._searcher(collection).answer(queries)
-
-    def _searcher(self, collection: Collection) -> Searcher:
-        return Searcher(collection, self._shard.truth.reader, self._effort, self._shard.held_search)
+        reader, held = self._shard.truth.reader, self._shard.held_search
+        return Searcher(collection, reader, self._effort, held).answer(queries)
 
     @contextmanager
     def _sound(self, name: str = "") -> Iterator[None]:

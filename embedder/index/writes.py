@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -178,7 +178,7 @@ def find_pks(db: sqlite3.Connection, collection: int, ids: Iterable[str]) -> dic
 
 def select_by_ids(
     db: sqlite3.Connection, columns: str, collection: int, ids: Sequence[str]
-) -> Iterator[tuple[Any, ...]]:
+) -> Generator[tuple[Any, ...], None, None]:
     """Yield columns of the points ``p`` that have one of the ids, in no order.
 
     Every id is a parameter of its own: SQLite ends a string inside JSON at its first U+0000.

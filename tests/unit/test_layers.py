@@ -45,6 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.checks embedder.index.lock embedder.index.measure embedder.index.planning "
         "embedder.index.pricing embedder.index.schema",
         "embedder.index.disk",
+        "embedder.index.answer_size",
         "embedder.index.building embedder.index.committer embedder.index.rows "
         "embedder.index.segment",
         "embedder.index.housekeeping embedder.index.snapshot embedder.index.state "
