@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import ray
 from ray import serve
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 from ray.serve.exceptions import RayServeException
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from deployments.addressing import ray_address
 from deployments.remote import Handle
@@ -24,6 +25,8 @@ from embedder.errors import ConfigurationError
 
 APPLICATION = "embedder"
 NAMESPACE = "serve"
+POLL_S = 0.5
+DEPLOYING, RUNNING = ApplicationStatus.DEPLOYING, ApplicationStatus.RUNNING
 
 
 @contextmanager
@@ -80,10 +83,11 @@ class RunningService:
         }
 
     def deploy(self, document: Mapping[str, Any]) -> None:
-        """Apply a Serve configuration; replicas follow after this has returned.
+        """Apply a Serve configuration, and wait until its replicas run; models follow.
 
         Raises:
-            ConfigurationError: Serve refuses it, or Ray's dashboard does not answer.
+            ConfigurationError: Serve refuses it or fails to apply it, or Ray's dashboard does not
+                answer.
         """
         try:
             schema = ServeDeploySchema.model_validate(document)
@@ -91,3 +95,7 @@ class RunningService:
             client.deploy_applications(schema.model_dump(exclude_unset=True))
         except (ValueError, ConnectionError, RuntimeError) as error:
             raise ConfigurationError(f"the configuration is not applied: {error}") from None
+        while (state := serve.status().applications[APPLICATION]).status == DEPLOYING:
+            time.sleep(POLL_S)
+        if state.status != RUNNING:
+            raise ConfigurationError(f"the configuration is not applied: {state.message}")

@@ -51,21 +51,26 @@ def test_the_way_by_rays_address_needs_nothing_else(service: RunningService) -> 
     assert done.returncode == 0, done.stderr
 
 
-def test_deploy_applies_a_list_of_models_and_refuses_one_with_a_missing_folder(
+def test_deploy_applies_what_can_be_and_refuses_the_rest(
     service: RunningService, tmp_path: Path
 ) -> None:
     port = str(service.port)
     before = httpx.get(f"{service.url}/v1/models").json()
+    unplaced = yaml.safe_load(write_config(service.folder).read_text())
+    unplaced["applications"][0]["args"]["vector_index"] = {"resources": {"fast_disk": 1}}
+    (tmp_path / "unplaced.yaml").write_text(yaml.safe_dump(unplaced))
+    failed = _run(service, "deploy", str(tmp_path / "unplaced.yaml"), "--port", port)
     missing = write_config(service.folder, {"name": str(tmp_path / "missing")})
     refused = _run(service, "deploy", str(missing), "--port", port)
     shown = _run(service, "config", str(missing))
     good = write_config(service.folder)
     applied = _run(service, "deploy", str(good), "--port", port)
 
+    assert failed.returncode == 1
+    assert "takes 0.1 CPU 1 fast_disk; no node has that" in failed.stderr
     assert (refused.returncode, shown.returncode) == (1, 1)
     assert str(tmp_path / "missing") in refused.stderr
     assert str(tmp_path / "missing") in shown.stderr
     assert "Traceback" not in refused.stderr
     assert (applied.returncode, applied.stderr) == (0, "")
-    assert yaml.safe_load(good.read_text())["applications"][0]["name"] == "embedder"
     assert httpx.get(f"{service.url}/v1/models").json() == before
