@@ -62,7 +62,11 @@ def running_service(
 
 
 class RunningService:
-    """The deployments of the running application, by name."""
+    """The deployments of the running application, by name.
+
+    Calls go through Ray's object store, whatever this process has in its environment: pages of an
+    archive are larger than a message of gRPC may be.
+    """
 
     def __init__(self, names: list[str], dashboard_url: str | None) -> None:
         self._names = names
@@ -71,14 +75,14 @@ class RunningService:
     @property
     def ingress(self) -> Handle:
         """Return the handle that programs embed by."""
-        return serve.get_app_handle(APPLICATION)
+        return serve.get_app_handle(APPLICATION).options(_by_reference=True)
 
     def shards(self, deployment: str) -> dict[str, Handle]:
         """Return the handles of ``deployment``-0, -1 and so on, by their names, in that order."""
         prefix = f"{deployment}-"
         found = [name for name in self._names if name.startswith(prefix)]
         return {
-            name: serve.get_deployment_handle(name, APPLICATION)
+            name: serve.get_deployment_handle(name, APPLICATION).options(_by_reference=True)
             for name in sorted(found, key=lambda name: int(name.removeprefix(prefix)))
         }
 

@@ -16,6 +16,7 @@ from embedder.cache.failopen import MAX_PENDING_INSERTS, FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.errors import Overloaded, StageUnavailable
 from embedder.types import CacheHits, Entries
+from tests.unit.virtual_time import VirtualTime
 
 WIDTH = 3
 KEYS = [b"a" * 32, b"b" * 32]
@@ -96,6 +97,17 @@ async def test_a_slow_cache_is_a_miss_once_its_time_is_up() -> None:
     assert far.cancelled == 1
     assert cache.state.failures == 1
     _assert_nothing(hits)
+
+
+async def test_a_large_lookup_has_more_time_than_a_small_one(virtual_time: VirtualTime) -> None:
+    far = FarCache(delay_s=0.3)
+    cache = FailOpenCache(far, timeout_s=0.05)
+    keys = [number.to_bytes(32, "big") for number in range(2048)]
+
+    await cache.get_many(keys, 768)  # 6 MiB
+    assert cache.state.failures == 0
+    await cache.get_many(keys, WIDTH)
+    assert cache.state.failures == 1
 
 
 @every_failure
