@@ -30,6 +30,7 @@ from deployments.ingress.collections.embedding import check_count, path, vectors
 from deployments.ingress.door.visit import Visit
 from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.wire.answer_size import within_limit
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from embedder.errors import InvalidInput, InvalidVector, NotFound, UnknownCollection
 from embedder.index.checks import check_ids
@@ -93,7 +94,8 @@ async def fetch_points(
     """Return points by their ids, in the order asked for; what is not there is left out."""
     check_count("ids", len(body.ids), service.settings.limits.max_points)
     records = await service.index.fetch(name, body.ids, body.include, visit.deadline)
-    return json_response({"points": [content(record, body.include) for record in records]})
+    response = json_response({"points": [content(record, body.include) for record in records]})
+    return within_limit("ids", response, service.settings.limits)
 
 
 @reading.post("/{name}/points/count")

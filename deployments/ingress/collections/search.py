@@ -15,6 +15,7 @@ from deployments.ingress.collections.bodies import QueryBody, SearchAnswer, Sear
 from deployments.ingress.collections.embedding import check_count, path, vectors_of
 from deployments.ingress.collections.points import condition_of, content
 from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.wire.answer_size import within_limit
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from embedder.errors import InvalidInput
 from embedder.index.points import Hit, Query
@@ -60,7 +61,7 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
     }
     if found.missing:
         answer["missing"] = found.missing
-    return json_response(answer)
+    return within_limit("top_k", json_response(answer), service.settings.limits)
 
 
 def _check_one(query: QueryBody, prefix: str) -> None:

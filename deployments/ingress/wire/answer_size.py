@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from starlette.responses import Response
+
 from deployments.ingress.door.visit import Visit
 from deployments.ingress.service import Service
 from deployments.ingress.wire.formats import EncodingFormat, Format
@@ -53,6 +55,18 @@ def check_size(field: str, size: float, limits: IngressLimits) -> None:
     if size > limits.max_response_bytes:
         unit = "bytes in its answer (max_response_bytes)"
         raise LimitExceeded(field, unit, round(size), limits.max_response_bytes)
+
+
+def within_limit(field: str, response: Response, limits: IngressLimits) -> Response:
+    """Return a response, and refuse one that became larger than was expected.
+
+    Ids may need escapes, and several shards of the index answer for themselves.
+
+    Raises:
+        LimitExceeded: as said.
+    """
+    check_size(field, len(response.body), limits)
+    return response
 
 
 class AsksForVectors(Protocol):

@@ -89,3 +89,16 @@ async def test_what_fits_is_answered(http: httpx.AsyncClient) -> None:
 
         assert answer.status_code == 200, answer.text
         assert len(answer.content) <= LIMIT
+
+
+async def test_ids_that_take_more_than_was_expected_are_counted_too(
+    http: httpx.AsyncClient,
+) -> None:
+    ids = [f"{number:02}" + "\x01" * 200 for number in range(20)]
+    points = [{"id": one, "vector": [1, 2, 3]} for one in ids]
+    await http.post("/v1/collections/escaped/points", json={"points": points})
+    fetched = await http.post("/v1/collections/escaped/points/fetch", json={"ids": ids})
+    found = await http.post("/v1/collections/escaped/search", json={"id": ids[0], "top_k": 20})
+
+    assert refusal(fetched) == (400, "limit_exceeded", "ids")
+    assert refusal(found) == (400, "limit_exceeded", "top_k")
