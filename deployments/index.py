@@ -31,6 +31,7 @@ from embedder.index.points import (
     Query,
     Record,
     Spec,
+    StoredModel,
 )
 from embedder.index.pricing import (
     count_price,
@@ -69,7 +70,14 @@ class IndexShard:
 
     async def create(self, name: str, spec: Spec) -> CollectionInfo:
         """Create a collection, or confirm one that is there."""
-        return await self._work.write(1, self._create, name, spec)
+        return await self._work.write(1, self._index.creations.create, name, spec)
+
+    async def record_model(
+        self, name: str, identity: str | None, model: StoredModel
+    ) -> CollectionInfo:
+        """Record the model that computes the vectors of a collection."""
+        record = self._index.creations.record_model
+        return await self._work.write(1, record, name, identity, model)
 
     async def collections(self) -> list[CollectionInfo]:
         """Return what is known of every collection."""
@@ -84,11 +92,8 @@ class IndexShard:
         await self._work.write(1, self._index.delete, name)
 
     async def upsert(self, name: str, points: Points, spec: Spec | None = None) -> int:
-        """Set points and return the sequence number.
-
-        With ``spec`` a collection that is not here is made with that: it is one of several shards.
-        """
-        return await self._work.write(upsert_price(points), self._upsert, name, points, spec)
+        """Set points and return the sequence number; the collection is as ``spec`` says."""
+        return await self._work.write(upsert_price(points), self._index.upsert, name, points, spec)
 
     async def delete_points(self, name: str, ids: Sequence[str]) -> Deleted:
         """Delete those of the points that are there."""
@@ -143,9 +148,11 @@ class IndexShard:
         """Note that every shard has backed up its share."""
         await self._work.copy(self._copies.finish_backup, folder)
 
-    async def restore(self, folder: Path, name: str, replacing: bool = False) -> CollectionInfo:
+    async def restore(
+        self, folder: Path, name: str, identity: str, replacing: bool = False
+    ) -> CollectionInfo:
         """Make a collection of the share that a folder of this node has."""
-        restore = partial(self._copies.restore, folder, name, replacing=replacing)
+        restore = partial(self._copies.restore, folder, name, identity, replacing=replacing)
         return await self._work.copy(restore)
 
     async def export(self, name: str, file: Path) -> int:
@@ -177,16 +184,6 @@ class IndexShard:
                 "replayed": recovery["replayed"],
             }
         )
-
-    def _create(self, name: str, spec: Spec) -> CollectionInfo:
-        return self._index.create(
-            name, spec.metric, kind=spec.kind, width=spec.width, model=spec.model
-        )
-
-    def _upsert(self, name: str, points: Points, spec: Spec | None) -> int:
-        if spec is not None:
-            self._create(name, spec)
-        return self._index.upsert(name, points)
 
     async def _stop(self) -> None:
         await asyncio.to_thread(self._close)

@@ -6,10 +6,12 @@ Sees the shards as handles. Knows nothing of what they write, nor of command lin
 from __future__ import annotations
 
 import asyncio
+import uuid
 from pathlib import Path
 
-from deployments.remote_index import RemoteIndex, together
+from deployments.remote_index import RemoteIndex
 from deployments.running import RunningService
+from deployments.shard_answers import together
 from embedder.index import spread
 from embedder.index.points import CollectionInfo
 
@@ -43,8 +45,12 @@ class IndexCarrying:
             BadBackup: it is not whole, or lies over another number of shards.
             InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
         """
+        identity = uuid.uuid4().hex
         told = await asyncio.gather(
-            *(shard.call(None, "restore", folder, name, replacing) for shard in self._shards),
+            *(
+                shard.call(None, "restore", folder, name, identity, replacing)
+                for shard in self._shards
+            ),
             return_exceptions=True,
         )
         infos = [one for one in told if not isinstance(one, BaseException)]

@@ -48,8 +48,10 @@ class ShardCopies:
             with writing(folder):
                 publish_once(folder / NOTE, f"{self._shards}\n".encode())
 
-    def restore(self, folder: Path, name: str, *, replacing: bool = False) -> CollectionInfo:
-        """Make a collection of the share.
+    def restore(
+        self, folder: Path, name: str, identity: str, *, replacing: bool = False
+    ) -> CollectionInfo:
+        """Make a collection of the share, with the identity that it has in all shards.
 
         Raises:
             BadBackup: it is not whole, or of another number of shards; nothing of it is kept.
@@ -60,7 +62,7 @@ class ShardCopies:
             raise BadBackup(
                 str(folder), f"it lies over {noted} shards, and this service has {self._shards}"
             )
-        return self._index.restore(self._part(folder), name, replacing=replacing)
+        return self._index.restore(self._part(folder), name, identity, replacing=replacing)
 
     def export(self, name: str, file: Path) -> int:
         """Write the share to Parquet, of several shards into a folder of that name; count points.

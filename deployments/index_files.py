@@ -5,6 +5,7 @@ Knows nothing of Ray, nor of command lines. A running service keeps them locked.
 
 from __future__ import annotations
 
+import uuid
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -71,6 +72,7 @@ class IndexFiles:
                 settings = self._settings.model_copy(update={"directory": str(folder)})
                 index = stack.enter_context(closing(VectorIndex(settings, background=False)))
                 shards.append(ShardCopies(index, folder.name, self._shards))
+            identity = uuid.uuid4().hex
             return spread.summed(
-                [shard.restore(backup, name, replacing=replacing) for shard in shards]
+                [shard.restore(backup, name, identity, replacing=replacing) for shard in shards]
             )

@@ -9,20 +9,21 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 
+from deployments.ingress.wire.naming import calling
 from deployments.point_lines import PointLine, calling_lines
 from deployments.remote import Remote
 from deployments.remote_index import RemoteIndex
 from deployments.running import RunningService
 from embedder.errors import InvalidVector, Unavailable, UnknownCollection
 from embedder.index.filters import Filter
-from embedder.index.points import CollectionInfo, Hit, Points, Query, Spec
+from embedder.index.points import CollectionInfo, Hit, Points, Query, Spec, StoredModel
 from embedder.request import EmbedOptions
 from embedder.types import Priority, Vectors
 
@@ -38,6 +39,18 @@ PAUSE_S = 1.0
 
 Progress = Callable[[int], object]
 """Told how many more points are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """Points with their vectors, and for which creation of a collection ``model`` computed them.
+
+    ``model`` is None where all vectors were given; ``collection`` where there was none yet.
+    """
+
+    points: Points
+    model: StoredModel | None
+    collection: str | None
 
 
 class IndexOperation:
@@ -91,12 +104,24 @@ class IndexOperation:
         Raises:
             UnknownCollection: there is none of this name.
             Unavailable: a shard does not answer.
+            ModelMismatch: the model that embedded its texts is not served.
         """
-        model = await self._index.model_of(name, None)
-        (vector,) = await self._embed([text], model, Priority.INTERACTIVE)
-        query = Query(name, vector, top_k, filter=condition)
-        found = await self._index.search([query], complete=True, deadline=None)
-        return found.hits[0]
+
+        async def search(info: CollectionInfo | None) -> list[Hit]:
+            if info is None:
+                raise UnknownCollection("collection", name)
+            with calling("input", lambda _: "text"):
+                (vector,), model = await self._embed_for(info, [text], Priority.INTERACTIVE)
+            query = Query(
+                *(name, vector, top_k, "text"),
+                filter=condition,
+                identity=info.identity,
+                model=model,
+            )
+            found = await self._index.search([query], complete=True, deadline=None)
+            return found.hits[0]
+
+        return await self._index.known.on(name, search, deadline=None, texts=True)
 
     async def add(self, name: str, points: Iterable[PointLine], progress: Progress) -> int:
         """Set points in their order, texts embedded as bulk work; return how many that were.
@@ -107,35 +132,49 @@ class IndexOperation:
             InvalidInput: a point cannot be stored; the error names its line, and what is not told
                 to ``progress`` may or may not be stored.
             Unavailable: the service did not take them within `PATIENCE_S`.
+            ModelMismatch: the model that embedded its texts is not served.
         """
-        model = None
-        with suppress(UnknownCollection):
-            model = await self._index.model_of(name, None)
         source = iter(points)
-        ahead: deque[tuple[list[int], asyncio.Task[Points]]] = deque()
+        ahead: deque[tuple[list[PointLine], asyncio.Task[_Embedded]]] = deque()
         count = 0
         try:
             while True:
                 while len(ahead) <= AHEAD and (batch := list(islice(source, BATCH))):
-                    task = asyncio.create_task(self._embedded(batch, model))
-                    ahead.append(([point.number for point in batch], task))
+                    ahead.append((batch, asyncio.create_task(self._embedded(name, batch))))
                 if not ahead:
                     return count
-                numbers, embedding = ahead[0]
+                batch, embedding = ahead[0]
                 ready = await embedding
-                with calling_lines(numbers):
-                    # In the order of the lines: of those with one id, the last one counts.
-                    await _patiently(partial(self._index.upsert, name, ready, None))
+                # In the order of the lines: of those with one id, the last one counts.
+                await _patiently(partial(self._store, name, batch, ready))
                 ahead.popleft()
-                count += len(numbers)
-                progress(len(numbers))
+                count += len(batch)
+                progress(len(batch))
         finally:
             tasks = [task for _, task in ahead]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _embedded(self, batch: Sequence[PointLine], model: str | None) -> Points:
+    async def _store(self, name: str, batch: Sequence[PointLine], ready: _Embedded) -> None:
+        """Store a batch, embedded again where its collection is another one since."""
+
+        async def put(info: CollectionInfo | None) -> None:
+            usable = ready.model is None or ready.collection == (info and info.identity)
+            now = ready if usable else await self._embedded_for(info, batch)
+            with calling_lines([point.number for point in batch]):
+                await self._index.put(name, now.points, now.model, None, info)
+
+        texts = ready.model is not None
+        await self._index.known.on(name, put, deadline=None, texts=texts)
+
+    async def _embedded(self, name: str, batch: Sequence[PointLine]) -> _Embedded:
+        embed = partial(self._embedded_for, batch=batch)
+        return await self._index.known.on(name, embed, deadline=None, texts=True)
+
+    async def _embedded_for(
+        self, info: CollectionInfo | None, batch: Sequence[PointLine]
+    ) -> _Embedded:
         """Return a batch with a vector for every point.
 
         Raises:
@@ -143,23 +182,35 @@ class IndexOperation:
         """
         rows = [point.vector for point in batch]
         texts = {at: str(one.text) for at, one in enumerate(batch) if one.vector is None}
+        model = None
         if texts:
-            embed = partial(self._embed, list(texts.values()), model, Priority.BULK)
+            embed = partial(self._embed_for, info, list(texts.values()), Priority.BULK)
             with calling_lines([batch[at].number for at in texts]):
-                found = await _patiently(embed)
+                found, model = await _patiently(embed)
             for at, vector in zip(texts, found, strict=True):
                 rows[at] = vector
         vectors = [row for row in rows if row is not None]
         for point, vector in zip(batch, vectors, strict=True):
             if len(vector) != len(vectors[0]):
                 problem = f"has {len(vector)} components; line {batch[0].number} has"
-                raise InvalidVector(f"line {point.number}.vector", f"{problem} {len(vectors[0])}")
-        return Points(
+                field = "text" if point.vector is None else "vector"
+                raise InvalidVector(f"line {point.number}.{field}", f"{problem} {len(vectors[0])}")
+        points = Points(
             ids=[point.id for point in batch],
             vectors=np.stack(vectors),
             texts=[point.text for point in batch],
             metadata=[point.metadata for point in batch],
         )
+        return _Embedded(points, model, info.identity if info else None)
+
+    async def _embed_for(
+        self, info: CollectionInfo | None, texts: list[str], priority: Priority
+    ) -> tuple[Vectors, StoredModel]:
+        options = EmbedOptions(priority=priority)
+        answer: tuple[Vectors, StoredModel] = await self._ingress.call(
+            "embed_for", info, texts, options
+        )
+        return answer
 
     async def _embed(self, texts: list[str], model: str | None, priority: Priority) -> Vectors:
         options = EmbedOptions(priority=priority)

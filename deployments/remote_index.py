@@ -8,22 +8,27 @@ vectors are kept or found.
 from __future__ import annotations
 
 import asyncio
-import time
+import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
+from deployments.known_collections import KnownCollections
 from deployments.remote import Handle
 from deployments.remote_shard import RemoteShard
-from embedder.errors import InvalidInput, NotFound, Unavailable, UnknownCollection
+from deployments.shard_answers import Found, deleted, sorted_out, together
+from embedder.errors import (
+    NotFound,
+    UnknownCollection,
+)
 from embedder.index import spread
 from embedder.index.checks import check_ids, check_metadata, check_points, check_query
 from embedder.index.filters import Filter
 from embedder.index.points import (
     CollectionInfo,
     Deleted,
-    Hit,
     Metric,
     Page,
     Part,
@@ -31,22 +36,8 @@ from embedder.index.points import (
     Query,
     Record,
     Spec,
+    StoredModel,
 )
-from embedder.storage_errors import StorageDamaged
-
-T = TypeVar("T")
-
-KNOWN_S = 5.0
-MAX_KNOWN = 10_000
-"""How long, and of how many collections, it is remembered which model they have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The hits of every query, and the names of the shards that did not answer."""
-
-    hits: list[list[Hit]]
-    missing: list[str]
 
 
 class RemoteIndex:
@@ -57,29 +48,31 @@ class RemoteIndex:
 
     def __init__(self, handles: Mapping[str, Handle], max_bytes: int | None = None) -> None:
         self._max_bytes = max_bytes
-        self._models: dict[str, tuple[float, str | None]] = {}
+        self.known = KnownCollections(self._look_up)
         self.shards = tuple(RemoteShard(name, handle) for name, handle in handles.items())
 
     async def create(self, name: str, spec: Spec, deadline: float | None) -> CollectionInfo:
-        """Create a collection, or confirm one that is there."""
-        return spread.summed(await self._all(deadline, "create", name, spec))
+        """Create a collection, or confirm one that is there.
 
-    async def model_of(self, name: str, deadline: float | None) -> str | None:
-        """Return the model that a collection's texts are embedded with, None for the default one.
+        The first shard decides which creation it is, so that two at once cannot make halves.
+        """
+        spec = replace(spec, identity=spec.identity or uuid.uuid4().hex)
+        first: CollectionInfo = await self.shards[0].call(deadline, "create", name, spec)
+        spec = replace(spec, identity=first.identity)
+        others = [one.call(deadline, "create", name, spec) for one in self.shards[1:]]
+        return spread.summed([first, *await together(others)])
 
-        What was known a moment ago is taken for true: no search pays a call for it.
+    async def record_model(
+        self, info: CollectionInfo, model: StoredModel, deadline: float | None
+    ) -> None:
+        """Record the model that computes the vectors of a collection, in all shards.
 
         Raises:
-            UnknownCollection: there is none of this name.
+            StaleCollection: the collection was made again, or another model was recorded.
         """
-        now = time.monotonic()
-        known = self._models.get(name)
-        if known is None or known[0] < now:
-            info: CollectionInfo = await self.shards[0].call(deadline, "describe", name)
-            if len(self._models) >= MAX_KNOWN:
-                self._models.clear()
-            known = self._models[name] = (now + KNOWN_S, info.model)
-        return known[1]
+        # One after the other: of two models at once, the first shard takes one for all.
+        for shard in self.shards:
+            await shard.call(deadline, "record_model", info.name, info.identity, model)
 
     async def collections(self, deadline: float | None) -> list[CollectionInfo]:
         """Return what is known of every collection, by name."""
@@ -95,6 +88,7 @@ class RemoteIndex:
 
     async def delete(self, name: str, deadline: float | None) -> None:
         """Delete a collection with all its points."""
+        self.known.forget(name)
         await self._all(deadline, "delete", name)
 
     async def upsert(self, name: str, points: Points, deadline: float | None) -> int:
@@ -106,7 +100,37 @@ class RemoteIndex:
         check_metadata(points.metadata)
         if len(self.shards) == 1:
             return await self.shards[0].upsert(deadline, name, points)
-        spec = await self._spec(name, points, deadline)
+        put = partial(self.put, name, points, None, deadline)
+        return await self.known.on(name, put, deadline=deadline, texts=False)
+
+    async def put(
+        self,
+        name: str,
+        points: Points,
+        model: StoredModel | None,
+        deadline: float | None,
+        info: CollectionInfo | None,
+    ) -> int:
+        """Set points of the collection that ``info`` describes, or of a new one, as `upsert`.
+
+        ``model`` computed their vectors, None where the caller brought them.
+
+        Raises:
+            StaleCollection: the collection is another one, or records another model.
+        """
+        # Before they are sent: pickle fails on values that are nested too deeply.
+        check_metadata(points.metadata)
+        spec = Spec(width=points.vectors.shape[1], identity=uuid.uuid4().hex)
+        if info is not None:
+            spec = spread.spec_of(info)
+        if len(self.shards) == 1:
+            return await self.shards[0].upsert(deadline, name, points, replace(spec, stored=model))
+        if info is None:
+            spec = spread.spec_of(await self.create(name, spec, deadline))
+        if model is not None and spec.stored is None:
+            info = info or await self.describe(name, deadline)
+            await self.record_model(info, model, deadline)
+        spec = replace(spec, stored=model or spec.stored)
         # No shard sees all points, so none could refuse the request as a whole.
         check_points(points, width=spec.width, metric=spec.metric)
         parts = spread.by_shard(points.ids, len(self.shards))
@@ -122,7 +146,7 @@ class RemoteIndex:
         # A shard sees some of the ids, and would name an id by its place among those.
         check_ids(ids, "ids[{}]")
         parts = spread.by_shard(ids, len(self.shards))
-        return _deleted(
+        return deleted(
             await together(
                 self.shards[shard].call(deadline, "delete_points", name, [ids[row] for row in rows])
                 for shard, rows in parts.items()
@@ -133,7 +157,7 @@ class RemoteIndex:
         self, name: str, condition: Filter, deadline: float | None
     ) -> Deleted:
         """Delete all points that meet a filter."""
-        return _deleted(await self._all(deadline, "delete_matching", name, condition))
+        return deleted(await self._all(deadline, "delete_matching", name, condition))
 
     async def fetch(
         self, name: str, ids: Sequence[str], include: Sequence[Part], deadline: float | None
@@ -168,7 +192,7 @@ class RemoteIndex:
 
         It ends before ``limit`` where it would be too large.
         """
-        shard, inner = _place(cursor, len(self.shards))
+        shard, inner = spread.page_start(cursor, len(self.shards))
         records: list[Record] = []
         left = self._max_bytes
         while shard < len(self.shards) and len(records) < limit and (left is None or left > 0):
@@ -204,7 +228,7 @@ class RemoteIndex:
         told = await asyncio.gather(
             *(shard.search(asked, deadline) for shard in self.shards), return_exceptions=True
         )
-        answers, missing = self._sorted_out(told, complete=complete)
+        answers, missing = sorted_out(self.shards, told, complete=complete)
         metric = await self._metric(queries, self.shards[answers[0][0]], deadline)
         hits = [
             spread.merged(query, [found[row] for _, found in answers], metric)
@@ -220,23 +244,6 @@ class RemoteIndex:
             return Metric.COSINE
         info: CollectionInfo = await shard.call(deadline, "describe", queries[0].collection)
         return info.metric
-
-    def _sorted_out(
-        self, told: Sequence[list[list[Hit]] | BaseException], *, complete: bool
-    ) -> tuple[list[tuple[int, list[list[Hit]]]], list[str]]:
-        """Return the answers with their shards' numbers, and the names of shards without one."""
-        answers = [(at, one) for at, one in enumerate(told) if not isinstance(one, BaseException)]
-        errors = [one for one in told if isinstance(one, BaseException)]
-        for error in errors:
-            passing = (Unavailable, UnknownCollection, StorageDamaged)
-            if complete or not answers or not isinstance(error, passing):
-                raise error
-        missing = [
-            self.shards[at].name
-            for at, one in enumerate(told)
-            if isinstance(one, (Unavailable, StorageDamaged))
-        ]
-        return answers, missing
 
     async def _by_vector(self, queries: Sequence[Query], deadline: float | None) -> list[Query]:
         """Return the queries with the vectors of the points that some of them are by."""
@@ -254,39 +261,13 @@ class RemoteIndex:
             for query in queries
         ]
 
-    async def _spec(self, name: str, points: Points, deadline: float | None) -> Spec:
-        """Return how a collection is made, which is created in all shards if it is nowhere."""
+    async def _look_up(self, name: str, deadline: float | None) -> CollectionInfo | None:
+        """Return what is known of a collection now, None if there is none of this name."""
         try:
             info: CollectionInfo = await self.shards[0].call(deadline, "describe", name)
         except UnknownCollection:
-            spec = Spec(width=points.vectors.shape[1])
-            await self._all(deadline, "create", name, spec)
-            return spec
-        return spread.spec_of(info)
+            return None
+        return info
 
     async def _all(self, deadline: float | None, method: str, *arguments: Any) -> list[Any]:
         return await together(shard.call(deadline, method, *arguments) for shard in self.shards)
-
-
-async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Wait for all calls, and raise the first error when every other call has ended."""
-    told = await asyncio.gather(*calls, return_exceptions=True)
-    for one in told:
-        if isinstance(one, BaseException):
-            raise one
-    return [one for one in told if not isinstance(one, BaseException)]
-
-
-def _deleted(told: Sequence[Deleted]) -> Deleted:
-    return Deleted(sum(one.count for one in told), max(one.sequence for one in told))
-
-
-def _place(cursor: str | None, shards: int) -> tuple[int, str | None]:
-    """Return the number of the shard that a page begins in, and the cursor inside it."""
-    if cursor is None:
-        return 0, None
-    shard, dot, inner = cursor.partition(".")
-    # Compared as text: Python reads no number of more than 4,300 digits.
-    if not dot or shard not in map(str, range(shards)):
-        raise InvalidInput("cursor", "is not one that a page came with")
-    return int(shard), inner or None

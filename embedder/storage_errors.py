@@ -2,6 +2,8 @@
 
     EmbedderError
     ├── StorageDamaged              what is stored cannot be trusted; nothing of it is deleted
+    ├── ModelMismatch               vectors of two models would be compared
+    ├── StaleCollection             the collection is another one than the caller looked up
     ├── Unavailable
     │   ├── StorageFull
     │   └── StorageReadOnly
@@ -140,6 +142,41 @@ class StorageDamaged(EmbedderError):
         """Return the same error with the name of its collection, where that is missing."""
         name = collection if self.collection == UNNAMED else self.collection
         return StorageDamaged(self.path, self.problem, name)
+
+
+class ModelMismatch(EmbedderError):
+    """A text belongs to another model than the vectors of its collection."""
+
+    code = "model_mismatch"
+
+    def __init__(self, collection: str, recorded: str, served: str) -> None:
+        super().__init__(collection, recorded, served)
+        self.collection = collection
+        self.recorded = recorded
+        self.served = served
+
+    def __str__(self) -> str:
+        return (
+            f"collection {self.collection!r} holds vectors of model {self.recorded}; this text "
+            f"would be embedded with {self.served}. Name the model of the collection, or compute "
+            f"its vectors again: embedder index reembed {self.collection}"
+        )
+
+
+class StaleCollection(EmbedderError):
+    """The collection was made again, or records another model, since the caller looked it up.
+
+    Not `Unavailable`, so that a batch with such a request fails for this request alone.
+    """
+
+    code = "stale_collection"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"collection {self.name!r} changed while the request was answered; send it again"
 
 
 class StorageFull(Unavailable):

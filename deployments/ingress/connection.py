@@ -48,6 +48,11 @@ class Connection:
     encoder: RemoteEncoder
     near_encoder: NearEncoder
 
+    @property
+    def info(self) -> ModelInfo:
+        """Return what is known of the model."""
+        return self.pipeline.model
+
     async def check_tokenizer(self, deadline: float) -> None:
         """Let a tokenizer answer a real question."""
         await self.tokenizer.tokenize(["ready"], truncate=Truncate.END, deadline=deadline)

@@ -16,6 +16,7 @@ from deployments.remote import Handle
 from deployments.replica import own_deployment
 from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
+from embedder.index.points import CollectionInfo, StoredModel
 from embedder.request import EmbedOptions
 from embedder.types import Input, Vectors
 
@@ -57,6 +58,21 @@ class Ingress:
     async def check_health(self) -> None:
         """Do what is due from time to time: Serve calls this every few seconds."""
         self._service.tend()
+
+    async def embed_for(
+        self,
+        collection: CollectionInfo | None,
+        texts: Sequence[str],
+        options: EmbedOptions,
+        model: str | None = None,
+    ) -> tuple[Vectors, StoredModel]:
+        """Return float32[n, width] of texts of a collection, and the model that computed them.
+
+        Raises:
+            EmbedderError: as `deployments.ingress.service.Service.embed_for`.
+        """
+        answer, stored = await self._service.embed_for(collection, texts, options, model=model)
+        return answer.vectors, stored
 
     async def embed(
         self,

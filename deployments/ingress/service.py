@@ -22,6 +22,7 @@ from deployments.ingress.models import ServedModels, ServedState
 from deployments.ingress.numeric.computing import Computing
 from deployments.ingress.operation.graph import Graph
 from deployments.ingress.operation.readiness import Readiness, StageProbe, readiness
+from deployments.ingress.recorded import check_width, choose, stored_of
 from deployments.metrics import CACHE, FAR_CACHE, Published
 from deployments.remote_index import RemoteIndex
 from deployments.remote_stages import RemoteCache
@@ -32,8 +33,10 @@ from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
-from embedder.errors import DeadlineExceeded
+from embedder.errors import DeadlineExceeded, UnknownModel
+from embedder.index.points import CollectionInfo, StoredModel
 from embedder.request import Embeddings, EmbedOptions
+from embedder.storage_errors import ModelMismatch
 from embedder.time_limit import wait_within
 from embedder.tokenization import Piece
 from embedder.types import Input, ModelInfo
@@ -124,13 +127,35 @@ class Service:
             EmbedderError: as `Pipeline.embed`; or the model is not served here.
         """
         self.check_model(model)
-        limit_s = self.settings.limits.request_timeout_s
-        timeout_s = limit_s if options.timeout_s is None else min(options.timeout_s, limit_s)
-        deadline = time.monotonic() + timeout_s
+        deadline = self._deadline(options)
         connection = await self._connection(model, deadline)
-        remaining_s = max(0.0, deadline - time.monotonic())
-        answer = await connection.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))
+        answer = await _embed(connection, inputs, options, deadline)
         return answer if model is None else replace(answer, model=model)
+
+    async def embed_for(
+        self,
+        collection: CollectionInfo | None,
+        texts: Sequence[str],
+        options: EmbedOptions,
+        *,
+        model: str | None = None,
+    ) -> tuple[Embeddings, StoredModel]:
+        """Embed texts with the model of a collection, and return that model.
+
+        A collection without one takes ``model`` or, where that is None, the first served model.
+
+        Raises:
+            ModelMismatch: ``model`` is another than that of the collection, or that is not served.
+            InvalidVector: the vectors of the collection have another width.
+            EmbedderError: as `embed`.
+        """
+        self.check_model(model)
+        deadline = self._deadline(options)
+        connection = await self._connection_for(collection, model, deadline)
+        answer = await _embed(connection, texts, options, deadline)
+        if collection is not None:
+            check_width(collection, connection.info)
+        return answer, stored_of(connection.info)
 
     async def pieces(
         self,
@@ -226,6 +251,36 @@ class Service:
         states = await self._probe.states()
         return readiness(states, self._models.state(None), self.far.states, self.index_names)
 
+    def _deadline(self, options: EmbedOptions) -> float:
+        limit_s = self.settings.limits.request_timeout_s
+        given_s = limit_s if options.timeout_s is None else options.timeout_s
+        return time.monotonic() + min(given_s, limit_s)
+
+    async def _connection_for(
+        self, collection: CollectionInfo | None, stated: str | None, deadline: float
+    ) -> Connection:
+        if collection is None:
+            return await self._connection(stated, deadline)
+        name = collection.model if stated is None else stated
+        try:
+            asked = await self._connection(name, deadline)
+        except UnknownModel:
+            # Nothing was stated, or it had been refused: the collection's own is gone.
+            asked = await self._connection(None, deadline)
+        wanted = collection.stored
+        if wanted is None and collection.model is not None:
+            try:
+                wanted = stored_of((await self._connection(collection.model, deadline)).info)
+            except UnknownModel:
+                problem = repr(collection.model), str(stored_of(asked.info))
+                raise ModelMismatch(collection.name, *problem) from None
+        if wanted is not None:
+            # A stated name means one model; without one, any name of the right model will do.
+            states = self._models.states() if stated is None else []
+            others = [state.serving for state in states if state.serving is not None]
+            asked = choose(collection, wanted, asked, others)
+        return asked
+
     async def _connection(self, name: str | None, deadline: float | None) -> Connection:
         """Return what requests for a model go through, once it is loaded."""
         timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -233,3 +288,10 @@ class Service:
             return await wait_within(self._models.get(name), timeout_s)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("Encoder") from None
+
+
+async def _embed(
+    connection: Connection, inputs: Sequence[Input], options: EmbedOptions, deadline: float
+) -> Embeddings:
+    remaining_s = max(0.0, deadline - time.monotonic())
+    return await connection.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))

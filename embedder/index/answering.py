@@ -64,8 +64,11 @@ class Searcher:
             NotFound: a query is by an id that is not stored.
             LimitExceeded: the hits of a query are too large; or those of all of them together are,
                 where they have limits.
+            StaleCollection: a query is for another identity or model than the collection has.
             StorageDamaged: a row that was found fails its checksum.
         """
+        for query in queries:
+            self._collection.check(query.identity, query.model)
         for _ in range(TRIES):
             try:
                 return self._attempt(queries)

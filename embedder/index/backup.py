@@ -20,15 +20,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from embedder.index.copying import stored_rows
 from embedder.index.disk import EXISTS, sync_directory, writing
 from embedder.index.failpoints import reach
-from embedder.index.points import Spec
+from embedder.index.migration import stored_collections
 from embedder.index.reading import Reader
 from embedder.index.rows import EncodedRows
 from embedder.index.schema import open_reader, open_writer
-from embedder.index.writes import CollectionRow, find_collection, insert_collection, upsert
+from embedder.index.writes import (
+    CollectionRow,
+    as_collection,
+    find_collection,
+    insert_collection,
+    upsert,
+)
 from embedder.private_files import OWNER_ONLY_FOLDER, create, make_folder
 from embedder.storage_errors import BadBackup, NotWritten, StorageDamaged
 
-FORMAT = 1
+FORMAT = 2
+"""Of format 1 are those whose collection has no identity yet: they can be restored too."""
 MANIFEST = "manifest.json"
 POINTS = "points.db"
 MOST_MANIFEST_BYTES = 1 << 16
@@ -89,8 +96,7 @@ def copy_collection(
     """
     with writing(target), closing(open_writer(target, durable=True)) as db:
         db.execute("BEGIN")
-        spec = Spec(row.metric, row.kind, row.width, row.model)
-        copy = insert_collection(db, row.name, spec)
+        copy = insert_collection(db, row.name, row.spec)
         for rows in stored_rows(source, path, row):
             _, copy = upsert(db, copy, rows)
         db.execute("COMMIT")
@@ -109,8 +115,8 @@ def read_manifest(directory: Path) -> BackupManifest:
             manifest = BackupManifest.model_validate_json(file.read(MOST_MANIFEST_BYTES))
     except (OSError, ValidationError) as error:
         raise BadBackup(str(directory), f"{MANIFEST} cannot be read: {error}") from error
-    if manifest.format != FORMAT:
-        problem = f"it has format {manifest.format}; this version reads {FORMAT}"
+    if not 1 <= manifest.format <= FORMAT:
+        problem = f"it has format {manifest.format}; this version reads up to {FORMAT}"
         raise BadBackup(str(directory), problem)
     path = directory / POINTS
     try:
@@ -137,7 +143,7 @@ class Backup:
         # A file that nobody writes needs no log beside it, and may lie where nothing can be made.
         self._db = open_reader(directory / POINTS, frozen=True)
         try:
-            found = find_collection(self._db, self.manifest.name)
+            found = self._find(self.manifest.name)
         except (sqlite3.Error, StorageDamaged) as error:
             self._db.close()
             raise BadBackup(str(directory), repr(error)) from error
@@ -145,6 +151,10 @@ class Backup:
             self._db.close()
             raise BadBackup(str(directory), f"{POINTS} has not the points that {MANIFEST} says")
         self.row = found
+
+    def _find(self, name: str) -> CollectionRow | None:
+        rows = stored_collections(self._db, "name = ?", (name,))
+        return as_collection(rows[0]) if rows else None
 
     def rows(self) -> Iterator[EncodedRows]:
         """Give all points.

@@ -5,8 +5,10 @@ Knows nothing of searches.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from embedder.index.collection import Collection
 from embedder.index.committer import Effect
 from embedder.index.filters import Filter, to_sql
 from embedder.index.measure import place
-from embedder.index.points import CollectionInfo, Deleted, Points, Spec
+from embedder.index.points import CollectionInfo, Deleted, Points, Spec, StoredModel
 from embedder.index.rows import encode
 from embedder.index.shard import Shard
 from embedder.index.writes import (
@@ -34,9 +36,13 @@ from embedder.index.writes import (
     find_pks,
     insert_collection,
     matching_pks,
+    record_model,
+    remember_deleted,
     rename_collection,
     upsert,
 )
+
+logger = logging.getLogger(__name__)
 
 Choice = Callable[[sqlite3.Connection, CollectionRow], Sequence[int]]
 """Chooses the pks that are deleted, inside the transaction."""
@@ -60,6 +66,24 @@ def create(shard: Shard, name: str, spec: Spec) -> CollectionInfo:
     return collection.describe()
 
 
+def record(shard: Shard, name: str, identity: str | None, model: StoredModel) -> CollectionInfo:
+    """Record the model of texts in a collection that records none; the same again is confirmed."""
+
+    def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
+        row = _row(db, name)
+        collection = shard.collections[name]
+        collection.check(identity, model)
+        after = record_model(db, row, model)
+
+        def effect() -> CollectionInfo:
+            _recorded(collection, row, after)
+            return collection.describe()
+
+        return effect
+
+    return shard.truth.submit(write).result()
+
+
 def drop(shard: Shard, name: str) -> None:
     """Delete a collection with all its points."""
     byte_count(name, "collection")
@@ -67,19 +91,26 @@ def drop(shard: Shard, name: str) -> None:
     def write(db: sqlite3.Connection) -> Effect[None]:
         row = _row(db, name)
         rename_collection(db, row, None)
+        remember_deleted(db, row.identity)
         return lambda: shard.forget(name)
 
     shard.truth.submit(write).result()
 
 
-def put(shard: Shard, name: str, points: Points) -> int:
-    """Set all points or none, and return the sequence number; make the collection if need be."""
+def put(shard: Shard, name: str, points: Points, wanted: Spec) -> int:
+    """Set all points or none, and return the sequence number; make the collection if need be.
+
+    One that is there must have the identity of ``wanted``, and its model is recorded.
+    """
     check_name(name)
     while True:
         collection = shard.find_or_none(name)
-        spec = collection.spec if collection else Spec()
-        check_points(points, width=collection.width if collection else None, metric=spec.metric)
-        sequence = shard.truth.submit(_upsert(shard, name, collection, points)).result()
+        if collection is not None:
+            collection.check(wanted.identity, wanted.stored)
+        metric = collection.metric if collection else wanted.metric
+        width = collection.width if collection else wanted.width
+        check_points(points, width=width, metric=metric)
+        sequence = shard.truth.submit(_upsert(shard, name, collection, points, wanted)).result()
         if sequence is not None:
             return sequence
         # Another collection has the name since: what was checked may not hold for its metric.
@@ -108,22 +139,23 @@ def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
 
 
 def _upsert(
-    shard: Shard, name: str, checked: Collection | None, points: Points
+    shard: Shard, name: str, checked: Collection | None, points: Points, wanted: Spec
 ) -> Callable[[sqlite3.Connection], Effect[int | None]]:
     rows = encode(points)
-    spec = checked.spec if checked else Spec()
-    placed = place(spec.metric, rows.vectors)
+    placed = place(checked.metric if checked else wanted.metric, rows.vectors)
 
     def write(db: sqlite3.Connection) -> Effect[int | None]:
         row = find_collection(db, name)
         if row is None and checked is None:
-            row = insert_collection(db, name, spec)
+            row = insert_collection(db, name, wanted)
         elif row is None or checked is None or row.id != checked.id:
             return lambda: None if row is None else _register(shard, row)
-        pks, after = upsert(db, row, rows)
+        pks, after = upsert(db, record_model(db, row, wanted.stored), rows)
 
         def effect() -> int:
-            collection = checked or shard.register(row)
+            # Without its width: with one, its rows would be read back from the file.
+            collection = checked or shard.register(replace(row, width=None))
+            _recorded(collection, row, after)
             with shard.reloading(collection):
                 collection.put(pks, after.sequence, rows.ids, placed)
             shard.look_after(collection)
@@ -161,6 +193,18 @@ def _remove(shard: Shard, name: str, pks: NDArray[np.int64], sequence: int) -> N
 def _register(shard: Shard, row: CollectionRow) -> None:
     # Its creation was committed, and may have failed to become visible.
     shard.register(row)
+
+
+def _recorded(collection: Collection, before: CollectionRow, after: CollectionRow) -> None:
+    """Let a collection serve under the model that is recorded since this write."""
+    if after.stored == before.stored:
+        return
+    collection.record(after)
+    if before.count:
+        logger.info(
+            "collection %r has %d points and recorded no model; from now on its model is %s",
+            *(after.name, before.count, after.stored),
+        )
 
 
 def _row(db: sqlite3.Connection, name: str) -> CollectionRow:

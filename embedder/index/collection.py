@@ -10,24 +10,25 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.config import IndexSettings
 from embedder.index.building import Stopped
+from embedder.index.describing import described
 from embedder.index.failpoints import reach
 from embedder.index.merging import Builder
 from embedder.index.planning import SegmentFacts, needs_merging, to_merge, to_save
-from embedder.index.points import CollectionInfo, Metric, Spec
+from embedder.index.points import CollectionInfo, Metric, StoredModel
 from embedder.index.projection import Projection
 from embedder.index.reading import Reader
 from embedder.index.recovery import fetching, recover
 from embedder.index.snapshots import Snapshots
 from embedder.index.state import LiveSegment, State
 from embedder.index.writes import CollectionRow
-from embedder.storage_errors import StorageDamaged
+from embedder.storage_errors import StaleCollection, StorageDamaged
 from embedder.types import Vectors
 
 APPLY_TIMEOUT_S = 2.0
@@ -59,7 +60,7 @@ class Collection:
         self.id = row.id
         self.uuid = row.uuid
         self.name = row.name
-        self.spec = Spec(row.metric, row.kind, row.width, row.model)
+        self.spec = row.spec
         self.replayed = 0
         self.save_failures = 0
         self._around = around
@@ -95,25 +96,22 @@ class Collection:
 
     def describe(self) -> CollectionInfo:
         """Return what is known of the collection now."""
-        state, spec = self.state, self.spec
-        if state is None:
-            return CollectionInfo(
-                self.name, spec.metric, spec.kind.value, self.width, 0, self._sequence, spec.model
-            )
-        largest = max(state.segments, key=lambda live: live.count, default=None)
-        return CollectionInfo(
-            self.name,
-            spec.metric,
-            spec.kind.value,
-            self.width,
-            state.count,
-            state.sequence,
-            spec.model,
-            serving=largest.segment.kind.value if largest else "flat",
-            segments=len(state.segments),
-            dead=state.dead,
-            pending=state.delta.count,
-        )
+        return described(self.name, self.spec, self.width, self._sequence, self.state)
+
+    def check(self, identity: str | None, model: StoredModel | None) -> None:
+        """Refuse work for another collection of this name; None is not compared.
+
+        Raises:
+            StaleCollection: the identity, or the recorded model, is another.
+        """
+        stored = self.spec.stored
+        other = model is not None and stored is not None and not stored.is_same(model)
+        if other or identity not in (None, self.spec.identity):
+            raise StaleCollection(self.name)
+
+    def record(self, row: CollectionRow) -> None:
+        """Take over which model computes the vectors, once that is committed."""
+        self.spec = replace(self.spec, model=row.model, stored=row.stored)
 
     def put(
         self, pks: NDArray[np.int64], sequence: int, names: list[str], vectors: Vectors
@@ -234,7 +232,8 @@ class Collection:
         )
         segments: list[LiveSegment] = []
         known = row or CollectionRow(
-            self.id, self.uuid, self.name, self.metric, self.spec.kind, width, None, 0, 0
+            *(self.id, self.uuid, self.name, self.metric, self.spec.kind, width, None, 0, 0),
+            identity=str(self.spec.identity),
         )
         snapshots = self._around.snapshots(known, width)
         if row is not None:

@@ -17,8 +17,9 @@ from embedder.index.backup import copy_collection
 from embedder.index.copying import stored_rows
 from embedder.index.disk import sync_directory, writing
 from embedder.index.lock import DirectoryLock
+from embedder.index.migration import stored_collections
 from embedder.index.schema import FILE_NAME, check_format, open_reader, open_writer
-from embedder.index.writes import CollectionRow, as_collection
+from embedder.index.writes import CollectionRow, as_collection, remember_deleted
 from embedder.storage_errors import StorageDamaged, naming_storage_errors
 
 NEW_FILE = f"{FILE_NAME}.new"
@@ -74,8 +75,9 @@ def repair(directory: Path) -> tuple[Inspection, Path | None]:
         new = directory / NEW_FILE
         _remove(new)
         try:
-            with writing(new), closing(open_writer(new, durable=True)):
-                pass
+            with writing(new), closing(open_writer(new, durable=True)) as db:
+                for identity in _deleted(directory):
+                    remember_deleted(db, identity)
             checked = []
             for row, found in _collections(directory):
                 checked.append(found)
@@ -120,7 +122,7 @@ def _collections(directory: Path) -> Iterator[tuple[CollectionRow | None, Checke
     """Give each collection that has a name, as far as they can be read."""
     try:
         with _reading(directory) as db:
-            found = db.execute("SELECT * FROM collections WHERE name IS NOT NULL").fetchall()
+            found = stored_collections(db, "name IS NOT NULL")
     except (StorageDamaged, sqlite3.Error):
         return  # the file's own problem says so
     for values in found:
@@ -135,6 +137,15 @@ def _collections(directory: Path) -> Iterator[tuple[CollectionRow | None, Checke
             yield None, Checked(name, count if isinstance(count, int) else 0, problem)
         else:
             yield row, Checked(name, row.count, None)
+
+
+def _deleted(directory: Path) -> list[str]:
+    """Return the identities of deleted collections, as far as they can be read."""
+    try:
+        with _reading(directory) as db:
+            return [one for (one,) in db.execute("SELECT identity FROM deleted ORDER BY at")]
+    except (StorageDamaged, sqlite3.Error):
+        return []  # the file's own problem says so, or it is of version 1
 
 
 def _swap(directory: Path, new: Path) -> Path:

@@ -8,6 +8,9 @@ OVERSAMPLE = 4
 LEAST_SAMPLE = 50
 """Candidates from which diverse answers are chosen: so many times ``top_k``, and at least these."""
 
+MAX_DELETED = 10_000
+"""Identities of deleted collections that a shard keeps, the latest ones."""
+
 MAX_ID_BYTES = 255
 MAX_NAME_CHARACTERS = 63
 MAX_WIDTH = 65_536

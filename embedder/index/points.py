@@ -48,13 +48,46 @@ _SIMILARITIES: dict[Metric, SimilarityName] = {
 
 
 @dataclass(frozen=True, slots=True)
+class StoredModel:
+    """The model that computed the vectors of a collection; ``name`` is what clients called it.
+
+    ``digest`` is the SHA-256 of its weights.
+    """
+
+    name: str
+    revision: str
+    digest: str
+    pooling: str
+
+    def is_same(self, other: StoredModel) -> bool:
+        """Say whether both compute the same vectors, whatever they are called."""
+        return self._facts() == other._facts()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name!r} (revision {self.revision[:12]}, weights {self.digest[:12]}, "
+            f"pooling {self.pooling})"
+        )
+
+    def _facts(self) -> tuple[str, str, str]:
+        return self.revision, self.digest, self.pooling
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
-    """What a collection is made with; without a ``width`` its first vector decides."""
+    """What a collection is made with; without a ``width`` its first vector decides.
+
+    ``model`` is the name that the creator stated, and ``stored`` the model that computed the
+    vectors, None before the first text. ``identity`` is new at each creation and the same in all
+    shards; None: make one.
+    """
 
     metric: Metric = Metric.COSINE
     kind: IndexKind = IndexKind.AUTO
     width: int | None = None
     model: str | None = None
+    stored: StoredModel | None = None
+    identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +107,9 @@ class Query:
     The point itself is not found by its id. ``field`` is what the caller calls the vector, for
     errors. Points below the score ``threshold`` or outside ``filter`` are left out; a
     ``diversity`` above 0 prefers points that are unlike each other, as `embedder.similarity.mmr`
-    says. Hits that take more than ``max_bytes`` in an answer are refused.
+    says. Hits that take more than ``max_bytes`` in an answer are refused, and so is a search where
+    the collection has another ``identity``, or records another model than ``model``, which computed
+    the vector; None is not compared.
     """
 
     collection: str
@@ -87,6 +122,8 @@ class Query:
     diversity: float | None = None
     include: tuple[Part, ...] = PAYLOAD
     max_bytes: int | None = None
+    identity: str | None = None
+    model: StoredModel | None = None
 
 
 # Not frozen: ten of them are a tenth of a quick search, and twice that if they are.
@@ -141,6 +178,8 @@ class CollectionInfo:
 
     ``kind`` is what was asked for and ``serving`` what its largest segment is. ``dead`` counts the
     deleted points that segments still hold; ``pending`` those that are in no segment yet.
+    ``model`` is the stated name or that of the recorded model, whose other fields are None before
+    the first text. ``identity`` is new at each creation.
     """
 
     name: str
@@ -154,3 +193,21 @@ class CollectionInfo:
     segments: int = 0
     dead: int = 0
     pending: int = 0
+    model_revision: str | None = None
+    model_digest: str | None = None
+    model_pooling: str | None = None
+    identity: str = field(default="", compare=False)
+
+    @property
+    def stored(self) -> StoredModel | None:
+        """Return the model that computed the vectors, None before the first text."""
+        return stored_model(self.model, self.model_revision, self.model_digest, self.model_pooling)
+
+
+def stored_model(
+    name: str | None, revision: str | None, digest: str | None, pooling: str | None
+) -> StoredModel | None:
+    """Return the recorded model, or None where not all of it is known."""
+    if name is None or revision is None or digest is None or pooling is None:
+        return None
+    return StoredModel(name, revision, digest, pooling)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from embedder.index.answer_size import Room
 from embedder.index.filters import Filter, to_sql
+from embedder.index.migration import COLUMNS
 from embedder.index.points import Part
 from embedder.index.rows import check_payload, decode_vectors
 from embedder.index.schema import open_reader
@@ -82,7 +83,8 @@ class Reader:
     def collections(self) -> list[CollectionRow]:
         """Return every collection that has a name."""
         with self._connection() as db:
-            rows = db.execute("SELECT * FROM collections WHERE name IS NOT NULL").fetchall()
+            query = f"SELECT {COLUMNS} FROM collections WHERE name IS NOT NULL"  # noqa: S608
+            rows = db.execute(query).fetchall()
             return [as_collection(row) for row in rows]
 
     def collection(self, name: str) -> CollectionRow | None:

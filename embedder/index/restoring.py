@@ -23,6 +23,7 @@ from embedder.index.writes import (
     CollectionRow,
     find_collection,
     insert_collection,
+    remember_deleted,
     rename_collection,
     upsert,
 )
@@ -31,9 +32,16 @@ EXISTS = "exists already; give it another name, or replace it"
 
 
 def restore(
-    shard: Shard, directory: Path, name: str | None, *, replacing: bool = False
+    shard: Shard,
+    directory: Path,
+    name: str | None,
+    identity: str | None,
+    *,
+    replacing: bool = False,
 ) -> CollectionInfo:
     """Make a collection of a backup, under its own name or another that is free.
+
+    It gets the ``identity``, the same in all shards; None: make one.
 
     Raises:
         BadBackup: the backup is not whole; nothing of it is kept.
@@ -45,7 +53,8 @@ def restore(
         taken = name in shard.collections or name in shard.damaged
         if taken and not replacing:
             raise InvalidInput("collection", f"{name!r} {EXISTS}")
-        row = shard.truth.submit(lambda db: _begin(shard, db, backup.row)).result()
+        spec = replace(backup.row.spec, identity=identity)
+        row = shard.truth.submit(lambda db: _begin(shard, db, spec)).result()
         try:
             for rows in backup.rows():
                 row = shard.truth.submit(_more(row, rows)).result()
@@ -55,8 +64,8 @@ def restore(
             shard.purge()
 
 
-def _begin(shard: Shard, db: sqlite3.Connection, like: CollectionRow) -> Effect[CollectionRow]:
-    row = insert_collection(db, None, Spec(like.metric, like.kind, like.width, like.model))
+def _begin(shard: Shard, db: sqlite3.Connection, spec: Spec) -> Effect[CollectionRow]:
+    row = insert_collection(db, None, spec)
     shard.restoring.add(row.id)
     return lambda: row
 
@@ -80,6 +89,7 @@ def _finish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> 
             raise InvalidInput("collection", f"{name!r} {EXISTS}")
         if there is not None:
             rename_collection(db, there, None)
+            remember_deleted(db, there.identity)
         rename_collection(db, row, name)
 
         def effect() -> CollectionInfo:

@@ -15,11 +15,12 @@ from functools import cache
 from pathlib import Path
 
 from embedder.cancellation import is_cancelled
+from embedder.index.migration import COLLECTIONS, DELETED, migrate, version_1
 from embedder.private_files import OWNER_ONLY
 from embedder.storage_errors import NewerFormat, StorageDamaged, naming_storage_errors
 
 FILE_NAME = "truth.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STEPS = 10_000
 """Steps of SQLite's machine between two looks at whether the caller is still there."""
 
@@ -32,16 +33,14 @@ APPLICATION_ID = 0x45564958
 # being made or removed, and nobody sees it.
 _SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE collections(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, name TEXT UNIQUE,
-    metric TEXT NOT NULL, kind TEXT NOT NULL, width INTEGER, model TEXT,
-    sequence INTEGER NOT NULL, count INTEGER NOT NULL, crc INTEGER NOT NULL);
+{COLLECTIONS}
 CREATE TABLE points(
     pk INTEGER PRIMARY KEY, collection INTEGER NOT NULL, ext_id TEXT NOT NULL,
     seq INTEGER NOT NULL, crc INTEGER NOT NULL, text TEXT, metadata TEXT NOT NULL);
 CREATE UNIQUE INDEX points_by_id ON points(collection, ext_id);
 CREATE INDEX points_by_pk ON points(collection, pk, seq);
 CREATE TABLE vectors(pk INTEGER PRIMARY KEY, crc INTEGER NOT NULL, vector BLOB NOT NULL);
+{DELETED}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -98,22 +97,24 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
         raise StorageDamaged(str(path), str(found))
 
 
-def check_format(connection: sqlite3.Connection, path: Path) -> bool:
-    """Refuse a file of another format; return whether it has any tables.
+def check_format(connection: sqlite3.Connection, path: Path) -> int | None:
+    """Refuse a file of another format; return its version, None where it has no tables.
 
     Raises:
         StorageDamaged: it is a database of something else, or has not our tables.
         NewerFormat: a later version wrote it.
     """
     tables = _tables(connection, path)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+    if not tables:
+        return None
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StorageDamaged(str(path), "is a database of something else")
     if version > SCHEMA_VERSION:
         raise NewerFormat(str(path), version, SCHEMA_VERSION)
-    if tables and not _own_tables() <= tables:
+    if not _own_tables(version) <= tables:
         raise StorageDamaged(str(path), "does not have the tables of its format")
-    return bool(tables)
+    return version
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> int | str:
@@ -149,14 +150,19 @@ def write_meta(connection: sqlite3.Connection, key: str, value: int | str) -> No
 def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool) -> None:
     # Memory-mapped pages would turn a damaged disk into SIGBUS, and stray writes into damage.
     connection.execute("PRAGMA mmap_size = 0")
-    tables = check_format(connection, path)
+    version = check_format(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
     # A checkpoint every 16 MiB of log: each costs two more fsyncs than a commit.
     connection.execute("PRAGMA wal_autocheckpoint = 4096")
     connection.execute("PRAGMA journal_size_limit = 67108864")
-    if not tables:
+    if version is None:
         _create(connection)
+    elif version < SCHEMA_VERSION:
+        connection.execute("BEGIN IMMEDIATE")
+        migrate(connection)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
 
 
 def _make_private(path: Path) -> None:
@@ -182,9 +188,10 @@ def _tables(connection: sqlite3.Connection, path: Path) -> set[str]:
 
 
 @cache
-def _own_tables() -> set[str]:
+def _own_tables(version: int) -> set[str]:
+    schema = _SCHEMA if version == SCHEMA_VERSION else version_1(_SCHEMA)
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_SCHEMA)
+        connection.executescript(schema)
         return _tables(connection, Path(FILE_NAME))
 
 

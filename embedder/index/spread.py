@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import rendezvous
+from embedder.errors import InvalidInput
 from embedder.index.answer_size import NUMBER_BYTES, POINT_BYTES
 from embedder.index.kinds import IndexKind
 from embedder.index.limits import LEAST_SAMPLE, MAX_TOP_K, OVERSAMPLE
@@ -61,7 +62,8 @@ def summed(infos: Sequence[CollectionInfo]) -> CollectionInfo:
 
 def spec_of(info: CollectionInfo) -> Spec:
     """Return what a collection was made with; its width stays what it is."""
-    return Spec(info.metric, IndexKind(info.kind), info.width, info.model)
+    kind = IndexKind(info.kind)
+    return Spec(info.metric, kind, info.width, info.model, info.stored, info.identity)
 
 
 def asked_of_each(query: Query) -> Query:
@@ -100,6 +102,21 @@ def merged(query: Query, answers: Sequence[Sequence[Hit]], metric: Metric) -> li
     if "vector" in query.include:
         return chosen
     return [replace(hit, vector=None) for hit in chosen]
+
+
+def page_start(cursor: str | None, shards: int) -> tuple[int, str | None]:
+    """Return the number of the shard that a page begins in, and the cursor inside it.
+
+    Raises:
+        InvalidInput: the cursor is not one that a page came with.
+    """
+    if cursor is None:
+        return 0, None
+    shard, dot, inner = cursor.partition(".")
+    # Compared as text: Python reads no number of more than 4,300 digits.
+    if not dot or shard not in map(str, range(shards)):
+        raise InvalidInput("cursor", "is not one that a page came with")
+    return int(shard), inner or None
 
 
 def _wanted(query: Query) -> int:

@@ -18,6 +18,7 @@ from embedder.index.answer_size import Room
 from embedder.index.answering import Searcher, alike
 from embedder.index.backup import BackupManifest, back_up
 from embedder.index.checks import check_ids, check_query
+from embedder.index.creations import Creations
 from embedder.index.fetching import page, records_by_id
 from embedder.index.filters import Filter
 from embedder.index.health import IndexHealth, IndexStats
@@ -46,12 +47,9 @@ class VectorIndex:
     """Keeps collections in ``settings.directory``, or until it is closed; safe from any thread.
 
     A write returns when it is durable and every later search sees it. Any method raises
-    `StorageDamaged` once stored data turned out to be damaged; a write raises `StorageFull`,
-    `StorageReadOnly` where it cannot be kept. Without ``background``, segments
-    are merged and saved by `settle` alone.
-
-    Making one raises `DirectoryInUse` where another has the directory, and `NewerFormat` where a
-    later version wrote it.
+    `StorageDamaged` once stored data turned out to be damaged; a write raises `StorageFull` or
+    `StorageReadOnly` where it cannot be kept. Without ``background``, segments are merged and saved
+    by `settle` alone. Making one raises `DirectoryInUse`, or `NewerFormat` for a later version's.
     """
 
     def __init__(self, settings: IndexSettings | None = None, *, background: bool = True) -> None:
@@ -80,8 +78,12 @@ class VectorIndex:
             InvalidInput: the name is not plain, the kind has no such metric, or the name is taken
                 by a collection that is made otherwise.
         """
-        with self._sound(name):
-            return changes.create(self._shard, name, Spec(metric, kind, width, model))
+        return self.creations.create(name, Spec(metric, kind, width, model))
+
+    @property
+    def creations(self) -> Creations:
+        """Return what tells one creation of a collection from another."""
+        return Creations(self._shard, self._sound)
 
     def collections(self) -> list[CollectionInfo]:
         """Return what is known of every collection, by name."""
@@ -90,11 +92,7 @@ class VectorIndex:
             return [served[name].describe() for name in sorted(served)]
 
     def describe(self, name: str) -> CollectionInfo:
-        """Return what is known of a collection.
-
-        Raises:
-            UnknownCollection: there is none of this name.
-        """
+        """Return what is known of a collection; raise `UnknownCollection` without one."""
         with self._sound(name):
             return self._shard.find(name).describe()
 
@@ -107,16 +105,18 @@ class VectorIndex:
         with self._sound(name):
             changes.drop(self._shard, name)
 
-    def upsert(self, name: str, points: Points) -> int:
-        """Set points of a collection, creating it with the cosine if it is not there.
+    def upsert(self, name: str, points: Points, spec: Spec | None = None) -> int:
+        """Set points of a collection, made as ``spec`` says or with the cosine if it is not there.
 
-        Returns the collection's sequence number. The same request again changes nothing.
+        ``spec.stored`` is the model that computed the vectors. Returns the collection's sequence
+        number. The same request again changes nothing.
 
         Raises:
             InvalidInput: a name, an id or a vector cannot be stored; nothing was stored.
+            StaleCollection: the collection has another identity than ``spec``, or another model.
         """
         with self._sound(name):
-            return changes.put(self._shard, name, points)
+            return changes.put(self._shard, name, points, spec or Spec())
 
     def delete_points(self, name: str, ids: Sequence[str]) -> Deleted:
         """Delete those of the points that are there.
@@ -196,6 +196,7 @@ class VectorIndex:
             UnknownCollection: a query names a collection that is not there.
             NotFound: a query is by the id of a point that is not there.
             InvalidInput: a query's vector or numbers cannot be answered.
+            StaleCollection: a query is for another identity or model than the collection has.
         """
         for query in queries:
             check_query(query)
@@ -216,11 +217,7 @@ class VectorIndex:
                     pass
 
     def optimize(self, name: str) -> None:
-        """Merge all segments of a collection into one, in which a search is quickest.
-
-        Raises:
-            UnknownCollection: there is none of this name.
-        """
+        """Merge all segments of a collection into one; raise `UnknownCollection` without one."""
         with self._sound(name):
             self._shard.find(name).merge_all()
 
@@ -246,18 +243,24 @@ class VectorIndex:
             return back_up(self._shard.truth.reader, name, collection.id, directory)
 
     def restore(
-        self, directory: Path, name: str | None = None, *, replacing: bool = False
+        self,
+        directory: Path,
+        name: str | None = None,
+        identity: str | None = None,
+        *,
+        replacing: bool = False,
     ) -> CollectionInfo:
         """Make a collection of a backup, under its own name or another.
 
-        With ``replacing`` it takes the place of a collection of the name, sound or damaged.
+        With ``replacing`` it takes the place of a collection of the name, sound or damaged. It gets
+        the ``identity``, the same in all shards; None: make one.
 
         Raises:
             BadBackup: the backup is not whole; nothing of it is kept.
             InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
         """
         with self._sound():
-            return restore(self._shard, directory, name, replacing=replacing)
+            return restore(self._shard, directory, name, identity, replacing=replacing)
 
     def export_parquet(self, name: str, path: Path) -> int:
         """Write a collection, as it is at one moment, to a Parquet file; return its points.
@@ -282,8 +285,8 @@ class VectorIndex:
 
     def _answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
         collection = self._shard.find(queries[0].collection)
-        reader, held = self._shard.truth.reader, self._shard.held_search
-        return Searcher(collection, reader, self._effort, held).answer(queries)
+        reader, hold = self._shard.truth.reader, self._shard.held_search
+        return Searcher(collection, reader, self._effort, hold).answer(queries)
 
     @contextmanager
     def _sound(self, name: str = "") -> Iterator[None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-import zlib
 from collections.abc import Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,10 +18,12 @@ from numpy.typing import NDArray
 
 from embedder.errors import InvalidVector
 from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric, Spec
+from embedder.index.limits import MAX_DELETED
+from embedder.index.migration import COLUMNS, checksum
+from embedder.index.points import Metric, Spec, StoredModel, stored_model
 from embedder.index.rows import EncodedRows, sealed
 from embedder.index.schema import FILE_NAME, read_number, write_meta
-from embedder.storage_errors import StorageDamaged
+from embedder.storage_errors import StaleCollection, StorageDamaged
 
 LOOKED_UP_AT_ONCE = 256
 """Ids of one statement: each is a parameter of it, and SQLite takes 32,766 at most."""
@@ -50,15 +51,31 @@ class CollectionRow:
     model: str | None
     sequence: int
     count: int
+    identity: str
+    revision: str | None = None
+    digest: str | None = None
+    pooling: str | None = None
+
+    @property
+    def spec(self) -> Spec:
+        """Return what the collection is made with, its recorded model included."""
+        return Spec(
+            self.metric, self.kind, self.width, self.model, self.stored, identity=self.identity
+        )
+
+    @property
+    def stored(self) -> StoredModel | None:
+        """Return the model that computed the vectors, None before the first text."""
+        return stored_model(self.model, self.revision, self.digest, self.pooling)
 
 
 def as_collection(values: Sequence[object]) -> CollectionRow:
-    """Return the record of a row of the table, all columns in their order.
+    """Return the record of a row of the table, `COLUMNS` in their order.
 
     Raises:
         StorageDamaged: the row fails its checksum.
     """
-    if _checksum(values[:-1]) != values[-1]:
+    if checksum(values[:-1]) != values[-1]:
         raise StorageDamaged(FILE_NAME, f"collection {values[2]!r} fails its checksum")
     number, identity, name, metric, kind, *rest = values[:-1]
     return CollectionRow(number, identity, name, Metric(metric), IndexKind(kind), *rest)  # type: ignore[arg-type] # checked, so the types are those that were written
@@ -70,25 +87,54 @@ def find_collection(db: sqlite3.Connection, name: str) -> CollectionRow | None:
     Raises:
         StorageDamaged: its row fails its checksum.
     """
-    row = db.execute("SELECT * FROM collections WHERE name = ?", (name,)).fetchone()
+    query = f"SELECT {COLUMNS} FROM collections WHERE name = ?"  # noqa: S608
+    row = db.execute(query, (name,)).fetchone()
     return None if row is None else as_collection(row)
 
 
 def insert_collection(db: sqlite3.Connection, name: str | None, spec: Spec) -> CollectionRow:
-    """Make a collection, unseen while it has no name."""
-    identity = uuid.uuid4().hex
+    """Make a collection, unseen while it has no name.
+
+    Raises:
+        StaleCollection: the collection of this identity was deleted.
+    """
+    if is_deleted(db, spec.identity):
+        raise StaleCollection(str(name))
+    own = uuid.uuid4().hex
     cursor = db.execute(
         "INSERT INTO collections(uuid, metric, kind, sequence, count, crc) "
         "VALUES (?, ?, ?, 0, 0, 0)",
-        (identity, spec.metric.value, spec.kind.value),
+        (own, spec.metric.value, spec.kind.value),
     )
     assert cursor.lastrowid is not None
-    return _store(
-        db,
-        CollectionRow(
-            cursor.lastrowid, identity, name, spec.metric, spec.kind, spec.width, spec.model, 0, 0
-        ),
+    row = CollectionRow(
+        *(cursor.lastrowid, own, name, spec.metric, spec.kind, spec.width, spec.model, 0, 0),
+        identity=spec.identity or uuid.uuid4().hex,
     )
+    return record_model(db, row, spec.stored)
+
+
+def record_model(
+    db: sqlite3.Connection, row: CollectionRow, model: StoredModel | None
+) -> CollectionRow:
+    """Store which model computes the vectors of a collection; None changes nothing.
+
+    Raises:
+        StaleCollection: another model is recorded.
+    """
+    if row.stored is not None:
+        if model is not None and not row.stored.is_same(model):
+            raise StaleCollection(str(row.name))
+        model = None
+    if model is not None:
+        row = replace(
+            row,
+            model=row.model or model.name,
+            revision=model.revision,
+            digest=model.digest,
+            pooling=model.pooling,
+        )
+    return _store(db, row)
 
 
 def rename_collection(db: sqlite3.Connection, row: CollectionRow, name: str | None) -> None:
@@ -101,12 +147,26 @@ def correct_count(db: sqlite3.Connection, row: CollectionRow, count: int) -> Col
     return _store(db, replace(row, count=count))
 
 
+def remember_deleted(db: sqlite3.Connection, identity: str) -> None:
+    """Keep the identity of a deleted collection, and forget those of the oldest ones."""
+    db.execute("INSERT OR IGNORE INTO deleted(identity) VALUES (?)", (identity,))
+    oldest = "SELECT max(at) FROM deleted"
+    db.execute(f"DELETE FROM deleted WHERE at <= ({oldest}) - ?", (MAX_DELETED,))  # noqa: S608
+
+
+def is_deleted(db: sqlite3.Connection, identity: str | None) -> bool:
+    """Say whether a collection of this identity is known to be deleted."""
+    row = db.execute("SELECT 1 FROM deleted WHERE identity = ?", (identity,)).fetchone()
+    return row is not None
+
+
 def purge(db: sqlite3.Connection, spared: Collection[int] = ()) -> bool:
     """Delete some rows of a collection without a name; False when there is none left.
 
     ``spared`` are the numbers of those that are being made.
     """
-    found = db.execute("SELECT * FROM collections WHERE name IS NULL ORDER BY id").fetchall()
+    query = f"SELECT {COLUMNS} FROM collections WHERE name IS NULL ORDER BY id"  # noqa: S608
+    found = db.execute(query).fetchall()
     # The checksum covers the missing name: damage must not have anything deleted.
     rows = [row for row in map(as_collection, found) if row.id not in spared]
     if not rows:
@@ -220,14 +280,12 @@ def _store(db: sqlite3.Connection, row: CollectionRow) -> CollectionRow:
     values = [
         *(row.id, row.uuid, row.name, row.metric.value, row.kind.value),
         *(row.width, row.model, row.sequence, row.count),
+        *(row.identity, row.revision, row.digest, row.pooling),
     ]
     db.execute(
         "UPDATE collections SET name = ?, metric = ?, kind = ?, width = ?, model = ?, "
-        "sequence = ?, count = ?, crc = ? WHERE id = ?",
-        (*values[2:], _checksum(values), row.id),
+        "sequence = ?, count = ?, identity = ?, revision = ?, digest = ?, pooling = ?, crc = ? "
+        "WHERE id = ?",
+        (*values[2:], checksum(values), row.id),
     )
     return row
-
-
-def _checksum(values: Sequence[object]) -> int:
-    return zlib.crc32(repr(tuple(values)).encode())

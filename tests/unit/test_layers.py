@@ -42,8 +42,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.similarity.pricing",
         "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
         "embedder.index.filters",
-        "embedder.index.checks embedder.index.lock embedder.index.measure embedder.index.planning "
-        "embedder.index.pricing embedder.index.schema",
+        "embedder.index.checks embedder.index.lock embedder.index.measure embedder.index.migration "
+        "embedder.index.planning embedder.index.pricing",
+        "embedder.index.schema",
         "embedder.index.disk",
         "embedder.index.answer_size",
         "embedder.index.building embedder.index.committer embedder.index.rows "
@@ -52,12 +53,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.writes",
         "embedder.index.merging embedder.index.projection embedder.index.reading "
         "embedder.index.snapshots",
-        "embedder.index.copying embedder.index.recovery embedder.index.searching "
-        "embedder.index.truth",
+        "embedder.index.copying embedder.index.describing embedder.index.recovery "
+        "embedder.index.searching embedder.index.truth",
         "embedder.index.collection embedder.index.recounting",
         "embedder.index.answering embedder.index.fetching embedder.index.shard",
         "embedder.index.backup embedder.index.changes embedder.index.parquet embedder.index.spread",
-        "embedder.index.inspection embedder.index.restoring",
+        "embedder.index.creations embedder.index.inspection embedder.index.restoring",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.slots",

@@ -154,6 +154,12 @@ class CollectionAnswer(BaseModel):
     metric: Metric
     index: IndexKind
     model: str | None
+    model_revision: str | None = Field(
+        description="of the model that embedded its texts; null before the first text"
+    )
+    model_digest: str | None = Field(description="SHA-256 of the weights of that model")
+    model_pooling: str | None
+    identity: str = Field(description="new at each creation")
     width: int | None
     count: int
     sequence: int

@@ -1,19 +1,20 @@
 """Vectors for points and queries: their own, or those of their texts.
 
-Texts are embedded in the same request, all together. Knows nothing of collections.
+Texts are embedded in the same request, all together, with the model of their collection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.ingress.door.visit import Visit
 from deployments.ingress.service import Service
 from deployments.ingress.wire.inputs import to_vector
-from deployments.ingress.wire.large_bodies import prepare
 from deployments.ingress.wire.naming import calling
 from embedder.errors import InvalidInput, LimitExceeded
+from embedder.index.points import CollectionInfo, StoredModel
 from embedder.request import EmbedOptions
 from embedder.types import Priority, Vectors
 
@@ -30,43 +31,57 @@ class HasContent(Protocol):
         """Return its vector as the client sent it."""
 
 
-async def vectors_of(
-    service: Service,
-    visit: Visit,
-    items: Sequence[HasContent],
-    names: Sequence[str],
-    model: str | None,
-    priority: Priority,
-) -> list[Vectors | None]:
-    """Return each item's own vector, else that of its text, else None.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Items as they were sent: a vector or None for each, and the texts by their rows.
 
-    ``names`` are what the client calls each item, "" for the body itself.
-
-    Raises:
-        EmbedderError: as `Service.embed`; or a vector is none.
+    ``fields`` are what the client calls the vector of each item, which may be its text.
     """
-    service.check_model(model)
-    found = await prepare(visit, _own_vectors, items, names)
-    texts = {
-        row: item.text
-        for row, item in enumerate(items)
-        if item.vector is None and item.text is not None
-    }
-    if texts:
-        fields = [path(names[row], "text") for row in texts]
+
+    vectors: list[Vectors | None]
+    texts: dict[int, str]
+    fields: list[str]
+
+    @classmethod
+    def of(cls, items: Sequence[HasContent], names: Sequence[str]) -> Contents:
+        """Read the items; ``names`` are what the client calls each, "" for the body itself.
+
+        Raises:
+            InvalidInput: a vector is none.
+        """
+        contents = cls([None] * len(items), {}, [])
+        for row, (item, name) in enumerate(zip(items, names, strict=True)):
+            by_text = item.vector is None and item.text is not None
+            contents.fields.append(path(name, "text" if by_text else "vector"))
+            if item.vector is not None:
+                contents.vectors[row] = to_vector(item.vector, contents.fields[row])
+            elif item.text is not None:
+                contents.texts[row] = item.text
+        return contents
+
+    async def embedded(
+        self,
+        service: Service,
+        visit: Visit,
+        collection: CollectionInfo | None,
+        model: str | None,
+        priority: Priority,
+    ) -> tuple[list[Vectors | None], StoredModel]:
+        """Return a vector for each item that has any content, and the model of the texts.
+
+        Raises:
+            EmbedderError: as `Service.embed_for`.
+        """
+        fields = [self.fields[row] for row in self.texts]
         options = EmbedOptions(priority=priority, timeout_s=visit.remaining_s())
         with calling("input", fields.__getitem__):
-            answer = await service.embed(list(texts.values()), options, model=model)
-        for row, vector in zip(texts, answer.vectors, strict=True):
+            answer, stored = await service.embed_for(
+                collection, list(self.texts.values()), options, model=model
+            )
+        found = list(self.vectors)
+        for row, vector in zip(self.texts, answer.vectors, strict=True):
             found[row] = vector
-    return found
-
-
-def _own_vectors(items: Sequence[HasContent], names: Sequence[str]) -> list[Vectors | None]:
-    return [
-        None if item.vector is None else to_vector(item.vector, path(name, "vector"))
-        for item, name in zip(items, names, strict=True)
-    ]
+        return found, stored
 
 
 def path(prefix: str, field: str) -> str:

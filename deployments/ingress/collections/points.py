@@ -5,7 +5,8 @@ Knows nothing of how they are kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,16 +27,15 @@ from deployments.ingress.collections.bodies import (
     UpsertAnswer,
     UpsertBody,
 )
-from deployments.ingress.collections.embedding import check_count, path, vectors_of
-from deployments.ingress.door.visit import Visit
-from deployments.ingress.service import Service
+from deployments.ingress.collections.embedding import Contents, check_count
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.wire.answer_size import within_limit
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
-from embedder.errors import InvalidInput, InvalidVector, NotFound, UnknownCollection
+from deployments.ingress.wire.large_bodies import prepare
+from embedder.errors import InvalidInput, InvalidVector, NotFound
 from embedder.index.checks import check_ids
 from embedder.index.filters import Filter, parse
-from embedder.index.points import Hit, Part, Points, Record
+from embedder.index.points import CollectionInfo, Hit, Part, Points, Record
 from embedder.types import Priority, Vectors
 
 
@@ -60,15 +60,26 @@ async def upsert_points(
     When this has answered, they are on the disk, and found by every search.
     """
     check_count("points", len(body.points), service.settings.limits.max_points)
-    vectors = await _vectors(service, visit, body, await _model(service, visit, name, body))
-    points = Points(
-        ids=[point.id for point in body.points],
-        vectors=vectors,
-        texts=[point.text for point in body.points],
-        metadata=[point.metadata for point in body.points],
-    )
-    sequence = await service.index.upsert(name, points, visit.deadline)
-    return UpsertAnswer(upserted=len(points.ids), sequence=sequence)
+    service.check_model(body.model)
+    names = [f"points[{row}]" for row in range(len(body.points))]
+    contents = await prepare(visit, Contents.of, body.points, names)
+
+    async def upsert(collection: CollectionInfo | None) -> int:
+        vectors, model = await contents.embedded(
+            service, visit, collection, body.model, Priority.BULK
+        )
+        points = _points(body, vectors, contents.fields)
+        return await service.index.put(name, points, model, visit.deadline, collection)
+
+    with _calling_fields(contents.fields):
+        if contents.texts:
+            sequence = await service.index.known.on(
+                name, upsert, deadline=visit.deadline, texts=True
+            )
+        else:
+            points = _points(body, contents.vectors, contents.fields)
+            sequence = await service.index.upsert(name, points, visit.deadline)
+    return UpsertAnswer(upserted=len(body.points), sequence=sequence)
 
 
 @writing.post("/{name}/points/delete")
@@ -156,31 +167,33 @@ def content(found: Record | Hit, include: Sequence[Part]) -> dict[str, Any]:
     return values
 
 
-async def _model(service: Service, visit: Visit, name: str, body: UpsertBody) -> str | None:
-    """Return the model for the texts: the body's, else the collection's if there is one."""
-    if body.model is not None or all(point.text is None for point in body.points):
-        return body.model
-    try:
-        return await service.index.model_of(name, visit.deadline)
-    except UnknownCollection:
-        return None
+def _points(body: UpsertBody, vectors: Sequence[Vectors | None], fields: Sequence[str]) -> Points:
+    """Return the points of a body with their vectors, float32[n, d] together.
 
-
-async def _vectors(service: Service, visit: Visit, body: UpsertBody, model: str | None) -> Vectors:
-    """Return float32[n, d], a row for every point."""
-    names = [f"points[{row}]" for row in range(len(body.points))]
+    Raises:
+        InvalidInput: a point has neither text nor vector, or a vector another width.
+    """
     rows: list[Vectors] = []
-    for name, vector in zip(
-        names,
-        await vectors_of(service, visit, body.points, names, model, Priority.BULK),
-        strict=True,
-    ):
+    for row, (vector, field) in enumerate(zip(vectors, fields, strict=True)):
         if vector is None:
-            raise InvalidInput(name, "must have a text or a vector")
+            raise InvalidInput(f"points[{row}]", "must have a text or a vector")
         rows.append(vector)
         if len(vector) != len(rows[0]):
-            raise InvalidVector(
-                path(name, "vector"),
-                f"has {len(vector)} components; {names[0]} has {len(rows[0])}",
-            )
-    return np.stack(rows)
+            problem = f"has {len(vector)} components; {fields[0]} has {len(rows[0])}"
+            raise InvalidVector(field, problem)
+    return Points(
+        ids=[point.id for point in body.points],
+        vectors=np.stack(rows),
+        texts=[point.text for point in body.points],
+        metadata=[point.metadata for point in body.points],
+    )
+
+
+@contextmanager
+def _calling_fields(fields: Sequence[str]) -> Iterator[None]:
+    """Let errors about ``points[i].vector`` be about what the client sent for that point."""
+    try:
+        yield
+    except InvalidVector as error:
+        called = {f"points[{row}].vector": field for row, field in enumerate(fields)}
+        raise error.renamed(called.get(error.field, error.field)) from None

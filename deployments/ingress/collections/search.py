@@ -6,20 +6,27 @@ Knows nothing of how vectors are kept or found.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from deployments.ingress.collections.bodies import QueryBody, SearchAnswer, SearchBody
-from deployments.ingress.collections.embedding import check_count, path, vectors_of
+from deployments.ingress.collections.embedding import Contents, check_count, path
 from deployments.ingress.collections.points import condition_of, content
+from deployments.ingress.door.visit import Visit
+from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.wire.answer_size import within_limit
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
-from embedder.errors import InvalidInput
-from embedder.index.points import Hit, Query
-from embedder.types import Priority, Vectors
+from deployments.ingress.wire.large_bodies import prepare
+from deployments.shard_answers import Found
+from embedder.errors import InvalidInput, Unavailable, UnknownCollection
+from embedder.index.points import CollectionInfo, Hit, Query, StoredModel
+from embedder.types import Priority
 
 reading = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
 
@@ -39,18 +46,19 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
         raise InvalidInput("queries", f"cannot stand beside {sorted(beside)}: put these into each")
     for query, prefix in zip(queries, names, strict=True):
         _check_one(query, prefix)
-    model = body.model
-    if model is None and any(query.text is not None for query in queries):
-        model = await service.index.model_of(name, visit.deadline)
-    vectors = await vectors_of(service, visit, queries, names, model, Priority.INTERACTIVE)
-    found = await service.index.search(
-        [
-            _query(name, query, vector, prefix)
-            for query, vector, prefix in zip(queries, vectors, names, strict=True)
-        ],
-        complete=body.complete,
-        deadline=visit.deadline,
-    )
+    service.check_model(body.model)
+    contents = await prepare(visit, Contents.of, queries, names)
+    asked = [
+        replace(_query(name, query, prefix), vector=vector, field=field)
+        for query, prefix, vector, field in zip(
+            queries, names, contents.vectors, contents.fields, strict=True
+        )
+    ]
+    by_text = partial(_found_by_text, service, visit, body, contents, asked)
+    if contents.texts:
+        found = await service.index.known.on(name, by_text, deadline=visit.deadline, texts=True)
+    else:
+        found = await service.index.search(asked, complete=body.complete, deadline=visit.deadline)
     results = [
         [_result(hit, query) for hit in hits]
         for query, hits in zip(queries, found.hits, strict=True)
@@ -71,12 +79,47 @@ def _check_one(query: QueryBody, prefix: str) -> None:
         raise InvalidInput(path(prefix, given[1]) if given else prefix or "text", problem)
 
 
-def _query(name: str, query: QueryBody, vector: Vectors | None, prefix: str) -> Query:
+async def _found_by_text(
+    service: Service,
+    visit: Visit,
+    body: SearchBody,
+    contents: Contents,
+    asked: Sequence[Query],
+    collection: CollectionInfo | None,
+) -> Found:
+    """Search with vectors of the model of a collection."""
+    if collection is None:
+        raise UnknownCollection("collection", asked[0].collection)
+    vectors, model = await contents.embedded(
+        service, visit, collection, body.model, Priority.INTERACTIVE
+    )
+    if body.model is None:
+        await _adopt(service, visit, collection, model)
+    ready = [
+        replace(query, vector=vector, identity=collection.identity, model=model)
+        for query, vector in zip(asked, vectors, strict=True)
+    ]
+    return await service.index.search(ready, complete=body.complete, deadline=visit.deadline)
+
+
+async def _adopt(
+    service: Service, visit: Visit, collection: CollectionInfo, model: StoredModel
+) -> None:
+    """Record the model of the first text that a collection of points without a model is asked for.
+
+    Points of an older version had none, and a swap must not compare them with another model. The
+    search is answered where that cannot be stored just now: the next one tries again.
+    """
+    if collection.stored is None and collection.count:
+        with suppress(Unavailable):
+            await service.index.record_model(collection, model, visit.deadline)
+
+
+def _query(name: str, query: QueryBody, prefix: str) -> Query:
     return Query(
         collection=name,
-        vector=vector,
+        vector=None,
         top_k=query.top_k,
-        field=path(prefix, "vector"),
         id=query.id,
         filter=condition_of(query, path(prefix, "filter")),
         threshold=query.score_threshold,

@@ -52,6 +52,7 @@ class Status:
 
 _INVALID = Status(400, "invalid_request_error", 422, "Validation")
 _NOT_FOUND = Status(404, "invalid_request_error", 404, "Validation")
+_CONFLICT = Status(409, "invalid_request_error", 409, "Validation")
 _GONE = Status(503, "server_error", 503, "Unhealthy", retry=True)
 _FAILED = Status(500, "server_error", 424, "Backend")
 
@@ -66,6 +67,8 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     errors.NotFound: _NOT_FOUND,
     errors.UnknownModel: _NOT_FOUND,
     errors.UnknownCollection: _NOT_FOUND,
+    storage_errors.ModelMismatch: _CONFLICT,
+    storage_errors.StaleCollection: _CONFLICT,
     refusals.AccessDenied: Status(403, "permission_error", 403, "Unauthorized"),
     refusals.UnknownKey: Status(401, "invalid_request_error", 401, "Unauthorized"),
     refusals.MissingScope: Status(403, "permission_error", 403, "Unauthorized"),

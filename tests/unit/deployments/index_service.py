@@ -17,6 +17,7 @@ from deployments.remote import Handle
 from deployments.running import RunningService
 from deployments.settings import ServeSettings
 from embedder.errors import InvalidInput, Overloaded, UnknownModel
+from embedder.index.points import CollectionInfo, StoredModel
 from embedder.request import EmbedOptions
 from embedder.types import Priority, Vectors
 from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
@@ -30,6 +31,17 @@ class LetterIngress:
     def __init__(self) -> None:
         self.calls: list[tuple[int, Priority, str | None]] = []
         self.busy = 0
+
+    async def embed_for(
+        self,
+        collection: CollectionInfo | None,
+        texts: Sequence[str],
+        options: EmbedOptions,
+        model: str | None = None,
+    ) -> tuple[Vectors, StoredModel]:
+        name = (collection.model if collection else None) if model is None else model
+        vectors = await self.embed(texts, options, name)
+        return vectors, StoredModel(LETTERS, "1", "0" * 64, "mean")
 
     async def embed(
         self, texts: Sequence[str], options: EmbedOptions, model: str | None

@@ -58,7 +58,7 @@ def test_a_collection_is_made_filled_shown_and_deleted(
     said = capsys.readouterr().out.splitlines()
 
     assert said[:2] == ["things is there, with 0 points", "4 points are in things"]
-    assert said[3].split() == ["things", "4", "4", "l2", "flat", "flat", "-"]
+    assert said[3].split() == ["things", "4", "4", "l2", "flat", "flat", "letters"]
     assert said[4:] == ["things is deleted"]
     assert main(["index", "describe", "things"]) == 1
     assert "things" in capsys.readouterr().err
@@ -72,8 +72,8 @@ def test_what_is_known_is_told_in_full(points: str, capsys: pytest.CaptureFixtur
     assert main(["index", "list", "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
 
-    assert (lines["count"], lines["metric"], lines["model"]) == ("4", "cosine", "-")
-    assert (told["count"], told["metric"], told["model"]) == (4, "cosine", None)
+    assert (lines["count"], lines["metric"], lines["model"]) == ("4", "cosine", "letters")
+    assert (told["count"], told["metric"], told["model"]) == (4, "cosine", "letters")
     assert told.keys() == lines.keys()
 
 

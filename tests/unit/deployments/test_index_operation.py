@@ -76,7 +76,7 @@ def test_a_search_is_by_the_text_and_a_filter(
     hits = run(operation.search(NAME, "a" * 30, 3, parse({"n": {"$lt": 20}})))
 
     assert [hit.metadata["n"] for hit in hits] == [19, 18, 17]
-    assert service.door.calls == [(1, Priority.INTERACTIVE, None)]
+    assert service.door.calls == [(1, Priority.INTERACTIVE, LETTERS)]
 
 
 def test_the_same_again_changes_no_point(operation: IndexOperation) -> None:

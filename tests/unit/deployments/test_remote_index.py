@@ -21,7 +21,7 @@ from embedder.errors import (
     UnknownCollection,
 )
 from embedder.index.filters import parse
-from embedder.index.points import Hit, Metric, Points, Query, Spec
+from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query, Spec, StoredModel
 from embedder.storage_errors import StorageDamaged
 from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
 from tests.unit.deployments.replica import from_replica
@@ -211,7 +211,7 @@ async def test_a_shard_that_was_away_when_a_collection_was_made_gets_it_with_its
     several: Index,
 ) -> None:
     for shard in several.shards[:2]:
-        await shard.create(NAME, L2)
+        await shard.create(NAME, replace(L2, identity="one"))
     await several.remote.upsert(NAME, _points(60), None)
 
     assert (await several.shards[2].describe(NAME)).metric is Metric.L2
@@ -226,13 +226,18 @@ async def test_what_is_nowhere_is_not_found(several: Index) -> None:
         await several.found(_query(vector=None, id="gone"))
 
 
-async def test_the_model_of_a_collection_is_asked_for_once_in_a_while(single: Index) -> None:
-    await single.remote.create(NAME, Spec(model="letters"), None)
-    models = [await single.remote.model_of(NAME, None) for _ in range(3)]
+async def test_a_recorded_model_is_asked_for_once_in_a_while(single: Index) -> None:
+    model = StoredModel("letters", "1", "0" * 64, "mean")
+
+    async def recorded(info: CollectionInfo | None) -> StoredModel | None:
+        return info.stored if info else None
+
+    await single.remote.put(NAME, _points(1), model, None, None)
+    first = await single.remote.known.on(NAME, recorded, deadline=None, texts=True)
     single.handles[0].fault = StageUnavailable("VectorIndex-0", "gone")
 
-    assert models == ["letters"] * 3
-    assert await single.remote.model_of(NAME, None) == "letters"
+    assert first == model
+    assert await single.remote.known.on(NAME, recorded, deadline=None, texts=True) == model
 
 
 async def test_searches_that_wait_together_travel_together_and_fail_alone(

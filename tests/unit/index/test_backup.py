@@ -15,7 +15,7 @@ import pytest
 
 from embedder.errors import InvalidInput, MissingExtra, UnknownCollection
 from embedder.index import failpoints
-from embedder.index.backup import MANIFEST, POINTS
+from embedder.index.backup import FORMAT, MANIFEST, POINTS
 from embedder.index.kinds import IndexKind
 from embedder.index.points import Metric, Points, Query, Record
 from embedder.index.vector_index import VectorIndex
@@ -136,7 +136,7 @@ def _change(folder: Path, **changed: object) -> None:
 
 
 def _newer(folder: Path) -> None:
-    _change(folder, format=2)
+    _change(folder, format=FORMAT + 1)
 
 
 def _unknown_field(folder: Path) -> None:

@@ -179,3 +179,11 @@ async def test_vectors_come_where_they_are_asked_for(http: httpx.AsyncClient) ->
             "distance": 0,
         }
     ]
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"points":[{"id":"a","vector":[NaN,1]}]}'])
+async def test_a_body_that_is_not_json_is_refused(http: httpx.AsyncClient, content: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    response = await http.post(f"{PLANE}/points", content=content, headers=headers)
+
+    assert refusal(response) == (400, "invalid_json", None)

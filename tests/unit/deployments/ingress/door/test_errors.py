@@ -91,7 +91,8 @@ def test_the_table_has_every_class_of_the_tree_and_no_other() -> None:
 @every_class
 def test_a_class_is_the_clients_fault_or_ours_as_the_tree_says(kind: type[EmbedderError]) -> None:
     late = kind in (errors.Overloaded, errors.DeadlineExceeded, refusals.BodyTooSlow)
-    refused = (errors.InvalidInput, refusals.InvalidJson, refusals.AccessDenied)
+    conflicts = (storage_errors.ModelMismatch, storage_errors.StaleCollection)
+    refused = (errors.InvalidInput, refusals.InvalidJson, refusals.AccessDenied, *conflicts)
     theirs = issubclass(kind, refused) or late
     status = STATUSES[kind]
 

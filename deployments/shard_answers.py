@@ -1,0 +1,62 @@
+"""What several shards answered to one question, put together; a shard that is lost is named.
+
+Knows nothing of what was asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from deployments.remote_shard import RemoteShard
+from embedder.errors import Unavailable, UnknownCollection
+from embedder.index.points import Deleted, Hit
+from embedder.storage_errors import StorageDamaged
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The hits of every query, and the names of the shards that did not answer."""
+
+    hits: list[list[Hit]]
+    missing: list[str]
+
+
+def sorted_out(
+    shards: Sequence[RemoteShard],
+    told: Sequence[list[list[Hit]] | BaseException],
+    *,
+    complete: bool,
+) -> tuple[list[tuple[int, list[list[Hit]]]], list[str]]:
+    """Return the answers with their shards' numbers, and the names of shards without one.
+
+    Raises:
+        EmbedderError: no shard answered or, with ``complete``, not every shard.
+    """
+    answers = [(at, one) for at, one in enumerate(told) if not isinstance(one, BaseException)]
+    errors = [one for one in told if isinstance(one, BaseException)]
+    for error in errors:
+        passing = (Unavailable, UnknownCollection, StorageDamaged)
+        if complete or not answers or not isinstance(error, passing):
+            raise error
+    lost = (Unavailable, StorageDamaged)
+    missing = [shards[at].name for at, one in enumerate(told) if isinstance(one, lost)]
+    return answers, missing
+
+
+async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """Wait for all calls, and raise the first error when every other call has ended."""
+    told = await asyncio.gather(*calls, return_exceptions=True)
+    for one in told:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in told if not isinstance(one, BaseException)]
+
+
+def deleted(told: Sequence[Deleted]) -> Deleted:
+    """Return the deletions of all shards as one."""
+    return Deleted(sum(one.count for one in told), max(one.sequence for one in told))

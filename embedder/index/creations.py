@@ -1,0 +1,43 @@
+"""Which creation of a collection a shard has, and which model it records.
+
+What the shards of one index ask each other for, beside points. Knows nothing of other shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from embedder.index import changes
+from embedder.index.points import CollectionInfo, Spec, StoredModel
+from embedder.index.shard import Shard
+
+
+class Creations:
+    """The creations of one shard; ``sound`` refuses a shard that has failed."""
+
+    def __init__(self, shard: Shard, sound: Callable[[str], AbstractContextManager[None]]) -> None:
+        self._shard = shard
+        self._sound = sound
+
+    def create(self, name: str, spec: Spec) -> CollectionInfo:
+        """Create a collection, or confirm one that is there and was made with the same.
+
+        A new one gets the identity of ``spec``; one that is there keeps its own.
+
+        Raises:
+            InvalidInput: the name is not plain, the kind has no such metric, or the name is taken
+                by a collection that is made otherwise.
+        """
+        with self._sound(name):
+            return changes.create(self._shard, name, spec)
+
+    def record_model(self, name: str, identity: str | None, model: StoredModel) -> CollectionInfo:
+        """Record the model that computes the vectors of a collection.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            StaleCollection: it has another identity, or records another model.
+        """
+        with self._sound(name):
+            return changes.record(self._shard, name, identity, model)

@@ -1,0 +1,179 @@
+"""Each creation of a collection has an identity, and its texts one model, in old files too."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.errors import UnknownCollection
+from embedder.index import writes
+from embedder.index.inspection import inspect, repair
+from embedder.index.points import Points, Query, Spec, StoredModel
+from embedder.index.schema import FILE_NAME
+from embedder.index.vector_index import VectorIndex
+from embedder.storage_errors import StaleCollection, StorageDamaged
+from tests.unit.index.one import small
+from tests.unit.index.version_1 import downgrade, downgrade_backup
+
+A = StoredModel("a", "1", "0" * 64, "mean")
+B = StoredModel("b", "2", "0" * 64, "mean")
+RENAMED = StoredModel("c", A.revision, A.digest, A.pooling)
+POINTS = Points(["x"], np.ones((1, 2), np.float32), ["text"], [{}])
+VECTOR = np.ones(2, np.float32)
+
+
+def _open(folder: Path) -> VectorIndex:
+    return VectorIndex(small(folder), background=False)
+
+
+def test_each_creation_has_an_identity_of_its_own_that_a_restart_keeps(tmp_path: Path) -> None:
+    index = _open(tmp_path)
+    first = index.create("c").identity
+    index.delete("c")
+    given = index.creations.create("c", Spec(identity="given"))
+    index.upsert("d", POINTS)
+    second = index.describe("d").identity
+    index.close()
+    index = _open(tmp_path)
+
+    assert given.identity == index.describe("c").identity == "given"
+    assert index.describe("d").identity == second
+    assert len({first, "given", second}) == 3
+    index.close()
+
+
+def test_a_deleted_identity_never_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "MAX_DELETED", 2)
+    index = _open(tmp_path)
+    for name in ("old", "one", "two"):
+        index.creations.create("c", Spec(identity=name))
+        index.delete("c")
+    index.close()
+    index = _open(tmp_path)
+    for name in ("one", "two"):
+        with pytest.raises(StaleCollection):
+            index.creations.create("c", Spec(identity=name))
+        with pytest.raises(StaleCollection):
+            index.upsert("c", POINTS, Spec(identity=name))
+    with pytest.raises(UnknownCollection):
+        index.describe("c")
+
+    assert index.creations.create("c", Spec(identity="old")).identity == "old"
+    index.close()
+
+
+def test_the_first_model_is_recorded_and_another_is_refused(tmp_path: Path) -> None:
+    index = _open(tmp_path)
+    index.upsert("c", POINTS, Spec(stored=A))
+    identity = index.describe("c").identity
+    index.upsert("c", POINTS, Spec(stored=RENAMED, identity=identity))
+    index.upsert("c", POINTS)
+    for wrong in (Spec(stored=B), Spec(stored=A, identity="other")):
+        with pytest.raises(StaleCollection):
+            index.upsert("c", POINTS, wrong)
+        query = Query("c", VECTOR, 1, model=wrong.stored, identity=wrong.identity)
+        with pytest.raises(StaleCollection):
+            index.search([query])
+    with pytest.raises(StaleCollection):
+        index.creations.record_model("c", identity, B)
+    index.close()
+    index = _open(tmp_path)
+    info = index.describe("c")
+
+    assert info.stored == A
+    assert (info.sequence, index.search([Query("c", VECTOR, 1, model=A)])[0][0].id) == (3, "x")
+    index.close()
+
+
+def test_a_file_of_version_1_is_taken_over_in_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in ("one", "two"):
+        index = _open(tmp_path / folder)
+        index.create("c", model="stated")
+        index.upsert("c", POINTS)
+        index.snapshot("c")
+        index.close()
+        downgrade(tmp_path / folder / FILE_NAME)
+    index, other = _open(tmp_path / "one"), _open(tmp_path / "two")
+    info = index.describe("c")
+    with caplog.at_level(logging.INFO):
+        recorded = index.creations.record_model("c", info.identity, A)
+
+    assert (info.model, info.stored, info.count) == ("stated", None, 1)
+    assert index.stats().recovery.replayed == 0, "its snapshots are good"
+    assert info.identity == other.describe("c").identity, "the shards of one index agree"
+    assert recorded.stored == StoredModel("stated", A.revision, A.digest, A.pooling)
+    assert "recorded no model" in caplog.text
+    other.close()
+    index.close()
+    index = _open(tmp_path / "one")
+    assert index.describe("c").stored == recorded.stored
+    index.close()
+
+
+def test_damage_in_a_file_of_version_1_stays_damage(tmp_path: Path) -> None:
+    index = _open(tmp_path)
+    index.upsert("c", POINTS)
+    index.upsert("d", POINTS)
+    index.close()
+    downgrade(tmp_path / FILE_NAME)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db, db:
+        db.execute("UPDATE collections SET count = 2 WHERE name = 'c'")
+    before = inspect(tmp_path)
+    index = _open(tmp_path)
+    with pytest.raises(StorageDamaged):
+        index.describe("c")
+
+    assert [one.name for one in before.collections if one.problem] == ["c"]
+    index.close()
+
+
+def test_a_repaired_file_keeps_identities_models_and_deletions(tmp_path: Path) -> None:
+    index = _open(tmp_path)
+    index.creations.create("gone", Spec(identity="gone"))
+    index.delete("gone")
+    index.upsert("c", POINTS, Spec(stored=A, identity="kept"))
+    index.upsert("d", POINTS)
+    index.close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db, db:
+        db.execute("UPDATE collections SET count = 2 WHERE name = 'd'")
+    repair(tmp_path)
+    index = _open(tmp_path)
+    info = index.describe("c")
+    with pytest.raises(StaleCollection):
+        index.creations.create("gone", Spec(identity="gone"))
+
+    assert (info.identity, info.stored, info.count) == ("kept", A, 1)
+    index.close()
+
+
+def test_a_backup_of_version_1_comes_back(tmp_path: Path) -> None:
+    index = _open(tmp_path / "index")
+    index.create("c", model="stated")
+    index.upsert("c", POINTS)
+    index.back_up("c", tmp_path / "copy")
+    downgrade_backup(tmp_path / "copy")
+    again = index.restore(tmp_path / "copy", "again")
+    other = index.restore(tmp_path / "copy", "other", "given")
+
+    assert (again.count, again.model, again.stored) == (1, "stated", None)
+    assert len({again.identity, other.identity, index.describe("c").identity}) == 3
+    assert other.identity == "given"
+    index.close()
+
+
+def test_a_backup_keeps_the_model(tmp_path: Path) -> None:
+    index = _open(tmp_path / "index")
+    index.upsert("c", POINTS, Spec(stored=A))
+    index.back_up("c", tmp_path / "copy")
+
+    assert index.restore(tmp_path / "copy", "again").stored == A
+    index.close()
