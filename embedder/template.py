@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from embedder.types import Truncate
 
 _SAMPLES = ("a", "0", "the", "一", ".")
-"""Texts of which every vocabulary has at least one token."""
+"""Texts of which a vocabulary has at least one token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,10 @@ class Template:
     def of(cls, rust: RustTokenizer) -> Template:
         """Read the template of a tokenizer that neither cuts nor pads."""
         for sample in _SAMPLES:
-            encoding = rust.encode(sample)
+            try:
+                encoding = rust.encode(sample)
+            except Exception:  # noqa: BLE001, S112 - a vocabulary without an unknown token
+                continue
             special = encoding.special_tokens_mask
             if 0 in special:
                 front = sum(takewhile(bool, special))

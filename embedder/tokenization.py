@@ -18,7 +18,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
-from embedder.errors import ConfigurationError, InvalidInput, UnsupportedModel
+from embedder.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
 from embedder.template import Template
 from embedder.types import Input, Prompted, TokenBatch, Tokenized, Truncate
 
@@ -87,11 +87,12 @@ class Tokenizer:
 
         Raises:
             InvalidInput: a prompt that must stay leaves no room for its text.
+            BackendFailure: the vocabulary has no token for a part of a text.
         """
         rows: list[Sequence[int]] = [()] * len(inputs)
         truncated: NDArray[np.bool_] = np.zeros(len(inputs), np.bool_)
         texts = [(row, item) for row, item in enumerate(inputs) if isinstance(item, str)]
-        encodings = self._by_truncate[truncate].encode_batch_fast([text for _, text in texts])
+        encodings = self._encodings([text for _, text in texts], truncate)
         for (row, text), encoding in zip(texts, encodings, strict=True):
             rows[row] = encoding.ids
             truncated[row] = bool(encoding.overflowing)
@@ -127,6 +128,12 @@ class Tokenizer:
         return whole.decode_batch(
             [list(ids) for ids in rows], skip_special_tokens=skip_special_tokens
         )
+
+    def _encodings(self, texts: list[str], truncate: Truncate) -> list[Encoding]:
+        try:
+            return self._by_truncate[truncate].encode_batch_fast(texts)
+        except Exception as error:  # as a vocabulary without an unknown token raises
+            raise BackendFailure(f"the tokenizer fails: {error}") from error
 
     def _cut_behind_prompt(self, text: Prompted) -> list[int]:
         """Cut the start of the text that follows a prompt."""

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, normalizers
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers.models import WordLevel
+from tokenizers.models import WordLevel, WordPiece
 from tokenizers.pre_tokenizers import Split
 
 from embedder.config import ModelSettings
-from embedder.errors import ConfigurationError, InvalidInput, UnsupportedModel
+from embedder.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
 from embedder.models.files import ModelFiles
 from embedder.tokenization import Tokenizer
 from embedder.types import Input, Prompted, Truncate
@@ -174,6 +174,18 @@ def test_threads_that_cut_differently_do_not_disturb_each_other() -> None:
         )
 
     assert together == alone
+
+
+def test_a_text_for_which_the_vocabulary_has_no_token_is_a_failure_of_the_backend() -> None:
+    rust = RustTokenizer(WordPiece({"the": 0, "cat": 1}, unk_token="[UNK]"))
+    rust.pre_tokenizer = Split(" ", "removed")
+    tokenizer = Tokenizer.load(rust.to_str(), max_tokens=LIMIT)
+
+    assert _encode("the cat", Truncate.END, tokenizer) == [0, 1]
+    with pytest.raises(BackendFailure) as caught:
+        _encode("the dog", Truncate.END, tokenizer)
+
+    assert "[UNK]" in caught.value.reason
 
 
 def test_padding_and_truncation_of_the_file_are_turned_off() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import onnxruntime
@@ -11,7 +12,7 @@ from embedder.backends.onnx import OnnxBackend
 from embedder.config import BackendSettings, ModelSettings
 from embedder.errors import ConfigurationError
 from embedder.models.files import ModelFiles
-from tests.tiny_models import write_layout
+from tests.tiny_models import write_json, write_layout
 
 
 @pytest.fixture
@@ -56,3 +57,17 @@ def test_what_a_gpu_does_not_do_is_refused(
 
     with pytest.raises(ConfigurationError, match=sentence):
         _load(tiny, device=device, dtype=dtype)
+
+
+def test_token_types_are_refused_with_the_backend_that_computes_them(tiny: Path) -> None:
+    path = tiny / "tokenizer.json"
+    state = json.loads(path.read_text())
+    for piece in state["post_processor"]["single"]:
+        next(iter(piece.values()))["type_id"] = 1
+    write_json(path, state)
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    stated = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": names}
+    write_json(tiny / "tokenizer_config.json", stated)
+
+    with pytest.raises(ConfigurationError, match=r"token types other than 0.*backend\.name to 'to"):
+        _load(tiny)
