@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -30,6 +30,7 @@ from embedder.index.points import Metric, Points, Query
 from embedder.output import row_norms
 from embedder.types import Vectors
 
+_NESTED = (dict, list, tuple)
 # \Z rather than $: the latter lets a trailing newline through.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 
@@ -180,21 +181,25 @@ def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
 
 def _check_nesting(value: Any, where: str) -> None:
     """Look at every level of a value, without recursion: it may be as deep as it likes."""
-    depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, (dict, list, tuple))]:
+    depth, level = 0, [value] if isinstance(value, _NESTED) else []
+    while level:
         depth += 1
         if depth > MAX_METADATA_DEPTH:
             raise LimitExceeded(where, "or more levels", depth, MAX_METADATA_DEPTH)
-        keys = [key for item in level if isinstance(item, dict) for key in item]
-        _check_keys(keys, where)
-        level = [
-            child for item in level for child in (item.values() if isinstance(item, dict) else item)
-        ]
-        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
-            raise InvalidInput(where, "has a number that is not finite, which JSON cannot express")
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                _check_keys(item, where)
+            for child in item.values() if isinstance(item, dict) else item:
+                if isinstance(child, _NESTED):
+                    inner.append(child)
+                elif isinstance(child, float) and not math.isfinite(child):
+                    problem = "has a number that is not finite, which JSON cannot express"
+                    raise InvalidInput(where, problem)
+        level = inner
 
 
-def _check_keys(keys: Sequence[object], where: str) -> None:
+def _check_keys(keys: Iterable[object], where: str) -> None:
     for key in keys:
         if not isinstance(key, str):
             raise InvalidInput(where, f"is not JSON: it has the key {key!r}, which is not text")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hypothesis import strategies as st
@@ -33,6 +33,16 @@ VALUES = st.recursive(
 )
 METADATA = st.dictionaries(KEYS, VALUES, max_size=4)
 
+SHAPES: list[Callable[[Any, Callable[[], Any]], dict[str, Any]]] = [
+    lambda inner, _: {"$not": inner},
+    lambda inner, field: {"$and": [field(), inner]},
+    lambda inner, field: {"$or": [inner, field()]},
+    lambda inner, field: {**field(), "$not": inner},
+    lambda inner, field: {**field(), "$or": [field(), inner]},
+    lambda inner, field: {"$and": [field(), inner], "$or": [field()]},
+]
+"""Ways to put a filter into one that is a level deeper, with conditions on fields beside it."""
+
 
 @st.composite
 def filters(draw: st.DrawFn, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -48,16 +58,7 @@ def filters(draw: st.DrawFn, metadata: dict[str, Any]) -> dict[str, Any]:
 
     found = on_a_field()
     for _ in range(draw(st.integers(0, 3) | st.integers(0, MAX_DEPTH - 1))):
-        one, other = on_a_field(), on_a_field()
-        shapes: list[dict[str, Any]] = [
-            {"$not": found},
-            {"$and": [one, found]},
-            {"$or": [found, one]},
-            {**one, "$not": found},
-            {**one, "$or": [other, found]},
-            {"$and": [one, found], "$or": [other]},
-        ]
-        found = draw(st.sampled_from(shapes))
+        found = draw(st.sampled_from(SHAPES))(found, on_a_field)
     return found
 
 

@@ -39,7 +39,7 @@ def holds(database: sqlite3.Connection, condition: Filter, text: str | None) -> 
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_sqlite_and_python_agree(database: sqlite3.Connection, data: st.DataObject) -> None:
     metadata = data.draw(METADATA)
     written = data.draw(filters(metadata))
