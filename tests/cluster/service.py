@@ -96,6 +96,8 @@ class RunningService:
         self._started = {pid: _command(pid) for pid in self.processes()}
         self._process.kill()
         self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def stop(self) -> int:
         """Press Ctrl-C, and return the command's exit status."""
