@@ -5,10 +5,12 @@ Ray's defaults are the same for each service of a machine. Knows nothing of what
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from embedder.errors import ConfigurationError
 
@@ -20,6 +22,12 @@ BLOCK = 200
 
 METRICS_PORT, STATS_PORT = 9101, 8404
 """Where HAProxy's metrics and statistics are in the only service of a machine."""
+
+_LISTENING = "0A"
+"""The state of such a socket in the kernel's tables."""
+
+_SHOWN = 80
+"""Characters of a command."""
 
 
 @contextmanager
@@ -84,6 +92,24 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def listener(port: int) -> str | None:
+    """Return number and command of the process that listens on a port, if it is this user's."""
+    sockets = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for row in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = row.split()
+                if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                    sockets.add(f"socket:[{fields[9]}]")
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if os.readlink(link) in sockets:
+                process = link.parents[1]
+                words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                return f"process {process.name} ({words.strip()[:_SHOWN]})"
+    return None
 
 
 def _chosen(alone: bool, usual: int, own: int) -> int:

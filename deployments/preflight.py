@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.data import check_data, data_directory
+from deployments.ports import listener
 from deployments.services import services
 from deployments.settings import HOLD_MODELS, ModelList, ServeSettings
 from embedder.errors import ConfigurationError
@@ -202,6 +203,8 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
+            holder = listener(port)
+            there = "" if holder is None else f", where {holder} listens"
             raise ConfigurationError(
-                f"cannot listen on {host}:{port}: {error}; choose another with --port"
+                f"cannot listen on {host}:{port}{there}: {error}; choose another with --port"
             ) from error

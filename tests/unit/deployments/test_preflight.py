@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,8 @@ def test_a_port_that_is_taken_is_refused() -> None:
         taken.listen()
         port = taken.getsockname()[1]
 
-        with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1:{port}"):
+        says = rf"cannot listen on 127.0.0.1:{port}, where process {os.getpid()} \(.*\) listens"
+        with pytest.raises(ConfigurationError, match=says):
             check(document(port=port))
 
 
