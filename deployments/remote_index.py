@@ -209,9 +209,14 @@ class RemoteIndex:
         return Page(records, None if at_end else f"{shard}.{inner or ''}")
 
     async def search(
-        self, queries: Sequence[Query], *, complete: bool, deadline: float | None
+        self,
+        queries: Sequence[Query],
+        *,
+        complete: bool,
+        deadline: float | None,
+        begun: list[float] | None = None,
     ) -> Found:
-        """Answer several queries of one collection.
+        """Answer several queries of one collection; ``begun`` is as for `RemoteShard.search`.
 
         With ``complete`` a shard that does not answer fails the search, else it is missing. One
         alone is never missing.
@@ -220,13 +225,14 @@ class RemoteIndex:
             share = self._max_bytes // max(1, len(queries))
             queries = [replace(query, max_bytes=share) for query in queries]
         if len(self.shards) == 1:
-            return Found(await self.shards[0].search(queries, deadline), [])
+            return Found(await self.shards[0].search(queries, deadline, begun), [])
         for query in queries:
             check_query(query)
         queries = await self._by_vector(queries, deadline)
         asked = [spread.asked_of_each(query) for query in queries]
         told = await asyncio.gather(
-            *(shard.search(asked, deadline) for shard in self.shards), return_exceptions=True
+            *(shard.search(asked, deadline, begun) for shard in self.shards),
+            return_exceptions=True,
         )
         answers, missing = sorted_out(self.shards, told, complete=complete)
         metric = await self._metric(queries, self.shards[answers[0][0]], deadline)

@@ -5,6 +5,7 @@ Knows nothing of other shards.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ class RemoteShard:
     def __init__(self, name: str, handle: Handle) -> None:
         self.name = name
         self._remote = Remote(name, handle)
-        self._searches: Batcher[Query, list[Hit]] = Batcher(
+        self._searches: Batcher[Query, tuple[list[Hit], float]] = Batcher(
             self._search,
             budget=Budget(message_size.GATHERED_BYTES, max_items=FLIGHT_QUERIES),
             slots=2,
@@ -74,16 +75,22 @@ class RemoteShard:
         )
         return page
 
-    async def search(self, queries: Sequence[Query], deadline: float | None) -> list[list[Hit]]:
-        """Answer several queries."""
+    async def search(
+        self, queries: Sequence[Query], deadline: float | None, begun: list[float] | None = None
+    ) -> list[list[Hit]]:
+        """Answer several queries; append to ``begun`` when the call for each was sent."""
         sizes = list(map(message_size.of_query, queries))
-        return await self._searches.submit(queries, sizes, deadline=deadline)
+        told = await self._searches.submit(queries, sizes, deadline=deadline)
+        if begun is not None:
+            begun += [began_s for _, began_s in told]
+        return [hits for hits, _ in told]
 
-    async def _search(self, queries: list[Query], terms: Terms) -> list[list[Hit]]:
+    async def _search(self, queries: list[Query], terms: Terms) -> list[tuple[list[Hit], float]]:
+        began_s = time.monotonic()
         answers: list[list[Hit]] = await self._remote.call(
             "search",
             queries,
             size=sum(map(message_size.of_query, queries)),
             deadline=terms.deadline,
         )
-        return answers
+        return [(hits, began_s) for hits in answers]

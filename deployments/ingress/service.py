@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from deployments.ingress.collections.searching import Searching
 from deployments.ingress.connection import Connecting, Connection
 from deployments.ingress.door.traffic import Traffic
 from deployments.ingress.handles import Handles
@@ -57,6 +58,7 @@ class Service:
         self.computing = Computing(settings.limits.max_wait_s)
         self.graph = Graph(handles.by_name())
         self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
+        self.searching = Searching(self.index, Backlog(settings.limits))
         self.far = ShardedCache(
             [
                 FailOpenCache(

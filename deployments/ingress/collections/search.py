@@ -58,7 +58,9 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
     if contents.texts:
         found = await service.index.known.on(name, by_text, deadline=visit.deadline, texts=True)
     else:
-        found = await service.index.search(asked, complete=body.complete, deadline=visit.deadline)
+        found = await service.searching.search(
+            asked, complete=body.complete, deadline=visit.deadline
+        )
     results = [
         [_result(hit, query) for hit in hits]
         for query, hits in zip(queries, found.hits, strict=True)
@@ -99,7 +101,7 @@ async def _found_by_text(
         replace(query, vector=vector, identity=collection.identity, model=model)
         for query, vector in zip(asked, vectors, strict=True)
     ]
-    return await service.index.search(ready, complete=body.complete, deadline=visit.deadline)
+    return await service.searching.search(ready, complete=body.complete, deadline=visit.deadline)
 
 
 async def _adopt(

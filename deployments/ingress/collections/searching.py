@@ -1,0 +1,52 @@
+"""Searches are admitted as texts are: by how long the queries before them take.
+
+Calls to the shards carry queries of several requests and are few, so what is too much waits in this
+process. Prices are in queries: the rate that is measured tells what one costs lately.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from deployments.remote_index import Found, RemoteIndex
+from embedder.backlog.backlog import Backlog
+from embedder.index.points import Query
+from embedder.types import Priority, Timings
+
+
+class Searching:
+    """The searches of one ingress replica."""
+
+    def __init__(self, index: RemoteIndex, backlog: Backlog) -> None:
+        self._index = index
+        self._backlog = backlog
+
+    async def search(
+        self, queries: Sequence[Query], *, complete: bool, deadline: float | None
+    ) -> Found:
+        """Answer several queries, as `RemoteIndex.search`.
+
+        Raises:
+            Overloaded: the queries before them take too long; it says when to come back.
+        """
+        asked_s, begun = time.monotonic(), list[float]()
+        work = self._backlog.enter(list(map(_key, queries)), len(queries), Priority.INTERACTIVE)
+        try:
+            found = await self._index.search(
+                queries, complete=complete, deadline=deadline, begun=begun
+            )
+            began_s = max(begun, default=asked_s)
+            times = Timings(queue_s=began_s - asked_s, inference_s=time.monotonic() - began_s)
+            work.computed(len(queries), times)
+            return found
+        finally:
+            work.end()
+
+
+def _key(query: Query) -> bytes:
+    """Return what a query is known by when it comes again."""
+    vector = b"" if query.vector is None else query.vector.tobytes()
+    rest = f"{query.collection}\0{query.id}\0{query.top_k}".encode("utf-8", "surrogatepass")
+    return blake2b(vector + rest, digest_size=16).digest()
