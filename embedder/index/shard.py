@@ -52,7 +52,8 @@ class Shard:
         self._lock = threading.Lock()
         self._truth: Truth | None = None
         self._keeper = Housekeeper(self.fail) if background else None
-        self._directory = Path(settings.directory or tempfile.mkdtemp(prefix="embedder-index-"))
+        directory = settings.directory or tempfile.mkdtemp(prefix="embedder-index-")
+        self._directory = Path(directory).expanduser()
         try:
             self._open()
         except StorageDamaged as error:

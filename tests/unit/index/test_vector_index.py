@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from embedder.config import IndexSettings
 from embedder.errors import InvalidInput, InvalidVector, LimitExceeded, UnknownCollection
 from embedder.index.limits import MAX_TOP_K
 from embedder.index.points import CollectionInfo, Metric, Query
@@ -143,3 +145,12 @@ def test_more_or_fewer_answers_than_there_may_be_are_refused(top_k: int) -> None
 
     assert caught.value.field == "top_k"
     assert len(index.search([_query("c", [1], MAX_TOP_K)])[0]) == 1
+
+
+def test_a_directory_may_begin_with_the_users_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    VectorIndex(IndexSettings(directory="~/kept"), background=False).close()
+
+    assert any((tmp_path / "kept").iterdir())
