@@ -79,6 +79,14 @@ class IndexShard:
         record = self._index.creations.record_model
         return await self._work.write(1, record, name, identity, model)
 
+    async def drop(self, name: str, identity: str) -> None:
+        """Delete the collection of this identity."""
+        await self._work.write(1, self._index.creations.drop, name, identity)
+
+    async def deleted(self, identities: Sequence[str]) -> list[str]:
+        """Return those of the identities whose collections were deleted here."""
+        return await asyncio.to_thread(self._index.creations.deleted, identities)
+
     async def collections(self) -> list[CollectionInfo]:
         """Return what is known of every collection."""
         return self._index.collections()

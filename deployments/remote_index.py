@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,10 +18,8 @@ from deployments.known_collections import KnownCollections
 from deployments.remote import Handle
 from deployments.remote_shard import RemoteShard
 from deployments.shard_answers import Found, deleted, sorted_out, together
-from embedder.errors import (
-    NotFound,
-    UnknownCollection,
-)
+from deployments.shard_repair import all_collections, delete_everywhere, look_up
+from embedder.errors import NotFound, UnknownCollection
 from embedder.index import spread
 from embedder.index.checks import check_ids, check_metadata, check_points, check_query
 from embedder.index.filters import Filter
@@ -52,10 +49,9 @@ class RemoteIndex:
         self.shards = tuple(RemoteShard(name, handle) for name, handle in handles.items())
 
     async def create(self, name: str, spec: Spec, deadline: float | None) -> CollectionInfo:
-        """Create a collection, or confirm one that is there.
-
-        The first shard decides which creation it is, so that two at once cannot make halves.
-        """
+        """Create a collection, or confirm one that is there; the first shard says which it is."""
+        if len(self.shards) > 1:
+            await self._look_up(name, deadline)
         spec = replace(spec, identity=spec.identity or uuid.uuid4().hex)
         first: CollectionInfo = await self.shards[0].call(deadline, "create", name, spec)
         spec = replace(spec, identity=first.identity)
@@ -76,20 +72,17 @@ class RemoteIndex:
 
     async def collections(self, deadline: float | None) -> list[CollectionInfo]:
         """Return what is known of every collection, by name."""
-        told: dict[str, list[CollectionInfo]] = defaultdict(list)
-        for infos in await self._all(deadline, "collections"):
-            for info in infos:
-                told[info.name].append(info)
-        return [spread.summed(told[name]) for name in sorted(told)]
+        return await all_collections(self.shards, deadline)
 
     async def describe(self, name: str, deadline: float | None) -> CollectionInfo:
-        """Return what is known of a collection."""
+        """Return what is known of a collection, in all shards or not at all."""
+        await self._repair(name, deadline)
         return spread.summed(await self._all(deadline, "describe", name))
 
     async def delete(self, name: str, deadline: float | None) -> None:
-        """Delete a collection with all its points."""
+        """Delete a collection; a shard that does not answer does so at its return."""
         self.known.forget(name)
-        await self._all(deadline, "delete", name)
+        await delete_everywhere(self.shards, name, deadline)
 
     async def upsert(self, name: str, points: Points, deadline: float | None) -> int:
         """Set points of a collection, all or none unless a shard is lost just then.
@@ -157,6 +150,7 @@ class RemoteIndex:
         self, name: str, condition: Filter, deadline: float | None
     ) -> Deleted:
         """Delete all points that meet a filter."""
+        await self._repair(name, deadline)
         return deleted(await self._all(deadline, "delete_matching", name, condition))
 
     async def fetch(
@@ -164,6 +158,7 @@ class RemoteIndex:
     ) -> list[Record]:
         """Return those of the points that are stored, in the order asked for, each once."""
         check_ids(ids, "ids[{}]")
+        await self._repair(name, deadline)
         parts = spread.by_shard(ids, len(self.shards))
         told = await together(
             self.shards[shard].fetch(
@@ -176,6 +171,7 @@ class RemoteIndex:
 
     async def count(self, name: str, condition: Filter | None, deadline: float | None) -> int:
         """Return how many points there are, or how many meet a filter."""
+        await self._repair(name, deadline)
         return sum(await self._all(deadline, "count", name, condition))
 
     async def scroll(
@@ -193,6 +189,7 @@ class RemoteIndex:
         It ends before ``limit`` where it would be too large.
         """
         shard, inner = spread.page_start(cursor, len(self.shards))
+        await self._repair(name, deadline)
         records: list[Record] = []
         left = self._max_bytes
         while shard < len(self.shards) and len(records) < limit and (left is None or left > 0):
@@ -228,6 +225,27 @@ class RemoteIndex:
             return Found(await self.shards[0].search(queries, deadline, begun), [])
         for query in queries:
             check_query(query)
+        if queries[0].identity is not None:
+            return await self._search(queries, complete, deadline, begun, None)
+        search, name = (
+            partial(self._search, queries, complete, deadline, begun),
+            queries[0].collection,
+        )
+        return await self.known.on(name, search, deadline=deadline, texts=False)
+
+    async def _search(
+        self,
+        queries: Sequence[Query],
+        complete: bool,
+        deadline: float | None,
+        begun: list[float] | None,
+        info: CollectionInfo | None,
+    ) -> Found:
+        """Ask all shards for the same creation of the collection."""
+        if info is not None:
+            queries = [replace(query, identity=info.identity) for query in queries]
+        if queries[0].identity is None:
+            raise UnknownCollection("collection", queries[0].collection)
         queries = await self._by_vector(queries, deadline)
         asked = [spread.asked_of_each(query) for query in queries]
         told = await asyncio.gather(
@@ -269,11 +287,12 @@ class RemoteIndex:
 
     async def _look_up(self, name: str, deadline: float | None) -> CollectionInfo | None:
         """Return what is known of a collection now, None if there is none of this name."""
-        try:
-            info: CollectionInfo = await self.shards[0].call(deadline, "describe", name)
-        except UnknownCollection:
-            return None
-        return info
+        return await look_up(self.shards, name, deadline)
+
+    async def _repair(self, name: str, deadline: float | None) -> None:
+        """Have several shards agree on the collection, before they answer for their own parts."""
+        if len(self.shards) > 1 and await self._look_up(name, deadline) is None:
+            raise UnknownCollection("collection", name)
 
     async def _all(self, deadline: float | None, method: str, *arguments: Any) -> list[Any]:
         return await together(shard.call(deadline, method, *arguments) for shard in self.shards)

@@ -13,7 +13,7 @@ from typing import TypeVar
 from deployments.remote_shard import RemoteShard
 from embedder.errors import Unavailable, UnknownCollection
 from embedder.index.points import Deleted, Hit
-from embedder.storage_errors import StorageDamaged
+from embedder.storage_errors import StaleCollection, StorageDamaged
 
 T = TypeVar("T")
 
@@ -35,12 +35,15 @@ def sorted_out(
     """Return the answers with their shards' numbers, and the names of shards without one.
 
     Raises:
+        StaleCollection: some shards have the collection, and some do not.
         EmbedderError: no shard answered or, with ``complete``, not every shard.
     """
     answers = [(at, one) for at, one in enumerate(told) if not isinstance(one, BaseException)]
     errors = [one for one in told if isinstance(one, BaseException)]
     for error in errors:
-        passing = (Unavailable, UnknownCollection, StorageDamaged)
+        if isinstance(error, UnknownCollection) and answers:
+            raise StaleCollection(error.name) from error
+        passing = (Unavailable, StorageDamaged)
         if complete or not answers or not isinstance(error, passing):
             raise error
     lost = (Unavailable, StorageDamaged)

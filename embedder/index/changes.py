@@ -41,6 +41,7 @@ from embedder.index.writes import (
     rename_collection,
     upsert,
 )
+from embedder.storage_errors import StaleCollection
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +85,14 @@ def record(shard: Shard, name: str, identity: str | None, model: StoredModel) ->
     return shard.truth.submit(write).result()
 
 
-def drop(shard: Shard, name: str) -> None:
-    """Delete a collection with all its points."""
+def drop(shard: Shard, name: str, identity: str | None = None) -> None:
+    """Delete a collection with all its points; None is any identity."""
     byte_count(name, "collection")
 
     def write(db: sqlite3.Connection) -> Effect[None]:
         row = _row(db, name)
+        if identity not in (None, row.identity):
+            raise StaleCollection(name)
         rename_collection(db, row, None)
         remember_deleted(db, row.identity)
         return lambda: shard.forget(name)

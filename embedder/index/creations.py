@@ -5,12 +5,13 @@ What the shards of one index ask each other for, beside points. Knows nothing of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from embedder.index import changes
 from embedder.index.points import CollectionInfo, Spec, StoredModel
 from embedder.index.shard import Shard
+from embedder.index.writes import is_deleted
 
 
 class Creations:
@@ -41,3 +42,18 @@ class Creations:
         """
         with self._sound(name):
             return changes.record(self._shard, name, identity, model)
+
+    def drop(self, name: str, identity: str) -> None:
+        """Delete the collection of this identity.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            StaleCollection: it has another identity.
+        """
+        with self._sound(name):
+            changes.drop(self._shard, name, identity)
+
+    def deleted(self, identities: Sequence[str]) -> list[str]:
+        """Return those of the identities whose collections were deleted here."""
+        with self._sound(""), self._shard.truth.reader.snapshot() as db:
+            return [one for one in identities if is_deleted(db, one)]

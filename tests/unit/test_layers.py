@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.rendezvous "
         "embedder.presets embedder.time_limit embedder.types",
         "embedder.private_files embedder.storage_errors embedder.index.failpoints "
-        "embedder.index.health embedder.index.filters.conditions",
+        "embedder.index.agreement embedder.index.health embedder.index.filters.conditions",
         "embedder.cache.records embedder.config embedder.stages",
         "embedder.cache.archive embedder.fingerprint embedder.template embedder.token_types "
         "embedder.output "

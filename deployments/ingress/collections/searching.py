@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from deployments.remote_index import Found, RemoteIndex
+from deployments.remote_index import RemoteIndex
+from deployments.shard_answers import Found
 from embedder.backlog.backlog import Backlog
 from embedder.index.points import Query
 from embedder.types import Priority, Timings

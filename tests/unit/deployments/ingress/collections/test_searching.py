@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from deployments.ingress.collections.searching import Searching
-from deployments.remote_index import Found, RemoteIndex
+from deployments.remote_index import RemoteIndex
+from deployments.shard_answers import Found
 from embedder.backlog.backlog import Backlog
 from embedder.config import LimitSettings
 from embedder.errors import Overloaded
