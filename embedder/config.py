@@ -195,6 +195,12 @@ class IndexSettings(Settings):
     max_queued_bytes: int = Field(
         64 * 2**20, ge=1, description="bytes of points that wait to be written; more are refused"
     )
+    reserve_bytes: int = Field(
+        32 << 20,
+        ge=0,
+        description="disk held back, so that a full disk refuses no deletes and no start; twice "
+        "the log of changes, and at most an eighth of the disk",
+    )
     min_indexed_rows: int = Field(
         2000, ge=1, description="smaller segments are flat, whatever the kind of the collection"
     )

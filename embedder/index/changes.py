@@ -97,7 +97,7 @@ def drop(shard: Shard, name: str, identity: str | None = None) -> None:
         remember_deleted(db, row.identity)
         return lambda: shard.forget(name)
 
-    shard.truth.submit(write).result()
+    shard.truth.submit(write, frees=True).result()
 
 
 def put(shard: Shard, name: str, points: Points, wanted: Spec) -> int:
@@ -127,7 +127,7 @@ def delete_ids(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
     def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
         return sorted(find_pks(db, row.id, set(ids)).values())
 
-    return shard.truth.submit(_delete(shard, name, choose)).result()
+    return shard.truth.submit(_delete(shard, name, choose), frees=True).result()
 
 
 def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
@@ -138,7 +138,7 @@ def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
     def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
         return matching_pks(db, row.id, compiled)
 
-    return shard.truth.submit(_delete(shard, name, choose)).result()
+    return shard.truth.submit(_delete(shard, name, choose), frees=True).result()
 
 
 def _upsert(
@@ -191,6 +191,7 @@ def _remove(shard: Shard, name: str, pks: NDArray[np.int64], sequence: int) -> N
     with shard.reloading(collection):
         collection.remove(pks, sequence)
     shard.look_after(collection)
+    shard.reclaim()
 
 
 def _register(shard: Shard, row: CollectionRow) -> None:

@@ -11,9 +11,9 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,11 @@ from typing import Any, Generic, TypeVar
 from embedder.cancellation import Cancellation, Cancelled, current_cancellation
 from embedder.errors import EmbedderError, Unavailable
 from embedder.index.failpoints import reach
-from embedder.index.schema import read_number
+from embedder.index.reserve import Reserve
+from embedder.index.schema import give_back, read_number
 from embedder.storage_errors import (
     StorageDamaged,
+    StorageFull,
     StorageReadOnly,
     naming_storage_errors,
     storage_error,
@@ -39,6 +41,10 @@ Write = Callable[[sqlite3.Connection], Effect[T]]
 GROUP = 256
 """Writes of one commit at most: what one reader of a snapshot of the log may have to wait for."""
 
+VACUUM_PAGES = 64
+VACUUMS = 128
+"""Free pages that are given back at once where the disk is full, and how often in a row."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,13 +53,17 @@ class _Job(Generic[T]):
     write: Write[T]
     future: Future[T]
     cancellation: Cancellation | None
+    frees: bool
 
 
 class Committer:
     """Runs writes one after the other; ``epoch`` is the ownership under which it may commit."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, *, epoch: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, reserve: Reserve, *, epoch: int
+    ) -> None:
         self._connection = connection
+        self._reserve = reserve
         self._path = path
         self._epoch = epoch
         self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
@@ -68,10 +78,11 @@ class Committer:
         """Return why writes are refused until a restart, or None."""
         return self._refusal
 
-    def submit(self, write: Write[T]) -> Future[T]:
+    def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
         """Queue a write; its future has the effect's result, or why it was not committed.
 
-        A write whose caller has gone before its turn is dropped.
+        A write whose caller has gone before its turn is dropped. ``frees`` is for what stores
+        nothing new: on a full disk it is written from the reserve.
 
         Raises:
             StorageReadOnly: an earlier write failed so that none can be trusted.
@@ -83,7 +94,7 @@ class Committer:
                 raise Unavailable("the index is closed")
             if self._refusal is not None:
                 raise copy(self._refusal)
-            self._queue.put(_Job(write, future, current_cancellation()))
+            self._queue.put(_Job(write, future, current_cancellation(), frees))
         return future
 
     def close(self) -> None:
@@ -103,7 +114,11 @@ class Committer:
                 last = following is None
                 if following is not None:
                     jobs.append(following)
+            if not self._reserve.is_whole and not all(job.frees for job in jobs):
+                self._restore_reserve()
             self._commit(jobs)
+            if not self._reserve.is_whole:
+                self._restore_reserve()
             if last:
                 return
 
@@ -153,10 +168,13 @@ class Committer:
             return None
         self._connection.execute("SAVEPOINT write")
         try:
+            if not job.frees and not self._reserve.is_whole:
+                raise StorageFull(str(self._path))
             effect = job.write(self._connection)
         except Exception as error:
             known = storage_error(error, self._path) or error
-            if not self._connection.in_transaction or _concerns_all(known):
+            concerns_group = _concerns_all(known) or isinstance(known, StorageFull)
+            if concerns_group or not self._connection.in_transaction:
                 raise
             self._connection.execute("ROLLBACK TO write")
             self._connection.execute("RELEASE write")
@@ -186,9 +204,34 @@ class Committer:
             for job in jobs:
                 self._commit([job])
             return
+        elif isinstance(error, StorageFull) and self._may_use_reserve(jobs):
+            self._commit(jobs)
+            return
         for job in jobs:
             # A copy each: an exception that several callers raise grows with every one of them.
             job.future.set_exception(copy(error) if len(jobs) > 1 else error)
+
+    def _may_use_reserve(self, jobs: Sequence[_Job[Any]]) -> bool:
+        if not all(job.frees for job in jobs):
+            return False
+        self._empty_log()
+        return self._reserve.give_up()
+
+    def _restore_reserve(self) -> None:
+        """Give the disk what the log and deleted rows take, and hold the reserve back again."""
+        for _ in range(VACUUMS):
+            self._empty_log()
+            # Little at once: pages that are moved are written to the log before any is free.
+            with suppress(sqlite3.Error, EmbedderError), self._transaction():
+                if give_back(self._connection, VACUUM_PAGES):
+                    continue
+            break
+        # Last: the log of the next write needs room beside it.
+        self._reserve.restore()
+
+    def _empty_log(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _concerns_all(error: Exception) -> bool:

@@ -61,7 +61,7 @@ def restore(
             return _finish(shard, row, name, replacing=replacing)
         finally:
             shard.restoring.discard(row.id)
-            shard.purge()
+            shard.reclaim()
 
 
 def _begin(shard: Shard, db: sqlite3.Connection, spec: Spec) -> Effect[CollectionRow]:

@@ -24,6 +24,9 @@ SCHEMA_VERSION = 2
 STEPS = 10_000
 """Steps of SQLite's machine between two looks at whether the caller is still there."""
 
+INCREMENTAL = 2
+PAGE_BYTES = 4096
+MAX_LOG_BYTES = 16 << 20
 APPLICATION_ID = 0x45564958
 """Marks the file as ours, where tools such as ``file`` look."""
 
@@ -46,8 +49,10 @@ PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
-def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
+def open_writer(path: Path, *, durable: bool, log_bytes: int = 0) -> sqlite3.Connection:
     """Open the file for its one writer, making it where there is none; no thread check.
+
+    ``log_bytes`` is how long the log gets before it is copied into the file, 0 for the default.
 
     Raises:
         StorageDamaged: the file is no truth, or SQLite finds it damaged.
@@ -57,7 +62,7 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
         _make_private(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            _prepare(connection, path, durable=durable)
+            _prepare(connection, path, durable=durable, log_bytes=log_bytes)
         except BaseException:
             connection.close()
             raise
@@ -142,19 +147,39 @@ def read_number(connection: sqlite3.Connection, key: str) -> int:
     return value
 
 
+def give_back(connection: sqlite3.Connection, most: int) -> int:
+    """Take up to so many free pages out of the file, and return how many that were.
+
+    A file of a version before this one cannot shrink.
+    """
+    ((free,), (mode,)) = (
+        connection.execute(f"PRAGMA {name}").fetchone()
+        for name in ("freelist_count", "auto_vacuum")
+    )
+    count = min(int(free), most) if mode == INCREMENTAL else 0
+    for _ in range(count):
+        # One page a call: the module ends the statement after its first step.
+        connection.execute("PRAGMA incremental_vacuum(1)")
+    return count
+
+
 def write_meta(connection: sqlite3.Connection, key: str, value: int | str) -> None:
     """Set a value of the file's own table."""
     connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool, log_bytes: int) -> None:
     # Memory-mapped pages would turn a damaged disk into SIGBUS, and stray writes into damage.
     connection.execute("PRAGMA mmap_size = 0")
     version = check_format(connection, path)
+    if version is None:
+        # What is deleted then can be given back to the disk; only an empty file takes this.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-    # A checkpoint every 16 MiB of log: each costs two more fsyncs than a commit.
-    connection.execute("PRAGMA wal_autocheckpoint = 4096")
+    # Each checkpoint costs two more fsyncs than a commit.
+    pages = min(log_bytes or MAX_LOG_BYTES, MAX_LOG_BYTES) // PAGE_BYTES
+    connection.execute(f"PRAGMA wal_autocheckpoint = {max(1, pages)}")
     connection.execute("PRAGMA journal_size_limit = 67108864")
     if version is None:
         _create(connection)

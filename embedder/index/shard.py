@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 
@@ -25,13 +24,19 @@ from embedder.index.failpoints import reach
 from embedder.index.health import IndexHealth, IndexStats, RecoveryReport, health_of
 from embedder.index.housekeeping import Housekeeper
 from embedder.index.points import Hit
+from embedder.index.reclaiming import reclaim
 from embedder.index.recounting import recounted
 from embedder.index.snapshot import Identity
-from embedder.index.snapshots import Snapshots
+from embedder.index.snapshots import Snapshots, remove_strangers
 from embedder.index.truth import Truth
-from embedder.index.writes import CollectionRow, purge
+from embedder.index.writes import CollectionRow
 from embedder.private_files import OWNER_ONLY_FOLDER, make_folder
-from embedder.storage_errors import StorageDamaged, naming_storage_errors
+from embedder.storage_errors import (
+    StorageDamaged,
+    StorageFull,
+    StorageReadOnly,
+    naming_storage_errors,
+)
 
 FOLDER = "collections"
 
@@ -44,12 +49,13 @@ class Shard:
     def __init__(self, settings: IndexSettings, *, background: bool) -> None:
         self.settings = settings
         self.failure: StorageDamaged | None = None
-        self.damaged: dict[str, StorageDamaged] = {}
-        """Collections that are not served, by name; the rest of the file is sound."""
+        self.damaged: dict[str, StorageDamaged] = {}  # collections that are not served
         self.collections: dict[str, Collection] = {}
         self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._unopened: EmbedderError | None = None  # why the disk has not let it be opened
         self._truth: Truth | None = None
         self._keeper = Housekeeper(self.fail) if background else None
         directory = settings.directory or tempfile.mkdtemp(prefix="embedder-index-")
@@ -58,6 +64,9 @@ class Shard:
             self._open()
         except StorageDamaged as error:
             self.fail(error)
+        except (StorageFull, StorageReadOnly) as error:
+            logger.error("the shard is not open: %r; each call tries again", error)
+            self._unopened = error
         except BaseException:
             self.close()
             raise
@@ -78,10 +87,23 @@ class Shard:
 
         Raises:
             StorageDamaged: it has.
+            StorageFull, StorageReadOnly: the disk still does not let it be opened.
         """
+        if self._unopened is not None:
+            self._open_again()
         if self.failure is not None:
             # A copy: an exception keeps the traceback of every place that raises it.
             raise copy(self.failure)
+
+    def _open_again(self) -> None:
+        with self._opening:
+            if self._unopened is None:
+                return
+            try:
+                self._open()
+            except StorageDamaged as error:
+                self.fail(error)
+            self._unopened = None
 
     def find(self, name: str) -> Collection:
         """Return a collection.
@@ -138,20 +160,12 @@ class Shard:
         if gone is not None:
             gone.drop()
             self.nudge(gone)
-        self.purge()
+        self.reclaim()
 
-    def purge(self) -> None:
-        """Have the rows of collections without a name deleted, between other writes."""
-
-        def write(db: sqlite3.Connection) -> Effect[None]:
-            more = purge(db, self.restoring)
-            reach("purge.before_commit")
-            return self.purge if more else _nothing
-
-        # What is left when the shard closes goes after its next start.
-        with suppress(EmbedderError):
-            if (truth := self._truth) is not None:
-                truth.submit(write)
+    def reclaim(self) -> None:
+        """Have what is deleted given back to the disk, between other writes."""
+        if (truth := self._truth) is not None:
+            reclaim(truth, self.restoring)
 
     def held_search(self, search: Callable[[], list[list[Hit]]]) -> list[list[Hit]]:
         """Run a search at a moment when all that is committed can be seen, and nothing else is."""
@@ -160,7 +174,7 @@ class Shard:
             hits = search()
             return lambda: hits
 
-        return self.truth.submit(write).result()
+        return self.truth.submit(write, frees=True).result()
 
     def save(self, collection: Collection) -> None:
         """Save all segments of a collection.
@@ -220,21 +234,20 @@ class Shard:
     def health(self) -> IndexHealth:
         """Return whether the shard can be used, in constant time and without the disk."""
         refusal = self._truth.refusal if self._truth else None
-        return health_of(self.failure, refusal, list(self.damaged.values()))
+        return health_of(self.failure or self._unopened, refusal, list(self.damaged.values()))
 
     def stats(self) -> IndexStats:
         """Return how the shard is."""
-        served = list(self.collections.values())
-        health = self.health()
+        served, health = list(self.collections.values()), self.health()
         return IndexStats(
-            health.status,
-            health.problem,
-            self._truth.epoch if self._truth else 0,
-            len(served),
-            sum(one.state.count for one in served if one.state),
-            sum(one.damaged_snapshots for one in served),
-            sum(one.save_failures for one in served),
-            self.recovery,
+            status=health.status,
+            problem=health.problem,
+            epoch=self._truth.epoch if self._truth else 0,
+            collections=len(served),
+            points=sum(one.state.count for one in served if one.state),
+            damaged_snapshots=sum(one.damaged_snapshots for one in served),
+            save_failures=sum(one.save_failures for one in served),
+            recovery=self.recovery,
         )
 
     def close(self) -> None:
@@ -249,11 +262,12 @@ class Shard:
 
     def _open(self) -> None:
         begun = time.monotonic()
+        with naming_storage_errors(self._directory):
+            make_folder(self._directory)
+            if (self._directory / FOLDER).exists():  # made by a version that let others in
+                (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)
         durable = self.settings.directory is not None
-        make_folder(self._directory)
-        if (self._directory / FOLDER).exists():  # made by a version that let others in
-            (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)
-        self._truth = Truth(self._directory, durable=durable)
+        self._truth = Truth(self._directory, self.settings.reserve_bytes, durable=durable)
         rows = self._truth.reader.collections()
         for row in rows:
             try:
@@ -262,7 +276,7 @@ class Shard:
                 if error.collection is None:
                     raise
                 self.fail(error)
-        self._remove_strangers({row.uuid for row in rows})
+        remove_strangers(self._directory / FOLDER, {row.uuid for row in rows})
         served = list(self.collections.values())
         reach("recovery.before_ready")
         self.recovery = RecoveryReport(
@@ -271,29 +285,17 @@ class Shard:
             sum(one.replayed for one in served),
             self._truth.was_clean,
         )
-        self.purge()
+        self.reclaim()
 
     def _surroundings(self) -> Surroundings:
-        keeper, reader = self._keeper, self.truth.reader
-        stop = keeper.should_stop if keeper is not None else _never
+        assert self._truth is not None
+        keeper, reader = self._keeper, self._truth.reader
+        stop = keeper.should_stop if keeper is not None else lambda: False
         return Surroundings(reader, self.settings, self._snapshots, stop)
 
     def _snapshots(self, row: CollectionRow, width: int) -> Snapshots:
+        assert self._truth is not None
         identity = Identity(
-            database=self.truth.uuid, collection=row.uuid, metric=row.metric, width=width
+            database=self._truth.uuid, collection=row.uuid, metric=row.metric, width=width
         )
         return Snapshots(self._directory / FOLDER / row.uuid, identity)
-
-    def _remove_strangers(self, known: set[str]) -> None:
-        """Delete the files of collections that are gone from the truth."""
-        for path in (self._directory / FOLDER).glob("*"):
-            if path.name not in known:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _nothing() -> None:
-    return None
-
-
-def _never() -> bool:
-    return False

@@ -103,6 +103,13 @@ class Snapshots:
         path.replace(path.with_name(path.name + ".damaged"))
 
 
+def remove_strangers(folder: Path, known: Collection[str]) -> None:
+    """Delete the files of all collections of a shard but those with the ``known`` identities."""
+    for path in folder.glob("*"):
+        if path.name not in known:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _number(path: Path) -> int:
     found = _FILE.match(path.name)
     return int(found[1]) if found else 0

@@ -16,6 +16,7 @@ from embedder.index.disk import sync_directory
 from embedder.index.failpoints import reach
 from embedder.index.lock import DirectoryLock
 from embedder.index.reading import Reader
+from embedder.index.reserve import Reserve
 from embedder.index.schema import (
     FILE_NAME,
     open_writer,
@@ -24,7 +25,7 @@ from embedder.index.schema import (
     read_number,
     write_meta,
 )
-from embedder.storage_errors import StorageDamaged, naming_storage_errors
+from embedder.storage_errors import StorageDamaged, StorageFull, naming_storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -35,48 +36,39 @@ FIXED_IN = (3, 51, 3)
 class Truth:
     """The open file of one directory, which must exist; ``durable`` False skips every fsync."""
 
-    def __init__(self, directory: Path, *, durable: bool) -> None:
+    def __init__(self, directory: Path, reserve_bytes: int, *, durable: bool) -> None:
         """Take the directory and open what is in it.
 
         Raises:
             DirectoryInUse: it has an owner.
             NewerFormat: a later version wrote it.
             StorageDamaged: the file is not what was written.
+            StorageFull: the disk is full, and so is the reserve.
+            StorageReadOnly: the disk failed otherwise, or takes no writes.
         """
         self.path = directory / FILE_NAME
         self._lock = DirectoryLock(directory)
         try:
-            self._connection = open_writer(self.path, durable=durable)
+            self._reserve = Reserve(directory, reserve_bytes if durable else 0)
+            self._open(directory, durable=durable)
         except BaseException:
             self._lock.release()
             raise
-        try:
-            with naming_storage_errors(self.path):
-                self.epoch, self.was_clean = self._take_over()
-                if not self.was_clean:
-                    quick_check(self._connection, self.path)
-                self._lock.sign(self.epoch)
-                if durable:
-                    sync_directory(directory)
-                self.uuid = str(read_meta(self._connection, "uuid"))
-            self.reader = Reader(self.path)
-        except BaseException:
-            self._connection.close()
-            self._lock.release()
-            raise
+        if not self._reserve.restore():
+            logger.error("%s: the disk is full: only deletes are taken for now", directory)
         reach("recovery.after_open")
         if sqlite3.sqlite_version_info < FIXED_IN:
             logger.info("SQLite %s; one connection writes this file", sqlite3.sqlite_version)
-        self._committer = Committer(self._connection, self.path, epoch=self.epoch)
+        self._committer = Committer(self._connection, self.path, self._reserve, epoch=self.epoch)
 
     @property
     def refusal(self) -> Exception | None:
         """Return why writes are refused until a restart, or None."""
         return self._committer.refusal
 
-    def submit(self, write: Write[T]) -> Future[T]:
+    def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
         """Queue a write, as `Committer.submit`."""
-        return self._committer.submit(write)
+        return self._committer.submit(write, frees=frees)
 
     def close(self) -> None:
         """Finish the queued writes, note that this was in order, and let another owner in."""
@@ -91,6 +83,35 @@ class Truth:
         finally:
             self._connection.close()
             self._lock.release()
+
+    def _open(self, directory: Path, *, durable: bool) -> None:
+        """Open the file and become its owner, on a full disk with the help of the reserve."""
+        while True:
+            try:
+                with naming_storage_errors(self.path):
+                    self._connection = open_writer(
+                        self.path, durable=durable, log_bytes=self._reserve.bytes // 2
+                    )
+                    try:
+                        self._become_owner(directory, durable=durable)
+                    except BaseException:
+                        self._connection.close()
+                        raise
+            except StorageFull:
+                if not self._reserve.give_up():
+                    raise
+            else:
+                return
+
+    def _become_owner(self, directory: Path, *, durable: bool) -> None:
+        self.epoch, self.was_clean = self._take_over()
+        if not self.was_clean:
+            quick_check(self._connection, self.path)
+        self._lock.sign(self.epoch)
+        if durable:
+            sync_directory(directory)
+        self.uuid = str(read_meta(self._connection, "uuid"))
+        self.reader = Reader(self.path)
 
     def _take_over(self) -> tuple[int, bool]:
         db = self._connection

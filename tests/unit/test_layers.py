@@ -45,7 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.checks embedder.index.lock embedder.index.measure embedder.index.migration "
         "embedder.index.planning embedder.index.pricing",
         "embedder.index.schema",
-        "embedder.index.disk",
+        "embedder.index.disk embedder.index.reserve",
         "embedder.index.answer_size",
         "embedder.index.building embedder.index.committer embedder.index.rows "
         "embedder.index.segment",
@@ -55,7 +55,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.snapshots",
         "embedder.index.copying embedder.index.describing embedder.index.recovery "
         "embedder.index.searching embedder.index.truth",
-        "embedder.index.collection embedder.index.recounting",
+        "embedder.index.collection embedder.index.reclaiming embedder.index.recounting",
         "embedder.index.answering embedder.index.fetching embedder.index.shard",
         "embedder.index.backup embedder.index.changes embedder.index.parquet embedder.index.spread",
         "embedder.index.creations embedder.index.inspection embedder.index.restoring",

@@ -62,7 +62,7 @@ class IndexService:
 
     def __init__(self, folder: Path, shards: int) -> None:
         settings = ServeSettings.model_validate(
-            {"data_directory": str(folder), "index": {"shards": shards}}
+            {"data_directory": str(folder), "index": {"shards": shards, "reserve_bytes": 0}}
         )
         self.door = LetterIngress()
         names = [f"VectorIndex-{at}" for at in range(shards)]

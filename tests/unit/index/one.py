@@ -18,6 +18,7 @@ def small(directory: Path | None = None, **changed: object) -> IndexSettings:
         "delta_rows": 16,
         "min_indexed_rows": 32,
         "auto_hnsw_rows": 64,
+        "reserve_bytes": 0,
     }
     return IndexSettings.model_validate(given | changed)
 

@@ -16,6 +16,7 @@ import pytest
 from embedder.cancellation import Cancellation, Cancelled
 from embedder.errors import InvalidInput
 from embedder.index.committer import Committer, Effect
+from embedder.index.reserve import Reserve
 from embedder.index.schema import open_writer
 from embedder.storage_errors import StorageDamaged, StorageReadOnly
 
@@ -28,7 +29,7 @@ class Desk:
         self.db.execute("CREATE TABLE notes(text)")
         self.ran: list[str] = []
         self.db.set_trace_callback(self.ran.append)
-        self.committer = Committer(self.db, path, epoch=0)
+        self.committer = Committer(self.db, path, Reserve(path.parent, 0), epoch=0)
         self.order: list[str] = []
         self.go = threading.Event()
 
