@@ -58,7 +58,7 @@ class Service:
         self.computing = Computing(settings.limits.max_wait_s)
         self.graph = Graph(handles.by_name())
         self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
-        self.searching = Searching(self.index, Backlog(settings.limits))
+        self.searching = Searching(Backlog(settings.limits))
         self.far = ShardedCache(
             [
                 FailOpenCache(

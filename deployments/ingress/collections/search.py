@@ -59,7 +59,7 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
         found = await service.index.known.on(name, by_text, deadline=visit.deadline, texts=True)
     else:
         found = await service.searching.search(
-            asked, complete=body.complete, deadline=visit.deadline
+            service.index, asked, complete=body.complete, deadline=visit.deadline
         )
     results = [
         [_result(hit, query) for hit in hits]
@@ -101,7 +101,9 @@ async def _found_by_text(
         replace(query, vector=vector, identity=collection.identity, model=model)
         for query, vector in zip(asked, vectors, strict=True)
     ]
-    return await service.searching.search(ready, complete=body.complete, deadline=visit.deadline)
+    return await service.searching.search(
+        service.index, ready, complete=body.complete, deadline=visit.deadline
+    )
 
 
 async def _adopt(

@@ -20,12 +20,16 @@ from embedder.types import Priority, Timings
 class Searching:
     """The searches of one ingress replica."""
 
-    def __init__(self, index: RemoteIndex, backlog: Backlog) -> None:
-        self._index = index
+    def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
 
     async def search(
-        self, queries: Sequence[Query], *, complete: bool, deadline: float | None
+        self,
+        index: RemoteIndex,
+        queries: Sequence[Query],
+        *,
+        complete: bool,
+        deadline: float | None,
     ) -> Found:
         """Answer several queries, as `RemoteIndex.search`.
 
@@ -35,9 +39,7 @@ class Searching:
         asked_s, begun = time.monotonic(), list[float]()
         work = self._backlog.enter(list(map(_key, queries)), len(queries), Priority.INTERACTIVE)
         try:
-            found = await self._index.search(
-                queries, complete=complete, deadline=deadline, begun=begun
-            )
+            found = await index.search(queries, complete=complete, deadline=deadline, begun=begun)
             began_s = max(begun, default=asked_s)
             times = Timings(queue_s=began_s - asked_s, inference_s=time.monotonic() - began_s)
             work.computed(len(queries), times)

@@ -51,7 +51,7 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
     VirtualTime(monkeypatch)
     index = OneByOne()
     backlog = Backlog(LimitSettings(), clock=time.monotonic)
-    searching = Searching(cast("RemoteIndex", index), backlog)
+    searching = Searching(backlog)
     waits: list[float] = []
     told: list[float] = []
 
@@ -59,7 +59,8 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
         query = Query("things", np.full(4, number, np.float32), 10)
         asked_s = time.monotonic()
         try:
-            await searching.search([query], complete=False, deadline=None)
+            shards = cast("RemoteIndex", index)
+            await searching.search(shards, [query], complete=False, deadline=None)
         except Overloaded as error:
             told.append(error.retry_after_s)
         else:
