@@ -48,9 +48,15 @@ def check_types(inputs: Sequence[Input]) -> None:
 
 
 def check_inputs(
-    inputs: Sequence[Input], *, limits: LimitSettings | None, vocabulary_size: int
+    inputs: Sequence[Input],
+    *,
+    limits: LimitSettings | None,
+    vocabulary_size: int,
+    any_length: bool = False,
 ) -> None:
     """Refuse inputs that can never be embedded; without limits, only what has no meaning.
+
+    ``any_length`` accepts inputs of more than ``max_characters``: the caller wants them cut.
 
     Raises:
         LimitExceeded: too many inputs, or too many characters or ids in one.
@@ -64,7 +70,7 @@ def check_inputs(
         _check_type(row, item)
         if len(item) == 0:
             raise InvalidInput(f"input[{row}]", "must not be empty")
-        if limits is not None and len(item) > limits.max_characters:
+        if limits is not None and not any_length and len(item) > limits.max_characters:
             unit = "characters" if isinstance(item, str) else "token ids"
             raise LimitExceeded(f"input[{row}]", unit, len(item), limits.max_characters)
         if not isinstance(item, str):

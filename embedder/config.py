@@ -120,7 +120,11 @@ class LimitSettings(Settings):
     """What one request may hold, and what all may that wait; more is refused."""
 
     max_inputs: int = Field(2048, ge=1, description="inputs per request")
-    max_characters: int = Field(122_880, ge=1, description="characters per input")
+    max_characters: int = Field(
+        122_880,
+        ge=1,
+        description="characters per input, unless the request says which end of it to cut",
+    )
     max_request_tokens: int = Field(
         300_000, ge=1, description="tokens per request that are not in the cache"
     )

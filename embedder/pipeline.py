@@ -87,7 +87,12 @@ class Pipeline:
         """
         options = options or EmbedOptions()
         check_dimensions(options.dimensions, self.model)
-        check_inputs(inputs, limits=self._limits, vocabulary_size=self.model.vocabulary_size)
+        check_inputs(
+            inputs,
+            limits=self._limits,
+            vocabulary_size=self.model.vocabulary_size,
+            any_length=options.any_length,
+        )
         prompt = prompt_of(options, self.model)
         shared = recipe(self.model, prompt=prompt, truncate=options.truncate)
         keys = fingerprints(shared, inputs)

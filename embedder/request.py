@@ -28,13 +28,15 @@ class EmbedOptions:
     """What a caller may ask for beside the inputs.
 
     One of ``prompt`` (a text), ``prompt_name`` (of the model's table) and ``input_type`` may say
-    what is put in front of every text; token ids stay as they are.
+    what is put in front of every text; token ids stay as they are. ``any_length`` accepts inputs of
+    more characters than the limit, because the caller has asked for them to be cut.
     """
 
     prompt: str | None = None
     prompt_name: str | None = None
     input_type: InputType | None = None
     truncate: Truncate = Truncate.END
+    any_length: bool = False
     dimensions: int | None = None
     normalize: bool = True
     priority: Priority = Priority.INTERACTIVE

@@ -19,6 +19,7 @@ from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from embedder.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
+from embedder.reading import first_part, reads_words_alone
 from embedder.template import Template
 from embedder.types import Input, Prompted, TokenBatch, Tokenized, Truncate
 
@@ -54,6 +55,7 @@ class Tokenizer:
         rust.no_truncation()
         self.max_tokens = max_tokens
         self._template = Template.of(rust)
+        self._reads_words_alone = reads_words_alone(rust)
         # Truncation is state of the Rust object, so each way of cutting has an object of its own.
         self._by_truncate = {Truncate.NONE: rust}
         for truncate, direction in ((Truncate.END, "right"), (Truncate.START, "left")):
@@ -92,7 +94,7 @@ class Tokenizer:
         rows: list[Sequence[int]] = [()] * len(inputs)
         truncated: NDArray[np.bool_] = np.zeros(len(inputs), np.bool_)
         texts = [(row, item) for row, item in enumerate(inputs) if isinstance(item, str)]
-        encodings = self._encodings([text for _, text in texts], truncate)
+        encodings = self._cut_encodings([text for _, text in texts], truncate)
         for (row, text), encoding in zip(texts, encodings, strict=True):
             rows[row] = encoding.ids
             truncated[row] = bool(encoding.overflowing)
@@ -103,6 +105,20 @@ class Tokenizer:
                 rows[row] = self._template.cut(item, self.max_tokens, truncate)
                 truncated[row] = len(rows[row]) < len(item)
         return Tokenized(TokenBatch.of(rows), truncated)
+
+    def _cut_encodings(self, texts: list[str], truncate: Truncate) -> list[Encoding]:
+        """Encode texts, of long ones only the part that is not cut off anyway."""
+        parts = [self._first_part(text, truncate) or text for text in texts]
+        encodings = self._encodings(parts, truncate)
+        for at, text in enumerate(texts):
+            if parts[at] is not text and not encodings[at].overflowing:
+                (encodings[at],) = self._encodings([text], truncate)
+        return encodings
+
+    def _first_part(self, text: str, truncate: Truncate) -> str | None:
+        if truncate is Truncate.NONE or not self._reads_words_alone or isinstance(text, Prompted):
+            return None
+        return first_part(text, self.max_tokens, from_end=truncate is Truncate.START)
 
     def pieces(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[Piece]]:
         """Return every token of every text with its place; nothing is cut."""

@@ -25,8 +25,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.private_files embedder.storage_errors embedder.index.failpoints "
         "embedder.index.agreement embedder.index.health embedder.index.filters.conditions",
         "embedder.cache.records embedder.config embedder.stages",
-        "embedder.cache.archive embedder.fingerprint embedder.template embedder.token_types "
-        "embedder.output "
+        "embedder.cache.archive embedder.fingerprint embedder.reading embedder.template "
+        "embedder.token_types embedder.output "
         "embedder.pooling embedder.quantization "
         "embedder.admission embedder.request embedder.index.points embedder.settings_tree "
         "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size",

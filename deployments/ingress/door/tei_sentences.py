@@ -20,5 +20,5 @@ def tei_sentence(error: InvalidInput) -> str:
 
 def _problem(error: InvalidInput) -> str:
     if isinstance(error, LimitExceeded) and error.unit in ("tokens", "characters"):
-        return f"must have less than {error.limit} {error.unit}. Given: {error.size}"
+        return f"must have less than {error.limit + 1} {error.unit}. Given: {error.size}"
     return "cannot be empty" if error.problem == "must not be empty" else error.problem

@@ -88,7 +88,11 @@ class _CutFields(_Lenient):
         """Return what these fields ask of the pipeline, within the request's time."""
         end = Truncate.START if self.truncation_direction.lower() == "left" else Truncate.END
         truncate = Truncate.NONE if self.truncate is False else end
-        return EmbedOptions(truncate=truncate, timeout_s=visit.remaining_s())
+        return EmbedOptions(
+            truncate=truncate,
+            any_length=self.truncate is True,
+            timeout_s=visit.remaining_s(),
+        )
 
 
 class EmbedBody(_CutFields, _ModelField):

@@ -134,6 +134,7 @@ class PromptFields(ModelField):
             prompt_name=self.prompt_name,
             input_type=INPUT_TYPES[self.input_type] if self.input_type else None,
             truncate=self.truncate,
+            any_length="truncate" in self.model_fields_set and self.truncate is not Truncate.NONE,
             dimensions=dimensions,
             normalize=normalize,
             priority=Priority[self.priority.upper()],

@@ -70,37 +70,37 @@ async def test_too_many_inputs_are_refused_in_the_words_that_clients_know(
         (
             "/embed",
             {"inputs": ["a", LONG], "truncate": False},
-            "`inputs[1]` must have less than 8 tokens. Given: 10",
+            "`inputs[1]` must have less than 9 tokens. Given: 10",
         ),
         (
             "/embed",
             {"inputs": ["a", LONG], "truncate": False, "truncation_direction": "left"},
-            "`inputs[1]` must have less than 8 tokens. Given: 10",
+            "`inputs[1]` must have less than 9 tokens. Given: 10",
         ),
         (
             "/similarity",
             _similar(LONG, "b", truncate=False),
-            "`inputs.source_sentence` must have less than 8 tokens. Given: 10",
+            "`inputs.source_sentence` must have less than 9 tokens. Given: 10",
         ),
         (
             "/",
             _similar("b", LONG, truncate=False),
-            "`inputs.sentences[0]` must have less than 8 tokens. Given: 10",
+            "`inputs.sentences[0]` must have less than 9 tokens. Given: 10",
         ),
         (
             "/rerank",
             {"query": LONG, "texts": ["a"], "truncate": False},
-            "`query` must have less than 8 tokens. Given: 10",
+            "`query` must have less than 9 tokens. Given: 10",
         ),
         (
             "/rerank",
             {"query": "a", "texts": ["a", LONG], "truncate": False},
-            "`texts[1]` must have less than 8 tokens. Given: 10",
+            "`texts[1]` must have less than 9 tokens. Given: 10",
         ),
         (
             "/embed",
             {"inputs": ["a" * 21]},
-            "`inputs[0]` must have less than 20 characters. Given: 21",
+            "`inputs[0]` must have less than 21 characters. Given: 21",
         ),
         (
             "/embed",

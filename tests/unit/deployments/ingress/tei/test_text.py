@@ -97,7 +97,7 @@ WRONG = "Input validation error: "
             (
                 422,
                 "Validation",
-                WRONG + "`inputs[1]` must have less than 20 characters. Given: 21",
+                WRONG + "`inputs[1]` must have less than 21 characters. Given: 21",
             ),
         ),
         (

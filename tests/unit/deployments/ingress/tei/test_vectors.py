@@ -139,3 +139,23 @@ async def test_the_kind_of_computing_is_the_true_one(
     response = await post("/embed", {"inputs": "a"}, service)
 
     assert response.headers["x-compute-type"] == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/embed", {"inputs": "a" * 500, "truncate": True}),
+        ("/embed", {"inputs": ["b", [97] * 500], "truncate": True}),
+        ("/rerank", {"query": "a" * 500, "texts": ["b" * 500], "truncate": True}),
+        ("/v1/embeddings", {"input": "a" * 500, "truncate": "end"}),
+        ("/v1/embeddings", {"input": ["b", "a" * 500], "truncate": "start"}),
+    ],
+)
+async def test_what_is_to_be_cut_may_have_any_length(path: str, body: dict[str, Any]) -> None:
+    async with FakeService(max_characters=20).client() as http:
+        cut = await http.post(path, json=body)
+        uncut = await http.post(path, json={**body, "truncate": None})
+
+    assert cut.status_code == 200
+    assert uncut.status_code in (400, 422)
+    assert "20" in uncut.text or "21" in uncut.text
