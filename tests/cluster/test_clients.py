@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.cluster.service import ROOT, RunningService
 from tests.readme import blocks, fenced
 
 PAGE = (ROOT / "docs" / "clients.md").read_text()
+NODE_CLIENT = ROOT / "clients" / "node_modules" / "openai"
 PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 ADDRESS = "http://127.0.0.1:8000"
 TEXTS = ["hello world", "good night"]
@@ -101,6 +103,41 @@ def test_curl_gets_the_vectors(service: RunningService, expected: Vectors) -> No
     np.testing.assert_allclose(np.array(json.loads(done.stdout)), expected, atol=1e-6)
 
 
+def test_curl_gets_the_vectors_although_it_offers_http2(
+    service: RunningService, expected: Vectors
+) -> None:
+    (command,) = fenced(PAGE, "bash")
+    line = command.replace(ADDRESS, service.url).replace("curl -s", "curl -s --http2")
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.array(json.loads(done.stdout)), expected, atol=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="java is not installed")
+def test_java_gets_the_vectors(service: RunningService, expected: Vectors, tmp_path: Path) -> None:
+    (program,) = fenced(PAGE, "java")
+    source = tmp_path / "Embed.java"
+    source.write_text(program.replace(ADDRESS, service.url))
+    done = subprocess.run(["java", source], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.array(json.loads(done.stdout)), expected, atol=1e-6)
+
+
+@pytest.mark.skipif(not NODE_CLIENT.exists(), reason="`npm install` in clients/ brings it")
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_node_gets_the_vectors(service: RunningService, expected: Vectors) -> None:
+    (program,) = fenced(PAGE, "js")
+    command = ["node", "--input-type=module", "-e", program.replace(ADDRESS, service.url)]
+    done = subprocess.run(
+        command, cwd=NODE_CLIENT.parents[1], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.array(json.loads(done.stdout)), expected, atol=1e-6)
+
+
 def test_ids_of_another_vocabulary_are_refused_only_where_they_cannot_be_meant(
     service: RunningService, expected: Vectors
 ) -> None:
@@ -118,7 +155,7 @@ def test_ids_of_another_vocabulary_are_refused_only_where_they_cannot_be_meant(
 def test_the_table_has_every_client_that_is_installed() -> None:
     requirements = (ROOT / "clients" / "requirements.txt").read_text()
     installed = set(re.findall(r"^([\w-]+)==", requirements, re.MULTILINE))
-    named = set(re.findall(r"^\| ([\w-]+) \|", PAGE, re.MULTILINE)) - {"client", "curl"}
+    named = set(re.findall(r"^\| ([\w-]+) \|", PAGE, re.MULTILINE)) - {"client", "curl", "Java"}
     packages = {"llama-index": "llama-index-embeddings-openai-like", "haystack": "haystack-ai"}
 
     assert {packages.get(name, name) for name in named} == installed - {"numpy", "tiktoken"}
