@@ -101,6 +101,12 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
 UNKNOWN_FIELD = "unknown_field"
 """The type of pydantic's complaint of a field that a body does not have; its context names it."""
 
+METRICS_ADVICE = (
+    "Ray exports the metrics of every node for Prometheus at an address of its own, which Ray's "
+    "file prom_metrics_service_discovery.json lists; GET /v1/stats has the counters as JSON"
+)
+"""The answer to ``/metrics``: one replica of the ingress knows only its own numbers."""
+
 HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 415: "unsupported_media_type"}
 
 RETRY_AFTER_S = 1
@@ -157,6 +163,8 @@ def http_response(error: HTTPException, scope: Scope, routes: Iterable[APIRoute]
     """
     near = suggested_path(scope["path"], routes) if error.status_code == 404 else None
     advice = "see /openapi.json" if near is None else f"did you mean {near}? see /openapi.json"
+    if scope["path"] == "/metrics":
+        advice = METRICS_ADVICE
     message = f"{scope['method']} {scope['path'][:200]}: {error.detail} ({advice})"
     if scope["path"] in TEI_PATHS:
         response = tei_envelope(error.status_code, message, "Validation")

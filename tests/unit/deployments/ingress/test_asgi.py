@@ -104,6 +104,14 @@ async def test_a_path_that_is_near_to_none_is_only_not_found(path: str) -> None:
     assert "did you mean" not in message(response)
 
 
+async def test_a_request_for_metrics_is_told_where_they_are() -> None:
+    async with FakeService().client() as http:
+        response = await http.get("/metrics")
+
+    assert refusal(response)[:2] == (404, "route_not_found")
+    assert "prom_metrics_service_discovery.json" in message(response)
+
+
 READABLE = sorted(
     re.sub(r"\{.*?\}", ALIAS if "models" in route.path else "a", route.path)
     for route, _ in routes()
