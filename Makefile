@@ -4,7 +4,7 @@ PORT ?= 8000
 CONFIG ?= serve_config.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test faults clients check cluster bench overload clean
+.PHONY: help install serve deploy test faults fuzz clients check cluster bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,12 +33,15 @@ test: install  ## Run every test, with coverage
 	$(BIN)/pytest --cov --cov-append --cov-report=term --ignore=tests/unit
 
 faults: install  ## Kill, damage and stress what is stored and what serves (some half an hour)
-	TEST_KILLS=20 TEST_SERVICES=1 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 \
+	FUZZ_S=60 TEST_KILLS=20 TEST_SERVICES=1 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 \
 		INDEX_MACHINE_EXAMPLES=400 \
 		$(BIN)/pytest tests/unit/index/test_kill.py tests/unit/index/test_index_machine.py \
 		tests/unit/index/test_stress.py tests/unit/index/test_damage.py \
 		tests/unit/cache/test_killed.py tests/cluster/test_cache_faults.py \
-		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py
+		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py tests/fuzz
+
+fuzz: install  ## Send hostile requests to a real service: FUZZ_S seconds (900), FUZZ_SEED (0)
+	FUZZ_S=$(or $(FUZZ_S),900) FUZZ_SEED=$(or $(FUZZ_SEED),0) $(BIN)/pytest -s tests/fuzz
 
 clients: install .venv-clients/.installed  ## Run the client programs of docs/clients.md
 	$(BIN)/pytest tests/cluster/test_clients.py

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
@@ -28,7 +29,7 @@ STOP_S = 60.0
 class RunningService:
     """`embedder serve` as a child process, with two encoders that do not scale."""
 
-    def __init__(self, folder: Path, key: str | None = None) -> None:
+    def __init__(self, folder: Path, key: str | None = None, **arguments: Any) -> None:
         self.folder = folder
         self.headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._log = folder / "serve.log"
@@ -45,7 +46,7 @@ class RunningService:
         self._started: dict[int, str] = {}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        config = write_config(folder, key=key)
+        config = write_config(folder, key=key, **arguments)
         command = [
             *(str(Path(sys.executable).with_name("embedder")), "serve", str(config)),
             *("--port", str(self.port), "--log", str(self._log), "--timeout", str(READY_S)),
@@ -129,15 +130,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_config(folder: Path, *further_models: dict[str, object], key: str | None = None) -> Path:
+def write_config(
+    folder: Path, *further_models: dict[str, object], key: str | None = None, **arguments: Any
+) -> Path:
     """Write serve_config.yaml with two encoders, so that one can be lost, and further models.
 
-    With a ``key``, callers must have it, and it is good for everything.
+    With a ``key``, callers must have it, and it is good for everything. ``arguments`` are further
+    entries of ``args:``.
     """
     document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     application = document["applications"][0]
     application["args"]["encoder"] = {"replicas": 2}
     application["args"]["limits"] = {"body_grace_s": BODY_GRACE_S}
+    application["args"].update(arguments)
     application["args"]["data_directory"] = str(folder / "data")
     if key is not None:
         scopes = ["read", "write", "admin"]

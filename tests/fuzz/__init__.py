@@ -1,0 +1,1 @@
+"""A stateful fuzzer of the real service over HTTP."""
