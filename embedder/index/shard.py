@@ -97,13 +97,12 @@ class Shard:
 
     def _open_again(self) -> None:
         with self._opening:
-            if self._unopened is None:
-                return
-            try:
-                self._open()
-            except StorageDamaged as error:
-                self.fail(error)
-            self._unopened = None
+            if self._unopened is not None:
+                try:
+                    self._open()
+                except StorageDamaged as error:
+                    self.fail(error)
+                self._unopened = None
 
     def find(self, name: str) -> Collection:
         """Return a collection.
@@ -192,7 +191,7 @@ class Shard:
 
     def nudge(self, collection: Collection) -> None:
         """Have the segments of a collection looked at."""
-        if self._keeper is not None:
+        if self._keeper:
             self._keeper.nudge(collection)
 
     def fail(self, error: StorageDamaged) -> None:
