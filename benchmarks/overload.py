@@ -3,7 +3,7 @@
 First the capacity: clients that each wait for their answer, 64 texts of them in progress. Then an
 open loop, whose arrivals are a Poisson process that waits for nobody: at 80 % of the capacity, and
 at several times of it. Whoever is refused comes back once, exactly after its ``Retry-After``. All
-texts are distinct, so no cache has an answer; times count from when a request was due.
+requests are distinct, so no cache has an answer; times count from when a request was due.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import aiohttp
 import numpy as np
 
 from benchmarks.arrivals import arrivals
+from benchmarks.overload_routes import ROUTES, Asked, prepare, requests
 from benchmarks.service import measured_service
-from benchmarks.texts import sample
 
 IN_PROGRESS = 64
 """Texts of the clients that wait for their answers."""
@@ -84,7 +84,7 @@ def main() -> None:
     with measured_service(options.url, options.config) as url:
         capacity, phases = asyncio.run(_measure(url, options))
     print(
-        f"capacity: {capacity:.1f} requests/s of {options.texts} texts, "
+        f"capacity: {capacity:.1f} requests/s of {options.route}, "
         f"{IN_PROGRESS // options.texts} clients that wait"
     )
     for name, *values in zip(*(asdict(phase).items() for phase in phases), strict=True):
@@ -104,6 +104,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--texts", type=int, default=8, choices=(1, 2, 4, 8, 16), help="in one request"
     )
+    parser.add_argument("--route", choices=ROUTES, default="embed")
+    parser.add_argument("--warm-up", type=float, default=WARM_UP_S, help="seconds")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -112,15 +114,16 @@ async def _measure(url: str, options: argparse.Namespace) -> tuple[float, list[F
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as session:
-        texts = _requests(options.seed, options.texts)
+        await prepare(session, options.route)
+        asked = requests(options.route, options.seed, options.texts)
         clients = IN_PROGRESS // options.texts
-        await closed_loop(session, texts, clients, WARM_UP_S)
-        capacity = await closed_loop(session, texts, clients, CAPACITY_S)
+        await closed_loop(session, asked, clients, options.warm_up)
+        capacity = await closed_loop(session, asked, clients, CAPACITY_S)
         figures = []
         for factor, seconds in ((CALM, options.seconds * 2 / 3), (options.factor, options.seconds)):
             await asyncio.sleep(PAUSE_S)
             due = arrivals(capacity * factor, seconds, options.seed)
-            parts = list(islice(texts, len(due)))
+            parts = list(islice(asked, len(due)))
             began, cpu = time.perf_counter(), time.process_time()
             outcomes, probes = await open_loop(session, due, parts)
             elapsed_s = time.perf_counter() - began
@@ -130,16 +133,8 @@ async def _measure(url: str, options: argparse.Namespace) -> tuple[float, list[F
         return capacity, figures
 
 
-def _requests(seed: int, size: int) -> Iterator[list[str]]:
-    """Yield requests of distinct texts without an end, a thousand texts made at a time."""
-    for block in range(seed * 1000, (seed + 1) * 1000):
-        texts = [f"{text} {block}" for text in sample(1000, seed=block)]
-        for start in range(0, len(texts) - size + 1, size):
-            yield texts[start : start + size]
-
-
 async def closed_loop(
-    session: aiohttp.ClientSession, texts: Iterator[list[str]], clients: int, seconds: float
+    session: aiohttp.ClientSession, requests: Iterator[Asked], clients: int, seconds: float
 ) -> float:
     """Return the answers a second of clients that each wait for theirs before they ask again.
 
@@ -151,7 +146,7 @@ async def closed_loop(
     async def client() -> None:
         nonlocal answers
         while time.perf_counter() < end:
-            status, wait_s = await _ask(session, next(texts))
+            status, wait_s = await _ask(session, next(requests))
             answers += status == 200
             await asyncio.sleep(wait_s or 0.0)
 
@@ -161,18 +156,18 @@ async def closed_loop(
 
 
 async def open_loop(
-    session: aiohttp.ClientSession, due: Sequence[float], texts: Sequence[list[str]]
+    session: aiohttp.ClientSession, due: Sequence[float], requests: Sequence[Asked]
 ) -> tuple[list[Outcome], list[float]]:
-    """Send each text when it is due, whatever has become of the others; probe health meanwhile."""
+    """Send each request when it is due, whatever became of others; probe health meanwhile."""
     probes: list[float] = []
     prober = asyncio.create_task(_probe(session, probes))
     began = time.perf_counter()
     tasks = []
-    for moment, text in zip(due, texts, strict=True):
+    for moment, asked in zip(due, requests, strict=True):
         # Without a pause where several are due: each pass of the loop may wait for a busy machine.
         if (wait_s := began + moment - time.perf_counter()) > 0:
             await asyncio.sleep(wait_s)
-        tasks.append(asyncio.create_task(_visit(session, began + moment, text)))
+        tasks.append(asyncio.create_task(_visit(session, began + moment, asked)))
     outcomes = list(await asyncio.gather(*tasks))
     prober.cancel()
     with suppress(asyncio.CancelledError):
@@ -180,23 +175,23 @@ async def open_loop(
     return outcomes, probes
 
 
-async def _visit(session: aiohttp.ClientSession, due: float, text: list[str]) -> Outcome:
+async def _visit(session: aiohttp.ClientSession, due: float, asked: Asked) -> Outcome:
     """Ask once, and once more where the service says when."""
     outcome = Outcome(late_s=time.perf_counter() - due)
-    outcome.status, wait_s = await _ask(session, text)
+    outcome.status, wait_s = await _ask(session, asked)
     outcome.seconds = time.perf_counter() - due
     if wait_s is not None:
         await asyncio.sleep(wait_s)
         began = time.perf_counter()
-        outcome.again, _ = await _ask(session, text)
+        outcome.again, _ = await _ask(session, asked)
         outcome.again_s = time.perf_counter() - began
     return outcome
 
 
-async def _ask(session: aiohttp.ClientSession, text: list[str]) -> tuple[int, float | None]:
+async def _ask(session: aiohttp.ClientSession, asked: Asked) -> tuple[int, float | None]:
     """Return the status, and after how many seconds a refused request may come back."""
     try:
-        async with session.post("/v1/embeddings", json=_body(text)) as answer:
+        async with session.post(asked.path, json=asked.body) as answer:
             await answer.read()
             wait = answer.headers.get("retry-after") if answer.status == 429 else None
             return answer.status, None if wait is None else float(wait)
@@ -259,10 +254,6 @@ def figures_of(
 
 def _percentile_ms(seconds: Sequence[float], percent: float) -> float:
     return float(np.percentile(seconds, percent)) * 1000 if seconds else float("nan")
-
-
-def _body(text: list[str]) -> dict[str, object]:
-    return {"input": text, "encoding_format": "base64"}
 
 
 def _cell(value: object) -> str:

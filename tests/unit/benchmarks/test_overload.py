@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import islice
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from benchmarks.overload import Outcome, figures_of, open_loop
+from benchmarks.overload_routes import ROUTES, embedded, requests
 
 
 class Door:
@@ -55,7 +57,7 @@ async def test_requests_go_out_when_due_whatever_has_become_of_the_others() -> N
     door = Door(answer_s=0.5)
     due = [0.0, 0.1, 0.2]
     async with door.session() as session:
-        outcomes, probes = await open_loop(session, due, [["a"], ["b"], ["c"]])
+        outcomes, probes = await open_loop(session, due, [embedded([one]) for one in "abc"])
 
     first = door.asked["a"][0]
     assert [door.asked[text][0] - first for text in "bc"] == pytest.approx([0.1, 0.2], abs=0.08)
@@ -67,7 +69,7 @@ async def test_requests_go_out_when_due_whatever_has_become_of_the_others() -> N
 async def test_a_refused_request_comes_back_once_after_its_retry_after() -> None:
     door = Door()
     async with door.session() as session:
-        (outcome,), _ = await open_loop(session, [0.0], [["refused"]])
+        (outcome,), _ = await open_loop(session, [0.0], [embedded(one) for one in [["refused"]]])
 
     first, again = door.asked["refused"]
     assert again - first == pytest.approx(0.5, abs=0.1)
@@ -76,7 +78,7 @@ async def test_a_refused_request_comes_back_once_after_its_retry_after() -> None
 
 async def test_a_service_that_is_gone_is_counted_and_ends_nothing() -> None:
     async with aiohttp.ClientSession("http://127.0.0.1:9") as session:
-        (outcome,), _ = await open_loop(session, [0.0], [["a"]])
+        (outcome,), _ = await open_loop(session, [0.0], [embedded(one) for one in [["a"]]])
 
     assert outcome.status == 0
 
@@ -99,3 +101,10 @@ def test_figures_tell_answers_refusals_returns_and_failures_apart() -> None:
     assert (figures.server_errors, figures.unanswered) == (1, 1)
     assert figures.worst_probe_ms == 250.0
     assert figures.statuses == {0: 1, 200: 102, 429: 3, 503: 1}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_requests_of_every_route_are_distinct(route: str) -> None:
+    asked = [str(one) for one in islice(requests(route, seed=0, size=2), 20)]
+
+    assert len(set(asked)) == 20
