@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.ingress.collections.searching import Searching
 from deployments.remote_index import RemoteIndex
 from tests.unit.deployments.ingress.fake_service import (
     ALIAS,
@@ -141,7 +140,6 @@ async def test_what_another_ingress_does_is_seen_at_the_next_call() -> None:
     service = FakeService({"name": ALIAS}, OWN)
     other = FakeService({"name": ALIAS}, OWN)
     other.index = RemoteIndex({"VectorIndex-0": as_handle(service.handles["index"])})
-    other.searching = Searching(other.index, other.backlog)
     async with service.client() as http, other.client() as elsewhere:
         await _fill(http, model="own")
         assert await _nearest(http, text="a") == "a"
