@@ -105,6 +105,13 @@ REQUESTS: dict[str, tuple[bytes, int]] = {
     "a length that is too short": (post(GOOD, length=5), 400),
     "20 MB in chunks": (chunked(*[b"a" * 2**16] * 320, b""), 413),
     "chunks": (chunked(GOOD[:3], GOOD[3:], b""), 200),
+    "an offer of TLS": (post(GOOD, headers=["connection: Upgrade", "upgrade: TLS/1.0"]), 200),
+    "an offer of HTTP/2": (post(GOOD, headers=["connection: Upgrade", "upgrade: h2c"]), 200),
+    "a WebSocket": (
+        b"GET /v1/embeddings HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+        405,
+    ),
     "a path of control characters": (b"GET /%00%0a%ff/../x HTTP/1.1\r\nhost: a\r\n\r\n", 404),
 }
 
