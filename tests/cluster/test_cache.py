@@ -39,6 +39,16 @@ def _hits(service: RunningService, text: str) -> str:
     return answer.raise_for_status().headers["x-cache-hits"]
 
 
+def _until_held(service: RunningService, entries: int) -> None:
+    """Wait until the shard holds so many entries: no request waits for its inserts."""
+    deadline = time.monotonic() + EXPORTED_S
+    while time.monotonic() < deadline:
+        told = json.loads(_cache(service, "stats", "--json"))
+        if told["EmbeddingCache-0"]["entries"] >= entries:
+            return
+    raise AssertionError(f"fewer than {entries} entries: {told}")
+
+
 def test_a_cache_is_warmed_carried_emptied_and_brought_back(
     service: RunningService, tmp_path: Path
 ) -> None:
@@ -46,8 +56,9 @@ def test_a_cache_is_warmed_carried_emptied_and_brought_back(
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     archive = tmp_path / "archive"
 
+    _cache(service, "clear")
     warmed = _cache(service, "warm", str(tmp_path / "texts.txt"))
-    time.sleep(0.5)  # nobody waits for inserts
+    _until_held(service, len(texts))
     exported = _cache(service, "export", str(archive))
     _cache(service, "clear")
     computed = _hits(service, texts[0])
