@@ -65,6 +65,7 @@ MEANINGS = {
     404: "no such route, model or collection",
     405: "no such method here",
     408: "not in time",
+    409: "the collection belongs to another model, or was made again meanwhile",
     413: "the body is too large",
     415: "the body is compressed, or does not say that it is JSON",
     422: "a field is wrong, and named in the answer",
