@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,6 @@ from embedder.config import IndexSettings
 from embedder.index.points import Points
 from embedder.index.vector_index import VectorIndex
 from tests.unit.deployments.index_service import vectors_of
-
-Said = Callable[[], tuple[str, str]]
 
 
 class Files:

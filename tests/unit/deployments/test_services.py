@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,9 +130,11 @@ def test_the_watcher_ends_the_service_when_its_starter_lets_go(
 ) -> None:
     monkeypatch.undo()  # it is another process
     ours = service(tmp_path, 1)
-    with process(ours) as child, _watched(ours):
-        pass
-    assert child.returncode == -9
+    with process(ours) as child:
+        with _watched(ours):
+            assert child.poll() is None
+
+        assert child.wait(20) == -signal.SIGKILL
     assert not Path(ours.folder).exists()
 
 

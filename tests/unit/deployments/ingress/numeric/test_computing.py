@@ -26,16 +26,26 @@ async def test_the_event_loop_goes_on_while_work_is_done() -> None:
         work = asyncio.ensure_future(
             compute(_visit(20), "sums", reserved, lambda: gate.wait(20) and 5)
         )
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         gate.set()
 
         assert await work == 5
 
 
 async def test_work_ends_for_its_caller_with_the_time_of_the_request() -> None:
-    gate, stopped = threading.Event(), threading.Event()
+    gate = threading.Event()
+    with pytest.raises(DeadlineExceeded) as caught, Computing(0.5).reserve(1) as reserved:
+        await compute(_visit(0.02), "sums", reserved, lambda: gate.wait(20))
+    gate.set()
+
+    assert str(caught.value) == "the deadline passed while waiting for the sums"
+
+
+async def test_work_in_progress_stops_when_its_caller_has_gone() -> None:
+    begun, gate, stopped = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
+        begun.set()
         assert gate.wait(20)
         try:
             stop_if_cancelled()
@@ -43,12 +53,15 @@ async def test_work_ends_for_its_caller_with_the_time_of_the_request() -> None:
             stopped.set()
             raise
 
-    with pytest.raises(DeadlineExceeded) as caught, Computing(0.5).reserve(1) as reserved:
-        await compute(_visit(0.02), "sums", reserved, work)
+    with Computing(0.5).reserve(1) as reserved:
+        waiting = asyncio.ensure_future(compute(_visit(20), "sums", reserved, work))
+        assert await asyncio.to_thread(begun.wait, 20)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
     gate.set()
 
-    assert str(caught.value) == "the deadline passed while waiting for the sums"
-    assert await asyncio.to_thread(stopped.wait, 20), "it was told to stop"
+    assert await asyncio.to_thread(stopped.wait, 20)
 
 
 async def test_an_error_of_the_work_is_its_caller_s() -> None:
