@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,24 +12,11 @@ from embedder import EmbeddingGenerator, EmbedOptions
 from embedder.errors import InvalidInput
 from embedder.types import Truncate
 from tests.tiny_models import VOCABULARY
-from tests.unit.fake_device import Device, ids, make_generator, vectors_of
+from tests.unit.fake_device import Device, ids, vectors_of
 
 ITEM = "an input is a text or a list of token ids"
 COLLECTION = "give a text, or a list of texts and token ids"
 ALLOWED = f"ids of this model's vocabulary are 0 to {len(VOCABULARY) - 1}"
-
-
-@pytest.fixture
-def device() -> Device:
-    return Device()
-
-
-@pytest.fixture
-def generator(
-    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[EmbeddingGenerator]:
-    with make_generator(monkeypatch, tmp_path, device) as generator:
-        yield generator
 
 
 def _stream(generator: EmbeddingGenerator, inputs: Any) -> None:

@@ -21,30 +21,15 @@ from embedder.index.schema import SCHEMA_VERSION
 from embedder.index.snapshot import HEADER_BYTES, BadSnapshot, Identity, read_rows, read_segment
 from embedder.index.vector_index import VectorIndex
 from embedder.storage_errors import NewerFormat, StorageDamaged
-from tests.unit.index.one import small
+from tests.unit.index.closed_index import COUNT, NAMES, ROWS, WIDTH, reopened, written
 
-COUNT, WIDTH = 40, 4
 TRUTHS = int(os.environ.get("INDEX_DAMAGES", "60"))
-ROWS = np.random.default_rng(5).normal(0, 1, (COUNT, WIDTH)).astype(np.float32)
-NAMES = [f"point-{number:03}" for number in range(COUNT)]
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Return a closed index of one saved segment, and a second collection."""
-    folder = tmp_path / "index"
-    index = _open(folder)
-    for name in ("c", "other"):
-        index.create(name, Metric.L2)
-        index.upsert(name, Points(NAMES, ROWS, ["text"] * COUNT, [{"n": n} for n in range(COUNT)]))
-        index.optimize(name)
-        index.snapshot(name)
-    index.close()
-    return folder
-
-
-def _open(folder: Path) -> VectorIndex:
-    return VectorIndex(small(folder), background=False)
+    return written(tmp_path / "index")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -130,7 +115,7 @@ def test_a_snapshot_that_cannot_be_used_is_set_aside_and_the_points_are_read_fro
     ]
     damage(directory)
     with caplog.at_level(logging.WARNING):
-        index = _open(directory)
+        index = reopened(directory)
     stats = index.stats()
 
     assert stats.status == "ready"
@@ -141,7 +126,7 @@ def test_a_snapshot_that_cannot_be_used_is_set_aside_and_the_points_are_read_fro
     assert stats.recovery.replayed == COUNT * stats.damaged_snapshots
     assert _everything(index) == expected
     index.close()
-    again = _open(directory)
+    again = reopened(directory)
 
     assert again.stats().damaged_snapshots == 0
     assert _everything(again) == expected
@@ -152,14 +137,14 @@ def test_a_snapshot_from_the_future_of_a_truth_that_was_put_back_is_not_used(
     directory: Path,
 ) -> None:
     old = (directory / "truth.db").read_bytes()
-    index = _open(directory)
+    index = reopened(directory)
     expected = _everything(index)
     index.upsert("c", Points(NAMES, -ROWS, [None] * COUNT, [{}] * COUNT))
     index.optimize("c")
     index.snapshot("c")
     index.close()
     (directory / "truth.db").write_bytes(old)
-    index = _open(directory)
+    index = reopened(directory)
 
     assert index.stats().damaged_snapshots == 1
     assert _everything(index) == expected
@@ -167,7 +152,7 @@ def test_a_snapshot_from_the_future_of_a_truth_that_was_put_back_is_not_used(
 
 
 def test_a_sound_snapshot_spares_reading_the_points_anew(directory: Path) -> None:
-    index = _open(directory)
+    index = reopened(directory)
 
     assert index.stats().recovery.replayed == 0
     assert len(_everything(index)) == COUNT
@@ -183,7 +168,7 @@ def test_a_flipped_bit_of_the_truth_is_refused_or_harmless_and_deletes_nothing(
         with sqlite3.connect(directory / "truth.db") as db:
             db.execute("UPDATE meta SET value = 0 WHERE key = 'clean'")
         db.close()
-    index = _open(directory)
+    index = reopened(directory)
     expected = _everything(index)
     index.close()
     data = (directory / "truth.db").read_bytes()
@@ -198,7 +183,7 @@ def test_a_flipped_bit_of_the_truth_is_refused_or_harmless_and_deletes_nothing(
 
 def _is_right_or_refused(folder: Path, expected: object) -> bool:
     size = (folder / "truth.db").stat().st_size
-    index = _open(folder)
+    index = reopened(folder)
     try:
         assert _everything(index) == expected
     except StorageDamaged:
@@ -222,7 +207,7 @@ def test_a_file_that_is_no_truth_is_refused_and_left_as_it_is(
     tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "truth.db").write_bytes(content)
-    index = _open(tmp_path)
+    index = reopened(tmp_path)
 
     assert index.stats().status == "failed"
     with pytest.raises(StorageDamaged):
@@ -237,7 +222,7 @@ def test_a_database_of_something_else_is_refused(
     with sqlite3.connect(tmp_path / "truth.db") as db:
         db.execute("CREATE TABLE theirs(a)")
     db.close()
-    index = _open(tmp_path)
+    index = reopened(tmp_path)
 
     assert index.stats().status == "failed"
     assert "something else" in caplog.text
@@ -249,6 +234,6 @@ def test_a_file_of_a_later_version_is_refused_with_both_numbers(directory: Path)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
     with pytest.raises(NewerFormat) as caught:
-        _open(directory)
+        reopened(directory)
 
     assert (caught.value.found, caught.value.supported) == (SCHEMA_VERSION + 1, SCHEMA_VERSION)

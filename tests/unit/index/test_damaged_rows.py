@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from embedder.errors import InvalidInput
@@ -14,29 +13,13 @@ from embedder.index import reading
 from embedder.index.points import Metric, Points
 from embedder.index.vector_index import VectorIndex
 from embedder.storage_errors import StorageDamaged
-from tests.unit.index.one import small
-
-COUNT, WIDTH = 40, 4
-ROWS = np.random.default_rng(5).normal(0, 1, (COUNT, WIDTH)).astype(np.float32)
-NAMES = [f"point-{number:03}" for number in range(COUNT)]
+from tests.unit.index.closed_index import COUNT, NAMES, ROWS, reopened, written
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Return a closed index with two collections, each of one saved segment."""
-    folder = tmp_path / "index"
-    index = _open(folder)
-    for name in ("c", "other"):
-        index.create(name, Metric.L2)
-        index.upsert(name, Points(NAMES, ROWS, ["text"] * COUNT, [{"n": n} for n in range(COUNT)]))
-        index.optimize(name)
-        index.snapshot(name)
-    index.close()
-    return folder
-
-
-def _open(folder: Path) -> VectorIndex:
-    return VectorIndex(small(folder), background=False)
+    return written(tmp_path / "index")
 
 
 def _everything(index: VectorIndex) -> list[tuple[str, list[float], str | None, object]]:
@@ -73,7 +56,7 @@ def test_a_collection_with_damaged_rows_is_refused_alone_and_named_with_its_reme
     _change(directory, statement)
     if not with_snapshots:
         shutil.rmtree(directory / "collections")
-    index = _open(directory)
+    index = reopened(directory)
     for _ in range(3):
         with pytest.raises(StorageDamaged, match="'embedder index restore BACKUP c --replace'"):
             _everything(index)
@@ -93,12 +76,12 @@ def test_a_collection_with_damaged_rows_is_refused_alone_and_named_with_its_reme
 def test_a_damaged_collection_can_be_deleted_or_restored_over(
     directory: Path, tmp_path: Path
 ) -> None:
-    index = _open(directory)
+    index = reopened(directory)
     expected = _everything(index)
     index.back_up("c", tmp_path / "backup")
     index.close()
     _change(directory, TORN["missing points"])
-    index = _open(directory)
+    index = reopened(directory)
     with pytest.raises(StorageDamaged):
         index.create("c", Metric.L2)
     with pytest.raises(StorageDamaged):
@@ -111,7 +94,7 @@ def test_a_damaged_collection_can_be_deleted_or_restored_over(
     assert _everything(index) == expected
     index.close()
     _change(directory, "UPDATE points SET text = 'other'")
-    index = _open(directory)
+    index = reopened(directory)
     with pytest.raises(StorageDamaged):
         _everything(index)
     index.delete("c")
@@ -126,7 +109,7 @@ def test_a_surprise_while_reading_fails_one_call_and_closes_nothing(
     def fail(*_: object) -> None:
         raise surprise
 
-    index = _open(directory)
+    index = reopened(directory)
     expected = _everything(index)
     with monkeypatch.context() as patch:
         patch.setattr(reading, "check_payload", fail)
@@ -140,7 +123,7 @@ def test_a_surprise_while_reading_fails_one_call_and_closes_nothing(
 
 def test_a_shard_that_has_failed_says_so_again_and_again_without_growing(tmp_path: Path) -> None:
     (tmp_path / "truth.db").write_bytes(b"x" * 8192)
-    index = _open(tmp_path)
+    index = reopened(tmp_path)
     depths = set()
     for _ in range(5):
         with pytest.raises(StorageDamaged) as raised:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from embedder.storage_errors import (
     storage_error,
 )
 from tests.unit.index.one import small
+from tests.unit.index.tiny_disk import mounted
 
 WIDTH = 64
 
@@ -38,16 +38,9 @@ def _disarmed() -> Iterator[None]:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 4 MB, which only root may."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)], capture_output=True
-    )
-    if mount.returncode:
-        pytest.skip("mounting a file system needs root")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    """Yield a file system of 4 MB."""
+    with mounted(tmp_path / "disk", 4) as path:
+        yield path
 
 
 def _points(start: int, count: int = 20) -> Points:

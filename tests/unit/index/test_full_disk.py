@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from embedder.index.reserve import FILE_NAME, PIECES, Reserve
 from embedder.index.vector_index import VectorIndex
 from embedder.storage_errors import StorageFull
 from tests.unit.index.one import small
+from tests.unit.index.tiny_disk import mounted
 
 WIDTH = 64
 RESERVE = 1 << 20
@@ -25,16 +25,9 @@ RESERVE = 1 << 20
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 8 MB, which only root may."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)], capture_output=True
-    )
-    if mount.returncode:
-        pytest.skip("mounting a file system needs root")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    """Yield a file system of 8 MB."""
+    with mounted(tmp_path / "disk", 8) as path:
+        yield path
 
 
 def _points(start: int, count: int = 100) -> Points:
