@@ -7,13 +7,12 @@ Searches are admitted by the ingress, which sends a few calls at a time.
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from typing import Any, TypeVar
 
 from deployments.settings import ServeSettings
+from embedder.backlog.bookings import ticket_of
 from embedder.backlog.work_queue import WorkClass, WorkQueue
 
 T = TypeVar("T")
@@ -60,11 +59,5 @@ class IndexWork:
 async def _run(
     queue: WorkQueue, units: int, method: Callable[..., T], arguments: tuple[Any, ...]
 ) -> T:
-    return await queue.run(
-        units, partial(method, *arguments), partial(_ticket, method.__name__, arguments)
-    )
-
-
-def _ticket(method: str, arguments: tuple[Any, ...]) -> bytes:
-    """Return what the same call is known by when it comes again."""
-    return blake2b(pickle.dumps((method, arguments)), digest_size=16).digest()
+    ticket = partial(ticket_of, method.__name__, arguments)
+    return await queue.run(units, partial(method, *arguments), ticket)

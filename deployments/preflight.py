@@ -28,6 +28,9 @@ IMPORT_PATH = "deployments.app:build"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
 
+MODEL_SETTINGS = ("model.", "further_models")
+"""Beginnings of the settings that are not in force where ``user_config`` lists the models."""
+
 
 def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
     """Return a Serve configuration with its host and port filled in, ``port`` before its own.
@@ -161,7 +164,7 @@ def _models(application: Mapping[str, Any], loaded: Loaded[ServeSettings]) -> Mo
     ignored = [
         origin.removeprefix("environment ")
         for path, origin in loaded.origins.items()
-        if path.startswith(("model.", "further_models")) and origin.startswith("environment ")
+        if path.startswith(MODEL_SETTINGS) and origin.startswith("environment ")
     ]
     if ignored:
         raise ConfigurationError(

@@ -227,10 +227,8 @@ class RemoteIndex:
             check_query(query)
         if queries[0].identity is not None:
             return await self._search(queries, complete, deadline, begun, None)
-        search, name = (
-            partial(self._search, queries, complete, deadline, begun),
-            queries[0].collection,
-        )
+        search = partial(self._search, queries, complete, deadline, begun)
+        name = queries[0].collection
         return await self.known.on(name, search, deadline=deadline, texts=False)
 
     async def _search(

@@ -17,6 +17,9 @@ from embedder.storage_errors import StaleCollection, StorageDamaged
 
 T = TypeVar("T")
 
+LOST = (Unavailable, StorageDamaged)
+"""Errors of a shard whose part of an answer may be missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -43,11 +46,9 @@ def sorted_out(
     for error in errors:
         if isinstance(error, UnknownCollection) and answers:
             raise StaleCollection(error.name) from error
-        passing = (Unavailable, StorageDamaged)
-        if complete or not answers or not isinstance(error, passing):
+        if complete or not answers or not isinstance(error, LOST):
             raise error
-    lost = (Unavailable, StorageDamaged)
-    missing = [shards[at].name for at, one in enumerate(told) if isinstance(one, lost)]
+    missing = [shards[at].name for at, one in enumerate(told) if isinstance(one, LOST)]
     return answers, missing
 
 

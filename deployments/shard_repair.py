@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from deployments.remote_shard import RemoteShard
-from deployments.shard_answers import together
-from embedder.errors import Unavailable, UnknownCollection
+from deployments.shard_answers import LOST, together
+from embedder.errors import UnknownCollection
 from embedder.index import spread
 from embedder.index.agreement import agree
 from embedder.index.points import CollectionInfo
-from embedder.storage_errors import StaleCollection, StorageDamaged
+from embedder.storage_errors import StaleCollection
 
 
 async def look_up(
@@ -36,7 +36,7 @@ async def look_up(
             infos[at] = None
         elif not isinstance(one, BaseException):
             infos[at] = one
-        elif not isinstance(one, (Unavailable, StorageDamaged)):
+        elif not isinstance(one, LOST):
             raise one
     if not infos:
         raise next(one for one in told if isinstance(one, BaseException))

@@ -8,11 +8,13 @@ from typing import Any
 
 from deployments.commands.arguments import Commands, add_config
 from deployments.commands.models import table
-from deployments.preflight import check_contents, load_applications, read_config
+from deployments.preflight import (
+    MODEL_SETTINGS,
+    check_contents,
+    load_applications,
+    read_config,
+)
 from embedder.settings_sources import explain
-
-_MODELS = ("model.", "further_models")
-"""The settings that are not in force where ``user_config`` lists the models."""
 
 
 def add(commands: Commands) -> None:
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         rows = [
             (path, _shown(value), f"({origin})", description if options.describe else "")
             for path, value, origin, description in explain(loaded)
-            if not path.startswith(_MODELS) or models == loaded.settings.served
+            if not path.startswith(MODEL_SETTINGS) or models == loaded.settings.served
         ]
         print("\n".join(table(rows)))
         print("# models, as user_config or the settings above list them")

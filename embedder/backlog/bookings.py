@@ -9,8 +9,10 @@ how the rate is measured.
 from __future__ import annotations
 
 import math
+import pickle
 from collections import deque
 from dataclasses import dataclass
+from hashlib import blake2b
 
 HORIZON_S = 120
 """The longest time that a client is told; OpenAI's clients obey no longer one."""
@@ -29,6 +31,11 @@ LEAST_SHARE = 0.1
 
 SLOTS_PER_S = 10
 """Parts of a second in which the work that is due is counted."""
+
+
+def ticket_of(*content: object) -> bytes:
+    """Return the ticket of a request with this content."""
+    return blake2b(pickle.dumps(content), digest_size=16).digest()
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from embedder.errors import LimitExceeded
 from embedder.index.points import PAYLOAD, Part
 
 NUMBER_BYTES = 13
-"""A component of a vector, with its comma."""
+"""A float32 in JSON, with its comma."""
 
 POINT_BYTES = 96
 """An id, a score, and what stands around them."""

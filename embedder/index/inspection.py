@@ -114,7 +114,7 @@ def _problem_of_file(directory: Path) -> str | None:
             check_format(db, directory / FILE_NAME)
             found = [text for (text,) in db.execute("PRAGMA integrity_check(3)")]
     except (StorageDamaged, sqlite3.Error) as error:
-        return error.problem if isinstance(error, StorageDamaged) else str(error)
+        return _problem_of(error)
     return None if found == ["ok"] else "; ".join(found)
 
 
@@ -133,10 +133,13 @@ def _collections(directory: Path) -> Iterator[tuple[CollectionRow | None, Checke
                 for _ in stored_rows(db, str(directory / FILE_NAME), row):
                     pass
         except (StorageDamaged, sqlite3.Error) as error:
-            problem = error.problem if isinstance(error, StorageDamaged) else str(error)
-            yield None, Checked(name, count if isinstance(count, int) else 0, problem)
+            yield None, Checked(name, count if isinstance(count, int) else 0, _problem_of(error))
         else:
             yield row, Checked(name, row.count, None)
+
+
+def _problem_of(error: StorageDamaged | sqlite3.Error) -> str:
+    return error.problem if isinstance(error, StorageDamaged) else str(error)
 
 
 def _deleted(directory: Path) -> list[str]:

@@ -13,7 +13,7 @@ from deployments.ingress.door.visit import Visit
 from deployments.ingress.numeric.computing import compute
 from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
-from deployments.ingress.wire.answer_size import NUMBER_BYTES, check_embeddings, check_size
+from deployments.ingress.wire.answer_size import check_embeddings, check_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
     Matrices,
@@ -26,6 +26,7 @@ from deployments.ingress.wire.rows import (
     width_of,
 )
 from embedder.errors import InvalidInput, LimitExceeded
+from embedder.index.answer_size import NUMBER_BYTES
 from embedder.similarity.clustering import cluster
 from embedder.similarity.pricing import cluster_price
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from deployments.ingress.numeric.computing import compute
 from deployments.ingress.state import ServiceHere, VisitHere
-from deployments.ingress.wire.answer_size import NEIGHBOUR_BYTES, NUMBER_BYTES, check_size
+from deployments.ingress.wire.answer_size import NEIGHBOUR_BYTES, check_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
     Matrices,
@@ -31,6 +31,7 @@ from deployments.ingress.wire.rows import (
 )
 from deployments.settings import IngressLimits
 from embedder.errors import InvalidVector, LimitExceeded
+from embedder.index.answer_size import NUMBER_BYTES
 from embedder.index.limits import MAX_TOP_K
 from embedder.similarity.metrics import similarity
 from embedder.similarity.pricing import similarity_price

@@ -15,11 +15,9 @@ from deployments.ingress.service import Service
 from deployments.ingress.wire.formats import EncodingFormat, Format
 from deployments.settings import IngressLimits
 from embedder.errors import LimitExceeded
+from embedder.index.answer_size import NUMBER_BYTES
 from embedder.index.limits import MAX_WIDTH
 from embedder.quantization import OutputDtype
-
-NUMBER_BYTES = 13
-"""A float32 in JSON, with its comma."""
 
 NEIGHBOUR_BYTES = 45
 """A result of a similarity: ``{"index":12345,"score":0.123456789},``."""
