@@ -224,6 +224,7 @@ class EmbeddingGenerator:
         """Cancel every call that is still in progress, and see each of them end."""
         self._ending = True
         self._encoder.close()
+        self._tokenizer.close()
         calls = asyncio.all_tasks() - {asyncio.current_task()}
         for call in calls:
             call.cancel()

@@ -80,6 +80,10 @@ class LocalTokenizer:
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
+    def close(self) -> None:
+        """End the threads, once what they compute has ended."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
 
 class LocalEncoder(GatheringEncoder):
     """Encode on a device of this process, as many batches at a time as its backend wants.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -208,7 +209,7 @@ def test_a_stream_takes_its_total_from_its_caller(
 def test_whatever_has_a_length_tells_its_total(
     generator: EmbeddingGenerator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    list(generator.embed_stream(dict.fromkeys(WORDS), show_progress=True))
+    list(generator.embed_stream(deque(WORDS), show_progress=True))
 
     assert f" {len(WORDS)}/{len(WORDS)} [" in last_drawn(capsys.readouterr().err)
 

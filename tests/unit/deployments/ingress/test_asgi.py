@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from deployments.ingress.asgi import build_asgi, routes
+from deployments.ingress.operation import readiness
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 
@@ -124,6 +125,8 @@ async def test_head_is_get_without_the_body(path: str) -> None:
     async with FakeService().client() as http:
         points = {"points": [{"id": "a", "text": "abc"}]}
         assert (await http.post("/v1/collections/a/points", json=points)).is_success
+        # A length without its body is that of the answer as it is, not compressed.
+        http.headers["accept-encoding"] = "identity"
         read = await http.get(path)
         head = await http.head(path)
 
@@ -144,7 +147,10 @@ async def test_head_is_refused_where_there_is_no_get() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/ping", "/health"])
-async def test_the_health_checks_of_tei_say_whether_the_service_is_ready(path: str) -> None:
+async def test_the_health_checks_of_tei_say_whether_the_service_is_ready(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "KEEP_S", 0.0)
     service = FakeService()
     async with service.client() as http:
         await http.post("/v1/embeddings", json={"input": "a"})
