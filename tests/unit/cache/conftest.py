@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 PASSWORD = "correct-horse"
+START_S = 60.0
 
 
 @dataclass
@@ -28,16 +30,21 @@ class RedisServer:
         return f"unix://:{PASSWORD}@{self.folder / 'redis.sock'}"
 
     def start(self) -> None:
-        """Start it, and return when it listens."""
+        """Start it, and return when it answers."""
         socket = self.folder / "redis.sock"
         options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
         options += ["--requirepass", PASSWORD, "--dir", str(self.folder), "--daemonize", "no"]
         self._process = subprocess.Popen([self.program, *options], stdout=subprocess.DEVNULL)
-        for _ in range(1000):
-            if socket.exists():
-                return
+        from redis import Redis, RedisError
+
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(RedisError):
+                with Redis(unix_socket_path=str(socket), password=PASSWORD) as client:
+                    client.ping()
+                    return
             time.sleep(0.01)
-        raise AssertionError("the server does not listen after 10 s")
+        raise AssertionError(f"the server does not answer after {START_S:.0f} s")
 
     def stop(self) -> None:
         """Kill it."""
