@@ -39,10 +39,10 @@ class RedisServer:
 
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            with contextlib.suppress(RedisError):
-                with Redis(unix_socket_path=str(socket), password=PASSWORD) as client:
-                    client.ping()
-                    return
+            client = Redis(unix_socket_path=str(socket), password=PASSWORD)
+            with contextlib.suppress(RedisError), client:
+                client.ping()
+                return
             time.sleep(0.01)
         raise AssertionError(f"the server does not answer after {START_S:.0f} s")
 
