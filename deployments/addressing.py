@@ -1,6 +1,6 @@
-"""Which Ray a command talks to: the one that it is told, or the only one of this machine.
+"""The address of the Ray that a command connects to: the chosen one, or the only one here.
 
-Never one of several by chance: a command may clear or delete what another service keeps.
+Where several run, the operator must choose: a command may delete another service's data.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from deployments.services import choose, ray_addresses
 from embedder.errors import ConfigurationError
 
 VARIABLE = "RAY_ADDRESS"
-"""Ray's own: a host and a port, also of another machine."""
+"""Ray's own variable: a host and a port, which may be those of another machine."""
 
 
 def ray_address(

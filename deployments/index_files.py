@@ -41,7 +41,7 @@ class IndexFiles:
         self._settings = settings.index
 
     def check(self) -> dict[str, Inspection]:
-        """Look at every row of every shard, and change nothing; by the shards' names.
+        """Check every row of every shard and change nothing; return the results by shard.
 
         Raises:
             DirectoryInUse: a running service has the files.
@@ -49,7 +49,7 @@ class IndexFiles:
         return {folder.name: inspect(folder) for folder in self._folders}
 
     def repair(self) -> dict[str, tuple[Inspection, Path | None]]:
-        """Make the damaged files anew of what is sound in them, as `inspection.repair`.
+        """Rebuild damaged files from their sound collections, as `inspection.repair`.
 
         Raises:
             DirectoryInUse: a running service has the files.

@@ -47,7 +47,7 @@ class IndexWork:
         return await _run(self._writes, size, method, arguments)
 
     async def copy(self, method: Callable[..., T], *arguments: Any) -> T:
-        """Run a backup, an export or a restoration; one at a time, which all wait for."""
+        """Run a backup, an export or a restore; one runs at a time, and others wait."""
         return await self._copies.run(1, partial(method, *arguments), bytes)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""What an ingress knows of collections, for a few seconds each, and work that depends on it.
+"""Descriptions of collections that an ingress keeps for seconds, and work that depends on them.
 
-Work takes what is known to the shards, which refuse it where it is out of date. Then it is looked
-up and the work is done again, so that no answer depends on how long anything is remembered. Knows
-nothing of handles.
+Each call to a shard carries the identity and the model of the description. A shard refuses a call
+that is out of date; then the collection is looked up and the work is repeated, so that no answer
+depends on how long descriptions are kept. Knows nothing of handles.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LookUp = Callable[[str, "float | None"], Awaitable["CollectionInfo | None"]]
 
 KNOWN_S = 5.0
 MAX_KNOWN = 10_000
-"""How long, and of how many collections, it is remembered what is known of them."""
+"""Seconds for which a description is kept, and the most that are kept."""
 
 ATTEMPTS = 4
-"""How often work is done that finds another collection than was looked up, each time."""
+"""Attempts at work whose collection has changed after each look-up."""
 
 
 class KnownCollections:

@@ -73,8 +73,8 @@ class Launch:
         """Wait for ``/readyz``, telling ``progress`` what is still missing.
 
         Raises:
-            ConfigurationError: the service ended, cannot be, or is not ready in time; the message
-                says why, or how the log ends.
+            ConfigurationError: the service ended, cannot start, or is not ready in time; the
+                message gives the reason, or the end of the log.
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

@@ -1,8 +1,9 @@
-"""How large one call between replicas may be, and what calls are expected to take.
+"""How large one call between replicas may be, and how large calls are expected to be.
 
 With `RAY_SERVE_THROUGHPUT_OPTIMIZED` Serve sends calls by gRPC, which refuses a message above a
-fixed size, in either direction. What is expected to be large goes through Ray's object store, which
-has no such limit and is quicker for it. An expectation that is wrong costs time, never an answer.
+fixed size, in either direction. A call that is expected to be large goes through Ray's object
+store, which has no such limit and is quicker for it. A wrong expectation costs time and never an
+answer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
 CONFIGURED_BYTES = 64 * 2**20
 """The limit of a service that `embedder serve` or cluster.yaml starts.
 
-Above four request bodies, so that calls whose size nobody expected are seldom sent twice.
+Above four request bodies, so that a call of an unexpected size is seldom sent twice.
 """
 
 LIMIT_BYTES = int(os.environ.get(VARIABLE, 4 * 2**20))

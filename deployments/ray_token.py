@@ -1,6 +1,6 @@
-"""The token that lets programs into Ray: made before Ray starts, readable by its user alone.
+"""The token that programs need to connect to Ray: made before Ray starts, for its user alone.
 
-Ray itself would make the file readable by everybody. Knows nothing of what the token opens.
+Ray itself would make a file that every user can read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a replica writes to Serve's log about requests that it refuses: one line, no traceback.
+"""One line without a traceback in Serve's log for each request that a replica refuses.
 
 Serve logs every exception of a call as an error with its traceback. A refusal is an answer, and a
 client could fill the log with it.

@@ -39,7 +39,7 @@ def running_service(
         ConfigurationError: no such service runs, or it is one of several.
     """
     address = ray_address(os.environ, port, data_directory)
-    # A command prints what it was asked for; Serve would tell of each connection.
+    # A command prints its answer alone; Serve would log each connection.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         context = ray.init(

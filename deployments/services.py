@@ -50,7 +50,7 @@ class Service:
     block: int
 
     def __str__(self) -> str:
-        """Return what tells the service apart from others, for people."""
+        """Return a description by which people know the service from others."""
         place = f"port {self.port}, data in {self.data_directory or 'memory'}"
         if self.is_attended:
             return f"{place}, started by process {self.starter}"
@@ -137,7 +137,7 @@ def end(service: Service) -> list[int]:
 
 
 def tell_starter(refusal: str) -> bool:
-    """Tell the `embedder serve` of this process why the service cannot be; False without one."""
+    """Report why the service cannot start to its `embedder serve`; return False without one."""
     try:
         folder = json.loads(os.environ[VARIABLE])["folder"]
         written = Path(folder, f"{REFUSAL_FILE}.new")

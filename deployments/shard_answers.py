@@ -1,6 +1,6 @@
-"""What several shards answered to one question, put together; a shard that is lost is named.
+"""The answers of several shards to one call as one answer, which names the lost shards.
 
-Knows nothing of what was asked.
+Knows nothing of the call.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What all shards know of a collection, after deletions and creations that only some have done.
+"""Looks a collection up in all shards; completes deletions and creations that some have missed.
 
-A shard that was away is brought to what the others have at the first look-up after its return.
+The first look-up after the return of a shard brings it to the state of the others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tell work in a thread that nobody waits for its result any more.
+"""A flag for work in a thread: its result is no longer wanted.
 
 A thread cannot be interrupted, so long work asks between two blocks. The flag belongs to the
 context in which the work runs: code far below the thread's entry needs no argument for it.
@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 
 class Cancelled(Exception):
-    """The work was given up between two blocks, because nobody waits for its result."""
+    """The work has stopped between two blocks, because its result is no longer wanted."""
 
 
 class Cancellation:
@@ -32,7 +32,7 @@ _current: ContextVar[Cancellation | None] = ContextVar("cancellation", default=N
 
 
 def current_cancellation() -> Cancellation | None:
-    """Return the flag of the current context, None where nobody can cancel."""
+    """Return the flag of the current context, None for work that cannot be cancelled."""
     return _current.get()
 
 
@@ -43,10 +43,10 @@ def is_cancelled() -> bool:
 
 
 def stop_if_cancelled() -> None:
-    """Stop the work of the current context if nobody waits for its result.
+    """Stop the work of the current context if its result is no longer wanted.
 
     Raises:
-        Cancelled: nobody does.
+        Cancelled: it is not.
     """
     if is_cancelled():
         raise Cancelled

@@ -1,7 +1,4 @@
-"""Files and folders that only their owner may read: texts, and vectors from which texts follow.
-
-Knows nothing of what is in them.
-"""
+"""Files and folders that only their owner may read: texts, and vectors from which texts follow."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
-    """Take what tells one service of this machine from another."""
+    """Take the options that choose one service of this machine."""
     parser.add_argument("--port", type=int, help="of the service, where several run here")
     parser.add_argument(
         "--data-directory", type=Path, metavar="FOLDER", help="of the service, likewise"

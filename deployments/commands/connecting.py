@@ -1,6 +1,6 @@
-"""How a command reaches the running service that is meant.
+"""The connection of a command to the running service that its arguments choose.
 
-Ray takes a second to import, which a wrong argument need not wait for.
+Ray is imported only here: that takes a second, and wrong arguments are refused before.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ def add_file_commands(actions: Commands) -> None:
     )
     repair = actions.add_parser(
         "repair",
-        help="make damaged files of a stopped service anew of what is sound",
-        description="Make each damaged file anew of the collections that are sound, set the old "
-        "file aside, and name the collections that have to be restored from a backup.",
+        help="rebuild damaged files of a stopped service from their sound collections",
+        description="Rebuild each damaged file from the collections that are sound, keep the old "
+        "file beside it, and name the collections that must be restored from a backup.",
     )
     for parser, run in ((check, _check), (repair, _repair)):
         add_config(parser)
@@ -68,7 +68,7 @@ def _repair(options: argparse.Namespace) -> int:
     for shard, (inspection, aside) in index_files(options.config, options.data).repair().items():
         _print(shard, inspection)
         if aside is not None:
-            print(f"{shard}: made anew of what is sound; the old file is {aside}")
+            print(f"{shard}: rebuilt from its sound collections; the old file is {aside}")
     return 0
 
 

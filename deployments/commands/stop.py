@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """End the service that is meant: gracefully, where its `embedder serve` lives."""
+    """End the chosen service, gracefully if its `embedder serve` still runs."""
     if options.list:
         addresses = {service: address for address, service in ray_addresses().items()}
         for service in services():

@@ -124,7 +124,7 @@ class Checkpoint:
             )
 
     def not_taken(self) -> list[str]:
-        """Return the names of the encoder's tensors that nobody has asked for, sorted."""
+        """Return the names of the encoder's tensors that were never asked for, sorted."""
         parts = tuple(f"{self.prefix}{part}." for part in _ENCODER)
         unused = (name for name in self.tensors.keys() - self.taken if name.startswith(parts))
         return sorted(name for name in unused if not name.endswith(_BUFFERS))

@@ -1,8 +1,8 @@
 """The rule of admission for every class of work: by the predicted wait, before the work starts.
 
-Work is admitted if the work ahead of it will be done soon enough. Otherwise it is refused and told
-when there will be room, which is kept for it. Units are tokens, rows, bytes or operations. Policy
-with a clock that is given; knows nothing of event loops, threads or HTTP.
+Work is admitted if the work ahead of it will be done soon enough. Otherwise it is refused with the
+time at which there will be room, and that room is kept for it. Units are tokens, rows, bytes or
+operations. Policy with a clock that is given; knows nothing of event loops, threads or HTTP.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ sinks.
 """
 
 OWN_TIMES = 8.0
-"""How many times its own computation any work may wait, whatever the limit: a few clients with
-large requests wait for each other, and none of them is the worse for it.
+"""Work may always wait this multiple of its own computation, even beyond the limit: a few clients
+with large requests wait for each other in place of being refused.
 """
 
 PATIENCE = 2.0
-"""How many times longer than newcomers work may wait that has come back as it was told.
+"""Work that comes back at its time may wait this multiple of the wait of newcomers.
 
 If the rate sinks, more has been promised than can be done: without a bound all would wait.
 """
 
 LEAST_S = 0.1
-"""The least that refused work is told: nothing would have it come back at once, again and again."""
+"""The shortest time that a refusal gives: with 0 the work would come back at once, repeatedly."""
 
 SOON_S = 1.0
-"""What refused work is told while too little is known of the rate."""
+"""The time that a refusal gives while too little is known of the rate."""
 
 
 class Rated(Protocol):
@@ -75,7 +75,7 @@ class Admission:
         excess: float = 0,
         max_wait_s: float | None = None,
     ) -> bool:
-        """Admit work behind ``ahead`` units of other work; return whether it came back as told.
+        """Admit work behind ``ahead`` units of other work; return whether it came back at its time.
 
         ``ticket`` identifies the request when it comes again, and is called only under load.
         ``excess`` is by how many units a bound is exceeded. ``max_wait_s`` replaces that of the
@@ -112,7 +112,7 @@ class Admission:
         return SOON_S if not rate else min(HORIZON_S, units / rate)
 
     def _refuse(self, ticket: bytes, units: int, behind: float, now: float) -> NoReturn:
-        """Book the time at which ``behind``, and all refused before, is done; tell it."""
+        """Book the time at which ``behind`` and all work refused before will be done; raise it."""
         rate = self._rate.promised_per_s
         booking = self.bookings.book(
             ticket,

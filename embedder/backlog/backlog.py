@@ -2,7 +2,7 @@
 
 Work enters before it costs anything and leaves when it has ended, however it ends. Interactive
 work is refused when it would wait too long for others, and all work when too much is queued. The
-rule is `admission`'s. Policy with a clock that is given; knows nothing of event loops, models or
+rule is in `admission`. Policy with a clock that is given; knows nothing of event loops, models or
 HTTP.
 """
 

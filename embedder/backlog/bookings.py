@@ -1,4 +1,4 @@
-"""Which refused requests were told to come back, and when: a line in which nobody stands.
+"""The refused requests that are to come back, and when.
 
 Each refused request gets the time at which the work queued now, and all that was refused before it,
 will be done. Times only grow, so the line is one clock and a queue. A request is found again by its
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 HORIZON_S = 120
-"""The longest time that a client is told; OpenAI's clients obey no longer one."""
+"""The longest time that a refusal gives: OpenAI's clients ignore longer ones."""
 
 GRACE_S = 2.0
 """Seconds for which a booking is kept after it was due: most clients wait whole seconds."""
@@ -24,10 +24,10 @@ MAX_BOOKINGS = 100_000
 """Bookings that are kept: what one process can refuse in a minute."""
 
 MEMORY_S = 5.0
-"""Seconds after which what is known of clients' obedience counts e times less."""
+"""Seconds after which the observed share of returning clients counts e times less."""
 
 LEAST_SHARE = 0.1
-"""Work of which nobody comes back still takes this share of its time in the line."""
+"""The least share of its time that refused work takes in the line, if no client comes back."""
 
 SLOTS_PER_S = 10
 """Parts of a second in which the work that is due is counted."""
@@ -125,7 +125,7 @@ class Bookings:
         return self._returned / seen if seen >= 1 else 1.0
 
     def _forget(self, now: float) -> None:
-        """Drop the bookings that nobody can claim any more."""
+        """Drop the bookings whose time has passed."""
         kept = math.exp((self._now - now) / MEMORY_S)
         self._returned, self._lost, self._now = self._returned * kept, self._lost * kept, now
         while self._line and self._line[0].due_s < now - GRACE_S:

@@ -2,8 +2,8 @@
 
 Work has a price in units (rows, bytes, operations). Each class has its own threads, so that no
 class waits for another. Work starts in the order of its arrival, and not at all if its caller has
-gone; running work is told to stop. The rule of admission is `admission`'s. Knows nothing of Ray,
-HTTP or what is computed.
+gone; running work is asked to stop. The rule of admission is in `admission`. Knows nothing of Ray,
+HTTP or the computation.
 """
 
 from __future__ import annotations

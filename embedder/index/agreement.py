@@ -1,4 +1,4 @@
-"""What shards that have different collections of one name do to have the same again.
+"""The changes after which shards with different collections of one name have the same one.
 
 A pure function of which identity each shard has, and of which are known to be deleted. Knows
 nothing of where shards live.
@@ -28,8 +28,8 @@ def agree(name: str, has: Mapping[int, str | None], deleted: Collection[str]) ->
     """Complete deletions and creations that reached some shards only.
 
     ``has`` gives the identity in each shard that answers, None where it has no such name;
-    ``deleted`` are those of them that some shard knows to be deleted. What nobody is known to have
-    deleted is kept.
+    ``deleted`` are those of them that some shard knows to be deleted. A collection that no shard
+    knows to be deleted is kept.
 
     Raises:
         Unavailable: shards have different collections, and none of them is known to be deleted.

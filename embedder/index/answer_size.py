@@ -1,6 +1,6 @@
 """How many bytes stored points take in an answer as JSON, and the most that an answer may take.
 
-What is known before anything is read is refused then; texts and metadata are counted as they are
+Too many points are refused before anything is read. Texts and metadata are counted as they are
 read, and reading ends with the first that is too much.
 """
 

@@ -35,7 +35,7 @@ from embedder.private_files import OWNER_ONLY_FOLDER, create, make_folder
 from embedder.storage_errors import BadBackup, NotWritten, StorageDamaged
 
 FORMAT = 2
-"""Of format 1 are those whose collection has no identity yet: they can be restored too."""
+"""Backups of format 1, whose collections have no identity, can be restored too."""
 MANIFEST = "manifest.json"
 POINTS = "points.db"
 MOST_MANIFEST_BYTES = 1 << 16

@@ -191,7 +191,7 @@ class Collection:
         self._retired.set()
 
     def reload(self, row: CollectionRow) -> None:
-        """Read the collection anew from the truth, after a change of what is searched failed.
+        """Read the collection again from the truth, after an update in memory failed halfway.
 
         Raises:
             StorageDamaged: its rows are not what was written.

@@ -1,6 +1,6 @@
 """Which creation of a collection a shard has, and which model it records.
 
-What the shards of one index ask each other for, beside points. Knows nothing of other shards.
+By these calls the shards of one index come to agree. Knows nothing of other shards.
 """
 
 from __future__ import annotations

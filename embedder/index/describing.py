@@ -1,4 +1,4 @@
-"""What is known of a collection, put together from what it is made with and what it holds."""
+"""The description of a collection, from its specification and its state."""
 
 from __future__ import annotations
 

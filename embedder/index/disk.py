@@ -1,6 +1,6 @@
-"""How a file is published, whole or not at all, and what is said of one that cannot be written.
+"""Publishes files whole or not at all, and says why a file cannot be written.
 
-Knows nothing of what is in a file.
+Knows nothing of their content.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def publish_once(path: Path, content: bytes) -> None:
     """Write a whole file, durable when this returns, unless it is there already.
 
-    Whoever does the same at the same time, in any process, finds either no file or a whole one.
+    Other processes that do the same at the same time find no file or a whole one.
 
     Raises:
         OSError: the disk refused.

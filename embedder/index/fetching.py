@@ -73,7 +73,7 @@ def _position(collection: Collection, cursor: str | None) -> int:
 
 
 def _mark(collection: Collection) -> str:
-    """Return what tells cursors of this collection from those of others, and of earlier ones."""
+    """Return the mark in cursors of this collection; other and earlier ones have another."""
     return collection.uuid[:8]
 
 

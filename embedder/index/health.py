@@ -1,4 +1,4 @@
-"""How a shard of the index is: what operators and readiness probes are shown of it."""
+"""The health of a shard of the index, for operators and readiness probes."""
 
 from __future__ import annotations
 

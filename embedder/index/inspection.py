@@ -1,4 +1,4 @@
-"""Looks at every byte of a shard that nobody serves, and makes its file anew of what is sound.
+"""Checks every row of a shard that is not served, and rebuilds its file from what is sound.
 
 Knows nothing of FAISS: snapshots can always be made again. Paths come from the operator alone.
 """
@@ -61,7 +61,7 @@ def inspect(directory: Path) -> Inspection:
 
 
 def repair(directory: Path) -> tuple[Inspection, Path | None]:
-    """Make the file anew of the collections that are sound, and set the damaged one aside.
+    """Rebuild the file from the collections that are sound, and set the damaged one aside.
 
     Returns what was found, and where the old file is; None, and nothing is changed, if all of it
     is sound.

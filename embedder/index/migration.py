@@ -56,7 +56,7 @@ def stored_collections(
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring a file of version 1 to version 2, in a transaction that somebody else ends."""
+    """Bring a file of version 1 to version 2, in a transaction that the caller ends."""
     rows = stored_collections(db, "1")
     # Made anew, and not altered: the text of its statement is checked at every start.
     db.execute("DROP TABLE collections")

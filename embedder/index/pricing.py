@@ -1,4 +1,4 @@
-"""What reads and writes of the index cost, before they are done.
+"""The prices of reads and writes of the index, before they run.
 
 A read is priced in rows that a filter looks at, a write in bytes. Prices are compared with measured
 rates, so only their proportions matter.

@@ -1,7 +1,7 @@
-"""Gives back what deleted collections and points take: rows first, then pages of the file.
+"""Gives back the space of deleted collections and points: rows first, then pages of the file.
 
 Little by little between other writes, so that none of them waits for more than one step. Knows
-nothing of what is served.
+nothing of searches.
 """
 
 from __future__ import annotations

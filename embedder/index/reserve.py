@@ -2,7 +2,7 @@
 
 A deletion and a start write a little before they free anything. The reserve is a file whose blocks
 are allocated; it is given up piece by piece, and made whole again as soon as the disk has room.
-Knows nothing of what is written.
+Knows nothing of the content.
 """
 
 from __future__ import annotations

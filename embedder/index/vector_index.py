@@ -82,7 +82,7 @@ class VectorIndex:
 
     @property
     def creations(self) -> Creations:
-        """Return what tells one creation of a collection from another."""
+        """Return the calls about creations of collections and their models."""
         return Creations(self._shard, self._sound)
 
     def collections(self) -> list[CollectionInfo]:

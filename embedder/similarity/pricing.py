@@ -1,4 +1,4 @@
-"""What similarities and clusters cost, in multiplications, before they are computed."""
+"""The prices of similarities and clusters, in multiplications, before they are computed."""
 
 from __future__ import annotations
 

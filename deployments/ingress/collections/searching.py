@@ -1,7 +1,7 @@
-"""Searches are admitted as texts are: by how long the queries before them take.
+"""Admission of searches, as of texts: by the time that the queries before them take.
 
-Calls to the shards carry queries of several requests and are few, so what is too much waits in this
-process. Prices are in queries: the rate that is measured tells what one costs lately.
+Few calls to the shards run at a time, each with queries of several requests; all other queries wait
+in this process. The price of a search is its number of queries, in which the rate is measured.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Searching:
 
 
 def _key(query: Query) -> bytes:
-    """Return what a query is known by when it comes again."""
+    """Return the key of a query, the same when it comes again."""
     vector = b"" if query.vector is None else query.vector.tobytes()
     rest = f"{query.collection}\0{query.id}\0{query.top_k}".encode("utf-8", "surrogatepass")
     return blake2b(vector + rest, digest_size=16).digest()

@@ -47,7 +47,7 @@ class Compressing:
     async def __call__(self, message: Message) -> None:
         """Send a message, or keep the start of an answer until its body is known."""
         if message["type"] == "http.response.start" and self._is_large_json(message["headers"]):
-            # Also where this client gets it as it is: a cache on the way must tell them apart.
+            # On uncompressed answers too: a cache on the way must keep the two apart.
             headers = [*message["headers"], (b"vary", b"accept-encoding")]
             message = {**message, "headers": headers}
             if self._accepts:

@@ -159,7 +159,7 @@ def _sentence(error: errors.EmbedderError) -> str:
 def http_response(error: HTTPException, scope: Scope, routes: Iterable[APIRoute] = ()) -> Response:
     """Return the answer for what the protocol or the routing refuses.
 
-    An unknown path is told which of ``routes`` it probably means.
+    For an unknown path the answer suggests the nearest of ``routes``.
     """
     near = suggested_path(scope["path"], routes) if error.status_code == 404 else None
     advice = "see /openapi.json" if near is None else f"did you mean {near}? see /openapi.json"

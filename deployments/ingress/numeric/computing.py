@@ -34,7 +34,7 @@ class Computing:
     def reserve(self, price: int, *request: Any) -> Iterator[Reservation]:
         """Admit work of a price before anything is embedded for it.
 
-        ``request`` holds what tells the request from others when it comes again.
+        ``request`` identifies the request when it comes again.
 
         Raises:
             Overloaded: other work waits for too long; it says when to come back.
@@ -48,7 +48,7 @@ async def compute(visit: Visit, what: str, reserved: Reservation, work: Callable
     """Return what ``work`` returns; ``what`` is what it is called where it takes too long.
 
     Raises:
-        DeadlineExceeded: the request's time is over; work in progress is told to stop.
+        DeadlineExceeded: the request's time is over; running work is asked to stop.
     """
     try:
         return await wait_within(reserved.run(work), visit.remaining_s())

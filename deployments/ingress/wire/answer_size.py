@@ -1,4 +1,4 @@
-"""What an answer will take, so that one above ``max_response_bytes`` is refused before any work.
+"""The expected size of an answer: one above ``max_response_bytes`` is refused before any work.
 
 Numbers are counted as they come out on average, so an answer may be some percent larger.
 """

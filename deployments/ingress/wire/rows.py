@@ -50,7 +50,7 @@ _LIST = {
 _MEANING = "Texts and vectors, which may be mixed; all vectors have the same width."
 
 USUAL_WIDTH = 384
-"""What a model that is not loaded yet is taken to answer."""
+"""The width that is assumed of a model that is not loaded yet."""
 
 RowsField = Annotated[Any, WithJsonSchema({**_LIST, "description": _MEANING})]
 OptionalRowsField = Annotated[
