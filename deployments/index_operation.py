@@ -83,7 +83,8 @@ class IndexOperation:
         if several or spec.model is not None:
             # Shows that the model is served; and no shard sees every vector, so that the first
             # one cannot decide the width for all.
-            (vector,) = await self._embed(["width"], spec.model, Priority.INTERACTIVE)
+            texts, model = ["width"], spec.model
+            (vector,), _ = await self._embed_for(None, texts, Priority.INTERACTIVE, model)
             width = len(vector) if several else spec.width
             spec = Spec(spec.metric, spec.kind, width, spec.model)
         return await self._index.create(name, spec, None)
@@ -204,18 +205,17 @@ class IndexOperation:
         return _Embedded(points, model, info.identity if info else None)
 
     async def _embed_for(
-        self, info: CollectionInfo | None, texts: list[str], priority: Priority
+        self,
+        info: CollectionInfo | None,
+        texts: list[str],
+        priority: Priority,
+        model: str | None = None,
     ) -> tuple[Vectors, StoredModel]:
         options = EmbedOptions(priority=priority)
         answer: tuple[Vectors, StoredModel] = await self._ingress.call(
-            "embed_for", info, texts, options
+            "embed_for", info, texts, options, model
         )
         return answer
-
-    async def _embed(self, texts: list[str], model: str | None, priority: Priority) -> Vectors:
-        options = EmbedOptions(priority=priority)
-        vectors: Vectors = await self._ingress.call("embed", texts, options, model)
-        return vectors
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:

@@ -21,16 +21,11 @@ from typing import Any, Generic, TypeVar
 
 from embedder.cancellation import Cancellation, Cancelled, current_cancellation
 from embedder.errors import EmbedderError, Unavailable
+from embedder.index.disk_codes import naming_storage_errors, storage_error
 from embedder.index.failpoints import reach
 from embedder.index.reserve import Reserve
 from embedder.index.schema import give_back, read_number
-from embedder.storage_errors import (
-    StorageDamaged,
-    StorageFull,
-    StorageReadOnly,
-    naming_storage_errors,
-    storage_error,
-)
+from embedder.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 
 T = TypeVar("T")
 Effect = Callable[[], T]

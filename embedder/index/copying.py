@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from embedder.index.disk_codes import naming_storage_errors
 from embedder.index.rows import EncodedRows, check_payload, decode_vectors
 from embedder.index.writes import CollectionRow
-from embedder.storage_errors import StorageDamaged, naming_storage_errors
+from embedder.storage_errors import StorageDamaged
 
 CHUNK_ROWS = 2048
 

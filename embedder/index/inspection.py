@@ -16,11 +16,12 @@ from pathlib import Path
 from embedder.index.backup import copy_collection
 from embedder.index.copying import stored_rows
 from embedder.index.disk import sync_directory, writing
+from embedder.index.disk_codes import naming_storage_errors
 from embedder.index.lock import DirectoryLock
 from embedder.index.migration import stored_collections
 from embedder.index.schema import FILE_NAME, check_format, open_reader, open_writer
 from embedder.index.writes import CollectionRow, as_collection, remember_deleted
-from embedder.storage_errors import StorageDamaged, naming_storage_errors
+from embedder.storage_errors import StorageDamaged
 
 NEW_FILE = f"{FILE_NAME}.new"
 

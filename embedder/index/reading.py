@@ -19,6 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from embedder.index.answer_size import Room
+from embedder.index.disk_codes import naming_storage_errors
 from embedder.index.filters import Filter, to_sql
 from embedder.index.migration import COLUMNS
 from embedder.index.points import Part
@@ -30,7 +31,7 @@ from embedder.index.writes import (
     find_collection,
     select_by_ids,
 )
-from embedder.storage_errors import UNNAMED, StorageDamaged, naming_storage_errors
+from embedder.storage_errors import UNNAMED, StorageDamaged
 from embedder.types import Vectors
 
 _PAYLOAD = "p.pk, p.seq, p.ext_id, p.text, p.metadata, p.crc"

@@ -15,9 +15,10 @@ from functools import cache
 from pathlib import Path
 
 from embedder.cancellation import is_cancelled
+from embedder.index.disk_codes import naming_storage_errors
 from embedder.index.migration import COLLECTIONS, DELETED, migrate, version_1
 from embedder.private_files import OWNER_ONLY
-from embedder.storage_errors import NewerFormat, StorageDamaged, naming_storage_errors
+from embedder.storage_errors import NewerFormat, StorageDamaged
 
 FILE_NAME = "truth.db"
 SCHEMA_VERSION = 2

@@ -20,6 +20,7 @@ from embedder.config import IndexSettings
 from embedder.errors import EmbedderError, UnknownCollection
 from embedder.index.collection import Collection, Surroundings
 from embedder.index.committer import Effect
+from embedder.index.disk_codes import naming_storage_errors
 from embedder.index.failpoints import reach
 from embedder.index.health import IndexHealth, IndexStats, RecoveryReport, health_of
 from embedder.index.housekeeping import Housekeeper
@@ -31,12 +32,7 @@ from embedder.index.snapshots import Snapshots, remove_strangers
 from embedder.index.truth import Truth
 from embedder.index.writes import CollectionRow
 from embedder.private_files import OWNER_ONLY_FOLDER, make_folder
-from embedder.storage_errors import (
-    StorageDamaged,
-    StorageFull,
-    StorageReadOnly,
-    naming_storage_errors,
-)
+from embedder.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 
 FOLDER = "collections"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from embedder.index.committer import Committer, T, Write
 from embedder.index.disk import sync_directory
+from embedder.index.disk_codes import naming_storage_errors
 from embedder.index.failpoints import reach
 from embedder.index.lock import DirectoryLock
 from embedder.index.reading import Reader
@@ -25,7 +26,7 @@ from embedder.index.schema import (
     read_number,
     write_meta,
 )
-from embedder.storage_errors import StorageDamaged, StorageFull, naming_storage_errors
+from embedder.storage_errors import StorageDamaged, StorageFull
 
 logger = logging.getLogger(__name__)
 

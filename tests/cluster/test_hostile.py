@@ -21,8 +21,8 @@ from embedder.types import Vectors
 from tests.cluster.service import BODY_GRACE_S, RunningService
 from tests.cluster.wire import Reply, chunked, exchange, post
 
-PROMPT_S = 1.0
-SLOW_S = 2 * BODY_GRACE_S + 1.0
+PROMPT_S = 5.0
+SLOW_S = 2 * BODY_GRACE_S + PROMPT_S
 """The grace until the first byte and after it; the rest is for a busy machine."""
 
 GROWTH_BYTES = 64 * 2**20

@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.presets embedder.time_limit embedder.types",
         "embedder.private_files embedder.storage_errors embedder.index.failpoints "
         "embedder.index.agreement embedder.index.health embedder.index.filters.conditions",
-        "embedder.cache.records embedder.config embedder.stages",
+        "embedder.cache.records embedder.config embedder.index.disk_codes embedder.stages",
         "embedder.cache.archive embedder.fingerprint embedder.reading embedder.template "
         "embedder.token_types embedder.output "
         "embedder.pooling embedder.quantization "

@@ -15,15 +15,11 @@ import pytest
 from embedder.index import failpoints
 from embedder.index.collection import Collection
 from embedder.index.disk import publish
+from embedder.index.disk_codes import storage_error
 from embedder.index.points import Metric, Points, Query
 from embedder.index.state import Delta
 from embedder.index.vector_index import VectorIndex
-from embedder.storage_errors import (
-    StorageDamaged,
-    StorageFull,
-    StorageReadOnly,
-    storage_error,
-)
+from embedder.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 from tests.unit.index.one import small
 from tests.unit.index.tiny_disk import mounted
 
