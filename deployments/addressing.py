@@ -11,7 +11,7 @@ from pathlib import Path
 from deployments.services import choose, ray_addresses
 from embedder.errors import ConfigurationError
 
-VARIABLE = "RAY_ADDRESS"
+ADDRESS_VARIABLE = "RAY_ADDRESS"
 """Ray's own variable: a host and a port, which may be those of another machine."""
 
 
@@ -30,7 +30,7 @@ def ray_address(
             if owner == service:
                 return address
         raise ConfigurationError(f"Ray does not run for this service: {service}")
-    stated = environment.get(VARIABLE)
+    stated = environment.get(ADDRESS_VARIABLE)
     if stated not in (None, "", "auto"):
         return str(stated)
     if len(here) == 1:
@@ -38,8 +38,8 @@ def ray_address(
     if not here:
         raise ConfigurationError(
             "no service runs on this machine; start it with 'embedder serve', as the same user, or "
-            f"say in {VARIABLE} where one runs"
+            f"say in {ADDRESS_VARIABLE} where one runs"
         )
     listed = [f"{address}: {owner or 'not of embedder serve'}" for address, owner in here.items()]
-    problem = f"several run here; choose one by --port, --data-directory or {VARIABLE}:"
+    problem = f"several run here; choose one by --port, --data-directory or {ADDRESS_VARIABLE}:"
     raise ConfigurationError("\n  ".join([problem, *sorted(listed)]))

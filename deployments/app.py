@@ -20,7 +20,7 @@ from deployments.encoder import EncoderReplica
 from deployments.index import IndexShard
 from deployments.ingress.deployment import Ingress
 from deployments.preflight import load_arguments
-from deployments.services import VARIABLE, tell_starter
+from deployments.services import MARK_VARIABLE, tell_starter
 from deployments.settings import ReplicaSettings, ServeSettings, StageSettings
 from deployments.sizing import Machine, decided, lacking
 from deployments.tokenizer import TokenizerReplica
@@ -97,7 +97,7 @@ def _check_room(settings: ServeSettings) -> None:
     )
     if problem is None:
         return
-    if VARIABLE in os.environ:
+    if MARK_VARIABLE in os.environ:
         raise ConfigurationError(problem)
     logger.warning("%s; replicas wait until there are more nodes", problem)
 

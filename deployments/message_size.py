@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from embedder.index.points import Part, Points, Query
 
-VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
+LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
 """Ray reads it when a process starts: that of the receiver of a message counts."""
 
 CONFIGURED_BYTES = 64 * 2**20
@@ -22,7 +22,7 @@ CONFIGURED_BYTES = 64 * 2**20
 Above four request bodies, so that a call of an unexpected size is seldom sent twice.
 """
 
-LIMIT_BYTES = int(os.environ.get(VARIABLE, 4 * 2**20))
+LIMIT_BYTES = int(os.environ.get(LIMIT_VARIABLE, 4 * 2**20))
 """The limit in force in this process: the default is that of gRPC."""
 
 LARGE_BYTES = min(2**20, LIMIT_BYTES // 2)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from deployments import message_size
 from deployments.ports import ray_ports
-from deployments.services import VARIABLE, Service
+from deployments.services import MARK_VARIABLE, Service
 
 THROUGHPUT = {
-    message_size.VARIABLE: str(message_size.CONFIGURED_BYTES),
+    message_size.LIMIT_VARIABLE: str(message_size.CONFIGURED_BYTES),
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     # The line above takes the loop of the caller, and tasks, jobs and most actors have none.
@@ -46,7 +46,7 @@ def ray_environment(service: Service, tuned: bool, *, alone: bool) -> Mapping[st
         "PYTHONUNBUFFERED": "1",
         **(THROUGHPUT if tuned else {}),
     }
-    environment = {**defaults, **os.environ, VARIABLE: service.mark}
+    environment = {**defaults, **os.environ, MARK_VARIABLE: service.mark}
     # It names the Ray of a service that runs: this one would take its place there.
     environment.pop("RAY_ADDRESS", None)
     return environment

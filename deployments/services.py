@@ -1,6 +1,6 @@
 """The services that `embedder serve` started on this machine, and what is left of killed ones.
 
-Every process of a service is in the session of its `serve run`, and has `VARIABLE` in its
+Every process of a service is in the session of its `serve run`, and has `MARK_VARIABLE` in its
 environment, which Ray passes on to all that it starts; a process of another program never is. Knows
 nothing of Ray but what its processes are called, and imports little: the process that watches over
 a service runs this module.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from embedder.errors import ConfigurationError
 
-VARIABLE = "SERVED_BY_EMBEDDER"
+MARK_VARIABLE = "SERVED_BY_EMBEDDER"
 """Does not begin with EMBEDDER_, as the variables of settings do."""
 
 PREFIX = "embedder-"
@@ -59,7 +59,7 @@ class Service:
 
     @property
     def mark(self) -> str:
-        """Return the value of `VARIABLE` in its processes."""
+        """Return the value of `MARK_VARIABLE` in its processes."""
         return json.dumps(asdict(self))
 
     @property
@@ -139,7 +139,7 @@ def end(service: Service) -> list[int]:
 def tell_starter(refusal: str) -> bool:
     """Report why the service cannot start to its `embedder serve`; return False without one."""
     try:
-        folder = json.loads(os.environ[VARIABLE])["folder"]
+        folder = json.loads(os.environ[MARK_VARIABLE])["folder"]
         written = Path(folder, f"{REFUSAL_FILE}.new")
         written.write_text(refusal)
         written.rename(Path(folder, REFUSAL_FILE))
@@ -194,7 +194,7 @@ def _known() -> list[Service]:
 
 def _processes() -> Iterator[_Process]:
     """Give the processes of this user."""
-    wanted = f"{VARIABLE}=".encode()
+    wanted = f"{MARK_VARIABLE}=".encode()
     for path in Path("/proc").glob("[0-9]*"):
         fields = _fields(path / "stat")
         if fields is None or fields[0] == "Z":

@@ -14,7 +14,7 @@ from embedder.storage_errors import ModelMismatch
 from embedder.types import ModelInfo
 
 
-class HasPipeline(Protocol):
+class HasModelInfo(Protocol):
     """A connection to a loaded model."""
 
     @property
@@ -22,7 +22,7 @@ class HasPipeline(Protocol):
         """Return what is known of the model."""
 
 
-ConnectionT = TypeVar("ConnectionT", bound=HasPipeline)
+ConnectionT = TypeVar("ConnectionT", bound=HasModelInfo)
 
 
 def stored_of(model: ModelInfo) -> StoredModel:

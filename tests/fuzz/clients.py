@@ -15,9 +15,8 @@ import aiohttp
 from yarl import URL
 
 from tests.fuzz import values
-from tests.fuzz.requests import Request, choose, request
+from tests.fuzz.requests import COLLECTION, Request, choose, request
 
-COLLECTION = "kept"
 POINTS = 120
 """Ids of each client: few, so that most are set and deleted again and again."""
 

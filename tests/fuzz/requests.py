@@ -11,8 +11,11 @@ from urllib.parse import quote
 
 from tests.fuzz import values
 
+COLLECTION = "kept"
+"""The collection of the points that clients look for."""
+
 SCRATCH = ("scratch-1", "scratch-2")
-"""Collections that any client may delete, so nobody looks what they hold."""
+"""Collections that any client may delete, so their points are never looked for."""
 
 MISMATCHED = 0.15
 """The share of requests of which one field is replaced by any value."""
@@ -147,8 +150,8 @@ def _scratch(source: random.Random) -> Request:
     return request(method, path + end, body)
 
 
-def _reading(source: random.Random, name: str = "kept") -> Request:
-    path = f"/v1/collections/{name}"
+def _reading(source: random.Random) -> Request:
+    path = f"/v1/collections/{COLLECTION}"
     include = source.choice([[], ["text"], ["metadata", "vector"], ["text", "metadata", "vector"]])
     query: dict[str, Any] = {
         "top_k": source.choice([1, 10, 1000]),
@@ -194,17 +197,8 @@ def _operation(source: random.Random) -> Request:
 
 
 OPEN = (
-    *(
-        "/healthz",
-        "/readyz",
-        "/readyz?require=index",
-        "/health",
-        "/ping",
-        "/",
-        "/v1/models",
-        "/v1/stats",
-    ),
-    *("/v1/cache", "/info", "/docs", "/openapi.json", "/metrics"),
+    *("/healthz", "/readyz", "/readyz?require=index", "/health", "/ping", "/"),
+    *("/v1/models", "/v1/stats", "/v1/cache", "/info", "/docs", "/openapi.json", "/metrics"),
 )
 
 MAKERS: tuple[Make, ...] = (

@@ -18,7 +18,8 @@ import httpx
 import pytest
 
 from tests.cluster.service import RunningService
-from tests.fuzz.clients import COLLECTION, Client, Findings
+from tests.fuzz.clients import Client, Findings
+from tests.fuzz.requests import COLLECTION
 from tests.fuzz.watching import Watch
 
 SECONDS = float(os.environ.get("FUZZ_S", "0"))

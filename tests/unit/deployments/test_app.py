@@ -13,7 +13,7 @@ import ray
 from ray.serve import Application, Deployment
 
 from deployments.app import build
-from deployments.services import REFUSAL_FILE, VARIABLE, Service
+from deployments.services import MARK_VARIABLE, REFUSAL_FILE, Service
 from deployments.settings import ModelList
 from embedder.errors import ConfigurationError
 
@@ -143,7 +143,7 @@ def test_embedder_serve_is_told_at_once_of_resources_that_its_machine_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service(8000, None, 1, 1, str(tmp_path), 20_000)
-    monkeypatch.setenv(VARIABLE, service.mark)
+    monkeypatch.setenv(MARK_VARIABLE, service.mark)
     build({})
 
     with pytest.raises(ConfigurationError):
@@ -154,7 +154,7 @@ def test_embedder_serve_is_told_at_once_of_resources_that_its_machine_lacks(
 
 @pytest.mark.usefixtures("two_cores")
 def test_a_cluster_that_may_grow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(MARK_VARIABLE, raising=False)
 
     assert build({"vector_index": {"resources": {"fast_disk": 1}}}) is not None
 

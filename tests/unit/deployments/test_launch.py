@@ -15,7 +15,7 @@ from ray.serve._private import constants as serve_constants
 
 from deployments.launch import Launch
 from deployments.ray_environment import THROUGHPUT, ray_environment
-from deployments.services import SESSION_FILE, VARIABLE, Service
+from deployments.services import MARK_VARIABLE, SESSION_FILE, Service
 from embedder.errors import ConfigurationError
 
 
@@ -34,7 +34,7 @@ def child(tmp_path: Path, script: str) -> Launch:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", script],
-            env={**os.environ, VARIABLE: service.mark},
+            env={**os.environ, MARK_VARIABLE: service.mark},
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -34,7 +34,7 @@ SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 def no_other_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the services that somebody runs on this machine."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(module, "VARIABLE", "SERVED_BY_THIS_TEST")
+    monkeypatch.setattr(module, "MARK_VARIABLE", "SERVED_BY_THIS_TEST")
 
 
 def service(tmp_path: Path, port: int, *, attended: bool = True) -> Service:
@@ -52,7 +52,7 @@ def process(
     of: Service | None, script: str = SLEEP, name: str | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a script in a session of its own, marked as a process of a service."""
-    mark = {} if of is None else {module.VARIABLE: of.mark}
+    mark = {} if of is None else {module.MARK_VARIABLE: of.mark}
     child = subprocess.Popen(
         [name or sys.executable, "-c", script],
         executable=sys.executable,
