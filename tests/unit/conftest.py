@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from embedder import EmbeddingGenerator
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from tests.unit.many_models import Loads
     from tests.unit.virtual_time import VirtualTime
 
-settings.register_profile("unit", deadline=None, derandomize="CI" in os.environ)
+# Times are not checked: on a busy machine an example may take any time to draw and to run.
+settings.register_profile(
+    "unit",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
 settings.load_profile("unit")
 
 
