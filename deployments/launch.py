@@ -134,35 +134,30 @@ def launched(
     check(document)
     make_token(os.environ)
     remove_folders()
-    options = document["http_options"]
     settings = [loaded.settings for _, loaded, _ in load_applications(document)]
+    data = next(map(str, filter(None, map(data_directory, settings))), None)
     with reserved_block([other.block for other in services()]) as block:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        service = Service(
-            port=options["port"],
-            data_directory=next(map(str, filter(None, map(data_directory, settings))), None),
-            starter=os.getpid(),
-            started=start_time(os.getpid()) or 0,
-            folder=str(folder),
-            block=block.start,
-        )
-        (folder / MARK_FILE).write_text(service.mark)
+        service = _announced(document["http_options"]["port"], data, block)
         with _watched(service):
-            log = log or folder / "serve.log"
+            log = log or Path(service.folder, "serve.log")
             # Once this one can be seen: of two that start together, neither is alone.
             environment = ray_environment(service, tuned, alone=services() == [service])
             process = _run(document, service, environment, log)
-            launch = Launch(
-                process,
-                service,
-                base_url(document),
-                log,
-                has_keys=all(one.keys for one in settings),
-            )
+            has_keys = all(one.keys for one in settings)
+            launch = Launch(process, service, base_url(document), log, has_keys=has_keys)
             try:
                 yield launch
             finally:
                 launch.stop()
+
+
+def _announced(port: int, data: str | None, block: range) -> Service:
+    """Return a service of this process, and let other services see it by its new folder."""
+    folder = tempfile.mkdtemp(prefix=PREFIX)
+    started = start_time(os.getpid()) or 0
+    service = Service(port, data, os.getpid(), started, folder, block.start)
+    Path(folder, MARK_FILE).write_text(service.mark)
+    return service
 
 
 @contextmanager

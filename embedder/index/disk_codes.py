@@ -1,6 +1,6 @@
 """Which codes of the operating system and of SQLite mean a full, failing or damaged disk.
 
-This is the only list of them.
+This is the only list of them for the index. The cache may set its file aside on any doubt.
 """
 
 from __future__ import annotations
