@@ -75,7 +75,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.cache.store.sqlite_store embedder.cache.store.write_behind",
         "embedder.cache.shard",
         "embedder.cache.opening",
-        "embedder.cache.failopen embedder.models.reference_tokenizer embedder.models.residency "
+        "embedder.cache.failopen embedder.models.plain_tokenizer "
+        "embedder.models.reference_tokenizer embedder.models.residency "
         "embedder.models.row "
         "embedder.models.safety",
         "embedder.cache.sharding embedder.models.layout embedder.models.numbers "
