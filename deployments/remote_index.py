@@ -21,7 +21,7 @@ from deployments.shard_answers import Found, deleted, sorted_out, together
 from deployments.shard_repair import all_collections, delete_everywhere, look_up
 from embedder.errors import NotFound, UnknownCollection
 from embedder.index import spread
-from embedder.index.checks import check_ids, check_metadata, check_points, check_query
+from embedder.index.checks import check_ids, check_points, check_query
 from embedder.index.filters import Filter
 from embedder.index.points import (
     CollectionInfo,
@@ -87,10 +87,10 @@ class RemoteIndex:
     async def upsert(self, name: str, points: Points, deadline: float | None) -> int:
         """Set points of a collection, all or none unless a shard is lost just then.
 
+        Their metadata has passed `check_metadata`: pickle fails on values that are nested too
+        deeply.
         Returns the largest sequence number of the shards concerned.
         """
-        # Before they are sent: pickle fails on values that are nested too deeply.
-        check_metadata(points.metadata)
         if len(self.shards) == 1:
             return await self.shards[0].upsert(deadline, name, points)
         put = partial(self.put, name, points, None, deadline)
@@ -111,8 +111,6 @@ class RemoteIndex:
         Raises:
             StaleCollection: the collection is another one, or records another model.
         """
-        # Before they are sent: pickle fails on values that are nested too deeply.
-        check_metadata(points.metadata)
         spec = Spec(width=points.vectors.shape[1], identity=uuid.uuid4().hex)
         if info is not None:
             spec = spread.spec_of(info)
@@ -124,8 +122,9 @@ class RemoteIndex:
             info = info or await self.describe(name, deadline)
             await self.record_model(info, model, deadline)
         spec = replace(spec, stored=model or spec.stored)
-        # No shard sees all points, so none could refuse the request as a whole.
-        check_points(points, width=spec.width, metric=spec.metric)
+        # No shard sees all points, so none could refuse the request as a whole. In a thread: large
+        # metadata takes a second.
+        await asyncio.to_thread(check_points, points, width=spec.width, metric=spec.metric)
         parts = spread.by_shard(points.ids, len(self.shards))
         return max(
             await together(

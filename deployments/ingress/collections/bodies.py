@@ -6,11 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.ingress.wire.fields import Body
+from deployments.ingress.wire.fields import Body, JsonObject
 from deployments.ingress.wire.inputs import VectorField
 from embedder.index.kinds import IndexKind
 from embedder.index.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
 from embedder.index.points import Metric, Part
+
+MAX_INCLUDED = 16
+"""Names in one ``include``: each is looked up for every point of the answer."""
 
 
 class CollectionBody(Body):
@@ -38,7 +41,7 @@ class PointBody(Body):
     id: str
     text: str | None = None
     vector: VectorField = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: JsonObject = Field(default_factory=dict)
 
 
 class UpsertBody(Body):
@@ -48,14 +51,14 @@ class UpsertBody(Body):
         json_schema_extra={"examples": [{"points": [{"id": "a", "text": "hello world"}]}]}
     )
 
-    points: list[PointBody] = Field(min_length=1)
+    points: list[PointBody] = Field(min_length=1, fail_fast=True)
     model: str | None = None
 
 
 class FilterBody(Body):
     """A body that may hold a filter."""
 
-    filter: dict[str, Any] | None = Field(
+    filter: JsonObject | None = Field(
         None,
         description="conditions on the metadata, like "
         '{"lang": "en", "year": {"$gte": 2000}, "$not": {"tags": "draft"}}',
@@ -66,7 +69,10 @@ class IncludeBody(Body):
     """A body that says what comes with each point."""
 
     include: list[Part] = Field(
-        default_factory=list, description="what comes with each point, beside its id"
+        default_factory=list,
+        max_length=MAX_INCLUDED,
+        fail_fast=True,
+        description="what comes with each point, beside its id",
     )
 
 
@@ -103,7 +109,7 @@ class SearchBody(QueryBody):
         }
     )
 
-    queries: list[QueryBody] | None = None
+    queries: list[QueryBody] | None = Field(None, fail_fast=True)
     model: str | None = None
     complete: bool = Field(
         False,
@@ -117,7 +123,7 @@ class FetchBody(IncludeBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["a"]}]})
 
-    ids: list[str] = Field(min_length=1)
+    ids: list[str] = Field(min_length=1, fail_fast=True)
 
 
 class DeleteBody(FilterBody):
@@ -127,7 +133,7 @@ class DeleteBody(FilterBody):
         json_schema_extra={"examples": [{"ids": ["a"]}, {"filter": {"lang": "en"}}]}
     )
 
-    ids: list[str] | None = Field(None, min_length=1)
+    ids: list[str] | None = Field(None, min_length=1, fail_fast=True)
 
 
 class CountBody(FilterBody):

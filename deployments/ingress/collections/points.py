@@ -33,7 +33,7 @@ from deployments.ingress.wire.answer_size import within_limit
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from deployments.ingress.wire.large_bodies import prepare
 from embedder.errors import InvalidInput, InvalidVector, NotFound
-from embedder.index.checks import check_ids
+from embedder.index.checks import check_ids, check_metadata
 from embedder.index.filters import Filter, parse
 from embedder.index.points import CollectionInfo, Hit, Part, Points, Record
 from embedder.types import Priority, Vectors
@@ -62,6 +62,7 @@ async def upsert_points(
     check_count("points", len(body.points), service.settings.limits.max_points)
     service.check_model(body.model)
     names = [f"points[{row}]" for row in range(len(body.points))]
+    await prepare(visit, check_metadata, [point.metadata for point in body.points])
     contents = await prepare(visit, Contents.of, body.points, names)
 
     async def upsert(collection: CollectionInfo | None) -> int:

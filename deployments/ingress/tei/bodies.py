@@ -121,7 +121,7 @@ class SimilarityInputs(_Lenient):
     """A sentence, and those that it is compared with."""
 
     source_sentence: Text
-    sentences: list[Text] = Field(json_schema_extra={"minItems": 1})
+    sentences: list[Text] = Field(fail_fast=True, json_schema_extra={"minItems": 1})
 
 
 EitherField = Annotated[
@@ -199,7 +199,7 @@ class RerankBody(_CutFields, _ModelField):
     )
 
     query: Text
-    texts: list[Text] = Field(json_schema_extra={"minItems": 1})
+    texts: list[Text] = Field(fail_fast=True, json_schema_extra={"minItems": 1})
     raw_scores: bool = Field(
         False, strict=True, description="answer the cosine; else (1 + cosine) / 2"
     )

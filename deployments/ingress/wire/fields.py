@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
@@ -30,6 +38,20 @@ INPUT_TYPES: Mapping[str, InputType] = {
     "search_document": InputType.DOCUMENT,
 }
 """What NIM, Cohere and Voyage call the kinds of texts, beside our own names."""
+
+
+def _object(given: Any) -> Any:
+    if not isinstance(given, dict):
+        raise PydanticCustomError("object_type", "must be an object")
+    return given
+
+
+JsonObject = Annotated[
+    Any,
+    AfterValidator(_object),
+    WithJsonSchema({"type": "object", "additionalProperties": True}),
+]
+"""An object of JSON as it is: a look at each of a million keys would hold up all other requests."""
 
 LONGEST_NAME_SHOWN = 100
 """Characters of a client's field name that an error repeats."""

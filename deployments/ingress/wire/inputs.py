@@ -166,7 +166,7 @@ def _from_numbers(value: Sequence[Any], field: str) -> Vectors:
 
 
 def _to_ids(field: str, ids: list[Any]) -> Sequence[int]:
-    if not set().union(*(map(type, chunk) for chunk in _chunks(ids))) <= {int}:
+    if not all(set(map(type, chunk)) == {int} for chunk in _chunks(ids)):
         at, token = next((at, token) for at, token in enumerate(ids) if not _is_id(token))
         raise InvalidInput(f"{field}[{at}]", f"must be a token id, not {_kind(token)}")
     if len(ids) <= SHORT:

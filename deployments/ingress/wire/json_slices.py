@@ -24,6 +24,9 @@ SLICE_BYTES = 64 * 1024
 SCAN_BYTES = 2**20
 """Bytes for one pass of numpy over the document."""
 
+MAX_NAME_BYTES = 64 * 1024
+"""Bytes in which the name of a large member ends: looking for the end of one of 15 MB takes 2 s."""
+
 MAX_DEPTH = 1024
 """Levels of lists and objects in each other, as in orjson."""
 
@@ -92,9 +95,10 @@ class _Document:
         members: dict[str, Any] = {}
         for begin, end in groups:
             if end - begin > self._slice_bytes:
-                key = _KEY.match(self._content, begin, end)
+                key = _KEY.match(self._content, begin, min(end, begin + MAX_NAME_BYTES))
                 if key is None:
-                    raise _error(self._content, "expected a name and a colon", begin)
+                    problem = f"expected a name of at most {MAX_NAME_BYTES} bytes and a colon"
+                    raise _error(self._content, problem, begin)
                 name = self._parse(b"", *key.span(1), b"")
                 members[name] = self._value(key.end(), end, depth + 1)
             else:

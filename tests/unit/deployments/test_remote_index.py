@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments import remote_index
 from deployments.index import IndexShard
 from deployments.remote_index import RemoteIndex
 from deployments.settings import ServeSettings
@@ -20,6 +22,7 @@ from embedder.errors import (
     StageUnavailable,
     UnknownCollection,
 )
+from embedder.index.checks import check_points
 from embedder.index.filters import parse
 from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query, Spec, StoredModel
 from embedder.storage_errors import StorageDamaged
@@ -124,6 +127,22 @@ async def test_points_lie_over_all_shards_and_each_in_one(several: Index) -> Non
     assert min(counts) > 5
     assert (info.metric, info.width) == (Metric.L2, WIDTH)
     assert [one.count for one in await several.remote.collections(None)] == [60]
+
+
+async def test_points_are_checked_beside_the_event_loop(
+    several: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def checking(points: Points, **rest: Any) -> None:
+        threads.append(threading.current_thread())
+        check_points(points, **rest)
+
+    monkeypatch.setattr(remote_index, "check_points", checking)
+    await several.remote.upsert(NAME, _points(3), None)
+
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
 
 
 async def test_points_are_read_paged_counted_and_deleted_wherever_they_are(

@@ -7,11 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi._compat import ModelField
+from pydantic import BaseModel, ValidationError
 
+from deployments.ingress.collections import points
+from deployments.ingress.collections.bodies import DeleteBody, FetchBody, SearchBody, UpsertBody
 from deployments.ingress.door.visit import Visit
+from deployments.ingress.numeric.clusters import ClusterRequest
+from deployments.ingress.tei.bodies import RerankBody, SimilarityInputs
 from deployments.ingress.wire import json_parsing, json_slices, large_bodies
 from deployments.ingress.wire.inputs import SHORT, to_inputs, to_vectors
+from deployments.ingress.wire.json_slices import MAX_NAME_BYTES
 from deployments.ingress.wire.large_bodies import INLINE_BYTES, prepare
+from deployments.ingress.wire.rows import vectors_width
+from embedder.index.checks import check_metadata
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 
 PATHS: dict[str, dict[str, Any]] = {
@@ -90,6 +99,98 @@ async def test_a_large_body_of_too_many_lists_is_refused() -> None:
 
     assert refusal(response) == (400, "limit_exceeded", "body")
     assert "1000" in message(response)
+
+
+async def test_a_large_body_is_checked_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: set[str] = set()
+    validate = ModelField.validate
+
+    def noting(metadata: Any) -> None:
+        threads.add(threading.current_thread().name)
+        check_metadata(metadata)
+
+    def validating(self: ModelField, value: Any, *rest: Any, **named: Any) -> Any:
+        if isinstance(value, dict):  # else it is valid already, which FastAPI only confirms
+            threads.add(threading.current_thread().name)
+        return validate(self, value, *rest, **named)
+
+    monkeypatch.setattr(points, "check_metadata", noting)
+    monkeypatch.setattr(ModelField, "validate", validating)
+    _everything_is_large(monkeypatch, threads)
+    async with FakeService().client() as http:
+        response = await http.post(
+            "/v1/collections/c/points", json=PATHS["/v1/collections/c/points"]
+        )
+
+    assert response.status_code == 200
+    assert threads == {"large-bodies_0"}
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        (FetchBody, {"ids": [1, 2]}),
+        (DeleteBody, {"ids": [1, 2]}),
+        (UpsertBody, {"points": [1, 2]}),
+        (SearchBody, {"queries": [1, 2]}),
+        (SearchBody, {"include": ["a", "b"]}),
+        (ClusterRequest, {"inputs": ["a"], "k": 1, "include": ["a", "b"]}),
+        (RerankBody, {"query": "a", "texts": [1, 2]}),
+        (SimilarityInputs, {"source_sentence": "a", "sentences": [1, 2]}),
+    ],
+)
+def test_of_a_list_only_the_first_wrong_item_is_looked_at(
+    body: type[BaseModel], wrong: dict[str, Any]
+) -> None:
+    """A body has room for millions, and a complaint of each takes a microsecond and a kilobyte."""
+    with pytest.raises(ValidationError) as complaints:
+        body.model_validate(wrong)
+
+    assert complaints.value.error_count() == 1
+
+
+async def test_more_names_than_there_are_parts_of_a_point_are_refused() -> None:
+    async with FakeService().client() as http:
+        await http.post("/v1/collections/c/points", json=PATHS["/v1/collections/c/points"])
+        fits = await http.post(
+            "/v1/collections/c/points/fetch", json={"ids": ["1"], "include": ["text"] * 16}
+        )
+        more = await http.post(
+            "/v1/collections/c/points/fetch", json={"ids": ["1"], "include": ["text"] * 17}
+        )
+
+    assert fits.json() == {"points": [{"id": "1", "text": None}]}
+    assert refusal(more) == (400, "invalid_input", "include")
+    assert "16" in message(more)
+
+
+async def test_a_name_that_no_field_has_is_refused_without_a_search_for_its_end() -> None:
+    body = b'{"' + b"k" * (INLINE_BYTES + 1) + b'": 1}'
+    async with FakeService().client() as http:
+        response = await http.post(
+            "/v1/embeddings", content=body, headers={"content-type": "application/json"}
+        )
+
+    assert refusal(response) == (400, "invalid_json", None)
+    assert str(MAX_NAME_BYTES) in message(response)
+
+
+@pytest.mark.parametrize(
+    ("items", "width"),
+    [
+        (["a", [None, "b"]], 2),
+        ([{"vector": [None] * 3}], 3),
+        ([{"vector": "AACAPwAAgD8="}], 2),
+        ([5], 0),
+        (["a"], None),
+    ],
+)
+def test_a_vector_is_measured_for_its_price_without_a_look_at_its_numbers(
+    items: list[Any], width: int | None
+) -> None:
+    assert vectors_width(items) == width
 
 
 @pytest.mark.parametrize(("size", "beside"), [(INLINE_BYTES, False), (INLINE_BYTES + 1, True)])
