@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ from deployments.ingress.models import ServedModels, ServedState
 from deployments.ingress.numeric.computing import Computing
 from deployments.ingress.operation.graph import Graph
 from deployments.ingress.operation.readiness import Readiness, StageProbe, readiness
-from deployments.ingress.recorded import check_width, choose, stored_of
+from deployments.ingress.recorded import check_width, connection_for, stored_of
 from deployments.metrics import CACHE, FAR_CACHE, Published
 from deployments.remote_index import RemoteIndex
 from deployments.remote_stages import RemoteCache
@@ -34,10 +35,9 @@ from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
-from embedder.errors import DeadlineExceeded, UnknownModel
+from embedder.errors import DeadlineExceeded
 from embedder.index.points import CollectionInfo, StoredModel
 from embedder.request import Embeddings, EmbedOptions
-from embedder.storage_errors import ModelMismatch
 from embedder.time_limit import wait_within
 from embedder.tokenization import Piece
 from embedder.types import Input, ModelInfo
@@ -153,7 +153,8 @@ class Service:
         """
         self.check_model(model)
         deadline = self._deadline(options)
-        connection = await self._connection_for(collection, model, deadline)
+        connect = partial(self._connection, deadline=deadline)
+        connection = await connection_for(collection, model, connect, self._serving)
         answer = await _embed(connection, texts, options, deadline)
         if collection is not None:
             check_width(collection, connection.info)
@@ -258,30 +259,8 @@ class Service:
         given_s = limit_s if options.timeout_s is None else options.timeout_s
         return time.monotonic() + min(given_s, limit_s)
 
-    async def _connection_for(
-        self, collection: CollectionInfo | None, stated: str | None, deadline: float
-    ) -> Connection:
-        if collection is None:
-            return await self._connection(stated, deadline)
-        name = collection.model if stated is None else stated
-        try:
-            asked = await self._connection(name, deadline)
-        except UnknownModel:
-            # Nothing was stated, or it had been refused: the collection's own is gone.
-            asked = await self._connection(None, deadline)
-        wanted = collection.stored
-        if wanted is None and collection.model is not None:
-            try:
-                wanted = stored_of((await self._connection(collection.model, deadline)).info)
-            except UnknownModel:
-                problem = repr(collection.model), str(stored_of(asked.info))
-                raise ModelMismatch(collection.name, *problem) from None
-        if wanted is not None:
-            # A stated name means one model; without one, any name of the right model will do.
-            states = self._models.states() if stated is None else []
-            others = [state.serving for state in states if state.serving is not None]
-            asked = choose(collection, wanted, asked, others)
-        return asked
+    def _serving(self) -> list[Connection]:
+        return [one.serving for one in self._models.states() if one.serving is not None]
 
     async def _connection(self, name: str | None, deadline: float | None) -> Connection:
         """Return what requests for a model go through, once it is loaded."""
