@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import InvalidInput, UnknownCollection
+from embedder.index import drafts
 from embedder.index.checks import (
     byte_count,
     check_ids,
@@ -27,6 +28,7 @@ from embedder.index.committer import Effect
 from embedder.index.filters import Filter, to_sql
 from embedder.index.measure import place
 from embedder.index.points import CollectionInfo, Deleted, Points, Spec, StoredModel
+from embedder.index.reembedding import exchange
 from embedder.index.rows import encode
 from embedder.index.shard import Shard
 from embedder.index.writes import (
@@ -35,6 +37,7 @@ from embedder.index.writes import (
     find_collection,
     find_pks,
     insert_collection,
+    is_deleted,
     matching_pks,
     record_model,
     remember_deleted,
@@ -86,13 +89,24 @@ def record(shard: Shard, name: str, identity: str | None, model: StoredModel) ->
 
 
 def drop(shard: Shard, name: str, identity: str | None = None) -> None:
-    """Delete a collection with all its points; None is any identity."""
+    """Delete a collection with all its points; None is any identity.
+
+    With an ``identity``, which another shard has deleted, a complete draft takes its place: that
+    shard has switched to it, or knows that it is deleted as well.
+    """
     byte_count(name, "collection")
 
     def write(db: sqlite3.Connection) -> Effect[None]:
+        if is_deleted(db, identity):
+            return lambda: None  # another caller was first
         row = _row(db, name)
         if identity not in (None, row.identity):
             raise StaleCollection(name)
+        draft = drafts.find_draft(db, name)
+        if identity is not None and draft is not None and drafts.is_complete(db, row, draft):
+            after = drafts.promote(db, row, draft)
+            return lambda: exchange(shard, shard.open(after))
+        drafts.discard(db, name)
         rename_collection(db, row, None)
         remember_deleted(db, row.identity)
         return lambda: shard.forget(name)
@@ -153,6 +167,7 @@ def _upsert(
             row = insert_collection(db, name, wanted)
         elif row is None or checked is None or row.id != checked.id:
             return lambda: None if row is None else _register(shard, row)
+        drafts.refuse_if_frozen(db, name)
         pks, after = upsert(db, record_model(db, row, wanted.stored), rows)
 
         def effect() -> int:
@@ -174,7 +189,10 @@ def _delete(
 ) -> Callable[[sqlite3.Connection], Effect[Deleted]]:
     def write(db: sqlite3.Connection) -> Effect[Deleted]:
         row = _row(db, name)
-        pks, sequence = delete(db, row, choose(db, row))
+        drafts.refuse_if_frozen(db, name)
+        chosen = choose(db, row)
+        drafts.forget(db, name, chosen)
+        pks, sequence = delete(db, row, chosen)
 
         def effect() -> Deleted:
             if len(pks):
@@ -212,7 +230,7 @@ def _recorded(collection: Collection, before: CollectionRow, after: CollectionRo
 
 
 def _row(db: sqlite3.Connection, name: str) -> CollectionRow:
-    row = find_collection(db, name)
+    row = None if drafts.is_draft(name) else find_collection(db, name)
     if row is None:
         raise UnknownCollection("collection", name)
     return row

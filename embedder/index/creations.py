@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 
 from embedder.index import changes
 from embedder.index.points import CollectionInfo, Spec, StoredModel
+from embedder.index.reembedding import Reembedding
 from embedder.index.shard import Shard
 from embedder.index.writes import is_deleted
 
@@ -20,6 +21,11 @@ class Creations:
     def __init__(self, shard: Shard, sound: Callable[[str], AbstractContextManager[None]]) -> None:
         self._shard = shard
         self._sound = sound
+
+    @property
+    def reembedding(self) -> Reembedding:
+        """Return the steps that give a collection the vectors of another model."""
+        return Reembedding(self._shard, self._sound)
 
     def create(self, name: str, spec: Spec) -> CollectionInfo:
         """Create a collection, or confirm one that is there and was made with the same.
@@ -44,7 +50,9 @@ class Creations:
             return changes.record(self._shard, name, identity, model)
 
     def drop(self, name: str, identity: str) -> None:
-        """Delete the collection of this identity.
+        """Delete the collection of this identity, which another shard has deleted or replaced.
+
+        A complete draft replaces it here, too. Again changes nothing.
 
         Raises:
             UnknownCollection: there is none of this name.

@@ -32,6 +32,7 @@ POINTS: Final = (
     "recovery.before_ready",
     "backup.before_publish",
     "restore.before_name",
+    "reembed.before_switch",
     "close.before_clean",
 )
 """Every name that `reach` is called with."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 import numpy as np
 
-from embedder.errors import InvalidInput
+from embedder.errors import InvalidInput, UnknownCollection
 from embedder.index.answer_size import Room
 from embedder.index.collection import Collection
 from embedder.index.filters import Filter
@@ -17,7 +19,24 @@ from embedder.index.reading import Payload, Reader
 from embedder.index.rows import decode_metadata
 from embedder.types import Vectors
 
+Found = TypeVar("Found")
+Read = Callable[[Reader, Collection], Found]
+"""Reads something of one creation of a collection."""
+
 _CURSOR = re.compile(r"(?P<mark>[0-9a-f]{8})\.(?P<pk>[0-9]{1,18})")
+
+
+def whole(find: Callable[[str], Collection], name: str, reader: Reader, read: Read[Found]) -> Found:
+    """Return what is read of a collection, and again if another took its place meanwhile.
+
+    Rows of a collection that was dropped go at any time. Raises what ``find`` and ``read`` raise.
+    """
+    while True:
+        collection = find(name)
+        with suppress(UnknownCollection):
+            found = read(reader, collection)
+            if not collection.is_dropped:
+                return found
 
 
 def records_by_id(

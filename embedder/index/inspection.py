@@ -17,6 +17,7 @@ from embedder.index.backup import copy_collection
 from embedder.index.copying import stored_rows
 from embedder.index.disk import sync_directory, writing
 from embedder.index.disk_codes import naming_storage_errors
+from embedder.index.drafts import is_draft
 from embedder.index.lock import DirectoryLock
 from embedder.index.migration import stored_collections
 from embedder.index.schema import FILE_NAME, check_format, open_reader, open_writer
@@ -82,7 +83,8 @@ def repair(directory: Path) -> tuple[Inspection, Path | None]:
             checked = []
             for row, found in _collections(directory):
                 checked.append(found)
-                if row is not None and found.problem is None:
+                # The versions of points are others in the copy, so that a draft must be made again.
+                if row is not None and found.problem is None and not is_draft(row.name):
                     with _reading(directory) as db:
                         copy_collection(db, str(directory / FILE_NAME), row, new)
             inspection = Inspection(_problem_of_file(directory), checked)

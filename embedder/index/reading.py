@@ -82,9 +82,9 @@ class Reader:
                     db.execute("ROLLBACK")
 
     def collections(self) -> list[CollectionRow]:
-        """Return every collection that has a name."""
+        """Return every collection that is served: drafts are not."""
         with self._connection() as db:
-            query = f"SELECT {COLUMNS} FROM collections WHERE name IS NOT NULL"  # noqa: S608
+            query = f"SELECT {COLUMNS} FROM collections WHERE name NOT GLOB '.*'"  # noqa: S608
             rows = db.execute(query).fetchall()
             return [as_collection(row) for row in rows]
 

@@ -15,8 +15,10 @@ from embedder.errors import InvalidInput
 from embedder.index.backup import Backup
 from embedder.index.checks import check_name
 from embedder.index.committer import Effect, Write
+from embedder.index.drafts import discard
 from embedder.index.failpoints import reach
 from embedder.index.points import CollectionInfo, Spec
+from embedder.index.reembedding import exchange
 from embedder.index.rows import EncodedRows
 from embedder.index.shard import Shard
 from embedder.index.writes import (
@@ -88,14 +90,14 @@ def _finish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> 
         if there is not None and not replacing:
             raise InvalidInput("collection", f"{name!r} {EXISTS}")
         if there is not None:
+            discard(db, name)
             rename_collection(db, there, None)
             remember_deleted(db, there.identity)
         rename_collection(db, row, name)
 
         def effect() -> CollectionInfo:
-            if there is not None:
-                shard.forget(name)
-            return shard.adopt(collection).describe()
+            exchange(shard, collection)
+            return collection.describe()
 
         return effect
 

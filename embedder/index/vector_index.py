@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from embedder.cancellation import stop_if_cancelled
@@ -19,7 +20,7 @@ from embedder.index.answering import Searcher, alike
 from embedder.index.backup import BackupManifest, back_up
 from embedder.index.checks import check_ids, check_query
 from embedder.index.creations import Creations
-from embedder.index.fetching import page, records_by_id
+from embedder.index.fetching import Found, Read, page, records_by_id, whole
 from embedder.index.filters import Filter
 from embedder.index.health import IndexHealth, IndexStats
 from embedder.index.kinds import IndexKind
@@ -151,9 +152,8 @@ class VectorIndex:
             UnknownCollection: there is none of this name.
         """
         check_ids(ids, "ids[{}]")
-        with self._sound(name):
-            reader, collection = self._shard.truth.reader, self._shard.find(name)
-            return records_by_id(reader, collection, ids, include, max_bytes)
+        given = (ids, include, max_bytes)
+        return self._read(name, lambda reader, one: records_by_id(reader, one, *given))
 
     def count(self, name: str, condition: Filter | None = None) -> int:
         """Return how many points there are, or how many meet a filter.
@@ -161,11 +161,9 @@ class VectorIndex:
         Raises:
             UnknownCollection: there is none of this name.
         """
-        with self._sound(name):
-            collection = self._shard.find(name)
-            if condition is None:
-                return collection.describe().count
-            return self._shard.truth.reader.count(collection.id, condition)
+        if condition is None:
+            return self.describe(name).count
+        return self._read(name, lambda reader, one: reader.count(one.id, condition))
 
     def scroll(
         self,
@@ -184,10 +182,8 @@ class VectorIndex:
             UnknownCollection: there is none of this name.
             InvalidInput: the cursor is none of ours, or ``limit`` is not 1 to 1000.
         """
-        with self._sound(name):
-            reader, collection = self._shard.truth.reader, self._shard.find(name)
-            room = Room(include, most=max_bytes, width=collection.width)
-            return page(reader, collection, cursor, limit, condition, room)
+        given, room = (cursor, limit, condition), partial(Room, include, most=max_bytes)
+        return self._read(name, lambda db, one: page(db, one, *given, room(width=one.width)))
 
     def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Answer several queries, those that are alike by one FAISS call a segment.
@@ -203,10 +199,9 @@ class VectorIndex:
         answers: list[list[Hit]] = [[] for _ in queries]
         for rows in alike(queries):
             stop_if_cancelled()
-            with self._sound(queries[rows[0]].collection):
-                found = self._answer([queries[row] for row in rows])
-                for row, hits in zip(rows, found, strict=True):
-                    answers[row] = hits
+            found = self._answer([queries[row] for row in rows])
+            for row, hits in zip(rows, found, strict=True):
+                answers[row] = hits
         return answers
 
     def settle(self) -> None:
@@ -284,9 +279,13 @@ class VectorIndex:
         return self._shard.stats()
 
     def _answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
-        collection = self._shard.find(queries[0].collection)
-        reader, hold = self._shard.truth.reader, self._shard.held_search
-        return Searcher(collection, reader, self._effort, hold).answer(queries)
+        given = (self._effort, self._shard.held_search)
+        name = queries[0].collection
+        return self._read(name, lambda reader, one: Searcher(one, reader, *given).answer(queries))
+
+    def _read(self, name: str, read: Read[Found]) -> Found:
+        with self._sound(name):
+            return whole(self._shard.find, name, self._shard.truth.reader, read)
 
     @contextmanager
     def _sound(self, name: str = "") -> Iterator[None]:

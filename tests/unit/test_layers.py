@@ -51,13 +51,16 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.index.segment",
         "embedder.index.housekeeping embedder.index.snapshot embedder.index.state "
         "embedder.index.writes",
-        "embedder.index.merging embedder.index.projection embedder.index.reading "
+        "embedder.index.drafts embedder.index.merging embedder.index.projection "
+        "embedder.index.reading "
         "embedder.index.snapshots",
         "embedder.index.copying embedder.index.describing embedder.index.recovery "
         "embedder.index.searching embedder.index.truth",
         "embedder.index.collection embedder.index.reclaiming embedder.index.recounting",
         "embedder.index.answering embedder.index.fetching embedder.index.shard",
-        "embedder.index.backup embedder.index.changes embedder.index.parquet embedder.index.spread",
+        "embedder.index.backup embedder.index.parquet embedder.index.reembedding "
+        "embedder.index.spread",
+        "embedder.index.changes",
         "embedder.index.creations embedder.index.inspection embedder.index.restoring",
         "embedder.index.vector_index",
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",

@@ -31,6 +31,8 @@ PLAN: list[Any] = [
     ["drop", None],
     FILL,
     ["settle", None],
+    ["reembed", "one"],
+    ["reembed", "two"],
 ]
 BEFORE = [FILL, ["snapshot", None], ["delete", NAMES[20:30]]]
 

@@ -23,7 +23,7 @@ from embedder.errors import EmbedderError
 from embedder.index import failpoints
 from embedder.index.filters import parse
 from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric, Points
+from embedder.index.points import Metric, Points, Spec, StoredModel
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.one import small
 
@@ -110,10 +110,23 @@ def take(index: VectorIndex, step: list[Any]) -> None:
         index.back_up("c", Path(given))
     elif name == "restore":
         index.restore(Path(given[0]), given[1])
-    elif name == "settle":
-        index.settle()
+    elif name == "reembed":
+        reembed(index, given)
     else:
-        {"snapshot": index.snapshot, "optimize": index.optimize}[name]("c")
+        all_of = {"snapshot": index.snapshot, "optimize": index.optimize}
+        all_of.get(name, lambda _: index.settle())("c")
+
+
+def reembed(index: VectorIndex, identity: str) -> None:
+    """Make every vector anew of its text, which is the same vector."""
+    steps, model = index.creations.reembedding, StoredModel("m", identity, "0" * 64, "mean")
+    spec = Spec(Metric.L2, IndexKind.HNSW, WIDTH, stored=model, identity=identity)
+    steps.begin("c", index.describe("c").identity, spec)
+    points = steps.outdated("c", identity, 0)
+    vectors = np.array([json.loads(one.text) for one in points], np.float32)
+    steps.fill("c", identity, points, vectors)
+    steps.freeze("c", identity, False)
+    steps.switch("c", identity)
 
 
 def apply(stored: dict[str, list[int]], step: list[Any]) -> dict[str, list[int]]:

@@ -1,0 +1,85 @@
+"""Two models, a collection that changes from one to the other, and what it must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedder.index.points import Metric, Points, Spec, StoredModel
+from embedder.index.reembedding import Reembedding
+from embedder.index.vector_index import VectorIndex
+from tests.unit.index.one import small
+
+OLD = StoredModel("old", "1", "0" * 64, "mean")
+NEW = StoredModel("new", "2", "1" * 64, "mean")
+NEW_SPEC = Spec(Metric.L2, width=3, stored=NEW, identity="identity of the draft")
+
+Texts = dict[str, "str | None"]
+Row = tuple[str, "str | None", dict[str, Any], list[float]]
+Vector = Callable[[str], list[float]]
+
+
+def old_vector(text: str) -> list[float]:
+    """Return what the old model makes of a text."""
+    return [len(text), 1.0]
+
+
+def new_vector(text: str) -> list[float]:
+    """Return what the new model makes of a text."""
+    return [1.0, 2.0, len(text)]
+
+
+def points_of(texts: Texts, vector: Vector = old_vector) -> Points:
+    """Return points with vectors of one of the models."""
+    vectors = np.array([vector(text or "") for text in texts.values()], np.float32)
+    return Points(list(texts), vectors, list(texts.values()), [{"id": one} for one in texts])
+
+
+def open_index(folder: Path) -> VectorIndex:
+    """Open the index of a folder, with its collection."""
+    index = VectorIndex(small(folder), background=False)
+    if not index.collections():
+        index.create("c", Metric.L2)
+    return index
+
+
+def fill_page(steps: Reembedding, identity: str) -> int:
+    """Fill the draft with one page, and return how many points that was."""
+    points = steps.outdated("c", identity, 0)
+    if points:
+        vectors = np.array([new_vector(one.text) for one in points], np.float32)
+        steps.fill("c", identity, points, vectors)
+    return len(points)
+
+
+def complete(index: VectorIndex, *, dropping: bool = False) -> None:
+    """Do all that the operator does, from whatever there is."""
+    steps = index.creations.reembedding
+    info = index.describe("c")
+    if info.stored is not None and info.stored.is_same(NEW):
+        return
+    identity = steps.begin("c", info.identity, NEW_SPEC).identity
+    while fill_page(steps, identity):
+        pass
+    steps.freeze("c", identity, dropping)
+    while fill_page(steps, identity):
+        pass
+    steps.switch("c", identity)
+
+
+def content(index: VectorIndex) -> list[Row]:
+    """Return all that is stored, in its order."""
+    page = index.scroll("c", None, 1000, None, ("text", "metadata", "vector"))
+    rows = [(one, one.vector) for one in page.records if one.vector is not None]
+    assert len(rows) == len(page.records) == index.describe("c").count
+    return [(one.id, one.text, one.metadata, vector.tolist()) for one, vector in rows]
+
+
+def expected(texts: Texts, vector: Vector) -> list[Row]:
+    """Return what `content` must be; points without a text are left out."""
+    return [
+        (one, text, {"id": one}, vector(text)) for one, text in texts.items() if text is not None
+    ]

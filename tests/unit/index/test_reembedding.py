@@ -1,0 +1,247 @@
+"""A collection gets the vectors of another model in steps, each of which may be the last one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedder.errors import InvalidInput, Unavailable, UnknownCollection
+from embedder.index import failpoints
+from embedder.index.filters import parse
+from embedder.index.inspection import inspect
+from embedder.index.points import Metric, Part, Query, Spec
+from embedder.index.reading import Reader
+from embedder.storage_errors import StaleCollection
+from tests.unit.index.reembedded import (
+    NEW,
+    NEW_SPEC,
+    OLD,
+    Texts,
+    complete,
+    content,
+    expected,
+    fill_page,
+    new_vector,
+    old_vector,
+    open_index,
+    points_of,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Return the folder of an index; no point of failure stays armed."""
+    yield tmp_path
+    failpoints.arm(None)
+
+
+def test_the_texts_get_new_vectors_and_all_else_stays(folder: Path) -> None:
+    index = open_index(folder)
+    texts: Texts = {f"p{number}": "a" * number for number in range(40)}
+    index.upsert("c", points_of(texts), Spec(stored=OLD))
+    before = index.describe("c")
+    complete(index)
+    after = index.describe("c")
+    for _ in range(2):
+        assert content(index) == expected(texts, new_vector)
+        (hits,) = index.search([Query("c", np.array([1, 2, 7], np.float32), 1)])
+        assert (hits[0].id, hits[0].score) == ("p7", 0.0)
+        assert index.describe("c").stored == NEW
+        index.close()
+        index = open_index(folder)
+
+    assert (before.stored, after.width, after.count) == (OLD, 3, 40)
+    assert after.sequence == before.sequence
+    assert after.identity == NEW_SPEC.identity
+    assert index.creations.deleted([before.identity]) == [before.identity]
+    index.close()
+    assert [(one.name, one.problem) for one in inspect(folder).collections] == [("c", None)]
+
+
+def test_a_draft_can_be_named_by_nobody_and_is_kept_by_a_restart(folder: Path) -> None:
+    index = open_index(folder)
+    index.upsert("c", points_of({"a": "text", "b": "more"}), Spec(stored=OLD))
+    identity = index.describe("c").identity
+    index.creations.reembedding.begin("c", identity, NEW_SPEC)
+    fill_page(index.creations.reembedding, str(NEW_SPEC.identity))
+    index.close()
+    index = open_index(folder)
+
+    assert [info.name for info in index.collections()] == ["c"]
+    for name in (".c", "..c"):
+        with pytest.raises(UnknownCollection):
+            index.search([Query(name, np.ones(3, np.float32), 1)])
+        with pytest.raises(UnknownCollection):
+            index.delete(name)
+        with pytest.raises(UnknownCollection):
+            index.creations.record_model(name, None, OLD)
+        with pytest.raises(InvalidInput):
+            index.upsert(name, points_of({"a": "b"}))
+    assert content(index) == expected({"a": "text", "b": "more"}, old_vector)
+    assert not index.creations.reembedding.outdated("c", str(NEW_SPEC.identity), 0)
+    index.close()
+
+
+def test_a_frozen_collection_takes_no_writes_until_the_switch(folder: Path) -> None:
+    index = open_index(folder)
+    index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
+    steps = index.creations.reembedding
+    identity = steps.begin("c", index.describe("c").identity, NEW_SPEC).identity
+    with pytest.raises(Unavailable, match="not complete"):
+        steps.switch("c", identity)
+    steps.freeze("c", identity, False)
+    writes: list[Callable[[], object]] = [
+        lambda: index.upsert("c", points_of({"b": "text"})),
+        lambda: index.delete_points("c", ["a"]),
+        lambda: index.delete_matching("c", parse({"id": "a"})),
+    ]
+    for write in writes:
+        with pytest.raises(Unavailable, match="embedder index reembed c"):
+            write()
+    assert content(index) == expected({"a": "text"}, old_vector)
+    steps.discard("c", identity)
+    writes[0]()
+    with pytest.raises(StaleCollection):
+        steps.switch("c", identity)
+    with pytest.raises(StaleCollection):
+        steps.begin("c", index.describe("c").identity, NEW_SPEC)
+    index.close()
+
+
+def test_points_without_a_text_are_refused_or_left_out(folder: Path) -> None:
+    index = open_index(folder)
+    texts: Texts = {"a": "text", "b": None, "c": "more"}
+    index.upsert("c", points_of(texts))
+    assert index.creations.reembedding.without_text("c") == 1
+    with pytest.raises(InvalidInput, match=r"1 points .* --drop-without-text"):
+        complete(index)
+    index.upsert("c", points_of({"c": None}))
+    complete(index, dropping=True)
+
+    assert content(index) == expected({"a": "text"}, new_vector)
+    index.close()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_who_deletes_or_restores_a_collection_ends_its_draft(folder: Path, frozen: bool) -> None:
+    index = open_index(folder / "index")
+    steps = index.creations.reembedding
+    ends: list[Callable[[], object]] = [
+        lambda: index.delete("c"),
+        lambda: index.restore(folder / "backup", "c", replacing=True),
+    ]
+    for number, end in enumerate(ends):
+        index.upsert("c", points_of({"a": "text"}), Spec(Metric.L2, stored=OLD))
+        if number == 0:
+            index.back_up("c", folder / "backup")
+        spec = Spec(Metric.L2, width=3, stored=NEW, identity=f"draft {number}")
+        identity = steps.begin("c", index.describe("c").identity, spec).identity
+        fill_page(steps, identity)
+        if frozen:
+            steps.freeze("c", identity, False)
+        end()
+        index.upsert("c", points_of({"b": "text"}))
+        assert steps.draft("c") is None
+        assert index.creations.deleted([identity]) == [identity]
+    index.close()
+
+
+def test_a_switch_that_another_shard_has_done_is_followed(folder: Path) -> None:
+    index = open_index(folder)
+    index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
+    old = index.describe("c").identity
+    steps = index.creations.reembedding
+    identity = steps.begin("c", old, NEW_SPEC).identity
+    fill_page(steps, identity)
+    steps.freeze("c", identity, False)
+    for _ in range(2):
+        index.creations.drop("c", old)
+        assert index.describe("c").identity == identity
+        assert content(index) == expected({"a": "text"}, new_vector)
+    steps.switch("c", identity)
+    with pytest.raises(InvalidInput, match="new vectors already"):
+        steps.discard("c", identity)
+    index.close()
+
+
+def test_a_late_call_outdates_nothing_of_a_frozen_draft(folder: Path) -> None:
+    index = open_index(folder)
+    index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
+    steps = index.creations.reembedding
+    identity = steps.begin("c", index.describe("c").identity, NEW_SPEC).identity
+    late = steps.outdated("c", identity, 0)
+    index.upsert("c", points_of({"a": "changed"}))
+    fill_page(steps, identity)
+    steps.freeze("c", identity, False)
+    steps.fill("c", identity, late, np.zeros((1, 3), np.float32))
+    steps.switch("c", identity)
+
+    assert content(index) == expected({"a": "changed"}, new_vector)
+    index.close()
+
+
+def _write_nothing(_: object) -> Callable[[], None]:
+    return lambda: None
+
+
+@pytest.mark.parametrize("include", [(), ("text",), ("vector",)])
+def test_a_search_that_the_switch_overtakes_is_answered_from_the_new_vectors(
+    folder: Path, include: tuple[Part, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = open_index(folder)
+    texts: Texts = {f"p{number}": "a" * number for number in range(40)}
+    index.upsert("c", points_of(texts), Spec(stored=OLD))
+    steps = index.creations.reembedding
+    spec = replace(NEW_SPEC, width=2)
+    identity = steps.begin("c", index.describe("c").identity, spec).identity
+    far = np.array([[1000, 1]] * 40, np.float32)
+    steps.fill("c", identity, steps.outdated("c", identity, 0), far)
+    steps.freeze("c", identity, False)
+    matching, overtaken = Reader.matching, threading.Event()
+
+    def overtake(*given: Any) -> Any:
+        if not overtaken.is_set():
+            overtaken.set()
+            steps.switch("c", identity)
+            for _ in range(4):  # behind the writes that delete the rows of the old collection
+                index._shard.truth.submit(_write_nothing, frees=True).result()
+        return matching(*given)
+
+    monkeypatch.setattr(Reader, "matching", overtake)
+    query = Query("c", np.array([1, 1], np.float32), 40, filter=parse({"id": {"$exists": True}}))
+    (hits,) = index.search([replace(query, include=include)])
+    with pytest.raises(StaleCollection):
+        index.search([replace(query, model=OLD)])
+
+    assert [hit.score for hit in hits] == [-999.0] * 40
+    index.close()
+
+
+POINTS = ("commit.before", "commit.after", "apply.after", "reembed.before_switch")
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("turn", range(1, 8))
+def test_after_a_crash_the_same_again_completes_it(folder: Path, point: str, turn: int) -> None:
+    index = open_index(folder)
+    texts: Texts = {f"p{number}": "a" * number for number in range(5)}
+    index.upsert("c", points_of(texts), Spec(stored=OLD))
+    failpoints.arm(f"{point}:eio@{turn}")
+    try:
+        complete(index)
+    except Exception:  # noqa: BLE001 - whatever the failing disk has become
+        failpoints.arm(None)
+        assert content(index) in (expected(texts, old_vector), expected(texts, new_vector))
+    failpoints.arm(None)
+    index.close()
+    index = open_index(folder)
+    assert content(index) in (expected(texts, old_vector), expected(texts, new_vector))
+    complete(index)
+    assert content(index) == expected(texts, new_vector)
+    index.close()
