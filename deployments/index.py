@@ -19,6 +19,7 @@ from deployments.index_work import IndexWork
 from deployments.metrics import INDEX, Published
 from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
+from embedder.index.drafts import Outdated
 from embedder.index.filters import Filter
 from embedder.index.health import IndexHealth
 from embedder.index.points import (
@@ -41,7 +42,9 @@ from embedder.index.pricing import (
     page_price,
     upsert_price,
 )
+from embedder.index.reembedding import Draft
 from embedder.index.vector_index import VectorIndex
+from embedder.types import Vectors
 
 SWITCH_S = 0.0005
 """How long a thread keeps the interpreter that others wait for.
@@ -62,6 +65,7 @@ class IndexShard:
         self._name = name
         self._index = VectorIndex(settings.index.model_copy(update={"directory": directory}))
         self._copies = ShardCopies(self._index, name, settings.index.shards)
+        self._drafts = self._index.creations.reembedding
         self._work = IndexWork(settings)
         self._metrics = Published(INDEX)
         # Serve awaits this at a graceful stop. On the object and not in its class, so that the
@@ -166,6 +170,40 @@ class IndexShard:
     async def export(self, name: str, file: Path) -> int:
         """Write this share of a collection to Parquet on this node; return its points."""
         return await self._work.copy(self._copies.export, name, file)
+
+    async def without_text(self, name: str) -> int:
+        """Return how many points of a collection have no text."""
+        return await self._work.copy(self._drafts.without_text, name)
+
+    async def draft(self, name: str) -> Draft | None:
+        """Return what is known of the draft of a collection, None where there is none."""
+        return await self._work.read(1, self._drafts.draft, name)
+
+    async def begin_draft(self, name: str, source: str, spec: Spec) -> Draft:
+        """Return the draft of the collection of identity ``source``, made if need be."""
+        return await self._work.write(1, self._drafts.begin, name, source, spec)
+
+    async def outdated(self, name: str, identity: str, after: int) -> list[Outdated]:
+        """Return points whose present texts the draft of an identity has no vectors of."""
+        return await self._work.copy(self._drafts.outdated, name, identity, after)
+
+    async def fill_draft(
+        self, name: str, identity: str, points: Sequence[Outdated], vectors: Vectors
+    ) -> None:
+        """Set the vectors of points in the draft."""
+        await self._work.copy(self._drafts.fill, name, identity, points, vectors)
+
+    async def freeze(self, name: str, identity: str, dropping: bool) -> None:
+        """Let the collection take no writes until its draft has replaced it."""
+        await self._work.copy(self._drafts.freeze, name, identity, dropping)
+
+    async def switch(self, name: str, identity: str) -> None:
+        """Let the draft replace its collection."""
+        await self._work.copy(self._drafts.switch, name, identity)
+
+    async def discard_draft(self, name: str, identity: str) -> None:
+        """Delete the draft of this identity, if there is one."""
+        await self._work.write(1, self._drafts.discard, name, identity)
 
     async def stats(self) -> dict[str, Any]:
         """Return how the shard is, also where it can do nothing else."""

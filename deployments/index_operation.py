@@ -147,7 +147,7 @@ class IndexOperation:
                 batch, embedding = ahead[0]
                 ready = await embedding
                 # In the order of the lines: of those with one id, the last one counts.
-                await _patiently(partial(self._store, name, batch, ready))
+                await patiently(partial(self._store, name, batch, ready))
                 ahead.popleft()
                 count += len(batch)
                 progress(len(batch))
@@ -187,7 +187,7 @@ class IndexOperation:
         if texts:
             embed = partial(self._embed_for, info, list(texts.values()), Priority.BULK)
             with calling_lines([batch[at].number for at in texts]):
-                found, model = await _patiently(embed)
+                found, model = await patiently(embed)
             for at, vector in zip(texts, found, strict=True):
                 rows[at] = vector
         vectors = [row for row in rows if row is not None]
@@ -218,7 +218,7 @@ class IndexOperation:
         return answer
 
 
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     """Call again for a while where that may help."""
     deadline = time.monotonic() + PATIENCE_S
     while True:

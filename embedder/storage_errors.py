@@ -71,8 +71,8 @@ class ModelMismatch(EmbedderError):
     def __str__(self) -> str:
         return (
             f"collection {self.collection!r} holds vectors of model {self.recorded}; this text "
-            f"would be embedded with {self.served}. Serve the model of the collection, or fill a "
-            "new collection with its texts"
+            f"would be embedded with {self.served}. Serve the model of the collection, or "
+            f"embed its texts with another one: 'embedder index reembed {self.collection}'"
         )
 
 

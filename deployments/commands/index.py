@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deployments.commands.arguments import Commands, add_service
 from deployments.commands.connecting import connected
 from deployments.commands.index_files import DATA_HELP, add_file_commands, index_files
+from deployments.commands.index_reembed import add_reembed
 from deployments.commands.lines import numbered_lines
 from deployments.commands.models import table
 from deployments.commands.progress import bar
@@ -84,6 +85,7 @@ def _add_writing(actions: Commands) -> None:
         help=".jsonl[.gz], or -: an object a line with id, text or vector, and metadata",
     )
     fill.set_defaults(run=_add)
+    add_reembed(actions)
     delete = actions.add_parser("delete", help="delete a collection with all its points")
     delete.add_argument("name")
     delete.add_argument("--yes", action="store_true", help="do not ask")

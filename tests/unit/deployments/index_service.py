@@ -31,6 +31,7 @@ class LetterIngress:
     def __init__(self) -> None:
         self.calls: list[tuple[int, Priority, str | None]] = []
         self.busy = 0
+        self.model = StoredModel(LETTERS, "1", "0" * 64, "mean")
 
     async def embed_for(
         self,
@@ -41,7 +42,7 @@ class LetterIngress:
     ) -> tuple[Vectors, StoredModel]:
         name = (collection.model if collection else None) if model is None else model
         vectors = await self.embed(texts, options, name)
-        return vectors, StoredModel(LETTERS, "1", "0" * 64, "mean")
+        return vectors, self.model
 
     async def embed(
         self, texts: Sequence[str], options: EmbedOptions, model: str | None

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,21 @@ def test_a_line_is_the_json_that_a_body_is(
     assert main(["index", "add", "things", str(path)]) == 1
 
     assert "'line 2' is no JSON" in capsys.readouterr().err
+
+
+def test_a_collection_gets_the_vectors_of_another_model(
+    service: IndexService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{"id": "one", "text": "aaa"}, {"id": "two", "vector": [1, 1, 1, 5]}]
+    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    main(["index", "add", "things", str(tmp_path / "some.jsonl")])
+    service.door.model = replace(service.door.model, revision="2")
+    capsys.readouterr()
+    assert main(["index", "reembed", "things"]) == 1
+    assert "1 points with a vector and no text" in capsys.readouterr().err
+    assert main(["index", "reembed", "things", "--abandon"]) == 1
+    assert "is not being embedded again" in capsys.readouterr().err
+    assert main(["index", "reembed", "things", "--drop-without-text", "--model", "letters"]) == 0
+
+    said = "things has 1 points, of model 'letters' (revision 2, weights 000000000000"
+    assert capsys.readouterr().out.startswith(said)

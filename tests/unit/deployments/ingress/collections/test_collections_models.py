@@ -66,7 +66,7 @@ async def _refused(response: httpx.Response) -> None:
     said = message(response)
     assert f"'{ALIAS}'" in said
     assert "'own'" in said
-    assert "fill a new collection with its texts" in said
+    assert "'embedder index reembed texts'" in said
 
 
 async def test_a_collection_says_which_model_filled_it(http: httpx.AsyncClient) -> None:

@@ -1,0 +1,109 @@
+"""A running service with two models, and a collection that is filled with the first one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deployments.index_operation import IndexOperation
+from deployments.index_reembedding import IndexReembedding
+from deployments.point_lines import PointLine
+from deployments.remote_index import RemoteIndex
+from embedder.errors import InvalidInput, StageUnavailable
+from embedder.index.points import CollectionInfo, Metric, Points, Record, Spec, StoredModel
+from embedder.request import EmbedOptions
+from embedder.types import Vectors
+from tests.unit.deployments.index_service import IndexService, LetterIngress, vectors_of
+
+NAME = "things"
+DIGITS = StoredModel("digits", "2", "1" * 64, "mean")
+GONE = StageUnavailable("VectorIndex", "gone")
+TEXTS = {f"p{number}": "a" * (number + 1) for number in range(12)}
+
+
+class TwoModels(LetterIngress):
+    """Serves the letters first, and ``digits`` of width 3, whose calls run ``meanwhile``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digits = DIGITS
+        self.texts: list[str] = []
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def embed_for(
+        self,
+        collection: CollectionInfo | None,
+        texts: Sequence[str],
+        options: EmbedOptions,
+        model: str | None = None,
+    ) -> tuple[Vectors, StoredModel]:
+        name = (collection.model if collection else None) if model is None else model
+        if name != DIGITS.name:
+            return await super().embed_for(collection, texts, options, model)
+        if "bad" in texts:
+            raise InvalidInput(f"input[{list(texts).index('bad')}]", "has too many tokens")
+        self.texts += [text for text in texts if text != "width"]
+        if self.meanwhile is not None and texts != ["width"]:
+            await self.meanwhile()
+        return digits_of(texts), self.digits
+
+
+def digits_of(texts: Sequence[str]) -> Vectors:
+    """Return what the second model makes of texts."""
+    return np.array([[len(text), 1, -1] for text in texts], np.float32)
+
+
+def filled_service(folder: Path, shards: int) -> IndexService:
+    """Return a service with a collection of `TEXTS`, in the letters."""
+    made = IndexService(folder, shards)
+    made.door = TwoModels()
+    lines = [PointLine(0, one, text, None, {"text": text}) for one, text in TEXTS.items()]
+    operation = IndexOperation(made.as_running())
+    asyncio.run(operation.create(NAME, Spec(Metric.L2, width=4)))
+    asyncio.run(operation.add(NAME, lines, ignore))
+    return made
+
+
+def ignore(count: int) -> None:
+    """Draw nothing."""
+
+
+def door_of(service: IndexService) -> TwoModels:
+    """Return the ingress of a service."""
+    assert isinstance(service.door, TwoModels)
+    return service.door
+
+
+def index_of(service: IndexService) -> RemoteIndex:
+    """Return the shards as an ingress sees them that has looked nothing up."""
+    return RemoteIndex(service.shards("VectorIndex"))
+
+
+def reembedding_of(service: IndexService) -> IndexReembedding:
+    """Return what an operator has."""
+    return IndexReembedding(service.as_running())
+
+
+async def records_of(index: RemoteIndex) -> list[Record]:
+    """Return all that is stored."""
+    page = await index.scroll(NAME, None, 1000, None, ("text", "metadata", "vector"), deadline=None)
+    return page.records
+
+
+async def check(index: RemoteIndex, texts: dict[str, str], *, new: bool) -> None:
+    """Hold what is stored against texts, with vectors of the new model or of the old one."""
+    records = await records_of(index)
+    assert {one.id: one.text for one in records} == texts
+    assert all(one.metadata == {"text": one.text} for one in records)
+    expected = (digits_of if new else vectors_of)([str(one.text) for one in records])
+    assert [one.vector.tolist() for one in records if one.vector is not None] == expected.tolist()
+
+
+def points_of(texts: dict[str, str]) -> Points:
+    """Return points with vectors of the letters."""
+    values = list(texts.values())
+    metadata = [{"text": text} for text in values]
+    return Points(list(texts), vectors_of(values), values, metadata)
