@@ -18,6 +18,7 @@ from deployments.ingress.collections.bodies import PointBody
 from deployments.ingress.door.errors import UNKNOWN_FIELD
 from deployments.ingress.wire.inputs import to_vector
 from embedder.errors import InvalidInput
+from embedder.index.checks import check_metadata
 from embedder.types import Vectors
 
 _ITEM = re.compile(r"(?:points|input)\[(\d+)\](.*)")
@@ -38,7 +39,8 @@ def read_points(lines: Iterable[tuple[int, str]]) -> Iterator[PointLine]:
     """Yield the points of numbered lines, empty ones left out.
 
     Raises:
-        InvalidInput: a line is no JSON, or not a point with a text or a vector.
+        InvalidInput: a line is no JSON, or no point: it lacks a text and a vector, or its metadata
+            cannot be stored.
     """
     for number, line in lines:
         if line.strip():
@@ -68,6 +70,9 @@ def _point(number: int, line: str) -> PointLine:
         raise InvalidInput(field, f"is not what it must be: {problem['msg']}") from None
     except ValueError as error:
         raise InvalidInput(where, f"is no JSON: {error}") from None
+    with calling_lines([number]):
+        # Before points are sent: pickle fails on values that are nested too deeply.
+        check_metadata([body.metadata])
     if body.vector is not None:
         vector = to_vector(body.vector, f"{where}.vector")
         return PointLine(number, body.id, body.text, vector, body.metadata)

@@ -17,6 +17,8 @@ import pytest
 
 from deployments import running
 from deployments.cli import main
+from deployments.point_lines import read_points
+from embedder.errors import LimitExceeded
 from tests.unit.deployments.index_service import IndexService, vectors_of
 
 POINTS: list[dict[str, Any]] = [
@@ -217,3 +219,11 @@ def test_a_collection_gets_the_vectors_of_another_model(
 
     said = "things has 1 points, of model 'letters' (revision 2, weights 000000000000"
     assert capsys.readouterr().out.startswith(said)
+
+
+def test_metadata_that_is_nested_too_deeply_is_refused_before_it_is_sent() -> None:
+    metadata = '{"a":' * 900 + "1" + "}" * 900
+    line = f'{{"id": "x", "text": "a", "metadata": {metadata}}}'
+
+    with pytest.raises(LimitExceeded, match=r"'line 2\.metadata' has 17 or more levels"):
+        list(read_points([(2, line)]))
