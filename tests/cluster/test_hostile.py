@@ -112,7 +112,8 @@ REQUESTS: dict[str, tuple[bytes, int]] = {
         b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
         405,
     ),
-    "a path of control characters": (b"GET /%00%0a%ff/../x HTTP/1.1\r\nhost: a\r\n\r\n", 404),
+    "a path of control characters": (b"GET /%00%0a/../x HTTP/1.1\r\nhost: a\r\n\r\n", 404),
+    "a path that is not UTF-8": (b"GET /%ff HTTP/1.1\r\nhost: a\r\n\r\n", 400),
 }
 
 UNFRAMED: dict[str, bytes] = {

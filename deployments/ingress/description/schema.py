@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from deployments.ingress.door.errors import HTTP_CODES, STATUSES, TEI_PATHS
-from deployments.ingress.door.gate import OPEN
+from deployments.ingress.door.gate import is_open
 
 _NULLABLE_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 
@@ -84,24 +84,25 @@ def describe(app: FastAPI, *, has_keys: bool) -> dict[str, Any]:
         components.pop(unused, None)
     components.update(Error=ERROR, TeiError=TEI_ERROR)
     for path, operations in schema["paths"].items():
-        for operation in operations.values():
-            _add_errors(operation, path, has_keys=has_keys)
+        for method, operation in operations.items():
+            wants_key = has_keys and not is_open(method.upper(), path)
+            _add_errors(operation, path, wants_key=wants_key)
     if has_keys:
         schema["components"]["securitySchemes"] = SECURITY_SCHEMES
         for path, operations in schema["paths"].items():
-            for operation in operations.values():
-                secured = path not in OPEN
+            for method, operation in operations.items():
+                secured = not is_open(method.upper(), path)
                 operation["security"] = [{name: []} for name in SECURITY_SCHEMES] if secured else []
     return schema
 
 
-def _add_errors(operation: dict[str, Any], path: str, *, has_keys: bool) -> None:
+def _add_errors(operation: dict[str, Any], path: str, *, wants_key: bool) -> None:
     """Give an operation an answer for every status that the table may give it."""
     tei = path in TEI_PATHS
     component = "TeiError" if tei else "Error"
     statuses = {status.tei_http if tei else status.http for status in STATUSES.values()}
     statuses |= HTTP_CODES.keys()
-    if not has_keys or path in OPEN:
+    if not wants_key:
         statuses -= {401, 403}
     if "requestBody" not in operation:
         statuses -= {413, 415}

@@ -73,7 +73,7 @@ class Gate:
     async def _pass(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
         headers = scope["headers"]
         # By the scope's path: that of a URL is partly what the client writes into Host.
-        if self._keys and not _is_open(scope["method"], scope["path"]):
+        if self._keys and not is_open(scope["method"], scope["path"]):
             visit.key = holder(presented(headers), self._keys)
             if visit.key is None:
                 raise UnknownKey
@@ -84,8 +84,6 @@ class Gate:
             self._traffic.abandoned += 1
             return
         visit.body_bytes = len(body)
-        if _is_health_check(scope["method"], scope["path"]):
-            scope = {**scope, "path": "/health"}
         if scope["method"] == "HEAD":
             # Answered as GET, by every route that has it; the answer's body stays here.
             scope = {**scope, "method": "GET"}
@@ -107,14 +105,12 @@ def _check_path(scope: Scope) -> None:
         raise InvalidInput("path", "is not UTF-8 once its percent-encoding is undone") from None
 
 
-def _is_open(method: str, path: str) -> bool:
-    """Return whether a request needs no key."""
-    return path in OPEN or _is_health_check(method, path)
+def is_open(method: str, path: str) -> bool:
+    """Return whether a request needs no key.
 
-
-def _is_health_check(method: str, path: str) -> bool:
-    """Return whether a request reads ``/``, as health checks of text-embeddings-inference do."""
-    return path == "/" and method in ("GET", "HEAD")
+    Health checks of text-embeddings-inference read ``/``, to which others send texts with a key.
+    """
+    return path in OPEN or (path == "/" and method in ("GET", "HEAD"))
 
 
 class _Answer:

@@ -70,6 +70,7 @@ async def info(
     return describe(served, service.settings)
 
 
+@health_router.get("/", response_class=Response)
 @health_router.get("/ping", response_class=Response)
 @health_router.get("/health", response_class=Response)
 async def health(service: ServiceHere) -> Response:

@@ -12,7 +12,7 @@ from deployments.ingress.door.keys import digest
 from deployments.settings import Scope
 from tests.unit.deployments.ingress.fake_service import FakeService, refusal
 
-OPEN = {("GET", path) for path in ("/ping", "/health", "/healthz", "/readyz")}
+OPEN = {("GET", path) for path in ("/", "/ping", "/health", "/healthz", "/readyz")}
 WRITES = {
     ("POST", "/v1/collections/{name}/points/delete"),
     ("PUT", "/v1/collections/{name}"),
