@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput, UnknownCollection
+from embedder.errors import InvalidInput
 from embedder.index import drafts
 from embedder.index.checks import (
     byte_count,
@@ -74,7 +74,7 @@ def record(shard: Shard, name: str, identity: str | None, model: StoredModel) ->
     """Record the model of texts in a collection that records none; the same again is confirmed."""
 
     def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
-        row = _row(db, name)
+        row = drafts.named(db, name)
         collection = shard.collections[name]
         collection.check(identity, model)
         after = record_model(db, row, model)
@@ -99,7 +99,7 @@ def drop(shard: Shard, name: str, identity: str | None = None) -> None:
     def write(db: sqlite3.Connection) -> Effect[None]:
         if is_deleted(db, identity):
             return lambda: None  # another caller was first
-        row = _row(db, name)
+        row = drafts.named(db, name)
         if identity not in (None, row.identity):
             raise StaleCollection(name)
         draft = drafts.find_draft(db, name)
@@ -188,7 +188,7 @@ def _delete(
     shard: Shard, name: str, choose: Choice
 ) -> Callable[[sqlite3.Connection], Effect[Deleted]]:
     def write(db: sqlite3.Connection) -> Effect[Deleted]:
-        row = _row(db, name)
+        row = drafts.named(db, name)
         drafts.refuse_if_frozen(db, name)
         chosen = choose(db, row)
         drafts.forget(db, name, chosen)
@@ -227,13 +227,6 @@ def _recorded(collection: Collection, before: CollectionRow, after: CollectionRo
             "collection %r has %d points and recorded no model; from now on its model is %s",
             *(after.name, before.count, after.stored),
         )
-
-
-def _row(db: sqlite3.Connection, name: str) -> CollectionRow:
-    row = None if drafts.is_draft(name) else find_collection(db, name)
-    if row is None:
-        raise UnknownCollection("collection", name)
-    return row
 
 
 def _check_same(name: str, there: Spec, wanted: Spec, width: int | None) -> None:

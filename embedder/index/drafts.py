@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import orjson
 
-from embedder.errors import InvalidInput, Unavailable
+from embedder.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.index.rows import check_payload, checksum, sealed, vector_checksum
 from embedder.index.schema import FILE_NAME, read_number, write_meta
 from embedder.index.writes import (
@@ -63,6 +63,18 @@ class Outdated:
 def is_draft(name: str | None) -> bool:
     """Say whether this is the name of a draft, which no caller may use."""
     return name is not None and name.startswith(FILLED)
+
+
+def named(db: sqlite3.Connection, name: str) -> CollectionRow:
+    """Return the collection that a client calls ``name``.
+
+    Raises:
+        UnknownCollection: there is none; the name of a draft is none either.
+    """
+    row = None if is_draft(name) else find_collection(db, name)
+    if row is None:
+        raise UnknownCollection("collection", name)
+    return row
 
 
 def find_draft(db: sqlite3.Connection, name: str) -> CollectionRow | None:

@@ -1,8 +1,8 @@
 """The steps by which a shard takes part in giving a collection the vectors of another model.
 
-Begin a draft, fill it, freeze it, switch to it; or discard it before the switch. Whoever takes the
-steps does so in every shard, the first shard first: it decides whether a switch or a discarding
-came first. Each step may be taken again. Knows nothing of models or of other shards.
+Begin a draft, fill it, freeze it, switch to it; or discard it before the switch. The caller takes
+each step in every shard, and in the first shard first: that shard decides whether the switch or the
+discarding came first. Each step may be repeated. Knows nothing of models or of other shards.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from embedder.errors import InvalidInput, Unavailable, UnknownCollection
+from embedder.errors import InvalidInput, Unavailable
 from embedder.index import drafts
 from embedder.index.checks import check_points
 from embedder.index.collection import Collection
@@ -21,7 +21,7 @@ from embedder.index.drafts import Outdated
 from embedder.index.failpoints import reach
 from embedder.index.points import Points, Spec, StoredModel
 from embedder.index.shard import Shard
-from embedder.index.writes import CollectionRow, find_collection, insert_collection
+from embedder.index.writes import CollectionRow, insert_collection
 from embedder.storage_errors import StaleCollection
 from embedder.types import Vectors
 
@@ -58,7 +58,7 @@ class Reembedding:
     def without_text(self, name: str) -> int:
         """Return how many points of a collection have no text."""
         with self._sound(name), self._shard.truth.reader.snapshot() as db:
-            return drafts.without_text(db, _source(db, name))
+            return drafts.without_text(db, drafts.named(db, name))
 
     def draft(self, name: str) -> Draft | None:
         """Return what is known of the draft of a collection, None where there is none."""
@@ -70,7 +70,7 @@ class Reembedding:
         """Return the draft of the collection of identity ``source``, made if there is none."""
 
         def write(db: sqlite3.Connection) -> Effect[Draft]:
-            if _source(db, name).identity != source:
+            if drafts.named(db, name).identity != source:
                 raise StaleCollection(name)
             row = drafts.find_draft(db, name)
             if row is None:
@@ -128,7 +128,7 @@ class Reembedding:
         """
         with self._sound(name):
             with self._shard.truth.reader.snapshot() as db:
-                if _source(db, name).identity == identity:
+                if drafts.named(db, name).identity == identity:
                     return  # switched before
                 source, draft = _both(db, name, identity)
                 row = replace(draft, name=name, sequence=source.sequence)
@@ -153,7 +153,7 @@ class Reembedding:
         """
 
         def write(db: sqlite3.Connection) -> Effect[None]:
-            if _source(db, name).identity == identity:
+            if drafts.named(db, name).identity == identity:
                 raise InvalidInput("collection", "has its new vectors already")
             draft = drafts.find_draft(db, name)
             if draft is not None and draft.identity == identity:
@@ -164,16 +164,9 @@ class Reembedding:
             self._shard.truth.submit(write, frees=True).result()
 
 
-def _source(db: sqlite3.Connection, name: str) -> CollectionRow:
-    row = None if drafts.is_draft(name) else find_collection(db, name)
-    if row is None:
-        raise UnknownCollection("collection", name)
-    return row
-
-
 def _both(db: sqlite3.Connection, name: str, identity: str) -> tuple[CollectionRow, CollectionRow]:
     """Return a collection and its draft."""
-    source, draft = _source(db, name), drafts.find_draft(db, name)
+    source, draft = drafts.named(db, name), drafts.find_draft(db, name)
     if draft is None or draft.identity != identity:
         raise StaleCollection(name)
     return source, draft
