@@ -19,7 +19,7 @@ from deployments.index_work import IndexWork
 from deployments.metrics import INDEX, Published
 from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
-from embedder.index.drafts import Outdated
+from embedder.index.drafts import PAGE_POINTS, Outdated
 from embedder.index.filters import Filter
 from embedder.index.health import IndexHealth
 from embedder.index.points import (
@@ -185,21 +185,22 @@ class IndexShard:
 
     async def outdated(self, name: str, identity: str, after: int) -> list[Outdated]:
         """Return points whose present texts the draft of an identity has no vectors of."""
-        return await self._work.copy(self._drafts.outdated, name, identity, after)
+        return await self._work.read(PAGE_POINTS, self._drafts.outdated, name, identity, after)
 
     async def fill_draft(
         self, name: str, identity: str, points: Sequence[Outdated], vectors: Vectors
     ) -> None:
         """Set the vectors of points in the draft."""
-        await self._work.copy(self._drafts.fill, name, identity, points, vectors)
+        size = int(vectors.nbytes)
+        await self._work.write(size, self._drafts.fill, name, identity, points, vectors)
 
     async def freeze(self, name: str, identity: str, dropping: bool) -> None:
         """Let the collection take no writes until its draft has replaced it."""
-        await self._work.copy(self._drafts.freeze, name, identity, dropping)
+        await self._work.write(1, self._drafts.freeze, name, identity, dropping)
 
     async def switch(self, name: str, identity: str) -> None:
         """Let the draft replace its collection."""
-        await self._work.copy(self._drafts.switch, name, identity)
+        await self._work.write(1, self._drafts.switch, name, identity)
 
     async def discard_draft(self, name: str, identity: str) -> None:
         """Delete the draft of this identity, if there is one."""

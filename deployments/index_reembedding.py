@@ -71,12 +71,13 @@ class IndexReembedding:
         await self._catch_up(passed)
         # From here on the drafts take in whatever is left, and nothing is added to that.
         for shard in self._shards:
-            await shard.call(None, "freeze", name, draft.identity, dropping)
+            freeze = partial(shard.call, None, "freeze", name, draft.identity, dropping)
+            await patiently(freeze)
         for shard in self._shards:
             await passed(shard)
         # The first shard decides; the others follow it, now or at the next look-up.
         for shard in self._shards:
-            await shard.call(None, "switch", name, draft.identity)
+            await patiently(partial(shard.call, None, "switch", name, draft.identity))
         return await self._index.describe(name, None)
 
     async def abandon(self, name: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments import index_operation
 from deployments.index_reembedding import IndexReembedding
 from embedder.errors import InvalidInput, StageUnavailable, Unavailable
 from embedder.index.points import Points, Query
@@ -121,8 +122,9 @@ async def _go_on(service: IndexService, *, abandoned: bool) -> bool:
 
 @pytest.mark.parametrize("away", [0, 1])
 async def test_a_shard_that_is_away_at_the_switch_follows_or_holds_it_up(
-    away: int, tmp_path: Path
+    away: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(index_operation, "PATIENCE_S", 0.0)
     service = await asyncio.to_thread(filled_service, tmp_path, 2)
     reembedding = reembedding_of(service)
     broken = list(service.handles.values())[away]
