@@ -48,3 +48,19 @@ def test_a_collection_is_filled_searched_and_carried(
     assert pyarrow.parquet.read_table(exported).num_rows == 603
     gone = httpx.get(f"{service.url}/v1/collections/typed")
     assert gone.status_code == httpx.codes.NOT_FOUND
+
+
+def test_a_collection_of_given_vectors_gets_those_of_a_model(
+    service: RunningService, tmp_path: Path
+) -> None:
+    points = tmp_path / "points.jsonl"
+    lines = [{"id": text[-5:], "text": text, "vector": [1, 2, 3]} for text in TEXTS]
+    points.write_text("\n".join(map(json.dumps, lines)))
+
+    _index(service, "add", "given", str(points))
+    said = _index(service, "reembed", "given", "--model", "all-MiniLM-L6-v2")
+    found = _index(service, "search", "given", "heat in wings of aeroplanes", "--json")
+    _index(service, "delete", "given", "--yes")
+
+    assert said.startswith("given has 3 points, of model 'all-MiniLM-L6-v2'")
+    assert json.loads(found.splitlines()[0])["text"] == TEXTS[1]
