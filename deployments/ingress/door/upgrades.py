@@ -1,4 +1,4 @@
-"""A server that reads a request as if it had not offered to upgrade the connection.
+"""A server that reads a request as if it had not offered to upgrade the connection, and any header.
 
 Java's HttpClient and ``curl --http2`` offer HTTP/2 on every first request. uvicorn's fast parser
 takes the bytes after such a head for those of another protocol, so that the body is lost; and for a
@@ -33,6 +33,13 @@ class DecliningProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; one that is not UTF-8 is Latin-1, as RFC 9110 has it.
+
+        Ray Serve decodes ``x-request-id`` and others as UTF-8, and answers 500 if it cannot.
+        """
+        super().on_header(name, _in_utf_8(value))
+
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head is to be parsed again."""
         if not self._has_offer():
@@ -61,6 +68,14 @@ class DecliningProtocol(HttpToolsProtocol):
             if name not in OFFERS and (value or name != b"connection"):
                 lines.append(b"%b: %b" % (name, value))
         return b"\r\n".join([*lines, b"", b""])
+
+
+def _in_utf_8(value: bytes) -> bytes:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").encode()
+    return value
 
 
 def decline_upgrades() -> list[Middleware]:

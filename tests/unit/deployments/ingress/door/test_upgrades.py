@@ -1,4 +1,4 @@
-"""An offer to upgrade the connection changes nothing: the body is read, and an answer comes.
+"""No offer to upgrade the connection, and no header in Latin-1, keeps a request from its answer.
 
 Over real connections to uvicorn, as Serve starts it.
 """
@@ -9,10 +9,13 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
 import uvicorn.config
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.door.upgrades import DecliningProtocol, decline_upgrades
@@ -31,14 +34,21 @@ every_offer = pytest.mark.parametrize("offer", OFFERS)
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """Yield the port of the application, which a server of Serve's kind serves."""
+    """Yield the port of the application."""
+    async with _serving(build_asgi(FakeService()), monkeypatch) as port:
+        yield port
+
+
+@asynccontextmanager
+async def _serving(application: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    """Yield the port of an application that a server of Serve's kind serves."""
     monkeypatch.setattr(uvicorn.config, "HTTP_PROTOCOLS", dict(uvicorn.config.HTTP_PROTOCOLS))
     assert decline_upgrades() == []
-    application = build_asgi(FakeService())
     config = uvicorn.Config(lambda: application, factory=True, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # so that a client may come before the server does
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         yield int(listening.getsockname()[1])
         server.should_exit = True
@@ -127,3 +137,21 @@ def test_rays_proxies_can_find_the_function() -> None:
     module, _, name = PROXY_CALLBACK.partition(":")
 
     assert (module, name) == (decline_upgrades.__module__, decline_upgrades.__name__)
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"), [("é".encode("latin-1"), "é"), ("é".encode(), "é"), (b"a\xff\x80", "aÿ\x80")]
+)
+async def test_every_header_can_be_read_as_utf_8(
+    sent: bytes, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        # As Serve reads it before it asks the application.
+        name = dict(scope["headers"])[b"x-request-id"].decode()
+        await Response(name)(scope, receive, send)
+
+    async with _serving(echo, monkeypatch) as port:
+        head = b"GET / HTTP/1.1\r\nhost: test\r\nx-request-id: " + sent + b"\r\n\r\n"
+        (answer,) = await _exchange(port, head)
+
+    assert answer == (200, read.encode())
