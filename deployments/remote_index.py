@@ -17,7 +17,7 @@ from typing import Any
 from deployments.known_collections import KnownCollections
 from deployments.remote import Handle
 from deployments.remote_shard import RemoteShard
-from deployments.shard_answers import Found, deleted, sorted_out, together
+from deployments.shard_answers import Found, deleted, merged, sorted_out, together
 from deployments.shard_repair import all_collections, delete_everywhere, look_up
 from embedder.errors import NotFound, UnknownCollection
 from embedder.index import spread
@@ -251,10 +251,7 @@ class RemoteIndex:
         )
         answers, missing = sorted_out(self.shards, told, complete=complete)
         metric = await self._metric(queries, self.shards[answers[0][0]], deadline)
-        hits = [
-            spread.merged(query, [found[row] for _, found in answers], metric)
-            for row, query in enumerate(queries)
-        ]
+        hits = await merged(queries, [one for _, one in answers], metric, deadline)
         return Found(hits, missing)
 
     async def _metric(

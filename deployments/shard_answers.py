@@ -10,10 +10,13 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from deployments.remote import remaining_s
 from deployments.remote_shard import RemoteShard
-from embedder.errors import Unavailable, UnknownCollection
-from embedder.index.points import Deleted, Hit
+from embedder.errors import DeadlineExceeded, Unavailable, UnknownCollection
+from embedder.index import spread
+from embedder.index.points import Deleted, Hit, Metric, Query
 from embedder.storage_errors import StaleCollection, StorageDamaged
+from embedder.time_limit import wait_within
 
 T = TypeVar("T")
 
@@ -50,6 +53,34 @@ def sorted_out(
             raise error
     missing = [shards[at].name for at, one in enumerate(told) if isinstance(one, LOST)]
     return answers, missing
+
+
+async def merged(
+    queries: Sequence[Query],
+    answers: Sequence[list[list[Hit]]],
+    metric: Metric,
+    deadline: float | None,
+) -> list[list[Hit]]:
+    """Return the hits of each query out of the answers of the shards.
+
+    Hits that are to be unlike each other are chosen in a thread, which takes up to half a second a
+    query, and no longer than until the deadline.
+
+    Raises:
+        DeadlineExceeded: the deadline has passed.
+    """
+    found: list[list[Hit]] = []
+    for row, query in enumerate(queries):
+        parts = [answer[row] for answer in answers]
+        if query.diversity is None:
+            found.append(spread.merged(query, parts, metric))
+            continue
+        choosing = asyncio.to_thread(spread.merged, query, parts, metric)
+        try:
+            found.append(await wait_within(choosing, remaining_s(deadline)))
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded("index") from None
+    return found
 
 
 async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
