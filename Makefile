@@ -46,10 +46,11 @@ fuzz: install  ## Send hostile requests to a real service: FUZZ_S seconds (900),
 clients: install .venv-clients/.installed  ## Run the client programs of docs/clients.md
 	$(BIN)/pytest tests/cluster/test_clients.py
 
-.venv-clients/.installed: clients/requirements.txt
+.venv-clients/.installed: clients/requirements.txt clients/package.json
 	$(PYTHON) -m venv .venv-clients
 	@echo "Installing into .venv-clients (a minute the first time)"
 	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-clients/bin/pip install --quiet -r clients/requirements.txt
+	@! command -v npm > /dev/null || npm install --prefix clients --silent --no-audit --no-fund --no-package-lock
 	@touch $@
 
 check: install  ## Lint, format and types, as CI and pre-commit do
