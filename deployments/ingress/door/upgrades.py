@@ -1,4 +1,4 @@
-"""A server that reads a request as if it had not offered to upgrade the connection, and any header.
+"""A server that ignores offers to upgrade the connection, and takes headers in Latin-1 too.
 
 Java's HttpClient and ``curl --http2`` offer HTTP/2 on every first request. uvicorn's fast parser
 takes the bytes after such a head for those of another protocol, so that the body is lost; and for a
