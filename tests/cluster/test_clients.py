@@ -125,7 +125,9 @@ def test_java_gets_the_vectors(service: RunningService, expected: Vectors, tmp_p
     np.testing.assert_allclose(np.array(json.loads(done.stdout)), expected, atol=1e-6)
 
 
-@pytest.mark.skipif(not NODE_CLIENT.exists(), reason="`make clients` brings it where npm is installed")
+@pytest.mark.skipif(
+    not NODE_CLIENT.exists(), reason="`make clients` brings it where npm is installed"
+)
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_node_gets_the_vectors(service: RunningService, expected: Vectors) -> None:
     (program,) = fenced(PAGE, "js")
