@@ -141,7 +141,7 @@ class EncoderShape:
         """
         family = _FAMILIES[config["model_type"]]
         width, heads = number(config, family.width), number(config, family.heads)
-        if width % heads:
+        if heads < 1 or width % heads:
             raise UnsupportedModel(
                 f"config.json has {family.width!r} = {width}, which {family.heads!r} = {heads} "
                 "does not divide"
@@ -170,12 +170,15 @@ def stated_rows(config: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
     }
     if names.segments is not None:
         keys[names.segments] = "type_vocab_size"
-    for layer in range(number(config, family.layers)):
-        keys[f"{names.layer}.{layer}.{names.query}.weight"] = family.width
-        keys[f"{names.layer}.{layer}.{names.up}.weight"] = family.inner
     for tensor, key in keys.items():
         if key in config:
             yield tensor, key, number(config, key)
+    # One after the other: the caller ends at the first layer that the weights lack, and the number
+    # of layers may be anything.
+    for layer in range(number(config, family.layers)):
+        for part, key in ((names.query, family.width), (names.up, family.inner)):
+            if key in config:
+                yield f"{names.layer}.{layer}.{part}.weight", key, number(config, key)
 
 
 def why_not_packed(config: Mapping[str, Any]) -> str | None:
@@ -187,7 +190,7 @@ def why_not_packed(config: Mapping[str, Any]) -> str | None:
     if config.get("is_decoder"):
         return f"no padding-free forward pass for {kind!r} as a decoder"
     activation = config.get(family.activation, "gelu")
-    if activation not in _GELU:
+    if not isinstance(activation, str) or activation not in _GELU:
         return f"no padding-free forward pass for {kind!r} with activation {activation!r}"
     positions = config.get("position_embedding_type") or "absolute"
     if positions != "absolute":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
 
-from embedder.backends.shapes import EncoderShape, why_not_packed
+from embedder.backends.shapes import EncoderShape, stated_rows, why_not_packed
 from embedder.errors import UnsupportedModel
 from tests.tiny_architectures import ARCHITECTURES
 from tests.tiny_models import BERT_CONFIG
@@ -79,3 +80,20 @@ def test_a_number_that_is_missing_is_refused_by_its_name(missing: str) -> None:
 
     with pytest.raises(UnsupportedModel, match=missing):
         EncoderShape.read(config)
+
+
+@pytest.mark.parametrize("heads", [0, -4])
+def test_heads_that_cannot_share_the_width_are_refused(heads: int) -> None:
+    with pytest.raises(UnsupportedModel, match=f"num_attention_heads' = {heads}"):
+        EncoderShape.read(_bert(num_attention_heads=heads))
+
+
+@pytest.mark.parametrize("activation", [{"a": 1}, ["gelu"], None, 5])
+def test_an_activation_that_is_no_name_has_no_packed_forward_pass(activation: object) -> None:
+    assert "activation" in (why_not_packed(_bert(hidden_act=activation)) or "")
+
+
+def test_as_many_layers_as_a_file_may_state_are_not_listed_before_the_first_is_looked_at() -> None:
+    rows = stated_rows(_bert(num_hidden_layers=10**9))
+
+    assert "encoder.layer.0.attention.self.query.weight" in [name for name, _, _ in islice(rows, 8)]
