@@ -75,11 +75,13 @@ def record(shard: Shard, name: str, identity: str | None, model: StoredModel) ->
 
     def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
         row = drafts.named(db, name)
-        collection = shard.collections[name]
-        collection.check(identity, model)
+        # By the row: a collection that is made in the same transaction is not registered yet.
+        if identity not in (None, row.identity):
+            raise StaleCollection(name)
         after = record_model(db, row, model)
 
         def effect() -> CollectionInfo:
+            collection = shard.collections[name]
             _recorded(collection, row, after)
             return collection.describe()
 
