@@ -79,6 +79,7 @@ def build_routes(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.routes = [route for route, _ in routes()]
+    app.state.scopes = {route.endpoint: scope for route, scope in routes()}
     install_handlers(app)
     for router, scope in ROUTERS:
         app.include_router(router, dependencies=[] if scope is None else [Depends(Needs(scope))])

@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 def test_deploy_goes_to_the_service_on_the_port_that_is_said(
     arguments: list[str], ends: str
 ) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PORT"}
+    # What `make test` tells the make programs below it is not meant for this one.
+    hidden = ("PORT", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(
         ["make", "--dry-run", "deploy", *arguments],
         cwd=ROOT,

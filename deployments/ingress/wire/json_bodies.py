@@ -42,12 +42,15 @@ class OrjsonRoute(APIRoute):
 
         async def handle_orjson(request: Request) -> Response:
             parsed = _ParsedRequest(request.scope, request.receive)
+            visit = request.scope["state"]["visit"]
+            scope = request.app.state.scopes.get(self.endpoint)
+            if scope is not None:
+                visit.require(scope)  # before a body is read for a key that may not send it
             if field is not None:
                 check_content_type(request.scope["headers"])
                 # Here, because FastAPI would answer in its own words. It refuses an empty body.
                 body = await parsed.body()
                 limit = request.app.state.service.settings.limits.max_body_containers
-                visit = request.scope["state"]["visit"]
                 parsed.content = await prepare(visit, read, body, limit) if body else None
             return await handle(parsed)
 

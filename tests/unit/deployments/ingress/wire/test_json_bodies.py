@@ -38,7 +38,7 @@ def _client() -> httpx.AsyncClient:
     install_handlers(app)
     app.include_router(router)
     settings = ServeSettings()
-    app.state.routes = []
+    app.state.routes, app.state.scopes = [], {}
     app.state.service = SimpleNamespace(settings=settings)
     gate = Gate(app, settings, Traffic())
     transport = httpx.ASGITransport(app=gate, raise_app_exceptions=False)
