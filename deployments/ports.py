@@ -1,6 +1,6 @@
 """Ports that one service has for itself, so that no request to it ever reaches another service.
 
-Ray's defaults are the same for each service of a machine. Knows nothing of what listens there.
+Ray's defaults are the same for each service of a machine. It does not know what listens there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHOWN = 80
 
 @contextmanager
 def reserved_block(taken: Collection[int]) -> Iterator[range]:
-    """Yield a block of ports on which nobody listens, and keep other services from it meanwhile.
+    """Yield a block of free ports, and keep other services from it meanwhile.
 
     ``taken`` are the first ports of other services' blocks: a replica of theirs may be about to
     listen again.
@@ -83,7 +83,7 @@ def ray_ports(start: int, *, alone: bool) -> dict[str, str]:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a port, on any address."""
+    """Tell whether no process listens on a port, on any address."""
     # Without SO_REUSEPORT, so that a port of another service's replica counts as taken.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

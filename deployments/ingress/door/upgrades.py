@@ -2,7 +2,7 @@
 
 Java's HttpClient and ``curl --http2`` offer HTTP/2 on every first request. uvicorn's fast parser
 takes the bytes after such a head for those of another protocol, so that the body is lost; and for a
-WebSocket it begins a handshake that nobody answers. RFC 9110 (7.8) lets a server ignore an offer.
+WebSocket it begins a handshake that gets no answer. RFC 9110 (7.8) lets a server ignore an offer.
 """
 
 from __future__ import annotations
