@@ -25,6 +25,8 @@ def connected(options: argparse.Namespace) -> Iterator[RunningService]:
         ConfigurationError: as `running_service`.
     """
     show_token(os.environ)
+    # After `ray.shutdown`, a thread of Serve that still works would start a Ray of its own.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     from deployments.running import running_service
 
     with running_service(options.port, options.data_directory) as service:
