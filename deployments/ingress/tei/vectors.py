@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from starlette.responses import Response
 
 from deployments.ingress.door.refusals import EmptyInput
 from deployments.ingress.door.visit import Visit
+from deployments.ingress.numeric.computing import compute
 from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
 from deployments.ingress.tei.bodies import (
@@ -35,8 +38,11 @@ from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from deployments.ingress.wire.large_bodies import prepare
 from deployments.ingress.wire.naming import calling
+from deployments.ingress.wire.rows import width_of
+from embedder.backlog.work_queue import Reservation
 from embedder.request import Embeddings, EmbedOptions, joined
 from embedder.similarity.metrics import similarity as similarities
+from embedder.similarity.pricing import similarity_price
 from embedder.types import Input, InputType, Vectors
 
 router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
@@ -53,10 +59,19 @@ class _Asked:
     async def embed(self, inputs: Sequence[Input], options: EmbedOptions) -> Embeddings:
         return await self.service.embed(inputs, options, model=self.model)
 
-    async def respond(self, content: Any, answer: Embeddings, characters: int) -> Response:
-        """Return a response with the headers that tell what was computed, where and for long."""
+    def reserve(self, source: str, others: list[str]) -> AbstractContextManager[Reservation]:
+        """Admit the comparison of a text with others, before any of them is embedded.
+
+        Raises:
+            Overloaded: other work waits for too long; it says when to come back.
+        """
+        width = width_of(self.service, self.model, others)
+        price = similarity_price(1, len(others), width)
+        return self.service.computing.reserve(price, source, others)
+
+    async def respond(self, response: Response, answer: Embeddings, characters: int) -> Response:
+        """Add the headers that tell what was computed, where and for how long."""
         info = await self.service.model(self.model)
-        response = json_response(content)
         response.headers["x-compute-type"] = f"{info.device.partition(':')[0]}+{info.dtype}"
         elapsed_ms = round((time.monotonic() - self.visit.began) * 1000)
         response.headers["x-compute-time"] = str(elapsed_ms)
@@ -82,7 +97,7 @@ async def embed(body: EmbedBody, service: ServiceHere, visit: VisitHere) -> Resp
     await check_embeddings(service, visit, body, ("inputs", len(inputs)))
     with calling("inputs"):
         answer = await asked.embed(inputs, options)
-    return await asked.respond(answer.vectors, answer, sum(map(len, inputs)))
+    return await asked.respond(json_response(answer.vectors), answer, sum(map(len, inputs)))
 
 
 @router.post("/similarity", response_model=list[float])
@@ -96,10 +111,12 @@ async def similarity(body: SimilarityBody, service: ServiceHere, visit: VisitHer
     if not body.inputs.sentences:
         raise EmptyInput("inputs.sentences")
     inputs = [body.inputs.source_sentence, *body.inputs.sentences]
-    with calling("inputs.sentences", _compared):
-        answer = await asked.embed(inputs, options)
-    cosines = _cosines(answer.vectors[:1], answer.vectors[1:])
-    return await asked.respond(cosines, answer, sum(map(len, inputs)))
+    with asked.reserve(inputs[0], body.inputs.sentences) as reserved:
+        with calling("inputs.sentences", _compared):
+            answer = await asked.embed(inputs, options)
+        compare = partial(_compare, answer.vectors[:1], answer.vectors[1:])
+        response = await compute(visit, "similarity", reserved, compare)
+    return await asked.respond(response, answer, sum(map(len, inputs)))
 
 
 @router.post("/rerank", response_model=list[Rank])
@@ -113,23 +130,16 @@ async def rerank(body: RerankBody, service: ServiceHere, visit: VisitHere) -> Re
     options = replace(body.options(visit), normalize=False)
     if not body.texts:
         raise EmptyInput("texts")
-    # Together, so that both get the model that the name stands for at this moment.
-    query, texts = await _both(
-        _embed_query(asked, body.query, replace(options, input_type=InputType.QUERY)),
-        _embed_texts(asked, body.texts, replace(options, input_type=InputType.DOCUMENT)),
-    )
-    cosines = _cosines(query.vectors, texts.vectors)
-    scores = cosines if body.raw_scores else (1 + cosines) / 2
-    # Stable, so that equal ones stay in the order of the request.
-    order = np.argsort(-scores, kind="stable").tolist()
-    ranks = [
-        {"index": row, "text": body.texts[row], "score": scores[row]}
-        if body.return_text
-        else {"index": row, "score": scores[row]}
-        for row in order
-    ]
+    with asked.reserve(body.query, body.texts) as reserved:
+        # Together, so that both get the model that the name stands for at this moment.
+        query, texts = await _both(
+            _embed_query(asked, body.query, replace(options, input_type=InputType.QUERY)),
+            _embed_texts(asked, body.texts, replace(options, input_type=InputType.DOCUMENT)),
+        )
+        rank = partial(_rank, body, query.vectors, texts.vectors)
+        response = await compute(visit, "ranking", reserved, rank)
     characters = len(body.query) + sum(map(len, body.texts))
-    return await asked.respond(ranks, joined([query, texts]), characters)
+    return await asked.respond(response, joined([query, texts]), characters)
 
 
 @router.post("/", response_model=list[list[float]] | list[float])
@@ -170,6 +180,24 @@ async def _embed_query(asked: _Asked, query: str, options: EmbedOptions) -> Embe
 async def _embed_texts(asked: _Asked, texts: list[str], options: EmbedOptions) -> Embeddings:
     with calling("texts"):
         return await asked.embed(texts, options)
+
+
+def _compare(source: Vectors, others: Vectors) -> Response:
+    return json_response(_cosines(source, others))
+
+
+def _rank(body: RerankBody, query: Vectors, texts: Vectors) -> Response:
+    cosines = _cosines(query, texts)
+    scores = cosines if body.raw_scores else (1 + cosines) / 2
+    # Stable, so that equal ones stay in the order of the request.
+    order = np.argsort(-scores, kind="stable").tolist()
+    ranks = [
+        {"index": row, "text": body.texts[row], "score": scores[row]}
+        if body.return_text
+        else {"index": row, "score": scores[row]}
+        for row in order
+    ]
+    return json_response(ranks)
 
 
 def _cosines(source: Vectors, others: Vectors) -> Vectors:

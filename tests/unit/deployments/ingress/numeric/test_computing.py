@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
 from deployments.ingress.door.visit import Visit
+from deployments.ingress.numeric import similarity as numeric
 from deployments.ingress.numeric.computing import LARGE, Computing, compute
+from deployments.ingress.tei import vectors as tei
 from embedder.cancellation import Cancelled, stop_if_cancelled
 from embedder.errors import DeadlineExceeded, InvalidVector, Overloaded
+from embedder.similarity.metrics import similarity
+from embedder.types import SimilarityName, Vectors
 from tests.unit.deployments.ingress.fake_service import FakeService
 
 
@@ -106,3 +111,79 @@ async def test_clusters_beyond_the_budget_are_refused_and_nothing_else_waits_for
     assert int(refused.headers["retry-after-ms"]) > 1000
     assert (similar.status_code, embedded.status_code) == (200, 200)
     assert computed == [], "the texts of what is refused are not embedded"
+
+
+COMPARISONS: dict[str, dict[str, object]] = {
+    "/similarity": {"inputs": {"source_sentence": "a", "sentences": ["ab", "b"]}},
+    "/rerank": {"query": "a", "texts": ["ab", "b"]},
+    "/v1/similarity": {"a": ["a"], "b": ["ab", "b"]},
+}
+
+
+comparisons = pytest.mark.parametrize("path", COMPARISONS)
+
+
+def _patch_similarity(monkeypatch: pytest.MonkeyPatch, path: str, work: Callable[[], None]) -> None:
+    """Have ``work`` done before the vectors are compared."""
+    module, name = (numeric, "similarity") if path == "/v1/similarity" else (tei, "similarities")
+
+    def compare(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> Vectors:
+        work()
+        return similarity(a, b, metric)
+
+    monkeypatch.setattr(module, name, compare)
+
+
+@comparisons
+async def test_texts_are_compared_in_a_thread_of_numeric_work(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    _patch_similarity(monkeypatch, path, lambda: threads.append(threading.current_thread().name))
+    async with FakeService().client() as http:
+        answer = await http.post(path, json=COMPARISONS[path])
+
+    assert answer.status_code == 200, answer.text
+    assert [name.rpartition("_")[0] for name in threads] == ["numeric-small"]
+
+
+@comparisons
+async def test_a_comparison_that_would_wait_too_long_is_refused_before_texts_are_embedded(
+    path: str,
+) -> None:
+    service = FakeService()
+    with ExitStack() as stack:
+        for number in range(3):
+            stack.enter_context(service.computing.reserve(LARGE - 1, number))
+        async with service.client() as http:
+            refused = await http.post(path, json=COMPARISONS[path])
+
+    assert refused.status_code == 429, refused.text
+    assert service.encoder.calls == []
+
+
+@comparisons
+async def test_a_comparison_stops_when_its_caller_has_gone(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gate, stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert gate.wait(20)
+        try:
+            stop_if_cancelled()
+        except Cancelled:
+            stopped.set()
+            raise
+
+    _patch_similarity(monkeypatch, path, work)
+    async with FakeService().client() as http:
+        asked = asyncio.ensure_future(http.post(path, json=COMPARISONS[path]))
+        assert await asyncio.to_thread(begun.wait, 20)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+    gate.set()
+
+    assert await asyncio.to_thread(stopped.wait, 20)
