@@ -148,9 +148,12 @@ class IndexShard:
             price, self._index.scroll, name, cursor, limit, condition, include, max_bytes
         )
 
-    async def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
-        """Answer several queries."""
-        return await self._work.search(len(queries), self._index.search, queries)
+    async def search(
+        self, queries: Sequence[Query]
+    ) -> tuple[list[list[Hit]], list[CollectionInfo]]:
+        """Answer several queries; return what is known of their collections beside the hits."""
+        infos = [self._index.describe(name) for name in {query.collection for query in queries}]
+        return await self._work.search(len(queries), self._index.search, queries), infos
 
     async def back_up(self, name: str, folder: Path) -> int:
         """Copy this share of a collection into a folder of this node; return its points."""

@@ -230,6 +230,11 @@ class RemoteIndex:
         name = queries[0].collection
         return await self.known.on(name, search, deadline=deadline, texts=False)
 
+    def searched(self, name: str) -> CollectionInfo | None:
+        """Return a shard's part of a collection as it was when last searched, None if never."""
+        found = (shard.searched.get(name) for shard in self.shards)
+        return next((info for info in found if info is not None), None)
+
     async def _search(
         self,
         queries: Sequence[Query],

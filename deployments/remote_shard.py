@@ -15,17 +15,24 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
 from embedder.index.filters import Filter
-from embedder.index.points import Hit, Page, Part, Points, Query, Record, Spec
+from embedder.index.points import CollectionInfo, Hit, Page, Part, Points, Query, Record, Spec
 
 FLIGHT_QUERIES = 256
 """Queries in one call, which also ends at ``GATHERED_BYTES``."""
 
+MAX_SEARCHED = 10_000
+"""Collections whose descriptions are kept."""
+
 
 class RemoteShard:
-    """One VectorIndex deployment."""
+    """One VectorIndex deployment.
+
+    ``searched`` are the collections, by name, as they were when last searched.
+    """
 
     def __init__(self, name: str, handle: Handle) -> None:
         self.name = name
+        self.searched: dict[str, CollectionInfo] = {}
         self._remote = Remote(name, handle)
         self._searches: Batcher[Query, tuple[list[Hit], float]] = Batcher(
             self._search,
@@ -87,10 +94,15 @@ class RemoteShard:
 
     async def _search(self, queries: list[Query], terms: Terms) -> list[tuple[list[Hit], float]]:
         began_s = time.monotonic()
-        answers: list[list[Hit]] = await self._remote.call(
+        answers: list[list[Hit]]
+        infos: list[CollectionInfo]
+        answers, infos = await self._remote.call(
             "search",
             queries,
             size=sum(map(message_size.of_query, queries)),
             deadline=terms.deadline,
         )
+        if len(self.searched) > MAX_SEARCHED:
+            self.searched.clear()
+        self.searched.update((info.name, info) for info in infos)
         return [(hits, began_s) for hits in answers]

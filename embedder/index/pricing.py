@@ -1,7 +1,7 @@
-"""The prices of reads and writes of the index, before they run.
+"""The prices of searches, reads and writes of the index, before they run.
 
-A read is priced in rows that a filter looks at, a write in bytes. Prices are compared with measured
-rates, so only their proportions matter.
+A search is priced in searches of a small collection, a read in rows that a filter looks at, a write
+in bytes. Prices are compared with measured rates, so only their proportions matter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,20 @@ from typing import Any
 import orjson
 
 from embedder.index.filters import Filter
-from embedder.index.points import CollectionInfo, Points
+from embedder.index.kinds import IndexKind
+from embedder.index.points import CollectionInfo, Points, Query
+
+SEARCH_ROWS = 1000
+"""What a query costs beside its comparisons, in vectors that it is compared with."""
+
+FILTER_ROWS = 10
+"""What a row that a filter looks at costs, in vectors that a query is compared with."""
+
+GRAPH_ROWS = 2000
+"""Vectors of a graph that a query is compared with at most."""
+
+PROBED = 8
+"""One in so many inverted lists is searched."""
 
 ROW_RETURNED = 5
 """A row that is read, checked and returned costs as much as so many that a filter looks at."""
@@ -22,6 +35,28 @@ ROW_BYTES = 1000
 
 SCANNED_BYTES = 100
 """What a row that a deletion by filter looks at costs."""
+
+
+def search_price(queries: Sequence[Query], collection: CollectionInfo | None) -> int:
+    """Return the price of the queries of one collection; None is a small one.
+
+    Queries with equal filters are answered together, so the rows are looked at once.
+    """
+    if collection is None:
+        return len(queries)
+    filters = {query.filter for query in queries} - {None}
+    rows = len(queries) * _compared(collection) + len(filters) * FILTER_ROWS * collection.count
+    return len(queries) + rows // SEARCH_ROWS
+
+
+def _compared(collection: CollectionInfo) -> int:
+    """Return about how many vectors a query is compared with."""
+    sealed = max(0, collection.count - collection.pending)
+    if collection.serving == IndexKind.HNSW:
+        sealed = min(sealed, GRAPH_ROWS)
+    elif collection.serving != IndexKind.FLAT:
+        sealed //= PROBED
+    return collection.pending + sealed
 
 
 def fetch_price(points: int) -> int:

@@ -1,7 +1,8 @@
 """Admission of searches, as of texts: by the time that the queries before them take.
 
 Few calls to the shards run at a time, each with queries of several requests; all other queries wait
-in this process. The price of a search is its number of queries, in which the rate is measured.
+in this process. A search is priced by the vectors and rows that its queries look at, which follow
+from the size of the collection that the shards told with their last answer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from deployments.remote_index import RemoteIndex
 from deployments.shard_answers import Found
 from embedder.backlog.backlog import Backlog
 from embedder.index.points import Query
+from embedder.index.pricing import search_price
 from embedder.types import Priority, Timings
 
 
@@ -31,18 +33,21 @@ class Searching:
         complete: bool,
         deadline: float | None,
     ) -> Found:
-        """Answer several queries, as `RemoteIndex.search`.
+        """Answer several queries of one collection, as `RemoteIndex.search`.
 
         Raises:
             Overloaded: the queries before them take too long; it says when to come back.
         """
         asked_s, begun = time.monotonic(), list[float]()
-        work = self._backlog.enter(list(map(_key, queries)), len(queries), Priority.INTERACTIVE)
+        price = search_price(queries, index.searched(queries[0].collection))
+        work = self._backlog.enter(list(map(_key, queries)), price, Priority.INTERACTIVE)
         try:
             found = await index.search(queries, complete=complete, deadline=deadline, begun=begun)
             began_s = max(begun, default=asked_s)
             times = Timings(queue_s=began_s - asked_s, inference_s=time.monotonic() - began_s)
-            work.computed(len(queries), times)
+            price = search_price(queries, index.searched(queries[0].collection))
+            work.resize(price)
+            work.computed(price, times)
             return found
         finally:
             work.end()

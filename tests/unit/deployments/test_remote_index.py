@@ -209,6 +209,17 @@ async def test_a_damaged_shard_is_missing_from_a_search_and_told(several: Index)
         await several.remote.search([_query()], complete=True, deadline=None)
 
 
+async def test_every_answer_of_a_search_tells_how_large_the_collection_is(several: Index) -> None:
+    await several.remote.upsert(NAME, _points(60), None)
+    assert several.remote.searched(NAME) is None
+    several.handles[0].fault = StageUnavailable("VectorIndex-0", "is gone")
+    await several.found(_query())
+    info = several.remote.searched(NAME)
+
+    assert info is not None
+    assert 5 < info.count < 60
+
+
 async def test_a_search_that_has_to_be_complete_fails_without_a_shard(several: Index) -> None:
     await several.remote.upsert(NAME, _points(60), None)
     several.handles[1].fault = StageUnavailable("VectorIndex-1", "gone")
@@ -266,7 +277,7 @@ async def test_searches_that_wait_together_travel_together_and_fail_alone(
     asked: list[int] = []
     search = single.shards[0].search
 
-    async def counting(queries: Sequence[Query]) -> list[list[Hit]]:
+    async def counting(queries: Sequence[Query]) -> Any:
         asked.append(len(queries))
         try:
             return await search(queries)

@@ -13,10 +13,12 @@ import pytest
 from deployments.ingress.collections.searching import Searching
 from deployments.remote_index import RemoteIndex
 from deployments.shard_answers import Found
+from embedder.backlog.admission import OWN_TIMES
 from embedder.backlog.backlog import Backlog
 from embedder.config import LimitSettings
 from embedder.errors import Overloaded
-from embedder.index.points import Query
+from embedder.index.points import CollectionInfo, Metric, Query
+from embedder.index.pricing import SEARCH_ROWS, search_price
 from tests.unit.virtual_time import VirtualTime
 
 SECONDS = 0.02
@@ -24,11 +26,16 @@ SECONDS = 0.02
 
 
 class OneByOne:
-    """Answers one search after the other."""
+    """Answers one search after the other, each in the time that its collection takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *collections: CollectionInfo) -> None:
         self.busy = asyncio.Lock()
         self.answered = 0
+        self._collections = {one.name: one for one in collections}
+        self._searched: dict[str, CollectionInfo] = {}
+
+    def searched(self, name: str) -> CollectionInfo | None:
+        return self._searched.get(name)
 
     async def search(
         self,
@@ -40,8 +47,11 @@ class OneByOne:
     ) -> Found:
         async with self.busy:
             begun.append(time.monotonic())
-            await asyncio.sleep(SECONDS * len(queries))
+            info = self._collections.get(queries[0].collection)
+            await asyncio.sleep(SECONDS * search_price(queries, info))
             self.answered += len(queries)
+            if info is not None:
+                self._searched[info.name] = info
             return Found([[] for _ in queries], [])
 
 
@@ -81,3 +91,32 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
     late = waits[len(waits) // 2 :]
     assert sorted(late)[int(0.99 * len(late))] <= 1.0
     assert all(0 < seconds <= 120 for seconds in told)
+
+
+async def test_a_large_collection_admits_as_much_fewer_searches_as_each_takes_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    VirtualTime(monkeypatch)
+    large = CollectionInfo("large", Metric.COSINE, "flat", 4, count=99 * SEARCH_ROWS, sequence=1)
+    index = OneByOne(large)
+    searching = Searching(Backlog(LimitSettings(), clock=time.monotonic))
+    waits: list[float] = []
+
+    async def ask(name: str, number: int) -> None:
+        query = Query(name, np.full(4, number, np.float32), 10)
+        asked_s = time.monotonic()
+        await searching.search(cast("RemoteIndex", index), [query], complete=False, deadline=None)
+        waits.append(time.monotonic() - asked_s - SECONDS * (100 if name == "large" else 1))
+
+    # The rate is known from searches of a small collection, and the size of the large one.
+    await ask("large", 0)
+    await asyncio.gather(*(ask("small", number) for number in range(200)))
+    waits.clear()
+    answers = await asyncio.gather(
+        *(ask("large", number) for number in range(50)), return_exceptions=True
+    )
+
+    refused = [one for one in answers if isinstance(one, Overloaded)]
+    assert len(refused) + len(waits) == 50
+    assert len(waits) <= OWN_TIMES + 2
+    assert max(waits) <= (OWN_TIMES + 1) * 100 * SECONDS
