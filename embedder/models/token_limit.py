@@ -16,6 +16,9 @@ from embedder.models.safety import read_object
 WITHOUT_WORD = 512
 """The limit of a model that states none, and has relative positions; as its authors trained T5."""
 
+UNLIMITED = 10**9
+"""A limit from here on is none: transformers writes 10^30 for a tokenizer without one."""
+
 _CONFIGS = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -54,9 +57,10 @@ def token_limit(folder: Path, config: Mapping[str, Any], wanted: int | None) -> 
 
     Raises:
         UnsupportedModel: the settings want more than the model has positions, it has none that
-            can be used, or its files prepare texts in a way that is not known here.
+            can be used, its files state a limit that is no number of tokens, or they prepare texts
+            in a way that is not known here.
     """
-    said = _sentence_config(folder)
+    path, said = _sentence_config(folder)
     _check_preparation(folder, said)
     _check_arguments(folder, said)
     positions = _positions(config)
@@ -66,18 +70,19 @@ def token_limit(folder: Path, config: Mapping[str, Any], wanted: int | None) -> 
                 f"model.max_tokens is {wanted}; the model has {positions} positions"
             )
         return wanted
-    authors = _number(said, "max_seq_length")
+    authors = _stated_limit(path, said, "max_seq_length")
     if authors is None:
-        stated = _read(folder / "tokenizer_config.json")
+        path = folder / "tokenizer_config.json"
+        stated = _read(path)
         key = "model_max_length" if "model_max_length" in stated else "max_len"  # the old name
-        authors = _number(stated, key)
-    limits = [limit for limit in (positions, authors) if limit is not None]
+        authors = _stated_limit(path, stated, key)
+    limits = [limit for limit in (positions, authors) if limit is not None and limit < UNLIMITED]
     return min(limits, default=WITHOUT_WORD)
 
 
 def lower_case(folder: Path) -> bool:
     """Tell whether texts are put into lower case, whatever the tokenizer's own file says."""
-    return bool(_sentence_config(folder).get("do_lower_case"))
+    return bool(_sentence_config(folder)[1].get("do_lower_case"))
 
 
 def _positions(config: Mapping[str, Any]) -> int | None:
@@ -130,17 +135,34 @@ def _inner(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return inner if isinstance(inner, dict) else {}
 
 
-def _sentence_config(folder: Path) -> Mapping[str, Any]:
-    return next(filter(None, (_read(folder / name) for name in _CONFIGS)), {})
+def _sentence_config(folder: Path) -> tuple[Path, Mapping[str, Any]]:
+    """Return the first file of its names that is not empty, and its content."""
+    read = ((folder / name, _read(folder / name)) for name in _CONFIGS)
+    return next(((path, content) for path, content in read if content), (folder / _CONFIGS[0], {}))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     return read_object(path) if os.path.lexists(path) else {}
 
 
+def _stated_limit(path: Path, values: Mapping[str, Any], key: str) -> int | None:
+    """Return the limit that a file states, at most `UNLIMITED`; None: it states none.
+
+    Raises:
+        UnsupportedModel: it is no number of tokens.
+    """
+    value = values.get(key)
+    if value is None:
+        return None
+    whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if whole or (isinstance(value, float) and value >= UNLIMITED):
+        return int(min(value, UNLIMITED))
+    raise UnsupportedModel(
+        f"{path} has {key!r} = {value!r}; it must be a whole number of tokens above 0. Correct it, "
+        "or set model.max_tokens"
+    )
+
+
 def _number(values: Mapping[str, Any], key: str) -> int | None:
     value = values.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    # A tokenizer without a limit states one of 10^30.
-    return value if 0 < value < 10**9 else None
+    return value if type(value) is int and 0 < value < UNLIMITED else None

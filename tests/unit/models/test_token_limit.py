@@ -105,14 +105,38 @@ def test_positions_that_the_padding_uses_up_are_refused(
         token_limit(tmp_path, config, None)
 
 
-@pytest.mark.parametrize("said", [None, 0, -1, "128", 128.0, True, UNBOUNDED])
-def test_what_is_no_number_of_tokens_is_no_word_of_the_authors(
-    tmp_path: Path, said: object
+@pytest.mark.parametrize("stated", [None, 512, 513, 10**9, UNBOUNDED, 1e30, float("inf")])
+@pytest.mark.parametrize("key", ["max_seq_length", "model_max_length", "max_len"])
+def test_a_limit_beyond_the_positions_leaves_those(
+    tmp_path: Path, key: str, stated: object
 ) -> None:
-    _sentence_config(tmp_path, {"max_seq_length": said})
-    write_json(tmp_path / "tokenizer_config.json", {"model_max_length": said})
+    _state_limit(tmp_path, key, stated)
 
     assert token_limit(tmp_path, ABSOLUTE, None) == 512
+
+
+@pytest.mark.parametrize(
+    "stated", [0, -1, -(10**30), -1e30, "128", "", 128.0, 0.5, float("nan"), True, False, [128], {}]
+)
+@pytest.mark.parametrize("key", ["max_seq_length", "model_max_length", "max_len"])
+def test_a_limit_that_is_no_number_of_tokens_is_refused_by_file_key_and_value(
+    tmp_path: Path, key: str, stated: object
+) -> None:
+    path = _state_limit(tmp_path, key, stated)
+
+    with pytest.raises(UnsupportedModel) as caught:
+        token_limit(tmp_path, ABSOLUTE, None)
+
+    assert f"{path} has {key!r} = {stated!r}; it must be a whole number" in str(caught.value)
+    assert token_limit(tmp_path, ABSOLUTE, 100) == 100, "as the message advises"
+
+
+def _state_limit(folder: Path, key: str, value: object) -> Path:
+    """Write a limit into the file that has its key, and return the path of that."""
+    name = "sentence_bert_config" if key == "max_seq_length" else "tokenizer_config"
+    path = folder / f"{name}.json"
+    write_json(path, {key: value})
+    return path
 
 
 @pytest.mark.parametrize(
