@@ -39,6 +39,9 @@ INPUT_TYPES: Mapping[str, InputType] = {
 }
 """What NIM, Cohere and Voyage call the kinds of texts, beside our own names."""
 
+TruncateName = Literal["end", "start", "none", "END", "START", "NONE"]
+"""The ends of a text that may be cut; NIM and Cohere write them in capitals."""
+
 
 def _object(given: Any) -> Any:
     if not isinstance(given, dict):
@@ -141,8 +144,8 @@ class PromptFields(ModelField):
     prompt_name: str | None = Field(
         None, description="puts the model's prompt of that name in front; not beside input_type"
     )
-    truncate: Truncate = Field(
-        Truncate.END, description="which end of a text above the model's limit is cut; none refuses"
+    truncate: TruncateName = Field(
+        "end", description="which end of a text above the model's limit is cut; none refuses"
     )
     priority: PriorityName = Field(
         "interactive", description="bulk lets others go first for a while, and is refused later"
@@ -152,11 +155,12 @@ class PromptFields(ModelField):
         self, visit: Visit, *, dimensions: int | None = None, normalize: bool = True
     ) -> EmbedOptions:
         """Return what these fields ask of the pipeline, within the request's time."""
+        truncate = Truncate(self.truncate.lower())
         return EmbedOptions(
             prompt_name=self.prompt_name,
             input_type=INPUT_TYPES[self.input_type] if self.input_type else None,
-            truncate=self.truncate,
-            any_length="truncate" in self.model_fields_set and self.truncate is not Truncate.NONE,
+            truncate=truncate,
+            any_length="truncate" in self.model_fields_set and truncate is not Truncate.NONE,
             dimensions=dimensions,
             normalize=normalize,
             priority=Priority[self.priority.upper()],

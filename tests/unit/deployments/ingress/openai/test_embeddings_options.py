@@ -59,15 +59,24 @@ async def test_a_prompt_goes_in_front(options: dict[str, str], expected: list[fl
     np.testing.assert_allclose(vectors, [expected])
 
 
-@pytest.mark.parametrize(("truncate", "expected"), [("end", [8, 0, 0, 0]), ("start", [0, 8, 0, 0])])
+@pytest.mark.parametrize(
+    ("truncate", "expected"),
+    [
+        ("end", [8, 0, 0, 0]),
+        ("END", [8, 0, 0, 0]),
+        ("start", [0, 8, 0, 0]),
+        ("START", [0, 8, 0, 0]),
+    ],
+)
 async def test_either_end_is_cut(truncate: str, expected: list[float]) -> None:
     body = {"input": "a" * 8 + "b" * 8, "truncate": truncate, "normalize": False}
 
     np.testing.assert_allclose(await _vectors(body), [expected])
 
 
-async def test_what_may_not_be_cut_is_refused_with_its_tokens_and_the_models() -> None:
-    response = await _embed({"input": ["a", "a" * 9], "truncate": "none"})
+@pytest.mark.parametrize("truncate", ["none", "NONE"])
+async def test_what_may_not_be_cut_is_refused_with_its_tokens_and_the_models(truncate: str) -> None:
+    response = await _embed({"input": ["a", "a" * 9], "truncate": truncate})
 
     assert refusal(response) == (400, "limit_exceeded", "input[1]")
     assert "9 tokens; the limit is 8" in message(response)
