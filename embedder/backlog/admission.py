@@ -75,11 +75,27 @@ class Admission:
         excess: float = 0,
         max_wait_s: float | None = None,
     ) -> bool:
-        """Admit work behind ``ahead`` units of other work; return whether it came back at its time.
+        """Admit work as `check`, and take out its booking; return whether it had one."""
+        key = self.check(units, ahead, ticket, now, excess=excess, max_wait_s=max_wait_s)
+        if key is not None:
+            self.bookings.claim(key)
+        return key is not None
 
-        ``ticket`` identifies the request when it comes again, and is called only under load.
-        ``excess`` is by how many units a bound is exceeded. ``max_wait_s`` replaces that of the
-        class for this work.
+    def check(
+        self,
+        units: int,
+        ahead: float,
+        ticket: Callable[[], bytes],
+        now: float,
+        *,
+        excess: float = 0,
+        max_wait_s: float | None = None,
+    ) -> bytes | None:
+        """Refuse work behind ``ahead`` units of other work if it would wait too long.
+
+        Return the ticket of work that came back at its time, None for other work. ``ticket``
+        identifies the request when it comes again, and is called only under load. ``excess`` is by
+        how many units a bound is exceeded. ``max_wait_s`` replaces that of the class for this work.
 
         Raises:
             Overloaded: the work would wait too long, or there is an excess.
@@ -92,19 +108,19 @@ class Admission:
         fits = excess <= 0 and wait_s <= bearable_s
         behind = excess if wait_s <= bearable_s else ahead
         if fits and not len(self.bookings):
-            return False
+            return None
         key = ticket()
         booking = self.bookings.find(key, now)
         if booking is None:
             if not fits:
                 self._refuse(key, units, behind, now)
-            return False
+            return None
         if booking.turn_s > now and not fits:
             raise _told(booking, now)
-        self.bookings.claim(key)
         if excess > 0 or self._rate.wait_s(ahead) > PATIENCE * bearable_s:
+            self.bookings.claim(key)
             self._refuse(key, units, behind, now)
-        return True
+        return key
 
     def seconds_until_done(self, units: float) -> float:
         """Return in how many seconds so much work will have been done."""

@@ -109,34 +109,48 @@ class Backlog:
         Raises:
             Overloaded: too much is queued; the same request will be expected when it says.
         """
-        self._rate.catch_up(self._clock())
-        try:
-            self._admit(keys, tokens, priority)
-        except Overloaded:
-            self._refused += 1
-            raise
+        self._returned += self._admit(keys, tokens, priority, claims=True)
         self._admitted += 1
         return Work(self, tokens, priority)
+
+    def check(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> None:
+        """Refuse work that `enter` would refuse now, before anything is done for it.
+
+        Raises:
+            Overloaded: as `enter`.
+        """
+        self._admit(keys, tokens, priority, claims=False)
 
     def _ahead(self, priority: Priority) -> int:
         """Return the tokens that such work waits behind: bulk work keeps no other out."""
         return sum(tokens for other, tokens in self._queued.items() if other <= priority)
 
-    def _admit(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> None:
+    def _admit(
+        self, keys: Sequence[bytes], tokens: int, priority: Priority, *, claims: bool
+    ) -> bool:
+        """Admit work, or only check it; return whether it came back. Count it if it is refused."""
+        now = self._clock()
+        self._rate.catch_up(now)
         ahead = self._ahead(priority)
         excess = max(0, ahead + tokens - self._max_queued) if ahead else 0
-        if priority is Priority.INTERACTIVE:
-            ticket = partial(_ticket, keys)
-            self._returned += self._admission.admit(
-                tokens,
-                ahead,
-                ticket,
-                self._clock(),
-                excess=excess,
-                max_wait_s=self._max_wait_many_s if len(keys) >= MANY_INPUTS else None,
-            )
-        elif excess:
-            raise Overloaded(self._admission.seconds_until_done(excess))
+        try:
+            if priority is Priority.INTERACTIVE:
+                admit = self._admission.admit if claims else self._admission.check
+                returned = admit(
+                    tokens,
+                    ahead,
+                    partial(_ticket, keys),
+                    now,
+                    excess=excess,
+                    max_wait_s=self._max_wait_many_s if len(keys) >= MANY_INPUTS else None,
+                )
+                return bool(returned)
+            if excess:
+                raise Overloaded(self._admission.seconds_until_done(excess))
+        except Overloaded:
+            self._refused += 1
+            raise
+        return False
 
     def _computed(self, work: Work, tokens: int, times: Timings) -> None:
         self._rate.computed(tokens, times, self._clock())

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from deployments.ingress.collections.bodies import QueryBody, SearchAnswer, SearchBody
 from deployments.ingress.collections.embedding import Contents, check_count, path
 from deployments.ingress.collections.points import condition_of, content
+from deployments.ingress.collections.searching import key_of
 from deployments.ingress.door.visit import Visit
 from deployments.ingress.service import Service
 from deployments.ingress.state import ServiceHere, VisitHere
@@ -54,12 +55,14 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
             queries, names, contents.vectors, contents.fields, strict=True
         )
     ]
-    by_text = partial(_found_by_text, service, visit, body, contents, asked)
     if contents.texts:
+        service.searching.check(service.index, asked, _keys(asked, contents))
+        by_text = partial(_found_by_text, service, visit, body, contents, asked)
         found = await service.index.known.on(name, by_text, deadline=visit.deadline, texts=True)
     else:
+        keys = _keys(asked, contents)
         found = await service.searching.search(
-            service.index, asked, complete=body.complete, deadline=visit.deadline
+            service.index, asked, keys, complete=body.complete, deadline=visit.deadline
         )
     results = [
         [_result(hit, query) for hit in hits]
@@ -101,9 +104,14 @@ async def _found_by_text(
         replace(query, vector=vector, identity=collection.identity, model=model)
         for query, vector in zip(asked, vectors, strict=True)
     ]
+    keys = _keys(asked, contents)
     return await service.searching.search(
-        service.index, ready, complete=body.complete, deadline=visit.deadline
+        service.index, ready, keys, complete=body.complete, deadline=visit.deadline
     )
+
+
+def _keys(asked: Sequence[Query], contents: Contents) -> list[bytes]:
+    return [key_of(query, contents.texts.get(row)) for row, query in enumerate(asked)]
 
 
 async def _adopt(

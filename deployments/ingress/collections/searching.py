@@ -25,36 +25,47 @@ class Searching:
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
 
+    def check(self, index: RemoteIndex, queries: Sequence[Query], keys: Sequence[bytes]) -> None:
+        """Refuse a search that `search` would refuse now, before its texts are embedded.
+
+        Raises:
+            Overloaded: as `search`.
+        """
+        self._backlog.check(keys, _price(index, queries), Priority.INTERACTIVE)
+
     async def search(
         self,
         index: RemoteIndex,
         queries: Sequence[Query],
+        keys: Sequence[bytes],
         *,
         complete: bool,
         deadline: float | None,
     ) -> Found:
-        """Answer several queries of one collection, as `RemoteIndex.search`.
+        """Answer several queries of one collection, as `RemoteIndex.search`; ``keys`` are theirs.
 
         Raises:
             Overloaded: the queries before them take too long; it says when to come back.
         """
         asked_s, begun = time.monotonic(), list[float]()
-        price = search_price(queries, index.searched(queries[0].collection))
-        work = self._backlog.enter(list(map(_key, queries)), price, Priority.INTERACTIVE)
+        work = self._backlog.enter(keys, _price(index, queries), Priority.INTERACTIVE)
         try:
             found = await index.search(queries, complete=complete, deadline=deadline, begun=begun)
             began_s = max(begun, default=asked_s)
             times = Timings(queue_s=began_s - asked_s, inference_s=time.monotonic() - began_s)
-            price = search_price(queries, index.searched(queries[0].collection))
-            work.resize(price)
-            work.computed(price, times)
+            work.resize(_price(index, queries))
+            work.computed(work.tokens, times)
             return found
         finally:
             work.end()
 
 
-def _key(query: Query) -> bytes:
-    """Return the key of a query, the same when it comes again."""
+def key_of(query: Query, text: str | None) -> bytes:
+    """Return the key of a query by vector, id or text, the same when it comes again."""
     vector = b"" if query.vector is None else query.vector.tobytes()
-    rest = f"{query.collection}\0{query.id}\0{query.top_k}".encode("utf-8", "surrogatepass")
-    return blake2b(vector + rest, digest_size=16).digest()
+    rest = f"{query.collection}\0{query.id}\0{query.top_k}\0{text}"
+    return blake2b(vector + rest.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _price(index: RemoteIndex, queries: Sequence[Query]) -> int:
+    return search_price(queries, index.searched(queries[0].collection))

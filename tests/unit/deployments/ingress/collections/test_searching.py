@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from deployments.ingress.collections.searching import Searching
+from deployments.ingress.collections.searching import Searching, key_of
 from deployments.remote_index import RemoteIndex
 from deployments.shard_answers import Found
 from embedder.backlog.admission import OWN_TIMES
@@ -19,6 +19,8 @@ from embedder.config import LimitSettings
 from embedder.errors import Overloaded
 from embedder.index.points import CollectionInfo, Metric, Query
 from embedder.index.pricing import SEARCH_ROWS, search_price
+from embedder.types import Priority, Timings
+from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.virtual_time import VirtualTime
 
 SECONDS = 0.02
@@ -67,10 +69,11 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
 
     async def ask(number: int) -> None:
         query = Query("things", np.full(4, number, np.float32), 10)
+        keys = [key_of(query, None)]
         asked_s = time.monotonic()
         try:
             shards = cast("RemoteIndex", index)
-            await searching.search(shards, [query], complete=False, deadline=None)
+            await searching.search(shards, [query], keys, complete=False, deadline=None)
         except Overloaded as error:
             told.append(error.retry_after_s)
         else:
@@ -104,8 +107,9 @@ async def test_a_large_collection_admits_as_much_fewer_searches_as_each_takes_lo
 
     async def ask(name: str, number: int) -> None:
         query = Query(name, np.full(4, number, np.float32), 10)
-        asked_s = time.monotonic()
-        await searching.search(cast("RemoteIndex", index), [query], complete=False, deadline=None)
+        keys, asked_s = [key_of(query, None)], time.monotonic()
+        shards = cast("RemoteIndex", index)
+        await searching.search(shards, [query], keys, complete=False, deadline=None)
         waits.append(time.monotonic() - asked_s - SECONDS * (100 if name == "large" else 1))
 
     # The rate is known from searches of a small collection, and the size of the large one.
@@ -120,3 +124,30 @@ async def test_a_large_collection_admits_as_much_fewer_searches_as_each_takes_lo
     assert len(refused) + len(waits) == 50
     assert len(waits) <= OWN_TIMES + 2
     assert max(waits) <= (OWN_TIMES + 1) * 100 * SECONDS
+
+
+async def test_a_text_search_that_would_wait_too_long_is_refused_before_its_text_is_embedded() -> (
+    None
+):
+    service, now = FakeService(), [0.0]
+    backlog = Backlog(LimitSettings(), clock=lambda: now[0])
+    service.searching = Searching(backlog)
+    waiting = backlog.enter([b"others"], 200, Priority.INTERACTIVE)
+    for _ in range(10):
+        now[0] += 1.0
+        waiting.computed(10, Timings(queue_s=1.0, inference_s=0.1))
+    async with service.client() as http:
+        points = [{"id": "1", "text": "a"}]
+        await http.post("/v1/collections/texts/points", json={"points": points})
+        embedded = len(service.encoder.calls)
+        bodies = [{"text": "b"}, {"queries": [{"text": "c"}, {"vector": [1, 0, 0, 0]}]}]
+        refused = [await http.post("/v1/collections/texts/search", json=body) for body in bodies]
+        calls_while_full = len(service.encoder.calls) - embedded
+        waiting.end()
+        now[0] += float(refused[0].headers["retry-after"])
+        returned = await http.post("/v1/collections/texts/search", json=bodies[0])
+
+    assert [one.status_code for one in refused] == [429, 429]
+    assert calls_while_full == 0
+    assert returned.status_code == 200
+    assert backlog.stats.returned == 1
