@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from deployments.data import claim_shards, index_directory
 from deployments.index_copies import ShardCopies
 from deployments.index_work import IndexWork
 from deployments.metrics import INDEX, Published
+from deployments.packed import Packed
 from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
 from embedder.index.drafts import PAGE_POINTS, Outdated
@@ -123,10 +124,10 @@ class IndexShard:
         ids: Sequence[str],
         include: Sequence[Part],
         max_bytes: int | None = None,
-    ) -> list[Record]:
+    ) -> Packed[Record]:
         """Return those of the points that are stored, in the order asked for."""
         price = fetch_price(len(ids))
-        return await self._work.read(price, self._index.fetch, name, ids, include, max_bytes)
+        return await self._work.read(price, self._fetch, name, ids, include, max_bytes)
 
     async def count(self, name: str, condition: Filter | None) -> int:
         """Return how many points there are, or how many meet a filter."""
@@ -141,19 +142,19 @@ class IndexShard:
         condition: Filter | None,
         include: Sequence[Part],
         max_bytes: int | None = None,
-    ) -> Page:
-        """Return a page of points, in the order of their first insertion."""
+    ) -> tuple[Page, Packed[Record]]:
+        """Return a page of points without its records, and those in the order of insertion."""
         price = page_price(self._index.describe(name), limit, condition)
         return await self._work.read(
-            price, self._index.scroll, name, cursor, limit, condition, include, max_bytes
+            price, self._scroll, name, cursor, limit, condition, include, max_bytes
         )
 
     async def search(
         self, queries: Sequence[Query]
-    ) -> tuple[list[list[Hit]], list[CollectionInfo]]:
+    ) -> tuple[list[Packed[Hit]], list[CollectionInfo]]:
         """Answer several queries; return what is known of their collections beside the hits."""
         infos = [self._index.describe(name) for name in {query.collection for query in queries}]
-        return await self._work.search(len(queries), self._index.search, queries), infos
+        return await self._work.search(len(queries), self._search, queries), infos
 
     async def back_up(self, name: str, folder: Path) -> int:
         """Copy this share of a collection into a folder of this node; return its points."""
@@ -234,6 +235,18 @@ class IndexShard:
                 "replayed": recovery["replayed"],
             }
         )
+
+    # These run in a thread, and pack there.
+
+    def _fetch(self, *arguments: Any) -> Packed[Record]:
+        return Packed.of(Record, self._index.fetch(*arguments))
+
+    def _scroll(self, *arguments: Any) -> tuple[Page, Packed[Record]]:
+        page = self._index.scroll(*arguments)
+        return replace(page, records=[]), Packed.of(Record, page.records)
+
+    def _search(self, queries: Sequence[Query]) -> list[Packed[Hit]]:
+        return [Packed.of(Hit, hits) for hits in self._index.search(queries)]
 
     async def _stop(self) -> None:
         await asyncio.to_thread(self._close)

@@ -120,7 +120,7 @@ class IndexOperation:
                 model=model,
             )
             found = await self._index.search([query], complete=True, deadline=None)
-            return found.hits[0]
+            return list(found.hits[0])
 
         return await self._index.known.on(name, search, deadline=None, texts=True)
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from deployments import message_size
+from deployments.packed import Packed
 from deployments.remote import Handle, Remote
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
@@ -34,7 +36,7 @@ class RemoteShard:
         self.name = name
         self.searched: dict[str, CollectionInfo] = {}
         self._remote = Remote(name, handle)
-        self._searches: Batcher[Query, tuple[list[Hit], float]] = Batcher(
+        self._searches: Batcher[Query, tuple[Packed[Hit], float]] = Batcher(
             self._search,
             budget=Budget(message_size.GATHERED_BYTES, max_items=FLIGHT_QUERIES),
             slots=2,
@@ -62,10 +64,10 @@ class RemoteShard:
     ) -> list[Record]:
         """Return those of the points that are stored."""
         size = message_size.of_records(len(ids), include)
-        records: list[Record] = await self.call(
+        records: Packed[Record] = await self.call(
             deadline, "fetch", name, ids, include, max_bytes, size=size
         )
-        return records
+        return await records.unpacked()
 
     async def scroll(
         self,
@@ -77,14 +79,16 @@ class RemoteShard:
     ) -> Page:
         """Return a page; ``wanted`` is the cursor, the most points, and what they must meet."""
         size = message_size.of_records(wanted[1], include)
-        page: Page = await self.call(
+        page: Page
+        records: Packed[Record]
+        page, records = await self.call(
             deadline, "scroll", name, *wanted, include, max_bytes, size=size
         )
-        return page
+        return replace(page, records=await records.unpacked())
 
     async def search(
         self, queries: Sequence[Query], deadline: float | None, begun: list[float] | None = None
-    ) -> list[list[Hit]]:
+    ) -> list[Packed[Hit]]:
         """Answer several queries; append to ``begun`` when the call for each was sent."""
         sizes = list(map(message_size.of_query, queries))
         told = await self._searches.submit(queries, sizes, deadline=deadline)
@@ -92,9 +96,9 @@ class RemoteShard:
             begun += [began_s for _, began_s in told]
         return [hits for hits, _ in told]
 
-    async def _search(self, queries: list[Query], terms: Terms) -> list[tuple[list[Hit], float]]:
+    async def _search(self, queries: list[Query], terms: Terms) -> list[tuple[Packed[Hit], float]]:
         began_s = time.monotonic()
-        answers: list[list[Hit]]
+        answers: list[Packed[Hit]]
         infos: list[CollectionInfo]
         answers, infos = await self._remote.call(
             "search",

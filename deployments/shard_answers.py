@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from deployments.packed import Packed
 from deployments.remote import remaining_s
 from deployments.remote_shard import RemoteShard
+from deployments.turns import Turns
 from embedder.errors import DeadlineExceeded, Unavailable, UnknownCollection
 from embedder.index import spread
 from embedder.index.points import Deleted, Hit, Metric, Query
@@ -23,21 +25,24 @@ T = TypeVar("T")
 LOST = (Unavailable, StorageDamaged)
 """Errors of a shard whose part of an answer may be missing."""
 
+INLINE_HITS = 4000
+"""The most hits of one query that are merged on the event loop: some 10 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """The hits of every query, and the names of the shards that did not answer."""
 
-    hits: list[list[Hit]]
+    hits: list[Packed[Hit]]
     missing: list[str]
 
 
 def sorted_out(
     shards: Sequence[RemoteShard],
-    told: Sequence[list[list[Hit]] | BaseException],
+    told: Sequence[list[Packed[Hit]] | BaseException],
     *,
     complete: bool,
-) -> tuple[list[tuple[int, list[list[Hit]]]], list[str]]:
+) -> tuple[list[tuple[int, list[Packed[Hit]]]], list[str]]:
     """Return the answers with their shards' numbers, and the names of shards without one.
 
     Raises:
@@ -57,30 +62,36 @@ def sorted_out(
 
 async def merged(
     queries: Sequence[Query],
-    answers: Sequence[list[list[Hit]]],
+    answers: Sequence[list[Packed[Hit]]],
     metric: Metric,
     deadline: float | None,
-) -> list[list[Hit]]:
-    """Return the hits of each query out of the answers of the shards.
+) -> list[Packed[Hit]]:
+    """Return the hits of each query out of the answers of the shards, and serve others in between.
 
-    Hits that are to be unlike each other are chosen in a thread, which takes up to half a second a
-    query, and no longer than until the deadline.
+    Many hits of a query are merged in a thread, and so are hits that are to be unlike each other,
+    which takes up to half a second a query; no longer than until the deadline.
 
     Raises:
         DeadlineExceeded: the deadline has passed.
     """
-    found: list[list[Hit]] = []
+    found: list[Packed[Hit]] = []
+    turns = Turns()
     for row, query in enumerate(queries):
         parts = [answer[row] for answer in answers]
-        if query.diversity is None:
-            found.append(spread.merged(query, parts, metric))
+        if query.diversity is None and sum(map(len, parts)) <= INLINE_HITS:
+            found.append(_merged(query, parts, metric))
+            await turns.after(sum(len(run) for part in parts for run in part.runs))
             continue
-        choosing = asyncio.to_thread(spread.merged, query, parts, metric)
+        choosing = asyncio.to_thread(_merged, query, parts, metric)
         try:
             found.append(await wait_within(choosing, remaining_s(deadline)))
         except asyncio.TimeoutError:
             raise DeadlineExceeded("index") from None
     return found
+
+
+def _merged(query: Query, parts: Sequence[Packed[Hit]], metric: Metric) -> Packed[Hit]:
+    return Packed.of(Hit, spread.merged(query, [list(part) for part in parts], metric))
 
 
 async def together(calls: Iterable[Awaitable[T]]) -> list[T]:

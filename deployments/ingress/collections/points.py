@@ -106,7 +106,7 @@ async def fetch_points(
     """Return points by their ids, in the order asked for; what is not there is left out."""
     check_count("ids", len(body.ids), service.settings.limits.max_points)
     records = await service.index.fetch(name, body.ids, body.include, visit.deadline)
-    response = json_response({"points": [content(record, body.include) for record in records]})
+    response = await json_response({"points": (content(one, body.include) for one in records)})
     return within_limit("ids", response, service.settings.limits)
 
 
@@ -131,8 +131,8 @@ async def scroll_points(
         body.include,
         deadline=visit.deadline,
     )
-    points = [content(record, body.include) for record in page.records]
-    return json_response({"points": points, "cursor": page.cursor})
+    points = (content(record, body.include) for record in page.records)
+    return await json_response({"points": points, "cursor": page.cursor})
 
 
 @reading.get("/{name}/points/{point_id:point_id}", response_model=Point)
@@ -148,7 +148,7 @@ async def read_point(
     records = await service.index.fetch(name, [point_id], include, visit.deadline)
     if not records:
         raise NotFound("id", point_id)
-    return json_response(content(records[0], include))
+    return await json_response(content(records[0], include))
 
 
 def condition_of(body: Any, name: str = "filter") -> Filter | None:

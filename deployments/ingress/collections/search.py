@@ -64,8 +64,9 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
         found = await service.searching.search(
             service.index, asked, keys, complete=body.complete, deadline=visit.deadline
         )
+    # As iterators: each hit is unpickled, written and forgotten, so that no others wait for it.
     results = [
-        [_result(hit, query) for hit in hits]
+        (_result(hit, query) for hit in hits)
         for query, hits in zip(queries, found.hits, strict=True)
     ]
     answer: dict[str, Any] = {
@@ -74,7 +75,7 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
     }
     if found.missing:
         answer["missing"] = found.missing
-    return within_limit("top_k", json_response(answer), service.settings.limits)
+    return within_limit("top_k", await json_response(answer), service.settings.limits)
 
 
 def _check_one(query: QueryBody, prefix: str) -> None:

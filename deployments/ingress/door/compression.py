@@ -8,9 +8,9 @@ are. A client that does not ask for compression pays for a comparison of two num
 from __future__ import annotations
 
 import asyncio
-import gzip
 import re
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from starlette.types import Message, Send
@@ -43,6 +43,7 @@ class Compressing:
         self._least_bytes = least_bytes
         self._accepts = accepts_gzip(headers)
         self._start: Message | None = None
+        self._parts: list[bytes] = []
 
     async def __call__(self, message: Message) -> None:
         """Send a message, or keep the start of an answer until its body is known."""
@@ -54,15 +55,24 @@ class Compressing:
                 self._start = message
                 return
         elif self._start is not None:
-            start, self._start = self._start, None
-            body = message.get("body", b"")
-            if not message.get("more_body", False) and _shrinks(body):
-                loop = asyncio.get_running_loop()
-                body = await loop.run_in_executor(_THREADS, gzip.compress, body, LEVEL)
-                message = {**message, "body": body}
-                start = {**start, "headers": _compressed_headers(start["headers"], len(body))}
-            await self._send(start)
+            self._parts.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                await self._send_whole(self._start)
+            return
         await self._send(message)
+
+    async def _send_whole(self, start: Message) -> None:
+        """Send the answer whose parts are here, with its start."""
+        parts = self._parts
+        if _shrinks(parts[len(parts) // 2]):
+            parts = await asyncio.get_running_loop().run_in_executor(_THREADS, _compressed, parts)
+            size = sum(map(len, parts))
+            start = {**start, "headers": _compressed_headers(start["headers"], size)}
+        await self._send(start)
+        for at, part in enumerate(parts, 1):
+            more = at < len(parts)
+            await self._send({"type": "http.response.body", "body": part, "more_body": more})
+            await asyncio.sleep(0)  # a large answer holds up no others
 
     def _is_large_json(self, headers: Headers) -> bool:
         named = dict(headers)
@@ -79,6 +89,13 @@ def _shrinks(body: bytes) -> bool:
     middle = len(body) // 2
     sample = body[middle : middle + SAMPLE_BYTES]
     return len(zlib.compress(sample, LEVEL)) < WORTH * len(sample)
+
+
+def _compressed(parts: Sequence[bytes]) -> list[bytes]:
+    """Return the parts of one file of gzip."""
+    packer = zlib.compressobj(LEVEL, wbits=zlib.MAX_WBITS | 16)
+    packed = [*map(packer.compress, parts), packer.flush()]
+    return [part for part in packed if part]
 
 
 def _compressed_headers(headers: Headers, size: int) -> list[tuple[bytes, bytes]]:

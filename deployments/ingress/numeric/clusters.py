@@ -86,7 +86,8 @@ async def group(body: ClusterRequest, service: ServiceHere, visit: VisitHere) ->
     price = cluster_price(count, body.k, width_of(service, body.model, body.inputs))
     with service.computing.reserve(price, body.inputs, body.k, body.seed) as reserved:
         matrices = await to_matrices(service, visit, body, {"inputs": body.inputs})
-        return await compute(visit, "clusters", reserved, partial(_answer, body, matrices))
+        content = await compute(visit, "clusters", reserved, partial(_answer, body, matrices))
+        return await matrices.respond(content)
 
 
 async def _check_centroids(body: ClusterRequest, service: Service, visit: Visit) -> None:
@@ -98,7 +99,7 @@ async def _check_centroids(body: ClusterRequest, service: Service, visit: Visit)
         check_size("k", body.k * width * NUMBER_BYTES, service.settings.limits)
 
 
-def _answer(body: ClusterRequest, matrices: Matrices) -> Response:
+def _answer(body: ClusterRequest, matrices: Matrices) -> dict[str, Any]:
     found = cluster(matrices.of_lists[0], body.k, seed=body.seed, spherical=body.spherical)
     content: dict[str, Any] = {
         "labels": found.labels,
@@ -107,4 +108,4 @@ def _answer(body: ClusterRequest, matrices: Matrices) -> Response:
     }
     if "centroids" in body.include:
         content["centroids"] = found.centroids
-    return matrices.respond(content)
+    return content

@@ -99,7 +99,8 @@ async def compare(body: SimilarityRequest, service: ServiceHere, visit: VisitHer
     price = similarity_price(len(body.a), len(columns), width)
     with service.computing.reserve(price, body.a, columns, body.metric) as reserved:
         matrices = await to_matrices(service, visit, body, lists)
-        return await compute(visit, "similarity", reserved, partial(_answer, body, matrices))
+        content = await compute(visit, "similarity", reserved, partial(_answer, body, matrices))
+        return await matrices.respond(content)
 
 
 def _check(lists: dict[str, Any], k: int | None, limits: IngressLimits) -> None:
@@ -116,8 +117,8 @@ def _check(lists: dict[str, Any], k: int | None, limits: IngressLimits) -> None:
     check_size("top_k", kept * NEIGHBOUR_BYTES, limits)
 
 
-def _answer(body: SimilarityRequest, matrices: Matrices) -> Response:
-    """Measure and write; both take their time."""
+def _answer(body: SimilarityRequest, matrices: Matrices) -> dict[str, Any]:
+    """Measure, and write the nearest of each row; both take their time."""
     a, b = matrices.of_lists[0], matrices.of_lists[-1]
     # Numbers that leave the range of float32 are refused once they are there.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -128,7 +129,7 @@ def _answer(body: SimilarityRequest, matrices: Matrices) -> Response:
             indices, measures = top_k(a, b, body.metric, body.top_k)
             content = {"results": _rows(indices, measures)}
     _check_finite(measures, body.metric)
-    return matrices.respond({**content, "metric": body.metric})
+    return {**content, "metric": body.metric}
 
 
 def _check_finite(measures: NDArray[np.float32], metric: SimilarityName) -> None:

@@ -110,7 +110,7 @@ async def create_embeddings(
         rows = rows_of(vectors, body.encoding_format)
         data = [_embedding(row, number) for number, row in enumerate(rows)]
         tokens = int(answer.token_counts.sum())
-        response = json_response(_closing(answer.model, tokens, data=data))
+        response = await json_response(_closing(answer.model, tokens, data=data))
     else:
         response = binary_response(vectors, kind)
     response.headers.update(timing_headers(answer))

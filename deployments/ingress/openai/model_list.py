@@ -57,13 +57,15 @@ class ModelList(BaseModel):
 @router.get("/v1/models", response_model=ModelList)
 async def list_models(service: ServiceHere) -> Response:
     """List the served models."""
-    return json_response({"object": "list", "data": [_model(one) for one in service.models()]})
+    return await json_response(
+        {"object": "list", "data": [_model(one) for one in service.models()]}
+    )
 
 
 @router.get("/v1/models/{name:path}", response_model=Model)
 async def get_model(name: str, service: ServiceHere) -> Response:
     """Describe one model by its alias or its repository."""
-    return json_response(_model(service.described(name)))
+    return await json_response(_model(service.described(name)))
 
 
 def _model(state: ServedState[Connection]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ async def tokenize(body: TokenizeBody, service: ServiceHere, visit: VisitHere) -
         add_special_tokens=body.add_special_tokens,
         deadline=visit.deadline,
     )
-    return json_response(rows)
+    return await json_response(rows)
 
 
 @router.post("/decode", response_model=list[str])
@@ -63,7 +63,7 @@ async def decode(body: DecodeBody, service: ServiceHere, visit: VisitHere) -> Re
         skip_special_tokens=body.skip_special_tokens,
         deadline=visit.deadline,
     )
-    return json_response(texts)
+    return await json_response(texts)
 
 
 def _items(field: str, value: Any, kind: type | UnionType, said: str) -> list[Any]:

@@ -69,9 +69,10 @@ class _Asked:
         price = similarity_price(1, len(others), width)
         return self.service.computing.reserve(price, source, others)
 
-    async def respond(self, response: Response, answer: Embeddings, characters: int) -> Response:
-        """Add the headers that tell what was computed, where and for how long."""
+    async def respond(self, content: Any, answer: Embeddings, characters: int) -> Response:
+        """Return a response with the headers that tell what was computed, where and for long."""
         info = await self.service.model(self.model)
+        response = await json_response(content)
         response.headers["x-compute-type"] = f"{info.device.partition(':')[0]}+{info.dtype}"
         elapsed_ms = round((time.monotonic() - self.visit.began) * 1000)
         response.headers["x-compute-time"] = str(elapsed_ms)
@@ -97,7 +98,7 @@ async def embed(body: EmbedBody, service: ServiceHere, visit: VisitHere) -> Resp
     await check_embeddings(service, visit, body, ("inputs", len(inputs)))
     with calling("inputs"):
         answer = await asked.embed(inputs, options)
-    return await asked.respond(json_response(answer.vectors), answer, sum(map(len, inputs)))
+    return await asked.respond(answer.vectors, answer, sum(map(len, inputs)))
 
 
 @router.post("/similarity", response_model=list[float])
@@ -114,9 +115,9 @@ async def similarity(body: SimilarityBody, service: ServiceHere, visit: VisitHer
     with asked.reserve(inputs[0], body.inputs.sentences) as reserved:
         with calling("inputs.sentences", _compared):
             answer = await asked.embed(inputs, options)
-        compare = partial(_compare, answer.vectors[:1], answer.vectors[1:])
-        response = await compute(visit, "similarity", reserved, compare)
-    return await asked.respond(response, answer, sum(map(len, inputs)))
+        compare = partial(_cosines, answer.vectors[:1], answer.vectors[1:])
+        cosines = await compute(visit, "similarity", reserved, compare)
+    return await asked.respond(cosines, answer, sum(map(len, inputs)))
 
 
 @router.post("/rerank", response_model=list[Rank])
@@ -137,9 +138,9 @@ async def rerank(body: RerankBody, service: ServiceHere, visit: VisitHere) -> Re
             _embed_texts(asked, body.texts, replace(options, input_type=InputType.DOCUMENT)),
         )
         rank = partial(_rank, body, query.vectors, texts.vectors)
-        response = await compute(visit, "ranking", reserved, rank)
+        ranks = await compute(visit, "ranking", reserved, rank)
     characters = len(body.query) + sum(map(len, body.texts))
-    return await asked.respond(response, joined([query, texts]), characters)
+    return await asked.respond(ranks, joined([query, texts]), characters)
 
 
 @router.post("/", response_model=list[list[float]] | list[float])
@@ -182,22 +183,17 @@ async def _embed_texts(asked: _Asked, texts: list[str], options: EmbedOptions) -
         return await asked.embed(texts, options)
 
 
-def _compare(source: Vectors, others: Vectors) -> Response:
-    return json_response(_cosines(source, others))
-
-
-def _rank(body: RerankBody, query: Vectors, texts: Vectors) -> Response:
+def _rank(body: RerankBody, query: Vectors, texts: Vectors) -> list[dict[str, Any]]:
     cosines = _cosines(query, texts)
     scores = cosines if body.raw_scores else (1 + cosines) / 2
     # Stable, so that equal ones stay in the order of the request.
     order = np.argsort(-scores, kind="stable").tolist()
-    ranks = [
+    return [
         {"index": row, "text": body.texts[row], "score": scores[row]}
         if body.return_text
         else {"index": row, "score": scores[row]}
         for row in order
     ]
-    return json_response(ranks)
 
 
 def _cosines(source: Vectors, others: Vectors) -> Vectors:

@@ -63,7 +63,7 @@ def within_limit(field: str, response: Response, limits: IngressLimits) -> Respo
     Raises:
         LimitExceeded: as said.
     """
-    check_size(field, len(response.body), limits)
+    check_size(field, int(response.headers["content-length"]), limits)
     return response
 
 

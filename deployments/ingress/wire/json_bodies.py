@@ -5,7 +5,8 @@ Knows nothing of what is said in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -14,10 +15,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.door.keys import Headers
 from deployments.ingress.wire.json_parsing import parse_json
+from deployments.ingress.wire.json_pieces import json_pieces
 from deployments.ingress.wire.large_bodies import prepare
+from deployments.turns import Turns
 
 
 class OrjsonRoute(APIRoute):
@@ -64,10 +68,49 @@ class _ParsedRequest(Request):
         return self.content
 
 
-def json_response(content: Any) -> Response:
-    """Return a JSON response; numpy arrays are written as they are, without Python floats."""
-    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(body, media_type="application/json")
+PART_BYTES = 2**20
+"""Bytes of an answer that are sent together: copies of more would hold the interpreter too."""
+
+
+class _PartsResponse(Response):
+    """A large JSON response, sent in parts."""
+
+    media_type = "application/json"
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        super().__init__(headers={"content-length": str(sum(map(len, parts)))})
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response, and let others run after each part."""
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        for at, part in enumerate(self._parts, 1):
+            more = at < len(self._parts)
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+            await asyncio.sleep(0)
+
+
+async def json_response(content: Any) -> Response:
+    """Return a JSON response, written in pieces as `json_pieces` has them; others run in between.
+
+    numpy arrays are written as they are, without Python floats.
+    """
+    parts, pieces, size = list[bytes](), list[bytes](), 0
+    turns = Turns()
+    for piece in json_pieces(content):
+        pieces.append(piece)
+        size += len(piece)
+        if size >= PART_BYTES:
+            parts.append(b"".join(pieces))
+            pieces, size = [], 0
+        await turns.after(len(piece))
+    parts.append(b"".join(pieces))
+    return (
+        Response(parts[0], media_type="application/json")
+        if len(parts) == 1
+        else _PartsResponse(parts)
+    )
 
 
 def json_lines(objects: Iterable[Any]) -> bytes:

@@ -84,11 +84,11 @@ class Matrices:
     of_lists: list[Vectors]
     answer: Embeddings | None
 
-    def respond(self, content: Mapping[str, Any]) -> Response:
+    async def respond(self, content: Mapping[str, Any]) -> Response:
         """Return the response with this content, and what is to be said of the texts."""
         answer = self.answer
         tokens = 0 if answer is None else int(answer.token_counts.sum())
-        response = json_response(
+        response = await json_response(
             {
                 **content,
                 "model": None if answer is None else answer.model,

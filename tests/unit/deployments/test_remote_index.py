@@ -49,7 +49,8 @@ class Index:
             await shard._stop()
 
     async def found(self, *queries: Query, complete: bool = False) -> list[list[Hit]]:
-        return (await self.remote.search(queries, complete=complete, deadline=None)).hits
+        found = await self.remote.search(queries, complete=complete, deadline=None)
+        return [list(hits) for hits in found.hits]
 
 
 @pytest.fixture
@@ -190,9 +191,7 @@ async def test_a_lost_shard_is_missing_from_a_search_and_told(several: Index) ->
     await several.remote.upsert(NAME, _points(60), None)
     several.handles[1].fault = StageUnavailable("VectorIndex-1", "gone")
     answer = await several.remote.search([_query(top_k=60)], complete=False, deadline=None)
-    lost = {
-        record.id for record in (await several.shards[1].scroll(NAME, None, 60, None, ())).records
-    }
+    lost = {record.id for record in (await several.shards[1].scroll(NAME, None, 60, None, ()))[1]}
 
     assert answer.missing == ["VectorIndex-1"]
     assert {hit.id for hit in answer.hits[0]} == set(_points(60).ids) - lost

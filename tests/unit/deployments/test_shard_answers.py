@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments.packed import Packed
 from deployments.shard_answers import merged
 from embedder.errors import DeadlineExceeded
 from embedder.index import spread
@@ -17,8 +18,8 @@ from embedder.index.points import Hit, Metric, Query
 
 PLAIN = Query(collection="c", vector=np.ones(2, np.float32), top_k=2)
 DIVERSE = replace(PLAIN, diversity=0.5)
-SHARD = [Hit("a", 0.9, None, vector=np.array([1, 1], np.float32))]
-OTHER = [Hit("b", 0.8, None, vector=np.array([1, 0], np.float32))]
+SHARD = Packed.of(Hit, [Hit("a", 0.9, None, vector=np.array([1, 1], np.float32))])
+OTHER = Packed.of(Hit, [Hit("b", 0.8, None, vector=np.array([1, 0], np.float32))])
 
 
 async def test_unlike_hits_are_chosen_beside_the_event_loop(

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from deployments.ingress.collections.searching import Searching, key_of
+from deployments.packed import Packed
 from deployments.remote_index import RemoteIndex
 from deployments.shard_answers import Found
 from embedder.backlog.admission import OWN_TIMES
 from embedder.backlog.backlog import Backlog
 from embedder.config import LimitSettings
 from embedder.errors import Overloaded
-from embedder.index.points import CollectionInfo, Metric, Query
+from embedder.index.points import CollectionInfo, Hit, Metric, Query
 from embedder.index.pricing import SEARCH_ROWS, search_price
 from embedder.types import Priority, Timings
 from tests.unit.deployments.ingress.fake_service import FakeService
@@ -54,7 +55,7 @@ class OneByOne:
             self.answered += len(queries)
             if info is not None:
                 self._searched[info.name] = info
-            return Found([[] for _ in queries], [])
+            return Found([Packed.of(Hit, []) for _ in queries], [])
 
 
 async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bounded_time(

@@ -148,8 +148,8 @@ async def test_space_around_a_body_and_any_character_in_it_are_json() -> None:
     assert response.json() == {"read": {"é": "'\\x00🙂'"}}
 
 
-def test_an_array_is_written_as_numbers() -> None:
-    response = json_response({"vector": np.array([0.5, -2], np.float32)})
+async def test_an_array_is_written_as_numbers() -> None:
+    response = await json_response({"vector": np.array([0.5, -2], np.float32)})
 
     assert response.body == b'{"vector":[0.5,-2.0]}'
     assert response.headers["content-type"] == "application/json"
