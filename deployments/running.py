@@ -58,6 +58,9 @@ def running_service(
     except RayServeException as error:
         raise ConfigurationError(f"Ray runs here, but nothing is served: {error}") from None
     finally:
+        # A thread of Serve works until the process ends, and logs each call that fails without Ray.
+        for name in ("asyncio", "ray.serve"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         ray.shutdown()
 
 
