@@ -134,11 +134,15 @@ class EmbeddingGenerator:
                 for vector in answer.vectors:
                     yield vector.copy()  # a view would keep its whole chunk alive
 
-    def tokenize(self, inputs: Texts, *, truncate: Truncate = Truncate.END) -> list[TokenRow]:
-        """Return int32[k] for every input: the ids that the model would read."""
+    def tokenize(self, inputs: Texts, *, truncate: Truncate | None = None) -> list[TokenRow]:
+        """Return int32[k] for every input: the ids that the model would read.
+
+        ``truncate`` None cuts the end that the model's files name.
+        """
         rows = _rows(inputs)
         check_types(rows)
-        return self._tokenizer.encode(rows, truncate=truncate).tokens.rows()
+        end = truncate or self.model.truncation
+        return self._tokenizer.encode(rows, truncate=end).tokens.rows()
 
     def similarity(
         self, a: Texts | Vectors, b: Texts | Vectors, metric: SimilarityName | None = None

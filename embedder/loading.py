@@ -132,6 +132,7 @@ def _describe(
         default_prompt=files.default_prompt,
         similarity=files.similarity,
         matryoshka=_matryoshka(files, backend.width),
+        truncation=files.tokenizer_files.truncation,
         memory_bytes=backend.memory_bytes,
         notes=(*files.notes, *backend.notes, *notes),
     )

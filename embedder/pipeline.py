@@ -94,9 +94,9 @@ class Pipeline:
             any_length=options.any_length,
         )
         prompt = prompt_of(options, self.model)
-        shared = recipe(self.model, prompt=prompt, truncate=options.truncate)
-        keys = fingerprints(shared, inputs)
-        distinct = DistinctInputs.of(keys, inputs, prompt, options)
+        truncate = options.truncate or self.model.truncation
+        keys = fingerprints(recipe(self.model, prompt=prompt, truncate=truncate), inputs)
+        distinct = DistinctInputs.of(keys, inputs, prompt, truncate, options)
         try:
             answers = await wait_within(self._answers(distinct), options.timeout_s)
         except asyncio.TimeoutError:
@@ -223,7 +223,7 @@ class Pipeline:
         began_s = time.monotonic()
         inputs = distinct.to_tokenize()
         tokenized = await self._stages.tokenizer.tokenize(
-            inputs, truncate=distinct.options.truncate, deadline=deadline
+            inputs, truncate=distinct.truncate, deadline=deadline
         )
         self._sizes.learn(inputs, tokenized.tokens.lengths.tolist())
         return tokenized, time.monotonic() - began_s
@@ -241,7 +241,7 @@ class Pipeline:
         check_tokens(
             tokens,
             [distinct.rows[miss] for miss in misses],
-            truncate=distinct.options.truncate,
+            truncate=distinct.truncate,
             max_tokens=self.model.max_tokens,
             limits=self._limits,
         )

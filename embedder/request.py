@@ -29,13 +29,14 @@ class EmbedOptions:
 
     One of ``prompt`` (a text), ``prompt_name`` (of the model's table) and ``input_type`` may say
     what is put in front of every text; token ids stay as they are. ``any_length`` accepts inputs of
-    more characters than the limit, because the caller has asked for them to be cut.
+    more characters than the limit, because the caller has asked for them to be cut. ``truncate``
+    None cuts the end that the model's files name.
     """
 
     prompt: str | None = None
     prompt_name: str | None = None
     input_type: InputType | None = None
-    truncate: Truncate = Truncate.END
+    truncate: Truncate | None = None
     any_length: bool = False
     dimensions: int | None = None
     normalize: bool = True
@@ -76,24 +77,32 @@ def joined(parts: Sequence[Embeddings]) -> Embeddings:
 class DistinctInputs:
     """The different inputs of one request: a key each, and the row of its first occurrence.
 
-    ``prompt`` is the text that goes in front of texts, as the options and the model decide.
+    ``prompt`` is the text that goes in front of texts, and ``truncate`` the end that is cut, as the
+    options and the model decide.
     """
 
     keys: list[bytes]
     rows: list[int]
     inputs: Sequence[Input]
     prompt: str
+    truncate: Truncate
     options: EmbedOptions
 
     @classmethod
     def of(
-        cls, keys: Sequence[bytes], inputs: Sequence[Input], prompt: str, options: EmbedOptions
+        cls,
+        keys: Sequence[bytes],
+        inputs: Sequence[Input],
+        prompt: str,
+        truncate: Truncate,
+        options: EmbedOptions,
     ) -> DistinctInputs:
         """Keep the first row of every key."""
         first_rows: dict[bytes, int] = {}
         for row, key in enumerate(keys):
             first_rows.setdefault(key, row)
-        return cls(list(first_rows), list(first_rows.values()), inputs, prompt, options)
+        rows = list(first_rows.values())
+        return cls(list(first_rows), rows, inputs, prompt, truncate, options)
 
     def part(self, numbers: Sequence[int]) -> DistinctInputs:
         """Return some of the distinct inputs."""
@@ -102,6 +111,7 @@ class DistinctInputs:
             [self.rows[number] for number in numbers],
             self.inputs,
             self.prompt,
+            self.truncate,
             self.options,
         )
 
@@ -115,6 +125,6 @@ class DistinctInputs:
         chosen = [self.inputs[row] for row in self.rows]
         if not self.prompt:
             return chosen
-        keeps_prompt = self.options.truncate is Truncate.START
+        keeps_prompt = self.truncate is Truncate.START
         join = Prompted.of if keeps_prompt else str.__add__
         return [join(self.prompt, item) if isinstance(item, str) else item for item in chosen]

@@ -266,8 +266,9 @@ class ModelInfo:
     tokenizer's file.
     ``dtype`` is what the matrices are computed in; ``max_batch_tokens`` is what the encoder
     computes at once; ``memory_bytes`` is what the loaded weights take. ``matryoshka`` holds the
-    widths that the model was trained to be cut to. ``notes`` say in sentences what was decided
-    for the operator while loading.
+    widths that the model was trained to be cut to. ``truncation`` is the end of a long text that
+    is cut where a caller names none. ``notes`` say in sentences what was decided for the operator
+    while loading.
     """
 
     name: str
@@ -288,5 +289,6 @@ class ModelInfo:
     default_prompt: str | None = None
     similarity: SimilarityName = "cosine"
     matryoshka: tuple[int, ...] = ()
+    truncation: Truncate = Truncate.END
     memory_bytes: int = 0
     notes: tuple[str, ...] = ()

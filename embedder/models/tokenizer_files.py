@@ -25,10 +25,13 @@ from embedder.models.plain_tokenizer import (
 )
 from embedder.models.reference_tokenizer import read_reference
 from embedder.models.safety import read_object
+from embedder.types import Truncate
 
 TOKENIZER = "tokenizer.json"
 _BESIDE = (CONFIG, SPECIAL_TOKENS, ADDED_TOKENS)
 """Files that change what ``tokenizer.json`` says; each may be missing."""
+
+_SIDES = {"right": Truncate.END, "left": Truncate.START}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,12 @@ class TokenizerFiles:
     """A tokenizer as its files describe it.
 
     ``state`` is the JSON of the Rust tokenizer. ``gives_types`` says that a model is given the
-    token types, and not only the ids.
+    token types, and not only the ids. ``truncation`` is the end of a long text that is cut.
     """
 
     state: str
     gives_types: bool
+    truncation: Truncate
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any], *, rows: int) -> TokenizerFiles:
@@ -49,8 +53,8 @@ class TokenizerFiles:
         ``config`` is the transformer's ``config.json``.
 
         Raises:
-            UnsupportedModel: there is no fast tokenizer, it cuts texts at their start, or one of
-                its tokens has no row.
+            UnsupportedModel: there is no fast tokenizer, it cuts texts at an unknown end, or one
+                of its tokens has no row.
         """
         path = folder / TOKENIZER
         text = _text(path)
@@ -67,14 +71,12 @@ class TokenizerFiles:
             names, side = built.input_names, built.truncation_side
             found = _without_defaults(_object(built.state, path), raw, beside, rows)
             text = json.dumps(found, ensure_ascii=False)
-        if side != "right":
+        if side not in _SIDES:
             raise UnsupportedModel(
-                f"{folder} has a tokenizer whose truncation_side is {side!r}; texts are cut at "
-                "their end here unless a request says otherwise. Set truncation_side to 'right' "
-                f"in {CONFIG} to accept that"
+                f"{folder / CONFIG} has 'truncation_side' = {side!r}; allowed: {', '.join(_SIDES)}"
             )
         _check_rows(folder, found, rows)
-        return cls(text, "token_type_ids" in names)
+        return cls(text, "token_type_ids" in names, _SIDES[side])
 
 
 def tokenizer_paths(folder: Path) -> list[Path]:

@@ -55,10 +55,11 @@ MAKES_NO_OTHER_VECTOR = {
     "default_prompt": "query",
     "similarity": "dot",
     "matryoshka": (4,),
+    "truncation": Truncate.START,
     "memory_bytes": 5,
     "notes": ("noted",),
 }
-"""Prompts do, and are parts of their own."""
+"""Prompts do, and the end that is cut: they are parts of their own."""
 
 
 def _model(**changes: Any) -> ModelInfo:

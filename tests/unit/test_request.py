@@ -13,14 +13,15 @@ KEYS = st.lists(st.sampled_from([b"a", b"b", b"c", b"d", b"e"]), max_size=20)
 
 def named(keys: list[bytes], prompt: str = "") -> DistinctInputs:
     """Return the distinct of inputs that are called like their keys."""
-    return DistinctInputs.of(keys, [key.decode() for key in keys], prompt, EmbedOptions())
+    inputs = [key.decode() for key in keys]
+    return DistinctInputs.of(keys, inputs, prompt, Truncate.END, EmbedOptions())
 
 
-def test_a_request_without_options_is_interactive_cut_at_the_end_and_of_unit_length() -> None:
+def test_a_request_without_options_is_interactive_cut_by_the_model_and_of_unit_length() -> None:
     options = EmbedOptions()
 
     assert options.prompt is options.prompt_name is options.input_type is None
-    assert options.truncate is Truncate.END
+    assert options.truncate is None
     assert options.dimensions is None
     assert options.normalize
     assert options.priority is Priority.INTERACTIVE
@@ -80,7 +81,8 @@ def test_a_part_of_a_part_still_knows_the_rows_of_the_request() -> None:
 
 def test_a_prompt_goes_in_front_of_texts_and_leaves_ids_alone() -> None:
     inputs: list[Input] = ["text", [5, 6], (7,)]
-    distinct = DistinctInputs.of([b"1", b"2", b"3"], inputs, "query: ", EmbedOptions())
+    keys = [b"1", b"2", b"3"]
+    distinct = DistinctInputs.of(keys, inputs, "query: ", Truncate.END, EmbedOptions())
 
     assert distinct.to_tokenize() == ["query: text", [5, 6], (7,)]
 
@@ -95,4 +97,6 @@ def test_the_prompt_is_the_one_that_was_decided_and_not_that_of_the_options() ->
     """The options may name one, which the model's table turns into a text."""
     options = EmbedOptions(prompt_name="query")
 
-    assert DistinctInputs.of([b"1"], ["text"], "find ", options).to_tokenize() == ["find text"]
+    distinct = DistinctInputs.of([b"1"], ["text"], "find ", Truncate.END, options)
+
+    assert distinct.to_tokenize() == ["find text"]

@@ -16,6 +16,7 @@ from embedder.request import EmbedOptions
 from embedder.types import Truncate
 
 Direction = Literal["right", "left", "Right", "Left"]
+_ENDS = {"right": Truncate.END, "left": Truncate.START}
 
 _TEXT = {"type": "string", "minLength": 1}
 _ID = {"type": "integer", "minimum": 0}
@@ -82,14 +83,15 @@ class _CutFields(_Lenient):
     truncate: bool | None = Field(
         None, strict=True, description="cut what is above the model's limit; false refuses it"
     )
-    truncation_direction: Direction = Field("right", description="which end is cut")
+    truncation_direction: Direction | None = Field(
+        None, description="which end is cut; left out: the end that the model's files name"
+    )
 
     def options(self, visit: Visit) -> EmbedOptions:
         """Return what these fields ask of the pipeline, within the request's time."""
-        end = Truncate.START if self.truncation_direction.lower() == "left" else Truncate.END
-        truncate = Truncate.NONE if self.truncate is False else end
+        end = _ENDS[self.truncation_direction.lower()] if self.truncation_direction else None
         return EmbedOptions(
-            truncate=truncate,
+            truncate=Truncate.NONE if self.truncate is False else end,
             any_length=self.truncate is True,
             timeout_s=visit.remaining_s(),
         )

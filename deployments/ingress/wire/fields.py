@@ -144,8 +144,10 @@ class PromptFields(ModelField):
     prompt_name: str | None = Field(
         None, description="puts the model's prompt of that name in front; not beside input_type"
     )
-    truncate: TruncateName = Field(
-        "end", description="which end of a text above the model's limit is cut; none refuses"
+    truncate: TruncateName | None = Field(
+        None,
+        description="which end of a text above the model's limit is cut; none refuses; left out: "
+        "the end that the model's files name",
     )
     priority: PriorityName = Field(
         "interactive", description="bulk lets others go first for a while, and is refused later"
@@ -155,12 +157,12 @@ class PromptFields(ModelField):
         self, visit: Visit, *, dimensions: int | None = None, normalize: bool = True
     ) -> EmbedOptions:
         """Return what these fields ask of the pipeline, within the request's time."""
-        truncate = Truncate(self.truncate.lower())
+        truncate = Truncate(self.truncate.lower()) if self.truncate else None
         return EmbedOptions(
             prompt_name=self.prompt_name,
             input_type=INPUT_TYPES[self.input_type] if self.input_type else None,
             truncate=truncate,
-            any_length="truncate" in self.model_fields_set and truncate is not Truncate.NONE,
+            any_length=truncate in (Truncate.END, Truncate.START),
             dimensions=dimensions,
             normalize=normalize,
             priority=Priority[self.priority.upper()],

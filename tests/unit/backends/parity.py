@@ -12,7 +12,7 @@ from embedder.config import BackendSettings, ModelSettings
 from embedder.loading import load_tokenizer
 from embedder.models.files import ModelFiles
 from embedder.output import unit_rows
-from embedder.types import Truncate, Vectors
+from embedder.types import Vectors
 
 FLOAT32 = BackendSettings(device="cpu", dtype="float32")
 
@@ -30,7 +30,8 @@ def open_files(directory: Path, **model: object) -> ModelFiles:
 def ours(directory: Path, texts: Sequence[str]) -> Vectors:
     """Return the vectors of all texts, computed as one batch; unit ones where the files say so."""
     files = open_files(directory)
-    tokens = load_tokenizer(files).encode(texts, truncate=Truncate.END).tokens
+    end = files.tokenizer_files.truncation
+    tokens = load_tokenizer(files).encode(texts, truncate=end).tokens
     vectors = TorchBackend.load(files, FLOAT32).encode(tokens)
     return unit_rows(vectors) if files.layout.normalizes else vectors
 

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer
+from transformers import AutoTokenizer
 
 from embedder.errors import UnsupportedModel
+from embedder.loading import load_tokenizer
 from embedder.models import reference_tokenizer
 from embedder.models.tokenizer_files import TokenizerFiles
 from tests.tiny_models import VOCABULARY, write_json, write_tiny_bert
 from tests.unit.backends.parity import assert_same, load, open_files, ours, theirs
 
 TEXTS = ["Some words", "CAFÉ ete", "a東京b", "a b [MASK] c <ent> d", "abc " * 30]
+CUT = ["a b", "abc " * 30 + "Some words"]
 ROWS = len(VOCABULARY) + 8
 
 
@@ -129,15 +132,34 @@ def _truncate_left(rust: Tokenizer) -> None:
 
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("named", ["BertTokenizer", "PreTrainedTokenizerFast"])
-def test_a_tokenizer_that_cuts_the_start_is_refused(model: Path, inside: bool, named: str) -> None:
-    stated = {"tokenizer_class": named}
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_tokenizer_that_cuts_the_start_has_the_ids_of_the_reference(
+    model: Path, inside: bool, named: str, plain: bool
+) -> None:
+    stated: dict[str, object] = {"tokenizer_class": named, "pad_token": "[PAD]"}
     if inside:
         _change(model, _truncate_left)
     else:
         stated["truncation_side"] = "left"
+    if not plain:
+        stated["do_lower_case"] = False
     _beside(model, tokenizer_config=stated)
 
-    with pytest.raises(UnsupportedModel, match=r"truncation_side is 'left'.* Set truncation_side"):
+    files = open_files(model)
+    found = load_tokenizer(files).encode(CUT, truncate=files.tokenizer_files.truncation)
+    reference = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    expected = reference(CUT, truncation=True, max_length=files.max_tokens)["input_ids"]
+
+    assert found.truncated.tolist() == [False, True]
+    assert [row.tolist() for row in found.tokens.rows()] == expected
+    assert_same(ours(model, CUT), theirs(model, CUT))
+
+
+def test_an_end_that_does_not_exist_is_refused(model: Path) -> None:
+    stated = {"tokenizer_class": "PreTrainedTokenizerFast", "truncation_side": "up"}
+    _beside(model, tokenizer_config=stated)
+
+    with pytest.raises(UnsupportedModel, match="'truncation_side' = 'up'; allowed: right, left"):
         _ = open_files(model).tokenizer_files
 
 

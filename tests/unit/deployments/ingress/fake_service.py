@@ -196,6 +196,7 @@ class LetterEncoder:
         self.calls: list[tuple[list[list[int]], Priority, float | None]] = []
         self.missing: set[str] = set()
         self.gates: dict[str, asyncio.Event] = {}
+        self.truncation = Truncate.END
         self.queue_s = self.inference_s = 0.0
 
     async def describe(self, model: ModelSettings) -> ModelInfo:
@@ -205,7 +206,7 @@ class LetterEncoder:
             raise ModelNotFound(model.name, ("/srv/secret/place",))
         name = names(model)[0]
         if model.name == ALIAS:
-            return replace(MODEL, name=name, prompts=model.prompts)
+            return replace(MODEL, name=name, prompts=model.prompts, truncation=self.truncation)
         return replace(
             MODEL,
             name=name,

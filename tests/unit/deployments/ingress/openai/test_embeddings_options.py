@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from deployments.ingress.openai.streams import CHUNK
-from embedder.types import Priority
+from embedder.types import Priority, Truncate
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 PROMPTS = {"query": "aa", "document": "bb", "title": "cc"}
@@ -72,6 +72,30 @@ async def test_either_end_is_cut(truncate: str, expected: list[float]) -> None:
     body = {"input": "a" * 8 + "b" * 8, "truncate": truncate, "normalize": False}
 
     np.testing.assert_allclose(await _vectors(body), [expected])
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "expected"),
+    [
+        ("/v1/embeddings", {}, [0, 8, 0, 0]),
+        ("/v1/embeddings", {"truncate": None}, [0, 8, 0, 0]),
+        ("/v1/embeddings", {"truncate": "end"}, [8, 0, 0, 0]),
+        ("/embed", {}, [0, 8, 0, 0]),
+        ("/embed", {"truncate": True}, [0, 8, 0, 0]),
+        ("/embed", {"truncation_direction": "right"}, [8, 0, 0, 0]),
+    ],
+)
+async def test_the_end_that_the_models_files_name_is_cut_where_a_request_names_none(
+    path: str, fields: dict[str, Any], expected: list[int]
+) -> None:
+    service = FakeService()
+    service.encoder.truncation = Truncate.START
+    text = "a" * 8 + "b" * 8
+    body = {"input" if path.startswith("/v1") else "inputs": text, "normalize": False, **fields}
+    answer = (await _embed(body, service, path)).json()
+
+    vectors = [row["embedding"] for row in answer["data"]] if "data" in answer else answer
+    np.testing.assert_allclose(vectors, [expected])
 
 
 @pytest.mark.parametrize("truncate", ["none", "NONE"])
