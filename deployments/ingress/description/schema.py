@@ -6,10 +6,12 @@ single route.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from deployments.ingress.door.errors import HTTP_CODES, STATUSES, TEI_PATHS
 from deployments.ingress.door.gate import is_open
@@ -83,6 +85,7 @@ def describe(app: FastAPI, *, has_keys: bool) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         components.pop(unused, None)
     components.update(Error=ERROR, TeiError=TEI_ERROR)
+    _add_shadowed(schema["paths"], app.state.routes)
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             wants_key = has_keys and not is_open(method.upper(), path)
@@ -94,6 +97,34 @@ def describe(app: FastAPI, *, has_keys: bool) -> dict[str, Any]:
                 secured = not is_open(method.upper(), path)
                 operation["security"] = [{name: []} for name in SECURITY_SCHEMES] if secured else []
     return schema
+
+
+def _add_shadowed(paths: dict[str, dict[str, Any]], routes: Iterable[APIRoute]) -> None:
+    """Describe under each path the methods that it takes only as a value of a parameter.
+
+    GET of ``…/points/count`` reads the point ``count``; but in OpenAPI a path without a parameter
+    stands for itself alone, so its description must have GET too.
+    """
+    shadowing = [
+        (path, route.path_format, method.lower())
+        for path in paths
+        for route in routes
+        if route.path_format in paths and route.path_regex.match(path)
+        for method in route.methods or ()
+    ]
+    for path, general, method in shadowing:
+        if method in paths[path]:
+            continue
+        operation = deepcopy(paths[general][method])
+        word = path.rpartition("/")[2]
+        operation["operationId"] += f"_{word}"
+        operation["description"] += f" Here the id is `{word}`."
+        operation["parameters"] = [
+            one
+            for one in operation["parameters"]
+            if one["in"] != "path" or f"{{{one['name']}}}" in path
+        ]
+        paths[path][method] = operation
 
 
 def _add_errors(operation: dict[str, Any], path: str, *, wants_key: bool) -> None:

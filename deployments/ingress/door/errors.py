@@ -252,7 +252,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 def _methods(routes: Iterable[APIRoute], scope: Scope) -> list[str]:
     matching = (route for route in routes if route.path_regex.match(scope["path"]))
-    return sorted({method for route in matching for method in route.methods or ()})
+    methods = {method for route in matching for method in route.methods or ()}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

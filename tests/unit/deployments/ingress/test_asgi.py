@@ -45,8 +45,9 @@ async def test_another_method_than_a_routes_own_is_refused(method: str, path: st
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        ("/v1/collections/a", "DELETE, GET, PUT"),
-        ("/v1/cache", "DELETE, GET"),
+        ("/v1/collections/a", "DELETE, GET, HEAD, PUT"),
+        ("/v1/collections/a/points/count", "GET, HEAD, POST"),
+        ("/v1/cache", "DELETE, GET, HEAD"),
         ("/v1/embeddings", "POST"),
     ],
 )

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from deployments.ingress.door.errors import STATUSES, TEI_PATHS
-from tests.unit.deployments.ingress.fake_service import FakeService
+from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.test_access import ROUTES, KeyedService
 
 OPERATIONS = [(method, path) for method, path, _ in ROUTES if not re.match("/(docs|openapi)", path)]
@@ -66,6 +66,32 @@ def test_every_operation_says_what_it_is_and_shows_an_example_of_its_body(
         for example in described["examples"]:
             full = {**described, "components": schema["components"]}
             jsonschema.validate(example, _resolved(full))
+
+
+async def test_every_path_takes_the_methods_that_are_described_and_no_other(
+    schema: dict[str, Any],
+) -> None:
+    async with FakeService().client() as http:
+        for path, operations in schema["paths"].items():
+            refused = await http.patch(re.sub(r"\{\w+\}", ALIAS, path))
+            taken = set(refused.headers["allow"].lower().split(", "))
+
+            assert refused.status_code == 405
+            assert taken == operations.keys() | ({"head"} if "get" in operations else set()), path
+
+
+@pytest.mark.parametrize("word", ["count", "delete", "fetch", "scroll"])
+def test_a_point_with_the_name_of_a_route_is_described_under_it(
+    schema: dict[str, Any], word: str
+) -> None:
+    points = "/v1/collections/{name}/points"
+    operation = schema["paths"][f"{points}/{word}"]["get"]
+    every = [one for path in schema["paths"].values() for one in path.values()]
+
+    assert [one["name"] for one in operation["parameters"]] == ["name", "include"]
+    general = schema["paths"][f"{points}/{{point_id}}"]["get"]
+    assert operation["responses"] == general["responses"]
+    assert len({one["operationId"] for one in every}) == len(every)
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
