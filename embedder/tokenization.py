@@ -49,7 +49,9 @@ class Tokenizer:
         special = rust.num_special_tokens_to_add(is_pair=False)
         if max_tokens <= special:
             raise ConfigurationError(
-                f"model.max_tokens is {max_tokens}; the tokenizer adds {special} special tokens"
+                "model.max_tokens (else max_seq_length in sentence_bert_config.json, else "
+                f"model_max_length in tokenizer_config.json) is {max_tokens}; the tokenizer adds "
+                f"{special} special tokens"
             )
         rust.no_padding()
         rust.no_truncation()

@@ -83,7 +83,7 @@ def test_the_tokenizer_answers_in_the_callers_thread_as_well() -> None:
 
 
 def test_a_limit_without_room_for_a_text_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"model.max_tokens is 2; .* 2 special tokens"):
+    with pytest.raises(ConfigurationError, match=r"max_seq_length in .* is 2; .* 2 special tokens"):
         LocalTokenizer.load(ModelSettings(offline=True, max_tokens=2))
 
 
