@@ -16,7 +16,7 @@ from typing import Any
 from deployments.data import claim_shards, index_directory
 from deployments.index_copies import ShardCopies
 from deployments.index_work import IndexWork
-from deployments.metrics import INDEX, Published
+from deployments.metrics import INDEX, QUEUES, Published
 from deployments.packed import Packed
 from deployments.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
@@ -68,7 +68,7 @@ class IndexShard:
         self._copies = ShardCopies(self._index, name, settings.index.shards)
         self._drafts = self._index.creations.reembedding
         self._work = IndexWork(settings)
-        self._metrics = Published(INDEX)
+        self._metrics, self._queue_metrics = Published(INDEX), Published(QUEUES)
         # Serve awaits this at a graceful stop. On the object and not in its class, so that the
         # interpreter does not call it, which awaits nothing.
         self.__del__ = self._stop
@@ -214,7 +214,7 @@ class IndexShard:
         """Return how the shard is, also where it can do nothing else."""
         # In the event loop, as everything that only reads state: it waits for no thread.
         stats = asdict(self._index.stats())
-        return {"shard": self._name, **stats}
+        return {"shard": self._name, **stats, "queues": self._work.queues}
 
     async def health(self) -> IndexHealth:
         """Return whether the shard can be used, at once: no thread and no disk is needed for it."""
@@ -227,6 +227,7 @@ class IndexShard:
         """
         told = await self.stats()
         recovery = told["recovery"]
+        self._queue_metrics.publish_queues(told["queues"])
         self._metrics.publish(
             {
                 **told,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from deployments.settings import ServeSettings
 from embedder.backlog.bookings import ticket_of
+from embedder.backlog.threads import QueueStats
 from embedder.backlog.work_queue import WorkClass, WorkQueue
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class IndexWork:
         # Threads of writes wait for the disk, and those that wait together share a commit.
         self._writes = WorkQueue(WorkClass("index-write", 16, 1e6, wait_s, most))
         self._copies = WorkQueue(WorkClass("index-copy", 1, 1.0, math.inf))
+        self._queues = (self._searches, self._reads, self._scans, self._writes, self._copies)
 
     async def search(self, queries: int, method: Callable[..., T], *arguments: Any) -> T:
         """Run a search."""
@@ -50,9 +52,14 @@ class IndexWork:
         """Run a backup, an export or a restore; one runs at a time, and others wait."""
         return await self._copies.run(1, partial(method, *arguments), bytes)
 
+    @property
+    def queues(self) -> list[QueueStats]:
+        """Return what waits and runs now, and how much was refused."""
+        return [queue.stats for queue in self._queues]
+
     def close(self) -> None:
         """Let running work end; nothing more is started."""
-        for queue in (self._searches, self._reads, self._scans, self._writes, self._copies):
+        for queue in self._queues:
             queue.close()
 
 

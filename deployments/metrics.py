@@ -6,12 +6,14 @@ Stages count for themselves and are read here every few seconds, so a request pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from enum import Enum
 
 import ray
 from ray.serve import metrics
+
+from embedder.backlog.threads import QueueStats
 
 
 class Kind(str, Enum):
@@ -23,12 +25,16 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric, and the name of the number that it is read from."""
+    """One metric, and the name of the number that it is read from.
+
+    ``label`` is the name of a label beside those of Ray.
+    """
 
     name: str
     kind: Kind
     source: str
     description: str
+    label: str | None = None
 
     @property
     def exported(self) -> str:
@@ -101,7 +107,26 @@ INDEX = (
 )
 """What every shard of the index tells."""
 
-CATALOGUE: tuple[Metric, ...] = (*CACHE, *CACHE_STORE, *FAR_CACHE, *INDEX)
+QUEUES = (
+    Metric(
+        "embedder_queue_waiting",
+        Kind.GAUGE,
+        "waiting",
+        "admitted work that has not started, by `queue`",
+        "queue",
+    ),
+    Metric("embedder_queue_running", Kind.GAUGE, "running", "work that runs, by `queue`", "queue"),
+    Metric(
+        "embedder_queue_refused",
+        Kind.COUNTER,
+        "refused",
+        "work that would have waited too long, by `queue`",
+        "queue",
+    ),
+)
+"""What an ingress, a tokenizer and a shard of the index tell of each queue."""
+
+CATALOGUE: tuple[Metric, ...] = (*CACHE, *CACHE_STORE, *FAR_CACHE, *INDEX, *QUEUES)
 
 
 class Published:
@@ -110,27 +135,39 @@ class Published:
     def __init__(self, rows: Sequence[Metric]) -> None:
         self._rows = rows
         self._instruments: dict[str, metrics.Counter | metrics.Gauge] = {}
-        self._counted: dict[str, float] = {}
+        self._counted: dict[tuple[str, str], float] = {}
 
-    def publish(self, numbers: Mapping[str, object]) -> None:
-        """Take over these numbers, by the names of their sources; others are left out."""
+    def publish_queues(self, queues: Iterable[QueueStats]) -> None:
+        """Take over the numbers of each queue, with its name as label."""
+        for one in queues:
+            self.publish(asdict(one), one.name)
+
+    def publish(self, numbers: Mapping[str, object], label: str = "") -> None:
+        """Take over these numbers, by the names of their sources; others are left out.
+
+        ``label`` is the value of the metrics' own label.
+        """
         if not ray.is_initialized():
             return
         for row in self._rows:
             number = numbers.get(row.source)
             if isinstance(number, (int, float)):
-                self._record(row, float(number))
+                self._record(row, float(number), label)
 
-    def _record(self, row: Metric, number: float) -> None:
+    def _record(self, row: Metric, number: float, label: str) -> None:
         instrument = self._instruments.get(row.name)
         if instrument is None:
             kind = metrics.Counter if row.kind is Kind.COUNTER else metrics.Gauge
-            instrument = self._instruments[row.name] = kind(row.name, description=row.description)
+            instrument = self._instruments[row.name] = kind(
+                row.name, description=row.description, tag_keys=(row.label,) if row.label else None
+            )
+        tags = {row.label: label} if row.label else {}
         if isinstance(instrument, metrics.Gauge):
-            instrument.set(number)
+            instrument.set(number, tags)
             return
         # A counter of Ray takes what has come since; nothing is no number that it accepts.
-        since = number - self._counted.get(row.name, 0.0)
+        counted = (row.name, label)
+        since = number - self._counted.get(counted, 0.0)
         if since > 0:
-            instrument.inc(since)
-            self._counted[row.name] = number
+            instrument.inc(since, tags)
+            self._counted[counted] = number

@@ -43,6 +43,11 @@ class RemoteShard:
             cancels=True,
         )
 
+    @property
+    def waiting(self) -> int:
+        """Return how many queries wait to be sent."""
+        return len(self._searches)
+
     async def call(
         self, deadline: float | None, method: str, *arguments: Any, size: int = 0
     ) -> Any:

@@ -12,6 +12,8 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from embedder.backlog.threads import QueueStats
+
 StateT = TypeVar("StateT")
 
 LOCAL = "local"
@@ -20,10 +22,11 @@ LOCAL = "local"
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStats(Generic[StateT]):
-    """What one replica says of its models."""
+    """What one replica says of its models, and of its queues where it has any."""
 
     replica: str
     models: list[StateT]
+    queues: tuple[QueueStats, ...] = ()
 
 
 def replica_id() -> str:

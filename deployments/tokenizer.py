@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deployments.metrics import QUEUES, Published
 from deployments.pinning import Pinned
 from deployments.replica import ReplicaStats, replica_id
 from deployments.replica_log import log_refusals_briefly
@@ -23,6 +24,7 @@ class TokenizerReplica:
         log_refusals_briefly()
         self._tokenizers = ManyTokenizers(settings)
         self._pinned = Pinned(self._tokenizers)
+        self._metrics = Published(QUEUES)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Load the tokenizers of the pinned models; called at the start and at every change."""
@@ -47,9 +49,11 @@ class TokenizerReplica:
         return await self._tokenizers.decode(model, rows, skip_special_tokens=skip_special_tokens)
 
     async def stats(self) -> ReplicaStats[ModelState[str]]:
-        """Return what this replica has loaded, is loading, or failed to load."""
-        return ReplicaStats(replica_id(), self._tokenizers.states())
+        """Return what this replica has loaded, is loading, or failed to load, and what waits."""
+        tokenizers = self._tokenizers
+        return ReplicaStats(replica_id(), tokenizers.states(), (tokenizers.queue,))
 
     async def check_health(self) -> None:
-        """Unload what nobody uses: Serve calls this every few seconds."""
+        """Publish the metrics and unload what nobody uses: Serve calls this every few seconds."""
+        self._metrics.publish_queues([self._tokenizers.queue])
         await self._tokenizers.unload_idle()

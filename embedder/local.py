@@ -10,12 +10,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 from embedder.backends.base import Backend
+from embedder.backlog.threads import CountedThreads, QueueStats
 from embedder.batching.gathering import GatheringEncoder
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
@@ -42,7 +43,7 @@ class LocalTokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         # Of its own: a model that is being loaded keeps no text waiting.
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="tokenizer")
+        self._threads = CountedThreads("tokenizer", THREADS)
 
     @classmethod
     def load(cls, settings: ModelSettings) -> LocalTokenizer:
@@ -61,11 +62,11 @@ class LocalTokenizer:
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
     ) -> Tokenized:
         """Return the tokens of every input."""
-        return await self._run(partial(self._tokenizer.encode, inputs, truncate=truncate))
+        return await self._threads.run(partial(self._tokenizer.encode, inputs, truncate=truncate))
 
     async def pieces(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Piece]]:
         """Return every token of every text with its place there."""
-        return await self._run(
+        return await self._threads.run(
             partial(self._tokenizer.pieces, texts, add_special_tokens=add_special_tokens)
         )
 
@@ -73,16 +74,18 @@ class LocalTokenizer:
         self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool
     ) -> list[str]:
         """Return the text of every row of ids."""
-        return await self._run(
+        return await self._threads.run(
             partial(self._tokenizer.decode, rows, skip_special_tokens=skip_special_tokens)
         )
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    @property
+    def queue(self) -> QueueStats:
+        """Return what waits for the threads, and what they do."""
+        return self._threads.stats
 
     def close(self) -> None:
         """End the threads, once what they compute has ended."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 class LocalEncoder(GatheringEncoder):

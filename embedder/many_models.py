@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from embedder.backlog.threads import QueueStats, summed
 from embedder.batching.batcher import BatcherStats
 from embedder.config import EmbedderSettings, ModelSettings
 from embedder.errors import ModelNotFound, Unavailable
@@ -81,10 +82,11 @@ class ManyTokenizers:
     """The tokenizers of several models."""
 
     def __init__(self, settings: EmbedderSettings) -> None:
+        self._loaded: dict[str, LocalTokenizer] = {}
         self._stages: _Pinned[LocalTokenizer] = _Pinned(
             ModelPool(
                 self._load,
-                unload=lambda _: None,
+                unload=self._unload,
                 size=lambda _: 0,
                 estimate=lambda _: 0,
                 idle_unload_s=settings.pool.idle_unload_s,
@@ -133,8 +135,19 @@ class ManyTokenizers:
         """Return what is loaded, being loaded, or failed when last tried."""
         return self._stages.pool.states()
 
+    @property
+    def queue(self) -> QueueStats:
+        """Return what waits for the threads of all loaded tokenizers, and what they do."""
+        return summed("tokenizer", [one.queue for one in list(self._loaded.values())])
+
     def _load(self, key: str) -> LocalTokenizer:
-        return LocalTokenizer.load(self._stages.settings(key))
+        self._loaded[key] = LocalTokenizer.load(self._stages.settings(key))
+        return self._loaded[key]
+
+    def _unload(self, tokenizer: LocalTokenizer) -> None:
+        for key, one in list(self._loaded.items()):
+            if one is tokenizer:
+                del self._loaded[key]
 
 
 class ManyEncoders:

@@ -47,6 +47,7 @@ class Connection:
     tokenizer: RemoteTokenizer
     encoder: RemoteEncoder
     near_encoder: NearEncoder
+    near_tokenizer: NearTokenizer
 
     @property
     def info(self) -> ModelInfo:
@@ -109,7 +110,7 @@ class Connecting:
             flight_timeout_s=settings.limits.request_timeout_s,
             backlog=self.backlog,
         )
-        connection = Connection(pipeline, tokenizer, encoder, near_encoder)
+        connection = Connection(pipeline, tokenizer, encoder, near_encoder, near_tokenizer)
         await connection.check_tokenizer(deadline)
         await connection.check_encoder(deadline)
         self.announce(info)

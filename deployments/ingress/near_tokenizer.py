@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from embedder.backlog.threads import CountedThreads, QueueStats
 from embedder.stages import Tokenizing
 from embedder.tokenization import Tokenizer
 from embedder.types import Input, Tokenized, Truncate
@@ -36,8 +36,13 @@ class NearTokenizer:
         self._load = load
         self._most = most
         # Of its own: nothing else that runs in threads may make a request wait here.
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="tokenizer")
+        self._threads = CountedThreads("tokenizer", THREADS)
         self._tokenizer: Tokenizer | None = None
+
+    @property
+    def queue(self) -> QueueStats:
+        """Return what waits for the threads, and what they do."""
+        return self._threads.stats
 
     async def load(self) -> None:
         """Load the tokenizer, if there is anything that it may do."""
@@ -57,5 +62,5 @@ class NearTokenizer:
             return await self._stage.tokenize(inputs, truncate=truncate, deadline=deadline)
         if characters > IN_LOOP_CHARACTERS:
             encode = partial(self._tokenizer.encode, inputs, truncate=truncate)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, encode)
+            return await self._threads.run(encode)
         return self._tokenizer.encode(inputs, truncate=truncate)

@@ -25,12 +25,13 @@ from deployments.ingress.numeric.computing import Computing
 from deployments.ingress.operation.graph import Graph
 from deployments.ingress.operation.readiness import Readiness, StageProbe, readiness
 from deployments.ingress.recorded import check_width, connection_for, stored_of
-from deployments.metrics import CACHE, FAR_CACHE, Published
+from deployments.metrics import CACHE, FAR_CACHE, QUEUES, Published
 from deployments.remote_index import RemoteIndex
 from deployments.remote_stages import RemoteCache
 from deployments.replica import replica_id
 from deployments.settings import ModelList, ServeSettings
 from embedder.backlog.backlog import Backlog
+from embedder.backlog.threads import QueueStats, summed
 from embedder.cache.circuit import CircuitState
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
@@ -70,6 +71,7 @@ class Service:
         self._near = MemoryCache(settings.cache.near_bytes, ttl_s=settings.cache.ttl_s)
         self._handles = handles
         self._metrics, self._far_metrics = Published(CACHE), Published(FAR_CACHE)
+        self._queue_metrics = Published(QUEUES)
         self._connect = Connecting(settings, handles, self._near, self.far, self.backlog)
         self._probe = StageProbe(handles)
         self._announce_s = 0.0
@@ -237,7 +239,18 @@ class Service:
                 if state.serving is not None:
                     self._connect.announce(state.serving.pipeline.model)
 
+    @property
+    def queues(self) -> list[QueueStats]:
+        """Return what waits for threads or for the shards of the index in this replica."""
+        tokenizers = {connection.near_tokenizer for connection in self._serving()}
+        return [
+            *self.computing.queues,
+            self.searching.queue(self.index),
+            summed("tokenizer", [one.queue for one in tokenizers]),
+        ]
+
     def _publish(self) -> None:
+        self._queue_metrics.publish_queues(self.queues)
         near = self._near
         self._metrics.publish({**asdict(near.stats), "max_bytes": near.max_bytes})
         states = self.far.states

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from embedder.backlog.admission import Admission
+from embedder.backlog.threads import QueueStats
 from embedder.cancellation import Cancellation
-from embedder.errors import Unavailable
+from embedder.errors import Overloaded, Unavailable
 
 T = TypeVar("T")
 
@@ -55,12 +56,20 @@ class WorkQueue:
         self._admission = Admission(self._rate, kind.max_wait_s)
         self._free = asyncio.Semaphore(kind.threads)
         self._threads = ThreadPoolExecutor(kind.threads, thread_name_prefix=kind.name)
-        self._queued = 0
+        self._queued = self._refused = 0
+        self._reservations: set[Reservation] = set()
 
     @property
     def queued(self) -> int:
         """Return the units that wait or are being worked on."""
         return self._queued
+
+    @property
+    def stats(self) -> QueueStats:
+        """Return what waits and runs now, and how much was refused."""
+        running = sum(one._in_thread for one in self._reservations)
+        waiting = len(self._reservations) - running
+        return QueueStats(self._kind.name, waiting, running, self._refused)
 
     async def run(self, units: int, work: Callable[[], T], ticket: Callable[[], bytes]) -> T:
         """Do work in a thread and return its result.
@@ -82,7 +91,11 @@ class WorkQueue:
         """
         most = self._kind.max_units
         excess = 0 if most is None or not self._queued else self._queued + units - most
-        self._admission.admit(units, self._queued, ticket, self._clock(), excess=excess)
+        try:
+            self._admission.admit(units, self._queued, ticket, self._clock(), excess=excess)
+        except Overloaded:
+            self._refused += 1
+            raise
         reservation = Reservation(self, units)
         try:
             yield reservation
@@ -102,6 +115,7 @@ class Reservation:
         self._units = units
         self._in_thread = False
         queue._queued += units
+        queue._reservations.add(self)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do the work in a thread of its class, once one is free."""
@@ -129,6 +143,7 @@ class Reservation:
         if not self._in_thread:
             self._queue._queued -= self._units
             self._units = 0
+            self._queue._reservations.discard(self)
 
     def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
         began = self._queue._clock()

@@ -96,3 +96,5 @@ def test_a_scrape_has_the_metrics_of_the_catalogue_and_no_others(service: Runnin
 
     assert found <= {row.exported for row in CATALOGUE}
     assert 'deployment="EmbeddingCache-0"' in scrape
+    for queue in ("numeric-small", "search", "tokenizer", "index-write"):
+        assert f'queue="{queue}"' in scrape

@@ -29,7 +29,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.token_types embedder.output "
         "embedder.pooling embedder.quantization "
         "embedder.admission embedder.request embedder.index.points embedder.settings_tree "
-        "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size",
+        "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size "
+        "embedder.backlog.threads",
         "embedder.backlog.admission",
         "embedder.backlog.backlog embedder.backlog.work_queue embedder.tokenization",
         "embedder.parts",

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from deployments.remote_index import RemoteIndex
 from deployments.shard_answers import Found
 from embedder.backlog.backlog import Backlog
+from embedder.backlog.threads import QueueStats
 from embedder.index.points import Query
 from embedder.index.pricing import search_price
 from embedder.types import Priority, Timings
@@ -24,6 +25,13 @@ class Searching:
 
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
+        self._queries = 0
+
+    def queue(self, index: RemoteIndex) -> QueueStats:
+        """Return the queries that wait to be sent, those that were sent, and refused searches."""
+        waiting = max((shard.waiting for shard in index.shards), default=0)
+        waiting = min(self._queries, waiting)
+        return QueueStats("search", waiting, self._queries - waiting, self._backlog.stats.refused)
 
     def check(self, index: RemoteIndex, queries: Sequence[Query], keys: Sequence[bytes]) -> None:
         """Refuse a search that `search` would refuse now, before its texts are embedded.
@@ -49,6 +57,7 @@ class Searching:
         """
         asked_s, begun = time.monotonic(), list[float]()
         work = self._backlog.enter(keys, _price(index, queries), Priority.INTERACTIVE)
+        self._queries += len(queries)
         try:
             found = await index.search(queries, complete=complete, deadline=deadline, begun=begun)
             began_s = max(begun, default=asked_s)
@@ -57,6 +66,7 @@ class Searching:
             work.computed(work.tokens, times)
             return found
         finally:
+            self._queries -= len(queries)
             work.end()
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from deployments.ingress.door.visit import Visit
 from embedder.backlog.bookings import ticket_of
+from embedder.backlog.threads import QueueStats
 from embedder.backlog.work_queue import Reservation, WorkClass, WorkQueue
 from embedder.errors import DeadlineExceeded
 from embedder.time_limit import wait_within
@@ -29,6 +30,11 @@ class Computing:
     def __init__(self, max_wait_s: float) -> None:
         self._small = WorkQueue(WorkClass("numeric-small", 1, PER_S, max_wait_s))
         self._large = WorkQueue(WorkClass("numeric-large", 1, PER_S, max_wait_s))
+
+    @property
+    def queues(self) -> list[QueueStats]:
+        """Return what waits and runs now, and how much was refused."""
+        return [self._small.stats, self._large.stats]
 
     @contextmanager
     def reserve(self, price: int, *request: Any) -> Iterator[Reservation]:

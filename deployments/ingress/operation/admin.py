@@ -115,6 +115,7 @@ async def _ingress(service: Service) -> answers.Ingress:
         abandoned=traffic.abandoned,
         flights=sum(connection.pipeline.in_flight for connection in _connections(service)),
         backlog=answers.backlog(service.backlog.stats),
+        queues=[answers.Queue.model_validate(one) for one in service.queues],
         near_cache=answers.NearCache.model_validate(await service.near_cache()),
         shards=[answers.FarCache.model_validate(state) for state in service.far.states],
     )

@@ -99,6 +99,15 @@ class Backlog(_Told):
     booked_tokens: int = Field(description="awaited from those who were told to come back")
 
 
+class Queue(_Told):
+    """Work that waits for threads, or queries for the shards of the index."""
+
+    name: str
+    waiting: int = Field(description="admitted, and not started yet")
+    running: int
+    refused: int = Field(description="how often work was refused, since the start")
+
+
 class Ingress(_Told):
     """The ingress replica that answers; every count is its own, since its start."""
 
@@ -110,6 +119,7 @@ class Ingress(_Told):
     abandoned: int = Field(description="requests whose client had gone")
     flights: int = Field(description="inputs that are being computed, over all models")
     backlog: Backlog
+    queues: list[Queue]
     near_cache: NearCache
     shards: list[FarCache] = Field(description="what it has seen of the cache's shards")
 
@@ -174,6 +184,7 @@ class Tokenizer(_Told):
 
     replica: str
     models: list[LoadedModel]
+    queues: list[Queue]
 
 
 class Collection(_Told):
@@ -208,6 +219,7 @@ class IndexShard(_Told):
     damaged_snapshots: int = Field(description="set aside, and made again from the truth")
     save_failures: int = Field(description="snapshots that could not be written")
     recovery: Recovery
+    queues: list[Queue]
 
 
 class Stats(BaseModel):
@@ -263,7 +275,8 @@ def encoder(stats: ReplicaStats[EncoderState]) -> Encoder:
 def tokenizer(stats: ReplicaStats[ModelState[str]]) -> Tokenizer:
     """Return what is told of a tokenizer replica."""
     models = [LoadedModel(**_loaded(one)) for one in stats.models]
-    return Tokenizer(replica=stats.replica, models=models)
+    queues = [Queue.model_validate(one) for one in stats.queues]
+    return Tokenizer(replica=stats.replica, models=models, queues=queues)
 
 
 def _loaded(state: ModelState[str]) -> dict[str, Any]:

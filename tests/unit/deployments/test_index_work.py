@@ -132,12 +132,14 @@ async def test_ten_times_too_many_scans_are_refused_before_they_start(
     held = Held(monkeypatch, shard, "count")
     calls = [asyncio.ensure_future(shard.count(NAME, FILTER)) for _ in range(200)]
     await asyncio.sleep(0)  # each call is admitted or refused in its first step
+    scans = next(one for one in (await shard.stats())["queues"] if one.name == "index-scan")
     refused = [call.exception() for call in calls if call.done()]
     held.go.set()
     await asyncio.gather(*calls, return_exceptions=True)
 
     assert len(refused) >= 180
     assert all(isinstance(error, Overloaded) for error in refused)
+    assert (scans.running, scans.waiting, scans.refused) == (2, 198 - len(refused), len(refused))
     assert len(held.begun) == 200 - len(refused)
 
 

@@ -9,24 +9,32 @@ import pytest
 from ray.serve import metrics
 
 from deployments.metrics import CATALOGUE, Kind, Metric, Published
+from embedder.backlog.threads import QueueStats
 
 ROWS = (
     Metric("things", Kind.COUNTER, "seen", "things that were seen"),
     Metric("held", Kind.GAUGE, "held", "things that are held"),
 )
+TAGGED = (Metric("refused", Kind.COUNTER, "refused", "by queue", "queue"),)
 
 
 class Instrument:
     """Stands where an instrument of Ray would, and adds up."""
 
-    def __init__(self, name: str, description: str) -> None:
+    def __init__(self, name: str, description: str, tag_keys: tuple[str] | None) -> None:
         self.value = 0.0
+        self.tagged: dict[str, float] = {}
+        self._tag_keys = tag_keys
 
-    def inc(self, value: float) -> None:
+    def inc(self, value: float, tags: dict[str, str]) -> None:
         assert value > 0, "Ray refuses anything else"
+        assert tuple(tags) == (self._tag_keys or ())
         self.value += value
+        for tag in tags.values():
+            self.tagged[tag] = self.tagged.get(tag, 0.0) + value
 
-    def set(self, value: float) -> None:
+    def set(self, value: float, tags: dict[str, str]) -> None:
+        assert tuple(tags) == (self._tag_keys or ())
         self.value = value
 
 
@@ -71,6 +79,15 @@ def test_a_counter_that_goes_back_is_left_where_it_is(published: Published) -> N
         published.publish({"seen": seen})
 
     assert _values(published) == {"things": 6}
+
+
+def test_every_queue_has_a_counter_of_its_own(published: Published) -> None:
+    queues = Published(TAGGED)
+    for first, second in ((3, 0), (3, 1), (5, 2)):
+        queues.publish_queues([QueueStats("a", 0, 0, first), QueueStats("b", 0, 0, second)])
+    instruments: dict[str, Any] = queues._instruments
+
+    assert instruments["refused"].tagged == {"a": 5, "b": 2}
 
 
 def test_without_ray_nothing_is_published() -> None:

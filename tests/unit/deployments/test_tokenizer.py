@@ -52,6 +52,9 @@ async def test_a_replica_tokenizes_for_the_model_that_it_is_asked_for(
     first, second = [await _ids(replica, model, "b") for model in models]
 
     assert first == [VOCABULARY.index(token) for token in ("[CLS]", "b", "[SEP]")]
+    assert [(one.name, one.waiting, one.running) for one in (await replica.stats()).queues] == [
+        ("tokenizer", 0, 0)
+    ]
     assert second == [REVERSED.index("[CLS]"), VOCABULARY.index("b"), REVERSED.index("[SEP]")]
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
 from deployments.ingress import connection
+from deployments.ingress.numeric.computing import LARGE
 from deployments.ingress.operation import graph
 from embedder.batching.gathering import GatheringEncoder
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
 from embedder.cache.memory import OVERHEAD_BYTES
-from embedder.errors import StageUnavailable
+from embedder.errors import Overloaded, StageUnavailable
 from embedder.types import Encoded, TokenBatch
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, FakeService
 
@@ -60,6 +62,10 @@ async def test_the_ingress_that_answers_tells_what_went_through_it() -> None:
             "returned": 0,
             "booked_tokens": 0,
         },
+        "queues": [
+            {"name": name, "waiting": 0, "running": 0, "refused": 0}
+            for name in ("numeric-small", "numeric-large", "search", "tokenizer")
+        ],
         "near_cache": {
             "replica": "local",
             "entries": 2,
@@ -81,6 +87,28 @@ async def test_the_ingress_that_answers_tells_what_went_through_it() -> None:
             }
         ],
     }
+
+
+async def test_work_that_waits_runs_and_is_refused_is_told_of_every_queue() -> None:
+    service, gate = FakeService(), threading.Event()
+    computing = service.computing
+    with computing.reserve(10**12, "runs") as running, computing.reserve(10**12, "waits"):
+        task = asyncio.ensure_future(running.run(lambda: gate.wait(20)))
+        with pytest.raises(Overloaded), computing.reserve(LARGE, "refused"):
+            pass
+        await asyncio.sleep(0)
+        during = await _stats(service)
+        gate.set()
+        await task
+    after = await _stats(service)
+
+    large = {"name": "numeric-large", "waiting": 1, "running": 1, "refused": 1}
+    assert during["ingress"]["queues"][1] == large
+    assert after["ingress"]["queues"][1] == {**large, "waiting": 0, "running": 0}
+    (shard,) = during["indexes"]
+    assert [one["name"] for one in shard["queues"]] == [
+        f"index-{kind}" for kind in ("search", "read", "scan", "write", "copy")
+    ]
 
 
 async def test_what_is_being_computed_is_told_while_it_is() -> None:
