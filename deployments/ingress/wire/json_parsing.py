@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import orjson
 
@@ -18,6 +19,9 @@ second parser holds the interpreter for some 20 ms a MiB.
 """
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_MAY_HAVE = (str, list, dict)
+
+T = TypeVar("T", int, str)
 
 
 def parse_json(body: bytes, max_containers: int) -> Any:
@@ -55,21 +59,40 @@ def _explained(body: bytes, error: orjson.JSONDecodeError) -> InvalidJson:
 def _first_surrogate(text: str) -> str | None:
     """Return where a JSON document has a lone surrogate, which no text in Unicode has."""
     try:
-        document = json.loads(text)
+        found = _lone_in(json.loads(text))
     except (ValueError, RecursionError):
         return None
-    waiting: list[tuple[str, Any]] = [("", document)]
-    while waiting:
-        field, value = waiting.pop()
-        if isinstance(value, str) and (lone := _SURROGATE.search(value)):
-            return (
-                f"'{field}' has a lone surrogate (U+{ord(lone[0]):04X}) at character {lone.start()}"
-            )
-        if isinstance(value, list):
-            waiting += [(f"{field}[{row}]", value[row]) for row in reversed(range(len(value)))]
-        elif isinstance(value, dict):
-            for name in reversed(value):
-                shown = name.encode(errors="backslashreplace").decode()
-                inside = f"{field}.{shown}" if field else shown
-                waiting += [(inside, value[name]), (f"the name of {inside}", name)]
+    if found is None:
+        return None
+    lone, path = found
+    problem = f"has a lone surrogate (U+{ord(lone[0]):04X}) at character {lone.start()}"
+    return f"'{path.removeprefix('.')}' {problem}"
+
+
+def _lone_in(value: Any) -> tuple[re.Match[str], str] | None:
+    """Return the first lone surrogate of a value, and the path to it.
+
+    The path is put together on the way back: most values are numbers, which need none.
+    """
+    if isinstance(value, str):
+        lone = _SURROGATE.search(value)
+        return lone and (lone, "")
+    if isinstance(value, list):
+        return _lone_among(enumerate(value), "[{}]".format)
+    for name in value:
+        if lone := _SURROGATE.search(name):
+            return lone, f"{_step(name)} (its name)"
+    return _lone_among(value.items(), _step)
+
+
+def _lone_among(
+    items: Iterable[tuple[T, Any]], step: Callable[[T], str]
+) -> tuple[re.Match[str], str] | None:
+    for key, item in items:
+        if item and isinstance(item, _MAY_HAVE) and (found := _lone_in(item)):
+            return found[0], step(key) + found[1]
     return None
+
+
+def _step(name: str) -> str:
+    return "." + name.encode(errors="backslashreplace").decode()

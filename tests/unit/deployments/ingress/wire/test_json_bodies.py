@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI
 from deployments.ingress.door.errors import install_handlers
 from deployments.ingress.door.gate import Gate
 from deployments.ingress.door.traffic import Traffic
+from deployments.ingress.wire import json_parsing
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
 from deployments.settings import ServeSettings
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
@@ -107,6 +108,7 @@ async def test_what_is_not_json_is_refused_as_such(content: bytes) -> None:
             "'input[1]' has a lone surrogate (U+D800) at character 2",
         ),
         (b'{"a": {"b": ["\\udfff\\ud83d\\ude00"]}}', "'a.b[0]' has a lone surrogate (U+DFFF) at"),
+        (b'["a", {"\\udfff": 1}]', "(its name)' has a lone surrogate (U+DFFF) at character 0"),
         (b'{"\\udfff": 1}', "has a lone surrogate (U+DFFF) at character 0"),
         (b'{"input": "\\ud800", x}', "at line 1 column 12 (byte 11)"),
     ],
@@ -130,6 +132,25 @@ async def test_one_text_of_thousands_with_a_lone_surrogate_is_named() -> None:
 
     assert refusal(response) == (400, "invalid_json", None)
     assert "'input[1017]' has a lone surrogate (U+D83D) at character 9" in message(response)
+
+
+async def test_no_number_is_looked_at_for_a_lone_surrogate(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[type] = []
+    look = json_parsing._lone_in
+
+    def looking(value: Any) -> Any:
+        looked_at.append(type(value))
+        return look(value)
+
+    monkeypatch.setattr(json_parsing, "_lone_in", looking)
+    content = b'{"input":[' + b"1," * 100_000 + b'"\\ud800"]}'
+    async with FakeService().client() as http:
+        response = await http.post(
+            "/v1/embeddings", content=content, headers={"content-type": JSON}
+        )
+
+    assert "'input[100000]' has a lone surrogate (U+D800) at character 0" in message(response)
+    assert looked_at == [dict, list, str]
 
 
 async def test_no_body_at_all_is_refused() -> None:
