@@ -27,10 +27,13 @@ serve: install  ## Serve on PORT (8000) until Ctrl-C
 deploy: install  ## Apply a changed CONFIG to the service (the one on PORT), models without a restart
 	@$(BIN)/embedder deploy $(CONFIG) $(if $(filter-out file,$(origin PORT)),--port $(PORT))
 
-# The unit tests share the cores; a cluster needs them all for itself.
+UNIT := --numprocesses=logical --maxprocesses=4 --dist=worksteal tests/unit
+
+# The unit tests share the cores; a cluster needs them all for itself. They cover the library without
+# the other tests, most of which run it in processes that are not measured.
 test: install  ## Run every test, with coverage
-	$(BIN)/pytest --cov --cov-report= --numprocesses=logical --maxprocesses=4 tests/unit
-	$(BIN)/pytest --cov --cov-append --cov-report=term --ignore=tests/unit
+	$(BIN)/pytest --cov --cov-report=term $(UNIT)
+	$(BIN)/pytest --ignore=tests/unit
 
 faults: install  ## Kill, damage and stress what is stored and what serves (some half an hour)
 	FUZZ_S=60 TEST_KILLS=20 TEST_SERVICES=1 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 \
@@ -39,6 +42,7 @@ faults: install  ## Kill, damage and stress what is stored and what serves (some
 		tests/unit/index/test_stress.py tests/unit/index/test_damage.py \
 		tests/unit/cache/test_killed.py tests/cluster/test_cache_faults.py \
 		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py tests/fuzz
+	TEST_EXAMPLES=10 $(BIN)/pytest $(UNIT) -m hypothesis
 
 fuzz: install  ## Send hostile requests to a real service: FUZZ_S seconds (900), FUZZ_SEED (0)
 	FUZZ_S=$(or $(FUZZ_S),900) FUZZ_SEED=$(or $(FUZZ_SEED),0) $(BIN)/pytest -s tests/fuzz

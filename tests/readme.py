@@ -30,6 +30,11 @@ def blocks(language: str) -> list[str]:
     return fenced(README.read_text(), language)
 
 
+def run_block(block: str) -> None:
+    """Run a block of Python as a program of its own is run, in this process."""
+    exec(block, {"__name__": "__main__"})
+
+
 def commands() -> list[Command]:
     """Return every ``$ command`` of the console blocks with its answer."""
     found = []

@@ -1,6 +1,6 @@
 """A shard of the index that is killed while it is written and searched loses and invents nothing.
 
-``TEST_KILLS=20`` kills it as often; without it, a few times.
+``TEST_KILLS=20`` kills it as often; without it, twice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import httpx
 from tests.cluster.index_load import ANCHORS, Load
 from tests.cluster.service import RunningService
 
-KILLS = int(os.environ.get("TEST_KILLS", "3"))
+KILLS = int(os.environ.get("TEST_KILLS", "2"))
 WRITERS = 3
 SEARCHERS = 2
 BETWEEN_KILLS_S = (1.0, 4.0)

@@ -5,6 +5,7 @@ The fixtures import what they make when they are asked for: most tests need no t
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.unit.examples import TIMES
+
 if TYPE_CHECKING:
     from embedder import EmbeddingGenerator
     from embedder.config import ModelSettings
@@ -27,11 +30,34 @@ if TYPE_CHECKING:
 # Times are not checked: on a busy machine an example may take any time to draw and to run.
 settings.register_profile(
     "unit",
+    max_examples=50 * TIMES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,
 )
 settings.load_profile("unit")
+
+
+HERE = Path(__file__).parent
+UNMEASURED = {
+    *(HERE / "deployments", HERE / "benchmarks", HERE / "test_layers.py", HERE / "test_examples.py"),
+    *(HERE / "backlog" / "test_simulation.py", HERE / "models" / "test_pool_machine.py"),
+}
+"""Tests of other code than the library's, and tests that run the same lines many times."""
+
+
+@pytest.hookimpl(trylast=True)  # after Hypothesis has marked its tests
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure the coverage without such tests and those of many examples: it doubles their time."""
+    for item in items:
+        if item.get_closest_marker("hypothesis") or UNMEASURED & {item.path, *item.path.parents}:
+            item.add_marker("no_cover")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from walking through all modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _refuse(*_: object, **__: object) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +16,7 @@ from deployments.settings import HOLD_MODELS, ModelList
 from embedder.config import BackendSettings, DtypeName
 from embedder.models.catalogue import CATALOGUE
 from embedder.presets import PRESETS
-from tests.readme import fenced
+from tests.readme import fenced, run_block
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -26,12 +24,13 @@ MODELS = next(page for page in PAGES if page.name == "models.md").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_python_block_prints_what_it_says(page: Path) -> None:
+def test_every_python_block_prints_what_it_says(
+    page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for block in fenced(page.read_text(), "python"):
-        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
+        run_block(block)
 
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == block.rpartition("# ")[2].strip()
+        assert capsys.readouterr().out.strip() == block.rpartition("# ")[2].strip()
 
 
 def test_the_list_of_models_is_one_that_the_deployments_take() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +16,21 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 MOST_LINES = 40
 
 
-def run(name: str, *arguments: object, folder: Path) -> str:
-    """Run an example in a folder of its own and return what it prints."""
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=120, env=_environment()
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+Run = Callable[..., str]
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "MPLBACKEND": "agg"}
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return what runs an example in a folder of its own, and returns what it prints."""
+
+    def run(name: str, *arguments: object) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("MPLBACKEND", "agg")
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
@@ -35,8 +38,8 @@ def test_an_example_fits_on_a_screen(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MOST_LINES
 
 
-def test_the_basic_example_finds_the_right_document(tmp_path: Path) -> None:
-    printed = run("basic.py", folder=tmp_path)
+def test_the_basic_example_finds_the_right_document(run: Run) -> None:
+    printed = run("basic.py")
     best = printed.splitlines()[1]
 
     assert "4 vectors of 384 components, float32" in printed
@@ -44,10 +47,10 @@ def test_the_basic_example_finds_the_right_document(tmp_path: Path) -> None:
     assert "reset your password" in best
 
 
-def test_the_batch_example_writes_a_vector_for_every_line(tmp_path: Path) -> None:
+def test_the_batch_example_writes_a_vector_for_every_line(run: Run, tmp_path: Path) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("".join(f"line {number}\n\n" for number in range(300)))
-    printed = run("batch.py", texts, "out.npy", folder=tmp_path)
+    printed = run("batch.py", texts, "out.npy")
     vectors = np.load(tmp_path / "out.npy")
 
     assert "out.npy: 300 × 384" in printed
@@ -55,9 +58,9 @@ def test_the_batch_example_writes_a_vector_for_every_line(tmp_path: Path) -> Non
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
 
 
-def test_the_comparison_prints_a_line_a_model_and_draws_a_plot(tmp_path: Path) -> None:
+def test_the_comparison_prints_a_line_a_model_and_draws_a_plot(run: Run, tmp_path: Path) -> None:
     tiny = write_tiny_bert(tmp_path / "tiny")
-    printed = run("compare.py", "all-MiniLM-L6-v2@float32", tiny, folder=tmp_path)
+    printed = run("compare.py", "all-MiniLM-L6-v2@float32", tiny)
     real, random = [float(line.partition("Spearman ")[2][:6]) for line in printed.splitlines()]
 
     assert real > 0.9, "the scored pairs agree with a trained model"

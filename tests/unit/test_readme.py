@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
-from tests.readme import README, blocks, commands
+import pytest
+
+from tests.readme import README, blocks, commands, run_block
 
 ROOT = README.parent
 
@@ -18,13 +18,13 @@ def test_every_page_that_is_linked_exists() -> None:
     assert [page for page in linked if not (ROOT / page).exists()] == []
 
 
-def test_the_block_for_one_process_prints_what_it_says() -> None:
+def test_the_block_for_one_process_prints_what_it_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (block,) = [block for block in blocks("python") if "EmbeddingGenerator" in block]
-    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
-    said = block.rpartition("# ")[2].strip()
+    run_block(block)
 
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == said
+    assert capsys.readouterr().out.strip() == block.rpartition("# ")[2].strip()
 
 
 def test_the_first_command_and_its_answer_come_within_25_lines() -> None:

@@ -20,6 +20,7 @@ from embedder.backlog.bookings import GRACE_S, HORIZON_S, Bookings
 from embedder.config import LimitSettings
 from embedder.errors import Overloaded
 from embedder.types import Priority, Timings
+from tests.unit.examples import TIMES
 
 LIMITS = LimitSettings(max_queued_tokens=3000, max_wait_s=0.5)
 EPSILON = 1e-6
@@ -156,4 +157,4 @@ class BacklogMachine(RuleBasedStateMachine):
 
 
 TestBacklog = BacklogMachine.TestCase
-TestBacklog.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestBacklog.settings = settings(max_examples=50 * TIMES, stateful_step_count=40, deadline=None)

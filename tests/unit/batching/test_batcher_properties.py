@@ -14,6 +14,7 @@ from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
 from embedder.errors import OutOfMemory
 from embedder.types import Priority
+from tests.unit.examples import TIMES
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ async def play(world: World, steps: list[Step], batcher: Batcher[int, int]) -> i
     return beside
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100 * TIMES)
 @given(
     steps=STEPS,
     slots=st.integers(1, 3),

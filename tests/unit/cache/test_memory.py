@@ -16,6 +16,7 @@ from embedder.cache import memory
 from embedder.cache.memory import OVERHEAD_BYTES, CacheStats, MemoryCache
 from embedder.cache.records import FOREVER, Records
 from embedder.types import CacheHits, Entries
+from tests.unit.examples import TIMES
 
 WIDTHS = st.sampled_from([1, 2, 64])
 TAGS = [b"modelone", b"modeltwo"]
@@ -252,7 +253,7 @@ def _assert_lives(hits: CacheHits, lives: Sequence[float]) -> None:
 
 
 TestCacheMachine = CacheMachine.TestCase
-TestCacheMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestCacheMachine.settings = settings(max_examples=50 * TIMES, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.parametrize(("width", "kept"), [(1, True), (100, True), (101, False)])

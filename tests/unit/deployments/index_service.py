@@ -40,9 +40,15 @@ class LetterIngress:
         options: EmbedOptions,
         model: str | None = None,
     ) -> tuple[Vectors, StoredModel]:
-        name = (collection.model if collection else None) if model is None else model
-        vectors = await self.embed(texts, options, name)
-        return vectors, self.model
+        if model is None and collection is not None:
+            model = collection.model
+        return await self.embed_with(model, texts, options)
+
+    async def embed_with(
+        self, model: str | None, texts: Sequence[str], options: EmbedOptions
+    ) -> tuple[Vectors, StoredModel]:
+        """Return the vectors of a model, and which model that is."""
+        return await self.embed(texts, options, model), self.model
 
     async def embed(
         self, texts: Sequence[str], options: EmbedOptions, model: str | None

@@ -13,7 +13,7 @@ from deployments.index_reembedding import IndexReembedding
 from deployments.point_lines import PointLine
 from deployments.remote_index import RemoteIndex
 from embedder.errors import InvalidInput, StageUnavailable
-from embedder.index.points import CollectionInfo, Metric, Points, Record, Spec, StoredModel
+from embedder.index.points import Metric, Points, Record, Spec, StoredModel
 from embedder.request import EmbedOptions
 from embedder.types import Vectors
 from tests.unit.deployments.index_service import IndexService, LetterIngress, vectors_of
@@ -33,16 +33,11 @@ class TwoModels(LetterIngress):
         self.texts: list[str] = []
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
 
-    async def embed_for(
-        self,
-        collection: CollectionInfo | None,
-        texts: Sequence[str],
-        options: EmbedOptions,
-        model: str | None = None,
+    async def embed_with(
+        self, model: str | None, texts: Sequence[str], options: EmbedOptions
     ) -> tuple[Vectors, StoredModel]:
-        name = (collection.model if collection else None) if model is None else model
-        if name != DIGITS.name:
-            return await super().embed_for(collection, texts, options, model)
+        if model != DIGITS.name:
+            return await super().embed_with(model, texts, options)
         if "bad" in texts:
             raise InvalidInput(f"input[{list(texts).index('bad')}]", "has too many tokens")
         self.texts += [text for text in texts if text != "width"]

@@ -30,7 +30,7 @@ from tests.unit.index.model import Model, Stored
 from tests.unit.index.one import small
 from tests.unit.index.texts import HOSTILE_IDS, IDS
 
-EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "25"))
 STEPS = 50
 WIDTH = 3
 # Quarters have exact sums in float32, so that equal scores are equal to the last bit.

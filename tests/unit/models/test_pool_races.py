@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from embedder.models.pool import ModelPool
 from embedder.models.residency import State
+from tests.unit.examples import TIMES
 from tests.unit.models.test_pool import Model, Pool, Visitor, Workshop, settle
 
 SIZES = {"a": 1, "b": 2, "c": 3}
@@ -101,7 +102,7 @@ async def played(steps: list[Step]) -> World:
     return world
 
 
-@settings(max_examples=300)
+@settings(max_examples=100 * TIMES)
 @given(steps=STEPS)
 def test_every_user_ends_and_every_use_with_it(steps: list[Step]) -> None:
     async def play() -> None:
@@ -122,7 +123,7 @@ def test_every_user_ends_and_every_use_with_it(steps: list[Step]) -> None:
     asyncio.run(play())
 
 
-@settings(max_examples=200)
+@settings(max_examples=100 * TIMES)
 @given(before=STEPS, after=STEPS)
 def test_whenever_a_pool_is_closed_nothing_is_left_of_it(
     before: list[Step], after: list[Step]

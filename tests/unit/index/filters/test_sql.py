@@ -18,6 +18,7 @@ from embedder.errors import LimitExceeded
 from embedder.index.filters import matches, parse, to_sql
 from embedder.index.filters.conditions import And, Filter, Or
 from embedder.index.filters.parsing import MAX_CONDITIONS, MAX_VALUES
+from tests.unit.examples import TIMES
 from tests.unit.index.filters.drawing import METADATA, NUMBERS, TEXTS, filters
 from tests.unit.index.filters.meaning import meets
 from tests.unit.index.filters.test_matching import BOOK, DOES_NOT, HOLDS
@@ -39,7 +40,7 @@ def holds(database: sqlite3.Connection, condition: Filter, text: str | None) -> 
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100 * TIMES, deadline=None)
 def test_sqlite_and_python_agree(database: sqlite3.Connection, data: st.DataObject) -> None:
     metadata = data.draw(METADATA)
     written = data.draw(filters(metadata))
