@@ -37,11 +37,12 @@ test: install  ## Run every test, with coverage
 
 faults: install  ## Kill, damage and stress what is stored and what serves (some half an hour)
 	FUZZ_S=60 TEST_KILLS=20 TEST_SERVICES=1 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 \
-		INDEX_MACHINE_EXAMPLES=400 \
+		INDEX_MACHINE_EXAMPLES=400 TEST_EXAMPLES=4 \
 		$(BIN)/pytest tests/unit/index/test_kill.py tests/unit/index/test_index_machine.py \
 		tests/unit/index/test_stress.py tests/unit/index/test_damage.py \
 		tests/unit/cache/test_killed.py tests/cluster/test_cache_faults.py \
-		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py tests/fuzz
+		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py \
+		tests/cluster/test_contract.py tests/fuzz
 	TEST_EXAMPLES=10 $(BIN)/pytest $(UNIT) -m hypothesis
 
 fuzz: install  ## Send hostile requests to a real service: FUZZ_S seconds (900), FUZZ_SEED (0)

@@ -26,11 +26,14 @@ from deployments.ingress.asgi import build_asgi
 from deployments.ingress.door.gate import OPEN
 from tests.cluster.service import RunningService, free_port
 from tests.unit.deployments.ingress.fake_service import FakeService
+from tests.unit.examples import TIMES
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 KEY = "emb-every-scope"
 START_S = 10.0
-TIMEOUT_S = 120.0
+TIMEOUT_S = 120.0 * TIMES
+EXAMPLES = 25 * TIMES
+"""Of each operation, beside those at the limits of what its description allows."""
 
 
 class Keyed:
@@ -86,7 +89,7 @@ def test_the_running_service_answers_as_it_is_described(
     done = _schemathesis(service.url, tmp_path)
 
     assert done.returncode == 0, done.stdout
-    assert _cases(done.stdout) >= 50 * len(_operations(_description(service.url)))
+    assert _cases(done.stdout) >= EXAMPLES * len(_operations(_description(service.url)))
 
 
 def test_with_keys_it_answers_as_it_is_described(keyed: str, tmp_path: Path) -> None:
@@ -131,7 +134,7 @@ def _schemathesis(
     header = ["-H", f"Authorization: Bearer {key}"] if key else []
     command = [str(schemathesis), "--config-file", str(CONFIG), "run", f"{url}/openapi.json"]
     return subprocess.run(
-        [*command, *header, "--checks", "all"],
+        [*command, *header, "--checks", "all", "--max-examples", str(EXAMPLES)],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -40,8 +40,12 @@ settings.load_profile("unit")
 
 HERE = Path(__file__).parent
 UNMEASURED = {
-    *(HERE / "deployments", HERE / "benchmarks", HERE / "test_layers.py", HERE / "test_examples.py"),
-    *(HERE / "backlog" / "test_simulation.py", HERE / "models" / "test_pool_machine.py"),
+    HERE / "deployments",
+    HERE / "benchmarks",
+    HERE / "test_layers.py",
+    HERE / "test_examples.py",
+    HERE / "backlog" / "test_simulation.py",
+    HERE / "models" / "test_pool_machine.py",
 }
 """Tests of other code than the library's, and tests that run the same lines many times."""
 
