@@ -81,12 +81,13 @@ def record(shard: Shard, name: str, identity: str | None, model: StoredModel) ->
         after = record_model(db, row, model)
 
         def effect() -> CollectionInfo:
-            collection = shard.collections[name]
+            collection = shard.find(name)
             _recorded(collection, row, after)
             return collection.describe()
 
         return effect
 
+    shard.find_or_none(name)  # a damaged one takes no writes
     return shard.truth.submit(write).result()
 
 
