@@ -1,4 +1,4 @@
-"""Hits and records on their way between replicas, pickled a few at a time.
+"""Hits, records and tokens on their way between replicas, pickled a few at a time.
 
 The pickler of Ray calls Python for each object: 256,000 hits would hold the event loops of both
 ends for seconds. Here the sender pickles runs of rows in its own thread, Ray carries plain bytes,
@@ -15,8 +15,9 @@ from typing import Generic, TypeVar
 
 from deployments.turns import Turns
 from embedder.index.points import Hit, Record
+from embedder.tokenization import Piece
 
-T = TypeVar("T", Hit, Record)
+T = TypeVar("T", Hit, Record, Piece)
 
 RUN_ROWS = 8
 RUN_CHARACTERS = 65_536

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from deployments import message_size
+from deployments.packed import Packed
 from deployments.remote import Handle, Remote, remaining_s
 from deployments.settings import StageSettings
 from embedder.batching.gathering import GatheringCache, GatheringEncoder, GatheringTokenizer
@@ -76,9 +77,9 @@ class RemoteTokenizer(GatheringTokenizer):
 
     async def pieces(
         self, texts: Sequence[str], *, add_special_tokens: bool, deadline: float | None
-    ) -> list[list[Piece]]:
+    ) -> list[Packed[Piece]]:
         """Return every token of every text with its place there; nothing is cut."""
-        pieces: list[list[Piece]] = await self._remote.call(
+        pieces: list[Packed[Piece]] = await self._remote.call(
             "pieces",
             self._model,
             texts,

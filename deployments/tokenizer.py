@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployments.metrics import QUEUES, Published
+from deployments.packed import Packed
 from deployments.pinning import Pinned
 from deployments.replica import ReplicaStats, replica_id
 from deployments.replica_log import log_refusals_briefly
@@ -38,9 +40,10 @@ class TokenizerReplica:
 
     async def pieces(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
-    ) -> list[list[Piece]]:
+    ) -> list[Packed[Piece]]:
         """Return every token of every text with its place there; nothing is cut."""
-        return await self._tokenizers.pieces(model, texts, add_special_tokens=add_special_tokens)
+        rows = await self._tokenizers.pieces(model, texts, add_special_tokens=add_special_tokens)
+        return await asyncio.to_thread(lambda: [Packed.of(Piece, row) for row in rows])
 
     async def decode(
         self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool

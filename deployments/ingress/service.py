@@ -26,6 +26,7 @@ from deployments.ingress.operation.graph import Graph
 from deployments.ingress.operation.readiness import Readiness, StageProbe, readiness
 from deployments.ingress.recorded import check_width, connection_for, stored_of
 from deployments.metrics import CACHE, FAR_CACHE, QUEUES, Published
+from deployments.packed import Packed
 from deployments.remote_index import RemoteIndex
 from deployments.remote_stages import RemoteCache
 from deployments.replica import replica_id
@@ -169,7 +170,7 @@ class Service:
         model: str | None,
         add_special_tokens: bool,
         deadline: float,
-    ) -> list[list[Piece]]:
+    ) -> list[Packed[Piece]]:
         """Return every token of every text with its place there; nothing is cut.
 
         Raises:

@@ -47,7 +47,7 @@ async def tokenize(body: TokenizeBody, service: ServiceHere, visit: VisitHere) -
         add_special_tokens=body.add_special_tokens,
         deadline=visit.deadline,
     )
-    return await json_response(rows)
+    return await json_response(map(iter, rows))
 
 
 @router.post("/decode", response_model=list[str])

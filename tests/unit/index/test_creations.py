@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event, Semaphore
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,3 +181,33 @@ def test_a_backup_keeps_the_model(tmp_path: Path) -> None:
 
     assert index.restore(tmp_path / "copy", "again").stored == A
     index.close()
+
+
+def test_a_model_is_recorded_in_the_commit_that_makes_the_collection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with closing(VectorIndex(background=False)) as index, ThreadPoolExecutor() as threads:
+        truth, begun, queued = index._shard.truth, Event(), Semaphore(0)
+        go_on, submit = Event(), truth.submit
+
+        def hold(_: object) -> Callable[[], None]:
+            begun.set()
+            go_on.wait()
+            return lambda: None
+
+        def submitting(*given: Any, **named: Any) -> Any:
+            future = submit(*given, **named)
+            queued.release()
+            return future
+
+        submit(hold)
+        begun.wait()
+        monkeypatch.setattr(truth, "submit", submitting)
+        made = threads.submit(index.creations.create, "new", Spec(identity="1" * 32))
+        queued.acquire()
+        recorded = threads.submit(index.creations.record_model, "new", "1" * 32, A)
+        queued.acquire()
+        go_on.set()
+
+        assert made.result().identity == "1" * 32
+        assert recorded.result().stored == A

@@ -23,6 +23,7 @@ from deployments.index import IndexShard
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.handles import Handles
 from deployments.ingress.service import Service
+from deployments.packed import Packed
 from deployments.remote import Handle
 from deployments.replica import ReplicaStats
 from deployments.settings import IngressLimits, ServeSettings
@@ -165,12 +166,13 @@ class LetterTokenizer:
 
     async def pieces(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
-    ) -> list[list[Piece]]:
+    ) -> list[Packed[Piece]]:
         end = [Piece(0, END, True, None, None)] if add_special_tokens else []
-        return [
+        rows = (
             [Piece(ord(one), one, False, at, at + 1) for at, one in enumerate(text)] + end
             for text in texts
-        ]
+        )
+        return [Packed.of(Piece, row) for row in rows]
 
     async def decode(
         self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
