@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-TURN_BYTES = 128 * 1024
-"""Bytes that are read or written before others have their turn: one to three milliseconds."""
+TURN_BYTES = 32 * 1024
+"""Bytes that are read or written before others have their turn: about a millisecond of JSON, and
+several of hits, which several requests may take one after the other."""
 
 
 class Turns:
