@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -50,12 +51,21 @@ UNMEASURED = {
 """Tests of other code than the library's, and tests that run the same lines many times."""
 
 
-@pytest.hookimpl(trylast=True)  # after Hypothesis has marked its tests
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure the coverage without such tests and those of many examples: it doubles their time."""
-    for item in items:
-        if item.get_closest_marker("hypothesis") or UNMEASURED & {item.path, *item.path.parents}:
-            item.add_marker("no_cover")
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Measure no coverage of such tests and of those of many examples: it doubles their time.
+
+    The marker `no_cover` does not stop it in the processes of pytest-xdist.
+    """
+    tracing, of_threads = sys.gettrace(), threading.gettrace()
+    pause = item.get_closest_marker("hypothesis") or UNMEASURED & {item.path, *item.path.parents}
+    if pause:
+        sys.settrace(None)
+        threading.settrace(None)
+    yield
+    if pause:
+        sys.settrace(tracing)
+        threading.settrace(of_threads)
 
 
 def pytest_collection_finish() -> None:
