@@ -37,6 +37,7 @@ CALM = 0.8
 PAUSE_S = 3.0
 PROBE_S = 0.1
 TIMEOUT_S = 120.0
+JSON = {"content-type": "application/json"}
 FAILED = 0
 """Stands for the status of a request that got no answer."""
 
@@ -191,7 +192,7 @@ async def _visit(session: aiohttp.ClientSession, due: float, asked: Asked) -> Ou
 async def _ask(session: aiohttp.ClientSession, asked: Asked) -> tuple[int, float | None]:
     """Return the status, and after how many seconds a refused request may come back."""
     try:
-        async with session.post(asked.path, json=asked.body) as answer:
+        async with session.post(asked.path, data=asked.body, headers=JSON) as answer:
             await answer.read()
             wait = answer.headers.get("retry-after") if answer.status == 429 else None
             return answer.status, None if wait is None else float(wait)

@@ -1,6 +1,6 @@
 """What an overload asks for: a route, its requests, and what must be there before.
 
-All texts and ids are distinct, so no cache has an answer.
+All requests are distinct, so no cache has an answer, and each that is refused has its own place.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import orjson
 
 from benchmarks.texts import sample
 
 COLLECTION = "overload"
 WIDTH = 384
+MARK = 987654321
+"""Stands in a body where each request has a number of its own."""
+
 POINTS = 20_000
 """Points that are searched and counted."""
 
@@ -28,12 +32,13 @@ class Asked:
     """One request."""
 
     path: str
-    body: dict[str, Any]
+    body: bytes
 
 
 def embedded(texts: list[str]) -> Asked:
     """Return the request for the vectors of texts."""
-    return Asked("/v1/embeddings", {"input": texts, "encoding_format": "base64"})
+    body = orjson.dumps({"input": texts, "encoding_format": "base64"})
+    return Asked("/v1/embeddings", body)
 
 
 async def prepare(session: aiohttp.ClientSession, route: str) -> None:
@@ -60,26 +65,30 @@ def requests(route: str, seed: int, size: int) -> Iterator[Asked]:
                 yield embedded(texts[start : start + size])
         return
     random = np.random.default_rng(seed)
-    some = _vectors(random, 256)
+    path, body = _numeric(route, random)
+    # Written once: a client beside the service could not write ten times what that can answer.
+    before, after = orjson.dumps(body).split(str(MARK).encode(), 1)
     for number in count():
-        yield _numeric(route, number, some, random)
+        yield Asked(path, b"%b%d%b" % (before, number, after))
 
 
-def _numeric(
-    route: str, number: int, some: list[list[float]], random: np.random.Generator
-) -> Asked:
-    """Return a request that embeds nothing."""
+def _numeric(route: str, random: np.random.Generator) -> tuple[str, dict[str, Any]]:
+    """Return the path and the body of requests that embed nothing, with a mark for a number."""
     points = f"/v1/collections/{COLLECTION}"
+    some = _vectors(random, 256)
+    half = {"n": {"$gte": POINTS // 2}, "not_there": {"$ne": MARK}}
     if route == "search":
-        return Asked(f"{points}/search", {"vector": _vectors(random, 1)[0], "top_k": 10})
+        some[0][0] = MARK
+        return f"{points}/search", {"vector": some[0], "filter": half}
     if route == "count":
-        return Asked(f"{points}/points/count", {"filter": {"n": {"$gte": number % POINTS}}})
+        return f"{points}/points/count", {"filter": half}
     if route == "upsert":
-        new = [{"id": f"{number}-{at}", "vector": some[at]} for at in range(10)]
-        return Asked(f"{points}/points", {"points": new})
+        new = [{"id": f"{at}" if at else f"new {MARK}", "vector": some[at]} for at in range(100)]
+        return f"{points}/points", {"points": new}
     if route == "cluster":
-        return Asked("/v1/cluster", {"inputs": some, "k": 32, "seed": number})
-    return Asked("/v1/similarity", {"a": some, "b": _vectors(random, 16)})
+        return "/v1/cluster", {"inputs": some, "k": 32, "seed": MARK}
+    some[0][0] = MARK
+    return "/v1/similarity", {"a": some, "b": _vectors(random, 256)}
 
 
 def _vectors(random: np.random.Generator, count: int) -> list[list[float]]:

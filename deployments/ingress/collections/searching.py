@@ -71,9 +71,12 @@ class Searching:
 
 
 def key_of(query: Query, text: str | None) -> bytes:
-    """Return the key of a query by vector, id or text, the same when it comes again."""
+    """Return the key of a query by vector, id or text, the same when it comes again.
+
+    Two searches for one text with different filters have a booking each.
+    """
     vector = b"" if query.vector is None else query.vector.tobytes()
-    rest = f"{query.collection}\0{query.id}\0{query.top_k}\0{text}"
+    rest = f"{query.collection}\0{query.id}\0{query.top_k}\0{query.filter!r}\0{text}"
     return blake2b(vector + rest.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

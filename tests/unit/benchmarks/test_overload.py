@@ -17,12 +17,13 @@ from benchmarks.overload_routes import ROUTES, embedded, requests
 
 
 class Door:
-    """A service that refuses each text once, and notes when it was asked for what."""
+    """A service that refuses each text once, and answers when it was asked for so many texts."""
 
-    def __init__(self, answer_s: float = 0.0) -> None:
+    def __init__(self, texts: int = 1) -> None:
         self.asked: dict[str, list[float]] = {}
         self.probes = 0
-        self._answer_s = answer_s
+        self._texts = texts
+        self._all_asked = asyncio.Event()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -45,7 +46,9 @@ class Door:
         self.asked.setdefault(text, []).append(time.perf_counter())
         if text.startswith("refused") and len(self.asked[text]) == 1:
             return web.Response(status=429, headers={"retry-after": "0.5"})
-        await asyncio.sleep(self._answer_s)
+        if len(self.asked) == self._texts:
+            self._all_asked.set()
+        await self._all_asked.wait()
         return web.Response(text="{}")
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -54,16 +57,17 @@ class Door:
 
 
 async def test_requests_go_out_when_due_whatever_has_become_of_the_others() -> None:
-    door = Door(answer_s=0.5)
+    door = Door(texts=3)
     due = [0.0, 0.1, 0.2]
+    began = time.perf_counter()
     async with door.session() as session:
         outcomes, probes = await open_loop(session, due, [embedded([one]) for one in "abc"])
 
-    first = door.asked["a"][0]
-    assert [door.asked[text][0] - first for text in "bc"] == pytest.approx([0.1, 0.2], abs=0.08)
+    assert list(door.asked) == ["a", "b", "c"]
+    assert door.asked["b"][0] >= began + 0.1
+    assert door.asked["c"][0] >= began + 0.2
     assert [outcome.status for outcome in outcomes] == [200, 200, 200]
-    assert min(outcome.seconds for outcome in outcomes) > 0.5
-    assert door.probes == len(probes) >= 3
+    assert door.probes == len(probes) >= 1
 
 
 async def test_a_refused_request_comes_back_once_after_its_retry_after() -> None:
@@ -72,7 +76,7 @@ async def test_a_refused_request_comes_back_once_after_its_retry_after() -> None
         (outcome,), _ = await open_loop(session, [0.0], [embedded(one) for one in [["refused"]]])
 
     first, again = door.asked["refused"]
-    assert again - first == pytest.approx(0.5, abs=0.1)
+    assert again - first >= 0.5
     assert (outcome.status, outcome.again) == (429, 200)
 
 
@@ -104,7 +108,7 @@ def test_figures_tell_answers_refusals_returns_and_failures_apart() -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_requests_of_every_route_are_distinct(route: str) -> None:
-    asked = [str(one) for one in islice(requests(route, seed=0, size=2), 20)]
+def test_many_requests_of_every_route_are_distinct(route: str) -> None:
+    asked = list(islice(requests(route, seed=0, size=2), 64))
 
-    assert len(set(asked)) == 20
+    assert len(set(asked)) == 64

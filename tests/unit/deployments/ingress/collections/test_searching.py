@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from embedder.backlog.admission import OWN_TIMES
 from embedder.backlog.backlog import Backlog
 from embedder.config import LimitSettings
 from embedder.errors import Overloaded
+from embedder.index.filters import parse
 from embedder.index.points import CollectionInfo, Hit, Metric, Query
 from embedder.index.pricing import SEARCH_ROWS, search_price
 from embedder.types import Priority, Timings
@@ -152,3 +154,11 @@ async def test_a_text_search_that_would_wait_too_long_is_refused_before_its_text
     assert calls_while_full == 0
     assert returned.status_code == 200
     assert backlog.stats.returned == 1
+
+
+def test_a_search_with_another_filter_is_another_search() -> None:
+    query = Query("things", np.ones(4, np.float32), 10)
+    first, second = (replace(query, filter=parse({"n": number})) for number in (1, 2))
+
+    assert key_of(first, None) == key_of(replace(query, filter=parse({"n": 1})), None)
+    assert len({key_of(one, None) for one in (query, first, second)}) == 3
