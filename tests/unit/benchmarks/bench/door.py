@@ -1,4 +1,4 @@
-"""A small server to put under load: it answers, refuses and breaks as its texts say."""
+"""A small server to put under load."""
 
 from __future__ import annotations
 
@@ -16,13 +16,10 @@ TIMES = "tokenization;dur=1.5, queue;dur=0.5, inference;dur=2.0"
 class Door:
     """Notes when it was asked for what; ``answer_s`` is what an answer takes."""
 
-    def __init__(self, answer_s: float = 0.0, *, refuse: int = 0) -> None:
+    def __init__(self, answer_s: float = 0.0) -> None:
         self.asked: list[tuple[float, list[str]]] = []
         self.noops = 0
-        self.at_once = 0
-        self._now = 0
         self._answer_s = answer_s
-        self._refuse = refuse
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
@@ -46,12 +43,7 @@ class Door:
 
     async def _embed(self, request: web.Request) -> web.Response:
         self.asked.append((time.perf_counter(), (await request.json())["input"]))
-        if len(self.asked) <= self._refuse:
-            return web.Response(status=429, headers={"retry-after": "0.2"})
-        self._now += 1
-        self.at_once = max(self.at_once, self._now)
         await asyncio.sleep(self._answer_s)
-        self._now -= 1
         return web.Response(text="{}", headers={"server-timing": TIMES, "x-total-time": "5"})
 
     async def _health(self, request: web.Request) -> web.Response:
