@@ -7,9 +7,9 @@ import gc
 import os
 import sys
 import threading
-import time
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +19,7 @@ from embedder.errors import BackendFailure, ConfigurationError, Unavailable
 from embedder.local import NICENESS, LocalEncoder, LocalTokenizer, device_thread
 from embedder.types import ModelInfo, Priority, TokenBatch, Truncate, Vectors
 from tests.unit.fake_device import INFO, POISON, Device, ids, loaded, vectors_of_ids
+from tests.unit.fake_model import settle
 
 
 def local(
@@ -120,25 +121,32 @@ async def test_encoding_leaves_the_loop_free_and_keeps_to_one_thread(device: Dev
     encoder.close()
 
 
-async def test_waiting_for_the_device_is_a_wait_and_computing_is_not() -> None:
+async def test_waiting_for_the_device_is_a_wait_and_computing_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Slow(Device):
         def encode(self, tokens: TokenBatch) -> Vectors:
-            time.sleep(0.05)
-            return super().encode(tokens)
+            vectors = super().encode(tokens)
+            clock["now"] += 60.0
+            return vectors
 
-    thread = device_thread()
-    one, two = (LocalEncoder(loaded(Slow()), BatchSettings(), thread) for _ in range(2))
+    clock = {"now": 0.0}
+    monkeypatch.setattr("embedder.local.time", SimpleNamespace(monotonic=lambda: clock["now"]))
+    device, thread = Slow(), device_thread()
+    one, two = (LocalEncoder(loaded(device), BatchSettings(), thread) for _ in range(2))
     batch = TokenBatch.of([[1]])
-    first, second = await asyncio.gather(
-        *(
-            encoder.encode(batch, priority=Priority.INTERACTIVE, deadline=None)
-            for encoder in (one, two)
-        )
-    )
+    device.block()
+    both = [
+        asyncio.create_task(encoder.encode(batch, priority=Priority.INTERACTIVE, deadline=None))
+        for encoder in (one, two)
+    ]
+    await asyncio.to_thread(device.entered.wait, 5)
+    await settle()
+    device.gate.set()
+    first, second = await asyncio.gather(*both)
 
-    assert 0.05 <= first.inference_s < 0.5
-    assert 0.05 <= second.inference_s < 0.5
-    assert 0 <= first.queue_s < 0.05 <= second.queue_s
+    assert first.inference_s == second.inference_s == 60.0
+    assert first.queue_s < 60.0 <= second.queue_s
 
 
 async def test_encoders_that_share_a_device_compute_one_after_the_other() -> None:
