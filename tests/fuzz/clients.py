@@ -43,7 +43,8 @@ class Client:
     """One client; a rude one hangs up in the middle of some requests."""
 
     session: aiohttp.ClientSession
-    """Where requests are sent; set before every use."""
+    url: str
+    """The connections and the address of the service; both are set before every use."""
 
     def __init__(self, name: str, seed: int, findings: Findings, *, rude: bool) -> None:
         self.stored: dict[str, Stored] = {}
@@ -146,7 +147,8 @@ class Client:
         return status, content
 
     async def _exchange(self, sent: Request) -> tuple[int, bytes]:
-        target = URL(sent.path, encoded=True)
+        # Joined as text: a path that begins with two slashes would name another host.
+        target = URL(self.url + sent.path, encoded=True)
         # A file: aiohttp warns of large bytes, because sending them takes its event loop.
         body = None if sent.body is None else BytesIO(sent.body)
         async with self.session.request(

@@ -87,7 +87,7 @@ async def _each(url: str, clients: list[Client], work: Callable[[Client], Any]) 
     """Let every client do something, each over connections of its own."""
     limits = aiohttp.ClientTimeout(total=120)
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(url, timeout=limits, connector=connector) as session:
+    async with aiohttp.ClientSession(timeout=limits, connector=connector) as session:
         for client in clients:
-            client.session = session
+            client.session, client.url = session, url
         await asyncio.gather(*(work(client) for client in clients))
