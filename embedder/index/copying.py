@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embedder.index.disk_codes import naming_storage_errors
-from embedder.index.rows import EncodedRows, check_payload, decode_vectors
+from embedder.index.rows import DISAGREE, EncodedRows, check_payload, decode_vectors
 from embedder.index.writes import CollectionRow
 from embedder.storage_errors import StorageDamaged
 
@@ -35,6 +36,9 @@ def stored_rows(db: sqlite3.Connection, path: str, row: CollectionRow) -> Iterat
     """
     after, count = 0, 0
     while chunk := _chunk(db, path, row.id, after):
+        pks = [after, *(stored[0] for stored in chunk)]
+        if any(pk >= following for pk, following in pairwise(pks)):
+            raise StorageDamaged(path, DISAGREE, row.name)
         yield _encoded(path, chunk, row.width or 0)
         after, count = chunk[-1][0], count + len(chunk)
     if count != row.count:

@@ -23,7 +23,7 @@ from embedder.index.disk_codes import naming_storage_errors
 from embedder.index.filters import Filter, to_sql
 from embedder.index.migration import COLUMNS
 from embedder.index.points import Part
-from embedder.index.rows import check_payload, decode_vectors
+from embedder.index.rows import DISAGREE, check_payload, decode_vectors
 from embedder.index.schema import open_reader
 from embedder.index.writes import (
     CollectionRow,
@@ -150,12 +150,19 @@ class Reader:
         return pairs, int(row[0]) if row else 0
 
     def pairs(self, collection: int) -> NDArray[np.int64]:
-        """Return pk and seq int64[n, 2] of every point of a collection, by ascending pk."""
+        """Return pk and seq int64[n, 2] of every point of a collection, by ascending pk.
+
+        Raises:
+            StorageDamaged: a point is there twice.
+        """
         query = (
             "SELECT pk, seq FROM points INDEXED BY points_by_pk WHERE collection = ? ORDER BY pk"
         )
         with self._connection() as db:
-            return self._pairs(db.execute(query, (collection,)))
+            pairs = self._pairs(db.execute(query, (collection,)))
+        if (np.diff(pairs[:, 0]) <= 0).any():
+            raise StorageDamaged(str(self.path), DISAGREE, UNNAMED)
+        return pairs
 
     def vectors(
         self, pks: NDArray[np.int64], width: int

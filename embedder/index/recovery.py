@@ -18,6 +18,7 @@ from embedder.index.kinds import IndexKind
 from embedder.index.measure import place
 from embedder.index.merging import Builder
 from embedder.index.reading import Reader
+from embedder.index.rows import DISAGREE
 from embedder.index.segment import Names, Segment, pack
 from embedder.index.snapshots import Snapshots
 from embedder.index.state import LiveSegment
@@ -92,7 +93,7 @@ def _from_truth(reader: Reader, pairs: NDArray[np.int64], builder: Builder) -> S
     def take(rows: NDArray[np.int64]) -> Vectors:
         found, block, vectors = reader.vectors(pairs[rows, 0], builder.width)
         if not np.array_equal(found, pairs[rows]):
-            raise StorageDamaged(str(reader.path), "the points and their index disagree", UNNAMED)
+            raise StorageDamaged(str(reader.path), DISAGREE, UNNAMED)
         names.extend(block)
         return place(builder.metric, vectors)
 

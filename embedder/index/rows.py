@@ -18,6 +18,9 @@ from embedder.index.points import Points
 from embedder.storage_errors import UNNAMED, StorageDamaged
 from embedder.types import Vectors
 
+DISAGREE = "the points and their index disagree"
+"""What is wrong where an entry of the index stands twice, and so another one is missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:

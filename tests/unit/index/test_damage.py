@@ -11,19 +11,25 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from embedder.index.copying import stored_rows
 from embedder.index.points import Metric, Points, Query
 from embedder.index.schema import SCHEMA_VERSION
 from embedder.index.snapshot import HEADER_BYTES, BadSnapshot, Identity, read_rows, read_segment
 from embedder.index.vector_index import VectorIndex
+from embedder.index.writes import find_collection
 from embedder.storage_errors import NewerFormat, StorageDamaged
 from tests.unit.index.closed_index import COUNT, NAMES, ROWS, WIDTH, reopened, written
 
 TRUTHS = int(os.environ.get("INDEX_DAMAGES", "60"))
+
+LEAF_HEADER_BYTES = 8
+"""Bytes before the addresses of the entries on a leaf page of SQLite, two bytes an entry."""
 
 
 @pytest.fixture
@@ -200,6 +206,37 @@ def _is_right_or_refused(folder: Path, expected: object) -> bool:
     finally:
         index.close()
     return True
+
+
+def test_an_entry_of_the_points_index_that_stands_twice_is_refused(directory: Path) -> None:
+    shutil.rmtree(directory / "collections")
+    _repeat_an_entry(directory / "truth.db", "points_by_pk")
+
+    index = reopened(directory)
+    with pytest.raises(StorageDamaged, match="'c' is damaged"):
+        index.scroll("c", limit=1000)
+    index.close()
+
+
+def test_points_of_which_one_stands_twice_are_not_copied(directory: Path) -> None:
+    _repeat_an_entry(directory / "truth.db", "points_by_pk")
+    with closing(sqlite3.connect(directory / "truth.db")) as db:
+        row = find_collection(db, "c")
+        assert row is not None
+        with pytest.raises(StorageDamaged, match="'c' is damaged"):
+            list(stored_rows(db, "truth.db", row))
+
+
+def _repeat_an_entry(path: Path, index: str) -> None:
+    """Let the seventh entry of an index of one page be the third, as one flipped bit may do."""
+    with closing(sqlite3.connect(path)) as db:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = db.execute(query, (index,)).fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    data = bytearray(path.read_bytes())
+    pointers = (page - 1) * size + LEAF_HEADER_BYTES
+    data[pointers + 12 : pointers + 14] = data[pointers + 4 : pointers + 6]
+    path.write_bytes(data)
 
 
 @pytest.mark.parametrize("content", [b"x" * 8192, b"SQLite format 3\0" + bytes(4080)])
