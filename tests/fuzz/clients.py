@@ -27,6 +27,8 @@ LIMIT_S = 60.0
 LATE_S = 10.0
 """Seconds beyond its deadline after which an answer is late; for a busy machine."""
 
+PULSE_S = 0.05
+
 Stored = dict[str, Any] | None
 
 
@@ -37,6 +39,14 @@ class Findings:
     statuses: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
+    stood_still_s: float = 0.0
+    """How long the clients' own event loop stood still: no answer was read meanwhile."""
+
+    async def watch_loop(self, end_s: float) -> None:
+        """Count standstills until a time on ``time.monotonic``."""
+        while (began := time.monotonic()) < end_s:
+            await asyncio.sleep(PULSE_S)
+            self.stood_still_s += time.monotonic() - began - PULSE_S
 
 
 class Client:
@@ -123,6 +133,7 @@ class Client:
     async def _send(self, sent: Request) -> tuple[int, bytes]:
         """Return status and content of an answer; 0 where there was none."""
         findings, began = self._findings, time.monotonic()
+        stood_still_s = findings.stood_still_s
         call = asyncio.ensure_future(self._exchange(sent))
         if self._rude:
             await asyncio.wait({call}, timeout=self._source.choice([0.0, 0.01, 0.1, 60.0]))
@@ -135,7 +146,7 @@ class Client:
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:
             findings.problems.append(f"no answer: {_short(sent)}: {error!r}")
             return 0, b""
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began - (findings.stood_still_s - stood_still_s)
         findings.slowest_s = max(findings.slowest_s, seconds)
         findings.statuses[f"{status} {_code(status, content)}".strip()] += 1
         if status >= 500:

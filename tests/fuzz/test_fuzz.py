@@ -41,7 +41,7 @@ def test_a_service_under_hostile_clients_keeps_its_promises(tmp_path: Path) -> N
         made.raise_for_status()
         watch = Watch(service, WATCHED)
         end_s = time.monotonic() + SECONDS
-        asyncio.run(_run(service.url, clients, watch, end_s))
+        asyncio.run(_run(service.url, clients, findings, watch, end_s))
         asyncio.run(_each(service.url, clients, Client.check))
         shards = _shards(service)
     with _service(tmp_path) as service:
@@ -52,6 +52,8 @@ def test_a_service_under_hostile_clients_keeps_its_promises(tmp_path: Path) -> N
     print(
         f"\n{dict(findings.statuses)}\nslowest {findings.slowest_s:.1f} s, {certain} certain points"
     )
+    print(f"the clients stood still for {findings.stood_still_s:.0f} s")
+    print(*findings.problems, sep="\n")
     print(watch.summary())
     assert findings.problems == []
     assert [shard["status"] for shard in shards] == ["ready"] * 2 * SHARDS
@@ -79,8 +81,11 @@ def _shards(service: RunningService) -> list[dict[str, Any]]:
     return shards
 
 
-async def _run(url: str, clients: list[Client], watch: Watch, end_s: float) -> None:
-    await asyncio.gather(watch.run(end_s), _each(url, clients, lambda client: client.run(end_s)))
+async def _run(
+    url: str, clients: list[Client], findings: Findings, watch: Watch, end_s: float
+) -> None:
+    each = _each(url, clients, lambda client: client.run(end_s))
+    await asyncio.gather(watch.run(end_s), findings.watch_loop(end_s), each)
 
 
 async def _each(url: str, clients: list[Client], work: Callable[[Client], Any]) -> None:
