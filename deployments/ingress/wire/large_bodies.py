@@ -12,6 +12,8 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from deployments.ingress.door.visit import Visit
+from embedder.errors import DeadlineExceeded
+from embedder.time_limit import wait_within
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,8 +33,16 @@ async def prepare(visit: Visit, work: Callable[P, T], *args: P.args, **named: P.
     """Return what ``work`` returns, which converts a part of the request's body.
 
     For a large body it runs in a thread; it must not hold the interpreter for long.
+
+    Raises:
+        DeadlineExceeded: the bodies before it, and its own, take longer than the request may. Work
+            that has not begun by then is left out.
     """
     if visit.body_bytes <= INLINE_BYTES:
         return work(*args, **named)
     call = partial(work, *args, **named)
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, call)
+    done = asyncio.get_running_loop().run_in_executor(_THREAD, call)
+    try:
+        return await wait_within(done, visit.remaining_s())
+    except asyncio.TimeoutError:
+        raise DeadlineExceeded("thread that reads large bodies") from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from deployments.ingress.wire.inputs import SHORT, to_inputs, to_vectors
 from deployments.ingress.wire.json_slices import MAX_NAME_BYTES
 from deployments.ingress.wire.large_bodies import INLINE_BYTES, prepare
 from deployments.ingress.wire.rows import vectors_width
+from embedder.errors import DeadlineExceeded
 from embedder.index.checks import check_metadata
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 
@@ -195,9 +198,31 @@ def test_a_vector_is_measured_for_its_price_without_a_look_at_its_numbers(
 
 @pytest.mark.parametrize(("size", "beside"), [(INLINE_BYTES, False), (INLINE_BYTES + 1, True)])
 async def test_only_a_large_body_is_prepared_in_a_thread(size: int, beside: bool) -> None:
-    thread = await prepare(Visit(0.0, body_bytes=size), threading.current_thread)
+    thread = await prepare(Visit(time.monotonic() + 60, body_bytes=size), threading.current_thread)
 
     assert (thread is not threading.current_thread()) == beside
+
+
+async def test_a_large_body_waits_for_others_no_longer_than_its_request_may() -> None:
+    began, others_end, done = threading.Event(), threading.Event(), list[str]()
+
+    def hold() -> None:
+        began.set()
+        others_end.wait(30)
+
+    patient = Visit(deadline=time.monotonic() + 60, body_bytes=INLINE_BYTES + 1)
+    other = asyncio.create_task(prepare(patient, hold))
+    await asyncio.to_thread(began.wait)
+    late = Visit(deadline=time.monotonic() + 0.01, body_bytes=INLINE_BYTES + 1)
+    try:
+        with pytest.raises(DeadlineExceeded, match="reads large bodies"):
+            await prepare(late, done.append, "late")
+    finally:
+        others_end.set()
+    await other
+    await prepare(patient, done.append, "next")
+
+    assert done == ["next"]
 
 
 @pytest.mark.parametrize("count", [SHORT, SHORT + 1, 40_000])
