@@ -46,7 +46,8 @@ async def test_work_ends_for_its_caller_with_the_time_of_the_request() -> None:
     assert str(caught.value) == "the deadline passed while waiting for the sums"
 
 
-async def test_work_in_progress_stops_when_its_caller_has_gone() -> None:
+def _stoppable() -> tuple[threading.Event, threading.Event, threading.Event, Callable[[], None]]:
+    """Return work that waits for a gate, with the events that it begins, may go on and stopped."""
     begun, gate, stopped = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
@@ -58,6 +59,11 @@ async def test_work_in_progress_stops_when_its_caller_has_gone() -> None:
             stopped.set()
             raise
 
+    return begun, gate, stopped, work
+
+
+async def test_work_in_progress_stops_when_its_caller_has_gone() -> None:
+    begun, gate, stopped, work = _stoppable()
     with Computing(0.5).reserve(1) as reserved:
         waiting = asyncio.ensure_future(compute(_visit(20), "sums", reserved, work))
         assert await asyncio.to_thread(begun.wait, 20)
@@ -166,17 +172,7 @@ async def test_a_comparison_that_would_wait_too_long_is_refused_before_texts_are
 async def test_a_comparison_stops_when_its_caller_has_gone(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, gate, stopped = threading.Event(), threading.Event(), threading.Event()
-
-    def work() -> None:
-        begun.set()
-        assert gate.wait(20)
-        try:
-            stop_if_cancelled()
-        except Cancelled:
-            stopped.set()
-            raise
-
+    begun, gate, stopped, work = _stoppable()
     _patch_similarity(monkeypatch, path, work)
     async with FakeService().client() as http:
         asked = asyncio.ensure_future(http.post(path, json=COMPARISONS[path]))
