@@ -35,7 +35,7 @@ test: install  ## Run every test, with coverage
 	$(BIN)/pytest --cov --cov-report=term $(UNIT)
 	$(BIN)/pytest --ignore=tests/unit
 
-faults: install  ## Kill, damage and stress what is stored and what serves (some half an hour)
+faults: install  ## Kill, damage and stress index, cache and service (takes long)
 	FUZZ_S=60 TEST_KILLS=20 TEST_SERVICES=1 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 \
 		INDEX_MACHINE_EXAMPLES=400 TEST_EXAMPLES=4 \
 		$(BIN)/pytest tests/unit/index/test_kill.py tests/unit/index/test_index_machine.py \
