@@ -57,6 +57,6 @@ class TokenizerReplica:
         return ReplicaStats(replica_id(), tokenizers.states(), (tokenizers.queue,))
 
     async def check_health(self) -> None:
-        """Publish the metrics and unload what nobody uses: Serve calls this every few seconds."""
+        """Publish the metrics and unload unused models; Serve calls this every few seconds."""
         self._metrics.publish_queues([self._tokenizers.queue])
         await self._tokenizers.unload_idle()

@@ -33,7 +33,7 @@ KEY = "emb-every-scope"
 START_S = 10.0
 TIMEOUT_S = 120.0 * TIMES
 EXAMPLES = 25 * TIMES
-"""Of each operation, beside those at the limits of what its description allows."""
+"""Random requests to each operation; requests at the limits of its description come on top."""
 
 
 class Keyed:

@@ -56,7 +56,7 @@ class ClusterRequest(RowsBody):
         True, strict=True, description="group by direction, as the cosine compares; else by place"
     )
     include: list[Literal["centroids"]] = Field(
-        default_factory=list, fail_fast=True, description="what is told beside labels and sizes"
+        default_factory=list, fail_fast=True, description="parts to add to labels and sizes"
     )
 
 
