@@ -29,9 +29,9 @@ from benchmarks.reference import cosines, read_sts, spearman
 from benchmarks.texts import sample
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.backends.probe import computes_bfloat16
-from embedder.config import BackendSettings, BatchSettings, CacheSettings, ModelSettings
-from embedder.errors import MissingExtra
-from embedder.types import Vectors
+from embedder.core.errors import MissingExtra
+from embedder.core.types import Vectors
+from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
 
 CONTENDERS = (
     ("torch", "float32"),

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from embedder.cache.memory import OVERHEAD_BYTES, MemoryCache
-from embedder.types import Entries
+from embedder.core.types import Entries
 
 WIDTH = 384
 ENTRIES = 100_000

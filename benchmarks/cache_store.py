@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.cache.records import FOREVER, KEY_BYTES, Records
 from embedder.cache.shard import PersistentCache
+from embedder.cache.store.records import FOREVER, KEY_BYTES, Records
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.config import CacheSettings
-from embedder.types import Entries
+from embedder.core.types import Entries
+from embedder.settings.model import CacheSettings
 
 GB = 1e9
 CHUNK = 512

@@ -26,7 +26,7 @@ import httpx
 import numpy as np
 
 from benchmarks.service import measured_service
-from embedder.types import Vectors
+from embedder.core.types import Vectors
 
 TOP_K = 10
 DOCUMENTS = 128

@@ -23,12 +23,12 @@ from starlette.types import ASGIApp, Message
 
 from benchmarks.texts import sample
 from deployments.ingress.asgi import build_asgi
-from deployments.ingress.handles import Handles
-from deployments.ingress.service import Service
-from deployments.remote import Handle
+from deployments.ingress.service.handles import Handles
+from deployments.ingress.service.service import Service
+from deployments.rpc.remote import Handle
 from deployments.settings import ServeSettings
-from embedder.request import Embeddings, EmbedOptions
-from embedder.types import Input, Vectors
+from embedder.core.request import Embeddings, EmbedOptions
+from embedder.core.types import Input, Vectors
 
 ROWS = 2048
 WIDTH = 384

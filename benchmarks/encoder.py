@@ -27,15 +27,15 @@ import torch
 from benchmarks import ceiling
 from benchmarks.reference import cosines
 from benchmarks.texts import sample
-from embedder.backends.fused import fuses
-from embedder.backends.packed import row_count
-from embedder.backends.pieces import cut
-from embedder.backends.torch import TorchBackend
-from embedder.config import BackendSettings, ModelSettings
-from embedder.loading import load_tokenizer
+from embedder.backends.torch.backend import TorchBackend
+from embedder.backends.torch.fused import fuses
+from embedder.backends.torch.packed import row_count
+from embedder.backends.torch.pieces import cut
+from embedder.core.types import TokenBatch, Truncate, Vectors
+from embedder.inference.loading import load_tokenizer
 from embedder.models.files import ModelFiles
-from embedder.parts import split
-from embedder.types import TokenBatch, Truncate, Vectors
+from embedder.pipeline.chunks import split
+from embedder.settings.model import BackendSettings, ModelSettings
 
 KINDS = {"short": (1, 10), "sentence": (16, 26), "mixed": (1, 10**9)}
 """The least and the most tokens of each kind of text, special tokens included."""

@@ -31,16 +31,16 @@ from benchmarks.reference import (
     spearman,
 )
 from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions, Truncate
-from embedder.config import (
+from embedder.core.types import Vectors
+from embedder.inference.loading import load_tokenizer
+from embedder.models.files import ModelFiles
+from embedder.settings.model import (
     BackendSettings,
     BatchSettings,
     CacheSettings,
     ModelSettings,
     PoolingName,
 )
-from embedder.loading import load_tokenizer
-from embedder.models.files import ModelFiles
-from embedder.types import Vectors
 
 SEED = 20_240_229
 CHUNK = 256

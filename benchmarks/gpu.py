@@ -27,9 +27,9 @@ import torch
 from benchmarks.gpu_ceiling import Ceiling, seconds_of
 from benchmarks.gpu_models import SHAPES, Encoder, Model
 from benchmarks.gpu_peers import BEGIN, END, SPECIAL, Peer, peer_of
-from embedder.backends.launching import IN_FLIGHT
 from embedder.backends.probe import narrow_format
-from embedder.types import TokenBatch
+from embedder.backends.torch.launching import IN_FLIGHT
+from embedder.core.types import TokenBatch
 
 PUBLISHED = {("bert-base", 50): 1_410_000, ("bert-base", 512): 1_635_000}
 """Tokens a second of Arctic Inference on one H200, by 32 replicas in a server (May 2025)."""

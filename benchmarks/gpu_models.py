@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 from embedder.backends.checkpoint import Checkpoint
-from embedder.backends.kernels import PLAIN, fast_kernels
-from embedder.backends.launching import Launcher
-from embedder.backends.packed import PackedForward
+from embedder.backends.pooling import mean
 from embedder.backends.probe import LONG_SIZES, PROBE_COSINE, probe_tokens
-from embedder.backends.settling import settle
-from embedder.backends.shapes import EncoderShape
-from embedder.backends.transfers import Fetch, SideStream, sent
-from embedder.pooling import mean
-from embedder.types import TokenBatch, Vectors
+from embedder.backends.torch.kernels import PLAIN, fast_kernels
+from embedder.backends.torch.launching import Launcher
+from embedder.backends.torch.packed import PackedForward
+from embedder.backends.torch.settling import settle
+from embedder.backends.torch.shapes import EncoderShape
+from embedder.backends.torch.transfers import Fetch, SideStream, sent
+from embedder.core.types import TokenBatch, Vectors
 
 POSITIONS = 512
 _SPREAD = 0.05

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_models import POSITIONS, SHAPES, Model
-from embedder.types import TokenBatch, Vectors
+from embedder.core.types import TokenBatch, Vectors
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 BEGIN, END = SPECIAL.index("[CLS]"), SPECIAL.index("[SEP]")

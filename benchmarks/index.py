@@ -24,10 +24,10 @@ import numpy as np
 
 from benchmarks.index_loads import Contenders, clustered, percentile, upsert_all, while_writing
 from benchmarks.index_mnist import recalls
-from embedder.config import IndexSettings
-from embedder.index.kinds import IndexKind
+from embedder.core.types import Vectors
+from embedder.index.contract.kinds import IndexKind
 from embedder.index.vector_index import VectorIndex
-from embedder.types import Vectors
+from embedder.settings.model import IndexSettings
 
 ROUNDS = 7
 SWITCH_INTERVAL_S = 0.0005

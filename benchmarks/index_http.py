@@ -26,11 +26,11 @@ import httpx
 import numpy as np
 
 from benchmarks.service import measured_service
-from embedder.config import IndexSettings
-from embedder.index.kinds import IndexKind
-from embedder.index.points import Points, Query
+from embedder.core.types import Vectors
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Points, Query
 from embedder.index.vector_index import VectorIndex
-from embedder.types import Vectors
+from embedder.settings.model import IndexSettings
 
 QUERIES = 64
 TOP_K = 10

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from embedder.index.measure import place
-from embedder.index.points import Hit, Points, Query
+from embedder.core.types import Vectors
+from embedder.index.contract.points import Hit, Points, Query
+from embedder.index.segments.measure import place
 from embedder.index.vector_index import VectorIndex
-from embedder.types import Vectors
 
 CLUSTERS = 1000
 SPREAD = 0.8

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.index_loads import points
-from embedder.config import IndexSettings
-from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric, Query
+from embedder.core.types import Vectors
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Metric, Query
 from embedder.index.vector_index import VectorIndex
-from embedder.types import Vectors
+from embedder.settings.model import IndexSettings
 
 BASE = 9_000
 TOP = 10

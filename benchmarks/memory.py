@@ -24,9 +24,9 @@ import torch
 from benchmarks.texts import sample
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.backends.probe import computes_bfloat16
-from embedder.config import BackendSettings, BatchSettings, CacheSettings, ModelSettings
-from embedder.memory import MIB, estimate
+from embedder.inference.memory import MIB, estimate
 from embedder.models.files import ModelFiles
+from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
 
 LIMIT = 0.25
 """How far an estimate may be off, as a share of what was measured."""

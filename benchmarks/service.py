@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from deployments.launch import launched
+from deployments.launch.launch import launched
 
 READY_S = 300.0
 

@@ -15,17 +15,17 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from deployments.cache import CacheShard
-from deployments.encoder import EncoderReplica
-from deployments.index import IndexShard
+from deployments.cache.replica import CacheShard
+from deployments.encoder.replica import EncoderReplica
+from deployments.index.replica import IndexShard
 from deployments.ingress.deployment import Ingress
-from deployments.preflight import load_arguments
-from deployments.services import MARK_VARIABLE, tell_starter
+from deployments.launch.preflight import load_arguments
+from deployments.launch.services import MARK_VARIABLE, tell_starter
+from deployments.launch.sizing import Machine, decided, lacking
 from deployments.settings import ReplicaSettings, ServeSettings, StageSettings
-from deployments.sizing import Machine, decided, lacking
-from deployments.tokenizer import TokenizerReplica
-from embedder.errors import ConfigurationError, EmbedderError
-from embedder.host import usable_cores
+from deployments.tokenizer.replica import TokenizerReplica
+from embedder.core.errors import ConfigurationError, EmbedderError
+from embedder.core.host import usable_cores
 
 logger = logging.getLogger("ray.serve")
 

@@ -12,7 +12,6 @@ from deployments.commands import (
     config,
     deploy,
     embed,
-    index,
     key,
     models,
     plan,
@@ -20,7 +19,8 @@ from deployments.commands import (
     serve,
     stop,
 )
-from embedder.errors import EmbedderError
+from deployments.commands.index import collections as index
+from embedder.core.errors import EmbedderError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

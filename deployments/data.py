@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 
 from deployments.settings import ServeSettings
-from embedder.errors import ConfigurationError
-from embedder.index.disk import publish_once
-from embedder.index.lock import FILE_NAME, DirectoryLock
-from embedder.private_files import make_folder
-from embedder.storage_errors import DirectoryInUse
+from embedder.core.errors import ConfigurationError
+from embedder.core.private_files import make_folder
+from embedder.core.storage_errors import DirectoryInUse
+from embedder.index.storage.disk import publish_once
+from embedder.index.storage.lock import FILE_NAME, DirectoryLock
 
 NOTE = "SHARDS"
 CHOOSE = "choose another data_directory, in the configuration's args or EMBEDDER_DATA_DIRECTORY"

@@ -13,7 +13,7 @@ from enum import Enum
 import ray
 from ray.serve import metrics
 
-from embedder.backlog.threads import QueueStats
+from embedder.pipeline.threads import QueueStats
 
 
 class Kind(str, Enum):

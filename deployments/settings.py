@@ -13,7 +13,8 @@ from pydantic import Field, field_validator, model_validator
 
 from embedder.batching.slots import Slots
 from embedder.cache.failopen import TIMEOUT_S
-from embedder.config import (
+from embedder.models.catalogue import names
+from embedder.settings.model import (
     CacheSettings,
     EmbedderSettings,
     IndexSettings,
@@ -21,7 +22,6 @@ from embedder.config import (
     ModelSettings,
     Settings,
 )
-from embedder.models.catalogue import names
 
 HOLD_MODELS = ("Ingress", "Tokenizer", "Encoder")
 """The deployments whose ``user_config`` is the list of served models."""

@@ -8,11 +8,11 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from embedder.config import EmbedderSettings
-    from embedder.errors import EmbedderError
+    from embedder.core.errors import EmbedderError
+    from embedder.core.request import EmbedOptions
+    from embedder.core.types import InputType, Priority, Truncate
     from embedder.generator import EmbeddingGenerator
-    from embedder.request import EmbedOptions
-    from embedder.types import InputType, Priority, Truncate
+    from embedder.settings.model import EmbedderSettings
 
 __all__ = [
     "EmbedOptions",
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EmbedOptions": "embedder.request",
-    "EmbedderError": "embedder.errors",
-    "EmbedderSettings": "embedder.config",
+    "EmbedOptions": "embedder.core.request",
+    "EmbedderError": "embedder.core.errors",
+    "EmbedderSettings": "embedder.settings.model",
     "EmbeddingGenerator": "embedder.generator",
-    "InputType": "embedder.types",
-    "Priority": "embedder.types",
-    "Truncate": "embedder.types",
+    "InputType": "embedder.core.types",
+    "Priority": "embedder.core.types",
+    "Truncate": "embedder.core.types",
 }
 
 

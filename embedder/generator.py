@@ -19,19 +19,27 @@ from typing import TypeVar
 
 import numpy as np
 
-from embedder.admission import check_collection, check_types
 from embedder.cache.memory import MemoryCache
-from embedder.config import EmbedderSettings, ModelSettings
-from embedder.errors import Unavailable
-from embedder.loading import load_model
-from embedder.local import LocalEncoder, LocalTokenizer, device_thread
-from embedder.pipeline import Pipeline, Stages
+from embedder.core.errors import Unavailable
+from embedder.core.request import Embeddings, EmbedOptions
+from embedder.core.types import (
+    Input,
+    InputType,
+    ModelInfo,
+    SimilarityName,
+    TokenRow,
+    Truncate,
+    Vectors,
+)
+from embedder.inference.loading import load_model
+from embedder.inference.local import LocalEncoder, LocalTokenizer, device_thread
+from embedder.pipeline.input_checks import check_collection, check_types
+from embedder.pipeline.pipeline import Pipeline, Stages
+from embedder.pipeline.streaming import in_chunks
 from embedder.progress import Progress
-from embedder.request import Embeddings, EmbedOptions
+from embedder.settings.model import EmbedderSettings, ModelSettings
 from embedder.similarity.metrics import similarity
 from embedder.statistics import GeneratorStats, statistics
-from embedder.streaming import in_chunks
-from embedder.types import Input, InputType, ModelInfo, SimilarityName, TokenRow, Truncate, Vectors
 
 AnswerT = TypeVar("AnswerT")
 

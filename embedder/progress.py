@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from embedder.request import Embeddings
+from embedder.core.request import Embeddings
 
 
 class Progress:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from embedder.batching.batcher import BatcherStats
 from embedder.batching.tuning import Tuning
 from embedder.cache.memory import CacheStats
-from embedder.local import LocalEncoder
-from embedder.types import ModelInfo
+from embedder.core.types import ModelInfo
+from embedder.inference.local import LocalEncoder
 
 
 @dataclass(frozen=True, slots=True)

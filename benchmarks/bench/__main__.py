@@ -25,9 +25,9 @@ from benchmarks.bench.plots import draw
 from benchmarks.bench.results import CONTENDERS, Results
 from benchmarks.bench.sending import Sender
 from benchmarks.bench.targets import verdicts
-from embedder.backends.fused import fuses
-from embedder.config import ModelSettings
+from embedder.backends.torch.fused import fuses
 from embedder.models.files import ModelFiles
+from embedder.settings.model import ModelSettings
 
 CPU = torch.device("cpu")
 BUSY = 0.5

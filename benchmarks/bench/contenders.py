@@ -25,8 +25,8 @@ from benchmarks.bench.lines import STOP_S, LineProcess, NotMeasured, last_words
 from benchmarks.bench.results import EMBEDDER, INFINITY, ONNX, SERVICE, ST
 from benchmarks.bench.vectors import DIRECT, of_base64, over_http
 from benchmarks.service import measured_service
-from embedder.errors import ConfigurationError
-from embedder.types import Vectors
+from embedder.core.errors import ConfigurationError
+from embedder.core.types import Vectors
 
 ENVIRONMENTS = Path(".venv-bench")
 WORKER = Path(__file__).parents[1] / "peers" / "worker.py"

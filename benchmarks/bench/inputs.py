@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.texts import WORDS, distinct, sample
-from embedder.loading import load_tokenizer
+from embedder.core.types import Truncate
+from embedder.inference.loading import load_tokenizer
 from embedder.models.files import ModelFiles
-from embedder.types import Truncate
 
 SENTENCE_TOKENS = (16, 26)
 """The least and the most tokens of a sentence, special tokens included: 21 or so on average."""

@@ -25,7 +25,7 @@ from benchmarks.bench.plan import BULK, CACHED, CLOSED, LOADS, NOOP, SENTENCES, 
 from benchmarks.bench.results import CONTENDERS, EMBEDDER, SERVERS, SERVICE, ST, Results
 from benchmarks.bench.sending import Sender
 from benchmarks.bench.vectors import nearness
-from embedder.types import Vectors
+from embedder.core.types import Vectors
 
 CEILING_PASSES = 3
 """Before and after whatever has a share of the ceiling."""

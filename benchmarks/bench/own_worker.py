@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.peers.worker import Encode, serve
 from embedder import EmbedderSettings, EmbeddingGenerator
-from embedder.config import CacheSettings, ModelSettings
+from embedder.settings.model import CacheSettings, ModelSettings
 
 
 def load() -> tuple[Encode, dict[str, object]]:

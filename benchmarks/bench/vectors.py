@@ -14,7 +14,7 @@ from benchmarks.bench.client import MODEL
 from benchmarks.bench.lines import NotMeasured
 from benchmarks.bench.results import Cosine
 from benchmarks.reference import cosines
-from embedder.types import Vectors
+from embedder.core.types import Vectors
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """All servers are on this machine: a proxy for the world outside has no part in it."""

@@ -22,8 +22,8 @@ from benchmarks.bench.inputs import Supply, inputs_of
 from benchmarks.bench.lines import LineProcess, NotMeasured
 from benchmarks.bench.loads import TIMEOUT_S
 from benchmarks.bench.sending import MOST_TEXTS_PER_S, WARM_S
-from embedder.config import ModelSettings
 from embedder.models.files import ModelFiles
+from embedder.settings.model import ModelSettings
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from benchmarks.scaling.options import Options
 from benchmarks.scaling.rounds import Tell, in_turn, median_seconds
 from benchmarks.scaling.series import Series, series
 from embedder.backends.base import Backend
-from embedder.backends.torch import TorchBackend
-from embedder.config import BackendSettings, ModelSettings
+from embedder.backends.torch.backend import TorchBackend
+from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles
-from embedder.types import TokenBatch
+from embedder.settings.model import BackendSettings, ModelSettings
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
 QUICK_LENGTHS = (8, 32, 128, 256)

@@ -13,11 +13,11 @@ from benchmarks.scaling.laws import descent, scan
 from benchmarks.scaling.options import Options
 from benchmarks.scaling.rounds import Tell, in_turn, median_seconds
 from benchmarks.scaling.series import Series, series
-from embedder.config import IndexSettings
-from embedder.index.kinds import IndexKind
-from embedder.index.points import Query
+from embedder.core.types import Vectors
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Query
 from embedder.index.vector_index import VectorIndex
-from embedder.types import Vectors
+from embedder.settings.model import IndexSettings
 
 WIDTH = 384
 TOP = 10

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from embedder.config import EmbedderSettings
-from embedder.errors import ConfigurationError
-from embedder.settings_sources import Loaded, load
+from embedder.core.errors import ConfigurationError
+from embedder.settings.model import EmbedderSettings
+from embedder.settings.sources import Loaded, load
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `argparse` calls the place that commands are added to."""

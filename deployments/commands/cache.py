@@ -13,10 +13,10 @@ from deployments.commands.arguments import Commands, add_service
 from deployments.commands.connecting import connected
 from deployments.commands.lines import numbered_lines
 from deployments.commands.progress import bar
-from embedder.errors import InvalidInput
+from embedder.core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from deployments.cache_operation import CacheOperation
+    from deployments.operations.cache import CacheOperation
 
 COLUMNS = ("cache", "entries", "bytes", "of", "hits", "misses", "evicted", "store")
 
@@ -107,7 +107,7 @@ def _purge(options: argparse.Namespace) -> int:
 @contextmanager
 def _operation(options: argparse.Namespace) -> Iterator[CacheOperation]:
     with connected(options) as service:
-        from deployments.cache_operation import CacheOperation
+        from deployments.operations.cache import CacheOperation
 
         yield CacheOperation(service)
 

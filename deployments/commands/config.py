@@ -8,13 +8,13 @@ from typing import Any
 
 from deployments.commands.arguments import Commands, add_config
 from deployments.commands.models import table
-from deployments.preflight import (
+from deployments.launch.preflight import (
     MODEL_SETTINGS,
     check_contents,
     load_applications,
     read_config,
 )
-from embedder.settings_sources import explain
+from embedder.settings.sources import explain
 
 
 def add(commands: Commands) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from deployments.ray_token import show_token
+from deployments.launch.ray_token import show_token
 
 if TYPE_CHECKING:
-    from deployments.running import RunningService
+    from deployments.operations.running import RunningService
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def connected(options: argparse.Namespace) -> Iterator[RunningService]:
     show_token(os.environ)
     # After `ray.shutdown`, a thread of Serve that still works would start a Ray of its own.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
-    from deployments.running import running_service
+    from deployments.operations.running import running_service
 
     with running_service(options.port, options.data_directory) as service:
         yield service

@@ -6,7 +6,7 @@ import argparse
 
 from deployments.commands.arguments import Commands, add_config, add_service
 from deployments.commands.connecting import connected
-from deployments.preflight import check_contents, read_config
+from deployments.launch.preflight import check_contents, read_config
 
 
 def add(commands: Commands) -> None:

@@ -8,8 +8,8 @@ import sys
 import orjson
 
 from deployments.commands.arguments import Commands, add_settings, load_settings
-from embedder.request import EmbedOptions
-from embedder.types import InputType
+from embedder.core.request import EmbedOptions
+from embedder.core.types import InputType
 
 
 def add(commands: Commands) -> None:

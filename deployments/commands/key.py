@@ -25,9 +25,9 @@ def run(options: argparse.Namespace) -> int:
     """Print a key, which is kept nowhere, and its digest as ``args:`` of the service want it."""
     from pydantic import ValidationError
 
-    from deployments.ingress.door.keys import digest, new_key
+    from deployments.ingress.middleware.keys import digest, new_key
     from deployments.settings import ApiKey
-    from embedder.errors import ConfigurationError
+    from embedder.core.errors import ConfigurationError
 
     key = new_key()
     scopes = [scope.strip() for scope in options.scopes.split(",")]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from embedder.errors import InvalidInput
+from embedder.core.errors import InvalidInput
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

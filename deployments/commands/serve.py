@@ -25,8 +25,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted, and return 0; or 1 when the service ended by itself."""
-    from deployments.launch import launched
-    from deployments.services import services
+    from deployments.launch.launch import launched
+    from deployments.launch.services import services
 
     began = time.monotonic()
     # A supervisor stops with SIGTERM, and a shell may have started us with Ctrl-C ignored, which

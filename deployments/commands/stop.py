@@ -9,8 +9,8 @@ import time
 from contextlib import suppress
 
 from deployments.commands.arguments import Commands, add_service
-from deployments.services import choose, end, ray_addresses, remove_folders, services
-from embedder.errors import ConfigurationError
+from deployments.launch.services import choose, end, ray_addresses, remove_folders, services
+from embedder.core.errors import ConfigurationError
 
 STOP_S = 60.0
 """The starter itself gives its service 45 s."""

@@ -12,13 +12,13 @@ from starlette.types import ASGIApp
 from deployments.ingress.collections import lifecycle, points, search
 from deployments.ingress.description import documentation
 from deployments.ingress.dispatch import Dispatch
-from deployments.ingress.door.errors import install_handlers
-from deployments.ingress.door.gate import Gate
+from deployments.ingress.errors.errors import install_handlers
+from deployments.ingress.middleware.gate import Gate
 from deployments.ingress.numeric import clusters, similarity
 from deployments.ingress.openai import embeddings, model_list
 from deployments.ingress.operation import admin, health
-from deployments.ingress.service import Service
-from deployments.ingress.state import Needs
+from deployments.ingress.service.service import Service
+from deployments.ingress.service.state import Needs
 from deployments.ingress.tei import info, text, vectors
 from deployments.settings import Scope
 

@@ -10,16 +10,16 @@ from ray import serve
 from starlette.types import ASGIApp
 
 from deployments.ingress.asgi import build_asgi
-from deployments.ingress.door.upgrades import decline_upgrades
-from deployments.ingress.handles import Handles
-from deployments.ingress.service import Service
-from deployments.remote import Handle
-from deployments.replica import own_deployment
-from deployments.replica_log import log_refusals_briefly
+from deployments.ingress.middleware.upgrades import decline_upgrades
+from deployments.ingress.service.handles import Handles
+from deployments.ingress.service.service import Service
+from deployments.rpc.remote import Handle
+from deployments.rpc.replica_log import log_refusals_briefly
+from deployments.rpc.replica_name import own_deployment
 from deployments.settings import ServeSettings
-from embedder.index.points import CollectionInfo, StoredModel
-from embedder.request import EmbedOptions
-from embedder.types import Input, Vectors
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Input, Vectors
+from embedder.index.contract.points import CollectionInfo, StoredModel
 
 
 @serve.ingress()
@@ -73,7 +73,7 @@ class Ingress:
         """Return float32[n, width] of texts of a collection, and the model that computed them.
 
         Raises:
-            EmbedderError: as `deployments.ingress.service.Service.embed_for`.
+            EmbedderError: as `deployments.ingress.service.service.Service.embed_for`.
         """
         answer, stored = await self._service.embed_for(collection, texts, options, model=model)
         return answer.vectors, stored
@@ -87,7 +87,7 @@ class Ingress:
         """Return float32[n, width], one row an input, in order.
 
         Raises:
-            EmbedderError: as `embedder.pipeline.Pipeline.embed`.
+            EmbedderError: as `embedder.pipeline.pipeline.Pipeline.embed`.
         """
         rows: Sequence[Input] = [inputs] if isinstance(inputs, str) else inputs
         answer = await self._service.embed(rows, options or EmbedOptions(), model=model)

@@ -18,12 +18,12 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.ingress.door.errors import (
+from deployments.ingress.errors.errors import (
     request_validation_response,
     validation_response,
 )
-from deployments.ingress.door.visit import Visit
-from deployments.ingress.service import Service
+from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.service.service import Service
 from deployments.ingress.wire.json_bodies import check_content_type
 from deployments.ingress.wire.json_parsing import parse_json
 from deployments.ingress.wire.large_bodies import prepare

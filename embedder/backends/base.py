@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from embedder.types import TokenBatch, Vectors
+from embedder.core.types import TokenBatch, Vectors
 
 
 class Backend(Protocol):

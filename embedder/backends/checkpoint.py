@@ -14,7 +14,7 @@ import torch.nn.functional as functional
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 
 _ANCHOR = "embeddings.word_embeddings.weight"
 """What every checkpoint has: whatever stands before it was put in front of all names."""

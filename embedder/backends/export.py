@@ -18,7 +18,7 @@ import onnxruntime
 import torch
 
 from embedder.backends.probe import agreement
-from embedder.errors import MissingExtra, UnsupportedModel
+from embedder.core.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
 
 GRAPH = "model.onnx"

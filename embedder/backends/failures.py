@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from embedder.errors import BackendFailure, EmbedderError, OutOfMemory
+from embedder.core.errors import BackendFailure, EmbedderError, OutOfMemory
 
 _NO_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
 """Neither library has a class of its own for the memory of a CPU."""

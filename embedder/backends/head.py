@@ -1,7 +1,7 @@
 """From hidden states to vectors: the pooling and the Dense modules of a model's layout.
 
 Computes in float32 whatever the model computes in. Knows nothing of architectures; normalisation
-is left to `embedder.output`.
+is left to `embedder.core.vectors`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from embedder.backends.checkpoint import held_bytes
-from embedder.errors import UnsupportedModel
+from embedder.backends.pooling import POOLS
+from embedder.core.errors import UnsupportedModel
 from embedder.models.layout import Dense, Layout
 from embedder.models.weights import WEIGHTS
-from embedder.pooling import POOLS
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "identity": lambda rows: rows,

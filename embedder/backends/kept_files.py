@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedder.errors import ConfigurationError
+from embedder.core.errors import ConfigurationError
 from embedder.models.safety import sha256
 
 _DIGESTS = "sha256.json"

@@ -30,10 +30,10 @@ from embedder.backends.own_graph import (
 )
 from embedder.backends.probe import probe_tokens
 from embedder.backends.quantize import quantize_graph, weight_bits
-from embedder.config import BackendSettings
-from embedder.errors import ConfigurationError, UnsupportedModel
+from embedder.core.errors import ConfigurationError, UnsupportedModel
+from embedder.core.types import TokenBatch, Vectors
 from embedder.models.files import ModelFiles
-from embedder.types import TokenBatch, Vectors
+from embedder.settings.model import BackendSettings
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"

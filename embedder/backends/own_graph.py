@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from embedder.errors import UnsafeModel
+from embedder.core.errors import UnsafeModel
 from embedder.models.files import ModelFiles
 
 OWN_GRAPH = "onnx/model.onnx"

@@ -26,7 +26,7 @@ from transformers import (
 from transformers.utils import logging
 
 from embedder.backends.checkpoint import needs_code
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from embedder.models.files import ModelFiles
 
 _ENCODERS_OF_PAIRS = {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from embedder.types import TokenBatch, Vectors
+from embedder.core.types import TokenBatch, Vectors
 
 PROBE_COSINE = 0.999
 """``dtype: auto`` leaves float32 only where every probe vector agrees at least this well."""

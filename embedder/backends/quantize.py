@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from embedder.backends.export import GRAPH
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 
 _CONTRIBUTED = "com.microsoft"
 """The operators that ONNX Runtime has beside the standard ones."""

@@ -22,14 +22,14 @@ from embedder.batching.packing import Budget, pack
 from embedder.batching.recovery import Recovery
 from embedder.batching.slots import Slots
 from embedder.batching.waiting import Call, ItemT, Queue, ResultT, Terms, Waiting
-from embedder.errors import (
+from embedder.core.errors import (
     BackendFailure,
     DeadlineExceeded,
     EmbedderError,
     OutOfMemory,
     Unavailable,
 )
-from embedder.types import Priority
+from embedder.core.types import Priority
 
 Run = Callable[[list[ItemT], Terms], Awaitable[Sequence[ResultT]]]
 """Answer a batch, one result an item."""

@@ -16,7 +16,7 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.slots import Slots
 from embedder.batching.waiting import Terms
-from embedder.types import (
+from embedder.core.types import (
     CacheHits,
     Encoded,
     Entries,

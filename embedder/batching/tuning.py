@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from embedder.errors import OutOfMemory
-from embedder.types import TokenBatch
+from embedder.core.errors import OutOfMemory
+from embedder.core.types import TokenBatch
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar, cast
 
-from embedder.types import Priority
+from embedder.core.types import Priority
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

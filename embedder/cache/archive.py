@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from embedder.cache.records import KEY_BYTES, TAG_BYTES, Records
-from embedder.errors import ArchiveError
-from embedder.private_files import create, make_folder
-from embedder.types import Entries
+from embedder.cache.store.records import KEY_BYTES, TAG_BYTES, Records
+from embedder.core.errors import ArchiveError
+from embedder.core.private_files import create, make_folder
+from embedder.core.types import Entries
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from embedder.cache.circuit import Circuit, CircuitState
-from embedder.stages import Caching
-from embedder.time_limit import wait_within
-from embedder.types import CacheHits, Entries
+from embedder.cache.store.circuit import Circuit, CircuitState
+from embedder.core.protocols import Caching
+from embedder.core.time_limit import wait_within
+from embedder.core.types import CacheHits, Entries
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.records import KEY_BYTES
-from embedder.errors import InvalidInput
+from embedder.cache.store.records import KEY_BYTES
+from embedder.core.errors import InvalidInput
 
 Words = NDArray[np.uint64]
 """uint64[n, 4], one row a key: the first word is the tag of its model."""

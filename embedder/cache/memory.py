@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from embedder.cache.keytable import Slots, keys_of, words_of
 from embedder.cache.recency import Ticks
-from embedder.cache.records import FOREVER, TAG_BYTES, Records
 from embedder.cache.slab import Slab
-from embedder.types import CacheHits, Entries
+from embedder.cache.store.records import FOREVER, TAG_BYTES, Records
+from embedder.core.types import CacheHits, Entries
 
 OVERHEAD_BYTES = 160
 """What an entry costs beside its components: key, place in table and order, deadline."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from embedder.cache.shard import PersistentCache
 from embedder.cache.store.redis_store import RedisStore
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.config import CacheSettings
+from embedder.settings.model import CacheSettings
 
 
 def open_store(settings: CacheSettings, name: str) -> SqliteStore | RedisStore | None:

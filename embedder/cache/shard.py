@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.cache.memory import MemoryCache
-from embedder.cache.records import Records
 from embedder.cache.store.look_up import LookUp
 from embedder.cache.store.marks import Marks
 from embedder.cache.store.protocol import LocalStore, SharedStore
-from embedder.cache.store.write_behind import WriteBehind
-from embedder.config import CacheSettings
-from embedder.types import CacheHits, Entries
+from embedder.cache.store.records import Records
+from embedder.cache.write_behind import WriteBehind
+from embedder.core.types import CacheHits, Entries
+from embedder.settings.model import CacheSettings
 
 
 class PersistentCache:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder import rendezvous
 from embedder.cache.failopen import FailOpenCache, FarCacheState
-from embedder.cache.records import TAG_BYTES
-from embedder.types import CacheHits, Entries
+from embedder.cache.store.records import TAG_BYTES
+from embedder.core import rendezvous
+from embedder.core.types import CacheHits, Entries
 
 
 def owners(keys: Sequence[bytes], shards: int) -> NDArray[np.intp]:

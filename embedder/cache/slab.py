@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedder.cache.keytable import KeyTable, Slots, Words
 from embedder.cache.recency import Recency
-from embedder.types import Entries
+from embedder.core.types import Entries
 
 
 class Slab:

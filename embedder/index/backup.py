@@ -17,22 +17,22 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from embedder.index.copying import stored_rows
-from embedder.index.disk import EXISTS, sync_directory, writing
-from embedder.index.failpoints import reach
-from embedder.index.migration import stored_collections
-from embedder.index.reading import Reader
-from embedder.index.rows import EncodedRows
-from embedder.index.schema import open_reader, open_writer
-from embedder.index.writes import (
+from embedder.core.private_files import OWNER_ONLY_FOLDER, create, make_folder
+from embedder.core.storage_errors import BadBackup, NotWritten, StorageDamaged
+from embedder.index.collection.copying import stored_rows
+from embedder.index.storage.disk import EXISTS, sync_directory, writing
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.migration import stored_collections
+from embedder.index.storage.reading import Reader
+from embedder.index.storage.rows import EncodedRows
+from embedder.index.storage.schema import open_reader, open_writer
+from embedder.index.storage.writes import (
     CollectionRow,
     as_collection,
     find_collection,
     insert_collection,
     upsert,
 )
-from embedder.private_files import OWNER_ONLY_FOLDER, create, make_folder
-from embedder.storage_errors import BadBackup, NotWritten, StorageDamaged
 
 FORMAT = 2
 """Backups of format 1, whose collections have no identity, can be restored too."""

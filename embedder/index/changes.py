@@ -13,9 +13,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput
-from embedder.index import drafts
-from embedder.index.checks import (
+from embedder.core.errors import InvalidInput
+from embedder.core.storage_errors import StaleCollection
+from embedder.index.collection.collection import Collection
+from embedder.index.contract.checks import (
     byte_count,
     check_ids,
     check_kind,
@@ -23,15 +24,16 @@ from embedder.index.checks import (
     check_points,
     check_width,
 )
-from embedder.index.collection import Collection
-from embedder.index.committer import Effect
-from embedder.index.filters import Filter, to_sql
-from embedder.index.measure import place
-from embedder.index.points import CollectionInfo, Deleted, Points, Spec, StoredModel
+from embedder.index.contract.filter_sql import to_sql
+from embedder.index.contract.filters import Filter
+from embedder.index.contract.points import CollectionInfo, Deleted, Points, Spec, StoredModel
 from embedder.index.reembedding import exchange
-from embedder.index.rows import encode
+from embedder.index.segments.measure import place
 from embedder.index.shard import Shard
-from embedder.index.writes import (
+from embedder.index.storage import drafts
+from embedder.index.storage.committer import Effect
+from embedder.index.storage.rows import encode
+from embedder.index.storage.writes import (
     CollectionRow,
     delete,
     find_collection,
@@ -44,7 +46,6 @@ from embedder.index.writes import (
     rename_collection,
     upsert,
 )
-from embedder.storage_errors import StaleCollection
 
 logger = logging.getLogger(__name__)
 

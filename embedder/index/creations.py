@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from embedder.index import changes
-from embedder.index.points import CollectionInfo, Spec, StoredModel
+from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
 from embedder.index.reembedding import Reembedding
 from embedder.index.shard import Shard
-from embedder.index.writes import is_deleted
+from embedder.index.storage.writes import is_deleted
 
 
 class Creations:

@@ -13,16 +13,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.storage_errors import StorageDamaged
 from embedder.index.backup import copy_collection
-from embedder.index.copying import stored_rows
-from embedder.index.disk import sync_directory, writing
-from embedder.index.disk_codes import naming_storage_errors
-from embedder.index.drafts import is_draft
-from embedder.index.lock import DirectoryLock
-from embedder.index.migration import stored_collections
-from embedder.index.schema import FILE_NAME, check_format, open_reader, open_writer
-from embedder.index.writes import CollectionRow, as_collection, remember_deleted
-from embedder.storage_errors import StorageDamaged
+from embedder.index.collection.copying import stored_rows
+from embedder.index.storage.disk import sync_directory, writing
+from embedder.index.storage.drafts import is_draft
+from embedder.index.storage.lock import DirectoryLock
+from embedder.index.storage.migration import stored_collections
+from embedder.index.storage.schema import FILE_NAME, check_format, open_reader, open_writer
+from embedder.index.storage.writes import CollectionRow, as_collection, remember_deleted
 
 NEW_FILE = f"{FILE_NAME}.new"
 

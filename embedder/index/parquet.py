@@ -7,12 +7,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from embedder.errors import MissingExtra
-from embedder.index.copying import stored_rows
-from embedder.index.disk import EXISTS, publish, writing
-from embedder.index.reading import Reader
-from embedder.index.writes import CollectionRow, find_collection
-from embedder.storage_errors import NotWritten
+from embedder.core.errors import MissingExtra
+from embedder.core.storage_errors import NotWritten
+from embedder.index.collection.copying import stored_rows
+from embedder.index.storage.disk import EXISTS, publish, writing
+from embedder.index.storage.reading import Reader
+from embedder.index.storage.writes import CollectionRow, find_collection
 
 
 def export_parquet(reader: Reader, name: str, number: int, path: Path) -> int:

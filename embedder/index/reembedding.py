@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from embedder.errors import InvalidInput, Unavailable
-from embedder.index import drafts
-from embedder.index.checks import check_points
-from embedder.index.collection import Collection
-from embedder.index.committer import Effect
-from embedder.index.drafts import Outdated
-from embedder.index.failpoints import reach
-from embedder.index.points import Points, Spec, StoredModel
+from embedder.core.errors import InvalidInput, Unavailable
+from embedder.core.storage_errors import StaleCollection
+from embedder.core.types import Vectors
+from embedder.index.collection.collection import Collection
+from embedder.index.contract.checks import check_points
+from embedder.index.contract.points import Points, Spec, StoredModel
 from embedder.index.shard import Shard
-from embedder.index.writes import CollectionRow, insert_collection
-from embedder.storage_errors import StaleCollection
-from embedder.types import Vectors
+from embedder.index.storage import drafts
+from embedder.index.storage.committer import Effect
+from embedder.index.storage.drafts import Outdated
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.writes import CollectionRow, insert_collection
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,17 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from embedder.errors import InvalidInput
+from embedder.core.errors import InvalidInput
 from embedder.index.backup import Backup
-from embedder.index.checks import check_name
-from embedder.index.committer import Effect, Write
-from embedder.index.drafts import discard
-from embedder.index.failpoints import reach
-from embedder.index.points import CollectionInfo, Spec
+from embedder.index.contract.checks import check_name
+from embedder.index.contract.points import CollectionInfo, Spec
 from embedder.index.reembedding import exchange
-from embedder.index.rows import EncodedRows
 from embedder.index.shard import Shard
-from embedder.index.writes import (
+from embedder.index.storage.committer import Effect, Write
+from embedder.index.storage.drafts import discard
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.rows import EncodedRows
+from embedder.index.storage.writes import (
     CollectionRow,
     find_collection,
     insert_collection,

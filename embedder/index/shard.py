@@ -16,23 +16,23 @@ from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 
-from embedder.config import IndexSettings
-from embedder.errors import EmbedderError, UnknownCollection
-from embedder.index.collection import Collection, Surroundings
-from embedder.index.committer import Effect
-from embedder.index.disk_codes import naming_storage_errors
-from embedder.index.failpoints import reach
-from embedder.index.health import IndexHealth, IndexStats, RecoveryReport, health_of
-from embedder.index.housekeeping import Housekeeper
-from embedder.index.points import Hit
-from embedder.index.reclaiming import reclaim
-from embedder.index.recounting import recounted
-from embedder.index.snapshot import Identity
-from embedder.index.snapshots import Snapshots, remove_strangers
-from embedder.index.truth import Truth
-from embedder.index.writes import CollectionRow
-from embedder.private_files import OWNER_ONLY_FOLDER, make_folder
-from embedder.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
+from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.errors import EmbedderError, UnknownCollection
+from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
+from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
+from embedder.index.collection.collection import Collection, Surroundings
+from embedder.index.collection.housekeeping import Housekeeper
+from embedder.index.contract.health import IndexHealth, IndexStats, RecoveryReport, health_of
+from embedder.index.contract.points import Hit
+from embedder.index.segments.snapshot import Identity
+from embedder.index.segments.snapshots import Snapshots, remove_strangers
+from embedder.index.storage.committer import Effect
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.reclaiming import reclaim
+from embedder.index.storage.recounting import recounted
+from embedder.index.storage.truth import Truth
+from embedder.index.storage.writes import CollectionRow
+from embedder.settings.model import IndexSettings
 
 FOLDER = "collections"
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder import rendezvous
-from embedder.errors import InvalidInput
-from embedder.index.answer_size import NUMBER_BYTES, POINT_BYTES
-from embedder.index.kinds import IndexKind
-from embedder.index.limits import LEAST_SAMPLE, MAX_TOP_K, OVERSAMPLE
-from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query, Spec
+from embedder.core import rendezvous
+from embedder.core.errors import InvalidInput
+from embedder.index.contract.answer_size import NUMBER_BYTES, POINT_BYTES
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.limits import LEAST_SAMPLE, MAX_TOP_K, OVERSAMPLE
+from embedder.index.contract.points import CollectionInfo, Hit, Metric, Points, Query, Spec
 from embedder.similarity.mmr import maximal_marginal_relevance
 
 

@@ -12,20 +12,18 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from embedder.cancellation import stop_if_cancelled
-from embedder.config import IndexSettings
+from embedder.core.cancellation import stop_if_cancelled
+from embedder.core.storage_errors import StorageDamaged
 from embedder.index import changes
-from embedder.index.answer_size import Room
-from embedder.index.answering import Searcher, alike
 from embedder.index.backup import BackupManifest, back_up
-from embedder.index.checks import check_ids, check_query
-from embedder.index.creations import Creations
-from embedder.index.fetching import Found, Read, page, records_by_id, whole
-from embedder.index.filters import Filter
-from embedder.index.health import IndexHealth, IndexStats
-from embedder.index.kinds import IndexKind
-from embedder.index.parquet import export_parquet
-from embedder.index.points import (
+from embedder.index.collection.answering import Searcher, alike
+from embedder.index.collection.fetching import Found, Read, page, records_by_id, whole
+from embedder.index.contract.answer_size import Room
+from embedder.index.contract.checks import check_ids, check_query
+from embedder.index.contract.filters import Filter
+from embedder.index.contract.health import IndexHealth, IndexStats
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import (
     PAYLOAD,
     CollectionInfo,
     Deleted,
@@ -38,10 +36,12 @@ from embedder.index.points import (
     Record,
     Spec,
 )
+from embedder.index.creations import Creations
+from embedder.index.parquet import export_parquet
 from embedder.index.restoring import restore
-from embedder.index.segment import Effort
+from embedder.index.segments.segment import Effort
 from embedder.index.shard import Shard
-from embedder.storage_errors import StorageDamaged
+from embedder.settings.model import IndexSettings
 
 
 class VectorIndex:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedder.config import ModelSettings
 from embedder.models.row import CatalogueRow
 from embedder.models.rows import ROWS
+from embedder.settings.model import ModelSettings
 
 CATALOGUE = ROWS
 

@@ -13,19 +13,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from embedder.config import ModelSettings
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
+from embedder.core.types import SimilarityName
 from embedder.models.catalogue import names
 from embedder.models.layout import Layout, read_layout
 from embedder.models.numbers import number
+from embedder.models.prompts import NAMES
 from embedder.models.row import CatalogueRow
 from embedder.models.safety import read_object, sha256, verified_digest
 from embedder.models.token_limit import lower_case, token_limit
+from embedder.models.token_types import TokenTypes
 from embedder.models.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
 from embedder.models.weights import WEIGHTS, Source, locate, weight_files
-from embedder.prompts import NAMES
-from embedder.token_types import TokenTypes
-from embedder.types import SimilarityName
+from embedder.settings.model import ModelSettings
 
 
 @dataclass(frozen=True)

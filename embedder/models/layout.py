@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from embedder.config import PoolingName
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from embedder.models.safety import read_json, read_object
+from embedder.settings.model import PoolingName
 
 MODULES = "modules.json"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 
 
 def number(config: Mapping[str, Any], key: str) -> int:

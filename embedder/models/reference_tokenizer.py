@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 
 _TIMEOUT_S = 300
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embedder.config import PoolingName
+from embedder.settings.model import PoolingName
 
 
 @dataclass(frozen=True, slots=True)

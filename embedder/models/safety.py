@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from embedder.errors import UnsafeModel, UnsupportedModel, WeightsMismatch
+from embedder.core.errors import UnsafeModel, UnsupportedModel, WeightsMismatch
 
 logger = logging.getLogger(__name__)
 

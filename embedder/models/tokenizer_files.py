@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
+from embedder.core.types import Truncate
 from embedder.models.plain_tokenizer import (
     ADDED_TOKENS,
     CONFIG,
@@ -25,7 +26,6 @@ from embedder.models.plain_tokenizer import (
 )
 from embedder.models.reference_tokenizer import read_reference
 from embedder.models.safety import read_object
-from embedder.types import Truncate
 
 TOKENIZER = "tokenizer.json"
 _BESIDE = (CONFIG, SPECIAL_TOKENS, ADDED_TOKENS)

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder.config import ModelSettings
-from embedder.errors import ConfigurationError, ModelNotFound, UnsupportedModel
+from embedder.core.errors import ConfigurationError, ModelNotFound, UnsupportedModel
 from embedder.models.catalogue import CATALOGUE, find
 from embedder.models.layout import MODULES
 from embedder.models.row import CatalogueRow
 from embedder.models.safety import check_files, read_object
+from embedder.settings.model import ModelSettings
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embedder.config import EmbedderSettings
 from embedder.planning.goal import Constraints, Unmet, unmet
 from embedder.planning.machine import Machine
 from embedder.planning.options import Option, open_options
 from embedder.planning.prediction import PlannedModel, Prediction, predict
 from embedder.planning.reasons import SHORTEST, Grounds, Reason, reasons
+from embedder.settings.model import EmbedderSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from embedder.errors import InvalidInput
+from embedder.core.errors import InvalidInput
 from embedder.planning.prediction import Prediction
 
 GB = 10**9

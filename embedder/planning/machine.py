@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import cycle, product
 from typing import TYPE_CHECKING
 
-from embedder.errors import ConfigurationError
-from embedder.host import available_bytes, usable_cores
-from embedder.models.size import ModelShape
+from embedder.core.errors import ConfigurationError
+from embedder.core.host import available_bytes, usable_cores
+from embedder.inference.model_size import ModelShape
 
 if TYPE_CHECKING:
     import torch

@@ -5,15 +5,15 @@ The only part of planning that reads or measures; `decision` decides.
 
 from __future__ import annotations
 
-from embedder.config import EmbedderSettings
-from embedder.errors import ConfigurationError
-from embedder.memory import runtime_of
+from embedder.core.errors import ConfigurationError
+from embedder.inference.memory import runtime_of
+from embedder.inference.model_size import ModelSize
 from embedder.models.files import ModelFiles
-from embedder.models.size import ModelSize
 from embedder.planning.decision import Plan, decide
 from embedder.planning.goal import Constraints
 from embedder.planning.machine import Machine, measure
 from embedder.planning.prediction import PlannedModel
+from embedder.settings.model import EmbedderSettings
 
 
 def optimize_for(

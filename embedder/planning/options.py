@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from embedder.config import EmbedderSettings
-from embedder.errors import ConfigurationError
-from embedder.memory import UNMEASURED_TOKENS, Formats
+from embedder.core.errors import ConfigurationError
+from embedder.inference.memory import UNMEASURED_TOKENS, Formats
 from embedder.planning.machine import Machine, Speed
 from embedder.planning.prediction import Choice, PlannedModel, Prediction, predict
+from embedder.settings.model import EmbedderSettings
 
 GAIN = 0.95
 """A budget that reaches this share of the largest one's throughput is large enough."""

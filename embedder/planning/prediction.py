@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2
 
-from embedder.memory import Formats, Runtime, estimate_size
-from embedder.models.size import ModelSize
+from embedder.inference.memory import Formats, Runtime, estimate_size
+from embedder.inference.model_size import ModelSize
 from embedder.planning.machine import Machine, Speed
 
 EFFICIENCY = {"float32": 0.85, "bfloat16": 0.8, "float16": 0.52}

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embedder.config import EmbedderSettings
 from embedder.planning.goal import GB, Constraints, show
 from embedder.planning.machine import Machine
 from embedder.planning.options import Option
+from embedder.settings.model import EmbedderSettings
 
 SHORTEST = 3
 """Tokens of the shortest text: two special ones, and its own."""

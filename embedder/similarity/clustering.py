@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from embedder.cancellation import stop_if_cancelled
+from embedder.core.cancellation import stop_if_cancelled
+from embedder.core.types import Vectors
 from embedder.similarity.framing import Frame, check_group_count, check_groupable
 from embedder.similarity.groups import Clusters, grouped
 from embedder.similarity.seeding import spread_rows
-from embedder.types import Vectors
 
 ITERATIONS = 25
 

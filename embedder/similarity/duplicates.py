@@ -12,10 +12,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput
+from embedder.core.errors import InvalidInput
+from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity.metrics import check_matrices
 from embedder.similarity.pairs import Pairs, check_threshold, near_pairs
-from embedder.types import SimilarityName, Vectors
 
 Representative = Literal["first", "central"]
 """Which row stands for its group: the lowest number, or the one with most others near it."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput, InvalidVector
-from embedder.output import unit_rows
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import Vectors
+from embedder.core.vectors import unit_rows
 from embedder.similarity.metrics import check_rows
-from embedder.types import Vectors
 
 BLOCK_ROWS = 256
 """How many rows are copied in double precision at once."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cancellation import stop_if_cancelled
-from embedder.errors import InvalidVector
-from embedder.output import unit_rows
+from embedder.core.cancellation import stop_if_cancelled
+from embedder.core.errors import InvalidVector
+from embedder.core.types import Vectors
+from embedder.core.vectors import unit_rows
 from embedder.similarity.framing import check_groupable
 from embedder.similarity.metrics import METRICS
-from embedder.types import Vectors
 
 BLOCK_BYTES = 2**24
 """What one block of rows and its distances may take, in double precision and single."""

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cancellation import stop_if_cancelled
-from embedder.errors import InvalidInput, InvalidVector
-from embedder.output import unit_rows
-from embedder.types import SimilarityName, Vectors
+from embedder.core.cancellation import stop_if_cancelled
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import SimilarityName, Vectors
+from embedder.core.vectors import unit_rows
 
 BLOCK_BYTES = 64 * 2**20
 """What the measures of one block of rows may take."""

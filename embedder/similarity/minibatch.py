@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput
+from embedder.core.errors import InvalidInput
+from embedder.core.types import Vectors
 from embedder.similarity.framing import Frame, check_group_count, check_groupable
 from embedder.similarity.groups import Clusters, grouped, nearest
 from embedder.similarity.seeding import spread_rows
-from embedder.types import Vectors
 
 SAMPLE_BATCHES = 3
 """Of how many batches, or times k, rows the first centroids are drawn."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput, InvalidVector
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity.metrics import METRICS, as_row, check_matrices, placed
-from embedder.types import SimilarityName, Vectors
 
 
 def maximal_marginal_relevance(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput, LimitExceeded
+from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity.metrics import METRICS, check_matrices, placed
-from embedder.types import SimilarityName, Vectors
 
 BLOCK_ROWS = 1024
 """How many rows of either matrix are measured at once."""

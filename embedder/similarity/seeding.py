@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cancellation import stop_if_cancelled
-from embedder.types import Vectors
+from embedder.core.cancellation import stop_if_cancelled
+from embedder.core.types import Vectors
 
 
 def spread_rows(rows: Vectors, k: int, random: np.random.Generator) -> Vectors:

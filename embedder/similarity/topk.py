@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cancellation import stop_if_cancelled
-from embedder.errors import InvalidInput
+from embedder.core.cancellation import stop_if_cancelled
+from embedder.core.errors import InvalidInput
+from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity.metrics import METRICS, check_matrices, placed
-from embedder.types import SimilarityName, Vectors
 
 BLOCK_ROWS = 1024
 """How many rows of either matrix are measured at once: a million pairs, of about 40 bytes."""

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from deployments.running import running_service
-from embedder.types import CacheHits, Entries, Vectors
+from deployments.operations.running import running_service
+from embedder.core.types import CacheHits, Entries, Vectors
 
 WIDTH = 16
 BATCH = 20

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from embedder.types import Vectors
+from embedder.core.types import Vectors
 
 WIDTH = 16
 State = int | None

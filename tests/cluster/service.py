@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import yaml
 
-from deployments.addressing import ray_address
-from deployments.ingress.door.keys import digest
+from deployments.ingress.middleware.keys import digest
+from deployments.operations.addressing import ray_address
 
 ROOT = Path(__file__).parents[2]
 READY_S = 240.0

@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
-from embedder.types import Vectors
+from embedder.core.types import Vectors
 from tests.cluster.service import ROOT, RunningService
 from tests.readme import blocks, fenced
 

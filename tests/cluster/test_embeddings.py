@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import openai
 
-from embedder.types import Vectors
+from embedder.core.types import Vectors
 from tests.cluster.service import RunningService
 
 DEPLOYMENTS = ["Ingress", "Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0"]

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
-from embedder.types import Vectors
+from embedder.core.types import Vectors
 from tests.cluster.service import BODY_GRACE_S, RunningService
 from tests.cluster.wire import Reply, chunked, exchange, post
 

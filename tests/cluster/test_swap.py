@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from embedder import EmbeddingGenerator
-from embedder.types import Vectors
+from embedder.core.types import Vectors
 from tests.cluster.service import RunningService, write_config
 
 RATE_PER_S = 20

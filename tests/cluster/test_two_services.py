@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.services import Service, services
+from deployments.launch.services import Service, services
 from tests.cluster.service import READY_S, RunningService
 
 pytestmark = pytest.mark.skipif(
@@ -186,7 +186,7 @@ def test_what_is_left_is_named_by_the_next_start_and_removed_by_stop(tmp_path: P
     (watcher,) = [
         pid
         for pid in service.processes()
-        if b"deployments.services" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"deployments.launch.services" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     os.kill(watcher, signal.SIGKILL)
     service.kill()

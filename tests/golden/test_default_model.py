@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 from embedder import EmbedderSettings, EmbeddingGenerator
-from embedder.config import BackendSettings, BatchSettings, CacheSettings, ModelSettings
+from embedder.core.types import Vectors
 from embedder.models.catalogue import find
-from embedder.types import Vectors
+from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
 
 DTYPES: tuple[Literal["float32", "auto"], ...] = ("float32", "auto")
 COSINE = {"float32": 0.9999, "auto": 0.999}

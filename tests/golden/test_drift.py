@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from embedder.backends.loading import load_backend
-from embedder.backends.packed import PackedForward
-from embedder.backends.torch import TorchBackend
-from embedder.config import BackendSettings, BatchSettings, EmbedderSettings, ModelSettings
-from embedder.errors import ModelDrift
-from embedder.loading import load_model
+from embedder.backends.torch.backend import TorchBackend
+from embedder.backends.torch.packed import PackedForward
+from embedder.core.errors import ModelDrift
+from embedder.inference.backend import load_backend
+from embedder.inference.loading import load_model
 from embedder.models.catalogue import find
 from embedder.models.files import ModelFiles
 from embedder.models.row import CatalogueRow, Golden
+from embedder.settings.model import BackendSettings, BatchSettings, EmbedderSettings, ModelSettings
 
 SETTINGS = EmbedderSettings(
     model=ModelSettings(offline=True),
@@ -37,7 +37,7 @@ def backend(request: pytest.FixtureRequest) -> TorchBackend:
 @pytest.fixture
 def loaded_before(backend: TorchBackend, monkeypatch: pytest.MonkeyPatch) -> TorchBackend:
     """Let every load give the same backend, which a test may disturb."""
-    monkeypatch.setattr("embedder.loading.load_backend", lambda files, settings: backend)
+    monkeypatch.setattr("embedder.inference.loading.load_backend", lambda files, settings: backend)
     return backend
 
 

@@ -7,9 +7,9 @@ import pytest
 from ray import serve
 
 from deployments.app import build
-from deployments.remote import Handle
+from deployments.rpc.remote import Handle
 from embedder import EmbeddingGenerator, EmbedOptions, Priority
-from embedder.errors import InvalidInput, LimitExceeded
+from embedder.core.errors import InvalidInput, LimitExceeded
 
 TEXTS = ["hello world", "A longer text about embeddings.", "hello world", "naïve café 🙂"]
 

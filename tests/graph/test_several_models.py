@@ -16,10 +16,10 @@ import pytest
 from ray import serve
 
 from deployments.app import build
-from deployments.remote import Handle
+from deployments.rpc.remote import Handle
 from embedder import EmbedderSettings, EmbeddingGenerator
-from embedder.errors import ModelNotFound, UnknownModel
-from embedder.types import Vectors
+from embedder.core.errors import ModelNotFound, UnknownModel
+from embedder.core.types import Vectors
 from tests.tiny_models import write_tiny_bert
 
 TEXTS = ["one text", "another one", "one text"]

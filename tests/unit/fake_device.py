@@ -18,10 +18,10 @@ import pytest
 
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.batching.tuning import Tuning
-from embedder.config import BatchSettings, CacheSettings, ModelSettings
-from embedder.errors import BackendFailure, OutOfMemory
-from embedder.loading import LoadedModel
-from embedder.types import ModelInfo, TokenBatch, Vectors
+from embedder.core.errors import BackendFailure, OutOfMemory
+from embedder.core.types import ModelInfo, TokenBatch, Vectors
+from embedder.inference.loading import LoadedModel
+from embedder.settings.model import BatchSettings, CacheSettings, ModelSettings
 from tests.tiny_models import PIECES, SPECIAL, VOCABULARY, write_layout
 from tests.unit.fake_model import MODEL, settle
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
-from embedder.pipeline import Pipeline, Stages
-from embedder.request import EmbedOptions
-from embedder.types import (
+from embedder.core.request import EmbedOptions
+from embedder.core.types import (
     CacheHits,
     Encoded,
     Entries,
@@ -28,6 +27,7 @@ from embedder.types import (
     Tokenized,
     Truncate,
 )
+from embedder.pipeline.pipeline import Pipeline, Stages
 
 MODEL = ModelInfo(
     name="sums",

@@ -13,9 +13,9 @@ from deployments.cli import main
 from deployments.ingress.asgi import routes
 from deployments.ingress.description.reference import errors_table, limits_table, metrics_table
 from deployments.settings import HOLD_MODELS, ModelList
-from embedder.config import BackendSettings, DtypeName
 from embedder.models.catalogue import CATALOGUE
-from embedder.presets import PRESETS
+from embedder.settings.model import BackendSettings, DtypeName
+from embedder.settings.presets import PRESETS
 from tests.readme import fenced, run_block
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions
-from embedder.config import BatchSettings, CacheSettings, LimitSettings, ModelSettings
-from embedder.errors import ConfigurationError, InvalidInput
-from embedder.types import Input, Truncate, Vectors
+from embedder.core.errors import ConfigurationError, InvalidInput
+from embedder.core.types import Input, Truncate, Vectors
+from embedder.settings.model import BatchSettings, CacheSettings, LimitSettings, ModelSettings
 
 # Without a cache: a test that asks twice must see the model compute twice.
 SETTINGS = EmbedderSettings(

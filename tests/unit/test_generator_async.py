@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embedder import EmbeddingGenerator, EmbedOptions
-from embedder.errors import BackendFailure, DeadlineExceeded, InvalidInput, Unavailable
+from embedder.core.errors import BackendFailure, DeadlineExceeded, InvalidInput, Unavailable
 from tests.unit.fake_device import POISON, Device, settled, vectors_of, word
 from tests.unit.fake_model import settle
 

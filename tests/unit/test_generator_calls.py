@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from embedder import EmbeddingGenerator, EmbedOptions, InputType
-from embedder.config import BatchSettings
-from embedder.errors import InvalidInput, InvalidVector
-from embedder.types import Truncate
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import Truncate
+from embedder.settings.model import BatchSettings
 from tests.unit.fake_device import INFO, Device, ids, make_generator, vectors_of, word
 
 WORDS = [word(number) for number in range(30)]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from embedder import EmbeddingGenerator
-from embedder.errors import EmbedderError, ModelDrift, Unavailable
+from embedder.core.errors import EmbedderError, ModelDrift, Unavailable
 from tests.unit.fake_device import Device, eventually, make_generator, vectors_of, word
 
 WORDS = [word(number) for number in range(100)]
@@ -132,7 +132,7 @@ def test_closing_answers_the_calls_that_wait_for_the_tokenizer(
         entered.set()
         assert go.wait(10)
 
-    monkeypatch.setattr("embedder.tokenization.Tokenizer.encode", blocked)
+    monkeypatch.setattr("embedder.inference.tokenization.Tokenizer.encode", blocked)
     with ThreadPoolExecutor(2) as threads:
         answer = threads.submit(outcome, CALLS["embed"], generator)
         assert entered.wait(5)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from embedder import EmbeddingGenerator, EmbedOptions
-from embedder.errors import InvalidInput
-from embedder.types import Truncate
+from embedder.core.errors import InvalidInput
+from embedder.core.types import Truncate
 from tests.tiny_models import VOCABULARY
 from tests.unit.fake_device import Device, ids, vectors_of
 

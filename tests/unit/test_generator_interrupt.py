@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from embedder import EmbeddingGenerator
-from embedder.streaming import AHEAD, CHUNK
+from embedder.pipeline.streaming import AHEAD, CHUNK
 from tests.unit.fake_device import Device, settled, vectors_of, word
 
 WORDS = [word(number) for number in range(2 * CHUNK)]

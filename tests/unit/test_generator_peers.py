@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions
-from embedder.config import BackendSettings, BatchSettings, ModelSettings
+from embedder.settings.model import BackendSettings, BatchSettings, ModelSettings
 from tests.tiny_models import write_json, write_tiny_bert
 
 peers = pytest.importorskip("sentence_transformers")

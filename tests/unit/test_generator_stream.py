@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from embedder import EmbeddingGenerator, EmbedOptions
-from embedder.errors import BackendFailure, InvalidInput, Unavailable
-from embedder.streaming import AHEAD, CHUNK
-from embedder.types import Input, Vectors
+from embedder.core.errors import BackendFailure, InvalidInput, Unavailable
+from embedder.core.types import Input, Vectors
+from embedder.pipeline.streaming import AHEAD, CHUNK
 from tests.unit.fake_device import (
     POISON,
     Device,

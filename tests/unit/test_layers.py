@@ -18,47 +18,47 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.backends embedder.backlog embedder.batching embedder.cache embedder.cache.store "
         "embedder.index "
         "embedder.models embedder.similarity",
-        "embedder.cancellation embedder.errors embedder.host embedder.index.kinds "
-        "embedder.index.limits "
-        "embedder.rendezvous "
-        "embedder.presets embedder.time_limit embedder.types",
-        "embedder.private_files embedder.storage_errors embedder.index.failpoints "
-        "embedder.index.agreement embedder.index.health embedder.index.filters.conditions",
-        "embedder.cache.records embedder.config embedder.index.disk_codes embedder.stages",
-        "embedder.cache.archive embedder.fingerprint embedder.reading embedder.template "
-        "embedder.token_types embedder.output "
-        "embedder.pooling embedder.quantization "
-        "embedder.admission embedder.request embedder.index.points embedder.settings_tree "
-        "embedder.backlog.bookings embedder.backlog.rate embedder.backlog.size "
-        "embedder.backlog.threads",
-        "embedder.backlog.admission",
-        "embedder.backlog.backlog embedder.backlog.work_queue embedder.tokenization",
-        "embedder.parts",
-        "embedder.prompts embedder.progress embedder.streaming embedder.settings_sources "
+        "embedder.core.cancellation embedder.core.errors embedder.core.host embedder.index.contract.kinds "
+        "embedder.index.contract.limits "
+        "embedder.core.rendezvous "
+        "embedder.settings.presets embedder.core.time_limit embedder.core.types",
+        "embedder.core.private_files embedder.core.storage_errors embedder.index.storage.failpoints "
+        "embedder.index.contract.agreement embedder.index.contract.health embedder.index.contract.filters",
+        "embedder.cache.store.records embedder.settings.model embedder.core.disk_codes embedder.core.protocols",
+        "embedder.cache.archive embedder.pipeline.fingerprint embedder.inference.text_limit embedder.inference.template "
+        "embedder.models.token_types embedder.core.vectors "
+        "embedder.backends.pooling embedder.core.quantization "
+        "embedder.pipeline.input_checks embedder.core.request embedder.index.contract.points embedder.settings.tree "
+        "embedder.pipeline.reservations embedder.pipeline.throughput embedder.pipeline.token_estimate "
+        "embedder.pipeline.threads",
+        "embedder.pipeline.admission",
+        "embedder.pipeline.admission_control embedder.pipeline.work_queue embedder.inference.tokenization",
+        "embedder.pipeline.chunks",
+        "embedder.models.prompts embedder.progress embedder.pipeline.streaming embedder.settings.sources "
         "embedder.similarity.metrics embedder.similarity.seeding",
         "embedder.similarity.mmr embedder.similarity.pairs embedder.similarity.topk",
         "embedder.similarity.duplicates embedder.similarity.framing",
         "embedder.similarity.groups",
         "embedder.similarity.clustering embedder.similarity.minibatch",
         "embedder.similarity.pricing",
-        "embedder.index.filters.matching embedder.index.filters.parsing embedder.index.filters.sql",
+        "embedder.index.contract.filter_matching embedder.index.contract.filter_parsing embedder.index.contract.filter_sql",
         "embedder.index.filters",
-        "embedder.index.checks embedder.index.lock embedder.index.measure embedder.index.migration "
-        "embedder.index.planning embedder.index.pricing",
-        "embedder.index.schema",
-        "embedder.index.disk embedder.index.reserve",
-        "embedder.index.answer_size",
-        "embedder.index.building embedder.index.committer embedder.index.rows "
-        "embedder.index.segment",
-        "embedder.index.housekeeping embedder.index.snapshot embedder.index.state "
-        "embedder.index.writes",
-        "embedder.index.drafts embedder.index.merging embedder.index.projection "
-        "embedder.index.reading "
-        "embedder.index.snapshots",
-        "embedder.index.copying embedder.index.describing embedder.index.recovery "
-        "embedder.index.searching embedder.index.truth",
-        "embedder.index.collection embedder.index.reclaiming embedder.index.recounting",
-        "embedder.index.answering embedder.index.fetching embedder.index.shard",
+        "embedder.index.contract.checks embedder.index.storage.lock embedder.index.segments.measure embedder.index.storage.migration "
+        "embedder.index.segments.planning embedder.index.contract.pricing",
+        "embedder.index.storage.schema",
+        "embedder.index.storage.disk embedder.index.storage.reserve",
+        "embedder.index.contract.answer_size",
+        "embedder.index.segments.building embedder.index.storage.committer embedder.index.storage.rows "
+        "embedder.index.segments.segment",
+        "embedder.index.collection.housekeeping embedder.index.segments.snapshot embedder.index.segments.state "
+        "embedder.index.storage.writes",
+        "embedder.index.storage.drafts embedder.index.segments.merging embedder.index.segments.projection "
+        "embedder.index.storage.reading "
+        "embedder.index.segments.snapshots",
+        "embedder.index.collection.copying embedder.index.collection.describing embedder.index.collection.recovery "
+        "embedder.index.collection.searching embedder.index.storage.truth",
+        "embedder.index.collection.collection embedder.index.storage.reclaiming embedder.index.storage.recounting",
+        "embedder.index.collection.answering embedder.index.collection.fetching embedder.index.shard",
         "embedder.index.backup embedder.index.parquet embedder.index.reembedding "
         "embedder.index.spread",
         "embedder.index.changes",
@@ -67,44 +67,44 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.batching.packing embedder.batching.waiting embedder.batching.recovery",
         "embedder.batching.tuning embedder.batching.slots",
         "embedder.batching.batcher",
-        "embedder.batching.gathering embedder.cache.circuit embedder.cache.hit_share "
+        "embedder.batching.gathering embedder.cache.store.circuit embedder.cache.hit_share "
         "embedder.cache.keytable "
-        "embedder.flights",
+        "embedder.pipeline.in_flight",
         "embedder.cache.recency",
         "embedder.cache.slab",
         "embedder.cache.memory embedder.cache.store.condition embedder.cache.store.marks "
         "embedder.cache.store.protocol embedder.cache.store.rows "
         "embedder.cache.store.sqlite_file",
         "embedder.cache.store.look_up embedder.cache.store.redis_store "
-        "embedder.cache.store.sqlite_store embedder.cache.store.write_behind",
+        "embedder.cache.store.sqlite_store embedder.cache.write_behind",
         "embedder.cache.shard",
         "embedder.cache.opening",
         "embedder.cache.failopen embedder.models.plain_tokenizer "
-        "embedder.models.reference_tokenizer embedder.models.residency "
+        "embedder.models.reference_tokenizer embedder.inference.residency "
         "embedder.models.row "
         "embedder.models.safety",
         "embedder.cache.sharding embedder.models.layout embedder.models.numbers "
-        "embedder.models.pool embedder.models.rows embedder.models.token_limit "
+        "embedder.inference.pool embedder.models.rows embedder.models.token_limit "
         "embedder.models.tokenizer_files",
         "embedder.models.catalogue",
         "embedder.models.weights",
         "embedder.models.files",
-        "embedder.models.size",
+        "embedder.inference.model_size",
         "embedder.backends.attention embedder.backends.base embedder.backends.checkpoint "
-        "embedder.backends.failures embedder.backends.kept_files embedder.backends.pieces "
+        "embedder.backends.failures embedder.backends.kept_files embedder.backends.torch.pieces "
         "embedder.backends.probe "
-        "embedder.backends.shapes embedder.backends.transfers",
-        "embedder.backends.blocks embedder.backends.fused embedder.backends.head "
-        "embedder.backends.launching embedder.backends.pretrained embedder.backends.settling "
-        "embedder.backends.shared_weights",
-        "embedder.backends.mixing",
-        "embedder.backends.kernels",
-        "embedder.backends.export embedder.backends.own_graph embedder.backends.packed "
-        "embedder.backends.padded",
+        "embedder.backends.torch.shapes embedder.backends.torch.transfers",
+        "embedder.backends.torch.blocks embedder.backends.torch.fused embedder.backends.head "
+        "embedder.backends.torch.launching embedder.backends.pretrained embedder.backends.torch.settling "
+        "embedder.backends.torch.shared_weights",
+        "embedder.backends.torch.mixing",
+        "embedder.backends.torch.kernels",
+        "embedder.backends.export embedder.backends.own_graph embedder.backends.torch.packed "
+        "embedder.backends.torch.padded",
         "embedder.backends.quantize",
-        "embedder.backends.onnx embedder.backends.torch",
-        "embedder.backends.loading",
-        "embedder.memory embedder.selftest",
+        "embedder.backends.onnx embedder.backends.torch.backend",
+        "embedder.inference.backend",
+        "embedder.inference.memory embedder.inference.selftest",
         "embedder.planning.machine",
         "embedder.planning.prediction",
         "embedder.planning.goal embedder.planning.options",
@@ -112,9 +112,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "embedder.planning.decision",
         "embedder.planning.optimize",
         "embedder.planning",
-        "embedder.loading",
-        "embedder.local",
-        "embedder.pipeline embedder.many_models embedder.statistics",
+        "embedder.inference.loading",
+        "embedder.inference.local",
+        "embedder.pipeline.pipeline embedder.inference.many_models embedder.statistics",
         "embedder.generator",
         "embedder",
     )

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder import EmbeddingGenerator, EmbedOptions
-from embedder.errors import BackendFailure, InvalidInput
+from embedder.core.errors import BackendFailure, InvalidInput
+from embedder.core.request import Embeddings
+from embedder.pipeline.streaming import CHUNK
 from embedder.progress import Progress
-from embedder.request import Embeddings
-from embedder.streaming import CHUNK
 from tests.unit.fake_device import POISON, Device, ids, make_generator, word
 
 WORDS = [word(number) for number in range(2 * CHUNK + 9)]

@@ -12,8 +12,8 @@ import pytest
 
 from embedder import EmbeddingGenerator
 from embedder.batching.tuning import Point, Tuning
-from embedder.config import BatchSettings
-from embedder.errors import BackendFailure
+from embedder.core.errors import BackendFailure
+from embedder.settings.model import BatchSettings
 from tests.unit.fake_device import INFO, POISON, Device, eventually, ids, make_generator, word
 
 WORDS = [word(number) for number in range(100)]

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.ingress.wire.fields import Body, JsonObject
 from deployments.ingress.wire.inputs import VectorField
-from embedder.index.kinds import IndexKind
-from embedder.index.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
-from embedder.index.points import Metric, Part
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
+from embedder.index.contract.points import Metric, Part
 
 MAX_INCLUDED = 16
 """Names in one ``include``: each is looked up for every point of the answer."""

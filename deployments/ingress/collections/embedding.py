@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.ingress.door.visit import Visit
-from deployments.ingress.service import Service
+from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.service.service import Service
 from deployments.ingress.wire.inputs import to_vector
 from deployments.ingress.wire.naming import calling
-from embedder.errors import InvalidInput, LimitExceeded
-from embedder.index.points import CollectionInfo, StoredModel
-from embedder.request import EmbedOptions
-from embedder.types import Priority, Vectors
+from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Priority, Vectors
+from embedder.index.contract.points import CollectionInfo, StoredModel
 
 
 class HasContent(Protocol):

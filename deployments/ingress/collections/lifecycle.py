@@ -7,9 +7,9 @@ from dataclasses import asdict
 from fastapi import APIRouter
 
 from deployments.ingress.collections.bodies import CollectionAnswer, CollectionBody
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.wire.json_bodies import OrjsonRoute
-from embedder.index.points import CollectionInfo, Spec
+from embedder.index.contract.points import CollectionInfo, Spec
 
 reading = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
 writing = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])

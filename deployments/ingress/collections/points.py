@@ -28,15 +28,16 @@ from deployments.ingress.collections.bodies import (
     UpsertBody,
 )
 from deployments.ingress.collections.embedding import Contents, check_count
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.wire.answer_size import within_limit
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from deployments.ingress.wire.large_bodies import prepare
-from embedder.errors import InvalidInput, InvalidVector, NotFound
-from embedder.index.checks import check_ids, check_metadata
-from embedder.index.filters import Filter, parse
-from embedder.index.points import CollectionInfo, Hit, Part, Points, Record
-from embedder.types import Priority, Vectors
+from embedder.core.errors import InvalidInput, InvalidVector, NotFound
+from embedder.core.types import Priority, Vectors
+from embedder.index.contract.checks import check_ids, check_metadata
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.filters import Filter
+from embedder.index.contract.points import CollectionInfo, Hit, Part, Points, Record
 
 
 class _PointId(StringConvertor):

@@ -14,20 +14,20 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from deployments.index.shard_answers import Found
 from deployments.ingress.collections.bodies import QueryBody, SearchAnswer, SearchBody
 from deployments.ingress.collections.embedding import Contents, check_count, path
 from deployments.ingress.collections.points import condition_of, content
-from deployments.ingress.collections.searching import key_of
-from deployments.ingress.door.visit import Visit
-from deployments.ingress.service import Service
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.service.searching import key_of
+from deployments.ingress.service.service import Service
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.wire.answer_size import within_limit
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from deployments.ingress.wire.large_bodies import prepare
-from deployments.shard_answers import Found
-from embedder.errors import InvalidInput, Unavailable, UnknownCollection
-from embedder.index.points import CollectionInfo, Hit, Query, StoredModel
-from embedder.types import Priority
+from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
+from embedder.core.types import Priority
+from embedder.index.contract.points import CollectionInfo, Hit, Query, StoredModel
 
 reading = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
 

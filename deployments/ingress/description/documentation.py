@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from deployments.ingress.description.schema import describe
-from deployments.ingress.door.paths import PREFIX
-from deployments.ingress.state import ServiceHere
+from deployments.ingress.middleware.paths import PREFIX
+from deployments.ingress.service.state import ServiceHere
 
 router = APIRouter(include_in_schema=False)
 

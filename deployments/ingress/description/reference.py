@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deployments.ingress.description.schema import MEANINGS
-from deployments.ingress.door.errors import HTTP_CODES, STATUSES
+from deployments.ingress.errors.errors import HTTP_CODES, STATUSES
 from deployments.metrics import CATALOGUE
 from deployments.settings import IngressLimits
-from embedder.errors import EmbedderError
-from embedder.settings_sources import variable
+from embedder.core.errors import EmbedderError
+from embedder.settings.sources import variable
 
 
 def limits_table() -> str:

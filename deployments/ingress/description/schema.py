@@ -13,8 +13,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from deployments.ingress.door.errors import HTTP_CODES, STATUSES, TEI_PATHS
-from deployments.ingress.door.gate import is_open
+from deployments.ingress.errors.errors import HTTP_CODES, STATUSES, TEI_PATHS
+from deployments.ingress.middleware.gate import is_open
 
 _NULLABLE_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 

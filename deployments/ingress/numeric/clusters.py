@@ -9,10 +9,10 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from deployments.ingress.door.visit import Visit
-from deployments.ingress.numeric.computing import compute
-from deployments.ingress.service import Service
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.service.computing import compute
+from deployments.ingress.service.service import Service
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.wire.answer_size import check_embeddings, check_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
@@ -25,8 +25,8 @@ from deployments.ingress.wire.rows import (
     vectors_width,
     width_of,
 )
-from embedder.errors import InvalidInput, LimitExceeded
-from embedder.index.answer_size import NUMBER_BYTES
+from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.index.contract.answer_size import NUMBER_BYTES
 from embedder.similarity.clustering import cluster
 from embedder.similarity.pricing import cluster_price
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from deployments.ingress.numeric.computing import compute
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.service.computing import compute
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.wire.answer_size import NEIGHBOUR_BYTES, check_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
@@ -30,13 +30,13 @@ from deployments.ingress.wire.rows import (
     width_of,
 )
 from deployments.settings import IngressLimits
-from embedder.errors import InvalidVector, LimitExceeded
-from embedder.index.answer_size import NUMBER_BYTES
-from embedder.index.limits import MAX_TOP_K
+from embedder.core.errors import InvalidVector, LimitExceeded
+from embedder.core.types import SimilarityName
+from embedder.index.contract.answer_size import NUMBER_BYTES
+from embedder.index.contract.limits import MAX_TOP_K
 from embedder.similarity.metrics import similarity
 from embedder.similarity.pricing import similarity_price
 from embedder.similarity.topk import top_k
-from embedder.types import SimilarityName
 
 router = APIRouter(route_class=OrjsonRoute, tags=["similarity"])
 

@@ -12,9 +12,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
-from deployments.ingress.door.errors import error_content
+from deployments.ingress.errors.errors import error_content
 from deployments.ingress.openai import streams
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.wire.answer_size import check_embeddings, component_bytes
 from deployments.ingress.wire.fields import PromptFields
 from deployments.ingress.wire.formats import (
@@ -28,7 +28,7 @@ from deployments.ingress.wire.formats import (
 from deployments.ingress.wire.inputs import InputField, to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
 from deployments.ingress.wire.large_bodies import prepare
-from embedder.quantization import OutputDtype, check_quantizable, quantize
+from embedder.core.quantization import OutputDtype, check_quantizable, quantize
 
 Lines = AsyncIterator[bytes]
 

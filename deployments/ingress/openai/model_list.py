@@ -11,13 +11,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from deployments.ingress.connection import Connection
-from deployments.ingress.models import ServedState
-from deployments.ingress.state import ServiceHere
+from deployments.ingress.service.connection import Connection
+from deployments.ingress.service.models import ServedState
+from deployments.ingress.service.state import ServiceHere
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
-from embedder.config import ModelSettings
+from embedder.core.types import ModelInfo
 from embedder.models.catalogue import find
-from embedder.types import ModelInfo
+from embedder.settings.model import ModelSettings
 
 router = APIRouter(route_class=OrjsonRoute, tags=["openai"])
 

@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
-from deployments.ingress.door.visit import Visit
-from deployments.ingress.service import Service
-from embedder.errors import InvalidInput, LimitExceeded, Overloaded
-from embedder.request import Embeddings, EmbedOptions
-from embedder.streaming import renumbered
-from embedder.types import Input
+from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.service.service import Service
+from embedder.core.errors import InvalidInput, LimitExceeded, Overloaded
+from embedder.core.request import Embeddings, EmbedOptions
+from embedder.core.types import Input
+from embedder.pipeline.streaming import renumbered
 
 CHUNK = 64
 """Inputs that are computed together: enough to fill a batch of short ones."""

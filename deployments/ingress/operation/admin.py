@@ -12,16 +12,16 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from deployments.ingress.connection import Connection
-from deployments.ingress.models import ServedState
 from deployments.ingress.operation import admin_answers as answers
-from deployments.ingress.operation import graph
-from deployments.ingress.operation.graph import Problem
-from deployments.ingress.service import Service
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.service import graph
+from deployments.ingress.service.connection import Connection
+from deployments.ingress.service.graph import Problem
+from deployments.ingress.service.models import ServedState
+from deployments.ingress.service.service import Service
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.wire.json_bodies import OrjsonRoute
-from embedder.errors import EmbedderError
-from embedder.fingerprint import model_tag
+from embedder.core.errors import EmbedderError
+from embedder.pipeline.fingerprint import model_tag
 
 reading = APIRouter(route_class=OrjsonRoute, tags=["operation"])
 clearing = APIRouter(route_class=OrjsonRoute, tags=["operation"])

@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from deployments.ingress.operation.graph import Problem
-from deployments.replica import ReplicaStats
-from embedder.backlog.backlog import BacklogStats
-from embedder.cache.circuit import CircuitState
-from embedder.config import ModelSettings
-from embedder.index.points import Metric
-from embedder.many_models import EncoderState
+from deployments.ingress.service.graph import Problem
+from deployments.rpc.replica_name import ReplicaStats
+from embedder.cache.store.circuit import CircuitState
+from embedder.index.contract.points import Metric
+from embedder.inference.many_models import EncoderState
+from embedder.inference.residency import ModelState, State
 from embedder.models.catalogue import names
-from embedder.models.residency import ModelState, State
+from embedder.pipeline.admission_control import BacklogStats
+from embedder.settings.model import ModelSettings
 
 T = TypeVar("T")
 

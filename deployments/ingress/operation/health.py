@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from deployments.ingress.operation.readiness import Capability, Level
-from deployments.ingress.state import ServiceHere
+from deployments.ingress.service.readiness import Capability, Level
+from deployments.ingress.service.state import ServiceHere
 
 router = APIRouter(tags=["health"])
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from deployments.ingress.door.visit import Visit
+from deployments.ingress.middleware.visit import Visit
 from deployments.ingress.wire.fields import NullAsAbsent
-from embedder.request import EmbedOptions
-from embedder.types import Truncate
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Truncate
 
 Direction = Literal["right", "left", "Right", "Left"]
 _ENDS = {"right": Truncate.END, "left": Truncate.START}

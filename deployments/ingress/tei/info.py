@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from deployments.ingress.door.errors import tei_envelope
-from deployments.ingress.operation.readiness import Capability
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.errors.errors import tei_envelope
+from deployments.ingress.service.readiness import Capability
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.settings import IngressLimits, ServeSettings
-from embedder.types import ModelInfo
+from embedder.core.types import ModelInfo
 
 router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
 health_router = APIRouter(tags=["text-embeddings-inference"])

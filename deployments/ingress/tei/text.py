@@ -13,18 +13,18 @@ import numpy as np
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from deployments.ingress.door.refusals import EmptyInput
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.errors.refusals import EmptyInput
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.tei.bodies import DecodeBody, Token, TokenizeBody
 from deployments.ingress.wire.answer_size import check_size
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from deployments.ingress.wire.large_bodies import prepare
-from embedder.config import LimitSettings
-from embedder.errors import InvalidInput, LimitExceeded
-from embedder.prompts import prompt_of
-from embedder.request import EmbedOptions
-from embedder.types import Input
+from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Input
+from embedder.models.prompts import prompt_of
+from embedder.settings.model import LimitSettings
 
 TOKEN_BYTES = 80
 """A token in an answer, with its place; hardly any text has more tokens than characters."""

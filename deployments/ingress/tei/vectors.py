@@ -19,11 +19,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from deployments.ingress.door.refusals import EmptyInput
-from deployments.ingress.door.visit import Visit
-from deployments.ingress.numeric.computing import compute
-from deployments.ingress.service import Service
-from deployments.ingress.state import ServiceHere, VisitHere
+from deployments.ingress.errors.refusals import EmptyInput
+from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.service.computing import compute
+from deployments.ingress.service.service import Service
+from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.tei.bodies import (
     EitherBody,
     EmbedBody,
@@ -39,11 +39,11 @@ from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from deployments.ingress.wire.large_bodies import prepare
 from deployments.ingress.wire.naming import calling
 from deployments.ingress.wire.rows import width_of
-from embedder.backlog.work_queue import Reservation
-from embedder.request import Embeddings, EmbedOptions, joined
+from embedder.core.request import Embeddings, EmbedOptions, joined
+from embedder.core.types import Input, InputType, Vectors
+from embedder.pipeline.work_queue import Reservation
 from embedder.similarity.metrics import similarity as similarities
 from embedder.similarity.pricing import similarity_price
-from embedder.types import Input, InputType, Vectors
 
 router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
 

@@ -10,14 +10,14 @@ from typing import Protocol
 
 from starlette.responses import Response
 
-from deployments.ingress.door.visit import Visit
-from deployments.ingress.service import Service
+from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.service.service import Service
 from deployments.ingress.wire.formats import EncodingFormat, Format
 from deployments.settings import IngressLimits
-from embedder.errors import LimitExceeded
-from embedder.index.answer_size import NUMBER_BYTES
-from embedder.index.limits import MAX_WIDTH
-from embedder.quantization import OutputDtype
+from embedder.core.errors import LimitExceeded
+from embedder.core.quantization import OutputDtype
+from embedder.index.contract.answer_size import NUMBER_BYTES
+from embedder.index.contract.limits import MAX_WIDTH
 
 NEIGHBOUR_BYTES = 45
 """A result of a similarity: ``{"index":12345,"score":0.123456789},``."""

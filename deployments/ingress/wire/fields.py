@@ -21,10 +21,10 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from deployments.ingress.door.errors import UNKNOWN_FIELD
-from deployments.ingress.door.visit import Visit
-from embedder.request import EmbedOptions
-from embedder.types import InputType, Priority, Truncate
+from deployments.ingress.errors.errors import UNKNOWN_FIELD
+from deployments.ingress.middleware.visit import Visit
+from embedder.core.request import EmbedOptions
+from embedder.core.types import InputType, Priority, Truncate
 
 PriorityName = Literal["interactive", "bulk"]
 

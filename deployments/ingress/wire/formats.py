@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from embedder.request import Embeddings
+from embedder.core.request import Embeddings
 
 EncodingFormat = Literal["float", "base64"]
 

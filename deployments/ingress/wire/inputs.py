@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydantic import WithJsonSchema
 
-from embedder.errors import InvalidInput, InvalidVector
-from embedder.types import Input, Vectors
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import Input, Vectors
 
 CHUNK = 16_384
 """Numbers that are checked or converted in one call: about a millisecond."""

@@ -17,11 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from deployments.ingress.door.keys import Headers
+from deployments.ingress.middleware.keys import Headers
 from deployments.ingress.wire.json_parsing import parse_json
 from deployments.ingress.wire.json_pieces import json_pieces
 from deployments.ingress.wire.large_bodies import prepare
-from deployments.turns import Turns
+from deployments.rpc.turns import Turns
 
 
 class OrjsonRoute(APIRoute):

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from embedder.errors import LimitExceeded
+from embedder.core.errors import LimitExceeded
 
 SLICE_BYTES = 64 * 1024
 """Bytes for one call of the parser: at most 10 ms, lists of empty lists included."""

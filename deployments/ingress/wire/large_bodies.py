@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from deployments.ingress.door.visit import Visit
-from embedder.errors import DeadlineExceeded
-from embedder.time_limit import wait_within
+from deployments.ingress.middleware.visit import Visit
+from embedder.core.errors import DeadlineExceeded
+from embedder.core.time_limit import wait_within
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from embedder.errors import InvalidInput
+from embedder.core.errors import InvalidInput
 
 _INPUT = re.compile(r"input(?:\[(\d+)\](.*))?")
 

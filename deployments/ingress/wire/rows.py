@@ -13,18 +13,18 @@ import numpy as np
 from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.responses import Response
 
-from deployments.ingress.door.visit import Visit
+from deployments.ingress.middleware.visit import Visit
 from deployments.ingress.openai.embeddings import Usage
-from deployments.ingress.service import Service
+from deployments.ingress.service.service import Service
 from deployments.ingress.wire.fields import PromptFields
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_vector, to_vectors
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.large_bodies import prepare
 from deployments.ingress.wire.naming import calling
-from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
-from embedder.request import Embeddings, EmbedOptions, joined
-from embedder.types import Vectors
+from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
+from embedder.core.request import Embeddings, EmbedOptions, joined
+from embedder.core.types import Vectors
 
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
 _BASE64 = {"type": "string", "contentEncoding": "base64"}

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from embedder.errors import StageUnavailable
+from embedder.core.errors import StageUnavailable
 
 logger = logging.getLogger(__name__)
 

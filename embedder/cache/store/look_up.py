@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from embedder.cache.circuit import Circuit, CircuitState
-from embedder.cache.records import Records
+from embedder.cache.store.circuit import Circuit, CircuitState
 from embedder.cache.store.protocol import SharedStore
-from embedder.time_limit import wait_within
+from embedder.cache.store.records import Records
+from embedder.core.time_limit import wait_within
 
 logger = logging.getLogger(__name__)
 

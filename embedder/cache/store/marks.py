@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from embedder.cache.records import TAG_BYTES
+from embedder.cache.store.records import TAG_BYTES
 
 
 @dataclass(slots=True)

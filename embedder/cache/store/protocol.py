@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from embedder.cache.records import Records
+from embedder.cache.store.records import Records
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.records import FOREVER, Records
-from embedder.types import Entries
+from embedder.cache.store.records import FOREVER, Records
+from embedder.core.types import Entries
 
 _NEVER_MS = np.iinfo(np.int64).max
 _LONGEST_MS = 2.0**53

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from embedder.errors import StageUnavailable
-from embedder.private_files import OWNER_ONLY, make_folder
+from embedder.core.errors import StageUnavailable
+from embedder.core.private_files import OWNER_ONLY, make_folder
 
 logger = logging.getLogger(__name__)
 

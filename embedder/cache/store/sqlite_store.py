@@ -15,8 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from embedder.cache.records import KEY_BYTES, TAG_BYTES, Records
 from embedder.cache.store.protocol import StoreStats
+from embedder.cache.store.records import KEY_BYTES, TAG_BYTES, Records
 from embedder.cache.store.rows import pack, row_bytes, unpack
 from embedder.cache.store.sqlite_file import SqliteFile
 

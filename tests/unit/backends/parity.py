@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.backends.torch import TorchBackend
-from embedder.config import BackendSettings, ModelSettings
-from embedder.loading import load_tokenizer
+from embedder.backends.torch.backend import TorchBackend
+from embedder.core.types import Vectors
+from embedder.core.vectors import unit_rows
+from embedder.inference.loading import load_tokenizer
 from embedder.models.files import ModelFiles
-from embedder.output import unit_rows
-from embedder.types import Vectors
+from embedder.settings.model import BackendSettings, ModelSettings
 
 FLOAT32 = BackendSettings(device="cpu", dtype="float32")
 

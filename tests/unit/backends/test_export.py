@@ -16,9 +16,9 @@ import torch
 
 from embedder.backends import export
 from embedder.backends.export import GRAPH, INPUTS, OPSETS, OUTPUT, export_graph, graph_key
-from embedder.config import ModelSettings
-from embedder.errors import MissingExtra, UnsupportedModel
+from embedder.core.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
+from embedder.settings.model import ModelSettings
 from tests.tiny_models import BERT_CONFIG, VOCABULARY, write_layout, write_tiny_bert
 
 Export = Callable[..., None]

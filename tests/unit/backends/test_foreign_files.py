@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from tests.tiny_models import write_json
 from tests.unit.backends.conftest import WriteModel
 from tests.unit.backends.parity import load, ours

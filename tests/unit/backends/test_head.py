@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from embedder.backends.head import Head
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from embedder.models.layout import Dense, Layout
 from tests.tiny_architectures import write_dense
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from embedder.backends.kept_files import discard, kept, kept_in
-from embedder.errors import ConfigurationError
+from embedder.core.errors import ConfigurationError
 
 KEY = "0123"
 NAME = "model.onnx"

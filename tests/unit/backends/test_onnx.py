@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from embedder.backends import onnx as onnx_backend
 from embedder.backends.onnx import OnnxBackend
 from embedder.backends.probe import agreement
-from embedder.config import BackendSettings, ModelSettings, PoolingName
-from embedder.errors import BackendFailure, ConfigurationError, OutOfMemory
+from embedder.core.errors import BackendFailure, ConfigurationError, OutOfMemory
+from embedder.core.types import TokenBatch, Vectors
 from embedder.models.files import ModelFiles
-from embedder.types import TokenBatch, Vectors
+from embedder.settings.model import BackendSettings, ModelSettings, PoolingName
 from tests.tiny_models import BERT_CONFIG, VOCABULARY, write_tiny_bert
 
 POSITIONS = int(BERT_CONFIG["max_position_embeddings"])

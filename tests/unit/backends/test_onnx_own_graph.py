@@ -15,11 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from embedder.backends import onnx as onnx_backend
 from embedder.backends.onnx import OnnxBackend
 from embedder.backends.own_graph import OWN_GRAPH
-from embedder.config import BackendSettings, ModelSettings
-from embedder.errors import UnsafeModel, UnsupportedModel
+from embedder.core.errors import UnsafeModel, UnsupportedModel
+from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles
 from embedder.models.safety import sha256
-from embedder.types import TokenBatch
+from embedder.settings.model import BackendSettings, ModelSettings
 from tests.tiny_models import VOCABULARY, write_tiny_bert
 
 WIDTH = 6

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 
 from embedder.backends.onnx import OnnxBackend
-from embedder.config import BackendSettings, ModelSettings
-from embedder.errors import ConfigurationError
+from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
+from embedder.settings.model import BackendSettings, ModelSettings
 from tests.tiny_models import write_json, write_layout
 
 

@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from embedder.backends.own_graph import graph_files, own_graph, why_not_usable
-from embedder.config import ModelSettings
-from embedder.errors import UnsafeModel
+from embedder.core.errors import UnsafeModel
 from embedder.models.files import ModelFiles
+from embedder.settings.model import ModelSettings
 from tests.tiny_models import write_layout
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from tests.tiny_architectures import ARCHITECTURES, Architecture, mixed_texts, write_architecture
 from tests.tiny_models import write_json
 from tests.unit.backends.conftest import WriteModel

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from embedder.backends.pretrained import load_pretrained
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from tests.tiny_architectures import ARCHITECTURES, write_encoder
 from tests.tiny_models import write_layout, write_tiny_bert
 from tests.unit.backends.conftest import WriteModel

@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from embedder.backends.export import GRAPH
 from embedder.backends.quantize import quantize_graph, weight_bits
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 
 Array = NDArray[np.float32]
 

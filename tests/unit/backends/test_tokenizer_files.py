@@ -14,8 +14,8 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer
 
-from embedder.errors import UnsupportedModel
-from embedder.loading import load_tokenizer
+from embedder.core.errors import UnsupportedModel
+from embedder.inference.loading import load_tokenizer
 from embedder.models import reference_tokenizer
 from embedder.models.tokenizer_files import TokenizerFiles
 from tests.tiny_models import VOCABULARY, write_json, write_tiny_bert
@@ -230,9 +230,9 @@ def test_a_tokenizer_that_transformers_refuses_is_refused_with_its_reason(
 
 def test_the_usual_tokenizers_are_read_without_transformers() -> None:
     code = (
-        "import sys; from embedder.config import ModelSettings; "
+        "import sys; from embedder.settings.model import ModelSettings; "
         "from embedder.models.files import ModelFiles; "
-        "from embedder.loading import load_tokenizer; "
+        "from embedder.inference.loading import load_tokenizer; "
         "load_tokenizer(ModelFiles.open(ModelSettings(offline=True))); "
         "print('transformers' in sys.modules, 'torch' in sys.modules)"
     )

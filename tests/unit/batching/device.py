@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
-from embedder.types import Priority
+from embedder.core.types import Priority
 
 ROOMY = Budget(max_tokens=100_000, max_items=10_000)
 

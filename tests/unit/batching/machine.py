@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import cycle
 
 from embedder.batching.tuning import Tuning, tune
-from embedder.errors import OutOfMemory
-from embedder.types import TokenBatch
+from embedder.core.errors import OutOfMemory
+from embedder.core.types import TokenBatch
 
 AGES = 1e9
 """Seconds enough for everything."""

@@ -8,7 +8,7 @@ import pytest
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
-from embedder.types import Priority
+from embedder.core.types import Priority
 from tests.unit.batching.device import ROOMY, Device, settle, start
 
 

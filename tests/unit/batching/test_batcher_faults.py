@@ -10,7 +10,7 @@ import pytest
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
-from embedder.errors import BackendFailure, OutOfMemory, Unavailable
+from embedder.core.errors import BackendFailure, OutOfMemory, Unavailable
 
 ROOMY = Budget(max_tokens=100_000)
 

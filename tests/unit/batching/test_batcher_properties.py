@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
-from embedder.errors import OutOfMemory
-from embedder.types import Priority
+from embedder.core.errors import OutOfMemory
+from embedder.core.types import Priority
 from tests.unit.examples import TIMES
 
 

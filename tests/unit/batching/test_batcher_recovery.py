@@ -11,7 +11,7 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.recovery import STRETCH
 from embedder.batching.waiting import Terms
-from embedder.errors import OutOfMemory
+from embedder.core.errors import OutOfMemory
 from tests.unit.batching.device import ROOMY, Device, settle, start
 
 

@@ -12,8 +12,8 @@ from embedder.batching.gathering import GatheringCache, GatheringEncoder, Gather
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
 from embedder.cache.memory import MemoryCache
-from embedder.errors import DeadlineExceeded
-from embedder.types import (
+from embedder.core.errors import DeadlineExceeded
+from embedder.core.types import (
     CacheHits,
     Encoded,
     Entries,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.batching.tuning import TOLERANCE, tune
-from embedder.errors import BackendFailure
-from embedder.types import TokenBatch
+from embedder.core.errors import BackendFailure
+from embedder.core.types import TokenBatch
 from tests.unit.batching.machine import AGES, Machine
 
 MACHINES = st.builds(

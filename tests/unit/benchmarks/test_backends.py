@@ -13,8 +13,8 @@ import torch
 
 from benchmarks import backends
 from benchmarks.backends import Row, available, correlate, main, measure, settings, table
-from embedder.errors import MissingExtra
-from embedder.types import Vectors
+from embedder.core.errors import MissingExtra
+from embedder.core.types import Vectors
 
 EXACT, NEAR = ("torch", "float32"), ("onnx", "int8")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.encoder import Kind, Row, table
-from embedder.types import TokenBatch
+from embedder.core.types import TokenBatch
 
 
 def _kind(*batches: list[int]) -> Kind:

@@ -17,7 +17,7 @@ from benchmarks.gpu_ceiling import Ceiling
 from benchmarks.gpu_models import SHAPES, Encoder, Model, agreement_of_others
 from benchmarks.gpu_peers import BEGIN, END, peer_of
 from embedder.backends.probe import agreement
-from embedder.types import TokenBatch
+from embedder.core.types import TokenBatch
 
 CPU = torch.device("cpu")
 ABSENT = ("ray", "faiss", "fastapi", "starlette", "pydantic", "orjson", "sentence_transformers")

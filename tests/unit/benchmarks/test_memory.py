@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import memory
 from benchmarks.memory import Line, main, table
-from embedder.config import EmbedderSettings
-from embedder.memory import MIB
+from embedder.inference.memory import MIB
+from embedder.settings.model import EmbedderSettings
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from embedder.cache.shard import PersistentCache
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.config import CacheSettings
+from embedder.settings.model import CacheSettings
 from tests.unit.cache.known import entries, keys
 
 SETTINGS = CacheSettings(max_bytes=256 * 2**20, autosave_s=0.3, autosave_entries=10_000)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from embedder.cache.records import Records
 from embedder.cache.store.protocol import StoreStats
-from embedder.errors import StageUnavailable
-from embedder.types import Entries
+from embedder.cache.store.records import Records
+from embedder.core.errors import StageUnavailable
+from embedder.core.types import Entries
 from tests.unit.cache.known import Row, by_key
 
 FULL = StageUnavailable("cache store", "the disk is full")

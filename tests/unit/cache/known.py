@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from embedder.cache.records import FOREVER, KEY_BYTES, TAG_BYTES, Records
-from embedder.types import Entries
+from embedder.cache.store.records import FOREVER, KEY_BYTES, TAG_BYTES, Records
+from embedder.core.types import Entries
 
 TAG = b"tag of a"
 OTHER_TAG = b"tag of b"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from embedder.cache.shard import PersistentCache
-from embedder.config import CacheSettings
+from embedder.settings.model import CacheSettings
 from tests.unit.cache.fake_stores import FakeLocalStore, FakeSharedStore
 from tests.unit.cache.known import entries, keys
 

@@ -26,9 +26,9 @@ from embedder.cache.archive import (
     records_of,
     write_archive,
 )
-from embedder.cache.records import FOREVER, Records
-from embedder.errors import ArchiveError
-from embedder.types import Entries
+from embedder.cache.store.records import FOREVER, Records
+from embedder.core.errors import ArchiveError
+from embedder.core.types import Entries
 
 WIDTH = 3
 PART = "entries-00000.safetensors"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from embedder.cache.keytable import WAYS, KeyTable, keys_of, words_of
-from embedder.errors import InvalidInput
+from embedder.core.errors import InvalidInput
 
 CAPACITY = 64
 

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from embedder.cache import memory
 from embedder.cache.memory import OVERHEAD_BYTES, CacheStats, MemoryCache
-from embedder.cache.records import FOREVER, Records
-from embedder.types import CacheHits, Entries
+from embedder.cache.store.records import FOREVER, Records
+from embedder.core.types import CacheHits, Entries
 from tests.unit.examples import TIMES
 
 WIDTHS = st.sampled_from([1, 2, 64])

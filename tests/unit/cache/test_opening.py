@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from embedder.cache.opening import open_cache, open_store
 from embedder.cache.store.redis_store import RedisStore
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.config import CacheSettings
+from embedder.settings.model import CacheSettings
 from tests.unit.cache.fake_stores import until
 from tests.unit.cache.known import entries, keys
 

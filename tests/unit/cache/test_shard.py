@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from embedder.cache.shard import PersistentCache
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.config import CacheSettings
+from embedder.settings.model import CacheSettings
 from tests.unit.cache.fake_stores import until
 from tests.unit.cache.known import OTHER_TAG, TAG, Row, by_key, entries, key, keys, row, rows_of
 

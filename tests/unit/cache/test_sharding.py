@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache, owners
-from embedder.types import CacheHits, Entries
+from embedder.core.types import CacheHits, Entries
 
 WIDTH = 3
 MANY = 4000

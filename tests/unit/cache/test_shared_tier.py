@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from embedder.cache.circuit import PAUSE_S
 from embedder.cache.shard import PersistentCache
+from embedder.cache.store.circuit import PAUSE_S
 from embedder.cache.store.redis_store import RedisStore
-from embedder.config import CacheSettings
+from embedder.settings.model import CacheSettings
 from tests.unit.cache.conftest import RedisServer
 from tests.unit.cache.fake_stores import FULL, FakeSharedStore, until
 from tests.unit.cache.known import entries, key, keys, records, rows_of

@@ -12,14 +12,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from deployments.index import IndexShard
-from deployments.remote import Handle
-from deployments.running import RunningService
+from deployments.index.replica import IndexShard
+from deployments.operations.running import RunningService
+from deployments.rpc.remote import Handle
 from deployments.settings import ServeSettings
-from embedder.errors import InvalidInput, Overloaded, UnknownModel
-from embedder.index.points import CollectionInfo, StoredModel
-from embedder.request import EmbedOptions
-from embedder.types import Priority, Vectors
+from embedder.core.errors import InvalidInput, Overloaded, UnknownModel
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Priority, Vectors
+from embedder.index.contract.points import CollectionInfo, StoredModel
 from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
 
 LETTERS = "letters"

@@ -13,9 +13,9 @@ import ray
 from ray.serve import Application, Deployment
 
 from deployments.app import build
-from deployments.services import MARK_VARIABLE, REFUSAL_FILE, Service
+from deployments.launch.services import MARK_VARIABLE, REFUSAL_FILE, Service
 from deployments.settings import ModelList
-from embedder.errors import ConfigurationError
+from embedder.core.errors import ConfigurationError
 
 ROUTER = "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"
 NAMES = {"Ingress", "Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0"}

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from deployments.cli import main
-from deployments.ingress.door.keys import holder
-from deployments.preflight import load_arguments
-from embedder.config import EmbedderSettings
+from deployments.ingress.middleware.keys import holder
+from deployments.launch.preflight import load_arguments
 from embedder.models.catalogue import CATALOGUE
-from embedder.settings_sources import load
+from embedder.settings.model import EmbedderSettings
+from embedder.settings.sources import load
 
 ROOT = Path(__file__).parents[3]
 

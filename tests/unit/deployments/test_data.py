@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from deployments.data import cache_directory, check_data, claim_shards, index_directory
 from deployments.settings import ServeSettings
-from embedder.config import IndexSettings
-from embedder.errors import ConfigurationError
+from embedder.core.errors import ConfigurationError
 from embedder.index.vector_index import VectorIndex
+from embedder.settings.model import IndexSettings
 
 PROC = {"directory": "/proc/self/cache"}
 """Where nobody, whoever it is, can make a file."""

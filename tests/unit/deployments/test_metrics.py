@@ -9,7 +9,7 @@ import pytest
 from ray.serve import metrics
 
 from deployments.metrics import CATALOGUE, Kind, Metric, Published
-from embedder.backlog.threads import QueueStats
+from embedder.pipeline.threads import QueueStats
 
 ROWS = (
     Metric("things", Kind.COUNTER, "seen", "things that were seen"),

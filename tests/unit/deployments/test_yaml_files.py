@@ -24,7 +24,7 @@ from ray.serve.schema import (
     ServeDeploySchema,
 )
 
-from deployments.ray_environment import THROUGHPUT
+from deployments.launch.ray_environment import THROUGHPUT
 from deployments.settings import ServeSettings
 
 ROOT = Path(__file__).parents[3]

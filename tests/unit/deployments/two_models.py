@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from deployments.index_operation import IndexOperation
-from deployments.index_reembedding import IndexReembedding
-from deployments.point_lines import PointLine
-from deployments.remote_index import RemoteIndex
-from embedder.errors import InvalidInput, StageUnavailable
-from embedder.index.points import Metric, Points, Record, Spec, StoredModel
-from embedder.request import EmbedOptions
-from embedder.types import Vectors
+from deployments.index.sharded_client import RemoteIndex
+from deployments.operations.collections import IndexOperation
+from deployments.operations.point_lines import PointLine
+from deployments.operations.reembedding import IndexReembedding
+from embedder.core.errors import InvalidInput, StageUnavailable
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Vectors
+from embedder.index.contract.points import Metric, Points, Record, Spec, StoredModel
 from tests.unit.deployments.index_service import IndexService, LetterIngress, vectors_of
 
 NAME = "things"

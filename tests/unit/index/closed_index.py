@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.index.points import Metric, Points
+from embedder.index.contract.points import Metric, Points
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.one import small
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from embedder.index.points import Query
+from embedder.index.contract.points import Query
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.one import small
 from tests.unit.index.victim import WIDTH, apply

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.errors import InvalidInput
-from embedder.index.filters import parse
-from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric, Points, Query
+from embedder.core.errors import InvalidInput
+from embedder.core.types import Vectors
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Metric, Points, Query
 from embedder.index.vector_index import VectorIndex
-from embedder.types import Vectors
 from tests.unit.index.one import small
 from tests.unit.index.oracle import scores
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from embedder.index.kinds import IndexKind
-from embedder.index.points import Hit, Metric, Query
-from tests.unit.index.filters.meaning import meets
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Hit, Metric, Query
+from tests.unit.index.contract.filter_meaning import meets
 from tests.unit.index.oracle import TOLERANCE, scores
 
 Stored = tuple[list[float], dict[str, Any], str | None]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedder.config import IndexSettings
-from embedder.index.kinds import IndexKind
-from embedder.index.points import CollectionInfo, Hit, Metric, Points, Query
+from embedder.core.types import Vectors
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import CollectionInfo, Hit, Metric, Points, Query
 from embedder.index.vector_index import VectorIndex
-from embedder.types import Vectors
+from embedder.settings.model import IndexSettings
 
 
 def small(directory: Path | None = None, **changed: object) -> IndexSettings:

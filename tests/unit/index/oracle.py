@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from embedder.index.points import Hit, Metric, Points
-from embedder.types import Vectors
+from embedder.core.types import Vectors
+from embedder.index.contract.points import Hit, Metric, Points
 
 TOLERANCE = 1e-4
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from embedder.index.points import Metric, Points, Spec, StoredModel
+from embedder.index.contract.points import Metric, Points, Spec, StoredModel
 from embedder.index.reembedding import Reembedding
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.one import small

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.index.filters import parse
-from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric, Points, Query
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Metric, Points, Query
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.one import small
 

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from embedder.errors import InvalidInput, MissingExtra, UnknownCollection
-from embedder.index import failpoints
+from embedder.core.errors import InvalidInput, MissingExtra, UnknownCollection
+from embedder.core.storage_errors import BadBackup, NotWritten
 from embedder.index.backup import FORMAT, MANIFEST, POINTS
-from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric, Points, Query, Record
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Metric, Points, Query, Record
+from embedder.index.storage import failpoints
 from embedder.index.vector_index import VectorIndex
-from embedder.storage_errors import BadBackup, NotWritten
 from tests.unit.index.one import small
 
 COUNT, WIDTH = 60, 4

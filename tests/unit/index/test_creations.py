@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.errors import UnknownCollection
-from embedder.index import writes
+from embedder.core.errors import UnknownCollection
+from embedder.core.storage_errors import StaleCollection, StorageDamaged
+from embedder.index.contract.points import Points, Query, Spec, StoredModel
 from embedder.index.inspection import inspect, repair
-from embedder.index.points import Points, Query, Spec, StoredModel
-from embedder.index.schema import FILE_NAME
+from embedder.index.storage import writes
+from embedder.index.storage.schema import FILE_NAME
 from embedder.index.vector_index import VectorIndex
-from embedder.storage_errors import StaleCollection, StorageDamaged
 from tests.unit.index.one import small
 from tests.unit.index.version_1 import downgrade, downgrade_backup
 

@@ -17,13 +17,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.index.copying import stored_rows
-from embedder.index.points import Metric, Points, Query
-from embedder.index.schema import SCHEMA_VERSION
-from embedder.index.snapshot import HEADER_BYTES, BadSnapshot, Identity, read_rows, read_segment
+from embedder.core.storage_errors import NewerFormat, StorageDamaged
+from embedder.index.collection.copying import stored_rows
+from embedder.index.contract.points import Metric, Points, Query
+from embedder.index.segments.snapshot import (
+    HEADER_BYTES,
+    BadSnapshot,
+    Identity,
+    read_rows,
+    read_segment,
+)
+from embedder.index.storage.schema import SCHEMA_VERSION
+from embedder.index.storage.writes import find_collection
 from embedder.index.vector_index import VectorIndex
-from embedder.index.writes import find_collection
-from embedder.storage_errors import NewerFormat, StorageDamaged
 from tests.unit.index.closed_index import COUNT, NAMES, ROWS, WIDTH, reopened, written
 
 TRUTHS = int(os.environ.get("INDEX_DAMAGES", "60"))

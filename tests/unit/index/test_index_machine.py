@@ -20,12 +20,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from embedder.errors import InvalidInput, InvalidVector, NotFound
-from embedder.index.filters import parse
-from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric, Part, Points, Query
+from embedder.core.errors import InvalidInput, InvalidVector, NotFound
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Metric, Part, Points, Query
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.filters.drawing import METADATA, TEXTS, filters
+from tests.unit.index.contract.filter_drawing import METADATA, TEXTS, filters
 from tests.unit.index.model import Model, Stored
 from tests.unit.index.one import small
 from tests.unit.index.texts import HOSTILE_IDS, IDS

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from embedder.index.failpoints import POINTS
+from embedder.index.storage.failpoints import POINTS
 from tests.unit.index.kennel import Kennel
 
 KILLS = int(os.environ.get("INDEX_KILLS", "20"))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from embedder.index.kinds import INVERTED, IndexKind
-from embedder.index.points import Metric
+from embedder.index.contract.kinds import INVERTED, IndexKind
+from embedder.index.contract.points import Metric
 from tests.unit.index.kennel import ROOT
 
 LEAST = {IndexKind.FLAT: 1.0, IndexKind.HNSW: 0.95, IndexKind.AUTO: 0.95}

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.errors import Unavailable
-from embedder.index.lock import FILE_NAME, DirectoryLock
-from embedder.index.points import Points
+from embedder.core.errors import Unavailable
+from embedder.core.storage_errors import DirectoryInUse, StorageReadOnly
+from embedder.index.contract.points import Points
+from embedder.index.storage.lock import FILE_NAME, DirectoryLock
 from embedder.index.vector_index import VectorIndex
-from embedder.storage_errors import DirectoryInUse, StorageReadOnly
 from tests.unit.index.kennel import ROOT
 from tests.unit.index.one import small
 from tests.unit.index.oracle import points
@@ -30,7 +30,7 @@ def test_a_second_owner_is_refused_and_told_who_the_first_is(tmp_path: Path) -> 
     code = (
         "import sys; from tests.unit.index.one import small;"
         "from embedder.index.vector_index import VectorIndex;"
-        "from embedder.storage_errors import DirectoryInUse;"
+        "from embedder.core.storage_errors import DirectoryInUse;"
         "from pathlib import Path\n"
         "try: VectorIndex(small(Path(sys.argv[1])))\n"
         "except DirectoryInUse: sys.exit(7)"
@@ -110,7 +110,7 @@ def test_an_index_that_nobody_closes_lets_go_of_its_directory(tmp_path: Path) ->
 def test_a_shard_that_closes_while_it_purges_ends_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedder.index.writes.PURGED_AT_ONCE", 1)
+    monkeypatch.setattr("embedder.index.storage.writes.PURGED_AT_ONCE", 1)
     index = VectorIndex(small(tmp_path), background=False)
     index.upsert("c", points({f"p{number}": [1.0, number] for number in range(200)}))
     index.delete("c")

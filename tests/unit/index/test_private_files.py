@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.index.points import Points
+from embedder.core.private_files import make_folder
+from embedder.index.contract.points import Points
 from embedder.index.vector_index import VectorIndex
-from embedder.private_files import make_folder
 from tests.unit.index.one import small
 
 POINTS = Points(["a"], np.ones((1, 2), np.float32), ["secret"], [{}])

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.errors import InvalidInput, Unavailable, UnknownCollection
-from embedder.index import failpoints
-from embedder.index.filters import parse
+from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
+from embedder.core.storage_errors import StaleCollection
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.points import Metric, Part, Query, Spec
 from embedder.index.inspection import inspect
-from embedder.index.points import Metric, Part, Query, Spec
-from embedder.index.reading import Reader
-from embedder.storage_errors import StaleCollection
+from embedder.index.storage import failpoints
+from embedder.index.storage.reading import Reader
 from tests.unit.index.reembedded import (
     NEW,
     NEW_SPEC,

@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embedder.index.drafts import Outdated
 from embedder.index.reembedding import Reembedding
+from embedder.index.storage.drafts import Outdated
 from tests.unit.index.reembedded import (
     NEW_SPEC,
     Texts,

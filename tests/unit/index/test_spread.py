@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.index.limits import LEAST_SAMPLE, MAX_TOP_K, OVERSAMPLE
-from embedder.index.points import CollectionInfo, Hit, Metric, Query
+from embedder.index.contract.limits import LEAST_SAMPLE, MAX_TOP_K, OVERSAMPLE
+from embedder.index.contract.points import CollectionInfo, Hit, Metric, Query
 from embedder.index.spread import asked_of_each, by_shard, merged, owners, part, spec_of, summed
 from embedder.similarity.mmr import maximal_marginal_relevance
 from tests.unit.index.oracle import points

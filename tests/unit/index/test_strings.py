@@ -16,15 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedder.errors import InvalidInput, UnknownCollection
-from embedder.index import writes
-from embedder.index.checks import check_metadata
-from embedder.index.committer import Effect
-from embedder.index.filters import parse
-from embedder.index.points import Part, Points, Query, Record
+from embedder.core.errors import InvalidInput, UnknownCollection
+from embedder.core.storage_errors import StorageDamaged
+from embedder.index.contract.checks import check_metadata
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.points import Part, Points, Query, Record
+from embedder.index.storage import writes
+from embedder.index.storage.committer import Effect
 from embedder.index.vector_index import VectorIndex
-from embedder.storage_errors import StorageDamaged
-from tests.unit.index.filters.drawing import METADATA
+from tests.unit.index.contract.filter_drawing import METADATA
 from tests.unit.index.one import small
 from tests.unit.index.texts import ANY_TEXT, IDS
 
@@ -119,7 +119,7 @@ def test_a_file_in_which_such_an_id_was_counted_as_another_one_opens(
 
     with closing(VectorIndex(small(tmp_path), background=False)) as index:
         with monkeypatch.context() as patch:
-            patch.setattr("embedder.index.writes.find_pks", find_pks)
+            patch.setattr("embedder.index.storage.writes.find_pks", find_pks)
             for name in ("a b", "a\0b", "b\0"):
                 _put(index, _ids(name))
         assert index.describe("c").count == 4

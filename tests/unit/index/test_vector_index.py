@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.config import IndexSettings
-from embedder.errors import InvalidInput, InvalidVector, LimitExceeded, UnknownCollection
-from embedder.index.limits import MAX_TOP_K
-from embedder.index.points import CollectionInfo, Metric, Query
+from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded, UnknownCollection
+from embedder.index.contract.limits import MAX_TOP_K
+from embedder.index.contract.points import CollectionInfo, Metric, Query
 from embedder.index.vector_index import VectorIndex
+from embedder.settings.model import IndexSettings
 from tests.unit.index.one import small
 from tests.unit.index.oracle import points
 

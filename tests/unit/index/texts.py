@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from embedder.index.limits import MAX_ID_BYTES
+from embedder.index.contract.limits import MAX_ID_BYTES
 
 HOSTILE_IDS = [
     *("a", "a\0", "a\0b", "a\0zzz", "\0", "\0\0", "\0a", "a\n", "\n", "a\nb", "\r\n", "\u2028"),

@@ -19,11 +19,11 @@ from typing import Any
 import faiss  # noqa: F401 - before the fork, so that no victim waits for it
 import numpy as np
 
-from embedder.errors import EmbedderError
-from embedder.index import failpoints
-from embedder.index.filters import parse
-from embedder.index.kinds import IndexKind
-from embedder.index.points import Metric, Points, Spec, StoredModel
+from embedder.core.errors import EmbedderError
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Metric, Points, Spec, StoredModel
+from embedder.index.storage import failpoints
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.one import small
 

@@ -16,11 +16,11 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from embedder.config import ModelSettings
 from embedder.models import catalogue, weights
 from embedder.models.files import ModelFiles
 from embedder.models.row import CatalogueRow
 from embedder.models.weights import WEIGHTS
+from embedder.settings.model import ModelSettings
 from tests.tiny_models import write_layout
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.config import ModelSettings, PoolingName
 from embedder.models.catalogue import CATALOGUE, find, names
 from embedder.models.row import CatalogueRow
+from embedder.settings.model import ModelSettings, PoolingName
 
 every_row = pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.alias)
 NAMES = st.sampled_from(["alias", "repository", "directory"])

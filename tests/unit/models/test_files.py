@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from embedder.config import ModelSettings
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from embedder.models.catalogue import CATALOGUE
 from embedder.models.files import ModelFiles
 from embedder.models.weights import WEIGHTS
+from embedder.settings.model import ModelSettings
 from tests.tiny_models import BERT_CONFIG, VOCABULARY, write_json
 from tests.unit.models.places import ROW, Places, digest_of, fill, open_files
 

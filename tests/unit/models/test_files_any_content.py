@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.errors import ConfigurationError
+from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
 from embedder.models.weights import SHARDS, WEIGHTS
 from tests.tiny_models import BERT_CONFIG, write_json

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.errors import UnsupportedModel, WeightsMismatch
+from embedder.core.errors import UnsupportedModel, WeightsMismatch
 from embedder.models.weights import SHARDS, WEIGHTS
 from tests.tiny_models import write_json
 from tests.unit.models.places import (

@@ -8,8 +8,8 @@ from typing import get_args
 
 import pytest
 
-from embedder.errors import UnsupportedModel
-from embedder.types import SimilarityName
+from embedder.core.errors import UnsupportedModel
+from embedder.core.types import SimilarityName
 from tests.tiny_models import write_json
 from tests.unit.models.places import Places, open_files
 

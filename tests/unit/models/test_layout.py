@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from embedder.models.layout import ACTIVATIONS, MODULES, Dense, Layout, read_layout
 from tests.tiny_models import write_json
 from tests.unit.models.module_files import NEW, OLD, write_modules

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.config import PoolingName
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from embedder.models.layout import MODULES, Layout, read_layout
+from embedder.settings.model import PoolingName
 from tests.tiny_models import write_json
 from tests.unit.models.module_files import write_modules
 

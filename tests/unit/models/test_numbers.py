@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from embedder.models.numbers import number
 
 

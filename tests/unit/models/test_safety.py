@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.errors import UnsafeModel
+from embedder.core.errors import UnsafeModel
 from embedder.models.safety import check_files
 from tests.tiny_models import write_json
 from tests.unit.models.places import fill, link_into_blobs

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.errors import UnsupportedModel, WeightsMismatch
+from embedder.core.errors import UnsupportedModel, WeightsMismatch
 from embedder.models import safety
 from embedder.models.safety import (
     check_files,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from embedder.models.token_limit import WITHOUT_WORD, lower_case, token_limit
 from tests.tiny_models import write_json
 

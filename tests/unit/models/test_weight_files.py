@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.errors import UnsupportedModel
+from embedder.core.errors import UnsupportedModel
 from embedder.models.weights import SHARDS, WEIGHTS, weight_files
 from tests.tiny_models import write_json
 from tests.unit.models.places import CONTENT

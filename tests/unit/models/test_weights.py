@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from embedder.config import ModelSettings
-from embedder.errors import ConfigurationError, ModelNotFound, UnsafeModel
+from embedder.core.errors import ConfigurationError, ModelNotFound, UnsafeModel
 from embedder.models.weights import SHARDS, WEIGHTS, Source, locate
+from embedder.settings.model import ModelSettings
 from tests.tiny_models import write_json
 from tests.unit.models.places import CONTENT, OTHER_REVISION, REVISION, ROW, Places, fill
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from embedder.models.size import ModelShape, ModelSize
+from embedder.inference.model_size import ModelShape, ModelSize
 from embedder.planning.goal import Constraints
 from embedder.planning.machine import Machine, Speed
 from embedder.planning.prediction import PlannedModel

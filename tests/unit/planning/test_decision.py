@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.config import BackendSettings, BatchSettings, CacheSettings, EmbedderSettings
-from embedder.errors import ConfigurationError
-from embedder.memory import Formats, estimate_size
+from embedder.core.errors import ConfigurationError
+from embedder.inference.memory import Formats, estimate_size
 from embedder.planning.decision import Plan, decide
 from embedder.planning.goal import GB, Constraints
 from embedder.planning.machine import Machine
 from embedder.planning.prediction import Choice, PlannedModel, predict
-from embedder.presets import PresetName
+from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, EmbedderSettings
+from embedder.settings.presets import PresetName
 from tests.unit.planning.models import (
     GIB,
     MODEL,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from embedder.errors import InvalidInput
+from embedder.core.errors import InvalidInput
 from embedder.planning.goal import GB, Constraints, Unmet, show, unmet
 from embedder.planning.prediction import Prediction
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.backends.probe import computes_bfloat16
-from embedder.errors import ConfigurationError
-from embedder.models.size import ModelShape
+from embedder.core.errors import ConfigurationError
+from embedder.inference.model_size import ModelShape
 from embedder.planning.machine import FEW, MANY, Speed, fastest, measure
 
 SHAPE = ModelShape(layers=1, heads=2, width=64, inner=256)

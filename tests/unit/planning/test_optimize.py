@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from embedder.config import BackendSettings, EmbedderSettings, ModelSettings
-from embedder.errors import ConfigurationError, InvalidInput
+from embedder.core.errors import ConfigurationError, InvalidInput
 from embedder.planning import optimize_for
+from embedder.settings.model import BackendSettings, EmbedderSettings, ModelSettings
 from tests.tiny_models import write_tiny_bert
 from tests.unit.planning.models import USUAL
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.memory import Formats
+from embedder.inference.memory import Formats
 from embedder.planning.machine import Speed
 from embedder.planning.prediction import (
     CALL_S,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput, InvalidVector
-from embedder.output import unit_rows
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import Vectors
+from embedder.core.vectors import unit_rows
 from embedder.similarity.clustering import cluster
 from embedder.similarity.groups import Clusters
-from embedder.types import Vectors
 
 sklearn_cluster = pytest.importorskip("sklearn.cluster")
 sklearn_metrics = pytest.importorskip("sklearn.metrics")

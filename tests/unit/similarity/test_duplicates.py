@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from embedder.errors import InvalidInput, InvalidVector
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity import pairs as module
 from embedder.similarity.duplicates import NearDuplicates, near_duplicates
 from embedder.similarity.metrics import similarity
-from embedder.types import SimilarityName, Vectors
 
 sparse_graph = pytest.importorskip("scipy.sparse.csgraph")
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from embedder.errors import InvalidInput, InvalidVector
-from embedder.output import unit_rows
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import Vectors
+from embedder.core.vectors import unit_rows
 from embedder.similarity import groups
 from embedder.similarity.clustering import cluster
 from embedder.similarity.groups import assign, grouped
 from embedder.similarity.metrics import similarity
-from embedder.types import Vectors
 
 both_ways = pytest.mark.parametrize("spherical", [True, False])
 WHOLE = st.integers(-3, 3).map(float)

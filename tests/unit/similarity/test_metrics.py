@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from embedder.errors import InvalidInput, InvalidVector
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity.metrics import (
     METRICS,
     pair_similarity,
@@ -20,7 +21,6 @@ from embedder.similarity.metrics import (
     similarity,
     similarity_blocks,
 )
-from embedder.types import SimilarityName, Vectors
 
 distance = pytest.importorskip("scipy.spatial.distance")
 pairwise = pytest.importorskip("sklearn.metrics.pairwise")

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.errors import InvalidInput, InvalidVector
-from embedder.output import unit_rows
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import Vectors
+from embedder.core.vectors import unit_rows
 from embedder.similarity import groups
 from embedder.similarity.clustering import cluster
 from embedder.similarity.groups import assign
 from embedder.similarity.minibatch import cluster_in_batches
-from embedder.types import Vectors
 from tests.unit.similarity.test_clustering import (
     GROUPS,
     best_inertia,

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from embedder.errors import InvalidInput, InvalidVector
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity.mmr import maximal_marginal_relevance as choose
 from embedder.similarity.topk import top_k
-from embedder.types import SimilarityName, Vectors
 
 NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
 EXACT: tuple[SimilarityName, ...] = ("dot", "squared_euclidean", "manhattan")

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from embedder.errors import InvalidInput, InvalidVector, LimitExceeded
+from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
+from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity import pairs as module
 from embedder.similarity.metrics import similarity
 from embedder.similarity.pairs import Pairs, pairs_between, pairs_within
-from embedder.types import SimilarityName, Vectors
 
 NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
 EXACT: tuple[SimilarityName, ...] = ("dot", "euclidean", "squared_euclidean", "manhattan")

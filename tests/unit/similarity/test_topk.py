@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from embedder.errors import InvalidInput, InvalidVector
+from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity import topk
 from embedder.similarity.metrics import similarity
 from embedder.similarity.topk import top_k
-from embedder.types import SimilarityName, Vectors
 from tests.unit.examples import TIMES
 
 NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)

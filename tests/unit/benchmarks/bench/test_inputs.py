@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks.bench.inputs import SENTENCE_TOKENS, Supply, inputs_of
 from benchmarks.texts import WORDS, distinct
-from embedder.config import ModelSettings
-from embedder.loading import load_tokenizer
+from embedder.core.types import Truncate
+from embedder.inference.loading import load_tokenizer
 from embedder.models.files import ModelFiles
-from embedder.types import Truncate
+from embedder.settings.model import ModelSettings
 
 
 def test_a_supply_offers_the_same_texts_until_they_are_spent() -> None:

@@ -18,7 +18,7 @@ from benchmarks.bench.options import parse
 from benchmarks.bench.plan import CACHED, CLOSED, LOADS, MIXED, NOOP, SENTENCES, SINGLE, open_name
 from benchmarks.bench.results import EMBEDDER, INFINITY, SERVICE, ST
 from benchmarks.bench.sending import Sender
-from embedder.types import Vectors
+from embedder.core.types import Vectors
 from tests.unit.benchmarks.bench.test_sending import FakeClient
 
 INPUTS = Inputs(

@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.bench.stages import REST, STAGES, WIRE, breakdown, durations, mean
 from deployments.ingress.wire.formats import timing_headers
-from embedder.request import Embeddings
-from embedder.types import Timings
+from embedder.core.request import Embeddings
+from embedder.core.types import Timings
 
 HEADERS = {
     "server-timing": "queue;dur=1.25, tokenization;dur=0.50, inference;dur=4.25",

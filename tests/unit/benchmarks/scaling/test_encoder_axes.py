@@ -20,7 +20,7 @@ from benchmarks.scaling.encoder_axes import (
 )
 from benchmarks.scaling.rounds import median_seconds
 from embedder.backends.base import Backend
-from embedder.types import TokenBatch, Vectors
+from embedder.core.types import TokenBatch, Vectors
 from tests.unit.benchmarks.scaling.outcomes import quick
 
 WORK_S = 0.002

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.scaling import index_axis
 from benchmarks.scaling.index_axis import QUERIES_SEED, SIZES, build, by_points
-from embedder.config import IndexSettings
-from embedder.index.kinds import IndexKind
+from embedder.index.contract.kinds import IndexKind
 from embedder.index.vector_index import VectorIndex
+from embedder.settings.model import IndexSettings
 from tests.unit.benchmarks.scaling.outcomes import quick
 
 WIDTH = 8

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from embedder.cache.store.condition import Condition
-from embedder.errors import StageUnavailable
+from embedder.core.errors import StageUnavailable
 
 FULL = StageUnavailable("cache store", "the disk is full")
 

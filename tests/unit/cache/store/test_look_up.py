@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedder.cache.circuit import FAILURES, PAUSE_S, CircuitState
+from embedder.cache.store.circuit import FAILURES, PAUSE_S, CircuitState
 from embedder.cache.store.look_up import LookUp
 from tests.unit.cache.fake_stores import FULL, FakeSharedStore
 from tests.unit.cache.known import by_key, key, keys, records

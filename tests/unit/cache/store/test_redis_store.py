@@ -12,7 +12,7 @@ import pytest
 
 from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.cache.store.redis_store import PREFIX, RedisStore
-from embedder.errors import MissingExtra, StageUnavailable
+from embedder.core.errors import MissingExtra, StageUnavailable
 from tests.unit.cache.conftest import PASSWORD, RedisServer
 from tests.unit.cache.known import OTHER_TAG, TAG, by_key, key, keys, records
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.cache.records import FOREVER, KEY_BYTES, Records
+from embedder.cache.store.records import FOREVER, KEY_BYTES, Records
 from embedder.cache.store.rows import Unpacked, pack, row_bytes, unpack
-from embedder.types import Entries
+from embedder.core.types import Entries
 from tests.unit.cache.known import by_key, key, keys, records, row
 
 NOW = 1_700_000_000.0

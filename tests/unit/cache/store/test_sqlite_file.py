@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from embedder.cache.store.sqlite_file import APPLICATION_ID, FORMAT, SqliteFile
-from embedder.errors import StageUnavailable
+from embedder.core.errors import StageUnavailable
 
 SCHEMA = ("CREATE TABLE things (name BLOB)",)
 

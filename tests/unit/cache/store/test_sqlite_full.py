@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.errors import StageUnavailable
+from embedder.core.errors import StageUnavailable
 from tests.unit.cache.known import by_key, keys, records
 
 WIDTH = 384

@@ -12,11 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from embedder.cache.records import FOREVER, Records
 from embedder.cache.store.protocol import LocalStore, SharedStore
+from embedder.cache.store.records import FOREVER, Records
 from embedder.cache.store.sqlite_store import CHUNK_ROWS, SqliteStore
-from embedder.errors import StageUnavailable
-from embedder.types import Entries
+from embedder.core.errors import StageUnavailable
+from embedder.core.types import Entries
 from tests.unit.cache.known import OTHER_TAG, TAG, Row, by_key, key, keys, records, row
 
 NUMBERS = st.lists(st.integers(0, 9), min_size=1, max_size=6, unique=True)

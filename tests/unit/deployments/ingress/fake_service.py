@@ -18,24 +18,24 @@ from typing import Any, cast
 import httpx
 import numpy as np
 
-from deployments.cache import CacheShard
-from deployments.index import IndexShard
+from deployments.cache.replica import CacheShard
+from deployments.index.replica import IndexShard
 from deployments.ingress.asgi import build_asgi
-from deployments.ingress.handles import Handles
-from deployments.ingress.service import Service
-from deployments.packed import Packed
-from deployments.remote import Handle
-from deployments.replica import ReplicaStats
+from deployments.ingress.service.handles import Handles
+from deployments.ingress.service.service import Service
+from deployments.rpc.packed import Packed
+from deployments.rpc.remote import Handle
+from deployments.rpc.replica_name import ReplicaStats
 from deployments.settings import IngressLimits, ServeSettings
 from embedder.batching.batcher import BatcherStats
-from embedder.config import ModelSettings
-from embedder.errors import InvalidInput, ModelNotFound
-from embedder.many_models import EncoderState
+from embedder.core.errors import InvalidInput, ModelNotFound
+from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
+from embedder.inference.many_models import EncoderState
+from embedder.inference.residency import ModelState, State
+from embedder.inference.tokenization import Piece
 from embedder.models.catalogue import names
-from embedder.models.residency import ModelState, State
-from embedder.tokenization import Piece
-from embedder.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
-from tests.unit.deployments.transport import GRPC_BYTES, carry
+from embedder.settings.model import ModelSettings
+from tests.unit.deployments.rpc.transport import GRPC_BYTES, carry
 
 MAX_TOKENS = 8
 END = "[END]"

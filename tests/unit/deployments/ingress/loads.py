@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from deployments.ingress.models import ServedModels
-from embedder.config import ModelSettings
+from deployments.ingress.service.models import ServedModels
+from embedder.settings.model import ModelSettings
 
 
 @dataclass(frozen=True, eq=False)

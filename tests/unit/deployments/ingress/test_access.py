@@ -7,8 +7,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from deployments.ingress.asgi import ROUTERS, build_asgi
-from deployments.ingress.door.gate import Gate
-from deployments.ingress.door.keys import digest
+from deployments.ingress.middleware.gate import Gate
+from deployments.ingress.middleware.keys import digest
 from deployments.settings import Scope
 from tests.unit.deployments.ingress.fake_service import FakeService, refusal
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from deployments.ingress.asgi import build_asgi, routes
-from deployments.ingress.operation import readiness
+from deployments.ingress.service import readiness
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 

@@ -12,8 +12,8 @@ import pytest
 from starlette.types import ASGIApp, Message, Scope
 
 from deployments.ingress.asgi import build_asgi
-from embedder.config import ModelSettings
-from embedder.types import Encoded, Priority, TokenBatch
+from embedder.core.types import Encoded, Priority, TokenBatch
+from embedder.settings.model import ModelSettings
 from tests.unit.deployments.ingress.fake_service import FakeService
 
 MAX_TURNS = 60

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress.asgi import build_asgi, build_routes, routes
 from deployments.ingress.dispatch import Dispatch
-from deployments.ingress.door.gate import Gate
+from deployments.ingress.middleware.gate import Gate
 from tests.unit.deployments.ingress.fake_service import FakeService
 
 JSON = "application/json"

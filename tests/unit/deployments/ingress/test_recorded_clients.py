@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from deployments.ingress.door.keys import digest
+from deployments.ingress.middleware.keys import digest
 from deployments.settings import Scope
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from embedder.errors import DeadlineExceeded, ModelNotFound
-from embedder.request import EmbedOptions
+from embedder.core.errors import DeadlineExceeded, ModelNotFound
+from embedder.core.request import EmbedOptions
 from tests.unit.deployments.ingress.fake_service import (
     ALIAS,
     REPOSITORY,

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from embedder.types import Priority
+from embedder.core.types import Priority
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 LIMITS = {"max_points": 3, "max_queries": 2, "max_body_bytes": 100_000, "max_characters": 50}

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.remote_index import RemoteIndex
+from deployments.index.sharded_client import RemoteIndex
 from tests.unit.deployments.ingress.fake_service import (
     ALIAS,
     FakeService,

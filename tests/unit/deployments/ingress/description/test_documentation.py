@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from deployments.ingress.door.errors import STATUSES, TEI_PATHS
+from deployments.ingress.errors.errors import STATUSES, TEI_PATHS
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.test_access import ROUTES, KeyedService
 

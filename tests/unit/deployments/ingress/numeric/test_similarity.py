@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from embedder.errors import Overloaded
-from embedder.types import Priority
+from embedder.core.errors import Overloaded
+from embedder.core.types import Priority
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 cdist = pytest.importorskip("scipy.spatial.distance").cdist

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from embedder.errors import Overloaded, StageUnavailable
+from embedder.core.errors import Overloaded, StageUnavailable
 from tests.unit.deployments.ingress.fake_service import (
     ALIAS,
     REPOSITORY,

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from deployments.ingress.openai.streams import CHUNK
-from embedder.types import Priority, Truncate
+from embedder.core.types import Priority, Truncate
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 PROMPTS = {"query": "aa", "document": "bb", "title": "cc"}

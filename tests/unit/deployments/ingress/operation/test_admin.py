@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.ingress import connection
-from deployments.ingress.numeric.computing import LARGE
-from deployments.ingress.operation import graph
+from deployments.ingress.service import connection, graph
+from deployments.ingress.service.computing import LARGE
 from embedder.batching.gathering import GatheringEncoder
 from embedder.batching.packing import Budget
 from embedder.batching.waiting import Terms
 from embedder.cache.memory import OVERHEAD_BYTES
-from embedder.errors import Overloaded, StageUnavailable
-from embedder.types import Encoded, TokenBatch
+from embedder.core.errors import Overloaded, StageUnavailable
+from embedder.core.types import Encoded, TokenBatch
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, FakeService
 
 STAGES = {

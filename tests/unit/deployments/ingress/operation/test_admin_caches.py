@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from deployments.remote_stages import INSERTS_PAUSE_S
-from embedder.errors import StageUnavailable
+from deployments.rpc.remote_stages import INSERTS_PAUSE_S
+from embedder.core.errors import StageUnavailable
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, refusal
 from tests.unit.deployments.ingress.test_access import KeyedService
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.index import IndexShard
+from deployments.index.replica import IndexShard
 from deployments.settings import ServeSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 

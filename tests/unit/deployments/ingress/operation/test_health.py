@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.ingress.operation.readiness import KEEP_S, Capability
-from embedder.cache.circuit import FAILURES
-from embedder.errors import ModelNotFound, StageUnavailable
-from embedder.index.health import IndexHealth
+from deployments.ingress.service.readiness import KEEP_S, Capability
+from embedder.cache.store.circuit import FAILURES
+from embedder.core.errors import ModelNotFound, StageUnavailable
+from embedder.index.contract.health import IndexHealth
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, LocalHandle
 from tests.unit.virtual_time import VirtualTime
 

@@ -9,7 +9,7 @@ import pytest
 
 from deployments.ingress.tei.info import describe
 from deployments.settings import IngressLimits, ServeSettings
-from embedder.errors import StageUnavailable
+from embedder.core.errors import StageUnavailable
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, REPOSITORY, FakeService
 from tests.unit.deployments.ingress.tei.answers import get, refusal
 

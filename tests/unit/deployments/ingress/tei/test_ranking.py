@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.errors import BackendFailure
-from embedder.request import Embeddings, EmbedOptions
-from embedder.types import Input
+from embedder.core.errors import BackendFailure
+from embedder.core.request import Embeddings, EmbedOptions
+from embedder.core.types import Input
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.tei.answers import post
 

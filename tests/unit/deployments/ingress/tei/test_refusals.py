@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from embedder.errors import BackendFailure, Overloaded, StageUnavailable
+from embedder.core.errors import BackendFailure, Overloaded, StageUnavailable
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.deployments.ingress.tei.answers import post, refusal
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.config import ModelSettings
-from embedder.types import ModelInfo
+from embedder.core.types import ModelInfo
+from embedder.settings.model import ModelSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, REPOSITORY, FakeService
 from tests.unit.deployments.ingress.tei.answers import post
 

@@ -16,8 +16,8 @@ from deployments.ingress.wire.formats import (
     rows_of,
     timing_headers,
 )
-from embedder.request import Embeddings
-from embedder.types import Timings
+from embedder.core.request import Embeddings
+from embedder.core.types import Timings
 
 VECTORS = np.array([[0.5, -2.0], [1e-30, 3.0]], np.float32)
 dtypes = pytest.mark.parametrize("dtype", ["<f4", "<f2", "i1", "u1", ">f4"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.ingress.wire.inputs import to_inputs, to_vector, to_vectors
-from embedder.errors import InvalidInput, InvalidVector
+from embedder.core.errors import InvalidInput, InvalidVector
 
 FLOATS = st.floats(width=32)
 

@@ -12,9 +12,9 @@ import orjson
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from deployments.ingress.door.errors import install_handlers
-from deployments.ingress.door.gate import Gate
-from deployments.ingress.door.traffic import Traffic
+from deployments.ingress.errors.errors import install_handlers
+from deployments.ingress.middleware.gate import Gate
+from deployments.ingress.middleware.traffic import Traffic
 from deployments.ingress.wire import json_parsing
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
 from deployments.settings import ServeSettings

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments import turns
 from deployments.ingress.wire import json_bodies
 from deployments.ingress.wire.json_bodies import PART_BYTES, json_response
 from deployments.ingress.wire.json_pieces import json_pieces
+from deployments.rpc import turns
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.deployments.neighbour import Neighbour
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deployments.ingress.wire import json_slices
 from deployments.ingress.wire.json_slices import MAX_DEPTH
-from embedder.errors import LimitExceeded
+from embedder.core.errors import LimitExceeded
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\[]{},:'))
 VALUES = st.recursive(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.ingress.collections import points
 from deployments.ingress.collections.bodies import DeleteBody, FetchBody, SearchBody, UpsertBody
-from deployments.ingress.door.visit import Visit
+from deployments.ingress.middleware.visit import Visit
 from deployments.ingress.numeric.clusters import ClusterRequest
 from deployments.ingress.tei.bodies import RerankBody, SimilarityInputs
 from deployments.ingress.wire import json_parsing, json_slices, large_bodies
@@ -22,8 +22,8 @@ from deployments.ingress.wire.inputs import SHORT, to_inputs, to_vectors
 from deployments.ingress.wire.json_slices import MAX_NAME_BYTES
 from deployments.ingress.wire.large_bodies import INLINE_BYTES, prepare
 from deployments.ingress.wire.rows import vectors_width
-from embedder.errors import DeadlineExceeded
-from embedder.index.checks import check_metadata
+from embedder.core.errors import DeadlineExceeded
+from embedder.index.contract.checks import check_metadata
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 
 PATHS: dict[str, dict[str, Any]] = {

@@ -1,0 +1,1 @@
+"""``embedder index``: the commands that work on collections."""

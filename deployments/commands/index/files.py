@@ -1,0 +1,85 @@
+"""``embedder index check`` and ``repair``: the files of an index that no service has open."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployments.commands.arguments import Commands, add_config
+
+if TYPE_CHECKING:
+    from deployments.operations.index_files import IndexFiles
+    from embedder.index.inspection import Inspection
+
+DATA_HELP = "the data_directory of a service, in place of a configuration"
+
+
+def add_file_commands(actions: Commands) -> None:
+    """Add the commands, which need no running service and refuse to work beside one."""
+    check = actions.add_parser(
+        "check",
+        help="look for damage in the files of a stopped service",
+        description="Read every row of a stopped service's index and compare it with its "
+        "checksums. Ends with 1 where anything is damaged.",
+    )
+    repair = actions.add_parser(
+        "repair",
+        help="rebuild damaged files of a stopped service from their sound collections",
+        description="Rebuild each damaged file from the collections that are sound, keep the old "
+        "file beside it, and name the collections that must be restored from a backup.",
+    )
+    for parser, run in ((check, _check), (repair, _repair)):
+        add_config(parser)
+        parser.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
+        parser.set_defaults(run=run)
+
+
+def index_files(config: Path, data: Path | None) -> IndexFiles:
+    """Return the files of a configuration's index, or of a data directory.
+
+    Raises:
+        ConfigurationError: the configuration is wrong, or there is no index.
+    """
+    from deployments.launch.preflight import load_applications, read_config
+    from deployments.operations.index_files import IndexFiles
+    from deployments.settings import ServeSettings
+    from embedder.core.errors import ConfigurationError
+
+    if data is not None:
+        return IndexFiles(ServeSettings(data_directory=str(data.absolute())))
+    for _, loaded, _ in load_applications(read_config(config)):
+        return IndexFiles(loaded.settings)
+    raise ConfigurationError(f"{config} has no application of this service")
+
+
+def _check(options: argparse.Namespace) -> int:
+    found = index_files(options.config, options.data).check()
+    for shard, inspection in found.items():
+        _print(shard, inspection)
+    damaged = [shard for shard, inspection in found.items() if not inspection.is_sound]
+    if damaged:
+        print(f"embedder: {', '.join(damaged)}: damaged", file=sys.stderr)
+    return 1 if damaged else 0
+
+
+def _repair(options: argparse.Namespace) -> int:
+    for shard, (inspection, aside) in index_files(options.config, options.data).repair().items():
+        _print(shard, inspection)
+        if aside is not None:
+            print(f"{shard}: rebuilt from its sound collections; the old file is {aside}")
+    return 0
+
+
+def _print(shard: str, inspection: Inspection) -> None:
+    if inspection.problem is not None:
+        print(f"{shard}: the file is damaged ({inspection.problem}): run 'embedder index repair'")
+    for one in inspection.collections:
+        if one.problem is None:
+            print(f"{shard}: {one.name}: {one.count:,} points, sound")
+        else:
+            print(
+                f"{shard}: {one.name}: damaged ({one.problem}): restore it with 'embedder index "
+                f"restore BACKUP {one.name} --replace'"
+            )

@@ -1,0 +1,48 @@
+"""``embedder index reembed``: embed the texts of a collection again, with another model."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from deployments.commands.arguments import Commands
+from deployments.commands.connecting import connected
+from deployments.commands.progress import bar
+
+
+def add_reembed(actions: Commands) -> None:
+    """Add the command."""
+    reembed = actions.add_parser(
+        "reembed",
+        help="embed the texts of a collection again, with another model",
+        description="Embed the texts of a collection again, with another model. Searches are "
+        "answered from the old vectors until all new ones are there, and writes go on until "
+        "shortly before that. May be interrupted: the same again goes on.",
+    )
+    reembed.add_argument("name")
+    reembed.add_argument("--model", help="a served model; the default one where left out")
+    reembed.add_argument(
+        "--drop-without-text", action="store_true", help="leave out points that have no text"
+    )
+    reembed.add_argument(
+        "--abandon", action="store_true", help="delete the new vectors, and keep the old ones"
+    )
+    reembed.set_defaults(run=_reembed)
+
+
+def _reembed(options: argparse.Namespace) -> int:
+    with connected(options) as service:
+        from deployments.operations.reembedding import IndexReembedding
+
+        reembedding = IndexReembedding(service)
+        if options.abandon:
+            asyncio.run(reembedding.abandon(options.name))
+            print(f"{options.name} keeps the vectors that it has")
+            return 0
+        with bar(None, " points") as progress:
+            dropping = options.drop_without_text
+            info = asyncio.run(
+                reembedding.reembed(options.name, options.model, progress, dropping=dropping)
+            )
+    print(f"{info.name} has {info.count:,} points, of model {info.stored}")
+    return 0

@@ -1,0 +1,1 @@
+"""The Encoder deployment, and an encoder in the process of its caller."""

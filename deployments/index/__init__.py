@@ -1,0 +1,1 @@
+"""The VectorIndex deployment, and the clients that call its shards."""

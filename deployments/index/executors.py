@@ -1,0 +1,70 @@
+"""The threads of an index shard: searches, reads, scans, writes and copies never share any.
+
+Every class but searches has a budget: work that would wait too long is refused before it starts.
+Searches are admitted by the ingress, which sends a few calls at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from deployments.settings import ServeSettings
+from embedder.pipeline.reservations import ticket_of
+from embedder.pipeline.threads import QueueStats
+from embedder.pipeline.work_queue import WorkClass, WorkQueue
+
+T = TypeVar("T")
+
+SCAN_ROWS = 20_000
+"""Reads of more rows have threads of their own, so that small reads never wait for them."""
+
+
+class IndexWork:
+    """Runs the work of one shard."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        wait_s, most = settings.limits.max_wait_s, settings.index.max_queued_bytes
+        self._searches = WorkQueue(WorkClass("index-search", 4, 1.0, math.inf))
+        self._reads = WorkQueue(WorkClass("index-read", 2, 100_000.0, wait_s))
+        self._scans = WorkQueue(WorkClass("index-scan", 2, 200_000.0, wait_s))
+        # Threads of writes wait for the disk, and those that wait together share a commit.
+        self._writes = WorkQueue(WorkClass("index-write", 16, 1e6, wait_s, most))
+        self._copies = WorkQueue(WorkClass("index-copy", 1, 1.0, math.inf))
+        self._queues = (self._searches, self._reads, self._scans, self._writes, self._copies)
+
+    async def search(self, queries: int, method: Callable[..., T], *arguments: Any) -> T:
+        """Run a search."""
+        return await _run(self._searches, queries, method, arguments)
+
+    async def read(self, rows: int, method: Callable[..., T], *arguments: Any) -> T:
+        """Run a read of so many rows."""
+        queue = self._scans if rows > SCAN_ROWS else self._reads
+        return await _run(queue, rows, method, arguments)
+
+    async def write(self, size: int, method: Callable[..., T], *arguments: Any) -> T:
+        """Run a write of so many bytes."""
+        return await _run(self._writes, size, method, arguments)
+
+    async def copy(self, method: Callable[..., T], *arguments: Any) -> T:
+        """Run a backup, an export or a restore; one runs at a time, and others wait."""
+        return await self._copies.run(1, partial(method, *arguments), bytes)
+
+    @property
+    def queues(self) -> list[QueueStats]:
+        """Return what waits and runs now, and how much was refused."""
+        return [queue.stats for queue in self._queues]
+
+    def close(self) -> None:
+        """Let running work end; nothing more is started."""
+        for queue in self._queues:
+            queue.close()
+
+
+async def _run(
+    queue: WorkQueue, units: int, method: Callable[..., T], arguments: tuple[Any, ...]
+) -> T:
+    ticket = partial(ticket_of, method.__name__, arguments)
+    return await queue.run(units, partial(method, *arguments), ticket)

@@ -1,1 +1,0 @@
-"""What every request passes before its route, and the one shape in which anything is refused."""

@@ -1,0 +1,1 @@
+"""HTTP statuses and response bodies of errors."""

@@ -1,0 +1,139 @@
+"""What every request passes before its route: a key, and a whole body in time.
+
+Whatever goes wrong here or behind is answered in one shape. Denies by default: a path that is not
+in `OPEN` wants a key wherever the service has any. Which scope it wants, each route says. Serve
+gives every request its name, ``x-request-id``, and has it in the answer and in the log. Knows
+nothing of what routes do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from urllib.parse import unquote_to_bytes
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.ingress.errors.errors import bug_response, error_response, http_response
+from deployments.ingress.errors.refusals import UnknownKey
+from deployments.ingress.middleware.body import read_body, replay
+from deployments.ingress.middleware.compression import Compressing
+from deployments.ingress.middleware.keys import holder, presented
+from deployments.ingress.middleware.paths import below_prefix
+from deployments.ingress.middleware.traffic import Traffic
+from deployments.ingress.middleware.visit import Visit, timeout_of
+from deployments.settings import ServeSettings
+from embedder.core.errors import EmbedderError, InvalidInput
+
+logger = logging.getLogger("ray.serve")
+
+OPEN = frozenset({"/healthz", "/readyz", "/health", "/ping"})
+"""The paths that want no key: what load balancers and schedulers ask."""
+
+
+class Gate:
+    """The outermost part of the application."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings, traffic: Traffic) -> None:
+        self._app = app
+        self._keys = settings.keys
+        self._limits = settings.limits
+        self._compress_bytes = settings.compress_bytes
+        self._traffic = traffic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope = below_prefix(scope)
+        accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+        visit = Visit(time.monotonic() + self._limits.request_timeout_s, accept=accept)
+        scope.setdefault("state", {})["visit"] = visit
+        answer = _Answer(send, visit, self._traffic, has_body=scope["method"] != "HEAD")
+        with self._traffic.visiting():
+            try:
+                await self._pass(scope, receive, answer, visit)
+            except EmbedderError as error:
+                await error_response(error, scope["path"])(scope, receive, answer)
+            except HTTPException as error:
+                await http_response(error, scope)(scope, receive, answer)
+            except asyncio.CancelledError:
+                self._traffic.abandoned += 1
+                raise
+            except Exception as error:
+                if answer.begun and not answer.complete:
+                    raise  # the server logs it, and closes the connection to say so to the client
+                logger.error("unexpected error", exc_info=error)
+                if not answer.begun:
+                    await bug_response(scope["path"])(scope, receive, answer)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+        headers = scope["headers"]
+        # By the scope's path: that of a URL is partly what the client writes into Host.
+        if self._keys and not is_open(scope["method"], scope["path"]):
+            visit.key = holder(presented(headers), self._keys)
+            if visit.key is None:
+                raise UnknownKey
+        _check_path(scope)
+        visit.deadline = visit.began + timeout_of(headers, self._limits.request_timeout_s)
+        body = await read_body(receive, headers, self._limits, visit.deadline)
+        if body is None:
+            self._traffic.abandoned += 1
+            return
+        visit.body_bytes = len(body)
+        if scope["method"] == "HEAD":
+            # Answered as GET, by every route that has it; the answer's body stays here.
+            scope = {**scope, "method": "GET"}
+        elif self._compress_bytes is not None:
+            send = Compressing(send, headers, self._compress_bytes)
+        await self._app(scope, replay(body, receive), send)
+
+
+def _check_path(scope: Scope) -> None:
+    """Refuse a path whose bytes are not UTF-8: servers put U+FFFD, which may be an id, for them.
+
+    Raises:
+        InvalidInput: as said.
+    """
+    raw: bytes = scope.get("raw_path") or b""
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("path", "is not UTF-8 once its percent-encoding is undone") from None
+
+
+def is_open(method: str, path: str) -> bool:
+    """Return whether a request needs no key.
+
+    Health checks of text-embeddings-inference read ``/``, to which others send texts with a key.
+    """
+    return path in OPEN or (path == "/" and method in ("GET", "HEAD"))
+
+
+class _Answer:
+    """Sends an answer with the headers that every answer has, and counts it."""
+
+    def __init__(self, send: Send, visit: Visit, traffic: Traffic, *, has_body: bool) -> None:
+        self._send = send
+        self._has_body = has_body
+        self._visit = visit
+        self._traffic = traffic
+        self.begun = self.complete = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            self._traffic.answers[message["status"]] += 1
+            total_ms = round((time.monotonic() - self._visit.began) * 1000)
+            message["headers"] = [
+                *message.get("headers", ()),
+                (b"x-total-time", b"%d" % total_ms),
+            ]
+        elif message["type"] == "http.response.body":
+            self.complete = not message.get("more_body", False)
+            if not self._has_body:
+                message = {**message, "body": b""}
+        await self._send(message)

@@ -1,0 +1,1 @@
+"""The state of an ingress: models, pipelines, index, and admission."""

@@ -1,0 +1,32 @@
+"""The handles to every deployment of the application, and their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deployments.rpc.remote import Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Handles:
+    """One handle a deployment; ``ingress`` is that to all replicas of the ingress itself.
+
+    ``caches`` and ``indexes`` hold the shards by the names of their deployments, in their order.
+    """
+
+    tokenizer: Handle
+    encoder: Handle
+    caches: Mapping[str, Handle]
+    indexes: Mapping[str, Handle]
+    ingress: Handle
+
+    def by_name(self) -> Mapping[str, Handle]:
+        """Return the handles by the names that the deployments have in the graph."""
+        return {
+            "Ingress": self.ingress,
+            "Tokenizer": self.tokenizer,
+            "Encoder": self.encoder,
+            **self.caches,
+            **self.indexes,
+        }

@@ -1,0 +1,176 @@
+"""Which capabilities of the service can be used now, for load balancers and operators.
+
+Reads the state of every stage in constant time, whatever the load. All probes within a second share
+one question to each stage. A stage that has stopped computing is for Serve's own health checks to
+find, which restart it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from deployments.ingress.service.connection import Connection
+from deployments.ingress.service.handles import Handles
+from deployments.ingress.service.models import ServedState
+from deployments.rpc.remote import Remote
+from embedder.cache.failopen import FarCacheState
+from embedder.cache.store.circuit import CircuitState
+from embedder.core.errors import ConfigurationError, EmbedderError, Unavailable
+from embedder.core.time_limit import wait_within
+from embedder.index.contract.health import IndexHealth
+
+KEEP_S = 1.0
+"""Seconds for which the answers of the stages are shared."""
+
+STAGE_TIMEOUT_S = 5.0
+"""Seconds that one stage may take to answer."""
+
+WITHOUT = "answers are computed without it"
+
+
+class Capability(str, Enum):
+    """What a client may need of the service."""
+
+    EMBEDDINGS = "embeddings"
+    INDEX = "index"
+
+
+class Level(str, Enum):
+    """Whether a stage, or a capability, can be used; from best to worst."""
+
+    READY = "ready"
+    DEGRADED = "degraded"
+    """It can be used, except for the part that its state names."""
+    WAITING = "waiting"
+    """It does not answer yet, or not at the moment."""
+    FAILED = "failed"
+    """It needs an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """How one stage is; ``text`` is for people and holds no paths."""
+
+    level: Level
+    text: str
+
+
+READY = StageState(Level.READY, "ready")
+LOADING = StageState(Level.WAITING, "the model is being loaded")
+NOT_LOADED = StageState(Level.FAILED, "the model cannot be loaded; the log says why")
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """The level of every capability, and the state of every stage by its name."""
+
+    capabilities: Mapping[Capability, Level]
+    stages: Mapping[str, StageState]
+
+    def has(self, required: Sequence[Capability]) -> bool:
+        """Tell whether every required capability can be used."""
+        usable = (Level.READY, Level.DEGRADED)
+        return all(self.capabilities[capability] in usable for capability in required)
+
+
+class StageProbe:
+    """Asks all stages how they are, once for all probes of `KEEP_S`."""
+
+    def __init__(self, handles: Handles) -> None:
+        self._stages = {name: Remote(name, one) for name, one in handles.by_name().items()}
+        self._methods = {
+            **dict.fromkeys(("Tokenizer", "Encoder", *handles.caches), "stats"),
+            **dict.fromkeys(handles.indexes, "health"),
+        }
+        self._asked: asyncio.Task[dict[str, StageState]] | None = None
+        self._answered_s = 0.0
+
+    async def states(self) -> Mapping[str, StageState]:
+        """Return the state of every stage, at most `KEEP_S` old when the question was answered."""
+        asked = self._asked
+        if asked is None or (asked.done() and time.monotonic() - self._answered_s >= KEEP_S):
+            self._asked = asked = asyncio.get_running_loop().create_task(self._ask_all())
+        # Shielded: a probe that is given up must not end the question of the others.
+        return await asyncio.shield(asked)
+
+    async def _ask_all(self) -> dict[str, StageState]:
+        states = await asyncio.gather(
+            *(self._ask(self._stages[name], method) for name, method in self._methods.items())
+        )
+        self._answered_s = time.monotonic()
+        return dict(zip(self._methods, states, strict=True))
+
+    async def _ask(self, stage: Remote, method: str) -> StageState:
+        deadline = time.monotonic() + STAGE_TIMEOUT_S
+        try:
+            answer = await wait_within(stage.call(method, deadline=deadline), STAGE_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            return StageState(Level.WAITING, f"no answer within {STAGE_TIMEOUT_S:.0f} s")
+        except Unavailable as error:
+            return StageState(Level.WAITING, str(error))
+        except ConfigurationError:  # its sentence is for the operator, and may hold paths
+            return NOT_LOADED
+        except EmbedderError as error:
+            return StageState(Level.FAILED, str(error))
+        return _of_index(answer) if method == "health" else READY
+
+
+def readiness(
+    states: Mapping[str, StageState],
+    default: ServedState[Connection],
+    caches: Sequence[FarCacheState],
+    indexes: Sequence[str],
+) -> Readiness:
+    """Return which capabilities can be used.
+
+    ``states`` are the answers of a `StageProbe`, ``default`` is the default model, ``caches`` are
+    the shards of the cache as this ingress has seen them, and ``indexes`` name those of the index.
+    """
+    stages = {"Ingress": _of_ingress(default), **states, **_of_caches(states, caches)}
+    needs = {
+        Capability.EMBEDDINGS: ("Ingress", "Tokenizer", "Encoder"),
+        Capability.INDEX: ("Ingress", *indexes),
+    }
+    worst = list(Level).index
+    levels = {
+        capability: max((stages[name].level for name in names), key=worst)
+        for capability, names in needs.items()
+    }
+    return Readiness(levels, stages)
+
+
+def _of_ingress(default: ServedState[Connection]) -> StageState:
+    """Return whether this ingress has connected to the model: until then, requests wait."""
+    if default.serving is not None:
+        return READY
+    return LOADING if default.problem is None else NOT_LOADED
+
+
+def _of_index(answer: Any) -> StageState:
+    health: IndexHealth = answer
+    if health.status == "ready":
+        return READY
+    level = Level.FAILED if health.status == "failed" else Level.DEGRADED
+    return StageState(level, f"{health.status}: {health.problem}")
+
+
+def _of_caches(
+    states: Mapping[str, StageState], seen: Sequence[FarCacheState]
+) -> dict[str, StageState]:
+    """Return the states of the shards of the cache, without which answers are computed."""
+    caches = {}
+    for cache in seen:
+        state, problem = states[cache.name], ""
+        if state is not READY:
+            problem = state.text
+        elif cache.circuit is not CircuitState.CLOSED:
+            problem = f"failed {cache.failures} times and is left alone for a moment"
+        caches[cache.name] = (
+            StageState(Level.DEGRADED, f"{WITHOUT}: {problem}") if problem else READY
+        )
+    return caches

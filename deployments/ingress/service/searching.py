@@ -1,0 +1,84 @@
+"""Admission of searches, as of texts: by the time that the queries before them take.
+
+Few calls to the shards run at a time, each with queries of several requests; all other queries wait
+in this process. A search is priced by the vectors and rows that its queries look at, which follow
+from the size of the collection that the shards told with their last answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from deployments.index.shard_answers import Found
+from deployments.index.sharded_client import RemoteIndex
+from embedder.core.types import Priority, Timings
+from embedder.index.contract.points import Query
+from embedder.index.contract.pricing import search_price
+from embedder.pipeline.admission_control import Backlog
+from embedder.pipeline.threads import QueueStats
+
+
+class Searching:
+    """The searches of one ingress replica."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
+        self._queries = 0
+
+    def queue(self, index: RemoteIndex) -> QueueStats:
+        """Return the queries that wait to be sent, those that were sent, and refused searches."""
+        waiting = max((shard.waiting for shard in index.shards), default=0)
+        waiting = min(self._queries, waiting)
+        return QueueStats("search", waiting, self._queries - waiting, self._backlog.stats.refused)
+
+    def check(self, index: RemoteIndex, queries: Sequence[Query], keys: Sequence[bytes]) -> None:
+        """Refuse a search that `search` would refuse now, before its texts are embedded.
+
+        Raises:
+            Overloaded: as `search`.
+        """
+        self._backlog.check(keys, _price(index, queries), Priority.INTERACTIVE)
+
+    async def search(
+        self,
+        index: RemoteIndex,
+        queries: Sequence[Query],
+        keys: Sequence[bytes],
+        *,
+        complete: bool,
+        deadline: float | None,
+    ) -> Found:
+        """Answer several queries of one collection, as `RemoteIndex.search`; ``keys`` are theirs.
+
+        Raises:
+            Overloaded: the queries before them take too long; it says when to come back.
+        """
+        asked_s, begun = time.monotonic(), list[float]()
+        work = self._backlog.enter(keys, _price(index, queries), Priority.INTERACTIVE)
+        self._queries += len(queries)
+        try:
+            found = await index.search(queries, complete=complete, deadline=deadline, begun=begun)
+            began_s = max(begun, default=asked_s)
+            times = Timings(queue_s=began_s - asked_s, inference_s=time.monotonic() - began_s)
+            work.resize(_price(index, queries))
+            work.computed(work.tokens, times)
+            return found
+        finally:
+            self._queries -= len(queries)
+            work.end()
+
+
+def key_of(query: Query, text: str | None) -> bytes:
+    """Return the key of a query by vector, id or text, the same when it comes again.
+
+    Two searches for one text with different filters have a booking each.
+    """
+    vector = b"" if query.vector is None else query.vector.tobytes()
+    rest = f"{query.collection}\0{query.id}\0{query.top_k}\0{query.filter!r}\0{text}"
+    return blake2b(vector + rest.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _price(index: RemoteIndex, queries: Sequence[Query]) -> int:
+    return search_price(queries, index.searched(queries[0].collection))

@@ -1,0 +1,292 @@
+"""What every door of the ingress opens on: pipelines over handles, and the index.
+
+Connects to a model when it is first needed, so an ingress is alive, and says what it waits for,
+before any model is loaded. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+from pydantic import ValidationError
+
+from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.middleware.traffic import Traffic
+from deployments.ingress.service.computing import Computing
+from deployments.ingress.service.connection import Connecting, Connection
+from deployments.ingress.service.graph import Graph
+from deployments.ingress.service.handles import Handles
+from deployments.ingress.service.models import ServedModels, ServedState
+from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
+from deployments.ingress.service.recorded import check_width, connection_for, stored_of
+from deployments.ingress.service.searching import Searching
+from deployments.metrics import CACHE, FAR_CACHE, QUEUES, Published
+from deployments.rpc.packed import Packed
+from deployments.rpc.remote_stages import RemoteCache
+from deployments.rpc.replica_name import replica_id
+from deployments.settings import ModelList, ServeSettings
+from embedder.cache.failopen import FailOpenCache
+from embedder.cache.memory import MemoryCache
+from embedder.cache.sharding import ShardedCache
+from embedder.cache.store.circuit import CircuitState
+from embedder.core.errors import DeadlineExceeded
+from embedder.core.request import Embeddings, EmbedOptions
+from embedder.core.time_limit import wait_within
+from embedder.core.types import Input, ModelInfo
+from embedder.index.contract.points import CollectionInfo, StoredModel
+from embedder.inference.tokenization import Piece
+from embedder.pipeline.admission_control import Backlog
+from embedder.pipeline.threads import QueueStats, summed
+
+logger = logging.getLogger("ray.serve")
+
+ANNOUNCE_EVERY_S = 30.0
+
+
+class Service:
+    """The graph as seen from one ingress replica."""
+
+    def __init__(self, settings: ServeSettings, handles: Handles) -> None:
+        self.settings = settings
+        self.replica = replica_id()
+        self.traffic = Traffic()
+        self.backlog = Backlog(settings.limits)
+        self.computing = Computing(settings.limits.max_wait_s)
+        self.graph = Graph(handles.by_name())
+        self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
+        self.searching = Searching(Backlog(settings.limits))
+        self.far = ShardedCache(
+            [
+                FailOpenCache(
+                    RemoteCache(name, handle), name=name, timeout_s=settings.cache.timeout_s
+                )
+                for name, handle in handles.caches.items()
+            ]
+        )
+        self._near = MemoryCache(settings.cache.near_bytes, ttl_s=settings.cache.ttl_s)
+        self._handles = handles
+        self._metrics, self._far_metrics = Published(CACHE), Published(FAR_CACHE)
+        self._queue_metrics = Published(QUEUES)
+        self._connect = Connecting(settings, handles, self._near, self.far, self.backlog)
+        self._probe = StageProbe(handles)
+        self._announce_s = 0.0
+        self._models: ServedModels[Connection] = ServedModels(self._connect)
+
+    def configure(self, user_config: Mapping[str, Any]) -> None:
+        """Serve the models of a ``user_config`` from now on; requests in progress go on.
+
+        Raises:
+            pydantic.ValidationError: it is no list of models, and none is served yet.
+        """
+        try:
+            models = ModelList.model_validate(user_config).models
+        except ValidationError as error:
+            if not self._models.states():
+                raise
+            logger.error("user_config is wrong, the models stay as they are: %s", error)
+            return
+        self._models.configure(models)
+
+    async def model(self, name: str | None, *, deadline: float | None = None) -> ModelInfo:
+        """Return what is known of a served model, which is loaded if need be.
+
+        Raises:
+            UnknownModel: as `check_model`.
+            DeadlineExceeded: it has not been loaded by ``deadline``.
+            EmbedderError: it cannot be loaded.
+        """
+        return (await self._connection(name, deadline)).pipeline.model
+
+    def models(self) -> list[ServedState[Connection]]:
+        """Return every served model, in the configured order."""
+        return self._models.states()
+
+    def described(self, name: str | None) -> ServedState[Connection]:
+        """Return what is known of one served model, loaded or not.
+
+        Raises:
+            UnknownModel: as `check_model`.
+        """
+        return self._models.state(name)
+
+    def check_model(self, name: str | None) -> None:
+        """Refuse a model that is not served.
+
+        Raises:
+            UnknownModel: ``name`` is neither None nor a name of a served model.
+        """
+        self._models.check(name)
+
+    async def embed(
+        self, inputs: Sequence[Input], options: EmbedOptions, *, model: str | None = None
+    ) -> Embeddings:
+        """Embed the inputs within the request deadline.
+
+        Raises:
+            EmbedderError: as `Pipeline.embed`; or the model is not served here.
+        """
+        self.check_model(model)
+        deadline = self._deadline(options)
+        connection = await self._connection(model, deadline)
+        answer = await _embed(connection, inputs, options, deadline)
+        return answer if model is None else replace(answer, model=model)
+
+    async def embed_for(
+        self,
+        collection: CollectionInfo | None,
+        texts: Sequence[str],
+        options: EmbedOptions,
+        *,
+        model: str | None = None,
+    ) -> tuple[Embeddings, StoredModel]:
+        """Embed texts with the model of a collection, and return that model.
+
+        A collection without one takes ``model`` or, where that is None, the first served model.
+
+        Raises:
+            ModelMismatch: ``model`` is another than that of the collection, or that is not served.
+            InvalidVector: the vectors of the collection have another width.
+            EmbedderError: as `embed`.
+        """
+        self.check_model(model)
+        deadline = self._deadline(options)
+        connect = partial(self._connection, deadline=deadline)
+        connection = await connection_for(collection, model, connect, self._serving)
+        answer = await _embed(connection, texts, options, deadline)
+        if collection is not None:
+            check_width(collection, connection.info)
+        return answer, stored_of(connection.info)
+
+    async def pieces(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str | None,
+        add_special_tokens: bool,
+        deadline: float,
+    ) -> list[Packed[Piece]]:
+        """Return every token of every text with its place there; nothing is cut.
+
+        Raises:
+            EmbedderError: as `model`; or the tokenizer does not answer by ``deadline``.
+        """
+        connection = await self._connection(model, deadline)
+        return await connection.tokenizer.pieces(
+            texts, add_special_tokens=add_special_tokens, deadline=deadline
+        )
+
+    async def decode(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        model: str | None,
+        skip_special_tokens: bool,
+        deadline: float,
+    ) -> list[str]:
+        """Return the text of every row of token ids.
+
+        Raises:
+            InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
+            EmbedderError: as `pieces`.
+        """
+        connection = await self._connection(model, deadline)
+        return await connection.tokenizer.decode(
+            rows, skip_special_tokens=skip_special_tokens, deadline=deadline
+        )
+
+    @property
+    def index_names(self) -> tuple[str, ...]:
+        """Return the names of the deployments that hold the shards of the index."""
+        return tuple(self._handles.indexes)
+
+    async def near_cache(self) -> dict[str, Any]:
+        """Return the counters of the cache in this replica, and whose they are."""
+        near = self._near
+        return {
+            **asdict(near.stats),
+            "age_s": near.age_s,
+            "max_bytes": near.max_bytes,
+            "replica": self.replica,
+        }
+
+    @property
+    def cache_names(self) -> tuple[str, ...]:
+        """Return the names of the deployments that hold the shards of the cache."""
+        return tuple(self._handles.caches)
+
+    async def clear_near_cache(self, tag: bytes | None = None) -> int:
+        """Forget what this replica has cached, or only what is of the model with this tag.
+
+        Returns how many entries that were.
+        """
+        return self._near.clear() if tag is None else self._near.purge(tag)
+
+    def tend(self) -> None:
+        """Do what is due every few seconds: publish, and tell the cache whose entries come.
+
+        The latter again and again, since a shard that was started anew has forgotten it.
+        """
+        self._publish()
+        now = time.monotonic()
+        if now >= self._announce_s:
+            self._announce_s = now + ANNOUNCE_EVERY_S
+            for state in self.models():
+                if state.serving is not None:
+                    self._connect.announce(state.serving.pipeline.model)
+
+    @property
+    def queues(self) -> list[QueueStats]:
+        """Return what waits for threads or for the shards of the index in this replica."""
+        tokenizers = {connection.near_tokenizer for connection in self._serving()}
+        return [
+            *self.computing.queues,
+            self.searching.queue(self.index),
+            summed("tokenizer", [one.queue for one in tokenizers]),
+        ]
+
+    def _publish(self) -> None:
+        self._queue_metrics.publish_queues(self.queues)
+        near = self._near
+        self._metrics.publish({**asdict(near.stats), "max_bytes": near.max_bytes})
+        states = self.far.states
+        self._far_metrics.publish(
+            {
+                "failures": sum(state.failures for state in states),
+                "opened": sum(state.opened for state in states),
+                "open": sum(state.circuit is not CircuitState.CLOSED for state in states),
+            }
+        )
+
+    async def readiness(self) -> Readiness:
+        """Return which capabilities can be used; the stages are asked once a second at most."""
+        states = await self._probe.states()
+        return readiness(states, self._models.state(None), self.far.states, self.index_names)
+
+    def _deadline(self, options: EmbedOptions) -> float:
+        limit_s = self.settings.limits.request_timeout_s
+        given_s = limit_s if options.timeout_s is None else options.timeout_s
+        return time.monotonic() + min(given_s, limit_s)
+
+    def _serving(self) -> list[Connection]:
+        return [one.serving for one in self._models.states() if one.serving is not None]
+
+    async def _connection(self, name: str | None, deadline: float | None) -> Connection:
+        """Return what requests for a model go through, once it is loaded."""
+        timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            return await wait_within(self._models.get(name), timeout_s)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded("Encoder") from None
+
+
+async def _embed(
+    connection: Connection, inputs: Sequence[Input], options: EmbedOptions, deadline: float
+) -> Embeddings:
+    remaining_s = max(0.0, deadline - time.monotonic())
+    return await connection.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))

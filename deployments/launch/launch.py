@@ -1,0 +1,251 @@
+"""Run the service on this machine: one child process with Ray in it, watched until it ends.
+
+The child is `serve run`, the same command that an operator may type, with the environment that
+Ray must have before it starts. A second child ends all of them where this process is killed. Knows
+nothing of command lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+from deployments.data import data_directory
+from deployments.launch.ports import reserved_block
+from deployments.launch.preflight import (
+    base_url,
+    check,
+    check_haproxy,
+    load_applications,
+    read_config,
+)
+from deployments.launch.ray_environment import ray_environment
+from deployments.launch.ray_token import make_token
+from deployments.launch.services import (
+    MARK_FILE,
+    PREFIX,
+    REFUSAL_FILE,
+    SESSION_FILE,
+    Service,
+    end,
+    remove_folders,
+    services,
+    start_time,
+)
+from embedder.core.errors import ConfigurationError
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""The service is on this machine: a proxy for the world outside has no part in it."""
+
+POLL_S = 0.25
+WATCH_S = 5.0
+STOP_S = 45.0
+
+
+class Launch:
+    """A service that is starting or running as a child process, with its output in ``log``."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        service: Service,
+        url: str,
+        log: Path,
+        *,
+        has_keys: bool = False,
+    ) -> None:
+        self.process = process
+        self.service = service
+        self.url = url
+        self.log = log
+        self.has_keys = has_keys
+
+    def wait_until_ready(self, timeout_s: float, progress: Callable[[str], None]) -> None:
+        """Wait for ``/readyz``, telling ``progress`` what is still missing.
+
+        Raises:
+            ConfigurationError: the service ended, cannot start, or is not ready in time; the
+                message gives the reason, or the end of the log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise ConfigurationError(f"the service ended while starting:\n{self.tail()}")
+            with contextlib.suppress(FileNotFoundError):
+                raise ConfigurationError(Path(self.service.folder, REFUSAL_FILE).read_text())
+            missing = _missing(self.url)
+            if missing is None:
+                return
+            progress(missing)
+            time.sleep(POLL_S)
+        raise ConfigurationError(f"not ready within {timeout_s:.0f} s:\n{self.tail()}")
+
+    def watch(self, report: Callable[[str], None]) -> None:
+        """Return when the service has ended; until then report every change of its readiness."""
+        known: str | None = None
+        while self.process.poll() is None:
+            missing = _trouble(self.url)
+            if missing != known and self.process.poll() is None:
+                report(missing or "every stage answers again")
+                known = missing
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(WATCH_S)
+
+    def stop(self) -> None:
+        """Stop everything that was started: gracefully, or at once when interrupted again."""
+        try:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGINT)
+                self.process.wait(STOP_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            pass
+        finally:
+            end(self.service)
+            self.process.wait()
+
+    def tail(self, lines: int = 20) -> str:
+        """Return the end of the child's output."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def launched(
+    config: Path, *, port: int | None = None, tuned: bool = True, log: Path | None = None
+) -> Iterator[Launch]:
+    """Start the service of a Serve configuration, and stop it at the end.
+
+    ``port`` takes the place of the configuration's. ``tuned`` sets `THROUGHPUT`.
+
+    Raises:
+        ConfigurationError: the configuration cannot work, as far as can be known before.
+    """
+    document = read_config(config, port=port)
+    if tuned:
+        check_haproxy(document)
+    check(document)
+    make_token(os.environ)
+    remove_folders()
+    settings = [loaded.settings for _, loaded, _ in load_applications(document)]
+    data = next(map(str, filter(None, map(data_directory, settings))), None)
+    with reserved_block([other.block for other in services()]) as block:
+        service = _announced(document["http_options"]["port"], data, block)
+        with _watched(service):
+            log = log or Path(service.folder, "serve.log")
+            # Once this one can be seen: of two that start together, neither is alone.
+            environment = ray_environment(service, tuned, alone=services() == [service])
+            process = _run(document, service, environment, log)
+            has_keys = all(one.keys for one in settings)
+            launch = Launch(process, service, base_url(document), log, has_keys=has_keys)
+            try:
+                yield launch
+            finally:
+                launch.stop()
+
+
+def _announced(port: int, data: str | None, block: range) -> Service:
+    """Return a service of this process, and let other services see it by its new folder."""
+    folder = tempfile.mkdtemp(prefix=PREFIX)
+    started = start_time(os.getpid()) or 0
+    service = Service(port, data, os.getpid(), started, folder, block.start)
+    Path(folder, MARK_FILE).write_text(service.mark)
+    return service
+
+
+@contextmanager
+def _watched(service: Service) -> Iterator[None]:
+    """Have another process `end` the service should this one be killed; at the latest at the end.
+
+    The pipe between them closes with this process, however that ends.
+    """
+    command = [sys.executable, "-m", "deployments.launch.services", service.mark]
+    watcher = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    with watcher:  # closes the pipe, and waits
+        yield
+
+
+def _run(
+    document: Mapping[str, Any], service: Service, environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start `serve run` in a session of its own, so that Ctrl-C reaches it only through us."""
+    resolved = Path(service.folder, "serve_config.yaml")
+    resolved.write_text(yaml.safe_dump(document, sort_keys=False))
+    with _opened(log) as output:
+        process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
+            [sys.executable, "-m", "ray.serve.scripts", "run", str(resolved)],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
+        )
+    Path(service.folder, SESSION_FILE).write_text(str(process.pid))
+    return process
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        return log.open("wb")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {log}: {error.strerror}") from error
+
+
+def _missing(url: str) -> str | None:
+    """Return what the service still waits for, or None when it is ready."""
+    try:
+        with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
+            # A failed index is reported and not waited for: only its operator can mend it.
+            starting = _field(answer.read(), "capabilities").get("index") == "waiting"
+            return "waiting for the index" if starting else None
+    except urllib.error.HTTPError as error:
+        unready = _unready(error.read())
+        return "starting the ingress" if unready is None else f"waiting for {', '.join(unready)}"
+    except (OSError, ValueError, http.client.HTTPException):
+        return "no answer yet"
+
+
+def _trouble(url: str) -> str | None:
+    """Return what a running service lacks, or None; what it can do without is told with that."""
+    try:
+        with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
+            unready = _unready(answer.read()) or {}
+            return "; ".join(f"{name}: {state}" for name, state in unready.items()) or None
+    except (OSError, http.client.HTTPException):
+        return _missing(url)
+
+
+def _unready(body: bytes) -> dict[str, str] | None:
+    """Return the stages that are not ready, or None where the ingress has not said."""
+    try:
+        stages = _field(body, "stages")
+    except ValueError:
+        return None
+    return {name: state for name, state in stages.items() if state != "ready"}
+
+
+def _field(body: bytes, name: str) -> dict[str, str]:
+    """Return a field of the answer of ``/readyz``.
+
+    Raises:
+        ValueError: it is another answer.
+    """
+    try:
+        return dict(json.loads(body)[name])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no {name}") from error

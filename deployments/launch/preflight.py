@@ -1,0 +1,213 @@
+"""What can be known to fail before Ray is started: said at once, rather than after a time-out.
+
+Looks at a Serve configuration file, its arguments for this service, the models, the folders of
+data and the port.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from deployments.data import check_data, data_directory
+from deployments.launch.ports import listener
+from deployments.launch.services import services
+from deployments.settings import HOLD_MODELS, ModelList, ServeSettings
+from embedder.core.errors import ConfigurationError
+from embedder.models.files import ModelFiles
+from embedder.models.weights import is_remote
+from embedder.settings.sources import Loaded, load
+
+IMPORT_PATH = "deployments.app:build"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
+
+MODEL_SETTINGS = ("model.", "further_models")
+"""Beginnings of the settings that are not in force where ``user_config`` lists the models."""
+
+
+def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
+    """Return a Serve configuration with its host and port filled in, ``port`` before its own.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no Serve configuration.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"cannot read {path}: {reason}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("applications"), list):
+        raise ConfigurationError(f"{path} is not a Serve configuration: no list 'applications'")
+    options = {**DEFAULT_HTTP_OPTIONS, **(document.get("http_options") or {})}
+    if port is not None:
+        options["port"] = port
+    return {**document, "http_options": options}
+
+
+def base_url(document: Mapping[str, Any]) -> str:
+    """Return the address that the routes of this service are below."""
+    host, port = (document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS)
+    prefixes = [application.get("route_prefix") for application in _ours(document)]
+    prefix = str(prefixes[0] or "/") if prefixes else "/"
+    return f"http://{f'[{host}]' if ':' in str(host) else host}:{port}{prefix.rstrip('/')}"
+
+
+def check(document: Mapping[str, Any]) -> None:
+    """Refuse what would only fail later.
+
+    Raises:
+        ConfigurationError: as `check_contents`; or the data cannot be kept where it should, the
+            port is taken, or another service has one of the two.
+    """
+    check_contents(document)
+    options = document["http_options"]
+    for _, loaded, _ in load_applications(document):
+        _check_neighbours(options["port"], data_directory(loaded.settings))
+        check_data(loaded.settings)
+    _check_port(options["host"], options["port"])
+
+
+def check_contents(document: Mapping[str, Any], *, fetch: bool = True) -> None:
+    """Refuse a configuration that no machine could serve.
+
+    With ``fetch``, models that are not here are taken from the hub; without it they are taken for
+    good, unless no other place than this machine may have them.
+
+    Raises:
+        ConfigurationError: an argument is unknown or out of its bounds, a model is missing or
+            unsafe, or the service would be open to the network.
+    """
+    check_exposure(document)
+    for _, _, models in load_applications(document):
+        for model in models.models:
+            if fetch or not is_remote(model):
+                ModelFiles.open(model)
+
+
+def check_exposure(document: Mapping[str, Any]) -> None:
+    """Refuse to listen beyond this machine without API keys.
+
+    Raises:
+        ConfigurationError: as said.
+    """
+    host = str(document["http_options"]["host"])
+    if host in LOOPBACK:
+        return
+    for name, loaded, _ in load_applications(document):
+        if not loaded.settings.keys:
+            raise ConfigurationError(
+                f"http_options.host is {host} and application {name} has no keys: anybody could "
+                f"call it. Make one with 'embedder key NAME', or listen on 127.0.0.1"
+            )
+
+
+def check_haproxy(document: Mapping[str, Any]) -> None:
+    """Refuse an address at which HAProxy would not reach the replicas behind it.
+
+    Raises:
+        ConfigurationError: the host is one address of IPv6.
+    """
+    host = str(document["http_options"]["host"])
+    if ":" in host and host != "::":
+        raise ConfigurationError(
+            f"http_options.host is {host}: Ray's HAProxy asks the replicas by IPv4 and would not "
+            "reach them there; listen on 127.0.0.1, or leave HAProxy out with --plain"
+        )
+
+
+def load_applications(
+    document: Mapping[str, Any],
+) -> Iterator[tuple[str, Loaded[ServeSettings], ModelList]]:
+    """Yield name, settings and served models of every application that is this service.
+
+    Raises:
+        ConfigurationError: a setting is unknown or out of its bounds.
+    """
+    for application in _ours(document):
+        loaded = load_arguments(application.get("args") or {})
+        yield application.get("name", "default"), loaded, _models(application, loaded)
+
+
+def _ours(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the applications that are this service."""
+    return [one for one in document["applications"] if one.get("import_path") == IMPORT_PATH]
+
+
+def load_arguments(arguments: Mapping[str, Any]) -> Loaded[ServeSettings]:
+    """Return the service's settings: the environment's, before the ``args`` of a configuration.
+
+    Raises:
+        ConfigurationError: a setting is unknown or out of its bounds.
+    """
+    try:
+        return load(ServeSettings, environment=os.environ, file=arguments)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the configuration is wrong:\n{error}") from None
+
+
+def _models(application: Mapping[str, Any], loaded: Loaded[ServeSettings]) -> ModelList:
+    """Return the list that ``user_config`` of the deployments holds, else that of the settings."""
+    given = {
+        deployment.get("name"): deployment["user_config"]
+        for deployment in application.get("deployments") or []
+        if deployment.get("name") in HOLD_MODELS and "user_config" in deployment
+    }
+    if not given:
+        return loaded.settings.served
+    ignored = [
+        origin.removeprefix("environment ")
+        for path, origin in loaded.origins.items()
+        if path.startswith(MODEL_SETTINGS) and origin.startswith("environment ")
+    ]
+    if ignored:
+        raise ConfigurationError(
+            f"{', '.join(dict.fromkeys(ignored))} would do nothing: user_config of the deployments "
+            "lists the models; change that list, or leave it out of the configuration"
+        )
+    lists = list(given.values())
+    if len(given) < len(HOLD_MODELS) or lists.count(lists[0]) < len(lists):
+        raise ConfigurationError(
+            f"deployments {', '.join(HOLD_MODELS)} must have the same user_config, the list of "
+            f"models; it is given to: {', '.join(map(str, given))} (write it once, with an anchor)"
+        )
+    try:
+        return ModelList.model_validate(lists[0])
+    except ValidationError as error:
+        problems = "\n".join(
+            f"  user_config.{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise ConfigurationError(f"the configuration is wrong:\n{problems}") from error
+
+
+def _check_neighbours(port: int, directory: Path | None) -> None:
+    """Refuse the port or the data of another service, and say which one and how it is ended."""
+    for other in services():
+        same_data = directory is not None and other.data_directory == str(directory)
+        if same_data or other.port == port:
+            raise ConfigurationError(
+                f"another service is here ({other}): end it by 'embedder stop --port "
+                f"{other.port}', or choose another port and another data_directory"
+            )
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in str(host) else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As the server will: a port that is only waiting out its last connection is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            holder = listener(port)
+            there = "" if holder is None else f", where {holder} listens"
+            raise ConfigurationError(
+                f"cannot listen on {host}:{port}{there}: {error}; choose another with --port"
+            ) from error

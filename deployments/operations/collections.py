@@ -1,0 +1,230 @@
+"""What an operator does with the collections of a running service, but for carrying them.
+
+Sees the index and the ingress as handles. Knows nothing of command lines or files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.wire.naming import calling
+from deployments.operations.point_lines import PointLine, calling_lines
+from deployments.operations.running import RunningService
+from deployments.rpc.remote import Remote
+from embedder.core.errors import InvalidVector, Unavailable, UnknownCollection
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Priority, Vectors
+from embedder.index.contract.filters import Filter
+from embedder.index.contract.points import CollectionInfo, Hit, Points, Query, Spec, StoredModel
+
+T = TypeVar("T")
+
+BATCH = 256
+AHEAD = 3
+"""Batches that are embedded or wait for it while one is stored, so that the encoders never idle."""
+
+PATIENCE_S = 60.0
+PAUSE_S = 1.0
+"""How long what is unavailable is tried again, and how often: a shard is back within seconds."""
+
+Progress = Callable[[int], object]
+"""Told how many more points are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """Points with their vectors, and for which creation of a collection ``model`` computed them.
+
+    ``model`` is None where all vectors were given; ``collection`` where there was none yet.
+    """
+
+    points: Points
+    model: StoredModel | None
+    collection: str | None
+
+
+class IndexOperation:
+    """The collections of a running service; used from one event loop."""
+
+    def __init__(self, service: RunningService) -> None:
+        self._index = RemoteIndex(service.shards("VectorIndex"))
+        self._ingress = Remote("Ingress", service.ingress)
+
+    async def collections(self) -> list[CollectionInfo]:
+        """Return what is known of every collection, by name."""
+        return await self._index.collections(None)
+
+    async def describe(self, name: str) -> CollectionInfo:
+        """Return what is known of a collection.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+        """
+        return await self._index.describe(name, None)
+
+    async def create(self, name: str, spec: Spec) -> CollectionInfo:
+        """Create a collection, or confirm one that is there and was made with the same.
+
+        Raises:
+            InvalidInput: the name is not plain, or taken by a collection that is made otherwise.
+            UnknownModel: its model is not served.
+        """
+        several = spec.width is None and len(self._index.shards) > 1
+        if several or spec.model is not None:
+            # Shows that the model is served; and no shard sees every vector, so that the first
+            # one cannot decide the width for all.
+            texts, model = ["width"], spec.model
+            (vector,), _ = await self._embed_for(None, texts, Priority.INTERACTIVE, model)
+            width = len(vector) if several else spec.width
+            spec = Spec(spec.metric, spec.kind, width, spec.model)
+        return await self._index.create(name, spec, None)
+
+    async def delete(self, name: str) -> None:
+        """Delete a collection with all its points.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+        """
+        await self._index.delete(name, None)
+
+    async def search(
+        self, name: str, text: str, top_k: int, condition: Filter | None = None
+    ) -> list[Hit]:
+        """Find the points nearest to a text, in all shards or not at all.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            Unavailable: a shard does not answer.
+            ModelMismatch: the model that embedded its texts is not served.
+        """
+
+        async def search(info: CollectionInfo | None) -> list[Hit]:
+            if info is None:
+                raise UnknownCollection("collection", name)
+            with calling("input", lambda _: "text"):
+                (vector,), model = await self._embed_for(info, [text], Priority.INTERACTIVE)
+            query = Query(
+                *(name, vector, top_k, "text"),
+                filter=condition,
+                identity=info.identity,
+                model=model,
+            )
+            found = await self._index.search([query], complete=True, deadline=None)
+            return list(found.hits[0])
+
+        return await self._index.known.on(name, search, deadline=None, texts=True)
+
+    async def add(self, name: str, points: Iterable[PointLine], progress: Progress) -> int:
+        """Set points in their order, texts embedded as bulk work; return how many that were.
+
+        A collection that is not there is created with the cosine. The same again changes nothing.
+
+        Raises:
+            InvalidInput: a point cannot be stored; the error names its line, and what is not told
+                to ``progress`` may or may not be stored.
+            Unavailable: the service did not take them within `PATIENCE_S`.
+            ModelMismatch: the model that embedded its texts is not served.
+        """
+        source = iter(points)
+        ahead: deque[tuple[list[PointLine], asyncio.Task[_Embedded]]] = deque()
+        count = 0
+        try:
+            while True:
+                while len(ahead) <= AHEAD and (batch := list(islice(source, BATCH))):
+                    ahead.append((batch, asyncio.create_task(self._embedded(name, batch))))
+                if not ahead:
+                    return count
+                batch, embedding = ahead[0]
+                ready = await embedding
+                # In the order of the lines: of those with one id, the last one counts.
+                await patiently(partial(self._store, name, batch, ready))
+                ahead.popleft()
+                count += len(batch)
+                progress(len(batch))
+        finally:
+            tasks = [task for _, task in ahead]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _store(self, name: str, batch: Sequence[PointLine], ready: _Embedded) -> None:
+        """Store a batch, embedded again where its collection is another one since."""
+
+        async def put(info: CollectionInfo | None) -> None:
+            usable = ready.model is None or ready.collection == (info and info.identity)
+            now = ready if usable else await self._embedded_for(info, batch)
+            with calling_lines([point.number for point in batch]):
+                await self._index.put(name, now.points, now.model, None, info)
+
+        texts = ready.model is not None
+        await self._index.known.on(name, put, deadline=None, texts=texts)
+
+    async def _embedded(self, name: str, batch: Sequence[PointLine]) -> _Embedded:
+        embed = partial(self._embedded_for, batch=batch)
+        return await self._index.known.on(name, embed, deadline=None, texts=True)
+
+    async def _embedded_for(
+        self, info: CollectionInfo | None, batch: Sequence[PointLine]
+    ) -> _Embedded:
+        """Return a batch with a vector for every point.
+
+        Raises:
+            InvalidInput: a text cannot be embedded, or a vector has another width than the rest.
+        """
+        rows = [point.vector for point in batch]
+        texts = {at: str(one.text) for at, one in enumerate(batch) if one.vector is None}
+        model = None
+        if texts:
+            embed = partial(self._embed_for, info, list(texts.values()), Priority.BULK)
+            with calling_lines([batch[at].number for at in texts]):
+                found, model = await patiently(embed)
+            for at, vector in zip(texts, found, strict=True):
+                rows[at] = vector
+        vectors = [row for row in rows if row is not None]
+        for point, vector in zip(batch, vectors, strict=True):
+            if len(vector) != len(vectors[0]):
+                problem = f"has {len(vector)} components; line {batch[0].number} has"
+                field = "text" if point.vector is None else "vector"
+                raise InvalidVector(f"line {point.number}.{field}", f"{problem} {len(vectors[0])}")
+        points = Points(
+            ids=[point.id for point in batch],
+            vectors=np.stack(vectors),
+            texts=[point.text for point in batch],
+            metadata=[point.metadata for point in batch],
+        )
+        return _Embedded(points, model, info.identity if info else None)
+
+    async def _embed_for(
+        self,
+        info: CollectionInfo | None,
+        texts: list[str],
+        priority: Priority,
+        model: str | None = None,
+    ) -> tuple[Vectors, StoredModel]:
+        options = EmbedOptions(priority=priority)
+        answer: tuple[Vectors, StoredModel] = await self._ingress.call(
+            "embed_for", info, texts, options, model
+        )
+        return answer
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Call again for a while where that may help."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await call()
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(PAUSE_S)

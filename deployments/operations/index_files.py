@@ -1,0 +1,78 @@
+"""The files of an index that no service has open: checked, repaired, and restored into.
+
+Knows nothing of Ray, nor of command lines. A running service keeps them locked.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from deployments.data import index_directory, noted_shards
+from deployments.index.copies import ShardCopies
+from deployments.settings import ServeSettings
+from embedder.core.errors import ConfigurationError
+from embedder.index import spread
+from embedder.index.contract.points import CollectionInfo
+from embedder.index.inspection import Inspection, inspect, repair
+from embedder.index.vector_index import VectorIndex
+
+
+class IndexFiles:
+    """The shards of one index, by their folders."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        """Find the shards of a service with these settings.
+
+        Raises:
+            ConfigurationError: nothing is kept, or no index is there.
+        """
+        directory = index_directory(settings)
+        if directory is None:
+            raise ConfigurationError("data_directory is null: nothing of the index is kept")
+        self._folders = sorted(
+            (path for path in directory.glob("VectorIndex-*") if path.is_dir()),
+            key=lambda path: (len(path.name), path.name),
+        )
+        if not self._folders:
+            raise ConfigurationError(f"there is no index in {directory}")
+        self._shards = noted_shards(directory)
+        self._settings = settings.index
+
+    def check(self) -> dict[str, Inspection]:
+        """Check every row of every shard and change nothing; return the results by shard.
+
+        Raises:
+            DirectoryInUse: a running service has the files.
+        """
+        return {folder.name: inspect(folder) for folder in self._folders}
+
+    def repair(self) -> dict[str, tuple[Inspection, Path | None]]:
+        """Rebuild damaged files from their sound collections, as `inspection.repair`.
+
+        Raises:
+            DirectoryInUse: a running service has the files.
+            NotWritten: there is no space for a new file.
+        """
+        return {folder.name: repair(folder) for folder in self._folders}
+
+    def restore(self, backup: Path, name: str, *, replacing: bool) -> CollectionInfo:
+        """Make a collection of a backup in all shards; a failure leaves those before it done.
+
+        Raises:
+            BadBackup: it is not whole, or lies over another number of shards.
+            DirectoryInUse: a running service has the files.
+            InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
+            StorageDamaged: the file of a shard has to be repaired first.
+        """
+        with ExitStack() as stack:
+            shards = []
+            for folder in self._folders:
+                settings = self._settings.model_copy(update={"directory": str(folder)})
+                index = stack.enter_context(closing(VectorIndex(settings, background=False)))
+                shards.append(ShardCopies(index, folder.name, self._shards))
+            identity = uuid.uuid4().hex
+            return spread.summed(
+                [shard.restore(backup, name, identity, replacing=replacing) for shard in shards]
+            )

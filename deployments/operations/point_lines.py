@@ -1,0 +1,81 @@
+"""Points as lines of JSON, read one by one; what is wrong with one is told by the line's number.
+
+A line is an object with the fields that a point has over HTTP. Knows nothing of who stores them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from deployments.ingress.collections.bodies import PointBody
+from deployments.ingress.errors.errors import UNKNOWN_FIELD
+from deployments.ingress.wire.inputs import to_vector
+from embedder.core.errors import InvalidInput
+from embedder.core.types import Vectors
+from embedder.index.contract.checks import check_metadata
+
+_ITEM = re.compile(r"(?:points|input)\[(\d+)\](.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class PointLine:
+    """A point as its line gives it: with a ``vector`` float32[d], or with a text alone."""
+
+    number: int
+    id: str
+    text: str | None
+    vector: Vectors | None
+    metadata: dict[str, Any]
+
+
+def read_points(lines: Iterable[tuple[int, str]]) -> Iterator[PointLine]:
+    """Yield the points of numbered lines, empty ones left out.
+
+    Raises:
+        InvalidInput: a line is no JSON, or no point: it lacks a text and a vector, or its metadata
+            cannot be stored.
+    """
+    for number, line in lines:
+        if line.strip():
+            yield _point(number, line)
+
+
+@contextmanager
+def calling_lines(numbers: Sequence[int]) -> Iterator[None]:
+    """Let errors about an item of a batch be about the line that it came from."""
+    try:
+        yield
+    except InvalidInput as error:
+        match = _ITEM.fullmatch(error.field)
+        if match is None:
+            raise
+        raise error.renamed(f"line {numbers[int(match[1])]}{match[2]}") from None
+
+
+def _point(number: int, line: str) -> PointLine:
+    where = f"line {number}"
+    try:
+        body = PointBody.model_validate(orjson.loads(line))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        unknown = [problem["ctx"]["field"]] if problem["type"] == UNKNOWN_FIELD else []
+        field = ".".join((where, *map(str, (*problem["loc"], *unknown))))
+        raise InvalidInput(field, f"is not what it must be: {problem['msg']}") from None
+    except ValueError as error:
+        raise InvalidInput(where, f"is no JSON: {error}") from None
+    with calling_lines([number]):
+        # Before points are sent: pickle fails on values that are nested too deeply.
+        check_metadata([body.metadata])
+    if body.vector is not None:
+        vector = to_vector(body.vector, f"{where}.vector")
+        return PointLine(number, body.id, body.text, vector, body.metadata)
+    if body.text is None:
+        raise InvalidInput(where, "must have a text or a vector")
+    return PointLine(number, body.id, body.text, None, body.metadata)

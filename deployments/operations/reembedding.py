@@ -1,0 +1,170 @@
+"""Gives a collection of a running service the vectors of another model, made of its stored texts.
+
+Fills a draft in every shard while the collection is used, then stops writes, completes the drafts
+and switches, the first shard first. After an interruption the same again goes on: all that is known
+of the state is in the shards. Sees shards and ingress as handles. Knows nothing of command lines.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from deployments.index.client import RemoteShard
+from deployments.index.shard_answers import together
+from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.wire.naming import calling
+from deployments.operations.collections import BATCH, Progress, patiently
+from deployments.operations.running import RunningService
+from deployments.rpc.remote import Remote
+from embedder.core.errors import InvalidInput
+from embedder.core.request import EmbedOptions
+from embedder.core.storage_errors import ModelMismatch
+from embedder.core.types import Priority, Vectors
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
+from embedder.index.reembedding import Draft
+from embedder.index.storage.drafts import PAGE_POINTS, Outdated, missing_texts
+
+PASSES = 5
+"""How often what was overwritten meanwhile is looked for before writes are stopped."""
+
+
+class IndexReembedding:
+    """Replaces the vectors of collections; used from one event loop."""
+
+    def __init__(self, service: RunningService) -> None:
+        self._index = RemoteIndex(service.shards("VectorIndex"))
+        self._shards = self._index.shards
+        self._ingress = Remote("Ingress", service.ingress)
+
+    async def reembed(
+        self, name: str, model: str | None, progress: Progress, *, dropping: bool = False
+    ) -> CollectionInfo:
+        """Embed all texts of a collection with a served model; return the collection then.
+
+        None is the first served model. A collection that records this model already is left as it
+        is. With ``dropping``, points without a text are left out.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            UnknownModel: the model is not served.
+            InvalidInput: points have no text, a text cannot be embedded, or another model was
+                begun with.
+            ModelMismatch: another model is served under the name since this was begun.
+            StaleCollection: the collection was deleted or replaced meanwhile.
+            Unavailable: the service did not take it within `PATIENCE_S`.
+        """
+        info = await self._index.describe(name, None)
+        (vector,), wanted = await self._embed(["width"], model, Priority.INTERACTIVE)
+        if info.stored is not None and info.stored.is_same(wanted):
+            return info
+        counts = await together(shard.call(None, "without_text", name) for shard in self._shards)
+        if sum(counts) and not dropping:
+            raise InvalidInput("collection", missing_texts(sum(counts)))
+        draft = await self._begin(info, wanted, len(vector))
+        passed = partial(self._pass, name, draft, progress)
+        await self._catch_up(passed)
+        # From here on the drafts take in whatever is left, and nothing is added to that.
+        for shard in self._shards:
+            freeze = partial(shard.call, None, "freeze", name, draft.identity, dropping)
+            await patiently(freeze)
+        for shard in self._shards:
+            await passed(shard)
+        # The first shard decides; the others follow it, now or at the next look-up.
+        for shard in self._shards:
+            await patiently(partial(shard.call, None, "switch", name, draft.identity))
+        return await self._index.describe(name, None)
+
+    async def abandon(self, name: str) -> None:
+        """Delete what was embedded so far, and leave the collection as it is.
+
+        Raises:
+            UnknownCollection: there is none of this name.
+            InvalidInput: nothing was begun, or it is completed already.
+        """
+        # Completes a switch that has reached the first shard.
+        await self._index.describe(name, None)
+        first, *others = self._shards
+        found: Draft | None = await first.call(None, "draft", name)
+        if found is not None:
+            await first.call(None, "discard_draft", name, found.identity)
+        for shard in others:
+            draft: Draft | None = await shard.call(None, "draft", name)
+            # One that the first shard has not discarded is about to be switched to.
+            if draft is not None and await first.call(None, "deleted", [draft.identity]):
+                await shard.call(None, "discard_draft", name, draft.identity)
+                found = draft
+        if found is None:
+            raise InvalidInput("collection", "is not being embedded again")
+
+    async def _begin(self, info: CollectionInfo, wanted: StoredModel, width: int) -> Draft:
+        """Return the draft that all shards have then."""
+        kind = IndexKind(info.kind)
+        spec = Spec(info.metric, kind, width, stored=wanted, identity=uuid.uuid4().hex)
+        first = await self._begun(self._shards[0], info, spec)
+        if not first.stored.is_same(wanted):
+            raise InvalidInput(
+                "model",
+                f"is {wanted}; this collection was begun to be embedded with {first.stored}: go on "
+                "with that, or give it up with --abandon",
+            )
+        spec = replace(spec, identity=first.identity)
+        for shard in self._shards[1:]:
+            draft = await self._begun(shard, info, spec)
+            if draft.identity != first.identity:
+                # Of an earlier time, which the first shard has discarded while this one was away.
+                await shard.call(None, "discard_draft", info.name, draft.identity)
+                await self._begun(shard, info, spec)
+        return first
+
+    async def _begun(self, shard: RemoteShard, info: CollectionInfo, spec: Spec) -> Draft:
+        draft: Draft = await shard.call(None, "begin_draft", info.name, info.identity, spec)
+        return draft
+
+    async def _catch_up(self, passed: Callable[[RemoteShard], Awaitable[int]]) -> None:
+        """Fill the drafts until little is left to do while writes are stopped."""
+        for shard in self._shards:
+            for _ in range(PASSES):
+                if await passed(shard) <= PAGE_POINTS:
+                    break
+
+    async def _pass(self, name: str, draft: Draft, progress: Progress, shard: RemoteShard) -> int:
+        """Embed what a draft lacks, in the order of insertion; return how many points that was."""
+        after = count = 0
+        while True:
+            missing = partial(shard.call, None, "outdated", name, draft.identity, after)
+            points: list[Outdated] = await patiently(missing)
+            if not points:
+                return count
+            starts = range(0, len(points), BATCH)
+            vectors = np.concatenate(
+                await together(
+                    self._vectors(name, draft.stored, points[at : at + BATCH]) for at in starts
+                )
+            )
+            fill = partial(shard.call, None, "fill_draft", name, draft.identity, points, vectors)
+            await patiently(fill)
+            after = points[-1].pk
+            count += len(points)
+            progress(len(points))
+
+    async def _vectors(self, name: str, wanted: StoredModel, points: Sequence[Outdated]) -> Vectors:
+        texts = [one.text for one in points]
+        with calling("input", lambda at: f"text of point {points[at].id!r}"):
+            vectors, stored = await self._embed(texts, wanted.name, Priority.BULK)
+        if not stored.is_same(wanted):
+            raise ModelMismatch(name, str(wanted), str(stored))
+        return vectors
+
+    async def _embed(
+        self, texts: Sequence[str], model: str | None, priority: Priority
+    ) -> tuple[Vectors, StoredModel]:
+        options = EmbedOptions(priority=priority)
+        embed = partial(self._ingress.call, "embed_for", None, list(texts), options, model)
+        answer: tuple[Vectors, StoredModel] = await patiently(embed)
+        return answer

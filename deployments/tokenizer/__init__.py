@@ -1,0 +1,1 @@
+"""The Tokenizer deployment, and a tokenizer in the process of its caller."""

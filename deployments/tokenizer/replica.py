@@ -1,0 +1,62 @@
+"""The Tokenizer deployment: a shim that runs the library's tokenizers as replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deployments.metrics import QUEUES, Published
+from deployments.rpc.packed import Packed
+from deployments.rpc.pinning import Pinned
+from deployments.rpc.replica_log import log_refusals_briefly
+from deployments.rpc.replica_name import ReplicaStats, replica_id
+from deployments.settings import ServeSettings
+from embedder.core.types import Input, Tokenized, Truncate
+from embedder.inference.many_models import ManyTokenizers
+from embedder.inference.residency import ModelState
+from embedder.inference.tokenization import Piece
+from embedder.settings.model import ModelSettings
+
+
+class TokenizerReplica:
+    """Turns inputs into packed tokens, for several models."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        log_refusals_briefly()
+        self._tokenizers = ManyTokenizers(settings)
+        self._pinned = Pinned(self._tokenizers)
+        self._metrics = Published(QUEUES)
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Load the tokenizers of the pinned models; called at the start and at every change."""
+        await self._pinned.apply(user_config)
+
+    async def tokenize(
+        self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
+    ) -> Tokenized:
+        """Return the tokens of every input, cut to the model's limit as ``truncate`` says."""
+        return await self._tokenizers.tokenize(model, inputs, truncate=truncate)
+
+    async def pieces(
+        self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
+    ) -> list[Packed[Piece]]:
+        """Return every token of every text with its place there; nothing is cut."""
+        rows = await self._tokenizers.pieces(model, texts, add_special_tokens=add_special_tokens)
+        return await asyncio.to_thread(lambda: [Packed.of(Piece, row) for row in rows])
+
+    async def decode(
+        self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
+    ) -> list[str]:
+        """Return the text of every row of ids."""
+        return await self._tokenizers.decode(model, rows, skip_special_tokens=skip_special_tokens)
+
+    async def stats(self) -> ReplicaStats[ModelState[str]]:
+        """Return what this replica has loaded, is loading, or failed to load, and what waits."""
+        tokenizers = self._tokenizers
+        return ReplicaStats(replica_id(), tokenizers.states(), (tokenizers.queue,))
+
+    async def check_health(self) -> None:
+        """Publish the metrics and unload unused models; Serve calls this every few seconds."""
+        self._metrics.publish_queues([self._tokenizers.queue])
+        await self._tokenizers.unload_idle()

@@ -1,1 +1,0 @@
-"""How much work waits, how fast it is done, and who is told to come back when."""

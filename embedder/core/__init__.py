@@ -1,0 +1,1 @@
+"""Errors, types and protocols that all other packages share."""

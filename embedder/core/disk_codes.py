@@ -1,0 +1,95 @@
+"""Which codes of the operating system and of SQLite mean a full, failing or damaged disk.
+
+This is the only list of them for the index. The cache may set its file aside on any doubt.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embedder.core.errors import EmbedderError
+from embedder.core.storage_errors import UNNAMED, StorageDamaged, StorageFull, StorageReadOnly
+
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FAILED_ERRNOS = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE})
+
+FEW_BYTES = 1 << 20
+"""With less than this free, an unconfirmed error of SQLite's files means a full disk."""
+
+_READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 8, 10, 11, 13, 14, 26
+"""Primary result codes of SQLite; the module has names for them from Python 3.11 on."""
+
+_FSYNC_FAILED = _IOERR | 4 << 8
+"""SQLITE_IOERR_FSYNC, which is never about space."""
+
+_MESSAGES = {
+    "database or disk is full": _FULL,
+    "disk I/O error": _IOERR,
+    "attempt to write a readonly database": _READONLY,
+    "unable to open database file": _CANTOPEN,
+    "database disk image is malformed": _CORRUPT,
+    "malformed database schema": _CORRUPT,
+    "file is not a database": _NOTADB,
+}
+"""For errors without a code: Python 3.10 gives none."""
+
+
+def storage_error(error: BaseException, path: Path) -> EmbedderError | None:
+    """Return the storage error that an error at ``path`` reports, None where it reports none.
+
+    Only listed codes of the operating system and of SQLite count. Any other exception says
+    something about the call that raised it, and nothing about the disk.
+    """
+    if isinstance(error, EmbedderError):
+        return error
+    if isinstance(error, OSError):
+        if error.errno in FULL_ERRNOS:
+            return StorageFull(str(path))
+        failed = error.errno in FAILED_ERRNOS
+        return StorageReadOnly(str(path), repr(error)) if failed else None
+    return _sqlite_error(error, path) if isinstance(error, sqlite3.Error) else None
+
+
+@contextmanager
+def naming_storage_errors(path: Path) -> Iterator[None]:
+    """Turn what `storage_error` knows into the library's own errors; others pass unchanged.
+
+    Raises:
+        StorageDamaged: the file is not what was written.
+        StorageFull: there is no space.
+        StorageReadOnly: the disk failed otherwise.
+    """
+    try:
+        yield
+    except Exception as error:
+        known = storage_error(error, path)
+        if known is None or known is error:
+            raise
+        raise known from error
+
+
+def _sqlite_error(error: sqlite3.Error, path: Path) -> EmbedderError | None:
+    if str(error).startswith("Could not decode to UTF-8"):
+        # The module's own, without a code: a text that was UTF-8 when it was written.
+        return StorageDamaged(str(path), str(error), UNNAMED)
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        code = next((code for text, code in _MESSAGES.items() if text in str(error)), 0)
+    primary = code & 0xFF
+    if primary in (_CORRUPT, _NOTADB):
+        return StorageDamaged(str(path), repr(error))
+    unsure = primary in (_IOERR, _CANTOPEN) and code != _FSYNC_FAILED
+    if primary == _FULL or (unsure and _has_no_space(path)):
+        return StorageFull(str(path))
+    failed = primary in (_IOERR, _READONLY)
+    return StorageReadOnly(str(path), repr(error)) if failed else None
+
+
+def _has_no_space(path: Path) -> bool:
+    space = os.statvfs(path.parent)
+    return space.f_bavail * space.f_frsize < FEW_BYTES

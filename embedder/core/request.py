@@ -1,0 +1,130 @@
+"""What a caller asks of the pipeline, and what it gets: plain records.
+
+Knows nothing of how either is carried over a wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.core.types import (
+    Input,
+    InputType,
+    Priority,
+    Prompted,
+    Timings,
+    Truncate,
+    Vectors,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedOptions:
+    """What a caller may ask for beside the inputs.
+
+    One of ``prompt`` (a text), ``prompt_name`` (of the model's table) and ``input_type`` may say
+    what is put in front of every text; token ids stay as they are. ``any_length`` accepts inputs of
+    more characters than the limit, because the caller has asked for them to be cut. ``truncate``
+    None cuts the end that the model's files name.
+    """
+
+    prompt: str | None = None
+    prompt_name: str | None = None
+    input_type: InputType | None = None
+    truncate: Truncate | None = None
+    any_length: bool = False
+    dimensions: int | None = None
+    normalize: bool = True
+    priority: Priority = Priority.INTERACTIVE
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """The answer to one request: a row an input, in order.
+
+    ``token_counts`` is what the model read, special tokens included; ``cached`` counts the
+    distinct inputs that needed no computing. ``model`` is the name of the model that answered.
+    ``timings`` are the longest of all computations that the request waited for.
+    """
+
+    vectors: Vectors
+    token_counts: NDArray[np.int32]
+    truncated: NDArray[np.bool_]
+    cached: int
+    model: str
+    timings: Timings = field(default_factory=Timings)
+
+
+def joined(parts: Sequence[Embeddings]) -> Embeddings:
+    """Return several answers, at least one, as one; of each time the longest counts."""
+    return Embeddings(
+        np.concatenate([part.vectors for part in parts]),
+        np.concatenate([part.token_counts for part in parts]),
+        np.concatenate([part.truncated for part in parts]),
+        sum(part.cached for part in parts),
+        parts[-1].model,
+        reduce(Timings.longest, (part.timings for part in parts)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctInputs:
+    """The different inputs of one request: a key each, and the row of its first occurrence.
+
+    ``prompt`` is the text that goes in front of texts, and ``truncate`` the end that is cut, as the
+    options and the model decide.
+    """
+
+    keys: list[bytes]
+    rows: list[int]
+    inputs: Sequence[Input]
+    prompt: str
+    truncate: Truncate
+    options: EmbedOptions
+
+    @classmethod
+    def of(
+        cls,
+        keys: Sequence[bytes],
+        inputs: Sequence[Input],
+        prompt: str,
+        truncate: Truncate,
+        options: EmbedOptions,
+    ) -> DistinctInputs:
+        """Keep the first row of every key."""
+        first_rows: dict[bytes, int] = {}
+        for row, key in enumerate(keys):
+            first_rows.setdefault(key, row)
+        rows = list(first_rows.values())
+        return cls(list(first_rows), rows, inputs, prompt, truncate, options)
+
+    def part(self, numbers: Sequence[int]) -> DistinctInputs:
+        """Return some of the distinct inputs."""
+        return DistinctInputs(
+            [self.keys[number] for number in numbers],
+            [self.rows[number] for number in numbers],
+            self.inputs,
+            self.prompt,
+            self.truncate,
+            self.options,
+        )
+
+    def expand(self, keys: Sequence[bytes]) -> NDArray[np.intp]:
+        """Return for every one of ``keys`` its number among the distinct ones."""
+        numbers = {key: number for number, key in enumerate(self.keys)}
+        return np.fromiter((numbers[key] for key in keys), np.intp, len(keys))
+
+    def to_tokenize(self) -> list[Input]:
+        """Return the distinct inputs, the prompt in front of texts."""
+        chosen = [self.inputs[row] for row in self.rows]
+        if not self.prompt:
+            return chosen
+        keeps_prompt = self.truncate is Truncate.START
+        join = Prompted.of if keeps_prompt else str.__add__
+        return [join(self.prompt, item) if isinstance(item, str) else item for item in chosen]

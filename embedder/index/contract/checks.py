@@ -1,0 +1,244 @@
+"""What may never be stored or asked: every refusal names the item and the limit.
+
+Knows nothing of FAISS or of how records are kept.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
+from embedder.core.types import Vectors
+from embedder.core.vectors import row_norms
+from embedder.index.contract.kinds import INVERTED, IndexKind
+from embedder.index.contract.limits import (
+    MAX_ID_BYTES,
+    MAX_KEY_CHARACTERS,
+    MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
+    MAX_NAME_CHARACTERS,
+    MAX_NORM,
+    MAX_TOP_K,
+    MAX_WIDTH,
+)
+from embedder.index.contract.points import Metric, Points, Query
+
+_NESTED = (dict, list, tuple)
+# \Z rather than $: the latter lets a trailing newline through.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+
+
+def check_kind(kind: IndexKind, metric: Metric) -> None:
+    """Refuse a kind that cannot be built for the metric.
+
+    FAISS aborts the process on some other pairs, and silently computes another metric on a few:
+    what this lets through is all that is ever built.
+
+    Raises:
+        InvalidInput: the error names both.
+    """
+    if metric is Metric.L1 and kind in INVERTED:
+        raise InvalidInput(
+            "index", f"is {kind.value}, which has no metric l1: use flat, hnsw or auto"
+        )
+
+
+def check_width(width: int | None) -> None:
+    """Refuse a width that no vector may have.
+
+    Raises:
+        InvalidInput: the error names the limit.
+    """
+    if width is not None and not 1 <= width <= MAX_WIDTH:
+        raise InvalidInput("width", f"is {width}; it must be 1 to {MAX_WIDTH}")
+
+
+def check_points(points: Points, *, width: int | None, metric: Metric) -> None:
+    """Refuse points of which any cannot be stored.
+
+    Raises:
+        InvalidInput: there are none, or the error names the point.
+    """
+    if not points.ids:
+        raise InvalidInput("points", "must not be empty")
+    check_ids(points.ids)
+    check_distinct(points.ids)
+    check_texts(points.texts)
+    check_metadata(points.metadata)
+    names = [f"points[{row}].vector" for row in range(len(points.ids))]
+    check_vectors(points.vectors, width=width, metric=metric, names=names)
+
+
+def check_query(query: Query) -> None:
+    """Refuse a query whose numbers cannot be answered; its vector is looked at elsewhere.
+
+    Raises:
+        InvalidInput: the error names the field.
+    """
+    if not 1 <= query.top_k <= MAX_TOP_K:
+        raise InvalidInput("top_k", f"is {query.top_k}; it must be 1 to {MAX_TOP_K}")
+    if query.diversity is not None and not 0 <= query.diversity <= 1:
+        raise InvalidInput("diversity", f"is {query.diversity}; it must be between 0 and 1")
+    if query.threshold is not None and not np.isfinite(query.threshold):
+        raise InvalidInput("threshold", "must be a finite number")
+    if (query.vector is None) == (query.id is None):
+        raise InvalidInput(query.field, "or an id must be given, and not both")
+    if query.id is not None:
+        check_ids([query.id], query.field.removesuffix("vector") + "id")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name of a collection that is not plain.
+
+    Raises:
+        InvalidInput: it has other characters than letters, digits, '_', '.', '-', or too many.
+    """
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise LimitExceeded("collection", "characters", len(name), MAX_NAME_CHARACTERS)
+    if not _NAME.match(name) or ".." in name:
+        raise InvalidInput(
+            "collection",
+            "must begin with a letter or digit and go on with letters, digits, '_', '-' or single "
+            "dots",
+        )
+
+
+def check_ids(ids: Sequence[str], field: str = "points[{}].id") -> None:
+    """Refuse ids that are empty, too long or not UTF-8; ``field`` is what the n-th is called.
+
+    Raises:
+        InvalidInput: the error names the point.
+    """
+    for row, name in enumerate(ids):
+        where = field.format(row)
+        size = byte_count(name, where)
+        if size == 0:
+            raise InvalidInput(where, "must not be empty")
+        if size > MAX_ID_BYTES:
+            raise LimitExceeded(where, "bytes", size, MAX_ID_BYTES)
+
+
+def check_distinct(ids: Sequence[str]) -> None:
+    """Refuse an id that is given twice: which of the two is meant, only the caller knows.
+
+    Raises:
+        InvalidInput: the error names the second of them.
+    """
+    if len(set(ids)) == len(ids):
+        return
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if first.setdefault(name, row) != row:
+            raise InvalidInput(f"points[{row}].id", f"is that of points[{first[name]}] too")
+
+
+def check_texts(texts: Sequence[str | None]) -> None:
+    """Refuse texts that are not UTF-8.
+
+    Raises:
+        InvalidInput: the error names the point.
+    """
+    for row, text in enumerate(texts):
+        if text is not None:
+            byte_count(text, f"points[{row}].text")
+
+
+def byte_count(text: str, field: str) -> int:
+    """Return the length of a text in UTF-8, in which it is stored.
+
+    Raises:
+        InvalidInput: it has a lone surrogate; ``field`` is what the caller calls it.
+    """
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInput(field, f"has a lone surrogate at character {error.start}") from None
+
+
+def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
+    """Refuse metadata that is too large, too deep, not JSON, or has a key that no filter can name.
+
+    Raises:
+        InvalidInput: the error names the point.
+    """
+    for row, value in enumerate(metadata):
+        where = f"points[{row}].metadata"
+        _check_nesting(value, where)
+        try:
+            size = len(orjson.dumps(value))
+        except TypeError as error:
+            raise InvalidInput(where, f"is not JSON: {error}") from None
+        if size > MAX_METADATA_BYTES:
+            raise LimitExceeded(where, "bytes", size, MAX_METADATA_BYTES)
+
+
+def _check_nesting(value: Any, where: str) -> None:
+    """Look at every level of a value, without recursion: it may be as deep as it likes."""
+    depth, level = 0, [value] if isinstance(value, _NESTED) else []
+    while level:
+        depth += 1
+        if depth > MAX_METADATA_DEPTH:
+            raise LimitExceeded(where, "or more levels", depth, MAX_METADATA_DEPTH)
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                _check_keys(item, where)
+            for child in item.values() if isinstance(item, dict) else item:
+                if isinstance(child, _NESTED):
+                    inner.append(child)
+                elif isinstance(child, float) and not math.isfinite(child):
+                    problem = "has a number that is not finite, which JSON cannot express"
+                    raise InvalidInput(where, problem)
+        level = inner
+
+
+def _check_keys(keys: Iterable[object], where: str) -> None:
+    for key in keys:
+        if not isinstance(key, str):
+            raise InvalidInput(where, f"is not JSON: it has the key {key!r}, which is not text")
+        if not key:
+            raise InvalidInput(where, "has an empty key, which no filter can name")
+        if len(key) > MAX_KEY_CHARACTERS:
+            raise LimitExceeded(where, "characters in a key", len(key), MAX_KEY_CHARACTERS)
+
+
+def check_vectors(
+    vectors: Vectors, *, width: int | None, metric: Metric, names: Sequence[str]
+) -> NDArray[np.float64]:
+    """Return the lengths of vectors, and refuse those that the metric cannot place.
+
+    ``names`` are what the caller calls each row.
+
+    Raises:
+        InvalidVector: wrong width, not finite, or without a direction where one is needed.
+    """
+    if len(vectors) and not 1 <= vectors.shape[1] <= MAX_WIDTH:
+        raise InvalidVector(
+            names[0], f"has {vectors.shape[1]} components; it must have 1 to {MAX_WIDTH}"
+        )
+    if width is not None and len(vectors) and vectors.shape[1] != width:
+        raise InvalidVector(
+            names[0], f"has {vectors.shape[1]} components; the collection has {width}"
+        )
+    norms = row_norms(vectors)
+    least = 0.0 if metric is Metric.COSINE else -1.0
+    # Not by numpy: most calls are for one vector. What is not a number is not between.
+    if not all(least < norm <= MAX_NORM for norm in norms.tolist()):
+        _refuse(norms, names)
+    return norms
+
+
+def _refuse(norms: NDArray[np.float64], names: Sequence[str]) -> NoReturn:
+    for row in np.flatnonzero(~np.isfinite(norms)).tolist():
+        raise InvalidVector(names[row], "has a component that is not finite")
+    for row in np.flatnonzero(norms > MAX_NORM).tolist():
+        raise InvalidVector(names[row], f"has length {norms[row]:.3g}; the limit is {MAX_NORM:.0e}")
+    row = int(np.flatnonzero(norms == 0)[0])
+    raise InvalidVector(names[row], "is all zeros, which has no direction for a cosine")

@@ -1,0 +1,1 @@
+"""The searchable vectors of a collection, in FAISS indexes."""

@@ -1,0 +1,235 @@
+"""The one writer of a shard: a thread that owns the connection and commits in groups.
+
+Whatever arrives while a commit waits for the disk goes with the next one, so that writers share
+its fsync without any of them waiting on a timer. A write is acknowledged when it is committed and
+its effect can be seen. Knows nothing of what is written: a write is a function.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from embedder.core.cancellation import Cancellation, Cancelled, current_cancellation
+from embedder.core.disk_codes import naming_storage_errors, storage_error
+from embedder.core.errors import EmbedderError, Unavailable
+from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.reserve import Reserve
+from embedder.index.storage.schema import give_back, read_number
+
+T = TypeVar("T")
+Effect = Callable[[], T]
+"""What makes a committed write visible; its result is the acknowledgement."""
+Write = Callable[[sqlite3.Connection], Effect[T]]
+"""Writes rows inside a transaction of the committer's and returns the effect."""
+
+GROUP = 256
+"""Writes of one commit at most: what one reader of a snapshot of the log may have to wait for."""
+
+VACUUM_PAGES = 64
+VACUUMS = 128
+"""Free pages that are given back at once where the disk is full, and how often in a row."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Job(Generic[T]):
+    write: Write[T]
+    future: Future[T]
+    cancellation: Cancellation | None
+    frees: bool
+
+
+class Committer:
+    """Runs writes one after the other; ``epoch`` is the ownership under which it may commit."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, reserve: Reserve, *, epoch: int
+    ) -> None:
+        self._connection = connection
+        self._reserve = reserve
+        self._path = path
+        self._epoch = epoch
+        self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._refusal: EmbedderError | None = None
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def refusal(self) -> EmbedderError | None:
+        """Return why writes are refused until a restart, or None."""
+        return self._refusal
+
+    def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
+        """Queue a write; its future has the effect's result, or why it was not committed.
+
+        A write whose caller has gone before its turn is dropped. ``frees`` is for what stores
+        nothing new: on a full disk it is written from the reserve.
+
+        Raises:
+            StorageReadOnly: an earlier write failed so that none can be trusted.
+            StorageDamaged: an earlier write found the file damaged.
+        """
+        future: Future[T] = Future()
+        with self._closing:
+            if self._closed:
+                raise Unavailable("the index is closed")
+            if self._refusal is not None:
+                raise copy(self._refusal)
+            self._queue.put(_Job(write, future, current_cancellation(), frees))
+        return future
+
+    def close(self) -> None:
+        """Finish what is queued and stop the thread; doing it twice is harmless."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            jobs, last = [job], False
+            while len(jobs) < GROUP and not self._queue.empty() and not last:
+                following = self._queue.get()
+                last = following is None
+                if following is not None:
+                    jobs.append(following)
+            if not self._reserve.is_whole and not all(job.frees for job in jobs):
+                self._restore_reserve()
+            self._commit(jobs)
+            if not self._reserve.is_whole:
+                self._restore_reserve()
+            if last:
+                return
+
+    def _commit(self, jobs: list[_Job[Any]]) -> None:
+        done: list[tuple[_Job[Any], Effect[Any]]] = []
+        try:
+            if self._refusal is not None:
+                raise copy(self._refusal)
+            with naming_storage_errors(self._path), self._transaction():
+                for job in jobs:
+                    effect = self._attempt(job)
+                    if effect is not None:
+                        done.append((job, effect))
+                reach("commit.before")
+            reach("commit.after")
+        except Exception as error:  # noqa: BLE001 - every waiting writer gets an answer
+            self._fail([job for job in jobs if not job.future.done()], error)
+            return
+        for job, effect in done:
+            self._apply(job, effect)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if self._connection.in_transaction:  # the rollback of the last one failed
+            self._connection.execute("ROLLBACK")
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            if read_number(self._connection, "epoch") != self._epoch:
+                raise StorageReadOnly(str(self._path), "another owner has taken it over")
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            # A full disk has SQLite roll back by itself.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _attempt(self, job: _Job[Any]) -> Effect[Any] | None:
+        """Run one write of a group; one that fails leaves no trace and fails alone.
+
+        Raises:
+            EmbedderError: the disk failed, which concerns the whole group.
+            Exception: SQLite has ended the transaction, and with it the writes before this one.
+        """
+        if job.cancellation is not None and job.cancellation.requested:
+            job.future.set_exception(Cancelled())
+            return None
+        self._connection.execute("SAVEPOINT write")
+        try:
+            if not job.frees and not self._reserve.is_whole:
+                raise StorageFull(str(self._path))
+            effect = job.write(self._connection)
+        except Exception as error:
+            known = storage_error(error, self._path) or error
+            concerns_group = _concerns_all(known) or isinstance(known, StorageFull)
+            if concerns_group or not self._connection.in_transaction:
+                raise
+            self._connection.execute("ROLLBACK TO write")
+            self._connection.execute("RELEASE write")
+            job.future.set_exception(known)
+            return None
+        self._connection.execute("RELEASE write")
+        return effect
+
+    def _apply(self, job: _Job[Any], effect: Effect[Any]) -> None:
+        try:
+            result = effect()
+            reach("apply.after")
+        except Exception as error:
+            # The effects make good themselves what they leave half done.
+            logger.exception("a committed write failed afterwards")
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)
+
+    def _fail(self, jobs: list[_Job[Any]], error: Exception) -> None:
+        if _concerns_all(error):
+            if self._refusal is None and isinstance(error, EmbedderError):
+                logger.error("no more writes until a restart: %r", error)
+                self._refusal = error
+        elif len(jobs) > 1:
+            # One by one, those that are not to blame succeed, and so does what needs no space.
+            for job in jobs:
+                self._commit([job])
+            return
+        elif isinstance(error, StorageFull) and self._may_use_reserve(jobs):
+            self._commit(jobs)
+            return
+        for job in jobs:
+            # A copy each: an exception that several callers raise grows with every one of them.
+            job.future.set_exception(copy(error) if len(jobs) > 1 else error)
+
+    def _may_use_reserve(self, jobs: Sequence[_Job[Any]]) -> bool:
+        if not all(job.frees for job in jobs):
+            return False
+        self._empty_log()
+        return self._reserve.give_up()
+
+    def _restore_reserve(self) -> None:
+        """Give the disk what the log and deleted rows take, and hold the reserve back again."""
+        for _ in range(VACUUMS):
+            self._empty_log()
+            # Little at once: pages that are moved are written to the log before any is free.
+            with suppress(sqlite3.Error, EmbedderError), self._transaction():
+                if give_back(self._connection, VACUUM_PAGES):
+                    continue
+            break
+        # Last: the log of the next write needs room beside it.
+        self._reserve.restore()
+
+    def _empty_log(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Say whether no later write can be trusted after this error."""
+    damaged = isinstance(error, StorageDamaged) and error.collection is None
+    return damaged or isinstance(error, StorageReadOnly)

@@ -1,0 +1,49 @@
+"""The lock of a directory: one owner at a time, a second one is refused at once.
+
+The operating system releases the lock with the process that held it, so a crash leaves nothing
+to clean up. Knows nothing of what the directory holds. Not to be trusted on network file systems.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from embedder.core.private_files import OWNER_ONLY
+from embedder.core.storage_errors import DirectoryInUse
+
+FILE_NAME = "LOCK"
+
+
+class DirectoryLock:
+    """Holds a directory from its making until `release`; the directory must exist."""
+
+    def __init__(self, directory: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            DirectoryInUse: another owner has it, in this process or another.
+        """
+        self._file = os.open(
+            directory / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY
+        )
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(self._file, 200, 0).decode(errors="replace").strip()
+            os.close(self._file)
+            raise DirectoryInUse(str(directory), owner or "unknown") from None
+
+    def sign(self, epoch: int) -> None:
+        """Write who holds the lock, for people and for the message to a second owner."""
+        text = f"pid {os.getpid()}, epoch {epoch}\n".encode()
+        # Overwritten in place: a rename would leave the lock on a file that nobody opens again.
+        os.pwrite(self._file, text, 0)
+        os.ftruncate(self._file, len(text))
+
+    def release(self) -> None:
+        """Let another owner in; doing it twice is harmless."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

@@ -1,0 +1,231 @@
+"""What is read from the truth, beside its writer: payloads, pages, filters and whole collections.
+
+Every row is held against its checksum. Knows nothing of projections; collections are known by
+their number.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.storage_errors import UNNAMED, StorageDamaged
+from embedder.core.types import Vectors
+from embedder.index.contract.answer_size import Room
+from embedder.index.contract.filter_sql import to_sql
+from embedder.index.contract.filters import Filter
+from embedder.index.contract.points import Part
+from embedder.index.storage.migration import COLUMNS
+from embedder.index.storage.rows import DISAGREE, check_payload, decode_vectors
+from embedder.index.storage.schema import open_reader
+from embedder.index.storage.writes import (
+    CollectionRow,
+    as_collection,
+    find_collection,
+    select_by_ids,
+)
+
+_PAYLOAD = "p.pk, p.seq, p.ext_id, p.text, p.metadata, p.crc"
+_CHOSEN = "FROM json_each(?) AS j CROSS JOIN points AS p"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A point without its vector; ``metadata`` is JSON."""
+
+    pk: int
+    seq: int
+    id: str
+    text: str | None
+    metadata: str
+
+
+class Reader:
+    """Reads one file on as many connections as calls run at once; safe from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._free: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Close the connections that are free now, and others when their calls end."""
+        with self._lock:
+            self._closed = True
+            free, self._free = self._free, []
+        for connection in free:
+            connection.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection that sees one moment, whatever is committed meanwhile.
+
+        While it lasts the log cannot be reset, so it grows with every commit.
+        """
+        with self._connection() as db:
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                # Some errors end the transaction by themselves.
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+    def collections(self) -> list[CollectionRow]:
+        """Return every collection that is served: drafts are not."""
+        with self._connection() as db:
+            query = f"SELECT {COLUMNS} FROM collections WHERE name NOT GLOB '.*'"  # noqa: S608
+            rows = db.execute(query).fetchall()
+            return [as_collection(row) for row in rows]
+
+    def collection(self, name: str) -> CollectionRow | None:
+        """Return the collection of this name, or None."""
+        with self._connection() as db:
+            return find_collection(db, name)
+
+    def payloads(self, collection: int, pks: Sequence[int], room: Room) -> dict[int, Payload]:
+        """Return those of the points that are stored now, by pk, as `Room.fill`."""
+        query = f"SELECT {_PAYLOAD} {_CHOSEN} ON p.pk = j.value WHERE p.collection = ?"
+        with self._connection() as db, closing(db.execute(query, (_json(pks), collection))) as rows:
+            return {found.pk: found for found in room.fill(self._checked(rows, room.include))}
+
+    def by_ids(self, collection: int, ids: Sequence[str], room: Room) -> list[Payload]:
+        """Return those of the points that are stored, in no order, as `Room.fill`."""
+        with (
+            self.snapshot() as db,
+            closing(select_by_ids(db, _PAYLOAD, collection, ids)) as rows,
+        ):
+            return list(room.fill(self._checked(rows, room.include)))
+
+    def page(
+        self, collection: int, after: int, limit: int, condition: Filter | None, room: Room
+    ) -> tuple[list[Payload], bool]:
+        """Return points with a pk above ``after``, by ascending pk, as `Room.page`."""
+        sql, parameters = _condition(condition)
+        query = (
+            f"SELECT {_PAYLOAD} FROM points AS p INDEXED BY points_by_pk "  # noqa: S608
+            f"WHERE p.collection = ? AND p.pk > ? AND {sql} ORDER BY p.pk LIMIT ?"
+        )
+        given = (collection, after, *parameters, limit + 1)
+        with self._connection() as db, closing(db.execute(query, given)) as rows:
+            return room.page(self._checked(rows, room.include), limit)
+
+    def count(self, collection: int, condition: Filter) -> int:
+        """Return how many points meet a filter."""
+        sql, parameters = _condition(condition)
+        query = (
+            "SELECT count(*) FROM points AS p INDEXED BY points_by_pk "  # noqa: S608
+            f"WHERE p.collection = ? AND {sql}"
+        )
+        with self._connection() as db:
+            return int(db.execute(query, (collection, *parameters)).fetchone()[0])
+
+    def matching(
+        self, collection: int, condition: Filter, after: int = -1
+    ) -> tuple[NDArray[np.int64], int]:
+        """Return pairs int64[n, 2] of pk and seq that meet a filter, and the sequence number then.
+
+        Only those with a seq above ``after``.
+        """
+        sql, parameters = _condition(condition)
+        query = (
+            "SELECT p.pk, p.seq FROM points AS p INDEXED BY points_by_pk "  # noqa: S608
+            f"WHERE p.collection = ? AND p.seq > ? AND {sql}"
+        )
+        with self.snapshot() as db:
+            pairs = self._pairs(db.execute(query, (collection, after, *parameters)))
+            row = db.execute(
+                "SELECT sequence FROM collections WHERE id = ?", (collection,)
+            ).fetchone()
+        return pairs, int(row[0]) if row else 0
+
+    def pairs(self, collection: int) -> NDArray[np.int64]:
+        """Return pk and seq int64[n, 2] of every point of a collection, by ascending pk.
+
+        Raises:
+            StorageDamaged: a point is there twice.
+        """
+        query = (
+            "SELECT pk, seq FROM points INDEXED BY points_by_pk WHERE collection = ? ORDER BY pk"
+        )
+        with self._connection() as db:
+            pairs = self._pairs(db.execute(query, (collection,)))
+        if (np.diff(pairs[:, 0]) <= 0).any():
+            raise StorageDamaged(str(self.path), DISAGREE, UNNAMED)
+        return pairs
+
+    def vectors(
+        self, pks: NDArray[np.int64], width: int
+    ) -> tuple[NDArray[np.int64], list[str], Vectors]:
+        """Return pairs of pk and seq, ids and vectors of those of the pks that are stored.
+
+        In the order of ``pks``.
+
+        Raises:
+            StorageDamaged: a row fails its checksum, or has no vector.
+        """
+        query = (
+            f"SELECT p.pk, p.seq, p.ext_id, v.crc, v.vector {_CHOSEN} ON p.pk = j.value "
+            "LEFT JOIN vectors AS v ON v.pk = p.pk"
+        )
+        with self._connection() as db:
+            rows = db.execute(query, (_json(pks.tolist()),)).fetchall()
+        names, blobs = [row[2] for row in rows], [row[4] for row in rows]
+        vectors = decode_vectors(str(self.path), names, blobs, [row[3] for row in rows], width)
+        return self._pairs(row[:2] for row in rows), names, vectors
+
+    def _checked(
+        self, rows: Iterable[tuple[Any, ...]], include: Sequence[Part]
+    ) -> Iterator[Payload]:
+        """Yield points row by row; texts that are not included are checked and not kept."""
+        for pk, seq, name, text, metadata, crc in rows:
+            check_payload(str(self.path), name, text, metadata, (seq, crc))
+            yield Payload(pk, seq, name, text if "text" in include else None, metadata)
+
+    def _pairs(self, rows: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+        # One flat stream: a list of a million tuples takes several times as long to turn around.
+        try:
+            numbers = np.fromiter((number for row in rows for number in row), np.int64)
+        except (TypeError, ValueError) as error:
+            # Nothing but stored columns comes here: one of them has another type than we write.
+            raise StorageDamaged(str(self.path), f"a number is none: {error}", UNNAMED) from error
+        return numbers.reshape(-1, 2)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            connection = self._free.pop() if self._free else None
+        if connection is None:
+            connection = open_reader(self.path)
+        try:
+            with naming_storage_errors(self.path):
+                yield connection
+        finally:
+            with self._lock:
+                if not self._closed:
+                    self._free.append(connection)
+            if self._closed:
+                connection.close()
+
+
+def _condition(condition: Filter | None) -> tuple[str, list[str]]:
+    """Return the text of a condition, in which only parameters are the client's, and these."""
+    if condition is None:
+        return "1", []
+    sql, parameters = to_sql(condition, "p.metadata")
+    return f"({sql})", parameters
+
+
+def _json(numbers: Sequence[int]) -> str:
+    return orjson.dumps(numbers).decode()

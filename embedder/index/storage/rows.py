@@ -1,0 +1,119 @@
+"""Points as rows of the truth: encoded once by whoever writes, checked by whoever reads.
+
+The checksums cover the id, the text, the metadata and the vector, so that a bit that flipped on
+disk is found when its row is read. Knows nothing of SQL.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from embedder.core.storage_errors import UNNAMED, StorageDamaged
+from embedder.core.types import Vectors
+from embedder.index.contract.points import Points
+
+DISAGREE = "the points and their index disagree"
+"""What is wrong where an entry of the index stands twice, and so another one is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Points of one request, ready to be stored; lists of n, and ``vectors`` float32[n, d]."""
+
+    ids: list[str]
+    texts: list[str | None]
+    metadata: list[str]
+    checksums: list[int]
+    blobs: list[memoryview]
+    vector_checksums: list[int]
+    vectors: Vectors
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def encode(points: Points) -> EncodedRows:
+    """Return the rows of points that have been checked."""
+    vectors = np.ascontiguousarray(points.vectors, np.float32)
+    metadata = [orjson.dumps(value).decode() for value in points.metadata]
+    ids = list(points.ids)
+    checksums = [
+        checksum(name, text, value)
+        for name, text, value in zip(ids, points.texts, metadata, strict=True)
+    ]
+    size = vectors.itemsize * vectors.shape[1]
+    buffer = vectors.data.cast("B")
+    blobs = [buffer[start : start + size] for start in range(0, len(buffer), size)]
+    vector_checksums = [vector_checksum(n, blob) for n, blob in zip(ids, blobs, strict=True)]
+    return EncodedRows(
+        ids, list(points.texts), metadata, checksums, blobs, vector_checksums, vectors
+    )
+
+
+def checksum(name: str, text: str | None, metadata: str) -> int:
+    """Return the CRC-32 of what a point is beside its vector."""
+    # An id may hold these marks too: a bit that flips in a column moves nothing to another one.
+    shown = "\0-" if text is None else f"\0+{text}"
+    return zlib.crc32(f"{name}\0\0{metadata}\0\0{shown}".encode())
+
+
+def vector_checksum(name: str, blob: bytes | memoryview) -> int:
+    """Return the CRC-32 of a vector, which is bound to the id it belongs to."""
+    return zlib.crc32(blob, zlib.crc32(name.encode()))
+
+
+def sealed(crc: int, seq: int) -> int:
+    """Return a checksum that holds for one version only."""
+    return crc ^ (seq & 0xFFFFFFFF)
+
+
+def check_payload(
+    path: str, name: str, text: str | None, metadata: str, stored: Sequence[int]
+) -> int:
+    """Return the checksum of a row, unsealed; ``stored`` is its seq and its sealed checksum.
+
+    Raises:
+        StorageDamaged: the row is not what was written.
+    """
+    seq, crc = stored
+    # A flipped bit may change the type of a column, too.
+    if isinstance(name, str) and isinstance(seq, int):
+        found = checksum(name, text, metadata)
+        if sealed(found, seq) == crc:
+            return found
+    raise StorageDamaged(path, f"point {name!r} fails its checksum", UNNAMED)
+
+
+def decode_vectors(
+    path: str,
+    names: Sequence[str],
+    blobs: Sequence[bytes | None],
+    stored: Sequence[int],
+    width: int,
+) -> Vectors:
+    """Return the vectors float32[n, width] of checked rows; a vector that is missing is None.
+
+    Raises:
+        StorageDamaged: one of them is not what was written.
+    """
+    sound: list[bytes] = []
+    for name, blob, crc in zip(names, blobs, stored, strict=True):
+        # A flipped bit may change the type of a column, too.
+        if not (isinstance(name, str) and isinstance(blob, bytes) and len(blob) == 4 * width) or (
+            vector_checksum(name, blob) != crc
+        ):
+            raise StorageDamaged(path, f"the vector of point {name!r} fails its checksum", UNNAMED)
+        sound.append(blob)
+    return np.frombuffer(b"".join(sound), np.float32).reshape(len(sound), width)
+
+
+def decode_metadata(text: str) -> dict[str, Any]:
+    """Return metadata as it was given."""
+    value: dict[str, Any] = orjson.loads(text)
+    return value

@@ -1,0 +1,128 @@
+"""The truth of one shard: a directory with one owner, one writer, and readers beside it.
+
+Opening it takes the lock and a new epoch, by which an owner that was replaced while it hung is
+kept from committing. Knows nothing of projections: what a write makes visible is its own affair.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from concurrent.futures import Future
+from pathlib import Path
+
+from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.storage_errors import StorageDamaged, StorageFull
+from embedder.index.storage.committer import Committer, T, Write
+from embedder.index.storage.disk import sync_directory
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.lock import DirectoryLock
+from embedder.index.storage.reading import Reader
+from embedder.index.storage.reserve import Reserve
+from embedder.index.storage.schema import (
+    FILE_NAME,
+    open_writer,
+    quick_check,
+    read_meta,
+    read_number,
+    write_meta,
+)
+
+logger = logging.getLogger(__name__)
+
+FIXED_IN = (3, 51, 3)
+"""Older versions of SQLite can damage a file that two connections write: ours is written by one."""
+
+
+class Truth:
+    """The open file of one directory, which must exist; ``durable`` False skips every fsync."""
+
+    def __init__(self, directory: Path, reserve_bytes: int, *, durable: bool) -> None:
+        """Take the directory and open what is in it.
+
+        Raises:
+            DirectoryInUse: it has an owner.
+            NewerFormat: a later version wrote it.
+            StorageDamaged: the file is not what was written.
+            StorageFull: the disk is full, and so is the reserve.
+            StorageReadOnly: the disk failed otherwise, or takes no writes.
+        """
+        self.path = directory / FILE_NAME
+        self._lock = DirectoryLock(directory)
+        try:
+            self._reserve = Reserve(directory, reserve_bytes if durable else 0)
+            self._open(directory, durable=durable)
+        except BaseException:
+            self._lock.release()
+            raise
+        if not self._reserve.restore():
+            logger.error("%s: the disk is full: only deletes are taken for now", directory)
+        reach("recovery.after_open")
+        if sqlite3.sqlite_version_info < FIXED_IN:
+            logger.info("SQLite %s; one connection writes this file", sqlite3.sqlite_version)
+        self._committer = Committer(self._connection, self.path, self._reserve, epoch=self.epoch)
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Return why writes are refused until a restart, or None."""
+        return self._committer.refusal
+
+    def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
+        """Queue a write, as `Committer.submit`."""
+        return self._committer.submit(write, frees=frees)
+
+    def close(self) -> None:
+        """Finish the queued writes, note that this was in order, and let another owner in."""
+        self._committer.close()
+        self.reader.close()
+        try:
+            if self._committer.refusal is None:
+                reach("close.before_clean")
+                write_meta(self._connection, "clean", 1)
+        except (sqlite3.Error, OSError):
+            logger.warning("could not note a clean end; the next start checks the file")
+        finally:
+            self._connection.close()
+            self._lock.release()
+
+    def _open(self, directory: Path, *, durable: bool) -> None:
+        """Open the file and become its owner, on a full disk with the help of the reserve."""
+        while True:
+            try:
+                with naming_storage_errors(self.path):
+                    self._connection = open_writer(
+                        self.path, durable=durable, log_bytes=self._reserve.bytes // 2
+                    )
+                    try:
+                        self._become_owner(directory, durable=durable)
+                    except BaseException:
+                        self._connection.close()
+                        raise
+            except StorageFull:
+                if not self._reserve.give_up():
+                    raise
+            else:
+                return
+
+    def _become_owner(self, directory: Path, *, durable: bool) -> None:
+        self.epoch, self.was_clean = self._take_over()
+        if not self.was_clean:
+            quick_check(self._connection, self.path)
+        self._lock.sign(self.epoch)
+        if durable:
+            sync_directory(directory)
+        self.uuid = str(read_meta(self._connection, "uuid"))
+        self.reader = Reader(self.path)
+
+    def _take_over(self) -> tuple[int, bool]:
+        db = self._connection
+        db.execute("BEGIN IMMEDIATE")
+        epoch = read_number(db, "epoch") + 1
+        clean = bool(read_number(db, "clean"))
+        highest = db.execute("SELECT max(pk) FROM points").fetchone()[0] or 0
+        if read_number(db, "next_pk") <= highest:
+            raise StorageDamaged(str(self.path), "would give a pk again")
+        write_meta(db, "epoch", epoch)
+        write_meta(db, "clean", 0)
+        db.execute("COMMIT")
+        return epoch, clean

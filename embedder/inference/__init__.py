@@ -1,0 +1,1 @@
+"""Models made ready to tokenize and encode in this process."""

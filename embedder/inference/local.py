@@ -1,0 +1,163 @@
+"""The pipeline's stages in this process: threads where the work leaves the interpreter.
+
+The graph's deployments use the same classes; knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from embedder.backends.base import Backend
+from embedder.batching.gathering import GatheringEncoder
+from embedder.batching.packing import Budget
+from embedder.batching.waiting import Terms
+from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
+from embedder.inference.loading import LoadedModel, load_tokenizer
+from embedder.inference.tokenization import Piece, Tokenizer
+from embedder.models.files import ModelFiles
+from embedder.pipeline.threads import CountedThreads, QueueStats
+from embedder.settings.model import BatchSettings, ModelSettings
+
+T = TypeVar("T")
+
+THREADS = 4
+"""Threads of a tokenizer, each of which uses every core."""
+
+NICENESS = 4
+"""How much nicer a device that gives way is: less than half the share of who does not."""
+
+MOST_NICENESS = 19
+
+
+class LocalTokenizer:
+    """Tokenize in a thread: the Rust tokenizer releases the interpreter and uses every core."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        # Of its own: a model that is being loaded keeps no text waiting.
+        self._threads = CountedThreads("tokenizer", THREADS)
+
+    @classmethod
+    def load(cls, settings: ModelSettings) -> LocalTokenizer:
+        """Load the tokenizer of the model that the settings name.
+
+        Raises:
+            ConfigurationError: the model is missing, unsafe, or has no fast tokenizer.
+        """
+        return cls(load_tokenizer(ModelFiles.open(settings)))
+
+    def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:
+        """Return the tokens of every input, computed in the caller's thread."""
+        return self._tokenizer.encode(inputs, truncate=truncate)
+
+    async def tokenize(
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+    ) -> Tokenized:
+        """Return the tokens of every input."""
+        return await self._threads.run(partial(self._tokenizer.encode, inputs, truncate=truncate))
+
+    async def pieces(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Piece]]:
+        """Return every token of every text with its place there."""
+        return await self._threads.run(
+            partial(self._tokenizer.pieces, texts, add_special_tokens=add_special_tokens)
+        )
+
+    async def decode(
+        self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool
+    ) -> list[str]:
+        """Return the text of every row of ids."""
+        return await self._threads.run(
+            partial(self._tokenizer.decode, rows, skip_special_tokens=skip_special_tokens)
+        )
+
+    @property
+    def queue(self) -> QueueStats:
+        """Return what waits for the threads, and what they do."""
+        return self._threads.stats
+
+    def close(self) -> None:
+        """End the threads, once what they compute has ended."""
+        self._threads.close()
+
+
+class LocalEncoder(GatheringEncoder):
+    """Encode on a device of this process, as many batches at a time as its backend wants.
+
+    ``device`` is the thread that computes: encoders that share one never compete for the cores.
+    A backend with several batches in flight leaves the cores alone, and has threads of its own.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, settings: BatchSettings, device: ThreadPoolExecutor
+    ) -> None:
+        self.model = loaded.info
+        self.tuning = loaded.tuning
+        self._own: ThreadPoolExecutor | None = None
+        if loaded.backend.in_flight > 1:
+            self._own = device = ThreadPoolExecutor(
+                loaded.backend.in_flight, thread_name_prefix="in-flight"
+            )
+        # Not a method of this object: it would be a cycle, which keeps an unloaded model in memory.
+        self._compute = partial(_compute, device, loaded.backend)
+        budget = Budget(
+            max_tokens=loaded.info.max_batch_tokens,
+            max_items=settings.max_items,
+            padded=loaded.backend.padded,
+            bulk_delay_s=settings.bulk_delay_s,
+        )
+        super().__init__(self._compute, budget=budget, slots=loaded.backend.in_flight)
+
+    async def compute_largest_batch(self) -> None:
+        """Compute one batch that fills the budget in force, and forget it."""
+        budget = self.batcher.budget
+        length = min(budget.max_tokens, self.model.max_tokens)
+        count = min(budget.max_tokens // length, budget.max_items)
+        await self._compute(TokenBatch.of([[0] * length] * count))
+
+    def close(self) -> None:
+        """Answer whatever waits with an error; the running batches end by themselves."""
+        self.batcher.close()
+        if self._own is not None:
+            self._own.shutdown(wait=False)
+
+
+async def _compute(
+    device: ThreadPoolExecutor, backend: Backend, tokens: TokenBatch, terms: Terms | None = None
+) -> Encoded:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(device, _timed, backend, tokens, time.monotonic())
+
+
+def _timed(backend: Backend, tokens: TokenBatch, asked_s: float) -> Encoded:
+    """Compute in the device's thread; what passed before it was free is a wait."""
+    began_s = time.monotonic()
+    vectors = backend.encode(tokens)
+    return Encoded(vectors, began_s - asked_s, time.monotonic() - began_s)
+
+
+def device_thread(*, gives_way: bool = False) -> ThreadPoolExecutor:
+    """Return the thread that computes for all encoders that share a device.
+
+    With ``gives_way`` it leaves the cores to whoever else wants them for a moment: who answers and
+    refuses requests needs little, and needs it at once, while a batch only takes a little longer.
+    """
+    return ThreadPoolExecutor(
+        1, thread_name_prefix="device", initializer=_give_way if gives_way else None
+    )
+
+
+def _give_way() -> None:
+    """Raise the niceness of this thread, and so of those that it starts."""
+    # Elsewhere niceness is that of a whole process.
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
+        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, MOST_NICENESS))

@@ -1,0 +1,89 @@
+"""The type of every token of a batch, as the template of a tokenizer gives it.
+
+Models that know token types were trained with those of their template: a text may have one type,
+and a special token another. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.core.types import TokenBatch
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTypes:
+    """The types of a text's own tokens, and of the special ones around it.
+
+    ``opening`` and ``closing`` are pairs of id and type. Ids that a caller gives without these
+    special tokens have the type of a text.
+    """
+
+    opening: tuple[tuple[int, int], ...] = ()
+    text: int = 0
+    closing: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, state: str) -> TokenTypes:
+        """Read the types from the content of a ``tokenizer.json``."""
+        templates = list(_templates(json.loads(state).get("post_processor")))
+        if not templates:
+            return cls()  # the other processors give every token of a single text the type 0
+        single, special = templates[-1].get("single", ()), templates[-1].get("special_tokens", {})
+        places = [at for at, piece in enumerate(single) if "Sequence" in piece]
+        if len(places) != 1:
+            return cls()
+        (place,) = places
+        return cls(
+            tuple(_pairs(single[:place], special)),
+            int(single[place]["Sequence"]["type_id"]),
+            tuple(_pairs(single[place + 1 :], special)),
+        )
+
+    @property
+    def all(self) -> set[int]:
+        """Return every type that occurs."""
+        return {self.text, *(kind for _, kind in (*self.opening, *self.closing))}
+
+    def of_batch(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        """Return int64[total], the type of every token."""
+        types = np.full(len(tokens.ids), self.text, np.int64)
+        ends = np.cumsum(tokens.lengths, dtype=np.int64)
+        starts = ends - tokens.lengths
+        for at, pair in enumerate(self.opening):
+            _mark(types, tokens, (starts + at)[tokens.lengths > at], pair)
+        for at, pair in enumerate(reversed(self.closing), 1):
+            _mark(types, tokens, (ends - at)[tokens.lengths >= at], pair)
+        return types
+
+
+def _mark(
+    types: NDArray[np.int64], tokens: TokenBatch, rows: NDArray[np.int64], pair: tuple[int, int]
+) -> None:
+    token, kind = pair
+    types[rows[tokens.ids[rows] == token]] = kind
+
+
+def _templates(processor: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    if processor is None:
+        return
+    if processor.get("type") == "Sequence":
+        for inner in processor.get("processors", ()):
+            yield from _templates(inner)
+    elif processor.get("type") == "TemplateProcessing":
+        yield processor
+
+
+def _pairs(
+    pieces: Sequence[Mapping[str, Any]], special: Mapping[str, Any]
+) -> Iterator[tuple[int, int]]:
+    for piece in pieces:
+        token = piece["SpecialToken"]
+        for number in special[token["id"]]["ids"]:
+            yield int(number), int(token["type_id"])

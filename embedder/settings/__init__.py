@@ -1,0 +1,1 @@
+"""The settings of the library, their presets and their sources."""

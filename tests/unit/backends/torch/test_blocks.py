@@ -1,0 +1,150 @@
+"""Attention over a group is attention over each of its inputs, by whichever kernel."""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from embedder.backends.attention import group_by_length
+from embedder.backends.torch import blocks
+from embedder.backends.torch.blocks import DistanceBias, FusedBlock, ProductBlock
+from embedder.backends.torch.shapes import EncoderShape
+
+HEADS, HEAD_WIDTH = 3, 8
+WIDTH = HEADS * HEAD_WIDTH
+MOST = 40
+CPU = torch.device("cpu")
+SHAPE = EncoderShape.read(
+    {
+        "model_type": "bert",
+        "num_hidden_layers": 1,
+        "num_attention_heads": HEADS,
+        "hidden_size": WIDTH,
+    }
+)
+LENGTHS = st.lists(st.integers(1, MOST), min_size=1, max_size=12)
+KINDS = pytest.mark.parametrize("kind", [FusedBlock, ProductBlock])
+
+
+def _attended(
+    kind: type[FusedBlock | ProductBlock],
+    qkv: torch.Tensor,
+    lengths: list[int],
+    bias: DistanceBias | None = None,
+) -> torch.Tensor:
+    """Let the blocks of all groups of inputs in ascending order write what they compute."""
+    out = torch.full((len(qkv), WIDTH), math.nan, dtype=qkv.dtype)
+    for group in group_by_length(np.array(lengths, np.int32)):
+        if kind is FusedBlock:
+            FusedBlock.of(group, SHAPE, bias, CPU)(qkv, out)
+        else:
+            for block in ProductBlock.all_of(group, SHAPE, bias, qkv.dtype):
+                block(qkv, out)
+    return out
+
+
+def _plain(
+    qkv: torch.Tensor, lengths: list[int], by_distance: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Attend input by input and head by head, in float64."""
+    rows = []
+    for end, length in zip(accumulate(lengths), lengths, strict=True):
+        part = qkv[end - length : end].double()
+        heads = []
+        for head in range(HEADS):
+            at = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
+            q, k, v = (third[:, at] for third in part.view(-1, 3, WIDTH).unbind(1))
+            scores = q @ k.T / math.sqrt(HEAD_WIDTH)
+            if by_distance is not None:
+                places = torch.arange(len(part))
+                scores += by_distance[head, places[None, :] - places[:, None] + MOST - 1]
+            heads.append(scores.softmax(-1) @ v)
+        rows.append(torch.cat(heads, dim=1))
+    return torch.cat(rows)
+
+
+def _random(*size: int, seed: int = 0) -> torch.Tensor:
+    return 2 * torch.randn(*size, generator=torch.Generator().manual_seed(seed))
+
+
+@KINDS
+@given(lengths=LENGTHS)
+@example(lengths=[32, 32])
+@example(lengths=[8, 9, 33])
+def test_every_input_attends_to_itself_alone(
+    kind: type[FusedBlock | ProductBlock], lengths: list[int]
+) -> None:
+    lengths = sorted(lengths)
+    qkv = _random(sum(lengths), 3 * WIDTH)
+
+    found = _attended(kind, qkv, lengths)
+
+    torch.testing.assert_close(found.double(), _plain(qkv, lengths), atol=1e-5, rtol=0)
+
+
+@KINDS
+@given(lengths=LENGTHS)
+@example(lengths=[MOST])
+def test_the_bias_of_every_distance_is_added(
+    kind: type[FusedBlock | ProductBlock], lengths: list[int]
+) -> None:
+    lengths = sorted(lengths)
+    qkv = _random(sum(lengths), 3 * WIDTH)
+    by_distance = _random(HEADS, 2 * MOST - 1, seed=1)
+
+    found = _attended(kind, qkv, lengths, DistanceBias(by_distance))
+
+    expected = _plain(qkv, lengths, by_distance)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+
+
+def test_a_group_of_many_scores_is_more_than_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = [20, 21, 21, 22, 23]
+    qkv = _random(sum(lengths), 3 * WIDTH)
+    monkeypatch.setattr(blocks, "SCORES", 2 * HEADS * 24 * 32)
+
+    found = _attended(ProductBlock, qkv, lengths)
+
+    (group,) = group_by_length(np.array(lengths, np.int32))
+    assert len(ProductBlock.all_of(group, SHAPE, None, torch.float32)) == 3
+    torch.testing.assert_close(found.double(), _plain(qkv, lengths), atol=1e-5, rtol=0)
+
+
+@given(lengths=LENGTHS)
+def test_products_in_bfloat16_stay_near(lengths: list[int]) -> None:
+    lengths = sorted(lengths)
+    qkv = (_random(sum(lengths), 3 * WIDTH) / 2).bfloat16()
+
+    found = _attended(ProductBlock, qkv, lengths)
+
+    expected = _plain(qkv, lengths)
+    torch.testing.assert_close(found.double(), expected, atol=0.05, rtol=0)
+
+
+def test_scores_that_are_very_negative_are_not_lost_beside_padded_keys() -> None:
+    """A padded key has the score 0 before it is masked: above every true one here."""
+    qkv = torch.ones(5, 3 * WIDTH)
+    qkv[:, :WIDTH] *= -100
+    qkv[:, WIDTH : 2 * WIDTH] *= 100
+
+    assert torch.allclose(_attended(ProductBlock, qkv, [5]), torch.ones(5, WIDTH))
+
+
+def test_a_block_serves_one_layer_after_the_other() -> None:
+    """Its room is used again, and must hold nothing of the layer before."""
+    lengths = [3, 4, 5]
+    (group,) = group_by_length(np.array(lengths, np.int32))
+    (block,) = ProductBlock.all_of(group, SHAPE, None, torch.float32)
+    out = torch.empty(sum(lengths), WIDTH)
+
+    for seed in range(3):
+        qkv = _random(sum(lengths), 3 * WIDTH, seed=seed)
+        block(qkv, out)
+
+        torch.testing.assert_close(out.double(), _plain(qkv, lengths), atol=1e-5, rtol=0)

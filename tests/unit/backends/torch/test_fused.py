@@ -1,0 +1,68 @@
+"""The fused linear maps compute what the plain ones do, rounded less often."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from embedder.backends.checkpoint import Linear
+from embedder.backends.torch.fused import FusedLinear, fuses
+
+CPU = torch.device("cpu")
+here = pytest.mark.skipif(
+    not fuses(torch.bfloat16, CPU), reason="oneDNN has no bfloat16 on this processor"
+)
+
+
+def _random(*size: int) -> torch.Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(sum(size)))
+
+
+def _maps(rows: int, width: int) -> tuple[FusedLinear, Linear]:
+    """Return one map in bfloat16 and in float64, both with the numbers that bfloat16 holds."""
+    weight, bias = _random(rows, width).bfloat16(), _random(rows).bfloat16()
+    return FusedLinear.of(Linear(weight, bias)), Linear(weight.double(), bias.double())
+
+
+@here
+@pytest.mark.parametrize("count", [1, 7, 32, 300])
+@pytest.mark.parametrize(("rows", "width"), [(32, 32), (96, 40), (37, 64)])
+def test_a_fused_map_is_the_plain_one(count: int, rows: int, width: int) -> None:
+    fused, exact = _maps(rows, width)
+    given, others = _random(count, width).bfloat16(), _random(count, rows).bfloat16()
+
+    pairs = [
+        (fused(given), exact(given.double())),
+        (fused.gelu(given, "none"), exact.gelu(given.double(), "none")),
+        (fused.gelu(given, "tanh"), exact.gelu(given.double(), "tanh")),
+        (fused.plus(given, others), exact.plus(given.double(), others.double())),
+    ]
+
+    for found, expected in pairs:
+        assert found.dtype == torch.bfloat16
+        # One rounding to the eight bits of bfloat16.
+        torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-3)
+
+
+@here
+def test_the_rows_added_are_left_as_they_are() -> None:
+    fused, _ = _maps(32, 32)
+    others = _random(5, 32).bfloat16()
+    before = others.clone()
+
+    fused.plus(_random(5, 32).bfloat16(), others)
+
+    assert torch.equal(others, before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device"),
+    [
+        (torch.float32, "cpu"),
+        (torch.float16, "cpu"),
+        (torch.bfloat16, "cuda"),
+        (torch.bfloat16, "mps"),
+    ],
+)
+def test_other_formats_and_devices_are_left_to_torch(dtype: torch.dtype, device: str) -> None:
+    assert not fuses(dtype, torch.device(device))

@@ -1,0 +1,167 @@
+"""The packed forward pass computes what transformers computes for each text alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from embedder.backends.attention import distance_buckets
+from embedder.backends.torch.packed import PackedForward, token_positions
+from embedder.core.errors import UnsupportedModel
+from embedder.core.types import TokenBatch
+from tests.tiny_models import VOCABULARY, write_layout, write_tiny_bert
+from tests.unit.backends.conftest import WriteModel
+from tests.unit.backends.parity import open_files
+
+PADDING = 1
+INPUTS = [[5], [6, 7], list(range(40)), [PADDING, 9, PADDING, 8], [PADDING], [4] * 17]
+
+
+def _hidden(directory: Path, inputs: list[list[int]]) -> NDArray[Any]:
+    forward = PackedForward.load(
+        open_files(directory), dtype=torch.float32, device=torch.device("cpu")
+    )
+    with torch.inference_mode():
+        hidden: NDArray[Any] = forward(TokenBatch.of(inputs)).numpy()
+    return hidden
+
+
+def _by_transformers(directory: Path, inputs: list[list[int]]) -> NDArray[Any]:
+    """Return the last hidden states of the inputs, each by itself, one after the other."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(directory, attn_implementation="eager").eval()
+    with torch.inference_mode():
+        rows = [model(input_ids=torch.tensor([ids])).last_hidden_state[0] for ids in inputs]
+    hidden: NDArray[Any] = torch.cat(rows).numpy()
+    return hidden
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "distilbert"])
+def test_every_token_has_the_hidden_state_that_transformers_gives_it(
+    name: str, model_of: WriteModel
+) -> None:
+    directory = model_of(name)
+
+    found = _hidden(directory, INPUTS)
+
+    np.testing.assert_allclose(found, _by_transformers(directory, INPUTS), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh"])
+def test_the_approximate_gelus_are_those_of_transformers(tmp_path: Path, activation: str) -> None:
+    directory = write_tiny_bert(tmp_path, hidden_act=activation, layer_norm_eps=1e-3)
+
+    found = _hidden(directory, INPUTS)
+
+    np.testing.assert_allclose(found, _by_transformers(directory, INPUTS), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("prefix", ["bert.", "model.encoder."])
+def test_a_checkpoint_with_a_task_head_is_the_same_model(
+    tiny: Path, tmp_path: Path, prefix: str
+) -> None:
+    tensors = load_file(tiny / "model.safetensors")
+    headed = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+    headed["classifier.weight"] = torch.ones(2, 32)
+    save_file(headed, write_layout(tmp_path) / "model.safetensors")
+
+    assert (_hidden(tmp_path, INPUTS) == _hidden(tiny, INPUTS)).all()
+
+
+def test_the_names_that_tensorflow_gave_to_norms_are_understood(tiny: Path, tmp_path: Path) -> None:
+    old = {
+        name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): tensor
+        for name, tensor in load_file(tiny / "model.safetensors").items()
+    }
+    save_file(old, write_layout(tmp_path) / "model.safetensors")
+
+    assert any(name.endswith("gamma") for name in old)
+    assert (_hidden(tmp_path, INPUTS) == _hidden(tiny, INPUTS)).all()
+
+
+def test_a_tensor_that_is_missing_is_refused_by_its_name(tiny: Path, tmp_path: Path) -> None:
+    tensors = load_file(tiny / "model.safetensors")
+    del tensors["encoder.layer.2.output.dense.bias"]
+    save_file(tensors, write_layout(tmp_path) / "model.safetensors")
+
+    with pytest.raises(UnsupportedModel, match=r"encoder\.layer\.2\.output\.dense\.bias"):
+        _hidden(tmp_path, INPUTS)
+
+
+def test_weights_without_a_text_encoder_are_refused(tmp_path: Path) -> None:
+    save_file({"weight": torch.ones(2)}, write_layout(tmp_path) / "model.safetensors")
+
+    with pytest.raises(UnsupportedModel, match="word_embeddings"):
+        _hidden(tmp_path, INPUTS)
+
+
+def test_a_damaged_file_is_refused_by_its_name(tiny: Path, tmp_path: Path) -> None:
+    damaged = (tiny / "model.safetensors").read_bytes()[:-4]
+    (write_layout(tmp_path) / "model.safetensors").write_bytes(damaged)
+
+    with pytest.raises(UnsupportedModel, match=r"model\.safetensors cannot be read"):
+        _hidden(tmp_path, INPUTS)
+
+
+def test_a_shard_that_is_missing_is_refused_by_its_name(tmp_path: Path) -> None:
+    index = {"weight_map": {"weight": "model-00001-of-00001.safetensors"}}
+    (write_layout(tmp_path) / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    with pytest.raises(UnsupportedModel, match="00001-of-00001"):
+        _hidden(tmp_path, INPUTS)
+
+
+def test_a_file_that_changes_after_loading_changes_no_vector(tiny: Path, tmp_path: Path) -> None:
+    path = write_tiny_bert(tmp_path) / "model.safetensors"
+    files = open_files(tmp_path)
+    forward = PackedForward.load(files, dtype=torch.float32, device=torch.device("cpu"))
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(path.stat().st_size // 2))
+
+    with torch.inference_mode():
+        found = forward(TokenBatch.of(INPUTS)).numpy()
+
+    assert (found == _hidden(tiny, INPUTS)).all()
+
+
+def test_distances_are_told_apart_as_mpnet_does() -> None:
+    from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+
+    distances = torch.arange(-600, 601)
+
+    expected = MPNetEncoder.relative_position_bucket(distances)
+
+    assert distance_buckets(distances).tolist() == expected.tolist()
+
+
+@given(st.lists(st.lists(st.sampled_from([0, PADDING, 5]), max_size=9), max_size=6))
+def test_positions_count_as_roberta_does_in_each_text(inputs: list[list[int]]) -> None:
+    from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
+
+    expected = [
+        RobertaEmbeddings.create_position_ids_from_input_ids(torch.tensor([ids]), PADDING)[0]
+        for ids in inputs
+        if ids
+    ]
+
+    found = token_positions(TokenBatch.of(inputs), PADDING)
+
+    assert found.tolist() == [place for row in expected for place in row.tolist()]
+
+
+@given(st.lists(st.integers(0, len(VOCABULARY)), max_size=6))
+def test_positions_that_know_no_padding_count_from_zero(lengths: list[int]) -> None:
+    found = token_positions(TokenBatch.of([range(length) for length in lengths]), -1)
+
+    assert found.tolist() == [place for length in lengths for place in range(length)]

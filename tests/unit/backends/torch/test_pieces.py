@@ -1,0 +1,122 @@
+"""Pieces hold every input once, and what they compute comes back in the order of the inputs."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder.backends.torch.pieces import LEAST_TOKENS, PIECE_TOKENS, cut, encode_in_pieces
+from embedder.core.types import TokenBatch, Vectors
+
+LENGTHS = st.lists(st.integers(1, 600), max_size=40)
+THREADS = st.integers(1, 4)
+
+
+def _cut(lengths: list[int], threads: int) -> list[list[int]]:
+    return [piece.tolist() for piece in cut(np.array(lengths, np.int32), threads)]
+
+
+def _batch(lengths: list[int]) -> TokenBatch:
+    """Return a batch whose inputs each repeat a number of their own."""
+    return TokenBatch.of([[number] * length for number, length in enumerate(lengths)])
+
+
+def _first_ids(tokens: TokenBatch) -> Vectors:
+    return np.array([[row[0], len(row)] for row in tokens.rows()], np.float32).reshape(-1, 2)
+
+
+@given(LENGTHS, THREADS)
+def test_every_input_is_in_exactly_one_piece(lengths: list[int], threads: int) -> None:
+    placed = [number for piece in _cut(lengths, threads) for number in piece]
+
+    assert sorted(placed) == list(range(len(lengths)))
+
+
+@given(LENGTHS, THREADS)
+def test_the_pieces_go_from_the_longest_inputs_to_the_shortest(
+    lengths: list[int], threads: int
+) -> None:
+    sizes = [lengths[number] for piece in _cut(lengths, threads) for number in piece]
+
+    assert sizes == sorted(lengths, reverse=True)
+
+
+@given(LENGTHS, THREADS)
+def test_a_piece_exceeds_its_share_by_less_than_one_input(lengths: list[int], threads: int) -> None:
+    for piece in _cut(lengths, threads):
+        assert sum(lengths[number] for number in piece[1:]) <= PIECE_TOKENS
+
+
+@given(LENGTHS, THREADS)
+def test_no_batch_is_cut_finer_than_its_threads_need(lengths: list[int], threads: int) -> None:
+    pieces, total = len(_cut(lengths, threads)), sum(lengths)
+
+    assert pieces <= threads * max(1, -(-total // (PIECE_TOKENS // 2)))
+    if total < 2 * LEAST_TOKENS:
+        assert pieces == 1
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_inputs_of_one_length_are_shared_equally(threads: int) -> None:
+    for count in (threads * 4, threads * 100):
+        sizes = [len(piece) for piece in _cut([64] * count, threads)]
+
+        assert len(sizes) % threads == 0
+        assert max(sizes) - min(sizes) <= 1
+
+
+@given(LENGTHS, THREADS)
+def test_vectors_come_back_in_the_order_of_the_inputs(lengths: list[int], threads: int) -> None:
+    tokens = _batch(lengths)
+
+    found = encode_in_pieces(_first_ids, tokens, threads)
+
+    assert (found == _first_ids(tokens)).all()
+
+
+def test_pieces_are_computed_side_by_side_by_one_thread_each() -> None:
+    meeting = threading.Barrier(2, timeout=30)
+
+    def encode(tokens: TokenBatch) -> Vectors:
+        meeting.wait()  # breaks unless both pieces are being computed
+        assert torch.get_num_threads() == 1
+        return _first_ids(tokens)
+
+    found = encode_in_pieces(encode, _batch([100, 100]), 2)
+
+    assert found[:, 0].tolist() == [0, 1]
+    assert torch.get_num_threads() == 2
+
+
+def test_a_lone_input_is_computed_by_the_caller_with_all_threads() -> None:
+    torch.set_num_threads(2)
+
+    def encode(tokens: TokenBatch) -> Vectors:
+        assert torch.get_num_threads() == 2
+        assert threading.current_thread() is threading.main_thread()
+        return _first_ids(tokens)
+
+    assert encode_in_pieces(encode, _batch([300]), 2).tolist() == [[0, 300]]
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), IndexError("broken")])
+@pytest.mark.parametrize("guilty", [0, 1, 7])
+def test_an_error_of_any_piece_is_raised_and_ends_the_others(error: Exception, guilty: int) -> None:
+    begun = []
+
+    def encode(tokens: TokenBatch) -> Vectors:
+        begun.append(len(tokens))
+        if guilty in tokens.ids:
+            raise error
+        return _first_ids(tokens)
+
+    with pytest.raises(type(error), match="broken"):
+        encode_in_pieces(encode, _batch([512] * 8), 2)
+
+    assert 1 <= len(begun) <= 8
+    assert not [thread for thread in threading.enumerate() if thread.name == "piece"]

@@ -1,0 +1,115 @@
+"""Shared weights compute the same vectors, lie in a kept file, and are done without if need be."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from embedder.backends.torch.backend import TorchBackend
+from embedder.backends.torch.packed import PackedForward
+from embedder.backends.torch.shared_weights import NAME, open_weights
+from embedder.core.types import TokenBatch
+from embedder.settings.model import BackendSettings
+from tests.unit.backends.conftest import WriteModel
+from tests.unit.backends.parity import open_files
+
+INPUTS = [[5], [6, 7], list(range(40)), [4] * 17]
+CPU = torch.device("cpu")
+WORDS = "embeddings.word_embeddings.weight"
+
+
+def _hidden(directory: Path, dtype: torch.dtype, shared_in: Path | None) -> NDArray[np.float32]:
+    forward = PackedForward.load(
+        open_files(directory), dtype=dtype, device=CPU, shared_in=shared_in
+    )
+    with torch.inference_mode():
+        hidden: NDArray[np.float32] = forward(TokenBatch.of(INPUTS)).float().numpy()
+    return hidden
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "distilbert"])
+def test_no_bit_of_a_vector_depends_on_whether_weights_are_shared(
+    name: str, dtype: torch.dtype, model_of: WriteModel, tmp_path: Path
+) -> None:
+    alone = _hidden(model_of(name), dtype, None)
+
+    for _ in range(2):  # the first makes the file, the second finds it
+        assert (_hidden(model_of(name), dtype, tmp_path) == alone).all()
+    assert len(list(tmp_path.glob(f"*/{NAME}"))) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process's memory")
+def test_shared_tensors_lie_in_the_kept_file(tiny: Path, tmp_path: Path) -> None:
+    weights = open_weights(open_files(tiny), dtype=torch.bfloat16, device=CPU, shared_in=tmp_path)
+    address = weights.tensor(WORDS).data_ptr()
+    (kept,) = tmp_path.glob(f"*/{NAME}")
+    mapped = [
+        tuple(int(end, 16) for end in line.split()[0].split("-"))
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.endswith(str(kept))
+    ]
+
+    assert any(begin <= address < end for begin, end in mapped)
+
+
+def test_a_model_that_is_written_to_while_it_is_served_stays_what_it_was(
+    tiny: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny, tmp_path / "model")
+    files = open_files(model)
+    loaded = [
+        open_weights(files, dtype=torch.float32, device=CPU, shared_in=folder).tensor(WORDS)
+        for folder in (None, tmp_path / "kept")
+    ]
+    before = [tensor.clone() for tensor in loaded]
+    with (model / "model.safetensors").open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        file.write(b"\x55" * size)
+
+    for tensor, copy in zip(loaded, before, strict=True):
+        assert torch.equal(tensor, copy)
+
+
+def test_other_weights_and_other_formats_are_other_files(
+    model_of: WriteModel, tmp_path: Path
+) -> None:
+    for name in ("bert", "distilbert"):
+        for dtype in (torch.float32, torch.bfloat16):
+            _hidden(model_of(name), dtype, tmp_path)
+
+    assert len(list(tmp_path.glob(f"*/{NAME}"))) == 4
+
+
+def test_where_nothing_can_be_kept_nothing_is_shared_and_the_log_says_so(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+
+    with caplog.at_level(logging.WARNING):
+        found = _hidden(tiny, torch.float32, tmp_path / "file" / "weights")
+
+    assert (found == _hidden(tiny, torch.float32, None)).all()
+    assert "backend.cache_dir" in caplog.text
+
+
+@pytest.mark.parametrize(("shared", "kept"), [(None, 0), (False, 0), (True, 1)])
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_only_who_is_told_to_shares(
+    tiny: Path, tmp_path: Path, dtype: str, shared: bool | None, kept: int
+) -> None:
+    settings = BackendSettings.model_validate(
+        {"device": "cpu", "dtype": dtype, "cache_dir": str(tmp_path), "shared_weights": shared}
+    )
+    found = TorchBackend.load(open_files(tiny), settings).encode(TokenBatch.of(INPUTS))
+
+    assert np.isfinite(found).all()
+    assert len(list(tmp_path.glob(f"*/{NAME}"))) == kept

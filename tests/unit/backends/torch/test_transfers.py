@@ -1,0 +1,102 @@
+"""Vectors are fetched on a stream of their own, and handed over once they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from embedder.backends.torch import transfers
+from embedder.backends.torch.transfers import SideStream, sent
+
+
+class FakeCuda:
+    """Streams and events that write down what they are told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.now = "compute"
+
+    def current_stream(self, device: torch.device) -> str:
+        """Return the stream that computes."""
+        return self.now
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        """Put what is done meanwhile on another stream."""
+        before, self.now = self.now, "copies"
+        yield
+        self.now = before
+
+    def Stream(self, device: torch.device) -> SimpleNamespace:  # noqa: N802 - torch's name
+        """Return a stream."""
+        return SimpleNamespace(
+            wait_stream=lambda other: self.told.append(f"copies wait for {other}")
+        )
+
+    def Event(self, *, blocking: bool) -> SimpleNamespace:  # noqa: N802 - torch's name
+        """Return an event."""
+        assert blocking
+        return SimpleNamespace(
+            record=lambda stream: self.told.append(f"event on {self.now}"),
+            synchronize=lambda: self.told.append("event awaited"),
+        )
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    fake = FakeCuda()
+
+    def pinned(shape: torch.Size, *, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
+        assert pin_memory
+        fake.told.append(f"room on {fake.now}")
+        return torch.zeros(shape, dtype=dtype)
+
+    monkeypatch.setattr(
+        transfers, "torch", SimpleNamespace(cuda=fake, empty=pinned, float32=torch.float32)
+    )
+    return fake
+
+
+def _computed(cuda: FakeCuda) -> torch.Tensor:
+    vectors = torch.arange(6.0).view(2, 3).bfloat16()
+    kept = {"record_stream": lambda stream: cuda.told.append("memory kept for the copies")}
+    vars(vectors).update(kept)
+    return vectors
+
+
+def test_vectors_are_copied_behind_what_computes_them_and_awaited_by_an_event(
+    cuda: FakeCuda,
+) -> None:
+    fetched = SideStream(torch.device("cuda"))(_computed(cuda))
+
+    assert cuda.told == [
+        "copies wait for compute",
+        "room on copies",
+        "event on copies",
+        "memory kept for the copies",
+    ]
+    vectors = fetched()
+    assert cuda.told[-1] == "event awaited"
+    assert vectors.dtype == np.float32
+    assert vectors.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_what_is_handed_over_holds_no_pinned_memory(cuda: FakeCuda) -> None:
+    vectors = SideStream(torch.device("cuda"))(_computed(cuda))()
+
+    assert vectors.base is None
+
+
+def test_an_array_for_a_cpu_is_not_copied() -> None:
+    array = np.arange(5)
+
+    tensor = sent(array, torch.device("cpu"))
+    array[0] = 9
+
+    assert tensor.tolist() == [9, 1, 2, 3, 4]

@@ -1,0 +1,272 @@
+"""A store becomes what memory is, however often it fails, and memory never waits for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from embedder.cache import write_behind
+from embedder.cache.shard import PersistentCache
+from embedder.core.errors import InvalidInput, StageUnavailable
+from tests.unit.cache.fake_stores import FULL, FakeLocalStore, FakeSharedStore, until
+from tests.unit.cache.known import OTHER_TAG, TAG, by_key, entries, key, keys, records
+from tests.unit.cache.running import PATIENT, ROOM, TIGHT, Store, is_written, put, running, state_of
+
+
+@pytest.mark.parametrize("make", [FakeLocalStore, FakeSharedStore])
+async def test_what_is_put_is_written_without_a_word(make: Callable[[], Store]) -> None:
+    store = make()
+    async with running(store) as cache:
+        await put(cache, [1, 2, 3])
+        await put(cache, [2], version=7)
+        await until(is_written(cache))
+
+        assert store.rows == {**by_key([records([1, 3])]), **by_key([records([2], version=7)])}
+        stats = cache.stats()["store"]
+        assert stats["written"] >= 3
+        assert stats["last_write_age_s"] >= 0
+
+
+async def test_few_entries_wait_and_many_are_written_at_once() -> None:
+    store = FakeLocalStore()
+    async with running(store, PATIENT) as cache:
+        await until(is_written(cache))
+        await put(cache, [1, 2])
+        await put(cache, [3, 4])
+        assert "put_many" not in store.calls
+
+        await put(cache, [5])
+        await until(is_written(cache))
+
+        assert store.rows == by_key([records([1, 2, 3, 4, 5])])
+
+
+async def test_stopping_writes_what_waits_and_closes_the_store() -> None:
+    store = FakeLocalStore()
+    async with running(store, PATIENT) as cache:
+        await until(is_written(cache))
+        await put(cache, [1, 2])
+
+    assert store.rows == by_key([records([1, 2])])
+    assert store.calls[-1] == "close"
+    assert state_of(cache) == "stopped"
+
+
+async def test_what_is_put_before_the_store_is_open_is_not_lost_by_stopping() -> None:
+    store = FakeLocalStore()
+    async with running(store, PATIENT) as cache:
+        await put(cache, [1])
+
+    assert store.rows == by_key([records([1])])
+
+
+async def test_a_cache_that_was_never_started_stops() -> None:
+    store = FakeLocalStore()
+    cache = PersistentCache(ROOM, store)
+
+    await cache.stop()
+
+    assert store.calls == []
+
+
+async def test_what_a_store_cannot_take_is_served_and_written_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = FakeLocalStore()
+    async with running(store) as cache:
+        await until(is_written(cache))
+        store.failure = FULL
+        with caplog.at_level(logging.ERROR):
+            await put(cache, [1, 2])
+            await until(lambda: cache.stats()["store"]["failures"] >= 3)
+            await put(cache, [3])
+
+        assert state_of(cache) == "failing"
+        assert cache.stats()["store"]["dirty"] == 3
+        assert (await cache.get_many(keys([1, 2, 3]), 4)).rows.tolist() == [0, 1, 2]
+        assert caplog.messages == ["the cache is not saved, and goes on without: the disk is full"]
+
+        store.failure = None
+        await until(is_written(cache))
+        assert store.rows == by_key([records([1, 2, 3])])
+
+
+async def test_a_store_that_takes_nothing_is_not_asked_all_the_time() -> None:
+    store = FakeLocalStore()
+    async with running(store, PATIENT) as cache:
+        await until(is_written(cache))
+        store.failure = FULL
+        await put(cache, range(5))
+        await until(lambda: state_of(cache) == "failing")
+        asked = len(store.calls)
+        for number in range(10, 20):
+            await put(cache, [number])
+            await until(lambda: True)
+
+        assert len(store.calls) == asked
+        store.failure = None
+
+
+async def test_a_store_that_cannot_be_opened_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(write_behind, "REOPEN_S", 0.01)
+    store = FakeLocalStore([records([9])])
+    store.cannot_open = StageUnavailable("cache store", "in use by another process")
+    async with running(store) as cache:
+        await put(cache, [1])
+        await until(lambda: store.calls.count("open") > 2)
+        assert state_of(cache) == "unavailable"
+        assert (await cache.get_many([key(1)], 4)).rows.tolist() == [0]
+
+        store.cannot_open = None
+        await until(is_written(cache))
+
+        assert store.rows == by_key([records([1])])
+        assert (await cache.get_many([key(9)], 4)).rows.tolist() == [0]
+
+
+async def test_a_store_that_was_lost_gets_everything_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(write_behind, "REOPEN_S", 0.01)
+    store = FakeLocalStore()
+    async with running(store) as cache:
+        cache.serves({"a": TAG})
+        await put(cache, range(50))
+        await until(is_written(cache))
+        store.served = {}
+        store.lose_everything()
+        await put(cache, [60])
+        await until(lambda: is_written(cache)() and store.calls.count("open") == 2)
+
+        assert store.rows == by_key([records([*range(50), 60])])
+        assert store.served == {"a": TAG}
+
+
+async def test_what_goes_from_memory_goes_from_a_store_of_its_own() -> None:
+    store = FakeLocalStore()
+    async with running(store, TIGHT) as cache:
+        for first in range(0, 300, 50):
+            await put(cache, range(first, first + 50))
+        await until(is_written(cache))
+
+        kept = cache.memory.keys()
+        assert len(kept) < 300
+        assert set(store.rows) == set(kept)
+
+
+async def test_what_goes_from_memory_stays_in_a_store_that_others_share() -> None:
+    store = FakeSharedStore()
+    async with running(store, TIGHT) as cache:
+        for first in range(0, 300, 50):
+            await put(cache, range(first, first + 50))
+            await until(is_written(cache))
+        cache.delete_many(keys([0, 299]))
+        await until(is_written(cache))
+
+        assert set(store.rows) == set(keys(range(1, 299)))
+
+
+async def test_deleting_purging_and_clearing_reach_the_store() -> None:
+    store = FakeLocalStore()
+    async with running(store) as cache:
+        await put(cache, [1, 2])
+        await cache.put_many(keys([3], OTHER_TAG), entries([3]))
+        await until(is_written(cache))
+
+        cache.delete_many([key(1)])
+        assert cache.purge(OTHER_TAG) == 1
+        await until(is_written(cache))
+        assert store.rows == by_key([records([2])])
+
+        assert cache.clear() == 1
+        await put(cache, [4])
+        await until(is_written(cache))
+        assert store.rows == by_key([records([4])])
+
+
+async def test_more_deletes_than_are_worth_remembering_begin_the_store_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(write_behind, "MAX_DELETES", 100)
+    store = FakeLocalStore()
+    async with running(store, TIGHT) as cache:
+        await put(cache, [-1])
+        await until(is_written(cache))
+        store.failure = FULL
+        for first in range(0, 600, 50):
+            await put(cache, range(first, first + 50))
+        assert cache.stats()["store"]["dirty"] > 500
+        await until(lambda: cache.stats()["store"]["dirty"] <= 200)
+
+        store.failure = None
+        await until(is_written(cache))
+        assert store.calls.count("clear") >= 1
+        assert set(store.rows) == set(cache.memory.keys())
+
+
+async def test_rows_that_are_out_of_date_are_renewed_or_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(write_behind, "SPARE_ROWS", 0)
+    store = FakeLocalStore()
+    async with running(store) as cache:
+        await put(cache, range(10))
+        await until(is_written(cache))
+        store.oldest_keys = keys([0, 1, 77])
+        cache.delete_many(keys(range(2, 10)))
+
+        await until(lambda: store.stats.rows <= 4)
+
+        assert store.calls.count("renew") >= 1
+
+
+def _refuse(*_: object) -> None:
+    raise InvalidInput("keys", "are refused")
+
+
+async def test_what_memory_refuses_is_not_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FakeLocalStore()
+    async with running(store) as cache:
+        await until(is_written(cache))
+        monkeypatch.setattr(cache.memory, "put_many", _refuse)
+
+        with pytest.raises(InvalidInput):
+            await put(cache, [1])
+
+        assert cache.stats()["store"]["dirty"] == 0
+
+
+async def test_a_bug_in_a_store_costs_one_turn_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(write_behind, "REOPEN_S", 0.01)
+    store = FakeLocalStore()
+    async with running(store) as cache:
+        await until(is_written(cache))
+        store.failure = ZeroDivisionError("a bug")
+        with caplog.at_level(logging.ERROR):
+            await put(cache, [1])
+            await until(lambda: cache.stats()["store"]["failures"] == 1)
+        store.failure = None
+        await put(cache, [2])
+        await until(lambda: bool(store.rows))
+
+        assert store.rows == by_key([records([2])])
+        assert "ZeroDivisionError" in caplog.text
+
+
+async def test_stopping_with_a_store_that_takes_nothing_says_what_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = FakeLocalStore()
+    with caplog.at_level(logging.ERROR):
+        async with running(store) as cache:
+            await until(is_written(cache))
+            store.failure = FULL
+            await put(cache, [1, 2])
+
+    assert "2 changes of the cache are not saved" in caplog.messages

@@ -1,0 +1,229 @@
+"""``embedder index`` as an operator types it, over a service in this process."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments.cli import main
+from deployments.operations import running
+from deployments.operations.point_lines import read_points
+from embedder.core.errors import LimitExceeded
+from tests.unit.deployments.index_service import IndexService, vectors_of
+
+POINTS: list[dict[str, Any]] = [
+    {"id": "one", "text": "aaa", "metadata": {"year": 1999}},
+    {"id": "two", "text": "b" * 90 + "\n", "metadata": {"year": 2001}},
+    {"id": "three", "vector": [1, 1, 1, 5]},
+    {"id": "four", "vector": base64.b64encode(vectors_of(["cc"]).astype("<f4").tobytes()).decode()},
+]
+
+
+@pytest.fixture(autouse=True)
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[IndexService]:
+    """Yield the service that commands find running."""
+    made = IndexService(tmp_path / "data", 2)
+
+    @contextmanager
+    def connected(*_: object) -> Iterator[IndexService]:
+        yield made
+
+    monkeypatch.setattr(running, "running_service", connected)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def points(tmp_path: Path) -> str:
+    """Return the path of a file of points."""
+    path = tmp_path / "points.jsonl"
+    path.write_text("\n\n".join(map(json.dumps, POINTS)))
+    return str(path)
+
+
+def test_a_collection_is_made_filled_shown_and_deleted(
+    points: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", "create", "things", "--metric", "l2", "--kind", "flat"]) == 0
+    assert main(["index", "add", "things", points]) == 0
+    assert main(["index", "list"]) == 0
+    assert main(["index", "delete", "things", "--yes"]) == 0
+    said = capsys.readouterr().out.splitlines()
+
+    assert said[:2] == ["things is there, with 0 points", "4 points are in things"]
+    assert said[3].split() == ["things", "4", "4", "l2", "flat", "flat", "letters"]
+    assert said[4:] == ["things is deleted"]
+    assert main(["index", "describe", "things"]) == 1
+    assert "things" in capsys.readouterr().err
+
+
+def test_what_is_known_is_told_in_full(points: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["index", "add", "things", points])
+    capsys.readouterr()
+    assert main(["index", "describe", "things"]) == 0
+    lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert main(["index", "list", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+
+    assert (lines["count"], lines["metric"], lines["model"]) == ("4", "cosine", "letters")
+    assert (told["count"], told["metric"], told["model"]) == (4, "cosine", "letters")
+    assert told.keys() == lines.keys()
+
+
+def test_a_search_prints_a_point_a_line(points: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["index", "add", "things", points])
+    search = ["index", "search", "things", "b" * 90, "--top-k", "2"]
+    capsys.readouterr()
+    assert main(search) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert main([*search, "--json", "--filter", '{"year": {"$lt": 2000}}']) == 0
+    (hit,) = map(json.loads, capsys.readouterr().out.splitlines())
+
+    assert len(table) == 2
+    assert table[0].split() == ["1.0000", "two", "b" * 80 + "…"]
+    assert (hit["id"], hit["text"], hit["metadata"]) == ("one", "aaa", {"year": 1999})
+
+
+@pytest.mark.parametrize(("answer", "remains"), [("y\n", 0), ("n\n", 1), ("", 1)])
+def test_a_deletion_asks_first(
+    answer: str,
+    remains: int,
+    points: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["index", "add", "things", points])
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+
+    assert main(["index", "delete", "things"]) == remains
+    assert "things with its 4 points" in capsys.readouterr().out
+    main(["index", "list", "--json"])
+    assert len(json.loads(capsys.readouterr().out)) == remains
+
+
+def test_a_collection_is_carried_away_and_back(
+    points: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["index", "add", "things", points])
+    assert main(["index", "backup", "things", "backup"]) == 0
+    assert main(["index", "restore", "backup", "again"]) == 0
+    assert main(["index", "export", "again", "again.parquet"]) == 0
+
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"4 points are in {tmp_path / 'backup'}",
+        "again is there, with 4 points",
+        f"4 points are in {tmp_path / 'again.parquet'}",
+    ]
+
+
+def test_points_come_compressed_or_piped_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "\n".join(map(json.dumps, POINTS))
+    (tmp_path / "points.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+
+    assert main(["index", "add", "things", str(tmp_path / "points.jsonl.gz")]) == 0
+    assert main(["index", "add", "others", "-"]) == 0
+    assert capsys.readouterr().out == "4 points are in things\n4 points are in others\n"
+
+
+WRONG = {
+    "no JSON": ("{", "'line 2' is no JSON"),
+    "no object": ("[]", "'line 2' is not what it must be"),
+    "no id": ('{"text": "a"}', r"'line 2.id' is not what it must be: Field required"),
+    "an unknown field": ('{"id": "x", "txt": "a"}', "'line 2.txt'"),
+    "nothing to search by": ('{"id": "x"}', "'line 2' must have a text or a vector"),
+    "no vector": ('{"id": "x", "vector": ["a"]}', "'line 2.vector"),
+    "no metadata": ('{"id": "x", "text": "a", "metadata": 3}', "'line 2.metadata'"),
+    "too deep": ("[" * 100_000, "'line 2' is no JSON"),
+}
+
+
+@pytest.mark.parametrize(("line", "says"), WRONG.values(), ids=WRONG)
+def test_a_line_that_is_no_point_is_named(
+    line: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "points.jsonl"
+    path.write_text(f'{{"id": "first", "text": "a"}}\n{line}\n')
+
+    assert main(["index", "add", "things", str(path)]) == 1
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cut.jsonl.gz", "bytes.jsonl", "missing.jsonl"])
+def test_a_file_that_cannot_be_read_is_named(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).bytes(1000)
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(noise)[:500])
+    (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
+
+    assert main(["index", "add", "things", str(tmp_path / name)]) == 1
+    assert f"{name} cannot be read" in capsys.readouterr().err
+
+
+def test_a_filter_that_is_no_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "search", "things", "a", "--filter", "{year: 1}"]) == 1
+    assert "'filter' is no JSON" in capsys.readouterr().err
+
+
+def test_what_a_terminal_would_obey_is_shown_as_escapes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "points.jsonl"
+    path.write_text(json.dumps({"id": "a\n\x1b[2J é", "text": "aaa\0\x9b2J"}))
+    main(["index", "add", "things", str(path)])
+    capsys.readouterr()
+    assert main(["index", "search", "things", "aaa"]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [r"1.0000  a\n\x1b[2J é  aaa\x00\x9b2J"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_line_is_the_json_that_a_body_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    path = tmp_path / "points.jsonl"
+    line = '\ufeff{"id": "a", "text": "a", "metadata": {"n": 1}}\n'
+    path.write_text(line + f'{{"id": "b", "text": "a", "metadata": {{"n": {number}}}}}')
+    assert main(["index", "add", "things", str(path)]) == 1
+
+    assert "'line 2' is no JSON" in capsys.readouterr().err
+
+
+def test_a_collection_gets_the_vectors_of_another_model(
+    service: IndexService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{"id": "one", "text": "aaa"}, {"id": "two", "vector": [1, 1, 1, 5]}]
+    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    main(["index", "add", "things", str(tmp_path / "some.jsonl")])
+    service.door.model = replace(service.door.model, revision="2")
+    capsys.readouterr()
+    assert main(["index", "reembed", "things"]) == 1
+    assert "1 points with a vector and no text" in capsys.readouterr().err
+    assert main(["index", "reembed", "things", "--abandon"]) == 1
+    assert "is not being embedded again" in capsys.readouterr().err
+    assert main(["index", "reembed", "things", "--drop-without-text", "--model", "letters"]) == 0
+
+    said = "things has 1 points, of model 'letters' (revision 2, weights 000000000000"
+    assert capsys.readouterr().out.startswith(said)
+
+
+def test_metadata_that_is_nested_too_deeply_is_refused_before_it_is_sent() -> None:
+    metadata = '{"a":' * 900 + "1" + "}" * 900
+    line = f'{{"id": "x", "text": "a", "metadata": {metadata}}}'
+
+    with pytest.raises(LimitExceeded, match=r"'line 2\.metadata' has 17 or more levels"):
+        list(read_points([(2, line)]))

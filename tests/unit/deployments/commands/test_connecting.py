@@ -1,0 +1,31 @@
+"""The connection of a command to a service: what it leaves alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import argparse
+from deployments.commands.connecting import connected
+from embedder.core.errors import ConfigurationError
+
+try:
+    with connected(argparse.Namespace(port=9, data_directory=None)):
+        pass
+except ConfigurationError:
+    pass
+import ray
+ray.put("what a thread of Serve asks after the command has let go of Ray")
+"""
+
+
+def test_a_command_never_starts_a_ray_of_its_own(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "RAY_ADDRESS": "", "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True
+    )
+
+    assert done.returncode == 1
+    assert "Ray has not been started yet" in done.stderr

@@ -1,0 +1,225 @@
+"""An encoder replica: several models on one device, its health, and where their calls go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import serve
+
+from deployments.encoder import replica as encoder
+from deployments.encoder.replica import EncoderReplica
+from deployments.settings import ServeSettings
+from embedder.core.errors import ConfigurationError
+from embedder.core.types import Priority, TokenBatch, Vectors
+from embedder.inference import many_models
+from embedder.inference.loading import LoadedModel, load_model
+from embedder.settings.model import EmbedderSettings, ModelSettings
+from tests.tiny_models import write_tiny_bert
+
+ROW = TokenBatch.of([[2, 5, 3]])
+Start = Callable[..., Awaitable[EncoderReplica]]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSettings, ModelSettings]:
+    """Return two models, whose vectors have 32 and 16 components."""
+    root = tmp_path_factory.mktemp("models")
+    for name in ("wide", "narrow"):
+        (root / name).mkdir()
+    return (
+        _model(write_tiny_bert(root / "wide")),
+        _model(write_tiny_bert(root / "narrow", hidden_size=16)),
+    )
+
+
+def _model(directory: Path) -> ModelSettings:
+    return ModelSettings(name=str(directory), offline=True)
+
+
+@pytest.fixture
+def start(models: tuple[ModelSettings, ModelSettings]) -> Start:
+    """Start a replica whose first model is pinned, in the test's own event loop."""
+
+    async def started(**args: Any) -> EncoderReplica:
+        settings = ServeSettings.model_validate({"batching": {"tune_s": 0}, **args})
+        replica = EncoderReplica(settings)
+        await replica.reconfigure(_config(models[0]))
+        return replica
+
+    return started
+
+
+def _config(*models: ModelSettings) -> dict[str, Any]:
+    return {"models": [model.model_dump(mode="json") for model in models]}
+
+
+@pytest.fixture
+def backends(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what computes each model that a replica loads, by the model's key."""
+    by_key: dict[str, Any] = {}
+
+    def load(settings: EmbedderSettings) -> LoadedModel:
+        loaded = load_model(settings)
+        by_key[settings.model.key] = loaded.backend
+        return loaded
+
+    monkeypatch.setattr(many_models, "load_model", load)
+    return by_key
+
+
+def _names(replica: EncoderReplica) -> set[str]:
+    """Return the folders of the models that are loaded."""
+    return {Path(ModelSettings.model_validate_json(key).name).name for key in _loaded(replica)}
+
+
+def _loaded(replica: EncoderReplica) -> list[str]:
+    return [state.key for state in replica._encoders.states() if state.state == "ready"]
+
+
+async def _encode(replica: EncoderReplica, model: ModelSettings) -> Vectors:
+    return (await replica.encode(model, ROW, Priority.INTERACTIVE, None)).vectors
+
+
+async def test_a_replica_computes_with_the_model_that_it_is_asked_for(
+    start: Start, models: tuple[ModelSettings, ModelSettings]
+) -> None:
+    replica = await start()
+    before = _names(replica)
+    widths = [(await _encode(replica, model)).shape for model in models]
+    told = [(await replica.describe(model)).width for model in models]
+
+    assert before == {"wide"}
+    assert widths == [(1, 32), (1, 16)]
+    assert told == [32, 16]
+    assert {one.model.pinned for one in (await replica.stats()).models} == {True, False}
+
+
+async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_path: Path) -> None:
+    replica = EncoderReplica(ServeSettings())
+
+    with pytest.raises(ConfigurationError):
+        await replica.reconfigure(_config(_model(tmp_path / "missing")))
+
+
+async def test_a_change_that_cannot_be_loaded_leaves_a_running_replica_as_it_is(
+    start: Start, models: tuple[ModelSettings, ModelSettings], tmp_path: Path
+) -> None:
+    replica = await start()
+    await replica.reconfigure(_config(_model(tmp_path / "missing")))
+    await asyncio.sleep(0.05)
+
+    assert (await _encode(replica, models[0])).shape == (1, 32)
+    assert _names(replica) == {"wide"}
+
+
+async def test_an_idle_replica_computes_to_prove_its_health(start: Start) -> None:
+    replica = await start()
+    before = replica._encoders.batches
+    await replica.check_health()
+
+    assert replica._encoders.batches == before + 1
+
+
+async def test_a_device_that_fails_while_idle_is_not_healthy(
+    start: Start, models: tuple[ModelSettings, ModelSettings], backends: dict[str, Any]
+) -> None:
+    def fail(tokens: TokenBatch) -> Vectors:
+        raise RuntimeError("illegal memory access")
+
+    replica = await start()
+    backends[models[0].key].encode = fail
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        await replica.check_health()
+
+
+@pytest.mark.parametrize("busy", [0, 1])
+async def test_a_busy_replica_is_healthy_until_no_batch_has_ended_for_long(
+    start: Start,
+    models: tuple[ModelSettings, ModelSettings],
+    backends: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    busy: int,
+) -> None:
+    replica = await start()
+    await _encode(replica, models[1])
+    gate = threading.Event()
+    real = backends[models[busy].key].encode
+
+    def wait(tokens: TokenBatch) -> Vectors:
+        gate.wait(20)
+        vectors: Vectors = real(tokens)
+        return vectors
+
+    await replica.check_health()
+    backends[models[busy].key].encode = wait
+    call = asyncio.create_task(_encode(replica, models[busy]))
+    await asyncio.sleep(0.01)
+    await replica.check_health()
+    monkeypatch.setattr(encoder, "STUCK_S", 0.0)
+    with pytest.raises(RuntimeError, match="no batch has ended"):
+        await replica.check_health()
+    gate.set()
+    await call
+    await replica.check_health()
+
+
+async def test_a_model_that_nobody_uses_is_unloaded_by_and_by_and_a_pinned_one_stays(
+    start: Start, models: tuple[ModelSettings, ModelSettings]
+) -> None:
+    replica = await start(pool={"idle_unload_s": 0.01})
+    await _encode(replica, models[1])
+    before = _names(replica)
+    await asyncio.sleep(0.02)
+    await replica.check_health()
+    after = _names(replica)
+    await replica.check_health()
+
+    assert (before, after) == ({"wide", "narrow"}, {"wide"})
+    assert (await _encode(replica, models[1])).shape == (1, 16)
+
+
+@pytest.fixture
+def announced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what replicas announce to Serve, which knows of none here."""
+    names: list[str] = []
+
+    async def announce(replica: EncoderReplica, name: str) -> str:
+        names.append(name)
+        return name
+
+    monkeypatch.setattr(EncoderReplica, "_announced", announce)
+    return names
+
+
+@pytest.mark.parametrize(("meant", "expected"), [("narrow-1", ["narrow-1"] * 2), ("", [])])
+async def test_a_model_is_announced_where_it_is_loaded_if_its_calls_are_to_come_here(
+    start: Start,
+    models: tuple[ModelSettings, ModelSettings],
+    announced: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    meant: str,
+    expected: list[str],
+) -> None:
+    replica = await start()
+    monkeypatch.setattr(serve, "get_multiplexed_model_id", lambda: meant)
+    await replica.describe(models[1])
+    await _encode(replica, models[1])
+
+    assert announced == expected
+
+
+async def test_a_model_that_cannot_be_loaded_is_not_announced(
+    start: Start, announced: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    replica = await start()
+    monkeypatch.setattr(serve, "get_multiplexed_model_id", lambda: "missing-1")
+    with pytest.raises(ConfigurationError):
+        await replica.describe(_model(tmp_path / "missing"))
+
+    assert announced == []

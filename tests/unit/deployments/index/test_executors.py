@@ -1,0 +1,173 @@
+"""A shard under load: no class of its work waits for another, and health waits for none."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments.index.replica import IndexShard
+from deployments.settings import ServeSettings
+from embedder.core.errors import Overloaded
+from embedder.core.time_limit import wait_within
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.points import Points, Query
+
+NAME = "notes"
+FILTER = parse({"n": {"$gte": 0}})
+
+
+def points(count: int = 1, first: int = 0) -> Points:
+    """Return some points."""
+    ids = [f"point {first + number}" for number in range(count)]
+    return Points(ids, np.ones((count, 4), np.float32), [None] * count, [{"n": 1}] * count)
+
+
+class Held:
+    """Stands for methods of the index; each call waits until it is let go."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, shard: IndexShard, *methods: str) -> None:
+        self.go = threading.Event()
+        self.begun: list[str] = []
+        for method in methods:
+            patch.setattr(shard._index, method, self._held(method, getattr(shard._index, method)))
+
+    def _held(self, name: str, method: Any) -> Any:
+        def wait(*arguments: Any) -> Any:
+            self.begun.append(name)
+            assert self.go.wait(20)
+            return method(*arguments)
+
+        wait.__name__ = name
+        return wait
+
+
+@pytest.fixture
+async def shard() -> AsyncIterator[IndexShard]:
+    """Yield a shard with a hundred points."""
+    settings = ServeSettings.model_validate(
+        {"data_directory": None, "index": {"max_queued_bytes": 100_000}}
+    )
+    shard = IndexShard(settings, "VectorIndex-0")
+    await shard.upsert(NAME, points(100))
+    yield shard
+    await shard._stop()
+
+
+async def test_health_and_state_wait_for_no_thread(
+    shard: IndexShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch, shard, "count", "search", "upsert", "fetch")
+    busy = [
+        asyncio.ensure_future(call)
+        for number in range(50)
+        for call in (
+            shard.count(NAME, FILTER),
+            shard.search([Query(NAME, np.ones(4, np.float32), 1)]),
+            shard.upsert(NAME, points(first=number)),
+            shard.fetch(NAME, ["point 1"], ()),
+        )
+    ]
+    await asyncio.sleep(0)  # each call is admitted or refused in its first step
+    await wait_within(shard.check_health(), 10)
+    assert (await wait_within(shard.stats(), 10))["points"] == 100
+    assert (await wait_within(shard.describe(NAME), 10)).count == 100
+    assert len(await wait_within(shard.collections(), 10)) == 1
+    held.go.set()
+    await asyncio.gather(*busy)
+
+
+@pytest.mark.parametrize("full", ["count", "search", "upsert", "fetch"])
+async def test_no_class_of_work_waits_for_another(
+    shard: IndexShard, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """Scans of a large collection, searches, writes and reads by id each have their threads."""
+    monkeypatch.setattr("deployments.index.executors.SCAN_ROWS", 50)
+    held = Held(monkeypatch, shard, full)
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "count": lambda: shard.count(NAME, FILTER),
+        "search": lambda: shard.search([Query(NAME, np.ones(4, np.float32), 1)]),
+        "upsert": lambda: shard.upsert(NAME, points()),
+        "fetch": lambda: shard.fetch(NAME, ["point 1"], ()),
+    }
+    busy = [asyncio.ensure_future(calls[full]()) for _ in range(20)]
+    for name, call in calls.items():
+        if name != full:
+            await wait_within(call(), 10)
+    held.go.set()
+    await asyncio.gather(*busy)
+
+    assert held.begun.count(full) == 20
+
+
+async def test_three_thousand_upserts_at_once_are_bounded_in_bytes(
+    shard: IndexShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch, shard, "upsert")
+    calls = [asyncio.ensure_future(shard.upsert(NAME, points(first=n))) for n in range(3000)]
+    await asyncio.sleep(0)  # each call is admitted or refused in its first step
+    waiting = [call for call in calls if not call.done()]
+    refused = [call.exception() for call in calls if call.done()]
+    held.go.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+    assert 10 <= len(waiting) <= 100
+    assert len(refused) == 3000 - len(waiting)
+    told = [error.retry_after_s for error in refused if isinstance(error, Overloaded)]
+    assert len(told) == len(refused)
+    assert all(0 < seconds <= 120 for seconds in told)
+    assert (await shard.describe(NAME)).count >= 100
+
+
+async def test_ten_times_too_many_scans_are_refused_before_they_start(
+    shard: IndexShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = replace(await shard.describe(NAME), count=10**6)
+    monkeypatch.setattr(shard._index, "describe", lambda name: large)
+    held = Held(monkeypatch, shard, "count")
+    calls = [asyncio.ensure_future(shard.count(NAME, FILTER)) for _ in range(200)]
+    await asyncio.sleep(0)  # each call is admitted or refused in its first step
+    scans = next(one for one in (await shard.stats())["queues"] if one.name == "index-scan")
+    refused = [call.exception() for call in calls if call.done()]
+    held.go.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+    assert len(refused) >= 180
+    assert all(isinstance(error, Overloaded) for error in refused)
+    assert (scans.running, scans.waiting, scans.refused) == (2, 198 - len(refused), len(refused))
+    assert len(held.begun) == 200 - len(refused)
+
+
+async def test_a_scan_whose_caller_has_gone_ends_between_two_steps(
+    shard: IndexShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shard.upsert(NAME, points(1))
+    begun, go, ended = threading.Event(), threading.Event(), threading.Event()
+    count = shard._index.count
+
+    def held(*arguments: Any) -> int:
+        begun.set()
+        assert go.wait(20)
+        try:
+            return count(*arguments)
+        finally:
+            ended.set()
+
+    held.__name__ = "count"
+    monkeypatch.setattr(shard._index, "count", held)
+    monkeypatch.setattr("embedder.index.storage.schema.STEPS", 10)
+    running = asyncio.ensure_future(shard.count(NAME, FILTER))
+    assert await asyncio.to_thread(begun.wait, 20)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    go.set()
+
+    assert await asyncio.to_thread(ended.wait, 10)
+    monkeypatch.undo()
+    assert await shard.count(NAME, FILTER) == 100, "the connection is good for the next one"

@@ -1,0 +1,149 @@
+"""A collection that is deleted and made again between two calls to shards has its own errors."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import closing, suppress
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments.index.replica import IndexShard
+from deployments.index.sharded_client import RemoteIndex
+from deployments.settings import ServeSettings
+from embedder.core.errors import NotFound, UnknownCollection
+from embedder.core.storage_errors import StaleCollection, StorageDamaged
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.points import CollectionInfo, Points, Query, Spec, StoredModel
+from embedder.index.vector_index import VectorIndex
+from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
+
+NAME = "things"
+MODEL = StoredModel("letters", "1", "0" * 64, "mean")
+COUNT = 8
+POINTS = Points(
+    [f"p{row}" for row in range(COUNT)],
+    np.eye(COUNT, dtype=np.float32)[:, :4] + 1,
+    ["text"] * COUNT,
+    [{"n": row} for row in range(COUNT)],
+)
+QUERY = Query(NAME, np.ones(4, np.float32), 5)
+MOST_CALLS = 60
+"""More than any work has."""
+ALL = parse({"n": {"$gte": 0}})
+
+
+class Interrupted:
+    """Two shards, on some of which the collection changes before the call of a number."""
+
+    def __init__(self, shards: Collection[int], *, again: bool) -> None:
+        settings = ServeSettings(data_directory=None)
+        self._on, self._again = shards, again
+        self._busy = asyncio.Lock()
+        self._at = self.calls = -1  # none is counted before `begin`
+        self.shards = [IndexShard(settings, f"VectorIndex-{at}") for at in range(2)]
+        handles = {f"VectorIndex-{at}": self._handle(one) for at, one in enumerate(self.shards)}
+        self.index = RemoteIndex({name: as_handle(one) for name, one in handles.items()})
+
+    async def begin(self, at: int) -> CollectionInfo:
+        """Make the collection anew and fill it; the change comes before call ``at`` from now on."""
+        self._at = self.calls = -1
+        for shard in self.shards:
+            with suppress(UnknownCollection):
+                await shard.delete(NAME)
+        await self.index.create(NAME, Spec(width=4), None)
+        await self.index.upsert(NAME, POINTS, None)
+        self.index.known.forget(NAME)
+        self._at, self.calls = at, 0
+        return await self.shards[0].describe(NAME)
+
+    async def close(self) -> None:
+        for shard in self.shards:
+            await shard._stop()
+
+    def _handle(self, shard: IndexShard) -> LocalHandle:
+        handle = LocalHandle(shard)
+        answer = handle._answer
+
+        async def interrupted(method: str, args: Sequence[Any]) -> Any:
+            async with self._busy:
+                if self.calls == self._at >= 0:
+                    await self._change()
+                self.calls += 1
+            return await answer(method, args)
+
+        handle._answer = interrupted  # type: ignore[method-assign]
+        return handle
+
+    async def _change(self) -> None:
+        again = Spec(width=4, identity=uuid.uuid4().hex)
+        for at in self._on:
+            with suppress(UnknownCollection):  # where the work itself has deleted it
+                await self.shards[at].delete(NAME)
+                if self._again:
+                    await self.shards[at].create(NAME, again)
+
+
+Work = Callable[[RemoteIndex, CollectionInfo], Coroutine[Any, Any, object]]
+
+
+async def _put(index: RemoteIndex, model: StoredModel | None) -> int:
+    async def put(info: CollectionInfo | None) -> int:
+        return await index.put(NAME, POINTS, model, None, info)
+
+    return await index.known.on(NAME, put, deadline=None, texts=True)
+
+
+WORKS: dict[str, Work] = {
+    "create": lambda index, _: index.create(NAME, Spec(width=4), None),
+    "describe": lambda index, _: index.describe(NAME, None),
+    "list": lambda index, _: index.collections(None),
+    "delete": lambda index, _: index.delete(NAME, None),
+    "upsert": lambda index, _: index.upsert(NAME, POINTS, None),
+    "texts": lambda index, _: _put(index, MODEL),
+    "record": lambda index, info: index.record_model(info, MODEL, None),
+    "delete points": lambda index, _: index.delete_points(NAME, POINTS.ids, None),
+    "delete matching": lambda index, _: index.delete_matching(NAME, ALL, None),
+    "fetch": lambda index, _: index.fetch(NAME, POINTS.ids, ("vector",), None),
+    "count": lambda index, _: index.count(NAME, ALL, None),
+    "scroll": lambda index, _: index.scroll(NAME, None, 9, ALL, ("text",), deadline=None),
+    "search": lambda index, _: index.search([QUERY], complete=True, deadline=None),
+    "by id": lambda index, _: index.search(
+        [Query(NAME, None, 5, id="p1", diversity=0.5)], complete=True, deadline=None
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("shards", "again"), [((0, 1), False), ((0, 1), True), ((0,), True), ((1,), True)]
+)
+async def test_work_ends_or_is_refused_wherever_the_collection_changes(
+    shards: Collection[int], again: bool
+) -> None:
+    two = Interrupted(shards, again=again)
+    ended: Counter[str] = Counter()
+    for name, work in WORKS.items():
+        for at in range(MOST_CALLS):
+            info = await two.begin(at)
+            # 404 and 409: anything else, as a KeyError, fails the test.
+            with suppress(UnknownCollection, StaleCollection, NotFound):
+                await work(two.index, info)
+            if two.calls <= at:  # it has ended before the change
+                ended[name] += 1
+                break
+    await two.close()
+
+    assert ended == Counter(WORKS.keys())
+
+
+def test_no_model_is_recorded_for_a_damaged_collection() -> None:
+    with closing(VectorIndex(background=False)) as index:
+        index.create(NAME)
+        index._shard.fail(StorageDamaged("index.db", "is damaged", NAME))
+
+        with pytest.raises(StorageDamaged):
+            index.creations.record_model(NAME, None, MODEL)

@@ -1,0 +1,49 @@
+"""Answers of shards are merged beside the event loop where that takes long, until the deadline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments.index.shard_answers import merged
+from deployments.rpc.packed import Packed
+from embedder.core.errors import DeadlineExceeded
+from embedder.index import spread
+from embedder.index.contract.points import Hit, Metric, Query
+
+PLAIN = Query(collection="c", vector=np.ones(2, np.float32), top_k=2)
+DIVERSE = replace(PLAIN, diversity=0.5)
+SHARD = Packed.of(Hit, [Hit("a", 0.9, None, vector=np.array([1, 1], np.float32))])
+OTHER = Packed.of(Hit, [Hit("b", 0.8, None, vector=np.array([1, 0], np.float32))])
+
+
+async def test_unlike_hits_are_chosen_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here: list[bool] = []
+    merge = spread.merged
+
+    def merging(*arguments: Any) -> list[Hit]:
+        here.append(threading.current_thread() is threading.main_thread())
+        return merge(*arguments)
+
+    monkeypatch.setattr(spread, "merged", merging)
+    queries, answers = [DIVERSE, PLAIN], [[SHARD, SHARD], [OTHER, OTHER]]
+    found = await merged(queries, answers, Metric.COSINE, None)
+
+    assert here == [False, True]
+    assert [[hit.id for hit in hits] for hits in found] == [["a", "b"]] * 2
+
+
+async def test_no_unlike_hits_are_chosen_after_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spread, "merged", pytest.fail)
+
+    with pytest.raises(DeadlineExceeded):
+        await merged([DIVERSE], [[SHARD]], Metric.COSINE, time.monotonic())

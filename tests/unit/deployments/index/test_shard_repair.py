@@ -1,0 +1,133 @@
+"""Two shards of which one was away: nothing deleted comes back, and no half is taken for all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deployments.index.sharded_client import RemoteIndex
+from embedder.core.errors import StageUnavailable, Unavailable, UnknownCollection
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.points import Metric, Spec
+from tests.unit.deployments.index.test_sharded_client import NAME, WIDTH, Index, _points, _query
+from tests.unit.deployments.ingress.fake_service import as_handle
+
+GONE = StageUnavailable("VectorIndex", "gone")
+SPEC = Spec(Metric.L2, width=WIDTH)
+
+
+@pytest.fixture
+async def index() -> AsyncIterator[Index]:
+    """Yield an index of two shards with a filled collection, which an ingress has just used."""
+    made = Index(2)
+    await made.remote.create(NAME, SPEC, None)
+    await made.remote.upsert(NAME, _points(40), None)
+    await made.found(_query(top_k=40))
+    yield made
+    await made.close()
+
+
+def _elsewhere(index: Index) -> RemoteIndex:
+    """Return the same shards as another ingress sees them, which has looked nothing up."""
+    return RemoteIndex(
+        {f"VectorIndex-{at}": as_handle(one) for at, one in enumerate(index.handles)}
+    )
+
+
+READS: dict[str, Callable[[RemoteIndex], Awaitable[Any]]] = {
+    "search": lambda remote: remote.search([_query(top_k=40)], complete=False, deadline=None),
+    "complete search": lambda remote: remote.search([_query()], complete=True, deadline=None),
+    "search by id": lambda remote: remote.search(
+        [_query(vector=None, id="point 1")], complete=False, deadline=None
+    ),
+    "count": lambda remote: remote.count(NAME, None, None),
+    "count by a filter": lambda remote: remote.count(NAME, parse({"n": {"$lt": 20}}), None),
+    "scroll": lambda remote: remote.scroll(NAME, None, 40, None, (), deadline=None),
+    "fetch": lambda remote: remote.fetch(NAME, _points(40).ids, (), None),
+    "describe": lambda remote: remote.describe(NAME, None),
+    "delete_matching": lambda remote: remote.delete_matching(NAME, parse({"n": 1}), None),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+@pytest.mark.parametrize("away", [0, 1])
+async def test_a_deletion_that_one_shard_missed_is_completed_at_its_return(
+    index: Index, away: int, read: Callable[[RemoteIndex], Awaitable[Any]]
+) -> None:
+    index.handles[away].fault = GONE
+    with pytest.raises(StageUnavailable):
+        await _elsewhere(index).delete(NAME, None)
+    index.handles[away].fault = None
+    with pytest.raises(UnknownCollection):
+        await read(index.remote)
+
+    assert await index.remote.collections(None) == []
+    assert [await shard.collections() for shard in index.shards] == [[], []]
+
+
+@pytest.mark.parametrize("away", [0, 1])
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_new_collection_has_no_points_of_the_old_one(
+    index: Index, away: int, again: bool
+) -> None:
+    index.handles[away].fault = GONE
+    with pytest.raises(StageUnavailable):
+        await _elsewhere(index).delete(NAME, None)
+    if again:
+        with pytest.raises(StageUnavailable):
+            await _elsewhere(index).create(NAME, SPEC, None)
+    index.handles[away].fault = None
+    await _elsewhere(index).create(NAME, SPEC, None)
+    points = _points(3)
+    new = replace(points, ids=["new 1", "new 2", "new 3"])
+    await index.remote.upsert(NAME, new, None)
+    answer = await index.remote.search([_query(top_k=40)], complete=False, deadline=None)
+
+    assert {hit.id for hit in answer.hits[0]} == set(new.ids)
+    assert answer.missing == []
+    assert await index.remote.count(NAME, None, None) == 3
+
+
+async def test_a_creation_that_one_shard_missed_is_completed(index: Index) -> None:
+    index.handles[1].fault = GONE
+    with pytest.raises(StageUnavailable):
+        await index.remote.create("new", SPEC, None)
+    index.handles[1].fault = None
+
+    assert await index.remote.count("new", None, None) == 0
+    identities = {(await shard.describe("new")).identity for shard in index.shards}
+    assert identities == {(await index.remote.describe("new", None)).identity}
+
+
+async def test_a_second_deletion_answers_that_nothing_is_there_or_completes(index: Index) -> None:
+    index.handles[1].fault = GONE
+    for _ in range(2):
+        with pytest.raises(StageUnavailable):
+            await index.remote.delete(NAME, None)
+    index.handles[1].fault = None
+    await index.remote.delete(NAME, None)
+    with pytest.raises(UnknownCollection):
+        await index.remote.delete(NAME, None)
+
+
+async def test_while_a_shard_is_away_its_absence_is_said(index: Index) -> None:
+    index.handles[0].fault = GONE
+    answer = await _elsewhere(index).search([_query(top_k=40)], complete=False, deadline=None)
+
+    assert answer.missing == ["VectorIndex-0"]
+    for name in ("count", "scroll", "describe"):
+        with pytest.raises(StageUnavailable):
+            await READS[name](index.remote)
+
+
+async def test_a_shard_that_is_of_another_creation_never_answers_for_it(index: Index) -> None:
+    other = Index(1)
+    await other.remote.create(NAME, replace(SPEC, identity="other"), None)
+    await other.remote.upsert(NAME, _points(9), None)
+    index.handles[1]._stage = other.shards[0]
+    with pytest.raises(Unavailable, match="different collections"):
+        await index.remote.search([_query()], complete=False, deadline=None)
+    await other.close()

@@ -1,0 +1,256 @@
+"""Every failure is one shape with its own status, and tells nothing that is not the client's."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from deployments.ingress.errors import refusals
+from deployments.ingress.errors.errors import STATUSES, TEI_PATHS, error_response, install_handlers
+from embedder.core import errors, storage_errors
+from embedder.core.errors import EmbedderError
+from tests.unit.deployments.ingress.fake_service import message, refusal
+
+SAMPLES: dict[str, object] = {
+    "str": "/srv/secret",
+    "int": 7,
+    "float": 2.25,
+    "tuple[str, ...]": ("/srv/secret",),
+    "str | None": None,
+}
+
+
+def _tree(base: type[EmbedderError]) -> list[type[EmbedderError]]:
+    return [base, *(found for child in base.__subclasses__() for found in _tree(child))]
+
+
+OURS = (errors.__name__, refusals.__name__, storage_errors.__name__)
+CLASSES = [found for found in _tree(EmbedderError) if found.__module__ in OURS]
+every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+
+
+def _sample(kind: type[EmbedderError]) -> EmbedderError:
+    """Make an error whose every text is a secret path."""
+    if kind.__init__ is Exception.__init__:
+        return kind(SAMPLES["str"])
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    return kind(*(SAMPLES[str(parameter.annotation)] for parameter in parameters))
+
+
+class Item(BaseModel):
+    id: str
+
+
+class Body(BaseModel):
+    points: list[Item]
+    nested: dict[str, list[int]] = {}
+
+
+def _client() -> httpx.AsyncClient:
+    """Serve every error of the tree, a bug, and a body with fields."""
+    app = FastAPI()
+    app.state.routes = app.routes
+    install_handlers(app)
+
+    @app.get("/raise/{name}")
+    async def raise_error(name: str) -> None:
+        raise _sample({kind.__name__: kind for kind in CLASSES}[name])
+
+    @app.get("/bug")
+    async def bug() -> None:
+        raise ZeroDivisionError("/srv/secret")
+
+    @app.post("/body")
+    async def take(body: Body) -> None:
+        return None
+
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+async def _get(path: str) -> httpx.Response:
+    async with _client() as http:
+        return await http.get(path)
+
+
+async def _post(body: Any) -> httpx.Response:
+    async with _client() as http:
+        return await http.post("/body", json=body)
+
+
+def test_the_table_has_every_class_of_the_tree_and_no_other() -> None:
+    assert set(STATUSES) == set(CLASSES)
+
+
+@every_class
+def test_a_class_is_the_clients_fault_or_ours_as_the_tree_says(kind: type[EmbedderError]) -> None:
+    late = kind in (errors.Overloaded, errors.DeadlineExceeded, refusals.BodyTooSlow)
+    conflicts = (storage_errors.ModelMismatch, storage_errors.StaleCollection)
+    refused = (errors.InvalidInput, refusals.InvalidJson, refusals.AccessDenied, *conflicts)
+    theirs = issubclass(kind, refused) or late
+    status = STATUSES[kind]
+
+    assert status.http // 100 == (4 if theirs else 5)
+    assert (status.http == 404) == issubclass(kind, errors.NotFound)
+    assert (
+        (status.http == 500)
+        == (status.tei_http == 424)
+        == (
+            kind is EmbedderError
+            or issubclass(kind, (errors.BackendFailure, errors.ConfigurationError))
+        )
+    )
+    assert status.retry == issubclass(kind, errors.Unavailable)
+
+
+@every_class
+async def test_every_error_is_answered_in_one_shape(kind: type[EmbedderError]) -> None:
+    response = await _get(f"/raise/{kind.__name__}")
+    status, code, param = refusal(response)
+
+    assert status == STATUSES[kind].http
+    assert code == ("internal_error" if status == 500 else kind.code)
+    assert param == ("/srv/secret" if issubclass(kind, errors.InvalidInput) else None)
+
+
+@every_class
+async def test_what_is_our_fault_is_not_told(kind: type[EmbedderError]) -> None:
+    response = await _get(f"/raise/{kind.__name__}")
+    if response.status_code != 500:
+        assert message(response) == str(_sample(kind))
+        return
+
+    assert "secret" not in response.text
+    assert kind.__name__ not in response.text
+    assert "/" not in message(response)
+    assert "raceback" not in response.text
+
+
+@every_class
+async def test_what_may_pass_says_when_to_come_back_and_nothing_else_does(
+    kind: type[EmbedderError],
+) -> None:
+    response = await _get(f"/raise/{kind.__name__}")
+    expected = str(SAMPLES["int"]) if kind is errors.Overloaded else "1"
+
+    if issubclass(kind, errors.Unavailable):
+        assert response.headers["retry-after"] == expected
+        ms = "2250" if kind is errors.Overloaded else None
+        assert response.headers.get("retry-after-ms") == ms
+    else:
+        assert "retry-after" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_"),
+    [
+        (errors.InvalidInput, "invalid_request_error"),
+        (errors.UnknownModel, "invalid_request_error"),
+        (errors.Overloaded, "rate_limit_error"),
+        (errors.StageUnavailable, "server_error"),
+        (errors.BackendFailure, "server_error"),
+    ],
+)
+def test_the_type_is_one_that_openais_clients_know(kind: type[EmbedderError], type_: str) -> None:
+    assert f'"type":"{type_}"'.encode() in bytes(error_response(_sample(kind), "/v1/x").body)
+
+
+async def test_a_bug_is_answered_without_a_word_about_it() -> None:
+    response = await _get("/bug")
+
+    assert refusal(response) == (500, "internal_error", None)
+    assert "secret" not in response.text
+    assert "ZeroDivision" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"points": [{"id": "a"}] * 3 + [{"id": 5}]}, "points[3].id"),
+        ({"points": [{"id": "a"}, {}]}, "points[1].id"),
+        ({"points": [{"id": "a"}, "b"]}, "points[1]"),
+        ({"points": 5}, "points"),
+        ({}, "points"),
+        ({"points": [], "nested": {"x": [1, "y"]}}, "nested.x[1]"),
+    ],
+)
+async def test_a_wrong_field_is_named_by_its_path(body: Any, field: str) -> None:
+    response = await _post(body)
+
+    assert refusal(response) == (400, "invalid_input", field)
+    assert f"'{field}'" in message(response)
+
+
+@pytest.mark.parametrize("body", [5, [], "text"])
+async def test_a_body_that_is_no_object_has_no_field_to_name(body: Any) -> None:
+    response = await _post(body)
+
+    assert refusal(response) == (400, "invalid_input", None)
+    assert "body" in message(response)
+
+
+async def test_an_unknown_route_and_an_unknown_method_are_told_apart() -> None:
+    async with _client() as http:
+        missing, wrong = await http.get("/nowhere"), await http.put("/body", json={})
+
+    assert refusal(missing) == (404, "route_not_found", None)
+    assert "GET /nowhere" in message(missing)
+    assert refusal(wrong) == (405, "method_not_allowed", None)
+    assert wrong.headers["allow"] == "POST"
+
+
+@every_class
+@pytest.mark.parametrize("path", sorted(TEI_PATHS))
+def test_the_other_dialect_has_its_own_codes_and_shape(
+    kind: type[EmbedderError], path: str
+) -> None:
+    response = error_response(_sample(kind), path)
+    body = orjson.loads(response.body)
+
+    assert response.status_code == STATUSES[kind].tei_http
+    assert body.keys() == {"error", "error_type"}
+    assert body["error_type"] == STATUSES[kind].tei_kind
+    if response.status_code == 424:
+        assert "secret" not in body["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "type_"),
+    [
+        (errors.InvalidInput, 422, "Validation"),
+        (errors.LimitExceeded, 422, "Validation"),
+        (refusals.EmptyInput, 400, "Empty"),
+        (errors.Overloaded, 429, "Overloaded"),
+        (errors.StageUnavailable, 503, "Unhealthy"),
+        (errors.BackendFailure, 424, "Backend"),
+        (refusals.BodyTooLarge, 413, "Validation"),
+    ],
+)
+def test_the_codes_of_text_embeddings_inference_are_kept(
+    kind: type[EmbedderError], status: int, type_: str
+) -> None:
+    assert (STATUSES[kind].tei_http, STATUSES[kind].tei_kind) == (status, type_)
+
+
+@every_class
+async def test_a_client_is_told_whether_to_try_again(kind: type[EmbedderError]) -> None:
+    response = await _get(f"/raise/{kind.__name__}")
+    told = response.headers.get("x-should-retry")
+
+    if response.status_code >= 500 or response.status_code in (408, 429):
+        assert told == ("true" if issubclass(kind, errors.Unavailable) else "false")
+    else:
+        assert told is None
+
+
+async def test_a_wrong_value_is_shown_where_it_is_short() -> None:
+    short, long = await _post({"points": 7}), await _post({"points": "x" * 41})
+
+    assert message(short).endswith(", not 7")
+    assert "xxx" not in message(long)

@@ -1,0 +1,211 @@
+"""A body is read up to its limit and not a byte further, and no longer than it is worth."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.exceptions import HTTPException
+from starlette.types import Message
+
+from deployments.ingress.errors.refusals import BodyTooLarge, BodyTooSlow
+from deployments.ingress.middleware.body import LISTEN_S, read_body, replay
+from deployments.settings import IngressLimits
+from embedder.core.errors import InvalidInput
+from tests.unit.virtual_time import VirtualTime
+
+LIMIT = 8
+DISCONNECT: Message = {"type": "http.disconnect"}
+
+
+class Wire:
+    """What a client sends, a message at a time; ``unread`` is what nobody asked for."""
+
+    def __init__(self, messages: Iterable[Message], *, pause_s: float = 0.0) -> None:
+        self.unread = list(messages)
+        self._pause_s = pause_s
+
+    async def receive(self) -> Message:
+        await asyncio.sleep(self._pause_s)
+        return self.unread.pop(0)
+
+
+def chunks_of(*chunks: bytes) -> list[Message]:
+    return [
+        {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
+        for number, chunk in enumerate(chunks, start=1)
+    ]
+
+
+async def read(
+    wire: Wire, *headers: tuple[bytes, bytes], deadline_s: float = 5.0, **limits: float
+) -> bytes | None:
+    settings = IngressLimits.model_validate({"max_body_bytes": LIMIT, **limits})
+    return await read_body(wire.receive, headers, settings, time.monotonic() + deadline_s)
+
+
+@given(st.lists(st.binary(max_size=5), min_size=1, max_size=6), st.booleans())
+async def test_exactly_the_bodies_within_the_limit_are_read_whole(
+    chunks: Sequence[bytes], declares: bool
+) -> None:
+    whole = b"".join(chunks)
+    headers = [(b"content-length", str(len(whole)).encode())] if declares else []
+    wire = Wire(chunks_of(*chunks))
+
+    if len(whole) <= LIMIT:
+        assert await read(wire, *headers) == whole
+    else:
+        with pytest.raises(BodyTooLarge, match=f"the limit is {LIMIT}"):
+            await read(wire, *headers)
+
+
+@pytest.mark.parametrize("declared", [b"9", b"99999999999999999999", b"9" * 5000])
+async def test_a_length_too_large_is_refused_before_anything_is_read(declared: bytes) -> None:
+    wire = Wire(chunks_of(b"123456789"))
+
+    with pytest.raises(BodyTooLarge):
+        await read(wire, (b"content-length", declared))
+    assert len(wire.unread) == 1
+
+
+async def test_a_body_without_a_length_is_read_no_further_than_one_chunk_too_many() -> None:
+    wire = Wire(chunks_of(b"1234", b"5678", b"9", b"never read", b""))
+
+    with pytest.raises(BodyTooLarge, match="9 bytes; the limit is 8"):
+        await read(wire)
+    assert len(wire.unread) == 2
+
+
+async def test_a_body_longer_than_it_says_is_counted_as_it_is() -> None:
+    with pytest.raises(BodyTooLarge, match="10 bytes"):
+        await read(Wire(chunks_of(b"12345", b"67890")), (b"content-length", b"2"))
+
+
+@pytest.mark.parametrize("declared", [b"0", b"7", b"", b"-1", b"x", b"1e9"])
+async def test_a_body_shorter_than_it_says_or_says_nothing_sound_is_read_as_it_is(
+    declared: bytes,
+) -> None:
+    assert await read(Wire(chunks_of(b"12", b"34")), (b"content-length", declared)) == b"1234"
+
+
+async def test_a_body_that_a_proxy_lost_for_an_offer_is_told_so() -> None:
+    with pytest.raises(InvalidInput, match="without it"):
+        await read(Wire(chunks_of(b"")), (b"content-length", b"4"), (b"upgrade", b"h2c"))
+
+
+@pytest.mark.parametrize("before", [[], chunks_of(b"12", b"34")[:1]])
+async def test_a_client_that_leaves_midway_has_no_body(before: list[Message]) -> None:
+    assert await read(Wire([*before, DISCONNECT])) is None
+
+
+async def test_a_body_that_drips_is_refused_after_the_grace_with_what_came_and_the_least(
+    virtual_time: VirtualTime,
+) -> None:
+    drops = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=3.0)
+    began = virtual_time()
+
+    with pytest.raises(BodyTooSlow, match=r"4 bytes .* in 10.0 s; the least is 1000"):
+        await read(drops, deadline_s=60, body_grace_s=10, min_body_bytes_per_s=1000)
+    assert virtual_time() - began == pytest.approx(3 + 10)
+
+
+async def test_a_body_that_keeps_the_pace_may_take_longer_than_the_grace(
+    virtual_time: VirtualTime,
+) -> None:
+    steady = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.9)
+    began = virtual_time()
+
+    body = await read(steady, deadline_s=60, body_grace_s=5, min_body_bytes_per_s=1)
+    assert body == b"x" * LIMIT
+    assert virtual_time() - began == pytest.approx(0.9 * LIMIT)
+
+
+async def test_a_body_that_begins_late_has_its_pace_counted_from_its_first_byte(
+    virtual_time: VirtualTime,
+) -> None:
+    late = Wire([*chunks_of(b"1234", b"")], pause_s=9.5)
+    began = virtual_time()
+
+    assert await read(late, deadline_s=60) == b"1234"
+    assert virtual_time() - began == pytest.approx(19)
+
+
+async def test_a_body_that_never_begins_is_refused_after_the_grace(
+    virtual_time: VirtualTime,
+) -> None:
+    silent = Wire(chunks_of(b"never"), pause_s=90.0)
+    began = virtual_time()
+
+    with pytest.raises(BodyTooSlow, match=r"0 bytes of the body came in 10\.0 s"):
+        await read(silent, deadline_s=60)
+    assert virtual_time() - began == pytest.approx(10)
+
+
+@pytest.mark.parametrize("standstill_s", [0.3, 0.81, 1.0, 30.0])
+async def test_a_body_is_not_late_because_the_process_stood_still(
+    virtual_time: VirtualTime, standstill_s: float
+) -> None:
+    steady = Wire(chunks_of(b"12", b"34"), pause_s=0.4)
+    asyncio.get_running_loop().call_later(0.2, virtual_time.stand_still, standstill_s)
+
+    assert await read(steady, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1) == b"1234"
+
+
+async def test_who_drips_gains_nothing_by_a_standstill(
+    virtual_time: VirtualTime,
+) -> None:
+    drops = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.75)
+    asyncio.get_running_loop().call_later(0.9, virtual_time.stand_still, 3.0)
+    began = virtual_time()
+
+    with pytest.raises(BodyTooSlow):
+        await read(drops, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1000)
+    assert virtual_time() - began == pytest.approx(0.75 + 1.0 + 3.0, abs=LISTEN_S)
+
+
+async def test_a_standstill_does_not_move_the_deadline(virtual_time: VirtualTime) -> None:
+    silent = Wire(chunks_of(b"never"), pause_s=90.0)
+    asyncio.get_running_loop().call_later(0.5, virtual_time.stand_still, 60.0)
+    began = virtual_time()
+
+    with pytest.raises(BodyTooSlow):
+        await read(silent, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1)
+    assert virtual_time() - began == pytest.approx(60.5)
+
+
+async def test_without_a_least_pace_only_the_deadline_ends_the_wait(
+    virtual_time: VirtualTime,
+) -> None:
+    silent = Wire(chunks_of(b"never"), pause_s=90.0)
+    began = virtual_time()
+
+    with pytest.raises(BodyTooSlow):
+        await read(silent, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=0)
+    assert virtual_time() - began == pytest.approx(60)
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"br", b"deflate, identity", b"x"])
+async def test_a_compressed_body_is_refused_unread(encoding: bytes) -> None:
+    wire = Wire(chunks_of(b"1234"))
+
+    with pytest.raises(HTTPException, match="without content-encoding") as refused:
+        await read(wire, (b"content-encoding", encoding))
+    assert refused.value.status_code == 415
+    assert len(wire.unread) == 1
+
+
+async def test_a_body_that_says_it_is_not_compressed_is_read() -> None:
+    wire = Wire(chunks_of(b"1234"))
+
+    assert await read(wire, (b"content-encoding", b" Identity ")) == b"1234"
+
+
+async def test_the_application_gets_the_body_once_and_then_what_else_comes() -> None:
+    receive = replay(b"1234", Wire([DISCONNECT]).receive)
+
+    assert await receive() == {"type": "http.request", "body": b"1234", "more_body": False}
+    assert await receive() == DISCONNECT

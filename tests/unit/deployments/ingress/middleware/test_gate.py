@@ -1,0 +1,196 @@
+"""Nothing reaches a route without a key where there are any, and a whole body."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from deployments.ingress.middleware.gate import OPEN, Gate
+from deployments.ingress.middleware.keys import digest
+from deployments.ingress.middleware.traffic import Traffic
+from deployments.settings import ServeSettings
+from embedder.core.errors import Overloaded
+from tests.unit.deployments.ingress.fake_service import refusal
+
+KEY = "emb-sesame"
+
+
+class Door:
+    """A gate, and behind it an application that says what it was given."""
+
+    def __init__(self, *, keyed: bool = False, **limits: float) -> None:
+        self.traffic = Traffic()
+        self.scopes: list[Scope] = []
+        self.fault: Exception | None = None
+        self.hold = asyncio.Event()
+        self.hold.set()
+        entry = {"name": "a", "sha256": digest(KEY.encode()), "scopes": ["read"]}
+        arguments: dict[str, Any] = {"limits": limits, "keys": [entry] if keyed else []}
+        self.gate = Gate(self._answer, ServeSettings.model_validate(arguments), self.traffic)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        await self.hold.wait()
+        if self.fault is not None:
+            raise self.fault
+        body = (await receive()).get("body", b"")
+        await PlainTextResponse(body)(scope, receive, send)
+
+    def client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=self.gate, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+    async def post(self, path: str = "/any", **arguments: Any) -> httpx.Response:
+        async with self.client() as http:
+            return await http.post(path, **arguments)
+
+
+async def test_a_body_comes_through_whole() -> None:
+    response = await Door().post(content=b"hello")
+
+    assert response.text == "hello"
+
+
+async def test_every_answer_tells_its_time_and_is_counted() -> None:
+    door = Door()
+    answered = await door.post()
+    door.fault = Overloaded(2.0)
+    refused = await door.post()
+
+    assert int(answered.headers["x-total-time"]) >= 0
+    assert int(refused.headers["x-total-time"]) >= 0
+    assert refused.headers["retry-after"] == "2"
+    assert door.traffic.answers == {200: 1, 429: 1}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {KEY}"},
+        {"x-api-key": KEY + "x"},
+        {"authorization": "Bearer"},
+        {"x-forwarded-for": "127.0.0.1", "x-forwarded-user": "admin"},
+        {"host": "x/healthz?"},
+        {"x-original-url": "/healthz", "x-rewrite-url": "/healthz"},
+    ],
+)
+async def test_without_a_good_key_nothing_is_read_or_run(headers: dict[str, str]) -> None:
+    door = Door(keyed=True)
+    response = await door.post(headers=headers, content=b"hello")
+
+    assert refusal(response) == (401, "invalid_api_key", None)
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert door.scopes == []
+
+
+@pytest.mark.parametrize(
+    "headers", [{"authorization": f"Bearer {KEY}"}, {"x-api-key": KEY}, {"X-Api-Key": KEY}]
+)
+async def test_a_good_key_opens_by_either_header(headers: dict[str, str]) -> None:
+    door = Door(keyed=True)
+    response = await door.post(headers=headers, content=b"hello")
+
+    assert response.text == "hello"
+    assert door.scopes[0]["state"]["visit"].key.name == "a"
+
+
+@pytest.mark.parametrize("path", sorted(OPEN))
+async def test_the_open_paths_want_no_key(path: str) -> None:
+    assert (await Door(keyed=True).post(path)).status_code == 200
+
+
+async def test_the_root_is_open_to_read_and_closed_to_embed() -> None:
+    door = Door(keyed=True)
+    async with door.client() as http:
+        assert (await http.get("/")).status_code == 200
+        assert (await http.head("/")).status_code == 200
+        assert (await http.put("/")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz/", "/healthzz", "//healthz", "/HEALTHZ", "/", "/nowhere"]
+)
+async def test_what_only_looks_like_an_open_path_is_closed(path: str) -> None:
+    door = Door(keyed=True)
+    response = await door.post(f"http://test{path}")
+
+    assert response.status_code == 401
+    assert door.scopes == []
+
+
+async def test_a_route_of_the_other_dialect_is_refused_in_that() -> None:
+    response = await Door(keyed=True).post("/embed")
+
+    assert response.status_code == 401
+    assert response.json().keys() == {"error", "error_type"}
+    assert response.json()["error_type"] == "Unauthorized"
+
+
+async def test_a_wrong_time_and_a_large_body_are_refused_before_the_route() -> None:
+    door = Door(max_body_bytes=4)
+    late = await door.post(headers={"x-request-timeout": "soon"})
+    large = await door.post(content=b"12345")
+    packed = await door.post(content=b"1", headers={"content-encoding": "gzip"})
+
+    assert refusal(late) == (400, "invalid_input", "x-request-timeout")
+    assert refusal(large) == (413, "body_too_large", "body")
+    assert refusal(packed) == (415, "unsupported_media_type", None)
+    assert door.scopes == []
+
+
+async def test_requests_in_progress_are_counted_and_none_is_left_behind() -> None:
+    door = Door()
+    door.hold.clear()
+    running = [asyncio.ensure_future(door.post()) for _ in range(5)]
+    await asyncio.sleep(0.02)
+    during = door.traffic.in_flight
+    for one in running[:2]:
+        one.cancel()
+    await asyncio.gather(*running[:2], return_exceptions=True)
+    door.hold.set()
+    await asyncio.gather(*running[2:])
+
+    assert during == 5
+    assert door.traffic.in_flight == 0
+    assert door.traffic.abandoned == 2
+    assert door.traffic.answers == {200: 3}
+
+
+async def test_a_client_that_leaves_while_it_sends_is_counted_and_not_answered() -> None:
+    door = Door()
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {"type": "http", "method": "POST", "path": "/any", "headers": []}
+    await door.gate(scope, receive, send)
+
+    assert sent == []
+    assert door.scopes == []
+    assert (door.traffic.in_flight, door.traffic.abandoned) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
+async def test_what_is_no_request_passes_untouched(kind: str) -> None:
+    seen: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    async def never(*_: Any) -> Any:
+        raise AssertionError("nothing is read or sent")
+
+    await Gate(app, ServeSettings(), Traffic())({"type": kind}, never, never)
+
+    assert seen == [{"type": kind}]

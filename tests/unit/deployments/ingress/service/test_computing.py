@@ -1,0 +1,185 @@
+"""Numeric work: in threads of its own, refused before it starts where it would wait too long."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.numeric import similarity as numeric
+from deployments.ingress.service.computing import LARGE, Computing, compute
+from deployments.ingress.tei import vectors as tei
+from embedder.core.cancellation import Cancelled, stop_if_cancelled
+from embedder.core.errors import DeadlineExceeded, InvalidVector, Overloaded
+from embedder.core.types import SimilarityName, Vectors
+from embedder.similarity.metrics import similarity
+from tests.unit.deployments.ingress.fake_service import FakeService
+
+
+def _visit(seconds: float) -> Visit:
+    return Visit(deadline=time.monotonic() + seconds)
+
+
+async def test_the_event_loop_goes_on_while_work_is_done() -> None:
+    gate = threading.Event()
+    with Computing(0.5).reserve(1) as reserved:
+        work = asyncio.ensure_future(
+            compute(_visit(20), "sums", reserved, lambda: gate.wait(20) and 5)
+        )
+        await asyncio.sleep(0)
+        gate.set()
+
+        assert await work == 5
+
+
+async def test_work_ends_for_its_caller_with_the_time_of_the_request() -> None:
+    gate = threading.Event()
+    with pytest.raises(DeadlineExceeded) as caught, Computing(0.5).reserve(1) as reserved:
+        await compute(_visit(0.02), "sums", reserved, lambda: gate.wait(20))
+    gate.set()
+
+    assert str(caught.value) == "the deadline passed while waiting for the sums"
+
+
+def _stoppable() -> tuple[threading.Event, threading.Event, threading.Event, Callable[[], None]]:
+    """Return work that waits for a gate, with the events that it begins, may go on and stopped."""
+    begun, gate, stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert gate.wait(20)
+        try:
+            stop_if_cancelled()
+        except Cancelled:
+            stopped.set()
+            raise
+
+    return begun, gate, stopped, work
+
+
+async def test_work_in_progress_stops_when_its_caller_has_gone() -> None:
+    begun, gate, stopped, work = _stoppable()
+    with Computing(0.5).reserve(1) as reserved:
+        waiting = asyncio.ensure_future(compute(_visit(20), "sums", reserved, work))
+        assert await asyncio.to_thread(begun.wait, 20)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    gate.set()
+
+    assert await asyncio.to_thread(stopped.wait, 20)
+
+
+async def test_an_error_of_the_work_is_its_caller_s() -> None:
+    def refuse() -> None:
+        raise InvalidVector("a[0]", "is bad")
+
+    with pytest.raises(InvalidVector, match="is bad"), Computing(0.5).reserve(1) as reserved:
+        await compute(_visit(20), "sums", reserved, refuse)
+
+
+async def test_small_work_is_admitted_and_done_beside_large_work() -> None:
+    computing, gate = Computing(0.5), threading.Event()
+    with ExitStack() as stack:
+        large = [stack.enter_context(computing.reserve(10 * LARGE, "x", at)) for at in range(8)]
+        works = [
+            asyncio.ensure_future(compute(_visit(20), "sums", one, lambda: gate.wait(20)))
+            for one in large
+        ]
+        with computing.reserve(1000, "small") as small:
+            assert await compute(_visit(20), "sums", small, lambda: 7) == 7
+        with pytest.raises(Overloaded), computing.reserve(2 * LARGE, "one more"):
+            pass
+        gate.set()
+        await asyncio.gather(*works)
+
+
+async def test_clusters_beyond_the_budget_are_refused_and_nothing_else_waits_for_them() -> None:
+    service, gate = FakeService(), threading.Event()
+    texts = [f"text {number}" for number in range(2048)]
+    with service.computing.reserve(10**12, "held") as reserved:
+        running = asyncio.ensure_future(reserved.run(lambda: gate.wait(20)))
+        async with service.client() as http:
+            refused = await http.post("/v1/cluster", json={"inputs": texts, "k": 1024})
+            computed = list(service.encoder.calls)
+            similar = await http.post("/v1/similarity", json={"a": [[1, 0]], "b": [[0, 1]]})
+            embedded = await http.post("/v1/embeddings", json={"input": "a" * 2640})
+        gate.set()
+        await running
+
+    assert refused.status_code == 429, refused.text
+    assert int(refused.headers["retry-after"]) >= 2
+    assert int(refused.headers["retry-after-ms"]) > 1000
+    assert (similar.status_code, embedded.status_code) == (200, 200)
+    assert computed == [], "the texts of what is refused are not embedded"
+
+
+COMPARISONS: dict[str, dict[str, object]] = {
+    "/similarity": {"inputs": {"source_sentence": "a", "sentences": ["ab", "b"]}},
+    "/rerank": {"query": "a", "texts": ["ab", "b"]},
+    "/v1/similarity": {"a": ["a"], "b": ["ab", "b"]},
+}
+
+
+comparisons = pytest.mark.parametrize("path", COMPARISONS)
+
+
+def _patch_similarity(monkeypatch: pytest.MonkeyPatch, path: str, work: Callable[[], None]) -> None:
+    """Have ``work`` done before the vectors are compared."""
+    module, name = (numeric, "similarity") if path == "/v1/similarity" else (tei, "similarities")
+
+    def compare(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> Vectors:
+        work()
+        return similarity(a, b, metric)
+
+    monkeypatch.setattr(module, name, compare)
+
+
+@comparisons
+async def test_texts_are_compared_in_a_thread_of_numeric_work(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    _patch_similarity(monkeypatch, path, lambda: threads.append(threading.current_thread().name))
+    async with FakeService().client() as http:
+        answer = await http.post(path, json=COMPARISONS[path])
+
+    assert answer.status_code == 200, answer.text
+    assert [name.rpartition("_")[0] for name in threads] == ["numeric-small"]
+
+
+@comparisons
+async def test_a_comparison_that_would_wait_too_long_is_refused_before_texts_are_embedded(
+    path: str,
+) -> None:
+    service = FakeService()
+    with ExitStack() as stack:
+        for number in range(3):
+            stack.enter_context(service.computing.reserve(LARGE - 1, number))
+        async with service.client() as http:
+            refused = await http.post(path, json=COMPARISONS[path])
+
+    assert refused.status_code == 429, refused.text
+    assert service.encoder.calls == []
+
+
+@comparisons
+async def test_a_comparison_stops_when_its_caller_has_gone(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gate, stopped, work = _stoppable()
+    _patch_similarity(monkeypatch, path, work)
+    async with FakeService().client() as http:
+        asked = asyncio.ensure_future(http.post(path, json=COMPARISONS[path]))
+        assert await asyncio.to_thread(begun.wait, 20)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+    gate.set()
+
+    assert await asyncio.to_thread(stopped.wait, 20)

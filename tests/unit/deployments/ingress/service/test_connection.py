@@ -1,0 +1,77 @@
+"""What an ingress loads for itself must give the vectors and tokens that the stages give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deployments.ingress.service import connection
+from deployments.settings import ServeSettings
+from embedder.core.errors import ConfigurationError
+from embedder.core.types import ModelInfo
+from embedder.inference.loading import LoadedModel
+from embedder.models.files import ModelFiles
+from embedder.settings.model import EmbedderSettings, ModelSettings
+from tests.unit.deployments.ingress.fake_service import MODEL
+
+SETTINGS = ServeSettings()
+
+
+class Backend:
+    """What a loaded model computes with, as far as an encoder looks at it before a batch."""
+
+    in_flight = 1
+    padded = False
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[EmbedderSettings]:
+    """Let a model be loaded whose vectors are those of `MODEL`; return for what it was asked."""
+    given: list[EmbedderSettings] = []
+
+    def load(settings: EmbedderSettings) -> LoadedModel:
+        given.append(settings)
+        backend: Any = Backend()
+        return LoadedModel(backend, MODEL, None)
+
+    monkeypatch.setattr(connection, "load_model", load)
+    return given
+
+
+def test_an_encoder_of_the_same_model_is_loaded_with_the_budget_of_its_replicas(
+    asked: list[EmbedderSettings],
+) -> None:
+    encoder = connection._same_encoder(SETTINGS, ModelSettings(alias="prod"), MODEL)
+
+    assert encoder.batcher.budget.max_tokens == MODEL.max_batch_tokens
+    assert asked[0].model.alias == "prod"
+    assert asked[0].batching.max_tokens == MODEL.max_batch_tokens
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        {"digest": "f" * 64},
+        {"config_digest": "f" * 64},
+        {"dtype": "bfloat16"},
+        {"backend": "onnx"},
+        {"device": "cuda:0"},
+    ],
+)
+@pytest.mark.usefixtures("asked")
+def test_an_encoder_that_would_give_other_vectors_is_refused(there: dict[str, str]) -> None:
+    info: ModelInfo = replace(MODEL, **there)  # type: ignore[arg-type] # all of them are strings
+
+    with pytest.raises(ConfigurationError, match=f"^{next(iter(there))} of"):
+        connection._same_encoder(SETTINGS, ModelSettings(), info)
+
+
+def test_a_tokenizer_is_loaded_only_if_it_is_that_of_the_encoder() -> None:
+    digest = ModelFiles.open(ModelSettings()).tokenizer_digest
+    info = replace(MODEL, tokenizer_digest=digest)
+
+    assert connection._same_tokenizer(ModelSettings(), info).max_tokens > 0
+    with pytest.raises(ConfigurationError, match="another tokenizer"):
+        connection._same_tokenizer(ModelSettings(), MODEL)

@@ -1,0 +1,40 @@
+"""What an ingress does by itself: it tells the shards of the cache whose entries come."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from deployments.ingress.service import service as module
+from embedder.core.errors import StageUnavailable
+from embedder.pipeline.fingerprint import model_tag
+from tests.unit.deployments.ingress.fake_service import MODEL, FakeService
+
+
+async def _told(service: FakeService) -> list[str]:
+    await asyncio.sleep(0.02)
+    told = await service.handles["cache"].models.remote()
+    return [one.tag for one in told]
+
+
+async def test_a_shard_hears_of_a_model_when_it_is_connected() -> None:
+    service = FakeService()
+    await service.model(None)
+
+    assert await _told(service) == [model_tag(MODEL).hex()]
+
+
+async def test_a_shard_that_has_forgotten_hears_of_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ANNOUNCE_EVERY_S", 0.0)
+    service = FakeService()
+    service.handles["cache"].fault = StageUnavailable("EmbeddingCache-0", "gone")
+    await service.model(None)
+    service.handles["cache"].fault = None
+    before = await _told(service)
+    service.tend()
+
+    assert before == []
+    assert await _told(service) == [model_tag(MODEL).hex()]

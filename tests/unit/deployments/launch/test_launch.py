@@ -1,0 +1,196 @@
+"""Starting the service as a child process, with children that are scripts of the test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from ray.serve._private import constants as serve_constants
+
+from deployments.launch.launch import Launch
+from deployments.launch.ray_environment import THROUGHPUT, ray_environment
+from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, Service
+from embedder.core.errors import ConfigurationError
+
+
+def command(pid: int) -> str:
+    """Return a process's command line; "" for one that has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def child(tmp_path: Path, script: str) -> Launch:
+    """Return a launch of a Python script whose output is its log; its URL has no listener."""
+    log = tmp_path / "log"
+    service = service_in(tmp_path)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script],
+            env={**os.environ, MARK_VARIABLE: service.mark},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    Path(service.folder, SESSION_FILE).write_text(str(process.pid))
+    return Launch(process, service, "http://127.0.0.1:9", log)
+
+
+def service_in(tmp_path: Path) -> Service:
+    """Return a service that this process has started."""
+    folder = tmp_path / "service"
+    folder.mkdir(exist_ok=True)
+    return Service(9, None, os.getpid(), 0, str(folder), 20_000)
+
+
+def until_it_says(launch: Launch, word: str) -> None:
+    """Wait until the child has printed a word."""
+    deadline = time.monotonic() + 20
+    while word not in launch.tail():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_child_that_ends_while_starting_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+    launch = child(tmp_path, "print('no such model'); raise SystemExit(3)")
+
+    with pytest.raises(ConfigurationError, match="no such model"):
+        launch.wait_until_ready(20, lambda missing: None)
+
+
+def test_a_service_that_cannot_be_placed_is_refused_while_its_child_lives(tmp_path: Path) -> None:
+    script = """
+import time
+from deployments.launch.services import tell_starter
+print(tell_starter("no node has that"), flush=True)
+time.sleep(60)
+"""
+    launch = child(tmp_path, script)
+    with pytest.raises(ConfigurationError, match="no node has that"):
+        launch.wait_until_ready(20, lambda missing: None)
+    launch.stop()
+
+    assert launch.tail().splitlines()[0] == "True"
+
+
+def test_progress_says_what_is_missing_until_the_time_is_up(tmp_path: Path) -> None:
+    launch = child(tmp_path, "import time; time.sleep(60)")
+    said: list[str] = []
+    with pytest.raises(ConfigurationError, match="not ready within 0 s"):
+        launch.wait_until_ready(0.3, said.append)
+    launch.stop()
+
+    assert set(said) == {"no answer yet"}
+
+
+def test_a_child_is_stopped_as_by_ctrl_c(tmp_path: Path) -> None:
+    script = """
+import time
+try:
+    print("up", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("graceful", flush=True)
+"""
+    launch = child(tmp_path, script)
+    until_it_says(launch, "up")
+    launch.stop()
+    launch.stop()
+
+    assert launch.tail().splitlines() == ["up", "graceful"]
+
+
+def test_a_second_ctrl_c_ends_a_child_that_is_still_stopping(tmp_path: Path) -> None:
+    """As `serve run` is, which asks a Ray that is gone to stop what it serves."""
+    script = """
+import signal, time
+signal.signal(signal.SIGINT, lambda *_: print("stopping", flush=True))
+print("up", flush=True)
+while True:
+    time.sleep(60)
+"""
+    launch = child(tmp_path, script)
+    until_it_says(launch, "up")
+
+    def press_again() -> None:
+        until_it_says(launch, "stopping")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=press_again)
+    pressing.start()
+    launch.stop()
+    pressing.join()
+
+    assert launch.process.returncode == -signal.SIGKILL
+
+
+def test_what_the_child_leaves_in_its_session_is_stopped_too(tmp_path: Path) -> None:
+    """Ray's workers have process groups of their own, so the child's group is not enough."""
+    script = """
+import os, subprocess
+print(subprocess.Popen(["sleep", "60"], preexec_fn=os.setpgrp).pid, flush=True)
+"""
+    launch = child(tmp_path, script)
+    launch.process.wait(20)
+    grandchild = int(launch.tail())
+    alive_before = command(grandchild)
+    launch.stop()
+    deadline = time.monotonic() + 5
+    while command(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    assert "sleep" in alive_before
+    assert command(grandchild) == ""
+
+
+def test_watching_reports_changes_and_ends_with_the_service(tmp_path: Path) -> None:
+    launch = child(tmp_path, "import time; time.sleep(1)")
+    reports: list[str] = []
+    launch.watch(reports.append)
+
+    assert reports == ["no answer yet"]
+
+
+def test_throughput_mode_is_a_default_that_the_operator_may_set_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = service_in(tmp_path)
+    for name in THROUGHPUT:
+        monkeypatch.delenv(name, raising=False)
+    tuned = ray_environment(service, True, alone=True)
+    plain = ray_environment(service, False, alone=True)
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    chosen = ray_environment(service, True, alone=True)
+
+    assert THROUGHPUT.items() <= tuned.items()
+    assert not THROUGHPUT.keys() & plain.keys()
+    assert chosen["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
+
+
+def test_a_service_never_joins_the_ray_of_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it would take the place of the application that is served there."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+
+    assert "RAY_ADDRESS" not in ray_environment(service_in(tmp_path), True, alone=True)
+
+
+def test_no_file_of_ray_has_the_same_name_in_two_services(tmp_path: Path) -> None:
+    folder = service_in(tmp_path).folder
+    environment = ray_environment(service_in(tmp_path), True, alone=True)
+    shared = {
+        name: getattr(serve_constants, name)
+        for name in dir(serve_constants)
+        if name.isupper() and str(getattr(serve_constants, name)).startswith("/tmp/")
+    }
+
+    assert len(shared) >= 4
+    assert [name for name in shared if not environment.get(name, "").startswith(folder)] == []

@@ -1,0 +1,86 @@
+"""Ports of several services on one machine: no two services are given the same."""
+
+from __future__ import annotations
+
+import re
+import socket
+from contextlib import ExitStack
+from itertools import combinations
+
+import pytest
+from ray.autoscaler._private import constants as autoscaler_constants
+from ray.dashboard import consts as dashboard_constants
+from ray.serve._private import constants as serve_constants
+
+from deployments.launch import ports
+from deployments.launch.ports import BLOCK, SERVICE_PORTS, ray_ports, reserved_block
+from embedder.core.errors import ConfigurationError
+
+OF_WORKER_NODES = {"RAY_SERVE_WORKER_PROXY_HTTP_PORT", "RAY_SERVE_WORKER_PROXY_GRPC_PORT"}
+"""Of Ray's ports, those that a service of one machine has not."""
+
+
+def test_services_that_start_together_get_ports_of_their_own() -> None:
+    with ExitStack() as services:
+        blocks = [services.enter_context(reserved_block(())) for _ in range(20)]
+    given = [set(ray_ports(block.start, alone=False).values()) for block in blocks]
+
+    assert all(not one & other for one, other in combinations(given, 2))
+    assert len({len(ports) for ports in given}) == 1
+
+
+def test_the_block_of_another_service_is_left_alone_while_nothing_of_it_listens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Blocks that no test and no service beside this test reserves.
+    starts = range(SERVICE_PORTS.stop, SERVICE_PORTS.stop + 3 * BLOCK, BLOCK)
+    monkeypatch.setattr(ports, "SERVICE_PORTS", range(starts.start, starts.stop))
+
+    with reserved_block({starts[0], starts[2]}) as chosen:
+        assert chosen == range(starts[1], starts[2])
+    with pytest.raises(ConfigurationError, match="ports in a row"), reserved_block(starts):
+        pass
+
+
+def test_a_block_in_which_somebody_listens_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        # As Serve does it: whoever else sets this may listen on the same port.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(ports, "BLOCK", 1)
+        monkeypatch.setattr(ports, "SERVICE_PORTS", range(taken, taken + 1))
+
+        with pytest.raises(ConfigurationError, match="ports in a row"), reserved_block(()):
+            pass
+
+    with reserved_block(()) as block:
+        assert block == range(taken, taken + 1)
+
+
+def test_every_port_that_ray_would_share_between_services_is_given() -> None:
+    """Of Serve's, which it reads from its environment; all ports have PORT in their names."""
+    named = [
+        name
+        for name in dir(serve_constants)
+        if re.search(r"^RAY_SERVE_.*_PORT$", name) and name not in OF_WORKER_NODES
+    ]
+    given = ray_ports(20_000, alone=False)
+
+    assert len(named) >= 8
+    assert set(named) <= given.keys()
+    assert hasattr(autoscaler_constants, "AUTOSCALER_METRIC_PORT")
+    assert hasattr(dashboard_constants, "DASHBOARD_METRIC_PORT")
+
+
+def test_the_usual_ports_of_haproxy_are_only_a_lone_services(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another one may have them, although its HAProxy is about to be started again."""
+    monkeypatch.setattr(ports, "is_free", lambda port: port == ports.METRICS_PORT)
+    alone, beside = ray_ports(20_000, alone=True), ray_ports(20_000, alone=False)
+
+    assert alone["RAY_SERVE_HAPROXY_METRICS_PORT"] == "9101"
+    assert alone["RAY_SERVE_HAPROXY_STATS_PORT"] != "8404"
+    assert beside["RAY_SERVE_HAPROXY_METRICS_PORT"] != "9101"

@@ -1,0 +1,205 @@
+"""The services of this machine, with processes that are scripts of the test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deployments.cli import main
+from deployments.launch import services as module
+from deployments.launch.launch import _watched
+from deployments.launch.services import (
+    MARK_FILE,
+    SESSION_FILE,
+    Service,
+    choose,
+    end,
+    remove_folders,
+    services,
+    start_time,
+)
+from embedder.core.errors import ConfigurationError
+
+SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+
+
+@pytest.fixture(autouse=True)
+def no_other_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the services that somebody runs on this machine."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(module, "MARK_VARIABLE", "SERVED_BY_THIS_TEST")
+
+
+def service(tmp_path: Path, port: int, *, attended: bool = True) -> Service:
+    """Return a service with a folder; unattended, its starter is a process that has ended."""
+    folder = tmp_path / f"embedder-{port}"
+    folder.mkdir()
+    started = start_time(os.getpid()) if attended else -1
+    one = Service(port, f"/data/{port}", os.getpid(), started or 0, str(folder), 20_000)
+    (folder / MARK_FILE).write_text(one.mark)
+    return one
+
+
+@contextmanager
+def process(
+    of: Service | None, script: str = SLEEP, name: str | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a script in a session of its own, marked as a process of a service."""
+    mark = {} if of is None else {module.MARK_VARIABLE: of.mark}
+    child = subprocess.Popen(
+        [name or sys.executable, "-c", script],
+        executable=sys.executable,
+        env={**os.environ, **mark},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "up\n"
+            yield child
+        finally:
+            child.kill()
+
+
+def test_the_processes_of_a_service_are_ended_and_those_of_others_are_not(tmp_path: Path) -> None:
+    ours, other = service(tmp_path, 1), service(tmp_path, 2)
+    with process(ours) as mine, process(other) as theirs, process(None) as foreign:
+        before = ours.processes()
+        remaining = end(ours)
+        mine.wait(20)
+
+        assert before == [mine.pid]
+        assert remaining == []
+        assert theirs.poll() is None
+        assert foreign.poll() is None
+        assert not Path(ours.folder).exists()
+        assert Path(other.folder).exists()
+
+
+@pytest.mark.parametrize("title", ["ray::DashboardAgent", "ray-dashboard-JobHead-0"])
+def test_a_process_of_ray_without_an_environment_is_known_by_its_session(
+    title: str, tmp_path: Path
+) -> None:
+    """Some write their titles over their environment."""
+    ours = service(tmp_path, 1)
+    with process(None, name=title) as agent, process(None) as foreign:
+        Path(ours.folder, SESSION_FILE).write_text(str(agent.pid))
+
+        assert ours.processes() == [agent.pid]
+        Path(ours.folder, SESSION_FILE).write_text(str(foreign.pid))
+        assert ours.processes() == []
+
+
+def test_a_service_is_known_after_its_folder_is_gone(tmp_path: Path) -> None:
+    """Systems empty their temporary folders."""
+    ours = service(tmp_path, 1)
+    with process(ours):
+        Path(ours.folder, MARK_FILE).unlink()
+
+        assert ours in services()
+
+
+def test_a_folder_that_is_not_the_services_is_never_removed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    ours = Service(1, None, os.getpid(), -1, str(precious), 20_000)
+    end(ours)
+
+    assert precious.exists()
+
+
+def test_folders_of_which_nothing_else_is_left_are_removed(tmp_path: Path) -> None:
+    left, running = service(tmp_path, 1, attended=False), service(tmp_path, 2)
+    remove_folders()
+
+    assert not Path(left.folder).exists()
+    assert Path(running.folder).exists()
+
+
+def test_the_watcher_ends_the_service_when_its_starter_lets_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # it is another process
+    ours = service(tmp_path, 1)
+    with process(ours) as child:
+        with _watched(ours):
+            assert child.poll() is None
+
+        assert child.wait(20) == -signal.SIGKILL
+    assert not Path(ours.folder).exists()
+
+
+def test_among_several_services_none_is_chosen_by_chance(tmp_path: Path) -> None:
+    one, two = service(tmp_path, 1), service(tmp_path, 2)
+
+    with pytest.raises(ConfigurationError) as caught:
+        choose()
+    assert choose(port=2) == two
+    assert choose(directory=Path("/data/1")) == one
+    with pytest.raises(ConfigurationError, match="no such service"):
+        choose(port=1, directory=Path("/data/2"))
+    assert str(one) in str(caught.value)
+    assert str(two) in str(caught.value)
+    assert "--port" in str(caught.value)
+
+
+def test_stop_ends_what_was_left_behind_and_says_what_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = service(tmp_path, 1, attended=False)
+    with process(left) as child:
+        assert main(["stop", "--list"]) == 0
+        listed = capsys.readouterr().out
+        assert main(["stop"]) == 0
+        child.wait(20)
+    ended = capsys.readouterr().out
+
+    assert "left behind" in listed
+    assert f"processes {child.pid}" in listed
+    assert listed.partition(", RAY_ADDRESS")[0] in ended
+    assert services() == []
+
+
+def test_stop_lets_an_attended_service_stop_by_itself(tmp_path: Path) -> None:
+    starter = """
+import signal, sys
+def stop(*_):
+    print("gracefully", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
+print("up", flush=True)
+signal.pause()
+"""
+    with process(None, starter) as child:
+        folder = tmp_path / "embedder-1"
+        folder.mkdir()
+        ours = Service(1, None, child.pid, start_time(child.pid) or 0, str(folder), 20_000)
+        (folder / MARK_FILE).write_text(ours.mark)
+
+        assert main(["stop", "--port", "1"]) == 0
+        assert child.stdout is not None
+        assert child.stdout.read() == "gracefully\n"
+
+
+def test_stop_refuses_where_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stop"]) == 1
+    assert "no service runs here" in capsys.readouterr().err
+
+
+def test_a_mark_that_means_nothing_is_no_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "embedder-x"
+    folder.mkdir()
+    for mark in ("", "[]", "{", '{"port": 1}'):
+        (folder / MARK_FILE).write_text(mark)
+        assert module.services() == []

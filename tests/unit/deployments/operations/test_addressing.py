@@ -1,0 +1,69 @@
+"""Which Ray a command talks to, with processes of Ray that are made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployments.launch.services import Service
+from deployments.operations import addressing
+from deployments.operations.addressing import ray_address
+from embedder.core.errors import ConfigurationError
+
+FIRST = Service(8000, "/data/first", 1, 1, "/tmp/embedder-1", 20_000)
+SECOND = Service(9000, "/data/second", 2, 2, "/tmp/embedder-2", 20_200)
+
+
+@pytest.fixture
+def rays(monkeypatch: pytest.MonkeyPatch) -> dict[str, Service | None]:
+    """Return what runs on this machine, which a test fills in."""
+    found: dict[str, Service | None] = {}
+
+    def choose(port: int | None, directory: Path | None) -> Service:
+        (one,) = [
+            service
+            for service in (FIRST, SECOND)
+            if service.port == port or service.data_directory == str(directory)
+        ]
+        return one
+
+    monkeypatch.setattr(addressing, "ray_addresses", lambda: found)
+    monkeypatch.setattr(addressing, "choose", choose)
+    return found
+
+
+def test_the_only_ray_is_taken_whoever_started_it(rays: dict[str, Service | None]) -> None:
+    rays["10.0.0.1:1"] = None
+
+    assert ray_address({}) == "10.0.0.1:1"
+    assert ray_address({"RAY_ADDRESS": "auto"}) == "10.0.0.1:1"
+
+
+def test_of_several_none_is_taken_and_all_are_listed(rays: dict[str, Service | None]) -> None:
+    rays |= {"10.0.0.1:1": FIRST, "10.0.0.1:2": SECOND, "10.0.0.1:3": None}
+
+    with pytest.raises(ConfigurationError) as caught:
+        ray_address({})
+    lines = str(caught.value).splitlines()
+    assert "--port, --data-directory or RAY_ADDRESS" in lines[0]
+    assert ["10.0.0.1:1: port 8000, data in /data/first" in lines[1], len(lines)] == [True, 4]
+
+
+def test_what_is_said_is_taken(rays: dict[str, Service | None]) -> None:
+    rays |= {"10.0.0.1:1": FIRST, "10.0.0.1:2": SECOND}
+    elsewhere = {"RAY_ADDRESS": "10.9.9.9:6379"}
+
+    assert ray_address({}, port=9000) == "10.0.0.1:2"
+    assert ray_address({}, directory=Path("/data/first")) == "10.0.0.1:1"
+    assert ray_address(elsewhere) == "10.9.9.9:6379"
+    assert ray_address(elsewhere, port=8000) == "10.0.0.1:1", "the nearer word goes first"
+
+
+def test_a_service_without_a_ray_and_a_machine_without_a_service_are_refused(
+    rays: dict[str, Service | None],
+) -> None:
+    with pytest.raises(ConfigurationError, match="embedder serve"):
+        ray_address({})
+    with pytest.raises(ConfigurationError, match="Ray does not run for this service: port 8000"):
+        ray_address({}, port=8000)

@@ -1,0 +1,167 @@
+"""What an operator does with the collections of a running service, over shards in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployments.operations import collections as index_operation
+from deployments.operations.collections import BATCH, IndexOperation
+from deployments.operations.point_lines import PointLine
+from embedder.core.errors import InvalidInput, InvalidVector, Overloaded, UnknownModel
+from embedder.core.types import Priority
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.points import Metric, Spec
+from tests.unit.deployments.index_service import LETTERS, IndexService, run, vectors_of
+
+NAME = "things"
+
+
+@pytest.fixture(params=[1, 3])
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IndexService]:
+    """Yield a service of one shard, and one of three."""
+    made = IndexService(tmp_path / "data", request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def operation(service: IndexService) -> IndexOperation:
+    """Return what operates on the service."""
+    return IndexOperation(service.as_running())
+
+
+def _texts(count: int) -> list[PointLine]:
+    return [
+        PointLine(number + 1, f"point {number}", "a" * number, None, {"n": number})
+        for number in range(1, count + 1)
+    ]
+
+
+def _ignore(count: int) -> None:
+    """Draw nothing."""
+
+
+def test_points_are_embedded_as_bulk_work_a_batch_at_a_time(
+    service: IndexService, operation: IndexOperation
+) -> None:
+    told: list[int] = []
+    run(operation.create(NAME, Spec(Metric.L2, model=LETTERS)))
+    service.door.calls.clear()
+    count = run(operation.add(NAME, iter(_texts(2 * BATCH + 5)), told.append))
+
+    assert told == [BATCH, BATCH, 5]
+    assert count == run(operation.describe(NAME)).count == sum(told)
+    assert service.door.calls == [(size, Priority.BULK, LETTERS) for size in told]
+    assert [info.name for info in run(operation.collections())] == [NAME]
+
+
+def test_of_lines_with_one_id_the_last_counts(operation: IndexOperation) -> None:
+    first, *others = _texts(BATCH)
+    last = PointLine(BATCH + 1, first.id, "dddd", None, {})
+    run(operation.add(NAME, [first, *others, last], _ignore))
+    (hit,) = run(operation.search(NAME, "dddd", 1))
+
+    assert (hit.id, hit.text) == (first.id, "dddd")
+    assert run(operation.describe(NAME)).count == BATCH
+
+
+def test_a_search_is_by_the_text_and_a_filter(
+    service: IndexService, operation: IndexOperation
+) -> None:
+    run(operation.add(NAME, _texts(30), _ignore))
+    service.door.calls.clear()
+    hits = run(operation.search(NAME, "a" * 30, 3, parse({"n": {"$lt": 20}})))
+
+    assert [hit.metadata["n"] for hit in hits] == [19, 18, 17]
+    assert service.door.calls == [(1, Priority.INTERACTIVE, LETTERS)]
+
+
+def test_the_same_again_changes_no_point(operation: IndexOperation) -> None:
+    found = []
+    for _ in range(2):
+        assert run(operation.add(NAME, _texts(40), _ignore)) == 40
+        found.append(run(operation.search(NAME, "a", 100)))
+
+    assert len(found[0]) == 40
+    assert found[0] == found[1]
+
+
+def test_a_full_service_is_asked_again_until_patience_ends(
+    service: IndexService, operation: IndexOperation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_operation, "PAUSE_S", 0.001)
+    service.door.busy = 3
+    assert run(operation.add(NAME, _texts(3), _ignore)) == 3
+    monkeypatch.setattr(index_operation, "PATIENCE_S", 0.0)
+    service.door.busy = 10_000
+
+    with pytest.raises(Overloaded):
+        run(operation.add(NAME, _texts(3), _ignore))
+
+
+def _vector(number: int, row: list[float], **fields: str) -> PointLine:
+    given = {"id": f"v{number}", **fields}
+    return PointLine(number, given["id"], None, vectors_of(["a"])[0][: len(row)], {})
+
+
+BAD: dict[str, tuple[list[PointLine], str]] = {
+    "an empty text": (
+        [PointLine(7, "x", "a", None, {}), PointLine(9, "y", "", None, {})],
+        "line 9",
+    ),
+    "a text among vectors": ([_vector(3, [1] * 4), PointLine(8, "y", "", None, {})], "line 8"),
+    "an id twice": ([_vector(3, [1] * 4), _vector(5, [1] * 4, id="v3")], "line 5.id"),
+    "another width": ([_vector(3, [1] * 4), _vector(5, [1] * 3)], "line 5.vector"),
+    "no id": ([_vector(3, [1] * 4), _vector(6, [1] * 4, id="")], "line 6.id"),
+}
+
+
+@pytest.mark.parametrize(("points", "field"), BAD.values(), ids=BAD)
+def test_what_cannot_be_stored_is_named_by_its_line(
+    operation: IndexOperation, points: list[PointLine], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        run(operation.add(NAME, points, _ignore))
+
+    assert caught.value.field == field
+
+
+def test_a_vector_of_another_width_than_the_collection_s_is_named_by_its_line(
+    operation: IndexOperation,
+) -> None:
+    run(operation.create(NAME, Spec(width=3)))
+
+    with pytest.raises(InvalidVector, match=r"line 4\.vector"):
+        run(operation.add(NAME, [_vector(4, [1] * 4)], _ignore))
+
+
+def test_what_was_stored_before_a_wrong_line_is_kept_and_told(operation: IndexOperation) -> None:
+    points = [*_texts(BATCH), PointLine(900, "wrong", "", None, {})]
+    told: list[int] = []
+
+    with pytest.raises(InvalidInput, match="line 900"):
+        run(operation.add(NAME, points, told.append))
+    assert told == [BATCH]
+    assert run(operation.describe(NAME)).count == BATCH
+
+
+def test_a_model_that_is_not_served_makes_no_collection(operation: IndexOperation) -> None:
+    with pytest.raises(UnknownModel, match="numbers"):
+        run(operation.create(NAME, Spec(model="numbers")))
+    assert run(operation.collections()) == []
+
+
+def test_over_several_shards_the_width_is_the_model_s(tmp_path: Path) -> None:
+    widths = {}
+    for shards in (1, 2):
+        service = IndexService(tmp_path / str(shards), shards)
+        operation = IndexOperation(service.as_running())
+        widths[shards] = run(operation.create(NAME, Spec())).width
+        run(operation.delete(NAME))
+        assert run(operation.collections()) == []
+        service.close()
+
+    assert widths == {1: None, 2: 4}

@@ -1,0 +1,102 @@
+"""Calls to every replica: each has its own answer or error, and there are replicas at all.
+
+The handle is one of this process; what its replicas answer is scripted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, cast
+
+import pytest
+import ray.exceptions
+import ray.serve.exceptions
+from ray.serve._private.common import DeploymentID
+
+from deployments.rpc.remote import Handle, Remote
+from embedder.core.errors import BackendFailure, DeadlineExceeded, Overloaded, StageUnavailable
+from tests.unit.deployments.rpc.replica import from_replica
+
+NOBODY = ray.serve.exceptions.DeploymentUnavailableError(DeploymentID(name="Encoder"))
+
+
+class Replicas:
+    """A handle whose broadcasts have these outcomes: the answers of all replicas, or an error."""
+
+    def __init__(self, *outcomes: list[Any] | Exception) -> None:
+        self.sends: list[tuple[Any, ...]] = []
+        self._outcomes = list(outcomes)
+
+    def broadcast(self, *call: Any) -> Replicas:
+        self.sends.append(call)
+        return self
+
+    async def results_async(self, *, return_exceptions: bool) -> list[Any]:
+        assert return_exceptions, "one that fails must not hide the others"
+        outcome = self._outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def _remote(handle: object) -> Remote:
+    return Remote("Encoder", cast("Handle", handle))
+
+
+async def test_every_replica_is_asked_and_its_answer_comes_back() -> None:
+    replicas = Replicas([{"a": 1}, {"a": 2}])
+
+    assert await _remote(replicas).broadcast("ask", 1, "two") == [{"a": 1}, {"a": 2}]
+    assert replicas.sends == [("ask", 1, "two")]
+
+
+async def test_what_fails_in_one_replica_stands_beside_the_answers_of_the_others() -> None:
+    errors = [
+        from_replica(Overloaded(2.5)),
+        from_replica(ValueError("odd")),
+        ray.exceptions.RayActorError(),
+        asyncio.CancelledError(),
+        LookupError("odd"),
+    ]
+    answers = await _remote(Replicas([1, *errors, 2])).broadcast("ask")
+
+    assert (answers[0], answers[-1]) == (1, 2)
+    assert [type(answer) for answer in answers[1:-1]] == [
+        Overloaded,
+        BackendFailure,
+        StageUnavailable,
+        StageUnavailable,
+        BackendFailure,
+    ]
+    assert answers[1].retry_after_s == 2.5
+
+
+async def test_a_deployment_that_comes_back_is_asked_again() -> None:
+    replicas = Replicas(NOBODY, NOBODY, [1])
+
+    assert await _remote(replicas).broadcast("ask") == [1]
+    assert len(replicas.sends) == 3
+
+
+async def test_a_deployment_without_replicas_is_unavailable() -> None:
+    with pytest.raises(StageUnavailable):
+        await _remote(Replicas(NOBODY, NOBODY, NOBODY)).broadcast("ask")
+
+
+async def test_a_replica_that_hangs_is_not_waited_for() -> None:
+    class Hanging(Replicas):
+        async def results_async(self, *, return_exceptions: bool) -> list[Any]:
+            await asyncio.Event().wait()
+            return []
+
+    with pytest.raises(DeadlineExceeded):
+        await _remote(Hanging()).broadcast("ask", deadline=time.monotonic() + 0.05)
+
+
+async def test_nobody_is_asked_once_the_deadline_has_passed() -> None:
+    replicas = Replicas([1])
+    with pytest.raises(DeadlineExceeded):
+        await _remote(replicas).broadcast("ask", deadline=time.monotonic() - 1)
+
+    assert replicas.sends == []

@@ -1,0 +1,172 @@
+"""Calls over a handle: lost ones are sent again, and errors come back as our own.
+
+The handle is one of this process; what comes out of it is scripted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import pytest
+import ray.exceptions
+import ray.serve.exceptions
+from ray.serve._private.common import DeploymentID
+
+from deployments.rpc.remote import Remote
+from embedder.core.errors import (
+    BackendFailure,
+    DeadlineExceeded,
+    EmbedderError,
+    InvalidInput,
+    Overloaded,
+    StageUnavailable,
+)
+from tests.unit.deployments.ingress.fake_service import as_handle
+from tests.unit.deployments.rpc.replica import from_replica
+
+LOST = ray.exceptions.RayActorError()
+
+
+class Script:
+    """Answers each call with the next thing given; what is an error is raised."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.sends: list[tuple[Any, ...]] = []
+        self._answers = list(answers)
+
+    async def ask(self, *args: Any) -> Any:
+        self.sends.append(args)
+        answer = self._answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+class Stuck:
+    """Never answers, and remembers that nobody waits any more."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    async def ask(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
+def _remote(stage: object) -> Remote:
+    return Remote("Encoder", as_handle(stage))
+
+
+async def test_an_answer_comes_back_as_it_is_and_arguments_go_as_they_are() -> None:
+    script = Script({"a": 1})
+
+    assert await _remote(script).call("ask", 1, "two", [3]) == {"a": 1}
+    assert script.sends == [(1, "two", [3])]
+
+
+async def test_a_call_survives_two_lost_replicas() -> None:
+    script = Script(LOST, LOST, "answer")
+
+    assert await _remote(script).call("ask", 7) == "answer"
+    assert script.sends == [(7,)] * 3
+
+
+async def test_a_stage_that_loses_three_replicas_is_unavailable() -> None:
+    script = Script(LOST, LOST, LOST, "never asked for")
+    with pytest.raises(StageUnavailable) as caught:
+        await _remote(script).call("ask")
+
+    assert caught.value.stage == "Encoder"
+    assert "RayActorError" in caught.value.reason
+    assert len(script.sends) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ray.exceptions.ActorDiedError(),
+        ray.exceptions.ActorUnavailableError("gone", None),
+        ray.exceptions.WorkerCrashedError(),
+        ray.exceptions.NodeDiedError("gone"),  # type: ignore[no-untyped-call]
+        ray.serve.exceptions.DeploymentUnavailableError(DeploymentID(name="Encoder")),
+        ray.serve.exceptions.ReplicaUnavailableError("replica"),
+        ray.serve.exceptions.RequestCancelledError("request"),
+        grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata()),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_every_way_of_losing_a_replica_is_worth_another_try(error: Exception) -> None:
+    script = Script(error, "answer")
+
+    assert await _remote(script).call("ask") == "answer"
+    assert len(script.sends) == 2
+
+
+@pytest.mark.parametrize(
+    "own", [InvalidInput("input[3]", "is bad"), Overloaded(2.5), BackendFailure("no")]
+)
+async def test_our_own_error_in_a_replica_is_raised_here_and_nothing_is_sent_again(
+    own: EmbedderError,
+) -> None:
+    script = Script(from_replica(own), "never asked for")
+    with pytest.raises(EmbedderError) as caught:
+        await _remote(script).call("ask")
+
+    assert type(caught.value) is type(own)
+    assert caught.value.args == own.args
+    assert len(script.sends) == 1
+
+
+@pytest.mark.parametrize("cause", [ValueError("bad"), OSError("bad"), TimeoutError("bad")])
+async def test_a_foreign_error_in_a_replica_is_a_failure_of_the_backend(cause: Exception) -> None:
+    script = Script(from_replica(cause), "never asked for")
+    with pytest.raises(BackendFailure) as caught:
+        await _remote(script).call("ask", deadline=time.monotonic() + 60)
+
+    assert "bad" in caught.value.reason
+    assert len(script.sends) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), LookupError("odd")])
+async def test_any_other_error_of_a_call_is_a_failure_of_the_backend(error: Exception) -> None:
+    script = Script(error, "never asked for")
+    with pytest.raises(BackendFailure) as caught:
+        await _remote(script).call("ask")
+
+    assert "odd" in caught.value.reason
+    assert len(script.sends) == 1
+
+
+async def test_a_deadline_ends_a_call_and_the_replica_hears_of_it() -> None:
+    stuck = Stuck()
+    with pytest.raises(DeadlineExceeded) as caught:
+        await _remote(stuck).call("ask", deadline=time.monotonic() + 0.05)
+
+    assert caught.value.stage == "Encoder"
+    assert stuck.cancelled == 1
+
+
+async def test_a_caller_that_leaves_cancels_its_call() -> None:
+    stuck = Stuck()
+    calling = asyncio.ensure_future(_remote(stuck).call("ask"))
+    await asyncio.sleep(0.01)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+    assert stuck.cancelled == 1
+
+
+@pytest.mark.parametrize(("allowed_s", "sends"), [(0.05, 1), (-1, 0)])
+async def test_nothing_is_sent_once_the_deadline_has_passed(allowed_s: float, sends: int) -> None:
+    script = Script(LOST, "too late")
+    with pytest.raises(DeadlineExceeded):
+        await _remote(script).call("ask", deadline=time.monotonic() + allowed_s)
+
+    assert len(script.sends) == sends

@@ -1,0 +1,111 @@
+"""What the ingress tokenizes itself, and what goes to the stage."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from deployments.tokenizer.colocated import IN_LOOP_CHARACTERS, NearTokenizer
+from embedder.core.types import Input, Tokenized, Truncate
+from embedder.inference.loading import load_tokenizer
+from embedder.inference.tokenization import Tokenizer
+from embedder.models.files import ModelFiles
+from embedder.settings.model import ModelSettings
+
+TEXTS = ["Ships at dawn", "a quay", "a ship"]
+LENGTH = sum(map(len, TEXTS))
+
+
+class Stage:
+    """Tokenizes elsewhere, and remembers what it was asked and how."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[Input], Truncate, float | None]] = []
+        self.tokenizer = load()
+
+    async def tokenize(
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+    ) -> Tokenized:
+        self.asked.append((list(inputs), truncate, deadline))
+        return self.tokenizer.encode(inputs, truncate=truncate)
+
+
+def load() -> Tokenizer:
+    return load_tokenizer(ModelFiles.open(ModelSettings()))
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+@pytest.mark.parametrize(("most", "calls"), [(0, 1), (LENGTH - 1, 1), (LENGTH, 0), (10**9, 0)])
+async def test_up_to_so_many_characters_never_leave_the_ingress(
+    stage: Stage, most: int, calls: int
+) -> None:
+    near = NearTokenizer(stage, load, most=most)
+    await near.load()
+    found = await near.tokenize(TEXTS, truncate=Truncate.START, deadline=7.0)
+    expected = stage.tokenizer.encode(TEXTS, truncate=Truncate.START)
+
+    assert stage.asked == [(TEXTS, Truncate.START, 7.0)] * calls
+    assert found.tokens.ids.tolist() == expected.tokens.ids.tolist()
+    assert found.truncated.tolist() == expected.truncated.tolist()
+
+
+@pytest.mark.parametrize(
+    ("characters", "in_loop"), [(IN_LOOP_CHARACTERS, True), (IN_LOOP_CHARACTERS + 1, False)]
+)
+async def test_only_a_few_characters_keep_the_loop(
+    stage: Stage, characters: int, in_loop: bool
+) -> None:
+    threads: list[int] = []
+
+    class Watched(Tokenizer):
+        def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:
+            threads.append(threading.get_ident())
+            return stage.tokenizer.encode(inputs, truncate=truncate)
+
+    near = NearTokenizer(stage, lambda: Watched.__new__(Watched), most=10**9)
+    await near.load()
+    text = "a" * characters
+    found = await near.tokenize([text], truncate=Truncate.END, deadline=None)
+
+    assert (threads == [threading.get_ident()]) is in_loop
+    expected = stage.tokenizer.encode([text], truncate=Truncate.END)
+    assert found.tokens.ids.tolist() == expected.tokens.ids.tolist()
+    assert stage.asked == []
+
+
+async def test_everything_goes_to_the_stage_until_the_tokenizer_is_there(stage: Stage) -> None:
+    near = NearTokenizer(stage, load, most=10**9)
+    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
+    await near.load()
+    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
+
+    assert len(stage.asked) == 1
+
+
+async def test_without_a_tokenizer_the_stage_does_it_all_and_the_log_says_so(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Tokenizer:
+        raise OSError("no such disk")
+
+    near = NearTokenizer(stage, fail, most=10**9)
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        await near.load()
+    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
+
+    assert len(stage.asked) == 1
+    assert "no such disk" in caplog.text
+
+
+async def test_nothing_is_loaded_where_nothing_may_be_done(stage: Stage) -> None:
+    def never() -> Tokenizer:
+        raise AssertionError("loaded in vain")
+
+    await NearTokenizer(stage, never, most=0).load()

@@ -1,0 +1,121 @@
+"""A tokenizer replica: several models, each with its own vocabulary and its own limit."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.settings import ServeSettings
+from deployments.tokenizer.replica import TokenizerReplica
+from embedder.core.errors import ConfigurationError
+from embedder.core.types import Truncate
+from embedder.settings.model import ModelSettings
+from tests.tiny_models import SPECIAL, VOCABULARY, write_tiny_bert, write_tokenizer
+
+REVERSED = tuple(reversed(SPECIAL))
+"""The special tokens of the second model, whose ids are those of the first one turned around."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSettings, ModelSettings]:
+    """Return two models whose tokens have different ids."""
+    root = tmp_path_factory.mktemp("models")
+    for name in ("one", "two"):
+        (root / name).mkdir()
+        write_tiny_bert(root / name)
+    write_tokenizer(root / "two", REVERSED, "[CLS] $A [SEP]")
+    return _model(root / "one"), _model(root / "two", max_tokens=4)
+
+
+def _model(directory: Path, **fields: Any) -> ModelSettings:
+    return ModelSettings(name=str(directory), offline=True, **fields)
+
+
+def _config(*models: ModelSettings) -> dict[str, Any]:
+    return {"models": [model.model_dump(mode="json") for model in models]}
+
+
+async def _ids(replica: TokenizerReplica, model: ModelSettings, text: str) -> list[int]:
+    answer = await replica.tokenize(model, [text], Truncate.END)
+    ids: list[int] = answer.tokens.ids.tolist()
+    return ids
+
+
+async def test_a_replica_tokenizes_for_the_model_that_it_is_asked_for(
+    models: tuple[ModelSettings, ModelSettings],
+) -> None:
+    replica = TokenizerReplica(ServeSettings())
+    await replica.reconfigure(_config(*models))
+    first, second = [await _ids(replica, model, "b") for model in models]
+
+    assert first == [VOCABULARY.index(token) for token in ("[CLS]", "b", "[SEP]")]
+    assert [(one.name, one.waiting, one.running) for one in (await replica.stats()).queues] == [
+        ("tokenizer", 0, 0)
+    ]
+    assert second == [REVERSED.index("[CLS]"), VOCABULARY.index("b"), REVERSED.index("[SEP]")]
+
+
+async def test_inputs_are_cut_to_the_limit_of_their_own_model(
+    models: tuple[ModelSettings, ModelSettings],
+) -> None:
+    replica = TokenizerReplica(ServeSettings())
+    await replica.reconfigure(_config(*models))
+    answers = [await replica.tokenize(one, ["a b c d"], Truncate.END) for one in models]
+
+    assert [answer.tokens.lengths.tolist() for answer in answers] == [[6], [4]]
+    assert [answer.truncated.tolist() for answer in answers] == [[False], [True]]
+
+
+async def test_pieces_and_decoding_are_those_of_the_model_that_is_meant(
+    models: tuple[ModelSettings, ModelSettings],
+) -> None:
+    replica = TokenizerReplica(ServeSettings())
+    await replica.reconfigure(_config(*models))
+    first, second = models
+    (pieces,) = await replica.pieces(second, ["a b c d"], True)
+
+    assert [piece.text for piece in pieces] == ["[CLS]", "a", "b", "c", "d", "[SEP]"]
+    assert [piece.id for piece in pieces][::5] == [REVERSED.index("[CLS]"), REVERSED.index("[SEP]")]
+    ids = [[piece.id for piece in pieces]]
+    assert await replica.decode(second, ids, False) == ["[CLS] a b c d [SEP]"]
+    assert await replica.decode(first, ids, False) == ["[UNK] a b c d [PAD]"]
+    assert await replica.decode(second, ids, True) == ["a b c d"]
+    assert len((await replica.pieces(first, ["a"], False))[0]) == 1
+
+
+async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_path: Path) -> None:
+    replica = TokenizerReplica(ServeSettings())
+
+    with pytest.raises(ConfigurationError):
+        await replica.reconfigure(_config(_model(tmp_path / "missing")))
+
+
+async def test_a_change_that_cannot_be_loaded_leaves_a_running_replica_as_it_is(
+    models: tuple[ModelSettings, ModelSettings], tmp_path: Path
+) -> None:
+    replica = TokenizerReplica(ServeSettings())
+    await replica.reconfigure(_config(models[0]))
+    await replica.reconfigure(_config(_model(tmp_path / "missing")))
+    await asyncio.sleep(0.05)
+
+    assert len(await _ids(replica, models[0], "b")) == 3
+
+
+async def test_what_nobody_uses_is_unloaded_and_comes_back_when_it_is_asked_for(
+    models: tuple[ModelSettings, ModelSettings],
+) -> None:
+    replica = TokenizerReplica(ServeSettings.model_validate({"pool": {"idle_unload_s": 0.01}}))
+    await replica.reconfigure(_config(*models))
+    ids = await _ids(replica, models[1], "b")
+    await asyncio.sleep(0.02)
+    await replica.check_health()
+    told = await replica.stats()
+
+    assert told.replica == "local"
+    assert [(one.key, one.state, one.pinned) for one in told.models] == [
+        (models[0].key, "ready", True)
+    ]
+    assert await _ids(replica, models[1], "b") == ids

@@ -1,0 +1,232 @@
+"""What a query may ask beside its vector, and what may never be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedder.core.errors import InvalidInput, LimitExceeded, NotFound, UnknownCollection
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.limits import MAX_PAGE, MAX_WIDTH
+from embedder.index.contract.points import Metric, Points, Query
+from embedder.index.vector_index import VectorIndex
+from embedder.similarity.mmr import maximal_marginal_relevance
+from tests.unit.index.one import small
+from tests.unit.index.oracle import points
+
+LINE = {f"p{number}": [float(number)] for number in range(100)}
+
+
+@pytest.fixture
+def index() -> VectorIndex:
+    index = VectorIndex(small(), background=False)
+    index.create("c", Metric.L2)
+    metadata = [{"n": number} for number in range(100)]
+    index.upsert("c", replace(points(LINE), metadata=metadata, texts=list(LINE)))
+    return index
+
+
+def _ids(index: VectorIndex, **asked: Any) -> list[str]:
+    given: dict[str, Any] = {"collection": "c", "vector": np.zeros(1, np.float32), "top_k": 5}
+    return [hit.id for hit in index.search([Query(**(given | asked))])[0]]
+
+
+def test_a_query_by_id_finds_the_neighbours_and_not_the_point(index: VectorIndex) -> None:
+    assert _ids(index, vector=None, id="p50", top_k=4) == ["p49", "p51", "p48", "p52"]
+
+
+def test_a_threshold_leaves_out_what_is_farther(index: VectorIndex) -> None:
+    assert _ids(index, threshold=-2.0) == ["p0", "p1", "p2"]
+    assert _ids(index, threshold=0.5) == []
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_filter_is_met_by_all_that_is_found(index: VectorIndex, settled: bool) -> None:
+    if settled:
+        index.optimize("c")
+
+    assert _ids(index, filter=parse({"n": {"$gte": 97}})) == ["p97", "p98", "p99"]
+    assert _ids(index, filter=parse({"n": {"$ne": 0}}), top_k=2) == ["p1", "p2"]
+    assert _ids(index, filter=parse({"n": -1})) == []
+
+
+def test_diverse_answers_are_chosen_among_more_than_are_asked_for(index: VectorIndex) -> None:
+    vector = np.array([20.2], np.float32)
+    nearest = _ids(index, vector=vector, top_k=50)
+    rows = np.array([LINE[name] for name in nearest], np.float32)
+    order = maximal_marginal_relevance(vector, rows, 6, diversity=0.7, metric="euclidean")
+    found = _ids(index, vector=vector, top_k=6, diversity=0.7)
+
+    assert found == [nearest[at] for at in order]
+    assert found != nearest[:6]
+    assert _ids(index, vector=vector, top_k=6, diversity=0.0) == nearest[:6]
+
+
+def test_only_what_a_query_includes_comes_with_a_hit(index: VectorIndex) -> None:
+    query = Query("c", np.zeros(1, np.float32), 1)
+    everything = ("vector", "text", "metadata")
+    answers = index.search(
+        [replace(query, include=include) for include in [(), *[(one,) for one in everything]]]  # type: ignore[arg-type] # names of parts
+    )
+    told = [
+        (hit.text, hit.metadata, None if hit.vector is None else hit.vector.tolist())
+        for (hit,) in answers
+    ]
+
+    assert told == [(None, {}, None), (None, {}, [0.0]), ("p0", {}, None), (None, {"n": 0}, None)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "field"),
+    [
+        ({"top_k": 0}, InvalidInput, "top_k"),
+        ({"top_k": 1001}, InvalidInput, "top_k"),
+        ({"diversity": 1.5}, InvalidInput, "diversity"),
+        ({"diversity": float("nan")}, InvalidInput, "diversity"),
+        ({"threshold": float("inf")}, InvalidInput, "threshold"),
+        ({"id": "p1"}, InvalidInput, "vector"),
+        ({"vector": None}, InvalidInput, "vector"),
+        ({"vector": None, "id": "missing"}, NotFound, "id"),
+        ({"collection": "missing"}, UnknownCollection, "collection"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_is_refused_by_its_field(
+    index: VectorIndex, asked: dict[str, Any], error: type[InvalidInput], field: str
+) -> None:
+    with pytest.raises(error) as caught:
+        _ids(index, **asked)
+
+    assert caught.value.field == field
+
+
+def test_pages_and_ids_out_of_range_are_refused_by_name(index: VectorIndex) -> None:
+    for limit in (0, MAX_PAGE + 1):
+        with pytest.raises(InvalidInput, match="limit"):
+            index.scroll("c", limit=limit)
+    for cursor in ("", "x", "-1", "1" * 19, "\u0661"):
+        with pytest.raises(InvalidInput, match="cursor"):
+            index.scroll("c", cursor)
+    with pytest.raises(LimitExceeded, match=r"ids\[1\]"):
+        index.fetch("c", ["a", "x" * 256])
+    with pytest.raises(InvalidInput, match=r"ids\[0\]"):
+        index.delete_points("c", [""])
+
+
+def _point(**changed: Any) -> Points:
+    given = Points(["good", "bad"], np.ones((2, 1), np.float32), [None] * 2, [{}] * 2)
+    return replace(given, **changed)
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        (_point(ids=["good", "x" * 256]), "points[1].id"),
+        (_point(ids=["good", ""]), "points[1].id"),
+        (_point(ids=["good", "\ud800"]), "points[1].id"),
+        (_point(ids=["good", "good"]), "points[1].id"),
+        (_point(vectors=np.array([[1], [np.nan]], np.float32)), "points[1].vector"),
+        (_point(vectors=np.array([[1], [np.inf]], np.float32)), "points[1].vector"),
+        (_point(vectors=np.array([[1], [1e38]], np.float32)), "points[1].vector"),
+        (_point(vectors=np.ones((2, 0), np.float32)), "points[0].vector"),
+        (_point(vectors=np.ones((2, MAX_WIDTH + 1), np.float32)), "points[0].vector"),
+        (_point(vectors=np.ones((2, 2), np.float32)), "points[0].vector"),
+        (_point(texts=[None, "\ud800"]), "points[1].text"),
+        (_point(metadata=[{}, {"a": "x" * 70_000}]), "points[1].metadata"),
+        (Points([], np.empty((0, 1), np.float32), [], []), "points"),
+    ],
+)
+def test_a_point_that_cannot_be_stored_is_named_and_nothing_of_its_request_is_stored(
+    index: VectorIndex, bad: Points, field: str
+) -> None:
+    before = index.describe("c")
+    with pytest.raises(InvalidInput) as caught:
+        index.upsert("c", bad)
+
+    assert caught.value.field == field
+    assert index.describe("c") == before
+
+
+@pytest.mark.parametrize("name", ["../x", "..", "a/b", "/etc", "a\0", "a\n", "%2e%2e", "é", ""])
+def test_a_name_never_makes_a_file(tmp_path: Path, name: str) -> None:
+    index = VectorIndex(small(tmp_path / "index"), background=False)
+    before = sorted(tmp_path.rglob("*"))
+    for make in (index.create, lambda name: index.upsert(name, _point())):
+        with pytest.raises(InvalidInput):
+            make(name)
+
+    assert sorted(tmp_path.rglob("*")) == before
+    index.close()
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "field"),
+    [
+        ({}, {"metric": Metric.DOT}, "metric"),
+        ({"kind": IndexKind.FLAT}, {"kind": IndexKind.HNSW}, "index"),
+        ({"model": "m"}, {"model": "n"}, "model"),
+        ({"width": 3}, {"width": 4}, "width"),
+    ],
+)
+def test_a_collection_is_not_taken_for_another(
+    made: dict[str, Any], asked: dict[str, Any], field: str
+) -> None:
+    index = VectorIndex(small(), background=False)
+    index.create("c", **made)
+    with pytest.raises(InvalidInput) as caught:
+        index.create("c", **asked)
+
+    assert caught.value.field == field
+    assert index.create("c", **made) == index.describe("c")
+
+
+@pytest.mark.parametrize("width", [0, -1, MAX_WIDTH + 1])
+def test_a_width_that_no_vector_has_is_refused(width: int) -> None:
+    with pytest.raises(InvalidInput, match="width"):
+        VectorIndex(small(), background=False).create("c", width=width)
+
+
+def test_a_width_that_was_declared_holds_for_the_first_point() -> None:
+    index = VectorIndex(small(), background=False)
+    index.create("c", width=3)
+    with pytest.raises(InvalidInput, match="the collection has 3"):
+        index.upsert("c", points({"a": [1, 2]}))
+    index.upsert("c", points({"a": [1, 2, 3]}))
+
+    assert index.describe("c").count == 1
+
+
+@pytest.mark.parametrize("equal", [20, 300])
+def test_of_equal_scores_the_point_that_was_inserted_first_leads(equal: int) -> None:
+    index = VectorIndex(small(), background=False)
+    index.create("c", Metric.DOT, kind=IndexKind.FLAT)
+    names = [f"p{number}" for number in np.random.default_rng(1).permutation(equal)]
+    for start in range(0, equal, 50):
+        index.upsert("c", points({name: [1, 1] for name in names[start : start + 50]}))
+
+    def found() -> Sequence[str]:
+        return _ids(index, vector=np.ones(2, np.float32), top_k=10)
+
+    assert found() == names[:10]
+    index.optimize("c")
+    assert found() == names[:10]
+
+
+def test_what_is_upserted_again_is_as_it_was(index: VectorIndex) -> None:
+    before = index.scroll("c", include=("vector", "text", "metadata")).records
+    sequence = index.describe("c").sequence
+    given = replace(
+        points(LINE), metadata=[{"n": number} for number in range(100)], texts=list(LINE)
+    )
+
+    assert index.upsert("c", given) == sequence + 1
+    assert index.scroll("c", include=("vector", "text", "metadata")).records == before
+    assert index.delete_points("c", ["p1", "p1"]).count == 1
+    assert index.delete_points("c", ["p1"]) == replace(
+        index.delete_points("c", ["missing"]), count=0, sequence=sequence + 2
+    )

@@ -1,0 +1,111 @@
+"""No answer of the index takes more bytes than its caller allows, and no page loses a point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder.core.errors import LimitExceeded
+from embedder.index.contract.answer_size import Room
+from embedder.index.contract.points import Part, Points, Query, Record
+from embedder.index.storage.reading import Payload
+from embedder.index.vector_index import VectorIndex
+
+ALL: tuple[Part, ...] = ("text", "metadata", "vector")
+COUNT = 20
+TEXT = 1000
+
+
+@pytest.fixture
+def index() -> Iterator[VectorIndex]:
+    """Yield an index with points whose texts are of 1,000 characters."""
+    index = VectorIndex(background=False)
+    vectors = np.random.default_rng(0).standard_normal((COUNT, 8)).astype(np.float32)
+    ids = [f"p{number}" for number in range(COUNT)]
+    index.upsert("c", Points(ids, vectors, ["t" * TEXT] * COUNT, [{"n": 1}] * COUNT))
+    yield index
+    index.close()
+
+
+def _size(answers: Any) -> int:
+    content = [asdict(one) for one in answers]
+    return len(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+@pytest.mark.parametrize("most", [1, 500, 2_000, 5_000, 10**6])
+@pytest.mark.parametrize("include", [(), ("text",), ("vector",), ALL])
+def test_pages_end_early_and_lose_nothing(
+    index: VectorIndex, most: int, include: tuple[Part, ...]
+) -> None:
+    records: list[Record] = []
+    cursor = None
+    while True:
+        page = index.scroll("c", cursor, 15, None, include, most)
+        assert page.records
+        assert len(page.records) == 1 or _size(page.records) <= most + 64 * len(page.records)
+        records += page.records
+        cursor = page.cursor
+        if cursor is None:
+            break
+
+    assert [one.id for one in records] == [f"p{number}" for number in range(COUNT)]
+    assert _size(records) == _size(index.scroll("c", limit=1000, include=include).records)
+
+
+def test_points_by_id_that_are_too_large_together_are_refused_by_name(index: VectorIndex) -> None:
+    ids = [f"p{number}" for number in range(COUNT)]
+
+    with pytest.raises(LimitExceeded) as caught:
+        index.fetch("c", ids, ("text",), max_bytes=COUNT * TEXT)
+    assert (caught.value.field, caught.value.limit) == ("ids", COUNT * TEXT)
+    assert len(index.fetch("c", ids, ("text",), max_bytes=COUNT * TEXT * 2)) == COUNT
+    assert len(index.fetch("c", ids, ("metadata",), max_bytes=COUNT * 200)) == COUNT
+
+
+@pytest.mark.parametrize(("include", "fits"), [(("text",), 9), (("vector",), 49), ((), 103)])
+def test_hits_that_are_too_large_are_refused_and_fewer_are_given(
+    index: VectorIndex, include: tuple[Part, ...], fits: int
+) -> None:
+    def query(top_k: int) -> Query:
+        vector = np.ones(8, np.float32)
+        return Query("c", vector, top_k, "queries[1].vector", include=include, max_bytes=10_000)
+
+    fits = min(fits, COUNT)
+    (hits,) = index.search([query(fits)])
+
+    assert len(hits) == fits
+    if fits < COUNT:
+        with pytest.raises(LimitExceeded) as caught:
+            index.search([query(fits + 1)])
+        assert (caught.value.field, caught.value.limit) == ("queries[1].top_k", 10_000)
+
+
+def test_more_hits_than_there_are_points_are_no_reason_to_refuse(index: VectorIndex) -> None:
+    query = Query("c", np.ones(8, np.float32), 1000, include=("vector",), max_bytes=10_000)
+    (hits,) = index.search([query])
+
+    assert len(hits) == COUNT
+
+
+def test_a_query_has_room_of_its_own_whatever_is_asked_beside_it(index: VectorIndex) -> None:
+    query = Query("c", np.ones(8, np.float32), 9, include=("text",), max_bytes=10_000)
+
+    assert [len(hits) for hits in index.search([query] * 50)] == [9] * 50
+
+
+@given(st.text(), st.dictionaries(st.text(), st.text()))
+def test_texts_and_metadata_count_as_json_has_them(text: str, metadata: dict[str, str]) -> None:
+    stored = orjson.dumps(metadata).decode()
+    room = Room(most=10**9)
+    empty = Room(most=10**9)
+    room.take(Payload(1, 1, "a", text, stored))
+    empty.take(Payload(1, 1, "a", None, "{}"))
+
+    assert room.used - empty.used == len(orjson.dumps(text)) + len(orjson.dumps(metadata)) - 2

@@ -1,0 +1,61 @@
+"""A fail point does what it is armed for, at its turn, and nothing otherwise."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embedder.index.storage import failpoints
+from embedder.index.storage.failpoints import POINTS, VARIABLE, reach
+from tests.unit.index.kennel import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _disarmed() -> Iterator[None]:
+    yield
+    failpoints.arm(None)
+
+
+def test_an_armed_point_fails_at_its_turn_and_once() -> None:
+    failpoints.arm("commit.before:enospc@2")
+    reach("commit.before")
+    reach("commit.after")
+    with pytest.raises(OSError, match=r"commit\.before") as caught:
+        reach("commit.before")
+    reach("commit.before")
+
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("text", ["nowhere:kill", "commit.before", "commit.before:explode"])
+def test_what_does_not_exist_cannot_be_armed(text: str) -> None:
+    with pytest.raises(ValueError, match="no such point or action"):
+        failpoints.arm(text)
+
+
+def test_the_environment_arms_a_process() -> None:
+    code = "from embedder.index.storage.failpoints import reach; reach('apply.after')"
+    armed = {VARIABLE: "apply.after:kill"}
+    child = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=armed)
+
+    assert child.returncode == -9
+
+
+def test_every_point_is_in_the_code_once_and_no_other() -> None:
+    names = [
+        node.args[0].value
+        for path in Path(ROOT / "embedder/index").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "reach"
+        and isinstance(node.args[0], ast.Constant)
+    ]
+
+    assert sorted(str(name) for name in names) == sorted(POINTS)

@@ -1,0 +1,242 @@
+"""Which models go and which stay, against the plainest search that could be written for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder.core.errors import InvalidInput
+from embedder.inference.residency import Blocked, Residency, State
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One ready model."""
+
+    bytes: int
+    pinned: bool
+    in_use: bool
+
+    @property
+    def may_go(self) -> bool:
+        return not self.pinned and not self.in_use
+
+
+KEPT = st.lists(
+    st.builds(
+        Kept,
+        st.integers(0, 5),
+        st.sampled_from([False, False, True]),
+        st.sampled_from([False, True]),
+    ),
+    max_size=6,
+)
+
+
+def ready(residency: Residency[str], key: str, size: int = 1, now: float = 0.0) -> None:
+    """Let a model become ready as one does that was waited for."""
+    residency.wait(key, size, now)
+    residency.begin(key, now)
+    residency.finish(key, size, now)
+
+
+def filled(kept: list[Kept], max_bytes: int) -> Residency[int]:
+    """Return models by number, the least recently used first."""
+    residency: Residency[int] = Residency(max_bytes)
+    for number, model in enumerate(kept):
+        residency.wait(number, model.bytes, 0)
+        residency.begin(number, 0)
+        residency.finish(number, model.bytes, 0)
+        if model.in_use:
+            residency.take(number)
+        if model.pinned:
+            residency.pin(number)
+    return residency
+
+
+@given(kept=KEPT, needed=st.integers(0, 12), spare=st.integers(0, 3))
+def test_the_shortest_run_of_the_least_recently_used_goes(
+    kept: list[Kept], needed: int, spare: int
+) -> None:
+    max_bytes = sum(model.bytes for model in kept) + spare
+    residency = filled(kept, max_bytes)
+    loose = [number for number, model in enumerate(kept) if model.may_go]
+    runs = [loose[:count] for count in range(len(loose) + 1)]
+    enough = [run for run in runs if needed <= spare + sum(kept[number].bytes for number in run)]
+
+    room = residency.make_room(99, needed)
+
+    if enough:
+        assert room == enough[0]
+    else:
+        assert isinstance(room, Blocked)
+    assert len(residency.states(0)) == len(kept), "nothing goes by itself"
+
+
+@given(kept=KEPT, needed=st.integers(0, 40))
+def test_what_is_in_the_way_is_named_and_waiting_is_in_vain_only_for_pins(
+    kept: list[Kept], needed: int
+) -> None:
+    max_bytes = sum(model.bytes for model in kept)
+    pinned = {number: model.bytes for number, model in enumerate(kept) if model.pinned}
+
+    room = filled(kept, max_bytes).make_room(99, needed)
+
+    if isinstance(room, Blocked):
+        assert room.pinned == (*pinned,)
+        assert room.in_use == tuple(
+            number for number, model in enumerate(kept) if model.in_use and not model.pinned
+        )
+        assert (room.needed_bytes, room.max_bytes) == (needed, max_bytes)
+        assert room.pinned_bytes == sum(pinned.values())
+        assert room.hopeless == (needed + sum(pinned.values()) > max_bytes)
+
+
+@given(kept=KEPT, ages=st.lists(st.integers(0, 5), min_size=6, max_size=6))
+def test_idle_is_what_may_go_and_was_not_used_for_as_long(
+    kept: list[Kept], ages: list[int]
+) -> None:
+    residency = filled(kept, 100)
+    oldest_first = sorted(range(len(kept)), key=lambda number: -ages[number])
+    for number in oldest_first:
+        residency.take(number)
+        residency.release(number, 10 - ages[number])
+
+    assert residency.idle(10, 3) == [
+        number for number in oldest_first if kept[number].may_go and ages[number] >= 3
+    ]
+
+
+def test_a_later_release_counts_even_within_one_tick_of_the_clock() -> None:
+    residency: Residency[str] = Residency(2)
+    ready(residency, "a")
+    ready(residency, "b")
+    residency.take("a")
+    residency.release("a", 0.0)
+
+    assert residency.make_room("c", 1) == ["b"]
+
+
+def test_the_last_of_several_users_makes_a_model_unused() -> None:
+    residency: Residency[str] = Residency(1)
+    ready(residency, "a")
+    residency.take("a")
+    residency.take("a")
+
+    assert [residency.release("a", 0.0), residency.release("a", 0.0)] == [False, True]
+
+
+def test_a_model_takes_the_place_of_what_was_reserved_for_it() -> None:
+    residency: Residency[str] = Residency(4)
+    ready(residency, "a", 1)
+    residency.wait("b", 2, 0.0)
+    residency.begin("b", 0.0)
+
+    assert residency.make_room("b", 3) == []
+    assert residency.make_room("b", 4) == ["a"]
+    assert isinstance(residency.make_room("b", 5), Blocked)
+
+
+def test_a_model_that_is_being_loaded_is_in_the_way_but_not_for_ever() -> None:
+    residency: Residency[str] = Residency(2)
+    residency.wait("a", 2, 0.0)
+    residency.begin("a", 0.0)
+    room = residency.make_room("b", 1)
+
+    assert isinstance(room, Blocked)
+    assert (room.loading, room.in_use, room.pinned, room.hopeless) == (("a",), (), (), False)
+
+
+def test_only_what_waits_can_be_hopeless() -> None:
+    residency: Residency[str] = Residency(2)
+    residency.wait("large", 3, 0.0)
+    residency.wait("small", 1, 0.0)
+    residency.wait("broken", 3, 0.0)
+    residency.fail("broken", ValueError("no"), 0.0)
+
+    assert [key for key, _ in residency.hopeless()] == ["large"]
+
+
+def test_there_is_always_room_without_a_bound() -> None:
+    residency: Residency[str] = Residency(None)
+    ready(residency, "a", 10**15)
+    residency.wait("b", 10**15, 0.0)
+
+    assert residency.make_room("b") == []
+    assert residency.hopeless() == []
+
+
+def test_what_is_given_up_is_what_it_was_before() -> None:
+    residency: Residency[str] = Residency(None)
+    residency.wait("new", 1, 0.0)
+    residency.wait("failed", 1, 0.0)
+    residency.fail("failed", ValueError("no"), 0.0)
+    residency.wait("failed", 1, 0.0)
+    for key in ("new", "failed"):
+        residency.give_up(key)
+
+    assert residency.state("new") is None
+    assert [(s.state, s.bytes, s.error) for s in residency.states(0.0)] == [
+        (State.FAILED, 0, "ValueError: no")
+    ]
+
+
+def test_clearing_leaves_what_is_in_use_being_loaded_or_failed() -> None:
+    residency: Residency[str] = Residency(None)
+    for key in ("used", "pinned", "idle"):
+        ready(residency, key)
+    residency.take("used")
+    residency.pin("pinned")
+    for key in ("loading", "waiting", "failed"):
+        residency.wait(key, 1, 0.0)
+    residency.begin("loading", 0.0)
+    residency.fail("failed", ValueError("no"), 0.0)
+
+    assert residency.clear() == ["pinned", "idle"]
+    assert {state.key for state in residency.states(0.0)} == {"used", "loading", "failed"}
+
+
+def test_times_are_told_from_the_start_of_each_state() -> None:
+    residency: Residency[str] = Residency(None)
+    told = []
+    residency.wait("a", 5, now=10)
+    told.append(residency.states(11)[0])
+    residency.begin("a", now=12)
+    told.append(residency.states(15)[0])
+    residency.finish("a", 4, now=20)
+    residency.take("a")
+    told.append(residency.states(25)[0])
+    residency.release("a", now=30)
+    told.append(residency.states(33)[0])
+
+    assert [(s.state.value, s.bytes, s.loading_s, s.load_s, s.idle_s) for s in told] == [
+        ("waiting", 5, 1, None, None),
+        ("loading", 5, 3, None, None),
+        ("ready", 4, None, 8, 0),
+        ("ready", 4, None, 8, 3),
+    ]
+
+
+def test_pins_are_counted() -> None:
+    residency: Residency[str] = Residency(1)
+    ready(residency, "a")
+    residency.pin("a")
+    residency.pin("a")
+    residency.unpin("a")
+    with_one_left = residency.make_room("b", 1)
+    residency.unpin("a")
+
+    assert isinstance(with_one_left, Blocked)
+    assert residency.make_room("b", 1) == ["a"]
+
+
+@pytest.mark.parametrize("key", ["a", "nowhere"])
+def test_what_is_not_pinned_cannot_be_unpinned(key: str) -> None:
+    residency: Residency[str] = Residency(1)
+    ready(residency, "a")
+
+    with pytest.raises(InvalidInput, match=f"'{key}', which is not pinned"):
+        residency.unpin(key)

@@ -1,0 +1,164 @@
+"""Published vectors are compared as far as the number format allows, and where they apply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder.core.errors import ModelDrift
+from embedder.core.types import TokenBatch, Vectors
+from embedder.inference.loading import load_tokenizer
+from embedder.inference.selftest import TOLERANCES, check_golden
+from embedder.models.files import ModelFiles
+from embedder.models.row import CatalogueRow, Golden
+from embedder.settings.model import ModelSettings
+from tests.tiny_models import write_layout
+from tests.unit.fake_device import Device, ids
+
+ROW = CatalogueRow(
+    alias="tiny",
+    repository="someone/tiny",
+    revision="a" * 40,
+    width=4,
+    max_tokens=24,
+    pooling="mean",
+    parameters=1,
+    licence="MIT",
+)
+VECTOR = (0.5, -0.5, 0.5, -0.5)
+TEXT = "some words"
+
+
+class Fixed(Device):
+    """A model that has one answer, of any length, in some number format."""
+
+    def __init__(self, vector: Sequence[float] = VECTOR, dtype: str = "float32") -> None:
+        super().__init__()
+        self.dtype = dtype
+        self._vector = vector
+
+    def encode(self, tokens: TokenBatch) -> Vectors:
+        super().encode(tokens)
+        return np.array([self._vector] * len(tokens), np.float32)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
+    return open_files(write_layout(tmp_path_factory.mktemp("tiny")))
+
+
+def open_files(directory: Path, **settings: int | str) -> ModelFiles:
+    """Open a model that no catalogue knows."""
+    named = {"name": str(directory), **settings}
+    return ModelFiles.open(ModelSettings.model_validate(named))
+
+
+def published(files: ModelFiles, *golden: Golden, row: CatalogueRow = ROW) -> ModelFiles:
+    """Return the files as if a row of the catalogue had led to them."""
+    source = replace(files.source, row=replace(row, golden=golden), revision="a" * 40)
+    return replace(files, source=source)
+
+
+def check(files: ModelFiles, backend: Device) -> None:
+    """Compare what the backend computes."""
+    check_golden(files, backend, load_tokenizer(files))
+
+
+def test_the_text_is_computed_as_it_stands(plain: ModelFiles) -> None:
+    backend = Fixed()
+    check(published(plain, Golden(TEXT, VECTOR)), backend)
+
+    assert backend.rows == [ids(TEXT)]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES.items())
+@pytest.mark.parametrize("component", range(4))
+def test_a_vector_may_be_off_by_what_the_number_format_explains(
+    plain: ModelFiles, dtype: str, tolerance: float, component: int
+) -> None:
+    near, far = (
+        [value + share * tolerance * (at == component) for at, value in enumerate(VECTOR)]
+        for share in (0.9, 1.1)
+    )
+    # What is computed is brought to unit length, so the published one is what is moved.
+    check(published(plain, Golden(TEXT, tuple(near))), Fixed(dtype=dtype))
+    with pytest.raises(ModelDrift) as caught:
+        check(published(plain, Golden(TEXT, tuple(far))), Fixed(dtype=dtype))
+
+    assert (caught.value.name, caught.value.text) == (plain.name, TEXT)
+    assert caught.value.difference == pytest.approx(1.1 * tolerance, rel=1e-2)
+    assert caught.value.tolerance == tolerance
+
+
+@given(st.floats(1e-3, 1e3))
+def test_the_length_of_what_is_computed_does_not_count(plain: ModelFiles, length: float) -> None:
+    check(published(plain, Golden(TEXT, VECTOR)), Fixed([length * one for one in VECTOR]))
+
+
+def test_the_first_components_are_enough(plain: ModelFiles) -> None:
+    check(published(plain, Golden(TEXT, VECTOR[:2])), Fixed())
+
+    with pytest.raises(ModelDrift):
+        check(published(plain, Golden(TEXT, (0.5, 0.5))), Fixed())
+
+
+def test_a_narrower_vector_is_drift(plain: ModelFiles) -> None:
+    with pytest.raises(ModelDrift, match="differs by inf"):
+        check(published(plain, Golden(TEXT, VECTOR)), Fixed((1.0, 0.0)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+def test_what_is_no_vector_at_all_is_drift(plain: ModelFiles, bad: float) -> None:
+    with (
+        np.errstate(invalid="ignore"),
+        pytest.raises(ModelDrift),
+    ):
+        check(published(plain, Golden(TEXT, VECTOR)), Fixed((bad,) * 4))
+
+
+def test_every_published_vector_is_compared(plain: ModelFiles) -> None:
+    wrong = Golden("the other", (0.5, 0.5, 0.5, 0.5))
+    with pytest.raises(ModelDrift, match="'the other'"):
+        check(published(plain, Golden(TEXT, VECTOR), wrong), Fixed())
+
+
+def test_a_model_that_is_not_published_is_not_compared(plain: ModelFiles) -> None:
+    backend = Fixed()
+    check(plain, backend)
+    check(published(plain), backend)
+
+    assert backend.rows == []
+
+
+def test_another_revision_is_not_compared(plain: ModelFiles) -> None:
+    backend = Fixed((1.0, 0.0, 0.0, 0.0))
+    other = replace(ROW, revision="b" * 40)
+    check(published(plain, Golden(TEXT, VECTOR), row=other), backend)
+
+    assert backend.rows == []
+
+
+def test_another_pooling_is_not_compared(plain: ModelFiles) -> None:
+    backend = Fixed((1.0, 0.0, 0.0, 0.0))
+    files = open_files(plain.source.directory, pooling="cls")
+    check(published(files, Golden(TEXT, VECTOR)), backend)
+
+    assert backend.rows == []
+
+
+def test_a_text_that_the_operators_limit_cuts_is_not_compared(plain: ModelFiles) -> None:
+    backend = Fixed()
+    files = open_files(plain.source.directory, max_tokens=len(ids("some")))
+    with pytest.raises(ModelDrift, match="'some'"):
+        check(
+            published(files, Golden(TEXT, (1.0,) * 4), Golden("some", (1.0,) * 4)),
+            backend,
+        )
+
+    assert backend.rows == [ids("some")]

@@ -1,0 +1,124 @@
+"""A part of a long text has the very tokens that the whole text is cut to, and costs less."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers.models import BPE, Unigram
+
+from embedder.core.types import Truncate
+from embedder.inference import text_limit as reading
+from embedder.inference.text_limit import CHARACTERS_PER_TOKEN, first_part, reads_words_alone
+from embedder.inference.tokenization import Tokenizer
+from embedder.models.files import ModelFiles
+from embedder.settings.model import ModelSettings
+
+LIMIT = 8
+DIRECTORY = ModelFiles.open(ModelSettings(offline=True)).source.directory
+BERT = (DIRECTORY / "tokenizer.json").read_text()
+
+WORDS = st.sampled_from(
+    [
+        "the",
+        "cat",
+        "unbelievable",
+        "été",
+        "東京",
+        "🙂",
+        "x" * 200,
+        "[MASK]",
+        "\u0301",
+        "ΟΔΟΣ",
+        "\x1c",
+    ]
+)
+SPACES = st.sampled_from([" ", "\n", "\t", "   ", " \n", "\u2003", "", "\u00a0"])
+TEXTS = st.lists(st.tuples(WORDS, SPACES), max_size=40).map(
+    lambda pairs: "".join(word + space for word, space in pairs)
+) | st.text(max_size=80)
+
+
+def _byte_level() -> str:
+    """Return a tokenizer of bytes with a few merges, of GPT-2's kind."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    vocabulary = {one: at for at, one in enumerate(sorted(alphabet))}
+    merges = [("t", "h"), ("th", "e"), ("c", "a"), ("ca", "t"), ("Ġ", "c"), ("Ġ", "Ġ"), ("x", "x")]
+    for left, right in merges:
+        vocabulary[left + right] = len(vocabulary)
+    rust = RustTokenizer(BPE(vocabulary, merges))
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return str(rust.to_str())
+
+
+STATES = {"bert": BERT, "bytes": _byte_level()}
+
+
+@pytest.fixture
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let parts be short, so that short texts have some."""
+    monkeypatch.setattr(reading, "CHARACTERS_PER_TOKEN", 1)
+
+
+@pytest.mark.usefixtures("short_parts")
+@pytest.mark.parametrize("truncate", [Truncate.END, Truncate.START])
+@pytest.mark.parametrize("state", STATES)
+def test_a_part_has_the_tokens_of_the_whole_text(state: str, truncate: Truncate) -> None:
+    tokenizer = Tokenizer.load(STATES[state], max_tokens=LIMIT)
+    whole = Tokenizer.load(STATES[state], max_tokens=LIMIT)
+    whole._reads_words_alone = False
+    assert tokenizer._reads_words_alone
+
+    @given(st.lists(TEXTS, min_size=1, max_size=3))
+    def same(texts: list[str]) -> None:
+        found = tokenizer.encode(texts, truncate=truncate)
+        expected = whole.encode(texts, truncate=truncate)
+        assert found.tokens.ids.tolist() == expected.tokens.ids.tolist()
+        assert found.tokens.lengths.tolist() == expected.tokens.lengths.tolist()
+        assert found.truncated.tolist() == expected.truncated.tolist()
+
+    same()
+
+
+@given(st.text(max_size=200), st.integers(1, 5), st.booleans())
+def test_a_part_is_an_end_of_the_text_that_divides_no_word(
+    text: str, tokens: int, from_end: bool
+) -> None:
+    part = first_part(text, tokens, from_end=from_end)
+    if part is not None:
+        rest = text[: -len(part)] if from_end else text[len(part) :]
+        assert text == (rest + part if from_end else part + rest)
+        before, behind = (rest, part) if from_end else (part, rest)
+        assert not before[-1].isspace()
+        assert behind[0] in " \n\t"
+
+
+def test_of_a_long_text_only_a_part_is_read() -> None:
+    size = LIMIT * CHARACTERS_PER_TOKEN
+    text = "a cat " * 1_000_000
+
+    for from_end in (False, True):
+        part = first_part(text, LIMIT, from_end=from_end)
+        assert part is not None
+        assert abs(len(part) - size) < len("a cat ")
+    assert first_part("x" * 1_000_000, LIMIT, from_end=False) is None
+    assert first_part("a cat", LIMIT, from_end=False) is None
+
+
+def test_tokenizers_that_may_read_across_words_are_given_whole_texts() -> None:
+    bert = RustTokenizer.from_str(BERT)
+    assert reads_words_alone(bert)
+
+    unigram = RustTokenizer(Unigram([("a", 0.0)], unk_id=0))
+    unigram.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    metaspace = RustTokenizer.from_str(BERT)
+    metaspace.pre_tokenizer = pre_tokenizers.Metaspace()
+    stripping = RustTokenizer.from_str(BERT)
+    stripping.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Strip()])
+    spaced = RustTokenizer.from_str(BERT)
+    spaced.add_tokens([AddedToken("a cat")])
+
+    for rust in (unigram, metaspace, stripping, spaced, RustTokenizer(BPE())):
+        assert not reads_words_alone(rust)

@@ -1,0 +1,200 @@
+"""A key changes with everything that a vector depends on, and with nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from embedder.cache.store.records import KEY_BYTES, TAG_BYTES
+from embedder.core.errors import InvalidInput
+from embedder.core.types import Input, ModelInfo, Truncate
+from embedder.pipeline.fingerprint import fingerprints, model_tag, recipe
+
+MODEL = ModelInfo(
+    name="tiny",
+    repository="someone/tiny",
+    revision="abc",
+    digest="00ff",
+    config_digest="22dd",
+    tokenizer_digest="11ee",
+    width=8,
+    max_tokens=128,
+    vocabulary_size=1000,
+    max_batch_tokens=2048,
+    pooling="mean",
+    dtype="float32",
+    backend="torch",
+    device="cpu",
+)
+TEXTS = st.text(max_size=12)
+IDS = st.lists(st.integers(0, 2**31 - 1), max_size=4)
+INPUTS: st.SearchStrategy[Input] = TEXTS | IDS
+WORDS = st.text(st.characters(codec="utf-8"), max_size=6)
+MATTERS = (
+    "repository",
+    "revision",
+    "digest",
+    "config_digest",
+    "tokenizer_digest",
+    "pooling",
+    "dtype",
+)
+NUMBERS = ("width", "max_tokens")
+MAKES_NO_OTHER_VECTOR = {
+    "name": "alias",
+    "vocabulary_size": 7,
+    "max_batch_tokens": 7,
+    "backend": "onnx",
+    "device": "cuda:1",
+    "prompts": {"query": "find "},
+    "default_prompt": "query",
+    "similarity": "dot",
+    "matryoshka": (4,),
+    "truncation": Truncate.START,
+    "memory_bytes": 5,
+    "notes": ("noted",),
+}
+"""Prompts do, and the end that is cut: they are parts of their own."""
+
+
+def _model(**changes: Any) -> ModelInfo:
+    return replace(MODEL, **changes)
+
+
+def _key(
+    item: Input, model: ModelInfo = MODEL, prompt: str = "", truncate: Truncate = Truncate.END
+) -> bytes:
+    return fingerprints(recipe(model, prompt=prompt, truncate=truncate), [item])[0]
+
+
+@given(st.sampled_from(MATTERS), WORDS, INPUTS)
+def test_a_key_changes_with_every_word_that_describes_the_model(
+    field: str, value: str, item: Input
+) -> None:
+    assume(value != getattr(MODEL, field))
+
+    changed = _model(**{field: value})
+
+    assert _key(item, changed) != _key(item)
+
+
+@given(st.sampled_from(NUMBERS), st.integers(1, 10_000), INPUTS)
+def test_a_key_changes_with_every_number_that_describes_the_model(
+    field: str, value: int, item: Input
+) -> None:
+    assume(value != getattr(MODEL, field))
+
+    assert _key(item, _model(**{field: value})) != _key(item)
+
+
+@given(INPUTS, INPUTS, WORDS, st.sampled_from(Truncate))
+def test_all_keys_of_a_model_begin_with_its_tag_and_no_other(
+    item: Input, other: Input, revision: str, truncate: Truncate
+) -> None:
+    assume(revision != MODEL.revision)
+    tag = model_tag(MODEL)
+
+    assert len(tag) == TAG_BYTES
+    assert _key(item)[:TAG_BYTES] == tag == _key(other, truncate=truncate, prompt="p")[:TAG_BYTES]
+    assert model_tag(_model(revision=revision)) != tag
+
+
+@given(INPUTS, WORDS)
+def test_what_follows_the_tag_is_hashed_from_the_whole_description(
+    item: Input, revision: str
+) -> None:
+    assume(revision != MODEL.revision)
+
+    assert _key(item, _model(revision=revision))[TAG_BYTES:] != _key(item)[TAG_BYTES:]
+
+
+@given(st.lists(WORDS, min_size=2, max_size=2, unique=True), INPUTS)
+def test_a_key_changes_with_the_prompt(prompts: list[str], item: Input) -> None:
+    assert _key(item, prompt=prompts[0]) != _key(item, prompt=prompts[1])
+
+
+@given(INPUTS)
+def test_a_key_changes_with_the_way_of_cutting(item: Input) -> None:
+    assert len({_key(item, truncate=truncate) for truncate in Truncate}) == len(Truncate)
+
+
+@given(INPUTS, st.sampled_from([*MAKES_NO_OTHER_VECTOR.items()]))
+def test_a_key_does_not_change_with_what_no_vector_depends_on(
+    item: Input, change: tuple[str, object]
+) -> None:
+    assert _key(item, _model(**dict([change]))) == _key(item)
+
+
+def test_of_every_field_of_a_model_it_is_said_whether_vectors_depend_on_it() -> None:
+    said = {*MATTERS, *NUMBERS, *MAKES_NO_OTHER_VECTOR}
+
+    assert {field.name for field in fields(ModelInfo)} == said
+
+
+@given(st.lists(INPUTS, max_size=6))
+def test_inputs_share_a_key_exactly_when_they_are_the_same(items: list[Input]) -> None:
+    keys = fingerprints(recipe(MODEL, prompt="", truncate=Truncate.END), items)
+
+    assert all(len(key) == KEY_BYTES for key in keys)
+    for one, first in enumerate(items):
+        for other, second in enumerate(items):
+            assert (keys[one] == keys[other]) == (first == second)
+
+
+@given(IDS)
+def test_no_text_can_pose_as_ids(ids: list[int]) -> None:
+    """The bytes of the ids, and their tagged bytes, are tried as a text where UTF-8 allows."""
+    packed = b"".join(number.to_bytes(4, "little") for number in ids)
+    texts = [(tag + packed).decode(errors="ignore") for tag in (b"", b"i", b"t")]
+
+    assert _key(ids) not in [_key(text) for text in texts]
+
+
+@given(WORDS.filter(bool), WORDS, st.sampled_from([*pairwise(MATTERS)]))
+def test_no_letter_can_move_from_one_part_to_the_next(
+    first: str, second: str, fields: tuple[str, str]
+) -> None:
+    one = _model(**{fields[0]: first, fields[1]: second})
+    other = _model(**{fields[0]: first[:-1], fields[1]: first[-1] + second})
+
+    assert _key("x", one) != _key("x", other)
+
+
+@given(WORDS.filter(bool), TEXTS)
+def test_no_letter_can_move_from_the_prompt_to_the_text(prompt: str, text: str) -> None:
+    assert _key(text, prompt=prompt) != _key(prompt[-1] + text, prompt=prompt[:-1])
+    assert _key(text, prompt=prompt) != _key(prompt + text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("\u00e9", "e\u0301"), ("\ufb01", "fi"), ("A", "a"), ("a", "a "), ("\u2126", "\u03a9")],
+)
+def test_texts_that_only_look_alike_have_different_keys(one: str, other: str) -> None:
+    assert _key(one) != _key(other)
+
+
+@given(WORDS, st.integers(0xD800, 0xDFFF), st.integers(0, 3))
+def test_a_lone_surrogate_is_refused_by_the_name_of_its_row(
+    before: str, surrogate: int, row: int
+) -> None:
+    shared = recipe(MODEL, prompt="", truncate=Truncate.END)
+    items = ["fine"] * row + [before + chr(surrogate)]
+
+    with pytest.raises(InvalidInput) as caught:
+        fingerprints(shared, items)
+
+    assert caught.value.field == f"input[{row}]"
+    assert str(len(before)) in caught.value.problem
+
+
+def test_a_lone_surrogate_in_the_prompt_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        recipe(MODEL, prompt="search: \ud800", truncate=Truncate.END)
+
+    assert caught.value.field == "prompt"

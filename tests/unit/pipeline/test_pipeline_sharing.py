@@ -1,0 +1,249 @@
+"""Requests that want the same things at once: computed once, and nobody's fault spreads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from embedder.cache.memory import MemoryCache
+from embedder.core.errors import BackendFailure, LimitExceeded
+from embedder.core.request import Embeddings, EmbedOptions
+from embedder.core.types import Encoded, Priority, TokenBatch, Truncate
+from embedder.pipeline.in_flight import Seat
+from embedder.pipeline.pipeline import Pipeline, Stages
+from tests.unit.fake_model import MODEL, RAW, Model, expected, pipeline, settle
+
+
+def start(
+    embedder: Pipeline, texts: Sequence[str], options: EmbedOptions = RAW
+) -> asyncio.Task[Embeddings]:
+    """Embed from a task of its own."""
+    return asyncio.get_running_loop().create_task(embedder.embed(texts, options))
+
+
+def gated() -> tuple[Model, asyncio.Event]:
+    """Return a model that computes nothing before its gate is opened."""
+    model = Model()
+    model.gate = asyncio.Event()
+    return model, model.gate
+
+
+class Watched(Model):
+    """Tells when its work is cancelled, and fails what it is told to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cancelled = 0
+        self.failure: asyncio.Future[None] | None = None
+
+    async def encode(
+        self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+    ) -> Encoded:
+        try:
+            if self.failure is not None:
+                await self.failure
+            return await super().encode(tokens, priority=priority, deadline=deadline)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
+async def test_what_concurrent_requests_share_is_computed_once() -> None:
+    model, gate = gated()
+    embedder = pipeline(model)
+    one, two = start(embedder, ["a", "b"]), start(embedder, ["c", "b"])
+    await settle()
+    gate.set()
+
+    assert (await one).vectors.tolist() == expected("a", "b").tolist()
+    assert (await two).vectors.tolist() == expected("c", "b").tolist()
+    assert sorted(row for batch in model.encoded for row in batch) == [[97], [98], [99]]
+    assert len(embedder._flights) == 0
+
+
+async def test_a_thousand_identical_requests_are_one_encoder_call() -> None:
+    model = Model()
+    embedder = pipeline(model)
+    answers = await asyncio.gather(*(embedder.embed(["same"], RAW) for _ in range(1000)))
+
+    assert model.encoded == [[list(map(ord, "same"))]]
+    assert all(answer.vectors.tolist() == expected("same").tolist() for answer in answers)
+    assert len(embedder._flights) == 0
+
+
+async def test_requests_that_share_a_computation_may_want_it_finished_differently() -> None:
+    model, gate = gated()
+    embedder = pipeline(model)
+    raw = start(embedder, ["a"])
+    short = start(embedder, ["a"], EmbedOptions(dimensions=1))
+    await settle()
+    gate.set()
+
+    assert (await raw).vectors.tolist() == expected("a").tolist()
+    assert (await short).vectors.tolist() == [[1]]
+    assert len(model.encoded) == 1
+
+
+async def test_the_second_caller_is_answered_when_the_first_has_left() -> None:
+    model, gate = gated()
+    embedder = pipeline(model)
+    first = start(embedder, ["a"])
+    await settle()
+    second = start(embedder, ["a"])
+    await settle()
+    first.cancel()
+    await settle()
+    gate.set()
+
+    assert (await second).vectors.tolist() == expected("a").tolist()
+    assert first.cancelled()
+    assert len(model.encoded) == 1
+    assert len(embedder._flights) == 0
+
+
+async def test_the_encoder_is_cancelled_when_every_caller_has_left() -> None:
+    model = Watched()
+    model.gate = asyncio.Event()
+    embedder = pipeline(model)
+    callers = [start(embedder, ["a"]) for _ in range(3)]
+    await settle()
+    for caller in callers[:2]:
+        caller.cancel()
+    await settle()
+    with_one_left = model.cancelled
+    callers[2].cancel()
+    await settle()
+
+    assert with_one_left == 0
+    assert model.cancelled == 1
+    assert len(embedder._flights) == 0
+
+
+async def test_a_request_after_an_abandoned_one_starts_afresh() -> None:
+    model, gate = gated()
+    embedder = pipeline(model)
+    gone = start(embedder, ["a"])
+    await settle()
+    gone.cancel()
+    await settle()
+    gate.set()
+
+    assert (await embedder.embed(["a"], RAW)).vectors.tolist() == expected("a").tolist()
+    assert len(model.encoded) == 2
+
+
+async def test_a_bad_input_of_one_request_does_not_fail_another() -> None:
+    """The other one joined before the fault was known, and computes its own part alone."""
+    model = Model()
+    embedder = pipeline(model)
+    uncut = EmbedOptions(truncate=Truncate.NONE, normalize=False)
+    bad = start(embedder, ["good", "much too long"], uncut)
+    good = start(embedder, ["good"], uncut)
+    answer = await good
+
+    assert isinstance(bad.exception(), LimitExceeded)
+    assert answer.vectors.tolist() == expected("good").tolist()
+    assert model.tokenized == [["good", "much too long"], ["good"]]
+    assert len(embedder._flights) == 0
+
+
+async def test_a_failure_reaches_everyone_whose_own_input_it_is() -> None:
+    class Broken(Model):
+        async def encode(
+            self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+        ) -> Encoded:
+            self.encoded.append([])
+            await asyncio.sleep(0)
+            raise BackendFailure("broken")
+
+    model = Broken()
+    embedder = pipeline(model)
+    callers = [start(embedder, ["a"]) for _ in range(4)]
+    await asyncio.wait(callers)
+
+    assert [type(caller.exception()) for caller in callers] == [BackendFailure] * 4
+    assert len(model.encoded) <= 4
+    assert len(embedder._flights) == 0
+
+
+async def test_a_failure_is_not_remembered() -> None:
+    model = Watched()
+    model.failure = asyncio.get_running_loop().create_future()
+    embedder = pipeline(model)
+    failed = start(embedder, ["a"])
+    await settle()
+    model.failure.set_exception(BackendFailure("once"))
+    await settle()
+    model.failure = None
+
+    assert isinstance(failed.exception(), BackendFailure)
+    assert (await embedder.embed(["a"], RAW)).vectors.tolist() == expected("a").tolist()
+
+
+async def test_a_request_that_comes_in_the_tick_of_a_failure_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A flight that has failed but not yet landed must not be joined again and again."""
+    model = Watched()
+    model.failure = asyncio.get_running_loop().create_future()
+    embedder = pipeline(model)
+    failed = start(embedder, ["a"])
+    await settle()
+    find, looks = embedder._flights.find, 0
+
+    def counted(key: bytes) -> Seat | None:
+        nonlocal looks
+        looks += 1
+        assert looks < 100, "the loop never turns again"
+        return find(key)
+
+    monkeypatch.setattr(embedder._flights, "find", counted)
+    model.failure.set_exception(BackendFailure("once"))
+    model.failure = None
+    answer = await start(embedder, ["a"])
+
+    assert isinstance(failed.exception(), BackendFailure)
+    assert answer.vectors.tolist() == expected("a").tolist()
+
+
+async def test_a_computation_may_take_as_long_as_the_pipeline_allows() -> None:
+    class Clocked(Model):
+        deadline: float | None = None
+
+        async def encode(
+            self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+        ) -> Encoded:
+            self.deadline = deadline
+            return await super().encode(tokens, priority=priority, deadline=deadline)
+
+    model, unbounded = Clocked(), Clocked()
+    before = asyncio.get_running_loop().time()
+    stages = Stages(model, model, MemoryCache(0))
+    await Pipeline(MODEL, stages, limits=None, flight_timeout_s=100.0).embed(["a"])
+    after = asyncio.get_running_loop().time()
+    await pipeline(unbounded).embed(["a"])
+
+    assert model.deadline is not None
+    assert before <= model.deadline - 100.0 <= after
+    assert unbounded.deadline is None
+
+
+async def test_requests_that_share_a_bad_input_fail_together_after_one_try() -> None:
+    """Nothing in the flight is anybody else's, so trying again would be in vain, once a caller."""
+
+    class Broken(Model):
+        async def encode(
+            self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+        ) -> Encoded:
+            await super().encode(tokens, priority=priority, deadline=deadline)
+            raise BackendFailure("poison")
+
+    model = Broken()
+    shared = pipeline(model)
+    calls = [start(shared, ["same"]) for _ in range(50)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(result) for result in results} == {BackendFailure}
+    assert len(model.encoded) == 1

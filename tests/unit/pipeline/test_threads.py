@@ -1,0 +1,42 @@
+"""Threads without a budget: what waits for them and what they do is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from embedder.pipeline.threads import CountedThreads, QueueStats, summed
+
+
+async def test_work_is_counted_while_it_waits_and_runs_and_no_more_when_its_caller_has_gone() -> (
+    None
+):
+    threads, gate, begun = CountedThreads("some", 1), threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return gate.wait(20)
+
+    tasks = [asyncio.ensure_future(threads.run(work)) for _ in range(3)]
+    assert await asyncio.to_thread(begun.wait, 20)
+    assert threads.stats == QueueStats("some", waiting=2, running=1)
+    for task in tasks[:2]:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[0]
+    await asyncio.sleep(0)
+    assert threads.stats == QueueStats("some", waiting=1, running=1)
+    gate.set()
+
+    assert await tasks[2]
+    await asyncio.to_thread(lambda: None)
+    threads.close()
+    assert threads.stats == QueueStats("some", 0, 0)
+
+
+def test_several_queues_are_told_as_one() -> None:
+    assert summed("all", []) == QueueStats("all", 0, 0)
+    queues = [QueueStats("a", 1, 2, 3), QueueStats("b", 4, 5, 6)]
+    assert summed("all", queues) == QueueStats("all", 5, 7, 9)

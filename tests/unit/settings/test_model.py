@@ -1,0 +1,193 @@
+"""Settings are checked when they are made and never change afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from embedder.settings import model as config
+from embedder.settings.model import (
+    BackendSettings,
+    BatchSettings,
+    CacheSettings,
+    EmbedderSettings,
+    LimitSettings,
+    ModelSettings,
+    PoolSettings,
+    Settings,
+)
+from embedder.settings.presets import PresetName
+
+NODES = [
+    node
+    for node in vars(config).values()
+    if isinstance(node, type) and issubclass(node, Settings) and node is not Settings
+]
+every_node = pytest.mark.parametrize("node", NODES)
+
+
+def test_every_node_is_reached_from_the_root() -> None:
+    reached = {field.annotation for field in EmbedderSettings.model_fields.values()}
+
+    assert reached - {PresetName} == set(NODES) - {EmbedderSettings}
+
+
+@every_node
+def test_an_unknown_key_is_refused_by_name(node: type[Settings]) -> None:
+    with pytest.raises(ValidationError, match="max_tokns"):
+        node.model_validate({"max_tokns": 1})
+
+
+def test_an_unknown_key_deep_in_the_tree_is_refused_with_its_path() -> None:
+    with pytest.raises(ValidationError, match=r"batching\.max_tokns"):
+        EmbedderSettings.model_validate({"batching": {"max_tokns": 1}})
+
+
+@every_node
+def test_settings_cannot_be_changed(node: type[Settings]) -> None:
+    settings = node()
+
+    for name in node.model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(settings, name, getattr(settings, name))
+
+
+@pytest.mark.parametrize(
+    ("node", "name", "least"),
+    [
+        (ModelSettings, "max_tokens", 1),
+        (BackendSettings, "threads", 1),
+        (BatchSettings, "max_tokens", 1),
+        (BatchSettings, "max_items", 1),
+        (BatchSettings, "bulk_delay_s", 0),
+        (LimitSettings, "max_inputs", 1),
+        (LimitSettings, "max_characters", 1),
+        (LimitSettings, "max_request_tokens", 1),
+        (LimitSettings, "max_queued_tokens", 1),
+        (BatchSettings, "tune_s", 0),
+        (CacheSettings, "max_bytes", 0),
+        (CacheSettings, "autosave_entries", 1),
+        (PoolSettings, "max_bytes", 1),
+    ],
+)
+def test_a_number_is_accepted_from_its_least_value_on(
+    node: type[Settings], name: str, least: int
+) -> None:
+    assert getattr(node.model_validate({name: least}), name) == least
+
+    with pytest.raises(ValidationError, match=name):
+        node.model_validate({name: least - 1})
+
+
+def test_a_model_is_never_unloaded_at_once() -> None:
+    assert PoolSettings(idle_unload_s=0.1).idle_unload_s == 0.1
+
+    with pytest.raises(ValidationError, match="idle_unload_s"):
+        PoolSettings(idle_unload_s=0)
+
+
+def test_every_number_of_the_tree_has_a_least_value() -> None:
+    unbounded = [
+        f"{node.__name__}.{name}"
+        for node in NODES
+        for name, schema in node.model_json_schema()["properties"].items()
+        for choice in schema.get("anyOf", [schema])
+        if choice.get("type") in ("integer", "number")
+        and not choice.keys() & {"minimum", "exclusiveMinimum"}
+    ]
+
+    assert unbounded == []
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"])
+def test_a_device_that_torch_may_know_is_accepted(device: str) -> None:
+    assert BackendSettings(device=device).device == device
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "cuda:", "cuda:-1", "cpu:0", "cuda:0 ", "cpu\n"])
+def test_anything_else_is_no_device(device: str) -> None:
+    with pytest.raises(ValidationError, match="device"):
+        BackendSettings(device=device)
+
+
+@pytest.mark.parametrize(
+    ("node", "values"),
+    [
+        (BackendSettings, {"dtype": "int4"}),
+        (BackendSettings, {"name": "openvino"}),
+        (ModelSettings, {"revision": "main"}),
+        (ModelSettings, {"sha256": "0" * 63}),
+        (ModelSettings, {"alias": ""}),
+        (ModelSettings, {"matryoshka": [0]}),
+        (CacheSettings, {"autosave_s": 0}),
+        (CacheSettings, {"url": "http://localhost"}),
+        (EmbedderSettings, {"preset": "fast"}),
+        (ModelSettings, {"pooling": "median"}),
+        (EmbedderSettings, {"model": "all-MiniLM-L6-v2"}),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused(
+    node: type[Settings], values: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationError, match=next(iter(values))):
+        node.model_validate(values)
+
+
+def test_settings_survive_a_journey_as_json() -> None:
+    settings = EmbedderSettings(
+        model=ModelSettings(name="x", pooling="cls", max_tokens=9, matryoshka=(8, 4)),
+        backend=BackendSettings(device="cuda:1", threads=2),
+    )
+
+    assert EmbedderSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize("field", ["offline", "pinned"])
+def test_what_does_not_change_the_model_does_not_change_its_key(field: str) -> None:
+    model = ModelSettings(name="x")
+
+    assert model.model_copy(update={field: True}).key == model.key
+    assert model.model_copy(update={"pooling": "cls"}).key != model.key
+
+
+@pytest.mark.parametrize("preset", [{}, []])
+def test_a_preset_that_is_no_name_is_refused(preset: object) -> None:
+    with pytest.raises(ValidationError, match="preset"):
+        EmbedderSettings.model_validate({"preset": preset})
+
+
+@pytest.mark.parametrize("url", ["redis://h", "rediss://user:pw@h:1/0", "unix:///run/redis.sock"])
+def test_a_shared_cache_is_where_a_url_of_redis_says(url: str) -> None:
+    settings = CacheSettings.model_validate({"url": url})
+
+    assert settings.url is not None
+    assert settings.url.get_secret_value() == url
+
+
+def test_entries_are_saved_in_one_place() -> None:
+    with pytest.raises(ValidationError, match="directory and url are both set"):
+        CacheSettings.model_validate({"directory": "x", "url": "redis://h"})
+
+
+@pytest.mark.parametrize(
+    "cache",
+    [
+        {"url": "http://:horse@h"},
+        {"url": "redis://:horse@h", "directory": "x"},
+        {"url": "redis://:horse@h", "max_bytes": -1},
+        {"url": "redis://:horse@h", "urk": 1},
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_password_is_not_told_by_what_is_wrong_with_it(
+    cache: dict[str, Any], whole: bool
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        (EmbedderSettings if whole else CacheSettings).model_validate(
+            {"cache": cache} if whole else cache
+        )
+
+    assert "horse" not in str(refused.value)
+    assert "horse" not in repr(CacheSettings.model_validate({"url": "redis://:horse@h"}))

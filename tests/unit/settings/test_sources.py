@@ -1,0 +1,180 @@
+"""Who says something of a setting first decides it, and what is wrong is said with its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.settings import ServeSettings
+from embedder.settings.model import BatchSettings, EmbedderSettings, ModelSettings
+from embedder.settings.sources import explain, load, variable
+
+YAML = """
+preset: low_memory
+model:
+  prompts: {query: "query: "}
+batching:
+  max_items: 5
+"""
+TOML = """
+preset = "low_memory"
+[model.prompts]
+query = "query: "
+[batching]
+max_items = 5
+"""
+
+
+def test_without_sources_there_are_the_defaults() -> None:
+    loaded = load(EmbedderSettings)
+
+    assert loaded.settings == EmbedderSettings()
+    assert set(loaded.origins.values()) == {"default"}
+
+
+@pytest.mark.parametrize(("name", "text"), [("s.yaml", YAML), ("s.yml", YAML), ("s.toml", TOML)])
+def test_a_file_is_read_by_its_suffix(name: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    loaded = load(EmbedderSettings, file=path)
+
+    assert loaded.settings.batching == BatchSettings(max_items=5, max_tokens=512)
+    assert loaded.settings.model.prompts == {"query": "query: "}
+    assert loaded.origins["batching.max_items"] == f"file {name}"
+    assert loaded.origins["batching.max_tokens"] == "preset low_memory"
+    assert loaded.origins["batching.bulk_delay_s"] == "default"
+
+
+def test_the_sources_go_one_before_the_other() -> None:
+    loaded = load(
+        EmbedderSettings,
+        arguments={"batching.max_tokens": 1},
+        environment={"EMBEDDER_BATCHING__MAX_TOKENS": "2", "EMBEDDER_BATCHING__MAX_ITEMS": "3"},
+        file={"preset": "low_memory", "batching": {"max_items": 4, "tune_s": 5}},
+    )
+
+    assert loaded.settings.batching == BatchSettings(max_tokens=1, max_items=3, tune_s=5)
+    assert loaded.settings.cache.max_bytes == 16 * 2**20
+    assert loaded.origins["batching.max_tokens"] == "argument"
+    assert loaded.origins["batching.max_items"] == "environment EMBEDDER_BATCHING__MAX_ITEMS"
+    assert loaded.origins["batching.tune_s"] == "file"
+    assert loaded.origins["cache.max_bytes"] == "preset low_memory"
+
+
+NUMBERS = {
+    "batching.max_items": 1024,
+    "limits.max_inputs": 2048,
+    "cache.max_bytes": 256 * 2**20,
+    "encoder.max_replicas": 2,
+}
+said = st.dictionaries(st.sampled_from(sorted(NUMBERS)), st.integers(1, 10**6))
+
+
+@given(arguments=said, environment=said, file=said)
+def test_of_several_sources_the_first_decides_each_setting(
+    arguments: dict[str, int], environment: dict[str, int], file: dict[str, int]
+) -> None:
+    tree: dict[str, dict[str, int]] = {}
+    for path, value in file.items():
+        section, name = path.split(".")
+        tree.setdefault(section, {})[name] = value
+    loaded = load(
+        ServeSettings,
+        arguments=arguments,
+        environment={variable(path): str(value) for path, value in environment.items()},
+        file=tree,
+    )
+
+    rows = {path: (value, origin) for path, value, origin, _ in explain(loaded)}
+    for path, default in NUMBERS.items():
+        if path in arguments:
+            assert rows[path] == (arguments[path], "argument")
+        elif path in environment:
+            assert rows[path] == (environment[path], f"environment {variable(path)}")
+        else:
+            assert rows[path] == (file.get(path, default), "file" if path in file else "default")
+
+
+@pytest.mark.parametrize("source", ["argument", "environment", "file"])
+def test_a_preset_may_come_from_anywhere(source: str) -> None:
+    sources: dict[str, Any] = {
+        "argument": {"arguments": {"preset": "low_memory"}},
+        "environment": {"environment": {"EMBEDDER_PRESET": "low_memory"}},
+        "file": {"file": {"preset": "low_memory"}},
+    }[source]
+
+    assert load(EmbedderSettings, **sources).settings == EmbedderSettings(preset="low_memory")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "path", "expected"),
+    [
+        ("EMBEDDER_MODEL__NAME", "123", "model.name", "123"),
+        ("embedder_model__offline", "true", "model.offline", True),
+        ("EMBEDDER_BACKEND__THREADS", "null", "backend.threads", None),
+        ("EMBEDDER_BACKEND__DTYPE", "int8", "backend.dtype", "int8"),
+        ("EMBEDDER_BATCHING__TUNE_S", "0.5", "batching.tune_s", 0.5),
+        ("EMBEDDER_MODEL__PROMPTS", '{"Query": "q: "}', "model.prompts", {"Query": "q: "}),
+        ("EMBEDDER_MODEL__PROMPTS__QUERY", "[x] ", "model.prompts", {"query": "[x] "}),
+        ("EMBEDDER_MODEL", '{"name": "null"}', "model.name", "null"),
+    ],
+)
+def test_the_text_of_a_variable_is_read_as_its_setting_is(
+    name: str, text: str, path: str, expected: object
+) -> None:
+    loaded = load(EmbedderSettings, environment={name: text, "PATH": "/bin"})
+
+    rows = {row[0]: row for row in explain(loaded)}
+    assert rows[path][1:3] == (expected, f"environment {name}")
+
+
+def test_arguments_are_a_tree_or_dotted_paths_or_sections_made_already() -> None:
+    as_tree = load(EmbedderSettings, arguments={"batching": {"max_items": 3}})
+    as_paths = load(EmbedderSettings, arguments={"batching.max_items": "3"})
+    as_section = load(EmbedderSettings, arguments={"batching": BatchSettings(max_items=3)})
+
+    assert as_tree == as_paths == as_section
+
+
+def test_the_variable_of_a_setting_goes_before_that_of_its_section() -> None:
+    environment = {
+        "EMBEDDER_MODEL__NAME": "b",
+        "EMBEDDER_MODEL": '{"name": "a", "alias": "x"}',
+    }
+
+    model = load(EmbedderSettings, environment=environment).settings.model
+
+    assert model == ModelSettings(name="b", alias="x")
+
+
+def test_mappings_are_laid_over_each_other_and_an_empty_one_takes_away() -> None:
+    file = {"model": {"prompts": {"query": "q", "title": "t"}}, "cache": {"max_bytes": 1}}
+    over = {"model": {"prompts": {"query": "other"}}, "cache": {}}
+
+    both = load(EmbedderSettings, arguments=over, file=file)
+    none = load(EmbedderSettings, arguments={"model.prompts": {}}, file=file)
+
+    assert both.settings.model.prompts == {"query": "other", "title": "t"}
+    assert both.origins["model.prompts"] == "file, argument"
+    assert both.settings.cache.max_bytes == 1
+    assert none.settings.model.prompts == {}
+    assert none.origins["model.prompts"] == "argument"
+
+
+def test_every_setting_is_explained_in_order() -> None:
+    rows = explain(load(ServeSettings, arguments={"encoder.num_cpus": 2}))
+
+    paths = [path for path, *_ in rows]
+    assert paths[0] == "preset"
+    assert paths.index("model.name") < paths.index("encoder.num_cpus")
+    assert (
+        "encoder.num_cpus",
+        2.0,
+        "argument",
+        "logical CPUs that Ray books for a replica",
+    ) in rows
+    assert len(paths) == len(set(paths))
