@@ -61,6 +61,7 @@ clients: install .venv-clients/.installed  ## Run the client programs of docs/cl
 check: install  ## Lint, format and types, as CI and pre-commit do
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 cluster: install  ## Start the Ray cluster of cluster.yaml and deploy the service to it

@@ -13,7 +13,7 @@
         ├── NewerFormat
         └── NotWritten
 
-The rest of the tree is in `embedder.core.errors`, and so are the rules for it. Paths and reasons are
+The rest of the tree and its rules are in `embedder.core.errors`. Paths and reasons are
 for the operator's log: the sentences of what a client may see hold neither.
 """
 

@@ -43,7 +43,7 @@ HERE = Path(__file__).parent
 UNMEASURED = {
     HERE / "deployments",
     HERE / "benchmarks",
-    HERE / "test_layers.py",
+    HERE / "test_source_size.py",
     HERE / "test_examples.py",
     HERE / "backlog" / "test_simulation.py",
     HERE / "models" / "test_pool_machine.py",

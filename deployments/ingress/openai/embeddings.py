@@ -16,7 +16,7 @@ from deployments.ingress.errors.errors import error_content
 from deployments.ingress.openai import streams
 from deployments.ingress.service.state import ServiceHere, VisitHere
 from deployments.ingress.wire.answer_size import check_embeddings, component_bytes
-from deployments.ingress.wire.fields import PromptFields
+from deployments.ingress.wire.fields import PromptFields, Usage
 from deployments.ingress.wire.formats import (
     EncodingFormat,
     Format,
@@ -67,13 +67,6 @@ class Embedding(BaseModel):
     object: Literal["embedding"]
     index: int
     embedding: list[float] | str
-
-
-class Usage(BaseModel):
-    """Tokens that the model read, special tokens included, cached or not."""
-
-    prompt_tokens: int
-    total_tokens: int
 
 
 class EmbeddingsResponse(BaseModel):

@@ -1,7 +1,4 @@
-"""The fields that every route which embeds shares, and what they ask of the pipeline.
-
-Knows nothing of inputs or answers.
-"""
+"""The fields that every route which embeds shares, in requests and responses."""
 
 from __future__ import annotations
 
@@ -168,3 +165,10 @@ class PromptFields(ModelField):
             priority=Priority[self.priority.upper()],
             timeout_s=visit.remaining_s(),
         )
+
+
+class Usage(BaseModel):
+    """Tokens that the model read, special tokens included, cached or not."""
+
+    prompt_tokens: int
+    total_tokens: int

@@ -14,9 +14,8 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.responses import Response
 
 from deployments.ingress.middleware.visit import Visit
-from deployments.ingress.openai.embeddings import Usage
 from deployments.ingress.service.service import Service
-from deployments.ingress.wire.fields import PromptFields
+from deployments.ingress.wire.fields import PromptFields, Usage
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_vector, to_vectors
 from deployments.ingress.wire.json_bodies import json_response

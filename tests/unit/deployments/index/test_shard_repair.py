@@ -12,7 +12,7 @@ from deployments.index.sharded_client import RemoteIndex
 from embedder.core.errors import StageUnavailable, Unavailable, UnknownCollection
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Metric, Spec
-from tests.unit.deployments.index.test_sharded_client import NAME, WIDTH, Index, _points, _query
+from tests.unit.deployments.index.shards import NAME, WIDTH, Index, make_points, make_query
 from tests.unit.deployments.ingress.fake_service import as_handle
 
 GONE = StageUnavailable("VectorIndex", "gone")
@@ -24,8 +24,8 @@ async def index() -> AsyncIterator[Index]:
     """Yield an index of two shards with a filled collection, which an ingress has just used."""
     made = Index(2)
     await made.remote.create(NAME, SPEC, None)
-    await made.remote.upsert(NAME, _points(40), None)
-    await made.found(_query(top_k=40))
+    await made.remote.upsert(NAME, make_points(40), None)
+    await made.found(make_query(top_k=40))
     yield made
     await made.close()
 
@@ -38,15 +38,15 @@ def _elsewhere(index: Index) -> RemoteIndex:
 
 
 READS: dict[str, Callable[[RemoteIndex], Awaitable[Any]]] = {
-    "search": lambda remote: remote.search([_query(top_k=40)], complete=False, deadline=None),
-    "complete search": lambda remote: remote.search([_query()], complete=True, deadline=None),
+    "search": lambda remote: remote.search([make_query(top_k=40)], complete=False, deadline=None),
+    "complete search": lambda remote: remote.search([make_query()], complete=True, deadline=None),
     "search by id": lambda remote: remote.search(
-        [_query(vector=None, id="point 1")], complete=False, deadline=None
+        [make_query(vector=None, id="point 1")], complete=False, deadline=None
     ),
     "count": lambda remote: remote.count(NAME, None, None),
     "count by a filter": lambda remote: remote.count(NAME, parse({"n": {"$lt": 20}}), None),
     "scroll": lambda remote: remote.scroll(NAME, None, 40, None, (), deadline=None),
-    "fetch": lambda remote: remote.fetch(NAME, _points(40).ids, (), None),
+    "fetch": lambda remote: remote.fetch(NAME, make_points(40).ids, (), None),
     "describe": lambda remote: remote.describe(NAME, None),
     "delete_matching": lambda remote: remote.delete_matching(NAME, parse({"n": 1}), None),
 }
@@ -81,10 +81,10 @@ async def test_a_new_collection_has_no_points_of_the_old_one(
             await _elsewhere(index).create(NAME, SPEC, None)
     index.handles[away].fault = None
     await _elsewhere(index).create(NAME, SPEC, None)
-    points = _points(3)
+    points = make_points(3)
     new = replace(points, ids=["new 1", "new 2", "new 3"])
     await index.remote.upsert(NAME, new, None)
-    answer = await index.remote.search([_query(top_k=40)], complete=False, deadline=None)
+    answer = await index.remote.search([make_query(top_k=40)], complete=False, deadline=None)
 
     assert {hit.id for hit in answer.hits[0]} == set(new.ids)
     assert answer.missing == []
@@ -115,7 +115,7 @@ async def test_a_second_deletion_answers_that_nothing_is_there_or_completes(inde
 
 async def test_while_a_shard_is_away_its_absence_is_said(index: Index) -> None:
     index.handles[0].fault = GONE
-    answer = await _elsewhere(index).search([_query(top_k=40)], complete=False, deadline=None)
+    answer = await _elsewhere(index).search([make_query(top_k=40)], complete=False, deadline=None)
 
     assert answer.missing == ["VectorIndex-0"]
     for name in ("count", "scroll", "describe"):
@@ -126,8 +126,8 @@ async def test_while_a_shard_is_away_its_absence_is_said(index: Index) -> None:
 async def test_a_shard_that_is_of_another_creation_never_answers_for_it(index: Index) -> None:
     other = Index(1)
     await other.remote.create(NAME, replace(SPEC, identity="other"), None)
-    await other.remote.upsert(NAME, _points(9), None)
+    await other.remote.upsert(NAME, make_points(9), None)
     index.handles[1]._stage = other.shards[0]
     with pytest.raises(Unavailable, match="different collections"):
-        await index.remote.search([_query()], complete=False, deadline=None)
+        await index.remote.search([make_query()], complete=False, deadline=None)
     await other.close()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from embedder.core.errors import InvalidInput
-from tests.unit.deployments.index.test_sharded_client import NAME, Index, _points, _query
+from tests.unit.deployments.index.shards import NAME, Index, make_points, make_query
 from tests.unit.index.texts import HOSTILE_IDS
 
 
@@ -21,7 +21,7 @@ async def several() -> AsyncIterator[Index]:
 
 
 async def test_ids_of_any_unicode_are_found_in_their_shards(several: Index) -> None:
-    many = _points(len(HOSTILE_IDS))
+    many = make_points(len(HOSTILE_IDS))
     await several.remote.upsert(NAME, replace(many, ids=HOSTILE_IDS), None)
     records = await several.remote.fetch(NAME, HOSTILE_IDS, (), None)
     seen, cursor = [], None
@@ -30,7 +30,7 @@ async def test_ids_of_any_unicode_are_found_in_their_shards(several: Index) -> N
         seen += [record.id for record in page.records]
         if (cursor := page.cursor) is None:
             break
-    by_id = [_query(vector=None, id=name, top_k=1, include=()) for name in HOSTILE_IDS]
+    by_id = [make_query(vector=None, id=name, top_k=1, include=()) for name in HOSTILE_IDS]
 
     assert [record.id for record in records] == HOSTILE_IDS
     assert sorted(seen) == sorted(HOSTILE_IDS)
@@ -44,14 +44,14 @@ async def test_ids_of_any_unicode_are_found_in_their_shards(several: Index) -> N
 async def test_an_id_is_refused_by_its_place_before_any_shard_is_asked(
     several: Index, bad: str
 ) -> None:
-    await several.remote.upsert(NAME, _points(9), None)
-    by_bad_id = _query(vector=None, id=bad, field="queries[1].vector")
+    await several.remote.upsert(NAME, make_points(9), None)
+    by_bad_id = make_query(vector=None, id=bad, field="queries[1].vector")
     names = [*(f"point {number}" for number in range(9)), bad]
 
     for refused, field in (
         (several.remote.fetch(NAME, names, (), None), "ids[9]"),
         (several.remote.delete_points(NAME, names, None), "ids[9]"),
-        (several.found(_query(), by_bad_id), "queries[1].id"),
+        (several.found(make_query(), by_bad_id), "queries[1].id"),
     ):
         with pytest.raises(InvalidInput) as caught:
             await refused
@@ -63,6 +63,6 @@ async def test_an_id_is_refused_by_its_place_before_any_shard_is_asked(
     "cursor", ["9" * 5000, "9" * 5000 + ".", "-1.", "3.", "00.", "0.1", ".", ""]
 )
 async def test_a_forged_cursor_is_refused(several: Index, cursor: str) -> None:
-    await several.remote.upsert(NAME, _points(9), None)
+    await several.remote.upsert(NAME, make_points(9), None)
     with pytest.raises(InvalidInput, match="is not one that a page came with"):
         await several.remote.scroll(NAME, cursor, 1, None, (), deadline=None)
