@@ -12,7 +12,7 @@ import numpy as np
 
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Hit, Points, Query
-from embedder.index.segments.measure import place
+from embedder.index.segments.scoring import normalize
 from embedder.index.vector_index import VectorIndex
 
 CLUSTERS = 1000
@@ -72,7 +72,7 @@ class Contenders:
 
     def bare(self, queries: Vectors) -> object:
         """Search by FAISS alone, which knows neither ids nor units."""
-        placed = place(self._metric, queries)
+        placed = normalize(self._metric, queries)
         return self._bare.search(placed, self._top, params=self._parameters)
 
 

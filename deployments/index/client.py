@@ -21,7 +21,7 @@ from embedder.index.contract.points import (
     CollectionInfo,
     Hit,
     Page,
-    Part,
+    PointField,
     Points,
     Query,
     Record,
@@ -73,7 +73,7 @@ class RemoteShard:
         deadline: float | None,
         name: str,
         ids: Sequence[str],
-        include: Sequence[Part],
+        include: Sequence[PointField],
         max_bytes: int | None,
     ) -> list[Record]:
         """Return those of the points that are stored."""
@@ -88,7 +88,7 @@ class RemoteShard:
         deadline: float | None,
         name: str,
         wanted: tuple[str | None, int, Filter | None],
-        include: Sequence[Part],
+        include: Sequence[PointField],
         max_bytes: int | None,
     ) -> Page:
         """Return a page; ``wanted`` is the cursor, the most points, and what they must meet."""

@@ -28,7 +28,7 @@ from embedder.index.contract.points import (
     Deleted,
     Hit,
     Page,
-    Part,
+    PointField,
     Points,
     Query,
     Record,
@@ -122,7 +122,7 @@ class IndexShard:
         self,
         name: str,
         ids: Sequence[str],
-        include: Sequence[Part],
+        include: Sequence[PointField],
         max_bytes: int | None = None,
     ) -> Packed[Record]:
         """Return those of the points that are stored, in the order asked for."""
@@ -140,7 +140,7 @@ class IndexShard:
         cursor: str | None,
         limit: int,
         condition: Filter | None,
-        include: Sequence[Part],
+        include: Sequence[PointField],
         max_bytes: int | None = None,
     ) -> tuple[Page, Packed[Record]]:
         """Return a page of points without its records, and those in the order of insertion."""

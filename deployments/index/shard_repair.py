@@ -14,8 +14,8 @@ from deployments.index.shard_answers import LOST, together
 from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection
 from embedder.index import spread
-from embedder.index.contract.agreement import agree
 from embedder.index.contract.points import CollectionInfo
+from embedder.index.contract.reconciliation import reconcile
 
 
 async def look_up(
@@ -93,12 +93,12 @@ async def _repaired(
     identities: list[str],
     deadline: float | None,
 ) -> list[CollectionInfo]:
-    """Have the shards that answer agree, and return what they know of the collection then."""
+    """Reconcile the shards that answer, and return what they know of the collection then."""
     if not identities:
         return []
     gone = await together(shards[at].call(deadline, "deleted", identities) for at in infos)
     has = {at: info.identity if info else None for at, info in infos.items()}
-    agreement = agree(name, has, {one for told in gone for one in told})
+    agreement = reconcile(name, has, {one for told in gone for one in told})
     try:
         await together(
             shards[at].call(deadline, "drop", name, identity)
@@ -111,5 +111,7 @@ async def _repaired(
     if not kept:
         return []
     spec = spread.spec_of(spread.summed(kept))
-    made = await together(shards[at].call(deadline, "create", name, spec) for at in agreement.makes)
+    made = await together(
+        shards[at].call(deadline, "create", name, spec) for at in agreement.creates
+    )
     return [*kept, *made]

@@ -28,7 +28,7 @@ from embedder.index.contract.points import (
     Deleted,
     Metric,
     Page,
-    Part,
+    PointField,
     Points,
     Query,
     Record,
@@ -153,7 +153,7 @@ class RemoteIndex:
         return deleted(await self._all(deadline, "delete_matching", name, condition))
 
     async def fetch(
-        self, name: str, ids: Sequence[str], include: Sequence[Part], deadline: float | None
+        self, name: str, ids: Sequence[str], include: Sequence[PointField], deadline: float | None
     ) -> list[Record]:
         """Return those of the points that are stored, in the order asked for, each once."""
         check_ids(ids, "ids[{}]")
@@ -179,7 +179,7 @@ class RemoteIndex:
         cursor: str | None,
         limit: int,
         condition: Filter | None,
-        include: Sequence[Part],
+        include: Sequence[PointField],
         *,
         deadline: float | None,
     ) -> Page:

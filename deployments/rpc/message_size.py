@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from embedder.index.contract.points import Part, Points, Query
+from embedder.index.contract.points import PointField, Points, Query
 
 LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
 """Ray reads it when a process starts: that of the receiver of a message counts."""
@@ -53,7 +53,7 @@ def of_query(query: Query) -> int:
     return max(4 * width, of_records(query.top_k, query.include, width))
 
 
-def of_records(count: int, include: Sequence[Part], width: int = TYPICAL_WIDTH) -> int:
+def of_records(count: int, include: Sequence[PointField], width: int = TYPICAL_WIDTH) -> int:
     """Return the bytes that stored points, with what comes with each, are expected to take."""
     content = sum(CONTENT_BYTES.get(part, 4 * width) for part in include)
     return count * (POINT_BYTES + content)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embedder.core.private_files import OWNER_ONLY_FOLDER, create, make_folder
 from embedder.core.storage_errors import BadBackup, NotWritten, StorageDamaged
-from embedder.index.collection.copying import stored_rows
+from embedder.index.collection.scan import scan_rows
 from embedder.index.storage.disk import EXISTS, sync_directory, writing
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.migration import stored_collections
@@ -97,7 +97,7 @@ def copy_collection(
     with writing(target), closing(open_writer(target, durable=True)) as db:
         db.execute("BEGIN")
         copy = insert_collection(db, row.name, row.spec)
-        for rows in stored_rows(source, path, row):
+        for rows in scan_rows(source, path, row):
             _, copy = upsert(db, copy, rows)
         db.execute("COMMIT")
         # One file without a log beside it.
@@ -163,7 +163,7 @@ class Backup:
             BadBackup: a row fails its checksum.
         """
         try:
-            yield from stored_rows(self._db, str(self._directory), self.row)
+            yield from scan_rows(self._db, str(self._directory), self.row)
         except (sqlite3.Error, StorageDamaged) as error:
             raise BadBackup(str(self._directory), repr(error)) from error
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput
 from embedder.core.storage_errors import StaleCollection
-from embedder.index.collection.collection import Collection
+from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import (
     byte_count,
     check_ids,
@@ -28,7 +28,7 @@ from embedder.index.contract.filter_sql import to_sql
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import CollectionInfo, Deleted, Points, Spec, StoredModel
 from embedder.index.reembedding import exchange
-from embedder.index.segments.measure import place
+from embedder.index.segments.scoring import normalize
 from embedder.index.shard import Shard
 from embedder.index.storage import drafts
 from embedder.index.storage.committer import Effect
@@ -60,7 +60,7 @@ def create(shard: Shard, name: str, spec: Spec) -> CollectionInfo:
     check_width(spec.width)
     byte_count(spec.model or "", "model")
 
-    def write(db: sqlite3.Connection) -> Effect[Collection]:
+    def write(db: sqlite3.Connection) -> Effect[OpenCollection]:
         row = find_collection(db, name) or insert_collection(db, name, spec)
         return lambda: shard.register(row)
 
@@ -160,10 +160,10 @@ def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
 
 
 def _upsert(
-    shard: Shard, name: str, checked: Collection | None, points: Points, wanted: Spec
+    shard: Shard, name: str, checked: OpenCollection | None, points: Points, wanted: Spec
 ) -> Callable[[sqlite3.Connection], Effect[int | None]]:
     rows = encode(points)
-    placed = place(checked.metric if checked else wanted.metric, rows.vectors)
+    placed = normalize(checked.metric if checked else wanted.metric, rows.vectors)
 
     def write(db: sqlite3.Connection) -> Effect[int | None]:
         row = find_collection(db, name)
@@ -221,7 +221,7 @@ def _register(shard: Shard, row: CollectionRow) -> None:
     shard.register(row)
 
 
-def _recorded(collection: Collection, before: CollectionRow, after: CollectionRow) -> None:
+def _recorded(collection: OpenCollection, before: CollectionRow, after: CollectionRow) -> None:
     """Let a collection serve under the model that is recorded since this write."""
     if after.stored == before.stored:
         return

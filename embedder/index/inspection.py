@@ -16,7 +16,7 @@ from pathlib import Path
 from embedder.core.disk_codes import naming_storage_errors
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.backup import copy_collection
-from embedder.index.collection.copying import stored_rows
+from embedder.index.collection.scan import scan_rows
 from embedder.index.storage.disk import sync_directory, writing
 from embedder.index.storage.drafts import is_draft
 from embedder.index.storage.lock import DirectoryLock
@@ -133,7 +133,7 @@ def _collections(directory: Path) -> Iterator[tuple[CollectionRow | None, Checke
         try:
             row = as_collection(values)
             with _reading(directory) as db:
-                for _ in stored_rows(db, str(directory / FILE_NAME), row):
+                for _ in scan_rows(db, str(directory / FILE_NAME), row):
                     pass
         except (StorageDamaged, sqlite3.Error) as error:
             yield None, Checked(name, count if isinstance(count, int) else 0, _problem_of(error))

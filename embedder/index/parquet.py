@@ -9,7 +9,7 @@ import numpy as np
 
 from embedder.core.errors import MissingExtra
 from embedder.core.storage_errors import NotWritten
-from embedder.index.collection.copying import stored_rows
+from embedder.index.collection.scan import scan_rows
 from embedder.index.storage.disk import EXISTS, publish, writing
 from embedder.index.storage.reading import Reader
 from embedder.index.storage.writes import CollectionRow, find_collection
@@ -37,7 +37,7 @@ def export_parquet(reader: Reader, name: str, number: int, path: Path) -> int:
         def write(file: BinaryIO) -> None:
             schema = _schema(row)
             with pyarrow.parquet.ParquetWriter(file, schema) as writer:
-                for rows in stored_rows(db, str(reader.path), row):
+                for rows in scan_rows(db, str(reader.path), row):
                     vectors = pyarrow.FixedSizeListArray.from_arrays(
                         pyarrow.array(np.ravel(rows.vectors)), row.width
                     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from embedder.core.errors import InvalidInput, Unavailable
 from embedder.core.storage_errors import StaleCollection
 from embedder.core.types import Vectors
-from embedder.index.collection.collection import Collection
+from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import check_points
 from embedder.index.contract.points import Points, Spec, StoredModel
 from embedder.index.shard import Shard
@@ -34,7 +34,7 @@ class Draft:
     stored: StoredModel
 
 
-def exchange(shard: Shard, collection: Collection) -> None:
+def exchange(shard: Shard, collection: OpenCollection) -> None:
     """Serve a collection that is open in the place of that of its name; each search has one."""
     old = shard.collections.get(collection.name)
     shard.adopt(collection)

@@ -20,12 +20,12 @@ from embedder.core.disk_codes import naming_storage_errors
 from embedder.core.errors import EmbedderError, UnknownCollection
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
-from embedder.index.collection.collection import Collection, Surroundings
-from embedder.index.collection.housekeeping import Housekeeper
+from embedder.index.collection.maintenance import MaintenanceThread
+from embedder.index.collection.open_collection import Environment, OpenCollection
 from embedder.index.contract.health import IndexHealth, IndexStats, RecoveryReport, health_of
 from embedder.index.contract.points import Hit
-from embedder.index.segments.snapshot import Identity
-from embedder.index.segments.snapshots import Snapshots, remove_strangers
+from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans
+from embedder.index.segments.snapshot_format import SnapshotIdentity
 from embedder.index.storage.committer import Effect
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.reclaiming import reclaim
@@ -46,14 +46,14 @@ class Shard:
         self.settings = settings
         self.failure: StorageDamaged | None = None
         self.damaged: dict[str, StorageDamaged] = {}  # collections that are not served
-        self.collections: dict[str, Collection] = {}
+        self.collections: dict[str, OpenCollection] = {}
         self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
         self._lock = threading.Lock()
         self._opening = threading.Lock()
         self._unopened: EmbedderError | None = None  # why the disk has not let it be opened
         self._truth: Truth | None = None
-        self._keeper = Housekeeper(self.fail) if background else None
+        self._keeper = MaintenanceThread(self.fail) if background else None
         directory = settings.directory or tempfile.mkdtemp(prefix="embedder-index-")
         self._directory = Path(directory).expanduser()
         try:
@@ -100,7 +100,7 @@ class Shard:
                     self.fail(error)
                 self._unopened = None
 
-    def find(self, name: str) -> Collection:
+    def find(self, name: str) -> OpenCollection:
         """Return a collection.
 
         Raises:
@@ -112,7 +112,7 @@ class Shard:
             raise UnknownCollection("collection", name)
         return collection
 
-    def find_or_none(self, name: str) -> Collection | None:
+    def find_or_none(self, name: str) -> OpenCollection | None:
         """Return a collection, or None where there is none of this name.
 
         Raises:
@@ -123,7 +123,7 @@ class Shard:
             raise copy(self.damaged[name])
         return self.collections.get(name)
 
-    def register(self, row: CollectionRow) -> Collection:
+    def register(self, row: CollectionRow) -> OpenCollection:
         """Serve a collection that is in the truth; the one that is served already if it is."""
         assert row.name is not None
         known = self.collections.get(row.name)
@@ -131,11 +131,11 @@ class Shard:
             return known
         return self.adopt(self.open(row))
 
-    def open(self, row: CollectionRow) -> Collection:
+    def open(self, row: CollectionRow) -> OpenCollection:
         """Bring a collection up to date, without serving it yet."""
-        return Collection(row, self._surroundings())
+        return OpenCollection(row, self._surroundings())
 
-    def adopt(self, collection: Collection) -> Collection:
+    def adopt(self, collection: OpenCollection) -> OpenCollection:
         """Serve a collection that is open."""
         with self._lock:
             # A new dictionary: others go through the old one meanwhile.
@@ -171,7 +171,7 @@ class Shard:
 
         return self.truth.submit(write, frees=True).result()
 
-    def save(self, collection: Collection) -> None:
+    def save(self, collection: OpenCollection) -> None:
         """Save all segments of a collection.
 
         Raises:
@@ -180,15 +180,15 @@ class Shard:
         with naming_storage_errors(self._directory / FOLDER):
             collection.save_all()
 
-    def look_after(self, collection: Collection) -> None:
+    def look_after(self, collection: OpenCollection) -> None:
         """Have the segments of a collection looked at if they are others than at the last look."""
         if collection.has_changed():
             self.nudge(collection)
 
-    def nudge(self, collection: Collection) -> None:
+    def nudge(self, collection: OpenCollection) -> None:
         """Have the segments of a collection looked at."""
         if self._keeper:
-            self._keeper.nudge(collection)
+            self._keeper.notify(collection)
 
     def fail(self, error: StorageDamaged) -> None:
         """Refuse everything from now on, or everything of the one collection that is damaged."""
@@ -199,7 +199,7 @@ class Shard:
             logger.error("%s: %s; %s", error.path, error.problem, self.failure)
 
     @contextmanager
-    def reloading(self, collection: Collection) -> Iterator[None]:
+    def reloading(self, collection: OpenCollection) -> Iterator[None]:
         """Read a collection anew where making a committed change visible fails halfway."""
         try:
             yield
@@ -271,7 +271,7 @@ class Shard:
                 if error.collection is None:
                     raise
                 self.fail(error)
-        remove_strangers(self._directory / FOLDER, {row.uuid for row in rows})
+        remove_orphans(self._directory / FOLDER, {row.uuid for row in rows})
         served = list(self.collections.values())
         reach("recovery.before_ready")
         self.recovery = RecoveryReport(
@@ -282,15 +282,15 @@ class Shard:
         )
         self.reclaim()
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self) -> Environment:
         assert self._truth is not None
         keeper, reader = self._keeper, self._truth.reader
         stop = keeper.should_stop if keeper is not None else lambda: False
-        return Surroundings(reader, self.settings, self._snapshots, stop)
+        return Environment(reader, self.settings, self._snapshots, stop)
 
-    def _snapshots(self, row: CollectionRow, width: int) -> Snapshots:
+    def _snapshots(self, row: CollectionRow, width: int) -> SnapshotFolder:
         assert self._truth is not None
-        identity = Identity(
+        identity = SnapshotIdentity(
             database=self._truth.uuid, collection=row.uuid, metric=row.metric, width=width
         )
-        return Snapshots(self._directory / FOLDER / row.uuid, identity)
+        return SnapshotFolder(self._directory / FOLDER / row.uuid, identity)

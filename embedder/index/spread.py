@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from embedder.core import rendezvous
 from embedder.core.errors import InvalidInput
-from embedder.index.contract.answer_size import NUMBER_BYTES, POINT_BYTES
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.limits import LEAST_SAMPLE, MAX_TOP_K, OVERSAMPLE
+from embedder.index.contract.limits import MAX_TOP_K, MIN_SAMPLE, OVERSAMPLE
 from embedder.index.contract.points import CollectionInfo, Hit, Metric, Points, Query, Spec
+from embedder.index.contract.response_budget import NUMBER_BYTES, POINT_BYTES
 from embedder.similarity.mmr import maximal_marginal_relevance
 
 
@@ -125,4 +125,4 @@ def _wanted(query: Query) -> int:
 
 def _sample(query: Query) -> int:
     """Return how many candidates diverse answers are chosen from."""
-    return max(OVERSAMPLE * _wanted(query), LEAST_SAMPLE)
+    return max(OVERSAMPLE * _wanted(query), MIN_SAMPLE)

@@ -16,9 +16,8 @@ from embedder.core.cancellation import stop_if_cancelled
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index import changes
 from embedder.index.backup import BackupManifest, back_up
-from embedder.index.collection.answering import Searcher, alike
-from embedder.index.collection.fetching import Found, Read, page, records_by_id, whole
-from embedder.index.contract.answer_size import Room
+from embedder.index.collection.lookup import Read, ReadT, read_current, records_by_id, scroll_page
+from embedder.index.collection.searcher import Searcher, group_queries
 from embedder.index.contract.checks import check_ids, check_query
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.health import IndexHealth, IndexStats
@@ -30,16 +29,17 @@ from embedder.index.contract.points import (
     Hit,
     Metric,
     Page,
-    Part,
+    PointField,
     Points,
     Query,
     Record,
     Spec,
 )
+from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.creations import Creations
 from embedder.index.parquet import export_parquet
 from embedder.index.restoring import restore
-from embedder.index.segments.segment import Effort
+from embedder.index.segments.segment import SearchParams
 from embedder.index.shard import Shard
 from embedder.settings.model import IndexSettings
 
@@ -56,7 +56,9 @@ class VectorIndex:
     def __init__(self, settings: IndexSettings | None = None, *, background: bool = True) -> None:
         self._shard = Shard(settings or IndexSettings(), background=background)
         given = self._shard.settings
-        self._effort = Effort(given.hnsw_search_effort, given.ivf_probes, given.search_threads)
+        self._effort = SearchParams(
+            given.hnsw_search_effort, given.ivf_probes, given.search_threads
+        )
         # Threads and files go with the object, or at the end of the process, if nobody closes it.
         self._closer = weakref.finalize(self, self._shard.close)
 
@@ -142,7 +144,7 @@ class VectorIndex:
         self,
         name: str,
         ids: Sequence[str],
-        include: Sequence[Part] = PAYLOAD,
+        include: Sequence[PointField] = PAYLOAD,
         max_bytes: int | None = None,
     ) -> list[Record]:
         """Return those of the points that are stored, in the order asked for, each once.
@@ -171,7 +173,7 @@ class VectorIndex:
         cursor: str | None = None,
         limit: int = 100,
         condition: Filter | None = None,
-        include: Sequence[Part] = PAYLOAD,
+        include: Sequence[PointField] = PAYLOAD,
         max_bytes: int | None = None,
     ) -> Page:
         """Return the points behind a cursor of the page before, in the order of first insertion.
@@ -182,8 +184,11 @@ class VectorIndex:
             UnknownCollection: there is none of this name.
             InvalidInput: the cursor is none of ours, or ``limit`` is not 1 to 1000.
         """
-        given, room = (cursor, limit, condition), partial(Room, include, most=max_bytes)
-        return self._read(name, lambda db, one: page(db, one, *given, room(width=one.width)))
+        budget = partial(ResponseBudget, include, max_bytes=max_bytes)
+        read = partial(scroll_page, cursor=cursor, limit=limit, condition=condition)
+        return self._read(
+            name, lambda reader, one: read(reader, one, budget=budget(width=one.width))
+        )
 
     def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Answer several queries, those that are alike by one FAISS call a segment.
@@ -197,7 +202,7 @@ class VectorIndex:
         for query in queries:
             check_query(query)
         answers: list[list[Hit]] = [[] for _ in queries]
-        for rows in alike(queries):
+        for rows in group_queries(queries):
             stop_if_cancelled()
             found = self._answer([queries[row] for row in rows])
             for row, hits in zip(rows, found, strict=True):
@@ -281,11 +286,11 @@ class VectorIndex:
     def _answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
         given = (self._effort, self._shard.held_search)
         name = queries[0].collection
-        return self._read(name, lambda reader, one: Searcher(one, reader, *given).answer(queries))
+        return self._read(name, lambda reader, one: Searcher(one, reader, *given).search(queries))
 
-    def _read(self, name: str, read: Read[Found]) -> Found:
+    def _read(self, name: str, read: Read[ReadT]) -> ReadT:
         with self._sound(name):
-            return whole(self._shard.find, name, self._shard.truth.reader, read)
+            return read_current(self._shard.find, name, self._shard.truth.reader, read)
 
     @contextmanager
     def _sound(self, name: str = "") -> Iterator[None]:

@@ -10,7 +10,7 @@ from deployments.ingress.wire.fields import Body, JsonObject
 from deployments.ingress.wire.inputs import VectorField
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
-from embedder.index.contract.points import Metric, Part
+from embedder.index.contract.points import Metric, PointField
 
 MAX_INCLUDED = 16
 """Names in one ``include``: each is looked up for every point of the answer."""
@@ -68,7 +68,7 @@ class FilterBody(Body):
 class IncludeBody(Body):
     """A body that says what comes with each point."""
 
-    include: list[Part] = Field(
+    include: list[PointField] = Field(
         default_factory=list,
         max_length=MAX_INCLUDED,
         fail_fast=True,

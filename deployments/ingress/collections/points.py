@@ -37,7 +37,7 @@ from embedder.core.types import Priority, Vectors
 from embedder.index.contract.checks import check_ids, check_metadata
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.filters import Filter
-from embedder.index.contract.points import CollectionInfo, Hit, Part, Points, Record
+from embedder.index.contract.points import CollectionInfo, Hit, PointField, Points, Record
 
 
 class _PointId(StringConvertor):
@@ -142,7 +142,7 @@ async def read_point(
     point_id: str,
     service: ServiceHere,
     visit: VisitHere,
-    include: list[Part] = Query(default=["text", "metadata"]),  # noqa: B008 - FastAPI reads it
+    include: list[PointField] = Query(default=["text", "metadata"]),  # noqa: B008 - FastAPI reads it
 ) -> Response:
     """Return one point by its id, percent-encoded in UTF-8; any id can be read."""
     check_ids([point_id], "id")
@@ -161,7 +161,7 @@ def condition_of(body: Any, name: str = "filter") -> Filter | None:
     return None if body.filter is None else parse(body.filter, name)
 
 
-def content(found: Record | Hit, include: Sequence[Part]) -> dict[str, Any]:
+def content(found: Record | Hit, include: Sequence[PointField]) -> dict[str, Any]:
     """Return the id of a point, and what was included."""
     values: dict[str, Any] = {"id": found.id}
     for name in include:

@@ -26,7 +26,7 @@ from deployments.ingress.wire.rows import (
     width_of,
 )
 from embedder.core.errors import InvalidInput, LimitExceeded
-from embedder.index.contract.answer_size import NUMBER_BYTES
+from embedder.index.contract.response_budget import NUMBER_BYTES
 from embedder.similarity.clustering import cluster
 from embedder.similarity.pricing import cluster_price
 

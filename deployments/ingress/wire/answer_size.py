@@ -16,8 +16,8 @@ from deployments.ingress.wire.formats import EncodingFormat, Format
 from deployments.settings import IngressLimits
 from embedder.core.errors import LimitExceeded
 from embedder.core.quantization import OutputDtype
-from embedder.index.contract.answer_size import NUMBER_BYTES
 from embedder.index.contract.limits import MAX_WIDTH
+from embedder.index.contract.response_budget import NUMBER_BYTES
 
 NEIGHBOUR_BYTES = 45
 """A result of a similarity: ``{"index":12345,"score":0.123456789},``."""

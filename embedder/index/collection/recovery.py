@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.segments.building import Source, build
-from embedder.index.segments.measure import place
-from embedder.index.segments.merging import Builder
-from embedder.index.segments.segment import Names, Segment, pack
-from embedder.index.segments.snapshots import Snapshots
-from embedder.index.segments.state import LiveSegment
+from embedder.index.segments.faiss_index import VectorSource, build
+from embedder.index.segments.index_state import LiveSegment
+from embedder.index.segments.scoring import normalize
+from embedder.index.segments.segment import PackedIds, Segment, pack
+from embedder.index.segments.segment_builder import SegmentBuilder
+from embedder.index.segments.snapshot_folder import SnapshotFolder
 from embedder.index.storage.reading import Reader
 from embedder.index.storage.rows import DISAGREE
 from embedder.index.storage.writes import CollectionRow
@@ -39,7 +39,7 @@ class Recovered:
 
 
 def recover(
-    reader: Reader, row: CollectionRow, snapshots: Snapshots, builder: Builder
+    reader: Reader, row: CollectionRow, snapshots: SnapshotFolder, builder: SegmentBuilder
 ) -> Recovered:
     """Return segments that hold exactly the points of the truth.
 
@@ -86,7 +86,7 @@ def _alive(segment: Segment, at: NDArray[np.intp]) -> LiveSegment:
     return LiveSegment(segment, pack(at, len(segment)) if dead else None, dead)
 
 
-def _from_truth(reader: Reader, pairs: NDArray[np.int64], builder: Builder) -> Segment:
+def _from_truth(reader: Reader, pairs: NDArray[np.int64], builder: SegmentBuilder) -> Segment:
     """Return a flat segment, which is quick to make; a merge indexes it as the collection wants."""
     names: list[str] = []
 
@@ -95,26 +95,26 @@ def _from_truth(reader: Reader, pairs: NDArray[np.int64], builder: Builder) -> S
         if not np.array_equal(found, pairs[rows]):
             raise StorageDamaged(str(reader.path), DISAGREE, UNNAMED)
         names.extend(block)
-        return place(builder.metric, vectors)
+        return normalize(builder.metric, vectors)
 
-    source = Source(len(pairs), builder.width, take)
+    source = VectorSource(len(pairs), builder.width, take)
     index = build(IndexKind.FLAT, builder.metric, source, builder.settings, _never)
     pks, seqs = (np.ascontiguousarray(column) for column in pairs.T)
-    return builder.wrap(index, IndexKind.FLAT, pks, seqs, Names.of(names))
+    return builder.wrap(index, IndexKind.FLAT, pks, seqs, PackedIds.of(names))
 
 
 def _never() -> bool:
     return False
 
 
-def fetching(reader: Reader, builder: Builder) -> Callable[[NDArray[np.int64]], Vectors]:
+def fetching(reader: Reader, builder: SegmentBuilder) -> Callable[[NDArray[np.int64]], Vectors]:
     """Return what reads placed vectors of pks from the truth: zeros for one that is gone."""
 
     def fetch(pks: NDArray[np.int64]) -> Vectors:
         rows = np.zeros((len(pks), builder.width), np.float32)
         found, _, vectors = reader.vectors(pks, builder.width)
         at = {pk: row for row, pk in enumerate(pks.tolist())}
-        rows[[at[pk] for pk in found[:, 0].tolist()]] = place(builder.metric, vectors)
+        rows[[at[pk] for pk in found[:, 0].tolist()]] = normalize(builder.metric, vectors)
         return rows
 
     return fetch

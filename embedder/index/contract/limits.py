@@ -5,7 +5,7 @@ from __future__ import annotations
 MAX_TOP_K = 1000
 MAX_PAGE = 1000
 OVERSAMPLE = 4
-LEAST_SAMPLE = 50
+MIN_SAMPLE = 50
 """Candidates from which diverse answers are chosen: so many times ``top_k``, and at least these."""
 
 MAX_DELETED = 10_000

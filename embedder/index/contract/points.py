@@ -14,10 +14,10 @@ from embedder.core.types import SimilarityName, Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.kinds import IndexKind
 
-Part = Literal["vector", "text", "metadata"]
+PointField = Literal["vector", "text", "metadata"]
 """What of a point may come with an answer, beside its id."""
 
-PAYLOAD: tuple[Part, ...] = ("text", "metadata")
+PAYLOAD: tuple[PointField, ...] = ("text", "metadata")
 
 
 class Metric(str, Enum):
@@ -120,7 +120,7 @@ class Query:
     filter: Filter | None = None
     threshold: float | None = None
     diversity: float | None = None
-    include: tuple[Part, ...] = PAYLOAD
+    include: tuple[PointField, ...] = PAYLOAD
     max_bytes: int | None = None
     identity: str | None = None
     model: StoredModel | None = None

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import INVERTED, QUANTISED, IndexKind
 from embedder.index.contract.points import Metric
-from embedder.index.segments.measure import Positions, Scores, nearest_rows, rough_of
+from embedder.index.segments.scoring import Positions, Scores, nearest_rows, rough_of
 
 Bits = NDArray[np.uint8]
 """One bit a row, the first row in the lowest bit, as FAISS reads a bitmap."""
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class SearchParams:
     """How hard a search tries, and on how many threads; ``probes`` None is an eighth of all."""
 
     hnsw: int = 64
@@ -34,7 +34,7 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class PackedIds:
     """The ids of rows, end to end in UTF-8: a tenth of what as many strings take.
 
     ``bounds`` int64[n + 1] are where each begins, and where the last one ends.
@@ -44,7 +44,7 @@ class Names:
     bounds: NDArray[np.int64]
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> Names:
+    def of(cls, names: Sequence[str]) -> PackedIds:
         """Pack the given ids."""
         encoded = [name.encode() for name in names]
         bounds = np.zeros(len(encoded) + 1, np.int64)
@@ -81,7 +81,7 @@ class Segment:
     metric: Metric
     pks: NDArray[np.int64]
     seqs: NDArray[np.int64]
-    names: Names
+    names: PackedIds
     rows: Vectors | None
     path: Path | None = None
 
@@ -111,7 +111,7 @@ class Segment:
         return rows
 
     def search(
-        self, queries: Vectors, k: int, allowed: Bits | None, effort: Effort
+        self, queries: Vectors, k: int, allowed: Bits | None, effort: SearchParams
     ) -> tuple[Scores, Positions]:
         """Return rough scores and positions, both [q, k]; -1 where no more was found.
 
@@ -121,7 +121,7 @@ class Segment:
         return rough_of(self.metric, found), positions
 
     def search_all(
-        self, queries: Vectors, k: int, positions: Positions, effort: Effort
+        self, queries: Vectors, k: int, positions: Positions, effort: SearchParams
     ) -> tuple[Scores, Positions]:
         """Return the same for the given positions only, and leave none of them out.
 
@@ -139,7 +139,7 @@ class Segment:
         return scores, np.where(at < 0, -1, positions[at])
 
     def _ask(
-        self, queries: Vectors, k: int, parameters: Any, effort: Effort
+        self, queries: Vectors, k: int, parameters: Any, effort: SearchParams
     ) -> tuple[Scores, Positions]:
         import faiss
 
@@ -148,7 +148,7 @@ class Segment:
         found, positions = self.index.search(queries, k, params=parameters)
         return found, positions
 
-    def _parameters(self, k: int, allowed: Bits | None, effort: Effort) -> Any:
+    def _parameters(self, k: int, allowed: Bits | None, effort: SearchParams) -> Any:
         """Return parameters for one call alone: FAISS crashes where threads share them."""
         import faiss
 

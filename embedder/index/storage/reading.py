@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from embedder.core.disk_codes import naming_storage_errors
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
-from embedder.index.contract.answer_size import Room
 from embedder.index.contract.filter_sql import to_sql
 from embedder.index.contract.filters import Filter
-from embedder.index.contract.points import Part
+from embedder.index.contract.points import PointField
+from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.storage.migration import COLUMNS
 from embedder.index.storage.rows import DISAGREE, check_payload, decode_vectors
 from embedder.index.storage.schema import open_reader
@@ -94,24 +94,31 @@ class Reader:
         with self._connection() as db:
             return find_collection(db, name)
 
-    def payloads(self, collection: int, pks: Sequence[int], room: Room) -> dict[int, Payload]:
-        """Return those of the points that are stored now, by pk, as `Room.fill`."""
+    def payloads(
+        self, collection: int, pks: Sequence[int], budget: ResponseBudget
+    ) -> dict[int, Payload]:
+        """Return those of the points that are stored now, by pk, as `ResponseBudget.within`."""
         query = f"SELECT {_PAYLOAD} {_CHOSEN} ON p.pk = j.value WHERE p.collection = ?"
         with self._connection() as db, closing(db.execute(query, (_json(pks), collection))) as rows:
-            return {found.pk: found for found in room.fill(self._checked(rows, room.include))}
+            return {found.pk: found for found in budget.within(self._checked(rows, budget.include))}
 
-    def by_ids(self, collection: int, ids: Sequence[str], room: Room) -> list[Payload]:
-        """Return those of the points that are stored, in no order, as `Room.fill`."""
+    def by_ids(self, collection: int, ids: Sequence[str], budget: ResponseBudget) -> list[Payload]:
+        """Return those of the points that are stored, in no order, as `ResponseBudget.within`."""
         with (
             self.snapshot() as db,
             closing(select_by_ids(db, _PAYLOAD, collection, ids)) as rows,
         ):
-            return list(room.fill(self._checked(rows, room.include)))
+            return list(budget.within(self._checked(rows, budget.include)))
 
     def page(
-        self, collection: int, after: int, limit: int, condition: Filter | None, room: Room
+        self,
+        collection: int,
+        after: int,
+        limit: int,
+        condition: Filter | None,
+        budget: ResponseBudget,
     ) -> tuple[list[Payload], bool]:
-        """Return points with a pk above ``after``, by ascending pk, as `Room.page`."""
+        """Return points with a pk above ``after``, by ascending pk, as `ResponseBudget.page`."""
         sql, parameters = _condition(condition)
         query = (
             f"SELECT {_PAYLOAD} FROM points AS p INDEXED BY points_by_pk "  # noqa: S608
@@ -119,7 +126,7 @@ class Reader:
         )
         given = (collection, after, *parameters, limit + 1)
         with self._connection() as db, closing(db.execute(query, given)) as rows:
-            return room.page(self._checked(rows, room.include), limit)
+            return budget.page(self._checked(rows, budget.include), limit)
 
     def count(self, collection: int, condition: Filter) -> int:
         """Return how many points meet a filter."""
@@ -186,7 +193,7 @@ class Reader:
         return self._pairs(row[:2] for row in rows), names, vectors
 
     def _checked(
-        self, rows: Iterable[tuple[Any, ...]], include: Sequence[Part]
+        self, rows: Iterable[tuple[Any, ...]], include: Sequence[PointField]
     ) -> Iterator[Payload]:
         """Yield points row by row; texts that are not included are checked and not kept."""
         for pk, seq, name, text, metadata, crc in rows:

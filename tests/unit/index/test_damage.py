@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from embedder.core.storage_errors import NewerFormat, StorageDamaged
-from embedder.index.collection.copying import stored_rows
+from embedder.index.collection.scan import scan_rows
 from embedder.index.contract.points import Metric, Points, Query
-from embedder.index.segments.snapshot import (
+from embedder.index.segments.snapshot_format import (
     HEADER_BYTES,
     BadSnapshot,
-    Identity,
+    SnapshotIdentity,
     read_rows,
     read_segment,
 )
@@ -62,12 +62,12 @@ def _everything(index: VectorIndex) -> list[tuple[str, list[float], str | None, 
     ]
 
 
-def _identity(folder: Path) -> Identity:
+def _identity(folder: Path) -> SnapshotIdentity:
     with sqlite3.connect(folder / "truth.db") as db:
         database = db.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()[0]
         collection = db.execute("SELECT uuid FROM collections WHERE name = 'c'").fetchone()[0]
     db.close()
-    return Identity(database=database, collection=collection, metric=Metric.L2, width=WIDTH)
+    return SnapshotIdentity(database=database, collection=collection, metric=Metric.L2, width=WIDTH)
 
 
 def _flipped(data: bytes, place: int) -> bytes:
@@ -230,7 +230,7 @@ def test_points_of_which_one_stands_twice_are_not_copied(directory: Path) -> Non
         row = find_collection(db, "c")
         assert row is not None
         with pytest.raises(StorageDamaged, match="'c' is damaged"):
-            list(stored_rows(db, "truth.db", row))
+            list(scan_rows(db, "truth.db", row))
 
 
 def _repeat_an_entry(path: Path, index: str) -> None:

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from embedder.core.errors import InvalidInput, InvalidVector, NotFound
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import Metric, Part, Points, Query
+from embedder.index.contract.points import Metric, PointField, Points, Query
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_drawing import METADATA, TEXTS, filters
 from tests.unit.index.model import Model, Stored
@@ -178,7 +178,7 @@ class LikeADict(RuleBasedStateMachine):
         place = self._place()
         self.index.back_up("c", place)
         self.index.restore(place, "copy")
-        whole: tuple[Part, ...] = ("text", "metadata", "vector")
+        whole: tuple[PointField, ...] = ("text", "metadata", "vector")
         copies, there = (self.index.scroll(name, None, 1000, None, whole) for name in ("copy", "c"))
         self.index.delete("copy")
 

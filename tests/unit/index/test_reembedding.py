@@ -14,7 +14,7 @@ import pytest
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import StaleCollection
 from embedder.index.contract.filter_parsing import parse
-from embedder.index.contract.points import Metric, Part, Query, Spec
+from embedder.index.contract.points import Metric, PointField, Query, Spec
 from embedder.index.inspection import inspect
 from embedder.index.storage import failpoints
 from embedder.index.storage.reading import Reader
@@ -192,7 +192,7 @@ def _write_nothing(_: object) -> Callable[[], None]:
 
 @pytest.mark.parametrize("include", [(), ("text",), ("vector",)])
 def test_a_search_that_the_switch_overtakes_is_answered_from_the_new_vectors(
-    folder: Path, include: tuple[Part, ...], monkeypatch: pytest.MonkeyPatch
+    folder: Path, include: tuple[PointField, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = open_index(folder)
     texts: Texts = {f"p{number}": "a" * number for number in range(40)}

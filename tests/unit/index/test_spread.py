@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.index.contract.limits import LEAST_SAMPLE, MAX_TOP_K, OVERSAMPLE
+from embedder.index.contract.limits import MAX_TOP_K, MIN_SAMPLE, OVERSAMPLE
 from embedder.index.contract.points import CollectionInfo, Hit, Metric, Query
 from embedder.index.spread import asked_of_each, by_shard, merged, owners, part, spec_of, summed
 from embedder.similarity.mmr import maximal_marginal_relevance
@@ -74,7 +74,7 @@ def test_each_shard_is_asked_for_as_many_as_all_may_come_from_it() -> None:
 def test_for_diverse_answers_each_shard_is_asked_for_candidates_with_their_vectors() -> None:
     few, many = (asked_of_each(replace(QUERY, diversity=0.5, top_k=top_k)) for top_k in (3, 100))
 
-    assert (few.top_k, many.top_k) == (LEAST_SAMPLE, 100 * OVERSAMPLE)
+    assert (few.top_k, many.top_k) == (MIN_SAMPLE, 100 * OVERSAMPLE)
     assert few.diversity is None
     assert few.include == ("vector",)
 

@@ -20,7 +20,7 @@ from embedder.core.errors import InvalidInput, UnknownCollection
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.contract.checks import check_metadata
 from embedder.index.contract.filter_parsing import parse
-from embedder.index.contract.points import Part, Points, Query, Record
+from embedder.index.contract.points import PointField, Points, Query, Record
 from embedder.index.storage import writes
 from embedder.index.storage.committer import Effect
 from embedder.index.vector_index import VectorIndex
@@ -31,7 +31,7 @@ from tests.unit.index.texts import ANY_TEXT, IDS
 Stored = dict[str, tuple[str | None, dict[str, Any]]]
 MEMORY = Path("/dev/shm")
 """Where fsync costs nothing."""
-WHOLE: tuple[Part, ...] = ("text", "metadata", "vector")
+WHOLE: tuple[PointField, ...] = ("text", "metadata", "vector")
 
 
 def _put(index: VectorIndex, stored: Stored, name: str = "c") -> None:

@@ -24,12 +24,12 @@ from embedder.cache.failopen import FailOpenCache
 from embedder.cache.store.circuit import CircuitState
 from embedder.core.errors import StageUnavailable
 from embedder.core.types import Encoded, Entries, Priority, TokenBatch
-from embedder.index.contract.points import Part, Points, Query
+from embedder.index.contract.points import PointField, Points, Query
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import FakeService, LocalHandle, as_handle
 from tests.unit.deployments.rpc.transport import GRPC_BYTES, too_large
 
-ALL: tuple[Part, ...] = ("text", "metadata", "vector")
+ALL: tuple[PointField, ...] = ("text", "metadata", "vector")
 SETTINGS = ServeSettings.model_validate(
     {"data_directory": None, "cache": {"max_bytes": 128 * 2**20, "shards": 1}}
 )

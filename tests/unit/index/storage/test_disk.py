@@ -14,9 +14,9 @@ import pytest
 
 from embedder.core.disk_codes import storage_error
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
-from embedder.index.collection.collection import Collection
+from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.points import Metric, Points, Query
-from embedder.index.segments.state import Delta
+from embedder.index.segments.index_state import Delta
 from embedder.index.storage import failpoints
 from embedder.index.storage.disk import publish
 from embedder.index.vector_index import VectorIndex
@@ -195,7 +195,7 @@ def test_a_collection_that_cannot_be_read_anew_either_is_closed_alone(
 
     with monkeypatch.context() as patch:
         patch.setattr(Delta, "append", fail)
-        patch.setattr(Collection, "reload", fail)
+        patch.setattr(OpenCollection, "reload", fail)
         with pytest.raises(MemoryError):
             index.upsert("c", _points(20))
 

@@ -11,22 +11,24 @@ import numpy as np
 
 from embedder.core.errors import InvalidInput, UnknownCollection
 from embedder.core.types import Vectors
-from embedder.index.collection.collection import Collection
-from embedder.index.contract.answer_size import Room
+from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.limits import MAX_PAGE
-from embedder.index.contract.points import Page, Part, Record
+from embedder.index.contract.points import Page, PointField, Record
+from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.storage.reading import Payload, Reader
 from embedder.index.storage.rows import decode_metadata
 
-Found = TypeVar("Found")
-Read = Callable[[Reader, Collection], Found]
+ReadT = TypeVar("ReadT")
+Read = Callable[[Reader, OpenCollection], ReadT]
 """Reads something of one creation of a collection."""
 
 _CURSOR = re.compile(r"(?P<mark>[0-9a-f]{8})\.(?P<pk>[0-9]{1,18})")
 
 
-def whole(find: Callable[[str], Collection], name: str, reader: Reader, read: Read[Found]) -> Found:
+def read_current(
+    find: Callable[[str], OpenCollection], name: str, reader: Reader, read: Read[ReadT]
+) -> ReadT:
     """Return what is read of a collection, and again if another took its place meanwhile.
 
     Rows of a collection that was dropped go at any time. Raises what ``find`` and ``read`` raise.
@@ -41,9 +43,9 @@ def whole(find: Callable[[str], Collection], name: str, reader: Reader, read: Re
 
 def records_by_id(
     reader: Reader,
-    collection: Collection,
+    collection: OpenCollection,
     ids: Sequence[str],
-    include: Sequence[Part],
+    include: Sequence[PointField],
     max_bytes: int | None = None,
 ) -> list[Record]:
     """Return those of the points that are stored, in the order asked for, each once.
@@ -51,19 +53,19 @@ def records_by_id(
     Raises:
         LimitExceeded: they take more than ``max_bytes`` in an answer.
     """
-    room = Room(include, most=max_bytes, width=collection.width, field="ids")
+    room = ResponseBudget(include, max_bytes=max_bytes, width=collection.width, field="ids")
     found = {one.id: one for one in reader.by_ids(collection.id, list(dict.fromkeys(ids)), room)}
     chosen = [found[name] for name in dict.fromkeys(ids) if name in found]
     return _records(reader, collection, chosen, include)
 
 
-def page(
+def scroll_page(
     reader: Reader,
-    collection: Collection,
+    collection: OpenCollection,
     cursor: str | None,
     limit: int,
     condition: Filter | None,
-    room: Room,
+    budget: ResponseBudget,
 ) -> Page:
     """Return the points behind a cursor, by the order of their first insertion.
 
@@ -75,12 +77,12 @@ def page(
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidInput("limit", f"is {limit}; it must be 1 to {MAX_PAGE}")
     after = _position(collection, cursor)
-    shown, more = reader.page(collection.id, after, limit, condition, room)
+    shown, more = reader.page(collection.id, after, limit, condition, budget)
     following = f"{_mark(collection)}.{shown[-1].pk}" if more else None
-    return Page(_records(reader, collection, shown, room.include), following, room.used)
+    return Page(_records(reader, collection, shown, budget.include), following, budget.used)
 
 
-def _position(collection: Collection, cursor: str | None) -> int:
+def _position(collection: OpenCollection, cursor: str | None) -> int:
     if cursor is None:
         return 0
     given = _CURSOR.fullmatch(cursor)
@@ -91,13 +93,16 @@ def _position(collection: Collection, cursor: str | None) -> int:
     return int(given["pk"])
 
 
-def _mark(collection: Collection) -> str:
+def _mark(collection: OpenCollection) -> str:
     """Return the mark in cursors of this collection; other and earlier ones have another."""
     return collection.uuid[:8]
 
 
 def _records(
-    reader: Reader, collection: Collection, found: Sequence[Payload], include: Sequence[Part]
+    reader: Reader,
+    collection: OpenCollection,
+    found: Sequence[Payload],
+    include: Sequence[PointField],
 ) -> list[Record]:
     vectors: dict[int, Vectors] = {}
     if "vector" in include and found and collection.width is not None:

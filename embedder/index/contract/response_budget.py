@@ -1,4 +1,4 @@
-"""How many bytes stored points take in an answer as JSON, and the most that an answer may take.
+"""How many bytes stored points add in an answer as JSON, and the max_bytes that an answer may add.
 
 Too many points are refused before anything is read. Texts and metadata are counted as they are
 read, and reading ends with the first that is too much.
@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import orjson
 
 from embedder.core.errors import LimitExceeded
-from embedder.index.contract.points import PAYLOAD, Part
+from embedder.index.contract.points import PAYLOAD, PointField
 
 NUMBER_BYTES = 13
 """A float32 in JSON, with its comma."""
@@ -38,23 +38,23 @@ class HasContent(Protocol):
 PointT = TypeVar("PointT", bound=HasContent)
 
 
-class Room:
-    """The bytes that an answer may still take, of points with what ``include`` names.
+class ResponseBudget:
+    """The bytes that an answer may still add, of points with what ``include`` names.
 
-    ``most`` is None where there is no limit; ``field`` is what asks for too much, for errors.
+    ``max_bytes`` is None where there is no limit; ``field`` is what asks for too much, for errors.
     """
 
     def __init__(
         self,
-        include: Sequence[Part] = PAYLOAD,
+        include: Sequence[PointField] = PAYLOAD,
         *,
-        most: int | None = None,
+        max_bytes: int | None = None,
         width: int | None = None,
         field: str = "limit",
     ) -> None:
         self.include = include
         self.used = 0
-        self._most = most
+        self._most = max_bytes
         self._field = field
         self._each = POINT_BYTES + (NUMBER_BYTES * (width or 0) if "vector" in include else 0)
 
@@ -67,7 +67,7 @@ class Room:
         if self._most is not None and count * self._each > self._most:
             raise LimitExceeded(self._field, UNIT, count * self._each, self._most)
 
-    def take(self, point: HasContent) -> bool:
+    def add(self, point: HasContent) -> bool:
         """Count a point, and say whether there was room for it."""
         if self._most is None:
             return True
@@ -84,10 +84,10 @@ class Room:
         Raises:
             LimitExceeded: as said.
         """
-        if not self.take(point):
+        if not self.add(point):
             raise LimitExceeded(self._field, UNIT, self.used, self._most or 0)
 
-    def fill(self, points: Iterable[PointT]) -> Iterator[PointT]:
+    def within(self, points: Iterable[PointT]) -> Iterator[PointT]:
         """Yield points as long as there is room.
 
         Raises:
@@ -101,7 +101,7 @@ class Room:
         """Return the points there is room for, one at least, and whether there are more."""
         shown: list[PointT] = []
         for point in points:
-            if len(shown) == limit or (not self.take(point) and shown):
+            if len(shown) == limit or (not self.add(point) and shown):
                 return shown, True
             shown.append(point)
         return shown, False

@@ -24,7 +24,9 @@ Positions = NDArray[np.int64]
 _ZERO = np.float32(0)
 
 
-def place(metric: Metric, vectors: Vectors, norms: NDArray[np.float64] | None = None) -> Vectors:
+def normalize(
+    metric: Metric, vectors: Vectors, norms: NDArray[np.float64] | None = None
+) -> Vectors:
     """Return vectors as they are searched: of unit length for the cosine, else as they are.
 
     ``norms`` are their lengths, where these are known and none is 0.

@@ -13,7 +13,7 @@ from embedder.core.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class Reconciliation:
     """What each shard does: delete the collection of an identity, or make that of ``identity``.
 
     Shards are known by their numbers. ``identity`` is None where the name has no collection.
@@ -21,10 +21,10 @@ class Agreement:
 
     identity: str | None
     deletes: Mapping[int, str]
-    makes: Collection[int]
+    creates: Collection[int]
 
 
-def agree(name: str, has: Mapping[int, str | None], deleted: Collection[str]) -> Agreement:
+def reconcile(name: str, has: Mapping[int, str | None], deleted: Collection[str]) -> Reconciliation:
     """Complete deletions and creations that reached some shards only.
 
     ``has`` gives the identity in each shard that answers, None where it has no such name;
@@ -41,5 +41,5 @@ def agree(name: str, has: Mapping[int, str | None], deleted: Collection[str]) ->
         )
     identity = next(iter(living), None)
     deletes = {at: one for at, one in has.items() if one is not None and one in deleted}
-    makes = [at for at, one in has.items() if identity is not None and one != identity]
-    return Agreement(identity, deletes, makes)
+    creates = [at for at, one in has.items() if identity is not None and one != identity]
+    return Reconciliation(identity, deletes, creates)

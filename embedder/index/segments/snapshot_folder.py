@@ -15,10 +15,10 @@ from pathlib import Path
 
 from embedder.core.private_files import make_folder
 from embedder.index.segments.segment import Segment
-from embedder.index.segments.snapshot import (
+from embedder.index.segments.snapshot_format import (
     BadSnapshot,
-    Identity,
     Rows,
+    SnapshotIdentity,
     read_rows,
     read_segment,
     write_segment,
@@ -31,10 +31,10 @@ _FILE = re.compile(r"segment-(\d{10})\.snap\Z")
 logger = logging.getLogger(__name__)
 
 
-class Snapshots:
+class SnapshotFolder:
     """Saves and loads the segments of one collection; one thread at a time saves."""
 
-    def __init__(self, directory: Path, identity: Identity) -> None:
+    def __init__(self, directory: Path, identity: SnapshotIdentity) -> None:
         self.directory = directory
         self._identity = identity
         self._spare: set[Path] = set()
@@ -103,7 +103,7 @@ class Snapshots:
         path.replace(path.with_name(path.name + ".damaged"))
 
 
-def remove_strangers(folder: Path, known: Collection[str]) -> None:
+def remove_orphans(folder: Path, known: Collection[str]) -> None:
     """Delete the files of all collections of a shard but those with the ``known`` identities."""
     for path in folder.glob("*"):
         if path.name not in known:

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.core.types import Vectors
-from embedder.index.collection.describing import described
+from embedder.index.collection.description import described
 from embedder.index.collection.recovery import fetching, recover
 from embedder.index.contract.points import CollectionInfo, Metric, StoredModel
-from embedder.index.segments.building import Stopped
-from embedder.index.segments.merging import Builder
-from embedder.index.segments.planning import SegmentFacts, needs_merging, to_merge, to_save
-from embedder.index.segments.projection import Projection
-from embedder.index.segments.snapshots import Snapshots
-from embedder.index.segments.state import LiveSegment, State
+from embedder.index.segments.faiss_index import Stopped
+from embedder.index.segments.index_state import IndexState, LiveSegment
+from embedder.index.segments.merge_policy import SegmentFacts, needs_merging, to_merge, to_save
+from embedder.index.segments.segment_builder import SegmentBuilder
+from embedder.index.segments.segment_index import SegmentIndex
+from embedder.index.segments.snapshot_folder import SnapshotFolder
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.reading import Reader
 from embedder.index.storage.writes import CollectionRow
@@ -38,19 +38,19 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Environment:
     """What the collections of a shard have in common."""
 
     reader: Reader
     settings: IndexSettings
-    snapshots: Callable[[CollectionRow, int], Snapshots]
+    snapshots: Callable[[CollectionRow, int], SnapshotFolder]
     should_stop: Callable[[], bool]
 
 
-class Collection:
+class OpenCollection:
     """Named points under one metric; the first vector decides the width."""
 
-    def __init__(self, row: CollectionRow, around: Surroundings) -> None:
+    def __init__(self, row: CollectionRow, around: Environment) -> None:
         """Open a collection and bring it up to date.
 
         Raises:
@@ -67,8 +67,8 @@ class Collection:
         self._keeping = threading.Lock()
         self._dropped = threading.Event()
         self._retired = threading.Event()
-        self._snapshots: Snapshots | None = None
-        self._projection: Projection | None = None
+        self._snapshots: SnapshotFolder | None = None
+        self._projection: SegmentIndex | None = None
         self._sequence = row.sequence
         self._seen: tuple[LiveSegment, ...] = ()
         if row.width is not None:
@@ -85,7 +85,7 @@ class Collection:
         return self._projection.width if self._projection else self.spec.width
 
     @property
-    def state(self) -> State | None:
+    def state(self) -> IndexState | None:
         """Return what a search may look at, None while there was never a vector."""
         return self._projection.state if self._projection else None
 
@@ -223,7 +223,7 @@ class Collection:
         return self.is_dropped or self._retired.is_set() or self._around.should_stop()
 
     def _begin(self, width: int, row: CollectionRow | None) -> None:
-        builder = Builder(
+        builder = SegmentBuilder(
             self.spec.kind,
             self.spec.metric,
             width,
@@ -243,7 +243,7 @@ class Collection:
         self._fetch = fetching(self._around.reader, builder)
         self._builder = builder
         self._snapshots = snapshots
-        self._projection = Projection(
+        self._projection = SegmentIndex(
             width,
             seal_rows=self._around.settings.delta_rows,
             seal=builder.seal,
@@ -251,7 +251,7 @@ class Collection:
             sequence=known.sequence,
         )
 
-    def _facts(self, state: State) -> list[SegmentFacts]:
+    def _facts(self, state: IndexState) -> list[SegmentFacts]:
         return [
             SegmentFacts(
                 live.segment.kind, len(live.segment), live.dead, live.segment.path is not None

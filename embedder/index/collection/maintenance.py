@@ -19,7 +19,7 @@ RETRY_S = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Keeping(Protocol):
+class MaintenanceTask(Protocol):
     """What has work to be done now and then; `maintain` does one piece, False if there is none."""
 
     def maintain(self) -> bool:
@@ -27,19 +27,19 @@ class Keeping(Protocol):
         ...
 
 
-class Housekeeper:
+class MaintenanceThread:
     """Runs until `close`; ``on_damage`` is told of data that cannot be trusted."""
 
     def __init__(self, on_damage: Callable[[StorageDamaged], None]) -> None:
         self._on_damage = on_damage
-        self._waiting: dict[int, Keeping] = {}
-        self._refused: dict[int, Keeping] = {}
+        self._waiting: dict[int, MaintenanceTask] = {}
+        self._refused: dict[int, MaintenanceTask] = {}
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index-keeper", daemon=True)
         self._thread.start()
 
-    def nudge(self, one: Keeping) -> None:
+    def notify(self, one: MaintenanceTask) -> None:
         """Have work looked for; asking twice costs nothing."""
         with self._changed:
             self._waiting.setdefault(id(one), one)
@@ -61,7 +61,7 @@ class Housekeeper:
         while (one := self._next()) is not None:
             try:
                 if one.maintain():
-                    self.nudge(one)
+                    self.notify(one)
             except OSError:
                 logger.exception("the disk refused to save a segment; it is tried again")
                 with self._changed:
@@ -71,7 +71,7 @@ class Housekeeper:
             except Exception:
                 logger.exception("housekeeping failed; the next write has it tried again")
 
-    def _next(self) -> Keeping | None:
+    def _next(self) -> MaintenanceTask | None:
         """Return whose turn it is, or None at the end."""
         with self._changed:
             while not self._stop.is_set():

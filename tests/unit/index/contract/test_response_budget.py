@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import LimitExceeded
-from embedder.index.contract.answer_size import Room
-from embedder.index.contract.points import Part, Points, Query, Record
+from embedder.index.contract.points import PointField, Points, Query, Record
+from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.storage.reading import Payload
 from embedder.index.vector_index import VectorIndex
 
-ALL: tuple[Part, ...] = ("text", "metadata", "vector")
+ALL: tuple[PointField, ...] = ("text", "metadata", "vector")
 COUNT = 20
 TEXT = 1000
 
@@ -42,7 +42,7 @@ def _size(answers: Any) -> int:
 @pytest.mark.parametrize("most", [1, 500, 2_000, 5_000, 10**6])
 @pytest.mark.parametrize("include", [(), ("text",), ("vector",), ALL])
 def test_pages_end_early_and_lose_nothing(
-    index: VectorIndex, most: int, include: tuple[Part, ...]
+    index: VectorIndex, most: int, include: tuple[PointField, ...]
 ) -> None:
     records: list[Record] = []
     cursor = None
@@ -71,7 +71,7 @@ def test_points_by_id_that_are_too_large_together_are_refused_by_name(index: Vec
 
 @pytest.mark.parametrize(("include", "fits"), [(("text",), 9), (("vector",), 49), ((), 103)])
 def test_hits_that_are_too_large_are_refused_and_fewer_are_given(
-    index: VectorIndex, include: tuple[Part, ...], fits: int
+    index: VectorIndex, include: tuple[PointField, ...], fits: int
 ) -> None:
     def query(top_k: int) -> Query:
         vector = np.ones(8, np.float32)
@@ -103,9 +103,9 @@ def test_a_query_has_room_of_its_own_whatever_is_asked_beside_it(index: VectorIn
 @given(st.text(), st.dictionaries(st.text(), st.text()))
 def test_texts_and_metadata_count_as_json_has_them(text: str, metadata: dict[str, str]) -> None:
     stored = orjson.dumps(metadata).decode()
-    room = Room(most=10**9)
-    empty = Room(most=10**9)
-    room.take(Payload(1, 1, "a", text, stored))
-    empty.take(Payload(1, 1, "a", None, "{}"))
+    room = ResponseBudget(max_bytes=10**9)
+    empty = ResponseBudget(max_bytes=10**9)
+    room.add(Payload(1, 1, "a", text, stored))
+    empty.add(Payload(1, 1, "a", None, "{}"))
 
     assert room.used - empty.used == len(orjson.dumps(text)) + len(orjson.dumps(metadata)) - 2

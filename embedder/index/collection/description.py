@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from embedder.index.contract.points import CollectionInfo, Spec
-from embedder.index.segments.state import State
+from embedder.index.segments.index_state import IndexState
 
 
 def described(
-    name: str, spec: Spec, width: int | None, sequence: int, state: State | None
+    name: str, spec: Spec, width: int | None, sequence: int, state: IndexState | None
 ) -> CollectionInfo:
     """Return what is known of a collection; ``state`` is None while there was never a vector."""
     segments = state.segments if state else ()

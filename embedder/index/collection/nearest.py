@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
-from embedder.index.segments.measure import Positions, Scores, best, exact, nearest_rows
-from embedder.index.segments.segment import Effort, pack
-from embedder.index.segments.state import LiveSegment, State
+from embedder.index.segments.index_state import IndexState, LiveSegment
+from embedder.index.segments.scoring import Positions, Scores, best, exact, nearest_rows
+from embedder.index.segments.segment import SearchParams, pack
 
 MARGIN = 8
 """Candidates beyond those wanted: rough scores may swap neighbours, and ties are seen by them."""
@@ -42,12 +42,12 @@ Allowed = Sequence[Positions]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SearchView:
     """A state as one search sees it; ``fetch`` returns placed vectors of pks from the truth."""
 
-    state: State
+    state: IndexState
     metric: Metric
-    effort: Effort
+    effort: SearchParams
     fetch: Callable[[NDArray[np.int64]], Vectors]
     allowed: Allowed | None = None
 
@@ -58,7 +58,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Neighbors:
     """What one query found, nearest first; ``places`` tell where in the state a row is."""
 
     scores: Scores
@@ -68,12 +68,12 @@ class Found:
     def __len__(self) -> int:
         return len(self.pks)
 
-    def take(self, rows: NDArray[np.int64] | slice | NDArray[np.bool_]) -> Found:
+    def take(self, rows: NDArray[np.int64] | slice | NDArray[np.bool_]) -> Neighbors:
         """Return some of what was found."""
-        return Found(self.scores[rows], self.pks[rows], self.places[rows])
+        return Neighbors(self.scores[rows], self.pks[rows], self.places[rows])
 
 
-def search(view: View, queries: Vectors, k: int) -> list[Found]:
+def search(view: SearchView, queries: Vectors, k: int) -> list[Neighbors]:
     """Return for every placed query float32[q, d] the ``k`` nearest points, or all there are."""
     answers = _attempt(view, queries, k, k + MARGIN)
     if view.is_exact:
@@ -88,7 +88,7 @@ def search(view: View, queries: Vectors, k: int) -> list[Found]:
     return [found.take(slice(k)) for found in answers]
 
 
-def rows_at(view: View, pks: NDArray[np.int64], places: Positions) -> Vectors:
+def rows_at(view: SearchView, pks: NDArray[np.int64], places: Positions) -> Vectors:
     """Return the placed vectors float32[n, d] of points at places."""
     rows = np.empty((len(places), view.state.delta.rows.shape[1]), np.float32)
     for part, mine, positions in _by_part(view.state, places):
@@ -97,7 +97,7 @@ def rows_at(view: View, pks: NDArray[np.int64], places: Positions) -> Vectors:
     return rows
 
 
-def names_at(state: State, places: Positions) -> list[str]:
+def names_at(state: IndexState, places: Positions) -> list[str]:
     """Return the ids of the points at places."""
     names = [""] * len(places)
     for part, mine, positions in _by_part(state, places):
@@ -112,14 +112,14 @@ def names_at(state: State, places: Positions) -> list[str]:
     return names
 
 
-def seq_at(state: State, place: int) -> int:
+def seq_at(state: IndexState, place: int) -> int:
     """Return the sequence number of the version at a place."""
     part, position = place >> _PLACE_BITS, place & _PLACE_MASK
     seqs = state.delta.seqs if part == len(state.segments) else state.segments[part].segment.seqs
     return int(seqs[position])
 
 
-def _attempt(view: View, queries: Vectors, k: int, size: int) -> list[Found]:
+def _attempt(view: SearchView, queries: Vectors, k: int, size: int) -> list[Neighbors]:
     parts: list[tuple[Scores, Positions]] = []
     kept = size
     for part, live in enumerate(view.state.segments):
@@ -156,7 +156,7 @@ def _candidates(kind: IndexKind, k: int, size: int) -> int:
 
 
 def _of_segment(
-    view: View, part: int, live: LiveSegment, queries: Vectors, wanted: tuple[int, int]
+    view: SearchView, part: int, live: LiveSegment, queries: Vectors, wanted: tuple[int, int]
 ) -> tuple[Scores, Positions]:
     """Return candidates: ``wanted`` are how many there must be if there are, and how many asked."""
     segment, bits, count = live.segment, live.alive, live.count
@@ -180,7 +180,7 @@ def _of_segment(
     return scores, at
 
 
-def _of_delta(view: View, queries: Vectors, k: int) -> tuple[Scores, Positions]:
+def _of_delta(view: SearchView, queries: Vectors, k: int) -> tuple[Scores, Positions]:
     delta = view.state.delta
     if view.allowed is None:
         return delta.search(view.metric, queries, k)
@@ -189,7 +189,7 @@ def _of_delta(view: View, queries: Vectors, k: int) -> tuple[Scores, Positions]:
     return scores, positions[at]
 
 
-def _scored(view: View, queries: Vectors, places: Positions) -> list[Found]:
+def _scored(view: SearchView, queries: Vectors, places: Positions) -> list[Neighbors]:
     """Return candidates with their exact scores, nearest first, of equals the lower pk first."""
     shape = places.shape
     asked = np.arange(len(queries)).repeat(shape[1])
@@ -200,13 +200,13 @@ def _scored(view: View, queries: Vectors, places: Positions) -> list[Found]:
     # What is nowhere comes last.
     counts = np.count_nonzero(places >= 0, axis=1).tolist()
     return [
-        Found(scores[row, :count], pks[row, :count], places[row, :count])
+        Neighbors(scores[row, :count], pks[row, :count], places[row, :count])
         for row, count in enumerate(counts)
     ]
 
 
 def _measured(
-    view: View, queries: Vectors, asked: NDArray[np.int64], places: Positions
+    view: SearchView, queries: Vectors, asked: NDArray[np.int64], places: Positions
 ) -> tuple[NDArray[np.int64], Scores]:
     """Return the pks and exact scores of candidates; of none, minus infinity."""
     if _is_one(view.state):
@@ -218,19 +218,19 @@ def _measured(
 
 
 def _measured_in(
-    view: View, part: int, queries: Vectors, asked: NDArray[np.int64], positions: Positions
+    view: SearchView, part: int, queries: Vectors, asked: NDArray[np.int64], positions: Positions
 ) -> tuple[NDArray[np.int64], Scores]:
     pks = _pks_of(view.state, part)[positions]
     rows, at = _rows_of(view, part, pks, positions)
     return pks, exact(view.metric, queries, asked, rows, at)
 
 
-def _pks_of(state: State, part: int) -> NDArray[np.int64]:
+def _pks_of(state: IndexState, part: int) -> NDArray[np.int64]:
     return state.delta.pks if part == len(state.segments) else state.segments[part].segment.pks
 
 
 def _rows_of(
-    view: View, part: int, pks: NDArray[np.int64], positions: Positions
+    view: SearchView, part: int, pks: NDArray[np.int64], positions: Positions
 ) -> tuple[Vectors, Positions]:
     """Return rows of a part, and where those at the positions are among them; -1 stays so."""
     if part == len(view.state.segments):
@@ -245,13 +245,13 @@ def _rows_of(
     return view.fetch(distinct) if vectors is None else vectors, at
 
 
-def _is_one(state: State) -> bool:
+def _is_one(state: IndexState) -> bool:
     """Say whether everything is in one segment, where places are positions."""
     return len(state.segments) == 1 and not state.delta.size
 
 
 def _by_part(
-    state: State, places: Positions
+    state: IndexState, places: Positions
 ) -> Iterator[tuple[int, NDArray[np.bool_] | slice, Positions]]:
     """Give the parts that places are in, which of them are there, and at which positions.
 

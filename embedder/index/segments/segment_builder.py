@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
-from embedder.index.segments.building import Source, build, rows_of
-from embedder.index.segments.planning import kind_of_segment
-from embedder.index.segments.segment import Names, Segment
-from embedder.index.segments.state import Delta, LiveSegment
+from embedder.index.segments.faiss_index import VectorSource, build, rows_of
+from embedder.index.segments.index_state import Delta, LiveSegment
+from embedder.index.segments.merge_policy import kind_of_segment
+from embedder.index.segments.segment import PackedIds, Segment
 from embedder.settings.model import IndexSettings
 
 Fetch = Callable[[NDArray[np.int64]], Vectors]
@@ -25,7 +25,7 @@ Fetch = Callable[[NDArray[np.int64]], Vectors]
 
 
 @dataclass(frozen=True, slots=True)
-class Builder:
+class SegmentBuilder:
     """Builds the segments of one collection."""
 
     kind: IndexKind
@@ -49,9 +49,9 @@ class Builder:
         vectors: Vectors,
     ) -> Segment:
         """Return a flat segment of placed rows with ascending pks."""
-        source = Source(len(pks), self.width, lambda rows: vectors[rows])
+        source = VectorSource(len(pks), self.width, lambda rows: vectors[rows])
         index = build(IndexKind.FLAT, self.metric, source, self.settings, lambda: False)
-        return self.wrap(index, IndexKind.FLAT, pks, seqs, Names.of(names))
+        return self.wrap(index, IndexKind.FLAT, pks, seqs, PackedIds.of(names))
 
     def merge(self, sources: Sequence[LiveSegment], fetch: Fetch) -> Segment | None:
         """Return the living rows of all sources, indexed as their number asks; None if none live.
@@ -80,14 +80,14 @@ class Builder:
             return taken
 
         kind = kind_of_segment(self.kind, len(pks), self.settings)
-        source = Source(len(pks), self.width, take)
+        source = VectorSource(len(pks), self.width, take)
         index = build(kind, self.metric, source, self.settings, self.should_stop)
         names = [
             name
             for live, rows in zip(sources, living, strict=True)
             for name in live.segment.names.take(rows)
         ]
-        in_order = Names.of([names[row] for row in order.tolist()])
+        in_order = PackedIds.of([names[row] for row in order.tolist()])
         return self.wrap(index, kind, pks, seqs, in_order)
 
     def wrap(
@@ -96,7 +96,7 @@ class Builder:
         kind: IndexKind,
         pks: NDArray[np.int64],
         seqs: NDArray[np.int64],
-        names: Names,
+        names: PackedIds,
     ) -> Segment:
         """Return a segment around an index that is built."""
         rows = rows_of(index, kind)

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
-from embedder.index.segments.building import rows_of
-from embedder.index.segments.segment import Names, Segment
+from embedder.index.segments.faiss_index import rows_of
+from embedder.index.segments.segment import PackedIds, Segment
 
 MAGIC = b"EMBSEG01"
 FORMAT = 1
@@ -36,7 +36,7 @@ class BadSnapshot(Exception):
     """A file that is no snapshot of this collection, or is damaged; the sentence says how."""
 
 
-class Identity(BaseModel):
+class SnapshotIdentity(BaseModel):
     """Whose segment a file holds: nothing of it may be used for any other collection."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +53,7 @@ class Header(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int
-    identity: Identity
+    identity: SnapshotIdentity
     kind: IndexKind
     sequence: int
     count: int = Field(ge=1)
@@ -76,10 +76,10 @@ class Rows:
     header: Header
     pks: NDArray[np.int64]
     seqs: NDArray[np.int64]
-    names: Names
+    names: PackedIds
 
 
-def write_segment(file: BinaryIO, segment: Segment, identity: Identity) -> None:
+def write_segment(file: BinaryIO, segment: Segment, identity: SnapshotIdentity) -> None:
     """Write a whole file; the header last, over a gap, since it holds the checksums."""
     import faiss
 
@@ -109,7 +109,7 @@ def write_segment(file: BinaryIO, segment: Segment, identity: Identity) -> None:
     file.write(_PREFIX.pack(MAGIC, len(text), zlib.crc32(text)) + text)
 
 
-def read_rows(path: Path, identity: Identity) -> Rows:
+def read_rows(path: Path, identity: SnapshotIdentity) -> Rows:
     """Return the first part of a file, checked; the index is not looked at.
 
     Raises:
@@ -126,7 +126,7 @@ def read_rows(path: Path, identity: Identity) -> Rows:
     count = header.count
     numbers = np.frombuffer(body, np.int64, 3 * count)
     bounds = np.concatenate([np.zeros(1, np.int64), numbers[2 * count :]])
-    names = Names(body[24 * count :], bounds)
+    names = PackedIds(body[24 * count :], bounds)
     return Rows(header=header, pks=numbers[:count], seqs=numbers[count : 2 * count], names=names)
 
 
@@ -180,7 +180,7 @@ class _Sink:
         self._write(data)
 
 
-def _header(block: bytes, identity: Identity) -> Header:
+def _header(block: bytes, identity: SnapshotIdentity) -> Header:
     if len(block) < HEADER_BYTES:
         raise BadSnapshot("is shorter than a header")
     magic, length, crc = _PREFIX.unpack_from(block)

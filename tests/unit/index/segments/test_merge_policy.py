@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.segments.planning import (
+from embedder.index.segments.merge_policy import (
     FAN_OUT,
     REBUILT_PER_S,
     SegmentFacts,

@@ -28,7 +28,7 @@ WHERE p.collection = ? AND p.pk > ? ORDER BY p.pk LIMIT ?
 """
 
 
-def stored_rows(db: sqlite3.Connection, path: str, row: CollectionRow) -> Iterator[EncodedRows]:
+def scan_rows(db: sqlite3.Connection, path: str, row: CollectionRow) -> Iterator[EncodedRows]:
     """Give all points in the order of their first insertion; ``db`` sees one moment.
 
     Raises:

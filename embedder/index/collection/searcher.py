@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 from embedder.core.errors import NotFound, UnknownCollection
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
-from embedder.index.collection.collection import Collection
-from embedder.index.collection.searching import (
+from embedder.index.collection.nearest import (
     Allowed,
-    Found,
-    View,
+    Neighbors,
+    SearchView,
     names_at,
     rows_at,
     search,
     seq_at,
 )
-from embedder.index.contract.answer_size import Room
+from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import check_vectors
 from embedder.index.contract.filters import Filter
-from embedder.index.contract.limits import LEAST_SAMPLE, OVERSAMPLE
+from embedder.index.contract.limits import MIN_SAMPLE, OVERSAMPLE
 from embedder.index.contract.points import PAYLOAD, Hit, Query
-from embedder.index.segments.measure import place
-from embedder.index.segments.segment import Effort
-from embedder.index.segments.state import State
+from embedder.index.contract.response_budget import ResponseBudget
+from embedder.index.segments.index_state import IndexState
+from embedder.index.segments.scoring import normalize
+from embedder.index.segments.segment import SearchParams
 from embedder.index.storage.reading import Payload, Reader
 from embedder.index.storage.rows import decode_metadata
 from embedder.similarity.mmr import maximal_marginal_relevance
@@ -59,13 +59,15 @@ class _Moved(Exception):
 class Searcher:
     """Searches one collection on behalf of its shard; safe from several threads."""
 
-    def __init__(self, collection: Collection, reader: Reader, effort: Effort, hold: Hold) -> None:
+    def __init__(
+        self, collection: OpenCollection, reader: Reader, effort: SearchParams, hold: Hold
+    ) -> None:
         self._collection = collection
         self._reader = reader
         self._effort = effort
         self._hold = hold
 
-    def answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
+    def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Return the hits of queries of the same ``top_k``, filter and diversity.
 
         Raises:
@@ -100,10 +102,10 @@ class Searcher:
         state, allowed = self._allowed(first.filter)
         if state is None or vectors is None:
             return [[] for _ in queries]
-        view = View(state, collection.metric, self._effort, collection.fetch, allowed)
+        view = SearchView(state, collection.metric, self._effort, collection.fetch, allowed)
         wanted = first.top_k + any(pk is not None for pk in own)
         if first.diversity is not None:
-            wanted = max(OVERSAMPLE * wanted, LEAST_SAMPLE)
+            wanted = max(OVERSAMPLE * wanted, MIN_SAMPLE)
         answers = [
             _chosen(view, query, vector, found if pk is None else found.take(found.pks != pk))
             for query, vector, pk, found in zip(
@@ -123,7 +125,7 @@ class Searcher:
             metric=self._collection.metric,
             names=[query.field for query in queries],
         )
-        return place(self._collection.metric, given, norms), [None] * len(queries)
+        return normalize(self._collection.metric, given, norms), [None] * len(queries)
 
     def _stored_vectors(self, ids: Sequence[str | None]) -> tuple[Vectors | None, list[int | None]]:
         """Return the placed vectors of points, and their pks."""
@@ -131,7 +133,7 @@ class Searcher:
         names = [name for name in ids if name is not None]
         rows: dict[str, tuple[int, Vectors]] = {}
         if width is not None:
-            points = self._reader.by_ids(collection.id, names, Room(()))
+            points = self._reader.by_ids(collection.id, names, ResponseBudget(()))
             known = {found.id: found.pk for found in points}
             pks = np.array(list(known.values()), np.int64)
             pairs, found, stored = self._reader.vectors(pks, width)
@@ -141,9 +143,9 @@ class Searcher:
             if name not in rows:
                 raise NotFound("id", name)
         vectors = np.stack([rows[name][1] for name in names])
-        return place(collection.metric, vectors), [rows[name][0] for name in names]
+        return normalize(collection.metric, vectors), [rows[name][0] for name in names]
 
-    def _allowed(self, condition: Filter | None) -> tuple[State | None, Allowed | None]:
+    def _allowed(self, condition: Filter | None) -> tuple[IndexState | None, Allowed | None]:
         """Return a state, and which of its rows meet the filter."""
         if condition is None:
             return self._collection.state, None
@@ -160,7 +162,7 @@ class Searcher:
         return state, None if state is None else _positions(state, versions)
 
     def _dressed(
-        self, state: State, queries: Sequence[Query], answers: Sequence[Found]
+        self, state: IndexState, queries: Sequence[Query], answers: Sequence[Neighbors]
     ) -> list[list[Hit]]:
         """Return hits with what each query includes."""
         with_payload = [any(part in PAYLOAD for part in query.include) for query in queries]
@@ -185,7 +187,7 @@ class Searcher:
         return hits
 
     def _hits(
-        self, state: State, query: Query, found: Found, payloads: dict[int, Payload] | None
+        self, state: IndexState, query: Query, found: Neighbors, payloads: dict[int, Payload] | None
     ) -> list[Hit]:
         scores, names = found.scores.tolist(), names_at(state, found.places)
         is_distance = self._collection.metric.is_distance
@@ -204,7 +206,7 @@ class Searcher:
                 hit.metadata = decode_metadata(payload.metadata)
         return hits
 
-    def _with_vectors(self, state: State, found: Found, hits: list[Hit]) -> list[Hit]:
+    def _with_vectors(self, state: IndexState, found: Neighbors, hits: list[Hit]) -> list[Hit]:
         width = state.delta.rows.shape[1]
         pairs, _, vectors = self._reader.vectors(found.pks, width)
         seqs = [seq_at(state, where) for where in found.places.tolist()]
@@ -213,7 +215,7 @@ class Searcher:
         return [replace(hit, vector=vector) for hit, vector in zip(hits, vectors, strict=True)]
 
 
-def alike(queries: Sequence[Query]) -> Iterable[list[int]]:
+def group_queries(queries: Sequence[Query]) -> Iterable[list[int]]:
     """Return the rows of queries that one call of a `Searcher` answers, group by group."""
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for row, query in enumerate(queries):
@@ -223,23 +225,25 @@ def alike(queries: Sequence[Query]) -> Iterable[list[int]]:
     return groups.values()
 
 
-def _room(query: Query, width: int | None) -> Room:
+def _room(query: Query, width: int | None) -> ResponseBudget:
     """Return the room that the hits of a query have."""
     field = f"{query.field.removesuffix('vector')}top_k"
-    return Room(query.include, most=query.max_bytes, width=width, field=field)
+    return ResponseBudget(query.include, max_bytes=query.max_bytes, width=width, field=field)
 
 
-def _shared_room(queries: Sequence[Query]) -> Room:
+def _shared_room(queries: Sequence[Query]) -> ResponseBudget:
     """Return the room for what is read for several queries that are answered together.
 
     Callers that have limits ask again for the queries one by one where there is none.
     """
     limited = all(query.max_bytes is not None for query in queries)
     include = {part for query in queries for part in query.include if part in PAYLOAD}
-    return Room(tuple(include), most=SHARED_BYTES if limited else None, field="queries")
+    return ResponseBudget(
+        tuple(include), max_bytes=SHARED_BYTES if limited else None, field="queries"
+    )
 
 
-def _chosen(view: View, query: Query, vector: Vectors, found: Found) -> Found:
+def _chosen(view: SearchView, query: Query, vector: Vectors, found: Neighbors) -> Neighbors:
     """Return what a query wants of its candidates."""
     if query.threshold is not None:
         # What float32 cannot hold is as far above or below every score as its largest number.
@@ -257,7 +261,7 @@ def _chosen(view: View, query: Query, vector: Vectors, found: Found) -> Found:
     return found.take(order)
 
 
-def _positions(state: State, versions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+def _positions(state: IndexState, versions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
     """Return for each part the positions of living rows that are one of the versions."""
     allowed = []
     for live in state.segments:

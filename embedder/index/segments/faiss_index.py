@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
-from embedder.index.segments.measure import faiss_metric
+from embedder.index.segments.scoring import faiss_metric
 from embedder.settings.model import IndexSettings
 
 BLOCK_ROWS = 8192
@@ -36,7 +36,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class VectorSource:
     """Where the rows of a build come from: ``take`` returns placed rows by their numbers."""
 
     count: int
@@ -47,7 +47,7 @@ class Source:
 def build(
     kind: IndexKind,
     metric: Metric,
-    source: Source,
+    source: VectorSource,
     settings: IndexSettings,
     should_stop: Callable[[], bool],
 ) -> Any:
@@ -85,7 +85,7 @@ def rows_of(index: Any, kind: IndexKind) -> Vectors | None:
     return rows.reshape(flat.ntotal, flat.d)
 
 
-def _empty(kind: IndexKind, metric: Metric, source: Source, settings: IndexSettings) -> Any:
+def _empty(kind: IndexKind, metric: Metric, source: VectorSource, settings: IndexSettings) -> Any:
     import faiss
 
     width, measure = source.width, faiss_metric(metric)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from embedder.core.storage_errors import StorageDamaged
-from embedder.index.collection import housekeeping
-from embedder.index.collection.housekeeping import Housekeeper
+from embedder.index.collection import maintenance
+from embedder.index.collection.maintenance import MaintenanceThread
 
 
 class Work:
@@ -52,11 +52,11 @@ def _until(holds: Callable[[], bool]) -> None:
 
 def test_every_collection_has_its_turn_between_the_pieces_of_the_others() -> None:
     done, ready = list[str](), threading.Event()
-    keeper = Housekeeper(lambda error: None)
+    keeper = MaintenanceThread(lambda error: None)
     works = [Work(name, pieces, done, ready) for name, pieces in (("a", 5), ("b", 2), ("c", 1))]
     for work in works:
-        keeper.nudge(work)
-        keeper.nudge(work)
+        keeper.notify(work)
+        keeper.notify(work)
     ready.set()
     _until(lambda: len(done) == 8)
     keeper.close()
@@ -65,10 +65,10 @@ def test_every_collection_has_its_turn_between_the_pieces_of_the_others() -> Non
 
 
 def test_work_that_the_disk_refused_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "RETRY_S", 0.01)
-    keeper = Housekeeper(lambda error: None)
+    monkeypatch.setattr(maintenance, "RETRY_S", 0.01)
+    keeper = MaintenanceThread(lambda error: None)
     work = Failing(OSError("full"), OSError("full"))
-    keeper.nudge(work)
+    keeper.notify(work)
 
     assert work.reached.wait(10)
     keeper.close()
@@ -76,22 +76,22 @@ def test_work_that_the_disk_refused_is_tried_again(monkeypatch: pytest.MonkeyPat
 
 def test_a_failure_of_one_collection_stops_no_other() -> None:
     told = list[StorageDamaged]()
-    keeper = Housekeeper(told.append)
+    keeper = MaintenanceThread(told.append)
     damage = StorageDamaged("truth.db", "flipped")
     bad, worse, good = Failing(damage), Failing(ZeroDivisionError()), Failing()
     for work in (bad, worse, good):
-        keeper.nudge(work)
+        keeper.notify(work)
 
     assert good.reached.wait(10)
     assert told == [damage]
-    keeper.nudge(worse)
+    keeper.notify(worse)
     assert worse.reached.wait(10)
     keeper.close()
     keeper.close()
 
 
 def test_long_work_is_told_to_stop_at_the_end() -> None:
-    keeper = Housekeeper(lambda error: None)
+    keeper = MaintenanceThread(lambda error: None)
     before = keeper.should_stop()
     keeper.close()
 

@@ -1,4 +1,4 @@
-"""Whatever reached which shard before it went away, all of them agree when they are back."""
+"""Whatever reached which shard before it went away, all of them reconcile when they are back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import Unavailable
-from embedder.index.contract.agreement import agree
+from embedder.index.contract.reconciliation import reconcile
 
 SHARDS = 3
 STEPS = st.lists(
@@ -25,14 +25,14 @@ class Shards:
         self.deleted: dict[int, set[str]] = {at: set() for at in range(SHARDS)}
 
     def repair(self, here: set[int]) -> str | None:
-        """Have the shards that are here agree; return the identity."""
+        """Have the shards that are here reconcile; return the identity."""
         has = {at: self.has[at] for at in here}
         known = set().union(*(self.deleted[at] for at in here))
-        agreement = agree("c", has, known)
+        agreement = reconcile("c", has, known)
         for at, identity in agreement.deletes.items():
             self.delete(at)
             assert identity in self.deleted[at]
-        for at in agreement.makes:
+        for at in agreement.creates:
             assert self.has[at] is None
             self.has[at] = agreement.identity
         assert {self.has[at] for at in here} == {agreement.identity}
@@ -73,10 +73,10 @@ def test_the_last_creation_or_deletion_counts_whoever_was_away(
 
 def test_what_nobody_deleted_is_never_thrown_away() -> None:
     with pytest.raises(Unavailable, match="different collections named 'c'"):
-        agree("c", {0: "one", 1: "other", 2: None}, [])
+        reconcile("c", {0: "one", 1: "other", 2: None}, [])
 
 
 def test_a_shard_without_the_collection_gets_it() -> None:
-    agreement = agree("c", {0: None, 1: "one"}, [])
+    agreement = reconcile("c", {0: None, 1: "one"}, [])
 
-    assert (agreement.identity, agreement.deletes, list(agreement.makes)) == ("one", {}, [0])
+    assert (agreement.identity, agreement.deletes, list(agreement.creates)) == ("one", {}, [0])

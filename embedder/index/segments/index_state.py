@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Metric
-from embedder.index.segments.measure import Positions, Scores, nearest_rows
+from embedder.index.segments.scoring import Positions, Scores, nearest_rows
 from embedder.index.segments.segment import Bits, Segment, are_set, unpack
 
 
@@ -119,7 +119,7 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class State:
+class IndexState:
     """All that a search looks at; ``sequence`` is that of the last write it holds."""
 
     segments: tuple[LiveSegment, ...]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
+from embedder.index.segments.index_state import Delta, IndexState, LiveSegment
 from embedder.index.segments.segment import Segment, are_set
-from embedder.index.segments.state import Delta, LiveSegment, State
 from embedder.index.storage.failpoints import reach
 
 FIRST_ROOM = 64
@@ -24,7 +24,7 @@ FIRST_ROOM = 64
 Seal = Callable[[Delta], Segment]
 
 
-class Projection:
+class SegmentIndex:
     """Holds the state of one collection; vectors are placed and ``width`` wide."""
 
     def __init__(
@@ -41,10 +41,10 @@ class Projection:
         self._seal = seal
         self._changed = threading.Condition()
         self._where: dict[int, int] = {}
-        self._state = State(tuple(segments), Delta.empty(width, FIRST_ROOM), sequence)
+        self._state = IndexState(tuple(segments), Delta.empty(width, FIRST_ROOM), sequence)
 
     @property
-    def state(self) -> State:
+    def state(self) -> IndexState:
         """Return what a search may look at for as long as it likes."""
         return self._state
 
@@ -109,7 +109,7 @@ class Projection:
         with self._changed:
             return self._changed.wait_for(lambda: self._state.sequence >= sequence, timeout_s)
 
-    def _buried(self, pks: NDArray[np.int64]) -> State:
+    def _buried(self, pks: NDArray[np.int64]) -> IndexState:
         """Return the state with the rows of the pks dead."""
         places = [self._where.pop(pk) for pk in pks.tolist() if pk in self._where]
         delta = self._state.delta.bury(np.array(places, np.int64))
@@ -130,7 +130,7 @@ class Projection:
         empty = Delta.empty(self.width, FIRST_ROOM)
         self._set(replace(state, segments=state.segments + sealed, delta=empty))
 
-    def _set(self, state: State) -> None:
+    def _set(self, state: IndexState) -> None:
         self._state = state
         self._changed.notify_all()
 
