@@ -89,7 +89,7 @@ def measure_file(folder: Path, width: int, megabytes: int) -> Figures:
     store.open()
     written_s = 0.0
     for _ in range(0, count, CHUNK):
-        records = Records(_keys(CHUNK), chunk_of.entries, chunk_of.lives_s)
+        records = Records(_keys(CHUNK), chunk_of.entries, chunk_of.ttls_s)
         began = time.perf_counter()
         store.put_many(records)
         written_s += time.perf_counter() - began

@@ -40,10 +40,10 @@ class CacheShard:
         self,
         keys: Sequence[bytes],
         entries: Entries,
-        lives_s: NDArray[np.float64] | None = None,
+        ttls_s: NDArray[np.float64] | None = None,
     ) -> None:
         """Remember the entries."""
-        await self._cache.put_many(keys, entries, lives_s)
+        await self._cache.put_many(keys, entries, ttls_s)
 
     async def stats(self) -> dict[str, Any]:
         """Return counters since the start, and what is held now of what may be held."""

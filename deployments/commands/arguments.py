@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from embedder.core.errors import ConfigurationError
 from embedder.settings.model import EmbedderSettings
-from embedder.settings.sources import Loaded, load
+from embedder.settings.sources import LoadedSettings, load
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `argparse` calls the place that commands are added to."""
@@ -48,7 +48,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="alias of the catalogue, or a directory: model.name")
 
 
-def load_settings(options: argparse.Namespace) -> Loaded[EmbedderSettings]:
+def load_settings(options: argparse.Namespace) -> LoadedSettings[EmbedderSettings]:
     """Return the settings that arguments, environment and file make.
 
     Raises:

@@ -22,7 +22,7 @@ from deployments.settings import HOLD_MODELS, ModelList, ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
 from embedder.models.weights import is_remote
-from embedder.settings.sources import Loaded, load
+from embedder.settings.sources import LoadedSettings, load
 
 IMPORT_PATH = "deployments.app:build"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -124,7 +124,7 @@ def check_haproxy(document: Mapping[str, Any]) -> None:
 
 def load_applications(
     document: Mapping[str, Any],
-) -> Iterator[tuple[str, Loaded[ServeSettings], ModelList]]:
+) -> Iterator[tuple[str, LoadedSettings[ServeSettings], ModelList]]:
     """Yield name, settings and served models of every application that is this service.
 
     Raises:
@@ -140,7 +140,7 @@ def _ours(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in document["applications"] if one.get("import_path") == IMPORT_PATH]
 
 
-def load_arguments(arguments: Mapping[str, Any]) -> Loaded[ServeSettings]:
+def load_arguments(arguments: Mapping[str, Any]) -> LoadedSettings[ServeSettings]:
     """Return the service's settings: the environment's, before the ``args`` of a configuration.
 
     Raises:
@@ -152,7 +152,7 @@ def load_arguments(arguments: Mapping[str, Any]) -> Loaded[ServeSettings]:
         raise ConfigurationError(f"the configuration is wrong:\n{error}") from None
 
 
-def _models(application: Mapping[str, Any], loaded: Loaded[ServeSettings]) -> ModelList:
+def _models(application: Mapping[str, Any], loaded: LoadedSettings[ServeSettings]) -> ModelList:
     """Return the list that ``user_config`` of the deployments holds, else that of the settings."""
     given = {
         deployment.get("name"): deployment["user_config"]

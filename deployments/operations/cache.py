@@ -98,8 +98,8 @@ class CacheOperation:
             for number, shard in enumerate(shards):
                 rows = np.flatnonzero(owner == number)
                 keys = [records.keys[row] for row in rows.tolist()]
-                entries, lives_s = records.entries.take(rows), records.lives_s[rows]
-                shard.put_many.remote(keys, entries, lives_s).result()
+                entries, ttls_s = records.entries.take(rows), records.ttls_s[rows]
+                shard.put_many.remote(keys, entries, ttls_s).result()
             count += len(records)
             progress(len(records))
         return count

@@ -56,7 +56,7 @@ def calling_lines(numbers: Sequence[int]) -> Iterator[None]:
         match = _ITEM.fullmatch(error.field)
         if match is None:
             raise
-        raise error.renamed(f"line {numbers[int(match[1])]}{match[2]}") from None
+        raise error.with_field(f"line {numbers[int(match[1])]}{match[2]}") from None
 
 
 def _point(number: int, line: str) -> PointLine:

@@ -153,7 +153,7 @@ class GatheringCache:
         rows = await self._lookups[width].submit(keys, [1] * len(keys))
         found = [(at, row) for at, row in enumerate(rows) if row is not None]
         if not found:
-            return CacheHits.nothing(width)
+            return CacheHits.empty(width)
         return CacheHits(
             np.array([at for at, _ in found], np.intp),
             _stack([(hits.entries, row) for _, (hits, row) in found]),
@@ -191,10 +191,10 @@ def _stack(rows: Sequence[_Row]) -> Entries:
 
 
 def _lives(rows: Sequence[_Hit]) -> NDArray[np.float64] | None:
-    if all(hits.lives_s is None for hits, _ in rows):
+    if all(hits.ttls_s is None for hits, _ in rows):
         return None
     return np.array(
-        [np.inf if hits.lives_s is None else hits.lives_s[row] for hits, row in rows], np.float64
+        [np.inf if hits.ttls_s is None else hits.ttls_s[row] for hits, row in rows], np.float64
     )
 
 

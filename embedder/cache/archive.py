@@ -146,10 +146,10 @@ def records_of(path: Path, manifest: Manifest, *, clock: Clock = time.time) -> I
     """
     for part in manifest.parts:
         records = _read_part(path, part)
-        lives_s = records.lives_s - max(0.0, clock() - manifest.created_s)
-        rows = np.flatnonzero(lives_s > 0)
+        ttls_s = records.ttls_s - max(0.0, clock() - manifest.created_s)
+        rows = np.flatnonzero(ttls_s > 0)
         keys = [records.keys[row] for row in rows.tolist()]
-        yield Records(keys, records.entries.take(rows), lives_s[rows])
+        yield Records(keys, records.entries.take(rows), ttls_s[rows])
 
 
 def _gathered(records: Iterable[Records]) -> Iterator[Records]:
@@ -173,7 +173,7 @@ def _write_part(folder: Path, number: int, records: Records) -> Part:
             "vectors": np.ascontiguousarray(records.entries.vectors),
             "token_counts": np.ascontiguousarray(records.entries.token_counts),
             "truncated": np.ascontiguousarray(records.entries.truncated),
-            "lives_s": np.ascontiguousarray(records.lives_s),
+            "lives_s": np.ascontiguousarray(records.ttls_s),
         }
     )
     _write(folder / name, content)

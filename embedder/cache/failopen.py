@@ -77,7 +77,7 @@ class FailOpenCache:
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
         """Return what the cache has, or nothing where it does not answer in time."""
         if not self._circuit.lets_through():
-            return CacheHits.nothing(width)
+            return CacheHits.empty(width)
         try:
             seconds = self._lookup_s(len(keys) * width * 4)
             hits = await wait_within(self._cache.get_many(keys, width), seconds)
@@ -86,7 +86,7 @@ class FailOpenCache:
             raise
         except Exception as error:  # noqa: BLE001 - whatever ails a cache, it is a miss
             self._failed(error)
-            return CacheHits.nothing(width)
+            return CacheHits.empty(width)
         self._succeeded()
         return hits
 

@@ -86,31 +86,31 @@ class MemoryCache:
         slab = self._slabs.get(width)
         if slab is None:
             self.stats.misses += len(keys)
-            return CacheHits.nothing(width)
+            return CacheHits.empty(width)
         slots = slab.find(words_of(keys))
-        rows, lives_s = np.flatnonzero(slots >= 0), None
+        rows, ttls_s = np.flatnonzero(slots >= 0), None
         slots = slots[rows]
         deadlines = slab.deadlines[slots]
         if not np.isposinf(deadlines).all():
-            lives_s = deadlines - self._clock()
-            dead = lives_s <= 0
+            ttls_s = deadlines - self._clock()
+            dead = ttls_s <= 0
             if dead.any():
                 self._expire(slab, slots[dead])
-                rows, slots, lives_s = rows[~dead], slots[~dead], lives_s[~dead]
+                rows, slots, ttls_s = rows[~dead], slots[~dead], ttls_s[~dead]
         slab.recency.use(slots, self._later(len(slots)))
         self.stats.hits += len(rows)
         self.stats.misses += len(keys) - len(rows)
-        return CacheHits(rows, slab.read(slots), lives_s)
+        return CacheHits(rows, slab.read(slots), ttls_s)
 
     def put_many(
         self,
         keys: Sequence[bytes],
         entries: Entries,
-        lives_s: NDArray[np.float64] | None = None,
+        ttls_s: NDArray[np.float64] | None = None,
     ) -> None:
         """Remember a copy of every entry under its key; the least recently used make room.
 
-        ``lives_s`` is how long each may be given back, where that is less than the TTL. Of a key
+        ``ttls_s`` is how long each may be given back, where that is less than the TTL. Of a key
         that comes twice the last entry stays.
         """
         if not self._admits(keys, entries):
@@ -119,10 +119,10 @@ class MemoryCache:
         if len(last) < len(keys):
             rows = np.fromiter(last.values(), np.intp, len(last))
             keys, entries = list(last), entries.take(rows)
-            lives_s = None if lives_s is None else lives_s[rows]
+            ttls_s = None if ttls_s is None else ttls_s[rows]
         for start in range(0, len(keys), PART):
             part = slice(start, start + PART)
-            self._put(keys[part], entries.part(part), None if lives_s is None else lives_s[part])
+            self._put(keys[part], entries.view(part), None if ttls_s is None else ttls_s[part])
             self._evict()
         self._count()
 
@@ -137,7 +137,7 @@ class MemoryCache:
         width = records.width
         room = (self.max_bytes - self.stats.bytes) // _cost(width)
         words = words_of(records.keys)
-        absent = records.lives_s > 0
+        absent = records.ttls_s > 0
         for slab in self._slabs.values():
             absent &= slab.find(words) < 0
         first = {key: row for row, key in reversed(list(enumerate(records.keys)))}
@@ -147,7 +147,7 @@ class MemoryCache:
             rows = taken[start : start + PART]
             slab = self._slab(width)
             slots = slab.write(words[rows], records.entries.take(rows))
-            self._date(slab, slots, records.lives_s[rows])
+            self._date(slab, slots, records.ttls_s[rows])
             self._first_tick -= len(rows)
             ticks = np.arange(len(rows), dtype=np.int64)[::-1] + self._first_tick
             slab.recency.use_before(slots, ticks)
@@ -161,11 +161,11 @@ class MemoryCache:
         for slab in self._slabs.values():
             slots = slab.find(words)
             rows = np.flatnonzero(slots >= 0)
-            lives_s = slab.deadlines[slots[rows]] - now
-            rows, lives_s = rows[lives_s > 0], lives_s[lives_s > 0]
+            ttls_s = slab.deadlines[slots[rows]] - now
+            rows, ttls_s = rows[ttls_s > 0], ttls_s[ttls_s > 0]
             if len(rows):
                 entries = slab.read(slots[rows])
-                found.append(Records([keys[row] for row in rows.tolist()], entries, lives_s))
+                found.append(Records([keys[row] for row in rows.tolist()], entries, ttls_s))
         return found
 
     def keys(self) -> list[bytes]:
@@ -211,7 +211,7 @@ class MemoryCache:
         return False
 
     def _put(
-        self, keys: Sequence[bytes], entries: Entries, lives_s: NDArray[np.float64] | None
+        self, keys: Sequence[bytes], entries: Entries, ttls_s: NDArray[np.float64] | None
     ) -> None:
         slab, words = self._slab(entries.vectors.shape[1]), words_of(keys)
         for other in list(self._slabs.values()):
@@ -220,7 +220,7 @@ class MemoryCache:
                 other.free(slots[slots >= 0])
                 self._drop_if_empty(other)
         slots = slab.write(words, entries)
-        self._date(slab, slots, lives_s)
+        self._date(slab, slots, ttls_s)
         slab.recency.use(slots, self._later(len(slots)))
 
     def _slab(self, width: int) -> Slab:
@@ -229,10 +229,10 @@ class MemoryCache:
             slab = self._slabs[width] = Slab(width, self.max_bytes // _cost(width) + PART)
         return slab
 
-    def _date(self, slab: Slab, slots: Slots, lives_s: NDArray[np.float64] | None) -> None:
+    def _date(self, slab: Slab, slots: Slots, ttls_s: NDArray[np.float64] | None) -> None:
         now = self._clock()
         slab.put_s[slots] = now
-        life_s = self._ttl_s if lives_s is None else np.minimum(lives_s, self._ttl_s)
+        life_s = self._ttl_s if ttls_s is None else np.minimum(ttls_s, self._ttl_s)
         slab.deadlines[slots] = now + life_s
 
     def _later(self, count: int) -> Ticks:

@@ -73,21 +73,21 @@ class PersistentCache:
         found = await self._look_up.find([keys[row] for row in wanted], width)
         if not found:
             return hits
-        self.memory.put_many(found.keys, found.entries, found.lives_s)
+        self.memory.put_many(found.keys, found.entries, found.ttls_s)
         further = _hits([keys[row] for row in wanted], found)
         return CacheHits.merged([(every, hits), (wanted, further)], width)
 
     async def put_many(
-        self, keys: Sequence[bytes], entries: Entries, lives_s: NDArray[np.float64] | None = None
+        self, keys: Sequence[bytes], entries: Entries, ttls_s: NDArray[np.float64] | None = None
     ) -> None:
-        """Remember the entries, each for at most ``lives_s`` seconds, and write them behind."""
+        """Remember the entries, each for at most ``ttls_s`` seconds, and write them behind."""
         if self._writing is None:
-            self.memory.put_many(keys, entries, lives_s)
+            self.memory.put_many(keys, entries, ttls_s)
             return
         # Before: what is put and has to go again at once is marked as gone by memory.
         self._marks.put(keys)
         try:
-            self.memory.put_many(keys, entries, lives_s)
+            self.memory.put_many(keys, entries, ttls_s)
         except BaseException:
             self._marks.drop(keys)
             raise
@@ -158,4 +158,4 @@ def _hits(keys: Sequence[bytes], found: Records) -> CacheHits:
     places = {key: at for at, key in enumerate(found.keys)}
     rows = np.array([row for row, key in enumerate(keys) if key in places], np.intp)
     at = np.array([places[keys[row]] for row in rows], np.intp)
-    return CacheHits(rows, found.entries.take(at), found.lives_s[at])
+    return CacheHits(rows, found.entries.take(at), found.ttls_s[at])

@@ -56,7 +56,7 @@ def storage_error(error: BaseException, path: Path) -> EmbedderError | None:
 
 
 @contextmanager
-def naming_storage_errors(path: Path) -> Iterator[None]:
+def translate_storage_errors(path: Path) -> Iterator[None]:
     """Turn what `storage_error` knows into the library's own errors; others pass unchanged.
 
     Raises:

@@ -51,7 +51,7 @@ class InvalidInput(EmbedderError):
     def __str__(self) -> str:
         return f"'{self.field}' {self.problem}"
 
-    def renamed(self, field: str) -> InvalidInput:
+    def with_field(self, field: str) -> InvalidInput:
         """Return the same error about what the caller calls ``field``."""
         renamed: InvalidInput = type(self)(field, *self.args[1:])
         return renamed

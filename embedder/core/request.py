@@ -16,7 +16,7 @@ from embedder.core.types import (
     Input,
     InputType,
     Priority,
-    Prompted,
+    PromptedText,
     Timings,
     Truncate,
     Vectors,
@@ -61,7 +61,7 @@ class Embeddings:
     timings: Timings = field(default_factory=Timings)
 
 
-def joined(parts: Sequence[Embeddings]) -> Embeddings:
+def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
     """Return several answers, at least one, as one; of each time the longest counts."""
     return Embeddings(
         np.concatenate([part.vectors for part in parts]),
@@ -104,7 +104,7 @@ class DistinctInputs:
         rows = list(first_rows.values())
         return cls(list(first_rows), rows, inputs, prompt, truncate, options)
 
-    def part(self, numbers: Sequence[int]) -> DistinctInputs:
+    def subset(self, numbers: Sequence[int]) -> DistinctInputs:
         """Return some of the distinct inputs."""
         return DistinctInputs(
             [self.keys[number] for number in numbers],
@@ -126,5 +126,5 @@ class DistinctInputs:
         if not self.prompt:
             return chosen
         keeps_prompt = self.truncate is Truncate.START
-        join = Prompted.of if keeps_prompt else str.__add__
+        join = PromptedText.of if keeps_prompt else str.__add__
         return [join(self.prompt, item) if isinstance(item, str) else item for item in chosen]

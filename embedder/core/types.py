@@ -26,7 +26,7 @@ Input = str | Sequence[int]
 """A text, or token ids of the model's own vocabulary, special tokens included."""
 
 
-class Prompted(str):
+class PromptedText(str):
     """A text with a prompt in front of it, of which cutting the start leaves the prompt alone.
 
     ``prompt_length`` is the number of characters of the prompt.
@@ -35,7 +35,7 @@ class Prompted(str):
     prompt_length: int
 
     @classmethod
-    def of(cls, prompt: str, text: str) -> Prompted:
+    def of(cls, prompt: str, text: str) -> PromptedText:
         """Join a prompt and a text."""
         joined = cls(prompt + text)
         joined.prompt_length = len(prompt)
@@ -133,12 +133,12 @@ class Entries:
         """Return copies of the given rows, in the given order."""
         return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
 
-    def part(self, rows: slice) -> Entries:
+    def view(self, rows: slice) -> Entries:
         """Return views of some rows that stand together."""
         return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
 
     @classmethod
-    def joined(cls, parts: Sequence[Entries]) -> Entries:
+    def concatenate(cls, parts: Sequence[Entries]) -> Entries:
         """Return the rows of all parts, of which there is one at least, one after the other."""
         return cls(
             np.concatenate([part.vectors for part in parts]),
@@ -184,7 +184,7 @@ class Timings:
 
 
 @dataclass(slots=True)
-class Answers:
+class EntryResults:
     """Entries, and for each of them whether a cache had it: ``cached`` is bool[n].
 
     ``timings`` are the longest of whatever was computed for any of them.
@@ -195,7 +195,7 @@ class Answers:
     timings: Timings = Timings()
 
     @classmethod
-    def of_hits(cls, hits: CacheHits, count: int, width: int) -> Answers:
+    def of_hits(cls, hits: CacheHits, count: int, width: int) -> EntryResults:
         """Return ``count`` rows of which only the hits are filled, and marked as cached."""
         answers = cls(Entries.allocate(count, width), np.zeros(count, np.bool_))
         answers.entries.put(hits.rows, hits.entries)
@@ -207,7 +207,9 @@ class Answers:
         rows: list[int] = np.flatnonzero(~self.cached).tolist()
         return rows
 
-    def put(self, rows: NDArray[np.intp], source: Answers, source_rows: NDArray[np.intp]) -> None:
+    def put(
+        self, rows: NDArray[np.intp], source: EntryResults, source_rows: NDArray[np.intp]
+    ) -> None:
         """Overwrite the given rows with some rows of ``source``, for which it took its time."""
         self.entries.put(rows, source.entries.take(source_rows))
         self.cached[rows] = source.cached[source_rows]
@@ -218,23 +220,23 @@ class Answers:
 class CacheHits:
     """Which of the keys asked for were there: row numbers, and their entries in that order.
 
-    ``lives_s`` float64[n] is how many seconds each may still be remembered; None: all forever.
+    ``ttls_s`` float64[n] is how many seconds each may still be remembered; None: all forever.
     """
 
     rows: NDArray[np.intp]
     entries: Entries
-    lives_s: NDArray[np.float64] | None = None
+    ttls_s: NDArray[np.float64] | None = None
 
-    def lives_of(self, count: int) -> NDArray[np.float64] | None:
+    def ttls_of(self, count: int) -> NDArray[np.float64] | None:
         """Return a life for each of the ``count`` keys asked for, no end where one is missing."""
-        if self.lives_s is None:
+        if self.ttls_s is None:
             return None
-        lives_s = np.full(count, np.inf)
-        lives_s[self.rows] = self.lives_s
-        return lives_s
+        ttls_s = np.full(count, np.inf)
+        ttls_s[self.rows] = self.ttls_s
+        return ttls_s
 
     @classmethod
-    def nothing(cls, width: int) -> CacheHits:
+    def empty(cls, width: int) -> CacheHits:
         """Return that none of the keys was there."""
         return cls(np.empty(0, np.intp), Entries.allocate(0, width))
 
@@ -243,16 +245,16 @@ class CacheHits:
         """Join the hits of several lookups, each for the given rows of one list of keys."""
         if len(parts) == 1:
             rows, hits = parts[0]
-            return cls(rows[hits.rows], hits.entries, hits.lives_s)
+            return cls(rows[hits.rows], hits.entries, hits.ttls_s)
         if not parts:
-            return cls.nothing(width)
+            return cls.empty(width)
         rows = np.concatenate([rows[hits.rows] for rows, hits in parts])
         order = np.argsort(rows)
-        entries = Entries.joined([hits.entries for _, hits in parts]).take(order)
-        if all(hits.lives_s is None for _, hits in parts):
+        entries = Entries.concatenate([hits.entries for _, hits in parts]).take(order)
+        if all(hits.ttls_s is None for _, hits in parts):
             return cls(rows[order], entries)
         lives = [
-            np.full(len(hits.rows), np.inf) if hits.lives_s is None else hits.lives_s
+            np.full(len(hits.rows), np.inf) if hits.ttls_s is None else hits.ttls_s
             for _, hits in parts
         ]
         return cls(rows[order], entries, np.concatenate(lives)[order])

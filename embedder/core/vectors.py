@@ -46,13 +46,13 @@ def _in_words(widths: Collection[int]) -> str:
     return ", ".join(f"{first} to {last}" if first > last else str(first) for first, last in runs)
 
 
-def finish(vectors: Vectors, *, dimensions: int | None, normalize: bool) -> Vectors:
+def truncate_and_normalize(vectors: Vectors, *, dimensions: int | None, normalize: bool) -> Vectors:
     """Keep the first ``dimensions`` components, then scale every row to unit length.
 
     A row of zeros stays zero. The answer never shares memory with the argument.
     """
     kept = vectors if dimensions is None else vectors[:, :dimensions]
-    return unit_rows(kept) if normalize else kept.copy()
+    return normalize_rows(kept) if normalize else kept.copy()
 
 
 def row_norms(vectors: Vectors) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ def row_norms(vectors: Vectors) -> NDArray[np.float64]:
     return np.sqrt(norms, out=norms)
 
 
-def unit_rows(vectors: Vectors, norms: NDArray[np.float64] | None = None) -> Vectors:
+def normalize_rows(vectors: Vectors, norms: NDArray[np.float64] | None = None) -> Vectors:
     """Return a copy with every row scaled to Euclidean length 1; rows of zeros stay zero.
 
     ``norms`` are what `row_norms` says, where it was asked already and said 0 of none.

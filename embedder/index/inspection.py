@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.backup import copy_collection
 from embedder.index.collection.scan import scan_rows
@@ -107,7 +107,7 @@ def _owned(directory: Path) -> Iterator[None]:
 @contextmanager
 def _reading(directory: Path) -> Iterator[sqlite3.Connection]:
     path = directory / FILE_NAME
-    with naming_storage_errors(path), closing(open_reader(path)) as db:
+    with translate_storage_errors(path), closing(open_reader(path)) as db:
         yield db
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 
-from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.errors import EmbedderError, UnknownCollection
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
@@ -177,7 +177,7 @@ class Shard:
         Raises:
             StorageFull: there is no space for it.
         """
-        with naming_storage_errors(self._directory / FOLDER):
+        with translate_storage_errors(self._directory / FOLDER):
             collection.save_all()
 
     def look_after(self, collection: OpenCollection) -> None:
@@ -257,7 +257,7 @@ class Shard:
 
     def _open(self) -> None:
         begun = time.monotonic()
-        with naming_storage_errors(self._directory):
+        with translate_storage_errors(self._directory):
             make_folder(self._directory)
             if (self._directory / FOLDER).exists():  # made by a version that let others in
                 (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)

@@ -11,7 +11,7 @@ import numpy as np
 from embedder.backends.base import Backend
 from embedder.core.errors import ModelDrift
 from embedder.core.types import Truncate
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 from embedder.inference.tokenization import Tokenizer
 from embedder.models.files import ModelFiles
 
@@ -35,7 +35,7 @@ def check_golden(files: ModelFiles, backend: Backend, tokenizer: Tokenizer) -> N
         tokenized = tokenizer.encode([golden.text], truncate=Truncate.END)
         if tokenized.truncated.any():
             continue
-        vector = unit_rows(backend.encode(tokenized.tokens))[0]
+        vector = normalize_rows(backend.encode(tokenized.tokens))[0]
         if len(vector) < len(golden.vector):
             raise ModelDrift(files.name, golden.text, float("inf"), 0.0)
         expected = np.asarray(golden.vector, np.float32)

@@ -19,7 +19,7 @@ from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
-from embedder.core.types import Input, Prompted, TokenBatch, Tokenized, Truncate
+from embedder.core.types import Input, PromptedText, TokenBatch, Tokenized, Truncate
 from embedder.inference.template import Template
 from embedder.inference.text_limit import first_part, reads_words_alone
 
@@ -100,7 +100,7 @@ class Tokenizer:
         for (row, text), encoding in zip(texts, encodings, strict=True):
             rows[row] = encoding.ids
             truncated[row] = bool(encoding.overflowing)
-            if truncated[row] and isinstance(text, Prompted):
+            if truncated[row] and isinstance(text, PromptedText):
                 rows[row] = self._cut_behind_prompt(text)
         for row, item in enumerate(inputs):
             if not isinstance(item, str):
@@ -118,7 +118,11 @@ class Tokenizer:
         return encodings
 
     def _first_part(self, text: str, truncate: Truncate) -> str | None:
-        if truncate is Truncate.NONE or not self._reads_words_alone or isinstance(text, Prompted):
+        if (
+            truncate is Truncate.NONE
+            or not self._reads_words_alone
+            or isinstance(text, PromptedText)
+        ):
             return None
         return first_part(text, self.max_tokens, from_end=truncate is Truncate.START)
 
@@ -153,7 +157,7 @@ class Tokenizer:
         except Exception as error:  # as a vocabulary without an unknown token raises
             raise BackendFailure(f"the tokenizer fails: {error}") from error
 
-    def _cut_behind_prompt(self, text: Prompted) -> list[int]:
+    def _cut_behind_prompt(self, text: PromptedText) -> list[int]:
         """Cut the start of the text that follows a prompt."""
         encoding = self._by_truncate[Truncate.NONE].encode(text)
         # Opening tokens are at character 0, and so are closing ones, behind the text.

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
-from embedder.core.types import Answers
+from embedder.core.types import EntryResults
 
 
 @dataclass(eq=False, slots=True)
@@ -18,7 +18,7 @@ class Flight:
     """One running computation of the answers for some keys, in their order."""
 
     keys: tuple[bytes, ...]
-    task: asyncio.Task[Answers]
+    task: asyncio.Task[EntryResults]
     waiters: int = 0
 
     @property
@@ -26,7 +26,7 @@ class Flight:
         """Tell whether the computation has ended without an answer."""
         return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
 
-    async def answers(self) -> Answers:
+    async def answers(self) -> EntryResults:
         """Wait for the computation; being cancelled while waiting does not disturb it."""
         return await asyncio.shield(self.task)
 
@@ -57,7 +57,7 @@ class Flights:
         seat = self._seats.get(key)
         return None if seat is None or seat.flight.failed else seat
 
-    def launch(self, keys: Sequence[bytes], computation: Awaitable[Answers]) -> Flight:
+    def launch(self, keys: Sequence[bytes], computation: Awaitable[EntryResults]) -> Flight:
         """Start computing the answers for ``keys``, none of which may be in the air already."""
         flight = Flight(tuple(keys), asyncio.ensure_future(computation))
         self._seats.update({key: Seat(flight, row) for row, key in enumerate(keys)})

@@ -21,8 +21,16 @@ from embedder.core.errors import DeadlineExceeded
 from embedder.core.protocols import Encoding, Tokenizing
 from embedder.core.request import DistinctInputs, Embeddings, EmbedOptions
 from embedder.core.time_limit import wait_within
-from embedder.core.types import Answers, CacheHits, Entries, Input, ModelInfo, Timings, Tokenized
-from embedder.core.vectors import check_dimensions, finish
+from embedder.core.types import (
+    CacheHits,
+    Entries,
+    EntryResults,
+    Input,
+    ModelInfo,
+    Timings,
+    Tokenized,
+)
+from embedder.core.vectors import check_dimensions, truncate_and_normalize
 from embedder.models.prompts import prompt_of
 from embedder.pipeline.admission_control import Backlog, Work
 from embedder.pipeline.chunks import encode_in_parts
@@ -102,7 +110,7 @@ class Pipeline:
         except asyncio.TimeoutError:
             raise DeadlineExceeded("embeddings") from None
         entries = answers.entries
-        vectors = finish(
+        vectors = truncate_and_normalize(
             entries.vectors, dimensions=options.dimensions, normalize=options.normalize
         )
         back = distinct.expand(keys)
@@ -115,16 +123,18 @@ class Pipeline:
             answers.timings,
         )
 
-    async def _answers(self, distinct: DistinctInputs) -> Answers:
+    async def _answers(self, distinct: DistinctInputs) -> EntryResults:
         """Gather all answers, from the near cache and from flights."""
         hits = self._stages.near.get_many(distinct.keys, self.model.width)
-        answers = Answers.of_hits(hits, len(distinct.keys), self.model.width)
+        answers = EntryResults.of_hits(hits, len(distinct.keys), self.model.width)
         missing = answers.missing()
         while missing:
             missing = await self._fly(distinct, missing, answers)
         return answers
 
-    async def _fly(self, distinct: DistinctInputs, missing: list[int], into: Answers) -> list[int]:
+    async def _fly(
+        self, distinct: DistinctInputs, missing: list[int], into: EntryResults
+    ) -> list[int]:
         """Fill the missing rows from flights; return those whose flight another caller spoilt."""
         launched = self._launch(distinct, missing)
         boarded = self._board(distinct, missing)
@@ -151,7 +161,7 @@ class Pipeline:
         grounded = [row for row in missing if self._flights.find(distinct.keys[row]) is None]
         if not grounded:
             return None
-        part = distinct.part(grounded)
+        part = distinct.subset(grounded)
         tokens = self._sizes.tokens_of(part.to_tokenize())
         # All keys: the caches may hold more of them by the time that a refused request comes back.
         work = self._backlog.enter(distinct.keys, tokens, part.options.priority)
@@ -172,7 +182,7 @@ class Pipeline:
             boarded[seat.flight][row] = seat.row
         return boarded
 
-    async def _compute(self, distinct: DistinctInputs, work: Work) -> Answers:
+    async def _compute(self, distinct: DistinctInputs, work: Work) -> EntryResults:
         """Answer keys that nobody computes yet, from the far cache or by the model."""
         timeout_s = self._flight_timeout_s
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -182,13 +192,13 @@ class Pipeline:
         looking = self._begin_looking(distinct)
         try:
             if looking is None:
-                hits = CacheHits.nothing(self.model.width)
+                hits = CacheHits.empty(self.model.width)
             else:
                 # Shielded: a lookup that ends just then keeps the flight's cancellation to itself.
                 hits = await asyncio.shield(looking)
                 self._hits.learn(len(hits.rows), len(distinct.keys))
-            answers = Answers.of_hits(hits, len(distinct.keys), self.model.width)
-            lives_s = hits.lives_of(len(distinct.keys))
+            answers = EntryResults.of_hits(hits, len(distinct.keys), self.model.width)
+            ttls_s = hits.ttls_of(len(distinct.keys))
             if misses := answers.missing():
                 tokenizing = tokenizing or self._begin_tokenizing(distinct, deadline)
                 tokenized, seconds = await tokenizing
@@ -200,7 +210,7 @@ class Pipeline:
             for begun in (looking, tokenizing):
                 if begun is not None:
                     begun.cancel()
-        self._stages.near.put_many(distinct.keys, answers.entries, lives_s)
+        self._stages.near.put_many(distinct.keys, answers.entries, ttls_s)
         return answers
 
     def _begin_looking(self, distinct: DistinctInputs) -> asyncio.Future[CacheHits] | None:

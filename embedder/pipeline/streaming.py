@@ -90,4 +90,4 @@ def renumbered(error: InvalidInput, first: int) -> InvalidInput:
     named = re.match(r"input\[(\d+)\]", error.field)
     if named is None or first == 0:
         return error
-    return error.renamed(f"input[{first + int(named[1])}]{error.field[named.end() :]}")
+    return error.with_field(f"input[{first + int(named[1])}]{error.field[named.end() :]}")

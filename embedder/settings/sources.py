@@ -38,7 +38,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 @dataclass(frozen=True)
-class Loaded(Generic[SettingsT]):
+class LoadedSettings(Generic[SettingsT]):
     """Settings, and for the dotted path of each of them where its value comes from.
 
     An origin is ``argument``, ``environment EMBEDDER_X``, ``file NAME``, ``preset NAME`` or
@@ -65,7 +65,7 @@ def load(
     environment: Mapping[str, str] | None = None,
     file: Path | Mapping[str, Any] | None = None,
     foreign: Collection[str] = (),
-) -> Loaded[SettingsT]:
+) -> LoadedSettings[SettingsT]:
     """Make settings from everything that is said of them.
 
     ``arguments`` is a tree, whose keys at the top may be dotted paths instead. ``environment``
@@ -92,10 +92,10 @@ def load(
     if problems:
         raise ConfigurationError("\n".join(problems))
     origins = {".".join(path): _origin(words, path, settings) for path, _ in tree.settings_of(kind)}
-    return Loaded(settings, MappingProxyType(origins))
+    return LoadedSettings(settings, MappingProxyType(origins))
 
 
-def explain(loaded: Loaded[SettingsT]) -> list[tuple[str, Any, str, str]]:
+def explain(loaded: LoadedSettings[SettingsT]) -> list[tuple[str, Any, str, str]]:
     """Return path, value, origin and description of every setting, in the order of definition."""
     rows = []
     for path, field in tree.settings_of(type(loaded.settings)):
@@ -107,7 +107,7 @@ def explain(loaded: Loaded[SettingsT]) -> list[tuple[str, Any, str, str]]:
     return rows
 
 
-def variable(path: str) -> str:
+def variable_name(path: str) -> str:
     """Return the name of the variable for the setting at a dotted path."""
     return PREFIX + path.replace(".", SEPARATOR).upper()
 
@@ -262,7 +262,7 @@ def _place(path: tree.Path, origin: str) -> str:
 def _suggestion(kind: type[Settings], path: tree.Path, origin: str) -> str:
     names = tree.nearest(kind, path)
     if origin.startswith("environment "):
-        names = [f"{name} ({variable(name)})" for name in names]
+        names = [f"{name} ({variable_name(name)})" for name in names]
     return f"; did you mean {' or '.join(names)}?" if names else ""
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import Vectors
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 from embedder.similarity.metrics import check_rows
 
 BLOCK_ROWS = 256
@@ -44,7 +44,7 @@ class Frame:
     def inside(self, vectors: Vectors) -> Vectors:
         """Return rows as they are computed on."""
         if self.spherical:
-            return unit_rows(vectors)
+            return normalize_rows(vectors)
         out = np.empty(vectors.shape, np.float32)
         for start in range(0, len(vectors), BLOCK_ROWS):
             offsets = vectors[start : start + BLOCK_ROWS] - self.middle
@@ -54,7 +54,7 @@ class Frame:
     def outside(self, centroids: NDArray[np.float64]) -> Vectors:
         """Return centroids beside the rows from outside; what has no direction stays zero."""
         if self.spherical:
-            return unit_rows(centroids.astype(np.float32))
+            return normalize_rows(centroids.astype(np.float32))
         return (centroids * self.scale + self.middle).astype(np.float32)
 
 

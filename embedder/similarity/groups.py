@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embedder.core.cancellation import stop_if_cancelled
 from embedder.core.errors import InvalidVector
 from embedder.core.types import Vectors
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 from embedder.similarity.framing import check_groupable
 from embedder.similarity.metrics import METRICS
 
@@ -69,7 +69,7 @@ def grouped(vectors: Vectors, centroids: Vectors, *, spherical: bool) -> Cluster
     """
     centroids = centroids.copy()
     if spherical:
-        centroids[~centroids.any(axis=1)] = unit_rows(vectors[:1])
+        centroids[~centroids.any(axis=1)] = normalize_rows(vectors[:1])
     at_it = SAME_PLACE * (1.0 if spherical else _largest(vectors))
     labels, distances = nearest(vectors, centroids, spherical=spherical)
     sizes = np.bincount(labels, minlength=len(centroids))
@@ -83,7 +83,7 @@ def grouped(vectors: Vectors, centroids: Vectors, *, spherical: bool) -> Cluster
         if not len(far):
             break
         moved = vectors[far]
-        centroids[empty[: len(far)]] = unit_rows(moved) if spherical else moved
+        centroids[empty[: len(far)]] = normalize_rows(moved) if spherical else moved
         labels, distances = nearest(vectors, centroids, spherical=spherical)
         sizes = np.bincount(labels, minlength=len(centroids))
     return Clusters(labels, float(distances @ distances), centroids, sizes)
@@ -103,14 +103,14 @@ def nearest(
     # almost as near; and single precision holds the distances of whatever is not huge.
     largest = 1.0 if spherical else max(_largest(vectors), _largest(centroids))
     scale = np.float32(1 / _HUGE if largest > _HUGE else 1)
-    others = unit_rows(centroids) if spherical else centroids * scale
+    others = normalize_rows(centroids) if spherical else centroids * scale
     labels = np.empty(len(vectors), np.int32)
     distances = np.empty(len(vectors), np.float64)
     rows = max(1, BLOCK_BYTES // (12 * sum(centroids.shape)))
     for start in range(0, len(vectors), rows):
         stop_if_cancelled()
         block = slice(start, start + rows)
-        placed = unit_rows(vectors[block]) if spherical else vectors[block] * scale
+        placed = normalize_rows(vectors[block]) if spherical else vectors[block] * scale
         nearness = METRICS["euclidean"](placed, others)
         labels[block] = nearness.argmax(axis=1)
         distances[block] = -nearness.max(axis=1)

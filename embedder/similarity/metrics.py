@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from embedder.core.cancellation import stop_if_cancelled
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import SimilarityName, Vectors
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 
 BLOCK_BYTES = 64 * 2**20
 """What the measures of one block of rows may take."""
@@ -127,7 +127,7 @@ def as_row(vector: Vectors, name: str) -> Vectors:
 
 def placed(rows: Vectors, metric: SimilarityName) -> Vectors:
     """Return rows as `METRICS` takes them: as float32, and of unit length for the cosine."""
-    return unit_rows(rows) if metric == "cosine" else np.asarray(rows, np.float32)
+    return normalize_rows(rows) if metric == "cosine" else np.asarray(rows, np.float32)
 
 
 def _dot(a: Vectors, b: Vectors) -> Vectors:

@@ -198,4 +198,4 @@ def _calling_fields(fields: Sequence[str]) -> Iterator[None]:
         yield
     except InvalidVector as error:
         called = {f"points[{row}].vector": field for row, field in enumerate(fields)}
-        raise error.renamed(called.get(error.field, error.field)) from None
+        raise error.with_field(called.get(error.field, error.field)) from None

@@ -12,13 +12,18 @@ from deployments.ingress.errors.errors import HTTP_CODES, STATUSES
 from deployments.metrics import CATALOGUE
 from deployments.settings import IngressLimits
 from embedder.core.errors import EmbedderError
-from embedder.settings.sources import variable
+from embedder.settings.sources import variable_name
 
 
 def limits_table() -> str:
     """Return every limit of a request with its default, its variable and its meaning."""
     rows = [
-        (f"`{name}`", _shown(field.default), f"`{variable(f'limits.{name}')}`", field.description)
+        (
+            f"`{name}`",
+            _shown(field.default),
+            f"`{variable_name(f'limits.{name}')}`",
+            field.description,
+        )
         for name, field in IngressLimits.model_fields.items()
     ]
     return _table(("limit", "default", "variable", "meaning"), rows)

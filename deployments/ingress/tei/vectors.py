@@ -39,7 +39,7 @@ from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from deployments.ingress.wire.large_bodies import prepare
 from deployments.ingress.wire.naming import calling
 from deployments.ingress.wire.rows import width_of
-from embedder.core.request import Embeddings, EmbedOptions, joined
+from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Input, InputType, Vectors
 from embedder.pipeline.work_queue import Reservation
 from embedder.similarity.metrics import similarity as similarities
@@ -140,7 +140,7 @@ async def rerank(body: RerankBody, service: ServiceHere, visit: VisitHere) -> Re
         rank = partial(_rank, body, query.vectors, texts.vectors)
         ranks = await compute(visit, "ranking", reserved, rank)
     characters = len(body.query) + sum(map(len, body.texts))
-    return await asked.respond(ranks, joined([query, texts]), characters)
+    return await asked.respond(ranks, concatenate([query, texts]), characters)
 
 
 @router.post("/", response_model=list[list[float]] | list[float])

@@ -28,6 +28,6 @@ def calling(whole: str, name: Callable[[int], str] | None = None) -> Iterator[No
             raise
         number, rest = match.groups()
         if number is None:
-            raise error.renamed(whole) from None
+            raise error.with_field(whole) from None
         named = name(int(number)) if name else f"{whole}[{number}]"
-        raise error.renamed(named + rest) from None
+        raise error.with_field(named + rest) from None

@@ -22,7 +22,7 @@ from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.large_bodies import prepare
 from deployments.ingress.wire.naming import calling
 from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
-from embedder.core.request import Embeddings, EmbedOptions, joined
+from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Vectors
 
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
@@ -208,4 +208,4 @@ async def _embed(
         options = replace(options, timeout_s=visit.remaining_s())
         with calling(whole, names[start:].__getitem__):
             parts.append(await service.embed(inputs[start : start + most], options, model=model))
-    return joined(parts)
+    return concatenate(parts)

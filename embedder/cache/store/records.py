@@ -22,31 +22,31 @@ FOREVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Entries under their 32-byte keys; ``lives_s`` is float64[n], `FOREVER` where nothing ends."""
+    """Entries under their 32-byte keys; ``ttls_s`` is float64[n], `FOREVER` where nothing ends."""
 
     keys: list[bytes]
     entries: Entries
-    lives_s: NDArray[np.float64]
+    ttls_s: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def part(self, rows: slice) -> Records:
         """Return views of some rows that stand together."""
-        return Records(self.keys[rows], self.entries.part(rows), self.lives_s[rows])
+        return Records(self.keys[rows], self.entries.view(rows), self.ttls_s[rows])
 
     def take(self, rows: NDArray[np.intp]) -> Records:
         """Return copies of the given rows, in the given order."""
         keys = [self.keys[row] for row in rows.tolist()]
-        return Records(keys, self.entries.take(rows), self.lives_s[rows])
+        return Records(keys, self.entries.take(rows), self.ttls_s[rows])
 
     @classmethod
     def joined(cls, parts: Sequence[Records]) -> Records:
         """Return all rows of parts of one width, of which there is one at least."""
         return cls(
             [key for part in parts for key in part.keys],
-            Entries.joined([part.entries for part in parts]),
-            np.concatenate([part.lives_s for part in parts]),
+            Entries.concatenate([part.entries for part in parts]),
+            np.concatenate([part.ttls_s for part in parts]),
         )
 
     @property

@@ -96,7 +96,7 @@ class RedisStore:
         rows, size = pack(records, self._clock()), row_bytes(records.width)
         with self._reporting():
             pipeline = self._connected().pipeline(transaction=False)
-            for at, (key, life_s) in enumerate(zip(records.keys, records.lives_s, strict=True)):
+            for at, (key, life_s) in enumerate(zip(records.keys, records.ttls_s, strict=True)):
                 if life_s > 0:
                     life_ms = None if life_s == FOREVER else max(1, math.floor(life_s * 1000))
                     pipeline.set(PREFIX + key, rows[at * size : (at + 1) * size], px=life_ms)

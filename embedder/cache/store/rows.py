@@ -43,9 +43,9 @@ def pack(records: Records, now_s: float) -> bytes:
     """Return the rows one after the other, each of `row_bytes`; ``now_s`` is the wall clock."""
     rows = np.empty(len(records), _layout(records.width))
     saved_ms = round(now_s * 1000)
-    lives_ms = np.minimum(records.lives_s * 1000, _LONGEST_MS).astype(np.int64)
+    lives_ms = np.minimum(records.ttls_s * 1000, _LONGEST_MS).astype(np.int64)
     rows["saved_ms"] = saved_ms
-    rows["expires_ms"] = np.where(records.lives_s == FOREVER, _NEVER_MS, saved_ms + lives_ms)
+    rows["expires_ms"] = np.where(records.ttls_s == FOREVER, _NEVER_MS, saved_ms + lives_ms)
     rows["token_count"] = records.entries.token_counts
     rows["truncated"] = records.entries.truncated
     rows["vector"] = records.entries.vectors
@@ -76,7 +76,7 @@ def unpack(keys: Sequence[bytes], values: Sequence[bytes], now_s: float) -> Unpa
 def _sort(rows: NDArray[np.void], keys: list[bytes], now_s: float, unpacked: Unpacked) -> None:
     """Add the rows, all of one width, to what has been unpacked."""
     records = Records(keys, _entries(rows), _lives_s(rows, now_s))
-    alive = records.lives_s > 0
+    alive = records.ttls_s > 0
     if not alive.all():
         unpacked.expired += [keys[row] for row in np.flatnonzero(~alive).tolist()]
         records = records.take(np.flatnonzero(alive))

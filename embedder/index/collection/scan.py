@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.storage.rows import DISAGREE, EncodedRows, check_payload, decode_vectors
 from embedder.index.storage.writes import CollectionRow
@@ -47,7 +47,7 @@ def scan_rows(db: sqlite3.Connection, path: str, row: CollectionRow) -> Iterator
 
 
 def _chunk(db: sqlite3.Connection, path: str, collection: int, after: int) -> list[Any]:
-    with naming_storage_errors(Path(path)):
+    with translate_storage_errors(Path(path)):
         return db.execute(_QUERY, (collection, after, CHUNK_ROWS)).fetchall()
 
 

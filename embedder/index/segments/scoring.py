@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 from embedder.index.contract.points import Metric
 
 BLOCK_ROWS = 4096
@@ -31,7 +31,7 @@ def normalize(
 
     ``norms`` are their lengths, where these are known and none is 0.
     """
-    placed = unit_rows(vectors, norms) if metric is Metric.COSINE else vectors
+    placed = normalize_rows(vectors, norms) if metric is Metric.COSINE else vectors
     return np.ascontiguousarray(placed, np.float32)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from embedder.core.cancellation import Cancellation, Cancelled, current_cancellation
-from embedder.core.disk_codes import naming_storage_errors, storage_error
+from embedder.core.disk_codes import storage_error, translate_storage_errors
 from embedder.core.errors import EmbedderError, Unavailable
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 from embedder.index.storage.failpoints import reach
@@ -122,7 +122,7 @@ class Committer:
         try:
             if self._refusal is not None:
                 raise copy(self._refusal)
-            with naming_storage_errors(self._path), self._transaction():
+            with translate_storage_errors(self._path), self._transaction():
                 for job in jobs:
                     effect = self._attempt(job)
                     if effect is not None:

@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
 from embedder.index.contract.filter_sql import to_sql
@@ -216,7 +216,7 @@ class Reader:
         if connection is None:
             connection = open_reader(self.path)
         try:
-            with naming_storage_errors(self.path):
+            with translate_storage_errors(self.path):
                 yield connection
         finally:
             with self._lock:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from embedder.core.cancellation import is_cancelled
-from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.private_files import OWNER_ONLY
 from embedder.core.storage_errors import NewerFormat, StorageDamaged
 from embedder.index.storage.migration import COLLECTIONS, DELETED, migrate, version_1
@@ -59,7 +59,7 @@ def open_writer(path: Path, *, durable: bool, log_bytes: int = 0) -> sqlite3.Con
         StorageDamaged: the file is no truth, or SQLite finds it damaged.
         NewerFormat: a later version wrote it.
     """
-    with naming_storage_errors(path):
+    with translate_storage_errors(path):
         _make_private(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:

@@ -11,7 +11,7 @@ import sqlite3
 from concurrent.futures import Future
 from pathlib import Path
 
-from embedder.core.disk_codes import naming_storage_errors
+from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import StorageDamaged, StorageFull
 from embedder.index.storage.committer import Committer, T, Write
 from embedder.index.storage.disk import sync_directory
@@ -89,7 +89,7 @@ class Truth:
         """Open the file and become its owner, on a full disk with the help of the reserve."""
         while True:
             try:
-                with naming_storage_errors(self.path):
+                with translate_storage_errors(self.path):
                     self._connection = open_writer(
                         self.path, durable=durable, log_bytes=self._reserve.bytes // 2
                     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from embedder.backends.torch.backend import TorchBackend
 from embedder.core.types import Vectors
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 from embedder.inference.loading import load_tokenizer
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings, ModelSettings
@@ -33,7 +33,7 @@ def ours(directory: Path, texts: Sequence[str]) -> Vectors:
     end = files.tokenizer_files.truncation
     tokens = load_tokenizer(files).encode(texts, truncate=end).tokens
     vectors = TorchBackend.load(files, FLOAT32).encode(tokens)
-    return unit_rows(vectors) if files.layout.normalizes else vectors
+    return normalize_rows(vectors) if files.layout.normalizes else vectors
 
 
 def theirs(directory: Path, texts: Sequence[str]) -> Vectors:

@@ -45,12 +45,12 @@ def records(
     numbers: Sequence[int],
     width: int = 4,
     *,
-    lives_s: float = FOREVER,
+    ttls_s: float = FOREVER,
     version: int = 0,
     tag: bytes = TAG,
 ) -> Records:
     """Return the records of numbers, all with the same time to live."""
-    lives = np.full(len(numbers), lives_s, np.float64)
+    lives = np.full(len(numbers), ttls_s, np.float64)
     return Records(keys(numbers, tag), entries(numbers, width, version), lives)
 
 

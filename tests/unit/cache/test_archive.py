@@ -60,7 +60,7 @@ def _rows(
             one.entries.vectors[row].tobytes(),
             int(one.entries.token_counts[row]),
             bool(one.entries.truncated[row]),
-            float(one.lives_s[row]),
+            float(one.ttls_s[row]),
         )
         for one in records
         for row, key in enumerate(one.keys)
@@ -189,7 +189,7 @@ def _tensors(count: int = 10, width: int = WIDTH) -> dict[str, np.ndarray[Any, A
         "vectors": one.entries.vectors,
         "token_counts": one.entries.token_counts,
         "truncated": one.entries.truncated,
-        "lives_s": one.lives_s,
+        "lives_s": one.ttls_s,
     }
 
 

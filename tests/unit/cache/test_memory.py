@@ -211,7 +211,7 @@ class CacheMachine(RuleBasedStateMachine):
             key: (row, life)
             for records in self.cache.records(keys)
             for key, row, life in zip(
-                records.keys, _rows(records.entries), records.lives_s, strict=True
+                records.keys, _rows(records.entries), records.ttls_s, strict=True
             )
         }
 
@@ -246,10 +246,10 @@ class CacheMachine(RuleBasedStateMachine):
 
 def _assert_lives(hits: CacheHits, lives: Sequence[float]) -> None:
     """None stands for entries that all live for ever."""
-    if hits.lives_s is None:
+    if hits.ttls_s is None:
         assert all(math.isinf(life) for life in lives)
     else:
-        assert hits.lives_s.tolist() == list(lives)
+        assert hits.ttls_s.tolist() == list(lives)
 
 
 TestCacheMachine = CacheMachine.TestCase

@@ -159,7 +159,7 @@ async def test_without_a_store_it_is_a_cache_in_memory() -> None:
     hits = await cache.get_many(keys([1, 2]), 4)
 
     assert rows_of(hits.entries) == [row(1)]
-    assert hits.lives_s is not None
+    assert hits.ttls_s is not None
     assert cache.stats()["store"] is None
     assert cache.stats()["entries"] == 1
     cache.delete_many(keys([1]))
@@ -186,7 +186,7 @@ async def test_a_life_goes_on_while_the_service_is_down(tmp_path: Path) -> None:
         shutil.copy(tmp_path / "a.sqlite", folder)
         cache = await _reopened(folder, wall_s)
         hits = await cache.get_many(keys([1, 2]), 4)
-        lives[wall_s] = [] if hits.lives_s is None else hits.lives_s.round(3).tolist()
+        lives[wall_s] = [] if hits.ttls_s is None else hits.ttls_s.round(3).tolist()
         await cache.stop()
 
     assert lives == {1040.0: [10.0, 560.0], 900.0: [50.0, 600.0], 1700.0: [], 1e12: []}
@@ -200,8 +200,8 @@ async def test_a_shorter_ttl_holds_for_what_was_saved_under_a_longer_one(tmp_pat
     cache = await _reopened(tmp_path, 1010.0, ttl_s=5.0)
 
     hits = await cache.get_many(keys([1]), 4)
-    assert hits.lives_s is not None
-    assert hits.lives_s.tolist() == [5.0]
+    assert hits.ttls_s is not None
+    assert hits.ttls_s.tolist() == [5.0]
     await cache.stop()
 
 

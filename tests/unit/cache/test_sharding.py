@@ -145,15 +145,15 @@ def test_merged_hits_keep_each_life_with_its_row(found: list[set[int]], mortal: 
     for shard, (places, ends) in enumerate(zip(found, mortal, strict=True)):
         rows = np.array(sorted(places), np.intp)
         owned = np.arange(shard, 30, 3)
-        lives_s = owned[rows].astype(np.float64) + 0.5 if ends else None
-        parts.append((owned, CacheHits(rows, _entries(30).take(owned[rows]), lives_s)))
+        ttls_s = owned[rows].astype(np.float64) + 0.5 if ends else None
+        parts.append((owned, CacheHits(rows, _entries(30).take(owned[rows]), ttls_s)))
         for row in owned[rows].tolist():
             expected[row] = row + 0.5 if ends else float("inf")
 
     hits = CacheHits.merged(parts, WIDTH)
-    lives_s = hits.lives_of(30)
+    ttls_s = hits.ttls_of(30)
 
     assert hits.rows.tolist() == sorted(expected)
     assert hits.entries.token_counts.tolist() == sorted(expected)
     for row, life_s in expected.items():
-        assert (float("inf") if lives_s is None else lives_s[row]) == life_s
+        assert (float("inf") if ttls_s is None else ttls_s[row]) == life_s

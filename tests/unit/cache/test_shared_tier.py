@@ -44,8 +44,8 @@ async def test_what_one_cache_put_another_finds(redis: RedisServer) -> None:
         for found in (hits, again):
             assert found.rows.tolist() == [1, 2, 3, 4]
             assert found.entries.vectors.tolist() == expected
-            assert found.lives_s is not None
-            assert [round(life, -1) for life in found.lives_s] == [50, 600, 50, 50]
+            assert found.ttls_s is not None
+            assert [round(life, -1) for life in found.ttls_s] == [50, 600, 50, 50]
         told = other.stats()["store"]["look_up"]
         assert (told["found"], told["absent"]) == (3, 4)
         assert other.memory.stats.entries == 3

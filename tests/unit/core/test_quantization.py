@@ -16,7 +16,7 @@ from sentence_transformers.util.quantization import quantize_embeddings
 from embedder.core.errors import InvalidInput
 from embedder.core.quantization import OutputDtype, check_quantizable, dequantize, quantize
 from embedder.core.types import Vectors
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 
 ONE_BYTE = (OutputDtype.INT8, OutputDtype.UINT8)
 ONE_BIT = (OutputDtype.BINARY, OutputDtype.UBINARY)
@@ -38,7 +38,7 @@ TABLES = arrays(
 def random_rows(count: int, width: int, seed: int = 5) -> Vectors:
     """Draw unit rows whose directions are spread evenly."""
     drawn = np.random.default_rng(seed).standard_normal((count, width))
-    return unit_rows(drawn.astype(np.float32))
+    return normalize_rows(drawn.astype(np.float32))
 
 
 def reach(width: int) -> float:
@@ -148,7 +148,7 @@ def test_bytes_come_back_by_the_documented_formula(dtype: OutputDtype) -> None:
 @pytest.mark.parametrize("width", [384, 768, 1024])
 def test_a_byte_a_component_keeps_the_direction(width: int) -> None:
     vectors = random_rows(500, width)
-    back = unit_rows(dequantize(quantize(vectors, OutputDtype.INT8), OutputDtype.INT8, width))
+    back = normalize_rows(dequantize(quantize(vectors, OutputDtype.INT8), OutputDtype.INT8, width))
     cosines = (vectors * back).sum(1)
 
     assert np.median(cosines) >= 0.9999

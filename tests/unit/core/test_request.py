@@ -64,7 +64,7 @@ def test_a_part_keeps_the_rows_by_which_the_caller_knows_its_inputs(
         if (keys)
         else []
     )
-    part = distinct.part(numbers)
+    part = distinct.subset(numbers)
 
     assert part.keys == [distinct.keys[number] for number in numbers]
     assert part.rows == [keys.index(key) for key in part.keys]
@@ -73,7 +73,7 @@ def test_a_part_keeps_the_rows_by_which_the_caller_knows_its_inputs(
 
 
 def test_a_part_of_a_part_still_knows_the_rows_of_the_request() -> None:
-    part = named([b"a", b"b", b"c", b"d"]).part([1, 2, 3]).part([2, 0])
+    part = named([b"a", b"b", b"c", b"d"]).subset([1, 2, 3]).subset([2, 0])
 
     assert part.rows == [3, 1]
     assert part.to_tokenize() == ["d", "b"]
@@ -88,7 +88,7 @@ def test_a_prompt_goes_in_front_of_texts_and_leaves_ids_alone() -> None:
 
 
 def test_a_part_keeps_the_prompt() -> None:
-    part = named([b"a", b"b", b"c"], "x ").part([2])
+    part = named([b"a", b"b", b"c"], "x ").subset([2])
 
     assert part.to_tokenize() == ["x c"]
 

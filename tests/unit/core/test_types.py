@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedder.core.types import Answers, CacheHits, Encoded, Entries, InputType, Timings, TokenBatch
+from embedder.core.types import (
+    CacheHits,
+    Encoded,
+    Entries,
+    EntryResults,
+    InputType,
+    Timings,
+    TokenBatch,
+)
 from tests.unit.fake_model import MODEL
 
 TOKENS = st.integers(0, 2**31 - 1)
@@ -117,7 +125,7 @@ def test_answers_of_hits_are_filled_and_marked_where_a_cache_had_them(
     found = sorted(data.draw(st.sets(st.integers(0, count - 1))))
     hits = CacheHits(np.array(found, np.intp), _entries(7).take(np.array(found, np.intp)))
 
-    answers = Answers.of_hits(hits, count, 3)
+    answers = EntryResults.of_hits(hits, count, 3)
 
     assert answers.cached.tolist() == [row in found for row in range(count)]
     assert answers.missing() == [row for row in range(count) if row not in found]
@@ -125,8 +133,8 @@ def test_answers_of_hits_are_filled_and_marked_where_a_cache_had_them(
 
 
 def test_putting_answers_overwrites_the_rows_named_with_the_rows_asked_for() -> None:
-    into = Answers(_entries(4), np.zeros(4, np.bool_))
-    source = Answers(_entries(3, first=100), np.array([True, False, True]))
+    into = EntryResults(_entries(4), np.zeros(4, np.bool_))
+    source = EntryResults(_entries(3, first=100), np.array([True, False, True]))
 
     into.put(np.array([3, 0], np.intp), source, np.array([0, 1], np.intp))
 
@@ -135,10 +143,10 @@ def test_putting_answers_overwrites_the_rows_named_with_the_rows_asked_for() -> 
 
 
 def test_putting_answers_keeps_the_longest_time_of_each_part() -> None:
-    into = Answers(_entries(2), np.zeros(2, np.bool_))
+    into = EntryResults(_entries(2), np.zeros(2, np.bool_))
     row = np.array([0], np.intp)
     for times in (Timings(1, 5, 2), Timings(2, 1, 2), Timings()):
-        into.put(row, Answers(_entries(2), np.zeros(2, np.bool_), times), row)
+        into.put(row, EntryResults(_entries(2), np.zeros(2, np.bool_), times), row)
 
     assert into.timings == Timings(tokenization_s=2, queue_s=5, inference_s=2)
 
@@ -146,7 +154,7 @@ def test_putting_answers_keeps_the_longest_time_of_each_part() -> None:
 def test_answers_of_hits_took_no_time() -> None:
     hits = CacheHits(np.array([0], np.intp), _entries(1))
 
-    assert Answers.of_hits(hits, 2, 3).timings == Timings(0.0, 0.0, 0.0)
+    assert EntryResults.of_hits(hits, 2, 3).timings == Timings(0.0, 0.0, 0.0)
 
 
 def test_what_an_encoder_answers_travels_between_processes() -> None:

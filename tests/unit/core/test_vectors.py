@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Vectors
-from embedder.core.vectors import check_dimensions, finish, unit_rows
+from embedder.core.vectors import check_dimensions, normalize_rows, truncate_and_normalize
 from tests.unit.fake_model import MODEL
 
 COMPONENTS = st.floats(-1e4, 1e4, width=32).map(lambda value: 0.0 if abs(value) < 1e-4 else value)
@@ -32,7 +32,7 @@ def _plain_unit(row: list[float]) -> list[float]:
 def test_rows_get_length_one_and_keep_their_direction(vectors: Vectors) -> None:
     expected = [_plain_unit(row) for row in vectors.tolist()]
 
-    scaled = unit_rows(vectors)
+    scaled = normalize_rows(vectors)
 
     assert scaled.dtype == np.float32
     assert scaled.shape == vectors.shape
@@ -40,7 +40,7 @@ def test_rows_get_length_one_and_keep_their_direction(vectors: Vectors) -> None:
 
 
 def test_a_row_of_zeros_stays_zero() -> None:
-    scaled = unit_rows(np.array([[0, 0], [3, 4]], np.float32))
+    scaled = normalize_rows(np.array([[0, 0], [3, 4]], np.float32))
 
     np.testing.assert_allclose(scaled, np.array([[0, 0], [0.6, 0.8]]), rtol=1e-6)
 
@@ -52,7 +52,7 @@ def test_the_first_dimensions_are_kept_before_the_length_is_made_one(
     kept = data.draw(st.integers(1, vectors.shape[1]))
     expected = [_plain_unit(row[:kept]) for row in vectors.tolist()]
 
-    finished = finish(vectors, dimensions=kept, normalize=True)
+    finished = truncate_and_normalize(vectors, dimensions=kept, normalize=True)
 
     assert finished.shape == (len(vectors), kept)
     np.testing.assert_allclose(finished, np.reshape(expected, finished.shape), rtol=1e-5, atol=1e-6)
@@ -64,10 +64,13 @@ def test_without_normalisation_the_components_are_those_of_the_model(
 ) -> None:
     kept = data.draw(st.integers(1, vectors.shape[1]))
 
-    assert finish(vectors, dimensions=kept, normalize=False).tolist() == [
+    assert truncate_and_normalize(vectors, dimensions=kept, normalize=False).tolist() == [
         row[:kept] for row in vectors.tolist()
     ]
-    assert finish(vectors, dimensions=None, normalize=False).tolist() == vectors.tolist()
+    assert (
+        truncate_and_normalize(vectors, dimensions=None, normalize=False).tolist()
+        == vectors.tolist()
+    )
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -77,7 +80,7 @@ def test_the_answer_shares_no_memory_with_the_argument(
 ) -> None:
     vectors = np.eye(3, dtype=np.float32)
 
-    finished = finish(vectors, dimensions=dimensions, normalize=normalize)
+    finished = truncate_and_normalize(vectors, dimensions=dimensions, normalize=normalize)
     finished[:] = 9
 
     assert vectors.tolist() == np.eye(3).tolist()
@@ -125,4 +128,4 @@ def test_asking_for_no_width_is_asking_for_all() -> None:
 
     check_dimensions(None, MODEL)
 
-    assert finish(whole, dimensions=None, normalize=False).shape == whole.shape
+    assert truncate_and_normalize(whole, dimensions=None, normalize=False).shape == whole.shape

@@ -17,7 +17,7 @@ from tokenizers.models import WordLevel, WordPiece
 from tokenizers.pre_tokenizers import Split
 
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
-from embedder.core.types import Input, Prompted, Truncate
+from embedder.core.types import Input, PromptedText, Truncate
 from embedder.inference.tokenization import Tokenizer
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
@@ -130,7 +130,7 @@ def test_cutting_the_start_keeps_the_prompt(prompt: str, text: str) -> None:
     if len(joined) > LIMIT:
         expected = [*kept, *joined[len(joined) - (LIMIT - len(kept)) :]]
 
-    answer = TOKENIZER.encode([Prompted.of(prompt, text)], truncate=Truncate.START)
+    answer = TOKENIZER.encode([PromptedText.of(prompt, text)], truncate=Truncate.START)
 
     assert answer.tokens.ids.tolist() == expected
     assert answer.truncated.tolist() == [len(joined) > LIMIT]
@@ -140,7 +140,7 @@ def test_a_prompt_that_leaves_no_room_for_a_text_is_refused_with_its_size() -> N
     prompt = " ".join(WORDS[:7])
 
     with pytest.raises(InvalidInput) as caught:
-        TOKENIZER.encode([Prompted.of(prompt, " hat")], truncate=Truncate.START)
+        TOKENIZER.encode([PromptedText.of(prompt, " hat")], truncate=Truncate.START)
 
     assert str(caught.value) == (
         "'prompt' has 8 tokens, which leave no room for a text; the model reads 8"

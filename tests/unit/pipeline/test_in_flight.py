@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.core.types import Answers, Entries
+from embedder.core.types import Entries, EntryResults
 from embedder.pipeline.in_flight import Flights
 
 
-def answers(*values: float) -> Answers:
+def answers(*values: float) -> EntryResults:
     """Return one row of one component for each value."""
     count = len(values)
     entries = Entries(
@@ -21,17 +21,17 @@ def answers(*values: float) -> Answers:
         np.ones(count, np.int32),
         np.zeros(count, np.bool_),
     )
-    return Answers(entries, np.zeros(count, np.bool_))
+    return EntryResults(entries, np.zeros(count, np.bool_))
 
 
 class Computation:
     """Ends when the test says so, and tells whether it was cancelled."""
 
     def __init__(self) -> None:
-        self.result: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+        self.result: asyncio.Future[EntryResults] = asyncio.get_running_loop().create_future()
         self.cancelled = False
 
-    async def run(self) -> Answers:
+    async def run(self) -> EntryResults:
         try:
             return await self.result
         except asyncio.CancelledError:

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from embedder.core.errors import ConfigurationError
 from embedder.settings.model import EmbedderSettings, Settings
-from embedder.settings.sources import explain, load, variable
+from embedder.settings.sources import explain, load, variable_name
 
 
 class Door(Settings):
@@ -177,7 +177,7 @@ names = st.sampled_from(["model", "name", "prompts", "batching", "max_items", "x
 def test_whatever_is_said_gives_settings_or_problems_and_nothing_else(
     file: Mapping[str, Any], texts: Mapping[str, Any]
 ) -> None:
-    environment = {variable(path): json.dumps(value) for path, value in texts.items()}
+    environment = {variable_name(path): json.dumps(value) for path, value in texts.items()}
     try:
         loaded, problems = load(EmbedderSettings, environment=environment, file=file), ""
     except ConfigurationError as error:

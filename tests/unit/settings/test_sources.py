@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deployments.settings import ServeSettings
 from embedder.settings.model import BatchSettings, EmbedderSettings, ModelSettings
-from embedder.settings.sources import explain, load, variable
+from embedder.settings.sources import explain, load, variable_name
 
 YAML = """
 preset: low_memory
@@ -85,7 +85,7 @@ def test_of_several_sources_the_first_decides_each_setting(
     loaded = load(
         ServeSettings,
         arguments=arguments,
-        environment={variable(path): str(value) for path, value in environment.items()},
+        environment={variable_name(path): str(value) for path, value in environment.items()},
         file=tree,
     )
 
@@ -94,7 +94,7 @@ def test_of_several_sources_the_first_decides_each_setting(
         if path in arguments:
             assert rows[path] == (arguments[path], "argument")
         elif path in environment:
-            assert rows[path] == (environment[path], f"environment {variable(path)}")
+            assert rows[path] == (environment[path], f"environment {variable_name(path)}")
         else:
             assert rows[path] == (file.get(path, default), "file" if path in file else "default")
 

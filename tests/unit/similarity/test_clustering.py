@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import Vectors
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 from embedder.similarity.clustering import cluster
 from embedder.similarity.groups import Clusters
 
@@ -98,7 +98,7 @@ def test_directions_are_grouped_about_as_well_as_by_plain_iterations(k: int) -> 
     found = cluster(rows, k)
 
     assert found.inertia <= 1.05 * best_spherical_inertia(rows, k)
-    check_consistent(found, unit_rows(rows))
+    check_consistent(found, normalize_rows(rows))
     np.testing.assert_allclose(np.linalg.norm(found.centroids, axis=1), 1, rtol=1e-5)
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import Vectors
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 from embedder.similarity import groups
 from embedder.similarity.clustering import cluster
 from embedder.similarity.groups import assign, grouped
@@ -97,7 +97,7 @@ def test_a_centroid_that_no_row_is_nearest_to_goes_to_a_row_far_from_its_own(
     assert found.sizes.tolist() == [2, 1, 1]
     expected = rows[[3, 2]]
     np.testing.assert_allclose(
-        found.centroids[1:], unit_rows(expected) if spherical else expected, rtol=1e-6
+        found.centroids[1:], normalize_rows(expected) if spherical else expected, rtol=1e-6
     )
     assert centroids[1].tolist() == [0, -9]  # what was given has not changed
 

@@ -10,7 +10,7 @@ import pytest
 
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import Vectors
-from embedder.core.vectors import unit_rows
+from embedder.core.vectors import normalize_rows
 from embedder.similarity import groups
 from embedder.similarity.clustering import cluster
 from embedder.similarity.groups import assign
@@ -51,7 +51,7 @@ def test_a_cloud_is_grouped_about_as_well_as_at_once(spherical: bool, k: int) ->
     found = cluster_in_batches(rows, k, spherical=spherical, batch_rows=200, passes=5)
 
     assert found.inertia <= 1.05 * best
-    check_consistent(found, unit_rows(rows) if spherical else rows)
+    check_consistent(found, normalize_rows(rows) if spherical else rows)
     assert assign(rows, found.centroids, spherical=spherical).tolist() == found.labels.tolist()
 
 

@@ -47,7 +47,7 @@ def test_what_was_put_is_found_by_another(store: RedisStore, redis: RedisServer)
     found = other.get_many(keys([3, 9, 1]), 384)
 
     assert by_key([found]) == by_key([records([1], 384), records([3], 384, version=5)])
-    assert found.lives_s.tolist() == [float("inf")] * 2
+    assert found.ttls_s.tolist() == [float("inf")] * 2
     other.close()
 
 
@@ -59,15 +59,15 @@ def test_a_row_of_another_width_is_a_miss(store: RedisStore) -> None:
 
 
 def test_an_entry_goes_by_itself_when_its_life_ends(store: RedisStore) -> None:
-    store.put_many(records([1], lives_s=1000.0))
-    store.put_many(records([2], lives_s=0.0))
+    store.put_many(records([1], ttls_s=1000.0))
+    store.put_many(records([2], ttls_s=0.0))
 
     left_ms = _client(store).pttl(PREFIX + key(1))
     found = store.get_many(keys([1, 2]), 4)
 
     assert 900_000 < left_ms <= 1_000_000
     assert found.keys == [key(1)]
-    assert 900 < found.lives_s[0] <= 1000
+    assert 900 < found.ttls_s[0] <= 1000
 
 
 def test_damaged_and_foreign_values_are_dropped_and_counted(store: RedisStore) -> None:

@@ -45,7 +45,7 @@ def test_what_was_packed_is_unpacked_to_the_last_bit(
     assert read.entries.vectors.tobytes() == vectors.tobytes()
     assert read.entries.token_counts.tolist() == counts
     assert read.entries.truncated.tolist() == cut
-    assert read.lives_s.tolist() == [FOREVER] * count
+    assert read.ttls_s.tolist() == [FOREVER] * count
 
 
 def test_rows_of_several_widths_come_as_records_of_one_each() -> None:
@@ -108,7 +108,7 @@ def test_a_life_is_what_it_was_less_the_time_since_and_never_more(
     life: float, saved: float, read: float
 ) -> None:
     left = life - max(0.0, read - saved)
-    packed = pack(records([1], lives_s=life), saved)
+    packed = pack(records([1], ttls_s=life), saved)
 
     unpacked = unpack([key(1)], _cut(packed, 4), read)
 
@@ -116,36 +116,36 @@ def test_a_life_is_what_it_was_less_the_time_since_and_never_more(
         assert unpacked == Unpacked([], [key(1)], 0)
     elif left > 0.01:
         (found,) = unpacked.records
-        assert found.lives_s[0] == pytest.approx(left, abs=0.003)
-        assert found.lives_s[0] <= life
+        assert found.ttls_s[0] == pytest.approx(left, abs=0.003)
+        assert found.ttls_s[0] <= life
 
 
 def test_a_clock_that_jumps_a_hundred_times_gives_no_entry_more_than_it_had() -> None:
     jumps = random.Random(0)
     given_life, life, now = 3600.0, 3600.0, NOW
     for _ in range(100):
-        packed = pack(records([1], lives_s=life), now)
+        packed = pack(records([1], ttls_s=life), now)
         passed = jumps.choice([-3.2e8, -3600.0, -1.0, 0.0, 0.5, 1.0, 20.0])
         now += passed
 
         (found,) = unpack([key(1)], _cut(packed, 4), now).records
 
-        assert found.lives_s[0] <= life + 0.001
-        assert found.lives_s[0] == pytest.approx(life - max(0.0, passed), abs=0.01)
-        life = float(found.lives_s[0])
+        assert found.ttls_s[0] <= life + 0.001
+        assert found.ttls_s[0] == pytest.approx(life - max(0.0, passed), abs=0.01)
+        life = float(found.ttls_s[0])
     assert 0 < life < given_life
 
 
 def test_the_alive_are_told_from_the_expired() -> None:
     given_records = records([1, 2, 3])
-    given_records.lives_s[:] = [10.0, 20.0, 30.0]
+    given_records.ttls_s[:] = [10.0, 20.0, 30.0]
     values = _cut(pack(given_records, NOW), 4)
 
     unpacked = unpack(given_records.keys, values, NOW + 20.0)
 
     assert unpacked.expired == keys([1, 2])
     assert by_key(unpacked.records) == {key(3): row(3)}
-    assert unpacked.records[0].lives_s.tolist() == [10.0]
+    assert unpacked.records[0].ttls_s.tolist() == [10.0]
 
 
 def test_nothing_is_packed_as_nothing() -> None:

@@ -41,7 +41,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(numbers=NUMBERS, width=WIDTHS, tag=TAGS, life=st.sampled_from([FOREVER, 10.0, 100.0]))
     def put(self, numbers: list[int], width: int, tag: bytes, life: float) -> None:
         self.version += 1
-        self.store.put_many(records(numbers, width, lives_s=life, version=self.version, tag=tag))
+        self.store.put_many(records(numbers, width, ttls_s=life, version=self.version, tag=tag))
         for number in numbers:
             self.kept[key(number, tag)] = row(number, width, self.version)
             self.ends[key(number, tag)] = self.now + life
@@ -102,7 +102,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.stats.corrupt == 0
         assert self.store.stats.read == self.store.stats.rows
         for given in loaded:
-            for name, life in zip(given.keys, given.lives_s.tolist(), strict=True):
+            for name, life in zip(given.keys, given.ttls_s.tolist(), strict=True):
                 assert life == pytest.approx(self.ends[name] - self.now, abs=0.01)
 
     def teardown(self) -> None:

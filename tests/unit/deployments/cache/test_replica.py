@@ -66,5 +66,5 @@ async def test_entries_are_given_page_by_page_with_the_life_that_remains() -> No
     (records,) = await shard.records(await shard.keys())
 
     assert records.keys == KEYS[::-1]
-    assert 99 < records.lives_s[0] <= 100
-    assert 4 < records.lives_s[1] <= 5
+    assert 99 < records.ttls_s[0] <= 100
+    assert 4 < records.ttls_s[1] <= 5

@@ -125,7 +125,7 @@ class FakeService:
                 for row, key in enumerate(records.keys):
                     vector = records.entries.vectors[row].tolist()
                     count = int(records.entries.token_counts[row])
-                    found[key] = (vector, count, float(records.lives_s[row]))
+                    found[key] = (vector, count, float(records.ttls_s[row]))
         return found
 
 
