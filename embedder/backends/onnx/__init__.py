@@ -1,0 +1,1 @@
+"""The backend that computes an ONNX graph with ONNX Runtime, and the graphs it computes."""
