@@ -28,7 +28,7 @@ import torch
 from benchmarks.reference import cosines, read_sts, spearman
 from benchmarks.texts import sample
 from embedder import EmbedderSettings, EmbeddingGenerator
-from embedder.backends.probe import computes_bfloat16
+from embedder.backends.precision import has_fast_bfloat16
 from embedder.core.errors import MissingExtra
 from embedder.core.types import Vectors
 from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def available() -> Iterator[tuple[str, str]]:
     """Give the contenders that can run here, and say of every other why it is left out."""
     for backend, dtype in CONTENDERS:
-        if dtype == "bfloat16" and not computes_bfloat16(torch.device("cpu")):
+        if dtype == "bfloat16" and not has_fast_bfloat16(torch.device("cpu")):
             _say(f"{backend} {dtype} is left out: the processor has no bfloat16")
             continue
         try:

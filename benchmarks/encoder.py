@@ -28,9 +28,9 @@ from benchmarks import ceiling
 from benchmarks.reference import cosines
 from benchmarks.texts import sample
 from embedder.backends.torch.backend import TorchBackend
-from embedder.backends.torch.fused import fuses
+from embedder.backends.torch.microbatches import split_batch
+from embedder.backends.torch.onednn import supports_onednn
 from embedder.backends.torch.packed import row_count
-from embedder.backends.torch.pieces import cut
 from embedder.core.types import TokenBatch, Truncate, Vectors
 from embedder.inference.loading import load_tokenizer
 from embedder.models.files import ModelFiles
@@ -61,9 +61,11 @@ class Kind:
         """Return the share of tokens in the rows that the linear layers compute."""
         rows = 0
         for batch in self.batches:
-            pieces = cut(batch.lengths, threads)
+            pieces = split_batch(batch.lengths, threads)
             sizes = [int(batch.lengths[piece].sum()) for piece in pieces]
-            rows += sum(map(row_count, sizes)) if fuses(torch.bfloat16, CPU) else sum(sizes)
+            rows += (
+                sum(map(row_count, sizes)) if supports_onednn(torch.bfloat16, CPU) else sum(sizes)
+            )
         return self.tokens / rows
 
 

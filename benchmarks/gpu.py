@@ -27,8 +27,8 @@ import torch
 from benchmarks.gpu_ceiling import Ceiling, seconds_of
 from benchmarks.gpu_models import SHAPES, Encoder, Model
 from benchmarks.gpu_peers import BEGIN, END, SPECIAL, Peer, peer_of
-from embedder.backends.probe import narrow_format
-from embedder.backends.torch.launching import IN_FLIGHT
+from embedder.backends.precision import reduced_precision
+from embedder.backends.torch.launcher import CONCURRENT_BATCHES
 from embedder.core.types import TokenBatch
 
 PUBLISHED = {("bert-base", 50): 1_410_000, ("bert-base", 512): 1_635_000}
@@ -73,11 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print a table and a JSON line."""
     options = _options(arguments)
     device = torch.device(options.device)
-    dtype = getattr(torch, options.dtype or narrow_format(device) or "float32")
+    dtype = getattr(torch, options.dtype or reduced_precision(device) or "float32")
     found = [_measure(name, device, dtype, options) for name in options.models]
     machine = _machine(device, dtype)
     print(f"{machine}, {options.tokens} tokens or {options.items} texts a batch, ", end="")
-    print(f"{IN_FLIGHT} in flight, {options.batches} batches, median of {options.rounds} rounds")
+    print(f"{CONCURRENT_BATCHES} in flight, {options.batches} batches, ", end="")
+    print(f"median of {options.rounds} rounds")
     print(table(found))
     print(json.dumps({"machine": machine, "models": [_plain(one) for one in found]}))
     return 0
@@ -113,9 +114,9 @@ class _Contest:
         row = Row(self.model.name, int(batches[0].lengths[0]), len(batches[0]))
         texts = sum(map(len, batches))
         tokens = texts * row.tokens_a_text
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
             ours = partial(_all, pool, self.encoder, batches)
-            _all(pool, self.encoder, batches[: 2 * IN_FLIGHT])
+            _all(pool, self.encoder, batches[: 2 * CONCURRENT_BATCHES])
             self.peer.encode(batches[:1])
             for number in range(rounds):
                 most = self.ceiling.teraflops(ceiling_s)

@@ -17,13 +17,13 @@ import torch
 
 from embedder.backends.checkpoint import Checkpoint
 from embedder.backends.pooling import mean
-from embedder.backends.probe import LONG_SIZES, PROBE_COSINE, probe_tokens
+from embedder.backends.precision import LONG_LENGTHS, MIN_COSINE, reference_batch
+from embedder.backends.torch.architectures import EncoderShape
+from embedder.backends.torch.copies import CopyStream, StartCopy, to_device
+from embedder.backends.torch.kernel_selection import select_kernels
 from embedder.backends.torch.kernels import PLAIN, fast_kernels
-from embedder.backends.torch.launching import Launcher
+from embedder.backends.torch.launcher import Launcher
 from embedder.backends.torch.packed import PackedForward
-from embedder.backends.torch.settling import settle
-from embedder.backends.torch.shapes import EncoderShape
-from embedder.backends.torch.transfers import Fetch, SideStream, sent
 from embedder.core.types import TokenBatch, Vectors
 
 POSITIONS = 512
@@ -114,10 +114,10 @@ class Encoder:
         kernels = PLAIN if plain else fast_kernels(shape, dtype, model.device)
         forward = PackedForward(shape, weights, kernels)
         launcher = Launcher(partial(_pooled, forward), _fetch(model.device))
-        probe = probe_tokens(SHAPES[model.name]["words"], POSITIONS, LONG_SIZES)
+        probe = reference_batch(SHAPES[model.name]["words"], POSITIONS, LONG_LENGTHS)
         exact = model.exact(probe)
-        settled = settle(
-            partial(launcher.encode, probe), exact, forward.use_plain_kernels, least=PROBE_COSINE
+        settled = select_kernels(
+            partial(launcher.encode, probe), exact, forward.use_plain_kernels, least=MIN_COSINE
         )
         named = _named(forward)
         if settled.why_plain is not None:
@@ -140,13 +140,13 @@ def _named(forward: PackedForward) -> str:
 
 @torch.inference_mode()
 def _pooled(forward: PackedForward, tokens: TokenBatch) -> torch.Tensor:
-    lengths = sent(tokens.lengths.astype(np.int64), forward.device)
+    lengths = to_device(tokens.lengths.astype(np.int64), forward.device)
     return mean(forward(tokens), lengths)
 
 
-def _fetch(device: torch.device) -> Fetch:
+def _fetch(device: torch.device) -> StartCopy:
     if device.type == "cuda":
-        return SideStream(device)
+        return CopyStream(device)
 
     def fetch(vectors: torch.Tensor) -> Any:
         return vectors.float().cpu().numpy

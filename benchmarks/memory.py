@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.texts import sample
 from embedder import EmbedderSettings, EmbeddingGenerator
-from embedder.backends.probe import computes_bfloat16
+from embedder.backends.precision import has_fast_bfloat16
 from embedder.inference.memory import MIB, estimate
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
@@ -119,7 +119,7 @@ def write_random_bert(folder: Path) -> None:
 
 def _lines(folder: str) -> Iterator[Line]:
     """Give the lines of all models, of which the random one is in a folder."""
-    bfloat16 = computes_bfloat16(torch.device("cpu"))
+    bfloat16 = has_fast_bfloat16(torch.device("cpu"))
     for name, dtype, budget in product(MODELS, DTYPES, BUDGETS):
         settings = EmbedderSettings(
             model=ModelSettings(name=folder if name == RANDOM else name),

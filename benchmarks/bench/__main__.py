@@ -25,7 +25,7 @@ from benchmarks.bench.plots import draw
 from benchmarks.bench.results import CONTENDERS, Results
 from benchmarks.bench.sending import Sender
 from benchmarks.bench.targets import verdicts
-from embedder.backends.torch.fused import fuses
+from embedder.backends.torch.onednn import supports_onednn
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
 
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _ceiling(files: ModelFiles) -> Callable[[], float]:
     """Return what finds the ceiling in the number format that the encoder has on this machine."""
-    dtype = torch.bfloat16 if fuses(torch.bfloat16, CPU) else torch.float32
+    dtype = torch.bfloat16 if supports_onednn(torch.bfloat16, CPU) else torch.float32
     products = ceiling.products(files.config, dtype)
     return lambda: ceiling.gflops(products, files.config)
 

@@ -15,7 +15,7 @@ from benchmarks.scaling.laws import fixed_and_each, linear_and_square
 from benchmarks.scaling.options import Options
 from benchmarks.scaling.rounds import Tell, in_turn, median_seconds
 from benchmarks.scaling.series import Series, series
-from embedder.backends.base import Backend
+from embedder.backends.protocol import Backend
 from embedder.backends.torch.backend import TorchBackend
 from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Literal
 
 from embedder.batching.batcher import BatcherStats
-from embedder.batching.gathering import GatheringEncoder
+from embedder.batching.stages import BatchingEncoder
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.types import Encoded, Priority, TokenBatch
 
@@ -30,12 +30,12 @@ class NearEncoder:
     """
 
     def __init__(
-        self, stage: GatheringEncoder, load: Callable[[], GatheringEncoder], share: Share
+        self, stage: BatchingEncoder, load: Callable[[], BatchingEncoder], share: Share
     ) -> None:
         self._stage = stage
         self._load = load
         self._share = share
-        self._near: GatheringEncoder | None = None
+        self._near: BatchingEncoder | None = None
 
     @property
     def stats(self) -> BatcherStats | None:
@@ -65,5 +65,5 @@ class NearEncoder:
                 logger.warning("the encoder in the ingress failed, the Encoder tries: %r", error)
         return await self._stage.encode(tokens, priority=priority, deadline=deadline)
 
-    def _is_idle(self, near: GatheringEncoder) -> bool:
+    def _is_idle(self, near: BatchingEncoder) -> bool:
         return near.batcher.idle and self._stage.batcher.idle

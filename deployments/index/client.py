@@ -15,7 +15,7 @@ from deployments.rpc.packed import Packed
 from deployments.rpc.remote import Handle, Remote
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
-from embedder.batching.waiting import Terms
+from embedder.batching.queue import BatchContext
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import (
     CollectionInfo,
@@ -49,7 +49,7 @@ class RemoteShard:
             self._search,
             budget=Budget(message_size.GATHERED_BYTES, max_items=FLIGHT_QUERIES),
             slots=2,
-            cancels=True,
+            cancel_abandoned=True,
         )
 
     @property
@@ -110,7 +110,9 @@ class RemoteShard:
             begun += [began_s for _, began_s in told]
         return [hits for hits, _ in told]
 
-    async def _search(self, queries: list[Query], terms: Terms) -> list[tuple[Packed[Hit], float]]:
+    async def _search(
+        self, queries: list[Query], context: BatchContext
+    ) -> list[tuple[Packed[Hit], float]]:
         began_s = time.monotonic()
         answers: list[Packed[Hit]]
         infos: list[CollectionInfo]
@@ -118,7 +120,7 @@ class RemoteShard:
             "search",
             queries,
             size=sum(map(message_size.of_query, queries)),
-            deadline=terms.deadline,
+            deadline=context.deadline,
         )
         if len(self.searched) > MAX_SEARCHED:
             self.searched.clear()

@@ -14,10 +14,10 @@ from deployments.rpc import message_size
 from deployments.rpc.packed import Packed
 from deployments.rpc.remote import Handle, Remote, remaining_s
 from deployments.settings import StageSettings
-from embedder.batching.gathering import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.packing import Budget
+from embedder.batching.queue import BatchContext
 from embedder.batching.slots import Slots
-from embedder.batching.waiting import Terms
+from embedder.batching.stages import BatchingCache, BatchingEncoder, BatchingTokenizer
 from embedder.core.types import (
     CacheHits,
     Encoded,
@@ -49,7 +49,7 @@ WORTH_KEYS = 256
 """What takes a stage several times as long as a hop: less waits until a replica is free."""
 
 
-class RemoteTokenizer(GatheringTokenizer):
+class RemoteTokenizer(BatchingTokenizer):
     """The Tokenizer deployment as the pipeline's stage for one model."""
 
     def __init__(
@@ -61,17 +61,19 @@ class RemoteTokenizer(GatheringTokenizer):
             self._call,
             budget=Budget(FLIGHT_CHARACTERS, bulk_delay_s=batching.bulk_delay_s),
             slots=stage.flights(worth_tokens=WORTH_CHARACTERS),
-            cancels=True,
+            cancel_abandoned=True,
         )
 
-    async def _call(self, inputs: Sequence[Input], truncate: Truncate, terms: Terms) -> Tokenized:
+    async def _call(
+        self, inputs: Sequence[Input], truncate: Truncate, context: BatchContext
+    ) -> Tokenized:
         answer: Tokenized = await self._remote.call(
             "tokenize",
             self._model,
             inputs,
             truncate,
             size=_items(inputs) * CHARACTER_BYTES,
-            deadline=terms.deadline,
+            deadline=context.deadline,
         )
         return answer
 
@@ -108,7 +110,7 @@ class RemoteTokenizer(GatheringTokenizer):
         return texts
 
 
-class RemoteEncoder(GatheringEncoder):
+class RemoteEncoder(BatchingEncoder):
     """The Encoder deployment as the pipeline's stage for one model.
 
     A flight is at most one batch of the encoder's, of ``max_batch_tokens``, and its answer is of
@@ -137,24 +139,24 @@ class RemoteEncoder(GatheringEncoder):
                 bulk_delay_s=batching.bulk_delay_s,
             ),
             slots=stage.flights(worth_tokens=WORTH_TOKENS),
-            cancels=True,
+            cancel_abandoned=True,
         )
 
-    async def _call(self, tokens: TokenBatch, terms: Terms) -> Encoded:
-        timeout_s = remaining_s(terms.deadline)
+    async def _call(self, tokens: TokenBatch, context: BatchContext) -> Encoded:
+        timeout_s = remaining_s(context.deadline)
         encoded: Encoded = await self._remote.call(
             "encode",
             self._model,
             tokens,
-            terms.priority,
+            context.priority,
             timeout_s,
             size=4 * max(len(tokens) * self._width, len(tokens.ids)),
-            deadline=terms.deadline,
+            deadline=context.deadline,
         )
         return encoded
 
 
-class RemoteCache(GatheringCache):
+class RemoteCache(BatchingCache):
     """One shard of the EmbeddingCache, ``name`` being its deployment."""
 
     def __init__(self, name: str, handle: Handle) -> None:
@@ -168,16 +170,16 @@ class RemoteCache(GatheringCache):
             pause_s=INSERTS_PAUSE_S,
         )
 
-    async def _look_up(self, keys: list[bytes], width: int, terms: Terms) -> CacheHits:
+    async def _look_up(self, keys: list[bytes], width: int, context: BatchContext) -> CacheHits:
         size = len(keys) * 4 * width
         hits: CacheHits = await self._remote.call(
-            "get_many", keys, width, size=size, deadline=terms.deadline
+            "get_many", keys, width, size=size, deadline=context.deadline
         )
         return hits
 
-    async def _insert(self, keys: list[bytes], entries: Entries, terms: Terms) -> None:
+    async def _insert(self, keys: list[bytes], entries: Entries, context: BatchContext) -> None:
         size = entries.vectors.nbytes
-        await self._remote.call("put_many", keys, entries, size=size, deadline=terms.deadline)
+        await self._remote.call("put_many", keys, entries, size=size, deadline=context.deadline)
 
 
 def _keys(most_bytes: int, width: int) -> Budget:

@@ -86,7 +86,7 @@ class Checkpoint:
         Raises:
             UnsupportedModel: a file is damaged, or none holds an encoder of text.
         """
-        tensors = tensors_of(paths)
+        tensors = read_tensors(paths)
         anchors = [name for name in tensors if name.endswith(_ANCHOR)]
         if not anchors:
             raise UnsupportedModel(f"{paths[0].parent} has weights without {_ANCHOR!r}")
@@ -146,7 +146,7 @@ class Checkpoint:
         return tensor
 
 
-def tensors_of(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
+def read_tensors(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
     """Return the tensors of safetensors files, by the names that they have today.
 
     Raises:
@@ -161,7 +161,7 @@ def tensors_of(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def needs_code(folder: Path, unknown: Sequence[str]) -> UnsupportedModel:
+def custom_code_error(folder: Path, unknown: Sequence[str]) -> UnsupportedModel:
     """Return the error about a model with tensors that only code of its own computes with."""
     return UnsupportedModel(
         f"{folder / 'config.json'} has an 'auto_map', whose code is never run; only that code "
@@ -169,7 +169,7 @@ def needs_code(folder: Path, unknown: Sequence[str]) -> UnsupportedModel:
     )
 
 
-def held_bytes(*parts: object) -> int:
+def tensor_bytes(*parts: object) -> int:
     """Return the bytes of all tensors in the given tensors, lists and dataclasses of such."""
     return sum(tensor.nbytes for part in parts for tensor in _tensors(part))
 

@@ -23,7 +23,7 @@ Make = Callable[[Path], None]
 """Writes a file of the name that was asked for, and others beside it, into an empty folder."""
 
 
-def kept_in(stated: str | None, kind: str) -> Path:
+def cache_folder(stated: str | None, kind: str) -> Path:
     """Return the folder that is stated, else that of a kind of files in the user's cache."""
     return Path(stated).expanduser() if stated else _users_cache() / "embedder" / kind
 

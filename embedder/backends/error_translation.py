@@ -18,7 +18,7 @@ _NO_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Raise the errors of a computation as errors of this library.
 
     Raises:

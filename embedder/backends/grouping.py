@@ -68,7 +68,7 @@ def _block(starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> Group:
     return Group(rows, valid, bool(valid.all()))
 
 
-def distance_buckets(distances: torch.Tensor) -> torch.Tensor:
+def relative_position_buckets(distances: torch.Tensor) -> torch.Tensor:
     """Return int64[n], the bucket of every distance int64[n] from one token to another.
 
     Half of the buckets are for tokens that follow; of each half, half are for one distance each

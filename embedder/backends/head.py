@@ -14,7 +14,7 @@ import torch.nn.functional as functional
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from embedder.backends.checkpoint import held_bytes
+from embedder.backends.checkpoint import tensor_bytes
 from embedder.backends.pooling import POOLS
 from embedder.core.errors import UnsupportedModel
 from embedder.models.layout import Dense, Layout
@@ -57,7 +57,7 @@ class Head:
                     f"{dense.folder} maps {columns} components; {self.width} come in"
                 )
             self.width = rows
-        self.memory_bytes = held_bytes(self._maps)
+        self.memory_bytes = tensor_bytes(self._maps)
 
     def __call__(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return float32[n, width] of hidden states float[total, hidden_width].

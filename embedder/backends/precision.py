@@ -13,16 +13,18 @@ import torch
 
 from embedder.core.types import TokenBatch, Vectors
 
-PROBE_COSINE = 0.999
+MIN_COSINE = 0.999
 """``dtype: auto`` leaves float32 only where every probe vector agrees at least this well."""
 
-SIZES = (4, 9, 17, 33, 65, 120)
+LENGTHS = (4, 9, 17, 33, 65, 120)
 
-LONG_SIZES = (*SIZES, 257, 512)
+LONG_LENGTHS = (*LENGTHS, 257, 512)
 """Kernels that take a whole batch go through long inputs in tiles of 128 tokens or so."""
 
 
-def probe_tokens(vocabulary_size: int, max_tokens: int, sizes: Sequence[int] = SIZES) -> TokenBatch:
+def reference_batch(
+    vocabulary_size: int, max_tokens: int, sizes: Sequence[int] = LENGTHS
+) -> TokenBatch:
     """Return inputs of many lengths, of any ids that the model knows."""
     random = np.random.default_rng(0)
     sizes = [min(size, max_tokens) for size in sizes]
@@ -30,13 +32,13 @@ def probe_tokens(vocabulary_size: int, max_tokens: int, sizes: Sequence[int] = S
     return TokenBatch.of([row.astype(np.int32) for row in rows])
 
 
-def agreement(exact: Vectors, fast: Vectors) -> float:
+def min_cosine(exact: Vectors, fast: Vectors) -> float:
     """Return the least cosine of a row of one array with the same row of the other, or NaN."""
     norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(fast, axis=1)
     return float(((exact * fast).sum(axis=1) / norms).min())
 
 
-def computes_bfloat16(device: torch.device) -> bool:
+def has_fast_bfloat16(device: torch.device) -> bool:
     """Tell whether bfloat16 runs in hardware: emulated, it is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -45,9 +47,9 @@ def computes_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def narrow_format(device: torch.device) -> str | None:
+def reduced_precision(device: torch.device) -> str | None:
     """Return the number format narrower than float32 that is fast here, if any is."""
-    if computes_bfloat16(device):
+    if has_fast_bfloat16(device):
         return "bfloat16"
     # Every GPU that torch supports has float16, whose numbers end at 65,504: a probe tells.
     return "float16" if device.type == "cuda" else None

@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from embedder.backends.checkpoint import needs_code
+from embedder.backends.checkpoint import custom_code_error
 from embedder.core.errors import UnsupportedModel
 from embedder.models.files import ModelFiles
 
@@ -79,7 +79,7 @@ def load_pretrained(
         )
     unknown = sorted(name for name in report["unexpected_keys"] if "pooler" not in name)
     if files.asks_for_code and unknown:
-        raise needs_code(folder, unknown)
+        raise custom_code_error(folder, unknown)
     loaded: PreTrainedModel = model.to(device).eval().requires_grad_(False)
     return loaded
 

@@ -1,7 +1,4 @@
-"""What every backend is to the rest of the library.
-
-Knows neither how one computes nor which there are: `loading` chooses.
-"""
+"""The protocol that every backend implements."""
 
 from __future__ import annotations
 
@@ -11,13 +8,13 @@ from embedder.core.types import TokenBatch, Vectors
 
 
 class Backend(Protocol):
-    """A loaded model: packed tokens in, pooled full-width vectors out, before normalisation.
+    """A loaded model: maps packed tokens to pooled vectors of full width, not normalized.
 
-    ``padded`` tells packing how a batch is paid for; ``max_batch_tokens`` is the budget that
-    suits the device when nothing has been measured. ``memory_bytes`` is what the weights take.
-    ``in_flight`` is how many threads may call `encode` at once, and should: a device that computes
-    by itself is told of the next batch while it computes one. ``notes`` say in sentences what was
-    decided for the operator.
+    ``padded``: a batch costs longest input × count instead of the sum of the lengths.
+    ``max_batch_tokens``: the batch budget for this device where none was measured.
+    ``memory_bytes``: the size of the weights. ``max_concurrency``: how many threads should call
+    `encode` at once. Above 1, a device that computes asynchronously receives the next batch
+    while it computes one. ``notes``: sentences for the operator about what was chosen at load.
     """
 
     name: str
@@ -27,13 +24,13 @@ class Backend(Protocol):
     padded: bool
     max_batch_tokens: int
     memory_bytes: int
-    in_flight: int
+    max_concurrency: int
     notes: tuple[str, ...]
 
     def encode(self, tokens: TokenBatch) -> Vectors:
-        """Return float32[n, width], one row an input, in order.
+        """Return float32[n, width], one row per input, in order.
 
         Raises:
-            OutOfMemory: the batch does not fit; a smaller one may.
-            BackendFailure: the computation failed in another way.
+            OutOfMemory: the batch does not fit into memory; a smaller one may.
+            BackendFailure: the computation failed for another reason.
         """

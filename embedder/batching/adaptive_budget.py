@@ -6,14 +6,14 @@ budget grows back, on trial. Knows no device, no queue and no clock: it is told 
 
 from __future__ import annotations
 
-STRETCH = 64
+GROWTH_SUCCESSES = 64
 """Full batches in a row that must succeed before the budget doubles."""
 
-LONGEST_STRETCH = 64 * STRETCH
+MAX_GROWTH_SUCCESSES = 64 * GROWTH_SUCCESSES
 """The same, for a device on which larger budgets were tried and failed, time and again."""
 
 
-class Recovery:
+class AdaptiveBudget:
     """The budget in force: ``limit`` tokens or, after a batch did not fit, fewer for a while.
 
     Every trial that fails doubles the stretch before the next, so memory that is gone for good
@@ -23,7 +23,7 @@ class Recovery:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.tokens = limit
-        self._stretch = STRETCH
+        self._stretch = GROWTH_SUCCESSES
         self._successes = 0
         self._on_trial = False
 
@@ -33,7 +33,7 @@ class Recovery:
         A batch formed under a larger budget says nothing more of one that has shrunk since.
         """
         if self._on_trial:
-            self._stretch = min(2 * self._stretch, LONGEST_STRETCH)
+            self._stretch = min(2 * self._stretch, MAX_GROWTH_SUCCESSES)
         self._on_trial = False
         self._successes = 0
         self.tokens = min(self.tokens, max(1, cost // 2))
@@ -52,6 +52,6 @@ class Recovery:
             return
         self._successes = 0
         if self._on_trial:  # what it grew to has held
-            self._stretch = STRETCH
+            self._stretch = GROWTH_SUCCESSES
         self._on_trial = self.tokens < self.limit
         self.tokens = min(2 * self.tokens, self.limit)

@@ -18,10 +18,10 @@ from typing import Generic
 
 import numpy as np
 
+from embedder.batching.adaptive_budget import AdaptiveBudget
 from embedder.batching.packing import Budget, pack
-from embedder.batching.recovery import Recovery
+from embedder.batching.queue import BatchContext, ItemQueue, ItemT, QueuedItem, ResultT, Submission
 from embedder.batching.slots import Slots
-from embedder.batching.waiting import Call, ItemT, Queue, ResultT, Terms, Waiting
 from embedder.core.errors import (
     BackendFailure,
     DeadlineExceeded,
@@ -31,7 +31,7 @@ from embedder.core.errors import (
 )
 from embedder.core.types import Priority
 
-Run = Callable[[list[ItemT], Terms], Awaitable[Sequence[ResultT]]]
+Run = Callable[[list[ItemT], BatchContext], Awaitable[Sequence[ResultT]]]
 """Answer a batch, one result an item."""
 
 
@@ -71,18 +71,18 @@ class Batcher(Generic[ItemT, ResultT]):
         *,
         budget: Budget,
         slots: int | Slots = 1,
-        cancels: bool = False,
+        cancel_abandoned: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.budget = budget
         self.stats = BatcherStats(budget.max_tokens)
-        self._recovery = Recovery(budget.max_tokens)
+        self._recovery = AdaptiveBudget(budget.max_tokens)
         self._run = run
         self._slots = Slots(slots) if isinstance(slots, int) else slots
-        self._cancels = cancels
+        self._cancel_abandoned_runs = cancel_abandoned
         self._clock = clock
-        self._queue: Queue[ItemT, ResultT] = Queue()
-        self._running: dict[asyncio.Task[None], list[Waiting[ItemT, ResultT]]] = {}
+        self._queue: ItemQueue[ItemT, ResultT] = ItemQueue()
+        self._running: dict[asyncio.Task[None], list[QueuedItem[ItemT, ResultT]]] = {}
         self._woken = False
         self._closed = False
         self._busy_since_s = 0.0
@@ -115,16 +115,18 @@ class Batcher(Generic[ItemT, ResultT]):
         if not items:
             return []
         future: asyncio.Future[list[ResultT]] = asyncio.get_running_loop().create_future()
-        call: Call[ResultT] = Call(future, [None] * len(items), len(items))
+        call: Submission[ResultT] = Submission(future, [None] * len(items), len(items))
         now = self._clock()
         pairs = list(zip(items, lengths, strict=True))
         for position, (item, length) in enumerate(pairs):
-            self._queue.add(Waiting(item, length, now, priority, deadline, call, position))
+            self._queue.add(QueuedItem(item, length, now, priority, deadline, call, position))
         self._wake()
         try:
             return await future
         finally:
-            if self._cancels and (future.cancelled() or future.exception() is not None):
+            if self._cancel_abandoned_runs and (
+                future.cancelled() or future.exception() is not None
+            ):
                 self._cancel_abandoned()
 
     def close(self) -> None:
@@ -158,7 +160,7 @@ class Batcher(Generic[ItemT, ResultT]):
             self._running[task] = batch
             task.add_done_callback(self._finished)
 
-    def _next_batch(self, budget: Budget) -> list[Waiting[ItemT, ResultT]]:
+    def _next_batch(self, budget: Budget) -> list[QueuedItem[ItemT, ResultT]]:
         now = self._clock()
         window = [waiting for waiting in self._queue.window() if self._wanted(waiting, now)]
         chosen = pack(
@@ -171,7 +173,7 @@ class Batcher(Generic[ItemT, ResultT]):
         self._queue.put_back([item for at, item in enumerate(window) if at not in taken])
         return [window[at] for at in chosen]
 
-    def _wanted(self, waiting: Waiting[ItemT, ResultT], now: float) -> bool:
+    def _wanted(self, waiting: QueuedItem[ItemT, ResultT], now: float) -> bool:
         if waiting.deadline is not None and waiting.deadline <= now:
             waiting.call.fail(DeadlineExceeded("queue"))
         if waiting.call.future.done():
@@ -179,10 +181,10 @@ class Batcher(Generic[ItemT, ResultT]):
             return False
         return True
 
-    async def _execute(self, batch: list[Waiting[ItemT, ResultT]]) -> None:
+    async def _execute(self, batch: list[QueuedItem[ItemT, ResultT]]) -> None:
         """Run a batch and answer its callers; on failure find out whose fault it is."""
         try:
-            results = await self._run([waiting.item for waiting in batch], Terms.of(batch))
+            results = await self._run([waiting.item for waiting in batch], BatchContext.of(batch))
             if len(results) != len(batch):
                 raise BackendFailure(f"{len(results)} results for {len(batch)} items")
         except Exception as error:  # noqa: BLE001 - the loop outlives whatever run raises
@@ -193,7 +195,7 @@ class Batcher(Generic[ItemT, ResultT]):
         for waiting, result in zip(batch, results, strict=True):
             waiting.call.deliver(waiting.position, result)
 
-    async def _recover(self, batch: list[Waiting[ItemT, ResultT]], error: Exception) -> None:
+    async def _recover(self, batch: list[QueuedItem[ItemT, ResultT]], error: Exception) -> None:
         """Halve a failed batch until the guilty item stands alone and has the error."""
         if isinstance(error, OutOfMemory):
             self.stats.out_of_memory += 1
@@ -212,7 +214,7 @@ class Batcher(Generic[ItemT, ResultT]):
             if wanted:
                 await self._execute(wanted)
 
-    def _count(self, batch: list[Waiting[ItemT, ResultT]]) -> None:
+    def _count(self, batch: list[QueuedItem[ItemT, ResultT]]) -> None:
         lengths = [waiting.length for waiting in batch]
         cost = self.budget.cost(lengths)
         self.stats.batches += 1

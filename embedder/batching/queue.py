@@ -21,7 +21,7 @@ LOOKAHEAD = 4096
 
 
 @dataclass(eq=False, slots=True)
-class Call(Generic[ResultT]):
+class Submission(Generic[ResultT]):
     """One caller, and the results that have come in for it so far."""
 
     future: asyncio.Future[list[ResultT]]
@@ -44,7 +44,7 @@ class Call(Generic[ResultT]):
 
 
 @dataclass(eq=False, slots=True)
-class Waiting(Generic[ItemT, ResultT]):
+class QueuedItem(Generic[ItemT, ResultT]):
     """One item, and where its result goes."""
 
     item: ItemT
@@ -52,19 +52,19 @@ class Waiting(Generic[ItemT, ResultT]):
     arrived_s: float
     priority: Priority
     deadline: float | None
-    call: Call[ResultT]
+    call: Submission[ResultT]
     position: int
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class BatchContext:
     """What holds for a whole batch: the latest deadline, and the most urgent priority."""
 
     deadline: float | None
     priority: Priority
 
     @classmethod
-    def of(cls, batch: list[Waiting[ItemT, ResultT]]) -> Terms:
+    def of(cls, batch: list[QueuedItem[ItemT, ResultT]]) -> BatchContext:
         """Return the terms of a batch; one item without a deadline frees all of it."""
         deadlines = [waiting.deadline for waiting in batch if waiting.deadline is not None]
         return cls(
@@ -74,10 +74,10 @@ class Terms:
 
 
 @dataclass(slots=True)
-class Queue(Generic[ItemT, ResultT]):
+class ItemQueue(Generic[ItemT, ResultT]):
     """Waiting items in order of arrival, a lane for each priority; ``tokens`` is their sum."""
 
-    lanes: dict[Priority, deque[Waiting[ItemT, ResultT]]] = field(
+    lanes: dict[Priority, deque[QueuedItem[ItemT, ResultT]]] = field(
         default_factory=lambda: {priority: deque() for priority in Priority}
     )
     tokens: int = 0
@@ -85,12 +85,12 @@ class Queue(Generic[ItemT, ResultT]):
     def __len__(self) -> int:
         return sum(map(len, self.lanes.values()))
 
-    def add(self, waiting: Waiting[ItemT, ResultT]) -> None:
+    def add(self, waiting: QueuedItem[ItemT, ResultT]) -> None:
         """Let an item wait behind those of its priority."""
         self.lanes[waiting.priority].append(waiting)
         self.tokens += waiting.length
 
-    def window(self) -> list[Waiting[ItemT, ResultT]]:
+    def window(self) -> list[QueuedItem[ItemT, ResultT]]:
         """Take out the oldest of every lane, `LOOKAHEAD` at most."""
         window = [
             lane.popleft() for lane in self.lanes.values() for _ in range(min(len(lane), LOOKAHEAD))
@@ -98,13 +98,13 @@ class Queue(Generic[ItemT, ResultT]):
         self.tokens -= sum(waiting.length for waiting in window)
         return window
 
-    def put_back(self, rest: list[Waiting[ItemT, ResultT]]) -> None:
+    def put_back(self, rest: list[QueuedItem[ItemT, ResultT]]) -> None:
         """Return what a window held too much, in its order."""
         for waiting in reversed(rest):
             self.lanes[waiting.priority].appendleft(waiting)
             self.tokens += waiting.length
 
-    def drain(self) -> list[Waiting[ItemT, ResultT]]:
+    def drain(self) -> list[QueuedItem[ItemT, ResultT]]:
         """Take out everything."""
         everything = list(chain(*self.lanes.values()))
         for lane in self.lanes.values():

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
+from embedder.batching.queue import BatchContext
 from embedder.batching.slots import Slots
-from embedder.batching.waiting import Terms
 from embedder.core.types import (
     CacheHits,
     Encoded,
@@ -29,13 +29,13 @@ from embedder.core.types import (
     Vectors,
 )
 
-RunEncode = Callable[[TokenBatch, Terms], Awaitable[Encoded]]
-RunTokenize = Callable[[Sequence[Input], Truncate, Terms], Awaitable[Tokenized]]
+RunEncode = Callable[[TokenBatch, BatchContext], Awaitable[Encoded]]
+RunTokenize = Callable[[Sequence[Input], Truncate, BatchContext], Awaitable[Tokenized]]
 
 
-RunGet = Callable[[list[bytes], int, Terms], Awaitable[CacheHits]]
-RunPut = Callable[[list[bytes], Entries, Terms], Awaitable[None]]
-BudgetOf = Callable[[int], Budget]
+RunGet = Callable[[list[bytes], int, BatchContext], Awaitable[CacheHits]]
+RunPut = Callable[[list[bytes], Entries, BatchContext], Awaitable[None]]
+BudgetForWidth = Callable[[int], Budget]
 
 _Row = tuple[Entries, int]
 """One row of some entries, not copied yet."""
@@ -47,7 +47,7 @@ _EncodedRow = tuple[Vectors, float, Encoded]
 """One row's vector, when its batch began, and the batch's answer."""
 
 
-class GatheringEncoder:
+class BatchingEncoder:
     """Encode token batches together with those of other requests."""
 
     def __init__(
@@ -56,17 +56,17 @@ class GatheringEncoder:
         *,
         budget: Budget,
         slots: int | Slots = 1,
-        cancels: bool = False,
+        cancel_abandoned: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        async def run_rows(rows: list[TokenRow], terms: Terms) -> Sequence[_EncodedRow]:
+        async def run_rows(rows: list[TokenRow], context: BatchContext) -> Sequence[_EncodedRow]:
             began_s = clock()
-            answer = await run(TokenBatch.of(rows), terms)
+            answer = await run(TokenBatch.of(rows), context)
             return [(vector, began_s, answer) for vector in answer.vectors]
 
         self._clock = clock
         self.batcher: Batcher[TokenRow, _EncodedRow] = Batcher(
-            run_rows, budget=budget, slots=slots, cancels=cancels, clock=clock
+            run_rows, budget=budget, slots=slots, cancel_abandoned=cancel_abandoned, clock=clock
         )
 
     async def encode(
@@ -87,14 +87,24 @@ class GatheringEncoder:
         )
 
 
-class GatheringTokenizer:
+class BatchingTokenizer:
     """Tokenize inputs together with those of other requests."""
 
     def __init__(
-        self, run: RunTokenize, *, budget: Budget, slots: int | Slots = 1, cancels: bool = False
+        self,
+        run: RunTokenize,
+        *,
+        budget: Budget,
+        slots: int | Slots = 1,
+        cancel_abandoned: bool = False,
     ) -> None:
         self._batchers = {
-            truncate: Batcher(_rows_of(run, truncate), budget=budget, slots=slots, cancels=cancels)
+            truncate: Batcher(
+                _rows_of(run, truncate),
+                budget=budget,
+                slots=slots,
+                cancel_abandoned=cancel_abandoned,
+            )
             for truncate in Truncate
         }
 
@@ -110,7 +120,7 @@ class GatheringTokenizer:
         )
 
 
-class GatheringCache:
+class BatchingCache:
     """Look up and insert entries together with those of other requests.
 
     Only entries of one width travel together; ``lookups`` and ``inserts`` say of each width how
@@ -123,8 +133,8 @@ class GatheringCache:
         get: RunGet,
         put: RunPut,
         *,
-        lookups: BudgetOf,
-        inserts: BudgetOf,
+        lookups: BudgetForWidth,
+        inserts: BudgetForWidth,
         slots: int | Slots = 1,
         pause_s: float = 0.0,
     ) -> None:
@@ -134,8 +144,8 @@ class GatheringCache:
         self._lookups: dict[int, Batcher[bytes, _Hit | None]] = {}
         self._inserts: dict[int, Batcher[tuple[bytes, _Row], None]] = {}
 
-        async def run_put(items: list[tuple[bytes, _Row]], terms: Terms) -> Sequence[None]:
-            await put([key for key, _ in items], _stack([row for _, row in items]), terms)
+        async def run_put(items: list[tuple[bytes, _Row]], context: BatchContext) -> Sequence[None]:
+            await put([key for key, _ in items], _stack([row for _, row in items]), context)
             await asyncio.sleep(pause_s)
             return [None] * len(items)
 
@@ -148,7 +158,7 @@ class GatheringCache:
                 self._run_get(width),
                 budget=self._lookup_budget(width),
                 slots=self._slots,
-                cancels=True,
+                cancel_abandoned=True,
             )
         rows = await self._lookups[width].submit(keys, [1] * len(keys))
         found = [(at, row) for at, row in enumerate(rows) if row is not None]
@@ -165,15 +175,15 @@ class GatheringCache:
         width = entries.vectors.shape[1]
         if width not in self._inserts:
             budget = self._insert_budget(width)
-            self._inserts[width] = Batcher(self._run_put, budget=budget, cancels=True)
+            self._inserts[width] = Batcher(self._run_put, budget=budget, cancel_abandoned=True)
         rows = [(key, (entries, row)) for row, key in enumerate(keys)]
         await self._inserts[width].submit(rows, [1] * len(rows))
 
     def _run_get(
         self, width: int
-    ) -> Callable[[list[bytes], Terms], Awaitable[Sequence[_Hit | None]]]:
-        async def run_get(keys: list[bytes], terms: Terms) -> Sequence[_Hit | None]:
-            hits = await self._get(keys, width, terms)
+    ) -> Callable[[list[bytes], BatchContext], Awaitable[Sequence[_Hit | None]]]:
+        async def run_get(keys: list[bytes], context: BatchContext) -> Sequence[_Hit | None]:
+            hits = await self._get(keys, width, context)
             found: list[_Hit | None] = [None] * len(keys)
             for row, at in enumerate(hits.rows.tolist()):
                 found[at] = (hits, row)
@@ -200,9 +210,9 @@ def _lives(rows: Sequence[_Hit]) -> NDArray[np.float64] | None:
 
 def _rows_of(
     run: RunTokenize, truncate: Truncate
-) -> Callable[[list[Input], Terms], Awaitable[list[tuple[TokenRow, bool]]]]:
-    async def run_rows(inputs: list[Input], terms: Terms) -> list[tuple[TokenRow, bool]]:
-        answer = await run(inputs, truncate, terms)
+) -> Callable[[list[Input], BatchContext], Awaitable[list[tuple[TokenRow, bool]]]]:
+    async def run_rows(inputs: list[Input], context: BatchContext) -> list[tuple[TokenRow, bool]]:
+        answer = await run(inputs, truncate, context)
         return list(zip(answer.tokens.rows(), answer.truncated.tolist(), strict=True))
 
     return run_rows

@@ -30,7 +30,7 @@ while then spoils one run of several sizes, not both runs of one.
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Measurement:
     """What one batch of ``tokens`` tokens took."""
 
     tokens: int
@@ -47,11 +47,11 @@ class Tuning:
     """The budget of tokens that was found, what was measured, and why it is not larger."""
 
     max_tokens: int
-    curve: tuple[Point, ...]
+    curve: tuple[Measurement, ...]
     reason: str
 
 
-def choose(curve: Sequence[Point], tolerance: float = TOLERANCE) -> int:
+def choose_budget(curve: Sequence[Measurement], tolerance: float = TOLERANCE) -> int:
     """Return the smallest budget whose throughput is within ``tolerance`` of the best.
 
     Noise costs no more than its own size: where every throughput is off by a share of at most e,
@@ -129,7 +129,7 @@ class _Meter:
             return False
         return True
 
-    def point(self, tokens: int) -> Point | str:
+    def point(self, tokens: int) -> Measurement | str:
         """Measure one point of the curve, or say why it cannot be measured."""
         if not self._fits(tokens):
             return _memory_ends(tokens)
@@ -142,14 +142,14 @@ class _Meter:
             return _memory_ends(tokens)
         self._s_per_token = (warm_up_s + seconds) / (2 * tokens)
         self._owed_s += seconds
-        return Point(tokens, seconds)
+        return Measurement(tokens, seconds)
 
-    def again(self, point: Point) -> Point | str:
+    def again(self, point: Measurement) -> Measurement | str:
         """Measure a point once more, if time is left, and return what the faster run took."""
         if self._clock() + point.seconds > self._ends:
             return point
         try:
-            return Point(point.tokens, min(point.seconds, self._run_s(point.tokens)))
+            return Measurement(point.tokens, min(point.seconds, self._run_s(point.tokens)))
         except OutOfMemory:
             return _memory_ends(point.tokens)
 
@@ -183,10 +183,10 @@ def _doubling(low: int, high: int) -> Iterator[int]:
 
 
 def _until_refused(
-    measure: Callable[[T], Point | str], items: Iterable[T], end: str
-) -> tuple[list[Point], str]:
+    measure: Callable[[T], Measurement | str], items: Iterable[T], end: str
+) -> tuple[list[Measurement], str]:
     """Measure item after item; return the points, and why there are no more of them."""
-    points: list[Point] = []
+    points: list[Measurement] = []
     for item in items:
         measured = measure(item)
         if isinstance(measured, str):
@@ -195,11 +195,11 @@ def _until_refused(
     return points, end
 
 
-def _conclude(low: int, curve: Sequence[Point], end: str) -> Tuning:
+def _conclude(low: int, curve: Sequence[Measurement], end: str) -> Tuning:
     """Name what keeps the budget from being larger: the curve itself, or what ended it."""
     if not curve:
         return Tuning(low, (), end)
-    chosen = choose(curve)
+    chosen = choose_budget(curve)
     if chosen < max(point.tokens for point in curve):
         end = f"throughput gains little or nothing beyond {chosen:,} tokens"
     return Tuning(chosen, tuple(curve), end)

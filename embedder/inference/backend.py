@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 
-from embedder.backends.base import Backend
+from embedder.backends.protocol import Backend
 from embedder.core.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
@@ -51,7 +51,7 @@ def _load_torch(files: ModelFiles, settings: BackendSettings) -> Backend:
 def _load_onnx(files: ModelFiles, settings: BackendSettings, setting: str) -> Backend:
     if (package := _missing_package()) is not None:
         raise MissingExtra(setting, package, "onnx")
-    from embedder.backends.onnx import OnnxBackend
+    from embedder.backends.onnx.backend import OnnxBackend
 
     backend: Backend = OnnxBackend.load(files, settings)
     return backend
@@ -61,9 +61,9 @@ def _brings_onnx(files: ModelFiles) -> bool:
     """Tell whether a model has a graph of its own, and what runs it is there."""
     if _missing_package() is not None:
         return False
-    from embedder.backends.own_graph import own_graph
+    from embedder.backends.onnx.bundled_graph import bundled_graph
 
-    return own_graph(files) is not None
+    return bundled_graph(files) is not None
 
 
 def _missing_package() -> str | None:

@@ -10,7 +10,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from embedder.backends.base import Backend
+from embedder.backends.protocol import Backend
 from embedder.batching.tuning import Tuning, tune
 from embedder.core.errors import BackendFailure, ConfigurationError
 from embedder.core.host import available_bytes, return_freed_memory

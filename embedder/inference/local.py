@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from embedder.backends.base import Backend
-from embedder.batching.gathering import GatheringEncoder
+from embedder.backends.protocol import Backend
 from embedder.batching.packing import Budget
-from embedder.batching.waiting import Terms
+from embedder.batching.queue import BatchContext
+from embedder.batching.stages import BatchingEncoder
 from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
 from embedder.inference.loading import LoadedModel, load_tokenizer
 from embedder.inference.tokenization import Piece, Tokenizer
@@ -88,7 +88,7 @@ class LocalTokenizer:
         self._threads.close()
 
 
-class LocalEncoder(GatheringEncoder):
+class LocalEncoder(BatchingEncoder):
     """Encode on a device of this process, as many batches at a time as its backend wants.
 
     ``device`` is the thread that computes: encoders that share one never compete for the cores.
@@ -101,9 +101,9 @@ class LocalEncoder(GatheringEncoder):
         self.model = loaded.info
         self.tuning = loaded.tuning
         self._own: ThreadPoolExecutor | None = None
-        if loaded.backend.in_flight > 1:
+        if loaded.backend.max_concurrency > 1:
             self._own = device = ThreadPoolExecutor(
-                loaded.backend.in_flight, thread_name_prefix="in-flight"
+                loaded.backend.max_concurrency, thread_name_prefix="in-flight"
             )
         # Not a method of this object: it would be a cycle, which keeps an unloaded model in memory.
         self._compute = partial(_compute, device, loaded.backend)
@@ -113,7 +113,7 @@ class LocalEncoder(GatheringEncoder):
             padded=loaded.backend.padded,
             bulk_delay_s=settings.bulk_delay_s,
         )
-        super().__init__(self._compute, budget=budget, slots=loaded.backend.in_flight)
+        super().__init__(self._compute, budget=budget, slots=loaded.backend.max_concurrency)
 
     async def compute_largest_batch(self) -> None:
         """Compute one batch that fills the budget in force, and forget it."""
@@ -130,7 +130,10 @@ class LocalEncoder(GatheringEncoder):
 
 
 async def _compute(
-    device: ThreadPoolExecutor, backend: Backend, tokens: TokenBatch, terms: Terms | None = None
+    device: ThreadPoolExecutor,
+    backend: Backend,
+    tokens: TokenBatch,
+    context: BatchContext | None = None,
 ) -> Encoded:
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(device, _timed, backend, tokens, time.monotonic())

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from embedder.backends.torch.shapes import why_not_packed
+from embedder.backends.torch.architectures import packed_unsupported_reason
 from embedder.inference.model_size import ModelShape, ModelSize
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings, EmbedderSettings
@@ -142,7 +142,7 @@ def runtime_of(config: Mapping[str, Any], settings: BackendSettings) -> Runtime:
     """Return what will compute a model, unless it turns out not to be able to."""
     if settings.name == "onnx" or settings.dtype == "int8":
         return "onnx"
-    return "packed" if why_not_packed(config) is None else "padded"
+    return "packed" if packed_unsupported_reason(config) is None else "padded"
 
 
 def weights_bytes(size: ModelSize, runtime: Runtime, dtype: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embedder.backends.base import Backend
+from embedder.backends.protocol import Backend
 from embedder.core.errors import ModelDrift
 from embedder.core.types import Truncate
 from embedder.core.vectors import normalize_rows

@@ -86,12 +86,12 @@ def measure(
     Raises:
         ConfigurationError: the device is not there.
     """
-    from embedder.backends.probe import computes_bfloat16
+    from embedder.backends.precision import has_fast_bfloat16
 
     found = _device(device)
     cores = usable_cores()
     if not dtypes:
-        dtypes = ("float32", "bfloat16") if computes_bfloat16(found) else ("float32",)
+        dtypes = ("float32", "bfloat16") if has_fast_bfloat16(found) else ("float32",)
     if found.type != "cpu":
         threads = (1,)
     cases = list(product(dtypes, threads or sorted({1, cores})))

@@ -40,7 +40,7 @@ class Device:
     padded = False
     max_batch_tokens = 64
     memory_bytes = 1000
-    in_flight = 1
+    max_concurrency = 1
     notes: tuple[str, ...] = ()
 
     def __init__(self, *, capacity: int = 10**6) -> None:

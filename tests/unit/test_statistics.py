@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from embedder import EmbeddingGenerator
-from embedder.batching.tuning import Point, Tuning
+from embedder.batching.tuning import Measurement, Tuning
 from embedder.core.errors import BackendFailure
 from embedder.settings.model import BatchSettings
 from tests.unit.fake_device import INFO, POISON, Device, eventually, ids, make_generator, word
@@ -105,7 +105,9 @@ def test_the_budget_is_what_the_model_was_described_with(make: Make) -> None:
 
 
 def test_how_the_budget_was_found_can_be_seen(make: Make) -> None:
-    tuning = Tuning(64, (Point(32, 0.5), Point(64, 0.7)), "64 tokens is the upper bound")
+    tuning = Tuning(
+        64, (Measurement(32, 0.5), Measurement(64, 0.7)), "64 tokens is the upper bound"
+    )
 
     assert make(Device(), tuning=tuning).stats().tuning == tuning
 

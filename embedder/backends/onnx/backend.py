@@ -16,20 +16,20 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from embedder.backends.attention import group_by_length
-from embedder.backends.export import GRAPH, export_graph, graph_key
-from embedder.backends.failures import translated
+from embedder.backends.derived_files import cache_folder, discard, kept
+from embedder.backends.error_translation import translate_errors
+from embedder.backends.grouping import group_by_length
 from embedder.backends.head import Head
-from embedder.backends.kept_files import discard, kept, kept_in
-from embedder.backends.own_graph import (
+from embedder.backends.onnx.bundled_graph import (
+    BUNDLED_GRAPH,
     OUTPUTS,
-    OWN_GRAPH,
+    bundled_graph,
     graph_files,
-    own_graph,
-    why_not_usable,
+    unusable_reason,
 )
-from embedder.backends.probe import probe_tokens
-from embedder.backends.quantize import quantize_graph, weight_bits
+from embedder.backends.onnx.export import GRAPH, export_graph, graph_key
+from embedder.backends.onnx.quantization import quantize_graph, weight_bits
+from embedder.backends.precision import reference_batch
 from embedder.core.errors import ConfigurationError, UnsupportedModel
 from embedder.core.types import TokenBatch, Vectors
 from embedder.models.files import ModelFiles
@@ -48,7 +48,7 @@ class OnnxBackend:
     name = "onnx"
     # Blocks are padded by so little that packing need not pay for it.
     padded = False
-    in_flight = 1
+    max_concurrency = 1
 
     def __init__(self, forward: _Forward, head: Head, *, device: str, dtype: str) -> None:
         self.device = device
@@ -76,7 +76,7 @@ class OnnxBackend:
         forward = _open_any(files, settings, dtype, partial(_session, device, threads))
         head = Head(files.layout, hidden_width=forward.width, device=torch.device("cpu"))
         backend = cls(forward, head, device=device, dtype=dtype)
-        probe = probe_tokens(files.vocabulary_size, files.max_tokens)
+        probe = reference_batch(files.vocabulary_size, files.max_tokens)
         if not np.isfinite(backend.encode(probe)).all():
             raise UnsupportedModel(f"{files.name} computes vectors in onnx that are not finite")
         return backend
@@ -89,7 +89,7 @@ class OnnxBackend:
             BackendFailure: the runtime failed in another way.
         """
         lengths = torch.from_numpy(tokens.lengths.astype(np.int64))
-        with translated():
+        with translate_errors():
             hidden = torch.from_numpy(self._forward(tokens))
             with torch.inference_mode():
                 vectors: Vectors = self._head(hidden, lengths).numpy()
@@ -114,7 +114,7 @@ class _Forward:
             ValueError: it computes something else.
         """
         outputs = session.get_outputs()
-        if (why_not := why_not_usable(session.get_inputs(), outputs)) is not None:
+        if (why_not := unusable_reason(session.get_inputs(), outputs)) is not None:
             raise ValueError(why_not)
         output = next(entry for entry in outputs if entry.name in OUTPUTS)
         size = sum(path.stat().st_size for path in paths)
@@ -211,24 +211,26 @@ def _open_any(
     files: ModelFiles, settings: BackendSettings, dtype: str, open_graph: _Open
 ) -> _Forward:
     """Open the model's own graph, else one that is kept."""
-    graph = own_graph(files) if dtype == "float32" else None
+    graph = bundled_graph(files) if dtype == "float32" else None
     if graph is None:
         return _open_kept(files, settings, dtype, open_graph)
     try:
         if files.expected_sha256 is not None:
             raise ValueError("the digest that is pinned is not of it but of the weights")
         paths = graph_files(graph)
-        return _Forward.of(open_graph(graph), paths, f"the graph is the model's own {OWN_GRAPH}")
+        return _Forward.of(
+            open_graph(graph), paths, f"the graph is the model's own {BUNDLED_GRAPH}"
+        )
     except ValueError as error:
         forward = _open_kept(files, settings, dtype, open_graph)
-        return replace(forward, notes=(f"the model's own {OWN_GRAPH} is not used: {error}",))
+        return replace(forward, notes=(f"the model's own {BUNDLED_GRAPH} is not used: {error}",))
 
 
 def _open_kept(
     files: ModelFiles, settings: BackendSettings, dtype: str, open_graph: _Open
 ) -> _Forward:
     """Open the graph that was exported from the weights, exporting it where it is not there."""
-    folder = kept_in(settings.cache_dir, "onnx")
+    folder = cache_folder(settings.cache_dir, "onnx")
     graph = _kept(files, folder, dtype)
     try:
         return _forward(graph, open_graph)

@@ -12,7 +12,7 @@ from typing import Any
 from embedder.core.errors import UnsafeModel
 from embedder.models.files import ModelFiles
 
-OWN_GRAPH = "onnx/model.onnx"
+BUNDLED_GRAPH = "onnx/model.onnx"
 """Below the transformer's folder."""
 
 OUTPUTS = ("last_hidden_state", "token_embeddings")
@@ -21,9 +21,9 @@ _NEEDED = {"input_ids", "attention_mask"}
 _TYPES = {"tensor(int32)", "tensor(int64)"}
 
 
-def own_graph(files: ModelFiles) -> Path | None:
+def bundled_graph(files: ModelFiles) -> Path | None:
     """Return the path of a model's own graph, if it brings one."""
-    path = files.layout.transformer / OWN_GRAPH
+    path = files.layout.transformer / BUNDLED_GRAPH
     return path if path.is_file() else None
 
 
@@ -54,7 +54,7 @@ def graph_files(graph: Path) -> list[Path]:
     return [graph, *(graph.parent / location for location in sorted(locations))]
 
 
-def why_not_usable(inputs: Iterable[Any], outputs: Iterable[Any]) -> str | None:
+def unusable_reason(inputs: Iterable[Any], outputs: Iterable[Any]) -> str | None:
     """Say why a graph with these inputs and outputs, as a session lists them, is of no use."""
     given = {entry.name: entry for entry in inputs}
     if not _NEEDED <= given.keys() <= _NEEDED | {"token_type_ids"}:

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from embedder.backends.probe import agreement
+from embedder.backends.precision import min_cosine
 from embedder.core.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
 
@@ -31,7 +31,7 @@ OPSETS = (23, 22)
 """The first has an operator for attention, which is computed faster, and one for rotary positions,
 which ONNX Runtime does not compute for every shape; a model that has these gets the second."""
 
-LEAST_COSINE = 0.9999
+MIN_COSINE = 0.9999
 """How well every hidden state of a probe must agree with that of the weights."""
 
 _SCHEMA = 1
@@ -94,7 +94,7 @@ def _try(model: _HiddenStates, files: ModelFiles, path: Path, opset: int) -> str
         raise MissingExtra("exporting a model to ONNX", "onnxscript", "onnx") from error
     except Exception as error:  # noqa: BLE001 - neither library's errors have a base of their own
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    return None if worst >= LEAST_COSINE else f"its hidden states agree to {worst:.5f} only"
+    return None if worst >= MIN_COSINE else f"its hidden states agree to {worst:.5f} only"
 
 
 def _export(model: _HiddenStates, files: ModelFiles, path: Path, opset: int) -> None:
@@ -142,7 +142,7 @@ def _worst_cosine(model: _HiddenStates, files: ModelFiles, path: Path) -> float:
             expected = model(**block).numpy()
         (found,) = session.run(None, {name: part.numpy() for name, part in block.items()})
         seen = block["attention_mask"].numpy() > 0
-        worst = min(worst, agreement(expected[seen], found[seen]))
+        worst = min(worst, min_cosine(expected[seen], found[seen]))
     return worst
 
 

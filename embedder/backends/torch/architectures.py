@@ -18,7 +18,7 @@ _GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class TensorNames:
     """Where a checkpoint has its tensors; those of a layer stand under ``layer`` and its number.
 
     ``segments`` are the vectors of first and second texts, ``distances`` the attention's biases by
@@ -47,7 +47,7 @@ class _Family:
     None, they count every token from 0. ``norm_epsilon`` of None is that of the file.
     """
 
-    names: Names
+    names: TensorNames
     layers: str = "num_hidden_layers"
     heads: str = "num_attention_heads"
     width: str = "hidden_size"
@@ -58,7 +58,7 @@ class _Family:
     norm_epsilon: float | None = None
 
 
-_BERT = Names(
+_BERT = TensorNames(
     layer="encoder.layer",
     query="attention.self.query",
     key="attention.self.key",
@@ -70,7 +70,7 @@ _BERT = Names(
     norm="output.LayerNorm",
     segments="embeddings.token_type_embeddings.weight",
 )
-_DISTILBERT = Names(
+_DISTILBERT = TensorNames(
     layer="transformer.layer",
     query="attention.q_lin",
     key="attention.k_lin",
@@ -81,7 +81,7 @@ _DISTILBERT = Names(
     down="ffn.lin2",
     norm="output_layer_norm",
 )
-_MPNET = Names(
+_MPNET = TensorNames(
     layer="encoder.layer",
     query="attention.attn.q",
     key="attention.attn.k",
@@ -119,7 +119,7 @@ class EncoderShape:
     count on; at -1 they count every token from 0.
     """
 
-    names: Names
+    names: TensorNames
     layers: int
     heads: int
     width: int
@@ -134,7 +134,7 @@ class EncoderShape:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> EncoderShape:
-        """Read a ``config.json`` about which `why_not_packed` has nothing to say.
+        """Read a ``config.json`` about which `packed_unsupported_reason` has nothing to say.
 
         Raises:
             UnsupportedModel: a number is missing, or the heads do not divide the width.
@@ -157,10 +157,10 @@ class EncoderShape:
         )
 
 
-def stated_rows(config: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+def expected_rows(config: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
     """Give tensors whose number of rows a ``config.json`` states: name, key and number of each.
 
-    ``config`` is one about which `why_not_packed` has nothing to say.
+    ``config`` is one about which `packed_unsupported_reason` has nothing to say.
     """
     family = _FAMILIES[config["model_type"]]
     names = family.names
@@ -181,7 +181,7 @@ def stated_rows(config: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
                 yield f"{names.layer}.{layer}.{part}.weight", key, number(config, key)
 
 
-def why_not_packed(config: Mapping[str, Any]) -> str | None:
+def packed_unsupported_reason(config: Mapping[str, Any]) -> str | None:
     """Say for the operator why there is no packed forward pass; None where there is one."""
     kind = config.get("model_type")
     family = _FAMILIES.get(str(kind))

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedder.backends.torch.blocks import FusedBlock, ProductBlock
-from embedder.backends.torch.transfers import sent
+from embedder.backends.torch.attention_blocks import MatmulBlock, SdpaBlock
+from embedder.backends.torch.copies import to_device
 
-Mix = Callable[[torch.Tensor], torch.Tensor]
+Attention = Callable[[torch.Tensor], torch.Tensor]
 """Return [total, width] of the queries, keys and values of a batch [total, 3 × width]."""
 
-Block = FusedBlock | ProductBlock
+Block = SdpaBlock | MatmulBlock
 
 
-class Attend(Protocol):
+class VarlenKernel(Protocol):
     """Attention over inputs of any lengths, laid end to end, as `torch.nn.attention.varlen` has it.
 
     ``query``, ``key`` and ``value`` are [total, heads, head width]; ``cu_seq_q`` and ``cu_seq_k``
@@ -44,7 +44,7 @@ class Attend(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class InBlocks:
+class BlockAttention:
     """Attention block by block, over rows whose inputs are sorted by length.
 
     ``mixed`` is room for what one layer's blocks make, [total, width].
@@ -61,25 +61,25 @@ class InBlocks:
 
 
 @dataclass(frozen=True, slots=True)
-class InOneCall:
+class VarlenAttention:
     """Attention over a whole batch, whose inputs are in any order; nothing is padded.
 
     ``ends`` is int32[n + 1]: where the first input begins, and where each ends.
     """
 
-    attend: Attend
+    attend: VarlenKernel
     heads: int
     ends: torch.Tensor
     longest: int
 
     @classmethod
     def of(
-        cls, attend: Attend, heads: int, lengths: NDArray[np.int32], device: torch.device
-    ) -> InOneCall:
+        cls, attend: VarlenKernel, heads: int, lengths: NDArray[np.int32], device: torch.device
+    ) -> VarlenAttention:
         """Prepare a batch of at least one input for all layers."""
         ends = np.zeros(len(lengths) + 1, np.int32)
         np.cumsum(lengths, out=ends[1:])
-        return cls(attend, heads, sent(ends, device), int(lengths.max()))
+        return cls(attend, heads, to_device(ends, device), int(lengths.max()))
 
     def __call__(self, qkv: torch.Tensor) -> torch.Tensor:
         """Return [total, width] of [total, 3 × width]."""

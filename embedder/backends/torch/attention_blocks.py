@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from embedder.backends.attention import Group, distance_buckets
-from embedder.backends.torch.shapes import EncoderShape
-from embedder.backends.torch.transfers import sent
+from embedder.backends.grouping import Group, relative_position_buckets
+from embedder.backends.torch.architectures import EncoderShape
+from embedder.backends.torch.copies import to_device
 
 KEYS = 32
 """Keys are padded to a multiple of this: the softmax of any other width is several times slower."""
@@ -38,7 +38,7 @@ _NOTHING = torch.zeros((), dtype=torch.bfloat16)
 
 
 @dataclass(frozen=True, slots=True)
-class DistanceBias:
+class RelativePositionBias:
     """What attention adds for the distance between two tokens, the same in every layer.
 
     ``by_distance`` is [heads, 2 × most - 1]: for distances from ``1 - most`` to ``most - 1``.
@@ -47,10 +47,10 @@ class DistanceBias:
     by_distance: torch.Tensor
 
     @classmethod
-    def of(cls, buckets: torch.Tensor, most: int) -> DistanceBias:
+    def of(cls, buckets: torch.Tensor, most: int) -> RelativePositionBias:
         """Look up the biases [buckets, heads] of all distances that ``most`` places have."""
         distances = torch.arange(1 - most, most)
-        return cls(buckets[distance_buckets(distances).to(buckets.device)].T.contiguous())
+        return cls(buckets[relative_position_buckets(distances).to(buckets.device)].T.contiguous())
 
     def between(self, queries: int, keys: int) -> torch.Tensor:
         """Return [1, heads, queries, keys]; places beyond ``most`` are as far as can be."""
@@ -81,8 +81,8 @@ class _Places:
         part = slice(begin, begin + int(group.valid.sum()))
         if group.full:
             return cls(count, longest, part, None, None)
-        rows = sent((group.rows - begin).reshape(-1), device)
-        valid = sent(group.valid.reshape(-1).nonzero()[0], device)
+        rows = to_device((group.rows - begin).reshape(-1), device)
+        valid = to_device(group.valid.reshape(-1).nonzero()[0], device)
         return cls(count, longest, part, rows, valid)
 
     def heads_of(self, qkv: torch.Tensor, heads: int) -> torch.Tensor:
@@ -103,7 +103,7 @@ class _Places:
 
 
 @dataclass(frozen=True, slots=True)
-class FusedBlock:
+class SdpaBlock:
     """Attention by torch's fused kernel, for any device and number format.
 
     ``mask`` is what attention adds to its scores, or bool: what it may look at.
@@ -115,12 +115,16 @@ class FusedBlock:
 
     @classmethod
     def of(
-        cls, group: Group, shape: EncoderShape, bias: DistanceBias | None, device: torch.device
-    ) -> FusedBlock:
+        cls,
+        group: Group,
+        shape: EncoderShape,
+        bias: RelativePositionBias | None,
+        device: torch.device,
+    ) -> SdpaBlock:
         """Prepare a group of inputs for all layers."""
         mask = None
         if not group.full:
-            mask = sent(group.valid, device)[:, None, None, :]
+            mask = to_device(group.valid, device)[:, None, None, :]
         if bias is not None:
             between = bias.between(group.rows.shape[1], group.rows.shape[1])
             mask = between if mask is None else between.masked_fill(~mask, -torch.inf)
@@ -134,7 +138,7 @@ class FusedBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class ProductBlock:
+class MatmulBlock:
     """Attention by batched matrix products, keys and queries padded to sizes that suit a CPU.
 
     ``queries`` is [count, heads, queries, head width], ``pairs`` [2, count, heads, keys, head
@@ -148,8 +152,12 @@ class ProductBlock:
 
     @classmethod
     def all_of(
-        cls, group: Group, shape: EncoderShape, bias: DistanceBias | None, dtype: torch.dtype
-    ) -> list[ProductBlock]:
+        cls,
+        group: Group,
+        shape: EncoderShape,
+        bias: RelativePositionBias | None,
+        dtype: torch.dtype,
+    ) -> list[MatmulBlock]:
         """Prepare a group of inputs for all layers, in blocks of few enough scores."""
         longest = group.rows.shape[1]
         scores = shape.heads * _multiple(longest, QUERIES) * _multiple(longest, KEYS)
@@ -158,8 +166,12 @@ class ProductBlock:
 
     @classmethod
     def _of(
-        cls, group: Group, shape: EncoderShape, bias: DistanceBias | None, dtype: torch.dtype
-    ) -> ProductBlock:
+        cls,
+        group: Group,
+        shape: EncoderShape,
+        bias: RelativePositionBias | None,
+        dtype: torch.dtype,
+    ) -> MatmulBlock:
         count, longest = group.rows.shape
         dtype = torch.float32 if longest <= EXACT else dtype
         rows, keys = _multiple(longest, QUERIES), _multiple(longest, KEYS)

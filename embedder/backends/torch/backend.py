@@ -14,24 +14,24 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from embedder.backends.failures import translated
+from embedder.backends.derived_files import cache_folder
+from embedder.backends.error_translation import translate_errors
 from embedder.backends.head import Head
-from embedder.backends.kept_files import kept_in
-from embedder.backends.probe import (
-    LONG_SIZES,
-    PROBE_COSINE,
-    SIZES,
-    agreement,
-    narrow_format,
-    probe_tokens,
+from embedder.backends.precision import (
+    LENGTHS,
+    LONG_LENGTHS,
+    MIN_COSINE,
+    min_cosine,
+    reduced_precision,
+    reference_batch,
 )
+from embedder.backends.torch.architectures import packed_unsupported_reason
+from embedder.backends.torch.copies import CopyStream, to_device
+from embedder.backends.torch.kernel_selection import select_kernels
 from embedder.backends.torch.kernels import PLAIN
-from embedder.backends.torch.launching import IN_FLIGHT, Launcher
+from embedder.backends.torch.launcher import CONCURRENT_BATCHES, Launcher
+from embedder.backends.torch.microbatches import encode_in_microbatches
 from embedder.backends.torch.packed import PackedForward
-from embedder.backends.torch.pieces import encode_in_pieces
-from embedder.backends.torch.settling import settle
-from embedder.backends.torch.shapes import why_not_packed
-from embedder.backends.torch.transfers import SideStream, sent
 from embedder.core.errors import ConfigurationError, UnsupportedModel
 from embedder.core.types import TokenBatch, Vectors
 from embedder.models.files import ModelFiles
@@ -62,7 +62,7 @@ class TorchBackend:
     name = "torch"
     # What is padded at all is padded by so little that packing need not pay for it.
     padded = False
-    in_flight = 1
+    max_concurrency = 1
 
     def __init__(
         self,
@@ -87,8 +87,8 @@ class TorchBackend:
         compute = partial(_pooled, forward, head)
         self._vectors: Callable[[TokenBatch], Vectors] = partial(_at_once, compute)
         if forward.device.type == "cuda":
-            self.in_flight = IN_FLIGHT
-            self._vectors = Launcher(compute, SideStream(forward.device)).encode
+            self.max_concurrency = CONCURRENT_BATCHES
+            self._vectors = Launcher(compute, CopyStream(forward.device)).encode
 
     @classmethod
     def load(cls, files: ModelFiles, settings: BackendSettings) -> TorchBackend:
@@ -107,7 +107,7 @@ class TorchBackend:
         device = _device(settings.device)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        shared_in = kept_in(settings.cache_dir, "weights") if settings.shared_weights else None
+        shared_in = cache_folder(settings.cache_dir, "weights") if settings.shared_weights else None
         if settings.dtype == "auto":
             return _loaded_by_probe(files, device, shared_in)
         backend = _loaded(files, settings.dtype, device, shared_in)
@@ -136,10 +136,10 @@ class TorchBackend:
         """
         if not len(tokens):
             return np.empty((0, self.width), np.float32)
-        with translated():
+        with translate_errors():
             if self._threads is None:
                 return self._encode_whole(tokens)
-            return encode_in_pieces(self._encode_whole, tokens, self._threads)
+            return encode_in_microbatches(self._encode_whole, tokens, self._threads)
 
     @torch.inference_mode()
     def _encode_whole(self, tokens: TokenBatch) -> Vectors:
@@ -148,7 +148,7 @@ class TorchBackend:
 
 def _pooled(forward: Forward, head: Head, tokens: TokenBatch) -> torch.Tensor:
     """Return float32[n, width] on the forward's device, which may still compute it."""
-    lengths = sent(tokens.lengths.astype(np.int64), forward.device)
+    lengths = to_device(tokens.lengths.astype(np.int64), forward.device)
     return head(forward(tokens), lengths)
 
 
@@ -160,7 +160,7 @@ def _at_once(compute: Callable[[TokenBatch], torch.Tensor], tokens: TokenBatch) 
 def _loaded(
     files: ModelFiles, dtype: str, device: torch.device, shared_in: Path | None = None
 ) -> TorchBackend:
-    why_not = why_not_packed(files.config)
+    why_not = packed_unsupported_reason(files.config)
     forward: Forward
     threads = None
     if why_not is None:
@@ -182,7 +182,7 @@ def _loaded_by_probe(
     files: ModelFiles, device: torch.device, shared_in: Path | None
 ) -> TorchBackend:
     """Load the narrow number format of the hardware if a probe agrees, else float32."""
-    narrow = narrow_format(device)
+    narrow = reduced_precision(device)
     # Beside a narrow format it is probably there only to be compared with.
     exact = _loaded(files, "float32", device, None if narrow else shared_in)
     expected = _probed(exact, files)
@@ -192,7 +192,7 @@ def _loaded_by_probe(
         return exact
     fast = _loaded(files, narrow, device, shared_in)
     cosine = _settle(fast, files, expected)
-    if cosine >= PROBE_COSINE:
+    if cosine >= MIN_COSINE:
         fast.notes += (f"{narrow}: a probe agrees with float32 to {cosine:.5f}",)
         chosen = fast
     else:
@@ -208,8 +208,8 @@ def _settle(backend: TorchBackend, files: ModelFiles, expected: Vectors) -> floa
     """Leave the fast kernels where they do not compute the model; tell how far a probe agrees."""
     probed = partial(_probed, backend, files)
     if not backend.has_fast_kernels:
-        return agreement(expected, probed())
-    settled = settle(probed, expected, backend.use_plain_kernels, least=PROBE_COSINE)
+        return min_cosine(expected, probed())
+    settled = select_kernels(probed, expected, backend.use_plain_kernels, least=MIN_COSINE)
     if settled.error is not None:
         # Not in the notes, which are shown to clients.
         logger.warning("%s: the fast kernels fail: %s", files.name, settled.error.reason)
@@ -219,8 +219,8 @@ def _settle(backend: TorchBackend, files: ModelFiles, expected: Vectors) -> floa
 
 
 def _probed(backend: TorchBackend, files: ModelFiles) -> Vectors:
-    sizes = LONG_SIZES if backend.device.startswith("cuda") else SIZES
-    return backend.encode(probe_tokens(files.vocabulary_size, files.max_tokens, sizes))
+    sizes = LONG_LENGTHS if backend.device.startswith("cuda") else LENGTHS
+    return backend.encode(reference_batch(files.vocabulary_size, files.max_tokens, sizes))
 
 
 def _check_finite(vectors: Vectors, dtype: str) -> None:

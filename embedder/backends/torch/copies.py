@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
 
-Fetch = Callable[[torch.Tensor], Callable[[], Vectors]]
+StartCopy = Callable[[torch.Tensor], Callable[[], Vectors]]
 """Begin to copy vectors from a device; what is returned waits for them and gives them."""
 
 
-def sent(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     """Return a writable array as a tensor on a device.
 
     On a CPU it is the array itself. To a GPU it is copied behind whatever that has to do already.
@@ -29,7 +29,7 @@ def sent(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-class SideStream:
+class CopyStream:
     """Fetch vectors from a GPU while it computes what was launched after them.
 
     They are copied on a stream of their own, which waits for the vectors and for nothing else.

@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from embedder.backends.probe import agreement
+from embedder.backends.precision import min_cosine
 from embedder.core.errors import BackendFailure, OutOfMemory
 from embedder.core.types import Vectors
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class KernelSelection:
     """How far a probe agrees now, why plain kernels compute if they do, and what was raised."""
 
     cosine: float
@@ -23,13 +23,13 @@ class Settled:
     error: BackendFailure | None = None
 
 
-def settle(
+def select_kernels(
     probed: Callable[[], Vectors],
     expected: Vectors,
     use_plain_kernels: Callable[[], None],
     *,
     least: float,
-) -> Settled:
+) -> KernelSelection:
     """Compare a probe with float32, and once more by plain kernels where ``least`` is missed.
 
     Raises:
@@ -38,14 +38,14 @@ def settle(
     """
     error: BackendFailure | None = None
     try:
-        cosine = agreement(expected, probed())
+        cosine = min_cosine(expected, probed())
     except OutOfMemory:
         raise
     except BackendFailure as raised:
         # A release of torch may refuse a shape, or take other arguments.
         error, cosine = raised, math.nan
     if cosine >= least:
-        return Settled(cosine)
+        return KernelSelection(cosine)
     why = "they fail" if error else f"a probe agrees with float32 to {cosine:.5f} only"
     use_plain_kernels()
-    return Settled(agreement(expected, probed()), why, error)
+    return KernelSelection(min_cosine(expected, probed()), why, error)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from embedder.backends.checkpoint import Linear
-from embedder.backends.torch.mixing import Attend
-from embedder.backends.torch.shapes import EncoderShape
+from embedder.backends.torch.architectures import EncoderShape
+from embedder.backends.torch.attention import VarlenKernel
 
 NARROW = (torch.bfloat16, torch.float16)
 """The number formats for which there are such kernels."""
@@ -33,7 +33,7 @@ class Kernels:
     matrix product apply the activation, which saves reading and writing its rows once more.
     """
 
-    attend: Attend | None = None
+    attend: VarlenKernel | None = None
     activates: bool = False
 
 
@@ -42,7 +42,7 @@ PLAIN = Kernels()
 
 
 @dataclass(frozen=True, slots=True)
-class ActivatingLinear(Linear):
+class FusedGeluLinear(Linear):
     """A `Linear` whose matrix product applies GELU before it is rounded.
 
     It is the approximation by tanh, whatever the model asks for: they differ by 0.0005 at most,
@@ -64,7 +64,7 @@ def fast_kernels(shape: EncoderShape, dtype: torch.dtype, device: torch.device) 
     return Kernels(_attend(shape, device), hasattr(torch, "_addmm_activation"))
 
 
-def _attend(shape: EncoderShape, device: torch.device) -> Attend | None:
+def _attend(shape: EncoderShape, device: torch.device) -> VarlenKernel | None:
     if shape.names.distances is not None:  # the kernel adds nothing to its scores
         return None
     if shape.head_width % _HEAD_STEP or shape.head_width > _WIDEST_HEAD:
@@ -74,7 +74,7 @@ def _attend(shape: EncoderShape, device: torch.device) -> Attend | None:
     return _varlen_attention()
 
 
-def _varlen_attention() -> Attend | None:
+def _varlen_attention() -> VarlenKernel | None:
     """Return torch's attention over inputs of any lengths, which releases below 2.10 have not."""
     try:
         from torch.nn.attention.varlen import varlen_attn

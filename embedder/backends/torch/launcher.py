@@ -13,21 +13,21 @@ from threading import Lock
 
 import torch
 
-from embedder.backends.torch.transfers import Fetch
+from embedder.backends.torch.copies import StartCopy
 from embedder.core.types import TokenBatch, Vectors
 
-IN_FLIGHT = 2
+CONCURRENT_BATCHES = 2
 """How many callers keep a device busy: one whose batch is computed, one whose batch is next."""
 
 
 class Launcher:
-    """Compute batches for `IN_FLIGHT` threads at once.
+    """Compute batches for `CONCURRENT_BATCHES` threads at once.
 
     ``compute`` launches a batch and returns its vectors before they are there; ``fetch`` begins
     to copy them.
     """
 
-    def __init__(self, compute: Callable[[TokenBatch], torch.Tensor], fetch: Fetch) -> None:
+    def __init__(self, compute: Callable[[TokenBatch], torch.Tensor], fetch: StartCopy) -> None:
         self._compute = compute
         self._fetch = fetch
         self._launching = Lock()

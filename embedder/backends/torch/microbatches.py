@@ -19,18 +19,18 @@ from embedder.core.types import TokenBatch, Vectors
 
 Encode = Callable[[TokenBatch], Vectors]
 
-PIECE_TOKENS = 1024
+MICROBATCH_TOKENS = 1024
 """The most tokens that a piece has, unless it is one input; for several threads it is half of it.
 
 Activations of many more leave a core's cache. Threads that take more and smaller pieces end
 together, though a piece of long inputs takes longer than one of short inputs.
 """
 
-LEAST_TOKENS = 64
+MIN_MICROBATCH_TOKENS = 64
 """A piece of fewer would leave a core's arithmetic idle while it waits for the weights."""
 
 
-def cut(lengths: NDArray[np.int32], threads: int) -> list[NDArray[np.intp]]:
+def split_batch(lengths: NDArray[np.int32], threads: int) -> list[NDArray[np.intp]]:
     """Return the numbers of the inputs of each piece; the longest inputs are in the first one."""
     total = int(lengths.sum())
     count = _piece_count(total, threads)
@@ -42,13 +42,13 @@ def cut(lengths: NDArray[np.int32], threads: int) -> list[NDArray[np.intp]]:
 
 def _piece_count(total: int, threads: int) -> int:
     """Return a multiple of ``threads``, except for a batch too small for all of them."""
-    least = -(-total // (PIECE_TOKENS if threads == 1 else PIECE_TOKENS // 2))
+    least = -(-total // (MICROBATCH_TOKENS if threads == 1 else MICROBATCH_TOKENS // 2))
     if least > 1:
         return -(-least // threads) * threads
-    return max(1, min(threads, total // LEAST_TOKENS))
+    return max(1, min(threads, total // MIN_MICROBATCH_TOKENS))
 
 
-def encode_in_pieces(encode: Encode, tokens: TokenBatch, threads: int) -> Vectors:
+def encode_in_microbatches(encode: Encode, tokens: TokenBatch, threads: int) -> Vectors:
     """Return float32[n, width], one row an input, in order.
 
     A batch of one piece is computed by the calling thread, with ``threads`` to each operation.
@@ -56,7 +56,7 @@ def encode_in_pieces(encode: Encode, tokens: TokenBatch, threads: int) -> Vector
     Raises:
         Exception: the first that ``encode`` raised; pieces that had not begun are not computed.
     """
-    pieces = cut(tokens.lengths, threads)
+    pieces = split_batch(tokens.lengths, threads)
     if len(pieces) == 1:
         return encode(tokens)
     rows = tokens.rows()

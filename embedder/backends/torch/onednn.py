@@ -16,7 +16,7 @@ _TYPICAL_ROWS = 256
 """For how many rows weights are laid out; measured, other numbers of rows lose nothing by it."""
 
 
-def fuses(dtype: torch.dtype, device: torch.device) -> bool:
+def supports_onednn(dtype: torch.dtype, device: torch.device) -> bool:
     """Tell whether these kernels compute here; nowhere else is there anything to gain by them."""
     return (
         dtype == torch.bfloat16
@@ -27,14 +27,14 @@ def fuses(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class FusedLinear:
+class OneDnnLinear:
     """A `Linear` whose weight is in an order that only oneDNN knows."""
 
     weight: torch.Tensor
     bias: torch.Tensor
 
     @classmethod
-    def of(cls, linear: Linear) -> FusedLinear:
+    def of(cls, linear: Linear) -> OneDnnLinear:
         """Lay out the weight of a linear map."""
         weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight, _TYPICAL_ROWS)
         return cls(weight, linear.bias)

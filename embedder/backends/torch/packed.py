@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedder.backends.attention import Group, group_by_length
-from embedder.backends.checkpoint import Checkpoint, Linear, Norm, held_bytes, needs_code
-from embedder.backends.torch.blocks import DistanceBias, FusedBlock, ProductBlock
-from embedder.backends.torch.fused import FusedLinear, fuses
-from embedder.backends.torch.kernels import PLAIN, ActivatingLinear, Kernels, fast_kernels
-from embedder.backends.torch.mixing import Block, InBlocks, InOneCall, Mix
-from embedder.backends.torch.shapes import EncoderShape, stated_rows
+from embedder.backends.checkpoint import Checkpoint, Linear, Norm, custom_code_error, tensor_bytes
+from embedder.backends.grouping import Group, group_by_length
+from embedder.backends.torch.architectures import EncoderShape, expected_rows
+from embedder.backends.torch.attention import Attention, Block, BlockAttention, VarlenAttention
+from embedder.backends.torch.attention_blocks import MatmulBlock, RelativePositionBias, SdpaBlock
+from embedder.backends.torch.copies import to_device
+from embedder.backends.torch.kernels import PLAIN, FusedGeluLinear, Kernels, fast_kernels
+from embedder.backends.torch.onednn import OneDnnLinear, supports_onednn
 from embedder.backends.torch.shared_weights import open_weights
-from embedder.backends.torch.transfers import sent
 from embedder.core.types import TokenBatch
 from embedder.models.token_types import TokenTypes
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     # The forward pass needs nothing that the files of a model need.
     from embedder.models.files import ModelFiles
 
-AnyLinear = Linear | FusedLinear
+AnyLinear = Linear | OneDnnLinear
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Layer:
     @classmethod
     def of(cls, shape: EncoderShape, weights: Checkpoint, kernels: Kernels) -> _Layer:
         names = shape.names
-        linear = _fused if fuses(weights.dtype, weights.device) else Checkpoint.linear
+        linear = _fused if supports_onednn(weights.dtype, weights.device) else Checkpoint.linear
         return cls(
             shape.gelu,
             qkv=linear(weights, names.query, names.key, names.value),
@@ -60,25 +60,25 @@ class _Layer:
             norm=weights.norm(names.norm, shape.norm_epsilon),
         )
 
-    def __call__(self, rows: torch.Tensor, mix: Mix) -> torch.Tensor:
+    def __call__(self, rows: torch.Tensor, mix: Attention) -> torch.Tensor:
         """Return the next rows."""
         rows = self.mixed_norm(self.mixed.plus(mix(self.qkv(rows)), rows))
         return self.norm(self.down.plus(self.up.gelu(rows, self.gelu), rows))
 
     def plain(self) -> _Layer:
         """Return the layer, with the same weights, by kernels that every device has."""
-        if not isinstance(self.up, ActivatingLinear):
+        if not isinstance(self.up, FusedGeluLinear):
             return self
         return replace(self, up=Linear(self.up.weight, self.up.bias))
 
 
-def _activating(weights: Checkpoint, *names: str) -> ActivatingLinear:
+def _activating(weights: Checkpoint, *names: str) -> FusedGeluLinear:
     linear = weights.linear(*names)
-    return ActivatingLinear(linear.weight, linear.bias)
+    return FusedGeluLinear(linear.weight, linear.bias)
 
 
-def _fused(weights: Checkpoint, *names: str) -> FusedLinear:
-    return FusedLinear.of(weights.linear(*names))
+def _fused(weights: Checkpoint, *names: str) -> OneDnnLinear:
+    return OneDnnLinear.of(weights.linear(*names))
 
 
 class PackedForward:
@@ -109,9 +109,9 @@ class PackedForward:
             if types.all != {types.text}:
                 self._types, self._segments = types, segments - segments[types.text]
         self._shape = shape
-        self._fuses = fuses(weights.dtype, weights.device)
+        self._fuses = supports_onednn(weights.dtype, weights.device)
         self._bias = (
-            DistanceBias.of(weights.tensor(names.distances), len(self._positions))
+            RelativePositionBias.of(weights.tensor(names.distances), len(self._positions))
             if names.distances is not None
             else None
         )
@@ -120,7 +120,7 @@ class PackedForward:
             _Layer.of(shape, weights.under(f"{names.layer}.{number}"), kernels)
             for number in range(shape.layers)
         ]
-        self.memory_bytes = held_bytes(
+        self.memory_bytes = tensor_bytes(
             self._words,
             self._positions,
             self._segments,
@@ -138,7 +138,7 @@ class PackedForward:
         device: torch.device,
         shared_in: Path | None = None,
     ) -> PackedForward:
-        """Load the weights of a model about which `why_not_packed` has nothing to say.
+        """Load the weights of a model about which `packed_unsupported_reason` has nothing to say.
 
         It computes by the fastest kernels there are; whoever loads it sees whether they agree. On a
         CPU, processes that give the same folder share what memory they can.
@@ -149,11 +149,11 @@ class PackedForward:
         """
         shape = EncoderShape.read(files.config)
         weights = open_weights(files, dtype=dtype, device=device, shared_in=shared_in)
-        for name, key, rows in stated_rows(files.config):
+        for name, key, rows in expected_rows(files.config):
             weights.check_rows(name, key, rows)
         forward = cls(shape, weights, fast_kernels(shape, dtype, device), files.token_types)
         if files.asks_for_code and (unknown := weights.not_taken()):
-            raise needs_code(files.layout.transformer, unknown)
+            raise custom_code_error(files.layout.transformer, unknown)
         return forward
 
     def use_plain_kernels(self) -> None:
@@ -165,17 +165,17 @@ class PackedForward:
         """Return the last hidden state, one row a token: ``dtype[total, width]``."""
         attend = self.kernels.attend
         if attend is not None and len(tokens):
-            mix = InOneCall.of(attend, self._shape.heads, tokens.lengths, self.device)
+            mix = VarlenAttention.of(attend, self._shape.heads, tokens.lengths, self.device)
             return self._through_layers(self._embedded(*self._columns(tokens)), mix)
         order = ascending_rows(tokens.lengths)
         lengths = np.sort(tokens.lengths)
         blocks = [block for group in group_by_length(lengths) for block in self._blocks(group)]
         padding = (0, row_count(len(order)) - len(order) if self._fuses else 0)
         rows = self._embedded(*(np.pad(column[order], padding) for column in self._columns(tokens)))
-        rows = self._through_layers(rows, InBlocks(blocks, torch.zeros_like(rows)))
-        return rows.index_select(0, sent(np.argsort(order), self.device))
+        rows = self._through_layers(rows, BlockAttention(blocks, torch.zeros_like(rows)))
+        return rows.index_select(0, to_device(np.argsort(order), self.device))
 
-    def _through_layers(self, rows: torch.Tensor, mix: Mix) -> torch.Tensor:
+    def _through_layers(self, rows: torch.Tensor, mix: Attention) -> torch.Tensor:
         for layer in self._layers:
             rows = layer(rows, mix)
         return rows
@@ -186,7 +186,7 @@ class PackedForward:
         return columns if self._types is None else [*columns, self._types.of_batch(tokens)]
 
     def _embedded(self, *columns: NDArray[np.int64]) -> torch.Tensor:
-        words, places, *types = (sent(column, self.device) for column in columns)
+        words, places, *types = (to_device(column, self.device) for column in columns)
         rows = self._words.index_select(0, words).add_(self._positions.index_select(0, places))
         if self._segments is not None:
             rows.add_(self._segments.index_select(0, types[0]))
@@ -194,8 +194,8 @@ class PackedForward:
 
     def _blocks(self, group: Group) -> Sequence[Block]:
         if self._fuses:
-            return ProductBlock.all_of(group, self._shape, self._bias, self._words.dtype)
-        return [FusedBlock.of(group, self._shape, self._bias, self.device)]
+            return MatmulBlock.all_of(group, self._shape, self._bias, self._words.dtype)
+        return [SdpaBlock.of(group, self._shape, self._bias, self.device)]
 
 
 def ascending_rows(lengths: NDArray[np.int32]) -> NDArray[np.int64]:

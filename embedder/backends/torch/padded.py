@@ -11,7 +11,7 @@ import inspect
 import torch
 from transformers import PreTrainedModel
 
-from embedder.backends.attention import group_by_length
+from embedder.backends.grouping import group_by_length
 from embedder.backends.pretrained import load_pretrained
 from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles

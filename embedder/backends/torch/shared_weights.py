@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
-from embedder.backends.checkpoint import Checkpoint, tensors_of
-from embedder.backends.kept_files import kept
+from embedder.backends.checkpoint import Checkpoint, read_tensors
+from embedder.backends.derived_files import kept
 from embedder.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _convert(paths: Sequence[Path], dtype: torch.dtype, folder: Path) -> None:
     """Write all numbers of the files in one format; whole numbers are no weights."""
     converted = {
         name: tensor.to(dtype, copy=True)
-        for name, tensor in tensors_of(paths).items()
+        for name, tensor in read_tensors(paths).items()
         if tensor.is_floating_point()
     }
     save_file(converted, folder / NAME)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.backends.kept_files import discard, kept, kept_in
+from embedder.backends.derived_files import cache_folder, discard, kept
 from embedder.core.errors import ConfigurationError
 
 KEY = "0123"
@@ -181,6 +181,6 @@ def test_files_are_kept_in_the_users_cache_unless_a_folder_is_stated(
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", stated)
 
-    assert kept_in(None, "onnx") == Path(expected) / "embedder" / "onnx"
-    assert kept_in("/elsewhere", "onnx") == Path("/elsewhere")
-    assert kept_in("~/kept", "onnx") == Path("/home/me/kept")
+    assert cache_folder(None, "onnx") == Path(expected) / "embedder" / "onnx"
+    assert cache_folder("/elsewhere", "onnx") == Path("/elsewhere")
+    assert cache_folder("~/kept", "onnx") == Path("/home/me/kept")

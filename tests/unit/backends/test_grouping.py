@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embedder.backends.attention import SLACK, SLACK_TOKENS, Group, group_by_length
+from embedder.backends.grouping import SLACK, SLACK_TOKENS, Group, group_by_length
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=25)
 

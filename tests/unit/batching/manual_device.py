@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
-from embedder.batching.waiting import Terms
+from embedder.batching.queue import BatchContext
 from embedder.core.types import Priority
 
 ROOMY = Budget(max_tokens=100_000, max_items=10_000)
@@ -22,10 +22,10 @@ class Device:
         self.gates: list[asyncio.Future[None]] = []
         self.cancelled = 0
 
-    async def run(self, items: list[int], terms: Terms) -> Sequence[int]:
+    async def run(self, items: list[int], context: BatchContext) -> Sequence[int]:
         gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.batches.append(items)
-        self.deadlines.append(terms.deadline)
+        self.deadlines.append(context.deadline)
         self.gates.append(gate)
         try:
             await gate
@@ -37,10 +37,10 @@ class Device:
     async def end(self, number: int) -> None:
         """Let one batch end, and everything that follows from it happen."""
         self.gates[number].set_result(None)
-        await settle()
+        await run_until_idle()
 
 
-async def settle() -> None:
+async def run_until_idle() -> None:
     """Let everything happen that needs no further event."""
     for _ in range(20):
         await asyncio.sleep(0)

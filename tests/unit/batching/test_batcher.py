@@ -9,13 +9,13 @@ import pytest
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.core.types import Priority
-from tests.unit.batching.device import ROOMY, Device, settle, start
+from tests.unit.batching.manual_device import ROOMY, Device, run_until_idle, start
 
 
 async def test_an_idle_batcher_sends_at_once() -> None:
     device = Device()
     start(Batcher(device.run, budget=ROOMY), [1])
-    await settle()
+    await run_until_idle()
 
     assert device.batches == [[1]]
 
@@ -25,7 +25,7 @@ async def test_callers_that_are_ready_in_the_same_tick_share_the_first_batch() -
     batcher = Batcher(device.run, budget=ROOMY)
     for item in range(5):
         start(batcher, [item])
-    await settle()
+    await run_until_idle()
 
     assert device.batches == [[0, 1, 2, 3, 4]]
 
@@ -35,9 +35,9 @@ async def test_items_that_arrive_during_a_run_leave_together_in_the_next() -> No
     batcher = Batcher(device.run, budget=ROOMY)
     start(batcher, [1])
     for item in (2, 3, 4):
-        await settle()
+        await run_until_idle()
         start(batcher, [item])
-    await settle()
+    await run_until_idle()
     waiting = len(batcher)
     await device.end(0)
 
@@ -54,7 +54,7 @@ async def test_every_caller_gets_its_own_results_in_its_own_order() -> None:
         asyncio.create_task(batcher.submit(range(at * 100, at * 100 + len(row)), row))
         for at, row in enumerate(lengths)
     ]
-    await settle()
+    await run_until_idle()
     for number in range(9):
         if number < len(device.gates):
             await device.end(number)
@@ -67,7 +67,7 @@ async def test_the_same_item_twice_is_two_items() -> None:
     device = Device()
     batcher = Batcher(device.run, budget=ROOMY)
     twice, again = start(batcher, [7, 7]), start(batcher, [7])
-    await settle()
+    await run_until_idle()
     await device.end(0)
 
     assert device.batches == [[7, 7, 7]]
@@ -78,7 +78,7 @@ async def test_as_many_batches_run_at_once_as_there_are_slots() -> None:
     device = Device()
     batcher = Batcher(device.run, budget=Budget(max_tokens=10, max_items=1), slots=3)
     task = start(batcher, [1, 2, 3, 4, 5])
-    await settle()
+    await run_until_idle()
     at_first = len(device.batches)
     await device.end(1)
     after_one = len(device.batches)
@@ -93,7 +93,7 @@ async def test_what_does_not_fit_keeps_its_place_in_the_queue() -> None:
     device = Device()
     batcher = Batcher(device.run, budget=Budget(max_tokens=2), clock=lambda: 0.0)
     start(batcher, range(7))
-    await settle()
+    await run_until_idle()
     for number in range(4):
         await device.end(number)
 
@@ -104,11 +104,11 @@ async def test_interactive_work_passes_bulk_work_that_came_first() -> None:
     device = Device()
     batcher = Batcher(device.run, budget=Budget(max_tokens=1, bulk_delay_s=1000))
     start(batcher, [1])
-    await settle()
+    await run_until_idle()
     start(batcher, [2], priority=Priority.BULK)
-    await settle()
+    await run_until_idle()
     start(batcher, [3])
-    await settle()
+    await run_until_idle()
     for number in (0, 1, 2):
         await device.end(number)
 
@@ -126,7 +126,7 @@ async def test_counters_tell_what_was_run() -> None:
     device = Device()
     batcher = Batcher(device.run, budget=ROOMY)
     task = asyncio.create_task(batcher.submit([1, 2], [30, 4]))
-    await settle()
+    await run_until_idle()
     await device.end(0)
     await task
 

@@ -9,7 +9,7 @@ import pytest
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
-from embedder.batching.waiting import Terms
+from embedder.batching.queue import BatchContext
 from embedder.core.errors import BackendFailure, OutOfMemory, Unavailable
 
 ROOMY = Budget(max_tokens=100_000)
@@ -29,7 +29,7 @@ class Device:
         self.capacity = capacity
         self.batches: list[list[int]] = []
 
-    async def run(self, items: list[int], terms: Terms) -> Sequence[int]:
+    async def run(self, items: list[int], context: BatchContext) -> Sequence[int]:
         self.batches.append(items)
         await asyncio.sleep(0)
         if len(items) > self.capacity:
@@ -106,7 +106,7 @@ async def test_a_failed_batch_frees_its_slot() -> None:
 
 @pytest.mark.parametrize("surplus", [-1, 1])
 async def test_a_wrong_number_of_results_is_a_failure_of_the_backend(surplus: int) -> None:
-    async def run(items: list[int], terms: Terms) -> Sequence[int]:
+    async def run(items: list[int], context: BatchContext) -> Sequence[int]:
         return [0] * (len(items) + surplus)
 
     results = await answers(Batcher(run, budget=ROOMY), [[1], [2]])
@@ -157,12 +157,12 @@ async def test_a_run_that_is_cancelled_while_it_bisects_hangs_nobody() -> None:
     poison = device.poison.pop(1)
     first = True
 
-    async def run(items: list[int], terms: Terms) -> Sequence[int]:
+    async def run(items: list[int], context: BatchContext) -> Sequence[int]:
         nonlocal first
         if not first and 1 in items:
             raise poison
         first = False
-        return await device.run(items, terms)
+        return await device.run(items, context)
 
     results = await answers(Batcher(run, budget=ROOMY), [[1], [2], [3], [4]])
 

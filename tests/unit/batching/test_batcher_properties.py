@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
-from embedder.batching.waiting import Terms
+from embedder.batching.queue import BatchContext
 from embedder.core.errors import OutOfMemory
 from embedder.core.types import Priority
 from tests.unit.examples import TIMES
@@ -86,7 +86,7 @@ class World:
     running: int = 0
     items: int = 0
 
-    async def run(self, items: list[int], terms: Terms) -> Sequence[int]:
+    async def run(self, items: list[int], context: BatchContext) -> Sequence[int]:
         gate = asyncio.Event()
         self.gates.append(gate)
         self.running += 1
@@ -167,16 +167,19 @@ async def play(world: World, steps: list[Step], batcher: Batcher[int, int]) -> i
     slots=st.integers(1, 3),
     capacity=st.integers(1, 12),
     padded=st.booleans(),
-    cancels=st.booleans(),
+    cancel_abandoned=st.booleans(),
 )
 def test_every_caller_ends_with_its_own_result_error_or_cancellation(
-    steps: list[Step], slots: int, capacity: int, padded: bool, cancels: bool
+    steps: list[Step], slots: int, capacity: int, padded: bool, cancel_abandoned: bool
 ) -> None:
     world = World(capacity, slots)
 
     async def scenario() -> tuple[int, int]:
         batcher = Batcher(
-            world.run, budget=Budget(max_tokens=12, padded=padded), slots=slots, cancels=cancels
+            world.run,
+            budget=Budget(max_tokens=12, padded=padded),
+            slots=slots,
+            cancel_abandoned=cancel_abandoned,
         )
         poisoned = world.poisoned
         beside = await play(world, steps, batcher)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from embedder.batching.adaptive_budget import GROWTH_SUCCESSES
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
-from embedder.batching.recovery import STRETCH
-from embedder.batching.waiting import Terms
+from embedder.batching.queue import BatchContext
 from embedder.core.errors import OutOfMemory
-from tests.unit.batching.device import ROOMY, Device, settle, start
+from tests.unit.batching.manual_device import ROOMY, Device, run_until_idle, start
 
 
 class Memory:
@@ -22,7 +22,7 @@ class Memory:
         self.capacity = capacity
         self.sizes: list[int] = []
 
-    async def run(self, items: list[int], terms: Terms) -> Sequence[int]:
+    async def run(self, items: list[int], context: BatchContext) -> Sequence[int]:
         self.sizes.append(len(items))
         if len(items) > self.capacity:
             raise OutOfMemory("full")
@@ -41,7 +41,7 @@ async def test_a_budget_that_was_halved_is_given_back_after_enough_full_batches(
     await send(batcher, 32)
     during = batcher.budget
     device.capacity = 32
-    await send(batcher, 32, calls=3 * STRETCH)
+    await send(batcher, 32, calls=3 * GROWTH_SUCCESSES)
     device.sizes.clear()
     await send(batcher, 32)
 
@@ -54,7 +54,7 @@ async def test_batches_that_are_small_prove_nothing() -> None:
     device = Memory(capacity=8)
     batcher = Batcher(device.run, budget=Budget(max_tokens=16))
     await send(batcher, 16)
-    await send(batcher, 3, calls=5 * STRETCH)
+    await send(batcher, 3, calls=5 * GROWTH_SUCCESSES)
 
     assert batcher.budget.max_tokens == 8
 
@@ -65,7 +65,7 @@ async def test_a_padded_batch_is_as_full_as_its_padding_makes_it() -> None:
     await batcher.submit([1, 2], [8, 8])
     device.capacity = 2
     halved = batcher.budget.max_tokens
-    for _ in range(STRETCH):
+    for _ in range(GROWTH_SUCCESSES):
         await batcher.submit([1, 2], [2, 1])  # four tokens of the eight allowed, three of content
 
     assert (halved, batcher.budget.max_tokens) == (8, 16)
@@ -74,7 +74,7 @@ async def test_a_padded_batch_is_as_full_as_its_padding_makes_it() -> None:
 async def test_memory_that_stays_short_is_tried_again_and_everybody_is_answered() -> None:
     device = Memory(capacity=8)
     batcher = Batcher(device.run, budget=Budget(max_tokens=16))
-    await send(batcher, 16, calls=2 * STRETCH)
+    await send(batcher, 16, calls=2 * GROWTH_SUCCESSES)
 
     assert batcher.budget.max_tokens == 8
     assert 1 < batcher.stats.out_of_memory == device.sizes.count(16) < 5
@@ -131,7 +131,7 @@ async def test_busy_time_counts_overlapping_batches_once_and_idle_time_not_at_al
     async def starts(*, at: float) -> None:
         now[0] = at
         start(batcher, [1])
-        await settle()
+        await run_until_idle()
 
     await starts(at=110.0)
     await starts(at=111.0)
@@ -148,7 +148,7 @@ async def test_a_slot_that_is_never_idle_is_busy_all_the_time() -> None:
     device = Device()
     batcher = Batcher(device.run, budget=Budget(max_tokens=1), clock=lambda: now[0])
     task = start(batcher, range(5))
-    await settle()
+    await run_until_idle()
     for number in range(5):
         now[0] += 2.0
         await device.end(number)
@@ -161,16 +161,16 @@ async def test_a_slot_that_is_never_idle_is_busy_all_the_time() -> None:
 async def test_a_batch_that_fails_or_is_cancelled_was_busy_as_well(leaves: bool) -> None:
     now = [0.0]
     device = Device()
-    batcher = Batcher(device.run, budget=ROOMY, cancels=True, clock=lambda: now[0])
+    batcher = Batcher(device.run, budget=ROOMY, cancel_abandoned=True, clock=lambda: now[0])
     task = start(batcher, [1])
-    await settle()
+    await run_until_idle()
     now[0] = 3.0
     if leaves:
         task.cancel()
     else:
         device.gates[0].set_exception(ValueError("broken"))
     await asyncio.wait([task])
-    await settle()
+    await run_until_idle()
 
     assert batcher.stats.busy_s == 3.0
     assert batcher.idle

@@ -25,7 +25,7 @@ BUDGETS = st.builds(
 
 
 def packed(queue: list[Item], budget: Budget) -> list[int]:
-    """Call `pack` with a queue's columns."""
+    """Submission `pack` with a queue's columns."""
     return pack(
         np.array([length for length, _, _ in queue], np.int64),
         np.array([age for _, age, _ in queue], np.float64),

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from embedder.batching.gathering import GatheringCache, GatheringEncoder, GatheringTokenizer
 from embedder.batching.packing import Budget
-from embedder.batching.waiting import Terms
+from embedder.batching.queue import BatchContext
+from embedder.batching.stages import BatchingCache, BatchingEncoder, BatchingTokenizer
 from embedder.cache.memory import MemoryCache
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.types import (
@@ -42,7 +42,7 @@ class Encoder:
     def clock(self) -> float:
         return self.now_s
 
-    async def run(self, tokens: TokenBatch, terms: Terms) -> Encoded:
+    async def run(self, tokens: TokenBatch, context: BatchContext) -> Encoded:
         rows = [row.tolist() for row in tokens.rows()]
         self.batches.append(rows)
         seconds = len(tokens.ids)
@@ -57,7 +57,9 @@ class Tokenizer:
     def __init__(self) -> None:
         self.batches: list[tuple[list[Input], Truncate]] = []
 
-    async def run(self, inputs: Sequence[Input], truncate: Truncate, terms: Terms) -> Tokenized:
+    async def run(
+        self, inputs: Sequence[Input], truncate: Truncate, context: BatchContext
+    ) -> Tokenized:
         self.batches.append((list(inputs), truncate))
         ids = [[ord(letter) for letter in str(text)] for text in inputs]
         cut = [len(row) > 3 for row in ids]
@@ -66,7 +68,7 @@ class Tokenizer:
 
 async def test_an_encoder_gathers_across_callers_and_gives_each_its_rows() -> None:
     device = Encoder()
-    encoder = GatheringEncoder(device.run, budget=ROOMY)
+    encoder = BatchingEncoder(device.run, budget=ROOMY)
     one, two = await asyncio.gather(
         encoder.encode(TokenBatch.of([[1, 2], [5]]), priority=Priority.INTERACTIVE, deadline=None),
         encoder.encode(TokenBatch.of([[7, 7, 7]]), priority=Priority.BULK, deadline=None),
@@ -80,7 +82,7 @@ async def test_an_encoder_gathers_across_callers_and_gives_each_its_rows() -> No
 
 async def test_an_encoder_restores_the_order_of_rows_that_left_in_several_batches() -> None:
     device = Encoder()
-    encoder = GatheringEncoder(device.run, budget=Budget(max_tokens=4))
+    encoder = BatchingEncoder(device.run, budget=Budget(max_tokens=4))
     rows = [[9] * 4, [1], [2, 2, 2], [3]]
     encoded = await encoder.encode(
         TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=None
@@ -92,7 +94,7 @@ async def test_an_encoder_restores_the_order_of_rows_that_left_in_several_batche
 
 async def test_an_encoder_reports_the_longest_wait_and_the_longest_batch_of_its_rows() -> None:
     device = Encoder()
-    encoder = GatheringEncoder(device.run, budget=Budget(max_tokens=4), clock=device.clock)
+    encoder = BatchingEncoder(device.run, budget=Budget(max_tokens=4), clock=device.clock)
     rows = [[9] * 4, [1] * 2, [2] * 3]
     every, last = await asyncio.gather(
         encoder.encode(TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=None),
@@ -107,7 +109,7 @@ async def test_an_encoder_reports_the_longest_wait_and_the_longest_batch_of_its_
 
 async def test_an_encoder_never_starts_what_is_already_too_late() -> None:
     device = Encoder()
-    encoder = GatheringEncoder(device.run, budget=ROOMY)
+    encoder = BatchingEncoder(device.run, budget=ROOMY)
     with pytest.raises(DeadlineExceeded):
         await encoder.encode(TokenBatch.of([[1]]), priority=Priority.BULK, deadline=0.0)
 
@@ -116,7 +118,7 @@ async def test_an_encoder_never_starts_what_is_already_too_late() -> None:
 
 async def test_a_tokenizer_gathers_across_callers_and_gives_each_its_rows() -> None:
     worker = Tokenizer()
-    tokenizer = GatheringTokenizer(worker.run, budget=ROOMY)
+    tokenizer = BatchingTokenizer(worker.run, budget=ROOMY)
     one, two = await asyncio.gather(
         tokenizer.tokenize(["ab", "abcd"], truncate=Truncate.END, deadline=None),
         tokenizer.tokenize(["c"], truncate=Truncate.END, deadline=None),
@@ -131,7 +133,7 @@ async def test_a_tokenizer_gathers_across_callers_and_gives_each_its_rows() -> N
 
 async def test_a_tokenizer_never_mixes_ways_of_truncating() -> None:
     worker = Tokenizer()
-    tokenizer = GatheringTokenizer(worker.run, budget=ROOMY)
+    tokenizer = BatchingTokenizer(worker.run, budget=ROOMY)
     await asyncio.gather(
         *(tokenizer.tokenize(["x"], truncate=way, deadline=None) for way in Truncate)
     )
@@ -141,7 +143,7 @@ async def test_a_tokenizer_never_mixes_ways_of_truncating() -> None:
 
 async def test_a_tokenizers_budget_counts_characters() -> None:
     worker = Tokenizer()
-    tokenizer = GatheringTokenizer(worker.run, budget=Budget(max_tokens=5))
+    tokenizer = BatchingTokenizer(worker.run, budget=Budget(max_tokens=5))
     await tokenizer.tokenize(["abc", "de", "fgh"], truncate=Truncate.NONE, deadline=None)
 
     assert [inputs for inputs, _ in worker.batches] == [["abc", "de"], ["fgh"]]
@@ -156,12 +158,12 @@ class Cache:
         self.lookups: list[int] = []
         self.inserts: list[int] = []
 
-    async def get(self, keys: list[bytes], width: int, terms: Terms) -> CacheHits:
+    async def get(self, keys: list[bytes], width: int, context: BatchContext) -> CacheHits:
         await self.gate.wait()
         self.lookups.append(len(keys))
         return self.memory.get_many(keys, width)
 
-    async def put(self, keys: list[bytes], entries: Entries, terms: Terms) -> None:
+    async def put(self, keys: list[bytes], entries: Entries, context: BatchContext) -> None:
         self.inserts.append(len(keys))
         self.memory.put_many(keys, entries)
 
@@ -175,11 +177,11 @@ def rows(*values: float) -> Entries:
     )
 
 
-def _gathering(cache: Cache) -> GatheringCache:
+def _gathering(cache: Cache) -> BatchingCache:
     def budget(width: int) -> Budget:
         return Budget(100)
 
-    return GatheringCache(cache.get, cache.put, lookups=budget, inserts=budget)
+    return BatchingCache(cache.get, cache.put, lookups=budget, inserts=budget)
 
 
 async def test_lookups_of_several_requests_travel_together_and_each_gets_its_own() -> None:

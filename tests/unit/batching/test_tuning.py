@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from embedder.batching.tuning import TOLERANCE, tune
 from embedder.core.errors import BackendFailure
 from embedder.core.types import TokenBatch
-from tests.unit.batching.machine import AGES, Machine
+from tests.unit.batching.simulated_device import AGES, Machine
 
 MACHINES = st.builds(
     Machine,

@@ -8,42 +8,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.batching.tuning import Point, choose
+from embedder.batching.tuning import Measurement, choose_budget
 
-POINTS = st.builds(Point, st.integers(1, 10**6), st.floats(1e-6, 1e3))
+POINTS = st.builds(Measurement, st.integers(1, 10**6), st.floats(1e-6, 1e3))
 CURVES = st.lists(POINTS, min_size=1, max_size=12)
 TOLERANCES = st.floats(0.01, 1)
 
 
 @given(CURVES, TOLERANCES)
 def test_the_choice_is_the_first_in_order_of_size_that_is_near_enough_to_the_best(
-    curve: list[Point], tolerance: float
+    curve: list[Measurement], tolerance: float
 ) -> None:
-    def near_enough(point: Point) -> bool:
+    def near_enough(point: Measurement) -> bool:
         return all(point.tokens_per_s >= tolerance * other.tokens_per_s for other in curve)
 
     by_size = sorted(curve, key=lambda point: point.tokens)
 
-    assert choose(curve, tolerance) == next(filter(near_enough, by_size)).tokens
+    assert choose_budget(curve, tolerance) == next(filter(near_enough, by_size)).tokens
 
 
 @given(CURVES, TOLERANCES, st.randoms())
 def test_the_order_of_the_points_does_not_matter(
-    curve: list[Point], tolerance: float, random: Random
+    curve: list[Measurement], tolerance: float, random: Random
 ) -> None:
     shuffled = list(curve)
     random.shuffle(shuffled)
 
-    assert choose(shuffled, tolerance) == choose(curve, tolerance)
+    assert choose_budget(shuffled, tolerance) == choose_budget(curve, tolerance)
 
 
 @given(CURVES, TOLERANCES, TOLERANCES)
 def test_whoever_tolerates_less_never_gets_a_smaller_budget(
-    curve: list[Point], one: float, other: float
+    curve: list[Measurement], one: float, other: float
 ) -> None:
     strict, lax = max(one, other), min(one, other)
 
-    assert choose(curve, strict) >= choose(curve, lax)
+    assert choose_budget(curve, strict) >= choose_budget(curve, lax)
 
 
 @pytest.mark.parametrize(
@@ -58,21 +58,21 @@ def test_whoever_tolerates_less_never_gets_a_smaller_budget(
     ids=["rising", "flat", "falling", "noise", "constant"],
 )
 def test_examples_of_curves(rates: list[float], expected: int) -> None:
-    curve = [Point(2**at, 2**at / rate) for at, rate in enumerate(rates)]
+    curve = [Measurement(2**at, 2**at / rate) for at, rate in enumerate(rates)]
 
-    assert choose(curve, 0.95) == expected
+    assert choose_budget(curve, 0.95) == expected
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, 1.01, float("nan")])
 def test_a_tolerance_that_is_no_share_is_refused(tolerance: float) -> None:
     with pytest.raises(ValueError, match="within"):
-        choose([Point(1, 1.0)], tolerance)
+        choose_budget([Measurement(1, 1.0)], tolerance)
 
 
 def test_a_curve_without_points_has_no_choice() -> None:
     with pytest.raises(ValueError, match="0 points"):
-        choose([])
+        choose_budget([])
 
 
 def test_a_batch_faster_than_the_clock_can_tell_has_endless_throughput() -> None:
-    assert choose([Point(1, 0.0), Point(2, 0.0), Point(4, 1.0)]) == 1
+    assert choose_budget([Measurement(1, 0.0), Measurement(2, 0.0), Measurement(4, 1.0)]) == 1

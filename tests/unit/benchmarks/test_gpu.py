@@ -16,7 +16,7 @@ from benchmarks.gpu import Found, Row, table
 from benchmarks.gpu_ceiling import Ceiling
 from benchmarks.gpu_models import SHAPES, Encoder, Model, agreement_of_others
 from benchmarks.gpu_peers import BEGIN, END, peer_of
-from embedder.backends.probe import agreement
+from embedder.backends.precision import min_cosine
 from embedder.core.types import TokenBatch
 
 CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def test_a_peer_computes_the_same_model_on_the_same_tokens(
 
     assert peer.name.startswith("sentence-transformers" if installed else "transformers")
     exact = np.concatenate([model.exact(batch) for batch in _batches()])
-    assert agreement(exact, found) > 0.99999
+    assert min_cosine(exact, found) > 0.99999
 
 
 def test_a_text_of_the_peer_has_the_tokens_that_it_stands_for() -> None:

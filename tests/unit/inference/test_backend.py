@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from embedder.backends.base import Backend
+from embedder.backends.protocol import Backend
 from embedder.core.errors import ConfigurationError, MissingExtra, UnsupportedModel
 from embedder.core.types import TokenBatch, Vectors
 from embedder.inference.backend import load_backend
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
-from tests.tiny_models import write_layout
+from tests.tiny_models import write_layout, write_tiny_bert
 from tests.unit.backends.parity import open_files
 
-OWN_GRAPH = "onnx/model.onnx"
+BUNDLED_GRAPH = "onnx/model.onnx"
 
 
 class FakeOnnx:
@@ -31,7 +31,7 @@ class FakeOnnx:
     padded = True
     max_batch_tokens = 2048
     memory_bytes = 1
-    in_flight = 1
+    max_concurrency = 1
 
     def __init__(self, files: ModelFiles, settings: BackendSettings) -> None:
         self.asked = (files, settings)
@@ -48,11 +48,16 @@ class FakeOnnx:
 
 @pytest.fixture
 def onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime, backend = ModuleType("onnxruntime"), ModuleType("embedder.backends.onnx")
+    runtime, backend = ModuleType("onnxruntime"), ModuleType("embedder.backends.onnx.backend")
     runtime.__spec__ = ModuleSpec("onnxruntime", None)
     backend.__dict__["OnnxBackend"] = FakeOnnx
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
-    monkeypatch.setitem(sys.modules, "embedder.backends.onnx", backend)
+    monkeypatch.setitem(sys.modules, "embedder.backends.onnx.backend", backend)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
 
 
 @pytest.fixture(params=["onnxruntime", "onnx"])
@@ -67,8 +72,8 @@ def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def unknown(tmp_path: Path) -> Path:
     """Write a model that torch does not compute, and that brings a graph of its own."""
     write_layout(tmp_path, model_type="of-another-world")
-    (tmp_path / OWN_GRAPH).parent.mkdir()
-    (tmp_path / OWN_GRAPH).write_bytes(b"")
+    (tmp_path / BUNDLED_GRAPH).parent.mkdir()
+    (tmp_path / BUNDLED_GRAPH).write_bytes(b"")
     return tmp_path
 
 
@@ -112,7 +117,7 @@ def test_a_model_that_torch_does_not_know_is_computed_from_its_own_graph(unknown
 
 @pytest.mark.usefixtures("onnx")
 def test_a_model_that_nothing_knows_is_refused_by_what_it_is(unknown: Path) -> None:
-    (unknown / OWN_GRAPH).unlink()
+    (unknown / BUNDLED_GRAPH).unlink()
 
     with pytest.raises(UnsupportedModel, match="of-another-world"):
         _load(unknown)

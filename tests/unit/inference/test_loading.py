@@ -27,7 +27,7 @@ class Described(Device):
     """A device that has much to say of itself."""
 
     memory_bytes = 1234
-    in_flight = 1
+    max_concurrency = 1
     notes: tuple[str, ...] = ("the device notes this",)
     max_batch_tokens = 321
 

@@ -18,7 +18,7 @@ from tests.unit.inference.test_local import encode, expected
 class TwoAtOnce(Device):
     """A device that wants two batches in flight, and remembers how many it had."""
 
-    in_flight = 2
+    max_concurrency = 2
 
     def __init__(self) -> None:
         super().__init__()

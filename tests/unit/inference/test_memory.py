@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.memory import LIMIT, measured
-from embedder.backends.probe import computes_bfloat16
+from embedder.backends.precision import has_fast_bfloat16
 from embedder.inference.memory import (
     BASE_BYTES,
     BATCH_BYTES,
@@ -192,7 +192,7 @@ def test_an_open_budget_is_taken_at_its_most_and_a_long_input_runs_alone() -> No
 def test_a_real_process_takes_what_was_estimated() -> None:
     settings = _settings(max_tokens=2048)
     files = ModelFiles.open(settings.model)
-    bfloat16 = computes_bfloat16(torch.device("cpu"))
+    bfloat16 = has_fast_bfloat16(torch.device("cpu"))
 
     expected = estimate(files, settings, bfloat16=bfloat16).peak
 

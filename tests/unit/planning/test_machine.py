@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.backends.probe import computes_bfloat16
+from embedder.backends.precision import has_fast_bfloat16
 from embedder.core.errors import ConfigurationError
 from embedder.inference.model_size import ModelShape
 from embedder.planning.machine import FEW, MANY, Speed, fastest, measure
@@ -63,7 +63,7 @@ def test_this_machine_is_measured_and_left_as_it_was() -> None:
     assert torch.get_num_threads() == before
     assert machine.device == "cpu"
     assert machine.free_bytes > 0
-    dtypes = {"float32"} | ({"bfloat16"} if computes_bfloat16(torch.device("cpu")) else set())
+    dtypes = {"float32"} | ({"bfloat16"} if has_fast_bfloat16(torch.device("cpu")) else set())
     assert {(speed.dtype, speed.threads) for speed in machine.speeds} == {
         (dtype, threads) for dtype in dtypes for threads in {1, machine.cores}
     }

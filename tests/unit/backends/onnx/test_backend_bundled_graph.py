@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from embedder.backends import onnx as onnx_backend
-from embedder.backends.onnx import OnnxBackend
-from embedder.backends.own_graph import OWN_GRAPH
+from embedder.backends.onnx import backend as onnx_backend
+from embedder.backends.onnx.backend import OnnxBackend
+from embedder.backends.onnx.bundled_graph import BUNDLED_GRAPH
 from embedder.core.errors import UnsafeModel, UnsupportedModel
 from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles
@@ -86,17 +86,17 @@ def _is_exported(backend: OnnxBackend) -> bool:
 
 @pytest.mark.parametrize("kind", [TensorProto.INT32, TensorProto.INT64])
 def test_it_is_used_where_the_model_brings_one(model: Path, kind: int) -> None:
-    _write_graph(model / OWN_GRAPH, kind=kind)
+    _write_graph(model / BUNDLED_GRAPH, kind=kind)
 
     backend = _load(model)
 
     np.testing.assert_allclose(backend.encode(TOKENS), _expected(2), rtol=1e-5)
-    assert backend.notes == (f"the graph is the model's own {OWN_GRAPH}",)
+    assert backend.notes == (f"the graph is the model's own {BUNDLED_GRAPH}",)
     assert not (model.parent / "graphs").exists()
 
 
 def test_segments_are_all_the_first(model: Path) -> None:
-    _write_graph(model / OWN_GRAPH, inputs=(*USUAL, "token_type_ids"))
+    _write_graph(model / BUNDLED_GRAPH, inputs=(*USUAL, "token_type_ids"))
 
     np.testing.assert_allclose(_load(model).encode(TOKENS), _expected(1), rtol=1e-5)
 
@@ -104,12 +104,12 @@ def test_segments_are_all_the_first(model: Path) -> None:
 def _write_beside(model: Path) -> Path:
     """Write a graph that keeps its table in a file of its own, and return that file's path."""
     _write_graph(
-        model / OWN_GRAPH,
+        model / BUNDLED_GRAPH,
         save_as_external_data=True,
         location="weights.data",
         size_threshold=100,
     )
-    return (model / OWN_GRAPH).with_name("weights.data")
+    return (model / BUNDLED_GRAPH).with_name("weights.data")
 
 
 def test_weights_beside_it_are_used_and_counted(model: Path) -> None:
@@ -118,7 +118,7 @@ def test_weights_beside_it_are_used_and_counted(model: Path) -> None:
     backend = _load(model)
 
     np.testing.assert_allclose(backend.encode(TOKENS), _expected(2), rtol=1e-5)
-    assert backend.memory_bytes == weights.stat().st_size + (model / OWN_GRAPH).stat().st_size
+    assert backend.memory_bytes == weights.stat().st_size + (model / BUNDLED_GRAPH).stat().st_size
 
 
 def _point_at(path: Path, location: str) -> None:
@@ -132,20 +132,20 @@ def _point_at(path: Path, location: str) -> None:
 
 def test_one_that_reads_other_files_is_refused(model: Path) -> None:
     _write_beside(model)
-    _point_at(model / OWN_GRAPH, "../model.safetensors")
+    _point_at(model / BUNDLED_GRAPH, "../model.safetensors")
 
     with pytest.raises(UnsafeModel, match=r"'\.\./model\.safetensors', outside of its folder"):
         _load(model)
 
 
 def test_one_that_is_damaged_is_not_used(model: Path) -> None:
-    _write_graph(model / OWN_GRAPH)
-    (model / OWN_GRAPH).write_bytes((model / OWN_GRAPH).read_bytes()[:200])
+    _write_graph(model / BUNDLED_GRAPH)
+    (model / BUNDLED_GRAPH).write_bytes((model / BUNDLED_GRAPH).read_bytes()[:200])
 
     backend = _load(model)
 
     assert _is_exported(backend)
-    assert backend.notes[0].startswith(f"the model's own {OWN_GRAPH} is not used: it cannot be")
+    assert backend.notes[0].startswith(f"the model's own {BUNDLED_GRAPH} is not used: it cannot be")
 
 
 def test_one_whose_weights_are_not_there_is_not_used(model: Path) -> None:
@@ -158,7 +158,7 @@ def test_one_whose_weights_are_not_there_is_not_used(model: Path) -> None:
 
 
 def test_one_that_wants_other_inputs_is_not_used(model: Path) -> None:
-    _write_graph(model / OWN_GRAPH, inputs=(*USUAL, "position_ids"))
+    _write_graph(model / BUNDLED_GRAPH, inputs=(*USUAL, "position_ids"))
 
     backend = _load(model)
 
@@ -167,7 +167,7 @@ def test_one_that_wants_other_inputs_is_not_used(model: Path) -> None:
 
 
 def test_one_that_no_pinned_digest_vouches_for_is_not_used(model: Path) -> None:
-    _write_graph(model / OWN_GRAPH)
+    _write_graph(model / BUNDLED_GRAPH)
 
     backend = _load(model, sha256(model / "model.safetensors"))
 
@@ -176,7 +176,7 @@ def test_one_that_no_pinned_digest_vouches_for_is_not_used(model: Path) -> None:
 
 
 def test_one_that_computes_what_is_not_finite_is_refused(model: Path) -> None:
-    _write_graph(model / OWN_GRAPH, np.full_like(TABLE, np.inf))
+    _write_graph(model / BUNDLED_GRAPH, np.full_like(TABLE, np.inf))
 
     with pytest.raises(UnsupportedModel, match="not finite"):
         _load(model)

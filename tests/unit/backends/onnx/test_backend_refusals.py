@@ -8,7 +8,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from embedder.backends.onnx import OnnxBackend
+from embedder.backends.onnx.backend import OnnxBackend
 from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings, ModelSettings

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from embedder.backends.own_graph import graph_files, own_graph, why_not_usable
+from embedder.backends.onnx.bundled_graph import bundled_graph, graph_files, unusable_reason
 from embedder.core.errors import UnsafeModel
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
@@ -34,13 +34,13 @@ HIDDEN = Entry("last_hidden_state", ("batch", "sequence", 384), "tensor(float)")
 def test_a_graph_is_looked_for_in_one_place(tmp_path: Path) -> None:
     files = ModelFiles.open(ModelSettings(name=str(write_layout(tmp_path))))
 
-    assert own_graph(files) is None
+    assert bundled_graph(files) is None
 
     path = tmp_path / "onnx" / "model.onnx"
     path.parent.mkdir()
     path.touch()
 
-    assert own_graph(files) == path
+    assert bundled_graph(files) == path
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_graph_is_looked_for_in_one_place(tmp_path: Path) -> None:
 def test_a_graph_of_hidden_states_of_any_batch_is_usable(
     inputs: list[Entry], output: Entry
 ) -> None:
-    assert why_not_usable(inputs, [Entry("pooled"), output]) is None
+    assert unusable_reason(inputs, [Entry("pooled"), output]) is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_graph_of_hidden_states_of_any_batch_is_usable(
 def test_any_other_graph_is_not_usable_for_a_reason(
     inputs: list[Entry], output: Entry, reason: str
 ) -> None:
-    why_not = why_not_usable(inputs, [output])
+    why_not = unusable_reason(inputs, [output])
 
     assert why_not is not None
     assert reason in why_not

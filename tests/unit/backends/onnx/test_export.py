@@ -14,8 +14,8 @@ import onnxruntime
 import pytest
 import torch
 
-from embedder.backends import export
-from embedder.backends.export import GRAPH, INPUTS, OPSETS, OUTPUT, export_graph, graph_key
+from embedder.backends.onnx import export
+from embedder.backends.onnx.export import GRAPH, INPUTS, OPSETS, OUTPUT, export_graph, graph_key
 from embedder.core.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings

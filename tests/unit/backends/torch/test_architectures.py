@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from embedder.backends.torch.shapes import EncoderShape, stated_rows, why_not_packed
+from embedder.backends.torch.architectures import (
+    EncoderShape,
+    expected_rows,
+    packed_unsupported_reason,
+)
 from embedder.core.errors import UnsupportedModel
 from tests.tiny_architectures import ARCHITECTURES
 from tests.tiny_models import BERT_CONFIG
@@ -21,7 +25,7 @@ def _bert(**config: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_family_of_bert_is_taken_on_and_nothing_else(name: str) -> None:
-    reason = why_not_packed({"model_type": name, **ARCHITECTURES[name].numbers})
+    reason = packed_unsupported_reason({"model_type": name, **ARCHITECTURES[name].numbers})
 
     assert (reason is None) is ARCHITECTURES[name].packed
 
@@ -38,7 +42,7 @@ def test_the_family_of_bert_is_taken_on_and_nothing_else(name: str) -> None:
     ],
 )
 def test_the_reason_names_what_is_not_taken_on(config: dict[str, Any], named: str) -> None:
-    reason = why_not_packed(config)
+    reason = packed_unsupported_reason(config)
 
     assert reason is not None
     assert named in reason
@@ -90,10 +94,10 @@ def test_heads_that_cannot_share_the_width_are_refused(heads: int) -> None:
 
 @pytest.mark.parametrize("activation", [{"a": 1}, ["gelu"], None, 5])
 def test_an_activation_that_is_no_name_has_no_packed_forward_pass(activation: object) -> None:
-    assert "activation" in (why_not_packed(_bert(hidden_act=activation)) or "")
+    assert "activation" in (packed_unsupported_reason(_bert(hidden_act=activation)) or "")
 
 
 def test_as_many_layers_as_a_file_may_state_are_not_listed_before_the_first_is_looked_at() -> None:
-    rows = stated_rows(_bert(num_hidden_layers=10**9))
+    rows = expected_rows(_bert(num_hidden_layers=10**9))
 
     assert "encoder.layer.0.attention.self.query.weight" in [name for name, _, _ in islice(rows, 8)]

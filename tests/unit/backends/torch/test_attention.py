@@ -9,10 +9,10 @@ import torch.nn.functional as functional
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.backends.attention import group_by_length
-from embedder.backends.torch.blocks import FusedBlock
-from embedder.backends.torch.mixing import InBlocks, InOneCall, Mix
-from embedder.backends.torch.shapes import EncoderShape
+from embedder.backends.grouping import group_by_length
+from embedder.backends.torch.architectures import EncoderShape
+from embedder.backends.torch.attention import Attention, BlockAttention, VarlenAttention
+from embedder.backends.torch.attention_blocks import SdpaBlock
 from tests.tiny_models import BERT_CONFIG
 from tests.unit.backends.torch.varlen_oracle import attend_input_by_input
 
@@ -30,14 +30,14 @@ def _alone(qkv: torch.Tensor, lengths: list[int]) -> torch.Tensor:
     return torch.cat(mixed)
 
 
-def _in_blocks(lengths: list[int]) -> Mix:
+def _in_blocks(lengths: list[int]) -> Attention:
     groups = group_by_length(np.array(lengths, np.int32))
-    blocks = [FusedBlock.of(group, SHAPE, None, CPU) for group in groups]
-    return InBlocks(blocks, torch.zeros(sum(lengths), SHAPE.width))
+    blocks = [SdpaBlock.of(group, SHAPE, None, CPU) for group in groups]
+    return BlockAttention(blocks, torch.zeros(sum(lengths), SHAPE.width))
 
 
-def _in_one_call(lengths: list[int]) -> Mix:
-    return InOneCall.of(attend_input_by_input, SHAPE.heads, np.array(lengths, np.int32), CPU)
+def _in_one_call(lengths: list[int]) -> Attention:
+    return VarlenAttention.of(attend_input_by_input, SHAPE.heads, np.array(lengths, np.int32), CPU)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.integers(0, 2**31))
@@ -71,7 +71,7 @@ def test_the_oracle_is_what_torch_computes() -> None:
 
 
 def test_the_kernel_is_told_where_inputs_end_as_it_wants_to_be() -> None:
-    mix = InOneCall.of(attend_input_by_input, SHAPE.heads, np.array([3, 1, 5], np.int32), CPU)
+    mix = VarlenAttention.of(attend_input_by_input, SHAPE.heads, np.array([3, 1, 5], np.int32), CPU)
 
     assert mix.ends.tolist() == [0, 3, 4, 9]
     assert mix.ends.dtype == torch.int32

@@ -11,10 +11,10 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embedder.backends.attention import group_by_length
-from embedder.backends.torch import blocks
-from embedder.backends.torch.blocks import DistanceBias, FusedBlock, ProductBlock
-from embedder.backends.torch.shapes import EncoderShape
+from embedder.backends.grouping import group_by_length
+from embedder.backends.torch import attention_blocks
+from embedder.backends.torch.architectures import EncoderShape
+from embedder.backends.torch.attention_blocks import MatmulBlock, RelativePositionBias, SdpaBlock
 
 HEADS, HEAD_WIDTH = 3, 8
 WIDTH = HEADS * HEAD_WIDTH
@@ -29,22 +29,22 @@ SHAPE = EncoderShape.read(
     }
 )
 LENGTHS = st.lists(st.integers(1, MOST), min_size=1, max_size=12)
-KINDS = pytest.mark.parametrize("kind", [FusedBlock, ProductBlock])
+KINDS = pytest.mark.parametrize("kind", [SdpaBlock, MatmulBlock])
 
 
 def _attended(
-    kind: type[FusedBlock | ProductBlock],
+    kind: type[SdpaBlock | MatmulBlock],
     qkv: torch.Tensor,
     lengths: list[int],
-    bias: DistanceBias | None = None,
+    bias: RelativePositionBias | None = None,
 ) -> torch.Tensor:
     """Let the blocks of all groups of inputs in ascending order write what they compute."""
     out = torch.full((len(qkv), WIDTH), math.nan, dtype=qkv.dtype)
     for group in group_by_length(np.array(lengths, np.int32)):
-        if kind is FusedBlock:
-            FusedBlock.of(group, SHAPE, bias, CPU)(qkv, out)
+        if kind is SdpaBlock:
+            SdpaBlock.of(group, SHAPE, bias, CPU)(qkv, out)
         else:
-            for block in ProductBlock.all_of(group, SHAPE, bias, qkv.dtype):
+            for block in MatmulBlock.all_of(group, SHAPE, bias, qkv.dtype):
                 block(qkv, out)
     return out
 
@@ -78,7 +78,7 @@ def _random(*size: int, seed: int = 0) -> torch.Tensor:
 @example(lengths=[32, 32])
 @example(lengths=[8, 9, 33])
 def test_every_input_attends_to_itself_alone(
-    kind: type[FusedBlock | ProductBlock], lengths: list[int]
+    kind: type[SdpaBlock | MatmulBlock], lengths: list[int]
 ) -> None:
     lengths = sorted(lengths)
     qkv = _random(sum(lengths), 3 * WIDTH)
@@ -92,13 +92,13 @@ def test_every_input_attends_to_itself_alone(
 @given(lengths=LENGTHS)
 @example(lengths=[MOST])
 def test_the_bias_of_every_distance_is_added(
-    kind: type[FusedBlock | ProductBlock], lengths: list[int]
+    kind: type[SdpaBlock | MatmulBlock], lengths: list[int]
 ) -> None:
     lengths = sorted(lengths)
     qkv = _random(sum(lengths), 3 * WIDTH)
     by_distance = _random(HEADS, 2 * MOST - 1, seed=1)
 
-    found = _attended(kind, qkv, lengths, DistanceBias(by_distance))
+    found = _attended(kind, qkv, lengths, RelativePositionBias(by_distance))
 
     expected = _plain(qkv, lengths, by_distance)
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
@@ -107,12 +107,12 @@ def test_the_bias_of_every_distance_is_added(
 def test_a_group_of_many_scores_is_more_than_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [20, 21, 21, 22, 23]
     qkv = _random(sum(lengths), 3 * WIDTH)
-    monkeypatch.setattr(blocks, "SCORES", 2 * HEADS * 24 * 32)
+    monkeypatch.setattr(attention_blocks, "SCORES", 2 * HEADS * 24 * 32)
 
-    found = _attended(ProductBlock, qkv, lengths)
+    found = _attended(MatmulBlock, qkv, lengths)
 
     (group,) = group_by_length(np.array(lengths, np.int32))
-    assert len(ProductBlock.all_of(group, SHAPE, None, torch.float32)) == 3
+    assert len(MatmulBlock.all_of(group, SHAPE, None, torch.float32)) == 3
     torch.testing.assert_close(found.double(), _plain(qkv, lengths), atol=1e-5, rtol=0)
 
 
@@ -121,7 +121,7 @@ def test_products_in_bfloat16_stay_near(lengths: list[int]) -> None:
     lengths = sorted(lengths)
     qkv = (_random(sum(lengths), 3 * WIDTH) / 2).bfloat16()
 
-    found = _attended(ProductBlock, qkv, lengths)
+    found = _attended(MatmulBlock, qkv, lengths)
 
     expected = _plain(qkv, lengths)
     torch.testing.assert_close(found.double(), expected, atol=0.05, rtol=0)
@@ -133,14 +133,14 @@ def test_scores_that_are_very_negative_are_not_lost_beside_padded_keys() -> None
     qkv[:, :WIDTH] *= -100
     qkv[:, WIDTH : 2 * WIDTH] *= 100
 
-    assert torch.allclose(_attended(ProductBlock, qkv, [5]), torch.ones(5, WIDTH))
+    assert torch.allclose(_attended(MatmulBlock, qkv, [5]), torch.ones(5, WIDTH))
 
 
 def test_a_block_serves_one_layer_after_the_other() -> None:
     """Its room is used again, and must hold nothing of the layer before."""
     lengths = [3, 4, 5]
     (group,) = group_by_length(np.array(lengths, np.int32))
-    (block,) = ProductBlock.all_of(group, SHAPE, None, torch.float32)
+    (block,) = MatmulBlock.all_of(group, SHAPE, None, torch.float32)
     out = torch.empty(sum(lengths), WIDTH)
 
     for seed in range(3):

@@ -182,7 +182,7 @@ def test_auto_leaves_float32_only_where_the_hardware_can_and_the_probe_agrees(
     note: str,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: in_hardware)
-    monkeypatch.setattr(torch_backend, "PROBE_COSINE", least_cosine)
+    monkeypatch.setattr(torch_backend, "MIN_COSINE", least_cosine)
 
     loaded = load(model_of(name), BackendSettings(device="cpu"))
 
@@ -194,7 +194,7 @@ def test_auto_probes_a_model_of_few_positions_within_them(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch_backend, "PROBE_COSINE", 0.9)
+    monkeypatch.setattr(torch_backend, "MIN_COSINE", 0.9)
 
     assert load(tiny, BackendSettings(device="cpu")).dtype == "bfloat16"
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.backends.torch import transfers
-from embedder.backends.torch.transfers import SideStream, sent
+from embedder.backends.torch import copies
+from embedder.backends.torch.copies import CopyStream, to_device
 
 
 class FakeCuda:
@@ -58,7 +58,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
         return torch.zeros(shape, dtype=dtype)
 
     monkeypatch.setattr(
-        transfers, "torch", SimpleNamespace(cuda=fake, empty=pinned, float32=torch.float32)
+        copies, "torch", SimpleNamespace(cuda=fake, empty=pinned, float32=torch.float32)
     )
     return fake
 
@@ -73,7 +73,7 @@ def _computed(cuda: FakeCuda) -> torch.Tensor:
 def test_vectors_are_copied_behind_what_computes_them_and_awaited_by_an_event(
     cuda: FakeCuda,
 ) -> None:
-    fetched = SideStream(torch.device("cuda"))(_computed(cuda))
+    fetched = CopyStream(torch.device("cuda"))(_computed(cuda))
 
     assert cuda.told == [
         "copies wait for compute",
@@ -88,7 +88,7 @@ def test_vectors_are_copied_behind_what_computes_them_and_awaited_by_an_event(
 
 
 def test_what_is_handed_over_holds_no_pinned_memory(cuda: FakeCuda) -> None:
-    vectors = SideStream(torch.device("cuda"))(_computed(cuda))()
+    vectors = CopyStream(torch.device("cuda"))(_computed(cuda))()
 
     assert vectors.base is None
 
@@ -96,7 +96,7 @@ def test_what_is_handed_over_holds_no_pinned_memory(cuda: FakeCuda) -> None:
 def test_an_array_for_a_cpu_is_not_copied() -> None:
     array = np.arange(5)
 
-    tensor = sent(array, torch.device("cpu"))
+    tensor = to_device(array, torch.device("cpu"))
     array[0] = 9
 
     assert tensor.tolist() == [9, 1, 2, 3, 4]

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.backends.probe import agreement
+from embedder.backends.precision import min_cosine
 from embedder.backends.torch import backend as torch_backend
 from embedder.backends.torch import packed
+from embedder.backends.torch.architectures import EncoderShape
 from embedder.backends.torch.kernels import NARROW, PLAIN, Kernels
 from embedder.backends.torch.packed import PackedForward
-from embedder.backends.torch.shapes import EncoderShape
 from embedder.core.errors import OutOfMemory
 from embedder.core.types import TokenBatch
 from embedder.settings.model import BackendSettings
@@ -45,7 +45,7 @@ def _install(monkeypatch: pytest.MonkeyPatch, kernels: Kernels) -> None:
 
     monkeypatch.setattr(packed, "fast_kernels", fast_kernels)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch_backend, "PROBE_COSINE", 0.99)  # of weights that are noise
+    monkeypatch.setattr(torch_backend, "MIN_COSINE", 0.99)  # of weights that are noise
 
 
 def _attend_nothing(*arguments: object) -> torch.Tensor:
@@ -142,7 +142,7 @@ def test_plain_kernels_compute_where_fast_ones_fail_or_do_not_agree(
     assert backend.dtype == ("bfloat16" if dtype == "auto" else dtype)
     assert backend.notes[0].startswith("plain kernels:")
     assert why in backend.notes[0]
-    assert agreement(load(tiny).encode(BATCH), backend.encode(BATCH)) > 0.99
+    assert min_cosine(load(tiny).encode(BATCH), backend.encode(BATCH)) > 0.99
 
 
 def test_the_log_says_why_fast_kernels_fail(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedder.backends.torch.settling import Settled, settle
+from embedder.backends.torch.kernel_selection import KernelSelection, select_kernels
 from embedder.core.errors import BackendFailure, OutOfMemory
 from embedder.core.types import Vectors
 
@@ -32,15 +32,15 @@ class Kernels:
         self.left += 1
         self.computing = self._plain
 
-    def settled(self) -> Settled:
+    def settled(self) -> KernelSelection:
         """Settle on the fast kernels, or on plain ones."""
-        return settle(self.probed, EXACT, self.leave, least=0.999)
+        return select_kernels(self.probed, EXACT, self.leave, least=0.999)
 
 
 def test_kernels_that_agree_stay() -> None:
     kernels = Kernels(2 * EXACT)
 
-    assert kernels.settled() == Settled(1.0)
+    assert kernels.settled() == KernelSelection(1.0)
     assert kernels.left == 0
 
 
@@ -59,7 +59,7 @@ def test_one_vector_that_goes_astray_is_enough_to_leave_them(astray: Vectors, sa
 def test_kernels_that_fail_are_left() -> None:
     error = BackendFailure("RuntimeError: head")
 
-    assert Kernels(error).settled() == Settled(1.0, "they fail", error)
+    assert Kernels(error).settled() == KernelSelection(1.0, "they fail", error)
 
 
 def test_a_probe_that_does_not_fit_is_no_fault_of_the_kernels() -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from embedder.backends.torch.kernels import PLAIN, ActivatingLinear, fast_kernels
-from embedder.backends.torch.shapes import EncoderShape
+from embedder.backends.torch.architectures import EncoderShape
+from embedder.backends.torch.kernels import PLAIN, FusedGeluLinear, fast_kernels
 from tests.tiny_models import BERT_CONFIG
 
 GPU = torch.device("cuda")
@@ -79,7 +79,7 @@ def test_the_kernel_of_this_torch_takes_the_arguments_it_is_called_with() -> Non
 
 
 def test_an_activating_product_is_gelu_to_a_rounding_of_narrow_numbers() -> None:
-    linear = ActivatingLinear(torch.randn(48, 32), torch.randn(48))
+    linear = FusedGeluLinear(torch.randn(48, 32), torch.randn(48))
     rows = torch.randn(50, 32)
 
     found = linear.gelu(rows, "none")

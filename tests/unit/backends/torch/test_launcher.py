@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.backends.torch.launching import IN_FLIGHT, Launcher
+from embedder.backends.torch.launcher import CONCURRENT_BATCHES, Launcher
 from embedder.core.types import TokenBatch, Vectors
 from tests.unit.fake_device import eventually
 
@@ -66,7 +66,7 @@ def lane() -> Lane:
 
 def test_a_batch_is_launched_while_another_is_on_its_way(lane: Lane) -> None:
     launcher = Launcher(lane.compute, lane.fetch)
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+    with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
         first, second = (pool.submit(launcher.encode, _batch(number)) for number in (1, 2))
         lane.arrive(2)  # only returns once the second has been launched
 
@@ -79,7 +79,7 @@ def test_a_batch_is_launched_while_another_is_on_its_way(lane: Lane) -> None:
 def test_every_batch_has_its_own_vectors_and_launches_never_overlap(lane: Lane) -> None:
     launcher = Launcher(lane.compute, lane.fetch)
     numbers = list(range(20, 60))
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+    with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
         batches = [pool.submit(launcher.encode, _batch(number)) for number in numbers]
         for number in numbers:
             lane.arrive(number)
@@ -92,7 +92,7 @@ def test_every_batch_has_its_own_vectors_and_launches_never_overlap(lane: Lane) 
 
 def test_a_batch_that_cannot_be_launched_leaves_the_others_as_they_were(lane: Lane) -> None:
     launcher = Launcher(lane.compute, lane.fetch)
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+    with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
         first = pool.submit(launcher.encode, _batch(1))
         failed = pool.submit(launcher.encode, _batch(-1))
         with pytest.raises(torch.OutOfMemoryError, match="no memory left"):
@@ -106,7 +106,7 @@ def test_a_batch_that_cannot_be_launched_leaves_the_others_as_they_were(lane: La
 
 def test_a_batch_that_is_lost_on_its_way_fails_alone(lane: Lane) -> None:
     launcher = Launcher(lane.compute, lane.fetch)
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+    with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
         lost, other = (pool.submit(launcher.encode, _batch(number)) for number in (13, 14))
         lane.arrive(13)
         lane.arrive(14)

@@ -10,7 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.backends.torch.pieces import LEAST_TOKENS, PIECE_TOKENS, cut, encode_in_pieces
+from embedder.backends.torch.microbatches import (
+    MICROBATCH_TOKENS,
+    MIN_MICROBATCH_TOKENS,
+    encode_in_microbatches,
+    split_batch,
+)
 from embedder.core.types import TokenBatch, Vectors
 
 LENGTHS = st.lists(st.integers(1, 600), max_size=40)
@@ -18,7 +23,7 @@ THREADS = st.integers(1, 4)
 
 
 def _cut(lengths: list[int], threads: int) -> list[list[int]]:
-    return [piece.tolist() for piece in cut(np.array(lengths, np.int32), threads)]
+    return [piece.tolist() for piece in split_batch(np.array(lengths, np.int32), threads)]
 
 
 def _batch(lengths: list[int]) -> TokenBatch:
@@ -49,15 +54,15 @@ def test_the_pieces_go_from_the_longest_inputs_to_the_shortest(
 @given(LENGTHS, THREADS)
 def test_a_piece_exceeds_its_share_by_less_than_one_input(lengths: list[int], threads: int) -> None:
     for piece in _cut(lengths, threads):
-        assert sum(lengths[number] for number in piece[1:]) <= PIECE_TOKENS
+        assert sum(lengths[number] for number in piece[1:]) <= MICROBATCH_TOKENS
 
 
 @given(LENGTHS, THREADS)
 def test_no_batch_is_cut_finer_than_its_threads_need(lengths: list[int], threads: int) -> None:
     pieces, total = len(_cut(lengths, threads)), sum(lengths)
 
-    assert pieces <= threads * max(1, -(-total // (PIECE_TOKENS // 2)))
-    if total < 2 * LEAST_TOKENS:
+    assert pieces <= threads * max(1, -(-total // (MICROBATCH_TOKENS // 2)))
+    if total < 2 * MIN_MICROBATCH_TOKENS:
         assert pieces == 1
 
 
@@ -74,7 +79,7 @@ def test_inputs_of_one_length_are_shared_equally(threads: int) -> None:
 def test_vectors_come_back_in_the_order_of_the_inputs(lengths: list[int], threads: int) -> None:
     tokens = _batch(lengths)
 
-    found = encode_in_pieces(_first_ids, tokens, threads)
+    found = encode_in_microbatches(_first_ids, tokens, threads)
 
     assert (found == _first_ids(tokens)).all()
 
@@ -87,7 +92,7 @@ def test_pieces_are_computed_side_by_side_by_one_thread_each() -> None:
         assert torch.get_num_threads() == 1
         return _first_ids(tokens)
 
-    found = encode_in_pieces(encode, _batch([100, 100]), 2)
+    found = encode_in_microbatches(encode, _batch([100, 100]), 2)
 
     assert found[:, 0].tolist() == [0, 1]
     assert torch.get_num_threads() == 2
@@ -101,7 +106,7 @@ def test_a_lone_input_is_computed_by_the_caller_with_all_threads() -> None:
         assert threading.current_thread() is threading.main_thread()
         return _first_ids(tokens)
 
-    assert encode_in_pieces(encode, _batch([300]), 2).tolist() == [[0, 300]]
+    assert encode_in_microbatches(encode, _batch([300]), 2).tolist() == [[0, 300]]
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), IndexError("broken")])
@@ -116,7 +121,7 @@ def test_an_error_of_any_piece_is_raised_and_ends_the_others(error: Exception, g
         return _first_ids(tokens)
 
     with pytest.raises(type(error), match="broken"):
-        encode_in_pieces(encode, _batch([512] * 8), 2)
+        encode_in_microbatches(encode, _batch([512] * 8), 2)
 
     assert 1 <= len(begun) <= 8
     assert not [thread for thread in threading.enumerate() if thread.name == "piece"]

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from embedder.backends.checkpoint import Linear
-from embedder.backends.torch.fused import FusedLinear, fuses
+from embedder.backends.torch.onednn import OneDnnLinear, supports_onednn
 
 CPU = torch.device("cpu")
 here = pytest.mark.skipif(
-    not fuses(torch.bfloat16, CPU), reason="oneDNN has no bfloat16 on this processor"
+    not supports_onednn(torch.bfloat16, CPU), reason="oneDNN has no bfloat16 on this processor"
 )
 
 
@@ -18,10 +18,10 @@ def _random(*size: int) -> torch.Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(sum(size)))
 
 
-def _maps(rows: int, width: int) -> tuple[FusedLinear, Linear]:
+def _maps(rows: int, width: int) -> tuple[OneDnnLinear, Linear]:
     """Return one map in bfloat16 and in float64, both with the numbers that bfloat16 holds."""
     weight, bias = _random(rows, width).bfloat16(), _random(rows).bfloat16()
-    return FusedLinear.of(Linear(weight, bias)), Linear(weight.double(), bias.double())
+    return OneDnnLinear.of(Linear(weight, bias)), Linear(weight.double(), bias.double())
 
 
 @here
@@ -65,4 +65,4 @@ def test_the_rows_added_are_left_as_they_are() -> None:
     ],
 )
 def test_other_formats_and_devices_are_left_to_torch(dtype: torch.dtype, device: str) -> None:
-    assert not fuses(dtype, torch.device(device))
+    assert not supports_onednn(dtype, torch.device(device))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from embedder.backends.attention import distance_buckets
+from embedder.backends.grouping import relative_position_buckets
 from embedder.backends.torch.packed import PackedForward, token_positions
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import TokenBatch
@@ -142,7 +142,7 @@ def test_distances_are_told_apart_as_mpnet_does() -> None:
 
     expected = MPNetEncoder.relative_position_bucket(distances)
 
-    assert distance_buckets(distances).tolist() == expected.tolist()
+    assert relative_position_buckets(distances).tolist() == expected.tolist()
 
 
 @given(st.lists(st.lists(st.sampled_from([0, PADDING, 5]), max_size=9), max_size=6))

@@ -57,7 +57,9 @@ def test_what_is_packed_elsewhere_has_the_same_vectors_in_blocks(
 ) -> None:
     tokens = TokenBatch.of([[5] * length for length in (1, 2, 3, 20, 24, 30)])
     packed = load(model_of(name)).encode(tokens)
-    monkeypatch.setattr("embedder.backends.torch.backend.why_not_packed", lambda config: "for once")
+    monkeypatch.setattr(
+        "embedder.backends.torch.backend.packed_unsupported_reason", lambda config: "for once"
+    )
 
     padded = load(model_of(name))
 

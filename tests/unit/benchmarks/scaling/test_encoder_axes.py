@@ -19,7 +19,7 @@ from benchmarks.scaling.encoder_axes import (
     drawn,
 )
 from benchmarks.scaling.rounds import median_seconds
-from embedder.backends.base import Backend
+from embedder.backends.protocol import Backend
 from embedder.core.types import TokenBatch, Vectors
 from tests.unit.benchmarks.scaling.outcomes import quick
 

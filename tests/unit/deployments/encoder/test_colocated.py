@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from deployments.encoder.colocated import NearEncoder, Share
-from embedder.batching.gathering import GatheringEncoder
 from embedder.batching.packing import Budget
-from embedder.batching.waiting import Terms
+from embedder.batching.queue import BatchContext
+from embedder.batching.stages import BatchingEncoder
 from embedder.core.errors import BackendFailure, DeadlineExceeded
 from embedder.core.types import Encoded, Priority, TokenBatch
 
@@ -27,9 +27,9 @@ class Device:
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-        self.encoder = GatheringEncoder(self._run, budget=Budget(100))
+        self.encoder = BatchingEncoder(self._run, budget=Budget(100))
 
-    async def _run(self, tokens: TokenBatch, terms: Terms) -> Encoded:
+    async def _run(self, tokens: TokenBatch, context: BatchContext) -> Encoded:
         self.batches += 1
         await self.gate.wait()
         if self.error is not None:
@@ -128,7 +128,7 @@ async def test_what_comes_too_late_is_not_tried_again() -> None:
 async def test_an_encoder_that_cannot_be_loaded_is_done_without_and_the_log_says_why(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail() -> GatheringEncoder:
+    def fail() -> BatchingEncoder:
         raise OSError("no such disk")
 
     stage = Device(2.0)
@@ -142,7 +142,7 @@ async def test_an_encoder_that_cannot_be_loaded_is_done_without_and_the_log_says
 
 
 async def test_nothing_is_loaded_where_nothing_may_be_done() -> None:
-    def never() -> GatheringEncoder:
+    def never() -> BatchingEncoder:
         raise AssertionError("loaded in vain")
 
     await NearEncoder(Device(2.0).encoder, never, "none").load()

@@ -11,9 +11,9 @@ import pytest
 
 from deployments.ingress.service import connection, graph
 from deployments.ingress.service.computing import LARGE
-from embedder.batching.gathering import GatheringEncoder
 from embedder.batching.packing import Budget
-from embedder.batching.waiting import Terms
+from embedder.batching.queue import BatchContext
+from embedder.batching.stages import BatchingEncoder
 from embedder.cache.memory import OVERHEAD_BYTES
 from embedder.core.errors import Overloaded, StageUnavailable
 from embedder.core.types import Encoded, TokenBatch
@@ -163,11 +163,11 @@ async def test_the_models_that_clients_may_name_are_told() -> None:
 
 
 async def test_what_the_ingress_encodes_itself_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run(tokens: TokenBatch, terms: Terms) -> Encoded:
+    async def run(tokens: TokenBatch, context: BatchContext) -> Encoded:
         return Encoded(np.ones((len(tokens), MODEL.width), np.float32), 0.0, 0.0)
 
     monkeypatch.setattr(
-        connection, "_same_encoder", lambda *_: GatheringEncoder(run, budget=Budget(64))
+        connection, "_same_encoder", lambda *_: BatchingEncoder(run, budget=Budget(64))
     )
     service = FakeService(encoder={"in_ingress": "all"})
     await service.post_texts("a", "b")

@@ -22,7 +22,7 @@ SETTINGS = ServeSettings()
 class Backend:
     """What a loaded model computes with, as far as an encoder looks at it before a batch."""
 
-    in_flight = 1
+    max_concurrency = 1
     padded = False
 
 
