@@ -25,7 +25,7 @@ from benchmarks.texts import sample
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.service import Service
-from deployments.rpc.remote import Handle
+from deployments.rpc.handle_client import Handle
 from deployments.settings import ServeSettings
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, Vectors

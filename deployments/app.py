@@ -15,13 +15,13 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from deployments.cache.replica import CacheShard
+from deployments.cache.replica import CacheReplica
 from deployments.encoder.replica import EncoderReplica
-from deployments.index.replica import IndexShard
+from deployments.index.replica import IndexReplica
 from deployments.ingress.deployment import Ingress
 from deployments.launch.preflight import load_arguments
-from deployments.launch.services import MARK_VARIABLE, tell_starter
-from deployments.launch.sizing import Machine, decided, lacking
+from deployments.launch.services import MARK_VARIABLE, report_to_starter
+from deployments.launch.sizing import ClusterResources, decided, lacking
 from deployments.settings import ReplicaSettings, ServeSettings, StageSettings
 from deployments.tokenizer.replica import TokenizerReplica
 from embedder.core.errors import ConfigurationError, EmbedderError
@@ -45,17 +45,17 @@ def build(args: dict[str, Any]) -> Application:
         settings = decided(load_arguments(args).settings, _machine())
         _check_room(settings)
     except EmbedderError as error:
-        tell_starter(str(error))
+        report_to_starter(str(error))
         raise
     models = settings.served.model_dump(mode="json")
     tokenizer = _stateless(TokenizerReplica, "Tokenizer", settings.tokenizer, models).bind(settings)
     encoder = _stateless(EncoderReplica, "Encoder", settings.encoder, models).bind(settings)
     caches = {
-        name: _stateful(CacheShard, name, settings.embedding_cache).bind(settings, name)
+        name: _stateful(CacheReplica, name, settings.embedding_cache).bind(settings, name)
         for name in (f"EmbeddingCache-{shard}" for shard in range(settings.cache.shards))
     }
     indexes = {
-        name: _stateful(IndexShard, name, settings.vector_index).bind(settings, name)
+        name: _stateful(IndexReplica, name, settings.vector_index).bind(settings, name)
         for name in (f"VectorIndex-{shard}" for shard in range(settings.index.shards))
     }
     ingress = _stateless(Ingress, "Ingress", settings.ingress, models)
@@ -65,12 +65,12 @@ def build(args: dict[str, Any]) -> Application:
     )
 
 
-def _machine() -> Machine:
+def _machine() -> ClusterResources:
     """Return what the cluster has, or this process where Ray does not run, as in local testing."""
     if not ray.is_initialized():
-        return Machine(cpus=usable_cores())
+        return ClusterResources(cpus=usable_cores())
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Machine(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
+    return ClusterResources(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
 
 
 def _check_room(settings: ServeSettings) -> None:

@@ -24,7 +24,7 @@ class Kind(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class MetricDefinition:
     """One metric, and the name of the number that it is read from.
 
     ``label`` is the name of a label beside those of Ray.
@@ -43,27 +43,37 @@ class Metric:
 
 
 CACHE = (
-    Metric("embedder_cache_hits", Kind.COUNTER, "hits", "keys that were there"),
-    Metric("embedder_cache_misses", Kind.COUNTER, "misses", "keys that were not there"),
-    Metric("embedder_cache_expired", Kind.COUNTER, "expired", "entries older than the TTL"),
-    Metric("embedder_cache_evicted", Kind.COUNTER, "evicted", "entries that made room"),
-    Metric("embedder_cache_rejected", Kind.COUNTER, "rejected", "entries too large to keep"),
-    Metric("embedder_cache_entries", Kind.GAUGE, "entries", "entries held now"),
-    Metric("embedder_cache_bytes", Kind.GAUGE, "bytes", "bytes that the entries take"),
-    Metric("embedder_cache_max_bytes", Kind.GAUGE, "max_bytes", "bytes that they may take"),
+    MetricDefinition("embedder_cache_hits", Kind.COUNTER, "hits", "keys that were there"),
+    MetricDefinition("embedder_cache_misses", Kind.COUNTER, "misses", "keys that were not there"),
+    MetricDefinition(
+        "embedder_cache_expired", Kind.COUNTER, "expired", "entries older than the TTL"
+    ),
+    MetricDefinition("embedder_cache_evicted", Kind.COUNTER, "evicted", "entries that made room"),
+    MetricDefinition(
+        "embedder_cache_rejected", Kind.COUNTER, "rejected", "entries too large to keep"
+    ),
+    MetricDefinition("embedder_cache_entries", Kind.GAUGE, "entries", "entries held now"),
+    MetricDefinition("embedder_cache_bytes", Kind.GAUGE, "bytes", "bytes that the entries take"),
+    MetricDefinition(
+        "embedder_cache_max_bytes", Kind.GAUGE, "max_bytes", "bytes that they may take"
+    ),
 )
 """What every cache counts, the shards and the one inside each ingress."""
 
 CACHE_STORE = (
-    Metric("embedder_cache_dirty", Kind.GAUGE, "dirty", "changes not yet written to the store"),
-    Metric("embedder_cache_written", Kind.COUNTER, "written", "entries written to the store"),
-    Metric(
+    MetricDefinition(
+        "embedder_cache_dirty", Kind.GAUGE, "dirty", "changes not yet written to the store"
+    ),
+    MetricDefinition(
+        "embedder_cache_written", Kind.COUNTER, "written", "entries written to the store"
+    ),
+    MetricDefinition(
         "embedder_cache_store_failures", Kind.COUNTER, "failures", "writes that the store refused"
     ),
-    Metric(
+    MetricDefinition(
         "embedder_cache_store_corrupt", Kind.COUNTER, "corrupt", "damaged rows that were dropped"
     ),
-    Metric(
+    MetricDefinition(
         "embedder_cache_store_set_aside",
         Kind.COUNTER,
         "set_aside",
@@ -72,51 +82,63 @@ CACHE_STORE = (
 )
 """What a shard that keeps its entries on disk, or in Redis, counts beside."""
 
-FAR_CACHE = (
-    Metric(
+SHARED_CACHE = (
+    MetricDefinition(
         "embedder_cache_lookup_failures",
         Kind.COUNTER,
         "failures",
         "calls of this ingress to shards that came to nothing in time",
     ),
-    Metric(
+    MetricDefinition(
         "embedder_cache_circuit_opened",
         Kind.COUNTER,
         "opened",
         "how often a shard failed so often that it was left alone",
     ),
-    Metric(
+    MetricDefinition(
         "embedder_cache_circuits_open", Kind.GAUGE, "open", "shards that are left alone at present"
     ),
 )
 """What an ingress sees of the shards."""
 
 INDEX = (
-    Metric("embedder_index_ready", Kind.GAUGE, "ready", "whether the shard takes reads and writes"),
-    Metric("embedder_index_collections", Kind.GAUGE, "collections", "collections of the shard"),
-    Metric("embedder_index_points", Kind.GAUGE, "points", "points of the shard"),
-    Metric(
+    MetricDefinition(
+        "embedder_index_ready", Kind.GAUGE, "ready", "whether the shard takes reads and writes"
+    ),
+    MetricDefinition(
+        "embedder_index_collections", Kind.GAUGE, "collections", "collections of the shard"
+    ),
+    MetricDefinition("embedder_index_points", Kind.GAUGE, "points", "points of the shard"),
+    MetricDefinition(
         "embedder_index_damaged_snapshots",
         Kind.COUNTER,
         "damaged_snapshots",
         "snapshots that were set aside, and made again from the truth",
     ),
-    Metric("embedder_index_save_failures", Kind.COUNTER, "save_failures", "snapshots not written"),
-    Metric("embedder_index_recovery_s", Kind.GAUGE, "recovery_s", "what the last start took"),
-    Metric("embedder_index_replayed", Kind.GAUGE, "replayed", "points read anew by the last start"),
+    MetricDefinition(
+        "embedder_index_save_failures", Kind.COUNTER, "save_failures", "snapshots not written"
+    ),
+    MetricDefinition(
+        "embedder_index_recovery_s", Kind.GAUGE, "recovery_s", "what the last start took"
+    ),
+    MetricDefinition(
+        "embedder_index_replayed", Kind.GAUGE, "replayed", "points read anew by the last start"
+    ),
 )
 """What every shard of the index tells."""
 
 QUEUES = (
-    Metric(
+    MetricDefinition(
         "embedder_queue_waiting",
         Kind.GAUGE,
         "waiting",
         "admitted work that has not started, by `queue`",
         "queue",
     ),
-    Metric("embedder_queue_running", Kind.GAUGE, "running", "work that runs, by `queue`", "queue"),
-    Metric(
+    MetricDefinition(
+        "embedder_queue_running", Kind.GAUGE, "running", "work that runs, by `queue`", "queue"
+    ),
+    MetricDefinition(
         "embedder_queue_refused",
         Kind.COUNTER,
         "refused",
@@ -126,13 +148,13 @@ QUEUES = (
 )
 """What an ingress, a tokenizer and a shard of the index tell of each queue."""
 
-CATALOGUE: tuple[Metric, ...] = (*CACHE, *CACHE_STORE, *FAR_CACHE, *INDEX, *QUEUES)
+CATALOGUE: tuple[MetricDefinition, ...] = (*CACHE, *CACHE_STORE, *SHARED_CACHE, *INDEX, *QUEUES)
 
 
-class Published:
+class MetricPublisher:
     """Some metrics of this replica; nothing is published where Ray does not run."""
 
-    def __init__(self, rows: Sequence[Metric]) -> None:
+    def __init__(self, rows: Sequence[MetricDefinition]) -> None:
         self._rows = rows
         self._instruments: dict[str, metrics.Counter | metrics.Gauge] = {}
         self._counted: dict[tuple[str, str], float] = {}
@@ -154,7 +176,7 @@ class Published:
             if isinstance(number, (int, float)):
                 self._record(row, float(number), label)
 
-    def _record(self, row: Metric, number: float, label: str) -> None:
+    def _record(self, row: MetricDefinition, number: float, label: str) -> None:
         instrument = self._instruments.get(row.name)
         if instrument is None:
             kind = metrics.Counter if row.kind is Kind.COUNTER else metrics.Gauge

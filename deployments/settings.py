@@ -23,7 +23,7 @@ from embedder.settings.model import (
     Settings,
 )
 
-HOLD_MODELS = ("Ingress", "Tokenizer", "Encoder")
+MODEL_DEPLOYMENTS = ("Ingress", "Tokenizer", "Encoder")
 """The deployments whose ``user_config`` is the list of served models."""
 
 
@@ -62,7 +62,7 @@ class StageSettings(ReplicaSettings):
             )
         return self
 
-    def flights(self, *, worth_tokens: int) -> Slots:
+    def concurrent_calls(self, *, worth_tokens: int) -> Slots:
         """Return the calls to this stage that one ingress keeps in the air.
 
         One that comes on top of one for each replica holds ``worth_tokens`` at least.

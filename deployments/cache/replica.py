@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.data import cache_directory
-from deployments.metrics import CACHE, CACHE_STORE, Published
+from deployments.metrics import CACHE, CACHE_STORE, MetricPublisher
 from deployments.settings import ServeSettings
 from embedder.cache.archive import ArchivedModel
 from embedder.cache.opening import open_cache
@@ -18,7 +18,7 @@ from embedder.core.types import CacheHits, Entries
 from embedder.settings.model import CacheSettings
 
 
-class CacheShard:
+class CacheReplica:
     """Remembers entries for every ingress, and between runs where there is a place for that."""
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
@@ -26,7 +26,7 @@ class CacheShard:
         self._cache = open_cache(_placed(settings), name)
         self._models: dict[str, ArchivedModel] = {}
         self._served: dict[str, bytes] = {}
-        self._metrics = Published((*CACHE, *CACHE_STORE))
+        self._metrics = MetricPublisher((*CACHE, *CACHE_STORE))
         self._started = False
         # Serve awaits this at a graceful stop. On the object and not in its class, so that the
         # interpreter does not call it, which awaits nothing.

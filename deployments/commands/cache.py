@@ -16,7 +16,7 @@ from deployments.commands.progress import bar
 from embedder.core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from deployments.operations.cache import CacheOperation
+    from deployments.operations.cache import CacheOperations
 
 COLUMNS = ("cache", "entries", "bytes", "of", "hits", "misses", "evicted", "store")
 
@@ -105,11 +105,11 @@ def _purge(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _operation(options: argparse.Namespace) -> Iterator[CacheOperation]:
+def _operation(options: argparse.Namespace) -> Iterator[CacheOperations]:
     with connected(options) as service:
-        from deployments.operations.cache import CacheOperation
+        from deployments.operations.cache import CacheOperations
 
-        yield CacheOperation(service)
+        yield CacheOperations(service)
 
 
 def _texts(path: Path) -> Iterator[str]:

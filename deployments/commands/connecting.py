@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from deployments.launch.ray_token import show_token
 
 if TYPE_CHECKING:
-    from deployments.operations.running import RunningService
+    from deployments.operations.running_service import RunningService
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def connected(options: argparse.Namespace) -> Iterator[RunningService]:
     show_token(os.environ)
     # After `ray.shutdown`, a thread of Serve that still works would start a Ray of its own.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
-    from deployments.operations.running import running_service
+    from deployments.operations.running_service import running_service
 
     with running_service(options.port, options.data_directory) as service:
         yield service

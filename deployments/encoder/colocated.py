@@ -22,7 +22,7 @@ Share = Literal["none", "idle", "all"]
 """What the ingress encodes itself: nothing, what comes while nothing is computed, or everything."""
 
 
-class NearEncoder:
+class ColocatedEncoder:
     """Encode a share of the batches in this process, the others by ``stage``.
 
     ``load`` is called in a thread of its own; until it has returned, and for ever if it fails,

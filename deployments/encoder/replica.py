@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import serve
 
-from deployments.rpc.pinning import Pinned
+from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings import ServeSettings
@@ -31,7 +31,7 @@ class EncoderReplica:
     def __init__(self, settings: ServeSettings) -> None:
         log_refusals_briefly()
         self._encoders = ManyEncoders(settings)
-        self._pinned = Pinned(self._encoders)
+        self._pinned = ModelUpdates(self._encoders)
         self._batches_seen = 0
         self._progress_s = time.monotonic()
 

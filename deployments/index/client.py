@@ -1,4 +1,4 @@
-"""One shard of the index over its handle; concurrent searches travel together.
+"""One shard of the index over its handle; concurrent searches are sent together.
 
 Knows nothing of other shards.
 """
@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from deployments.rpc import message_size
-from deployments.rpc.packed import Packed
-from deployments.rpc.remote import Handle, Remote
+from deployments.rpc.handle_client import Handle, HandleClient
+from deployments.rpc.pickled_rows import PickledRows
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
@@ -28,7 +28,7 @@ from embedder.index.contract.points import (
     Spec,
 )
 
-FLIGHT_QUERIES = 256
+CALL_QUERIES = 256
 """Queries in one call, which also ends at ``GATHERED_BYTES``."""
 
 MAX_SEARCHED = 10_000
@@ -44,10 +44,10 @@ class RemoteShard:
     def __init__(self, name: str, handle: Handle) -> None:
         self.name = name
         self.searched: dict[str, CollectionInfo] = {}
-        self._remote = Remote(name, handle)
-        self._searches: Batcher[Query, tuple[Packed[Hit], float]] = Batcher(
+        self._client = HandleClient(name, handle)
+        self._searches: Batcher[Query, tuple[PickledRows[Hit], float]] = Batcher(
             self._search,
-            budget=Budget(message_size.GATHERED_BYTES, max_items=FLIGHT_QUERIES),
+            budget=Budget(message_size.GATHERED_BYTES, max_items=CALL_QUERIES),
             slots=2,
             cancel_abandoned=True,
         )
@@ -61,11 +61,11 @@ class RemoteShard:
         self, deadline: float | None, method: str, *arguments: Any, size: int = 0
     ) -> Any:
         """Call a method of the shard, with arguments or an answer of about ``size`` bytes."""
-        return await self._remote.call(method, *arguments, size=size, deadline=deadline)
+        return await self._client.call(method, *arguments, size=size, deadline=deadline)
 
     async def upsert(self, deadline: float | None, name: str, points: Points, *spec: Spec) -> int:
         """Set points and return the sequence number."""
-        size = message_size.of_points(points)
+        size = message_size.points_bytes(points)
         return int(await self.call(deadline, "upsert", name, points, *spec, size=size))
 
     async def fetch(
@@ -77,11 +77,11 @@ class RemoteShard:
         max_bytes: int | None,
     ) -> list[Record]:
         """Return those of the points that are stored."""
-        size = message_size.of_records(len(ids), include)
-        records: Packed[Record] = await self.call(
+        size = message_size.records_bytes(len(ids), include)
+        records: PickledRows[Record] = await self.call(
             deadline, "fetch", name, ids, include, max_bytes, size=size
         )
-        return await records.unpacked()
+        return await records.unpickled()
 
     async def scroll(
         self,
@@ -92,37 +92,37 @@ class RemoteShard:
         max_bytes: int | None,
     ) -> Page:
         """Return a page; ``wanted`` is the cursor, the most points, and what they must meet."""
-        size = message_size.of_records(wanted[1], include)
+        size = message_size.records_bytes(wanted[1], include)
         page: Page
-        records: Packed[Record]
+        records: PickledRows[Record]
         page, records = await self.call(
             deadline, "scroll", name, *wanted, include, max_bytes, size=size
         )
-        return replace(page, records=await records.unpacked())
+        return replace(page, records=await records.unpickled())
 
     async def search(
-        self, queries: Sequence[Query], deadline: float | None, begun: list[float] | None = None
-    ) -> list[Packed[Hit]]:
-        """Answer several queries; append to ``begun`` when the call for each was sent."""
-        sizes = list(map(message_size.of_query, queries))
+        self, queries: Sequence[Query], deadline: float | None, sent_at: list[float] | None = None
+    ) -> list[PickledRows[Hit]]:
+        """Answer several queries; append to ``sent_at`` when the call for each was sent."""
+        sizes = list(map(message_size.query_bytes, queries))
         told = await self._searches.submit(queries, sizes, deadline=deadline)
-        if begun is not None:
-            begun += [began_s for _, began_s in told]
+        if sent_at is not None:
+            sent_at += [sent_s for _, sent_s in told]
         return [hits for hits, _ in told]
 
     async def _search(
         self, queries: list[Query], context: BatchContext
-    ) -> list[tuple[Packed[Hit], float]]:
-        began_s = time.monotonic()
-        answers: list[Packed[Hit]]
+    ) -> list[tuple[PickledRows[Hit], float]]:
+        sent_s = time.monotonic()
+        answers: list[PickledRows[Hit]]
         infos: list[CollectionInfo]
-        answers, infos = await self._remote.call(
+        answers, infos = await self._client.call(
             "search",
             queries,
-            size=sum(map(message_size.of_query, queries)),
+            size=sum(map(message_size.query_bytes, queries)),
             deadline=context.deadline,
         )
         if len(self.searched) > MAX_SEARCHED:
             self.searched.clear()
         self.searched.update((info.name, info) for info in infos)
-        return [(hits, began_s) for hits in answers]
+        return [(hits, sent_s) for hits in answers]

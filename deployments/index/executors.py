@@ -22,7 +22,7 @@ SCAN_ROWS = 20_000
 """Reads of more rows have threads of their own, so that small reads never wait for them."""
 
 
-class IndexWork:
+class IndexExecutors:
     """Runs the work of one shard."""
 
     def __init__(self, settings: ServeSettings) -> None:

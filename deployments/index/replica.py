@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from deployments.data import claim_shards, index_directory
-from deployments.index.copies import ShardCopies
-from deployments.index.executors import IndexWork
-from deployments.metrics import INDEX, QUEUES, Published
-from deployments.rpc.packed import Packed
+from deployments.index.backups import ShardBackups
+from deployments.index.executors import IndexExecutors
+from deployments.metrics import INDEX, QUEUES, MetricPublisher
+from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.settings import ServeSettings
 from embedder.core.types import Vectors
@@ -54,7 +54,7 @@ With Python's default of 5 ms a search would wait as long for every writer or me
 """
 
 
-class IndexShard:
+class IndexReplica:
     """Keeps and searches the points of its share."""
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
@@ -65,10 +65,10 @@ class IndexShard:
         directory = None if root is None else str(root / name)
         self._name = name
         self._index = VectorIndex(settings.index.model_copy(update={"directory": directory}))
-        self._copies = ShardCopies(self._index, name, settings.index.shards)
+        self._copies = ShardBackups(self._index, name, settings.index.shards)
         self._drafts = self._index.creations.reembedding
-        self._work = IndexWork(settings)
-        self._metrics, self._queue_metrics = Published(INDEX), Published(QUEUES)
+        self._work = IndexExecutors(settings)
+        self._metrics, self._queue_metrics = MetricPublisher(INDEX), MetricPublisher(QUEUES)
         # Serve awaits this at a graceful stop. On the object and not in its class, so that the
         # interpreter does not call it, which awaits nothing.
         self.__del__ = self._stop
@@ -124,7 +124,7 @@ class IndexShard:
         ids: Sequence[str],
         include: Sequence[PointField],
         max_bytes: int | None = None,
-    ) -> Packed[Record]:
+    ) -> PickledRows[Record]:
         """Return those of the points that are stored, in the order asked for."""
         price = fetch_price(len(ids))
         return await self._work.read(price, self._fetch, name, ids, include, max_bytes)
@@ -142,7 +142,7 @@ class IndexShard:
         condition: Filter | None,
         include: Sequence[PointField],
         max_bytes: int | None = None,
-    ) -> tuple[Page, Packed[Record]]:
+    ) -> tuple[Page, PickledRows[Record]]:
         """Return a page of points without its records, and those in the order of insertion."""
         price = page_price(self._index.describe(name), limit, condition)
         return await self._work.read(
@@ -151,7 +151,7 @@ class IndexShard:
 
     async def search(
         self, queries: Sequence[Query]
-    ) -> tuple[list[Packed[Hit]], list[CollectionInfo]]:
+    ) -> tuple[list[PickledRows[Hit]], list[CollectionInfo]]:
         """Answer several queries; return what is known of their collections beside the hits."""
         infos = [self._index.describe(name) for name in {query.collection for query in queries}]
         return await self._work.search(len(queries), self._search, queries), infos
@@ -239,15 +239,15 @@ class IndexShard:
 
     # These run in a thread, and pack there.
 
-    def _fetch(self, *arguments: Any) -> Packed[Record]:
-        return Packed.of(Record, self._index.fetch(*arguments))
+    def _fetch(self, *arguments: Any) -> PickledRows[Record]:
+        return PickledRows.of(Record, self._index.fetch(*arguments))
 
-    def _scroll(self, *arguments: Any) -> tuple[Page, Packed[Record]]:
+    def _scroll(self, *arguments: Any) -> tuple[Page, PickledRows[Record]]:
         page = self._index.scroll(*arguments)
-        return replace(page, records=[]), Packed.of(Record, page.records)
+        return replace(page, records=[]), PickledRows.of(Record, page.records)
 
-    def _search(self, queries: Sequence[Query]) -> list[Packed[Hit]]:
-        return [Packed.of(Hit, hits) for hits in self._index.search(queries)]
+    def _search(self, queries: Sequence[Query]) -> list[PickledRows[Hit]]:
+        return [PickledRows.of(Hit, hits) for hits in self._index.search(queries)]
 
     async def _stop(self) -> None:
         await asyncio.to_thread(self._close)

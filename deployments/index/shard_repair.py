@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from deployments.index.client import RemoteShard
-from deployments.index.shard_answers import LOST, together
+from deployments.index.gathering import LOST, gather_all
 from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection
 from embedder.index import spread
@@ -56,7 +56,7 @@ async def all_collections(
         Unavailable: a shard does not answer.
     """
     told: dict[str, list[CollectionInfo]] = defaultdict(list)
-    for infos in await together(shard.call(deadline, "collections") for shard in shards):
+    for infos in await gather_all(shard.call(deadline, "collections") for shard in shards):
         for info in infos:
             told[info.name].append(info)
     found: list[CollectionInfo] = []
@@ -96,11 +96,11 @@ async def _repaired(
     """Reconcile the shards that answer, and return what they know of the collection then."""
     if not identities:
         return []
-    gone = await together(shards[at].call(deadline, "deleted", identities) for at in infos)
+    gone = await gather_all(shards[at].call(deadline, "deleted", identities) for at in infos)
     has = {at: info.identity if info else None for at, info in infos.items()}
     agreement = reconcile(name, has, {one for told in gone for one in told})
     try:
-        await together(
+        await gather_all(
             shards[at].call(deadline, "drop", name, identity)
             for at, identity in agreement.deletes.items()
         )
@@ -111,7 +111,7 @@ async def _repaired(
     if not kept:
         return []
     spec = spread.spec_of(spread.summed(kept))
-    made = await together(
+    made = await gather_all(
         shards[at].call(deadline, "create", name, spec) for at in agreement.creates
     )
     return [*kept, *made]

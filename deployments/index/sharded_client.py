@@ -15,10 +15,16 @@ from functools import partial
 from typing import Any
 
 from deployments.index.client import RemoteShard
-from deployments.index.known_collections import KnownCollections
-from deployments.index.shard_answers import Found, deleted, merged, sorted_out, together
+from deployments.index.collection_cache import CollectionCache
+from deployments.index.gathering import (
+    ShardedHits,
+    gather_all,
+    merge_hits,
+    split_answers,
+    sum_deletions,
+)
 from deployments.index.shard_repair import all_collections, delete_everywhere, look_up
-from deployments.rpc.remote import Handle
+from deployments.rpc.handle_client import Handle
 from embedder.core.errors import NotFound, UnknownCollection
 from embedder.index import spread
 from embedder.index.contract.checks import check_ids, check_points, check_query
@@ -45,7 +51,7 @@ class RemoteIndex:
 
     def __init__(self, handles: Mapping[str, Handle], max_bytes: int | None = None) -> None:
         self._max_bytes = max_bytes
-        self.known = KnownCollections(self._look_up)
+        self.collection_cache = CollectionCache(self._look_up)
         self.shards = tuple(RemoteShard(name, handle) for name, handle in handles.items())
 
     async def create(self, name: str, spec: Spec, deadline: float | None) -> CollectionInfo:
@@ -56,7 +62,7 @@ class RemoteIndex:
         first: CollectionInfo = await self.shards[0].call(deadline, "create", name, spec)
         spec = replace(spec, identity=first.identity)
         others = [one.call(deadline, "create", name, spec) for one in self.shards[1:]]
-        return spread.summed([first, *await together(others)])
+        return spread.summed([first, *await gather_all(others)])
 
     async def record_model(
         self, info: CollectionInfo, model: StoredModel, deadline: float | None
@@ -81,7 +87,7 @@ class RemoteIndex:
 
     async def delete(self, name: str, deadline: float | None) -> None:
         """Delete a collection; a shard that does not answer does so at its return."""
-        self.known.forget(name)
+        self.collection_cache.forget(name)
         await delete_everywhere(self.shards, name, deadline)
 
     async def upsert(self, name: str, points: Points, deadline: float | None) -> int:
@@ -94,7 +100,7 @@ class RemoteIndex:
         if len(self.shards) == 1:
             return await self.shards[0].upsert(deadline, name, points)
         put = partial(self.put, name, points, None, deadline)
-        return await self.known.on(name, put, deadline=deadline, texts=False)
+        return await self.collection_cache.run(name, put, deadline=deadline, texts=False)
 
     async def put(
         self,
@@ -127,7 +133,7 @@ class RemoteIndex:
         await asyncio.to_thread(check_points, points, width=spec.width, metric=spec.metric)
         parts = spread.by_shard(points.ids, len(self.shards))
         return max(
-            await together(
+            await gather_all(
                 self.shards[shard].upsert(deadline, name, spread.part(points, rows), spec)
                 for shard, rows in parts.items()
             )
@@ -138,8 +144,8 @@ class RemoteIndex:
         # A shard sees some of the ids, and would name an id by its place among those.
         check_ids(ids, "ids[{}]")
         parts = spread.by_shard(ids, len(self.shards))
-        return deleted(
-            await together(
+        return sum_deletions(
+            await gather_all(
                 self.shards[shard].call(deadline, "delete_points", name, [ids[row] for row in rows])
                 for shard, rows in parts.items()
             )
@@ -150,7 +156,7 @@ class RemoteIndex:
     ) -> Deleted:
         """Delete all points that meet a filter."""
         await self._repair(name, deadline)
-        return deleted(await self._all(deadline, "delete_matching", name, condition))
+        return sum_deletions(await self._all(deadline, "delete_matching", name, condition))
 
     async def fetch(
         self, name: str, ids: Sequence[str], include: Sequence[PointField], deadline: float | None
@@ -159,7 +165,7 @@ class RemoteIndex:
         check_ids(ids, "ids[{}]")
         await self._repair(name, deadline)
         parts = spread.by_shard(ids, len(self.shards))
-        told = await together(
+        told = await gather_all(
             self.shards[shard].fetch(
                 deadline, name, [ids[row] for row in rows], include, self._max_bytes
             )
@@ -210,9 +216,9 @@ class RemoteIndex:
         *,
         complete: bool,
         deadline: float | None,
-        begun: list[float] | None = None,
-    ) -> Found:
-        """Answer several queries of one collection; ``begun`` is as for `RemoteShard.search`.
+        sent_at: list[float] | None = None,
+    ) -> ShardedHits:
+        """Answer several queries of one collection; ``sent_at`` is as for `RemoteShard.search`.
 
         With ``complete`` a shard that does not answer fails the search, else it is missing. One
         alone is never missing.
@@ -221,14 +227,14 @@ class RemoteIndex:
             share = self._max_bytes // max(1, len(queries))
             queries = [replace(query, max_bytes=share) for query in queries]
         if len(self.shards) == 1:
-            return Found(await self.shards[0].search(queries, deadline, begun), [])
+            return ShardedHits(await self.shards[0].search(queries, deadline, sent_at), [])
         for query in queries:
             check_query(query)
         if queries[0].identity is not None:
-            return await self._search(queries, complete, deadline, begun, None)
-        search = partial(self._search, queries, complete, deadline, begun)
+            return await self._search(queries, complete, deadline, sent_at, None)
+        search = partial(self._search, queries, complete, deadline, sent_at)
         name = queries[0].collection
-        return await self.known.on(name, search, deadline=deadline, texts=False)
+        return await self.collection_cache.run(name, search, deadline=deadline, texts=False)
 
     def searched(self, name: str) -> CollectionInfo | None:
         """Return a shard's part of a collection as it was when last searched, None if never."""
@@ -240,9 +246,9 @@ class RemoteIndex:
         queries: Sequence[Query],
         complete: bool,
         deadline: float | None,
-        begun: list[float] | None,
+        sent_at: list[float] | None,
         info: CollectionInfo | None,
-    ) -> Found:
+    ) -> ShardedHits:
         """Ask all shards for the same creation of the collection."""
         if info is not None:
             queries = [replace(query, identity=info.identity) for query in queries]
@@ -251,13 +257,13 @@ class RemoteIndex:
         queries = await self._by_vector(queries, deadline)
         asked = [spread.asked_of_each(query) for query in queries]
         told = await asyncio.gather(
-            *(shard.search(asked, deadline, begun) for shard in self.shards),
+            *(shard.search(asked, deadline, sent_at) for shard in self.shards),
             return_exceptions=True,
         )
-        answers, missing = sorted_out(self.shards, told, complete=complete)
+        answers, missing = split_answers(self.shards, told, complete=complete)
         metric = await self._metric(queries, self.shards[answers[0][0]], deadline)
-        hits = await merged(queries, [one for _, one in answers], metric, deadline)
-        return Found(hits, missing)
+        hits = await merge_hits(queries, [one for _, one in answers], metric, deadline)
+        return ShardedHits(hits, missing)
 
     async def _metric(
         self, queries: Sequence[Query], shard: RemoteShard, deadline: float | None
@@ -294,4 +300,4 @@ class RemoteIndex:
             raise UnknownCollection("collection", name)
 
     async def _all(self, deadline: float | None, method: str, *arguments: Any) -> list[Any]:
-        return await together(shard.call(deadline, method, *arguments) for shard in self.shards)
+        return await gather_all(shard.call(deadline, method, *arguments) for shard in self.shards)

@@ -13,7 +13,7 @@ from deployments.ingress.asgi import build_asgi
 from deployments.ingress.middleware.upgrades import decline_upgrades
 from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.service import Service
-from deployments.rpc.remote import Handle
+from deployments.rpc.handle_client import Handle
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import own_deployment
 from deployments.settings import ServeSettings
@@ -51,13 +51,13 @@ class Ingress:
         gc.freeze()
         return app
 
-    async def near_cache(self) -> dict[str, Any]:
+    async def local_cache_stats(self) -> dict[str, Any]:
         """Return the counters of this replica's cache; every replica is asked by an operator."""
-        return await self._service.near_cache()
+        return await self._service.local_cache_stats()
 
-    async def clear_near_cache(self, tag: bytes | None = None) -> int:
+    async def clear_local_cache(self, tag: bytes | None = None) -> int:
         """Forget what this replica has cached, or only one model's; return how many entries."""
-        return await self._service.clear_near_cache(tag)
+        return await self._service.clear_local_cache(tag)
 
     async def check_health(self) -> None:
         """Do what is due from time to time: Serve calls this every few seconds."""

@@ -41,7 +41,7 @@ from deployments.launch.services import (
     PREFIX,
     REFUSAL_FILE,
     SESSION_FILE,
-    Service,
+    ServiceInstance,
     end,
     remove_folders,
     services,
@@ -63,7 +63,7 @@ class Launch:
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        service: Service,
+        service: ServiceInstance,
         url: str,
         log: Path,
         *,
@@ -157,17 +157,17 @@ def launched(
                 launch.stop()
 
 
-def _announced(port: int, data: str | None, block: range) -> Service:
+def _announced(port: int, data: str | None, block: range) -> ServiceInstance:
     """Return a service of this process, and let other services see it by its new folder."""
     folder = tempfile.mkdtemp(prefix=PREFIX)
     started = start_time(os.getpid()) or 0
-    service = Service(port, data, os.getpid(), started, folder, block.start)
+    service = ServiceInstance(port, data, os.getpid(), started, folder, block.start)
     Path(folder, MARK_FILE).write_text(service.mark)
     return service
 
 
 @contextmanager
-def _watched(service: Service) -> Iterator[None]:
+def _watched(service: ServiceInstance) -> Iterator[None]:
     """Have another process `end` the service should this one be killed; at the latest at the end.
 
     The pipe between them closes with this process, however that ends.
@@ -181,7 +181,7 @@ def _watched(service: Service) -> Iterator[None]:
 
 
 def _run(
-    document: Mapping[str, Any], service: Service, environment: Mapping[str, str], log: Path
+    document: Mapping[str, Any], service: ServiceInstance, environment: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
     """Start `serve run` in a session of its own, so that Ctrl-C reaches it only through us."""
     resolved = Path(service.folder, "serve_config.yaml")

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from deployments.data import check_data, data_directory
 from deployments.launch.ports import listener
 from deployments.launch.services import services
-from deployments.settings import HOLD_MODELS, ModelList, ServeSettings
+from deployments.settings import MODEL_DEPLOYMENTS, ModelList, ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
 from embedder.models.weights import is_remote
@@ -157,7 +157,7 @@ def _models(application: Mapping[str, Any], loaded: LoadedSettings[ServeSettings
     given = {
         deployment.get("name"): deployment["user_config"]
         for deployment in application.get("deployments") or []
-        if deployment.get("name") in HOLD_MODELS and "user_config" in deployment
+        if deployment.get("name") in MODEL_DEPLOYMENTS and "user_config" in deployment
     }
     if not given:
         return loaded.settings.served
@@ -172,10 +172,10 @@ def _models(application: Mapping[str, Any], loaded: LoadedSettings[ServeSettings
             "lists the models; change that list, or leave it out of the configuration"
         )
     lists = list(given.values())
-    if len(given) < len(HOLD_MODELS) or lists.count(lists[0]) < len(lists):
+    if len(given) < len(MODEL_DEPLOYMENTS) or lists.count(lists[0]) < len(lists):
         raise ConfigurationError(
-            f"deployments {', '.join(HOLD_MODELS)} must have the same user_config, the list of "
-            f"models; it is given to: {', '.join(map(str, given))} (write it once, with an anchor)"
+            f"{', '.join(MODEL_DEPLOYMENTS)} must have the same user_config, the list of models; "
+            f"it is set for {', '.join(map(str, given))}: write it once, with a YAML anchor"
         )
     try:
         return ModelList.model_validate(lists[0])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployments.launch.ports import ray_ports
-from deployments.launch.services import MARK_VARIABLE, Service
+from deployments.launch.services import MARK_VARIABLE, ServiceInstance
 from deployments.rpc import message_size
 
 THROUGHPUT = {
@@ -26,7 +26,7 @@ PROXY_CALLBACK = "deployments.ingress.middleware.upgrades:decline_upgrades"
 """The function that Ray calls in each of its HTTP proxies before the proxy's server starts."""
 
 
-def ray_environment(service: Service, tuned: bool, *, alone: bool) -> Mapping[str, str]:
+def ray_environment(service: ServiceInstance, tuned: bool, *, alone: bool) -> Mapping[str, str]:
     """Return the child's environment; what the operator has set is left as it is."""
     folder = Path(service.folder)
     defaults = {

@@ -35,7 +35,7 @@ POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServiceInstance:
     """One start of a service: where it listens and keeps its data, and who started it.
 
     ``starter`` is the process of `embedder serve`, ``started`` its start time in the kernel's
@@ -79,7 +79,7 @@ class Service:
         return sorted(marked | titled)
 
 
-def services() -> list[Service]:
+def services() -> list[ServiceInstance]:
     """Return this user's services of this machine, those that were left behind too, by port."""
     return [one for one in _known() if one.is_attended or one.processes()]
 
@@ -90,7 +90,7 @@ def remove_folders() -> None:
         end(service)
 
 
-def choose(port: int | None = None, directory: Path | None = None) -> Service:
+def choose(port: int | None = None, directory: Path | None = None) -> ServiceInstance:
     """Return the service with this port and this data directory, or the only one there is.
 
     Raises:
@@ -111,7 +111,7 @@ def choose(port: int | None = None, directory: Path | None = None) -> Service:
     raise ConfigurationError("\n  ".join([problem, *map(str, found)]))
 
 
-def ray_addresses() -> dict[str, Service | None]:
+def ray_addresses() -> dict[str, ServiceInstance | None]:
     """Return the address of every Ray of this user here, and the service that it was started for.
 
     That is None for one that `serve run` or `ray start` started.
@@ -121,7 +121,7 @@ def ray_addresses() -> dict[str, Service | None]:
     return {address: known.get(mark or "") for address, mark in nodes if address is not None}
 
 
-def end(service: Service) -> list[int]:
+def end(service: ServiceInstance) -> list[int]:
     """Kill all processes of a service and remove its folder; return the processes that remain."""
     deadline = time.monotonic() + END_S
     while (processes := service.processes()) and time.monotonic() < deadline:
@@ -136,7 +136,7 @@ def end(service: Service) -> list[int]:
     return processes
 
 
-def tell_starter(refusal: str) -> bool:
+def report_to_starter(refusal: str) -> bool:
     """Report why the service cannot start to its `embedder serve`; return False without one."""
     try:
         folder = json.loads(os.environ[MARK_VARIABLE])["folder"]
@@ -178,7 +178,7 @@ class _Process:
         return given[0] if given else None
 
 
-def _known() -> list[Service]:
+def _known() -> list[ServiceInstance]:
     """Return every service of this user that has a process or a folder, by port."""
     marks = {process.mark for process in _processes() if process.mark is not None}
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{MARK_FILE}"):
@@ -188,7 +188,7 @@ def _known() -> list[Service]:
     found = []
     for mark in marks:
         with suppress(ValueError, TypeError):
-            found.append(Service(**json.loads(mark)))
+            found.append(ServiceInstance(**json.loads(mark)))
     return sorted(found, key=lambda service: (service.port, service.starter))
 
 
@@ -217,7 +217,7 @@ def _fields(path: Path) -> list[str] | None:
 def watch(mark: str) -> None:
     """Wait until the other end of stdin is closed, as by the death of its process; then `end`."""
     sys.stdin.buffer.read()
-    end(Service(**json.loads(mark)))
+    end(ServiceInstance(**json.loads(mark)))
 
 
 if __name__ == "__main__":

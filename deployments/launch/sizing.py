@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from deployments.settings import EncoderStage, ReplicaSettings, ServeSettings
 from embedder.settings.model import BackendSettings
 
-FLIGHTS_OF_GPU = 2
+GPU_CALLS_PER_REPLICA = 2
 """Calls in the air for each encoder on a GPU: the next batch is there before it is needed. A batch
 of a core takes so much longer than a hop that a larger batch is the better use of the wait."""
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class ClusterResources:
     """What there is to run on, in whole or part of cores and GPUs."""
 
     cpus: float
     gpus: float = 0.0
 
 
-def decided(settings: ServeSettings, machine: Machine) -> ServeSettings:
+def decided(settings: ServeSettings, machine: ClusterResources) -> ServeSettings:
     """Return the settings without any ``auto`` that depends on the cluster.
 
     The encoder's device follows its hardware. On CPUs an encoder computes with one thread, unless
@@ -93,18 +93,18 @@ def _on_cpus(backend: BackendSettings) -> BackendSettings:
     return backend.model_copy(update=missing)
 
 
-def _sized(settings: ServeSettings, machine: Machine) -> EncoderStage:
+def _sized(settings: ServeSettings, machine: ClusterResources) -> EncoderStage:
     """Return the encoder's stage with the replicas that ``auto`` or a number stands for."""
     stage = settings.encoder
     if stage.hardware == "gpu" and "flights_per_replica" not in stage.model_fields_set:
-        stage = stage.model_copy(update={"flights_per_replica": FLIGHTS_OF_GPU})
+        stage = stage.model_copy(update={"flights_per_replica": GPU_CALLS_PER_REPLICA})
     if stage.replicas is None or (stage.replicas == "auto" and stage.hardware == "gpu"):
         return stage
     count = _room(settings, machine) if stage.replicas == "auto" else stage.replicas
     return stage.model_copy(update={"min_replicas": count, "max_replicas": count})
 
 
-def _room(settings: ServeSettings, machine: Machine) -> int:
+def _room(settings: ServeSettings, machine: ClusterResources) -> int:
     """Return for how many encoders there are cores, beside all that the other stages may book."""
     others = sum(
         stage.num_cpus * stage.max_replicas for stage in (settings.ingress, settings.tokenizer)

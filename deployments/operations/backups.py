@@ -9,14 +9,14 @@ import asyncio
 import uuid
 from pathlib import Path
 
-from deployments.index.shard_answers import together
+from deployments.index.gathering import gather_all
 from deployments.index.sharded_client import RemoteIndex
-from deployments.operations.running import RunningService
+from deployments.operations.running_service import RunningService
 from embedder.index import spread
 from embedder.index.contract.points import CollectionInfo
 
 
-class IndexCarrying:
+class IndexBackups:
     """Backups, restores and exports while the service goes on; used from one event loop."""
 
     def __init__(self, service: RunningService) -> None:
@@ -31,8 +31,10 @@ class IndexCarrying:
             UnknownCollection: there is none of this name.
             NotWritten: the folder is taken, or cannot be written.
         """
-        counts = await together(shard.call(None, "back_up", name, folder) for shard in self._shards)
-        await together(shard.call(None, "finish_backup", folder) for shard in self._shards)
+        counts = await gather_all(
+            shard.call(None, "back_up", name, folder) for shard in self._shards
+        )
+        await gather_all(shard.call(None, "finish_backup", folder) for shard in self._shards)
         return sum(map(int, counts))
 
     async def restore(self, folder: Path, name: str, *, replacing: bool = False) -> CollectionInfo:
@@ -55,7 +57,7 @@ class IndexCarrying:
         )
         infos = [one for one in told if not isinstance(one, BaseException)]
         for failure in (one for one in told if isinstance(one, BaseException)):
-            await together(
+            await gather_all(
                 shard.call(None, "delete", name)
                 for shard, one in zip(self._shards, told, strict=True)
                 if not isinstance(one, BaseException) and not replacing
@@ -73,6 +75,6 @@ class IndexCarrying:
         return sum(
             map(
                 int,
-                await together(shard.call(None, "export", name, file) for shard in self._shards),
+                await gather_all(shard.call(None, "export", name, file) for shard in self._shards),
             )
         )

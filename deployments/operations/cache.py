@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from deployments.operations.running import RunningService
-from deployments.rpc.remote import Handle
+from deployments.operations.running_service import RunningService
+from deployments.rpc.handle_client import Handle
 from embedder.cache.archive import (
     ArchivedModel,
     Manifest,
@@ -38,7 +38,7 @@ Progress = Callable[[int], object]
 """Told how many more entries, or texts, are done."""
 
 
-class CacheOperation:
+class CacheOperations:
     """The cache of a running service: its shards, and the caches inside the ingress replicas."""
 
     def __init__(self, service: RunningService) -> None:
@@ -47,14 +47,14 @@ class CacheOperation:
 
     def stats(self) -> dict[str, Mapping[str, Any]]:
         """Return what every cache says of itself, by the name of its shard or replica."""
-        near: Sequence[dict[str, Any]] = self._to_all_ingresses("near_cache")
+        near: Sequence[dict[str, Any]] = self._to_all_ingresses("local_cache_stats")
         told = {name: shard.stats.remote().result() for name, shard in self._shards.items()}
         return {**told, **{f"Ingress {one['replica']}": one for one in near}}
 
     def clear(self) -> int:
         """Forget everything and return how many entries the shards had."""
         count = sum(int(shard.clear.remote().result()) for shard in self._shards.values())
-        self._to_all_ingresses("clear_near_cache")
+        self._to_all_ingresses("clear_local_cache")
         return count
 
     def purge(self, model: str) -> int:
@@ -69,7 +69,7 @@ class CacheOperation:
         count = 0
         for tag in sorted(tags):
             count += sum(shard.purge.remote(tag).result() for shard in self._all())
-            self._to_all_ingresses("clear_near_cache", tag)
+            self._to_all_ingresses("clear_local_cache", tag)
         return count
 
     def count(self) -> int:

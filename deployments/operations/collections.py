@@ -19,8 +19,8 @@ import numpy as np
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.wire.naming import calling
 from deployments.operations.point_lines import PointLine, calling_lines
-from deployments.operations.running import RunningService
-from deployments.rpc.remote import Remote
+from deployments.operations.running_service import RunningService
+from deployments.rpc.handle_client import HandleClient
 from embedder.core.errors import InvalidVector, Unavailable, UnknownCollection
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors
@@ -33,7 +33,7 @@ BATCH = 256
 AHEAD = 3
 """Batches that are embedded or wait for it while one is stored, so that the encoders never idle."""
 
-PATIENCE_S = 60.0
+RETRY_FOR_S = 60.0
 PAUSE_S = 1.0
 """How long what is unavailable is tried again, and how often: a shard is back within seconds."""
 
@@ -53,12 +53,12 @@ class _Embedded:
     collection: str | None
 
 
-class IndexOperation:
+class CollectionOperations:
     """The collections of a running service; used from one event loop."""
 
     def __init__(self, service: RunningService) -> None:
         self._index = RemoteIndex(service.shards("VectorIndex"))
-        self._ingress = Remote("Ingress", service.ingress)
+        self._ingress = HandleClient("Ingress", service.ingress)
 
     async def collections(self) -> list[CollectionInfo]:
         """Return what is known of every collection, by name."""
@@ -122,7 +122,7 @@ class IndexOperation:
             found = await self._index.search([query], complete=True, deadline=None)
             return list(found.hits[0])
 
-        return await self._index.known.on(name, search, deadline=None, texts=True)
+        return await self._index.collection_cache.run(name, search, deadline=None, texts=True)
 
     async def add(self, name: str, points: Iterable[PointLine], progress: Progress) -> int:
         """Set points in their order, texts embedded as bulk work; return how many that were.
@@ -132,7 +132,7 @@ class IndexOperation:
         Raises:
             InvalidInput: a point cannot be stored; the error names its line, and what is not told
                 to ``progress`` may or may not be stored.
-            Unavailable: the service did not take them within `PATIENCE_S`.
+            Unavailable: the service did not take them within `RETRY_FOR_S`.
             ModelMismatch: the model that embedded its texts is not served.
         """
         source = iter(points)
@@ -147,7 +147,7 @@ class IndexOperation:
                 batch, embedding = ahead[0]
                 ready = await embedding
                 # In the order of the lines: of those with one id, the last one counts.
-                await patiently(partial(self._store, name, batch, ready))
+                await retry_unavailable(partial(self._store, name, batch, ready))
                 ahead.popleft()
                 count += len(batch)
                 progress(len(batch))
@@ -167,11 +167,11 @@ class IndexOperation:
                 await self._index.put(name, now.points, now.model, None, info)
 
         texts = ready.model is not None
-        await self._index.known.on(name, put, deadline=None, texts=texts)
+        await self._index.collection_cache.run(name, put, deadline=None, texts=texts)
 
     async def _embedded(self, name: str, batch: Sequence[PointLine]) -> _Embedded:
         embed = partial(self._embedded_for, batch=batch)
-        return await self._index.known.on(name, embed, deadline=None, texts=True)
+        return await self._index.collection_cache.run(name, embed, deadline=None, texts=True)
 
     async def _embedded_for(
         self, info: CollectionInfo | None, batch: Sequence[PointLine]
@@ -187,7 +187,7 @@ class IndexOperation:
         if texts:
             embed = partial(self._embed_for, info, list(texts.values()), Priority.BULK)
             with calling_lines([batch[at].number for at in texts]):
-                found, model = await patiently(embed)
+                found, model = await retry_unavailable(embed)
             for at, vector in zip(texts, found, strict=True):
                 rows[at] = vector
         vectors = [row for row in rows if row is not None]
@@ -218,9 +218,9 @@ class IndexOperation:
         return answer
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_unavailable(call: Callable[[], Awaitable[T]]) -> T:
     """Call again for a while where that may help."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + RETRY_FOR_S
     while True:
         try:
             return await call()

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from deployments.data import index_directory, noted_shards
-from deployments.index.copies import ShardCopies
+from deployments.index.backups import ShardBackups
 from deployments.settings import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.index import spread
@@ -71,7 +71,7 @@ class IndexFiles:
             for folder in self._folders:
                 settings = self._settings.model_copy(update={"directory": str(folder)})
                 index = stack.enter_context(closing(VectorIndex(settings, background=False)))
-                shards.append(ShardCopies(index, folder.name, self._shards))
+                shards.append(ShardBackups(index, folder.name, self._shards))
             identity = uuid.uuid4().hex
             return spread.summed(
                 [shard.restore(backup, name, identity, replacing=replacing) for shard in shards]

@@ -15,12 +15,12 @@ from functools import partial
 import numpy as np
 
 from deployments.index.client import RemoteShard
-from deployments.index.shard_answers import together
+from deployments.index.gathering import gather_all
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.wire.naming import calling
-from deployments.operations.collections import BATCH, Progress, patiently
-from deployments.operations.running import RunningService
-from deployments.rpc.remote import Remote
+from deployments.operations.collections import BATCH, Progress, retry_unavailable
+from deployments.operations.running_service import RunningService
+from deployments.rpc.handle_client import HandleClient
 from embedder.core.errors import InvalidInput
 from embedder.core.request import EmbedOptions
 from embedder.core.storage_errors import ModelMismatch
@@ -34,13 +34,13 @@ PASSES = 5
 """How often what was overwritten meanwhile is looked for before writes are stopped."""
 
 
-class IndexReembedding:
+class CollectionReembedding:
     """Replaces the vectors of collections; used from one event loop."""
 
     def __init__(self, service: RunningService) -> None:
         self._index = RemoteIndex(service.shards("VectorIndex"))
         self._shards = self._index.shards
-        self._ingress = Remote("Ingress", service.ingress)
+        self._ingress = HandleClient("Ingress", service.ingress)
 
     async def reembed(
         self, name: str, model: str | None, progress: Progress, *, dropping: bool = False
@@ -57,13 +57,13 @@ class IndexReembedding:
                 begun with.
             ModelMismatch: another model is served under the name since this was begun.
             StaleCollection: the collection was deleted or replaced meanwhile.
-            Unavailable: the service did not take it within `PATIENCE_S`.
+            Unavailable: the service did not take it within `RETRY_FOR_S`.
         """
         info = await self._index.describe(name, None)
         (vector,), wanted = await self._embed(["width"], model, Priority.INTERACTIVE)
         if info.stored is not None and info.stored.is_same(wanted):
             return info
-        counts = await together(shard.call(None, "without_text", name) for shard in self._shards)
+        counts = await gather_all(shard.call(None, "without_text", name) for shard in self._shards)
         if sum(counts) and not dropping:
             raise InvalidInput("collection", missing_texts(sum(counts)))
         draft = await self._begin(info, wanted, len(vector))
@@ -72,12 +72,12 @@ class IndexReembedding:
         # From here on the drafts take in whatever is left, and nothing is added to that.
         for shard in self._shards:
             freeze = partial(shard.call, None, "freeze", name, draft.identity, dropping)
-            await patiently(freeze)
+            await retry_unavailable(freeze)
         for shard in self._shards:
             await passed(shard)
         # The first shard decides; the others follow it, now or at the next look-up.
         for shard in self._shards:
-            await patiently(partial(shard.call, None, "switch", name, draft.identity))
+            await retry_unavailable(partial(shard.call, None, "switch", name, draft.identity))
         return await self._index.describe(name, None)
 
     async def abandon(self, name: str) -> None:
@@ -138,17 +138,17 @@ class IndexReembedding:
         after = count = 0
         while True:
             missing = partial(shard.call, None, "outdated", name, draft.identity, after)
-            points: list[Outdated] = await patiently(missing)
+            points: list[Outdated] = await retry_unavailable(missing)
             if not points:
                 return count
             starts = range(0, len(points), BATCH)
             vectors = np.concatenate(
-                await together(
+                await gather_all(
                     self._vectors(name, draft.stored, points[at : at + BATCH]) for at in starts
                 )
             )
             fill = partial(shard.call, None, "fill_draft", name, draft.identity, points, vectors)
-            await patiently(fill)
+            await retry_unavailable(fill)
             after = points[-1].pk
             count += len(points)
             progress(len(points))
@@ -166,5 +166,5 @@ class IndexReembedding:
     ) -> tuple[Vectors, StoredModel]:
         options = EmbedOptions(priority=priority)
         embed = partial(self._ingress.call, "embed_for", None, list(texts), options, model)
-        answer: tuple[Vectors, StoredModel] = await patiently(embed)
+        answer: tuple[Vectors, StoredModel] = await retry_unavailable(embed)
         return answer

@@ -42,18 +42,18 @@ TYPICAL_WIDTH = 1024
 """Of the vectors of a collection of which nothing is known."""
 
 
-def of_points(points: Points) -> int:
+def points_bytes(points: Points) -> int:
     """Return the bytes that an upsert is expected to take, metadata aside."""
     return points.vectors.nbytes + sum(len(text) for text in points.texts if text is not None)
 
 
-def of_query(query: Query) -> int:
+def query_bytes(query: Query) -> int:
     """Return the bytes that the larger of a query and its answer is expected to take."""
     width = TYPICAL_WIDTH if query.vector is None else len(query.vector)
-    return max(4 * width, of_records(query.top_k, query.include, width))
+    return max(4 * width, records_bytes(query.top_k, query.include, width))
 
 
-def of_records(count: int, include: Sequence[PointField], width: int = TYPICAL_WIDTH) -> int:
+def records_bytes(count: int, include: Sequence[PointField], width: int = TYPICAL_WIDTH) -> int:
     """Return the bytes that stored points, with what comes with each, are expected to take."""
     content = sum(CONTENT_BYTES.get(part, 4 * width) for part in include)
     return count * (POINT_BYTES + content)

@@ -24,7 +24,7 @@ IN_LOOP_CHARACTERS = 2000
 THREADS = 2
 
 
-class NearTokenizer:
+class ColocatedTokenizer:
     """Tokenize inputs of up to ``most`` characters, or ids, in this process, others by ``stage``.
 
     ``load`` is called in a thread of its own; until it has returned, and for ever if it fails,

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deployments.metrics import QUEUES, Published
-from deployments.rpc.packed import Packed
-from deployments.rpc.pinning import Pinned
+from deployments.metrics import QUEUES, MetricPublisher
+from deployments.rpc.model_updates import ModelUpdates
+from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings import ServeSettings
@@ -25,8 +25,8 @@ class TokenizerReplica:
     def __init__(self, settings: ServeSettings) -> None:
         log_refusals_briefly()
         self._tokenizers = ManyTokenizers(settings)
-        self._pinned = Pinned(self._tokenizers)
-        self._metrics = Published(QUEUES)
+        self._pinned = ModelUpdates(self._tokenizers)
+        self._metrics = MetricPublisher(QUEUES)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Load the tokenizers of the pinned models; called at the start and at every change."""
@@ -40,10 +40,10 @@ class TokenizerReplica:
 
     async def pieces(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
-    ) -> list[Packed[Piece]]:
+    ) -> list[PickledRows[Piece]]:
         """Return every token of every text with its place there; nothing is cut."""
         rows = await self._tokenizers.pieces(model, texts, add_special_tokens=add_special_tokens)
-        return await asyncio.to_thread(lambda: [Packed.of(Piece, row) for row in rows])
+        return await asyncio.to_thread(lambda: [PickledRows.of(Piece, row) for row in rows])
 
     async def decode(
         self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from deployments.operations.running import running_service
+from deployments.operations.running_service import running_service
 from embedder.core.types import CacheHits, Entries, Vectors
 
 WIDTH = 16

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.launch.services import Service, services
+from deployments.launch.services import ServiceInstance, services
 from tests.cluster.service import READY_S, RunningService
 
 pytestmark = pytest.mark.skipif(
@@ -157,7 +157,7 @@ def test_a_command_reaches_the_service_that_is_meant(pair: Pair) -> None:
         assert by_data.stdout == by_port.stdout
 
 
-def _of(service: RunningService) -> Service:
+def _of(service: RunningService) -> ServiceInstance:
     (found,) = [one for one in services() if one.port == service.port]
     return found
 

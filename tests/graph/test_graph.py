@@ -7,7 +7,7 @@ import pytest
 from ray import serve
 
 from deployments.app import build
-from deployments.rpc.remote import Handle
+from deployments.rpc.handle_client import Handle
 from embedder import EmbeddingGenerator, EmbedOptions, Priority
 from embedder.core.errors import InvalidInput, LimitExceeded
 

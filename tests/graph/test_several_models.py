@@ -16,7 +16,7 @@ import pytest
 from ray import serve
 
 from deployments.app import build
-from deployments.rpc.remote import Handle
+from deployments.rpc.handle_client import Handle
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.core.errors import ModelNotFound, UnknownModel
 from embedder.core.types import Vectors

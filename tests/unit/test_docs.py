@@ -12,7 +12,7 @@ import yaml
 from deployments.cli import main
 from deployments.ingress.asgi import routes
 from deployments.ingress.description.reference import errors_table, limits_table, metrics_table
-from deployments.settings import HOLD_MODELS, ModelList
+from deployments.settings import MODEL_DEPLOYMENTS, ModelList
 from embedder.models.catalogue import CATALOGUE
 from embedder.settings.model import BackendSettings, DtypeName
 from embedder.settings.presets import PRESETS
@@ -38,7 +38,7 @@ def test_the_list_of_models_is_one_that_the_deployments_take() -> None:
     deployments = yaml.safe_load(block)["deployments"]
     lists = [ModelList.model_validate(one["user_config"]) for one in deployments]
 
-    assert sorted(one["name"] for one in deployments) == sorted(HOLD_MODELS)
+    assert sorted(one["name"] for one in deployments) == sorted(MODEL_DEPLOYMENTS)
     assert lists[0] == lists[1] == lists[2]
 
 

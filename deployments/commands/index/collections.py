@@ -25,8 +25,8 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import CollectionInfo, Hit, Metric, Spec
 
 if TYPE_CHECKING:
-    from deployments.operations.backups import IndexCarrying
-    from deployments.operations.collections import IndexOperation
+    from deployments.operations.backups import IndexBackups
+    from deployments.operations.collections import CollectionOperations
 
 T = TypeVar("T")
 
@@ -206,18 +206,20 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _operate(options: argparse.Namespace, work: Callable[[IndexOperation], Awaitable[T]]) -> T:
+def _operate(
+    options: argparse.Namespace, work: Callable[[CollectionOperations], Awaitable[T]]
+) -> T:
     with connected(options) as service:
-        from deployments.operations.collections import IndexOperation
+        from deployments.operations.collections import CollectionOperations
 
-        return asyncio.run(_awaited(work(IndexOperation(service))))
+        return asyncio.run(_awaited(work(CollectionOperations(service))))
 
 
-def _carry(options: argparse.Namespace, work: Callable[[IndexCarrying], Awaitable[T]]) -> T:
+def _carry(options: argparse.Namespace, work: Callable[[IndexBackups], Awaitable[T]]) -> T:
     with connected(options) as service:
-        from deployments.operations.backups import IndexCarrying
+        from deployments.operations.backups import IndexBackups
 
-        return asyncio.run(_awaited(work(IndexCarrying(service))))
+        return asyncio.run(_awaited(work(IndexBackups(service))))
 
 
 async def _awaited(work: Awaitable[T]) -> T:

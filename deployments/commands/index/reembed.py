@@ -32,9 +32,9 @@ def add_reembed(actions: Commands) -> None:
 
 def _reembed(options: argparse.Namespace) -> int:
     with connected(options) as service:
-        from deployments.operations.reembedding import IndexReembedding
+        from deployments.operations.reembedding import CollectionReembedding
 
-        reembedding = IndexReembedding(service)
+        reembedding = CollectionReembedding(service)
         if options.abandon:
             asyncio.run(reembedding.abandon(options.name))
             print(f"{options.name} keeps the vectors that it has")

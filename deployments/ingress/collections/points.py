@@ -75,7 +75,7 @@ async def upsert_points(
 
     with _calling_fields(contents.fields):
         if contents.texts:
-            sequence = await service.index.known.on(
+            sequence = await service.index.collection_cache.run(
                 name, upsert, deadline=visit.deadline, texts=True
             )
         else:

@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from deployments.index.shard_answers import Found
+from deployments.index.gathering import ShardedHits
 from deployments.ingress.collections.bodies import QueryBody, SearchAnswer, SearchBody
 from deployments.ingress.collections.embedding import Contents, check_count, path
 from deployments.ingress.collections.points import condition_of, content
@@ -58,7 +58,9 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
     if contents.texts:
         service.searching.check(service.index, asked, _keys(asked, contents))
         by_text = partial(_found_by_text, service, visit, body, contents, asked)
-        found = await service.index.known.on(name, by_text, deadline=visit.deadline, texts=True)
+        found = await service.index.collection_cache.run(
+            name, by_text, deadline=visit.deadline, texts=True
+        )
     else:
         keys = _keys(asked, contents)
         found = await service.searching.search(
@@ -92,7 +94,7 @@ async def _found_by_text(
     contents: Contents,
     asked: Sequence[Query],
     collection: CollectionInfo | None,
-) -> Found:
+) -> ShardedHits:
     """Search with vectors of the model of a collection."""
     if collection is None:
         raise UnknownCollection("collection", asked[0].collection)

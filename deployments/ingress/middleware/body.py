@@ -111,7 +111,7 @@ class _Arrival:
 
 
 def _check_encoding(headers: Headers) -> None:
-    """Refuse what would have to be unpacked: a small body could become one of any size."""
+    """Refuse what would have to be unpickled: a small body could become one of any size."""
     encoding: Any = dict(headers).get(b"content-encoding", b"identity").strip().lower()
     if encoding != b"identity":
         raise HTTPException(415, "a compressed body is not read; send it without content-encoding")

@@ -57,7 +57,7 @@ async def stats(service: ServiceHere) -> answers.Stats:
 async def caches(service: ServiceHere) -> answers.Caches:
     """Tell what the caches hold and how often they had what was looked up."""
     near, shards = await asyncio.gather(
-        service.graph.ask("Ingress", "near_cache"), _of_each(service, service.cache_names)
+        service.graph.ask("Ingress", "local_cache_stats"), _of_each(service, service.cache_names)
     )
     return answers.Caches(
         near=answers.told(near, answers.NearCache.model_validate),
@@ -85,7 +85,7 @@ async def clear_caches(
             for name in service.cache_names
         )
     )
-    near = await tell("Ingress", "clear_near_cache", visit.deadline, *tags)
+    near = await tell("Ingress", "clear_local_cache", visit.deadline, *tags)
     return answers.Cleared(cleared=sum(map(sum, (*shards, near))))
 
 
@@ -116,7 +116,7 @@ async def _ingress(service: Service) -> answers.Ingress:
         flights=sum(connection.pipeline.in_flight for connection in _connections(service)),
         backlog=answers.backlog(service.backlog.stats),
         queues=[answers.Queue.model_validate(one) for one in service.queues],
-        near_cache=answers.NearCache.model_validate(await service.near_cache()),
+        near_cache=answers.NearCache.model_validate(await service.local_cache_stats()),
         shards=[answers.FarCache.model_validate(state) for state in service.far.states],
     )
 

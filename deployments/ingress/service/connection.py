@@ -12,12 +12,13 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
-from deployments.encoder.colocated import NearEncoder
+from deployments.encoder.client import RemoteEncoder
+from deployments.encoder.colocated import ColocatedEncoder
 from deployments.ingress.service.handles import Handles
-from deployments.rpc.remote import Handle, Remote
-from deployments.rpc.remote_stages import RemoteEncoder, RemoteTokenizer
+from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.settings import ServeSettings
-from deployments.tokenizer.colocated import NearTokenizer
+from deployments.tokenizer.client import RemoteTokenizer
+from deployments.tokenizer.colocated import ColocatedTokenizer
 from embedder.cache.archive import ArchivedModel
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
@@ -46,8 +47,8 @@ class Connection:
     pipeline: Pipeline
     tokenizer: RemoteTokenizer
     encoder: RemoteEncoder
-    near_encoder: NearEncoder
-    near_tokenizer: NearTokenizer
+    near_encoder: ColocatedEncoder
+    near_tokenizer: ColocatedTokenizer
 
     @property
     def info(self) -> ModelInfo:
@@ -83,7 +84,9 @@ class Connecting:
         handle = self.handles.encoder
         if not model.pinned:
             handle = _to_where_it_is(handle, model)
-        info: ModelInfo = await Remote("Encoder", handle).call("describe", model, deadline=deadline)
+        info: ModelInfo = await HandleClient("Encoder", handle).call(
+            "describe", model, deadline=deadline
+        )
         tokenizer = RemoteTokenizer(
             self.handles.tokenizer, settings.tokenizer, model, settings.batching
         )
@@ -95,13 +98,15 @@ class Connecting:
             max_batch_tokens=info.max_batch_tokens,
             width=info.width,
         )
-        near_tokenizer = NearTokenizer(
+        near_tokenizer = ColocatedTokenizer(
             tokenizer,
             partial(_same_tokenizer, model, info),
             most=settings.tokenizer.ingress_characters,
         )
         share = settings.encoder.in_ingress if model.pinned and info.device == "cpu" else "none"
-        near_encoder = NearEncoder(encoder, partial(_same_encoder, settings, model, info), share)
+        near_encoder = ColocatedEncoder(
+            encoder, partial(_same_encoder, settings, model, info), share
+        )
         await asyncio.gather(near_tokenizer.load(), near_encoder.load())
         pipeline = Pipeline(
             info,
@@ -132,7 +137,7 @@ class Connecting:
         for name, handle in self.handles.caches.items():
             deadline = time.monotonic() + ANNOUNCE_S
             telling = asyncio.ensure_future(
-                Remote(name, handle).call("serves", model, deadline=deadline)
+                HandleClient(name, handle).call("serves", model, deadline=deadline)
             )
             # The loop keeps only weak references to tasks.
             self.announcements.add(telling)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.rpc.remote import Handle, Remote
+from deployments.rpc.handle_client import Handle, HandleClient
 from embedder.core.errors import EmbedderError, Unavailable
 
 logger = logging.getLogger("ray.serve")
@@ -32,7 +32,7 @@ class Graph:
     """The deployments of the application by their names."""
 
     def __init__(self, handles: Mapping[str, Handle]) -> None:
-        self._stages = {name: Remote(name, handle) for name, handle in handles.items()}
+        self._stages = {name: HandleClient(name, handle) for name, handle in handles.items()}
 
     async def ask(self, stage: str, method: str) -> list[Any]:
         """Return what every replica of a stage answers, or the `Problem` where one does not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployments.rpc.remote import Handle
+from deployments.rpc.handle_client import Handle
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.models import ServedState
-from deployments.rpc.remote import Remote
+from deployments.rpc.handle_client import HandleClient
 from embedder.cache.failopen import FarCacheState
 from embedder.cache.store.circuit import CircuitState
 from embedder.core.errors import ConfigurationError, EmbedderError, Unavailable
@@ -82,7 +82,7 @@ class StageProbe:
     """Asks all stages how they are, once for all probes of `KEEP_S`."""
 
     def __init__(self, handles: Handles) -> None:
-        self._stages = {name: Remote(name, one) for name, one in handles.by_name().items()}
+        self._stages = {name: HandleClient(name, one) for name, one in handles.by_name().items()}
         self._methods = {
             **dict.fromkeys(("Tokenizer", "Encoder", *handles.caches), "stats"),
             **dict.fromkeys(handles.indexes, "health"),
@@ -105,7 +105,7 @@ class StageProbe:
         self._answered_s = time.monotonic()
         return dict(zip(self._methods, states, strict=True))
 
-    async def _ask(self, stage: Remote, method: str) -> StageState:
+    async def _ask(self, stage: HandleClient, method: str) -> StageState:
         deadline = time.monotonic() + STAGE_TIMEOUT_S
         try:
             answer = await wait_within(stage.call(method, deadline=deadline), STAGE_TIMEOUT_S)

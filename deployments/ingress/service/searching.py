@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from deployments.index.shard_answers import Found
+from deployments.index.gathering import ShardedHits
 from deployments.index.sharded_client import RemoteIndex
 from embedder.core.types import Priority, Timings
 from embedder.index.contract.points import Query
@@ -49,19 +49,21 @@ class Searching:
         *,
         complete: bool,
         deadline: float | None,
-    ) -> Found:
+    ) -> ShardedHits:
         """Answer several queries of one collection, as `RemoteIndex.search`; ``keys`` are theirs.
 
         Raises:
             Overloaded: the queries before them take too long; it says when to come back.
         """
-        asked_s, begun = time.monotonic(), list[float]()
+        asked_s, sent_at = time.monotonic(), list[float]()
         work = self._backlog.enter(keys, _price(index, queries), Priority.INTERACTIVE)
         self._queries += len(queries)
         try:
-            found = await index.search(queries, complete=complete, deadline=deadline, begun=begun)
-            began_s = max(begun, default=asked_s)
-            times = Timings(queue_s=began_s - asked_s, inference_s=time.monotonic() - began_s)
+            found = await index.search(
+                queries, complete=complete, deadline=deadline, sent_at=sent_at
+            )
+            sent_s = max(sent_at, default=asked_s)
+            times = Timings(queue_s=sent_s - asked_s, inference_s=time.monotonic() - sent_s)
             work.resize(_price(index, queries))
             work.computed(work.tokens, times)
             return found

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from deployments.cache.client import RemoteCache
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.middleware.traffic import Traffic
 from deployments.ingress.service.computing import Computing
@@ -26,9 +27,8 @@ from deployments.ingress.service.models import ServedModels, ServedState
 from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
 from deployments.ingress.service.recorded import check_width, connection_for, stored_of
 from deployments.ingress.service.searching import Searching
-from deployments.metrics import CACHE, FAR_CACHE, QUEUES, Published
-from deployments.rpc.packed import Packed
-from deployments.rpc.remote_stages import RemoteCache
+from deployments.metrics import CACHE, QUEUES, SHARED_CACHE, MetricPublisher
+from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import replica_id
 from deployments.settings import ModelList, ServeSettings
 from embedder.cache.failopen import FailOpenCache
@@ -71,8 +71,8 @@ class Service:
         )
         self._near = MemoryCache(settings.cache.near_bytes, ttl_s=settings.cache.ttl_s)
         self._handles = handles
-        self._metrics, self._far_metrics = Published(CACHE), Published(FAR_CACHE)
-        self._queue_metrics = Published(QUEUES)
+        self._metrics, self._far_metrics = MetricPublisher(CACHE), MetricPublisher(SHARED_CACHE)
+        self._queue_metrics = MetricPublisher(QUEUES)
         self._connect = Connecting(settings, handles, self._near, self.far, self.backlog)
         self._probe = StageProbe(handles)
         self._announce_s = 0.0
@@ -170,7 +170,7 @@ class Service:
         model: str | None,
         add_special_tokens: bool,
         deadline: float,
-    ) -> list[Packed[Piece]]:
+    ) -> list[PickledRows[Piece]]:
         """Return every token of every text with its place there; nothing is cut.
 
         Raises:
@@ -205,7 +205,7 @@ class Service:
         """Return the names of the deployments that hold the shards of the index."""
         return tuple(self._handles.indexes)
 
-    async def near_cache(self) -> dict[str, Any]:
+    async def local_cache_stats(self) -> dict[str, Any]:
         """Return the counters of the cache in this replica, and whose they are."""
         near = self._near
         return {
@@ -220,7 +220,7 @@ class Service:
         """Return the names of the deployments that hold the shards of the cache."""
         return tuple(self._handles.caches)
 
-    async def clear_near_cache(self, tag: bytes | None = None) -> int:
+    async def clear_local_cache(self, tag: bytes | None = None) -> int:
         """Forget what this replica has cached, or only what is of the model with this tag.
 
         Returns how many entries that were.

@@ -21,7 +21,7 @@ from deployments.ingress.middleware.keys import Headers
 from deployments.ingress.wire.json_parsing import parse_json
 from deployments.ingress.wire.json_pieces import json_pieces
 from deployments.ingress.wire.large_bodies import prepare
-from deployments.rpc.turns import Turns
+from deployments.rpc.cooperative_yield import CooperativeYield
 
 
 class OrjsonRoute(APIRoute):
@@ -97,14 +97,14 @@ async def json_response(content: Any) -> Response:
     numpy arrays are written as they are, without Python floats.
     """
     parts, pieces, size = list[bytes](), list[bytes](), 0
-    turns = Turns()
+    yielding = CooperativeYield()
     for piece in json_pieces(content):
         pieces.append(piece)
         size += len(piece)
         if size >= PART_BYTES:
             parts.append(b"".join(pieces))
             pieces, size = [], 0
-        await turns.after(len(piece))
+        await yielding.after(len(piece))
     parts.append(b"".join(pieces))
     return (
         Response(parts[0], media_type="application/json")

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from deployments.index.replica import IndexShard
-from deployments.operations.running import RunningService
-from deployments.rpc.remote import Handle
+from deployments.index.replica import IndexReplica
+from deployments.operations.running_service import RunningService
+from deployments.rpc.handle_client import Handle
 from deployments.settings import ServeSettings
 from embedder.core.errors import InvalidInput, Overloaded, UnknownModel
 from embedder.core.request import EmbedOptions
@@ -73,7 +73,7 @@ class IndexService:
         )
         self.door = LetterIngress()
         names = [f"VectorIndex-{at}" for at in range(shards)]
-        self.index = {name: IndexShard(settings, name) for name in names}
+        self.index = {name: IndexReplica(settings, name) for name in names}
         self.handles = {name: LocalHandle(shard) for name, shard in self.index.items()}
 
     @property

@@ -13,7 +13,7 @@ import ray
 from ray.serve import Application, Deployment
 
 from deployments.app import build
-from deployments.launch.services import MARK_VARIABLE, REFUSAL_FILE, Service
+from deployments.launch.services import MARK_VARIABLE, REFUSAL_FILE, ServiceInstance
 from deployments.settings import ModelList
 from embedder.core.errors import ConfigurationError
 
@@ -142,7 +142,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_embedder_serve_is_told_at_once_of_resources_that_its_machine_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = Service(8000, None, 1, 1, str(tmp_path), 20_000)
+    service = ServiceInstance(8000, None, 1, 1, str(tmp_path), 20_000)
     monkeypatch.setenv(MARK_VARIABLE, service.mark)
     build({})
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from ray.serve import metrics
 
-from deployments.metrics import CATALOGUE, Kind, Metric, Published
+from deployments.metrics import CATALOGUE, Kind, MetricDefinition, MetricPublisher
 from embedder.pipeline.threads import QueueStats
 
 ROWS = (
-    Metric("things", Kind.COUNTER, "seen", "things that were seen"),
-    Metric("held", Kind.GAUGE, "held", "things that are held"),
+    MetricDefinition("things", Kind.COUNTER, "seen", "things that were seen"),
+    MetricDefinition("held", Kind.GAUGE, "held", "things that are held"),
 )
-TAGGED = (Metric("refused", Kind.COUNTER, "refused", "by queue", "queue"),)
+TAGGED = (MetricDefinition("refused", Kind.COUNTER, "refused", "by queue", "queue"),)
 
 
 class Instrument:
@@ -47,33 +47,35 @@ class GaugeOfRay(Instrument):
 
 
 @pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch) -> Published:
+def published(monkeypatch: pytest.MonkeyPatch) -> MetricPublisher:
     """Return metrics whose instruments are at hand."""
     monkeypatch.setattr(metrics, "Counter", CounterOfRay)
     monkeypatch.setattr(metrics, "Gauge", GaugeOfRay)
     monkeypatch.setattr("ray.is_initialized", lambda: True)
-    return Published(ROWS)
+    return MetricPublisher(ROWS)
 
 
-def _values(published: Published) -> dict[str, float]:
+def _values(published: MetricPublisher) -> dict[str, float]:
     instruments: dict[str, Any] = published._instruments
     return {name: one.value for name, one in instruments.items()}
 
 
-def test_a_counter_grows_by_what_came_since_and_a_gauge_is_what_is(published: Published) -> None:
+def test_a_counter_grows_by_what_came_since_and_a_gauge_is_what_is(
+    published: MetricPublisher,
+) -> None:
     for seen, held in ((3, 5), (3, 4), (10, 0)):
         published.publish({"seen": seen, "held": held})
 
     assert _values(published) == {"things": 10, "held": 0}
 
 
-def test_what_is_not_told_or_is_no_number_is_left_out(published: Published) -> None:
+def test_what_is_not_told_or_is_no_number_is_left_out(published: MetricPublisher) -> None:
     published.publish({"seen": None, "other": 3})
 
     assert _values(published) == {}
 
 
-def test_a_counter_that_goes_back_is_left_where_it_is(published: Published) -> None:
+def test_a_counter_that_goes_back_is_left_where_it_is(published: MetricPublisher) -> None:
     """As after a cache was cleared: Prometheus would take the next number for a new process."""
     for seen in (5, 2, 6):
         published.publish({"seen": seen})
@@ -81,8 +83,8 @@ def test_a_counter_that_goes_back_is_left_where_it_is(published: Published) -> N
     assert _values(published) == {"things": 6}
 
 
-def test_every_queue_has_a_counter_of_its_own(published: Published) -> None:
-    queues = Published(TAGGED)
+def test_every_queue_has_a_counter_of_its_own(published: MetricPublisher) -> None:
+    queues = MetricPublisher(TAGGED)
     for first, second in ((3, 0), (3, 1), (5, 2)):
         queues.publish_queues([QueueStats("a", 0, 0, first), QueueStats("b", 0, 0, second)])
     instruments: dict[str, Any] = queues._instruments
@@ -91,7 +93,7 @@ def test_every_queue_has_a_counter_of_its_own(published: Published) -> None:
 
 
 def test_without_ray_nothing_is_published() -> None:
-    published = Published(ROWS)
+    published = MetricPublisher(ROWS)
     published.publish({"seen": 1})
 
     assert _values(published) == {}

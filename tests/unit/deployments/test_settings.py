@@ -114,7 +114,7 @@ def test_flights_are_counted_for_every_replica_there_may_be(
 ) -> None:
     stage = StageSettings(max_replicas=replicas, flights_per_replica=flights)
 
-    assert stage.flights(worth_tokens=9) == Slots(most, eager=replicas, worth_tokens=9)
+    assert stage.concurrent_calls(worth_tokens=9) == Slots(most, eager=replicas, worth_tokens=9)
 
 
 @pytest.mark.parametrize("name", [*STATELESS, *STATEFUL])

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from deployments.index.sharded_client import RemoteIndex
-from deployments.operations.collections import IndexOperation
+from deployments.operations.collections import CollectionOperations
 from deployments.operations.point_lines import PointLine
-from deployments.operations.reembedding import IndexReembedding
+from deployments.operations.reembedding import CollectionReembedding
 from embedder.core.errors import InvalidInput, StageUnavailable
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Vectors
@@ -56,7 +56,7 @@ def filled_service(folder: Path, shards: int) -> IndexService:
     made = IndexService(folder, shards)
     made.door = TwoModels()
     lines = [PointLine(0, one, text, None, {"text": text}) for one, text in TEXTS.items()]
-    operation = IndexOperation(made.as_running())
+    operation = CollectionOperations(made.as_running())
     asyncio.run(operation.create(NAME, Spec(Metric.L2, width=4)))
     asyncio.run(operation.add(NAME, lines, ignore))
     return made
@@ -77,9 +77,9 @@ def index_of(service: IndexService) -> RemoteIndex:
     return RemoteIndex(service.shards("VectorIndex"))
 
 
-def reembedding_of(service: IndexService) -> IndexReembedding:
+def reembedding_of(service: IndexService) -> CollectionReembedding:
     """Return what an operator has."""
-    return IndexReembedding(service.as_running())
+    return CollectionReembedding(service.as_running())
 
 
 async def records_of(index: RemoteIndex) -> list[Record]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.encoder.colocated import NearEncoder
+from deployments.encoder.colocated import ColocatedEncoder
 from embedder.backends.torch.packed import PackedForward
 from embedder.cache.memory import MemoryCache
 from embedder.core.errors import BackendFailure
@@ -97,7 +97,7 @@ async def test_the_encoder_stage_answers_where_the_one_in_the_ingress_fails(
         return compute(forward, tokens)
 
     monkeypatch.setattr(PackedForward, "__call__", fail_once)
-    near = NearEncoder(encoder, lambda: encoder, "all")
+    near = ColocatedEncoder(encoder, lambda: encoder, "all")
     await near.load()
     embedder = Pipeline(encoder.model, Stages(tokenizer, near, MemoryCache(0)), limits=None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deployments.cache.replica import CacheShard
+from deployments.cache.replica import CacheReplica
 from deployments.settings import ServeSettings
 from embedder.cache.memory import OVERHEAD_BYTES
 from embedder.core.types import Entries
@@ -13,9 +13,9 @@ ENTRIES = Entries(np.ones((2, 4), np.float32), np.ones(2, np.int32), np.zeros(2,
 KEYS = [b"modelone" + b"a" * 24, b"modeltwo" + b"b" * 24]
 
 
-def _shard(**cache: float) -> CacheShard:
+def _shard(**cache: float) -> CacheReplica:
     settings = ServeSettings.model_validate({"cache": cache, "data_directory": None})
-    return CacheShard(settings, "EmbeddingCache-3")
+    return CacheReplica(settings, "EmbeddingCache-3")
 
 
 async def test_a_shard_tells_its_name_and_its_counters_beside_its_bound() -> None:

@@ -8,7 +8,7 @@ import logging
 import numpy as np
 import pytest
 
-from deployments.encoder.colocated import NearEncoder, Share
+from deployments.encoder.colocated import ColocatedEncoder, Share
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
@@ -42,7 +42,7 @@ class Pair:
 
     def __init__(self, share: Share) -> None:
         self.here, self.there = Device(1.0), Device(2.0)
-        self.near = NearEncoder(self.there.encoder, lambda: self.here.encoder, share)
+        self.near = ColocatedEncoder(self.there.encoder, lambda: self.here.encoder, share)
 
     async def encode(self) -> list[float]:
         encoded = await self.near.encode(TOKENS, priority=Priority.INTERACTIVE, deadline=None)
@@ -132,7 +132,7 @@ async def test_an_encoder_that_cannot_be_loaded_is_done_without_and_the_log_says
         raise OSError("no such disk")
 
     stage = Device(2.0)
-    near = NearEncoder(stage.encoder, fail, "all")
+    near = ColocatedEncoder(stage.encoder, fail, "all")
     with caplog.at_level(logging.WARNING, "ray.serve"):
         await near.load()
     encoded = await near.encode(TOKENS, priority=Priority.BULK, deadline=None)
@@ -145,4 +145,4 @@ async def test_nothing_is_loaded_where_nothing_may_be_done() -> None:
     def never() -> BatchingEncoder:
         raise AssertionError("loaded in vain")
 
-    await NearEncoder(Device(2.0).encoder, never, "none").load()
+    await ColocatedEncoder(Device(2.0).encoder, never, "none").load()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from deployments.index.replica import IndexShard
+from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
 from deployments.settings import ServeSettings
 from embedder.index.contract.points import (
@@ -28,7 +28,7 @@ class Index:
 
     def __init__(self, shards: int) -> None:
         settings = ServeSettings(data_directory=None)
-        self.shards = [IndexShard(settings, f"VectorIndex-{shard}") for shard in range(shards)]
+        self.shards = [IndexReplica(settings, f"VectorIndex-{shard}") for shard in range(shards)]
         self.handles = [LocalHandle(shard) for shard in self.shards]
         named = {f"VectorIndex-{at}": as_handle(one) for at, one in enumerate(self.handles)}
         self.remote = RemoteIndex(named)

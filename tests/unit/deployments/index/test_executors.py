@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.index.replica import IndexShard
+from deployments.index.replica import IndexReplica
 from deployments.settings import ServeSettings
 from embedder.core.errors import Overloaded
 from embedder.core.time_limit import wait_within
@@ -31,7 +31,7 @@ def points(count: int = 1, first: int = 0) -> Points:
 class Held:
     """Stands for methods of the index; each call waits until it is let go."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, shard: IndexShard, *methods: str) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, shard: IndexReplica, *methods: str) -> None:
         self.go = threading.Event()
         self.begun: list[str] = []
         for method in methods:
@@ -48,19 +48,19 @@ class Held:
 
 
 @pytest.fixture
-async def shard() -> AsyncIterator[IndexShard]:
+async def shard() -> AsyncIterator[IndexReplica]:
     """Yield a shard with a hundred points."""
     settings = ServeSettings.model_validate(
         {"data_directory": None, "index": {"max_queued_bytes": 100_000}}
     )
-    shard = IndexShard(settings, "VectorIndex-0")
+    shard = IndexReplica(settings, "VectorIndex-0")
     await shard.upsert(NAME, points(100))
     yield shard
     await shard._stop()
 
 
 async def test_health_and_state_wait_for_no_thread(
-    shard: IndexShard, monkeypatch: pytest.MonkeyPatch
+    shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(monkeypatch, shard, "count", "search", "upsert", "fetch")
     busy = [
@@ -84,7 +84,7 @@ async def test_health_and_state_wait_for_no_thread(
 
 @pytest.mark.parametrize("full", ["count", "search", "upsert", "fetch"])
 async def test_no_class_of_work_waits_for_another(
-    shard: IndexShard, monkeypatch: pytest.MonkeyPatch, full: str
+    shard: IndexReplica, monkeypatch: pytest.MonkeyPatch, full: str
 ) -> None:
     """Scans of a large collection, searches, writes and reads by id each have their threads."""
     monkeypatch.setattr("deployments.index.executors.SCAN_ROWS", 50)
@@ -106,7 +106,7 @@ async def test_no_class_of_work_waits_for_another(
 
 
 async def test_three_thousand_upserts_at_once_are_bounded_in_bytes(
-    shard: IndexShard, monkeypatch: pytest.MonkeyPatch
+    shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(monkeypatch, shard, "upsert")
     calls = [asyncio.ensure_future(shard.upsert(NAME, points(first=n))) for n in range(3000)]
@@ -125,7 +125,7 @@ async def test_three_thousand_upserts_at_once_are_bounded_in_bytes(
 
 
 async def test_ten_times_too_many_scans_are_refused_before_they_start(
-    shard: IndexShard, monkeypatch: pytest.MonkeyPatch
+    shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = replace(await shard.describe(NAME), count=10**6)
     monkeypatch.setattr(shard._index, "describe", lambda name: large)
@@ -144,7 +144,7 @@ async def test_ten_times_too_many_scans_are_refused_before_they_start(
 
 
 async def test_a_scan_whose_caller_has_gone_ends_between_two_steps(
-    shard: IndexShard, monkeypatch: pytest.MonkeyPatch
+    shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await shard.upsert(NAME, points(1))
     begun, go, ended = threading.Event(), threading.Event(), threading.Event()

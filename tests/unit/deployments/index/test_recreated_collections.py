@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.index.replica import IndexShard
+from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
 from deployments.settings import ServeSettings
 from embedder.core.errors import NotFound, UnknownCollection
@@ -45,7 +45,7 @@ class Interrupted:
         self._on, self._again = shards, again
         self._busy = asyncio.Lock()
         self._at = self.calls = -1  # none is counted before `begin`
-        self.shards = [IndexShard(settings, f"VectorIndex-{at}") for at in range(2)]
+        self.shards = [IndexReplica(settings, f"VectorIndex-{at}") for at in range(2)]
         handles = {f"VectorIndex-{at}": self._handle(one) for at, one in enumerate(self.shards)}
         self.index = RemoteIndex({name: as_handle(one) for name, one in handles.items()})
 
@@ -57,7 +57,7 @@ class Interrupted:
                 await shard.delete(NAME)
         await self.index.create(NAME, Spec(width=4), None)
         await self.index.upsert(NAME, POINTS, None)
-        self.index.known.forget(NAME)
+        self.index.collection_cache.forget(NAME)
         self._at, self.calls = at, 0
         return await self.shards[0].describe(NAME)
 
@@ -65,7 +65,7 @@ class Interrupted:
         for shard in self.shards:
             await shard._stop()
 
-    def _handle(self, shard: IndexShard) -> LocalHandle:
+    def _handle(self, shard: IndexReplica) -> LocalHandle:
         handle = LocalHandle(shard)
         answer = handle._answer
 
@@ -95,7 +95,7 @@ async def _put(index: RemoteIndex, model: StoredModel | None) -> int:
     async def put(info: CollectionInfo | None) -> int:
         return await index.put(NAME, POINTS, model, None, info)
 
-    return await index.known.on(NAME, put, deadline=None, texts=True)
+    return await index.collection_cache.run(NAME, put, deadline=None, texts=True)
 
 
 WORKS: dict[str, Work] = {

@@ -143,11 +143,13 @@ async def test_a_recorded_model_is_asked_for_once_in_a_while(single: Index) -> N
         return info.stored if info else None
 
     await single.remote.put(NAME, make_points(1), model, None, None)
-    first = await single.remote.known.on(NAME, recorded, deadline=None, texts=True)
+    first = await single.remote.collection_cache.run(NAME, recorded, deadline=None, texts=True)
     single.handles[0].fault = StageUnavailable("VectorIndex-0", "gone")
 
     assert first == model
-    assert await single.remote.known.on(NAME, recorded, deadline=None, texts=True) == model
+    assert (
+        await single.remote.collection_cache.run(NAME, recorded, deadline=None, texts=True) == model
+    )
 
 
 async def test_searches_that_wait_together_travel_together_and_fail_alone(

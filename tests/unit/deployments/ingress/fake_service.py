@@ -18,13 +18,13 @@ from typing import Any, cast
 import httpx
 import numpy as np
 
-from deployments.cache.replica import CacheShard
-from deployments.index.replica import IndexShard
+from deployments.cache.replica import CacheReplica
+from deployments.index.replica import IndexReplica
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.service import Service
-from deployments.rpc.packed import Packed
-from deployments.rpc.remote import Handle
+from deployments.rpc.handle_client import Handle
+from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import ReplicaStats
 from deployments.settings import IngressLimits, ServeSettings
 from embedder.batching.batcher import BatcherStats
@@ -166,13 +166,13 @@ class LetterTokenizer:
 
     async def pieces(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
-    ) -> list[Packed[Piece]]:
+    ) -> list[PickledRows[Piece]]:
         end = [Piece(0, END, True, None, None)] if add_special_tokens else []
         rows = (
             [Piece(ord(one), one, False, at, at + 1) for at, one in enumerate(text)] + end
             for text in texts
         )
-        return [Packed.of(Piece, row) for row in rows]
+        return [PickledRows.of(Piece, row) for row in rows]
 
     async def decode(
         self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
@@ -246,9 +246,9 @@ class FakeService(Service):
             "tokenizer": LocalHandle(LetterTokenizer()),
             "encoder": LocalHandle(self.encoder),
             "cache": LocalHandle(
-                CacheShard(ServeSettings(data_directory=None), "EmbeddingCache-0")
+                CacheReplica(ServeSettings(data_directory=None), "EmbeddingCache-0")
             ),
-            "index": LocalHandle(IndexShard(ServeSettings(data_directory=None), "VectorIndex-0")),
+            "index": LocalHandle(IndexReplica(ServeSettings(data_directory=None), "VectorIndex-0")),
             "ingress": LocalHandle(self),
         }
         # What is no setting of the service is a limit.

@@ -15,7 +15,7 @@ from ray.serve._private import constants as serve_constants
 
 from deployments.launch.launch import Launch
 from deployments.launch.ray_environment import THROUGHPUT, ray_environment
-from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, Service
+from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, ServiceInstance
 from embedder.core.errors import ConfigurationError
 
 
@@ -43,11 +43,11 @@ def child(tmp_path: Path, script: str) -> Launch:
     return Launch(process, service, "http://127.0.0.1:9", log)
 
 
-def service_in(tmp_path: Path) -> Service:
+def service_in(tmp_path: Path) -> ServiceInstance:
     """Return a service that this process has started."""
     folder = tmp_path / "service"
     folder.mkdir(exist_ok=True)
-    return Service(9, None, os.getpid(), 0, str(folder), 20_000)
+    return ServiceInstance(9, None, os.getpid(), 0, str(folder), 20_000)
 
 
 def until_it_says(launch: Launch, word: str) -> None:
@@ -68,8 +68,8 @@ def test_a_child_that_ends_while_starting_is_an_error_with_its_last_words(tmp_pa
 def test_a_service_that_cannot_be_placed_is_refused_while_its_child_lives(tmp_path: Path) -> None:
     script = """
 import time
-from deployments.launch.services import tell_starter
-print(tell_starter("no node has that"), flush=True)
+from deployments.launch.services import report_to_starter
+print(report_to_starter("no node has that"), flush=True)
 time.sleep(60)
 """
     launch = child(tmp_path, script)

@@ -18,7 +18,7 @@ from deployments.launch.launch import _watched
 from deployments.launch.services import (
     MARK_FILE,
     SESSION_FILE,
-    Service,
+    ServiceInstance,
     choose,
     end,
     remove_folders,
@@ -37,19 +37,19 @@ def no_other_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MARK_VARIABLE", "SERVED_BY_THIS_TEST")
 
 
-def service(tmp_path: Path, port: int, *, attended: bool = True) -> Service:
+def service(tmp_path: Path, port: int, *, attended: bool = True) -> ServiceInstance:
     """Return a service with a folder; unattended, its starter is a process that has ended."""
     folder = tmp_path / f"embedder-{port}"
     folder.mkdir()
     started = start_time(os.getpid()) if attended else -1
-    one = Service(port, f"/data/{port}", os.getpid(), started or 0, str(folder), 20_000)
+    one = ServiceInstance(port, f"/data/{port}", os.getpid(), started or 0, str(folder), 20_000)
     (folder / MARK_FILE).write_text(one.mark)
     return one
 
 
 @contextmanager
 def process(
-    of: Service | None, script: str = SLEEP, name: str | None = None
+    of: ServiceInstance | None, script: str = SLEEP, name: str | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a script in a session of its own, marked as a process of a service."""
     mark = {} if of is None else {module.MARK_VARIABLE: of.mark}
@@ -111,7 +111,7 @@ def test_a_service_is_known_after_its_folder_is_gone(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_the_services_is_never_removed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
-    ours = Service(1, None, os.getpid(), -1, str(precious), 20_000)
+    ours = ServiceInstance(1, None, os.getpid(), -1, str(precious), 20_000)
     end(ours)
 
     assert precious.exists()
@@ -182,7 +182,7 @@ signal.pause()
     with process(None, starter) as child:
         folder = tmp_path / "embedder-1"
         folder.mkdir()
-        ours = Service(1, None, child.pid, start_time(child.pid) or 0, str(folder), 20_000)
+        ours = ServiceInstance(1, None, child.pid, start_time(child.pid) or 0, str(folder), 20_000)
         (folder / MARK_FILE).write_text(ours.mark)
 
         assert main(["stop", "--port", "1"]) == 0

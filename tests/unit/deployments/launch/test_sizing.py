@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from deployments.launch.sizing import Machine, decided, lacking
+from deployments.launch.sizing import ClusterResources, decided, lacking
 from deployments.settings import ServeSettings
 
 
 def _decided(gpus: float, *, cpus: float = 8, **args: Any) -> ServeSettings:
-    return decided(ServeSettings.model_validate(args), Machine(cpus, gpus))
+    return decided(ServeSettings.model_validate(args), ClusterResources(cpus, gpus))
 
 
 def _replicas(settings: ServeSettings) -> tuple[int, int]:
@@ -96,7 +96,7 @@ def test_bounds_hold_on_gpus_and_where_nothing_else_is_said(
 
 
 def test_flights_follow_the_encoders_that_there_are() -> None:
-    assert _decided(0, cpus=4).encoder.flights(worth_tokens=1).count == 4
+    assert _decided(0, cpus=4).encoder.concurrent_calls(worth_tokens=1).count == 4
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from deployments.launch.services import Service
+from deployments.launch.services import ServiceInstance
 from deployments.operations import addressing
 from deployments.operations.addressing import ray_address
 from embedder.core.errors import ConfigurationError
 
-FIRST = Service(8000, "/data/first", 1, 1, "/tmp/embedder-1", 20_000)
-SECOND = Service(9000, "/data/second", 2, 2, "/tmp/embedder-2", 20_200)
+FIRST = ServiceInstance(8000, "/data/first", 1, 1, "/tmp/embedder-1", 20_000)
+SECOND = ServiceInstance(9000, "/data/second", 2, 2, "/tmp/embedder-2", 20_200)
 
 
 @pytest.fixture
-def rays(monkeypatch: pytest.MonkeyPatch) -> dict[str, Service | None]:
+def rays(monkeypatch: pytest.MonkeyPatch) -> dict[str, ServiceInstance | None]:
     """Return what runs on this machine, which a test fills in."""
-    found: dict[str, Service | None] = {}
+    found: dict[str, ServiceInstance | None] = {}
 
-    def choose(port: int | None, directory: Path | None) -> Service:
+    def choose(port: int | None, directory: Path | None) -> ServiceInstance:
         (one,) = [
             service
             for service in (FIRST, SECOND)
@@ -33,14 +33,16 @@ def rays(monkeypatch: pytest.MonkeyPatch) -> dict[str, Service | None]:
     return found
 
 
-def test_the_only_ray_is_taken_whoever_started_it(rays: dict[str, Service | None]) -> None:
+def test_the_only_ray_is_taken_whoever_started_it(rays: dict[str, ServiceInstance | None]) -> None:
     rays["10.0.0.1:1"] = None
 
     assert ray_address({}) == "10.0.0.1:1"
     assert ray_address({"RAY_ADDRESS": "auto"}) == "10.0.0.1:1"
 
 
-def test_of_several_none_is_taken_and_all_are_listed(rays: dict[str, Service | None]) -> None:
+def test_of_several_none_is_taken_and_all_are_listed(
+    rays: dict[str, ServiceInstance | None],
+) -> None:
     rays |= {"10.0.0.1:1": FIRST, "10.0.0.1:2": SECOND, "10.0.0.1:3": None}
 
     with pytest.raises(ConfigurationError) as caught:
@@ -50,7 +52,7 @@ def test_of_several_none_is_taken_and_all_are_listed(rays: dict[str, Service | N
     assert ["10.0.0.1:1: port 8000, data in /data/first" in lines[1], len(lines)] == [True, 4]
 
 
-def test_what_is_said_is_taken(rays: dict[str, Service | None]) -> None:
+def test_what_is_said_is_taken(rays: dict[str, ServiceInstance | None]) -> None:
     rays |= {"10.0.0.1:1": FIRST, "10.0.0.1:2": SECOND}
     elsewhere = {"RAY_ADDRESS": "10.9.9.9:6379"}
 
@@ -61,7 +63,7 @@ def test_what_is_said_is_taken(rays: dict[str, Service | None]) -> None:
 
 
 def test_a_service_without_a_ray_and_a_machine_without_a_service_are_refused(
-    rays: dict[str, Service | None],
+    rays: dict[str, ServiceInstance | None],
 ) -> None:
     with pytest.raises(ConfigurationError, match="embedder serve"):
         ray_address({})

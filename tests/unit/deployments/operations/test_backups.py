@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from deployments.operations.backups import IndexCarrying
-from deployments.operations.collections import IndexOperation
+from deployments.operations.backups import IndexBackups
+from deployments.operations.collections import CollectionOperations
 from deployments.operations.point_lines import PointLine
 from embedder.core.errors import ConfigurationError, InvalidInput, UnknownCollection
 from embedder.core.storage_errors import BadBackup, NotWritten
@@ -31,7 +31,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         service = IndexService(tmp_path / f"data-{len(started)}", shards)
         started.append(service)
         points = [PointLine(at, f"p{at}", "b" * at, None, {"n": at}) for at in range(1, COUNT + 1)]
-        run(IndexOperation(service.as_running()).add(NAME, points, lambda count: None))
+        run(CollectionOperations(service.as_running()).add(NAME, points, lambda count: None))
         return service
 
     yield start
@@ -39,12 +39,12 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         service.close()
 
 
-def _carrying(service: IndexService) -> IndexCarrying:
-    return IndexCarrying(service.as_running())
+def _carrying(service: IndexService) -> IndexBackups:
+    return IndexBackups(service.as_running())
 
 
-def _operation(service: IndexService) -> IndexOperation:
-    return IndexOperation(service.as_running())
+def _operation(service: IndexService) -> CollectionOperations:
+    return CollectionOperations(service.as_running())
 
 
 @pytest.mark.parametrize("shards", [1, 3])

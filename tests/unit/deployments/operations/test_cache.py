@@ -13,11 +13,11 @@ import numpy as np
 import orjson
 import pytest
 
-from deployments.cache.replica import CacheShard
+from deployments.cache.replica import CacheReplica
 from deployments.cli import main
-from deployments.operations import running
-from deployments.operations.cache import WARM_TEXTS, CacheOperation
-from deployments.operations.running import RunningService
+from deployments.operations import running_service as running
+from deployments.operations.cache import WARM_TEXTS, CacheOperations
+from deployments.operations.running_service import RunningService
 from deployments.settings import ServeSettings
 from embedder.cache.archive import ArchivedModel, read_archive
 from embedder.cache.sharding import owners
@@ -71,11 +71,11 @@ class FakeIngress:
         self.forgotten: list[bytes | None] = []
         self.embedded: list[tuple[list[str], EmbedOptions, str | None]] = []
 
-    async def near_cache(self) -> dict[str, Any]:
+    async def local_cache_stats(self) -> dict[str, Any]:
         counters = ("entries", "bytes", "max_bytes", "hits", "misses", "evicted")
         return {"replica": "r1", **dict.fromkeys(counters, 1)}
 
-    async def clear_near_cache(self, tag: bytes | None = None) -> int:
+    async def clear_local_cache(self, tag: bytes | None = None) -> int:
         self.forgotten.append(tag)
         return 1
 
@@ -93,7 +93,7 @@ class FakeService:
         self.door = FakeIngress()
         self.ingress = Handle(self.door)
         self.caches = [
-            CacheShard(ServeSettings(data_directory=None), f"EmbeddingCache-{shard}")
+            CacheReplica(ServeSettings(data_directory=None), f"EmbeddingCache-{shard}")
             for shard in range(shards)
         ]
 
@@ -129,8 +129,8 @@ class FakeService:
         return found
 
 
-def _operation(service: FakeService) -> CacheOperation:
-    return CacheOperation(cast("RunningService", service))
+def _operation(service: FakeService) -> CacheOperations:
+    return CacheOperations(cast("RunningService", service))
 
 
 def _ignore(count: int) -> None:

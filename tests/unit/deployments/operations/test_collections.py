@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployments.operations import collections as index_operation
-from deployments.operations.collections import BATCH, IndexOperation
+from deployments.operations.collections import BATCH, CollectionOperations
 from deployments.operations.point_lines import PointLine
 from embedder.core.errors import InvalidInput, InvalidVector, Overloaded, UnknownModel
 from embedder.core.types import Priority
@@ -28,9 +28,9 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IndexSer
 
 
 @pytest.fixture
-def operation(service: IndexService) -> IndexOperation:
+def operation(service: IndexService) -> CollectionOperations:
     """Return what operates on the service."""
-    return IndexOperation(service.as_running())
+    return CollectionOperations(service.as_running())
 
 
 def _texts(count: int) -> list[PointLine]:
@@ -45,7 +45,7 @@ def _ignore(count: int) -> None:
 
 
 def test_points_are_embedded_as_bulk_work_a_batch_at_a_time(
-    service: IndexService, operation: IndexOperation
+    service: IndexService, operation: CollectionOperations
 ) -> None:
     told: list[int] = []
     run(operation.create(NAME, Spec(Metric.L2, model=LETTERS)))
@@ -58,7 +58,7 @@ def test_points_are_embedded_as_bulk_work_a_batch_at_a_time(
     assert [info.name for info in run(operation.collections())] == [NAME]
 
 
-def test_of_lines_with_one_id_the_last_counts(operation: IndexOperation) -> None:
+def test_of_lines_with_one_id_the_last_counts(operation: CollectionOperations) -> None:
     first, *others = _texts(BATCH)
     last = PointLine(BATCH + 1, first.id, "dddd", None, {})
     run(operation.add(NAME, [first, *others, last], _ignore))
@@ -69,7 +69,7 @@ def test_of_lines_with_one_id_the_last_counts(operation: IndexOperation) -> None
 
 
 def test_a_search_is_by_the_text_and_a_filter(
-    service: IndexService, operation: IndexOperation
+    service: IndexService, operation: CollectionOperations
 ) -> None:
     run(operation.add(NAME, _texts(30), _ignore))
     service.door.calls.clear()
@@ -79,7 +79,7 @@ def test_a_search_is_by_the_text_and_a_filter(
     assert service.door.calls == [(1, Priority.INTERACTIVE, LETTERS)]
 
 
-def test_the_same_again_changes_no_point(operation: IndexOperation) -> None:
+def test_the_same_again_changes_no_point(operation: CollectionOperations) -> None:
     found = []
     for _ in range(2):
         assert run(operation.add(NAME, _texts(40), _ignore)) == 40
@@ -90,12 +90,12 @@ def test_the_same_again_changes_no_point(operation: IndexOperation) -> None:
 
 
 def test_a_full_service_is_asked_again_until_patience_ends(
-    service: IndexService, operation: IndexOperation, monkeypatch: pytest.MonkeyPatch
+    service: IndexService, operation: CollectionOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_operation, "PAUSE_S", 0.001)
     service.door.busy = 3
     assert run(operation.add(NAME, _texts(3), _ignore)) == 3
-    monkeypatch.setattr(index_operation, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(index_operation, "RETRY_FOR_S", 0.0)
     service.door.busy = 10_000
 
     with pytest.raises(Overloaded):
@@ -121,7 +121,7 @@ BAD: dict[str, tuple[list[PointLine], str]] = {
 
 @pytest.mark.parametrize(("points", "field"), BAD.values(), ids=BAD)
 def test_what_cannot_be_stored_is_named_by_its_line(
-    operation: IndexOperation, points: list[PointLine], field: str
+    operation: CollectionOperations, points: list[PointLine], field: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
         run(operation.add(NAME, points, _ignore))
@@ -130,7 +130,7 @@ def test_what_cannot_be_stored_is_named_by_its_line(
 
 
 def test_a_vector_of_another_width_than_the_collection_s_is_named_by_its_line(
-    operation: IndexOperation,
+    operation: CollectionOperations,
 ) -> None:
     run(operation.create(NAME, Spec(width=3)))
 
@@ -138,7 +138,9 @@ def test_a_vector_of_another_width_than_the_collection_s_is_named_by_its_line(
         run(operation.add(NAME, [_vector(4, [1] * 4)], _ignore))
 
 
-def test_what_was_stored_before_a_wrong_line_is_kept_and_told(operation: IndexOperation) -> None:
+def test_what_was_stored_before_a_wrong_line_is_kept_and_told(
+    operation: CollectionOperations,
+) -> None:
     points = [*_texts(BATCH), PointLine(900, "wrong", "", None, {})]
     told: list[int] = []
 
@@ -148,7 +150,7 @@ def test_what_was_stored_before_a_wrong_line_is_kept_and_told(operation: IndexOp
     assert run(operation.describe(NAME)).count == BATCH
 
 
-def test_a_model_that_is_not_served_makes_no_collection(operation: IndexOperation) -> None:
+def test_a_model_that_is_not_served_makes_no_collection(operation: CollectionOperations) -> None:
     with pytest.raises(UnknownModel, match="numbers"):
         run(operation.create(NAME, Spec(model="numbers")))
     assert run(operation.collections()) == []
@@ -158,7 +160,7 @@ def test_over_several_shards_the_width_is_the_model_s(tmp_path: Path) -> None:
     widths = {}
     for shards in (1, 2):
         service = IndexService(tmp_path / str(shards), shards)
-        operation = IndexOperation(service.as_running())
+        operation = CollectionOperations(service.as_running())
         widths[shards] = run(operation.create(NAME, Spec())).width
         run(operation.delete(NAME))
         assert run(operation.collections()) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deployments.operations import collections as index_operation
-from deployments.operations.collections import IndexOperation
+from deployments.operations.collections import CollectionOperations
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import ModelMismatch, StaleCollection
 from embedder.index.storage import drafts
@@ -42,7 +42,7 @@ async def test_all_texts_are_embedded_with_the_new_model_and_searches_follow(
     service: IndexService,
 ) -> None:
     told: list[int] = []
-    operation = IndexOperation(service.as_running())
+    operation = CollectionOperations(service.as_running())
     assert (await operation.search(NAME, "aaa", 1))[0].id == "p2"
     order = [one.id for one in await records_of(index_of(service))]
     info = await reembedding_of(service).reembed(NAME, "digits", told.append)

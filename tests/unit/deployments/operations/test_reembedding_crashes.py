@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deployments.operations import collections as index_operation
-from deployments.operations.reembedding import IndexReembedding
+from deployments.operations.reembedding import CollectionReembedding
 from embedder.core.errors import InvalidInput, StageUnavailable, Unavailable
 from embedder.index.contract.points import Points, Query
 from embedder.index.spread import owners
@@ -32,7 +32,7 @@ from tests.unit.deployments.two_models import (
 
 
 def _dying(
-    reembedding: IndexReembedding, monkeypatch: pytest.MonkeyPatch, turn: int, *, done: bool
+    reembedding: CollectionReembedding, monkeypatch: pytest.MonkeyPatch, turn: int, *, done: bool
 ) -> None:
     """Let the operator's process die at its call of this number to a shard, done or not."""
     calls = iter(range(1, 1000))
@@ -124,7 +124,7 @@ async def _go_on(service: IndexService, *, abandoned: bool) -> bool:
 async def test_a_shard_that_is_away_at_the_switch_follows_or_holds_it_up(
     away: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_operation, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(index_operation, "RETRY_FOR_S", 0.0)
     service = await asyncio.to_thread(filled_service, tmp_path, 2)
     reembedding = reembedding_of(service)
     broken = list(service.handles.values())[away]

@@ -14,7 +14,7 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve._private.common import DeploymentID
 
-from deployments.rpc.remote import Handle, Remote
+from deployments.rpc.handle_client import Handle, HandleClient
 from embedder.core.errors import BackendFailure, DeadlineExceeded, Overloaded, StageUnavailable
 from tests.unit.deployments.rpc.replica import from_replica
 
@@ -40,8 +40,8 @@ class Replicas:
         return outcome
 
 
-def _remote(handle: object) -> Remote:
-    return Remote("Encoder", cast("Handle", handle))
+def _remote(handle: object) -> HandleClient:
+    return HandleClient("Encoder", cast("Handle", handle))
 
 
 async def test_every_replica_is_asked_and_its_answer_comes_back() -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.cache.replica import CacheShard
-from deployments.index.replica import IndexShard
+from deployments.cache.client import RemoteCache
+from deployments.cache.replica import CacheReplica
+from deployments.encoder.client import RemoteEncoder
+from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
 from deployments.rpc import message_size
-from deployments.rpc.remote import RETRIES, Remote
-from deployments.rpc.remote_stages import RemoteCache, RemoteEncoder
+from deployments.rpc.handle_client import RETRIES, HandleClient
 from deployments.settings import ServeSettings, StageSettings
 from embedder.cache.failopen import FailOpenCache
 from embedder.cache.store.circuit import CircuitState
@@ -64,13 +65,16 @@ async def test_a_request_above_the_limit_arrives_and_is_computed_once() -> None:
     stage = Counter()
     handle = LocalHandle(stage)
 
-    assert await Remote("Encoder", as_handle(handle)).call("bytes", 1, bytes(GRPC_BYTES)) == b"\0"
+    assert (
+        await HandleClient("Encoder", as_handle(handle)).call("bytes", 1, bytes(GRPC_BYTES))
+        == b"\0"
+    )
     assert (stage.calls, handle.by_reference) == (1, ["bytes"])
 
 
 async def test_an_answer_above_the_limit_arrives_also_where_nobody_expected_it() -> None:
     handle = LocalHandle(Counter())
-    answer = await Remote("Encoder", as_handle(handle)).call("bytes", GRPC_BYTES)
+    answer = await HandleClient("Encoder", as_handle(handle)).call("bytes", GRPC_BYTES)
 
     assert len(answer) == GRPC_BYTES
     assert handle.by_reference == ["bytes"]
@@ -78,7 +82,7 @@ async def test_an_answer_above_the_limit_arrives_also_where_nobody_expected_it()
 
 async def test_what_is_expected_to_be_large_is_computed_once_and_never_refused() -> None:
     stage = Counter()
-    remote = Remote("Encoder", as_handle(stage))
+    remote = HandleClient("Encoder", as_handle(stage))
 
     assert len(await remote.call("bytes", GRPC_BYTES, size=GRPC_BYTES)) == GRPC_BYTES
     assert stage.calls == 1
@@ -86,7 +90,7 @@ async def test_what_is_expected_to_be_large_is_computed_once_and_never_refused()
 
 async def test_small_calls_do_not_take_the_way_through_the_object_store() -> None:
     handle = LocalHandle(Counter())
-    await Remote("Encoder", as_handle(handle)).call("bytes", 1, size=message_size.LARGE_BYTES)
+    await HandleClient("Encoder", as_handle(handle)).call("bytes", 1, size=message_size.LARGE_BYTES)
 
     assert handle.by_reference == []
 
@@ -103,7 +107,7 @@ async def test_what_is_refused_by_reference_too_is_not_tried_for_ever() -> None:
     stage = Refusing()
 
     with pytest.raises(StageUnavailable):
-        await Remote("Encoder", as_handle(stage)).call("ask")
+        await HandleClient("Encoder", as_handle(stage)).call("ask")
     assert stage.calls <= 2 + RETRIES
 
 
@@ -130,8 +134,8 @@ async def test_an_encoder_answers_2048_short_inputs_of_any_width(width: int) -> 
 async def test_a_cache_has_2048_entries_of_any_width_and_its_circuit_stays_closed(
     width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.rpc.remote_stages.INSERTS_PAUSE_S", 0)
-    handle = LocalHandle(CacheShard(SETTINGS, "EmbeddingCache-0"))
+    monkeypatch.setattr("deployments.cache.client.INSERTS_PAUSE_S", 0)
+    handle = LocalHandle(CacheReplica(SETTINGS, "EmbeddingCache-0"))
     # Time plays no part here, on however slow a machine.
     cache = FailOpenCache(RemoteCache("EmbeddingCache-0", as_handle(handle)), timeout_s=60)
     keys = [number.to_bytes(32, "big") for number in range(2048)]
@@ -148,8 +152,8 @@ async def test_a_cache_has_2048_entries_of_any_width_and_its_circuit_stays_close
 async def test_entries_of_two_widths_are_put_in_calls_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("deployments.rpc.remote_stages.INSERTS_PAUSE_S", 0)
-    handle = LocalHandle(CacheShard(SETTINGS, "EmbeddingCache-0"))
+    monkeypatch.setattr("deployments.cache.client.INSERTS_PAUSE_S", 0)
+    handle = LocalHandle(CacheReplica(SETTINGS, "EmbeddingCache-0"))
     remote = RemoteCache("EmbeddingCache-0", as_handle(handle))
     await asyncio.gather(
         *(
@@ -165,7 +169,7 @@ async def test_entries_of_two_widths_are_put_in_calls_of_their_own(
 @pytest.fixture
 async def index() -> AsyncIterator[tuple[RemoteIndex, LocalHandle]]:
     """Yield an index of one shard, and its handle."""
-    shard = IndexShard(SETTINGS, "VectorIndex-0")
+    shard = IndexReplica(SETTINGS, "VectorIndex-0")
     handle = LocalHandle(shard)
     yield RemoteIndex({"VectorIndex-0": as_handle(handle)}), handle
     await shard._stop()

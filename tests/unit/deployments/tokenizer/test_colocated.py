@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from deployments.tokenizer.colocated import IN_LOOP_CHARACTERS, NearTokenizer
+from deployments.tokenizer.colocated import IN_LOOP_CHARACTERS, ColocatedTokenizer
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.loading import load_tokenizer
 from embedder.inference.tokenization import Tokenizer
@@ -46,7 +46,7 @@ def stage() -> Stage:
 async def test_up_to_so_many_characters_never_leave_the_ingress(
     stage: Stage, most: int, calls: int
 ) -> None:
-    near = NearTokenizer(stage, load, most=most)
+    near = ColocatedTokenizer(stage, load, most=most)
     await near.load()
     found = await near.tokenize(TEXTS, truncate=Truncate.START, deadline=7.0)
     expected = stage.tokenizer.encode(TEXTS, truncate=Truncate.START)
@@ -69,7 +69,7 @@ async def test_only_a_few_characters_keep_the_loop(
             threads.append(threading.get_ident())
             return stage.tokenizer.encode(inputs, truncate=truncate)
 
-    near = NearTokenizer(stage, lambda: Watched.__new__(Watched), most=10**9)
+    near = ColocatedTokenizer(stage, lambda: Watched.__new__(Watched), most=10**9)
     await near.load()
     text = "a" * characters
     found = await near.tokenize([text], truncate=Truncate.END, deadline=None)
@@ -81,7 +81,7 @@ async def test_only_a_few_characters_keep_the_loop(
 
 
 async def test_everything_goes_to_the_stage_until_the_tokenizer_is_there(stage: Stage) -> None:
-    near = NearTokenizer(stage, load, most=10**9)
+    near = ColocatedTokenizer(stage, load, most=10**9)
     await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
     await near.load()
     await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
@@ -95,7 +95,7 @@ async def test_without_a_tokenizer_the_stage_does_it_all_and_the_log_says_so(
     def fail() -> Tokenizer:
         raise OSError("no such disk")
 
-    near = NearTokenizer(stage, fail, most=10**9)
+    near = ColocatedTokenizer(stage, fail, most=10**9)
     with caplog.at_level(logging.WARNING, "ray.serve"):
         await near.load()
     await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
@@ -108,4 +108,4 @@ async def test_nothing_is_loaded_where_nothing_may_be_done(stage: Stage) -> None
     def never() -> Tokenizer:
         raise AssertionError("loaded in vain")
 
-    await NearTokenizer(stage, never, most=0).load()
+    await ColocatedTokenizer(stage, never, most=0).load()

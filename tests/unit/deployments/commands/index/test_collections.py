@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from deployments.cli import main
-from deployments.operations import running
+from deployments.operations import running_service as running
 from deployments.operations.point_lines import read_points
 from embedder.core.errors import LimitExceeded
 from tests.unit.deployments.index_service import IndexService, vectors_of

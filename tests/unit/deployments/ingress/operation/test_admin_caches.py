@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from deployments.rpc.remote_stages import INSERTS_PAUSE_S
+from deployments.cache.client import INSERTS_PAUSE_S
 from embedder.core.errors import StageUnavailable
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, refusal
 from tests.unit.deployments.ingress.test_access import KeyedService

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.index.replica import IndexShard
+from deployments.index.replica import IndexReplica
 from deployments.settings import ServeSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
@@ -29,7 +29,7 @@ class Kept:
 
     def start(self) -> None:
         """Start the shard in place of another."""
-        self.shard = self.service.handles["index"]._stage = IndexShard(self.settings, NAME)
+        self.shard = self.service.handles["index"]._stage = IndexReplica(self.settings, NAME)
 
     async def fill(self) -> None:
         """Make two collections, and let the shard go."""

@@ -11,10 +11,10 @@ from typing import cast
 import numpy as np
 import pytest
 
-from deployments.index.shard_answers import Found
+from deployments.index.gathering import ShardedHits
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.service.searching import Searching, key_of
-from deployments.rpc.packed import Packed
+from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
 from embedder.index.contract.filter_parsing import parse
@@ -48,16 +48,16 @@ class OneByOne:
         *,
         complete: bool,
         deadline: float | None,
-        begun: list[float],
-    ) -> Found:
+        sent_at: list[float],
+    ) -> ShardedHits:
         async with self.busy:
-            begun.append(time.monotonic())
+            sent_at.append(time.monotonic())
             info = self._collections.get(queries[0].collection)
             await asyncio.sleep(SECONDS * search_price(queries, info))
             self.answered += len(queries)
             if info is not None:
                 self._searched[info.name] = info
-            return Found([Packed.of(Hit, []) for _ in queries], [])
+            return ShardedHits([PickledRows.of(Hit, []) for _ in queries], [])
 
 
 async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bounded_time(

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from deployments.ingress.wire import json_bodies
 from deployments.ingress.wire.json_bodies import PART_BYTES, json_response
 from deployments.ingress.wire.json_pieces import json_pieces
-from deployments.rpc import turns
+from deployments.rpc import cooperative_yield
+from tests.unit.deployments.concurrent_request import ConcurrentRequest
 from tests.unit.deployments.ingress.fake_service import FakeService
-from tests.unit.deployments.neighbour import Neighbour
 
 ARRAYS = st.tuples(st.integers(0, 3), st.integers(0, 3)).flatmap(
     lambda shape: st.lists(
@@ -98,7 +98,7 @@ async def test_a_large_answer_is_sent_in_parts(bytes_of_item: int) -> None:
 async def test_others_have_their_turn_while_an_answer_is_written(
     monkeypatch: pytest.MonkeyPatch, path: str, body: Any
 ) -> None:
-    neighbour, largest = Neighbour(), [0]
+    neighbour, largest = ConcurrentRequest(), [0]
 
     def seen(value: Any) -> Iterator[bytes]:
         for piece in json_pieces(value):
@@ -106,7 +106,7 @@ async def test_others_have_their_turn_while_an_answer_is_written(
             largest[0] = max(largest[0], len(piece))
             yield piece
 
-    monkeypatch.setattr(turns, "TURN_BYTES", 500)
+    monkeypatch.setattr(cooperative_yield, "YIELD_BYTES", 500)
     monkeypatch.setattr(json_bodies, "json_pieces", seen)
     async with FakeService(compress_bytes=None).client() as http:
         await http.post("/v1/collections/c/points", json={"points": POINTS})

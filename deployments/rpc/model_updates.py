@@ -24,17 +24,17 @@ RETRY_S = 30.0
 logger = logging.getLogger("ray.serve")
 
 
-class Pinning(Protocol):
+class PinnedStages(Protocol):
     """Keeps the stages of several models."""
 
     async def pin(self, models: Sequence[ModelSettings]) -> None:
         """Load these models and keep them."""
 
 
-class Pinned:
+class ModelUpdates:
     """The pinned models of one replica."""
 
-    def __init__(self, stages: Pinning, *, retry_s: float = RETRY_S) -> None:
+    def __init__(self, stages: PinnedStages, *, retry_s: float = RETRY_S) -> None:
         self._stages = stages
         self._retry_s = retry_s
         self._started = False

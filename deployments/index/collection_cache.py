@@ -27,7 +27,7 @@ ATTEMPTS = 4
 """Attempts at work whose collection has changed after each look-up."""
 
 
-class KnownCollections:
+class CollectionCache:
     """Remembers collections by name; used from one event loop."""
 
     def __init__(self, look_up: LookUp, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,7 +39,7 @@ class KnownCollections:
         """Look a collection up when it is next asked for."""
         self._known.pop(name, None)
 
-    async def on(
+    async def run(
         self,
         name: str,
         work: Callable[[CollectionInfo | None], Awaitable[T]],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from deployments.rpc.pinning import Pinned
+from deployments.rpc.model_updates import ModelUpdates
 from embedder.core.errors import ConfigurationError
 from embedder.settings.model import ModelSettings
 
@@ -45,9 +45,9 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def started(stages: Stages, retry_s: float = 0.0) -> Pinned:
+async def started(stages: Stages, retry_s: float = 0.0) -> ModelUpdates:
     """Return what is pinned of a replica that runs with the model ``old``."""
-    pinned = Pinned(stages, retry_s=retry_s)
+    pinned = ModelUpdates(stages, retry_s=retry_s)
     starting = asyncio.ensure_future(pinned.apply(config("old")))
     await settle()
     stages.ends[0].set_result(None)
@@ -57,7 +57,7 @@ async def started(stages: Stages, retry_s: float = 0.0) -> Pinned:
 
 async def test_a_replica_has_started_when_its_pinned_models_are_loaded() -> None:
     stages = Stages()
-    starting = asyncio.ensure_future(Pinned(stages).apply(config("one", "two")))
+    starting = asyncio.ensure_future(ModelUpdates(stages).apply(config("one", "two")))
     await settle()
     before = starting.done()
     stages.ends[0].set_result(None)
@@ -69,7 +69,7 @@ async def test_a_replica_has_started_when_its_pinned_models_are_loaded() -> None
 
 async def test_the_first_model_is_pinned_whatever_it_says() -> None:
     stages = Stages()
-    starting = asyncio.ensure_future(Pinned(stages).apply({"models": [{"name": "one"}]}))
+    starting = asyncio.ensure_future(ModelUpdates(stages).apply({"models": [{"name": "one"}]}))
     await settle()
     stages.ends[0].set_result(None)
     await starting
@@ -79,7 +79,7 @@ async def test_the_first_model_is_pinned_whatever_it_says() -> None:
 
 async def test_a_replica_that_cannot_load_its_models_does_not_start() -> None:
     stages = Stages()
-    starting = asyncio.ensure_future(Pinned(stages).apply(config("one")))
+    starting = asyncio.ensure_future(ModelUpdates(stages).apply(config("one")))
     await settle()
     stages.ends[0].set_exception(NO_WEIGHTS)
 
@@ -89,7 +89,7 @@ async def test_a_replica_that_cannot_load_its_models_does_not_start() -> None:
 
 async def test_a_replica_that_is_given_no_list_of_models_does_not_start() -> None:
     with pytest.raises(ValidationError):
-        await Pinned(Stages()).apply({"models": []})
+        await ModelUpdates(Stages()).apply({"models": []})
 
 
 async def test_a_running_replica_takes_a_change_at_once_and_loads_behind_it() -> None:

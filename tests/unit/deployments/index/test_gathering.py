@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.index.shard_answers import merged
-from deployments.rpc.packed import Packed
+from deployments.index.gathering import merge_hits
+from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.errors import DeadlineExceeded
 from embedder.index import spread
 from embedder.index.contract.points import Hit, Metric, Query
 
 PLAIN = Query(collection="c", vector=np.ones(2, np.float32), top_k=2)
 DIVERSE = replace(PLAIN, diversity=0.5)
-SHARD = Packed.of(Hit, [Hit("a", 0.9, None, vector=np.array([1, 1], np.float32))])
-OTHER = Packed.of(Hit, [Hit("b", 0.8, None, vector=np.array([1, 0], np.float32))])
+SHARD = PickledRows.of(Hit, [Hit("a", 0.9, None, vector=np.array([1, 1], np.float32))])
+OTHER = PickledRows.of(Hit, [Hit("b", 0.8, None, vector=np.array([1, 0], np.float32))])
 
 
 async def test_unlike_hits_are_chosen_beside_the_event_loop(
@@ -34,7 +34,7 @@ async def test_unlike_hits_are_chosen_beside_the_event_loop(
 
     monkeypatch.setattr(spread, "merged", merging)
     queries, answers = [DIVERSE, PLAIN], [[SHARD, SHARD], [OTHER, OTHER]]
-    found = await merged(queries, answers, Metric.COSINE, None)
+    found = await merge_hits(queries, answers, Metric.COSINE, None)
 
     assert here == [False, True]
     assert [[hit.id for hit in hits] for hits in found] == [["a", "b"]] * 2
@@ -46,4 +46,4 @@ async def test_no_unlike_hits_are_chosen_after_the_deadline(
     monkeypatch.setattr(spread, "merged", pytest.fail)
 
     with pytest.raises(DeadlineExceeded):
-        await merged([DIVERSE], [[SHARD]], Metric.COSINE, time.monotonic())
+        await merge_hits([DIVERSE], [[SHARD]], Metric.COSINE, time.monotonic())

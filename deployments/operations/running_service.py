@@ -20,7 +20,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from deployments.operations.addressing import ray_address
-from deployments.rpc.remote import Handle
+from deployments.rpc.handle_client import Handle
 from embedder.core.errors import ConfigurationError
 
 APPLICATION = "embedder"

@@ -15,7 +15,7 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve._private.common import DeploymentID
 
-from deployments.rpc.remote import Remote
+from deployments.rpc.handle_client import HandleClient
 from embedder.core.errors import (
     BackendFailure,
     DeadlineExceeded,
@@ -59,8 +59,8 @@ class Stuck:
             raise
 
 
-def _remote(stage: object) -> Remote:
-    return Remote("Encoder", as_handle(stage))
+def _remote(stage: object) -> HandleClient:
+    return HandleClient("Encoder", as_handle(stage))
 
 
 async def test_an_answer_comes_back_as_it_is_and_arguments_go_as_they_are() -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from deployments.index.client import RemoteShard
-from deployments.rpc.packed import Packed
-from deployments.rpc.remote import remaining_s
-from deployments.rpc.turns import Turns
+from deployments.rpc.cooperative_yield import CooperativeYield
+from deployments.rpc.handle_client import remaining_s
+from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.errors import DeadlineExceeded, Unavailable, UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.core.time_limit import wait_within
@@ -30,19 +30,19 @@ INLINE_HITS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ShardedHits:
     """The hits of every query, and the names of the shards that did not answer."""
 
-    hits: list[Packed[Hit]]
+    hits: list[PickledRows[Hit]]
     missing: list[str]
 
 
-def sorted_out(
+def split_answers(
     shards: Sequence[RemoteShard],
-    told: Sequence[list[Packed[Hit]] | BaseException],
+    told: Sequence[list[PickledRows[Hit]] | BaseException],
     *,
     complete: bool,
-) -> tuple[list[tuple[int, list[Packed[Hit]]]], list[str]]:
+) -> tuple[list[tuple[int, list[PickledRows[Hit]]]], list[str]]:
     """Return the answers with their shards' numbers, and the names of shards without one.
 
     Raises:
@@ -60,12 +60,12 @@ def sorted_out(
     return answers, missing
 
 
-async def merged(
+async def merge_hits(
     queries: Sequence[Query],
-    answers: Sequence[list[Packed[Hit]]],
+    answers: Sequence[list[PickledRows[Hit]]],
     metric: Metric,
     deadline: float | None,
-) -> list[Packed[Hit]]:
+) -> list[PickledRows[Hit]]:
     """Return the hits of each query out of the answers of the shards, and serve others in between.
 
     Many hits of a query are merged in a thread, and so are hits that are to be unlike each other,
@@ -74,15 +74,15 @@ async def merged(
     Raises:
         DeadlineExceeded: the deadline has passed.
     """
-    found: list[Packed[Hit]] = []
-    turns = Turns()
+    found: list[PickledRows[Hit]] = []
+    yielding = CooperativeYield()
     for row, query in enumerate(queries):
         parts = [answer[row] for answer in answers]
         if query.diversity is None and sum(map(len, parts)) <= INLINE_HITS:
-            found.append(_merged(query, parts, metric))
-            await turns.after(sum(len(run) for part in parts for run in part.runs))
+            found.append(_merge(query, parts, metric))
+            await yielding.after(sum(len(chunk) for part in parts for chunk in part.chunks))
             continue
-        choosing = asyncio.to_thread(_merged, query, parts, metric)
+        choosing = asyncio.to_thread(_merge, query, parts, metric)
         try:
             found.append(await wait_within(choosing, remaining_s(deadline)))
         except asyncio.TimeoutError:
@@ -90,11 +90,11 @@ async def merged(
     return found
 
 
-def _merged(query: Query, parts: Sequence[Packed[Hit]], metric: Metric) -> Packed[Hit]:
-    return Packed.of(Hit, spread.merged(query, [list(part) for part in parts], metric))
+def _merge(query: Query, parts: Sequence[PickledRows[Hit]], metric: Metric) -> PickledRows[Hit]:
+    return PickledRows.of(Hit, spread.merged(query, [list(part) for part in parts], metric))
 
 
-async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
+async def gather_all(calls: Iterable[Awaitable[T]]) -> list[T]:
     """Wait for all calls, and raise the first error when every other call has ended."""
     told = await asyncio.gather(*calls, return_exceptions=True)
     for one in told:
@@ -103,6 +103,6 @@ async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
     return [one for one in told if not isinstance(one, BaseException)]
 
 
-def deleted(told: Sequence[Deleted]) -> Deleted:
+def sum_deletions(told: Sequence[Deleted]) -> Deleted:
     """Return the deletions of all shards as one."""
     return Deleted(sum(one.count for one in told), max(one.sequence for one in told))

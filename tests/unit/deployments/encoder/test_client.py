@@ -1,99 +1,19 @@
-"""Stages behind handles: calls that wait together travel as one, and say what was meant."""
+"""The Encoder behind a handle: requests that wait share a call, with priority and time limit."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 import pytest
 
-from deployments.rpc.remote_stages import RemoteCache, RemoteEncoder, RemoteTokenizer
+from deployments.encoder.client import RemoteEncoder
 from deployments.settings import StageSettings
-from embedder.core.errors import (
-    BackendFailure,
-    DeadlineExceeded,
-    EmbedderError,
-    InvalidInput,
-)
-from embedder.core.types import Encoded, Input, Priority, TokenBatch, Tokenized, Truncate
-from embedder.inference.tokenization import Piece
+from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
-from tests.unit.deployments.ingress.fake_service import (
-    ALIAS,
-    END,
-    LetterEncoder,
-    LetterTokenizer,
-    as_handle,
-)
-from tests.unit.deployments.rpc.replica import from_replica
+from tests.unit.deployments.ingress.fake_service import ALIAS, LetterEncoder, as_handle
 
-ONE_FLIGHT = StageSettings(max_replicas=1, flights_per_replica=1)
-
-
-class SlowTokenizer(LetterTokenizer):
-    """Takes long enough for callers to gather."""
-
-    async def tokenize(
-        self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
-    ) -> Tokenized:
-        answer = await super().tokenize(model, inputs, truncate)
-        await asyncio.sleep(0.02)
-        return answer
-
-
-async def test_tokenizer_calls_that_wait_together_travel_together() -> None:
-    stage = SlowTokenizer()
-    remote = RemoteTokenizer(as_handle(stage), ONE_FLIGHT, ModelSettings(), BatchSettings())
-    texts = [["first"], *([chr(97 + number), "and more"] for number in range(20))]
-    answers = await asyncio.gather(
-        *(remote.tokenize(text, truncate=Truncate.END, deadline=None) for text in texts)
-    )
-
-    assert len(stage.calls) < len(texts) / 4
-    for text, answer in zip(texts, answers, strict=True):
-        rows = [[ord(letter) for letter in word] for word in text]
-        assert [row.tolist() for row in answer.tokens.rows()] == rows
-
-
-async def test_pieces_and_ids_are_asked_for_directly_and_refused_by_their_place() -> None:
-    class Replica(LetterTokenizer):
-        async def decode(
-            self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
-        ) -> list[str]:
-            try:
-                return await super().decode(model, rows, skip_special_tokens)
-            except EmbedderError as error:
-                raise from_replica(error) from None
-
-    remote = RemoteTokenizer(as_handle(Replica()), ONE_FLIGHT, ModelSettings(), BatchSettings())
-    (pieces,) = await remote.pieces(["ab"], add_special_tokens=True, deadline=None)
-
-    assert list(pieces) == [
-        Piece(97, "a", False, 0, 1),
-        Piece(98, "b", False, 1, 2),
-        Piece(0, END, True, None, None),
-    ]
-    (bare,) = await remote.pieces(["a"], add_special_tokens=False, deadline=None)
-    assert list(bare) == list(pieces)[:1]
-    for skipped, texts in ((True, ["ab", ""]), (False, ["ab", END])):
-        assert texts == await remote.decode(
-            [[97, 98], [0]], skip_special_tokens=skipped, deadline=None
-        )
-    with pytest.raises(InvalidInput) as caught:
-        await remote.decode([[97], [98, 1000]], skip_special_tokens=True, deadline=None)
-    assert caught.value.field == "ids[1][1]"
-
-
-async def test_pieces_do_not_wait_longer_than_the_deadline() -> None:
-    class Stuck:
-        async def pieces(self, *_: object) -> None:
-            await asyncio.sleep(60)
-
-    remote = RemoteTokenizer(as_handle(Stuck()), ONE_FLIGHT, ModelSettings(), BatchSettings())
-
-    with pytest.raises(DeadlineExceeded, match="Tokenizer"):
-        await remote.pieces(["a"], add_special_tokens=True, deadline=time.monotonic() + 0.05)
+ONE_CALL = StageSettings(max_replicas=1, flights_per_replica=1)
 
 
 def _encoder(
@@ -101,7 +21,7 @@ def _encoder(
 ) -> RemoteEncoder:
     return RemoteEncoder(
         as_handle(stage),
-        ONE_FLIGHT,
+        ONE_CALL,
         model or ModelSettings(),
         BatchSettings.model_validate(batching),
         max_batch_tokens=100,
@@ -210,12 +130,3 @@ async def test_the_encoder_is_told_which_model_is_meant() -> None:
     ]
 
     assert [answer.vectors.tolist() for answer in answers] == [[[1, 0, 0, 0]], [[0, 0, 0, 1]]]
-
-
-async def test_a_cache_that_is_asked_directly_says_what_went_wrong() -> None:
-    class Broken:
-        async def get_many(self, keys: Sequence[bytes], width: int) -> None:
-            raise ValueError("broken")
-
-    with pytest.raises(BackendFailure, match="failed"):
-        await RemoteCache("EmbeddingCache-0", as_handle(Broken())).get_many([b"key"], 4)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Neighbour:
+class ConcurrentRequest:
     """Counts the bytes of work between its turns; ``most`` is the largest number of them."""
 
     def __init__(self) -> None:

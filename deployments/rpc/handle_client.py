@@ -47,7 +47,7 @@ class _MessageTooLarge(Exception):
     """The request or its answer is larger than a message of gRPC may be."""
 
 
-class Remote:
+class HandleClient:
     """One deployment by its handle, ``stage`` being its name in errors."""
 
     def __init__(self, stage: str, handle: Handle) -> None:

@@ -19,7 +19,7 @@ from embedder.index.vector_index import VectorIndex
 NOTE = "SHARDS"
 
 
-class ShardCopies:
+class ShardBackups:
     """What one of ``shards`` shards writes to folders of its node and reads from them."""
 
     def __init__(self, index: VectorIndex, shard: str, shards: int) -> None:

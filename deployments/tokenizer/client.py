@@ -1,0 +1,91 @@
+"""The Tokenizer deployment as a stage of the pipeline: waiting requests share one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deployments.rpc.handle_client import Handle, HandleClient
+from deployments.rpc.pickled_rows import PickledRows
+from deployments.settings import StageSettings
+from embedder.batching.packing import Budget
+from embedder.batching.queue import BatchContext
+from embedder.batching.stages import BatchingTokenizer
+from embedder.core.types import Input, Tokenized, Truncate
+from embedder.inference.tokenization import Piece
+from embedder.settings.model import BatchSettings, ModelSettings
+
+CALL_CHARACTERS = 200_000
+"""The most characters of one call."""
+
+CHARACTER_BYTES = 4
+PIECE_BYTES = 32
+"""Upper bound on the bytes of a character, and estimated bytes of a token with its offsets."""
+
+WORTH_CHARACTERS = 20_000
+"""Tokenizing so many characters takes several times as long as a call between processes. Fewer
+characters wait until a replica is free."""
+
+
+class RemoteTokenizer(BatchingTokenizer):
+    """The Tokenizer deployment as the pipeline's stage for one model."""
+
+    def __init__(
+        self, handle: Handle, stage: StageSettings, model: ModelSettings, batching: BatchSettings
+    ) -> None:
+        self._client = HandleClient("Tokenizer", handle)
+        self._model = model
+        super().__init__(
+            self._call,
+            budget=Budget(CALL_CHARACTERS, bulk_delay_s=batching.bulk_delay_s),
+            slots=stage.concurrent_calls(worth_tokens=WORTH_CHARACTERS),
+            cancel_abandoned=True,
+        )
+
+    async def _call(
+        self, inputs: Sequence[Input], truncate: Truncate, context: BatchContext
+    ) -> Tokenized:
+        answer: Tokenized = await self._client.call(
+            "tokenize",
+            self._model,
+            inputs,
+            truncate,
+            size=_items(inputs) * CHARACTER_BYTES,
+            deadline=context.deadline,
+        )
+        return answer
+
+    async def pieces(
+        self, texts: Sequence[str], *, add_special_tokens: bool, deadline: float | None
+    ) -> list[PickledRows[Piece]]:
+        """Return every token of every text with its place there; nothing is cut."""
+        pieces: list[PickledRows[Piece]] = await self._client.call(
+            "pieces",
+            self._model,
+            texts,
+            add_special_tokens,
+            size=_items(texts) * PIECE_BYTES,
+            deadline=deadline,
+        )
+        return pieces
+
+    async def decode(
+        self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool, deadline: float | None
+    ) -> list[str]:
+        """Return the text of every row of ids.
+
+        Raises:
+            InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
+        """
+        texts: list[str] = await self._client.call(
+            "decode",
+            self._model,
+            rows,
+            skip_special_tokens,
+            size=_items(rows) * PIECE_BYTES,
+            deadline=deadline,
+        )
+        return texts
+
+
+def _items(rows: Sequence[Input]) -> int:
+    return sum(map(len, rows))
