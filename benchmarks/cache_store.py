@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.cache.shard import PersistentCache
+from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.records import FOREVER, KEY_BYTES, Records
 from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.core.types import Entries

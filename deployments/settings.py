@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from embedder.batching.slots import Slots
-from embedder.cache.failopen import TIMEOUT_S
+from embedder.cache.fail_open import TIMEOUT_S
 from embedder.models.catalogue import names
 from embedder.settings.model import (
     CacheSettings,

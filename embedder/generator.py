@@ -70,7 +70,7 @@ class EmbeddingGenerator:
         self.model: ModelInfo = self._encoder.model
         self._tokenizer = LocalTokenizer.load(settings.model)
         self._cache = MemoryCache(settings.cache.max_bytes, ttl_s=settings.cache.ttl_s)
-        stages = Stages(tokenizer=self._tokenizer, encoder=self._encoder, near=self._cache)
+        stages = Stages(tokenizer=self._tokenizer, encoder=self._encoder, local_cache=self._cache)
         # The limits protect a server from its clients; a program calling this is its own master.
         self._pipeline = Pipeline(self.model, stages, limits=None)
         self._began = time.monotonic()

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from deployments.settings import ServeSettings
-from embedder.pipeline.reservations import ticket_of
+from embedder.pipeline.reservations import retry_token_of
 from embedder.pipeline.threads import QueueStats
 from embedder.pipeline.work_queue import WorkClass, WorkQueue
 
@@ -66,5 +66,5 @@ class IndexExecutors:
 async def _run(
     queue: WorkQueue, units: int, method: Callable[..., T], arguments: tuple[Any, ...]
 ) -> T:
-    ticket = partial(ticket_of, method.__name__, arguments)
-    return await queue.run(units, partial(method, *arguments), ticket)
+    retry_token = partial(retry_token_of, method.__name__, arguments)
+    return await queue.run(units, partial(method, *arguments), retry_token)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.keytable import Slots, keys_of, words_of
+from embedder.cache.key_table import Slots, keys_of, words_of
 from embedder.cache.recency import Ticks
 from embedder.cache.slab import Slab
 from embedder.cache.store.records import FOREVER, TAG_BYTES, Records
@@ -110,7 +110,7 @@ class MemoryCache:
     ) -> None:
         """Remember a copy of every entry under its key; the least recently used make room.
 
-        ``ttls_s`` is how long each may be given back, where that is less than the TTL. Of a key
+        ``ttls_s`` shortens the TTL of each entry. Of a key
         that comes twice the last entry stays.
         """
         if not self._admits(keys, entries):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from embedder.cache.shard import PersistentCache
+from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.redis_store import RedisStore
 from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.settings.model import CacheSettings

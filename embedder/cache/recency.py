@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.keytable import Slots
+from embedder.cache.key_table import Slots
 
 Ticks = NDArray[np.int64]
 

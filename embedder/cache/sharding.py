@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.failopen import FailOpenCache, FarCacheState
+from embedder.cache.fail_open import FailOpenCache, SharedCacheState
 from embedder.cache.store.records import TAG_BYTES
 from embedder.core import rendezvous
 from embedder.core.types import CacheHits, Entries
@@ -41,7 +41,7 @@ class ShardedCache:
         return len(self._shards)
 
     @property
-    def states(self) -> list[FarCacheState]:
+    def states(self) -> list[SharedCacheState]:
         """Return what has been seen of every shard."""
         return [shard.state for shard in self._shards]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.keytable import KeyTable, Slots, Words
+from embedder.cache.key_table import KeyTable, Slots, Words
 from embedder.cache.recency import Recency
 from embedder.core.types import Entries
 

@@ -19,8 +19,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from embedder.cache.memory import MemoryCache
-from embedder.cache.store.condition import Condition
-from embedder.cache.store.marks import Marks, Turn
+from embedder.cache.store.dirty_keys import DirtyKeys, Flush
+from embedder.cache.store.health import StoreHealth
 from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.cache.store.records import Records
 from embedder.core.errors import StageUnavailable
@@ -54,13 +54,13 @@ class WriteBehind:
     def __init__(
         self,
         memory: MemoryCache,
-        marks: Marks,
+        marks: DirtyKeys,
         store: LocalStore | SharedStore,
         settings: CacheSettings,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.condition = Condition()
+        self.condition = StoreHealth()
         self._memory = memory
         self._marks = marks
         self._store = store
@@ -68,7 +68,7 @@ class WriteBehind:
         self._settings = settings
         self._clock = clock
         self._due = 0.0
-        self._under_way = Turn()
+        self._under_way = Flush()
         self._opened = False
         self._stopping = False
         self._wake = asyncio.Event()
@@ -169,13 +169,13 @@ class WriteBehind:
         else:
             self.condition.recovered()
         finally:
-            self._under_way = Turn()
+            self._under_way = Flush()
         if not self._store.is_open:
             raise StageUnavailable("cache store", "it has to be opened again")
         self._bound_the_marks()
         return count
 
-    async def _write(self, turn: Turn) -> None:
+    async def _write(self, turn: Flush) -> None:
         """Do everything of a turn, and take out of it what has been done."""
         if turn.cleared:
             await self._call(self._store.clear)

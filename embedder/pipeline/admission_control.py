@@ -17,8 +17,8 @@ from functools import partial
 
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
-from embedder.pipeline.admission import Admission
-from embedder.pipeline.throughput import Rate
+from embedder.pipeline.admission_policy import AdmissionPolicy
+from embedder.pipeline.throughput import TokenRate
 from embedder.settings.model import LimitSettings
 
 MANY_INPUTS = 32
@@ -26,7 +26,7 @@ MANY_INPUTS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class BacklogStats:
+class AdmissionStats:
     """What an operator sees of a backlog.
 
     ``queued_tokens`` wait or are computed. ``tokens_per_s`` is None until it has been measured.
@@ -43,25 +43,25 @@ class BacklogStats:
     booked_tokens: int
 
 
-class Work:
+class AdmittedTokens:
     """Tokens of one computation, as long as they wait or are computed."""
 
-    def __init__(self, backlog: Backlog, tokens: int, priority: Priority) -> None:
+    def __init__(self, control: AdmissionControl, tokens: int, priority: Priority) -> None:
         self.priority = priority
         self.tokens = 0
-        self._backlog = backlog
+        self._control = control
         self._ended = False
         self.resize(tokens)
 
     def resize(self, tokens: int) -> None:
         """Correct how many tokens are still to be computed."""
         if not self._ended:
-            self._backlog._add(self, tokens - self.tokens)
+            self._control._add(self, tokens - self.tokens)
 
     def computed(self, tokens: int, times: Timings) -> None:
         """Take off tokens that have been computed, and tell how long that took."""
         if not self._ended:
-            self._backlog._computed(self, tokens, times)
+            self._control._computed(self, tokens, times)
 
     def end(self) -> None:
         """Take off whatever is left; further calls do nothing."""
@@ -69,7 +69,7 @@ class Work:
         self._ended = True
 
 
-class Backlog:
+class AdmissionControl:
     """The work of one process, for all its models; ``limits`` of None admits everything.
 
     Use it from one thread.
@@ -82,42 +82,44 @@ class Backlog:
         self._max_wait_many_s = math.inf if limits is None else limits.max_wait_many_s
         self._clock = clock
         self._queued = dict.fromkeys(Priority, 0)
-        self._rate = Rate()
-        self._admission = Admission(self._rate, math.inf if limits is None else limits.max_wait_s)
+        self._rate = TokenRate()
+        self._policy = AdmissionPolicy(
+            self._rate, math.inf if limits is None else limits.max_wait_s
+        )
         self._admitted = self._refused = self._returned = 0
 
     @property
-    def stats(self) -> BacklogStats:
+    def stats(self) -> AdmissionStats:
         """Return what an operator sees."""
         now = self._clock()
         self._rate.catch_up(now)
-        return BacklogStats(
+        return AdmissionStats(
             queued_tokens=dict(self._queued),
             tokens_per_s=self._rate.tokens_per_s,
-            predicted_wait_s=self._admission.wait_s(self._ahead(Priority.INTERACTIVE), now),
+            predicted_wait_s=self._policy.wait_s(self._ahead(Priority.INTERACTIVE), now),
             admitted=self._admitted,
             refused=self._refused,
             returned=self._returned,
-            booked_tokens=round(self._admission.bookings.units(now)),
+            booked_tokens=round(self._policy.reservations.units(now)),
         )
 
-    def enter(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> Work:
+    def admit(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> AdmittedTokens:
         """Admit work of so many tokens, the request for it having these fingerprints.
 
-        Every work wants an `Work.end`.
+        Every work wants an `AdmittedTokens.end`.
 
         Raises:
             Overloaded: too much is queued; the same request will be expected when it says.
         """
         self._returned += self._admit(keys, tokens, priority, claims=True)
         self._admitted += 1
-        return Work(self, tokens, priority)
+        return AdmittedTokens(self, tokens, priority)
 
     def check(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> None:
-        """Refuse work that `enter` would refuse now, before anything is done for it.
+        """Refuse work that `admit` would refuse now, before anything is done for it.
 
         Raises:
-            Overloaded: as `enter`.
+            Overloaded: as `admit`.
         """
         self._admit(keys, tokens, priority, claims=False)
 
@@ -135,28 +137,28 @@ class Backlog:
         excess = max(0, ahead + tokens - self._max_queued) if ahead else 0
         try:
             if priority is Priority.INTERACTIVE:
-                admit = self._admission.admit if claims else self._admission.check
+                admit = self._policy.admit if claims else self._policy.check
                 returned = admit(
                     tokens,
                     ahead,
-                    partial(_ticket, keys),
+                    partial(_retry_token, keys),
                     now,
                     excess=excess,
                     max_wait_s=self._max_wait_many_s if len(keys) >= MANY_INPUTS else None,
                 )
                 return bool(returned)
             if excess:
-                raise Overloaded(self._admission.seconds_until_done(excess))
+                raise Overloaded(self._policy.seconds_until_done(excess))
         except Overloaded:
             self._refused += 1
             raise
         return False
 
-    def _computed(self, work: Work, tokens: int, times: Timings) -> None:
+    def _computed(self, work: AdmittedTokens, tokens: int, times: Timings) -> None:
         self._rate.computed(tokens, times, self._clock())
         self._add(work, -min(tokens, work.tokens))
 
-    def _add(self, work: Work, tokens: int) -> None:
+    def _add(self, work: AdmittedTokens, tokens: int) -> None:
         """Change how many tokens of a work are queued."""
         before = sum(self._queued.values())
         work.tokens += tokens
@@ -168,6 +170,6 @@ class Backlog:
             self._rate.paused(self._clock())
 
 
-def _ticket(keys: Sequence[bytes]) -> bytes:
+def _retry_token(keys: Sequence[bytes]) -> bytes:
     """Return what a request is known by when it comes again."""
     return hashlib.blake2b(b"".join(keys), digest_size=16).digest()

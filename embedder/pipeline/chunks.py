@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from embedder.core.protocols import Encoding
 from embedder.core.types import Encoded, Timings, TokenBatch
-from embedder.pipeline.admission_control import Work
+from embedder.pipeline.admission_control import AdmittedTokens
 
 
-async def encode_in_parts(
-    encoder: Encoding, tokens: TokenBatch, work: Work, *, max_tokens: int, deadline: float | None
+async def encode_in_chunks(
+    encoder: Encoding,
+    tokens: TokenBatch,
+    work: AdmittedTokens,
+    *,
+    max_tokens: int,
+    deadline: float | None,
 ) -> Encoded:
     """Encode at least one input, and take each part off ``work`` once it has been computed.
 
@@ -51,7 +56,7 @@ def split(tokens: TokenBatch, max_tokens: int) -> list[TokenBatch]:
 
 
 async def _encode(
-    encoder: Encoding, tokens: TokenBatch, work: Work, deadline: float | None
+    encoder: Encoding, tokens: TokenBatch, work: AdmittedTokens, deadline: float | None
 ) -> Encoded:
     encoded = await encoder.encode(tokens, priority=work.priority, deadline=deadline)
     times = Timings(queue_s=encoded.queue_s, inference_s=encoded.inference_s)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from embedder.cache.hit_share import HitShare
+from embedder.cache.hit_ratio import HitRatio
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.core.errors import DeadlineExceeded
@@ -32,30 +32,30 @@ from embedder.core.types import (
 )
 from embedder.core.vectors import check_dimensions, truncate_and_normalize
 from embedder.models.prompts import prompt_of
-from embedder.pipeline.admission_control import Backlog, Work
-from embedder.pipeline.chunks import encode_in_parts
+from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
+from embedder.pipeline.chunks import encode_in_chunks
 from embedder.pipeline.fingerprint import fingerprints, recipe
-from embedder.pipeline.in_flight import Flight, Flights
 from embedder.pipeline.input_checks import check_inputs, check_tokens
-from embedder.pipeline.token_estimate import SizeEstimate
+from embedder.pipeline.single_flight import Computation, SingleFlight
+from embedder.pipeline.token_estimate import TokenEstimate
 from embedder.settings.model import LimitSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Where the pipeline's work is done; ``near`` is asked first, in this process."""
+    """Where the pipeline's work is done; ``local_cache`` is asked first, in this process."""
 
     tokenizer: Tokenizing
     encoder: Encoding
-    near: MemoryCache
-    far: ShardedCache = field(default_factory=ShardedCache)
+    local_cache: MemoryCache
+    shared_cache: ShardedCache = field(default_factory=ShardedCache)
 
 
 class Pipeline:
     """The pipeline of one model; use it from one event loop.
 
-    ``limits`` of None trusts the caller with sizes. ``flight_timeout_s`` bounds a computation,
-    which may outlive the request that started it. ``backlog`` decides what is too much beside the
+    ``limits`` of None trusts the caller with sizes. ``computation_timeout_s`` bounds a computation,
+    which may outlive the request that started it. ``admission`` decides what is too much beside the
     work of all pipelines that share it; None admits everything.
     """
 
@@ -65,17 +65,17 @@ class Pipeline:
         stages: Stages,
         *,
         limits: LimitSettings | None,
-        flight_timeout_s: float | None = None,
-        backlog: Backlog | None = None,
+        computation_timeout_s: float | None = None,
+        admission: AdmissionControl | None = None,
     ) -> None:
         self.model = model
         self._stages = stages
         self._limits = limits
-        self._flight_timeout_s = flight_timeout_s
-        self._backlog = Backlog() if backlog is None else backlog
-        self._sizes = SizeEstimate(model.max_tokens)
-        self._flights = Flights()
-        self._hits = HitShare()
+        self._computation_timeout_s = computation_timeout_s
+        self._admission = AdmissionControl() if admission is None else admission
+        self._sizes = TokenEstimate(model.max_tokens)
+        self._flights = SingleFlight()
+        self._hits = HitRatio()
 
     @property
     def in_flight(self) -> int:
@@ -125,7 +125,7 @@ class Pipeline:
 
     async def _answers(self, distinct: DistinctInputs) -> EntryResults:
         """Gather all answers, from the near cache and from flights."""
-        hits = self._stages.near.get_many(distinct.keys, self.model.width)
+        hits = self._stages.local_cache.get_many(distinct.keys, self.model.width)
         answers = EntryResults.of_hits(hits, len(distinct.keys), self.model.width)
         missing = answers.missing()
         while missing:
@@ -156,7 +156,7 @@ class Pipeline:
                 self._flights.leave(flight)
         return spoilt
 
-    def _launch(self, distinct: DistinctInputs, missing: list[int]) -> Flight | None:
+    def _launch(self, distinct: DistinctInputs, missing: list[int]) -> Computation | None:
         """Start one flight for everything missing that is not in the air yet."""
         grounded = [row for row in missing if self._flights.find(distinct.keys[row]) is None]
         if not grounded:
@@ -164,15 +164,17 @@ class Pipeline:
         part = distinct.subset(grounded)
         tokens = self._sizes.tokens_of(part.to_tokenize())
         # All keys: the caches may hold more of them by the time that a refused request comes back.
-        work = self._backlog.enter(distinct.keys, tokens, part.options.priority)
+        work = self._admission.admit(distinct.keys, tokens, part.options.priority)
         flight = self._flights.launch(part.keys, self._compute(part, work))
         # Not in the computation: one that is cancelled before it has begun runs no `finally`.
         flight.task.add_done_callback(lambda _: work.end())
         return flight
 
-    def _board(self, distinct: DistinctInputs, missing: list[int]) -> dict[Flight, dict[int, int]]:
+    def _board(
+        self, distinct: DistinctInputs, missing: list[int]
+    ) -> dict[Computation, dict[int, int]]:
         """Take a seat for every missing row: flight → {row of the request: row of the flight}."""
-        boarded: dict[Flight, dict[int, int]] = {}
+        boarded: dict[Computation, dict[int, int]] = {}
         for row in missing:
             seat = self._flights.find(distinct.keys[row])
             assert seat is not None, "whatever was not in the air has just been launched"
@@ -182,9 +184,9 @@ class Pipeline:
             boarded[seat.flight][row] = seat.row
         return boarded
 
-    async def _compute(self, distinct: DistinctInputs, work: Work) -> EntryResults:
+    async def _compute(self, distinct: DistinctInputs, work: AdmittedTokens) -> EntryResults:
         """Answer keys that nobody computes yet, from the far cache or by the model."""
-        timeout_s = self._flight_timeout_s
+        timeout_s = self._computation_timeout_s
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         # Begun before the cache has answered, unless it will probably have everything: a lookup
         # takes longer than tokens take, but their call costs whoever does not need it.
@@ -205,19 +207,21 @@ class Pipeline:
                 fresh, times = await self._encode(distinct, misses, tokenized, deadline, work)
                 answers.timings = replace(times, tokenization_s=seconds)
                 answers.entries.put(np.array(misses, np.intp), fresh)
-                self._stages.far.put_later([distinct.keys[miss] for miss in misses], fresh)
+                self._stages.shared_cache.put_later([distinct.keys[miss] for miss in misses], fresh)
         finally:
             for begun in (looking, tokenizing):
                 if begun is not None:
                     begun.cancel()
-        self._stages.near.put_many(distinct.keys, answers.entries, ttls_s)
+        self._stages.local_cache.put_many(distinct.keys, answers.entries, ttls_s)
         return answers
 
     def _begin_looking(self, distinct: DistinctInputs) -> asyncio.Future[CacheHits] | None:
         """Ask the far cache, if there is one and asking pays."""
-        if not self._stages.far or not self._hits.pays(len(distinct.keys)):
+        if not self._stages.shared_cache or not self._hits.pays(len(distinct.keys)):
             return None
-        return asyncio.ensure_future(self._stages.far.get_many(distinct.keys, self.model.width))
+        return asyncio.ensure_future(
+            self._stages.shared_cache.get_many(distinct.keys, self.model.width)
+        )
 
     def _begin_tokenizing(
         self, distinct: DistinctInputs, deadline: float | None
@@ -244,7 +248,7 @@ class Pipeline:
         misses: list[int],
         tokenized: Tokenized,
         deadline: float | None,
-        work: Work,
+        work: AdmittedTokens,
     ) -> tuple[Entries, Timings]:
         rows = np.array(misses, np.intp)
         tokens = tokenized.tokens.take(rows)
@@ -256,7 +260,7 @@ class Pipeline:
             limits=self._limits,
         )
         work.resize(int(tokens.lengths.sum()))
-        encoded = await encode_in_parts(
+        encoded = await encode_in_chunks(
             self._stages.encoder,
             tokens,
             work,

@@ -1,9 +1,8 @@
-"""The refused requests that are to come back, and when.
+"""Reservations for refused requests: when each of them may return.
 
-Each refused request gets the time at which the work queued now, and all that was refused before it,
-will be done. Times only grow, so the line is one clock and a queue. A request is found again by its
-ticket, a digest of its content, so clients need not send a number. Knows neither what is queued nor
-how the rate is measured.
+A refused request gets the time at which all queued work and all work refused before it will be
+done. These times only grow, so a queue in order of time holds them. A retry token, a digest of the
+content, identifies a request that returns; clients send nothing extra.
 """
 
 from __future__ import annotations
@@ -14,49 +13,49 @@ from collections import deque
 from dataclasses import dataclass
 from hashlib import blake2b
 
-HORIZON_S = 120
+MAX_RETRY_AFTER_S = 120
 """The longest time that a refusal gives: OpenAI's clients ignore longer ones."""
 
 GRACE_S = 2.0
-"""Seconds for which a booking is kept after it was due: most clients wait whole seconds."""
+"""Seconds for which a reservation is kept after it was due: most clients wait whole seconds."""
 
-MAX_BOOKINGS = 100_000
-"""Bookings that are kept: what one process can refuse in a minute."""
+MAX_RESERVATIONS = 100_000
+"""Reservations that are kept: what one process can refuse in a minute."""
 
 MEMORY_S = 5.0
 """Seconds after which the observed share of returning clients counts e times less."""
 
-LEAST_SHARE = 0.1
+MIN_RETURN_SHARE = 0.1
 """The least share of its time that refused work takes in the line, if no client comes back."""
 
 SLOTS_PER_S = 10
 """Parts of a second in which the work that is due is counted."""
 
 
-def ticket_of(*content: object) -> bytes:
-    """Return the ticket of a request with this content."""
+def retry_token_of(*content: object) -> bytes:
+    """Return the retry_token of a request with this content."""
     return blake2b(pickle.dumps(content), digest_size=16).digest()
 
 
 @dataclass(slots=True)
-class Booking:
-    """Work whose turn is at ``turn_s``; clients that wait whole seconds return at ``due_s``.
+class Reservation:
+    """Work whose turn is at ``ready_s``; clients that wait whole seconds return at ``due_s``.
 
     ``units`` is 0 once it has come or was given up.
     """
 
-    ticket: bytes
+    retry_token: bytes
     units: int
-    turn_s: float
+    ready_s: float
     due_s: float
 
 
-class Bookings:
+class Reservations:
     """The line; all times are on the caller's clock."""
 
     def __init__(self) -> None:
-        self._by_ticket: dict[bytes, Booking] = {}
-        self._line: deque[Booking] = deque()
+        self._by_token: dict[bytes, Reservation] = {}
+        self._line: deque[Reservation] = deque()
         self._due: dict[int, int] = {}
         self._units = 0
         self._free_s = 0.0
@@ -64,56 +63,56 @@ class Bookings:
         self._returned = self._lost = 0.0
 
     def __len__(self) -> int:
-        """Return how many bookings are kept; some of them may have passed."""
-        return len(self._by_ticket)
+        """Return how many reservations are kept; some of them may have passed."""
+        return len(self._by_token)
 
     def units(self, now: float) -> int:
         """Return the work that may still come back."""
         self._forget(now)
         return self._units
 
-    def find(self, ticket: bytes, now: float) -> Booking | None:
-        """Return the booking of a ticket, unless its time has passed."""
+    def find(self, retry_token: bytes, now: float) -> Reservation | None:
+        """Return the reservation of a retry_token, unless its time has passed."""
         self._forget(now)
-        return self._by_ticket.get(ticket)
+        return self._by_token.get(retry_token)
 
-    def claim(self, ticket: bytes) -> None:
-        """Take out the booking of a request that has come back."""
-        self._returned += self._end(self._by_ticket[ticket])
+    def claim(self, retry_token: bytes) -> None:
+        """Take out the reservation of a request that has come back."""
+        self._returned += self._end(self._by_token[retry_token])
 
     def book(
-        self, ticket: bytes, units: int, *, units_per_s: float, after_s: float, now: float
-    ) -> Booking | None:
+        self, retry_token: bytes, units: int, *, units_per_s: float, after_s: float, now: float
+    ) -> Reservation | None:
         """Append work to the line, ``after_s`` from now at the earliest.
 
         None means that the line is too long.
         """
         self._forget(now)
-        turn_s = max(now + after_s, self._free_s)
-        if len(self) >= MAX_BOOKINGS or turn_s > now + HORIZON_S:
+        ready_s = max(now + after_s, self._free_s)
+        if len(self) >= MAX_RESERVATIONS or ready_s > now + MAX_RETRY_AFTER_S:
             return None
-        if ticket in self._by_ticket:
-            self._lost += self._end(self._by_ticket[ticket])
-        self._free_s = turn_s + max(LEAST_SHARE, self._share) * units / units_per_s
-        first = max(1, math.ceil(turn_s - now))
+        if retry_token in self._by_token:
+            self._lost += self._end(self._by_token[retry_token])
+        self._free_s = ready_s + max(MIN_RETURN_SHARE, self._share) * units / units_per_s
+        first = max(1, math.ceil(ready_s - now))
         # Not always the next whole second, or all that are refused within half a second would
         # come back within the same half second.
         room = units_per_s / SLOTS_PER_S
         due_s = min(
             (now + first, now + first + 1), key=lambda at: max(room, self._due.get(_slot(at), 0))
         )
-        booking = self._by_ticket[ticket] = Booking(ticket, units, turn_s, due_s)
-        self._line.append(booking)
+        reservation = self._by_token[retry_token] = Reservation(retry_token, units, ready_s, due_s)
+        self._line.append(reservation)
         self._due[_slot(due_s)] = self._due.get(_slot(due_s), 0) + units
         self._units += units
-        return booking
+        return reservation
 
     def expected(self, now: float, seconds: float) -> float:
         """Return the work that will come back within ``seconds`` of now.
 
         It is the same share of the work due then as came back of the work due lately.
         """
-        if not self._by_ticket:
+        if not self._by_token:
             return 0.0
         self._forget(now)
         due = range(_slot(now), _slot(now + seconds))
@@ -125,23 +124,23 @@ class Bookings:
         return self._returned / seen if seen >= 1 else 1.0
 
     def _forget(self, now: float) -> None:
-        """Drop the bookings whose time has passed."""
+        """Drop the reservations whose time has passed."""
         kept = math.exp((self._now - now) / MEMORY_S)
         self._returned, self._lost, self._now = self._returned * kept, self._lost * kept, now
         while self._line and self._line[0].due_s < now - GRACE_S:
-            booking = self._line.popleft()
-            if booking.units:
-                ago_s = now - GRACE_S - booking.due_s
-                self._lost += self._end(booking) * math.exp(-ago_s / MEMORY_S)
+            reservation = self._line.popleft()
+            if reservation.units:
+                ago_s = now - GRACE_S - reservation.due_s
+                self._lost += self._end(reservation) * math.exp(-ago_s / MEMORY_S)
 
-    def _end(self, booking: Booking) -> int:
-        """Await a booking no longer; return its work."""
-        del self._by_ticket[booking.ticket]
-        units, booking.units = booking.units, 0
+    def _end(self, reservation: Reservation) -> int:
+        """Await a reservation no longer; return its work."""
+        del self._by_token[reservation.retry_token]
+        units, reservation.units = reservation.units, 0
         self._units -= units
-        self._due[_slot(booking.due_s)] -= units
-        if not self._due[_slot(booking.due_s)]:
-            del self._due[_slot(booking.due_s)]
+        self._due[_slot(reservation.due_s)] -= units
+        if not self._due[_slot(reservation.due_s)]:
+            del self._due[_slot(reservation.due_s)]
         return units
 
 

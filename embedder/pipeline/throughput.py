@@ -62,7 +62,7 @@ class _Window:
         return self.tokens / (now - self.since_s) if now > self.since_s else 0.0
 
 
-class Rate:
+class TokenRate:
     """The estimate, of which nothing is known until work has waited for a whole window."""
 
     def __init__(self) -> None:

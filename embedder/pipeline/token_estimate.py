@@ -16,7 +16,7 @@ MEMORY_CHARACTERS = 1_000_000.0
 """Beyond this the older texts count half: the ratio follows what is sent lately."""
 
 
-class SizeEstimate:
+class TokenEstimate:
     """The tokens of inputs to one model, which reads ``max_tokens`` of each."""
 
     def __init__(self, max_tokens: int) -> None:

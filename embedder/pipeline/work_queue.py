@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from embedder.core.cancellation import Cancellation
 from embedder.core.errors import Overloaded, Unavailable
-from embedder.pipeline.admission import Admission
+from embedder.pipeline.admission_policy import AdmissionPolicy
 from embedder.pipeline.threads import QueueStats
 
 T = TypeVar("T")
@@ -53,11 +53,11 @@ class WorkQueue:
         self._kind = kind
         self._clock = clock
         self._rate = _Rate(kind)
-        self._admission = Admission(self._rate, kind.max_wait_s)
+        self._admission = AdmissionPolicy(self._rate, kind.max_wait_s)
         self._free = asyncio.Semaphore(kind.threads)
         self._threads = ThreadPoolExecutor(kind.threads, thread_name_prefix=kind.name)
         self._queued = self._refused = 0
-        self._reservations: set[Reservation] = set()
+        self._jobs: set[AdmittedJob] = set()
 
     @property
     def queued(self) -> int:
@@ -67,23 +67,23 @@ class WorkQueue:
     @property
     def stats(self) -> QueueStats:
         """Return what waits and runs now, and how much was refused."""
-        running = sum(one._in_thread for one in self._reservations)
-        waiting = len(self._reservations) - running
+        running = sum(one._in_thread for one in self._jobs)
+        waiting = len(self._jobs) - running
         return QueueStats(self._kind.name, waiting, running, self._refused)
 
-    async def run(self, units: int, work: Callable[[], T], ticket: Callable[[], bytes]) -> T:
+    async def run(self, units: int, work: Callable[[], T], retry_token: Callable[[], bytes]) -> T:
         """Do work in a thread and return its result.
 
         Raises:
-            Overloaded: as `reserve`.
+            Overloaded: as `admit`.
             Unavailable: the queue is closed.
         """
-        with self.reserve(units, ticket) as reservation:
-            return await reservation.run(work)
+        with self.admit(units, retry_token) as job:
+            return await job.run(work)
 
     @contextmanager
-    def reserve(self, units: int, ticket: Callable[[], bytes]) -> Iterator[Reservation]:
-        """Admit work that will be run inside the block; ``ticket`` identifies its request.
+    def admit(self, units: int, retry_token: Callable[[], bytes]) -> Iterator[AdmittedJob]:
+        """Admit work that will be run inside the block; ``retry_token`` identifies its request.
 
         Raises:
             Overloaded: the work before it takes too long, or holds too much memory; it says when
@@ -92,22 +92,22 @@ class WorkQueue:
         most = self._kind.max_units
         excess = 0 if most is None or not self._queued else self._queued + units - most
         try:
-            self._admission.admit(units, self._queued, ticket, self._clock(), excess=excess)
+            self._admission.admit(units, self._queued, retry_token, self._clock(), excess=excess)
         except Overloaded:
             self._refused += 1
             raise
-        reservation = Reservation(self, units)
+        job = AdmittedJob(self, units)
         try:
-            yield reservation
+            yield job
         finally:
-            reservation.leave()
+            job.leave()
 
     def close(self) -> None:
         """Let running work end; nothing more is started."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-class Reservation:
+class AdmittedJob:
     """Admitted work: it counts until its block has ended, and so has its thread."""
 
     def __init__(self, queue: WorkQueue, units: int) -> None:
@@ -115,7 +115,7 @@ class Reservation:
         self._units = units
         self._in_thread = False
         queue._queued += units
-        queue._reservations.add(self)
+        queue._jobs.add(self)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do the work in a thread of its class, once one is free."""
@@ -143,7 +143,7 @@ class Reservation:
         if not self._in_thread:
             self._queue._queued -= self._units
             self._units = 0
-            self._queue._reservations.discard(self)
+            self._queue._jobs.discard(self)
 
     def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
         began = self._queue._clock()

@@ -45,7 +45,7 @@ UNMEASURED = {
     HERE / "benchmarks",
     HERE / "test_source_size.py",
     HERE / "test_examples.py",
-    HERE / "backlog" / "test_simulation.py",
+    HERE / "pipeline" / "test_simulation.py",
     HERE / "models" / "test_pool_machine.py",
 }
 """Tests of other code than the library's, and tests that run the same lines many times."""

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from deployments.ingress.service.graph import Problem
 from deployments.rpc.replica_name import ReplicaStats
-from embedder.cache.store.circuit import CircuitState
+from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.index.contract.points import Metric
 from embedder.inference.many_models import EncoderState
 from embedder.inference.residency import ModelState, State
 from embedder.models.catalogue import names
-from embedder.pipeline.admission_control import BacklogStats
+from embedder.pipeline.admission_control import AdmissionStats
 from embedder.settings.model import ModelSettings
 
 T = TypeVar("T")
@@ -252,7 +252,7 @@ def told(answers: Sequence[Any], shape: Callable[[Any], T]) -> list[T | Problem]
     return [one if isinstance(one, Problem) else shape(one) for one in answers]
 
 
-def backlog(stats: BacklogStats) -> Backlog:
+def backlog(stats: AdmissionStats) -> Backlog:
     """Return what is told of a backlog."""
     queued = {priority.name.lower(): tokens for priority, tokens in stats.queued_tokens.items()}
     fields = {name: getattr(stats, name) for name in Backlog.model_fields}

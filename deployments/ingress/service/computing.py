@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from deployments.ingress.middleware.visit import Visit
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.time_limit import wait_within
-from embedder.pipeline.reservations import ticket_of
+from embedder.pipeline.reservations import retry_token_of
 from embedder.pipeline.threads import QueueStats
-from embedder.pipeline.work_queue import Reservation, WorkClass, WorkQueue
+from embedder.pipeline.work_queue import AdmittedJob, WorkClass, WorkQueue
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Computing:
         return [self._small.stats, self._large.stats]
 
     @contextmanager
-    def reserve(self, price: int, *request: Any) -> Iterator[Reservation]:
+    def reserve(self, price: int, *request: Any) -> Iterator[AdmittedJob]:
         """Admit work of a price before anything is embedded for it.
 
         ``request`` identifies the request when it comes again.
@@ -46,11 +46,11 @@ class Computing:
             Overloaded: other work waits for too long; it says when to come back.
         """
         queue = self._large if price >= LARGE else self._small
-        with queue.reserve(price, partial(_ticket, request)) as reservation:
+        with queue.admit(price, partial(_ticket, request)) as reservation:
             yield reservation
 
 
-async def compute(visit: Visit, what: str, reserved: Reservation, work: Callable[[], T]) -> T:
+async def compute(visit: Visit, what: str, reserved: AdmittedJob, work: Callable[[], T]) -> T:
     """Return what ``work`` returns; ``what`` is what it is called where it takes too long.
 
     Raises:
@@ -66,4 +66,4 @@ def _ticket(request: Sequence[Any]) -> bytes:
     # Only the ends of lists: a digest of all items would cost more than the refusal itself.
     ends = [one[:2] + one[-2:] if isinstance(one, list) else one for one in request]
     sizes = [len(one) for one in request if isinstance(one, list)]
-    return ticket_of(ends, sizes)
+    return retry_token_of(ends, sizes)

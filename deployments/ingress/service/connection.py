@@ -29,7 +29,7 @@ from embedder.inference.local import LocalEncoder, device_thread
 from embedder.inference.tokenization import Tokenizer
 from embedder.models.catalogue import names
 from embedder.models.files import ModelFiles
-from embedder.pipeline.admission_control import Backlog
+from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.fingerprint import model_tag
 from embedder.pipeline.pipeline import Pipeline, Stages
 from embedder.settings.model import ModelSettings
@@ -74,7 +74,7 @@ class Connecting:
     handles: Handles
     near: MemoryCache
     far: ShardedCache
-    backlog: Backlog
+    backlog: AdmissionControl
     announcements: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def __call__(self, model: ModelSettings) -> Connection:
@@ -110,10 +110,15 @@ class Connecting:
         await asyncio.gather(near_tokenizer.load(), near_encoder.load())
         pipeline = Pipeline(
             info,
-            Stages(tokenizer=near_tokenizer, encoder=near_encoder, near=self.near, far=self.far),
+            Stages(
+                tokenizer=near_tokenizer,
+                encoder=near_encoder,
+                local_cache=self.near,
+                shared_cache=self.far,
+            ),
             limits=settings.limits,
-            flight_timeout_s=settings.limits.request_timeout_s,
-            backlog=self.backlog,
+            computation_timeout_s=settings.limits.request_timeout_s,
+            admission=self.backlog,
         )
         connection = Connection(pipeline, tokenizer, encoder, near_encoder, near_tokenizer)
         await connection.check_tokenizer(deadline)

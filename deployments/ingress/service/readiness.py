@@ -18,8 +18,8 @@ from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.models import ServedState
 from deployments.rpc.handle_client import HandleClient
-from embedder.cache.failopen import FarCacheState
-from embedder.cache.store.circuit import CircuitState
+from embedder.cache.fail_open import SharedCacheState
+from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.core.errors import ConfigurationError, EmbedderError, Unavailable
 from embedder.core.time_limit import wait_within
 from embedder.index.contract.health import IndexHealth
@@ -123,7 +123,7 @@ class StageProbe:
 def readiness(
     states: Mapping[str, StageState],
     default: ServedState[Connection],
-    caches: Sequence[FarCacheState],
+    caches: Sequence[SharedCacheState],
     indexes: Sequence[str],
 ) -> Readiness:
     """Return which capabilities can be used.
@@ -160,7 +160,7 @@ def _of_index(answer: Any) -> StageState:
 
 
 def _of_caches(
-    states: Mapping[str, StageState], seen: Sequence[FarCacheState]
+    states: Mapping[str, StageState], seen: Sequence[SharedCacheState]
 ) -> dict[str, StageState]:
     """Return the states of the shards of the cache, without which answers are computed."""
     caches = {}

@@ -16,14 +16,14 @@ from deployments.index.sharded_client import RemoteIndex
 from embedder.core.types import Priority, Timings
 from embedder.index.contract.points import Query
 from embedder.index.contract.pricing import search_price
-from embedder.pipeline.admission_control import Backlog
+from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats
 
 
 class Searching:
     """The searches of one ingress replica."""
 
-    def __init__(self, backlog: Backlog) -> None:
+    def __init__(self, backlog: AdmissionControl) -> None:
         self._backlog = backlog
         self._queries = 0
 
@@ -56,7 +56,7 @@ class Searching:
             Overloaded: the queries before them take too long; it says when to come back.
         """
         asked_s, sent_at = time.monotonic(), list[float]()
-        work = self._backlog.enter(keys, _price(index, queries), Priority.INTERACTIVE)
+        work = self._backlog.admit(keys, _price(index, queries), Priority.INTERACTIVE)
         self._queries += len(queries)
         try:
             found = await index.search(

@@ -31,17 +31,17 @@ from deployments.metrics import CACHE, QUEUES, SHARED_CACHE, MetricPublisher
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import replica_id
 from deployments.settings import ModelList, ServeSettings
-from embedder.cache.failopen import FailOpenCache
+from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
-from embedder.cache.store.circuit import CircuitState
+from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.time_limit import wait_within
 from embedder.core.types import Input, ModelInfo
 from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.inference.tokenization import Piece
-from embedder.pipeline.admission_control import Backlog
+from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats, summed
 
 logger = logging.getLogger("ray.serve")
@@ -56,11 +56,11 @@ class Service:
         self.settings = settings
         self.replica = replica_id()
         self.traffic = Traffic()
-        self.backlog = Backlog(settings.limits)
+        self.backlog = AdmissionControl(settings.limits)
         self.computing = Computing(settings.limits.max_wait_s)
         self.graph = Graph(handles.by_name())
         self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
-        self.searching = Searching(Backlog(settings.limits))
+        self.searching = Searching(AdmissionControl(settings.limits))
         self.far = ShardedCache(
             [
                 FailOpenCache(

@@ -41,7 +41,7 @@ from deployments.ingress.wire.naming import calling
 from deployments.ingress.wire.rows import width_of
 from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Input, InputType, Vectors
-from embedder.pipeline.work_queue import Reservation
+from embedder.pipeline.work_queue import AdmittedJob
 from embedder.similarity.metrics import similarity as similarities
 from embedder.similarity.pricing import similarity_price
 
@@ -59,7 +59,7 @@ class _Asked:
     async def embed(self, inputs: Sequence[Input], options: EmbedOptions) -> Embeddings:
         return await self.service.embed(inputs, options, model=self.model)
 
-    def reserve(self, source: str, others: list[str]) -> AbstractContextManager[Reservation]:
+    def reserve(self, source: str, others: list[str]) -> AbstractContextManager[AdmittedJob]:
         """Admit the comparison of a text with others, before any of them is embedded.
 
         Raises:

@@ -22,7 +22,7 @@ FOREVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Entries under their 32-byte keys; ``ttls_s`` is float64[n], `FOREVER` where nothing ends."""
+    """Entries under their 32-byte keys; ``ttls_s`` is float64[n], or `FOREVER`."""
 
     keys: list[bytes]
     entries: Entries

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from embedder.cache.shard import PersistentCache
+from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.settings.model import CacheSettings
 from tests.unit.cache.known import entries, keys

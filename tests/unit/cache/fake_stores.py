@@ -118,7 +118,7 @@ class FakeLocalStore(FakeStore):
 
 
 class FakeSharedStore(FakeStore):
-    """Answers whoever asks, from what it has."""
+    """EntryResults whoever asks, from what it has."""
 
     def get_many(self, keys: Sequence[bytes], width: int) -> Records:
         self._asked("get_many")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from embedder.cache.shard import PersistentCache
+from embedder.cache.persistent import PersistentCache
 from embedder.settings.model import CacheSettings
 from tests.unit.cache.fake_stores import FakeLocalStore, FakeSharedStore
 from tests.unit.cache.known import entries, keys

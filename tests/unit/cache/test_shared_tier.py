@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from embedder.cache.shard import PersistentCache
-from embedder.cache.store.circuit import PAUSE_S
+from embedder.cache.persistent import PersistentCache
+from embedder.cache.store.circuit_breaker import PAUSE_S
 from embedder.cache.store.redis_store import RedisStore
 from embedder.settings.model import CacheSettings
 from tests.unit.cache.conftest import RedisServer

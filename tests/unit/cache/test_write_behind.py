@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from embedder.cache import write_behind
-from embedder.cache.shard import PersistentCache
+from embedder.cache.persistent import PersistentCache
 from embedder.core.errors import InvalidInput, StageUnavailable
 from tests.unit.cache.fake_stores import FULL, FakeLocalStore, FakeSharedStore, until
 from tests.unit.cache.known import OTHER_TAG, TAG, by_key, entries, key, keys, records

@@ -1,4 +1,4 @@
-"""A service under load in simulated time: clients, a backlog, and devices that compute in batches.
+"""A service under load in simulated time: clients, admission control, and devices.
 
 Events happen in the order of their time and nothing sleeps, so half a minute takes a second.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
-from embedder.pipeline.admission_control import Backlog, Work
+from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
 from embedder.settings.model import LimitSettings
 
 BATCH_TOKENS = 2048
@@ -40,7 +40,7 @@ class Request:
     came_s: float = 0.0
     wait_s: float = 0.0
     left: int = 0
-    work: Work | None = None
+    work: AdmittedTokens | None = None
     admitted_at: int | None = None
     ended_s: float | None = None
     done: Callable[[], None] = lambda: None
@@ -59,7 +59,7 @@ class Simulation:
     def __post_init__(self) -> None:
         self.now = 0.0
         self.random = random.Random(self.seed)
-        self.backlog = Backlog(self.limits, clock=lambda: self.now)
+        self.admission = AdmissionControl(self.limits, clock=lambda: self.now)
         self.requests: list[Request] = []
         self.computed: list[tuple[float, int]] = []
         self.refusals: list[float] = []
@@ -140,7 +140,7 @@ class Simulation:
         request.tries += 1
         try:
             keys = [request.number.to_bytes(32, "big")] * request.inputs
-            request.work = self.backlog.enter(keys, request.tokens, request.priority)
+            request.work = self.admission.admit(keys, request.tokens, request.priority)
         except Overloaded as error:
             self.refusals.append(error.retry_after_s)
             back_s = self.comes_back(request, error)

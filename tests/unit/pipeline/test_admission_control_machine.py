@@ -16,9 +16,9 @@ from hypothesis.stateful import (
 
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
-from embedder.pipeline.admission import OWN_TIMES, PATIENCE
-from embedder.pipeline.admission_control import Backlog, Work, _ticket
-from embedder.pipeline.reservations import GRACE_S, HORIZON_S, Bookings
+from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens, _retry_token
+from embedder.pipeline.admission_policy import OWN_TIME_FACTOR, RETURN_SLACK
+from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S, Reservations
 from embedder.settings.model import LimitSettings
 from tests.unit.examples import TIMES
 
@@ -29,13 +29,13 @@ EPSILON = 1e-6
 class BacklogMachine(RuleBasedStateMachine):
     """Keeps its own books: the tokens of each work, and who was told to come back when."""
 
-    works: Bundle[Work] = Bundle("works")
+    works: Bundle[AdmittedTokens] = Bundle("works")
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.backlog = Backlog(LIMITS, clock=lambda: self.now)
-        self.tokens: dict[Work, int] = {}
+        self.admission = AdmissionControl(LIMITS, clock=lambda: self.now)
+        self.tokens: dict[AdmittedTokens, int] = {}
         self.due: dict[str, float] = {}
         self.counts = {"admitted": 0, "refused": 0, "returned": 0}
 
@@ -49,21 +49,23 @@ class BacklogMachine(RuleBasedStateMachine):
         tokens=st.integers(1, 1500),
         priority=st.sampled_from(Priority),
     )
-    def ask(self, name: str, tokens: int, priority: Priority) -> Work | MultipleResults[Work]:
+    def ask(
+        self, name: str, tokens: int, priority: Priority
+    ) -> AdmittedTokens | MultipleResults[AdmittedTokens]:
         """Ask for work, and compare with the rule."""
         ahead = self.ahead(priority)
         full = ahead > 0 and ahead + tokens > LIMITS.max_queued_tokens
-        stats = self.backlog.stats
+        stats = self.admission.stats
         predicted_s, rate = stats.predicted_wait_s, stats.tokens_per_s
-        wait_s = self.backlog._rate.wait_s(ahead)
+        wait_s = self.admission._rate.wait_s(ahead)
         own_s = tokens / rate if rate else 0.0
-        bearable_s = max(LIMITS.max_wait_s, OWN_TIMES * own_s)
+        bearable_s = max(LIMITS.max_wait_s, OWN_TIME_FACTOR * own_s)
         due = self.due.get(name) if priority is Priority.INTERACTIVE else None
-        known = self.bookings.find(_ticket([name.encode()]), self.now)
+        known = self.reservations.find(_retry_token([name.encode()]), self.now)
         due = None if known is None or priority is Priority.BULK else due
         before = stats.returned
         try:
-            work = self.backlog.enter([name.encode()], tokens, priority)
+            work = self.admission.admit([name.encode()], tokens, priority)
         except Overloaded as error:
             self.counts["refused"] += 1
             assert ahead > 0
@@ -72,14 +74,14 @@ class BacklogMachine(RuleBasedStateMachine):
                 return multiple()
             self.told(name, error, due)
             if due is not None and due <= self.now:
-                assert full or wait_s > PATIENCE * bearable_s - EPSILON
+                assert full or wait_s > RETURN_SLACK * bearable_s - EPSILON
             else:
                 assert full or predicted_s > bearable_s - EPSILON
             return multiple()
         assert not full
         if due is None and priority is Priority.INTERACTIVE:
             assert predicted_s <= bearable_s + EPSILON
-        came_back = self.backlog.stats.returned - before
+        came_back = self.admission.stats.returned - before
         assert came_back == (due is not None)
         self.counts["admitted"] += 1
         self.counts["returned"] += came_back
@@ -89,24 +91,24 @@ class BacklogMachine(RuleBasedStateMachine):
         return work
 
     @property
-    def bookings(self) -> Bookings:
+    def reservations(self) -> Reservations:
         """Return who was told to come back."""
-        return self.backlog._admission.bookings
+        return self.admission._policy.reservations
 
     def told(self, name: str, error: Overloaded, due: float | None) -> None:
         """Take note of when to come back; a request that came too early keeps its time."""
-        assert 0 <= error.retry_after_s <= HORIZON_S
-        assert error.retry_after_s - EPSILON <= error.whole_s <= HORIZON_S + 2
+        assert 0 <= error.retry_after_s <= MAX_RETRY_AFTER_S
+        assert error.retry_after_s - EPSILON <= error.whole_s <= MAX_RETRY_AFTER_S + 2
         if due is not None and due > self.now:
             assert abs(self.now + error.retry_after_s - due) < EPSILON
-        elif self.bookings.find(_ticket([name.encode()]), self.now) is not None:
+        elif self.reservations.find(_retry_token([name.encode()]), self.now) is not None:
             self.due[name] = self.now + error.retry_after_s
         else:  # the line is too long
-            assert error.retry_after_s == HORIZON_S
+            assert error.retry_after_s == MAX_RETRY_AFTER_S
             self.due.pop(name, None)
 
     @rule(work=works, tokens=st.integers(0, 2000))
-    def resize(self, work: Work, tokens: int) -> None:
+    def resize(self, work: AdmittedTokens, tokens: int) -> None:
         """Correct an estimate."""
         work.resize(tokens)
         self.tokens[work] = tokens
@@ -117,14 +119,14 @@ class BacklogMachine(RuleBasedStateMachine):
         queue_s=st.sampled_from([0.0, 0.1]),
         seconds=st.floats(0.001, 0.5),
     )
-    def compute(self, work: Work, tokens: int, queue_s: float, seconds: float) -> None:
+    def compute(self, work: AdmittedTokens, tokens: int, queue_s: float, seconds: float) -> None:
         """Let some of a work be computed."""
         self.now += seconds
         work.computed(tokens, Timings(queue_s=queue_s, inference_s=0.01))
         self.tokens[work] = max(0, self.tokens[work] - tokens)
 
     @rule(work=consumes(works))
-    def end(self, work: Work) -> None:
+    def end(self, work: AdmittedTokens) -> None:
         """Let a work end: done, failed or cancelled, it is all the same."""
         work.end()
         del self.tokens[work]
@@ -137,7 +139,7 @@ class BacklogMachine(RuleBasedStateMachine):
     @invariant()
     def the_books_agree(self) -> None:
         """Compare what is queued, and what was counted."""
-        stats = self.backlog.stats
+        stats = self.admission.stats
         for priority in Priority:
             mine = sum(n for work, n in self.tokens.items() if work.priority == priority)
             assert stats.queued_tokens[priority] == mine >= 0
@@ -149,11 +151,11 @@ class BacklogMachine(RuleBasedStateMachine):
         """Let all end: nothing is left behind."""
         for work in self.tokens:
             work.end()
-        self.now += HORIZON_S + 2 * GRACE_S + 2
-        stats = self.backlog.stats
+        self.now += MAX_RETRY_AFTER_S + 2 * GRACE_S + 2
+        stats = self.admission.stats
         assert set(stats.queued_tokens.values()) == {0}
         assert stats.booked_tokens == 0
-        assert len(self.bookings) == 0
+        assert len(self.reservations) == 0
 
 
 TestBacklog = BacklogMachine.TestCase

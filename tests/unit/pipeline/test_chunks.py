@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from embedder.core.errors import BackendFailure
 from embedder.core.types import Encoded, Priority, TokenBatch
-from embedder.pipeline.admission_control import Backlog, Work
-from embedder.pipeline.chunks import encode_in_parts, split
+from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
+from embedder.pipeline.chunks import encode_in_chunks, split
 from tests.unit.fake_model import settle
 
 
@@ -43,21 +43,21 @@ class Encoder:
 BATCH = TokenBatch.of([[1] * 3, [2] * 3, [3] * 2, [4] * 9, [5]])
 
 
-def start(encoder: Encoder, work: Work) -> asyncio.Task[Encoded]:
+def start(encoder: Encoder, work: AdmittedTokens) -> asyncio.Task[Encoded]:
     """Start encoding the batch in parts of four tokens."""
-    return asyncio.create_task(encode_in_parts(encoder, BATCH, work, max_tokens=4, deadline=None))
+    return asyncio.create_task(encode_in_chunks(encoder, BATCH, work, max_tokens=4, deadline=None))
 
 
 async def test_parts_come_together_in_order_with_the_longest_times() -> None:
-    encoder, backlog = Encoder(), Backlog()
-    work = backlog.enter([b"a"], 18, Priority.BULK)
+    encoder, admission = Encoder(), AdmissionControl()
+    work = admission.admit([b"a"], 18, Priority.BULK)
     call = start(encoder, work)
     await settle()
-    queued = [backlog.stats.queued_tokens[Priority.BULK]]
+    queued = [admission.stats.queued_tokens[Priority.BULK]]
     for gate in reversed(encoder.gates):
         gate.set_result(None)
         await settle()
-        queued.append(backlog.stats.queued_tokens[Priority.BULK])
+        queued.append(admission.stats.queued_tokens[Priority.BULK])
     encoded = await call
 
     assert [[len(row) for row in rows] for rows, _ in encoder.calls] == [[3], [3, 2], [9, 1]]
@@ -69,7 +69,7 @@ async def test_parts_come_together_in_order_with_the_longest_times() -> None:
 
 async def test_an_error_of_one_part_cancels_the_others() -> None:
     encoder = Encoder()
-    call = start(encoder, Backlog().enter([b"a"], 18, Priority.BULK))
+    call = start(encoder, AdmissionControl().admit([b"a"], 18, Priority.BULK))
     await settle()
     encoder.gates[1].set_exception(BackendFailure("poison"))
 
@@ -81,7 +81,7 @@ async def test_an_error_of_one_part_cancels_the_others() -> None:
 
 async def test_whoever_gives_up_gives_up_all_parts() -> None:
     encoder = Encoder()
-    call = start(encoder, Backlog().enter([b"a"], 18, Priority.BULK))
+    call = start(encoder, AdmissionControl().admit([b"a"], 18, Priority.BULK))
     await settle()
     call.cancel()
     await settle()

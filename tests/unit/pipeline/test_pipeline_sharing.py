@@ -11,8 +11,8 @@ from embedder.cache.memory import MemoryCache
 from embedder.core.errors import BackendFailure, LimitExceeded
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Encoded, Priority, TokenBatch, Truncate
-from embedder.pipeline.in_flight import Seat
 from embedder.pipeline.pipeline import Pipeline, Stages
+from embedder.pipeline.single_flight import PendingAnswer
 from tests.unit.fake_model import MODEL, RAW, Model, expected, pipeline, settle
 
 
@@ -193,7 +193,7 @@ async def test_a_request_that_comes_in_the_tick_of_a_failure_is_answered(
     await settle()
     find, looks = embedder._flights.find, 0
 
-    def counted(key: bytes) -> Seat | None:
+    def counted(key: bytes) -> PendingAnswer | None:
         nonlocal looks
         looks += 1
         assert looks < 100, "the loop never turns again"
@@ -221,7 +221,7 @@ async def test_a_computation_may_take_as_long_as_the_pipeline_allows() -> None:
     model, unbounded = Clocked(), Clocked()
     before = asyncio.get_running_loop().time()
     stages = Stages(model, model, MemoryCache(0))
-    await Pipeline(MODEL, stages, limits=None, flight_timeout_s=100.0).embed(["a"])
+    await Pipeline(MODEL, stages, limits=None, computation_timeout_s=100.0).embed(["a"])
     after = asyncio.get_running_loop().time()
     await pipeline(unbounded).embed(["a"])
 

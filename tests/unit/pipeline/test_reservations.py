@@ -1,4 +1,4 @@
-"""The line of refused requests: when each is to come, who finds a booking again, and its bounds."""
+"""Reservations of refused requests: their times, how they are found again, and their bounds."""
 
 from __future__ import annotations
 
@@ -9,56 +9,58 @@ from typing import Any
 import pytest
 
 from embedder.pipeline import reservations as module
-from embedder.pipeline.reservations import GRACE_S, HORIZON_S, Booking, Bookings
+from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S, Reservation, Reservations
 
 RATE = 1000.0
 
 
 def book(
-    bookings: Bookings, name: str, units: int, now: float, after_s: float = 0.0
-) -> Booking | None:
+    reservations: Reservations, name: str, units: int, now: float, after_s: float = 0.0
+) -> Reservation | None:
     """Book by a name."""
-    return bookings.book(name.encode(), units, units_per_s=RATE, after_s=after_s, now=now)
+    return reservations.book(name.encode(), units, units_per_s=RATE, after_s=after_s, now=now)
 
 
-def turns(bookings: Bookings, *sizes: int, now: float = 0.0, after_s: float = 0.0) -> list[Any]:
-    """Return in how many seconds the turns of several bookings are."""
-    made = [book(bookings, f"{now} {at}", size, now, after_s) for at, size in enumerate(sizes)]
-    return [pytest.approx(one.turn_s - now) for one in made if one is not None]
+def turns(
+    reservations: Reservations, *sizes: int, now: float = 0.0, after_s: float = 0.0
+) -> list[Any]:
+    """Return in how many seconds the turns of several reservations are."""
+    made = [book(reservations, f"{now} {at}", size, now, after_s) for at, size in enumerate(sizes)]
+    return [pytest.approx(one.ready_s - now) for one in made if one is not None]
 
 
 def test_each_turn_comes_when_all_work_before_it_is_done() -> None:
-    bookings = Bookings()
+    reservations = Reservations()
 
-    assert turns(bookings, 100, 500, 1400, 7, after_s=0.3) == [0.3, 0.4, 0.9, 2.3]
-    assert turns(bookings, 1, now=1.0) == [1.307], "also of those who ask later"
-    assert turns(bookings, 1, now=5.0) == [0.0], "once the line has passed"
+    assert turns(reservations, 100, 500, 1400, 7, after_s=0.3) == [0.3, 0.4, 0.9, 2.3]
+    assert turns(reservations, 1, now=1.0) == [1.307], "also of those who ask later"
+    assert turns(reservations, 1, now=5.0) == [0.0], "once the line has passed"
 
 
 def test_clients_that_wait_whole_seconds_come_when_it_is_their_turn_and_not_much_later() -> None:
-    bookings, now = Bookings(), 7.35
-    made = [book(bookings, str(number), 50, now) for number in range(100)]
+    reservations, now = Reservations(), 7.35
+    made = [book(reservations, str(number), 50, now) for number in range(100)]
 
     for one in made:
         assert one is not None
         assert one.due_s - now == pytest.approx(round(one.due_s - now))
         assert one.due_s - now + 1e-9 >= 1.0
-        assert 0.0 <= one.due_s - one.turn_s <= 2.0
+        assert 0.0 <= one.due_s - one.ready_s <= 2.0
 
 
 def test_whole_seconds_bunch_those_who_ask_all_the_time_only_a_little() -> None:
     """Were only the next whole second told, twice as much as can be done would come at times."""
-    bookings, chance = Bookings(), random.Random(2)
+    reservations, chance = Reservations(), random.Random(2)
     waiting: list[tuple[float, bytes]] = []
     due: list[float] = []
     for number in range(3000):
         now = number / 300
         while waiting and waiting[0][0] <= now:
-            bookings.claim(heapq.heappop(waiting)[1])
-        booking = book(bookings, str(number), chance.randint(5, 15), now)
-        assert booking is not None
-        due.append(booking.due_s)
-        heapq.heappush(waiting, (booking.due_s, booking.ticket))
+            reservations.claim(heapq.heappop(waiting)[1])
+        reservation = book(reservations, str(number), chance.randint(5, 15), now)
+        assert reservation is not None
+        due.append(reservation.due_s)
+        heapq.heappush(waiting, (reservation.due_s, reservation.retry_token))
 
     halves = [sum(at / 2 <= one < (at + 1) / 2 for one in due) * 10 for at in range(4, 58)]
     assert max(halves) <= 1.7 * RATE / 2
@@ -66,82 +68,82 @@ def test_whole_seconds_bunch_those_who_ask_all_the_time_only_a_little() -> None:
 
 
 def test_beyond_the_horizon_nothing_is_booked() -> None:
-    bookings = Bookings()
-    book(bookings, "all", 10**6, 0.0)
+    reservations = Reservations()
+    book(reservations, "all", 10**6, 0.0)
 
-    assert book(bookings, "late", 1, 0.0) is None
-    assert book(Bookings(), "too long", 1, 0.0, HORIZON_S + 0.5) is None
-    assert len(bookings) == 1
+    assert book(reservations, "late", 1, 0.0) is None
+    assert book(Reservations(), "too long", 1, 0.0, MAX_RETRY_AFTER_S + 0.5) is None
+    assert len(reservations) == 1
 
 
 def test_a_booking_is_found_until_its_grace_is_over_and_then_it_is_gone() -> None:
-    bookings = Bookings()
-    book(bookings, "a", 70, 0.5)
+    reservations = Reservations()
+    book(reservations, "a", 70, 0.5)
 
-    assert bookings.find(b"a", 1.5 + GRACE_S) is not None
-    assert bookings.find(b"a", 1.51 + GRACE_S) is None
-    assert bookings.units(1.8 + GRACE_S) == 0
-    assert len(bookings) == 0
+    assert reservations.find(b"a", 1.5 + GRACE_S) is not None
+    assert reservations.find(b"a", 1.51 + GRACE_S) is None
+    assert reservations.units(1.8 + GRACE_S) == 0
+    assert len(reservations) == 0
 
 
 def test_a_request_that_is_claimed_is_awaited_no_more() -> None:
-    bookings = Bookings()
-    book(bookings, "a", 70, 0.5)
-    bookings.claim(b"a")
+    reservations = Reservations()
+    book(reservations, "a", 70, 0.5)
+    reservations.claim(b"a")
 
-    assert bookings.find(b"a", 1.5) is None
-    assert bookings.units(1.5) == 0
-    assert bookings.expected(1.0, 5.0) == 0
+    assert reservations.find(b"a", 1.5) is None
+    assert reservations.units(1.5) == 0
+    assert reservations.expected(1.0, 5.0) == 0
 
 
 def test_a_request_that_books_anew_loses_the_old_booking() -> None:
-    bookings = Bookings()
-    book(bookings, "a", 70, 0.5)
-    book(bookings, "a", 30, 0.6)
+    reservations = Reservations()
+    book(reservations, "a", 70, 0.5)
+    book(reservations, "a", 30, 0.6)
 
-    assert bookings.units(0.7) == 30
-    assert len(bookings) == 1
-    assert bookings.units(20.0) == 0
+    assert reservations.units(0.7) == 30
+    assert len(reservations) == 1
+    assert reservations.units(20.0) == 0
 
 
 def test_as_much_is_expected_as_came_of_the_work_that_was_due() -> None:
-    bookings = Bookings()
+    reservations = Reservations()
     for tick in range(400):
         now = tick / 10
         for number in range(4):
-            book(bookings, f"{tick} {number}", 25, now)
-        if tick > 20 and bookings.find(f"{tick - 20} 0".encode(), now):
-            bookings.claim(f"{tick - 20} 0".encode())
-    due = sum(one.units for one in bookings._by_ticket.values() if 40.0 <= one.due_s < 41.0)
+            book(reservations, f"{tick} {number}", 25, now)
+        if tick > 20 and reservations.find(f"{tick - 20} 0".encode(), now):
+            reservations.claim(f"{tick - 20} 0".encode())
+    due = sum(one.units for one in reservations._by_token.values() if 40.0 <= one.due_s < 41.0)
 
     assert due > 0
-    assert bookings.expected(40.0, 1.0) == pytest.approx(due / 4, rel=0.2)
+    assert reservations.expected(40.0, 1.0) == pytest.approx(due / 4, rel=0.2)
 
 
 def test_work_that_never_returns_makes_the_line_hardly_longer() -> None:
-    bookings = Bookings()
-    book(bookings, "lost", 5000, 0.0)
-    bookings.find(b"", 1.1 + GRACE_S)
+    reservations = Reservations()
+    book(reservations, "lost", 5000, 0.0)
+    reservations.find(b"", 1.1 + GRACE_S)
     now = 10.0
 
-    assert turns(bookings, 1000, 1000, 1000, now=now) == [0.0, 0.1, 0.2]
+    assert turns(reservations, 1000, 1000, 1000, now=now) == [0.0, 0.1, 0.2]
 
 
 def test_the_line_never_holds_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BOOKINGS", 10)
-    bookings = Bookings()
-    answers = [book(bookings, str(number), 1, 0.0) for number in range(20)]
+    monkeypatch.setattr(module, "MAX_RESERVATIONS", 10)
+    reservations = Reservations()
+    answers = [book(reservations, str(number), 1, 0.0) for number in range(20)]
 
     assert [answer is None for answer in answers] == [False] * 10 + [True] * 10
-    assert book(bookings, "later", 1, 30.0) is not None
+    assert book(reservations, "later", 1, 30.0) is not None
 
 
 def test_nothing_is_left_when_everything_has_passed() -> None:
-    bookings = Bookings()
+    reservations = Reservations()
     for number in range(1000):
-        book(bookings, str(number), 500, number / 100)
-    bookings.find(b"", 10 + 2 * HORIZON_S)
+        book(reservations, str(number), 500, number / 100)
+    reservations.find(b"", 10 + 2 * MAX_RETRY_AFTER_S)
 
-    assert bookings.units(1000.0) == len(bookings) == 0
-    assert bookings._due == {}
-    assert len(bookings._line) == 0
+    assert reservations.units(1000.0) == len(reservations) == 0
+    assert reservations._due == {}
+    assert len(reservations._line) == 0

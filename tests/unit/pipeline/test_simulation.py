@@ -12,7 +12,7 @@ import pytest
 
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority
-from embedder.pipeline.reservations import GRACE_S, HORIZON_S
+from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S
 from embedder.settings.model import LimitSettings
 from tests.unit.pipeline.simulation import Request, Simulation
 
@@ -44,7 +44,7 @@ def overloaded(comes_back: ComesBack, *, seed: int = 0, rate: float = 10_000.0) 
 def obedient(seed: int) -> Simulation:
     """Return what comes of everybody's coming back once, as told."""
     simulation = overloaded(once, seed=seed)
-    simulation.run(END + 2 * HORIZON_S)
+    simulation.run(END + 2 * MAX_RETRY_AFTER_S)
     return simulation
 
 
@@ -59,7 +59,7 @@ def test_nobody_is_refused_while_devices_keep_up() -> None:
     simulation.load(0.8, 0.0, 30.0)
     simulation.run(40.0)
 
-    assert simulation.backlog.stats.refused == 0
+    assert simulation.admission.stats.refused == 0
     assert simulation.wait_s(0.99) < 0.25
 
 
@@ -84,22 +84,22 @@ def test_the_devices_have_work_all_the_time(simulation: Simulation) -> None:
 
 
 def test_nothing_is_left_when_the_load_has_ended(simulation: Simulation) -> None:
-    stats = simulation.backlog.stats
+    stats = simulation.admission.stats
 
     assert set(stats.queued_tokens.values()) == {0}
     assert stats.booked_tokens == 0
-    assert len(simulation.backlog._admission.bookings) == 0
+    assert len(simulation.admission._policy.reservations) == 0
 
 
 def test_the_measured_rate_is_what_the_devices_can(simulation: Simulation) -> None:
-    assert simulation.backlog.stats.tokens_per_s == pytest.approx(10_000, rel=0.1)
+    assert simulation.admission.stats.tokens_per_s == pytest.approx(10_000, rel=0.1)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_cold_start_into_the_overload_ends_well(seed: int) -> None:
     simulation = Simulation(comes_back=once, seed=seed)
     simulation.load(3.0, 0.0, 30.0)
-    simulation.run(30.0 + 2 * HORIZON_S)
+    simulation.run(30.0 + 2 * MAX_RETRY_AFTER_S)
     returned, admitted = simulation.returns()
 
     assert admitted / returned >= 0.95
@@ -118,7 +118,7 @@ def test_clients_that_never_come_back_leave_no_device_idle() -> None:
 
 def test_clients_of_whom_half_come_back_are_admitted() -> None:
     simulation = overloaded(lambda request, error: error.whole_s if request.number % 2 else None)
-    simulation.run(END + 2 * HORIZON_S)
+    simulation.run(END + 2 * MAX_RETRY_AFTER_S)
     returned, admitted = simulation.returns()
 
     assert admitted / returned >= 0.95
@@ -130,7 +130,7 @@ def test_clients_that_come_too_early_get_in_when_they_obey() -> None:
         return {1: error.whole_s / 2, 2: error.whole_s}.get(request.tries)
 
     simulation = overloaded(impatient)
-    simulation.run(END + 2 * HORIZON_S)
+    simulation.run(END + 2 * MAX_RETRY_AFTER_S)
     third = [one for one in simulation.requests if one.tries == 3]
 
     assert len(third) > 5000
@@ -149,11 +149,11 @@ def test_devices_that_get_half_as_fast_are_neither_idle_nor_swamped(
         simulation.rate /= 2
 
     simulation.at(20.0, halve)
-    simulation.run(END + 4 * HORIZON_S)
+    simulation.run(END + 4 * MAX_RETRY_AFTER_S)
 
     assert simulation.goodput(21.0, END) >= 0.95
     assert simulation.wait_s(0.99, 25.0) <= most_s
-    assert set(simulation.backlog.stats.queued_tokens.values()) == {0}
+    assert set(simulation.admission.stats.queued_tokens.values()) == {0}
 
 
 def test_a_large_bulk_request_keeps_no_small_ones_waiting() -> None:
@@ -162,7 +162,7 @@ def test_a_large_bulk_request_keeps_no_small_ones_waiting() -> None:
     bulk = simulation.arrive(20.0, 200_000, Priority.BULK)
     simulation.run(120.0)
 
-    assert simulation.backlog.stats.refused == 0
+    assert simulation.admission.stats.refused == 0
     assert simulation.wait_s(0.99, 20.0) <= 0.3
     assert bulk.left == 0
 
@@ -172,7 +172,7 @@ def test_a_large_interactive_request_among_small_ones_is_answered_and_so_are_the
     simulation = Simulation(comes_back=once)
     simulation.load(0.6, 0.0, 90.0)
     large = simulation.arrive(20.0, 200_000)
-    simulation.run(90.0 + 2 * HORIZON_S)
+    simulation.run(90.0 + 2 * MAX_RETRY_AFTER_S)
     returned, admitted = simulation.returns()
 
     assert large.left == 0
@@ -185,7 +185,7 @@ def test_several_slow_devices_are_all_kept_busy() -> None:
     simulation = Simulation(rate=1250.0, devices=8, comes_back=once)
     simulation.load(0.8, 0.0, BEGIN)
     simulation.load(3.0, BEGIN, END)
-    simulation.run(END + 2 * HORIZON_S)
+    simulation.run(END + 2 * MAX_RETRY_AFTER_S)
     returned, admitted = simulation.returns()
 
     assert simulation.goodput(BEGIN + 1, END) >= 0.95
@@ -194,7 +194,7 @@ def test_several_slow_devices_are_all_kept_busy() -> None:
 
 def test_who_comes_back_somewhat_late_is_admitted_still() -> None:
     simulation = overloaded(lambda request, error: error.whole_s + GRACE_S / 2)
-    simulation.run(END + 4 * HORIZON_S)
+    simulation.run(END + 4 * MAX_RETRY_AFTER_S)
     returned, admitted = simulation.returns()
 
     assert admitted / returned >= 0.95

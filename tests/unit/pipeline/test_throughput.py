@@ -7,14 +7,27 @@ import random
 import pytest
 
 from embedder.core.types import Timings
-from embedder.pipeline.throughput import CLEARLY, FIRST_S, MEMORY_S, SATURATED_S, WINDOW_S, Rate
+from embedder.pipeline.throughput import (
+    CLEARLY,
+    FIRST_S,
+    MEMORY_S,
+    SATURATED_S,
+    WINDOW_S,
+    TokenRate,
+)
 
 IDLE = Timings(queue_s=0.0, inference_s=0.05)
 BUSY = Timings(queue_s=0.2, inference_s=0.05)
 
 
 def compute(
-    rate: Rate, begin: float, end: float, tokens_per_s: float, times: Timings, *, step: float = 0.05
+    rate: TokenRate,
+    begin: float,
+    end: float,
+    tokens_per_s: float,
+    times: Timings,
+    *,
+    step: float = 0.05,
 ) -> float:
     """Let a batch end at every step, without a pause; return when the last one did."""
     steps = round((end - begin) / step)
@@ -24,7 +37,7 @@ def compute(
 
 
 def test_nothing_is_known_and_nothing_is_waited_for_before_work_has_waited() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     compute(rate, 0.0, 10.0, 1000, IDLE)
 
@@ -33,7 +46,7 @@ def test_nothing_is_known_and_nothing_is_waited_for_before_work_has_waited() -> 
 
 
 def test_the_rate_is_known_soon_after_work_has_begun_to_wait() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     compute(rate, 0.0, 0.2, 5000, BUSY)
 
@@ -41,7 +54,7 @@ def test_the_rate_is_known_soon_after_work_has_begun_to_wait() -> None:
 
 
 def test_a_window_holds_whole_batches_though_each_request_tells_of_itself() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     for end in (0.25, 0.5, 0.75, 1.0):
         for number in range(12):
@@ -51,7 +64,7 @@ def test_a_window_holds_whole_batches_though_each_request_tells_of_itself() -> N
 
 
 def test_a_batch_that_takes_longer_than_those_before_counts_whole_too() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     # Only what is computed from the fourth batch on has waited for long.
     for end, requests in ((0.02, 4), (0.09, 14), (0.27, 36), (0.47, 40), (0.67, 40)):
@@ -66,7 +79,7 @@ def test_a_batch_that_takes_longer_than_those_before_counts_whole_too() -> None:
 
 
 def test_batches_that_run_into_each_other_are_counted_too() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     times = Timings(queue_s=0.2, inference_s=0.004)
     compute(rate, 0.0, 2 * FIRST_S, 50_000, times, step=0.0005)
@@ -75,7 +88,7 @@ def test_batches_that_run_into_each_other_are_counted_too() -> None:
 
 
 def test_small_batches_at_the_very_beginning_are_no_ground_for_a_promise() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     # Two devices: a lone text, two batches of what had come by then, and then full ones.
     rate.computed(20, Timings(queue_s=0.02, inference_s=0.05), 0.05)
@@ -89,7 +102,7 @@ def test_small_batches_at_the_very_beginning_are_no_ground_for_a_promise() -> No
 
 
 def test_a_lone_small_request_does_not_lower_the_rate() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     now = compute(rate, 0.0, 3.0, 10_000, BUSY)
     rate.paused(now)
@@ -103,7 +116,7 @@ def test_a_lone_small_request_does_not_lower_the_rate() -> None:
 
 
 def test_overlapping_small_requests_without_a_pause_do_not_lower_the_rate() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     now = compute(rate, 0.0, 3.0, 10_000, BUSY)
     compute(rate, now, now + 60, 500, IDLE)
@@ -113,7 +126,7 @@ def test_overlapping_small_requests_without_a_pause_do_not_lower_the_rate() -> N
 
 
 def test_more_than_was_thought_raises_the_rate_though_nothing_waits() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     now = compute(rate, 0.0, 3.0, 1000, BUSY)
     compute(rate, now, now + 5 * MEMORY_S, 4000, IDLE)
@@ -123,7 +136,7 @@ def test_more_than_was_thought_raises_the_rate_though_nothing_waits() -> None:
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_a_device_that_changes_its_pace_is_followed_within_seconds(factor: float) -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     now = compute(rate, 0.0, 10.0, 8000, BUSY)
     compute(rate, now, now + 3 * MEMORY_S, factor * 8000, BUSY)
@@ -132,7 +145,7 @@ def test_a_device_that_changes_its_pace_is_followed_within_seconds(factor: float
 
 
 def test_a_standstill_is_forgotten_as_soon_as_it_was_learnt() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     now = compute(rate, 0.0, 10.0, 8000, BUSY)
     rate.computed(100, BUSY, now + 20)
@@ -147,7 +160,7 @@ def test_a_standstill_is_forgotten_as_soon_as_it_was_learnt() -> None:
 
 def test_batches_that_end_at_any_time_give_the_rate_on_average() -> None:
     chance = random.Random(1)
-    rate, now, tokens = Rate(), 0.0, 0
+    rate, now, tokens = TokenRate(), 0.0, 0
     rate.began(now)
     while now < 30:
         batch = chance.randint(100, 4000)
@@ -159,7 +172,7 @@ def test_batches_that_end_at_any_time_give_the_rate_on_average() -> None:
 
 
 def test_what_is_computed_at_once_is_not_waited_for() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     compute(rate, 0.0, 5.0, 1000, Timings(queue_s=1.0, inference_s=0.6), step=0.6)
 
@@ -168,7 +181,7 @@ def test_what_is_computed_at_once_is_not_waited_for() -> None:
 
 
 def test_work_that_takes_no_time_at_all_tells_nothing() -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(1.0)
     rate.computed(100, BUSY, 1.0)
     rate.paused(1.0)
@@ -179,7 +192,7 @@ def test_work_that_takes_no_time_at_all_tells_nothing() -> None:
 
 @pytest.mark.parametrize(("queue_s", "known"), [(SATURATED_S, True), (0.9 * SATURATED_S, False)])
 def test_what_counts_is_how_long_tokens_waited_on_average(queue_s: float, known: bool) -> None:
-    rate = Rate()
+    rate = TokenRate()
     rate.began(0.0)
     rate.computed(900, Timings(queue_s=0.0, inference_s=0.05), 0.05)
     rate.computed(100, Timings(queue_s=10 * queue_s, inference_s=0.05), 0.15)

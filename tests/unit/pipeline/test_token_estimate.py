@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.pipeline.token_estimate import SizeEstimate
+from embedder.pipeline.token_estimate import TokenEstimate
 
 
 @given(st.lists(st.lists(st.integers(0, 999), min_size=1, max_size=30), max_size=5))
 def test_token_ids_count_exactly_up_to_what_the_model_reads(inputs: list[list[int]]) -> None:
-    assert SizeEstimate(20).tokens_of(inputs) == sum(min(20, len(ids)) for ids in inputs)
+    assert TokenEstimate(20).tokens_of(inputs) == sum(min(20, len(ids)) for ids in inputs)
 
 
 def test_no_text_counts_for_more_than_the_model_reads_or_for_nothing() -> None:
-    assert SizeEstimate(512).tokens_of(["x" * 100_000, "x"]) == 512 + 1
+    assert TokenEstimate(512).tokens_of(["x" * 100_000, "x"]) == 512 + 1
 
 
 @pytest.mark.parametrize("per_character", [0.1, 0.25, 1.0])
 def test_texts_are_counted_as_those_before_them_were(per_character: float) -> None:
-    sizes = SizeEstimate(512)
+    sizes = TokenEstimate(512)
     for _ in range(200):
         sizes.learn(["x" * 400], [int(400 * per_character)])
 
@@ -28,7 +28,7 @@ def test_texts_are_counted_as_those_before_them_were(per_character: float) -> No
 
 
 def test_other_texts_are_followed_even_after_many() -> None:
-    sizes = SizeEstimate(512)
+    sizes = TokenEstimate(512)
     for tokens in (50, 400):
         for _ in range(12_000):
             sizes.learn(["x" * 400], [tokens])
@@ -37,7 +37,7 @@ def test_other_texts_are_followed_even_after_many() -> None:
 
 
 def test_what_was_cut_and_what_was_no_text_teaches_nothing() -> None:
-    sizes = SizeEstimate(8)
+    sizes = TokenEstimate(8)
     before = sizes.tokens_of(["x" * 20])
     for _ in range(100):
         sizes.learn(["x" * 10_000, [1, 2]], [8, 2])

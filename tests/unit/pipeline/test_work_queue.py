@@ -10,7 +10,7 @@ import pytest
 
 from embedder.core.cancellation import Cancelled, stop_if_cancelled
 from embedder.core.errors import Overloaded, Unavailable
-from embedder.pipeline.admission import OWN_TIMES
+from embedder.pipeline.admission_policy import OWN_TIME_FACTOR
 from embedder.pipeline.work_queue import WorkClass, WorkQueue
 
 WAIT_S = 0.5
@@ -95,7 +95,7 @@ async def test_ten_times_too_much_is_told_how_long_all_of_it_takes(threads: Thre
 
 
 async def test_large_work_may_wait_for_some_of_its_own_size(threads: Threads) -> None:
-    for _ in range(int(OWN_TIMES) + 1):
+    for _ in range(int(OWN_TIME_FACTOR) + 1):
         await threads.ask(100_000)
     refused = await threads.refusal(100_000)
 

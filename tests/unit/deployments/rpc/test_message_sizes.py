@@ -21,8 +21,8 @@ from deployments.index.sharded_client import RemoteIndex
 from deployments.rpc import message_size
 from deployments.rpc.handle_client import RETRIES, HandleClient
 from deployments.settings import ServeSettings, StageSettings
-from embedder.cache.failopen import FailOpenCache
-from embedder.cache.store.circuit import CircuitState
+from embedder.cache.fail_open import FailOpenCache
+from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.core.errors import StageUnavailable
 from embedder.core.types import Encoded, Entries, Priority, TokenBatch
 from embedder.index.contract.points import PointField, Points, Query

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from deployments.ingress.service.readiness import KEEP_S, Capability
-from embedder.cache.store.circuit import FAILURES
+from embedder.cache.store.circuit_breaker import FAILURES
 from embedder.core.errors import ModelNotFound, StageUnavailable
 from embedder.index.contract.health import IndexHealth
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, LocalHandle

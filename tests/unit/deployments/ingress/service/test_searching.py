@@ -20,8 +20,8 @@ from embedder.core.types import Priority, Timings
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import CollectionInfo, Hit, Metric, Query
 from embedder.index.contract.pricing import SEARCH_ROWS, search_price
-from embedder.pipeline.admission import OWN_TIMES
-from embedder.pipeline.admission_control import Backlog
+from embedder.pipeline.admission_control import AdmissionControl
+from embedder.pipeline.admission_policy import OWN_TIME_FACTOR
 from embedder.settings.model import LimitSettings
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.virtual_time import VirtualTime
@@ -65,7 +65,7 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
 ) -> None:
     VirtualTime(monkeypatch)
     index = OneByOne()
-    backlog = Backlog(LimitSettings(), clock=time.monotonic)
+    backlog = AdmissionControl(LimitSettings(), clock=time.monotonic)
     searching = Searching(backlog)
     waits: list[float] = []
     told: list[float] = []
@@ -105,7 +105,7 @@ async def test_a_large_collection_admits_as_much_fewer_searches_as_each_takes_lo
     VirtualTime(monkeypatch)
     large = CollectionInfo("large", Metric.COSINE, "flat", 4, count=99 * SEARCH_ROWS, sequence=1)
     index = OneByOne(large)
-    searching = Searching(Backlog(LimitSettings(), clock=time.monotonic))
+    searching = Searching(AdmissionControl(LimitSettings(), clock=time.monotonic))
     waits: list[float] = []
 
     async def ask(name: str, number: int) -> None:
@@ -125,17 +125,17 @@ async def test_a_large_collection_admits_as_much_fewer_searches_as_each_takes_lo
 
     refused = [one for one in answers if isinstance(one, Overloaded)]
     assert len(refused) + len(waits) == 50
-    assert len(waits) <= OWN_TIMES + 2
-    assert max(waits) <= (OWN_TIMES + 1) * 100 * SECONDS
+    assert len(waits) <= OWN_TIME_FACTOR + 2
+    assert max(waits) <= (OWN_TIME_FACTOR + 1) * 100 * SECONDS
 
 
 async def test_a_text_search_that_would_wait_too_long_is_refused_before_its_text_is_embedded() -> (
     None
 ):
     service, now = FakeService(), [0.0]
-    backlog = Backlog(LimitSettings(), clock=lambda: now[0])
+    backlog = AdmissionControl(LimitSettings(), clock=lambda: now[0])
     service.searching = Searching(backlog)
-    waiting = backlog.enter([b"others"], 200, Priority.INTERACTIVE)
+    waiting = backlog.admit([b"others"], 200, Priority.INTERACTIVE)
     for _ in range(10):
         now[0] += 1.0
         waiting.computed(10, Timings(queue_s=1.0, inference_s=0.1))

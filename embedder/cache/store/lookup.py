@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from embedder.cache.store.circuit import Circuit, CircuitState
+from embedder.cache.store.circuit_breaker import CircuitBreaker, CircuitState
 from embedder.cache.store.protocol import SharedStore
 from embedder.cache.store.records import Records
 from embedder.core.time_limit import wait_within
@@ -27,7 +27,7 @@ THREADS = 4
 
 
 @dataclass(slots=True)
-class LookUpStats:
+class LookupStats:
     """Counters of keys: ``found`` and ``absent`` were asked for, ``skipped`` were not."""
 
     found: int = 0
@@ -36,7 +36,7 @@ class LookUpStats:
     failures: int = 0
 
 
-class LookUp:
+class StoreLookup:
     """Waits at most ``timeout_s`` for each answer."""
 
     def __init__(
@@ -46,10 +46,10 @@ class LookUp:
         timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.stats = LookUpStats()
+        self.stats = LookupStats()
         self._store = store
         self._timeout_s = timeout_s
-        self._circuit = Circuit(clock=clock)
+        self._circuit = CircuitBreaker(clock=clock)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cache-look-up")
 
     @property
@@ -59,7 +59,7 @@ class LookUp:
 
     async def find(self, keys: Sequence[bytes], width: int) -> Records | None:
         """Return what the store has, in any order, or None where it does not say in time."""
-        if not self._circuit.lets_through():
+        if not self._circuit.allows_call():
             self.stats.skipped += len(keys)
             return None
         loop = asyncio.get_running_loop()

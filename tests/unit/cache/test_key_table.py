@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from embedder.cache.keytable import WAYS, KeyTable, keys_of, words_of
+from embedder.cache.key_table import WAYS, KeyTable, keys_of, words_of
 from embedder.core.errors import InvalidInput
 
 CAPACITY = 64

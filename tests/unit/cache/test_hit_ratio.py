@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.cache.hit_share import FIRST, MANY, SAMPLE, HitShare
+from embedder.cache.hit_ratio import FIRST, MANY, SAMPLE, HitRatio
 
 
 @given(st.lists(st.integers(0, 4), max_size=30))
 def test_the_last_lookups_decide_whatever_was_before(before: list[int]) -> None:
-    share = HitShare()
+    share = HitRatio()
     for found in before:
         share.learn(found, 4)
     for _ in range(20):
@@ -24,7 +24,7 @@ def test_the_last_lookups_decide_whatever_was_before(before: list[int]) -> None:
 
 
 def test_nothing_is_likely_before_anything_was_asked() -> None:
-    assert not HitShare().are_likely
+    assert not HitRatio().are_likely
 
 
 @given(st.integers(0, FIRST - 1), st.integers(1, 100))
@@ -51,8 +51,8 @@ def test_a_find_brings_lookups_back_until_nothing_is_found_for_long() -> None:
     assert 10 <= asked <= 30
 
 
-def _after(misses: int) -> HitShare:
-    share = HitShare()
+def _after(misses: int) -> HitRatio:
+    share = HitRatio()
     for _ in range(misses):
         share.learn(0, 1)
     return share

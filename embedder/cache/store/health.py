@@ -21,7 +21,7 @@ tried again.
 
 
 @dataclass(slots=True)
-class Condition:
+class StoreHealth:
     """What is known of a store, told by whoever uses it.
 
     ``loaded`` entries came from the store, which had ``total`` rows when loading began. ``written``

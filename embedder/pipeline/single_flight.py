@@ -14,7 +14,7 @@ from embedder.core.types import EntryResults
 
 
 @dataclass(eq=False, slots=True)
-class Flight:
+class Computation:
     """One running computation of the answers for some keys, in their order."""
 
     keys: tuple[bytes, ...]
@@ -32,24 +32,24 @@ class Flight:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class PendingAnswer:
     """Where one key's answer will be: a flight, and a row of its answers."""
 
-    flight: Flight
+    flight: Computation
     row: int
 
 
-class Flights:
+class SingleFlight:
     """The flights of one pipeline, by the keys that they carry."""
 
     def __init__(self) -> None:
-        self._seats: dict[bytes, Seat] = {}
+        self._seats: dict[bytes, PendingAnswer] = {}
 
     def __len__(self) -> int:
         """Return how many keys are being computed."""
         return len(self._seats)
 
-    def find(self, key: bytes) -> Seat | None:
+    def find(self, key: bytes) -> PendingAnswer | None:
         """Return the seat of a key that is being computed, or has just been, without failing.
 
         A flight that failed may not have landed yet: whoever joined it would fail for nothing.
@@ -57,30 +57,30 @@ class Flights:
         seat = self._seats.get(key)
         return None if seat is None or seat.flight.failed else seat
 
-    def launch(self, keys: Sequence[bytes], computation: Awaitable[EntryResults]) -> Flight:
+    def launch(self, keys: Sequence[bytes], computation: Awaitable[EntryResults]) -> Computation:
         """Start computing the answers for ``keys``, none of which may be in the air already."""
-        flight = Flight(tuple(keys), asyncio.ensure_future(computation))
-        self._seats.update({key: Seat(flight, row) for row, key in enumerate(keys)})
+        flight = Computation(tuple(keys), asyncio.ensure_future(computation))
+        self._seats.update({key: PendingAnswer(flight, row) for row, key in enumerate(keys)})
         flight.task.add_done_callback(lambda _: self._land(flight))
         return flight
 
-    def board(self, flight: Flight) -> None:
+    def board(self, flight: Computation) -> None:
         """Count one more waiter; every call wants a `leave`."""
         flight.waiters += 1
 
-    def leave(self, flight: Flight) -> None:
+    def leave(self, flight: Computation) -> None:
         """Count one waiter less; without any, the flight is cancelled and nobody can join it."""
         flight.waiters -= 1
         if flight.waiters == 0 and not flight.task.done():
             self._clear(flight)
             flight.task.cancel()
 
-    def _land(self, flight: Flight) -> None:
+    def _land(self, flight: Computation) -> None:
         self._clear(flight)
         if not flight.task.cancelled():
             flight.task.exception()  # retrieved here: every waiter may have left before it failed
 
-    def _clear(self, flight: Flight) -> None:
+    def _clear(self, flight: Computation) -> None:
         for key in flight.keys:
             seat = self._seats.get(key)
             if seat is not None and seat.flight is flight:

@@ -13,7 +13,7 @@ from embedder.cache.store.records import TAG_BYTES
 
 
 @dataclass(slots=True)
-class Turn:
+class Flush:
     """What one turn of writing has to do, in this order; whoever does a part takes it out.
 
     ``keys`` are to be put where True and to be deleted where False.
@@ -33,11 +33,11 @@ class Turn:
             del self.keys[key]
 
 
-class Marks:
+class DirtyKeys:
     """Collects what is to be written until a turn takes it."""
 
     def __init__(self) -> None:
-        self._next = Turn()
+        self._next = Flush()
         self._models: Mapping[str, bytes] | None = None
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class Marks:
 
     def clear(self) -> None:
         """Mark the whole store to be emptied; what was marked before has no meaning any more."""
-        self._next = Turn(cleared=True, models=self._models)
+        self._next = Flush(cleared=True, models=self._models)
 
     def everything(self, keys: Iterable[bytes]) -> None:
         """Mark all that memory has, for a store that may have none of it."""
@@ -87,12 +87,12 @@ class Marks:
         marked = self._next
         return marked.cleared or key in marked.keys or key[:TAG_BYTES] in marked.purged
 
-    def take(self) -> Turn:
+    def take(self) -> Flush:
         """Return all there is to do, and begin anew."""
-        turn, self._next = self._next, Turn()
+        turn, self._next = self._next, Flush()
         return turn
 
-    def restore(self, turn: Turn) -> None:
+    def restore(self, turn: Flush) -> None:
         """Mark again what a turn could not do, behind whatever has been said since."""
         since = self._next
         if not since:
@@ -104,7 +104,7 @@ class Marks:
             return
         keys = _without(turn.keys, since.purged)
         keys.update(since.keys)
-        self._next = Turn(turn.cleared, models, [*turn.purged, *since.purged], keys)
+        self._next = Flush(turn.cleared, models, [*turn.purged, *since.purged], keys)
 
 
 def _without(keys: dict[bytes, bool], tags: list[bytes]) -> dict[bytes, bool]:

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from embedder.cache.shard import PersistentCache
+from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.settings.model import CacheSettings
 from tests.unit.cache.fake_stores import until

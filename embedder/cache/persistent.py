@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.cache.memory import MemoryCache
-from embedder.cache.store.look_up import LookUp
-from embedder.cache.store.marks import Marks
+from embedder.cache.store.dirty_keys import DirtyKeys
+from embedder.cache.store.lookup import StoreLookup
 from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.cache.store.records import Records
 from embedder.cache.write_behind import WriteBehind
@@ -34,7 +34,7 @@ class PersistentCache:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._marks = Marks()
+        self._marks = DirtyKeys()
         self._store = store
         shared = store if isinstance(store, SharedStore) else None
         # What one cache has no room for may well be wanted by others that share the store.
@@ -46,7 +46,7 @@ class PersistentCache:
             on_forget=None if store is None else forget,
         )
         self._clock = clock
-        self._look_up = None if shared is None else LookUp(shared, clock=clock)
+        self._look_up = None if shared is None else StoreLookup(shared, clock=clock)
         self._writing = None
         if store is not None:
             self._writing = WriteBehind(self.memory, self._marks, store, settings, clock=clock)
@@ -78,9 +78,12 @@ class PersistentCache:
         return CacheHits.merged([(every, hits), (wanted, further)], width)
 
     async def put_many(
-        self, keys: Sequence[bytes], entries: Entries, ttls_s: NDArray[np.float64] | None = None
+        self,
+        keys: Sequence[bytes],
+        entries: Entries,
+        ttls_s: NDArray[np.float64] | None = None,
     ) -> None:
-        """Remember the entries, each for at most ``ttls_s`` seconds, and write them behind."""
+        """Store the entries for at most ``ttls_s`` seconds each; write them behind."""
         if self._writing is None:
             self.memory.put_many(keys, entries, ttls_s)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.cache.store.circuit import FAILURES, PAUSE_S, Circuit, CircuitState
+from embedder.cache.store.circuit_breaker import FAILURES, PAUSE_S, CircuitBreaker, CircuitState
 
 
 class Clock:
@@ -18,22 +18,22 @@ class Clock:
         return self.now_s
 
 
-def _opened(clock: Clock) -> Circuit:
-    circuit = Circuit(clock=clock)
+def _opened(clock: Clock) -> CircuitBreaker:
+    circuit = CircuitBreaker(clock=clock)
     for _ in range(FAILURES):
         circuit.failed()
     return circuit
 
 
 def test_failures_that_are_not_in_a_row_change_nothing() -> None:
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     for _ in range(10):
         for _ in range(FAILURES - 1):
             circuit.failed()
         circuit.succeeded()
 
     assert circuit.state is CircuitState.CLOSED
-    assert circuit.lets_through()
+    assert circuit.allows_call()
     assert circuit.opened == 0
 
 
@@ -42,7 +42,7 @@ def test_failures_in_a_row_open_it_once() -> None:
     circuit.failed()
 
     assert circuit.state is CircuitState.OPEN
-    assert not circuit.lets_through()
+    assert not circuit.allows_call()
     assert circuit.opened == 1
 
 
@@ -51,33 +51,33 @@ def test_after_the_pause_one_call_is_tried_and_no_other() -> None:
     circuit = _opened(clock)
     clock.now_s += PAUSE_S
 
-    assert circuit.lets_through()
+    assert circuit.allows_call()
     assert circuit.state is CircuitState.TRIAL
-    assert not circuit.lets_through()
+    assert not circuit.allows_call()
 
 
 def test_a_trial_that_succeeds_closes_it() -> None:
     clock = Clock()
     circuit = _opened(clock)
     clock.now_s += PAUSE_S
-    circuit.lets_through()
+    circuit.allows_call()
     circuit.succeeded()
 
     assert circuit.state is CircuitState.CLOSED
-    assert circuit.lets_through()
+    assert circuit.allows_call()
 
 
 def test_a_trial_that_fails_begins_another_pause() -> None:
     clock = Clock()
     circuit = _opened(clock)
     clock.now_s += PAUSE_S
-    circuit.lets_through()
+    circuit.allows_call()
     circuit.failed()
     clock.now_s += PAUSE_S * 0.9
 
-    assert not circuit.lets_through()
+    assert not circuit.allows_call()
     clock.now_s += PAUSE_S * 0.2
-    assert circuit.lets_through()
+    assert circuit.allows_call()
     assert circuit.opened == 1
 
 
@@ -85,26 +85,26 @@ def test_a_trial_that_nobody_waits_for_leaves_the_next_call_to_try() -> None:
     clock = Clock()
     circuit = _opened(clock)
     clock.now_s += PAUSE_S
-    circuit.lets_through()
+    circuit.allows_call()
     circuit.left()
 
-    assert circuit.lets_through()
+    assert circuit.allows_call()
 
 
 @given(st.lists(st.sampled_from(["fail", "succeed", "leave", "wait"]), max_size=60))
 def test_what_has_become_well_is_used_again_whatever_happened_before(events: list[str]) -> None:
     """However it got where it is: with a pause and a success it lets everything through."""
     clock = Clock()
-    circuit = Circuit(clock=clock)
+    circuit = CircuitBreaker(clock=clock)
     for event in events:
         if event == "wait":
             clock.now_s += PAUSE_S / 2
-        elif circuit.lets_through():
+        elif circuit.allows_call():
             {"fail": circuit.failed, "succeed": circuit.succeeded, "leave": circuit.left}[event]()
     clock.now_s += PAUSE_S
-    through = circuit.lets_through()
+    through = circuit.allows_call()
     circuit.succeeded()
 
     assert through
-    assert circuit.lets_through()
-    assert circuit.lets_through()
+    assert circuit.allows_call()
+    assert circuit.allows_call()

@@ -18,7 +18,7 @@ SAMPLE = 32
 """Where fewer keys than `RARE` are found a lookup, one in so many is made all the same, to see."""
 
 
-class HitShare:
+class HitRatio:
     """A moving mean of the share of keys that lookups have found."""
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ class CircuitState(str, Enum):
     TRIAL = "trial"
 
 
-class Circuit:
+class CircuitBreaker:
     """Decide call by call; every call that was let through wants `succeeded` or `failed`.
 
     A call that ends in neither, since its caller left, wants `left`, so that the next is the trial.
@@ -47,7 +47,7 @@ class Circuit:
         self._in_a_row = 0
         self._open_until = float("-inf")
 
-    def lets_through(self) -> bool:
+    def allows_call(self) -> bool:
         """Tell whether a call may be made now."""
         if self.state is CircuitState.OPEN and self._clock() >= self._open_until:
             self.state = CircuitState.TRIAL

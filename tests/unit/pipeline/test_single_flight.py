@@ -1,4 +1,4 @@
-"""Flights: who may join one, when it ends, and what it leaves behind."""
+"""SingleFlight: who may join one, when it ends, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embedder.core.types import Entries, EntryResults
-from embedder.pipeline.in_flight import Flights
+from embedder.pipeline.single_flight import SingleFlight
 
 
 def answers(*values: float) -> EntryResults:
@@ -24,7 +24,7 @@ def answers(*values: float) -> EntryResults:
     return EntryResults(entries, np.zeros(count, np.bool_))
 
 
-class Computation:
+class GatedComputation:
     """Ends when the test says so, and tells whether it was cancelled."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ async def settle() -> None:
 
 
 async def test_a_key_in_the_air_has_a_seat_and_any_other_has_none() -> None:
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flight = flights.launch([b"a", b"b"], computation.run())
     seat = flights.find(b"b")
 
@@ -58,7 +58,7 @@ async def test_a_key_in_the_air_has_a_seat_and_any_other_has_none() -> None:
 
 
 async def test_every_waiter_gets_the_same_answers() -> None:
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flight = flights.launch([b"a"], computation.run())
     waiters = [asyncio.create_task(flight.answers()) for _ in range(3)]
     await settle()
@@ -70,7 +70,7 @@ async def test_every_waiter_gets_the_same_answers() -> None:
 
 
 async def test_a_landed_flight_leaves_no_seats() -> None:
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flights.launch([b"a", b"b"], computation.run())
     computation.result.set_result(answers(1, 2))
     await settle()
@@ -80,7 +80,7 @@ async def test_a_landed_flight_leaves_no_seats() -> None:
 
 
 async def test_a_waiter_that_is_cancelled_does_not_disturb_the_flight() -> None:
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flight = flights.launch([b"a"], computation.run())
     gone, stays = (asyncio.create_task(flight.answers()) for _ in range(2))
     await settle()
@@ -94,7 +94,7 @@ async def test_a_waiter_that_is_cancelled_does_not_disturb_the_flight() -> None:
 
 
 async def test_a_flight_goes_on_while_anyone_is_aboard() -> None:
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flight = flights.launch([b"a"], computation.run())
     flights.board(flight)
     flights.board(flight)
@@ -110,7 +110,7 @@ async def test_a_flight_goes_on_while_anyone_is_aboard() -> None:
 
 
 async def test_an_abandoned_flight_cannot_be_joined_even_before_it_has_ended() -> None:
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flight = flights.launch([b"a"], computation.run())
     flights.board(flight)
     flights.leave(flight)
@@ -121,7 +121,7 @@ async def test_an_abandoned_flight_cannot_be_joined_even_before_it_has_ended() -
 
 
 async def test_the_end_of_an_old_flight_takes_no_seats_from_the_next() -> None:
-    flights, old, new = Flights(), Computation(), Computation()
+    flights, old, new = SingleFlight(), GatedComputation(), GatedComputation()
     abandoned = flights.launch([b"a"], old.run())
     await settle()
     flights.board(abandoned)
@@ -137,7 +137,7 @@ async def test_the_end_of_an_old_flight_takes_no_seats_from_the_next() -> None:
 
 
 async def test_leaving_a_landed_flight_is_no_cancellation() -> None:
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flight = flights.launch([b"a"], computation.run())
     flights.board(flight)
     computation.result.set_result(answers(1))
@@ -149,7 +149,7 @@ async def test_leaving_a_landed_flight_is_no_cancellation() -> None:
 
 
 async def test_every_waiter_gets_the_error_of_a_failed_flight() -> None:
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flight = flights.launch([b"a"], computation.run())
     waiters = [asyncio.create_task(flight.answers()) for _ in range(2)]
     await settle()
@@ -163,7 +163,7 @@ async def test_every_waiter_gets_the_error_of_a_failed_flight() -> None:
 async def test_a_flight_that_fails_after_everyone_has_left_is_not_reported_as_forgotten() -> None:
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flights.launch([b"a"], computation.run())
     await settle()
     computation.result.set_exception(ValueError("broken"))
@@ -176,7 +176,7 @@ async def test_a_flight_that_fails_after_everyone_has_left_is_not_reported_as_fo
 
 @pytest.mark.parametrize("count", [1, 100])
 async def test_the_seats_of_one_flight_are_counted_by_key(count: int) -> None:
-    flights, computation = Flights(), Computation()
+    flights, computation = SingleFlight(), GatedComputation()
     flight = flights.launch([bytes([at]) for at in range(count)], computation.run())
     airborne = len(flights)
     flights.board(flight)

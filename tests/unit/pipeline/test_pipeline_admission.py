@@ -1,4 +1,4 @@
-"""Work of a pipeline in a backlog: what enters it, what is free, and that all of it leaves."""
+"""What a pipeline admits, what costs no tokens, and that all admitted tokens are released."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from embedder.cache.memory import MemoryCache
 from embedder.core.errors import InvalidInput, Overloaded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Encoded, Priority, Timings, TokenBatch, Truncate
-from embedder.pipeline.admission_control import Backlog
+from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.pipeline import Pipeline, Stages
 from embedder.settings.model import LimitSettings
 from tests.unit.fake_model import MODEL, RAW, FarCache, Model, expected, settle, sharded
@@ -18,10 +18,10 @@ from tests.unit.fake_model import MODEL, RAW, FarCache, Model, expected, settle,
 FULL = LimitSettings(max_queued_tokens=20)
 
 
-def shared(backlog: Backlog, model: Model, far: FarCache | None = None) -> Pipeline:
-    """Return one of the pipelines that share a backlog."""
+def shared(admission: AdmissionControl, model: Model, far: FarCache | None = None) -> Pipeline:
+    """Return one of the pipelines that share an admission control."""
     stages = Stages(model, model, MemoryCache(2**20), sharded(far, timeout_s=5))
-    return Pipeline(MODEL, stages, limits=None, backlog=backlog)
+    return Pipeline(MODEL, stages, limits=None, admission=admission)
 
 
 def gated() -> Model:
@@ -31,43 +31,43 @@ def gated() -> Model:
     return model
 
 
-def queued(backlog: Backlog) -> int:
+def queued(admission: AdmissionControl) -> int:
     """Return how many tokens wait or are computed."""
-    return sum(backlog.stats.queued_tokens.values())
+    return sum(admission.stats.queued_tokens.values())
 
 
-def waiting(backlog: Backlog) -> list[Priority]:
+def waiting(admission: AdmissionControl) -> list[Priority]:
     """Return the priorities of which something is queued."""
-    return [priority for priority, tokens in backlog.stats.queued_tokens.items() if tokens]
+    return [priority for priority, tokens in admission.stats.queued_tokens.items() if tokens]
 
 
 async def test_texts_count_as_estimated_and_then_as_they_are() -> None:
-    backlog, model, far = Backlog(), gated(), FarCache()
+    admission, model, far = AdmissionControl(), gated(), FarCache()
     far.open.clear()
-    call = asyncio.create_task(shared(backlog, model, far).embed(["abcdefg", [1, 2, 3]]))
+    call = asyncio.create_task(shared(admission, model, far).embed(["abcdefg", [1, 2, 3]]))
     await settle()
-    estimated = queued(backlog)
+    estimated = queued(admission)
     far.open.set()
     await settle()
-    counted = queued(backlog)
+    counted = queued(admission)
     assert model.gate is not None
     model.gate.set()
     await call
 
-    assert (estimated, counted, queued(backlog)) == (2 + 3, 7 + 3, 0)
+    assert (estimated, counted, queued(admission)) == (2 + 3, 7 + 3, 0)
 
 
 async def test_what_the_far_cache_has_is_taken_off_when_it_has_answered() -> None:
-    backlog, model, far = Backlog(), gated(), FarCache()
+    admission, model, far = AdmissionControl(), gated(), FarCache()
     assert model.gate is not None
     model.gate.set()
-    await shared(backlog, model, far).embed(["abcd", "efgh"])
+    await shared(admission, model, far).embed(["abcd", "efgh"])
     await settle()
     model.gate.clear()
-    call = asyncio.create_task(shared(backlog, model, far).embed(["abcd", "x", "efgh"]))
+    call = asyncio.create_task(shared(admission, model, far).embed(["abcd", "x", "efgh"]))
     await settle()
     await settle()
-    counted = queued(backlog)
+    counted = queued(admission)
     model.gate.set()
     await call
 
@@ -75,32 +75,32 @@ async def test_what_the_far_cache_has_is_taken_off_when_it_has_answered() -> Non
 
 
 async def test_hits_and_what_is_in_the_air_are_free_however_much_waits() -> None:
-    backlog, model = Backlog(FULL), gated()
+    admission, model = AdmissionControl(FULL), gated()
     assert model.gate is not None
-    embedder = shared(backlog, model)
+    embedder = shared(admission, model)
     model.gate.set()
     await embedder.embed(["cached"])
     model.gate.clear()
     first = asyncio.create_task(embedder.embed([[1] * 8, [2] * 8]))
     await settle()
-    before = queued(backlog)
+    before = queued(admission)
     joined = asyncio.create_task(embedder.embed([[1] * 8, "cached"], RAW))
     await settle()
     with pytest.raises(Overloaded):
         await embedder.embed([[3] * 5])
-    after = queued(backlog)
+    after = queued(admission)
     model.gate.set()
     await first
 
     assert before == after == 16
     assert (await embedder.embed(["cached"])).cached == 1
     assert (await joined).vectors.tolist() == [[8, 8, 1, 1], *expected("cached").tolist()]
-    assert queued(backlog) == 0
+    assert queued(admission) == 0
 
 
 async def test_a_refused_request_has_cost_nothing_and_leaves_nothing() -> None:
-    backlog, model = Backlog(FULL), gated()
-    embedder = shared(backlog, model)
+    admission, model = AdmissionControl(FULL), gated()
+    embedder = shared(admission, model)
     first = asyncio.create_task(embedder.embed([[1] * 8, [2] * 8]))
     await settle()
     with pytest.raises(Overloaded) as caught:
@@ -111,40 +111,40 @@ async def test_a_refused_request_has_cost_nothing_and_leaves_nothing() -> None:
 
     assert caught.value.retry_after_s == 1
     assert model.tokenized == [[[1] * 8, [2] * 8]]
-    assert len(embedder._flights) == queued(backlog) == 0
+    assert len(embedder._flights) == queued(admission) == 0
 
 
 async def test_pipelines_of_several_models_share_what_waits() -> None:
-    backlog, slow = Backlog(FULL), gated()
-    first = asyncio.create_task(shared(backlog, slow).embed([[1] * 8, [2] * 8]))
+    admission, slow = AdmissionControl(FULL), gated()
+    first = asyncio.create_task(shared(admission, slow).embed([[1] * 8, [2] * 8]))
     await settle()
     with pytest.raises(Overloaded):
-        await shared(backlog, Model()).embed([[3] * 5])
+        await shared(admission, Model()).embed([[3] * 5])
     assert slow.gate is not None
     slow.gate.set()
     await first
 
-    assert waiting(backlog) == []
+    assert waiting(admission) == []
 
 
 async def test_work_counts_by_its_priority() -> None:
-    backlog, model = Backlog(), gated()
-    embedder = shared(backlog, model)
+    admission, model = AdmissionControl(), gated()
+    embedder = shared(admission, model)
     bulk = asyncio.create_task(embedder.embed([[1] * 8], EmbedOptions(priority=Priority.BULK)))
     await settle()
-    before = waiting(backlog)
+    before = waiting(admission)
     assert model.gate is not None
     model.gate.set()
     await bulk
 
     assert before == [Priority.BULK]
-    assert waiting(backlog) == []
+    assert waiting(admission) == []
 
 
 @pytest.mark.parametrize("turns", [0, 1, 3, 10])
 async def test_a_thousand_cancelled_requests_leave_exactly_nothing(turns: int) -> None:
-    backlog, model, far = Backlog(), gated(), FarCache()
-    embedder = shared(backlog, model, far)
+    admission, model, far = AdmissionControl(), gated(), FarCache()
+    embedder = shared(admission, model, far)
     calls = [asyncio.create_task(embedder.embed([f"text {at}"])) for at in range(1000)]
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -153,22 +153,22 @@ async def test_a_thousand_cancelled_requests_leave_exactly_nothing(turns: int) -
     await asyncio.gather(*calls, return_exceptions=True)
     await settle()
 
-    assert backlog.stats.queued_tokens == {Priority.INTERACTIVE: 0, Priority.BULK: 0}
+    assert admission.stats.queued_tokens == {Priority.INTERACTIVE: 0, Priority.BULK: 0}
 
 
 async def test_a_computation_that_fails_leaves_nothing() -> None:
-    backlog = Backlog()
-    embedder = shared(backlog, Model())
+    admission = AdmissionControl()
+    embedder = shared(admission, Model())
     with pytest.raises(InvalidInput):
         await embedder.embed(["ok", "x" * 9], EmbedOptions(truncate=Truncate.NONE))
     await settle()
 
-    assert queued(backlog) == 0
+    assert queued(admission) == 0
 
 
 async def test_the_rate_is_learnt_from_what_the_encoder_reports() -> None:
     now = [0.0]
-    backlog = Backlog(clock=lambda: now[0])
+    admission = AdmissionControl(clock=lambda: now[0])
 
     class Timed(Model):
         async def encode(
@@ -179,31 +179,31 @@ async def test_the_rate_is_learnt_from_what_the_encoder_reports() -> None:
 
     model = Timed()
     model.queue_s, model.inference_s = 1.0, 0.2
-    embedder = shared(backlog, model)
+    embedder = shared(admission, model)
     for number in range(20):
         await embedder.embed([[number, one, 1, 1] for one in range(25)])
 
-    assert backlog.stats.tokens_per_s == pytest.approx(500)
-    assert backlog.stats.admitted == 20
+    assert admission.stats.tokens_per_s == pytest.approx(500)
+    assert admission.stats.admitted == 20
 
 
 async def test_a_large_request_is_taken_off_part_by_part() -> None:
-    backlog, progress = Backlog(), []
+    admission, progress = AdmissionControl(), []
 
     class Watched(Model):
         async def encode(
             self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
         ) -> Encoded:
             answer = await super().encode(tokens, priority=priority, deadline=deadline)
-            progress.append(queued(backlog))
+            progress.append(queued(admission))
             await asyncio.sleep(0.001 * len(progress))
             return answer
 
     model = Watched()
-    answer = await shared(backlog, model).embed([[at, 1, 1, 1, 1] for at in range(60)], RAW)
+    answer = await shared(admission, model).embed([[at, 1, 1, 1, 1] for at in range(60)], RAW)
 
     assert progress == [300, 300, 300]
     assert len(model.encoded) == 3
     assert answer.vectors[:, 0].tolist() == [at + 4 for at in range(60)]
     assert answer.timings == Timings(answer.timings.tokenization_s, 0.0, 0.0)
-    assert queued(backlog) == 0
+    assert queued(admission) == 0

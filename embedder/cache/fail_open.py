@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from embedder.cache.store.circuit import Circuit, CircuitState
+from embedder.cache.store.circuit_breaker import CircuitBreaker, CircuitState
 from embedder.core.protocols import Caching
 from embedder.core.time_limit import wait_within
 from embedder.core.types import CacheHits, Entries
@@ -31,7 +31,7 @@ MAX_PENDING_INSERTS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class FarCacheState:
+class SharedCacheState:
     """What a caller has seen of a far cache.
 
     ``failures`` counts lookups and inserts that came to nothing, ``opened`` how often the circuit
@@ -62,21 +62,21 @@ class FailOpenCache:
         self._cache = cache
         self._name = name
         self._timeout_s = timeout_s
-        self._circuit = Circuit(clock=clock)
+        self._circuit = CircuitBreaker(clock=clock)
         self._failures = 0
         self._inserts: set[asyncio.Task[None]] = set()
 
     @property
-    def state(self) -> FarCacheState:
+    def state(self) -> SharedCacheState:
         """Return what has been seen of the cache."""
         circuit = self._circuit
-        return FarCacheState(
+        return SharedCacheState(
             self._name, circuit.state, self._failures, circuit.opened, len(self._inserts)
         )
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
         """Return what the cache has, or nothing where it does not answer in time."""
-        if not self._circuit.lets_through():
+        if not self._circuit.allows_call():
             return CacheHits.empty(width)
         try:
             seconds = self._lookup_s(len(keys) * width * 4)

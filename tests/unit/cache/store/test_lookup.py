@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedder.cache.store.circuit import FAILURES, PAUSE_S, CircuitState
-from embedder.cache.store.look_up import LookUp
+from embedder.cache.store.circuit_breaker import FAILURES, PAUSE_S, CircuitState
+from embedder.cache.store.lookup import StoreLookup
 from tests.unit.cache.fake_stores import FULL, FakeSharedStore
 from tests.unit.cache.known import by_key, key, keys, records
 
@@ -34,7 +34,7 @@ def store() -> Iterator[FakeSharedStore]:
 
 
 async def test_what_is_there_is_found_and_the_rest_is_not(store: FakeSharedStore) -> None:
-    look_up = LookUp(store, timeout_s=60)
+    look_up = StoreLookup(store, timeout_s=60)
 
     found = await look_up.find(keys([1, 2, 3]), 4)
 
@@ -45,7 +45,7 @@ async def test_what_is_there_is_found_and_the_rest_is_not(store: FakeSharedStore
 
 
 async def test_a_store_that_takes_too_long_is_a_miss(store: FakeSharedStore) -> None:
-    look_up = LookUp(store, timeout_s=0.01)
+    look_up = StoreLookup(store, timeout_s=0.01)
     store.gate.clear()
 
     assert await look_up.find([key(1)], 4) is None
@@ -60,7 +60,7 @@ async def test_a_store_that_keeps_failing_is_left_alone_and_then_tried_once(
     store: FakeSharedStore, failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
-    look_up = LookUp(store, timeout_s=60, clock=clock)
+    look_up = StoreLookup(store, timeout_s=60, clock=clock)
     store.failure = failure
     with caplog.at_level(logging.WARNING):
         for _ in range(FAILURES + 3):
@@ -84,7 +84,7 @@ async def test_a_store_that_keeps_failing_is_left_alone_and_then_tried_once(
 
 async def test_a_caller_who_leaves_does_not_use_up_the_trial(store: FakeSharedStore) -> None:
     clock = Clock()
-    look_up = LookUp(store, timeout_s=60, clock=clock)
+    look_up = StoreLookup(store, timeout_s=60, clock=clock)
     store.failure = FULL
     for _ in range(FAILURES):
         await look_up.find([key(1)], 4)

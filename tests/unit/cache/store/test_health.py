@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from embedder.cache.store.condition import Condition
+from embedder.cache.store.health import StoreHealth
 from embedder.core.errors import StageUnavailable
 
 FULL = StageUnavailable("cache store", "the disk is full")
@@ -15,20 +15,20 @@ FULL = StageUnavailable("cache store", "the disk is full")
 @pytest.mark.parametrize(
     ("condition", "state"),
     [
-        (Condition(), "opening"),
-        (Condition(failing=True), "unavailable"),
-        (Condition(is_open=True, loading=True), "loading"),
-        (Condition(is_open=True), "ready"),
-        (Condition(is_open=True, loading=True, failing=True), "failing"),
-        (Condition(stopped=True, failing=True), "stopped"),
+        (StoreHealth(), "opening"),
+        (StoreHealth(failing=True), "unavailable"),
+        (StoreHealth(is_open=True, loading=True), "loading"),
+        (StoreHealth(is_open=True), "ready"),
+        (StoreHealth(is_open=True, loading=True, failing=True), "failing"),
+        (StoreHealth(stopped=True, failing=True), "stopped"),
     ],
 )
-def test_the_state_is_one_word(condition: Condition, state: str) -> None:
+def test_the_state_is_one_word(condition: StoreHealth, state: str) -> None:
     assert condition.state == state
 
 
 def test_failures_are_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    condition = Condition(is_open=True)
+    condition = StoreHealth(is_open=True)
 
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -43,7 +43,7 @@ def test_failures_are_counted_and_told_once(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_what_was_written_is_counted() -> None:
-    condition = Condition()
+    condition = StoreHealth()
 
     condition.wrote(3, 1.0)
     condition.wrote(4, 2.5)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from embedder.cache.failopen import MAX_PENDING_INSERTS, FailOpenCache
+from embedder.cache.fail_open import MAX_PENDING_INSERTS, FailOpenCache
 from embedder.cache.memory import MemoryCache
-from embedder.cache.store.circuit import FAILURES as TIMES
-from embedder.cache.store.circuit import PAUSE_S, CircuitState
+from embedder.cache.store.circuit_breaker import FAILURES as TIMES
+from embedder.cache.store.circuit_breaker import PAUSE_S, CircuitState
 from embedder.core.errors import Overloaded, StageUnavailable
 from embedder.core.types import CacheHits, Entries
 from tests.unit.virtual_time import VirtualTime

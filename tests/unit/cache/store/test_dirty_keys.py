@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from embedder.cache.store.marks import Marks, Turn
+from embedder.cache.store.dirty_keys import DirtyKeys, Flush
 from tests.unit.cache.known import OTHER_TAG, TAG, key
 
 KEYS = st.builds(key, st.integers(0, 4), st.sampled_from([TAG, OTHER_TAG]))
@@ -16,7 +16,7 @@ class MarksMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.marks = Marks()
+        self.marks = DirtyKeys()
         self.memory: dict[bytes, int] = {}
         self.store: dict[bytes, int] = {}
         self.served: dict[str, bytes] | None = None
@@ -101,7 +101,7 @@ class MarksMachine(RuleBasedStateMachine):
         shown = {name: value for name, value in self.store.items() if not self.marks.hides(name)}
         assert shown.items() <= self.memory.items()
 
-    def _step(self, turn: Turn) -> None:
+    def _step(self, turn: Flush) -> None:
         """Do the first thing that a turn has to do."""
         if turn.cleared:
             self.store.clear()
@@ -128,7 +128,7 @@ TestMarks = MarksMachine.TestCase
 
 
 def test_a_key_that_is_dropped_is_neither_put_nor_deleted() -> None:
-    marks = Marks()
+    marks = DirtyKeys()
     marks.put([key(1), key(2)])
 
     marks.leave(key(1))
@@ -138,7 +138,7 @@ def test_a_key_that_is_dropped_is_neither_put_nor_deleted() -> None:
 
 
 def test_keys_are_written_in_the_order_in_which_they_came() -> None:
-    marks = Marks()
+    marks = DirtyKeys()
     marks.put([key(1), key(2)])
     marks.delete([key(3)])
     failed = marks.take()
