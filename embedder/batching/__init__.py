@@ -1,1 +1,1 @@
-"""Which waiting work goes to a device together (packing), and the loop that sends it (batcher)."""
+"""Dynamic batching: which queued items form the next batch, and the loop that runs batches."""

@@ -1,11 +1,9 @@
-"""Which of the waiting items form the next batch: a pure function.
+"""Which of the queued items form the next batch: a pure function.
 
-Knows no clock, no device and no queue; `batcher` owns those.
-
-The rule: the most urgent item always goes, so nothing starves however long it is. Urgency is age,
-and bulk work counts as younger than it is by ``bulk_delay_s``. The rest of the budget goes to
-items of the same priority first; among these to items of like length where the backend pays for
-padding, else to the next most urgent.
+The most urgent item always goes first, so that no item starves, however long it is. Urgency is
+age; bulk items count as ``bulk_delay_s`` younger than they are. Items of the same priority fill the
+rest of the budget first: those of similar length where the backend pays for padding, otherwise the
+next most urgent ones.
 """
 
 from __future__ import annotations
@@ -19,9 +17,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one batch may cost.
+    """The limits of one batch.
 
-    ``max_tokens`` is counted as the backend pays: longest × count where it pads, else the sum.
+    ``max_tokens`` is compared with the cost of the batch for the backend: longest input × count
+    where it pads, otherwise the sum of the lengths.
     """
 
     max_tokens: int
@@ -34,7 +33,7 @@ class Budget:
             raise ValueError(f"a batch must have room for one token of one item: {self}")
 
     def cost(self, lengths: Sequence[int]) -> int:
-        """Return what a batch of these lengths costs in tokens."""
+        """Return the cost in tokens of a batch with these lengths."""
         return max(lengths, default=0) * len(lengths) if self.padded else sum(lengths)
 
 
@@ -44,33 +43,22 @@ def pack(
     bulk: NDArray[np.bool_],
     budget: Budget,
 ) -> list[int]:
-    """Return the positions of the next batch's items; never empty unless nothing waits.
+    """Return the positions of the next batch's items; empty only if nothing is queued.
 
     An item that alone exceeds the budget is returned alone.
     """
     if len(lengths) == 0:
         return []
-    order = _preference(lengths, ages_s, bulk, budget)
-    return list(_fill(lengths, order, budget))
-
-
-def _preference(
-    lengths: NDArray[np.int64],
-    ages_s: NDArray[np.float64],
-    bulk: NDArray[np.bool_],
-    budget: Budget,
-) -> list[int]:
-    """Order all positions by who should go first; the most urgent one leads."""
     urgency = ages_s - np.where(bulk, budget.bulk_delay_s, 0.0)
-    seed = int(np.argmax(urgency))
-    distance = np.abs(lengths - lengths[seed]) if budget.padded else np.zeros_like(lengths)
-    order: list[int] = np.lexsort((-urgency, distance, bulk != bulk[seed])).tolist()
-    order.remove(seed)
-    return [seed, *order]
+    first = int(np.argmax(urgency))
+    distance = np.abs(lengths - lengths[first]) if budget.padded else np.zeros_like(lengths)
+    order: list[int] = np.lexsort((-urgency, distance, bulk != bulk[first])).tolist()
+    order.remove(first)
+    return list(_fill(lengths, [first, *order], budget))
 
 
 def _fill(lengths: NDArray[np.int64], order: list[int], budget: Budget) -> Iterable[int]:
-    """Take from the order whatever still fits, until not even the shortest would."""
+    """Take every item that still fits, in order, until not even the shortest would fit."""
     shortest = int(lengths.min())
     count, longest, total = 0, 0, 0
     for position in order:

@@ -1,7 +1,4 @@
-"""What waits for a batch: items in lanes of priority, and the callers that they belong to.
-
-Records and a queue of them; knows nothing of when a batch is formed or of what runs it.
-"""
+"""The queue of a batcher: items in order of arrival by priority, and the callers they belong to."""
 
 from __future__ import annotations
 
@@ -17,19 +14,19 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 LOOKAHEAD = 4096
-"""Items of each priority, oldest first, that one packing considers: bounds its cost."""
+"""The most items of each priority, oldest first, that are considered for one batch."""
 
 
 @dataclass(eq=False, slots=True)
 class Submission(Generic[ResultT]):
-    """One caller, and the results that have come in for it so far."""
+    """The items that one caller submitted together, and their results so far."""
 
     future: asyncio.Future[list[ResultT]]
     results: list[ResultT | None]
     missing: int
 
     def deliver(self, position: int, result: ResultT) -> None:
-        """Take one result; the last one answers the caller."""
+        """Store one result; the last one completes the caller's future."""
         if self.future.done():
             return
         self.results[position] = result
@@ -38,44 +35,47 @@ class Submission(Generic[ResultT]):
             self.future.set_result(cast("list[ResultT]", self.results))
 
     def fail(self, error: BaseException) -> None:
-        """Answer the caller with an error, unless it has an answer or has gone."""
+        """Raise an error in the caller, unless its future is already done."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 @dataclass(eq=False, slots=True)
 class QueuedItem(Generic[ItemT, ResultT]):
-    """One item, and where its result goes."""
+    """One item, and its position in the submission that receives its result."""
 
     item: ItemT
     length: int
     arrived_s: float
     priority: Priority
     deadline: float | None
-    call: Submission[ResultT]
+    submission: Submission[ResultT]
     position: int
 
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What holds for a whole batch: the latest deadline, and the most urgent priority."""
+    """The deadline and the priority of a whole batch: the latest and the most urgent of its items.
+
+    ``deadline`` is None if any item has none.
+    """
 
     deadline: float | None
     priority: Priority
 
     @classmethod
     def of(cls, batch: list[QueuedItem[ItemT, ResultT]]) -> BatchContext:
-        """Return the terms of a batch; one item without a deadline frees all of it."""
-        deadlines = [waiting.deadline for waiting in batch if waiting.deadline is not None]
+        """Return the context of a batch of at least one item."""
+        deadlines = [queued.deadline for queued in batch if queued.deadline is not None]
         return cls(
             deadline=max(deadlines) if len(deadlines) == len(batch) else None,
-            priority=min(waiting.priority for waiting in batch),
+            priority=min(queued.priority for queued in batch),
         )
 
 
 @dataclass(slots=True)
 class ItemQueue(Generic[ItemT, ResultT]):
-    """Waiting items in order of arrival, a lane for each priority; ``tokens`` is their sum."""
+    """Queued items in order of arrival, one lane per priority; ``tokens`` is their total length."""
 
     lanes: dict[Priority, deque[QueuedItem[ItemT, ResultT]]] = field(
         default_factory=lambda: {priority: deque() for priority in Priority}
@@ -85,29 +85,29 @@ class ItemQueue(Generic[ItemT, ResultT]):
     def __len__(self) -> int:
         return sum(map(len, self.lanes.values()))
 
-    def add(self, waiting: QueuedItem[ItemT, ResultT]) -> None:
-        """Let an item wait behind those of its priority."""
-        self.lanes[waiting.priority].append(waiting)
-        self.tokens += waiting.length
+    def add(self, queued: QueuedItem[ItemT, ResultT]) -> None:
+        """Append an item to the lane of its priority."""
+        self.lanes[queued.priority].append(queued)
+        self.tokens += queued.length
 
-    def window(self) -> list[QueuedItem[ItemT, ResultT]]:
-        """Take out the oldest of every lane, `LOOKAHEAD` at most."""
+    def pop_window(self) -> list[QueuedItem[ItemT, ResultT]]:
+        """Remove and return the oldest items of every lane, at most `LOOKAHEAD` of each."""
         window = [
             lane.popleft() for lane in self.lanes.values() for _ in range(min(len(lane), LOOKAHEAD))
         ]
-        self.tokens -= sum(waiting.length for waiting in window)
+        self.tokens -= sum(queued.length for queued in window)
         return window
 
-    def put_back(self, rest: list[QueuedItem[ItemT, ResultT]]) -> None:
-        """Return what a window held too much, in its order."""
-        for waiting in reversed(rest):
-            self.lanes[waiting.priority].appendleft(waiting)
-            self.tokens += waiting.length
+    def put_back(self, unused: list[QueuedItem[ItemT, ResultT]]) -> None:
+        """Return unused items of a window to the front of their lanes, in the same order."""
+        for queued in reversed(unused):
+            self.lanes[queued.priority].appendleft(queued)
+            self.tokens += queued.length
 
     def drain(self) -> list[QueuedItem[ItemT, ResultT]]:
-        """Take out everything."""
-        everything = list(chain(*self.lanes.values()))
+        """Remove and return all items."""
+        drained = list(chain(*self.lanes.values()))
         for lane in self.lanes.values():
             lane.clear()
         self.tokens = 0
-        return everything
+        return drained

@@ -1,7 +1,4 @@
-"""When another batch may begin beside those that run, and how much it may take: a pure function.
-
-Knows no clock, no queue and no device.
-"""
+"""When another batch may start beside those that run, and its budget: a pure function."""
 
 from __future__ import annotations
 
@@ -12,11 +9,10 @@ from embedder.batching.packing import Budget
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """How many batches may run at once, and what a small one is.
+    """How many batches may run at once.
 
-    Up to ``eager`` batches begin as soon as anything waits. Beyond those one begins only with
-    ``worth_tokens`` or more: whatever it runs on is busy, so that waiting costs little, while a
-    batch has a price of its own. None is as many as ``count``.
+    Start up to ``eager`` batches at once. Start more, up to ``count``, only when ``worth_tokens``
+    are queued, because each call has a fixed cost. ``eager=None`` means ``count``.
     """
 
     count: int = 1
@@ -24,10 +20,10 @@ class Slots:
     worth_tokens: int = 0
 
     def next_budget(self, budget: Budget, *, running: int, waiting_tokens: int) -> Budget | None:
-        """Return what the next batch may cost; None: it had better wait for more.
+        """Return the budget of the next batch, or None if it should not start yet.
 
-        What waits is shared out over the free slots, but for less than is worth a batch: then one
-        is under way while another one is computed.
+        The queued tokens are divided among the free slots, so that batches overlap; each share is
+        at least ``worth_tokens``.
         """
         free = self.count - running
         eager = self.count if self.eager is None else self.eager

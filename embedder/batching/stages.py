@@ -1,6 +1,6 @@
-"""The pipeline's stages on top of a batcher: work of all requests is gathered.
+"""The stages of the pipeline on top of a batcher, so that work of all requests shares batches.
 
-What a batch then runs on, a device here or a replica elsewhere, is the ``run`` that is given.
+The ``run`` function of each stage computes a batch: on a device of this process, or on a replica.
 """
 
 from __future__ import annotations
@@ -31,24 +31,22 @@ from embedder.core.types import (
 
 RunEncode = Callable[[TokenBatch, BatchContext], Awaitable[Encoded]]
 RunTokenize = Callable[[Sequence[Input], Truncate, BatchContext], Awaitable[Tokenized]]
-
-
 RunGet = Callable[[list[bytes], int, BatchContext], Awaitable[CacheHits]]
 RunPut = Callable[[list[bytes], Entries, BatchContext], Awaitable[None]]
 BudgetForWidth = Callable[[int], Budget]
 
 _Row = tuple[Entries, int]
-"""One row of some entries, not copied yet."""
+"""Entries and the number of one row in them; not copied yet."""
 
 _Hit = tuple[CacheHits, int]
-"""One of the hits of a lookup, not copied yet."""
+"""The hits of a lookup and the number of one row in them; not copied yet."""
 
 _EncodedRow = tuple[Vectors, float, Encoded]
-"""One row's vector, when its batch began, and the batch's answer."""
+"""The vector of one input, the time at which its batch started, and the answer for the batch."""
 
 
 class BatchingEncoder:
-    """Encode token batches together with those of other requests."""
+    """Encode the token batches of all requests in shared batches."""
 
     def __init__(
         self,
@@ -60,9 +58,9 @@ class BatchingEncoder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         async def run_rows(rows: list[TokenRow], context: BatchContext) -> Sequence[_EncodedRow]:
-            began_s = clock()
+            started_s = clock()
             answer = await run(TokenBatch.of(rows), context)
-            return [(vector, began_s, answer) for vector in answer.vectors]
+            return [(vector, started_s, answer) for vector in answer.vectors]
 
         self._clock = clock
         self.batcher: Batcher[TokenRow, _EncodedRow] = Batcher(
@@ -72,23 +70,23 @@ class BatchingEncoder:
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
     ) -> Encoded:
-        """Return float32[n, width] of a batch of at least one input, in order.
+        """Return float32[n, width] for at least one input, in order.
 
-        Its wait is that in this batcher and that which the run reports.
+        ``queue_s`` is the longest wait of an input: in this batcher plus as reported by ``run``.
         """
-        asked_s = self._clock()
+        submitted_s = self._clock()
         rows = await self.batcher.submit(
             tokens.rows(), tokens.lengths.tolist(), priority=priority, deadline=deadline
         )
         return Encoded(
             np.stack([vector for vector, _, _ in rows]),
-            max(began_s - asked_s + answer.queue_s for _, began_s, answer in rows),
+            max(started_s - submitted_s + answer.queue_s for _, started_s, answer in rows),
             max(answer.inference_s for _, _, answer in rows),
         )
 
 
 class BatchingTokenizer:
-    """Tokenize inputs together with those of other requests."""
+    """Tokenize the inputs of all requests in shared batches."""
 
     def __init__(
         self,
@@ -111,7 +109,7 @@ class BatchingTokenizer:
     async def tokenize(
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
     ) -> Tokenized:
-        """Return the tokens of every input; a budget's tokens are characters here."""
+        """Return the tokens of every input; the budget counts characters."""
         rows = await self._batchers[truncate].submit(
             inputs, [len(item) for item in inputs], deadline=deadline
         )
@@ -121,11 +119,11 @@ class BatchingTokenizer:
 
 
 class BatchingCache:
-    """Look up and insert entries together with those of other requests.
+    """Look up and insert the entries of all requests in shared batches.
 
-    Only entries of one width travel together; ``lookups`` and ``inserts`` say of each width how
-    many. Nobody waits for inserts: one batch of them follows another after ``pause_s``, and so they
-    are few and large.
+    A batch holds entries of one vector width; ``lookups`` and ``inserts`` return the budget for a
+    width. No request waits for an insert, so insert batches start at least ``pause_s`` apart, which
+    keeps them few and large.
     """
 
     def __init__(
@@ -152,7 +150,7 @@ class BatchingCache:
         self._run_put = run_put
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        """Return the entries that are there, each of ``width`` components."""
+        """Return the cached entries with ``width`` components among the keys."""
         if width not in self._lookups:
             self._lookups[width] = Batcher(
                 self._run_get(width),
@@ -171,7 +169,7 @@ class BatchingCache:
         )
 
     async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
-        """Remember the entries."""
+        """Insert the entries."""
         width = entries.vectors.shape[1]
         if width not in self._inserts:
             budget = self._insert_budget(width)

@@ -1,7 +1,6 @@
-"""How many tokens a batch should hold on this device: measured at warm-up, then decided.
+"""The token budget of a batch on this device: measured at warm-up, then chosen.
 
-The decision is a pure function of the curve; the loop that measures the curve is told what to run,
-by which clock, and what fits into memory. Knows no model, no device and no queue.
+The choice is a pure function of the measured throughput curve.
 """
 
 from __future__ import annotations
@@ -19,32 +18,32 @@ from embedder.core.types import TokenBatch
 T = TypeVar("T")
 
 TOLERANCE = 0.95
-"""A batch this near to the best throughput is good enough: a smaller one has less latency."""
+"""The share of the best throughput that is enough: smaller batches have less latency."""
 
 RUNS = 3
-"""Batches for one point of the curve: one warms up, the faster one of the others counts.
+"""Runs for one point of the curve: one warms up, the faster one of the others counts.
 
-The last of them is run in a second round, after the other sizes: what disturbs the machine for a
-while then spoils one run of several sizes, not both runs of one.
+The last run of each size comes in a second round, after all other sizes. A disturbance of the
+machine then slows one run of several sizes instead of both runs of one size.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one batch of ``tokens`` tokens took."""
+    """The duration of one batch of ``tokens`` tokens."""
 
     tokens: int
     seconds: float
 
     @property
     def tokens_per_s(self) -> float:
-        """Return the throughput of such batches."""
+        """Return the throughput."""
         return self.tokens / self.seconds if self.seconds > 0 else float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """The budget of tokens that was found, what was measured, and why it is not larger."""
+    """The token budget that was chosen, the measured curve, and why the budget is not larger."""
 
     max_tokens: int
     curve: tuple[Measurement, ...]
@@ -54,11 +53,11 @@ class Tuning:
 def choose_budget(curve: Sequence[Measurement], tolerance: float = TOLERANCE) -> int:
     """Return the smallest budget whose throughput is within ``tolerance`` of the best.
 
-    Noise costs no more than its own size: where every throughput is off by a share of at most e,
-    the one chosen is truly within ``tolerance`` × (1 - e) / (1 + e) of the best.
+    If every measured throughput has a relative error of at most e, the true throughput of the
+    chosen budget is at least ``tolerance`` × (1 - e) / (1 + e) of the best.
 
     Raises:
-        ValueError: the curve is empty, or the tolerance is no share.
+        ValueError: the curve is empty, or the tolerance is not in (0, 1].
     """
     if not curve or not 0 < tolerance <= 1:
         raise ValueError(f"a curve of {len(curve)} points has no choice within {tolerance}")
@@ -75,33 +74,33 @@ def tune(
     fits: Callable[[int], bool],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Tuning:
-    """Measure batches of doubling size and return the budget to work with.
+    """Measure batches of doubling size and return the budget to use.
 
-    ``run`` returns when its batch has been computed, not before. The sizes lie within ``bounds``,
-    both included; only where memory ends below the lower bound is the budget less, unmeasured.
-    The batches hold inputs of at most ``longest`` tokens. A point that, judging by the last one,
-    would end after ``seconds`` in all is not begun; the first batch is always computed.
+    ``run`` computes a batch and returns when it is done. The sizes lie within ``bounds``, both
+    included. If memory does not hold the lower bound, the budget is smaller and not measured. A
+    batch holds inputs of at most ``longest`` tokens. A size is skipped if it would probably end
+    after ``seconds`` in total; the first batch always runs.
 
     Raises:
-        ValueError: the bounds are not in order, or leave no room for one token.
+        ValueError: the bounds are not in ascending order, or the lower one is below 1.
     """
     low, high = bounds
     if not 1 <= low <= high:
         raise ValueError(f"a budget cannot lie between {low} and {high} tokens")
-    meter = _Meter(run, longest, seconds, fits, clock)
+    benchmark = _Benchmark(run, longest, seconds, fits, clock)
     start = low
-    while not meter.holds(start) and start > 1:
+    while not benchmark.fits(start) and start > 1:
         start //= 2
     if start < low:
-        return Tuning(start, (), _memory_ends(2 * start))
+        return Tuning(start, (), _memory_reason(2 * start))
     bound = f"{high:,} tokens is the upper bound"
-    curve, end = _until_refused(meter.point, _doubling(low, high), bound)
-    curve, end = _until_refused(meter.again, curve, end)
+    curve, end = _measure_all(benchmark.measure, _doubling(low, high), bound)
+    curve, end = _measure_all(benchmark.measure_again, curve, end)
     return _conclude(low, curve, end)
 
 
-class _Meter:
-    """Times batches, and judges from the last ones what a larger one will take."""
+class _Benchmark:
+    """Measures the duration of batches, and estimates that of larger ones from the last."""
 
     def __init__(
         self,
@@ -113,14 +112,14 @@ class _Meter:
     ) -> None:
         self._run = run
         self._longest = longest
-        self._ends = clock() + seconds
+        self._ends_at = clock() + seconds
         self._fits = fits
         self._clock = clock
         self._s_per_token = 0.0
-        self._owed_s = 0.0
+        self._second_round_s = 0.0
 
-    def holds(self, tokens: int) -> bool:
-        """Tell whether memory holds such a batch."""
+    def fits(self, tokens: int) -> bool:
+        """Tell whether memory holds a batch of ``tokens`` tokens."""
         if not self._fits(tokens):
             return False
         try:
@@ -129,29 +128,29 @@ class _Meter:
             return False
         return True
 
-    def point(self, tokens: int) -> Measurement | str:
-        """Measure one point of the curve, or say why it cannot be measured."""
+    def measure(self, tokens: int) -> Measurement | str:
+        """Measure one size, or return the reason why it cannot be measured."""
         if not self._fits(tokens):
-            return _memory_ends(tokens)
-        if self._clock() + self._owed_s + RUNS * tokens * self._s_per_token > self._ends:
-            return f"the time for measuring was up before {tokens:,} tokens"
+            return _memory_reason(tokens)
+        if self._clock() + self._second_round_s + RUNS * tokens * self._s_per_token > self._ends_at:
+            return f"the measuring time ended before {tokens:,} tokens"
         try:
             warm_up_s = self._run_s(tokens)
             seconds = self._run_s(tokens)
         except OutOfMemory:
-            return _memory_ends(tokens)
+            return _memory_reason(tokens)
         self._s_per_token = (warm_up_s + seconds) / (2 * tokens)
-        self._owed_s += seconds
+        self._second_round_s += seconds
         return Measurement(tokens, seconds)
 
-    def again(self, point: Measurement) -> Measurement | str:
-        """Measure a point once more, if time is left, and return what the faster run took."""
-        if self._clock() + point.seconds > self._ends:
+    def measure_again(self, point: Measurement) -> Measurement | str:
+        """Measure a size once more if time is left, and return the faster of both runs."""
+        if self._clock() + point.seconds > self._ends_at:
             return point
         try:
             return Measurement(point.tokens, min(point.seconds, self._run_s(point.tokens)))
         except OutOfMemory:
-            return _memory_ends(point.tokens)
+            return _memory_reason(point.tokens)
 
     def _run_s(self, tokens: int) -> float:
         batch = _batch(tokens, self._longest)
@@ -163,15 +162,15 @@ class _Meter:
 
 
 def _batch(tokens: int, longest: int) -> TokenBatch:
-    """Return a batch of so many tokens, in as few inputs of like length as may be."""
+    """Return a batch of ``tokens`` tokens in as few inputs as possible, of similar lengths."""
     count = -(-tokens // longest)
     lengths = np.full(count, tokens // count, np.int32)
     lengths[: tokens % count] += 1
     return TokenBatch(np.zeros(tokens, np.int32), lengths)
 
 
-def _memory_ends(tokens: int) -> str:
-    return f"memory ends below {tokens:,} tokens"
+def _memory_reason(tokens: int) -> str:
+    return f"a batch of {tokens:,} tokens does not fit into memory"
 
 
 def _doubling(low: int, high: int) -> Iterator[int]:
@@ -182,10 +181,10 @@ def _doubling(low: int, high: int) -> Iterator[int]:
     yield high
 
 
-def _until_refused(
+def _measure_all(
     measure: Callable[[T], Measurement | str], items: Iterable[T], end: str
 ) -> tuple[list[Measurement], str]:
-    """Measure item after item; return the points, and why there are no more of them."""
+    """Measure item after item; return the points, and the reason why there are no more."""
     points: list[Measurement] = []
     for item in items:
         measured = measure(item)
@@ -196,7 +195,7 @@ def _until_refused(
 
 
 def _conclude(low: int, curve: Sequence[Measurement], end: str) -> Tuning:
-    """Name what keeps the budget from being larger: the curve itself, or what ended it."""
+    """Choose the budget; the reason for its size is the curve, or what ended the measuring."""
     if not curve:
         return Tuning(low, (), end)
     chosen = choose_budget(curve)

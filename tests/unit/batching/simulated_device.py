@@ -1,4 +1,4 @@
-"""A synthetic machine whose throughput is a known law, and which keeps its own time."""
+"""A device with a known throughput curve and a clock of its own."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from embedder.batching.tuning import Tuning, tune
 from embedder.core.errors import OutOfMemory
 from embedder.core.types import TokenBatch
 
-AGES = 1e9
-"""Seconds enough for everything."""
+UNLIMITED_S = 1e9
+"""More seconds than any measurement takes."""
 
 
 @dataclass
-class Machine:
-    """A batch takes ``overhead_s`` and its tokens' time; beyond the cache, ``cliff`` times that.
+class SimulatedDevice:
+    """A batch takes ``overhead_s`` plus the time of its tokens, times ``cliff`` above the cache.
 
-    Every run is slowed by the next of ``noise``; the first by ``loading_s`` as well.
+    Each run takes longer by the next share in ``noise``; the first also takes ``loading_s``.
     """
 
     overhead_s: float = 0.01
@@ -39,8 +39,8 @@ class Machine:
         """The tokens of every batch, in order."""
         return [len(batch.ids) for batch in self.batches]
 
-    def takes_s(self, tokens: int) -> float:
-        """Return what a batch takes when nothing disturbs it."""
+    def duration_s(self, tokens: int) -> float:
+        """Return the duration of a batch without noise."""
         factor = self.cliff if tokens > self.cache_tokens else 1.0
         return self.overhead_s + factor * tokens / self.tokens_per_s
 
@@ -49,7 +49,7 @@ class Machine:
         self.batches.append(batch)
         if len(batch.ids) > self.capacity:
             raise OutOfMemory("full")
-        self.now += self.takes_s(len(batch.ids)) * (1 + next(self._noise))
+        self.now += self.duration_s(len(batch.ids)) * (1 + next(self._noise))
         self.now += self.loading_s if first else 0.0
 
     def tune(
@@ -57,11 +57,11 @@ class Machine:
         low: int = 256,
         high: int = 16_384,
         *,
-        seconds: float = AGES,
+        seconds: float = UNLIMITED_S,
         free: int = 10**9,
         longest: int = 64,
     ) -> Tuning:
-        """Tune on this machine's clock, with memory said to be free for so many tokens."""
+        """Tune on this device's clock; ``free`` is the number of tokens that memory holds."""
         return tune(
             self.run,
             (low, high),

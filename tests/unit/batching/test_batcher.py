@@ -1,4 +1,4 @@
-"""When a batcher forms its batches, and in which order it answers."""
+"""When a batcher forms batches, and the order of its results."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.core.types import Priority
-from tests.unit.batching.manual_device import ROOMY, Device, run_until_idle, start
+from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start
 
 
-async def test_an_idle_batcher_sends_at_once() -> None:
-    device = Device()
+async def test_an_idle_batcher_runs_an_item_at_once() -> None:
+    device = ManualDevice()
     start(Batcher(device.run, budget=ROOMY), [1])
     await run_until_idle()
 
     assert device.batches == [[1]]
 
 
-async def test_callers_that_are_ready_in_the_same_tick_share_the_first_batch() -> None:
-    device = Device()
+async def test_callers_of_the_same_loop_iteration_share_a_batch() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     for item in range(5):
         start(batcher, [item])
@@ -30,8 +30,8 @@ async def test_callers_that_are_ready_in_the_same_tick_share_the_first_batch() -
     assert device.batches == [[0, 1, 2, 3, 4]]
 
 
-async def test_items_that_arrive_during_a_run_leave_together_in_the_next() -> None:
-    device = Device()
+async def test_items_submitted_during_a_run_share_the_next_batch() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     start(batcher, [1])
     for item in (2, 3, 4):
@@ -46,8 +46,8 @@ async def test_items_that_arrive_during_a_run_leave_together_in_the_next() -> No
     assert len(batcher) == 0
 
 
-async def test_every_caller_gets_its_own_results_in_its_own_order() -> None:
-    device = Device()
+async def test_a_caller_gets_its_own_results_in_order() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=20, padded=True))
     lengths = [[9, 1, 5, 2], [2, 8, 1], [5, 5]]
     tasks = [
@@ -56,15 +56,15 @@ async def test_every_caller_gets_its_own_results_in_its_own_order() -> None:
     ]
     await run_until_idle()
     for number in range(9):
-        if number < len(device.gates):
+        if number < len(device.pending):
             await device.end(number)
 
     assert [task.result() for task in tasks] == [[0, 10, 20, 30], [1000, 1010, 1020], [2000, 2010]]
-    assert len(device.batches) > 1, "nothing was reordered across batches"
+    assert len(device.batches) > 1, "the batches were not reordered"
 
 
-async def test_the_same_item_twice_is_two_items() -> None:
-    device = Device()
+async def test_equal_items_are_computed_separately() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     twice, again = start(batcher, [7, 7]), start(batcher, [7])
     await run_until_idle()
@@ -74,8 +74,8 @@ async def test_the_same_item_twice_is_two_items() -> None:
     assert (twice.result(), again.result()) == ([70, 70], [70])
 
 
-async def test_as_many_batches_run_at_once_as_there_are_slots() -> None:
-    device = Device()
+async def test_concurrent_batches_are_limited_by_the_slots() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=10, max_items=1), slots=3)
     task = start(batcher, [1, 2, 3, 4, 5])
     await run_until_idle()
@@ -89,8 +89,8 @@ async def test_as_many_batches_run_at_once_as_there_are_slots() -> None:
     assert task.result() == [10, 20, 30, 40, 50]
 
 
-async def test_what_does_not_fit_keeps_its_place_in_the_queue() -> None:
-    device = Device()
+async def test_items_that_do_not_fit_keep_their_order_in_the_queue() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=2), clock=lambda: 0.0)
     start(batcher, range(7))
     await run_until_idle()
@@ -100,8 +100,8 @@ async def test_what_does_not_fit_keeps_its_place_in_the_queue() -> None:
     assert device.batches == [[0, 1], [2, 3], [4, 5], [6]]
 
 
-async def test_interactive_work_passes_bulk_work_that_came_first() -> None:
-    device = Device()
+async def test_interactive_items_overtake_older_bulk_items() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=1, bulk_delay_s=1000))
     start(batcher, [1])
     await run_until_idle()
@@ -115,15 +115,15 @@ async def test_interactive_work_passes_bulk_work_that_came_first() -> None:
     assert device.batches == [[1], [3], [2]]
 
 
-async def test_an_empty_submit_is_answered_without_a_run() -> None:
-    device = Device()
+async def test_an_empty_submission_returns_without_a_run() -> None:
+    device = ManualDevice()
 
     assert await Batcher(device.run, budget=ROOMY).submit([], []) == []
     assert device.batches == []
 
 
-async def test_counters_tell_what_was_run() -> None:
-    device = Device()
+async def test_stats_count_batches_items_and_tokens() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     task = asyncio.create_task(batcher.submit([1, 2], [30, 4]))
     await run_until_idle()
@@ -133,8 +133,8 @@ async def test_counters_tell_what_was_run() -> None:
     assert (batcher.stats.batches, batcher.stats.items, batcher.stats.tokens) == (1, 2, 34)
 
 
-async def test_a_submit_with_a_length_missing_leaves_nothing_behind() -> None:
-    device = Device()
+async def test_a_submission_with_a_missing_length_queues_nothing() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     with pytest.raises(ValueError, match=r"shorter|length"):
         await batcher.submit([1, 2], [1])

@@ -1,4 +1,4 @@
-"""A batcher whose runs fail: the guilty item's caller has the error, everyone else a result."""
+"""Failing runs: the caller of the failing item gets the error, all others get their results."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ROOMY = Budget(max_tokens=100_000)
 
 
 class Halt(BaseException):
-    """Not an `Exception`: passes every handler that a careful library has."""
+    """Not an `Exception`: passes handlers of `Exception`."""
 
 
-class Device:
-    """Multiplies by ten, and fails batches that hold a poisoned item or too many."""
+class FaultyDevice:
+    """Multiplies by ten; fails batches with a poisoned item or more than ``capacity`` items."""
 
     def __init__(
         self, poison: dict[int, BaseException] | None = None, *, capacity: int = 10_000
@@ -40,56 +40,56 @@ class Device:
         return [item * 10 for item in items]
 
 
-async def answers(
+async def submit_all(
     batcher: Batcher[int, int], calls: Sequence[Sequence[int]]
 ) -> list[list[int] | BaseException]:
-    """Submit all calls in one tick and wait for every answer."""
+    """Submit all calls in one loop iteration and return each result or error."""
     work = [batcher.submit(call, [1] * len(call)) for call in calls]
     return await asyncio.wait_for(asyncio.gather(*work, return_exceptions=True), 5)
 
 
-async def test_only_the_caller_of_the_guilty_item_gets_its_error() -> None:
-    guilty = ValueError("cannot embed 5")
-    batcher = Batcher(Device({5: guilty}).run, budget=ROOMY)
+async def test_only_the_caller_of_the_failing_item_gets_the_error() -> None:
+    failing = ValueError("cannot embed 5")
+    batcher = Batcher(FaultyDevice({5: failing}).run, budget=ROOMY)
 
-    assert await answers(batcher, [[1, 2], [3], [4, 5, 6], [7], [8]]) == [
+    assert await submit_all(batcher, [[1, 2], [3], [4, 5, 6], [7], [8]]) == [
         [10, 20],
         [30],
-        guilty,
+        failing,
         [70],
         [80],
     ]
 
 
-async def test_every_guilty_item_is_found() -> None:
+async def test_every_failing_item_is_found() -> None:
     errors: dict[int, BaseException] = {item: ValueError(str(item)) for item in (0, 3, 4, 9)}
-    batcher = Batcher(Device(errors).run, budget=ROOMY)
+    batcher = Batcher(FaultyDevice(errors).run, budget=ROOMY)
 
     expected = [errors.get(item, [item * 10]) for item in range(10)]
-    assert await answers(batcher, [[item] for item in range(10)]) == expected
+    assert await submit_all(batcher, [[item] for item in range(10)]) == expected
 
 
-async def test_a_guilty_item_is_found_in_a_logarithm_of_runs() -> None:
-    device = Device({77: ValueError("77")})
+async def test_bisection_needs_a_logarithmic_number_of_runs() -> None:
+    device = FaultyDevice({77: ValueError("77")})
     batcher = Batcher(device.run, budget=ROOMY)
-    await answers(batcher, [[item] for item in range(128)])
+    await submit_all(batcher, [[item] for item in range(128)])
 
     assert len(device.batches) == 1 + 2 * 7
     assert batcher.stats.bisections == 7
 
 
-async def test_what_a_caller_no_longer_needs_is_not_bisected_further() -> None:
-    device = Device({0: ValueError("0")})
+async def test_items_of_a_failed_submission_are_not_bisected_further() -> None:
+    device = FaultyDevice({0: ValueError("0")})
     batcher = Batcher(device.run, budget=ROOMY)
-    await answers(batcher, [range(8)])
+    await submit_all(batcher, [range(8)])
 
     assert device.batches == [list(range(8)), [0, 1, 2, 3], [0, 1], [0]]
 
 
-async def test_an_unavailable_device_is_not_asked_again_for_each_half() -> None:
-    device = Device({2: Unavailable("restarting")})
+async def test_a_batch_on_an_unavailable_device_is_not_bisected() -> None:
+    device = FaultyDevice({2: Unavailable("restarting")})
     batcher = Batcher(device.run, budget=ROOMY)
-    results = await answers(batcher, [[1], [2], [3]])
+    results = await submit_all(batcher, [[1], [2], [3]])
 
     assert [type(result) for result in results] == [Unavailable] * 3
     assert device.batches == [[1, 2, 3]]
@@ -97,63 +97,65 @@ async def test_an_unavailable_device_is_not_asked_again_for_each_half() -> None:
 
 
 async def test_a_failed_batch_frees_its_slot() -> None:
-    device = Device({1: ValueError("1")})
+    device = FaultyDevice({1: ValueError("1")})
     batcher = Batcher(device.run, budget=ROOMY)
-    await answers(batcher, [[1]])
+    await submit_all(batcher, [[1]])
 
-    assert await answers(batcher, [[2]]) == [[20]]
+    assert await submit_all(batcher, [[2]]) == [[20]]
 
 
 @pytest.mark.parametrize("surplus", [-1, 1])
-async def test_a_wrong_number_of_results_is_a_failure_of_the_backend(surplus: int) -> None:
+async def test_a_wrong_number_of_results_is_a_backend_failure(surplus: int) -> None:
     async def run(items: list[int], context: BatchContext) -> Sequence[int]:
         return [0] * (len(items) + surplus)
 
-    results = await answers(Batcher(run, budget=ROOMY), [[1], [2]])
+    results = await submit_all(Batcher(run, budget=ROOMY), [[1], [2]])
 
     assert [type(result) for result in results] == [BackendFailure] * 2
 
 
-async def test_out_of_memory_halves_the_budget_and_everything_is_answered() -> None:
-    device = Device(capacity=8)
+async def test_out_of_memory_halves_the_budget_and_all_callers_get_results() -> None:
+    device = FaultyDevice(capacity=8)
     batcher = Batcher(device.run, budget=Budget(max_tokens=16))
-    results = await answers(batcher, [[item, item + 1] for item in range(0, 40, 2)])
+    results = await submit_all(batcher, [[item, item + 1] for item in range(0, 40, 2)])
 
     assert results == [[item * 10, item * 10 + 10] for item in range(0, 40, 2)]
     assert batcher.budget.max_tokens == 8
     assert [len(batch) for batch in device.batches] == [16, 8, 8, 8, 8, 8]
 
 
-async def test_a_budget_is_never_halved_to_nothing() -> None:
-    batcher = Batcher(Device(capacity=0).run, budget=Budget(max_tokens=2))
-    results = [await answers(batcher, [[1, 2]]) for _ in range(3)]
+async def test_the_budget_never_falls_below_one_token() -> None:
+    batcher = Batcher(FaultyDevice(capacity=0).run, budget=Budget(max_tokens=2))
+    results = [await submit_all(batcher, [[1, 2]]) for _ in range(3)]
 
     assert [type(result) for (result,) in results] == [OutOfMemory] * 3
     assert batcher.budget.max_tokens == 1
 
 
-async def test_an_item_that_does_not_fit_alone_takes_no_budget_from_the_others() -> None:
-    """A batch of one cannot be made smaller: it says nothing of how large another may be."""
-    batcher = Batcher(Device({0: OutOfMemory("alone")}).run, budget=Budget(max_tokens=64))
-    results = [await answers(batcher, [[0]]) for _ in range(7)]
+async def test_a_single_item_that_does_not_fit_leaves_the_budget_unchanged() -> None:
+    """A batch of one cannot be made smaller, so it says nothing about the budget."""
+    batcher = Batcher(FaultyDevice({0: OutOfMemory("alone")}).run, budget=Budget(max_tokens=64))
+    results = [await submit_all(batcher, [[0]]) for _ in range(7)]
 
     assert [type(result) for (result,) in results] == [OutOfMemory] * 7
     assert batcher.budget.max_tokens == 64
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), Halt("now")])
-async def test_a_run_that_ends_without_an_exception_hangs_nobody(error: BaseException) -> None:
-    device = Device({1: error})
+async def test_a_run_that_raises_a_base_exception_leaves_no_caller_waiting(
+    error: BaseException,
+) -> None:
+    device = FaultyDevice({1: error})
     batcher = Batcher(device.run, budget=ROOMY)
-    results = await answers(batcher, [[1], [2]])
-    afterwards = await answers(batcher, [[3]])
+    results = await submit_all(batcher, [[1], [2]])
+    afterwards = await submit_all(batcher, [[3]])
 
     assert all(isinstance(result, BaseException) for result in results)
     assert afterwards == [[30]]
 
 
-async def test_a_run_that_is_cancelled_while_it_bisects_hangs_nobody() -> None:
-    device = Device({1: asyncio.CancelledError(), 3: ValueError("3")})
+async def test_a_run_cancelled_during_bisection_leaves_no_caller_waiting() -> None:
+    device = FaultyDevice({1: asyncio.CancelledError(), 3: ValueError("3")})
     poison = device.poison.pop(1)
     first = True
 
@@ -164,6 +166,6 @@ async def test_a_run_that_is_cancelled_while_it_bisects_hangs_nobody() -> None:
         first = False
         return await device.run(items, context)
 
-    results = await answers(Batcher(run, budget=ROOMY), [[1], [2], [3], [4]])
+    results = await submit_all(Batcher(run, budget=ROOMY), [[1], [2], [3], [4]])
 
     assert all(isinstance(result, BaseException) for result in results)

@@ -1,6 +1,8 @@
-"""Callers that leave, deadlines that pass, and the end of a batcher: nobody is left waiting."""
+"""Cancelled callers, passed deadlines, and a closed batcher: no caller is left waiting."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 
@@ -9,11 +11,22 @@ from embedder.batching.packing import Budget
 from embedder.batching.queue import LOOKAHEAD
 from embedder.core.errors import DeadlineExceeded, Unavailable
 from embedder.core.types import Priority
-from tests.unit.batching.manual_device import ROOMY, Device, run_until_idle, start
+from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start
 
 
-async def test_items_of_a_cancelled_caller_are_dropped_before_they_cost_anything() -> None:
-    device = Device()
+async def fill_window(
+    batcher: Batcher[int, int], *, behind: int
+) -> tuple[asyncio.Task[list[int]], asyncio.Task[list[int]]]:
+    """Queue a window of items and one more behind a running batch of the item 1."""
+    start(batcher, [1])
+    await run_until_idle()
+    tasks = start(batcher, range(LOOKAHEAD)), start(batcher, [behind])
+    await run_until_idle()
+    return tasks
+
+
+async def test_queued_items_of_a_cancelled_caller_are_never_run() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     start(batcher, [1])
     await run_until_idle()
@@ -29,14 +42,9 @@ async def test_items_of_a_cancelled_caller_are_dropped_before_they_cost_anything
     assert not stays.done()
 
 
-async def test_a_caller_behind_many_cancelled_items_is_served() -> None:
-    """However many dropped items fill the look-ahead, what waits behind them is reached."""
-    device = Device()
-    batcher = Batcher(device.run, budget=ROOMY)
-    start(batcher, [1])
-    await run_until_idle()
-    gone, stays = start(batcher, range(LOOKAHEAD)), start(batcher, [5])
-    await run_until_idle()
+async def test_an_item_behind_a_window_of_cancelled_items_is_run() -> None:
+    device = ManualDevice()
+    gone, stays = await fill_window(Batcher(device.run, budget=ROOMY), behind=5)
     gone.cancel()
     await run_until_idle()
     await device.end(0)
@@ -47,7 +55,7 @@ async def test_a_caller_behind_many_cancelled_items_is_served() -> None:
 
 async def test_an_item_whose_deadline_passes_in_the_queue_is_never_run() -> None:
     now = [0.0]
-    device = Device()
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, clock=lambda: now[0])
     start(batcher, [1])
     await run_until_idle()
@@ -67,10 +75,10 @@ async def test_an_item_whose_deadline_passes_in_the_queue_is_never_run() -> None
 @pytest.mark.parametrize(
     ("deadlines", "expected"), [((5.0, 9.0), 9.0), ((5.0, None), None), ((None, None), None)]
 )
-async def test_a_batch_may_take_as_long_as_its_most_patient_caller(
+async def test_a_batch_has_the_latest_deadline_of_its_items(
     deadlines: tuple[float | None, float | None], expected: float | None
 ) -> None:
-    device = Device()
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, clock=lambda: 0.0)
     for item, deadline in enumerate(deadlines):
         start(batcher, [item], deadline=deadline)
@@ -80,10 +88,10 @@ async def test_a_batch_may_take_as_long_as_its_most_patient_caller(
 
 
 @pytest.mark.parametrize("cancel_abandoned", [True, False])
-async def test_only_a_batcher_that_cancels_stops_a_run_that_nobody_waits_for(
+async def test_an_abandoned_run_is_cancelled_only_if_the_batcher_may_cancel(
     cancel_abandoned: bool,
 ) -> None:
-    device = Device()
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, cancel_abandoned=cancel_abandoned)
     one, two = start(batcher, [1]), start(batcher, [2])
     await run_until_idle()
@@ -97,8 +105,8 @@ async def test_only_a_batcher_that_cancels_stops_a_run_that_nobody_waits_for(
     assert device.cancelled == (1 if cancel_abandoned else 0)
 
 
-async def test_a_slot_whose_run_was_cancelled_is_free_again() -> None:
-    device = Device()
+async def test_a_cancelled_run_frees_its_slot() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, cancel_abandoned=True)
     gone = start(batcher, [1])
     await run_until_idle()
@@ -111,21 +119,20 @@ async def test_a_slot_whose_run_was_cancelled_is_free_again() -> None:
     assert task.result() == [20]
 
 
-async def test_a_run_whose_only_caller_has_failed_is_cancelled_too() -> None:
-    """A caller with an error in hand waits for nothing more."""
-    device = Device()
+async def test_a_run_whose_only_caller_has_failed_is_cancelled() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=1), slots=2, cancel_abandoned=True)
     failed = start(batcher, [1, 2])
     await run_until_idle()
-    device.gates[0].set_exception(ValueError("broken"))
+    device.pending[0].set_exception(ValueError("broken"))
     await run_until_idle()
 
     assert isinstance(failed.exception(), ValueError)
     assert device.cancelled == 1
 
 
-async def test_closing_answers_everything_that_waits_or_runs() -> None:
-    device = Device()
+async def test_closing_fails_all_queued_and_running_items() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     running = start(batcher, [1])
     await run_until_idle()
@@ -140,13 +147,10 @@ async def test_closing_answers_everything_that_waits_or_runs() -> None:
     assert device.cancelled == 1
 
 
-async def test_closing_answers_everything_however_much_waits() -> None:
-    device = Device()
+async def test_closing_fails_more_items_than_one_window_holds() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
-    start(batcher, [1])
-    await run_until_idle()
-    first, behind = start(batcher, range(LOOKAHEAD)), start(batcher, [2])
-    await run_until_idle()
+    first, behind = await fill_window(batcher, behind=2)
     batcher.close()
     await run_until_idle()
 
@@ -156,8 +160,8 @@ async def test_closing_answers_everything_however_much_waits() -> None:
     assert device.batches == [[1]]
 
 
-async def test_a_closed_batcher_accepts_nothing() -> None:
-    device = Device()
+async def test_a_closed_batcher_refuses_items() -> None:
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     batcher.close()
 

@@ -1,4 +1,4 @@
-"""Any interleaving of callers, cancellations and faults ends with the right answer for everyone."""
+"""Any interleaving of callers, cancellations and failures gives each caller its own outcome."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.examples import TIMES
 
 @dataclass(frozen=True)
 class Submit:
-    """A caller arrives: for each item its length and whether it is poisoned."""
+    """A caller submits items: the length of each, and whether it is poisoned."""
 
     items: list[tuple[int, bool]]
     priority: Priority
@@ -27,21 +27,21 @@ class Submit:
 
 @dataclass(frozen=True)
 class Cancel:
-    """One of the callers so far gives up."""
+    """One of the callers so far is cancelled."""
 
     which: int
 
 
 @dataclass(frozen=True)
 class End:
-    """One of the running batches may end."""
+    """One of the running batches ends."""
 
     which: int
 
 
 @dataclass(frozen=True)
 class Tick:
-    """The loop turns once."""
+    """The event loop runs one iteration."""
 
 
 Step = Submit | Cancel | End | Tick
@@ -72,8 +72,8 @@ class Poisoned(Exception):
 
 
 @dataclass
-class World:
-    """The device, and what is true of every caller."""
+class Simulation:
+    """A device, and the expected outcome of every caller."""
 
     capacity: int
     slots: int
@@ -81,20 +81,20 @@ class World:
     submitted: list[range] = field(default_factory=list)
     cancelled: set[int] = field(default_factory=set)
     poisoned: set[int] = field(default_factory=set)
-    gates: list[asyncio.Event] = field(default_factory=list)
-    open: bool = False
+    pending: list[asyncio.Event] = field(default_factory=list)
+    released: bool = False
     running: int = 0
     items: int = 0
 
     async def run(self, items: list[int], context: BatchContext) -> Sequence[int]:
-        gate = asyncio.Event()
-        self.gates.append(gate)
+        release = asyncio.Event()
+        self.pending.append(release)
         self.running += 1
         try:
-            if not self.open:
-                await gate.wait()
+            if not self.released:
+                await release.wait()
         finally:
-            self.gates.remove(gate)
+            self.pending.remove(release)
             self.running -= 1
         if len(items) > self.capacity:
             raise OutOfMemory("full")
@@ -121,20 +121,20 @@ class World:
             which = step.which % len(self.callers)
             if self.callers[which].cancel():
                 self.cancelled.add(which)
-        elif isinstance(step, End) and self.gates:
-            self.gates[step.which % len(self.gates)].set()
+        elif isinstance(step, End) and self.pending:
+            self.pending[step.which % len(self.pending)].set()
 
     async def finish(self) -> None:
-        """Let everything that runs or waits end."""
-        self.open = True
-        for gate in self.gates:
-            gate.set()
+        """Let all running and queued batches end."""
+        self.released = True
+        for release in self.pending:
+            release.set()
         await asyncio.wait_for(asyncio.gather(*self.callers, return_exceptions=True), 5)
         for _ in range(10):
             await asyncio.sleep(0)
 
     def check(self, number: int) -> None:
-        """Fail unless a caller ended as it must."""
+        """Check the outcome of a caller."""
         caller, items = self.callers[number], self.submitted[number]
         if number in self.cancelled:
             assert caller.cancelled()
@@ -146,19 +146,19 @@ class World:
             assert caller.result() == [item * 10 for item in items]
 
 
-async def play(world: World, steps: list[Step], batcher: Batcher[int, int]) -> int:
-    """Play all steps to their end and return how many batches fit in beside each other then."""
+async def play(simulation: Simulation, steps: list[Step], batcher: Batcher[int, int]) -> int:
+    """Perform all steps; return how many batches can run at once afterwards."""
     for step in steps:
-        await world.do(batcher, step)
-    await world.finish()
-    world.open, world.poisoned = False, set()
-    for _ in range(world.slots + 1):
-        world.submit(batcher, Submit([(1000, False)], Priority.INTERACTIVE))
+        await simulation.do(batcher, step)
+    await simulation.finish()
+    simulation.released, simulation.poisoned = False, set()
+    for _ in range(simulation.slots + 1):
+        simulation.submit(batcher, Submit([(1000, False)], Priority.INTERACTIVE))
     for _ in range(5):
         await asyncio.sleep(0)
-    beside = world.running
-    await world.finish()
-    return beside
+    concurrent = simulation.running
+    await simulation.finish()
+    return concurrent
 
 
 @settings(deadline=None, max_examples=100 * TIMES)
@@ -169,28 +169,28 @@ async def play(world: World, steps: list[Step], batcher: Batcher[int, int]) -> i
     padded=st.booleans(),
     cancel_abandoned=st.booleans(),
 )
-def test_every_caller_ends_with_its_own_result_error_or_cancellation(
+def test_every_caller_ends_with_its_result_error_or_cancellation(
     steps: list[Step], slots: int, capacity: int, padded: bool, cancel_abandoned: bool
 ) -> None:
-    world = World(capacity, slots)
+    simulation = Simulation(capacity, slots)
 
     async def scenario() -> tuple[int, int]:
         batcher = Batcher(
-            world.run,
+            simulation.run,
             budget=Budget(max_tokens=12, padded=padded),
             slots=slots,
             cancel_abandoned=cancel_abandoned,
         )
-        poisoned = world.poisoned
-        beside = await play(world, steps, batcher)
-        world.poisoned = poisoned
+        poisoned = simulation.poisoned
+        concurrent = await play(simulation, steps, batcher)
+        simulation.poisoned = poisoned
         assert 1 <= batcher.budget.max_tokens == batcher.stats.budget_tokens <= 12
-        return beside, len(batcher)
+        return concurrent, len(batcher)
 
     free_slots, left_waiting = asyncio.run(scenario())
 
-    for number in range(len(world.callers)):
-        world.check(number)
+    for number in range(len(simulation.callers)):
+        simulation.check(number)
     assert left_waiting == 0
-    assert world.running == 0
+    assert simulation.running == 0
     assert free_slots == slots

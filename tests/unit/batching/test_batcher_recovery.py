@@ -1,4 +1,4 @@
-"""A batcher whose device runs out of memory for a while, and the counters an operator reads."""
+"""A batcher whose device runs out of memory for a while, and the batcher's statistics."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.core.errors import OutOfMemory
-from tests.unit.batching.manual_device import ROOMY, Device, run_until_idle, start
+from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start
 
 
-class Memory:
-    """A device that answers batches of at most ``capacity`` items, each its own result."""
+class LimitedDevice:
+    """Returns the items of a batch; more than ``capacity`` of them do not fit."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -30,13 +30,13 @@ class Memory:
 
 
 async def send(batcher: Batcher[int, int], items: int, calls: int = 1) -> None:
-    """Submit calls of items of one token each, one call after the other."""
+    """Make ``calls`` submissions of ``items`` items of one token, one after the other."""
     for _ in range(calls):
         assert await batcher.submit(range(items), [1] * items) == list(range(items))
 
 
-async def test_a_budget_that_was_halved_is_given_back_after_enough_full_batches() -> None:
-    device = Memory(capacity=8)
+async def test_a_reduced_budget_is_restored_after_enough_full_batches() -> None:
+    device = LimitedDevice(capacity=8)
     batcher = Batcher(device.run, budget=Budget(max_tokens=32, max_items=500, bulk_delay_s=3.0))
     await send(batcher, 32)
     during = batcher.budget
@@ -50,8 +50,8 @@ async def test_a_budget_that_was_halved_is_given_back_after_enough_full_batches(
     assert device.sizes == [32]
 
 
-async def test_batches_that_are_small_prove_nothing() -> None:
-    device = Memory(capacity=8)
+async def test_small_batches_do_not_restore_the_budget() -> None:
+    device = LimitedDevice(capacity=8)
     batcher = Batcher(device.run, budget=Budget(max_tokens=16))
     await send(batcher, 16)
     await send(batcher, 3, calls=5 * GROWTH_SUCCESSES)
@@ -59,20 +59,20 @@ async def test_batches_that_are_small_prove_nothing() -> None:
     assert batcher.budget.max_tokens == 8
 
 
-async def test_a_padded_batch_is_as_full_as_its_padding_makes_it() -> None:
-    device = Memory(capacity=1)
+async def test_padding_counts_towards_how_full_a_batch_is() -> None:
+    device = LimitedDevice(capacity=1)
     batcher = Batcher(device.run, budget=Budget(max_tokens=16, padded=True))
     await batcher.submit([1, 2], [8, 8])
     device.capacity = 2
     halved = batcher.budget.max_tokens
     for _ in range(GROWTH_SUCCESSES):
-        await batcher.submit([1, 2], [2, 1])  # four tokens of the eight allowed, three of content
+        await batcher.submit([1, 2], [2, 1])  # four of eight budgeted tokens, with padding
 
     assert (halved, batcher.budget.max_tokens) == (8, 16)
 
 
-async def test_memory_that_stays_short_is_tried_again_and_everybody_is_answered() -> None:
-    device = Memory(capacity=8)
+async def test_a_larger_budget_is_tried_again_and_all_callers_get_results() -> None:
+    device = LimitedDevice(capacity=8)
     batcher = Batcher(device.run, budget=Budget(max_tokens=16))
     await send(batcher, 16, calls=2 * GROWTH_SUCCESSES)
 
@@ -80,8 +80,8 @@ async def test_memory_that_stays_short_is_tried_again_and_everybody_is_answered(
     assert 1 < batcher.stats.out_of_memory == device.sizes.count(16) < 5
 
 
-async def test_the_counters_tell_the_budget_in_force_and_how_often_memory_ran_out() -> None:
-    device = Memory(capacity=8)
+async def test_stats_report_the_present_budget_and_out_of_memory_errors() -> None:
+    device = LimitedDevice(capacity=8)
     batcher = Batcher(device.run, budget=Budget(max_tokens=32))
     at_first = batcher.stats.budget_tokens
     await send(batcher, 32)
@@ -90,8 +90,8 @@ async def test_the_counters_tell_the_budget_in_force_and_how_often_memory_ran_ou
     assert batcher.stats.out_of_memory == device.sizes.count(32) + device.sizes.count(16) == 3
 
 
-async def test_an_item_that_does_not_fit_alone_is_counted_too() -> None:
-    batcher = Batcher(Memory(capacity=0).run, budget=ROOMY)
+async def test_a_single_item_that_does_not_fit_is_counted() -> None:
+    batcher = Batcher(LimitedDevice(capacity=0).run, budget=ROOMY)
     with pytest.raises(OutOfMemory):
         await send(batcher, 1)
 
@@ -100,26 +100,24 @@ async def test_an_item_that_does_not_fit_alone_is_counted_too() -> None:
 
 
 @pytest.mark.parametrize(("padded", "expected"), [(True, 12), (False, 9)])
-async def test_the_largest_batch_is_counted_as_the_budget_counts(
-    padded: bool, expected: int
-) -> None:
-    batcher = Batcher(Memory(capacity=8).run, budget=Budget(max_tokens=100, padded=padded))
+async def test_the_largest_batch_is_measured_by_its_cost(padded: bool, expected: int) -> None:
+    batcher = Batcher(LimitedDevice(capacity=8).run, budget=Budget(max_tokens=100, padded=padded))
     await batcher.submit([1, 2], [6, 3])
     await batcher.submit([1], [5])
 
     assert batcher.stats.largest_batch_tokens == expected
 
 
-async def test_a_batch_that_failed_is_not_the_largest() -> None:
-    batcher = Batcher(Memory(capacity=8).run, budget=ROOMY)
+async def test_a_failed_batch_does_not_count_as_the_largest() -> None:
+    batcher = Batcher(LimitedDevice(capacity=8).run, budget=ROOMY)
     await send(batcher, 16)
 
     assert batcher.stats.largest_batch_tokens == 8
 
 
-async def test_busy_time_counts_overlapping_batches_once_and_idle_time_not_at_all() -> None:
+async def test_busy_time_counts_overlaps_once_and_excludes_idle_time() -> None:
     now = [100.0]
-    device = Device()
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, slots=2, clock=lambda: now[0])
     seen = []
 
@@ -143,9 +141,9 @@ async def test_busy_time_counts_overlapping_batches_once_and_idle_time_not_at_al
     assert seen == [4.0, 5.0, 7.0]
 
 
-async def test_a_slot_that_is_never_idle_is_busy_all_the_time() -> None:
+async def test_back_to_back_batches_are_busy_all_the_time() -> None:
     now = [0.0]
-    device = Device()
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=1), clock=lambda: now[0])
     task = start(batcher, range(5))
     await run_until_idle()
@@ -157,18 +155,18 @@ async def test_a_slot_that_is_never_idle_is_busy_all_the_time() -> None:
     assert batcher.stats.busy_s == 10.0
 
 
-@pytest.mark.parametrize("leaves", [True, False])
-async def test_a_batch_that_fails_or_is_cancelled_was_busy_as_well(leaves: bool) -> None:
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_failed_and_cancelled_batches_count_as_busy(cancelled: bool) -> None:
     now = [0.0]
-    device = Device()
+    device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, cancel_abandoned=True, clock=lambda: now[0])
     task = start(batcher, [1])
     await run_until_idle()
     now[0] = 3.0
-    if leaves:
+    if cancelled:
         task.cancel()
     else:
-        device.gates[0].set_exception(ValueError("broken"))
+        device.pending[0].set_exception(ValueError("broken"))
     await asyncio.wait([task])
     await run_until_idle()
 

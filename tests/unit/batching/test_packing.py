@@ -1,4 +1,4 @@
-"""The packing rule, checked on random queues against its statement in words."""
+"""The packing rule, checked on random queues against its definition."""
 
 from __future__ import annotations
 
@@ -34,24 +34,22 @@ def packed(queue: list[Item], budget: Budget) -> list[int]:
     )
 
 
-def paid(lengths: list[int], *, padded: bool) -> int:
-    """Count what a device computes for a batch."""
+def cost(lengths: list[int], *, padded: bool) -> int:
+    """Return the cost of a batch."""
     return max(lengths) * len(lengths) if padded else sum(lengths)
 
 
 def same_age(lengths: list[int]) -> list[Item]:
-    """Return interactive items, each a little younger than the one before it."""
+    """Return interactive items, each slightly younger than the previous one."""
     return [(length, 10.0 - at / 1000, False) for at, length in enumerate(lengths)]
 
 
-def test_nothing_waiting_gives_no_batch() -> None:
+def test_an_empty_queue_gives_no_batch() -> None:
     assert packed([], Budget(max_tokens=10)) == []
 
 
 @given(QUEUES, BUDGETS)
-def test_a_batch_is_never_empty_and_names_each_position_once(
-    queue: list[Item], budget: Budget
-) -> None:
+def test_a_batch_is_not_empty_and_has_no_position_twice(queue: list[Item], budget: Budget) -> None:
     chosen = packed(queue, budget)
 
     assert chosen
@@ -64,11 +62,11 @@ def test_a_batch_is_within_the_budget_or_a_single_item(queue: list[Item], budget
     lengths = [queue[at][0] for at in packed(queue, budget)]
 
     assert len(lengths) <= budget.max_items
-    assert len(lengths) == 1 or paid(lengths, padded=budget.padded) <= budget.max_tokens
+    assert len(lengths) == 1 or cost(lengths, padded=budget.padded) <= budget.max_tokens
 
 
 @given(QUEUES, BUDGETS)
-def test_the_most_urgent_item_always_goes(queue: list[Item], budget: Budget) -> None:
+def test_the_most_urgent_item_is_first(queue: list[Item], budget: Budget) -> None:
     def urgency(item: Item) -> float:
         _, age, bulk = item
         return age - budget.bulk_delay_s if bulk else age
@@ -79,18 +77,18 @@ def test_the_most_urgent_item_always_goes(queue: list[Item], budget: Budget) -> 
 
 
 @given(QUEUES, BUDGETS)
-def test_no_left_out_item_would_still_have_fitted(queue: list[Item], budget: Budget) -> None:
+def test_no_item_left_out_would_fit(queue: list[Item], budget: Budget) -> None:
     chosen = packed(queue, budget)
     lengths = [queue[at][0] for at in chosen]
     left_out = [queue[at][0] for at in range(len(queue)) if at not in chosen]
 
     assert len(chosen) == budget.max_items or all(
-        paid([*lengths, length], padded=budget.padded) > budget.max_tokens for length in left_out
+        cost([*lengths, length], padded=budget.padded) > budget.max_tokens for length in left_out
     )
 
 
 @given(QUEUES, BUDGETS)
-def test_another_priority_gets_only_what_the_leading_one_cannot_use(
+def test_another_priority_gets_only_the_rest_of_the_budget(
     queue: list[Item], budget: Budget
 ) -> None:
     chosen = packed(queue, budget)
@@ -101,79 +99,79 @@ def test_another_priority_gets_only_what_the_leading_one_cannot_use(
     ]
 
     assert len(chosen) == budget.max_items or all(
-        paid([*of_leading, length], padded=budget.padded) > budget.max_tokens for length in left_out
+        cost([*of_leading, length], padded=budget.padded) > budget.max_tokens for length in left_out
     )
 
 
-def test_a_padded_batch_costs_its_longest_item_times_their_number() -> None:
+def test_a_padded_batch_costs_its_longest_item_times_the_count() -> None:
     assert Budget(max_tokens=1, padded=True).cost([2, 7, 3]) == 21
     assert Budget(max_tokens=1, padded=False).cost([2, 7, 3]) == 12
     assert Budget(max_tokens=1, padded=True).cost([]) == 0
 
 
-def test_a_padded_budget_counts_padding_where_an_unpadded_one_does_not() -> None:
+def test_only_a_padded_budget_counts_padding() -> None:
     queue = same_age([10, 40])
 
     assert packed(queue, Budget(max_tokens=50, padded=False)) == [0, 1]
     assert packed(queue, Budget(max_tokens=50, padded=True)) == [0]
 
 
-def test_like_lengths_travel_together_where_padding_is_paid_for() -> None:
+def test_items_of_similar_length_share_a_padded_batch() -> None:
     queue = same_age([10, 100, 11, 99, 12])
 
     assert packed(queue, Budget(max_tokens=40, padded=True)) == [0, 2, 4]
 
 
-def test_the_next_most_urgent_travel_together_where_padding_is_free() -> None:
+def test_the_most_urgent_items_share_an_unpadded_batch() -> None:
     queue = same_age([10, 100, 11, 99, 12])
 
     assert packed(queue, Budget(max_tokens=121)) == [0, 1, 2]
 
 
-def test_an_item_that_does_not_fit_is_skipped_for_one_that_does() -> None:
+def test_an_item_that_does_not_fit_is_skipped() -> None:
     assert packed(same_age([10, 100, 11]), Budget(max_tokens=30)) == [0, 2]
 
 
-def test_an_item_above_the_budget_goes_alone() -> None:
+def test_an_item_above_the_budget_is_alone_in_its_batch() -> None:
     assert packed(same_age([100, 1, 1]), Budget(max_tokens=30)) == [0]
 
 
 def drained_cost(lengths: list[int], budget: Budget) -> int:
-    """Return what a whole queue costs when `pack` forms every batch."""
-    waiting, cost = same_age(lengths), 0
+    """Return the total cost of a queue when `pack` forms every batch."""
+    waiting, total = same_age(lengths), 0
     while waiting:
         chosen = packed(waiting, budget)
-        cost += paid([waiting[at][0] for at in chosen], padded=True)
+        total += cost([waiting[at][0] for at in chosen], padded=True)
         waiting = [item for at, item in enumerate(waiting) if at not in chosen]
-    return cost
+    return total
 
 
 def fifo_cost(lengths: list[int], max_tokens: int) -> int:
-    """Return what a queue costs when batches are cut from it in order of arrival."""
-    cost, batch = 0, list[int]()
+    """Return the total cost of a queue when batches are formed in order of arrival."""
+    total, batch = 0, list[int]()
     for length in lengths:
-        if batch and paid([*batch, length], padded=True) > max_tokens:
-            cost += paid(batch, padded=True)
+        if batch and cost([*batch, length], padded=True) > max_tokens:
+            total += cost(batch, padded=True)
             batch = []
         batch.append(length)
-    return cost + paid(batch, padded=True)
+    return total + cost(batch, padded=True)
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_padding_wastes_no_more_than_first_in_first_out_does(seed: int) -> None:
+def test_packing_pads_no_more_than_first_in_first_out(seed: int) -> None:
     random = np.random.default_rng(seed)
     lengths = np.clip(random.lognormal(3.5, 0.9, size=150), 1, 512).astype(int).tolist()
 
     assert drained_cost(lengths, Budget(max_tokens=1024, padded=True)) <= fifo_cost(lengths, 1024)
 
 
-def test_bulk_work_lets_younger_interactive_work_pass() -> None:
+def test_younger_interactive_items_overtake_bulk_items() -> None:
     budget = Budget(max_tokens=10, bulk_delay_s=1.0)
 
     assert packed([(10, 0.9, True), (10, 0.0, False)], budget) == [1]
 
 
-def test_bulk_work_older_than_its_delay_goes_first() -> None:
+def test_a_bulk_item_older_than_its_delay_is_first() -> None:
     budget = Budget(max_tokens=10, bulk_delay_s=1.0)
 
     assert packed([(10, 1.1, True), (10, 0.0, False)], budget) == [0]
@@ -185,26 +183,28 @@ def test_bulk_work_older_than_its_delay_goes_first() -> None:
     delay_s=st.integers(0, 8),
     padded=st.booleans(),
 )
-def test_a_long_bulk_item_leaves_however_much_short_work_keeps_coming(
+def test_a_long_bulk_item_is_not_starved_by_short_items(
     arrivals: int, max_items: int, delay_s: int, padded: bool
 ) -> None:
-    """It waits for no more than what arrived before its delay had passed, one batch for each."""
+    """It waits at most for the items that arrived before its delay passed, one batch for each."""
     budget = Budget(max_tokens=20, max_items=max_items, padded=padded, bulk_delay_s=float(delay_s))
     waiting: list[tuple[int, int, bool]] = [(500, 0, True)]  # length, arrival, bulk
     bound = arrivals * (delay_s + 1) + 1
-    left = None
+    left_at = None
     for now in range(bound):
         waiting += [(5, now, False)] * arrivals
         chosen = packed([(length, float(now - at), bulk) for length, at, bulk in waiting], budget)
         if any(waiting[at][2] for at in chosen):
-            left = now
+            left_at = now
             break
         waiting = [item for at, item in enumerate(waiting) if at not in chosen]
 
-    assert left is not None
+    assert left_at is not None
 
 
 @pytest.mark.parametrize(("max_tokens", "max_items"), [(0, 1), (-1, 1), (1, 0), (1, -5)])
-def test_a_budget_has_room_for_one_token_of_one_item(max_tokens: int, max_items: int) -> None:
+def test_a_budget_without_room_for_one_token_of_one_item_is_refused(
+    max_tokens: int, max_items: int
+) -> None:
     with pytest.raises(ValueError, match="room for one token"):
         Budget(max_tokens=max_tokens, max_items=max_items)

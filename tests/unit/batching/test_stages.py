@@ -1,4 +1,4 @@
-"""The gathering stages: one batch for several callers, and to each its own rows."""
+"""The batching stages: several callers share a batch, and each gets its own rows."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ROOMY = Budget(max_tokens=10_000)
 ONE, THREE, NONE, X = (name.ljust(32).encode() for name in ("one", "three", "none", "x"))
 
 
-class Encoder:
-    """Vectors that tell their tokens: their sum and their number.
+class FakeEncoder:
+    """Returns for each input the sum and the number of its tokens.
 
-    A batch takes a second a token by its clock, and says that it had waited for half of that.
+    A batch takes one second per token on its clock, and reports half of that as its wait.
     """
 
     def __init__(self) -> None:
@@ -51,8 +51,8 @@ class Encoder:
         return Encoded(vectors, queue_s=seconds / 2, inference_s=seconds)
 
 
-class Tokenizer:
-    """Ids are code points; what is longer than three is cut."""
+class FakeTokenizer:
+    """Ids are code points; inputs are truncated to three."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[list[Input], Truncate]] = []
@@ -66,8 +66,8 @@ class Tokenizer:
         return Tokenized(TokenBatch.of([row[:3] for row in ids]), np.array(cut, np.bool_))
 
 
-async def test_an_encoder_gathers_across_callers_and_gives_each_its_rows() -> None:
-    device = Encoder()
+async def test_callers_of_an_encoder_share_a_batch() -> None:
+    device = FakeEncoder()
     encoder = BatchingEncoder(device.run, budget=ROOMY)
     one, two = await asyncio.gather(
         encoder.encode(TokenBatch.of([[1, 2], [5]]), priority=Priority.INTERACTIVE, deadline=None),
@@ -80,8 +80,8 @@ async def test_an_encoder_gathers_across_callers_and_gives_each_its_rows() -> No
     assert two.vectors.tolist() == [[21, 3]]
 
 
-async def test_an_encoder_restores_the_order_of_rows_that_left_in_several_batches() -> None:
-    device = Encoder()
+async def test_an_encoder_restores_the_order_of_inputs_across_batches() -> None:
+    device = FakeEncoder()
     encoder = BatchingEncoder(device.run, budget=Budget(max_tokens=4))
     rows = [[9] * 4, [1], [2, 2, 2], [3]]
     encoded = await encoder.encode(
@@ -92,8 +92,8 @@ async def test_an_encoder_restores_the_order_of_rows_that_left_in_several_batche
     assert encoded.vectors.tolist() == [[36, 4], [1, 1], [6, 3], [3, 1]]
 
 
-async def test_an_encoder_reports_the_longest_wait_and_the_longest_batch_of_its_rows() -> None:
-    device = Encoder()
+async def test_an_encoder_reports_the_longest_wait_and_the_longest_batch() -> None:
+    device = FakeEncoder()
     encoder = BatchingEncoder(device.run, budget=Budget(max_tokens=4), clock=device.clock)
     rows = [[9] * 4, [1] * 2, [2] * 3]
     every, last = await asyncio.gather(
@@ -102,13 +102,13 @@ async def test_an_encoder_reports_the_longest_wait_and_the_longest_batch_of_its_
     )
 
     assert [sum(map(len, batch)) for batch in device.batches] == [4, 2, 3, 4]
-    # The third batch began after 4 + 2 s and had waited 1.5 s more; the fourth after 9 s, and 2 s.
+    # The third batch started after 4 + 2 s and reports 1.5 s; the fourth after 9 s and reports 2 s.
     assert (every.queue_s, every.inference_s) == (7.5, 4)
     assert (last.queue_s, last.inference_s) == (11, 4)
 
 
-async def test_an_encoder_never_starts_what_is_already_too_late() -> None:
-    device = Encoder()
+async def test_an_encoder_never_computes_an_input_past_its_deadline() -> None:
+    device = FakeEncoder()
     encoder = BatchingEncoder(device.run, budget=ROOMY)
     with pytest.raises(DeadlineExceeded):
         await encoder.encode(TokenBatch.of([[1]]), priority=Priority.BULK, deadline=0.0)
@@ -116,8 +116,8 @@ async def test_an_encoder_never_starts_what_is_already_too_late() -> None:
     assert device.batches == []
 
 
-async def test_a_tokenizer_gathers_across_callers_and_gives_each_its_rows() -> None:
-    worker = Tokenizer()
+async def test_callers_of_a_tokenizer_share_a_batch() -> None:
+    worker = FakeTokenizer()
     tokenizer = BatchingTokenizer(worker.run, budget=ROOMY)
     one, two = await asyncio.gather(
         tokenizer.tokenize(["ab", "abcd"], truncate=Truncate.END, deadline=None),
@@ -131,8 +131,8 @@ async def test_a_tokenizer_gathers_across_callers_and_gives_each_its_rows() -> N
     assert two.truncated.tolist() == [False]
 
 
-async def test_a_tokenizer_never_mixes_ways_of_truncating() -> None:
-    worker = Tokenizer()
+async def test_a_tokenizer_batch_has_one_truncation_mode() -> None:
+    worker = FakeTokenizer()
     tokenizer = BatchingTokenizer(worker.run, budget=ROOMY)
     await asyncio.gather(
         *(tokenizer.tokenize(["x"], truncate=way, deadline=None) for way in Truncate)
@@ -141,25 +141,25 @@ async def test_a_tokenizer_never_mixes_ways_of_truncating() -> None:
     assert sorted(worker.batches) == sorted((["x"], way) for way in Truncate)
 
 
-async def test_a_tokenizers_budget_counts_characters() -> None:
-    worker = Tokenizer()
+async def test_the_budget_of_a_tokenizer_counts_characters() -> None:
+    worker = FakeTokenizer()
     tokenizer = BatchingTokenizer(worker.run, budget=Budget(max_tokens=5))
     await tokenizer.tokenize(["abc", "de", "fgh"], truncate=Truncate.NONE, deadline=None)
 
     assert [inputs for inputs, _ in worker.batches] == [["abc", "de"], ["fgh"]]
 
 
-class Cache:
-    """A real cache that counts the calls it gets; lookups wait for the gate."""
+class CountingCache:
+    """A memory cache that counts its calls; lookups wait until ``released`` is set."""
 
     def __init__(self) -> None:
         self.memory = MemoryCache(2**20)
-        self.gate = asyncio.Event()
+        self.released = asyncio.Event()
         self.lookups: list[int] = []
         self.inserts: list[int] = []
 
     async def get(self, keys: list[bytes], width: int, context: BatchContext) -> CacheHits:
-        await self.gate.wait()
+        await self.released.wait()
         self.lookups.append(len(keys))
         return self.memory.get_many(keys, width)
 
@@ -177,25 +177,25 @@ def rows(*values: float) -> Entries:
     )
 
 
-def _gathering(cache: Cache) -> BatchingCache:
+def _batching(cache: CountingCache) -> BatchingCache:
     def budget(width: int) -> Budget:
         return Budget(100)
 
     return BatchingCache(cache.get, cache.put, lookups=budget, inserts=budget)
 
 
-async def test_lookups_of_several_requests_travel_together_and_each_gets_its_own() -> None:
-    cache = Cache()
-    gathering = _gathering(cache)
-    await gathering.put_many([ONE, THREE], rows(1, 3))
-    first = asyncio.create_task(gathering.get_many([X], 2))
+async def test_lookups_of_several_requests_share_a_batch() -> None:
+    cache = CountingCache()
+    batching = _batching(cache)
+    await batching.put_many([ONE, THREE], rows(1, 3))
+    first = asyncio.create_task(batching.get_many([X], 2))
     await asyncio.sleep(0)
     lookups = [
-        asyncio.create_task(gathering.get_many(keys, 2))
+        asyncio.create_task(batching.get_many(keys, 2))
         for keys in ([NONE, THREE, ONE], [NONE], [ONE])
     ]
     await asyncio.sleep(0.01)
-    cache.gate.set()
+    cache.released.set()
     both, nothing, one = await asyncio.gather(*lookups)
     await first
 
@@ -208,19 +208,19 @@ async def test_lookups_of_several_requests_travel_together_and_each_gets_its_own
 
 
 async def test_a_lookup_of_another_width_finds_nothing() -> None:
-    cache = Cache()
-    cache.gate.set()
-    gathering = _gathering(cache)
-    await gathering.put_many([ONE], rows(1))
+    cache = CountingCache()
+    cache.released.set()
+    batching = _batching(cache)
+    await batching.put_many([ONE], rows(1))
 
-    assert (await gathering.get_many([ONE], 3)).rows.tolist() == []
-    assert (await gathering.get_many([ONE], 2)).rows.tolist() == [0]
+    assert (await batching.get_many([ONE], 3)).rows.tolist() == []
+    assert (await batching.get_many([ONE], 2)).rows.tolist() == [0]
 
 
-async def test_inserts_of_several_requests_travel_together() -> None:
-    cache = Cache()
-    gathering = _gathering(cache)
-    await asyncio.gather(*(gathering.put_many([bytes([at]) * 32], rows(at)) for at in range(10)))
+async def test_inserts_of_several_requests_share_a_batch() -> None:
+    cache = CountingCache()
+    batching = _batching(cache)
+    await asyncio.gather(*(batching.put_many([bytes([at]) * 32], rows(at)) for at in range(10)))
 
     assert sum(cache.inserts) == 10
     assert len(cache.inserts) < 10

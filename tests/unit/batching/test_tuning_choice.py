@@ -1,4 +1,4 @@
-"""The choice of a budget from a curve, against its definition in words."""
+"""The choice of a budget from a curve, checked against its definition."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TOLERANCES = st.floats(0.01, 1)
 
 
 @given(CURVES, TOLERANCES)
-def test_the_choice_is_the_first_in_order_of_size_that_is_near_enough_to_the_best(
+def test_the_choice_is_the_smallest_size_close_enough_to_the_best(
     curve: list[Measurement], tolerance: float
 ) -> None:
-    def near_enough(point: Measurement) -> bool:
+    def close_enough(point: Measurement) -> bool:
         return all(point.tokens_per_s >= tolerance * other.tokens_per_s for other in curve)
 
     by_size = sorted(curve, key=lambda point: point.tokens)
 
-    assert choose_budget(curve, tolerance) == next(filter(near_enough, by_size)).tokens
+    assert choose_budget(curve, tolerance) == next(filter(close_enough, by_size)).tokens
 
 
 @given(CURVES, TOLERANCES, st.randoms())
@@ -38,7 +38,7 @@ def test_the_order_of_the_points_does_not_matter(
 
 
 @given(CURVES, TOLERANCES, TOLERANCES)
-def test_whoever_tolerates_less_never_gets_a_smaller_budget(
+def test_a_stricter_tolerance_never_gives_a_smaller_budget(
     curve: list[Measurement], one: float, other: float
 ) -> None:
     strict, lax = max(one, other), min(one, other)
@@ -57,22 +57,22 @@ def test_whoever_tolerates_less_never_gets_a_smaller_budget(
     ],
     ids=["rising", "flat", "falling", "noise", "constant"],
 )
-def test_examples_of_curves(rates: list[float], expected: int) -> None:
+def test_the_choice_for_typical_curves(rates: list[float], expected: int) -> None:
     curve = [Measurement(2**at, 2**at / rate) for at, rate in enumerate(rates)]
 
     assert choose_budget(curve, 0.95) == expected
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, 1.01, float("nan")])
-def test_a_tolerance_that_is_no_share_is_refused(tolerance: float) -> None:
+def test_a_tolerance_outside_0_to_1_is_refused(tolerance: float) -> None:
     with pytest.raises(ValueError, match="within"):
         choose_budget([Measurement(1, 1.0)], tolerance)
 
 
-def test_a_curve_without_points_has_no_choice() -> None:
+def test_an_empty_curve_is_refused() -> None:
     with pytest.raises(ValueError, match="0 points"):
         choose_budget([])
 
 
-def test_a_batch_faster_than_the_clock_can_tell_has_endless_throughput() -> None:
+def test_a_duration_of_zero_is_infinite_throughput() -> None:
     assert choose_budget([Measurement(1, 0.0), Measurement(2, 0.0), Measurement(4, 1.0)]) == 1
