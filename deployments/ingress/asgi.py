@@ -13,7 +13,7 @@ from deployments.ingress.collections import lifecycle, points, search
 from deployments.ingress.description import documentation
 from deployments.ingress.dispatch import Dispatch
 from deployments.ingress.errors.errors import install_handlers
-from deployments.ingress.middleware.gate import Gate
+from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.numeric import clusters, similarity
 from deployments.ingress.openai import embeddings, model_list
 from deployments.ingress.operation import admin, health
@@ -53,7 +53,7 @@ def routes() -> Iterator[tuple[APIRoute, Scope | None]]:
 def build_asgi(service: Service) -> ASGIApp:
     """Return the application that answers for ``service``, behind its gate."""
     app = Dispatch(build_routes(service), service, routes())
-    gate = Gate(app, service.settings, service.traffic)
+    gate = RequestMiddleware(app, service.settings, service.request_stats)
     origins = service.settings.cors_origins
     if not origins:
         return gate
@@ -68,7 +68,7 @@ def build_asgi(service: Service) -> ASGIApp:
 
 
 def build_routes(service: Service) -> FastAPI:
-    """Return the routes alone, as they are documented; only behind a `Gate` are they safe."""
+    """Return the routes without `RequestMiddleware`, which has to run before them."""
     app = FastAPI(
         title="embedder",
         summary="Text in; vectors, similarities, clusters and nearest neighbours out.",

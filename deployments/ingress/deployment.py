@@ -47,7 +47,7 @@ class Ingress:
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP application; Serve calls this once the constructor has returned."""
         app = build_asgi(self._service)
-        # All that is here stays: each full collection of garbage would visit it, for 100 ms.
+        # All that is here stays: each full collection of garbage would traverse it, for 100 ms.
         gc.freeze()
         return app
 
@@ -61,7 +61,7 @@ class Ingress:
 
     async def check_health(self) -> None:
         """Do what is due from time to time: Serve calls this every few seconds."""
-        self._service.tend()
+        self._service.run_maintenance()
 
     async def embed_for(
         self,

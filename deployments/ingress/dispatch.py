@@ -22,11 +22,11 @@ from deployments.ingress.errors.errors import (
     request_validation_response,
     validation_response,
 )
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.json_bodies import check_content_type
 from deployments.ingress.wire.json_parsing import parse_json
-from deployments.ingress.wire.large_bodies import prepare
+from deployments.ingress.wire.large_bodies import convert_body
 from deployments.settings import Scope as KeyScope
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -66,15 +66,15 @@ class Dispatch:
         await response(scope, receive, send)
 
     async def _answer(self, route: _Straight, scope: Scope, content: bytes) -> Response:
-        visit: Visit = scope["state"]["visit"]
-        visit.require(route.scope)
+        context: RequestContext = scope["state"]["context"]
+        context.require(route.scope)
         check_content_type(scope["headers"])
         try:
             # As FastAPI does it; otherwise complaints about no object tell the name of a class.
-            body = await prepare(visit, self._read, route.body, content)
+            body = await convert_body(context, self._read, route.body, content)
         except ValidationError as error:
             return validation_response(error.errors()[0], scope["path"])
-        return await route.endpoint(body, self._service, visit)
+        return await route.endpoint(body, self._service, context)
 
     def _read(self, kind: type[BaseModel], content: bytes) -> BaseModel:
         given = parse_json(content, self._service.settings.limits.max_body_containers)
@@ -84,10 +84,10 @@ class Dispatch:
 def _table(
     routes: Iterable[tuple[APIRoute, KeyScope | None]],
 ) -> Iterable[tuple[tuple[str, str], _Straight]]:
-    """Yield the routes whose function takes body, service and visit, and returns a response."""
+    """Yield the routes whose function takes body, service and context, and returns a response."""
     for route, scope in routes:
         hints = get_type_hints(route.endpoint)
-        if scope is None or list(hints) != ["body", "service", "visit", "return"]:
+        if scope is None or list(hints) != ["body", "service", "context", "return"]:
             continue
         if hints["return"] is Response and "{" not in route.path:
             for method in route.methods or ():

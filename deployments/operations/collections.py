@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from deployments.index.sharded_client import RemoteIndex
-from deployments.ingress.wire.naming import calling
+from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.operations.point_lines import PointLine, calling_lines
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import HandleClient
@@ -111,7 +111,7 @@ class CollectionOperations:
         async def search(info: CollectionInfo | None) -> list[Hit]:
             if info is None:
                 raise UnknownCollection("collection", name)
-            with calling("input", lambda _: "text"):
+            with rename_input_errors("input", lambda _: "text"):
                 (vector,), model = await self._embed_for(info, [text], Priority.INTERACTIVE)
             query = Query(
                 *(name, vector, top_k, "text"),

@@ -17,7 +17,7 @@ import numpy as np
 from deployments.index.client import RemoteShard
 from deployments.index.gathering import gather_all
 from deployments.index.sharded_client import RemoteIndex
-from deployments.ingress.wire.naming import calling
+from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.operations.collections import BATCH, Progress, retry_unavailable
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import HandleClient
@@ -155,7 +155,7 @@ class CollectionReembedding:
 
     async def _vectors(self, name: str, wanted: StoredModel, points: Sequence[Outdated]) -> Vectors:
         texts = [one.text for one in points]
-        with calling("input", lambda at: f"text of point {points[at].id!r}"):
+        with rename_input_errors("input", lambda at: f"text of point {points[at].id!r}"):
             vectors, stored = await self._embed(texts, wanted.name, Priority.BULK)
         if not stored.is_same(wanted):
             raise ModelMismatch(name, str(wanted), str(stored))

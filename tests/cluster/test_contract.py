@@ -23,7 +23,7 @@ import pytest
 import uvicorn
 
 from deployments.ingress.asgi import build_asgi
-from deployments.ingress.middleware.gate import OPEN
+from deployments.ingress.middleware.request import OPEN
 from tests.cluster.service import RunningService, free_port
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.examples import TIMES

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
+from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.inputs import to_vector
-from deployments.ingress.wire.naming import calling
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors
@@ -62,7 +62,7 @@ class Contents:
     async def embedded(
         self,
         service: Service,
-        visit: Visit,
+        context: RequestContext,
         collection: CollectionInfo | None,
         model: str | None,
         priority: Priority,
@@ -73,8 +73,8 @@ class Contents:
             EmbedderError: as `Service.embed_for`.
         """
         fields = [self.fields[row] for row in self.texts]
-        options = EmbedOptions(priority=priority, timeout_s=visit.remaining_s())
-        with calling("input", fields.__getitem__):
+        options = EmbedOptions(priority=priority, timeout_s=context.remaining_s())
+        with rename_input_errors("input", fields.__getitem__):
             answer, stored = await service.embed_for(
                 collection, list(self.texts.values()), options, model=model
             )

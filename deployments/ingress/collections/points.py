@@ -28,10 +28,10 @@ from deployments.ingress.collections.bodies import (
     UpsertBody,
 )
 from deployments.ingress.collections.embedding import Contents, check_count
-from deployments.ingress.service.state import ServiceHere, VisitHere
-from deployments.ingress.wire.answer_size import within_limit
+from deployments.ingress.service.state import ContextDependency, ServiceDependency
+from deployments.ingress.wire.answer_size import check_response_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
-from deployments.ingress.wire.large_bodies import prepare
+from deployments.ingress.wire.large_bodies import convert_body
 from embedder.core.errors import InvalidInput, InvalidVector, NotFound
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.checks import check_ids, check_metadata
@@ -54,7 +54,7 @@ writing = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["co
 
 @writing.post("/{name}/points")
 async def upsert_points(
-    name: str, body: UpsertBody, service: ServiceHere, visit: VisitHere
+    name: str, body: UpsertBody, service: ServiceDependency, context: ContextDependency
 ) -> UpsertAnswer:
     """Set points by id; a collection that does not exist is created with the cosine.
 
@@ -63,65 +63,65 @@ async def upsert_points(
     check_count("points", len(body.points), service.settings.limits.max_points)
     service.check_model(body.model)
     names = [f"points[{row}]" for row in range(len(body.points))]
-    await prepare(visit, check_metadata, [point.metadata for point in body.points])
-    contents = await prepare(visit, Contents.of, body.points, names)
+    await convert_body(context, check_metadata, [point.metadata for point in body.points])
+    contents = await convert_body(context, Contents.of, body.points, names)
 
     async def upsert(collection: CollectionInfo | None) -> int:
         vectors, model = await contents.embedded(
-            service, visit, collection, body.model, Priority.BULK
+            service, context, collection, body.model, Priority.BULK
         )
         points = _points(body, vectors, contents.fields)
-        return await service.index.put(name, points, model, visit.deadline, collection)
+        return await service.index.put(name, points, model, context.deadline, collection)
 
     with _calling_fields(contents.fields):
         if contents.texts:
             sequence = await service.index.collection_cache.run(
-                name, upsert, deadline=visit.deadline, texts=True
+                name, upsert, deadline=context.deadline, texts=True
             )
         else:
             points = _points(body, contents.vectors, contents.fields)
-            sequence = await service.index.upsert(name, points, visit.deadline)
+            sequence = await service.index.upsert(name, points, context.deadline)
     return UpsertAnswer(upserted=len(body.points), sequence=sequence)
 
 
 @writing.post("/{name}/points/delete")
 async def delete_points(
-    name: str, body: DeleteBody, service: ServiceHere, visit: VisitHere
+    name: str, body: DeleteBody, service: ServiceDependency, context: ContextDependency
 ) -> DeleteAnswer:
     """Delete points by their ids, or all that meet a filter; what is not there is no error."""
     if (body.ids is None) == (body.filter is None):
         raise InvalidInput("ids", "or a filter must be given, and not both")
     if body.ids is not None:
         check_count("ids", len(body.ids), service.settings.limits.max_points)
-        deleted = await service.index.delete_points(name, body.ids, visit.deadline)
+        deleted = await service.index.delete_points(name, body.ids, context.deadline)
     else:
         condition = parse(body.filter)
-        deleted = await service.index.delete_matching(name, condition, visit.deadline)
+        deleted = await service.index.delete_matching(name, condition, context.deadline)
     return DeleteAnswer(deleted=deleted.count, sequence=deleted.sequence)
 
 
 @reading.post("/{name}/points/fetch", response_model=PointsAnswer)
 async def fetch_points(
-    name: str, body: FetchBody, service: ServiceHere, visit: VisitHere
+    name: str, body: FetchBody, service: ServiceDependency, context: ContextDependency
 ) -> Response:
     """Return points by their ids, in the order asked for; what is not there is left out."""
     check_count("ids", len(body.ids), service.settings.limits.max_points)
-    records = await service.index.fetch(name, body.ids, body.include, visit.deadline)
+    records = await service.index.fetch(name, body.ids, body.include, context.deadline)
     response = await json_response({"points": (content(one, body.include) for one in records)})
-    return within_limit("ids", response, service.settings.limits)
+    return check_response_size("ids", response, service.settings.limits)
 
 
 @reading.post("/{name}/points/count")
 async def count_points(
-    name: str, body: CountBody, service: ServiceHere, visit: VisitHere
+    name: str, body: CountBody, service: ServiceDependency, context: ContextDependency
 ) -> CountAnswer:
     """Count the points, or those that meet a filter."""
-    return CountAnswer(count=await service.index.count(name, condition_of(body), visit.deadline))
+    return CountAnswer(count=await service.index.count(name, condition_of(body), context.deadline))
 
 
 @reading.post("/{name}/points/scroll", response_model=PageAnswer)
 async def scroll_points(
-    name: str, body: ScrollBody, service: ServiceHere, visit: VisitHere
+    name: str, body: ScrollBody, service: ServiceDependency, context: ContextDependency
 ) -> Response:
     """Return a page of points in the order of their first insertion, and where the next begins."""
     page = await service.index.scroll(
@@ -130,7 +130,7 @@ async def scroll_points(
         body.limit,
         condition_of(body),
         body.include,
-        deadline=visit.deadline,
+        deadline=context.deadline,
     )
     points = (content(record, body.include) for record in page.records)
     return await json_response({"points": points, "cursor": page.cursor})
@@ -140,13 +140,13 @@ async def scroll_points(
 async def read_point(
     name: str,
     point_id: str,
-    service: ServiceHere,
-    visit: VisitHere,
+    service: ServiceDependency,
+    context: ContextDependency,
     include: list[PointField] = Query(default=["text", "metadata"]),  # noqa: B008 - FastAPI reads it
 ) -> Response:
     """Return one point by its id, percent-encoded in UTF-8; any id can be read."""
     check_ids([point_id], "id")
-    records = await service.index.fetch(name, [point_id], include, visit.deadline)
+    records = await service.index.fetch(name, [point_id], include, context.deadline)
     if not records:
         raise NotFound("id", point_id)
     return await json_response(content(records[0], include))

@@ -18,13 +18,13 @@ from deployments.index.gathering import ShardedHits
 from deployments.ingress.collections.bodies import QueryBody, SearchAnswer, SearchBody
 from deployments.ingress.collections.embedding import Contents, check_count, path
 from deployments.ingress.collections.points import condition_of, content
-from deployments.ingress.middleware.visit import Visit
-from deployments.ingress.service.searching import key_of
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.service.search_admission import key_of
 from deployments.ingress.service.service import Service
-from deployments.ingress.service.state import ServiceHere, VisitHere
-from deployments.ingress.wire.answer_size import within_limit
+from deployments.ingress.service.state import ContextDependency, ServiceDependency
+from deployments.ingress.wire.answer_size import check_response_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
-from deployments.ingress.wire.large_bodies import prepare
+from deployments.ingress.wire.large_bodies import convert_body
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.types import Priority
 from embedder.index.contract.points import CollectionInfo, Hit, Query, StoredModel
@@ -33,7 +33,9 @@ reading = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["co
 
 
 @reading.post("/{name}/search", response_model=SearchAnswer, response_model_exclude_unset=True)
-async def search(name: str, body: SearchBody, service: ServiceHere, visit: VisitHere) -> Response:
+async def search(
+    name: str, body: SearchBody, service: ServiceDependency, context: ContextDependency
+) -> Response:
     """Find the nearest points of one query or of several.
 
     Where a shard of the index does not answer, its points are left out, ``partial`` is true and
@@ -48,7 +50,7 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
     for query, prefix in zip(queries, names, strict=True):
         _check_one(query, prefix)
     service.check_model(body.model)
-    contents = await prepare(visit, Contents.of, queries, names)
+    contents = await convert_body(context, Contents.of, queries, names)
     asked = [
         replace(_query(name, query, prefix), vector=vector, field=field)
         for query, prefix, vector, field in zip(
@@ -56,15 +58,15 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
         )
     ]
     if contents.texts:
-        service.searching.check(service.index, asked, _keys(asked, contents))
-        by_text = partial(_found_by_text, service, visit, body, contents, asked)
+        service.search_admission.check(service.index, asked, _keys(asked, contents))
+        by_text = partial(_found_by_text, service, context, body, contents, asked)
         found = await service.index.collection_cache.run(
-            name, by_text, deadline=visit.deadline, texts=True
+            name, by_text, deadline=context.deadline, texts=True
         )
     else:
         keys = _keys(asked, contents)
-        found = await service.searching.search(
-            service.index, asked, keys, complete=body.complete, deadline=visit.deadline
+        found = await service.search_admission.search(
+            service.index, asked, keys, complete=body.complete, deadline=context.deadline
         )
     # As iterators: each hit is unpickled, written and forgotten, so that no others wait for it.
     results = [
@@ -77,7 +79,7 @@ async def search(name: str, body: SearchBody, service: ServiceHere, visit: Visit
     }
     if found.missing:
         answer["missing"] = found.missing
-    return within_limit("top_k", await json_response(answer), service.settings.limits)
+    return check_response_size("top_k", await json_response(answer), service.settings.limits)
 
 
 def _check_one(query: QueryBody, prefix: str) -> None:
@@ -89,7 +91,7 @@ def _check_one(query: QueryBody, prefix: str) -> None:
 
 async def _found_by_text(
     service: Service,
-    visit: Visit,
+    context: RequestContext,
     body: SearchBody,
     contents: Contents,
     asked: Sequence[Query],
@@ -99,17 +101,17 @@ async def _found_by_text(
     if collection is None:
         raise UnknownCollection("collection", asked[0].collection)
     vectors, model = await contents.embedded(
-        service, visit, collection, body.model, Priority.INTERACTIVE
+        service, context, collection, body.model, Priority.INTERACTIVE
     )
     if body.model is None:
-        await _adopt(service, visit, collection, model)
+        await _adopt(service, context, collection, model)
     ready = [
         replace(query, vector=vector, identity=collection.identity, model=model)
         for query, vector in zip(asked, vectors, strict=True)
     ]
     keys = _keys(asked, contents)
-    return await service.searching.search(
-        service.index, ready, keys, complete=body.complete, deadline=visit.deadline
+    return await service.search_admission.search(
+        service.index, ready, keys, complete=body.complete, deadline=context.deadline
     )
 
 
@@ -118,7 +120,7 @@ def _keys(asked: Sequence[Query], contents: Contents) -> list[bytes]:
 
 
 async def _adopt(
-    service: Service, visit: Visit, collection: CollectionInfo, model: StoredModel
+    service: Service, context: RequestContext, collection: CollectionInfo, model: StoredModel
 ) -> None:
     """Record the model of the first text that a collection of points without a model is asked for.
 
@@ -127,7 +129,7 @@ async def _adopt(
     """
     if collection.stored is None and collection.count:
         with suppress(Unavailable):
-            await service.index.record_model(collection, model, visit.deadline)
+            await service.index.record_model(collection, model, context.deadline)
 
 
 def _query(name: str, query: QueryBody, prefix: str) -> Query:

@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from deployments.ingress.description.schema import describe
-from deployments.ingress.middleware.paths import PREFIX
-from deployments.ingress.service.state import ServiceHere
+from deployments.ingress.middleware.route_prefix import PREFIX
+from deployments.ingress.service.state import ServiceDependency
 
 router = APIRouter(include_in_schema=False)
 
@@ -24,7 +24,7 @@ ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
 
 @router.get("/openapi.json")
-async def openapi(request: Request, service: ServiceHere) -> Response:
+async def openapi(request: Request, service: ServiceDependency) -> Response:
     """Return the OpenAPI description."""
     schema = describe(request.app, has_keys=bool(service.settings.keys))
     if prefix := request.scope.get(PREFIX):

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from deployments.ingress.errors.errors import HTTP_CODES, STATUSES, TEI_PATHS
-from deployments.ingress.middleware.gate import is_open
+from deployments.ingress.middleware.request import is_open
 
 _NULLABLE_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 

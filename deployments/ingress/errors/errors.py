@@ -23,9 +23,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from deployments.ingress.errors import refusals
+from deployments.ingress.errors import http_errors
 from deployments.ingress.errors.suggestions import suggested_path
-from deployments.ingress.errors.tei_sentences import tei_sentence
+from deployments.ingress.errors.tei_messages import tei_message
 from embedder.core import errors, storage_errors
 
 logger = logging.getLogger("ray.serve")
@@ -60,22 +60,22 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     errors.EmbedderError: _FAILED,
     errors.InvalidInput: _INVALID,
     errors.LimitExceeded: _INVALID,
-    refusals.BodyTooLarge: Status(413, "invalid_request_error", 413, "Validation"),
-    refusals.InvalidJson: Status(400, "invalid_request_error", 400, "Validation"),
-    refusals.EmptyInput: Status(400, "invalid_request_error", 400, "Empty"),
+    http_errors.BodyTooLarge: Status(413, "invalid_request_error", 413, "Validation"),
+    http_errors.InvalidJson: Status(400, "invalid_request_error", 400, "Validation"),
+    http_errors.EmptyInput: Status(400, "invalid_request_error", 400, "Empty"),
     errors.InvalidVector: _INVALID,
     errors.NotFound: _NOT_FOUND,
     errors.UnknownModel: _NOT_FOUND,
     errors.UnknownCollection: _NOT_FOUND,
     storage_errors.ModelMismatch: _CONFLICT,
     storage_errors.StaleCollection: _CONFLICT,
-    refusals.AccessDenied: Status(403, "permission_error", 403, "Unauthorized"),
-    refusals.UnknownKey: Status(401, "invalid_request_error", 401, "Unauthorized"),
-    refusals.MissingScope: Status(403, "permission_error", 403, "Unauthorized"),
+    http_errors.AccessDenied: Status(403, "permission_error", 403, "Unauthorized"),
+    http_errors.UnknownKey: Status(401, "invalid_request_error", 401, "Unauthorized"),
+    http_errors.MissingScope: Status(403, "permission_error", 403, "Unauthorized"),
     errors.Unavailable: _GONE,
     errors.Overloaded: Status(429, "rate_limit_error", 429, "Overloaded", retry=True),
     errors.DeadlineExceeded: Status(408, "server_error", 408, "Overloaded", retry=True),
-    refusals.BodyTooSlow: Status(408, "invalid_request_error", 408, "Validation", retry=True),
+    http_errors.BodyTooSlow: Status(408, "invalid_request_error", 408, "Validation", retry=True),
     errors.StageUnavailable: _GONE,
     storage_errors.StorageFull: _GONE,
     storage_errors.StorageReadOnly: _GONE,
@@ -121,7 +121,7 @@ def error_response(error: errors.EmbedderError, path: str) -> Response:
     if path in TEI_PATHS:
         sentence = _sentence(error)
         if isinstance(error, errors.InvalidInput):
-            sentence = tei_sentence(error)
+            sentence = tei_message(error)
         response = tei_envelope(status.tei_http, sentence, status.tei_kind)
     else:
         response = _json(status.http, error_content(error))
@@ -133,7 +133,7 @@ def error_response(error: errors.EmbedderError, path: str) -> Response:
         response.headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
     elif status.retry:
         response.headers["retry-after"] = str(RETRY_AFTER_S)
-    if isinstance(error, refusals.UnknownKey):
+    if isinstance(error, http_errors.UnknownKey):
         response.headers["www-authenticate"] = "Bearer"
     return response
 

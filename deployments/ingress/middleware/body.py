@@ -12,7 +12,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from deployments.ingress.errors.refusals import BodyTooLarge, BodyTooSlow
+from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.keys import Headers
 from deployments.settings import IngressLimits
 from embedder.core.errors import InvalidInput

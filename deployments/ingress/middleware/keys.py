@@ -30,7 +30,7 @@ def digest(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()
 
 
-def presented(headers: Headers) -> bytes | None:
+def presented_key(headers: Headers) -> bytes | None:
     """Return the key that a request brings: a bearer token, else ``x-api-key``, else ``api-key``.
 
     The last is what clients of Azure's OpenAI service send.
@@ -42,7 +42,7 @@ def presented(headers: Headers) -> bytes | None:
     return named.get(b"x-api-key", b"").strip() or named.get(b"api-key", b"").strip() or None
 
 
-def holder(key: bytes | None, keys: Sequence[ApiKey]) -> ApiKey | None:
+def matching_key(key: bytes | None, keys: Sequence[ApiKey]) -> ApiKey | None:
     """Return which of the configured keys this is, in the same time whichever it is."""
     # Digests are compared, so not even the time of one comparison depends on a stored key.
     shown = digest(key or b"").encode()

@@ -9,10 +9,10 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from deployments.ingress.middleware.visit import Visit
-from deployments.ingress.service.computing import compute
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
-from deployments.ingress.service.state import ServiceHere, VisitHere
+from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.wire.answer_size import check_embeddings, check_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
@@ -73,7 +73,9 @@ class ClusterAnswer(RowsAnswer):
 
 
 @router.post("/v1/cluster", response_model=ClusterAnswer)
-async def group(body: ClusterRequest, service: ServiceHere, visit: VisitHere) -> Response:
+async def group(
+    body: ClusterRequest, service: ServiceDependency, context: ContextDependency
+) -> Response:
     """Put texts or vectors into ``k`` groups by k-means."""
     limits = service.settings.limits
     count = check_rows(body.inputs, "inputs", limits.max_inputs)
@@ -82,19 +84,19 @@ async def group(body: ClusterRequest, service: ServiceHere, visit: VisitHere) ->
     if body.k > count:
         raise InvalidInput("k", f"is {body.k}, more than the {count} inputs")
     if "centroids" in body.include:
-        await _check_centroids(body, service, visit)
+        await _check_centroids(body, service, context)
     price = cluster_price(count, body.k, width_of(service, body.model, body.inputs))
-    with service.computing.reserve(price, body.inputs, body.k, body.seed) as reserved:
-        matrices = await to_matrices(service, visit, body, {"inputs": body.inputs})
-        content = await compute(visit, "clusters", reserved, partial(_answer, body, matrices))
+    with service.numeric_work.reserve(price, body.inputs, body.k, body.seed) as reserved:
+        matrices = await to_matrices(service, context, body, {"inputs": body.inputs})
+        content = await compute(context, "clusters", reserved, partial(_answer, body, matrices))
         return await matrices.respond(content)
 
 
-async def _check_centroids(body: ClusterRequest, service: Service, visit: Visit) -> None:
+async def _check_centroids(body: ClusterRequest, service: Service, context: RequestContext) -> None:
     """Refuse centroids that would be too large together, before anything is embedded."""
     width = vectors_width(body.inputs)
     if width is None:
-        await check_embeddings(service, visit, body, ("k", body.k))
+        await check_embeddings(service, context, body, ("k", body.k))
     else:
         check_size("k", body.k * width * NUMBER_BYTES, service.settings.limits)
 

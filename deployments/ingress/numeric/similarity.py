@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from deployments.ingress.service.computing import compute
-from deployments.ingress.service.state import ServiceHere, VisitHere
+from deployments.ingress.service.numeric_work import compute
+from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.wire.answer_size import NEIGHBOUR_BYTES, check_size
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
@@ -90,16 +90,18 @@ class NeighboursAnswer(RowsAnswer):
 
 
 @router.post("/v1/similarity", response_model=SimilarityAnswer | NeighboursAnswer)
-async def compare(body: SimilarityRequest, service: ServiceHere, visit: VisitHere) -> Response:
+async def compare(
+    body: SimilarityRequest, service: ServiceDependency, context: ContextDependency
+) -> Response:
     """Compare texts or vectors: all pairs, or with ``top_k`` the nearest of each."""
     lists = {"a": body.a} if body.b is None else {"a": body.a, "b": body.b}
     _check(lists, body.top_k, service.settings.limits)
     columns = lists["b" if "b" in lists else "a"]
     width = width_of(service, body.model, body.a)
     price = similarity_price(len(body.a), len(columns), width)
-    with service.computing.reserve(price, body.a, columns, body.metric) as reserved:
-        matrices = await to_matrices(service, visit, body, lists)
-        content = await compute(visit, "similarity", reserved, partial(_answer, body, matrices))
+    with service.numeric_work.reserve(price, body.a, columns, body.metric) as reserved:
+        matrices = await to_matrices(service, context, body, lists)
+        content = await compute(context, "similarity", reserved, partial(_answer, body, matrices))
         return await matrices.respond(content)
 
 

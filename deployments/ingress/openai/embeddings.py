@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from deployments.ingress.errors.errors import error_content
 from deployments.ingress.openai import streams
-from deployments.ingress.service.state import ServiceHere, VisitHere
+from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.wire.answer_size import check_embeddings, component_bytes
 from deployments.ingress.wire.fields import PromptFields, Usage
 from deployments.ingress.wire.formats import (
@@ -27,7 +27,7 @@ from deployments.ingress.wire.formats import (
 )
 from deployments.ingress.wire.inputs import InputField, to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
-from deployments.ingress.wire.large_bodies import prepare
+from deployments.ingress.wire.large_bodies import convert_body
 from embedder.core.quantization import OutputDtype, check_quantizable, quantize
 
 Lines = AsyncIterator[bytes]
@@ -81,22 +81,22 @@ class EmbeddingsResponse(BaseModel):
 @router.post("/v1/embeddings", response_model=EmbeddingsResponse)
 @router.post("/embeddings", response_model=EmbeddingsResponse)
 async def create_embeddings(
-    body: EmbeddingsRequest, service: ServiceHere, visit: VisitHere
+    body: EmbeddingsRequest, service: ServiceDependency, context: ContextDependency
 ) -> Response:
     """Embed texts or token ids.
 
     ``Accept`` chooses JSON, lines of JSON as results are ready, or the bytes of all vectors.
     """
     check_quantizable(body.output_dtype, body.normalize)
-    inputs = await prepare(visit, to_inputs, body.input)
-    options = body.options(visit, dimensions=body.dimensions, normalize=body.normalize)
-    kind = negotiate(visit.accept)
+    inputs = await convert_body(context, to_inputs, body.input)
+    options = body.options(context, dimensions=body.dimensions, normalize=body.normalize)
+    kind = negotiate(context.accept)
     if kind is Format.NDJSON:
-        wanted = streams.Request(service, inputs, options, body.model, visit)
+        wanted = streams.Request(service, inputs, options, body.model, context)
         chunks = await streams.begin(wanted)
         return StreamingResponse(_lines(chunks, body), media_type=kind.value)
     component = component_bytes(body.output_dtype, kind, body.encoding_format)
-    await check_embeddings(service, visit, body, ("input", len(inputs)), component)
+    await check_embeddings(service, context, body, ("input", len(inputs)), component)
     answer = await service.embed(inputs, options, model=body.model)
     vectors = quantize(answer.vectors, body.output_dtype)
     if kind is Format.JSON:

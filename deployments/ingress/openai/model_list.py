@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedState
-from deployments.ingress.service.state import ServiceHere
+from deployments.ingress.service.state import ServiceDependency
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from embedder.core.types import ModelInfo
 from embedder.models.catalogue import find
@@ -55,7 +55,7 @@ class ModelList(BaseModel):
 
 
 @router.get("/v1/models", response_model=ModelList)
-async def list_models(service: ServiceHere) -> Response:
+async def list_models(service: ServiceDependency) -> Response:
     """List the served models."""
     return await json_response(
         {"object": "list", "data": [_model(one) for one in service.models()]}
@@ -63,7 +63,7 @@ async def list_models(service: ServiceHere) -> Response:
 
 
 @router.get("/v1/models/{name:path}", response_model=Model)
-async def get_model(name: str, service: ServiceHere) -> Response:
+async def get_model(name: str, service: ServiceDependency) -> Response:
     """Describe one model by its alias or its repository."""
     return await json_response(_model(service.described(name)))
 

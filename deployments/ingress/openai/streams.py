@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
 from embedder.core.errors import InvalidInput, LimitExceeded, Overloaded
 from embedder.core.request import Embeddings, EmbedOptions
@@ -33,7 +33,7 @@ class Request:
     inputs: Sequence[Input]
     options: EmbedOptions
     model: str | None
-    visit: Visit
+    context: RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ async def _in_order(request: Request) -> AsyncIterator[Chunk]:
 
 async def _compute(request: Request, first: int) -> Chunk:
     """Compute one chunk; one that is not the first waits where the service is full."""
-    visit = request.visit
+    context = request.context
     inputs = request.inputs[first : first + CHUNK]
     while True:
-        options = replace(request.options, timeout_s=visit.remaining_s())
+        options = replace(request.options, timeout_s=context.remaining_s())
         try:
             return Chunk(first, await request.service.embed(inputs, options, model=request.model))
         except Overloaded as error:
-            if first == 0 or error.retry_after_s >= visit.remaining_s():
+            if first == 0 or error.retry_after_s >= context.remaining_s():
                 raise
             await asyncio.sleep(error.retry_after_s)
         except InvalidInput as error:

@@ -13,12 +13,12 @@ from typing import Any
 from fastapi import APIRouter
 
 from deployments.ingress.operation import admin_answers as answers
-from deployments.ingress.service import graph
+from deployments.ingress.service import replicas
 from deployments.ingress.service.connection import Connection
-from deployments.ingress.service.graph import Problem
 from deployments.ingress.service.models import ServedState
+from deployments.ingress.service.replicas import Problem
 from deployments.ingress.service.service import Service
-from deployments.ingress.service.state import ServiceHere, VisitHere
+from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from embedder.core.errors import EmbedderError
 from embedder.pipeline.fingerprint import model_tag
@@ -28,14 +28,14 @@ clearing = APIRouter(route_class=OrjsonRoute, tags=["operation"])
 
 
 @reading.get("/v1/stats")
-async def stats(service: ServiceHere) -> answers.Stats:
+async def stats(service: ServiceDependency) -> answers.Stats:
     """Tell how every stage is doing.
 
     ``ingress`` is the one replica that answers, of which there may be several: each counts its
     own requests. All replicas of the other stages are asked, and where one does not answer within
     two seconds that is told in their place.
     """
-    ask = service.graph.ask
+    ask = service.replicas.query
     encoders, tokenizers, caches, indexes = await asyncio.gather(
         ask("Encoder", "stats"),
         ask("Tokenizer", "stats"),
@@ -54,10 +54,11 @@ async def stats(service: ServiceHere) -> answers.Stats:
 
 
 @reading.get("/v1/cache")
-async def caches(service: ServiceHere) -> answers.Caches:
+async def caches(service: ServiceDependency) -> answers.Caches:
     """Tell what the caches hold and how often they had what was looked up."""
     near, shards = await asyncio.gather(
-        service.graph.ask("Ingress", "local_cache_stats"), _of_each(service, service.cache_names)
+        service.replicas.query("Ingress", "local_cache_stats"),
+        _of_each(service, service.cache_names),
     )
     return answers.Caches(
         near=answers.told(near, answers.NearCache.model_validate),
@@ -67,57 +68,57 @@ async def caches(service: ServiceHere) -> answers.Caches:
 
 @clearing.delete("/v1/cache")
 async def clear_caches(
-    service: ServiceHere, visit: VisitHere, model: str | None = None
+    service: ServiceDependency, context: ContextDependency, model: str | None = None
 ) -> answers.Cleared:
     """Forget every vector in all caches, or those of one model as it is served now.
 
     What is being computed meanwhile is remembered all the same. Where a cache does not answer
     this fails, and may be tried again.
     """
-    tell = service.graph.tell
+    tell = service.replicas.broadcast
     tags = []
     if model is not None:
-        tags = [model_tag(await service.model(model, deadline=visit.deadline))]
+        tags = [model_tag(await service.model(model, deadline=context.deadline))]
     # The shards first: they would fill the near ones again.
     shards = await asyncio.gather(
         *(
-            tell(name, "purge" if tags else "clear", visit.deadline, *tags)
+            tell(name, "purge" if tags else "clear", context.deadline, *tags)
             for name in service.cache_names
         )
     )
-    near = await tell("Ingress", "clear_local_cache", visit.deadline, *tags)
+    near = await tell("Ingress", "clear_local_cache", context.deadline, *tags)
     return answers.Cleared(cleared=sum(map(sum, (*shards, near))))
 
 
 async def _of_each(service: Service, names: Sequence[str]) -> list[Any]:
     """Return what every one of these deployments says of itself, in their order."""
-    told = await asyncio.gather(*(service.graph.ask(name, "stats") for name in names))
+    told = await asyncio.gather(*(service.replicas.query(name, "stats") for name in names))
     return [one for replicas in told for one in replicas]
 
 
 async def _collections(service: Service) -> list[answers.Collection] | Problem:
     """Return what is known of every collection, or why that is not known."""
     try:
-        infos = await service.index.collections(time.monotonic() + graph.PATIENCE_S)
+        infos = await service.index.collections(time.monotonic() + replicas.QUERY_TIMEOUT_S)
     except EmbedderError as error:
-        return graph.problem("VectorIndex", error)
+        return replicas.problem("VectorIndex", error)
     return [answers.Collection.model_validate(info) for info in infos]
 
 
 async def _ingress(service: Service) -> answers.Ingress:
-    traffic = service.traffic
+    request_stats = service.request_stats
     return answers.Ingress(
         replica=service.replica,
-        uptime_s=traffic.uptime_s,
-        in_flight=traffic.in_flight,
+        uptime_s=request_stats.uptime_s,
+        in_flight=request_stats.in_flight,
         tasks=len(asyncio.all_tasks()),
-        answers={str(status): count for status, count in sorted(traffic.answers.items())},
-        abandoned=traffic.abandoned,
+        answers={str(status): count for status, count in sorted(request_stats.answers.items())},
+        abandoned=request_stats.abandoned,
         flights=sum(connection.pipeline.in_flight for connection in _connections(service)),
         backlog=answers.backlog(service.backlog.stats),
         queues=[answers.Queue.model_validate(one) for one in service.queues],
         near_cache=answers.NearCache.model_validate(await service.local_cache_stats()),
-        shards=[answers.FarCache.model_validate(state) for state in service.far.states],
+        shards=[answers.FarCache.model_validate(state) for state in service.shared_cache.states],
     )
 
 
@@ -132,7 +133,7 @@ def _models(service: Service) -> list[answers.ServedModel]:
 
 def _model(state: ServedState[Connection]) -> answers.ServedModel:
     serving = state.serving
-    here = None if serving is None else serving.near_encoder.stats
+    here = None if serving is None else serving.colocated_encoder.stats
     return answers.ServedModel(
         name=state.name,
         state=state.state,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from deployments.ingress.service.graph import Problem
+from deployments.ingress.service.replicas import Problem
 from deployments.rpc.replica_name import ReplicaStats
 from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.index.contract.points import Metric

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from deployments.ingress.service.readiness import Capability, Level
-from deployments.ingress.service.state import ServiceHere
+from deployments.ingress.service.state import ServiceDependency
 
 router = APIRouter(tags=["health"])
 
@@ -35,7 +35,7 @@ async def alive() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"model": ReadinessAnswer}})
 async def ready(
     response: Response,
-    service: ServiceHere,
+    service: ServiceDependency,
     require: Annotated[
         list[Capability], Query(description="the capabilities that the caller needs")
     ] = [Capability.EMBEDDINGS],  # noqa: B006 - FastAPI copies it

@@ -47,8 +47,8 @@ class Connection:
     pipeline: Pipeline
     tokenizer: RemoteTokenizer
     encoder: RemoteEncoder
-    near_encoder: ColocatedEncoder
-    near_tokenizer: ColocatedTokenizer
+    colocated_encoder: ColocatedEncoder
+    colocated_tokenizer: ColocatedTokenizer
 
     @property
     def info(self) -> ModelInfo:
@@ -67,13 +67,13 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Connecting:
+class Connector:
     """Makes connections that share the caches and the backlog of one ingress."""
 
     settings: ServeSettings
     handles: Handles
-    near: MemoryCache
-    far: ShardedCache
+    local_cache: MemoryCache
+    shared_cache: ShardedCache
     backlog: AdmissionControl
     announcements: set[asyncio.Future[None]] = field(default_factory=set)
 
@@ -98,29 +98,31 @@ class Connecting:
             max_batch_tokens=info.max_batch_tokens,
             width=info.width,
         )
-        near_tokenizer = ColocatedTokenizer(
+        colocated_tokenizer = ColocatedTokenizer(
             tokenizer,
             partial(_same_tokenizer, model, info),
             most=settings.tokenizer.ingress_characters,
         )
         share = settings.encoder.in_ingress if model.pinned and info.device == "cpu" else "none"
-        near_encoder = ColocatedEncoder(
+        colocated_encoder = ColocatedEncoder(
             encoder, partial(_same_encoder, settings, model, info), share
         )
-        await asyncio.gather(near_tokenizer.load(), near_encoder.load())
+        await asyncio.gather(colocated_tokenizer.load(), colocated_encoder.load())
         pipeline = Pipeline(
             info,
             Stages(
-                tokenizer=near_tokenizer,
-                encoder=near_encoder,
-                local_cache=self.near,
-                shared_cache=self.far,
+                tokenizer=colocated_tokenizer,
+                encoder=colocated_encoder,
+                local_cache=self.local_cache,
+                shared_cache=self.shared_cache,
             ),
             limits=settings.limits,
             computation_timeout_s=settings.limits.request_timeout_s,
             admission=self.backlog,
         )
-        connection = Connection(pipeline, tokenizer, encoder, near_encoder, near_tokenizer)
+        connection = Connection(
+            pipeline, tokenizer, encoder, colocated_encoder, colocated_tokenizer
+        )
         await connection.check_tokenizer(deadline)
         await connection.check_encoder(deadline)
         self.announce(info)

@@ -18,15 +18,15 @@ from pydantic import ValidationError
 
 from deployments.cache.client import RemoteCache
 from deployments.index.sharded_client import RemoteIndex
-from deployments.ingress.middleware.traffic import Traffic
-from deployments.ingress.service.computing import Computing
-from deployments.ingress.service.connection import Connecting, Connection
-from deployments.ingress.service.graph import Graph
+from deployments.ingress.middleware.request_stats import RequestStats
+from deployments.ingress.service.collection_model import check_width, connection_for, stored_of
+from deployments.ingress.service.connection import Connection, Connector
 from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.models import ServedModels, ServedState
+from deployments.ingress.service.numeric_work import NumericWork
 from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
-from deployments.ingress.service.recorded import check_width, connection_for, stored_of
-from deployments.ingress.service.searching import Searching
+from deployments.ingress.service.replicas import Replicas
+from deployments.ingress.service.search_admission import SearchAdmission
 from deployments.metrics import CACHE, QUEUES, SHARED_CACHE, MetricPublisher
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import replica_id
@@ -55,13 +55,13 @@ class Service:
     def __init__(self, settings: ServeSettings, handles: Handles) -> None:
         self.settings = settings
         self.replica = replica_id()
-        self.traffic = Traffic()
+        self.request_stats = RequestStats()
         self.backlog = AdmissionControl(settings.limits)
-        self.computing = Computing(settings.limits.max_wait_s)
-        self.graph = Graph(handles.by_name())
+        self.numeric_work = NumericWork(settings.limits.max_wait_s)
+        self.replicas = Replicas(handles.by_name())
         self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
-        self.searching = Searching(AdmissionControl(settings.limits))
-        self.far = ShardedCache(
+        self.search_admission = SearchAdmission(AdmissionControl(settings.limits))
+        self.shared_cache = ShardedCache(
             [
                 FailOpenCache(
                     RemoteCache(name, handle), name=name, timeout_s=settings.cache.timeout_s
@@ -69,11 +69,13 @@ class Service:
                 for name, handle in handles.caches.items()
             ]
         )
-        self._near = MemoryCache(settings.cache.near_bytes, ttl_s=settings.cache.ttl_s)
+        self._local_cache = MemoryCache(settings.cache.near_bytes, ttl_s=settings.cache.ttl_s)
         self._handles = handles
         self._metrics, self._far_metrics = MetricPublisher(CACHE), MetricPublisher(SHARED_CACHE)
         self._queue_metrics = MetricPublisher(QUEUES)
-        self._connect = Connecting(settings, handles, self._near, self.far, self.backlog)
+        self._connect = Connector(
+            settings, handles, self._local_cache, self.shared_cache, self.backlog
+        )
         self._probe = StageProbe(handles)
         self._announce_s = 0.0
         self._models: ServedModels[Connection] = ServedModels(self._connect)
@@ -207,7 +209,7 @@ class Service:
 
     async def local_cache_stats(self) -> dict[str, Any]:
         """Return the counters of the cache in this replica, and whose they are."""
-        near = self._near
+        near = self._local_cache
         return {
             **asdict(near.stats),
             "age_s": near.age_s,
@@ -225,9 +227,9 @@ class Service:
 
         Returns how many entries that were.
         """
-        return self._near.clear() if tag is None else self._near.purge(tag)
+        return self._local_cache.clear() if tag is None else self._local_cache.purge(tag)
 
-    def tend(self) -> None:
+    def run_maintenance(self) -> None:
         """Do what is due every few seconds: publish, and tell the cache whose entries come.
 
         The latter again and again, since a shard that was started anew has forgotten it.
@@ -243,18 +245,18 @@ class Service:
     @property
     def queues(self) -> list[QueueStats]:
         """Return what waits for threads or for the shards of the index in this replica."""
-        tokenizers = {connection.near_tokenizer for connection in self._serving()}
+        tokenizers = {connection.colocated_tokenizer for connection in self._serving()}
         return [
-            *self.computing.queues,
-            self.searching.queue(self.index),
+            *self.numeric_work.queues,
+            self.search_admission.queue(self.index),
             summed("tokenizer", [one.queue for one in tokenizers]),
         ]
 
     def _publish(self) -> None:
         self._queue_metrics.publish_queues(self.queues)
-        near = self._near
+        near = self._local_cache
         self._metrics.publish({**asdict(near.stats), "max_bytes": near.max_bytes})
-        states = self.far.states
+        states = self.shared_cache.states
         self._far_metrics.publish(
             {
                 "failures": sum(state.failures for state in states),
@@ -266,7 +268,9 @@ class Service:
     async def readiness(self) -> Readiness:
         """Return which capabilities can be used; the stages are asked once a second at most."""
         states = await self._probe.states()
-        return readiness(states, self._models.state(None), self.far.states, self.index_names)
+        return readiness(
+            states, self._models.state(None), self.shared_cache.states, self.index_names
+        )
 
     def _deadline(self, options: EmbedOptions) -> float:
         limit_s = self.settings.limits.request_timeout_s

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
 from deployments.settings import Scope
 
@@ -21,15 +21,15 @@ async def service_of(request: Request) -> Service:
     return service
 
 
-async def visit_of(request: Request) -> Visit:
-    """Return the visit that the gate began for a request."""
-    visit = request.scope["state"]["visit"]
-    assert isinstance(visit, Visit)
-    return visit
+async def context_of(request: Request) -> RequestContext:
+    """Return the context that the gate began for a request."""
+    context = request.scope["state"]["context"]
+    assert isinstance(context, RequestContext)
+    return context
 
 
-ServiceHere = Annotated[Service, Depends(service_of)]
-VisitHere = Annotated[Visit, Depends(visit_of)]
+ServiceDependency = Annotated[Service, Depends(service_of)]
+ContextDependency = Annotated[RequestContext, Depends(context_of)]
 
 
 class Needs:
@@ -38,6 +38,6 @@ class Needs:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    async def __call__(self, visit: VisitHere) -> None:
+    async def __call__(self, context: ContextDependency) -> None:
         """Refuse a key without the scope."""
-        visit.require(self.scope)
+        context.require(self.scope)

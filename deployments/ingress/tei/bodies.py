@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.wire.fields import NullAsAbsent
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Truncate
@@ -87,13 +87,13 @@ class _CutFields(_Lenient):
         None, description="which end is cut; left out: the end that the model's files name"
     )
 
-    def options(self, visit: Visit) -> EmbedOptions:
+    def options(self, context: RequestContext) -> EmbedOptions:
         """Return what these fields ask of the pipeline, within the request's time."""
         end = _ENDS[self.truncation_direction.lower()] if self.truncation_direction else None
         return EmbedOptions(
             truncate=Truncate.NONE if self.truncate is False else end,
             any_length=self.truncate is True,
-            timeout_s=visit.remaining_s(),
+            timeout_s=context.remaining_s(),
         )
 
 

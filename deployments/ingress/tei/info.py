@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from deployments.ingress.errors.errors import tei_envelope
 from deployments.ingress.service.readiness import Capability
-from deployments.ingress.service.state import ServiceHere, VisitHere
+from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.settings import IngressLimits, ServeSettings
 from embedder.core.types import ModelInfo
@@ -61,19 +61,19 @@ class Info(BaseModel):
 
 @router.get("/info")
 async def info(
-    service: ServiceHere,
-    visit: VisitHere,
+    service: ServiceDependency,
+    context: ContextDependency,
     model: str | None = Query(None, description="a served model; the first one where left out"),
 ) -> Info:
     """Describe a served model and the limits of a request; loads the model if need be."""
-    served = await service.model(model, deadline=visit.deadline)
+    served = await service.model(model, deadline=context.deadline)
     return describe(served, service.settings)
 
 
 @health_router.get("/", response_class=Response)
 @health_router.get("/ping", response_class=Response)
 @health_router.get("/health", response_class=Response)
-async def health(service: ServiceHere) -> Response:
+async def health(service: ServiceDependency) -> Response:
     """Answer 200 and no body when embeddings can be computed, else 503.
 
     Neither the cache nor the index is needed for that.

@@ -13,13 +13,13 @@ import numpy as np
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from deployments.ingress.errors.refusals import EmptyInput
-from deployments.ingress.service.state import ServiceHere, VisitHere
+from deployments.ingress.errors.http_errors import EmptyInput
+from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.tei.bodies import DecodeBody, Token, TokenizeBody
 from deployments.ingress.wire.answer_size import check_size
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
-from deployments.ingress.wire.large_bodies import prepare
+from deployments.ingress.wire.large_bodies import convert_body
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input
@@ -33,10 +33,12 @@ router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
 
 
 @router.post("/tokenize", response_model=list[list[Token]])
-async def tokenize(body: TokenizeBody, service: ServiceHere, visit: VisitHere) -> Response:
+async def tokenize(
+    body: TokenizeBody, service: ServiceDependency, context: ContextDependency
+) -> Response:
     """List the tokens of texts, and where each stands in its text with the prompt in front."""
-    texts: list[str] = await prepare(visit, _items, "inputs", body.inputs, str, "a string")
-    info = await service.model(body.model, deadline=visit.deadline)
+    texts: list[str] = await convert_body(context, _items, "inputs", body.inputs, str, "a string")
+    info = await service.model(body.model, deadline=context.deadline)
     prompt = prompt_of(EmbedOptions(prompt_name=body.prompt_name), info)
     whole = [prompt + text for text in texts]
     _check_sizes("inputs", whole, service.settings.limits)
@@ -45,23 +47,25 @@ async def tokenize(body: TokenizeBody, service: ServiceHere, visit: VisitHere) -
         whole,
         model=body.model,
         add_special_tokens=body.add_special_tokens,
-        deadline=visit.deadline,
+        deadline=context.deadline,
     )
     return await json_response(map(iter, rows))
 
 
 @router.post("/decode", response_model=list[str])
-async def decode(body: DecodeBody, service: ServiceHere, visit: VisitHere) -> Response:
+async def decode(
+    body: DecodeBody, service: ServiceDependency, context: ContextDependency
+) -> Response:
     """Return the texts that token ids stand for."""
-    rows: list[Sequence[int]] = await prepare(
-        visit, _items, "ids", body.ids, np.ndarray | list, "a list of token ids"
+    rows: list[Sequence[int]] = await convert_body(
+        context, _items, "ids", body.ids, np.ndarray | list, "a list of token ids"
     )
     _check_sizes("ids", rows, service.settings.limits)
     texts = await service.decode(
         rows,
         model=body.model,
         skip_special_tokens=body.skip_special_tokens,
-        deadline=visit.deadline,
+        deadline=context.deadline,
     )
     return await json_response(texts)
 

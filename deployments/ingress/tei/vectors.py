@@ -19,11 +19,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from deployments.ingress.errors.refusals import EmptyInput
-from deployments.ingress.middleware.visit import Visit
-from deployments.ingress.service.computing import compute
+from deployments.ingress.errors.http_errors import EmptyInput
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
-from deployments.ingress.service.state import ServiceHere, VisitHere
+from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.tei.bodies import (
     EitherBody,
     EmbedBody,
@@ -33,11 +33,11 @@ from deployments.ingress.tei.bodies import (
     SimilarityParameters,
 )
 from deployments.ingress.wire.answer_size import check_embeddings
+from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
-from deployments.ingress.wire.large_bodies import prepare
-from deployments.ingress.wire.naming import calling
+from deployments.ingress.wire.large_bodies import convert_body
 from deployments.ingress.wire.rows import width_of
 from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Input, InputType, Vectors
@@ -53,7 +53,7 @@ class _Asked:
     """One request, of which `embed` may be asked more than once."""
 
     service: Service
-    visit: Visit
+    context: RequestContext
     model: str | None
 
     async def embed(self, inputs: Sequence[Input], options: EmbedOptions) -> Embeddings:
@@ -67,14 +67,14 @@ class _Asked:
         """
         width = width_of(self.service, self.model, others)
         price = similarity_price(1, len(others), width)
-        return self.service.computing.reserve(price, source, others)
+        return self.service.numeric_work.reserve(price, source, others)
 
     async def respond(self, content: Any, answer: Embeddings, characters: int) -> Response:
         """Return a response with the headers that tell what was computed, where and for long."""
         info = await self.service.model(self.model)
         response = await json_response(content)
         response.headers["x-compute-type"] = f"{info.device.partition(':')[0]}+{info.dtype}"
-        elapsed_ms = round((time.monotonic() - self.visit.began) * 1000)
+        elapsed_ms = round((time.monotonic() - self.context.began) * 1000)
         response.headers["x-compute-time"] = str(elapsed_ms)
         response.headers["x-compute-characters"] = str(characters)
         response.headers["x-compute-tokens"] = str(int(answer.token_counts.sum()))
@@ -83,52 +83,58 @@ class _Asked:
 
 
 @router.post("/embed", response_model=list[list[float]])
-async def embed(body: EmbedBody, service: ServiceHere, visit: VisitHere) -> Response:
+async def embed(
+    body: EmbedBody, service: ServiceDependency, context: ContextDependency
+) -> Response:
     """Embed texts or token ids: a list of vectors, also for one input."""
-    asked = _Asked(service, visit, body.model)
+    asked = _Asked(service, context, body.model)
     options = replace(
-        body.options(visit),
+        body.options(context),
         prompt_name=body.prompt_name,
         dimensions=body.dimensions,
         normalize=body.normalize,
     )
     if body.inputs == []:
         raise EmptyInput("inputs")
-    inputs = await prepare(visit, to_inputs, body.inputs, "inputs")
-    await check_embeddings(service, visit, body, ("inputs", len(inputs)))
-    with calling("inputs"):
+    inputs = await convert_body(context, to_inputs, body.inputs, "inputs")
+    await check_embeddings(service, context, body, ("inputs", len(inputs)))
+    with rename_input_errors("inputs"):
         answer = await asked.embed(inputs, options)
     return await asked.respond(answer.vectors, answer, sum(map(len, inputs)))
 
 
 @router.post("/similarity", response_model=list[float])
-async def similarity(body: SimilarityBody, service: ServiceHere, visit: VisitHere) -> Response:
+async def similarity(
+    body: SimilarityBody, service: ServiceDependency, context: ContextDependency
+) -> Response:
     """Compare a sentence with others: their cosines, in the order of the others."""
-    asked = _Asked(service, visit, body.model)
+    asked = _Asked(service, context, body.model)
     parameters = body.parameters or SimilarityParameters()
     options = replace(
-        parameters.options(visit), prompt_name=parameters.prompt_name, normalize=False
+        parameters.options(context), prompt_name=parameters.prompt_name, normalize=False
     )
     if not body.inputs.sentences:
         raise EmptyInput("inputs.sentences")
     inputs = [body.inputs.source_sentence, *body.inputs.sentences]
     with asked.reserve(inputs[0], body.inputs.sentences) as reserved:
-        with calling("inputs.sentences", _compared):
+        with rename_input_errors("inputs.sentences", _compared):
             answer = await asked.embed(inputs, options)
         compare = partial(_cosines, answer.vectors[:1], answer.vectors[1:])
-        cosines = await compute(visit, "similarity", reserved, compare)
+        cosines = await compute(context, "similarity", reserved, compare)
     return await asked.respond(cosines, answer, sum(map(len, inputs)))
 
 
 @router.post("/rerank", response_model=list[Rank])
-async def rerank(body: RerankBody, service: ServiceHere, visit: VisitHere) -> Response:
+async def rerank(
+    body: RerankBody, service: ServiceDependency, context: ContextDependency
+) -> Response:
     """Order texts by how near they are to a query, the nearest first.
 
     By the cosine of their vectors, with the model's prompts for queries and for documents: no
     model reads query and text together here, as a cross-encoder would.
     """
-    asked = _Asked(service, visit, body.model)
-    options = replace(body.options(visit), normalize=False)
+    asked = _Asked(service, context, body.model)
+    options = replace(body.options(context), normalize=False)
     if not body.texts:
         raise EmptyInput("texts")
     with asked.reserve(body.query, body.texts) as reserved:
@@ -138,20 +144,22 @@ async def rerank(body: RerankBody, service: ServiceHere, visit: VisitHere) -> Re
             _embed_texts(asked, body.texts, replace(options, input_type=InputType.DOCUMENT)),
         )
         rank = partial(_rank, body, query.vectors, texts.vectors)
-        ranks = await compute(visit, "ranking", reserved, rank)
+        ranks = await compute(context, "ranking", reserved, rank)
     characters = len(body.query) + sum(map(len, body.texts))
     return await asked.respond(ranks, concatenate([query, texts]), characters)
 
 
 @router.post("/", response_model=list[list[float]] | list[float])
-async def embed_or_compare(body: EitherBody, service: ServiceHere, visit: VisitHere) -> Response:
+async def embed_or_compare(
+    body: EitherBody, service: ServiceDependency, context: ContextDependency
+) -> Response:
     """Do as ``/embed`` does, or as ``/similarity`` where the inputs have a source sentence."""
     if not isinstance(body.inputs, dict):
-        return await embed(body, service, visit)
+        return await embed(body, service, context)
     given = {"inputs": body.inputs, "parameters": body.parameters, "model": body.model}
     try:
         comparison = SimilarityBody.model_validate(given, from_attributes=True)
-        return await similarity(comparison, service, visit)
+        return await similarity(comparison, service, context)
     except ValidationError as error:
         found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
         raise RequestValidationError(found) from None
@@ -174,12 +182,12 @@ def _compared(number: int) -> str:
 
 
 async def _embed_query(asked: _Asked, query: str, options: EmbedOptions) -> Embeddings:
-    with calling("query", lambda _: "query"):
+    with rename_input_errors("query", lambda _: "query"):
         return await asked.embed([query], options)
 
 
 async def _embed_texts(asked: _Asked, texts: list[str], options: EmbedOptions) -> Embeddings:
-    with calling("texts"):
+    with rename_input_errors("texts"):
         return await asked.embed(texts, options)
 
 

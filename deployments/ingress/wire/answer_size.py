@@ -10,7 +10,7 @@ from typing import Protocol
 
 from starlette.responses import Response
 
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.formats import EncodingFormat, Format
 from deployments.settings import IngressLimits
@@ -55,7 +55,7 @@ def check_size(field: str, size: float, limits: IngressLimits) -> None:
         raise LimitExceeded(field, unit, round(size), limits.max_response_bytes)
 
 
-def within_limit(field: str, response: Response, limits: IngressLimits) -> Response:
+def check_response_size(field: str, response: Response, limits: IngressLimits) -> Response:
     """Return a response, and refuse one that became larger than was expected.
 
     Ids may need escapes, and several shards of the index answer for themselves.
@@ -81,7 +81,7 @@ class AsksForVectors(Protocol):
 
 async def check_embeddings(
     service: Service,
-    visit: Visit,
+    context: RequestContext,
     body: AsksForVectors,
     counted: tuple[str, int],
     component: float = NUMBER_BYTES,
@@ -98,5 +98,5 @@ async def check_embeddings(
     limits = service.settings.limits
     if count * (MAX_WIDTH * component + ITEM_BYTES) <= limits.max_response_bytes:
         return  # of any model
-    width = body.dimensions or (await service.model(body.model, deadline=visit.deadline)).width
+    width = body.dimensions or (await service.model(body.model, deadline=context.deadline)).width
     check_size(field, count * (width * component + ITEM_BYTES), limits)

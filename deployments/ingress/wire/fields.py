@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from deployments.ingress.errors.errors import UNKNOWN_FIELD
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from embedder.core.request import EmbedOptions
 from embedder.core.types import InputType, Priority, Truncate
 
@@ -151,7 +151,7 @@ class PromptFields(ModelField):
     )
 
     def options(
-        self, visit: Visit, *, dimensions: int | None = None, normalize: bool = True
+        self, context: RequestContext, *, dimensions: int | None = None, normalize: bool = True
     ) -> EmbedOptions:
         """Return what these fields ask of the pipeline, within the request's time."""
         truncate = Truncate(self.truncate.lower()) if self.truncate else None
@@ -163,7 +163,7 @@ class PromptFields(ModelField):
             dimensions=dimensions,
             normalize=normalize,
             priority=Priority[self.priority.upper()],
-            timeout_s=visit.remaining_s(),
+            timeout_s=context.remaining_s(),
         )
 
 

@@ -18,9 +18,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.middleware.keys import Headers
+from deployments.ingress.wire.json_chunks import json_chunks
 from deployments.ingress.wire.json_parsing import parse_json
-from deployments.ingress.wire.json_pieces import json_pieces
-from deployments.ingress.wire.large_bodies import prepare
+from deployments.ingress.wire.large_bodies import convert_body
 from deployments.rpc.cooperative_yield import CooperativeYield
 
 
@@ -46,16 +46,16 @@ class OrjsonRoute(APIRoute):
 
         async def handle_orjson(request: Request) -> Response:
             parsed = _ParsedRequest(request.scope, request.receive)
-            visit = request.scope["state"]["visit"]
+            context = request.scope["state"]["context"]
             scope = request.app.state.scopes.get(self.endpoint)
             if scope is not None:
-                visit.require(scope)  # before a body is read for a key that may not send it
+                context.require(scope)  # before a body is read for a key that may not send it
             if field is not None:
                 check_content_type(request.scope["headers"])
                 # Here, because FastAPI would answer in its own words. It refuses an empty body.
                 body = await parsed.body()
                 limit = request.app.state.service.settings.limits.max_body_containers
-                parsed.content = await prepare(visit, read, body, limit) if body else None
+                parsed.content = await convert_body(context, read, body, limit) if body else None
             return await handle(parsed)
 
         return handle_orjson
@@ -92,13 +92,13 @@ class _PartsResponse(Response):
 
 
 async def json_response(content: Any) -> Response:
-    """Return a JSON response, written in pieces as `json_pieces` has them; others run in between.
+    """Return a JSON response, written in pieces as `json_chunks` has them; others run in between.
 
     numpy arrays are written as they are, without Python floats.
     """
     parts, pieces, size = list[bytes](), list[bytes](), 0
     yielding = CooperativeYield()
-    for piece in json_pieces(content):
+    for piece in json_chunks(content):
         pieces.append(piece)
         size += len(piece)
         if size >= PART_BYTES:

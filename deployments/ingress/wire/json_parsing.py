@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from deployments.ingress.errors.refusals import InvalidJson
+from deployments.ingress.errors.http_errors import InvalidJson
 from deployments.ingress.wire.json_slices import loads_in_slices
 from deployments.ingress.wire.large_bodies import INLINE_BYTES
 

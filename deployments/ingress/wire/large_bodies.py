@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.time_limit import wait_within
 
@@ -29,7 +29,9 @@ A lone surrogate in a text among nested lists is named in 55 ms.
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
 
 
-async def prepare(visit: Visit, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+async def convert_body(
+    context: RequestContext, work: Callable[P, T], *args: P.args, **named: P.kwargs
+) -> T:
     """Return what ``work`` returns, which converts a part of the request's body.
 
     For a large body it runs in a thread; it must not hold the interpreter for long.
@@ -38,11 +40,11 @@ async def prepare(visit: Visit, work: Callable[P, T], *args: P.args, **named: P.
         DeadlineExceeded: the bodies before it, and its own, take longer than the request may. Work
             that has not begun by then is left out.
     """
-    if visit.body_bytes <= INLINE_BYTES:
+    if context.body_bytes <= INLINE_BYTES:
         return work(*args, **named)
     call = partial(work, *args, **named)
     done = asyncio.get_running_loop().run_in_executor(_THREAD, call)
     try:
-        return await wait_within(done, visit.remaining_s())
+        return await wait_within(done, context.remaining_s())
     except asyncio.TimeoutError:
         raise DeadlineExceeded("thread that reads large bodies") from None

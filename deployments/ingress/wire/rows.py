@@ -13,14 +13,14 @@ import numpy as np
 from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.responses import Response
 
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
+from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.fields import PromptFields, Usage
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_vector, to_vectors
 from deployments.ingress.wire.json_bodies import json_response
-from deployments.ingress.wire.large_bodies import prepare
-from deployments.ingress.wire.naming import calling
+from deployments.ingress.wire.large_bodies import convert_body
 from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Vectors
@@ -139,7 +139,7 @@ def width_of(service: Service, model: str | None, items: Sequence[Any]) -> int:
 
 
 async def to_matrices(
-    service: Service, visit: Visit, body: RowsBody, lists: Mapping[str, Sequence[Any]]
+    service: Service, context: RequestContext, body: RowsBody, lists: Mapping[str, Sequence[Any]]
 ) -> Matrices:
     """Return the rows of all lists, which `check_rows` has seen, by the fields they come from.
 
@@ -154,11 +154,11 @@ async def to_matrices(
     texts = {name: item for name, item in named.items() if isinstance(item, str)}
     rows: dict[str, Vectors] = {}
     for field, items in lists.items():
-        rows.update(await prepare(visit, _vectors, field, items))
+        rows.update(await convert_body(context, _vectors, field, items))
     answer: Embeddings | None = None
     if texts:
-        options = body.options(visit, dimensions=body.dimensions, normalize=body.normalize)
-        answer = await _embed(service, visit, texts, options, body.model)
+        options = body.options(context, dimensions=body.dimensions, normalize=body.normalize)
+        answer = await _embed(service, context, texts, options, body.model)
         rows.update(zip(texts, answer.vectors, strict=True))
     matrix = _stacked({name: rows[name] for name in named})
     ends = np.cumsum([len(items) for items in lists.values()])
@@ -194,7 +194,7 @@ def _stacked(rows: Mapping[str, Vectors]) -> Vectors:
 
 async def _embed(
     service: Service,
-    visit: Visit,
+    context: RequestContext,
     texts: Mapping[str, str],
     options: EmbedOptions,
     model: str | None,
@@ -205,7 +205,7 @@ async def _embed(
     whole = " and ".join(dict.fromkeys(name.partition("[")[0] for name in names))
     parts: list[Embeddings] = []
     for start in range(0, len(inputs), most):
-        options = replace(options, timeout_s=visit.remaining_s())
-        with calling(whole, names[start:].__getitem__):
+        options = replace(options, timeout_s=context.remaining_s())
+        with rename_input_errors(whole, names[start:].__getitem__):
             parts.append(await service.embed(inputs[start : start + most], options, model=model))
     return concatenate(parts)

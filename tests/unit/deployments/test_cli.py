@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deployments.cli import main
-from deployments.ingress.middleware.keys import holder
+from deployments.ingress.middleware.keys import matching_key
 from deployments.launch.preflight import load_arguments
 from embedder.models.catalogue import CATALOGUE
 from embedder.settings.model import EmbedderSettings
@@ -156,7 +156,7 @@ def test_key_prints_a_key_and_the_entry_that_lets_it_in(
     shown, _, entry = capsys.readouterr().out.splitlines()
     (settings,) = load_arguments({"keys": yaml.safe_load(entry)}).settings.keys
 
-    assert holder(shown.rpartition(" ")[2].encode(), [settings]) is settings
+    assert matching_key(shown.rpartition(" ")[2].encode(), [settings]) is settings
     assert settings.name == "search"
     assert [scope.value for scope in settings.scopes] == ["read", "write"]
 

@@ -7,8 +7,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from deployments.ingress.asgi import ROUTERS, build_asgi
-from deployments.ingress.middleware.gate import Gate
 from deployments.ingress.middleware.keys import digest
+from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.settings import Scope
 from tests.unit.deployments.ingress.fake_service import FakeService, refusal
 
@@ -147,4 +147,4 @@ async def test_a_page_may_call_into_a_private_network_only_where_that_is_set() -
 
 
 async def test_the_gate_stands_before_everything() -> None:
-    assert isinstance(build_asgi(FakeService()), Gate)
+    assert isinstance(build_asgi(FakeService()), RequestMiddleware)

@@ -91,7 +91,7 @@ async def test_a_cancelled_request_ends_at_any_turn(
         await _turns(MAX_TURNS)
 
         assert request.cancelled(), f"cancelled after {turns} turns and still running"
-        assert service.traffic.in_flight == 0
+        assert service.request_stats.in_flight == 0
         assert not any(service.backlog.stats.queued_tokens.values())
         [state] = service.models()
         assert state.serving is not None

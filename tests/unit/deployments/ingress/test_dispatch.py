@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.ingress.asgi import build_asgi, build_routes, routes
 from deployments.ingress.dispatch import Dispatch
-from deployments.ingress.middleware.gate import Gate
+from deployments.ingress.middleware.request import RequestMiddleware
 from tests.unit.deployments.ingress.fake_service import FakeService
 
 JSON = "application/json"
@@ -22,7 +22,7 @@ async def _nothing_else(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _gated(app: ASGIApp, service: FakeService) -> ASGIApp:
-    return Gate(app, service.settings, service.traffic)
+    return RequestMiddleware(app, service.settings, service.request_stats)
 
 
 async def _ask(app: ASGIApp, path: str, content: bytes, kind: str) -> tuple[int, Any]:

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from deployments.ingress.errors import refusals
+from deployments.ingress.errors import http_errors
 from deployments.ingress.errors.errors import STATUSES, TEI_PATHS, error_response, install_handlers
 from embedder.core import errors, storage_errors
 from embedder.core.errors import EmbedderError
@@ -30,7 +30,7 @@ def _tree(base: type[EmbedderError]) -> list[type[EmbedderError]]:
     return [base, *(found for child in base.__subclasses__() for found in _tree(child))]
 
 
-OURS = (errors.__name__, refusals.__name__, storage_errors.__name__)
+OURS = (errors.__name__, http_errors.__name__, storage_errors.__name__)
 CLASSES = [found for found in _tree(EmbedderError) if found.__module__ in OURS]
 every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 
@@ -90,9 +90,9 @@ def test_the_table_has_every_class_of_the_tree_and_no_other() -> None:
 
 @every_class
 def test_a_class_is_the_clients_fault_or_ours_as_the_tree_says(kind: type[EmbedderError]) -> None:
-    late = kind in (errors.Overloaded, errors.DeadlineExceeded, refusals.BodyTooSlow)
+    late = kind in (errors.Overloaded, errors.DeadlineExceeded, http_errors.BodyTooSlow)
     conflicts = (storage_errors.ModelMismatch, storage_errors.StaleCollection)
-    refused = (errors.InvalidInput, refusals.InvalidJson, refusals.AccessDenied, *conflicts)
+    refused = (errors.InvalidInput, http_errors.InvalidJson, http_errors.AccessDenied, *conflicts)
     theirs = issubclass(kind, refused) or late
     status = STATUSES[kind]
 
@@ -225,11 +225,11 @@ def test_the_other_dialect_has_its_own_codes_and_shape(
     [
         (errors.InvalidInput, 422, "Validation"),
         (errors.LimitExceeded, 422, "Validation"),
-        (refusals.EmptyInput, 400, "Empty"),
+        (http_errors.EmptyInput, 400, "Empty"),
         (errors.Overloaded, 429, "Overloaded"),
         (errors.StageUnavailable, 503, "Unhealthy"),
         (errors.BackendFailure, 424, "Backend"),
-        (refusals.BodyTooLarge, 413, "Validation"),
+        (http_errors.BodyTooLarge, 413, "Validation"),
     ],
 )
 def test_the_codes_of_text_embeddings_inference_are_kept(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from deployments.ingress.errors.refusals import BodyTooLarge, BodyTooSlow
+from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.body import LISTEN_S, read_body, replay
 from deployments.settings import IngressLimits
 from embedder.core.errors import InvalidInput

@@ -15,8 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp
 
 from deployments.ingress.middleware.compression import accepts_gzip
-from deployments.ingress.middleware.gate import Gate
-from deployments.ingress.middleware.traffic import Traffic
+from deployments.ingress.middleware.request import RequestMiddleware
+from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.settings import ServeSettings
 from tests.unit.deployments.ingress.fake_service import FakeService
 
@@ -43,7 +43,7 @@ class Sent:
 async def _sent(
     app: ASGIApp, encoding: str | None = "gzip", *, method: str = "GET", least: int | None = LEAST
 ) -> Sent:
-    gate = Gate(app, ServeSettings(compress_bytes=least), Traffic())
+    gate = RequestMiddleware(app, ServeSettings(compress_bytes=least), RequestStats())
     transport = httpx.ASGITransport(app=gate)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         del http.headers["accept-encoding"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.ingress.middleware.keys import digest, holder, new_key, presented
+from deployments.ingress.middleware.keys import digest, matching_key, new_key, presented_key
 from deployments.settings import ApiKey
 
 KEYS = [
@@ -18,7 +18,7 @@ KEYS = [
 
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_a_key_is_found_by_its_digest(name: str) -> None:
-    found = holder(name.encode(), KEYS)
+    found = matching_key(name.encode(), KEYS)
 
     assert found is not None
     assert found.name == name
@@ -26,15 +26,15 @@ def test_a_key_is_found_by_its_digest(name: str) -> None:
 
 @pytest.mark.parametrize("key", [None, b"", b"three", b"One", b"one ", b"\xff\x00", b"on\xc3\xa9"])
 def test_anything_else_is_nobodys(key: bytes | None) -> None:
-    assert holder(key, KEYS) is None
+    assert matching_key(key, KEYS) is None
 
 
 @given(st.binary())
 def test_a_digest_is_no_key(key: bytes) -> None:
     stored = ApiKey(name="any", sha256=digest(key))
 
-    assert holder(stored.sha256.encode(), [stored]) is None
-    assert (holder(key, [stored]) is stored) == bool(key)
+    assert matching_key(stored.sha256.encode(), [stored]) is None
+    assert (matching_key(key, [stored]) is stored) == bool(key)
 
 
 def test_every_key_is_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ def test_every_key_is_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch) 
         return a == b
 
     monkeypatch.setattr("hmac.compare_digest", compare)
-    holder(b"one", KEYS)
+    matching_key(b"one", KEYS)
 
     assert compared == [key.sha256.encode() for key in KEYS]
 
@@ -71,7 +71,7 @@ def test_every_key_is_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch) 
 def test_a_key_is_read_from_each_header(
     headers: dict[bytes, bytes], expected: bytes | None
 ) -> None:
-    assert presented(headers.items()) == expected
+    assert presented_key(headers.items()) == expected
 
 
 def test_keys_are_long_and_never_the_same() -> None:

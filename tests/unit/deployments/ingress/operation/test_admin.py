@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.ingress.service import connection, graph
-from deployments.ingress.service.computing import LARGE
+from deployments.ingress.service import connection, replicas
+from deployments.ingress.service.numeric_work import LARGE
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
@@ -90,10 +90,10 @@ async def test_the_ingress_that_answers_tells_what_went_through_it() -> None:
 
 async def test_work_that_waits_runs_and_is_refused_is_told_of_every_queue() -> None:
     service, gate = FakeService(), threading.Event()
-    computing = service.computing
-    with computing.reserve(10**12, "runs") as running, computing.reserve(10**12, "waits"):
+    numeric_work = service.numeric_work
+    with numeric_work.reserve(10**12, "runs") as running, numeric_work.reserve(10**12, "waits"):
         task = asyncio.ensure_future(running.run(lambda: gate.wait(20)))
-        with pytest.raises(Overloaded), computing.reserve(LARGE, "refused"):
+        with pytest.raises(Overloaded), numeric_work.reserve(LARGE, "refused"):
             pass
         await asyncio.sleep(0)
         during = await _stats(service)
@@ -242,7 +242,7 @@ async def test_a_stage_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPa
 
     service = FakeService()
     service.encoder.stats = hang  # type: ignore[assignment, method-assign]
-    monkeypatch.setattr(graph, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(replicas, "QUERY_TIMEOUT_S", 0.05)
     told = await _stats(service)
 
     assert told["encoders"] == [{"problem": "the deadline passed while waiting for the Encoder"}]

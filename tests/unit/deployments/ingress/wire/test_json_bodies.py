@@ -13,8 +13,8 @@ import pytest
 from fastapi import APIRouter, FastAPI
 
 from deployments.ingress.errors.errors import install_handlers
-from deployments.ingress.middleware.gate import Gate
-from deployments.ingress.middleware.traffic import Traffic
+from deployments.ingress.middleware.request import RequestMiddleware
+from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.wire import json_parsing
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
 from deployments.settings import ServeSettings
@@ -41,7 +41,7 @@ def _client() -> httpx.AsyncClient:
     settings = ServeSettings()
     app.state.routes, app.state.scopes = [], {}
     app.state.service = SimpleNamespace(settings=settings)
-    gate = Gate(app, settings, Traffic())
+    gate = RequestMiddleware(app, settings, RequestStats())
     transport = httpx.ASGITransport(app=gate, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 

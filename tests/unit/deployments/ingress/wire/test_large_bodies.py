@@ -14,13 +14,13 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.ingress.collections import points
 from deployments.ingress.collections.bodies import DeleteBody, FetchBody, SearchBody, UpsertBody
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.numeric.clusters import ClusterRequest
 from deployments.ingress.tei.bodies import RerankBody, SimilarityInputs
 from deployments.ingress.wire import json_parsing, json_slices, large_bodies
 from deployments.ingress.wire.inputs import SHORT, to_inputs, to_vectors
 from deployments.ingress.wire.json_slices import MAX_NAME_BYTES
-from deployments.ingress.wire.large_bodies import INLINE_BYTES, prepare
+from deployments.ingress.wire.large_bodies import INLINE_BYTES, convert_body
 from deployments.ingress.wire.rows import vectors_width
 from embedder.core.errors import DeadlineExceeded
 from embedder.index.contract.checks import check_metadata
@@ -198,7 +198,9 @@ def test_a_vector_is_measured_for_its_price_without_a_look_at_its_numbers(
 
 @pytest.mark.parametrize(("size", "beside"), [(INLINE_BYTES, False), (INLINE_BYTES + 1, True)])
 async def test_only_a_large_body_is_prepared_in_a_thread(size: int, beside: bool) -> None:
-    thread = await prepare(Visit(time.monotonic() + 60, body_bytes=size), threading.current_thread)
+    thread = await convert_body(
+        RequestContext(time.monotonic() + 60, body_bytes=size), threading.current_thread
+    )
 
     assert (thread is not threading.current_thread()) == beside
 
@@ -210,17 +212,17 @@ async def test_a_large_body_waits_for_others_no_longer_than_its_request_may() ->
         began.set()
         others_end.wait(30)
 
-    patient = Visit(deadline=time.monotonic() + 60, body_bytes=INLINE_BYTES + 1)
-    other = asyncio.create_task(prepare(patient, hold))
+    patient = RequestContext(deadline=time.monotonic() + 60, body_bytes=INLINE_BYTES + 1)
+    other = asyncio.create_task(convert_body(patient, hold))
     await asyncio.to_thread(began.wait)
-    late = Visit(deadline=time.monotonic() + 0.01, body_bytes=INLINE_BYTES + 1)
+    late = RequestContext(deadline=time.monotonic() + 0.01, body_bytes=INLINE_BYTES + 1)
     try:
         with pytest.raises(DeadlineExceeded, match="reads large bodies"):
-            await prepare(late, done.append, "late")
+            await convert_body(late, done.append, "late")
     finally:
         others_end.set()
     await other
-    await prepare(patient, done.append, "next")
+    await convert_body(patient, done.append, "next")
 
     assert done == ["next"]
 

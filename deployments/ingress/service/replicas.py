@@ -17,7 +17,7 @@ from embedder.core.errors import EmbedderError, Unavailable
 
 logger = logging.getLogger("ray.serve")
 
-PATIENCE_S = 2.0
+QUERY_TIMEOUT_S = 2.0
 """How long replicas may take to say how they are."""
 
 
@@ -28,25 +28,27 @@ class Problem:
     problem: str
 
 
-class Graph:
+class Replicas:
     """The deployments of the application by their names."""
 
     def __init__(self, handles: Mapping[str, Handle]) -> None:
         self._stages = {name: HandleClient(name, handle) for name, handle in handles.items()}
 
-    async def ask(self, stage: str, method: str) -> list[Any]:
+    async def query(self, stage: str, method: str) -> list[Any]:
         """Return what every replica of a stage answers, or the `Problem` where one does not.
 
-        Where one of them has not answered after `PATIENCE_S`, that is all that is told of a stage.
+        Where one of them has not answered after `QUERY_TIMEOUT_S`, that is the whole answer.
         """
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + QUERY_TIMEOUT_S
         try:
             answers = await self._stages[stage].broadcast(method, deadline=deadline)
         except EmbedderError as error:
             answers = [error]
         return [problem(stage, one) if isinstance(one, EmbedderError) else one for one in answers]
 
-    async def tell(self, stage: str, method: str, deadline: float, *arguments: Any) -> list[Any]:
+    async def broadcast(
+        self, stage: str, method: str, deadline: float, *arguments: Any
+    ) -> list[Any]:
         """Return what every replica of a stage answers.
 
         Raises:

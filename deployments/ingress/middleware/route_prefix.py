@@ -11,7 +11,7 @@ PREFIX = "embedder.prefix"
 """The key of a scope under which the description of the routes finds what was taken away."""
 
 
-def below_prefix(scope: Scope) -> Scope:
+def strip_prefix(scope: Scope) -> Scope:
     """Return the scope of a request with a path that begins where the application's routes do."""
     prefix: str = scope.get("root_path", "")
     path: str = scope["path"]

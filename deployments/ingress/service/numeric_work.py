@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.time_limit import wait_within
 from embedder.pipeline.reservations import retry_token_of
@@ -24,7 +24,7 @@ PER_S = 1e9
 """Multiplications a second of one thread, until they have been measured."""
 
 
-class Computing:
+class NumericWork:
     """The numeric work of one ingress replica; work that would wait too long is refused."""
 
     def __init__(self, max_wait_s: float) -> None:
@@ -50,14 +50,16 @@ class Computing:
             yield reservation
 
 
-async def compute(visit: Visit, what: str, reserved: AdmittedJob, work: Callable[[], T]) -> T:
+async def compute(
+    context: RequestContext, what: str, reserved: AdmittedJob, work: Callable[[], T]
+) -> T:
     """Return what ``work`` returns; ``what`` is what it is called where it takes too long.
 
     Raises:
         DeadlineExceeded: the request's time is over; running work is asked to stop.
     """
     try:
-        return await wait_within(reserved.run(work), visit.remaining_s())
+        return await wait_within(reserved.run(work), context.remaining_s())
     except asyncio.TimeoutError:
         raise DeadlineExceeded(what) from None
 

@@ -34,7 +34,7 @@ async def test_a_shard_that_has_forgotten_hears_of_it_again(
     await service.model(None)
     service.handles["cache"].fault = None
     before = await _told(service)
-    service.tend()
+    service.run_maintenance()
 
     assert before == []
     assert await _told(service) == [model_tag(MODEL).hex()]

@@ -5,11 +5,11 @@ Knows nothing of statuses and of routes.
 
 from __future__ import annotations
 
-from deployments.ingress.errors.refusals import EmptyInput
+from deployments.ingress.errors.http_errors import EmptyInput
 from embedder.core.errors import InvalidInput, LimitExceeded
 
 
-def tei_sentence(error: InvalidInput) -> str:
+def tei_message(error: InvalidInput) -> str:
     """Return what the client reads; clients may look for these words."""
     if isinstance(error, EmptyInput):
         return f"`{error.field}` cannot be empty"

@@ -17,13 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.ingress.errors.errors import bug_response, error_response, http_response
-from deployments.ingress.errors.refusals import UnknownKey
+from deployments.ingress.errors.http_errors import UnknownKey
 from deployments.ingress.middleware.body import read_body, replay
 from deployments.ingress.middleware.compression import Compressing
-from deployments.ingress.middleware.keys import holder, presented
-from deployments.ingress.middleware.paths import below_prefix
-from deployments.ingress.middleware.traffic import Traffic
-from deployments.ingress.middleware.visit import Visit, timeout_of
+from deployments.ingress.middleware.context import RequestContext, request_timeout_s
+from deployments.ingress.middleware.keys import matching_key, presented_key
+from deployments.ingress.middleware.request_stats import RequestStats
+from deployments.ingress.middleware.route_prefix import strip_prefix
 from deployments.settings import ServeSettings
 from embedder.core.errors import EmbedderError, InvalidInput
 
@@ -33,35 +33,35 @@ OPEN = frozenset({"/healthz", "/readyz", "/health", "/ping"})
 """The paths that want no key: what load balancers and schedulers ask."""
 
 
-class Gate:
+class RequestMiddleware:
     """The outermost part of the application."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings, traffic: Traffic) -> None:
+    def __init__(self, app: ASGIApp, settings: ServeSettings, request_stats: RequestStats) -> None:
         self._app = app
         self._keys = settings.keys
         self._limits = settings.limits
         self._compress_bytes = settings.compress_bytes
-        self._traffic = traffic
+        self._request_stats = request_stats
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or answer it here."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = below_prefix(scope)
+        scope = strip_prefix(scope)
         accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
-        visit = Visit(time.monotonic() + self._limits.request_timeout_s, accept=accept)
-        scope.setdefault("state", {})["visit"] = visit
-        answer = _Answer(send, visit, self._traffic, has_body=scope["method"] != "HEAD")
-        with self._traffic.visiting():
+        context = RequestContext(time.monotonic() + self._limits.request_timeout_s, accept=accept)
+        scope.setdefault("state", {})["context"] = context
+        answer = _Answer(send, context, self._request_stats, has_body=scope["method"] != "HEAD")
+        with self._request_stats.in_progress():
             try:
-                await self._pass(scope, receive, answer, visit)
+                await self._pass(scope, receive, answer, context)
             except EmbedderError as error:
                 await error_response(error, scope["path"])(scope, receive, answer)
             except HTTPException as error:
                 await http_response(error, scope)(scope, receive, answer)
             except asyncio.CancelledError:
-                self._traffic.abandoned += 1
+                self._request_stats.abandoned += 1
                 raise
             except Exception as error:
                 if answer.begun and not answer.complete:
@@ -70,20 +70,24 @@ class Gate:
                 if not answer.begun:
                     await bug_response(scope["path"])(scope, receive, answer)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, context: RequestContext
+    ) -> None:
         headers = scope["headers"]
         # By the scope's path: that of a URL is partly what the client writes into Host.
         if self._keys and not is_open(scope["method"], scope["path"]):
-            visit.key = holder(presented(headers), self._keys)
-            if visit.key is None:
+            context.key = matching_key(presented_key(headers), self._keys)
+            if context.key is None:
                 raise UnknownKey
         _check_path(scope)
-        visit.deadline = visit.began + timeout_of(headers, self._limits.request_timeout_s)
-        body = await read_body(receive, headers, self._limits, visit.deadline)
+        context.deadline = context.began + request_timeout_s(
+            headers, self._limits.request_timeout_s
+        )
+        body = await read_body(receive, headers, self._limits, context.deadline)
         if body is None:
-            self._traffic.abandoned += 1
+            self._request_stats.abandoned += 1
             return
-        visit.body_bytes = len(body)
+        context.body_bytes = len(body)
         if scope["method"] == "HEAD":
             # Answered as GET, by every route that has it; the answer's body stays here.
             scope = {**scope, "method": "GET"}
@@ -116,18 +120,20 @@ def is_open(method: str, path: str) -> bool:
 class _Answer:
     """Sends an answer with the headers that every answer has, and counts it."""
 
-    def __init__(self, send: Send, visit: Visit, traffic: Traffic, *, has_body: bool) -> None:
+    def __init__(
+        self, send: Send, context: RequestContext, request_stats: RequestStats, *, has_body: bool
+    ) -> None:
         self._send = send
         self._has_body = has_body
-        self._visit = visit
-        self._traffic = traffic
+        self._context = context
+        self._request_stats = request_stats
         self.begun = self.complete = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun = True
-            self._traffic.answers[message["status"]] += 1
-            total_ms = round((time.monotonic() - self._visit.began) * 1000)
+            self._request_stats.answers[message["status"]] += 1
+            total_ms = round((time.monotonic() - self._context.began) * 1000)
             message["headers"] = [
                 *message.get("headers", ()),
                 (b"x-total-time", b"%d" % total_ms),

@@ -9,14 +9,14 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from deployments.ingress.errors.refusals import MissingScope
+from deployments.ingress.errors.http_errors import MissingScope
 from deployments.ingress.middleware.keys import Headers
 from deployments.settings import ApiKey, Scope
 from embedder.core.errors import InvalidInput
 
 
 @dataclass(slots=True)
-class Visit:
+class RequestContext:
     """What is known of a request before its body is read; times are on ``time.monotonic``.
 
     ``key`` is None where the service has no keys, or the path is open; ``accept`` is the header.
@@ -43,7 +43,7 @@ class Visit:
             raise MissingScope(scope.value)
 
 
-def timeout_of(headers: Headers, limit_s: float) -> float:
+def request_timeout_s(headers: Headers, limit_s: float) -> float:
     """Return how many seconds a request may take: ``x-request-timeout``, within the server's limit.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Traffic:
+class RequestStats:
     """Counters of one ingress replica since its start."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Traffic:
         return time.monotonic() - self._began
 
     @contextmanager
-    def visiting(self) -> Iterator[None]:
+    def in_progress(self) -> Iterator[None]:
         """Count a request as in progress for as long as the block runs."""
         self.in_flight += 1
         try:

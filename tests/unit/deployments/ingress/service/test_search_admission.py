@@ -13,7 +13,7 @@ import pytest
 
 from deployments.index.gathering import ShardedHits
 from deployments.index.sharded_client import RemoteIndex
-from deployments.ingress.service.searching import Searching, key_of
+from deployments.ingress.service.search_admission import SearchAdmission, key_of
 from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
@@ -66,7 +66,7 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
     VirtualTime(monkeypatch)
     index = OneByOne()
     backlog = AdmissionControl(LimitSettings(), clock=time.monotonic)
-    searching = Searching(backlog)
+    searching = SearchAdmission(backlog)
     waits: list[float] = []
     told: list[float] = []
 
@@ -105,7 +105,7 @@ async def test_a_large_collection_admits_as_much_fewer_searches_as_each_takes_lo
     VirtualTime(monkeypatch)
     large = CollectionInfo("large", Metric.COSINE, "flat", 4, count=99 * SEARCH_ROWS, sequence=1)
     index = OneByOne(large)
-    searching = Searching(AdmissionControl(LimitSettings(), clock=time.monotonic))
+    searching = SearchAdmission(AdmissionControl(LimitSettings(), clock=time.monotonic))
     waits: list[float] = []
 
     async def ask(name: str, number: int) -> None:
@@ -134,7 +134,7 @@ async def test_a_text_search_that_would_wait_too_long_is_refused_before_its_text
 ):
     service, now = FakeService(), [0.0]
     backlog = AdmissionControl(LimitSettings(), clock=lambda: now[0])
-    service.searching = Searching(backlog)
+    service.search_admission = SearchAdmission(backlog)
     waiting = backlog.admit([b"others"], 200, Priority.INTERACTIVE)
     for _ in range(10):
         now[0] += 1.0

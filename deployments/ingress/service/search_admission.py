@@ -20,7 +20,7 @@ from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats
 
 
-class Searching:
+class SearchAdmission:
     """The searches of one ingress replica."""
 
     def __init__(self, backlog: AdmissionControl) -> None:

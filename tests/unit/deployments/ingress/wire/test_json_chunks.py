@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from deployments.ingress.wire import json_bodies
 from deployments.ingress.wire.json_bodies import PART_BYTES, json_response
-from deployments.ingress.wire.json_pieces import json_pieces
+from deployments.ingress.wire.json_chunks import json_chunks
 from deployments.rpc import cooperative_yield
 from tests.unit.deployments.concurrent_request import ConcurrentRequest
 from tests.unit.deployments.ingress.fake_service import FakeService
@@ -54,8 +54,8 @@ def _lazy_list(value: Any) -> Any:
 def test_pieces_are_the_whole(value: Any) -> None:
     whole = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
-    assert b"".join(json_pieces(value)) == whole
-    assert b"".join(json_pieces(_lazy(value))) == whole
+    assert b"".join(json_chunks(value)) == whole
+    assert b"".join(json_chunks(_lazy(value))) == whole
 
 
 @pytest.mark.parametrize("bytes_of_item", [10, PART_BYTES // 2, PART_BYTES * 2])
@@ -101,13 +101,13 @@ async def test_others_have_their_turn_while_an_answer_is_written(
     neighbour, largest = ConcurrentRequest(), [0]
 
     def seen(value: Any) -> Iterator[bytes]:
-        for piece in json_pieces(value):
+        for piece in json_chunks(value):
             neighbour.sees(len(piece))
             largest[0] = max(largest[0], len(piece))
             yield piece
 
     monkeypatch.setattr(cooperative_yield, "YIELD_BYTES", 500)
-    monkeypatch.setattr(json_bodies, "json_pieces", seen)
+    monkeypatch.setattr(json_bodies, "json_chunks", seen)
     async with FakeService(compress_bytes=None).client() as http:
         await http.post("/v1/collections/c/points", json={"points": POINTS})
         async with neighbour.waiting():

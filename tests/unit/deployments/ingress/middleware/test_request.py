@@ -10,9 +10,9 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from deployments.ingress.middleware.gate import OPEN, Gate
 from deployments.ingress.middleware.keys import digest
-from deployments.ingress.middleware.traffic import Traffic
+from deployments.ingress.middleware.request import OPEN, RequestMiddleware
+from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.settings import ServeSettings
 from embedder.core.errors import Overloaded
 from tests.unit.deployments.ingress.fake_service import refusal
@@ -24,14 +24,16 @@ class Door:
     """A gate, and behind it an application that says what it was given."""
 
     def __init__(self, *, keyed: bool = False, **limits: float) -> None:
-        self.traffic = Traffic()
+        self.request_stats = RequestStats()
         self.scopes: list[Scope] = []
         self.fault: Exception | None = None
         self.hold = asyncio.Event()
         self.hold.set()
         entry = {"name": "a", "sha256": digest(KEY.encode()), "scopes": ["read"]}
         arguments: dict[str, Any] = {"limits": limits, "keys": [entry] if keyed else []}
-        self.gate = Gate(self._answer, ServeSettings.model_validate(arguments), self.traffic)
+        self.gate = RequestMiddleware(
+            self._answer, ServeSettings.model_validate(arguments), self.request_stats
+        )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
@@ -65,7 +67,7 @@ async def test_every_answer_tells_its_time_and_is_counted() -> None:
     assert int(answered.headers["x-total-time"]) >= 0
     assert int(refused.headers["x-total-time"]) >= 0
     assert refused.headers["retry-after"] == "2"
-    assert door.traffic.answers == {200: 1, 429: 1}
+    assert door.request_stats.answers == {200: 1, 429: 1}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ async def test_a_good_key_opens_by_either_header(headers: dict[str, str]) -> Non
     response = await door.post(headers=headers, content=b"hello")
 
     assert response.text == "hello"
-    assert door.scopes[0]["state"]["visit"].key.name == "a"
+    assert door.scopes[0]["state"]["context"].key.name == "a"
 
 
 @pytest.mark.parametrize("path", sorted(OPEN))
@@ -150,7 +152,7 @@ async def test_requests_in_progress_are_counted_and_none_is_left_behind() -> Non
     door.hold.clear()
     running = [asyncio.ensure_future(door.post()) for _ in range(5)]
     await asyncio.sleep(0.02)
-    during = door.traffic.in_flight
+    during = door.request_stats.in_flight
     for one in running[:2]:
         one.cancel()
     await asyncio.gather(*running[:2], return_exceptions=True)
@@ -158,9 +160,9 @@ async def test_requests_in_progress_are_counted_and_none_is_left_behind() -> Non
     await asyncio.gather(*running[2:])
 
     assert during == 5
-    assert door.traffic.in_flight == 0
-    assert door.traffic.abandoned == 2
-    assert door.traffic.answers == {200: 3}
+    assert door.request_stats.in_flight == 0
+    assert door.request_stats.abandoned == 2
+    assert door.request_stats.answers == {200: 3}
 
 
 async def test_a_client_that_leaves_while_it_sends_is_counted_and_not_answered() -> None:
@@ -178,7 +180,7 @@ async def test_a_client_that_leaves_while_it_sends_is_counted_and_not_answered()
 
     assert sent == []
     assert door.scopes == []
-    assert (door.traffic.in_flight, door.traffic.abandoned) == (0, 1)
+    assert (door.request_stats.in_flight, door.request_stats.abandoned) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
@@ -191,6 +193,6 @@ async def test_what_is_no_request_passes_untouched(kind: str) -> None:
     async def never(*_: Any) -> Any:
         raise AssertionError("nothing is read or sent")
 
-    await Gate(app, ServeSettings(), Traffic())({"type": kind}, never, never)
+    await RequestMiddleware(app, ServeSettings(), RequestStats())({"type": kind}, never, never)
 
     assert seen == [{"type": kind}]

@@ -15,7 +15,7 @@ _INPUT = re.compile(r"input(?:\[(\d+)\](.*))?")
 
 
 @contextmanager
-def calling(whole: str, name: Callable[[int], str] | None = None) -> Iterator[None]:
+def rename_input_errors(whole: str, name: Callable[[int], str] | None = None) -> Iterator[None]:
     """Let errors about the pipeline's ``input`` be about what the client calls ``whole``.
 
     ``name`` returns what the client calls the input of a number; None: ``whole[number]``.

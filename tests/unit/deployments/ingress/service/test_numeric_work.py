@@ -10,9 +10,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from deployments.ingress.middleware.visit import Visit
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.numeric import similarity as numeric
-from deployments.ingress.service.computing import LARGE, Computing, compute
+from deployments.ingress.service.numeric_work import LARGE, NumericWork, compute
 from deployments.ingress.tei import vectors as tei
 from embedder.core.cancellation import Cancelled, stop_if_cancelled
 from embedder.core.errors import DeadlineExceeded, InvalidVector, Overloaded
@@ -21,15 +21,15 @@ from embedder.similarity.metrics import similarity
 from tests.unit.deployments.ingress.fake_service import FakeService
 
 
-def _visit(seconds: float) -> Visit:
-    return Visit(deadline=time.monotonic() + seconds)
+def _context(seconds: float) -> RequestContext:
+    return RequestContext(deadline=time.monotonic() + seconds)
 
 
 async def test_the_event_loop_goes_on_while_work_is_done() -> None:
     gate = threading.Event()
-    with Computing(0.5).reserve(1) as reserved:
+    with NumericWork(0.5).reserve(1) as reserved:
         work = asyncio.ensure_future(
-            compute(_visit(20), "sums", reserved, lambda: gate.wait(20) and 5)
+            compute(_context(20), "sums", reserved, lambda: gate.wait(20) and 5)
         )
         await asyncio.sleep(0)
         gate.set()
@@ -39,8 +39,8 @@ async def test_the_event_loop_goes_on_while_work_is_done() -> None:
 
 async def test_work_ends_for_its_caller_with_the_time_of_the_request() -> None:
     gate = threading.Event()
-    with pytest.raises(DeadlineExceeded) as caught, Computing(0.5).reserve(1) as reserved:
-        await compute(_visit(0.02), "sums", reserved, lambda: gate.wait(20))
+    with pytest.raises(DeadlineExceeded) as caught, NumericWork(0.5).reserve(1) as reserved:
+        await compute(_context(0.02), "sums", reserved, lambda: gate.wait(20))
     gate.set()
 
     assert str(caught.value) == "the deadline passed while waiting for the sums"
@@ -64,8 +64,8 @@ def _stoppable() -> tuple[threading.Event, threading.Event, threading.Event, Cal
 
 async def test_work_in_progress_stops_when_its_caller_has_gone() -> None:
     begun, gate, stopped, work = _stoppable()
-    with Computing(0.5).reserve(1) as reserved:
-        waiting = asyncio.ensure_future(compute(_visit(20), "sums", reserved, work))
+    with NumericWork(0.5).reserve(1) as reserved:
+        waiting = asyncio.ensure_future(compute(_context(20), "sums", reserved, work))
         assert await asyncio.to_thread(begun.wait, 20)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -79,21 +79,21 @@ async def test_an_error_of_the_work_is_its_caller_s() -> None:
     def refuse() -> None:
         raise InvalidVector("a[0]", "is bad")
 
-    with pytest.raises(InvalidVector, match="is bad"), Computing(0.5).reserve(1) as reserved:
-        await compute(_visit(20), "sums", reserved, refuse)
+    with pytest.raises(InvalidVector, match="is bad"), NumericWork(0.5).reserve(1) as reserved:
+        await compute(_context(20), "sums", reserved, refuse)
 
 
 async def test_small_work_is_admitted_and_done_beside_large_work() -> None:
-    computing, gate = Computing(0.5), threading.Event()
+    numeric_work, gate = NumericWork(0.5), threading.Event()
     with ExitStack() as stack:
-        large = [stack.enter_context(computing.reserve(10 * LARGE, "x", at)) for at in range(8)]
+        large = [stack.enter_context(numeric_work.reserve(10 * LARGE, "x", at)) for at in range(8)]
         works = [
-            asyncio.ensure_future(compute(_visit(20), "sums", one, lambda: gate.wait(20)))
+            asyncio.ensure_future(compute(_context(20), "sums", one, lambda: gate.wait(20)))
             for one in large
         ]
-        with computing.reserve(1000, "small") as small:
-            assert await compute(_visit(20), "sums", small, lambda: 7) == 7
-        with pytest.raises(Overloaded), computing.reserve(2 * LARGE, "one more"):
+        with numeric_work.reserve(1000, "small") as small:
+            assert await compute(_context(20), "sums", small, lambda: 7) == 7
+        with pytest.raises(Overloaded), numeric_work.reserve(2 * LARGE, "one more"):
             pass
         gate.set()
         await asyncio.gather(*works)
@@ -102,7 +102,7 @@ async def test_small_work_is_admitted_and_done_beside_large_work() -> None:
 async def test_clusters_beyond_the_budget_are_refused_and_nothing_else_waits_for_them() -> None:
     service, gate = FakeService(), threading.Event()
     texts = [f"text {number}" for number in range(2048)]
-    with service.computing.reserve(10**12, "held") as reserved:
+    with service.numeric_work.reserve(10**12, "held") as reserved:
         running = asyncio.ensure_future(reserved.run(lambda: gate.wait(20)))
         async with service.client() as http:
             refused = await http.post("/v1/cluster", json={"inputs": texts, "k": 1024})
@@ -160,7 +160,7 @@ async def test_a_comparison_that_would_wait_too_long_is_refused_before_texts_are
     service = FakeService()
     with ExitStack() as stack:
         for number in range(3):
-            stack.enter_context(service.computing.reserve(LARGE - 1, number))
+            stack.enter_context(service.numeric_work.reserve(LARGE - 1, number))
         async with service.client() as http:
             refused = await http.post(path, json=COMPARISONS[path])
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from deployments.ingress.errors.refusals import MissingScope
-from deployments.ingress.middleware.visit import Visit, timeout_of
+from deployments.ingress.errors.http_errors import MissingScope
+from deployments.ingress.middleware.context import RequestContext, request_timeout_s
 from deployments.settings import ApiKey, Scope
 from embedder.core.errors import InvalidInput
 
@@ -18,31 +18,31 @@ from embedder.core.errors import InvalidInput
 def test_a_client_may_ask_for_less_time_than_the_limit_and_for_no_more(
     given: bytes, expected: float
 ) -> None:
-    assert timeout_of([(b"x-request-timeout", given)], 60.0) == expected
-    assert timeout_of([], 60.0) == 60.0
+    assert request_timeout_s([(b"x-request-timeout", given)], 60.0) == expected
+    assert request_timeout_s([], 60.0) == 60.0
 
 
 @pytest.mark.parametrize("given", [b"", b"0", b"-1", b"nan", b"soon", b"\xff", b"1 s"])
 def test_a_time_that_is_none_is_refused_by_the_headers_name(given: bytes) -> None:
     with pytest.raises(InvalidInput, match="'x-request-timeout' must be a number"):
-        timeout_of([(b"x-request-timeout", given)], 60.0)
+        request_timeout_s([(b"x-request-timeout", given)], 60.0)
 
 
 def test_what_remains_of_the_time_never_goes_below_zero() -> None:
-    assert Visit(time.monotonic() - 5).remaining_s() == 0.0
-    assert 4 < Visit(time.monotonic() + 5).remaining_s() <= 5
+    assert RequestContext(time.monotonic() - 5).remaining_s() == 0.0
+    assert 4 < RequestContext(time.monotonic() + 5).remaining_s() <= 5
 
 
 def test_a_key_opens_what_its_scopes_say_and_nothing_more() -> None:
     key = ApiKey(name="admin", sha256="0" * 64, scopes=(Scope.READ, Scope.ADMIN))
-    visit = Visit(0.0, key)
+    context = RequestContext(0.0, key)
 
-    visit.require(Scope.READ)
-    visit.require(Scope.ADMIN)
+    context.require(Scope.READ)
+    context.require(Scope.ADMIN)
     with pytest.raises(MissingScope, match="'write'"):
-        visit.require(Scope.WRITE)
+        context.require(Scope.WRITE)
 
 
 def test_without_keys_everybody_may_do_everything() -> None:
     for scope in Scope:
-        Visit(0.0).require(scope)
+        RequestContext(0.0).require(scope)

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 
-def json_pieces(value: Any) -> Iterator[bytes]:
+def json_chunks(value: Any) -> Iterator[bytes]:
     """Yield in pieces what ``orjson.dumps`` returns for a value, arrays of numpy included.
 
     A piece is one member of the outermost object or one item of a list: a list among them is
@@ -24,7 +24,7 @@ def json_pieces(value: Any) -> Iterator[bytes]:
         before = b"{"
         for name, member in value.items():
             yield before + orjson.dumps(name) + b":"
-            yield from json_pieces(member)
+            yield from json_chunks(member)
             before = b","
         yield b"}" if value else b"{}"
     elif _is_divided(value):
@@ -32,7 +32,7 @@ def json_pieces(value: Any) -> Iterator[bytes]:
         for item in value:
             if _is_divided(item):
                 yield before
-                yield from json_pieces(item)
+                yield from json_chunks(item)
             else:
                 yield before + _dumps(item)
             before = b","
