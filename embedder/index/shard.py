@@ -20,8 +20,9 @@ from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.errors import EmbedderError, UnknownCollection
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
+from embedder.index.collection.collection_segments import Environment
 from embedder.index.collection.maintenance import MaintenanceThread
-from embedder.index.collection.open_collection import Environment, OpenCollection
+from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.health import IndexHealth, IndexStats, RecoveryReport, health_of
 from embedder.index.contract.points import Hit
 from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans

@@ -1,4 +1,4 @@
-"""Reads stored points by id and page by page. Knows nothing of scores or of projections."""
+"""Reads stored points by id and page by page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from embedder.index.storage.rows import decode_metadata
 
 ReadT = TypeVar("ReadT")
 Read = Callable[[Reader, OpenCollection], ReadT]
-"""Reads something of one creation of a collection."""
+"""Reads from one collection."""
 
 _CURSOR = re.compile(r"(?P<mark>[0-9a-f]{8})\.(?P<pk>[0-9]{1,18})")
 
@@ -29,16 +29,16 @@ _CURSOR = re.compile(r"(?P<mark>[0-9a-f]{8})\.(?P<pk>[0-9]{1,18})")
 def read_current(
     find: Callable[[str], OpenCollection], name: str, reader: Reader, read: Read[ReadT]
 ) -> ReadT:
-    """Return what is read of a collection, and again if another took its place meanwhile.
+    """Call ``read`` for the collection of this name, again if the collection was deleted meanwhile.
 
-    Rows of a collection that was dropped go at any time. Raises what ``find`` and ``read`` raise.
+    The rows of a deleted collection disappear at any time. Raises what ``find`` and ``read`` raise.
     """
     while True:
         collection = find(name)
         with suppress(UnknownCollection):
-            found = read(reader, collection)
+            result = read(reader, collection)
             if not collection.is_dropped:
-                return found
+                return result
 
 
 def records_by_id(
@@ -48,14 +48,15 @@ def records_by_id(
     include: Sequence[PointField],
     max_bytes: int | None = None,
 ) -> list[Record]:
-    """Return those of the points that are stored, in the order asked for, each once.
+    """Return those of the points that are stored, each once, in the order of ``ids``.
 
     Raises:
-        LimitExceeded: they take more than ``max_bytes`` in an answer.
+        LimitExceeded: they take more than ``max_bytes`` in a response.
     """
-    room = ResponseBudget(include, max_bytes=max_bytes, width=collection.width, field="ids")
-    found = {one.id: one for one in reader.by_ids(collection.id, list(dict.fromkeys(ids)), room)}
-    chosen = [found[name] for name in dict.fromkeys(ids) if name in found]
+    distinct = list(dict.fromkeys(ids))
+    budget = ResponseBudget(include, max_bytes=max_bytes, width=collection.width, field="ids")
+    stored = {one.id: one for one in reader.by_ids(collection.id, distinct, budget)}
+    chosen = [stored[name] for name in distinct if name in stored]
     return _records(reader, collection, chosen, include)
 
 
@@ -67,12 +68,13 @@ def scroll_page(
     condition: Filter | None,
     budget: ResponseBudget,
 ) -> Page:
-    """Return the points behind a cursor, by the order of their first insertion.
+    """Return the points after a cursor, in the order of their first insertion.
 
-    The page ends where there is no room for the next point, but has one.
+    The page ends early if the budget is used up, but holds at least one point.
 
     Raises:
-        InvalidInput: the cursor is not one of ours, or ``limit`` is not 1 to `MAX_PAGE`.
+        InvalidInput: the cursor is not from a page of this collection, or ``limit`` is not 1 to
+            `MAX_PAGE`.
     """
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidInput("limit", f"is {limit}; it must be 1 to {MAX_PAGE}")
@@ -94,23 +96,23 @@ def _position(collection: OpenCollection, cursor: str | None) -> int:
 
 
 def _mark(collection: OpenCollection) -> str:
-    """Return the mark in cursors of this collection; other and earlier ones have another."""
+    """Return the mark of this collection in cursors, which no other or earlier one has."""
     return collection.uuid[:8]
 
 
 def _records(
     reader: Reader,
     collection: OpenCollection,
-    found: Sequence[Payload],
+    stored: Sequence[Payload],
     include: Sequence[PointField],
 ) -> list[Record]:
     vectors: dict[int, Vectors] = {}
-    if "vector" in include and found and collection.width is not None:
-        pks = np.array([one.pk for one in found], np.int64)
+    if "vector" in include and stored and collection.width is not None:
+        pks = np.array([one.pk for one in stored], np.int64)
         pairs, _, rows = reader.vectors(pks, collection.width)
         vectors = dict(zip(pairs[:, 0].tolist(), rows, strict=True))
-        # Those deleted between the two reads are left out, as if they had been gone at the first.
-        found = [one for one in found if one.pk in vectors]
+        # Leave out the points that were deleted between the two reads.
+        stored = [one for one in stored if one.pk in vectors]
     return [
         Record(
             one.id,
@@ -118,5 +120,5 @@ def _records(
             decode_metadata(one.metadata) if "metadata" in include else {},
             vectors.get(one.pk),
         )
-        for one in found
+        for one in stored
     ]

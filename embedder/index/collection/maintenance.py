@@ -1,7 +1,7 @@
-"""One thread that merges and saves segments for all collections of a shard, in turn.
+"""One thread that merges and saves the segments of all collections of a shard.
 
-Each gets one piece of work and then goes to the end of the queue, so that a large collection does
-not keep small ones waiting for more than one merge. Knows nothing of what the work is.
+Each collection gets one merge or save and then goes to the end of the queue, so small collections
+never wait for more than one merge of a large one.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from typing import Protocol
 from embedder.core.storage_errors import StorageDamaged
 
 RETRY_S = 5.0
-"""How long a piece of work that the disk refused waits for its next try."""
+"""Seconds before work that failed for the disk is tried again."""
 
 logger = logging.getLogger(__name__)
 
 
 class MaintenanceTask(Protocol):
-    """What has work to be done now and then; `maintain` does one piece, False if there is none."""
+    """An object with work to do from time to time."""
 
     def maintain(self) -> bool:
-        """Do one piece of work."""
+        """Do one step of work; return False if there was none."""
         ...
 
 
 class MaintenanceThread:
-    """Runs until `close`; ``on_damage`` is told of data that cannot be trusted."""
+    """Runs tasks in turn until `close`; ``on_damage`` receives the damage that a task finds."""
 
     def __init__(self, on_damage: Callable[[StorageDamaged], None]) -> None:
         self._on_damage = on_damage
         self._waiting: dict[int, MaintenanceTask] = {}
-        self._refused: dict[int, MaintenanceTask] = {}
+        self._failed: dict[int, MaintenanceTask] = {}
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="index-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="index-maintenance", daemon=True)
         self._thread.start()
 
-    def notify(self, one: MaintenanceTask) -> None:
-        """Have work looked for; asking twice costs nothing."""
+    def notify(self, task: MaintenanceTask) -> None:
+        """Queue a task, unless it is queued already."""
         with self._changed:
-            self._waiting.setdefault(id(one), one)
+            self._waiting.setdefault(id(task), task)
             self._changed.notify()
 
     def should_stop(self) -> bool:
-        """Say whether long work is to be given up."""
+        """Return whether a long step has to stop."""
         return self._stop.is_set()
 
     def close(self) -> None:
-        """Give up what is running and stop; doing it twice is harmless."""
+        """Stop the running step and the thread; a second call does nothing."""
         self._stop.set()
         with self._changed:
             self._changed.notify()
@@ -58,25 +58,25 @@ class MaintenanceThread:
             self._thread.join()
 
     def _run(self) -> None:
-        while (one := self._next()) is not None:
+        while (task := self._next()) is not None:
             try:
-                if one.maintain():
-                    self.notify(one)
+                if task.maintain():
+                    self.notify(task)
             except OSError:
-                logger.exception("the disk refused to save a segment; it is tried again")
+                logger.exception("a segment could not be saved; trying again in %g s", RETRY_S)
                 with self._changed:
-                    self._refused[id(one)] = one
+                    self._failed[id(task)] = task
             except StorageDamaged as error:
                 self._on_damage(error)
             except Exception:
-                logger.exception("housekeeping failed; the next write has it tried again")
+                logger.exception("maintenance failed; the next write starts it again")
 
     def _next(self) -> MaintenanceTask | None:
-        """Return whose turn it is, or None at the end."""
+        """Wait for the next task; return None after `close`."""
         with self._changed:
             while not self._stop.is_set():
                 if self._waiting:
                     return self._waiting.pop(next(iter(self._waiting)))
-                if not self._changed.wait(RETRY_S if self._refused else None):
-                    self._waiting, self._refused = self._refused, {}
+                if not self._changed.wait(RETRY_S if self._failed else None):
+                    self._waiting, self._failed = self._failed, {}
             return None

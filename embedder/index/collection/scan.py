@@ -1,7 +1,6 @@
-"""All points of one collection at one moment, chunk by chunk, as rows of the truth.
+"""Reads all points of one collection at one moment, in chunks of encoded rows.
 
-Every row is held against its checksums on the way out, and goes in under them again: a copy is
-never of damaged data. Knows nothing of where the copy goes.
+Every row is checked when it is read, and keeps its checksums, so a copy is never damaged.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ WHERE p.collection = ? AND p.pk > ? ORDER BY p.pk LIMIT ?
 
 
 def scan_rows(db: sqlite3.Connection, path: str, row: CollectionRow) -> Iterator[EncodedRows]:
-    """Give all points in the order of their first insertion; ``db`` sees one moment.
+    """Yield all points in the order of their first insertion, read in one transaction of ``db``.
 
     Raises:
         StorageDamaged: a row fails its checksum, or points are missing.

@@ -1,12 +1,11 @@
-"""Builds FAISS indexes of the allowed kinds, block by block, so that it can be stopped.
+"""Builds FAISS indexes of the allowed kinds, in blocks, so that a build can be stopped.
 
-Nothing of a client's reaches FAISS's factory strings: each kind is made by its own class. Knows
-nothing of where rows come from.
+Each kind is made by its own class: no client text reaches FAISS's factory strings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,28 +19,30 @@ from embedder.index.segments.scoring import faiss_metric
 from embedder.settings.model import IndexSettings
 
 BLOCK_ROWS = 8192
-"""Rows that are added at once; between two blocks a build can be stopped."""
+"""Rows added at once; a build can be stopped between two blocks."""
 
 LISTS_PER_ROOT = 4
 """An inverted index of n rows has this times √n lists."""
+MIN_ROWS_PER_LIST = 39
+"""FAISS warns if it trains with fewer rows for each list or code."""
 TRAINING_ROWS_PER_LIST = 40
-"""FAISS warns below 39 and uses no more than 256."""
+"""FAISS uses at most 256."""
 PQ_BITS = 8
 PQ_COMPONENTS = 4
-"""Components that one byte of a product code stands for, where the width allows it."""
+"""Components per byte of a product code, where the width allows it."""
 
 
 class Stopped(Exception):
-    """The build was given up since the index is closing."""
+    """The build was stopped: the index is closing, or the collection was deleted or reloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class VectorSource:
-    """Where the rows of a build come from: ``take`` returns placed rows by their numbers."""
+    """Where a build reads its ``count`` rows: ``read`` returns normalized rows by number."""
 
     count: int
     width: int
-    take: Callable[[NDArray[np.int64]], Vectors]
+    read: Callable[[NDArray[np.int64]], Vectors]
 
 
 def build(
@@ -54,26 +55,27 @@ def build(
     """Return an index of all rows of the source, in their order.
 
     Raises:
-        Stopped: ``should_stop`` said so.
+        Stopped: ``should_stop`` returned True between two blocks.
     """
     import faiss
 
-    # For the calling thread only, as OpenMP has it.
+    # OpenMP keeps this number for the calling thread only.
     faiss.omp_set_num_threads(settings.build_threads)
     index = _empty(kind, metric, source, settings)
     if not index.is_trained:
-        index.train(source.take(_sample(source.count, index.nlist)))
-    for numbers in _blocks(source.count):
+        index.train(source.read(_sample(source.count, index.nlist)))
+    for start in range(0, source.count, BLOCK_ROWS):
         if should_stop():
             raise Stopped
-        index.add(source.take(numbers))
+        end = min(start + BLOCK_ROWS, source.count)
+        index.add(source.read(np.arange(start, end, dtype=np.int64)))
     if kind is IndexKind.IVF_FLAT:
-        index.make_direct_map()  # without it a row cannot be read back by its position
+        index.make_direct_map()  # needed to read a row back by its position
     return index
 
 
-def rows_of(index: Any, kind: IndexKind) -> Vectors | None:
-    """Return a view of the vectors that an index keeps as they were given, or None."""
+def stored_vectors(index: Any, kind: IndexKind) -> Vectors | None:
+    """Return a view of the vectors in an index, None if it does not keep them unchanged."""
     import faiss
 
     if kind not in (IndexKind.FLAT, IndexKind.HNSW):
@@ -96,37 +98,33 @@ def _empty(kind: IndexKind, metric: Metric, source: VectorSource, settings: Inde
         graph.hnsw.efConstruction = settings.hnsw_build_effort
         return graph
     coarse = faiss.IndexFlat(width, measure)
-    lists = max(1, min(int(LISTS_PER_ROOT * source.count**0.5), source.count // 39))
+    lists = int(LISTS_PER_ROOT * source.count**0.5)
+    lists = max(1, min(lists, source.count // MIN_ROWS_PER_LIST))
     if kind is IndexKind.IVF_FLAT:
         index = faiss.IndexIVFFlat(coarse, width, lists, measure)
     elif kind is IndexKind.IVF_SQ8:
         bits = faiss.ScalarQuantizer.QT_8bit
         index = faiss.IndexIVFScalarQuantizer(coarse, width, lists, bits, measure)
     elif kind is IndexKind.IVF_PQ:
-        index = faiss.IndexIVFPQ(coarse, width, lists, _parts(width), PQ_BITS, measure)
-        # A sample smaller than its warning asks for is our choice: small segments exist.
+        index = faiss.IndexIVFPQ(coarse, width, lists, _code_bytes(width), PQ_BITS, measure)
+        # Small segments have fewer training rows than FAISS asks for: suppress its warning.
         index.pq.cp.min_points_per_centroid = 1
     else:
-        raise ValueError(f"{kind} is no kind of a segment")
+        raise ValueError(f"a segment cannot be of kind {kind}")
     index.cp.min_points_per_centroid = 1
     index.own_fields = True
     coarse.this.disown()
     return index
 
 
-def _parts(width: int) -> int:
-    """Return into how many bytes a product quantiser packs a row: a divisor of the width."""
-    return max(parts for parts in range(1, -(-width // PQ_COMPONENTS) + 1) if width % parts == 0)
+def _code_bytes(width: int) -> int:
+    """Return the bytes of a product code of one row: a divisor of the width."""
+    return max(size for size in range(1, -(-width // PQ_COMPONENTS) + 1) if width % size == 0)
 
 
 def _sample(count: int, lists: int) -> NDArray[np.int64]:
-    wanted = max(TRAINING_ROWS_PER_LIST * lists, 39 * 2**PQ_BITS)
+    wanted = max(TRAINING_ROWS_PER_LIST * lists, MIN_ROWS_PER_LIST * 2**PQ_BITS)
     if wanted >= count:
         return np.arange(count, dtype=np.int64)
-    # The same rows give the same index: the seed is fixed.
+    # A fixed seed: the same rows give the same index.
     return np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
-
-
-def _blocks(count: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, count, BLOCK_ROWS):
-        yield np.arange(start, min(start + BLOCK_ROWS, count), dtype=np.int64)

@@ -1,8 +1,7 @@
-"""What a collection's projection is at one moment: sealed segments and a small open delta.
+"""The immutable state of a collection's index: sealed segments and a small, growing delta.
 
-Everything here is immutable for those who read it, so a search takes one reference and needs no
-lock: a write makes a new state, which shares all that did not change. Knows nothing of threads,
-of the truth, or of when segments are sealed and merged.
+A search takes one reference and needs no lock. A write makes a new state that shares all unchanged
+arrays with the previous one.
 """
 
 from __future__ import annotations
@@ -16,60 +15,59 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Metric
 from embedder.index.segments.scoring import Positions, Scores, nearest_rows
-from embedder.index.segments.segment import Bits, Segment, are_set, unpack
+from embedder.index.segments.segment import Bitmap, Segment, are_set, unpack_bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveSegment:
-    """A segment and which of its rows are alive: ``alive`` None is all of them."""
+    """A segment and the bitmap of its live rows: None means that no row is deleted."""
 
     segment: Segment
-    alive: Bits | None = None
-    dead: int = 0
+    live: Bitmap | None = None
+    deleted: int = 0
 
     @property
     def count(self) -> int:
-        """Return how many rows are alive."""
-        return len(self.segment) - self.dead
+        """Return the number of live rows."""
+        return len(self.segment) - self.deleted
 
-    def marks(self) -> NDArray[np.bool_]:
-        """Return one mark a row, set where it is alive."""
-        if self.alive is None:
+    def live_mask(self) -> NDArray[np.bool_]:
+        """Return bool[n]: whether each row is live."""
+        if self.live is None:
             return np.ones(len(self.segment), np.bool_)
-        return unpack(self.alive, len(self.segment))
+        return unpack_bits(self.live, len(self.segment))
 
-    def living(self, positions: Positions) -> Positions:
-        """Return those of the positions that are alive."""
-        return positions if self.alive is None else positions[are_set(self.alive, positions)]
-
-    def bury(self, positions: Positions) -> LiveSegment:
-        """Return the segment with the rows dead at distinct positions that are alive."""
+    def delete(self, pks: NDArray[np.int64]) -> LiveSegment:
+        """Return the segment with the rows of distinct pks deleted, where it has them live."""
+        positions = self.segment.find(pks)
+        if self.live is not None:
+            positions = positions[are_set(self.live, positions)]
         if not len(positions):
             return self
         size = (len(self.segment) + 7) // 8
-        bits = np.full(size, 0xFF, np.uint8) if self.alive is None else self.alive.copy()
-        # Several positions share a byte, so plain indexing would lose some.
+        bits = np.full(size, 0xFF, np.uint8) if self.live is None else self.live.copy()
+        # Several positions share a byte, so plain indexing would lose some of them.
         np.bitwise_and.at(bits, positions >> 3, ~(1 << (positions & 7)).astype(np.uint8))
-        return LiveSegment(self.segment, bits, self.dead + len(positions))
+        return LiveSegment(self.segment, bits, self.deleted + len(positions))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delta:
-    """Rows that are compared one by one; the arrays go on behind ``size``, which nobody reads.
+    """Rows that a search compares one by one.
 
-    ``names`` is a list that only grows.
+    The arrays and the list ``ids`` are shared between states and hold later rows behind ``size``.
     """
 
     rows: Vectors
     pks: NDArray[np.int64]
     seqs: NDArray[np.int64]
-    names: list[str]
+    ids: list[str]
     size: int
-    alive: NDArray[np.bool_]
+    live: NDArray[np.bool_]
 
     @classmethod
     def empty(cls, width: int, capacity: int) -> Delta:
-        """Return a delta without rows, and room for some."""
+        """Return an empty delta that has allocated ``capacity`` rows."""
         return cls(
             np.empty((capacity, width), np.float32),
             np.empty(capacity, np.int64),
@@ -81,36 +79,36 @@ class Delta:
 
     @property
     def count(self) -> int:
-        """Return how many rows are alive."""
-        return int(np.count_nonzero(self.alive))
+        """Return the number of live rows."""
+        return int(np.count_nonzero(self.live))
 
     def search(self, metric: Metric, queries: Vectors, k: int) -> tuple[Scores, Positions]:
-        """Return rough scores and positions, both [q, min(k, size)]; -1 for none."""
-        return nearest_rows(metric, queries, self.rows[: self.size], k, self.alive)
+        """Return approximate scores and positions, both [q, min(k, size)]; -1 for none."""
+        return nearest_rows(metric, queries, self.rows[: self.size], k, self.live)
 
     def append(
-        self, pks: NDArray[np.int64], sequence: int, names: Sequence[str], vectors: Vectors
+        self, pks: NDArray[np.int64], sequence: int, ids: Sequence[str], vectors: Vectors
     ) -> Delta:
         """Return the delta with more rows; only the latest delta may be appended to."""
         end = self.size + len(pks)
-        grown = self if end <= len(self.pks) else self._with_room(max(end, 2 * len(self.pks)))
-        # Readers of older states look at rows before their own size only.
+        grown = self if end <= len(self.pks) else self._grow(max(end, 2 * len(self.pks)))
+        # Older states share these arrays, but read no row behind their own size.
         grown.rows[self.size : end] = vectors
         grown.pks[self.size : end] = pks
         grown.seqs[self.size : end] = sequence
-        grown.names.extend(names)
-        alive = np.concatenate([self.alive, np.ones(len(pks), np.bool_)])
-        return replace(grown, size=end, alive=alive)
+        grown.ids.extend(ids)
+        live = np.concatenate([self.live, np.ones(len(pks), np.bool_)])
+        return replace(grown, size=end, live=live)
 
-    def bury(self, positions: Positions) -> Delta:
-        """Return the delta with the rows dead at the positions."""
+    def delete(self, positions: Positions) -> Delta:
+        """Return the delta with the rows at the positions deleted."""
         if not len(positions):
             return self
-        alive = self.alive.copy()
-        alive[positions] = False
-        return replace(self, alive=alive)
+        live = self.live.copy()
+        live[positions] = False
+        return replace(self, live=live)
 
-    def _with_room(self, capacity: int) -> Delta:
+    def _grow(self, capacity: int) -> Delta:
         rows = np.empty((capacity, self.rows.shape[1]), np.float32)
         pks, seqs = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
         for new, old in ((rows, self.rows), (pks, self.pks), (seqs, self.seqs)):
@@ -120,18 +118,23 @@ class Delta:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexState:
-    """All that a search looks at; ``sequence`` is that of the last write it holds."""
+    """All that a search reads; ``sequence`` is the number of the last write it contains."""
 
     segments: tuple[LiveSegment, ...]
     delta: Delta
     sequence: int
 
     @property
+    def width(self) -> int:
+        """Return the number of components of a vector."""
+        return int(self.delta.rows.shape[1])
+
+    @property
     def count(self) -> int:
-        """Return how many points are alive."""
+        """Return the number of live points."""
         return sum(live.count for live in self.segments) + self.delta.count
 
     @property
-    def dead(self) -> int:
-        """Return how many dead rows the segments hold."""
-        return sum(live.dead for live in self.segments)
+    def deleted(self) -> int:
+        """Return the number of deleted rows that the segments still hold."""
+        return sum(live.deleted for live in self.segments)

@@ -1,13 +1,12 @@
-"""When segments are merged, what they become, and when they are saved: pure functions.
+"""Decides which segments to merge, as which kind to build them, and which to save.
 
-Small segments are merged by tiers, as in a log-structured merge tree, so each row is copied a few
-times in its life; those with many dead rows are rewritten. Since every merge builds its index
-anew, an inverted index is trained again before its rows have grown fourfold. Knows nothing of
-threads, files or FAISS.
+Small segments are merged by tiers, as in a log-structured merge tree, so each row is copied only a
+few times. A segment with many deleted rows is rewritten. Every merge builds its index from scratch,
+so an inverted index is trained again before its rows have grown fourfold.
 
-The switch of ``auto`` to HNSW graphs is a setting, 50,000 rows: at that size one query over
-clustered vectors of 384 components took 3 to 5 ms flat and 0.4 ms by a graph on one thread, for
-20 to 25 s of building; at 10,000 it was 0.5 against 0.2 ms, which does not pay.
+The kind ``auto`` builds an HNSW graph from a number of rows that is a setting, 50,000 by default:
+at that size one query over clustered vectors of 384 components took 3 to 5 ms flat and 0.4 ms by a
+graph on one thread, for 20 to 25 s of building; at 10,000 rows it took 0.5 and 0.2 ms.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from embedder.settings.model import IndexSettings
 FAN_OUT = 4
 """Segments of a tier that are merged; each tier holds this many times the rows of the one below."""
 
-LEAST_ROWS = {IndexKind.IVF_PQ: 256}
-"""Rows without which FAISS cannot train: a product quantiser has this many codes a byte."""
+MIN_TRAINING_ROWS = {IndexKind.IVF_PQ: 256}
+"""Rows below which FAISS cannot train: a product quantiser has this many codes a byte."""
 
 REBUILT_PER_S = {
     IndexKind.FLAT: 80_000,
@@ -31,44 +30,45 @@ REBUILT_PER_S = {
     IndexKind.IVF_SQ8: 10_000,
     IndexKind.IVF_PQ: 5_000,
 }
-"""Rows of 384 components that are read from the truth and indexed again in a second, at least."""
+"""Rows of 384 components that are read from the store and indexed again in a second, at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentFacts:
-    """What the policy looks at of a segment."""
+    """The properties of a segment that the policy considers."""
 
     kind: IndexKind
     rows: int
-    dead: int
+    deleted: int
     saved: bool
+
+    @property
+    def live(self) -> int:
+        """Return the number of live rows."""
+        return self.rows - self.deleted
 
 
 def kind_of_segment(kind: IndexKind, rows: int, settings: IndexSettings) -> IndexKind:
-    """Return what a segment of so many rows is built as, in a collection of ``kind``."""
+    """Return the kind to build for a segment of ``rows`` rows in a collection of ``kind``."""
     if kind is IndexKind.AUTO:
         return IndexKind.HNSW if rows >= settings.auto_hnsw_rows else IndexKind.FLAT
-    least = max(settings.min_indexed_rows, LEAST_ROWS.get(kind, 0))
+    least = max(settings.min_indexed_rows, MIN_TRAINING_ROWS.get(kind, 0))
     return kind if rows >= least else IndexKind.FLAT
 
 
 def to_merge(
     segments: Sequence[SegmentFacts], kind: IndexKind, settings: IndexSettings
 ) -> list[int]:
-    """Return which segments are merged next, by their places; none is an empty list."""
-    dead = [
-        place
-        for place, one in enumerate(segments)
-        if one.dead and one.dead >= settings.max_dead * one.rows
-    ]
-    if dead:
-        return dead[:1]
+    """Return the numbers of the segments to merge next, or an empty list."""
+    for number, one in enumerate(segments):
+        if one.deleted and one.deleted >= settings.max_dead * one.rows:
+            return [number]
     tiers: dict[int, list[int]] = {}
-    for place, one in enumerate(segments):
-        tiers.setdefault(_tier(one.rows - one.dead, settings.delta_rows), []).append(place)
+    for number, one in enumerate(segments):
+        tiers.setdefault(_tier(one.live, settings.delta_rows), []).append(number)
     for tier in sorted(tiers):
         if len(tiers[tier]) >= FAN_OUT:
-            # All of them, however many have gathered: a merge that is slow makes the next larger.
+            # The whole tier: if merges fall behind, the next one is larger.
             return tiers[tier]
     return _to_index(segments, kind, settings)
 
@@ -76,10 +76,10 @@ def to_merge(
 def needs_merging(
     segments: Sequence[SegmentFacts], kind: IndexKind, settings: IndexSettings
 ) -> bool:
-    """Say whether these are anything else than one segment as it should be."""
+    """Return whether the segments differ from one segment of the right kind, all of it live."""
     return (
         len(segments) > 1
-        or any(one.dead for one in segments)
+        or any(one.deleted for one in segments)
         or bool(_to_index(segments, kind, settings))
     )
 
@@ -87,22 +87,22 @@ def needs_merging(
 def _to_index(
     segments: Sequence[SegmentFacts], kind: IndexKind, settings: IndexSettings
 ) -> list[int]:
-    """Return a flat segment that is large enough to be indexed: a start leaves such behind."""
-    for place, one in enumerate(segments):
-        wanted = kind_of_segment(kind, one.rows - one.dead, settings)
+    """Return a flat segment, left by a start, that is large enough to be indexed."""
+    for number, one in enumerate(segments):
+        wanted = kind_of_segment(kind, one.live, settings)
         if one.kind is IndexKind.FLAT and wanted is not IndexKind.FLAT:
-            return [place]
+            return [number]
     return []
 
 
 def to_save(segments: Sequence[SegmentFacts], recovery_s: float) -> int | None:
-    """Return the segment that is saved next, or None while a start would be quick enough.
+    """Return the number of the segment to save next, None if a start would be quick enough.
 
-    Half of the time is for what is in no segment, and for loading those that are saved.
+    Half of ``recovery_s`` is left for the delta and for loading the saved segments.
     """
     costs = {
-        place: one.rows / REBUILT_PER_S[one.kind]
-        for place, one in enumerate(segments)
+        number: one.rows / REBUILT_PER_S[one.kind]
+        for number, one in enumerate(segments)
         if not one.saved
     }
     if sum(costs.values()) <= recovery_s / 2:

@@ -1,8 +1,7 @@
-"""A sealed segment: vectors that never change, in one FAISS index, searched without a lock.
+"""A sealed segment: immutable vectors in one FAISS index, searched without a lock.
 
-Rows are in the order of their pks, so that a pk is found by bisection. What is deleted after
-sealing is marked outside, in a bitmap that a search is given. Knows nothing of other segments, of
-the truth, or of how an index is chosen.
+Rows are sorted by pk, so a pk is found by bisection. Deletions after sealing are kept outside the
+segment, in a bitmap that is passed to each search.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import INVERTED, QUANTISED, IndexKind
 from embedder.index.contract.points import Metric
-from embedder.index.segments.scoring import Positions, Scores, nearest_rows, rough_of
+from embedder.index.segments.scoring import Positions, Scores, from_faiss, nearest_rows
 
-Bits = NDArray[np.uint8]
-"""One bit a row, the first row in the lowest bit, as FAISS reads a bitmap."""
+Bitmap = NDArray[np.uint8]
+"""One bit a row, the first row in the lowest bit, in the order of FAISS bitmaps."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchParams:
-    """How hard a search tries, and on how many threads; ``probes`` None is an eighth of all."""
+    """Search effort: HNSW's efSearch, IVF lists to probe (None: an eighth), and FAISS threads."""
 
     hnsw: int = 64
     probes: int | None = None
@@ -35,29 +34,21 @@ class SearchParams:
 
 @dataclass(frozen=True, slots=True)
 class PackedIds:
-    """The ids of rows, end to end in UTF-8: a tenth of what as many strings take.
+    """The ids of rows, concatenated in UTF-8: a tenth of the memory of as many strings.
 
-    ``bounds`` int64[n + 1] are where each begins, and where the last one ends.
+    ``bounds`` int64[n + 1] holds the byte offset where each id begins, then the end of the last.
     """
 
     text: bytes
     bounds: NDArray[np.int64]
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> PackedIds:
-        """Pack the given ids."""
-        encoded = [name.encode() for name in names]
+    def of(cls, ids: Sequence[str]) -> PackedIds:
+        """Pack ids."""
+        encoded = [name.encode() for name in ids]
         bounds = np.zeros(len(encoded) + 1, np.int64)
         np.cumsum([len(name) for name in encoded], out=bounds[1:])
         return cls(b"".join(encoded), bounds)
-
-    @property
-    def ends(self) -> NDArray[np.int64]:
-        """Return where each one ends."""
-        return self.bounds[1:]
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
 
     def take(self, rows: Positions) -> list[str]:
         """Return the ids of several rows."""
@@ -70,10 +61,10 @@ class PackedIds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Placed vectors of ascending ``pks`` in a FAISS index without ids of its own.
+    """Normalized vectors of ascending ``pks`` in a FAISS index that has no ids of its own.
 
-    ``rows`` is a view of the index's own vectors, where it keeps them as they were given. ``path``
-    is the snapshot that holds the segment, None where only the truth does.
+    ``rows`` is a view of the vectors inside the index, None if it does not keep them unchanged.
+    ``path`` is the snapshot of the segment, None before it is saved.
     """
 
     index: Any
@@ -81,7 +72,7 @@ class Segment:
     metric: Metric
     pks: NDArray[np.int64]
     seqs: NDArray[np.int64]
-    names: PackedIds
+    ids: PackedIds
     rows: Vectors | None
     path: Path | None = None
 
@@ -90,11 +81,11 @@ class Segment:
 
     @property
     def is_exact(self) -> bool:
-        """Say whether a search finds the nearest for certain."""
+        """Return whether a search always finds the nearest rows."""
         return self.kind is IndexKind.FLAT
 
     def find(self, pks: NDArray[np.int64]) -> Positions:
-        """Return the positions of those of the pks that are here, in no order."""
+        """Return the positions of those pks that the segment holds, in no order."""
         if not len(self.pks):
             return np.empty(0, np.int64)
         at = np.minimum(np.searchsorted(self.pks, pks), len(self.pks) - 1)
@@ -102,7 +93,7 @@ class Segment:
         return found
 
     def vectors(self, positions: Positions) -> Vectors | None:
-        """Return the placed vectors at the positions, or None where only the truth has them."""
+        """Return the normalized vectors float32[n, d] at positions, None if it is quantised."""
         if self.kind in QUANTISED:
             return None
         if self.rows is not None:
@@ -111,69 +102,64 @@ class Segment:
         return rows
 
     def search(
-        self, queries: Vectors, k: int, allowed: Bits | None, effort: SearchParams
+        self, queries: Vectors, k: int, allowed: Bitmap | None, params: SearchParams
     ) -> tuple[Scores, Positions]:
-        """Return rough scores and positions, both [q, k]; -1 where no more was found.
+        """Return approximate scores and positions, both [q, k], found rows first, then -1.
 
         ``allowed`` None allows every row.
         """
-        found, positions = self._ask(queries, k, self._parameters(k, allowed, effort), effort)
-        return rough_of(self.metric, found), positions
+        return self._call_faiss(queries, k, self._faiss_params(k, allowed, params), params)
 
     def search_all(
-        self, queries: Vectors, k: int, positions: Positions, effort: SearchParams
+        self, queries: Vectors, k: int, positions: Positions, params: SearchParams
     ) -> tuple[Scores, Positions]:
-        """Return the same for the given positions only, and leave none of them out.
-
-        What a quantised segment answers is only as near as its codes tell.
-        """
+        """Compare the queries with every row at ``positions``; return the same as `search`."""
         if self.kind in INVERTED:
             import faiss
 
-            selector = faiss.IDSelectorBitmap(pack(positions, len(self)))
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=self.index.nlist)
-            found, at = self._ask(queries, k, parameters, effort)
-            return rough_of(self.metric, found), at
+            selector = faiss.IDSelectorBitmap(pack_bits(positions, len(self)))
+            every_list = faiss.SearchParametersIVF(sel=selector, nprobe=self.index.nlist)
+            return self._call_faiss(queries, k, every_list, params)
         assert self.rows is not None
         scores, at = nearest_rows(self.metric, queries, self.rows[positions], k, None)
         return scores, np.where(at < 0, -1, positions[at])
 
-    def _ask(
-        self, queries: Vectors, k: int, parameters: Any, effort: SearchParams
+    def _call_faiss(
+        self, queries: Vectors, k: int, faiss_params: Any, params: SearchParams
     ) -> tuple[Scores, Positions]:
         import faiss
 
-        # OpenMP keeps this number for each calling thread, so it is set where the call is made.
-        faiss.omp_set_num_threads(effort.threads)
-        found, positions = self.index.search(queries, k, params=parameters)
-        return found, positions
+        # OpenMP keeps this number for each calling thread, so every call sets it.
+        faiss.omp_set_num_threads(params.threads)
+        measures, positions = self.index.search(queries, k, params=faiss_params)
+        return from_faiss(self.metric, measures), positions
 
-    def _parameters(self, k: int, allowed: Bits | None, effort: SearchParams) -> Any:
-        """Return parameters for one call alone: FAISS crashes where threads share them."""
+    def _faiss_params(self, k: int, allowed: Bitmap | None, params: SearchParams) -> Any:
+        """Return parameters for one call: FAISS crashes if threads share them."""
         import faiss
 
         selector = {} if allowed is None else {"sel": faiss.IDSelectorBitmap(allowed)}
         if self.kind is IndexKind.HNSW:
-            return faiss.SearchParametersHNSW(efSearch=max(effort.hnsw, 2 * k), **selector)
+            return faiss.SearchParametersHNSW(efSearch=max(params.hnsw, 2 * k), **selector)
         if self.kind in INVERTED:
-            probes = effort.probes or max(1, self.index.nlist // 8)
+            probes = params.probes or max(1, self.index.nlist // 8)
             return faiss.SearchParametersIVF(nprobe=min(probes, self.index.nlist), **selector)
         return faiss.SearchParameters(**selector) if selector else None
 
 
-def pack(positions: Positions, count: int) -> Bits:
-    """Return bits of which those at the positions are set."""
-    marks = np.zeros(count, np.bool_)
-    marks[positions] = True
-    return np.packbits(marks, bitorder="little")
+def pack_bits(positions: Positions, count: int) -> Bitmap:
+    """Return a bitmap of ``count`` rows with the bits at ``positions`` set."""
+    mask = np.zeros(count, np.bool_)
+    mask[positions] = True
+    return np.packbits(mask, bitorder="little")
 
 
-def unpack(bits: Bits, count: int) -> NDArray[np.bool_]:
-    """Return one mark a row."""
+def unpack_bits(bits: Bitmap, count: int) -> NDArray[np.bool_]:
+    """Return a bitmap as bool[count]."""
     return np.unpackbits(bits, count=count, bitorder="little").view(np.bool_)
 
 
-def are_set(bits: Bits, positions: Positions) -> NDArray[np.bool_]:
-    """Return which of the positions are set."""
-    marks: NDArray[np.bool_] = (bits[positions >> 3] >> (positions & 7)) & 1 != 0
-    return marks
+def are_set(bits: Bitmap, positions: Positions) -> NDArray[np.bool_]:
+    """Return bool[n]: whether the bit at each position is set."""
+    mask: NDArray[np.bool_] = (bits[positions >> 3] >> (positions & 7)) & 1 != 0
+    return mask

@@ -1,7 +1,4 @@
-"""Makes one segment of the living rows of several, or of a delta, or of rows of the truth.
-
-Knows nothing of when that is done, nor of what happens to the segments it reads.
-"""
+"""Builds one segment from a delta, from the live rows of several segments, or from stored rows."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
-from embedder.index.segments.faiss_index import VectorSource, build, rows_of
+from embedder.index.segments.faiss_index import VectorSource, build, stored_vectors
 from embedder.index.segments.index_state import Delta, LiveSegment
 from embedder.index.segments.merge_policy import kind_of_segment
 from embedder.index.segments.segment import PackedIds, Segment
 from embedder.settings.model import IndexSettings
 
-Fetch = Callable[[NDArray[np.int64]], Vectors]
-"""Returns placed vectors of distinct pks that only the truth has; zeros for one that is gone."""
+ReadVectors = Callable[[NDArray[np.int64]], Vectors]
+"""Reads normalized vectors float32[n, d], by distinct pks or by row numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,75 +32,79 @@ class SegmentBuilder:
     should_stop: Callable[[], bool]
 
     def seal(self, delta: Delta) -> Segment:
-        """Return a flat segment of a delta's living rows: a copy, which takes milliseconds."""
-        living = np.flatnonzero(delta.alive)
-        order = living[np.argsort(delta.pks[living])]
-        names = [delta.names[at] for at in order.tolist()]
-        return self.flat(delta.pks[order], delta.seqs[order], names, delta.rows[order])
+        """Return a flat segment of the live rows of a delta: a copy, which takes milliseconds."""
+        live = np.flatnonzero(delta.live)
+        order = live[np.argsort(delta.pks[live])]
+        ids = [delta.ids[at] for at in order.tolist()]
+        vectors = delta.rows[order]
+        return self.build_flat(delta.pks[order], delta.seqs[order], ids, lambda rows: vectors[rows])
 
-    def flat(
+    def build_flat(
         self,
         pks: NDArray[np.int64],
         seqs: NDArray[np.int64],
-        names: Sequence[str],
-        vectors: Vectors,
+        ids: Sequence[str],
+        read: ReadVectors,
     ) -> Segment:
-        """Return a flat segment of placed rows with ascending pks."""
-        source = VectorSource(len(pks), self.width, lambda rows: vectors[rows])
-        index = build(IndexKind.FLAT, self.metric, source, self.settings, lambda: False)
-        return self.wrap(index, IndexKind.FLAT, pks, seqs, PackedIds.of(names))
+        """Return a flat segment of rows with ascending pks.
 
-    def merge(self, sources: Sequence[LiveSegment], fetch: Fetch) -> Segment | None:
-        """Return the living rows of all sources, indexed as their number asks; None if none live.
+        ``read`` returns rows by number, in ascending order, and may append to ``ids`` meanwhile.
+        """
+        source = VectorSource(len(pks), self.width, read)
+        index = build(IndexKind.FLAT, self.metric, source, self.settings, lambda: False)
+        return self._wrap(index, IndexKind.FLAT, pks, seqs, ids)
+
+    def merge(self, sources: Sequence[LiveSegment], fetch: ReadVectors) -> Segment | None:
+        """Return one segment of all live rows of the sources, None if there are none.
+
+        The number of rows decides its kind. ``fetch`` reads the vectors of pks from the store, and
+        returns zeros for a point that was deleted; quantised segments need it.
 
         Raises:
-            Stopped: the index is closing.
+            Stopped: ``should_stop`` returned True.
         """
-        living = [np.flatnonzero(live.marks()) for live in sources]
-        counts = [len(rows) for rows in living]
-        if not sum(counts):
+        live = [np.flatnonzero(source.live_mask()) for source in sources]
+        if not sum(map(len, live)):
             return None
-        pks = _gathered([live.segment.pks for live in sources], living)
+        pks = _concatenated([source.segment.pks for source in sources], live)
+        seqs = _concatenated([source.segment.seqs for source in sources], live)
         order = np.argsort(pks)
-        part = np.repeat(np.arange(len(sources)), counts)[order]
-        at = np.concatenate(living)[order]
-        seqs = _gathered([live.segment.seqs for live in sources], living)[order]
-        pks = pks[order]
+        pks, seqs = pks[order], seqs[order]
+        source_of = np.repeat(np.arange(len(sources)), [len(rows) for rows in live])[order]
+        position = np.concatenate(live)[order]
 
-        def take(rows: NDArray[np.int64]) -> Vectors:
-            taken = np.empty((len(rows), self.width), np.float32)
-            for number, live in enumerate(sources):
-                mine = part[rows] == number
+        def read(rows: NDArray[np.int64]) -> Vectors:
+            block = np.empty((len(rows), self.width), np.float32)
+            for number, source in enumerate(sources):
+                mine = source_of[rows] == number
                 if mine.any():
-                    vectors = live.segment.vectors(at[rows][mine])
-                    taken[mine] = fetch(pks[rows][mine]) if vectors is None else vectors
-            return taken
+                    vectors = source.segment.vectors(position[rows][mine])
+                    block[mine] = fetch(pks[rows][mine]) if vectors is None else vectors
+            return block
 
         kind = kind_of_segment(self.kind, len(pks), self.settings)
-        source = VectorSource(len(pks), self.width, take)
+        source = VectorSource(len(pks), self.width, read)
         index = build(kind, self.metric, source, self.settings, self.should_stop)
-        names = [
+        ids = [
             name
-            for live, rows in zip(sources, living, strict=True)
-            for name in live.segment.names.take(rows)
+            for one, rows in zip(sources, live, strict=True)
+            for name in one.segment.ids.take(rows)
         ]
-        in_order = PackedIds.of([names[row] for row in order.tolist()])
-        return self.wrap(index, kind, pks, seqs, in_order)
+        return self._wrap(index, kind, pks, seqs, [ids[row] for row in order.tolist()])
 
-    def wrap(
+    def _wrap(
         self,
         index: object,
         kind: IndexKind,
         pks: NDArray[np.int64],
         seqs: NDArray[np.int64],
-        names: PackedIds,
+        ids: Sequence[str],
     ) -> Segment:
-        """Return a segment around an index that is built."""
-        rows = rows_of(index, kind)
-        return Segment(index, kind, self.metric, pks, seqs, names, rows)
+        vectors = stored_vectors(index, kind)
+        return Segment(index, kind, self.metric, pks, seqs, PackedIds.of(ids), vectors)
 
 
-def _gathered(
-    arrays: Sequence[NDArray[np.int64]], rows: Sequence[NDArray[np.int64]]
+def _concatenated(
+    columns: Sequence[NDArray[np.int64]], rows: Sequence[NDArray[np.int64]]
 ) -> NDArray[np.int64]:
-    return np.concatenate([array[which] for array, which in zip(arrays, rows, strict=True)])
+    return np.concatenate([column[chosen] for column, chosen in zip(columns, rows, strict=True)])

@@ -1,7 +1,7 @@
-"""The searchable side of one collection: rows are put and removed, segments sealed and swapped.
+"""The searchable index of one collection: rows are added and deleted, segments sealed and replaced.
 
-One writer at a time changes it, under a lock that readers never take. It can always be rebuilt
-from what it was given. Knows nothing of the truth, of files, or of when segments are merged.
+One writer at a time changes it, under a lock that readers never take. It keeps nothing that cannot
+be rebuilt from the store.
 """
 
 from __future__ import annotations
@@ -18,106 +18,100 @@ from embedder.index.segments.index_state import Delta, IndexState, LiveSegment
 from embedder.index.segments.segment import Segment, are_set
 from embedder.index.storage.failpoints import reach
 
-FIRST_ROOM = 64
-"""Rows that a new delta has room for; it doubles."""
-
-Seal = Callable[[Delta], Segment]
+FIRST_CAPACITY = 64
+"""Rows that a new delta allocates; it grows by doubling."""
 
 
 class SegmentIndex:
-    """Holds the state of one collection; vectors are placed and ``width`` wide."""
+    """Holds the current state of one collection; vectors are normalized and ``width`` wide."""
 
     def __init__(
         self,
         width: int,
         *,
         seal_rows: int,
-        seal: Seal,
+        seal: Callable[[Delta], Segment],
         segments: Sequence[LiveSegment] = (),
         sequence: int = 0,
     ) -> None:
-        self.width = width
         self._seal_rows = seal_rows
         self._seal = seal
         self._changed = threading.Condition()
-        self._where: dict[int, int] = {}
-        self._state = IndexState(tuple(segments), Delta.empty(width, FIRST_ROOM), sequence)
+        self._delta_positions: dict[int, int] = {}
+        self._state = IndexState(tuple(segments), Delta.empty(width, FIRST_CAPACITY), sequence)
 
     @property
     def state(self) -> IndexState:
-        """Return what a search may look at for as long as it likes."""
+        """Return the current state, which later writes do not change."""
         return self._state
 
     def put(
-        self, pks: NDArray[np.int64], sequence: int, names: Sequence[str], vectors: Vectors
+        self, pks: NDArray[np.int64], sequence: int, ids: Sequence[str], vectors: Vectors
     ) -> None:
-        """Set rows under distinct pks, new or known, at once for every reader."""
+        """Set the rows of distinct pks, new or known, at once for every reader."""
         with self._changed:
-            buried = self._buried(pks)
-            start = buried.delta.size
-            delta = buried.delta.append(pks, sequence, names, vectors)
-            self._where.update(zip(pks.tolist(), range(start, delta.size), strict=True))
-            self._set(replace(buried, delta=delta, sequence=sequence))
+            state = self._without(pks)
+            start = state.delta.size
+            delta = state.delta.append(pks, sequence, ids, vectors)
+            self._delta_positions.update(zip(pks.tolist(), range(start, delta.size), strict=True))
+            self._set(replace(state, delta=delta, sequence=sequence))
             if delta.size >= self._seal_rows:
                 self._seal_delta()
 
     def remove(self, pks: NDArray[np.int64], sequence: int) -> None:
-        """Remove the rows of pks that are known, at once for every reader."""
+        """Delete the rows of those pks that are known, at once for every reader."""
         with self._changed:
-            self._set(replace(self._buried(pks), sequence=sequence))
+            self._set(replace(self._without(pks), sequence=sequence))
 
     def seal(self) -> None:
         """Turn the delta into a segment now, however small it is."""
         with self._changed:
             self._seal_delta()
 
-    def swap(self, sources: Sequence[LiveSegment], merged: Segment | None) -> bool:
-        """Put a segment in the place of those it was made of; None if nothing of them is alive.
+    def replace_merged(self, sources: Sequence[LiveSegment], merged: Segment | None) -> bool:
+        """Replace the source segments of a merge by its result, None if no row of them is live.
 
-        ``sources`` are as they were when their living rows were copied: what has died since is
-        dead in the new one too. Returns False, and changes nothing, if one of them is gone.
+        ``sources`` are the segments as the merge read them: a row that was deleted since is deleted
+        in the result too. Return False, and change nothing, if a source was replaced meanwhile.
         """
         with self._changed:
             state = self._state
             current = {id(live.segment): live for live in state.segments}
-            if any(id(live.segment) not in current for live in sources):
+            merged_ids = {id(live.segment) for live in sources}
+            if not merged_ids <= current.keys():
                 return False
-            gone = {id(live.segment) for live in sources}
-            kept = [live for live in state.segments if id(live.segment) not in gone]
+            kept = [live for live in state.segments if id(live.segment) not in merged_ids]
             if merged is not None:
                 now = [current[id(live.segment)] for live in sources]
-                kept.append(_without_the_dead(merged, sources, now))
+                kept.append(_with_later_deletions(merged, sources, now))
             reach("merge.before_swap")
             self._set(replace(state, segments=tuple(kept)))
             return True
 
-    def exchange(self, old: Segment, new: Segment) -> bool:
-        """Put an equal segment in the place of another; False if that one is gone."""
+    def replace_saved(self, old: Segment, saved: Segment) -> None:
+        """Replace a segment by its saved copy, unless a merge has replaced it meanwhile."""
         with self._changed:
             segments = [
-                LiveSegment(new, live.alive, live.dead) if live.segment is old else live
+                replace(live, segment=saved) if live.segment is old else live
                 for live in self._state.segments
             ]
-            found = any(live.segment is new for live in segments)
             self._set(replace(self._state, segments=tuple(segments)))
-            return found
 
     def wait(self, sequence: int, timeout_s: float) -> bool:
-        """Wait until the state holds the write of this number; False if it took too long."""
+        """Wait until the state contains the write of this number; return False on timeout."""
         if self._state.sequence >= sequence:
             return True
         with self._changed:
             return self._changed.wait_for(lambda: self._state.sequence >= sequence, timeout_s)
 
-    def _buried(self, pks: NDArray[np.int64]) -> IndexState:
-        """Return the state with the rows of the pks dead."""
-        places = [self._where.pop(pk) for pk in pks.tolist() if pk in self._where]
-        delta = self._state.delta.bury(np.array(places, np.int64))
-        if len(places) == len(pks):
+    def _without(self, pks: NDArray[np.int64]) -> IndexState:
+        """Return the state with the rows of the pks deleted."""
+        known = self._delta_positions
+        positions = [known.pop(pk) for pk in pks.tolist() if pk in known]
+        delta = self._state.delta.delete(np.array(positions, np.int64))
+        if len(positions) == len(pks):
             return replace(self._state, delta=delta)
-        segments = tuple(
-            live.bury(live.living(live.segment.find(pks))) for live in self._state.segments
-        )
+        segments = tuple(live.delete(pks) for live in self._state.segments)
         return replace(self._state, segments=segments, delta=delta)
 
     def _seal_delta(self) -> None:
@@ -126,8 +120,8 @@ class SegmentIndex:
             return
         sealed = (LiveSegment(self._seal(state.delta)),) if state.delta.count else ()
         reach("seal.before_swap")
-        self._where = {}
-        empty = Delta.empty(self.width, FIRST_ROOM)
+        self._delta_positions = {}
+        empty = Delta.empty(state.width, FIRST_CAPACITY)
         self._set(replace(state, segments=state.segments + sealed, delta=empty))
 
     def _set(self, state: IndexState) -> None:
@@ -135,15 +129,15 @@ class SegmentIndex:
         self._changed.notify_all()
 
 
-def _without_the_dead(
-    merged: Segment, then: Sequence[LiveSegment], now: Sequence[LiveSegment]
+def _with_later_deletions(
+    merged: Segment, before: Sequence[LiveSegment], now: Sequence[LiveSegment]
 ) -> LiveSegment:
-    """Return the merged segment with those rows dead that died while it was made."""
-    live = LiveSegment(merged)
-    for before, after in zip(then, now, strict=True):
-        if after.alive is None:
+    """Return the merged segment without the rows that were deleted while it was built."""
+    result = LiveSegment(merged)
+    for read, current in zip(before, now, strict=True):
+        if current.live is None:
             continue
-        copied = np.flatnonzero(before.marks())
-        died = copied[~are_set(after.alive, copied)]
-        live = live.bury(live.living(merged.find(after.segment.pks[died])))
-    return live
+        copied = np.flatnonzero(read.live_mask())
+        deleted = copied[~are_set(current.live, copied)]
+        result = result.delete(current.segment.pks[deleted])
+    return result

@@ -1,7 +1,7 @@
-"""The directory of one collection's segment files: saved whole or not at all, damage set aside.
+"""The folder of one collection's snapshots: files appear whole or not at all, damage is set aside.
 
-A file that no segment of the collection needs any more stays until another has been saved after
-it, so there is always an older one to fall back to. Knows nothing of when a segment is saved.
+A snapshot that no segment needs stays until another one has been saved after it, so that an older
+one is always left to fall back to.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from embedder.core.private_files import make_folder
+from embedder.index.segments.index_state import LiveSegment
 from embedder.index.segments.segment import Segment
 from embedder.index.segments.snapshot_format import (
     BadSnapshot,
-    Rows,
     SnapshotIdentity,
+    SnapshotRows,
     read_rows,
     read_segment,
     write_segment,
@@ -32,28 +33,23 @@ logger = logging.getLogger(__name__)
 
 
 class SnapshotFolder:
-    """Saves and loads the segments of one collection; one thread at a time saves."""
+    """Saves and loads the segments of one collection; only one thread at a time may save."""
 
     def __init__(self, directory: Path, identity: SnapshotIdentity) -> None:
         self.directory = directory
         self._identity = identity
-        self._spare: set[Path] = set()
+        self._unused: set[Path] = set()
         self._last = max((_number(path) for path in directory.glob("*")), default=0)
         self.damaged = 0
-        """Files that were set aside since the start."""
+        """Files set aside since the start."""
         for leftover in directory.glob("*.tmp"):
             leftover.unlink()
 
-    def files(self) -> list[Path]:
-        """Return the files of segments, the newest first."""
-        found = [path for path in self.directory.glob("*") if _number(path)]
-        return sorted(found, key=_number, reverse=True)
-
     def save(self, segment: Segment) -> Segment:
-        """Write a segment and return it with its file, durable when this returns.
+        """Write a segment durably, and return it with the path of its file.
 
         Raises:
-            OSError: the disk refused; nothing of the file is left.
+            OSError: the disk failed or is full; nothing of the file is left.
         """
         self._last += 1
         make_folder(self.directory)
@@ -63,30 +59,32 @@ class SnapshotFolder:
         reach("snapshot.after_publish")
         return replace(segment, path=path)
 
-    def drop_spares(self, needed: Collection[Path]) -> None:
-        """Delete the files that were not needed at the last call either."""
-        spare = {path for path in self.files() if path not in needed}
-        for path in spare & self._spare:
+    def delete_unused(self, segments: Iterable[LiveSegment]) -> None:
+        """Delete the files that no segment used at this call nor at the previous one."""
+        used = {live.segment.path for live in segments}
+        unused = {path for path in self._files() if path not in used}
+        for path in unused & self._unused:
             path.unlink(missing_ok=True)
-        self._spare = spare - self._spare
+        self._unused = unused - self._unused
 
-    def load(self, last_sequence: int) -> Iterator[tuple[Path, Rows]]:
-        """Give the first part of every sound file, the newest first; others are set aside.
+    def load(self, last_sequence: int) -> Iterator[tuple[Path, SnapshotRows]]:
+        """Yield the first part of every sound file, the newest first; set the others aside.
 
-        ``last_sequence`` is the collection's own: a file from its future is not its file.
+        ``last_sequence`` is the collection's own: a newer file was saved before the store was
+        replaced by an older one, and is not used.
         """
-        for path in self.files():
+        for path in self._files():
             try:
                 rows = read_rows(path, self._identity)
                 if rows.header.sequence > last_sequence:
-                    raise BadSnapshot("has points that the truth has not")
+                    raise BadSnapshot("is newer than the store")
             except (BadSnapshot, OSError) as error:
                 self._set_aside(path, error)
             else:
                 yield path, rows
 
-    def load_segment(self, path: Path, rows: Rows) -> Segment | None:
-        """Return the segment of a file, or None where it is damaged and was set aside."""
+    def load_segment(self, path: Path, rows: SnapshotRows) -> Segment | None:
+        """Return the segment of a file; if it is damaged, set it aside and return None."""
         try:
             return read_segment(path, rows)
         except (BadSnapshot, OSError) as error:
@@ -97,6 +95,11 @@ class SnapshotFolder:
         """Delete the directory with all files."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def _files(self) -> list[Path]:
+        """Return the snapshot files, the newest first."""
+        found = [path for path in self.directory.glob("*") if _number(path)]
+        return sorted(found, key=_number, reverse=True)
+
     def _set_aside(self, path: Path, error: Exception) -> None:
         self.damaged += 1
         logger.warning("snapshot %s is not used and set aside: %s", path, error)
@@ -104,7 +107,7 @@ class SnapshotFolder:
 
 
 def remove_orphans(folder: Path, known: Collection[str]) -> None:
-    """Delete the files of all collections of a shard but those with the ``known`` identities."""
+    """Delete the snapshot folders of a shard whose collections are not ``known`` by UUID."""
     for path in folder.glob("*"):
         if path.name not in known:
             shutil.rmtree(path, ignore_errors=True)

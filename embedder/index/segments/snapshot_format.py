@@ -1,10 +1,8 @@
-"""The file of one segment: an envelope that shows damage before FAISS parses a byte.
+"""The file format of a segment: checksums reveal damage before FAISS parses a byte.
 
-    magic · length and CRC of the header · header as JSON, padded    1024 bytes
-    pks · seqs · ends of the ids · ids                               with a CRC in the header
-    what FAISS writes of the index                                   with another
-
-Knows nothing of when files are written, or of what is alive of a segment.
+magic · length and CRC of the header · header as JSON, padded    1024 bytes
+pks · seqs · ends of the ids · ids                               CRC in the header
+the index in FAISS's own format                                  CRC in the header
 """
 
 from __future__ import annotations
@@ -22,22 +20,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
-from embedder.index.segments.faiss_index import rows_of
+from embedder.index.segments.faiss_index import stored_vectors
 from embedder.index.segments.segment import PackedIds, Segment
 
 MAGIC = b"EMBSEG01"
 FORMAT = 1
 HEADER_BYTES = 1024
 _PREFIX = struct.Struct("<8sII")
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 class BadSnapshot(Exception):
-    """A file that is no snapshot of this collection, or is damaged; the sentence says how."""
+    """The file is damaged or is not a snapshot of this collection; the message says how."""
 
 
 class SnapshotIdentity(BaseModel):
-    """Whose segment a file holds: nothing of it may be used for any other collection."""
+    """The collection that a file belongs to: no other collection may use it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,7 +46,7 @@ class SnapshotIdentity(BaseModel):
 
 
 class Header(BaseModel):
-    """What a file says of itself; ``sequence`` is that of the newest row."""
+    """The header of a file; ``sequence`` is that of the newest row."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,42 +63,42 @@ class Header(BaseModel):
 
     @property
     def rows_bytes(self) -> int:
-        """Return the size of everything between the header and the index."""
+        """Return the number of bytes between the header and the index."""
         return 24 * self.count + self.names_bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """The first part of a file: which versions of which points it holds, and their ids."""
+class SnapshotRows:
+    """The first part of a file: the versions (pk and seq) of its points, and their ids."""
 
     header: Header
     pks: NDArray[np.int64]
     seqs: NDArray[np.int64]
-    names: PackedIds
+    ids: PackedIds
 
 
 def write_segment(file: BinaryIO, segment: Segment, identity: SnapshotIdentity) -> None:
-    """Write a whole file; the header last, over a gap, since it holds the checksums."""
+    """Write a whole file; the header comes last, into a gap, since it holds the checksums."""
     import faiss
 
     file.write(bytes(HEADER_BYTES))
-    rows = (segment.pks.tobytes(), segment.seqs.tobytes(), segment.names.ends.tobytes())
+    columns = (segment.pks, segment.seqs, segment.ids.bounds[1:])
     rows_crc = 0
-    for part in (*rows, segment.names.text):
-        rows_crc = zlib.crc32(part, rows_crc)
-        file.write(part)
-    sink = _Sink(file)
-    faiss.write_index(segment.index, faiss.PyCallbackIOWriter(sink, _CHUNK))
+    for block in (*(column.tobytes() for column in columns), segment.ids.text):
+        rows_crc = zlib.crc32(block, rows_crc)
+        file.write(block)
+    index = _ChecksumWriter(file)
+    faiss.write_index(segment.index, faiss.PyCallbackIOWriter(index, _CHUNK_BYTES))
     header = Header(
         format=FORMAT,
         identity=identity,
         kind=segment.kind,
         sequence=int(segment.seqs.max()),
         count=len(segment),
-        names_bytes=len(segment.names.text),
+        names_bytes=len(segment.ids.text),
         rows_crc=rows_crc,
-        index_bytes=sink.size,
-        index_crc=sink.crc,
+        index_bytes=index.size,
+        index_crc=index.crc,
         faiss=faiss.__version__,
     )
     text = header.model_dump_json().encode().ljust(HEADER_BYTES - _PREFIX.size)
@@ -109,49 +107,49 @@ def write_segment(file: BinaryIO, segment: Segment, identity: SnapshotIdentity) 
     file.write(_PREFIX.pack(MAGIC, len(text), zlib.crc32(text)) + text)
 
 
-def read_rows(path: Path, identity: SnapshotIdentity) -> Rows:
-    """Return the first part of a file, checked; the index is not looked at.
+def read_rows(path: Path, identity: SnapshotIdentity) -> SnapshotRows:
+    """Return the first part of a file, checked; the index is not read.
 
     Raises:
-        BadSnapshot: the file is damaged, of another format, or another collection's.
-        OSError: it cannot be read.
+        BadSnapshot: the file is damaged, of another format, or of another collection.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         header = _header(file.read(HEADER_BYTES), identity)
         if path.stat().st_size != HEADER_BYTES + header.rows_bytes + header.index_bytes:
-            raise BadSnapshot("has another length than its header says")
+            raise BadSnapshot("does not have the length in its header")
         body = file.read(header.rows_bytes)
     if zlib.crc32(body) != header.rows_crc:
         raise BadSnapshot("fails the checksum of its rows")
     count = header.count
     numbers = np.frombuffer(body, np.int64, 3 * count)
     bounds = np.concatenate([np.zeros(1, np.int64), numbers[2 * count :]])
-    names = PackedIds(body[24 * count :], bounds)
-    return Rows(header=header, pks=numbers[:count], seqs=numbers[count : 2 * count], names=names)
+    ids = PackedIds(body[24 * count :], bounds)
+    return SnapshotRows(header, pks=numbers[:count], seqs=numbers[count : 2 * count], ids=ids)
 
 
-def read_segment(path: Path, rows: Rows) -> Segment:
-    """Return the segment of a file whose first part has been read.
+def read_segment(path: Path, rows: SnapshotRows) -> Segment:
+    """Return the segment of a file; ``rows`` is what `read_rows` returned for it.
 
     Raises:
         BadSnapshot: the index is damaged.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     import faiss
 
     header = rows.header
     with path.open("rb") as file:
-        # FAISS loads flipped bits without complaint, so it sees nothing that was not checked.
+        # FAISS loads flipped bits without an error, so the checksum comes first.
         start = HEADER_BYTES + header.rows_bytes
         if _crc(file, start, header.index_bytes) != header.index_crc:
             raise BadSnapshot("fails the checksum of its index")
         file.seek(start)
         try:
-            index = faiss.read_index(faiss.PyCallbackIOReader(file.read, _CHUNK))
+            index = faiss.read_index(faiss.PyCallbackIOReader(file.read, _CHUNK_BYTES))
         except RuntimeError as error:
             raise BadSnapshot(f"cannot be read by FAISS {faiss.__version__}") from error
     if (index.d, index.ntotal) != (header.identity.width, header.count):
-        raise BadSnapshot("has another shape than its header says")
+        raise BadSnapshot("does not have the shape in its header")
     if header.kind is IndexKind.IVF_FLAT:
         index.make_direct_map()
     return Segment(
@@ -160,14 +158,14 @@ def read_segment(path: Path, rows: Rows) -> Segment:
         header.identity.metric,
         rows.pks,
         rows.seqs,
-        rows.names,
-        rows_of(index, header.kind),
+        rows.ids,
+        stored_vectors(index, header.kind),
         path,
     )
 
 
-class _Sink:
-    """Takes what FAISS writes, and counts and sums it on its way to the file."""
+class _ChecksumWriter:
+    """Writes to a file, and keeps the number of bytes and their CRC-32."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._write: Callable[[bytes], Any] = file.write
@@ -186,24 +184,24 @@ def _header(block: bytes, identity: SnapshotIdentity) -> Header:
     magic, length, crc = _PREFIX.unpack_from(block)
     text = block[_PREFIX.size :]
     if magic[:-2] != MAGIC[:-2]:
-        raise BadSnapshot("is no snapshot")
+        raise BadSnapshot("is not a snapshot")
     if length != len(text) or zlib.crc32(text) != crc:
         raise BadSnapshot("fails the checksum of its header")
     try:
         header = Header.model_validate_json(text)
     except ValidationError as error:
-        raise BadSnapshot(f"has a header that is not understood: {error}") from error
+        raise BadSnapshot(f"has an invalid header: {error}") from error
     if magic != MAGIC or header.format != FORMAT:
         raise BadSnapshot(f"has format {header.format}; this version reads {FORMAT}")
     if header.identity != identity:
-        raise BadSnapshot("is of another collection")
+        raise BadSnapshot("belongs to another collection")
     return header
 
 
 def _crc(file: BinaryIO, start: int, size: int) -> int:
     file.seek(start)
     crc = 0
-    while size > 0 and (data := file.read(min(size, _CHUNK))):
+    while size > 0 and (data := file.read(min(size, _CHUNK_BYTES))):
         crc = zlib.crc32(data, crc)
         size -= len(data)
     return crc

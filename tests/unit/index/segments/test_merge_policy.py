@@ -32,7 +32,7 @@ FACTS = st.builds(
 
 
 def _merged(segments: list[SegmentFacts], places: list[int], kind: IndexKind) -> list[SegmentFacts]:
-    rows = sum(segments[place].rows - segments[place].dead for place in places)
+    rows = sum(segments[place].rows - segments[place].deleted for place in places)
     kept = [one for place, one in enumerate(segments) if place not in places]
     built = SegmentFacts(kind_of_segment(kind, rows, SETTINGS), rows, 0, False)
     return [*kept, built] if rows else kept
@@ -51,11 +51,11 @@ def test_merging_ends_with_few_segments_that_are_mostly_alive(
     else:
         raise AssertionError("there is always more to merge")
 
-    assert all(one.dead < 0.3 * one.rows for one in segments)
+    assert all(one.deleted < 0.3 * one.rows for one in segments)
     tiers = 1 + math.log(max(sum(one.rows for one in segments), 10) / 10, FAN_OUT)
     assert len(segments) <= FAN_OUT * (tiers + 1)
     for one in segments:
-        wanted = kind_of_segment(kind, one.rows - one.dead, SETTINGS)
+        wanted = kind_of_segment(kind, one.rows - one.deleted, SETTINGS)
         assert one.kind is not IndexKind.FLAT or wanted is IndexKind.FLAT
 
 
@@ -105,7 +105,7 @@ def test_saving_ends_with_a_start_that_is_quick_enough(
             break
         assert not segments[place].saved
         one = segments[place]
-        segments[place] = SegmentFacts(one.kind, one.rows, one.dead, True)
+        segments[place] = SegmentFacts(one.kind, one.rows, one.deleted, True)
 
     unsaved = sum(one.rows / REBUILT_PER_S[one.kind] for one in segments if not one.saved)
     assert unsaved <= recovery_s / 2

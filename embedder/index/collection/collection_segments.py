@@ -1,0 +1,139 @@
+"""The segments of an open collection: recovered at the start, then merged and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.core.types import Vectors
+from embedder.index.collection.recovery import recover
+from embedder.index.segments.index_state import IndexState, LiveSegment
+from embedder.index.segments.merge_policy import SegmentFacts, needs_merging, to_merge, to_save
+from embedder.index.segments.scoring import normalize
+from embedder.index.segments.segment_builder import SegmentBuilder
+from embedder.index.segments.segment_index import SegmentIndex
+from embedder.index.segments.snapshot_folder import SnapshotFolder
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.reading import Reader
+from embedder.index.storage.writes import CollectionRow
+from embedder.settings.model import IndexSettings
+
+APPLY_TIMEOUT_S = 2.0
+"""Upper bound on waiting for a committed write to become visible, which normally is immediate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The objects that all collections of a shard share."""
+
+    reader: Reader
+    settings: IndexSettings
+    snapshots: Callable[[CollectionRow, int], SnapshotFolder]
+    should_stop: Callable[[], bool]
+
+
+class CollectionSegments:
+    """The index of one collection and its snapshots.
+
+    Only one thread at a time may merge or save. Searches and the writer use ``index`` meanwhile.
+    """
+
+    def __init__(
+        self,
+        row: CollectionRow,
+        width: int,
+        environment: Environment,
+        should_stop: Callable[[], bool],
+        *,
+        load: bool,
+    ) -> None:
+        """Open the segments; ``load`` reads the points that the store already has.
+
+        Raises:
+            StorageDamaged: a row fails its checksum, or points are missing.
+        """
+        self._row = row
+        self._reader = environment.reader
+        self._settings = environment.settings
+        self._builder = SegmentBuilder(
+            row.kind, row.metric, width, environment.settings, should_stop
+        )
+        self.snapshots = environment.snapshots(row, width)
+        segments: list[LiveSegment] = []
+        self.replayed = 0
+        """Points that no snapshot had, so that they were read from the store."""
+        if load:
+            segments, self.replayed = recover(self._reader, row, self.snapshots, self._builder)
+        self.index = SegmentIndex(
+            width,
+            seal_rows=environment.settings.delta_rows,
+            seal=self._builder.seal,
+            segments=segments,
+            sequence=row.sequence,
+        )
+
+    def fetch(self, pks: NDArray[np.int64]) -> Vectors:
+        """Read the normalized vectors of distinct pks from the store; zeros for a deleted point."""
+        rows = np.zeros((len(pks), self._builder.width), np.float32)
+        found, _, vectors = self._reader.vectors(pks, self._builder.width)
+        rows[np.isin(pks, found[:, 0])] = normalize(self._builder.metric, vectors)
+        return rows
+
+    def merge_next(self) -> bool:
+        """Run the next merge that is due; return False if there is none.
+
+        Raises:
+            Stopped: the merge was stopped; nothing changed.
+        """
+        state = self.index.state
+        numbers = to_merge(_facts(state), self._row.kind, self._settings)
+        return bool(numbers) and self._merge([state.segments[number] for number in numbers])
+
+    def merge_all(self) -> None:
+        """Seal the delta and merge all segments into one, which is the fastest to search.
+
+        Raises:
+            Stopped: the merge was stopped; the segments did not change.
+        """
+        self.index.seal()
+        state = self.index.state
+        if needs_merging(_facts(state), self._row.kind, self._settings):
+            self._merge(state.segments)
+
+    def save_next(self, recovery_s: float) -> bool:
+        """Save one segment if a start would take longer than ``recovery_s``; else return False.
+
+        Raises:
+            OSError: the disk failed or is full.
+        """
+        state = self.index.state
+        number = to_save(_facts(state), recovery_s)
+        if number is None:
+            return False
+        segment = state.segments[number].segment
+        self.index.replace_saved(segment, self.snapshots.save(segment))
+        self.snapshots.delete_unused(self.index.state.segments)
+        return True
+
+    def _merge(self, sources: Sequence[LiveSegment]) -> bool:
+        merged = self._builder.merge(sources, self.fetch)
+        # The merge may have read vectors from the store that are not visible yet: wait until
+        # they are, so that the merged segment is not newer than the state.
+        row = self._reader.collection(str(self._row.name))
+        if row is not None and row.id == self._row.id:
+            self.index.wait(row.sequence, APPLY_TIMEOUT_S)
+        replaced = self.index.replace_merged(sources, merged)
+        reach("merge.after_swap")
+        return replaced
+
+
+def _facts(state: IndexState) -> list[SegmentFacts]:
+    return [
+        SegmentFacts(
+            live.segment.kind, len(live.segment), live.deleted, live.segment.path is not None
+        )
+        for live in state.segments
+    ]

@@ -1,0 +1,124 @@
+"""A state as one search reads it, and the locations of rows in it.
+
+A location int64 is ``number << 40 | position``: the number of a segment, or of the delta, which
+follows the last segment, and the position of a row in it. A missing row is -1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.core.types import Vectors
+from embedder.index.contract.points import Metric
+from embedder.index.segments.index_state import IndexState
+from embedder.index.segments.scoring import Positions
+from embedder.index.segments.segment import SearchParams
+
+_POSITION_BITS = 40
+_POSITION_MASK = (1 << _POSITION_BITS) - 1
+
+Locations = NDArray[np.int64]
+
+Allowed = Sequence[Positions]
+"""The positions of live rows that may be found: an array for each segment, then for the delta."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchView:
+    """A state and how to search it; ``fetch`` reads normalized vectors of pks from the store."""
+
+    state: IndexState
+    metric: Metric
+    params: SearchParams
+    fetch: Callable[[NDArray[np.int64]], Vectors]
+    allowed: Allowed | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Return whether a search always finds the nearest points."""
+        return all(live.segment.is_exact for live in self.state.segments)
+
+
+def locations_of(number: int, positions: Positions) -> Locations:
+    """Return the locations of positions in a segment; -1 stays -1."""
+    # Minus one has every bit set, so the number does not change it.
+    return positions if number == 0 else positions | (number << _POSITION_BITS)
+
+
+def is_single(state: IndexState) -> bool:
+    """Return whether one segment holds every row, so that locations are positions."""
+    return len(state.segments) == 1 and not state.delta.size
+
+
+def by_segment(
+    state: IndexState, locations: Locations
+) -> Iterator[tuple[int, NDArray[np.bool_] | slice, Positions]]:
+    """Yield for each segment its number, the mask of the locations in it, and their positions.
+
+    Missing rows, -1, are left out, except where `is_single`: their position is -1 then.
+    """
+    if is_single(state):
+        yield 0, slice(None), locations
+        return
+    numbers, positions = locations >> _POSITION_BITS, locations & _POSITION_MASK
+    for number in range(len(state.segments) + 1):
+        mine = numbers == number
+        if mine.any():
+            yield number, mine, positions[mine]
+
+
+def ids_at(state: IndexState, locations: Locations) -> list[str]:
+    """Return the ids of the points at locations."""
+    ids = [""] * len(locations)
+    for number, mine, positions in by_segment(state, locations):
+        if number < len(state.segments):
+            found = state.segments[number].segment.ids.take(positions)
+        else:
+            found = [state.delta.ids[row] for row in positions.tolist()]
+        if isinstance(mine, slice):
+            return found
+        for row, name in zip(np.flatnonzero(mine).tolist(), found, strict=True):
+            ids[row] = name
+    return ids
+
+
+def seq_at(state: IndexState, location: int) -> int:
+    """Return the sequence number of the version at a location."""
+    number, position = location >> _POSITION_BITS, location & _POSITION_MASK
+    in_delta = number == len(state.segments)
+    seqs = state.delta.seqs if in_delta else state.segments[number].segment.seqs
+    return int(seqs[position])
+
+
+def vectors_at(view: SearchView, pks: NDArray[np.int64], locations: Locations) -> Vectors:
+    """Return the normalized vectors float32[n, d] of points at locations."""
+    vectors = np.empty((len(locations), view.state.width), np.float32)
+    for number, mine, positions in by_segment(view.state, locations):
+        source, at = rows_of(view, number, pks[mine], positions)
+        vectors[mine] = source[at]
+    return vectors
+
+
+def pks_of(state: IndexState, number: int) -> NDArray[np.int64]:
+    """Return the pks of all rows of a segment or of the delta."""
+    return state.delta.pks if number == len(state.segments) else state.segments[number].segment.pks
+
+
+def rows_of(
+    view: SearchView, number: int, pks: NDArray[np.int64], positions: Positions
+) -> tuple[Vectors, Positions]:
+    """Return vectors of a segment, and where those at the positions are among them; -1 stays -1."""
+    if number == len(view.state.segments):
+        return view.state.delta.rows, positions
+    segment = view.state.segments[number].segment
+    if segment.rows is not None:
+        return segment.rows, positions
+    at, found = np.full(len(positions), -1, np.int64), positions >= 0
+    # Several queries may have found the same point: read its vector once.
+    distinct, first, at[found] = np.unique(pks[found], return_index=True, return_inverse=True)
+    vectors = segment.vectors(positions[found][first])
+    return view.fetch(distinct) if vectors is None else vectors, at
