@@ -129,7 +129,7 @@ def _synthetic(options: argparse.Namespace, folder: Path) -> list[Line]:
         begun = time.perf_counter()
         index.optimize(kind.value)
         lines.append(Line(f"{kind.value}: merging", time.perf_counter() - begun, "s"))
-        index.settle()
+        index.run_maintenance()
         lines += _searches(index, kind, queries)
         index.close()
         if kind is IndexKind.FLAT:

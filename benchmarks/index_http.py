@@ -131,7 +131,7 @@ def _library(
         part = ids[at : at + POINTS]
         texts, metadata = [None] * len(part), [{}] * len(part)  # type: ignore[var-annotated] # both say nothing
         index.upsert("flat", Points(part, vectors[at : at + POINTS], texts, metadata))
-    index.settle()
+    index.run_maintenance()
 
     def search(asked: Vectors) -> Ids:
         found = index.search([Query("flat", row, TOP_K, include=()) for row in asked])

@@ -14,7 +14,7 @@ from deployments.settings import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.core.private_files import make_folder
 from embedder.core.storage_errors import DirectoryInUse
-from embedder.index.storage.disk import publish_once
+from embedder.index.storage.atomic_files import write_once
 from embedder.index.storage.lock import FILE_NAME, DirectoryLock
 
 NOTE = "SHARDS"
@@ -58,7 +58,7 @@ def claim_shards(settings: ServeSettings) -> None:
         return
     try:
         make_folder(directory)
-        publish_once(directory / NOTE, f"{shards}\n".encode())
+        write_once(directory / NOTE, f"{shards}\n".encode())
         _check_number(directory, shards)
     except OSError as error:
         raise ConfigurationError(f"the index cannot be kept in {directory}: {error}") from None

@@ -94,7 +94,7 @@ def build(index: VectorIndex, name: str, kind: IndexKind, count: int, width: int
         for at in range(0, len(rows), WRITE_BATCH):
             index.upsert(name, points(rows[at : at + WRITE_BATCH], start + at))
     index.optimize(name)
-    index.settle()
+    index.run_maintenance()
 
 
 def rate(index: VectorIndex, name: str, asked: Vectors, seconds: float) -> float:

@@ -13,7 +13,7 @@ from embedder.core.private_files import OWNER_ONLY_FOLDER
 from embedder.core.storage_errors import BadBackup, NotWritten
 from embedder.index.backup import MANIFEST
 from embedder.index.contract.points import CollectionInfo
-from embedder.index.storage.disk import EXISTS, publish_once, writing
+from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_once
 from embedder.index.vector_index import VectorIndex
 
 NOTE = "SHARDS"
@@ -45,8 +45,8 @@ class ShardBackups:
         """
         if self._shards > 1:
             # Several shards of one node write the same, and whoever comes first has done it.
-            with writing(folder):
-                publish_once(folder / NOTE, f"{self._shards}\n".encode())
+            with raising_not_written(folder):
+                write_once(folder / NOTE, f"{self._shards}\n".encode())
 
     def restore(
         self, folder: Path, name: str, identity: str, *, replacing: bool = False
@@ -72,7 +72,7 @@ class ShardBackups:
             MissingExtra: pyarrow is not installed.
         """
         if self._shards > 1:
-            with writing(file):
+            with raising_not_written(file):
                 file.mkdir(OWNER_ONLY_FOLDER, exist_ok=True)
             file = file / f"{self._shard}.parquet"
         return self._index.export_parquet(name, file)

@@ -17,7 +17,7 @@ from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.errors import DeadlineExceeded, Unavailable, UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.core.time_limit import wait_within
-from embedder.index import spread
+from embedder.index import sharding
 from embedder.index.contract.points import Deleted, Hit, Metric, Query
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ async def merge_hits(
 
 
 def _merge(query: Query, parts: Sequence[PickledRows[Hit]], metric: Metric) -> PickledRows[Hit]:
-    return PickledRows.of(Hit, spread.merged(query, [list(part) for part in parts], metric))
+    return PickledRows.of(Hit, sharding.merge_hits(query, [list(part) for part in parts], metric))
 
 
 async def gather_all(calls: Iterable[Awaitable[T]]) -> list[T]:

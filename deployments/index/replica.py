@@ -43,8 +43,8 @@ from embedder.index.contract.pricing import (
     page_price,
     upsert_price,
 )
-from embedder.index.reembedding import Draft
-from embedder.index.storage.drafts import PAGE_POINTS, Outdated
+from embedder.index.reembedding import StagedCollection
+from embedder.index.storage.staging import PAGE_POINTS, OutdatedPoint
 from embedder.index.vector_index import VectorIndex
 
 SWITCH_S = 0.0005
@@ -66,7 +66,7 @@ class IndexReplica:
         self._name = name
         self._index = VectorIndex(settings.index.model_copy(update={"directory": directory}))
         self._copies = ShardBackups(self._index, name, settings.index.shards)
-        self._drafts = self._index.creations.reembedding
+        self._reembedding = self._index.lifecycle.reembedding
         self._work = IndexExecutors(settings)
         self._metrics, self._queue_metrics = MetricPublisher(INDEX), MetricPublisher(QUEUES)
         # Serve awaits this at a graceful stop. On the object and not in its class, so that the
@@ -75,22 +75,22 @@ class IndexReplica:
 
     async def create(self, name: str, spec: Spec) -> CollectionInfo:
         """Create a collection, or confirm one that is there."""
-        return await self._work.write(1, self._index.creations.create, name, spec)
+        return await self._work.write(1, self._index.lifecycle.create, name, spec)
 
     async def record_model(
         self, name: str, identity: str | None, model: StoredModel
     ) -> CollectionInfo:
         """Record the model that computes the vectors of a collection."""
-        record = self._index.creations.record_model
+        record = self._index.lifecycle.record_model
         return await self._work.write(1, record, name, identity, model)
 
     async def drop(self, name: str, identity: str) -> None:
         """Delete the collection of this identity."""
-        await self._work.write(1, self._index.creations.drop, name, identity)
+        await self._work.write(1, self._index.lifecycle.drop, name, identity)
 
     async def deleted(self, identities: Sequence[str]) -> list[str]:
         """Return those of the identities whose collections were deleted here."""
-        return await asyncio.to_thread(self._index.creations.deleted, identities)
+        return await asyncio.to_thread(self._index.lifecycle.deleted, identities)
 
     async def collections(self) -> list[CollectionInfo]:
         """Return what is known of every collection."""
@@ -175,40 +175,40 @@ class IndexReplica:
         """Write this share of a collection to Parquet on this node; return its points."""
         return await self._work.copy(self._copies.export, name, file)
 
-    async def without_text(self, name: str) -> int:
+    async def count_without_text(self, name: str) -> int:
         """Return how many points of a collection have no text."""
-        return await self._work.copy(self._drafts.without_text, name)
+        return await self._work.copy(self._reembedding.count_without_text, name)
 
-    async def draft(self, name: str) -> Draft | None:
-        """Return what is known of the draft of a collection, None where there is none."""
-        return await self._work.read(1, self._drafts.draft, name)
+    async def staged(self, name: str) -> StagedCollection | None:
+        """Return the identity and model of a collection's staged replacement, or None."""
+        return await self._work.read(1, self._reembedding.staged, name)
 
-    async def begin_draft(self, name: str, source: str, spec: Spec) -> Draft:
-        """Return the draft of the collection of identity ``source``, made if need be."""
-        return await self._work.write(1, self._drafts.begin, name, source, spec)
+    async def begin_staged(self, name: str, source: str, spec: Spec) -> StagedCollection:
+        """Return the staged replacement of a collection; create it if it is missing."""
+        return await self._work.write(1, self._reembedding.begin, name, source, spec)
 
-    async def outdated(self, name: str, identity: str, after: int) -> list[Outdated]:
-        """Return points whose present texts the draft of an identity has no vectors of."""
-        return await self._work.read(PAGE_POINTS, self._drafts.outdated, name, identity, after)
+    async def outdated(self, name: str, identity: str, after: int) -> list[OutdatedPoint]:
+        """Return points whose current text has no vector in the staged collection."""
+        return await self._work.read(PAGE_POINTS, self._reembedding.outdated, name, identity, after)
 
-    async def fill_draft(
-        self, name: str, identity: str, points: Sequence[Outdated], vectors: Vectors
+    async def fill_staged(
+        self, name: str, identity: str, points: Sequence[OutdatedPoint], vectors: Vectors
     ) -> None:
-        """Set the vectors of points in the draft."""
+        """Set the vectors of points in the staged collection."""
         size = int(vectors.nbytes)
-        await self._work.write(size, self._drafts.fill, name, identity, points, vectors)
+        await self._work.write(size, self._reembedding.fill, name, identity, points, vectors)
 
     async def freeze(self, name: str, identity: str, dropping: bool) -> None:
-        """Let the collection take no writes until its draft has replaced it."""
-        await self._work.write(1, self._drafts.freeze, name, identity, dropping)
+        """Let the collection take no writes until its staged collection has replaced it."""
+        await self._work.write(1, self._reembedding.freeze, name, identity, dropping)
 
     async def switch(self, name: str, identity: str) -> None:
-        """Let the draft replace its collection."""
-        await self._work.write(1, self._drafts.switch, name, identity)
+        """Let the staged collection replace its collection."""
+        await self._work.write(1, self._reembedding.switch, name, identity)
 
-    async def discard_draft(self, name: str, identity: str) -> None:
-        """Delete the draft of this identity, if there is one."""
-        await self._work.write(1, self._drafts.discard, name, identity)
+    async def discard_staged(self, name: str, identity: str) -> None:
+        """Delete the staged collection of this identity, if there is one."""
+        await self._work.write(1, self._reembedding.discard, name, identity)
 
     async def stats(self) -> dict[str, Any]:
         """Return how the shard is, also where it can do nothing else."""

@@ -13,7 +13,7 @@ from deployments.index.client import RemoteShard
 from deployments.index.gathering import LOST, gather_all
 from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection
-from embedder.index import spread
+from embedder.index import sharding
 from embedder.index.contract.points import CollectionInfo
 from embedder.index.contract.reconciliation import reconcile
 
@@ -44,7 +44,7 @@ async def look_up(
     identities = {info.identity for info in found}
     if len(identities) > 1 or len(found) < len(infos):
         found = await _repaired(shards, name, infos, sorted(identities), deadline)
-    return spread.summed(found) if found else None
+    return sharding.merge_infos(found) if found else None
 
 
 async def all_collections(
@@ -63,7 +63,7 @@ async def all_collections(
     for name in sorted(told):
         infos = told[name]
         whole = len(infos) == len(shards) and len({info.identity for info in infos}) == 1
-        info = spread.summed(infos) if whole else await look_up(shards, name, deadline)
+        info = sharding.merge_infos(infos) if whole else await look_up(shards, name, deadline)
         found += [] if info is None else [info]
     return found
 
@@ -110,7 +110,7 @@ async def _repaired(
     kept = [info for info in infos.values() if info and info.identity == agreement.identity]
     if not kept:
         return []
-    spec = spread.spec_of(spread.summed(kept))
+    spec = sharding.spec_of(sharding.merge_infos(kept))
     made = await gather_all(
         shards[at].call(deadline, "create", name, spec) for at in agreement.creates
     )

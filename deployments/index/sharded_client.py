@@ -26,7 +26,7 @@ from deployments.index.gathering import (
 from deployments.index.shard_repair import all_collections, delete_everywhere, look_up
 from deployments.rpc.handle_client import Handle
 from embedder.core.errors import NotFound, UnknownCollection
-from embedder.index import spread
+from embedder.index import sharding
 from embedder.index.contract.checks import check_ids, check_points, check_query
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import (
@@ -62,7 +62,7 @@ class RemoteIndex:
         first: CollectionInfo = await self.shards[0].call(deadline, "create", name, spec)
         spec = replace(spec, identity=first.identity)
         others = [one.call(deadline, "create", name, spec) for one in self.shards[1:]]
-        return spread.summed([first, *await gather_all(others)])
+        return sharding.merge_infos([first, *await gather_all(others)])
 
     async def record_model(
         self, info: CollectionInfo, model: StoredModel, deadline: float | None
@@ -83,7 +83,7 @@ class RemoteIndex:
     async def describe(self, name: str, deadline: float | None) -> CollectionInfo:
         """Return what is known of a collection, in all shards or not at all."""
         await self._repair(name, deadline)
-        return spread.summed(await self._all(deadline, "describe", name))
+        return sharding.merge_infos(await self._all(deadline, "describe", name))
 
     async def delete(self, name: str, deadline: float | None) -> None:
         """Delete a collection; a shard that does not answer does so at its return."""
@@ -119,11 +119,11 @@ class RemoteIndex:
         """
         spec = Spec(width=points.vectors.shape[1], identity=uuid.uuid4().hex)
         if info is not None:
-            spec = spread.spec_of(info)
+            spec = sharding.spec_of(info)
         if len(self.shards) == 1:
             return await self.shards[0].upsert(deadline, name, points, replace(spec, stored=model))
         if info is None:
-            spec = spread.spec_of(await self.create(name, spec, deadline))
+            spec = sharding.spec_of(await self.create(name, spec, deadline))
         if model is not None and spec.stored is None:
             info = info or await self.describe(name, deadline)
             await self.record_model(info, model, deadline)
@@ -131,10 +131,10 @@ class RemoteIndex:
         # No shard sees all points, so none could refuse the request as a whole. In a thread: large
         # metadata takes a second.
         await asyncio.to_thread(check_points, points, width=spec.width, metric=spec.metric)
-        parts = spread.by_shard(points.ids, len(self.shards))
+        parts = sharding.rows_by_shard(points.ids, len(self.shards))
         return max(
             await gather_all(
-                self.shards[shard].upsert(deadline, name, spread.part(points, rows), spec)
+                self.shards[shard].upsert(deadline, name, sharding.select_rows(points, rows), spec)
                 for shard, rows in parts.items()
             )
         )
@@ -143,7 +143,7 @@ class RemoteIndex:
         """Delete those of the points that are there."""
         # A shard sees some of the ids, and would name an id by its place among those.
         check_ids(ids, "ids[{}]")
-        parts = spread.by_shard(ids, len(self.shards))
+        parts = sharding.rows_by_shard(ids, len(self.shards))
         return sum_deletions(
             await gather_all(
                 self.shards[shard].call(deadline, "delete_points", name, [ids[row] for row in rows])
@@ -164,7 +164,7 @@ class RemoteIndex:
         """Return those of the points that are stored, in the order asked for, each once."""
         check_ids(ids, "ids[{}]")
         await self._repair(name, deadline)
-        parts = spread.by_shard(ids, len(self.shards))
+        parts = sharding.rows_by_shard(ids, len(self.shards))
         told = await gather_all(
             self.shards[shard].fetch(
                 deadline, name, [ids[row] for row in rows], include, self._max_bytes
@@ -193,7 +193,7 @@ class RemoteIndex:
 
         It ends before ``limit`` where it would be too large.
         """
-        shard, inner = spread.page_start(cursor, len(self.shards))
+        shard, inner = sharding.parse_cursor(cursor, len(self.shards))
         await self._repair(name, deadline)
         records: list[Record] = []
         left = self._max_bytes
@@ -255,7 +255,7 @@ class RemoteIndex:
         if queries[0].identity is None:
             raise UnknownCollection("collection", queries[0].collection)
         queries = await self._by_vector(queries, deadline)
-        asked = [spread.asked_of_each(query) for query in queries]
+        asked = [sharding.shard_query(query) for query in queries]
         told = await asyncio.gather(
             *(shard.search(asked, deadline, sent_at) for shard in self.shards),
             return_exceptions=True,

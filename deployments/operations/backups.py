@@ -12,7 +12,7 @@ from pathlib import Path
 from deployments.index.gathering import gather_all
 from deployments.index.sharded_client import RemoteIndex
 from deployments.operations.running_service import RunningService
-from embedder.index import spread
+from embedder.index import sharding
 from embedder.index.contract.points import CollectionInfo
 
 
@@ -63,7 +63,7 @@ class IndexBackups:
                 if not isinstance(one, BaseException) and not replacing
             )
             raise failure
-        return spread.summed(infos)
+        return sharding.merge_infos(infos)
 
     async def export(self, name: str, file: Path) -> int:
         """Write a collection to Parquet, a part from each shard; return its points.

@@ -13,7 +13,7 @@ from deployments.data import index_directory, noted_shards
 from deployments.index.backups import ShardBackups
 from deployments.settings import ServeSettings
 from embedder.core.errors import ConfigurationError
-from embedder.index import spread
+from embedder.index import sharding
 from embedder.index.contract.points import CollectionInfo
 from embedder.index.inspection import Inspection, inspect, repair
 from embedder.index.vector_index import VectorIndex
@@ -73,6 +73,6 @@ class IndexFiles:
                 index = stack.enter_context(closing(VectorIndex(settings, background=False)))
                 shards.append(ShardBackups(index, folder.name, self._shards))
             identity = uuid.uuid4().hex
-            return spread.summed(
+            return sharding.merge_infos(
                 [shard.restore(backup, name, identity, replacing=replacing) for shard in shards]
             )

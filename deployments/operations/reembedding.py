@@ -1,8 +1,8 @@
 """Gives a collection of a running service the vectors of another model, made of its stored texts.
 
-Fills a draft in every shard while the collection is used, then stops writes, completes the drafts
-and switches, the first shard first. After an interruption the same again goes on: all that is known
-of the state is in the shards. Sees shards and ingress as handles. Knows nothing of command lines.
+Fill a staged collection in every shard while the collection is in use. Then stop writes, complete
+the staged collections, and switch to them, the first shard first. The whole state is in the shards:
+after an interruption, the same call continues.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from embedder.core.storage_errors import ModelMismatch
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
-from embedder.index.reembedding import Draft
-from embedder.index.storage.drafts import PAGE_POINTS, Outdated, missing_texts
+from embedder.index.reembedding import StagedCollection
+from embedder.index.storage.staging import PAGE_POINTS, OutdatedPoint, missing_texts
 
 PASSES = 5
 """How often what was overwritten meanwhile is looked for before writes are stopped."""
@@ -63,21 +63,23 @@ class CollectionReembedding:
         (vector,), wanted = await self._embed(["width"], model, Priority.INTERACTIVE)
         if info.stored is not None and info.stored.is_same(wanted):
             return info
-        counts = await gather_all(shard.call(None, "without_text", name) for shard in self._shards)
+        counts = await gather_all(
+            shard.call(None, "count_without_text", name) for shard in self._shards
+        )
         if sum(counts) and not dropping:
             raise InvalidInput("collection", missing_texts(sum(counts)))
-        draft = await self._begin(info, wanted, len(vector))
-        passed = partial(self._pass, name, draft, progress)
+        staged = await self._begin(info, wanted, len(vector))
+        passed = partial(self._pass, name, staged, progress)
         await self._catch_up(passed)
-        # From here on the drafts take in whatever is left, and nothing is added to that.
+        # Stop writes, so that the next pass over the staged collections is the last one.
         for shard in self._shards:
-            freeze = partial(shard.call, None, "freeze", name, draft.identity, dropping)
+            freeze = partial(shard.call, None, "freeze", name, staged.identity, dropping)
             await retry_unavailable(freeze)
         for shard in self._shards:
             await passed(shard)
         # The first shard decides; the others follow it, now or at the next look-up.
         for shard in self._shards:
-            await retry_unavailable(partial(shard.call, None, "switch", name, draft.identity))
+            await retry_unavailable(partial(shard.call, None, "switch", name, staged.identity))
         return await self._index.describe(name, None)
 
     async def abandon(self, name: str) -> None:
@@ -90,20 +92,22 @@ class CollectionReembedding:
         # Completes a switch that has reached the first shard.
         await self._index.describe(name, None)
         first, *others = self._shards
-        found: Draft | None = await first.call(None, "draft", name)
+        found: StagedCollection | None = await first.call(None, "staged", name)
         if found is not None:
-            await first.call(None, "discard_draft", name, found.identity)
+            await first.call(None, "discard_staged", name, found.identity)
         for shard in others:
-            draft: Draft | None = await shard.call(None, "draft", name)
+            staged: StagedCollection | None = await shard.call(None, "staged", name)
             # One that the first shard has not discarded is about to be switched to.
-            if draft is not None and await first.call(None, "deleted", [draft.identity]):
-                await shard.call(None, "discard_draft", name, draft.identity)
-                found = draft
+            if staged is not None and await first.call(None, "deleted", [staged.identity]):
+                await shard.call(None, "discard_staged", name, staged.identity)
+                found = staged
         if found is None:
             raise InvalidInput("collection", "is not being embedded again")
 
-    async def _begin(self, info: CollectionInfo, wanted: StoredModel, width: int) -> Draft:
-        """Return the draft that all shards have then."""
+    async def _begin(
+        self, info: CollectionInfo, wanted: StoredModel, width: int
+    ) -> StagedCollection:
+        """Return the staged collection that all shards have then."""
         kind = IndexKind(info.kind)
         spec = Spec(info.metric, kind, width, stored=wanted, identity=uuid.uuid4().hex)
         first = await self._begun(self._shards[0], info, spec)
@@ -115,45 +119,53 @@ class CollectionReembedding:
             )
         spec = replace(spec, identity=first.identity)
         for shard in self._shards[1:]:
-            draft = await self._begun(shard, info, spec)
-            if draft.identity != first.identity:
+            staged = await self._begun(shard, info, spec)
+            if staged.identity != first.identity:
                 # Of an earlier time, which the first shard has discarded while this one was away.
-                await shard.call(None, "discard_draft", info.name, draft.identity)
+                await shard.call(None, "discard_staged", info.name, staged.identity)
                 await self._begun(shard, info, spec)
         return first
 
-    async def _begun(self, shard: RemoteShard, info: CollectionInfo, spec: Spec) -> Draft:
-        draft: Draft = await shard.call(None, "begin_draft", info.name, info.identity, spec)
-        return draft
+    async def _begun(
+        self, shard: RemoteShard, info: CollectionInfo, spec: Spec
+    ) -> StagedCollection:
+        staged: StagedCollection = await shard.call(
+            None, "begin_staged", info.name, info.identity, spec
+        )
+        return staged
 
     async def _catch_up(self, passed: Callable[[RemoteShard], Awaitable[int]]) -> None:
-        """Fill the drafts until little is left to do while writes are stopped."""
+        """Fill the staged collections until little is left to do while writes are stopped."""
         for shard in self._shards:
             for _ in range(PASSES):
                 if await passed(shard) <= PAGE_POINTS:
                     break
 
-    async def _pass(self, name: str, draft: Draft, progress: Progress, shard: RemoteShard) -> int:
-        """Embed what a draft lacks, in the order of insertion; return how many points that was."""
+    async def _pass(
+        self, name: str, staged: StagedCollection, progress: Progress, shard: RemoteShard
+    ) -> int:
+        """Embed the points that a staged collection lacks, in insertion order; return the count."""
         after = count = 0
         while True:
-            missing = partial(shard.call, None, "outdated", name, draft.identity, after)
-            points: list[Outdated] = await retry_unavailable(missing)
+            missing = partial(shard.call, None, "outdated", name, staged.identity, after)
+            points: list[OutdatedPoint] = await retry_unavailable(missing)
             if not points:
                 return count
             starts = range(0, len(points), BATCH)
             vectors = np.concatenate(
                 await gather_all(
-                    self._vectors(name, draft.stored, points[at : at + BATCH]) for at in starts
+                    self._vectors(name, staged.stored, points[at : at + BATCH]) for at in starts
                 )
             )
-            fill = partial(shard.call, None, "fill_draft", name, draft.identity, points, vectors)
+            fill = partial(shard.call, None, "fill_staged", name, staged.identity, points, vectors)
             await retry_unavailable(fill)
             after = points[-1].pk
             count += len(points)
             progress(len(points))
 
-    async def _vectors(self, name: str, wanted: StoredModel, points: Sequence[Outdated]) -> Vectors:
+    async def _vectors(
+        self, name: str, wanted: StoredModel, points: Sequence[OutdatedPoint]
+    ) -> Vectors:
         texts = [one.text for one in points]
         with rename_input_errors("input", lambda at: f"text of point {points[at].id!r}"):
             vectors, stored = await self._embed(texts, wanted.name, Priority.BULK)

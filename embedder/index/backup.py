@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from embedder.core.private_files import OWNER_ONLY_FOLDER, create, make_folder
 from embedder.core.storage_errors import BadBackup, NotWritten, StorageDamaged
 from embedder.index.collection.scan import scan_rows
-from embedder.index.storage.disk import EXISTS, sync_directory, writing
+from embedder.index.storage.atomic_files import EXISTS, raising_not_written, sync_directory
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.migration import stored_collections
 from embedder.index.storage.reading import Reader
@@ -65,7 +65,7 @@ def back_up(reader: Reader, name: str, number: int, directory: Path) -> BackupMa
         raise NotWritten(str(directory), EXISTS)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     try:
-        with writing(directory):
+        with raising_not_written(directory):
             make_folder(directory.parent)
             temporary.mkdir(OWNER_ONLY_FOLDER)
         with reader.snapshot() as db:
@@ -73,7 +73,7 @@ def back_up(reader: Reader, name: str, number: int, directory: Path) -> BackupMa
             assert row is not None
             assert row.id == number, "the collection was found a moment ago"
             copy_collection(db, str(reader.path), row, temporary / POINTS)
-        with writing(directory):
+        with raising_not_written(directory):
             manifest = _describe(row, temporary / POINTS)
             _write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
             sync_directory(temporary)
@@ -94,7 +94,7 @@ def copy_collection(
         NotWritten: the target cannot be written; nothing of the collection is in it.
         StorageDamaged: a row fails its checksum; nothing of the collection is in the target.
     """
-    with writing(target), closing(open_writer(target, durable=True)) as db:
+    with raising_not_written(target), closing(open_writer(target, durable=True)) as db:
         db.execute("BEGIN")
         copy = insert_collection(db, row.name, row.spec)
         for rows in scan_rows(source, path, row):

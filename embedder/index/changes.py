@@ -30,7 +30,7 @@ from embedder.index.contract.points import CollectionInfo, Deleted, Points, Spec
 from embedder.index.reembedding import exchange
 from embedder.index.segments.scoring import normalize
 from embedder.index.shard import Shard
-from embedder.index.storage import drafts
+from embedder.index.storage import staging
 from embedder.index.storage.committer import Effect
 from embedder.index.storage.rows import encode
 from embedder.index.storage.writes import (
@@ -66,7 +66,7 @@ def create(shard: Shard, name: str, spec: Spec) -> CollectionInfo:
 
     collection = shard.find_or_none(name)
     if collection is None:
-        collection = shard.truth.submit(write).result()
+        collection = shard.store.submit(write).result()
     _check_same(name, collection.spec, spec, collection.width)
     return collection.describe()
 
@@ -75,7 +75,7 @@ def record(shard: Shard, name: str, identity: str | None, model: StoredModel) ->
     """Record the model of texts in a collection that records none; the same again is confirmed."""
 
     def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
-        row = drafts.named(db, name)
+        row = staging.require_collection(db, name)
         # By the row: a collection that is made in the same transaction is not registered yet.
         if identity not in (None, row.identity):
             raise StaleCollection(name)
@@ -89,33 +89,33 @@ def record(shard: Shard, name: str, identity: str | None, model: StoredModel) ->
         return effect
 
     shard.find_or_none(name)  # a damaged one takes no writes
-    return shard.truth.submit(write).result()
+    return shard.store.submit(write).result()
 
 
 def drop(shard: Shard, name: str, identity: str | None = None) -> None:
     """Delete a collection with all its points; None is any identity.
 
-    With an ``identity``, which another shard has deleted, a complete draft takes its place: that
-    shard has switched to it, or knows that it is deleted as well.
+    With an ``identity``, another shard has deleted that collection. A complete staged collection
+    then replaces it: the other shard has switched to the staged one, or has deleted it as well.
     """
     byte_count(name, "collection")
 
     def write(db: sqlite3.Connection) -> Effect[None]:
         if is_deleted(db, identity):
             return lambda: None  # another caller was first
-        row = drafts.named(db, name)
+        row = staging.require_collection(db, name)
         if identity not in (None, row.identity):
             raise StaleCollection(name)
-        draft = drafts.find_draft(db, name)
-        if identity is not None and draft is not None and drafts.is_complete(db, row, draft):
-            after = drafts.promote(db, row, draft)
+        staged = staging.find_staged(db, name)
+        if identity is not None and staged is not None and staging.is_complete(db, row, staged):
+            after = staging.promote(db, row, staged)
             return lambda: exchange(shard, shard.open(after))
-        drafts.discard(db, name)
+        staging.discard(db, name)
         rename_collection(db, row, None)
         remember_deleted(db, row.identity)
         return lambda: shard.forget(name)
 
-    shard.truth.submit(write, frees=True).result()
+    shard.store.submit(write, frees=True).result()
 
 
 def put(shard: Shard, name: str, points: Points, wanted: Spec) -> int:
@@ -131,7 +131,7 @@ def put(shard: Shard, name: str, points: Points, wanted: Spec) -> int:
         metric = collection.metric if collection else wanted.metric
         width = collection.width if collection else wanted.width
         check_points(points, width=width, metric=metric)
-        sequence = shard.truth.submit(_upsert(shard, name, collection, points, wanted)).result()
+        sequence = shard.store.submit(_upsert(shard, name, collection, points, wanted)).result()
         if sequence is not None:
             return sequence
         # Another collection has the name since: what was checked may not hold for its metric.
@@ -145,7 +145,7 @@ def delete_ids(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
     def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
         return sorted(find_pks(db, row.id, set(ids)).values())
 
-    return shard.truth.submit(_delete(shard, name, choose), frees=True).result()
+    return shard.store.submit(_delete(shard, name, choose), frees=True).result()
 
 
 def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
@@ -156,7 +156,7 @@ def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
     def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
         return matching_pks(db, row.id, compiled)
 
-    return shard.truth.submit(_delete(shard, name, choose), frees=True).result()
+    return shard.store.submit(_delete(shard, name, choose), frees=True).result()
 
 
 def _upsert(
@@ -171,7 +171,7 @@ def _upsert(
             row = insert_collection(db, name, wanted)
         elif row is None or checked is None or row.id != checked.id:
             return lambda: None if row is None else _register(shard, row)
-        drafts.refuse_if_frozen(db, name)
+        staging.refuse_if_frozen(db, name)
         pks, after = upsert(db, record_model(db, row, wanted.stored), rows)
 
         def effect() -> int:
@@ -180,7 +180,7 @@ def _upsert(
             _recorded(collection, row, after)
             with shard.reloading(collection):
                 collection.put(pks, after.sequence, rows.ids, placed)
-            shard.look_after(collection)
+            shard.notify_if_changed(collection)
             return after.sequence
 
         return effect
@@ -192,10 +192,10 @@ def _delete(
     shard: Shard, name: str, choose: Choice
 ) -> Callable[[sqlite3.Connection], Effect[Deleted]]:
     def write(db: sqlite3.Connection) -> Effect[Deleted]:
-        row = drafts.named(db, name)
-        drafts.refuse_if_frozen(db, name)
+        row = staging.require_collection(db, name)
+        staging.refuse_if_frozen(db, name)
         chosen = choose(db, row)
-        drafts.forget(db, name, chosen)
+        staging.delete_points(db, name, chosen)
         pks, sequence = delete(db, row, chosen)
 
         def effect() -> Deleted:
@@ -212,7 +212,7 @@ def _remove(shard: Shard, name: str, pks: NDArray[np.int64], sequence: int) -> N
     collection = shard.find(name)
     with shard.reloading(collection):
         collection.remove(pks, sequence)
-    shard.look_after(collection)
+    shard.notify_if_changed(collection)
     shard.reclaim()
 
 

@@ -17,11 +17,11 @@ from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.backup import copy_collection
 from embedder.index.collection.scan import scan_rows
-from embedder.index.storage.disk import sync_directory, writing
-from embedder.index.storage.drafts import is_draft
+from embedder.index.storage.atomic_files import raising_not_written, sync_directory
 from embedder.index.storage.lock import DirectoryLock
 from embedder.index.storage.migration import stored_collections
 from embedder.index.storage.schema import FILE_NAME, check_format, open_reader, open_writer
+from embedder.index.storage.staging import is_staged_name
 from embedder.index.storage.writes import CollectionRow, as_collection, remember_deleted
 
 NEW_FILE = f"{FILE_NAME}.new"
@@ -77,14 +77,14 @@ def repair(directory: Path) -> tuple[Inspection, Path | None]:
         new = directory / NEW_FILE
         _remove(new)
         try:
-            with writing(new), closing(open_writer(new, durable=True)) as db:
+            with raising_not_written(new), closing(open_writer(new, durable=True)) as db:
                 for identity in _deleted(directory):
                     remember_deleted(db, identity)
             checked = []
             for row, found in _collections(directory):
                 checked.append(found)
-                # The versions of points are others in the copy, so that a draft must be made again.
-                if row is not None and found.problem is None and not is_draft(row.name):
+                # A copy gives points new versions, so a staged collection would not match it.
+                if row is not None and found.problem is None and not is_staged_name(row.name):
                     with _reading(directory) as db:
                         copy_collection(db, str(directory / FILE_NAME), row, new)
             inspection = Inspection(_problem_of_file(directory), checked)
@@ -158,7 +158,7 @@ def _swap(directory: Path, new: Path) -> Path:
     """Put the new file in the place of the old one, with no moment without either."""
     path = directory / FILE_NAME
     aside = path.with_name(f"{FILE_NAME}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-    with writing(path):
+    with raising_not_written(path):
         os.link(path, aside)
         # The log belongs to the old file: beside the new one it would be taken for its own.
         for suffix in ("-wal", "-shm"):

@@ -10,7 +10,7 @@ import numpy as np
 from embedder.core.errors import MissingExtra
 from embedder.core.storage_errors import NotWritten
 from embedder.index.collection.scan import scan_rows
-from embedder.index.storage.disk import EXISTS, publish, writing
+from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_atomically
 from embedder.index.storage.reading import Reader
 from embedder.index.storage.writes import CollectionRow, find_collection
 
@@ -44,8 +44,8 @@ def export_parquet(reader: Reader, name: str, number: int, path: Path) -> int:
                     columns = [rows.ids, vectors, rows.texts, rows.metadata]
                     writer.write_table(pyarrow.table(columns, schema=schema))
 
-        with writing(path):
-            publish(path, write)
+        with raising_not_written(path):
+            write_atomically(path, write)
     return row.count
 
 

@@ -18,9 +18,9 @@ from embedder.index.contract.points import CollectionInfo, Spec
 from embedder.index.reembedding import exchange
 from embedder.index.shard import Shard
 from embedder.index.storage.committer import Effect, Write
-from embedder.index.storage.drafts import discard
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.rows import EncodedRows
+from embedder.index.storage.staging import discard
 from embedder.index.storage.writes import (
     CollectionRow,
     find_collection,
@@ -56,10 +56,10 @@ def restore(
         if taken and not replacing:
             raise InvalidInput("collection", f"{name!r} {EXISTS}")
         spec = replace(backup.row.spec, identity=identity)
-        row = shard.truth.submit(lambda db: _begin(shard, db, spec)).result()
+        row = shard.store.submit(lambda db: _begin(shard, db, spec)).result()
         try:
             for rows in backup.rows():
-                row = shard.truth.submit(_more(row, rows)).result()
+                row = shard.store.submit(_more(row, rows)).result()
             return _finish(shard, row, name, replacing=replacing)
         finally:
             shard.restoring.discard(row.id)
@@ -101,4 +101,4 @@ def _finish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> 
 
         return effect
 
-    return shard.truth.submit(write).result()
+    return shard.store.submit(write).result()

@@ -31,7 +31,7 @@ from embedder.index.storage.committer import Effect
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.reclaiming import reclaim
 from embedder.index.storage.recounting import recounted
-from embedder.index.storage.truth import Truth
+from embedder.index.storage.store import ShardStore
 from embedder.index.storage.writes import CollectionRow
 from embedder.settings.model import IndexSettings
 
@@ -53,8 +53,8 @@ class Shard:
         self._lock = threading.Lock()
         self._opening = threading.Lock()
         self._unopened: EmbedderError | None = None  # why the disk has not let it be opened
-        self._truth: Truth | None = None
-        self._keeper = MaintenanceThread(self.fail) if background else None
+        self._store: ShardStore | None = None
+        self._maintenance = MaintenanceThread(self.fail) if background else None
         directory = settings.directory or tempfile.mkdtemp(prefix="embedder-index-")
         self._directory = Path(directory).expanduser()
         try:
@@ -69,15 +69,15 @@ class Shard:
             raise
 
     @property
-    def truth(self) -> Truth:
+    def store(self) -> ShardStore:
         """Return the open truth.
 
         Raises:
             StorageDamaged: the shard has failed.
         """
         self.check()
-        assert self._truth is not None
-        return self._truth
+        assert self._store is not None
+        return self._store
 
     def check(self) -> None:
         """Refuse a shard that has failed.
@@ -142,7 +142,7 @@ class Shard:
             # A new dictionary: others go through the old one meanwhile.
             self.collections = {**self.collections, collection.name: collection}
             self.damaged.pop(collection.name, None)
-        self.nudge(collection)
+        self.notify_maintenance(collection)
         return collection
 
     def forget(self, name: str) -> None:
@@ -155,22 +155,22 @@ class Shard:
             self.damaged.pop(name, None)
         if gone is not None:
             gone.drop()
-            self.nudge(gone)
+            self.notify_maintenance(gone)
         self.reclaim()
 
     def reclaim(self) -> None:
         """Have what is deleted given back to the disk, between other writes."""
-        if (truth := self._truth) is not None:
-            reclaim(truth, self.restoring)
+        if (store := self._store) is not None:
+            reclaim(store, self.restoring)
 
-    def held_search(self, search: Callable[[], list[list[Hit]]]) -> list[list[Hit]]:
+    def search_exclusively(self, search: Callable[[], list[list[Hit]]]) -> list[list[Hit]]:
         """Run a search at a moment when all that is committed can be seen, and nothing else is."""
 
         def write(_: object) -> Effect[list[list[Hit]]]:
             hits = search()
             return lambda: hits
 
-        return self.truth.submit(write, frees=True).result()
+        return self.store.submit(write, frees=True).result()
 
     def save(self, collection: OpenCollection) -> None:
         """Save all segments of a collection.
@@ -181,15 +181,15 @@ class Shard:
         with translate_storage_errors(self._directory / FOLDER):
             collection.save_all()
 
-    def look_after(self, collection: OpenCollection) -> None:
+    def notify_if_changed(self, collection: OpenCollection) -> None:
         """Have the segments of a collection looked at if they are others than at the last look."""
         if collection.has_changed():
-            self.nudge(collection)
+            self.notify_maintenance(collection)
 
-    def nudge(self, collection: OpenCollection) -> None:
+    def notify_maintenance(self, collection: OpenCollection) -> None:
         """Have the segments of a collection looked at."""
-        if self._keeper:
-            self._keeper.notify(collection)
+        if self._maintenance:
+            self._maintenance.notify(collection)
 
     def fail(self, error: StorageDamaged) -> None:
         """Refuse everything from now on, or everything of the one collection that is damaged."""
@@ -205,9 +205,9 @@ class Shard:
         try:
             yield
         except Exception:
-            path, name = str(self.truth.reader.path), collection.name
+            path, name = str(self.store.reader.path), collection.name
             try:
-                row = self.truth.reader.collection(name)
+                row = self.store.reader.collection(name)
                 if row is not None and row.id == collection.id:
                     collection.reload(row)
             except Exception as error:  # noqa: BLE001 - what is searched is out of date: it is closed
@@ -229,7 +229,7 @@ class Shard:
 
     def health(self) -> IndexHealth:
         """Return whether the shard can be used, in constant time and without the disk."""
-        refusal = self._truth.refusal if self._truth else None
+        refusal = self._store.refusal if self._store else None
         return health_of(self.failure or self._unopened, refusal, list(self.damaged.values()))
 
     def stats(self) -> IndexStats:
@@ -238,7 +238,7 @@ class Shard:
         return IndexStats(
             status=health.status,
             problem=health.problem,
-            epoch=self._truth.epoch if self._truth else 0,
+            epoch=self._store.epoch if self._store else 0,
             collections=len(served),
             points=sum(one.state.count for one in served if one.state),
             damaged_snapshots=sum(one.damaged_snapshots for one in served),
@@ -248,11 +248,11 @@ class Shard:
 
     def close(self) -> None:
         """Finish the queued writes and let another owner in; doing it twice is harmless."""
-        if self._keeper is not None:
-            self._keeper.close()
-        truth, self._truth = self._truth, None
-        if truth is not None:
-            truth.close()
+        if self._maintenance is not None:
+            self._maintenance.close()
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
         if self.settings.directory is None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -263,11 +263,11 @@ class Shard:
             if (self._directory / FOLDER).exists():  # made by a version that let others in
                 (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)
         durable = self.settings.directory is not None
-        self._truth = Truth(self._directory, self.settings.reserve_bytes, durable=durable)
-        rows = self._truth.reader.collections()
+        self._store = ShardStore(self._directory, self.settings.reserve_bytes, durable=durable)
+        rows = self._store.reader.collections()
         for row in rows:
             try:
-                self.register(recounted(self._truth, row))
+                self.register(recounted(self._store, row))
             except StorageDamaged as error:
                 if error.collection is None:
                     raise
@@ -279,19 +279,19 @@ class Shard:
             time.monotonic() - begun,
             sum(one.state.count for one in served if one.state),
             sum(one.replayed for one in served),
-            self._truth.was_clean,
+            self._store.was_clean,
         )
         self.reclaim()
 
     def _surroundings(self) -> Environment:
-        assert self._truth is not None
-        keeper, reader = self._keeper, self._truth.reader
-        stop = keeper.should_stop if keeper is not None else lambda: False
+        assert self._store is not None
+        maintenance, reader = self._maintenance, self._store.reader
+        stop = maintenance.should_stop if maintenance is not None else lambda: False
         return Environment(reader, self.settings, self._snapshots, stop)
 
     def _snapshots(self, row: CollectionRow, width: int) -> SnapshotFolder:
-        assert self._truth is not None
+        assert self._store is not None
         identity = SnapshotIdentity(
-            database=self._truth.uuid, collection=row.uuid, metric=row.metric, width=width
+            database=self._store.uuid, collection=row.uuid, metric=row.metric, width=width
         )
         return SnapshotFolder(self._directory / FOLDER / row.uuid, identity)

@@ -36,7 +36,7 @@ from embedder.index.contract.points import (
     Spec,
 )
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.creations import Creations
+from embedder.index.lifecycle import CollectionLifecycle
 from embedder.index.parquet import export_parquet
 from embedder.index.restoring import restore
 from embedder.index.segments.segment import SearchParams
@@ -81,12 +81,12 @@ class VectorIndex:
             InvalidInput: the name is not plain, the kind has no such metric, or the name is taken
                 by a collection that is made otherwise.
         """
-        return self.creations.create(name, Spec(metric, kind, width, model))
+        return self.lifecycle.create(name, Spec(metric, kind, width, model))
 
     @property
-    def creations(self) -> Creations:
+    def lifecycle(self) -> CollectionLifecycle:
         """Return the calls about creations of collections and their models."""
-        return Creations(self._shard, self._sound)
+        return CollectionLifecycle(self._shard, self._sound)
 
     def collections(self) -> list[CollectionInfo]:
         """Return what is known of every collection, by name."""
@@ -209,7 +209,7 @@ class VectorIndex:
                 answers[row] = hits
         return answers
 
-    def settle(self) -> None:
+    def run_maintenance(self) -> None:
         """Merge and save now whatever is due, and return when nothing is."""
         with self._sound():
             for collection in self._shard.collections.values():
@@ -240,7 +240,7 @@ class VectorIndex:
         """
         with self._sound(name):
             collection = self._shard.find(name)
-            return back_up(self._shard.truth.reader, name, collection.id, directory)
+            return back_up(self._shard.store.reader, name, collection.id, directory)
 
     def restore(
         self,
@@ -273,7 +273,7 @@ class VectorIndex:
             NotWritten: the file exists or cannot be written; nothing of it is left.
         """
         with self._sound(name):
-            return export_parquet(self._shard.truth.reader, name, self._shard.find(name).id, path)
+            return export_parquet(self._shard.store.reader, name, self._shard.find(name).id, path)
 
     def health(self) -> IndexHealth:
         """Return whether the shard can be used, at once whatever else runs."""
@@ -284,13 +284,13 @@ class VectorIndex:
         return self._shard.stats()
 
     def _answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
-        given = (self._effort, self._shard.held_search)
+        given = (self._effort, self._shard.search_exclusively)
         name = queries[0].collection
         return self._read(name, lambda reader, one: Searcher(one, reader, *given).search(queries))
 
     def _read(self, name: str, read: Read[ReadT]) -> ReadT:
         with self._sound(name):
-            return read_current(self._shard.find, name, self._shard.truth.reader, read)
+            return read_current(self._shard.find, name, self._shard.store.reader, read)
 
     @contextmanager
     def _sound(self, name: str = "") -> Iterator[None]:

@@ -24,7 +24,7 @@ from embedder.index.segments.snapshot_format import (
     read_segment,
     write_segment,
 )
-from embedder.index.storage.disk import publish, sync_directory
+from embedder.index.storage.atomic_files import sync_directory, write_atomically
 from embedder.index.storage.failpoints import reach
 
 _FILE = re.compile(r"segment-(\d{10})\.snap\Z")
@@ -55,7 +55,7 @@ class SnapshotFolder:
         make_folder(self.directory)
         sync_directory(self.directory.parent)
         path = self.directory / f"segment-{self._last:010d}.snap"
-        publish(path, lambda file: write_segment(file, segment, self._identity))
+        write_atomically(path, lambda file: write_segment(file, segment, self._identity))
         reach("snapshot.after_publish")
         return replace(segment, path=path)
 

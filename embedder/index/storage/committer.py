@@ -24,8 +24,8 @@ from embedder.core.disk_codes import storage_error, translate_storage_errors
 from embedder.core.errors import EmbedderError, Unavailable
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.reserve import Reserve
-from embedder.index.storage.schema import give_back, read_number
+from embedder.index.storage.reserved_space import ReservedSpace
+from embedder.index.storage.schema import read_number, release_free_pages
 
 T = TypeVar("T")
 Effect = Callable[[], T]
@@ -55,7 +55,7 @@ class Committer:
     """Runs writes one after the other; ``epoch`` is the ownership under which it may commit."""
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, reserve: Reserve, *, epoch: int
+        self, connection: sqlite3.Connection, path: Path, reserve: ReservedSpace, *, epoch: int
     ) -> None:
         self._connection = connection
         self._reserve = reserve
@@ -109,10 +109,10 @@ class Committer:
                 last = following is None
                 if following is not None:
                     jobs.append(following)
-            if not self._reserve.is_whole and not all(job.frees for job in jobs):
+            if not self._reserve.is_complete and not all(job.frees for job in jobs):
                 self._restore_reserve()
             self._commit(jobs)
-            if not self._reserve.is_whole:
+            if not self._reserve.is_complete:
                 self._restore_reserve()
             if last:
                 return
@@ -163,7 +163,7 @@ class Committer:
             return None
         self._connection.execute("SAVEPOINT write")
         try:
-            if not job.frees and not self._reserve.is_whole:
+            if not job.frees and not self._reserve.is_complete:
                 raise StorageFull(str(self._path))
             effect = job.write(self._connection)
         except Exception as error:
@@ -210,7 +210,7 @@ class Committer:
         if not all(job.frees for job in jobs):
             return False
         self._empty_log()
-        return self._reserve.give_up()
+        return self._reserve.release_chunk()
 
     def _restore_reserve(self) -> None:
         """Give the disk what the log and deleted rows take, and hold the reserve back again."""
@@ -218,7 +218,7 @@ class Committer:
             self._empty_log()
             # Little at once: pages that are moved are written to the log before any is free.
             with suppress(sqlite3.Error, EmbedderError), self._transaction():
-                if give_back(self._connection, VACUUM_PAGES):
+                if release_free_pages(self._connection, VACUUM_PAGES):
                     continue
             break
         # Last: the log of the next write needs room beside it.

@@ -83,7 +83,7 @@ class Reader:
                     db.execute("ROLLBACK")
 
     def collections(self) -> list[CollectionRow]:
-        """Return every collection that is served: drafts are not."""
+        """Return every collection that is served: staged collections are not."""
         with self._connection() as db:
             query = f"SELECT {COLUMNS} FROM collections WHERE name NOT GLOB '.*'"  # noqa: S608
             rows = db.execute(query).fetchall()

@@ -13,8 +13,8 @@ from contextlib import suppress
 from embedder.core.errors import EmbedderError
 from embedder.index.storage.committer import Effect
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.schema import give_back
-from embedder.index.storage.truth import Truth
+from embedder.index.storage.schema import release_free_pages
+from embedder.index.storage.store import ShardStore
 from embedder.index.storage.writes import purge
 
 FREE_SHARE = 4
@@ -27,17 +27,17 @@ STEP_PAGES = 2048
 """Pages that one write gives back."""
 
 
-def reclaim(truth: Truth, spared: Collection[int]) -> None:
+def reclaim(store: ShardStore, spared: Collection[int]) -> None:
     """Queue one step, which queues the next one; ``spared`` are collections that are being made."""
 
     def write(db: sqlite3.Connection) -> Effect[None]:
         more = purge(db, spared) or shrink(db)
         reach("purge.before_commit")
-        return lambda: reclaim(truth, spared) if more else None
+        return lambda: reclaim(store, spared) if more else None
 
     # What is left when the shard closes goes after its next start.
     with suppress(EmbedderError):
-        truth.submit(write, frees=True)
+        store.submit(write, frees=True)
 
 
 def shrink(db: sqlite3.Connection) -> bool:
@@ -45,4 +45,4 @@ def shrink(db: sqlite3.Connection) -> bool:
     free, pages = (
         int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("freelist_count", "page_count")
     )
-    return free > max(FREE_PAGES, pages // FREE_SHARE) and give_back(db, STEP_PAGES) > 0
+    return free > max(FREE_PAGES, pages // FREE_SHARE) and release_free_pages(db, STEP_PAGES) > 0

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 
 from embedder.index.storage.committer import Effect
-from embedder.index.storage.truth import Truth
+from embedder.index.storage.store import ShardStore
 from embedder.index.storage.writes import CollectionRow, correct_count
 
 logger = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ _WITH_NUL = (
 )
 
 
-def recounted(truth: Truth, row: CollectionRow) -> CollectionRow:
+def recounted(store: ShardStore, row: CollectionRow) -> CollectionRow:
     """Return a collection with its count corrected, or as it is where its ids explain no error."""
-    with truth.reader.snapshot() as db:
+    with store.reader.snapshot() as db:
         more = int(db.execute(_POINTS, (row.id,)).fetchone()[0]) - row.count
         if more <= 0 or more > db.execute(_WITH_NUL, (row.id,)).fetchone()[0]:
             return row
@@ -34,4 +34,4 @@ def recounted(truth: Truth, row: CollectionRow) -> CollectionRow:
         corrected = correct_count(db, row, row.count + more)
         return lambda: corrected
 
-    return truth.submit(write).result()
+    return store.submit(write).result()

@@ -68,7 +68,7 @@ def vector_checksum(name: str, blob: bytes | memoryview) -> int:
     return zlib.crc32(blob, zlib.crc32(name.encode()))
 
 
-def sealed(crc: int, seq: int) -> int:
+def versioned(crc: int, seq: int) -> int:
     """Return a checksum that holds for one version only."""
     return crc ^ (seq & 0xFFFFFFFF)
 
@@ -76,7 +76,7 @@ def sealed(crc: int, seq: int) -> int:
 def check_payload(
     path: str, name: str, text: str | None, metadata: str, stored: Sequence[int]
 ) -> int:
-    """Return the checksum of a row, unsealed; ``stored`` is its seq and its sealed checksum.
+    """Return the checksum of a row, unsealed; ``stored`` is its seq and its versioned checksum.
 
     Raises:
         StorageDamaged: the row is not what was written.
@@ -85,7 +85,7 @@ def check_payload(
     # A flipped bit may change the type of a column, too.
     if isinstance(name, str) and isinstance(seq, int):
         found = checksum(name, text, metadata)
-        if sealed(found, seq) == crc:
+        if versioned(found, seq) == crc:
             return found
     raise StorageDamaged(path, f"point {name!r} fails its checksum", UNNAMED)
 

@@ -148,7 +148,7 @@ def read_number(connection: sqlite3.Connection, key: str) -> int:
     return value
 
 
-def give_back(connection: sqlite3.Connection, most: int) -> int:
+def release_free_pages(connection: sqlite3.Connection, most: int) -> int:
     """Take up to so many free pages out of the file, and return how many that were.
 
     A file of a version before this one cannot shrink.

@@ -22,7 +22,7 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.limits import MAX_DELETED
 from embedder.index.contract.points import Metric, Spec, StoredModel, stored_model
 from embedder.index.storage.migration import COLUMNS, checksum
-from embedder.index.storage.rows import EncodedRows, sealed
+from embedder.index.storage.rows import EncodedRows, versioned
 from embedder.index.storage.schema import FILE_NAME, read_number, write_meta
 
 LOOKED_UP_AT_ONCE = 256
@@ -205,7 +205,7 @@ def upsert(
     write_meta(db, "next_pk", fresh)
     sequence = collection.sequence + 1
     same, seqs = [collection.id] * len(rows), [sequence] * len(rows)
-    checksums = [sealed(crc, sequence) for crc in rows.checksums]
+    checksums = [versioned(crc, sequence) for crc in rows.checksums]
     db.executemany(
         _INSERT_POINT,
         zip(pks, same, rows.ids, seqs, checksums, rows.texts, rows.metadata, strict=True),

@@ -22,7 +22,7 @@ from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, Points, Query
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
+from tests.unit.index.small_index import small_settings
 
 SEARCHERS, FIXED, CHANGING, WIDTH = 16, 60, 60, 8
 ODD = parse({"parity": 1})
@@ -32,7 +32,7 @@ class Stress:
     """The collection, and what the threads know of it."""
 
     def __init__(self, kind: IndexKind, directory: Path) -> None:
-        settings = small(directory, delta_rows=32, recovery_s=0.01)
+        settings = small_settings(directory, delta_rows=32, recovery_s=0.01)
         self.index = VectorIndex(settings)
         self.index.create("c", Metric.L2, kind=kind)
         self.gone: set[str] = set()

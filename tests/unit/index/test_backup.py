@@ -20,7 +20,7 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, Points, Query, Record
 from embedder.index.storage import failpoints
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
+from tests.unit.index.small_index import small_settings
 
 COUNT, WIDTH = 60, 4
 ROWS = np.random.default_rng(5).normal(0, 1, (COUNT, WIDTH)).astype(np.float32)
@@ -31,7 +31,7 @@ METADATA = [{"n": number, "deep": {"list": [None, True]}} for number in range(CO
 
 @pytest.fixture
 def index(tmp_path: Path) -> VectorIndex:
-    index = VectorIndex(small(tmp_path / "index"), background=False)
+    index = VectorIndex(small_settings(tmp_path / "index"), background=False)
     index.create("c", Metric.L1, kind=IndexKind.HNSW, model="m")
     index.upsert("c", Points(NAMES, ROWS, TEXTS, METADATA))
     index.delete_points("c", NAMES[::7])
@@ -71,17 +71,17 @@ def test_a_backup_comes_back_elsewhere_and_is_there_after_a_restart(
     index.back_up("c", tmp_path / "copy")
     expected = _all(index, "c")
     index.close()
-    other = VectorIndex(small(tmp_path / "other"), background=False)
+    other = VectorIndex(small_settings(tmp_path / "other"), background=False)
     other.restore(tmp_path / "copy")
     other.close()
-    other = VectorIndex(small(tmp_path / "other"), background=False)
+    other = VectorIndex(small_settings(tmp_path / "other"), background=False)
 
     assert _all(other, "c") == expected
     other.close()
 
 
 def test_a_backup_is_of_one_moment_while_writes_go_on(tmp_path: Path) -> None:
-    index = VectorIndex(small(tmp_path / "index"))
+    index = VectorIndex(small_settings(tmp_path / "index"))
     versions = 1
 
     def write() -> None:
@@ -192,7 +192,7 @@ def test_a_backup_that_finds_no_space_leaves_nothing(index: VectorIndex, tmp_pat
 
 
 def test_an_empty_collection_is_backed_up_too(tmp_path: Path) -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.create("c", Metric.DOT)
     index.back_up("c", tmp_path / "copy")
 

@@ -26,9 +26,9 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, PointField, Points, Query
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_drawing import METADATA, TEXTS, filters
-from tests.unit.index.model import Model, Stored
-from tests.unit.index.one import small
-from tests.unit.index.texts import HOSTILE_IDS, IDS
+from tests.unit.index.hostile_strings import HOSTILE_IDS, IDS
+from tests.unit.index.reference_index import ReferenceIndex, Stored
+from tests.unit.index.small_index import small_settings
 
 EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "25"))
 STEPS = 50
@@ -56,8 +56,8 @@ class LikeADict(RuleBasedStateMachine):
     def begin(self, metric: Metric, kind: IndexKind) -> None:
         if metric is Metric.L1 and kind.value.startswith("ivf"):
             kind = IndexKind.FLAT
-        self.model = Model(metric, kind)
-        self.index = VectorIndex(small(self._place(), recovery_s=0.01), background=False)
+        self.model = ReferenceIndex(metric, kind)
+        self.index = VectorIndex(small_settings(self._place(), recovery_s=0.01), background=False)
         self.index.create("c", metric, kind=kind)
 
     @rule(stored=st.dictionaries(IDS, POINT, min_size=1, max_size=8))
@@ -154,7 +154,7 @@ class LikeADict(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        self.index.settle()
+        self.index.run_maintenance()
 
     @rule()
     def optimize(self) -> None:
@@ -193,7 +193,7 @@ class LikeADict(RuleBasedStateMachine):
         shutil.copytree(source, copy)
         (copy / "truth.db-shm").unlink(missing_ok=True)
         self.index.close()
-        self.index = VectorIndex(small(copy, recovery_s=0.01), background=False)
+        self.index = VectorIndex(small_settings(copy, recovery_s=0.01), background=False)
 
         assert not self.index.stats().recovery.was_clean
 
@@ -204,7 +204,7 @@ class LikeADict(RuleBasedStateMachine):
         with pytest.raises(InvalidInput):
             self.index.describe("c")
         self.index.create("c", self.model.metric, kind=self.model.kind)
-        self.model = Model(self.model.metric, self.model.kind)
+        self.model = ReferenceIndex(self.model.metric, self.model.kind)
 
     @invariant()
     def both_hold_as_much(self) -> None:
@@ -237,9 +237,9 @@ class LikeADict(RuleBasedStateMachine):
         left = [None]
         while left:
             time.sleep(0.001)
-            with self.index._shard.truth.reader.snapshot() as db:
+            with self.index._shard.store.reader.snapshot() as db:
                 left = db.execute("SELECT id FROM collections WHERE name IS NULL").fetchall()
-        self.index._shard.truth.submit(lambda _: lambda: None).result()
+        self.index._shard.store.submit(lambda _: lambda: None).result()
 
     def _place(self) -> Path:
         self.places += 1

@@ -25,8 +25,8 @@ from embedder.index.storage import writes
 from embedder.index.storage.committer import Effect
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_drawing import METADATA
-from tests.unit.index.one import small
-from tests.unit.index.texts import ANY_TEXT, IDS
+from tests.unit.index.hostile_strings import ANY_TEXT, IDS
+from tests.unit.index.small_index import small_settings
 
 Stored = dict[str, tuple[str | None, dict[str, Any]]]
 MEMORY = Path("/dev/shm")
@@ -73,7 +73,7 @@ def _check(index: VectorIndex, stored: Stored, name: str = "c") -> None:
 def test_every_string_survives_every_layer(stored: Stored, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         place = Path(folder)
-        with closing(VectorIndex(small(place / "index"), background=False)) as index:
+        with closing(VectorIndex(small_settings(place / "index"), background=False)) as index:
             _put(index, stored)
             _put(index, stored)
             _check(index, stored)
@@ -82,7 +82,7 @@ def test_every_string_survives_every_layer(stored: Stored, data: st.DataObject) 
             index.export_parquet("c", place / "c.parquet")
         table = pyarrow.parquet.read_table(place / "c.parquet").to_pylist()
         assert {one["id"]: (one["text"], json.loads(one["metadata"])) for one in table} == stored
-        with closing(VectorIndex(small(place / "index"), background=False)) as index:
+        with closing(VectorIndex(small_settings(place / "index"), background=False)) as index:
             _check(index, stored)
             index.restore(place / "copy", "again")
             _check(index, stored, "again")
@@ -94,14 +94,14 @@ def test_every_string_survives_every_layer(stored: Stored, data: st.DataObject) 
 
 
 def test_an_id_that_begins_like_another_one_is_neither_deleted_nor_found(tmp_path: Path) -> None:
-    with closing(VectorIndex(small(tmp_path), background=False)) as index:
+    with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
         _put(index, _ids("a b"))
 
         assert index.delete_points("c", ["a\0zzz", "b\0"]).count == 0
         assert index.fetch("c", ["a\0", "b\0"]) == []
         _put(index, _ids("a b a\0b"))
         _put(index, _ids("a b a\0b"))
-    with closing(VectorIndex(small(tmp_path), background=False)) as index:
+    with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
         assert index.stats().status == "ready"
         _check(index, _ids("a b a\0b"))
         assert index.delete_points("c", ["a\0b"]).count == 1
@@ -117,7 +117,7 @@ def test_a_file_in_which_such_an_id_was_counted_as_another_one_opens(
     def find_pks(db: sqlite3.Connection, collection: int, ids: Iterable[str]) -> dict[str, int]:
         return real(db, collection, [name.partition("\0")[0] for name in ids])
 
-    with closing(VectorIndex(small(tmp_path), background=False)) as index:
+    with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
         with monkeypatch.context() as patch:
             patch.setattr("embedder.index.storage.writes.find_pks", find_pks)
             for name in ("a b", "a\0b", "b\0"):
@@ -125,7 +125,7 @@ def test_a_file_in_which_such_an_id_was_counted_as_another_one_opens(
         assert index.describe("c").count == 4
     for warned in (True, False):
         caplog.clear()
-        with closing(VectorIndex(small(tmp_path), background=False)) as index:
+        with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
             assert ("2 points more than were counted" in caplog.text) is warned
             assert index.stats().status == "ready"
             assert [one.id for one in index.scroll("c").records] == ["a", "b", "a\0b", "b\0"]
@@ -134,18 +134,18 @@ def test_a_file_in_which_such_an_id_was_counted_as_another_one_opens(
 
 @pytest.mark.parametrize(("name", "count"), [("a", 1), ("a\0", 3), ("a\0", 0)])
 def test_a_count_that_ids_do_not_explain_is_damage(tmp_path: Path, name: str, count: int) -> None:
-    with closing(VectorIndex(small(tmp_path), background=False)) as index:
+    with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
         _put(index, _ids(f"{name} b"))
-        row = index._shard.truth.reader.collection("c")
+        row = index._shard.store.reader.collection("c")
         assert row is not None
 
         def miscount(db: sqlite3.Connection) -> Effect[None]:
             writes.correct_count(db, row, count)
             return lambda: None
 
-        index._shard.truth.submit(miscount).result()
+        index._shard.store.submit(miscount).result()
     with (
-        closing(VectorIndex(small(tmp_path), background=False)) as index,
+        closing(VectorIndex(small_settings(tmp_path), background=False)) as index,
         pytest.raises(StorageDamaged),
     ):
         index.describe("c")
@@ -153,7 +153,7 @@ def test_a_count_that_ids_do_not_explain_is_damage(tmp_path: Path, name: str, co
 
 def test_more_ids_than_one_statement_takes_are_all_found() -> None:
     names = [f"{'a' * (number % 3)}\0{number}" for number in range(1500)]
-    with closing(VectorIndex(small(), background=False)) as index:
+    with closing(VectorIndex(small_settings(), background=False)) as index:
         _put(index, {name: (None, {}) for name in names})
         _put(index, {name: (None, {}) for name in names[::2]})
 
@@ -164,7 +164,7 @@ def test_more_ids_than_one_statement_takes_are_all_found() -> None:
 @pytest.mark.parametrize("name", ["\ud800", "c\udfff"])
 def test_a_lone_surrogate_is_refused_and_the_next_write_is_taken(name: str) -> None:
     """Nothing that SQLite cannot take as text gets as far as a transaction."""
-    with closing(VectorIndex(small(), background=False)) as index:
+    with closing(VectorIndex(small_settings(), background=False)) as index:
         _put(index, _ids("a b"))
 
         for refused in (
@@ -224,7 +224,7 @@ def test_every_key_that_is_stored_can_be_named_by_a_filter(keys: list[str]) -> N
 
 
 def test_a_cursor_belongs_to_one_collection() -> None:
-    with closing(VectorIndex(small(), background=False)) as index:
+    with closing(VectorIndex(small_settings(), background=False)) as index:
         for name in ("c", "other"):
             _put(index, _ids("a b c"), name)
         cursor = index.scroll("c", limit=1).cursor
@@ -245,7 +245,7 @@ def test_a_cursor_belongs_to_one_collection() -> None:
 def test_a_threshold_beyond_float32_is_above_or_below_every_score(
     threshold: float, found: int
 ) -> None:
-    with closing(VectorIndex(small(), background=False)) as index:
+    with closing(VectorIndex(small_settings(), background=False)) as index:
         _put(index, _ids("a b"))
 
         query = Query("c", np.ones(2, np.float32), 9, threshold=threshold)

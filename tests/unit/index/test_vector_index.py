@@ -13,8 +13,8 @@ from embedder.index.contract.limits import MAX_TOP_K
 from embedder.index.contract.points import CollectionInfo, Metric, Query
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
-from tests.unit.index.one import small
-from tests.unit.index.oracle import points
+from tests.unit.index.brute_force import points
+from tests.unit.index.small_index import small_settings
 
 NAN = float("nan")
 
@@ -24,7 +24,7 @@ def _query(name: str, vector: Sequence[float], top_k: int = 10) -> Query:
 
 
 def test_creating_again_with_the_same_metric_confirms_what_is_there() -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     created = index.create("c", Metric.L1)
     index.upsert("c", points({"a": [1, 2]}))
 
@@ -35,7 +35,7 @@ def test_creating_again_with_the_same_metric_confirms_what_is_there() -> None:
 
 
 def test_creating_again_with_another_metric_is_refused_and_changes_nothing() -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.create("c", Metric.L1)
     with pytest.raises(InvalidInput, match=r"cosine.*'c' exists with l1") as caught:
         index.create("c", Metric.COSINE)
@@ -46,7 +46,7 @@ def test_creating_again_with_another_metric_is_refused_and_changes_nothing() -> 
 
 @pytest.mark.parametrize("name", ["../x", "x\0", "x\n", "x" * 256, ".x", "", "x/y"])
 def test_a_name_that_is_not_plain_is_refused_wherever_it_could_be_made(name: str) -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     with pytest.raises(InvalidInput, match="collection"):
         index.create(name, Metric.L2)
     with pytest.raises(InvalidInput, match="collection"):
@@ -57,13 +57,13 @@ def test_a_name_that_is_not_plain_is_refused_wherever_it_could_be_made(name: str
 
 def test_a_name_too_long_is_told_the_limit() -> None:
     with pytest.raises(LimitExceeded) as caught:
-        VectorIndex(small(), background=False).create("x" * 256, Metric.L2)
+        VectorIndex(small_settings(), background=False).create("x" * 256, Metric.L2)
 
     assert (caught.value.size, caught.value.limit) == (256, 63)
 
 
 def test_what_was_never_created_is_unknown() -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     for ask in (index.describe, index.delete):
         with pytest.raises(UnknownCollection) as caught:
             ask("missing")
@@ -74,7 +74,7 @@ def test_what_was_never_created_is_unknown() -> None:
 
 
 def test_a_first_upsert_creates_the_collection_with_the_cosine() -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
 
     assert index.upsert("c", points({"a": [3, 4]})) == 1
     assert index.describe("c") == CollectionInfo("c", Metric.COSINE, "auto", 2, 1, 1, pending=1)
@@ -82,7 +82,7 @@ def test_a_first_upsert_creates_the_collection_with_the_cosine() -> None:
 
 @pytest.mark.parametrize("bad", [[NAN, 1.0], [0.0, 0.0], [1e38, 0.0], [float("inf"), 0.0]])
 def test_a_refused_first_upsert_creates_no_collection(bad: list[float]) -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     with pytest.raises(InvalidVector) as caught:
         index.upsert("c", points({"a": [1, 2], "b": bad}))
 
@@ -91,7 +91,7 @@ def test_a_refused_first_upsert_creates_no_collection(bad: list[float]) -> None:
 
 
 def test_a_deleted_collection_begins_anew() -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.upsert("c", points({"a": [1, 2]}))
     index.delete("c")
     index.upsert("c", points({"b": [1, 2, 3]}))
@@ -100,7 +100,7 @@ def test_a_deleted_collection_begins_anew() -> None:
 
 
 def test_collections_are_listed_by_name() -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     for name in ("b", "a", "C"):
         index.create(name, Metric.DOT)
 
@@ -108,7 +108,7 @@ def test_collections_are_listed_by_name() -> None:
 
 
 def test_queries_of_many_collections_and_sizes_are_answered_each_in_its_place() -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.create("line", Metric.L1)
     index.upsert("line", points({"one": [1], "two": [2], "nine": [9]}))
     index.upsert("plane", points({"east": [1, 0], "north": [0, 1]}))
@@ -128,7 +128,7 @@ def test_queries_of_many_collections_and_sizes_are_answered_each_in_its_place() 
 
 
 def test_a_query_of_another_width_among_sound_ones_is_refused_for_its_width() -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.upsert("c", points({"a": [1, 2]}))
 
     with pytest.raises(InvalidVector, match="3 components; the collection has 2"):
@@ -137,7 +137,7 @@ def test_a_query_of_another_width_among_sound_ones_is_refused_for_its_width() ->
 
 @pytest.mark.parametrize("top_k", [-1, 0, MAX_TOP_K + 1])
 def test_more_or_fewer_answers_than_there_may_be_are_refused(top_k: int) -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.upsert("c", points({"a": [1]}))
 
     with pytest.raises(InvalidInput, match=str(MAX_TOP_K)) as caught:

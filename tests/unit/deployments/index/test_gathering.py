@@ -13,7 +13,7 @@ import pytest
 from deployments.index.gathering import merge_hits
 from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.errors import DeadlineExceeded
-from embedder.index import spread
+from embedder.index import sharding
 from embedder.index.contract.points import Hit, Metric, Query
 
 PLAIN = Query(collection="c", vector=np.ones(2, np.float32), top_k=2)
@@ -26,13 +26,13 @@ async def test_unlike_hits_are_chosen_beside_the_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here: list[bool] = []
-    merge = spread.merged
+    merge = sharding.merge_hits
 
     def merging(*arguments: Any) -> list[Hit]:
         here.append(threading.current_thread() is threading.main_thread())
         return merge(*arguments)
 
-    monkeypatch.setattr(spread, "merged", merging)
+    monkeypatch.setattr(sharding, "merge_hits", merging)
     queries, answers = [DIVERSE, PLAIN], [[SHARD, SHARD], [OTHER, OTHER]]
     found = await merge_hits(queries, answers, Metric.COSINE, None)
 
@@ -43,7 +43,7 @@ async def test_unlike_hits_are_chosen_beside_the_event_loop(
 async def test_no_unlike_hits_are_chosen_after_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spread, "merged", pytest.fail)
+    monkeypatch.setattr(sharding, "merge_hits", pytest.fail)
 
     with pytest.raises(DeadlineExceeded):
         await merge_hits([DIVERSE], [[SHARD]], Metric.COSINE, time.monotonic())

@@ -146,4 +146,4 @@ def test_no_model_is_recorded_for_a_damaged_collection() -> None:
         index._shard.fail(StorageDamaged("index.db", "is damaged", NAME))
 
         with pytest.raises(StorageDamaged):
-            index.creations.record_model(NAME, None, MODEL)
+            index.lifecycle.record_model(NAME, None, MODEL)

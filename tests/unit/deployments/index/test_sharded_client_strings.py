@@ -9,7 +9,7 @@ import pytest
 
 from embedder.core.errors import InvalidInput
 from tests.unit.deployments.index.shards import NAME, Index, make_points, make_query
-from tests.unit.index.texts import HOSTILE_IDS
+from tests.unit.index.hostile_strings import HOSTILE_IDS
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from deployments.operations import collections as index_operation
 from deployments.operations.collections import CollectionOperations
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import ModelMismatch, StaleCollection
-from embedder.index.storage import drafts
+from embedder.index.storage import staging
 from tests.unit.deployments.index_service import LETTERS, IndexService
 from tests.unit.deployments.two_models import (
     DIGITS,
@@ -60,7 +60,7 @@ async def test_all_texts_are_embedded_with_the_new_model_and_searches_follow(
 async def test_what_was_embedded_before_an_interruption_is_kept(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drafts, "PAGE_POINTS", 2)
+    monkeypatch.setattr(staging, "PAGE_POINTS", 2)
     door, calls = door_of(service), 0
 
     async def interrupt() -> None:
@@ -82,7 +82,7 @@ async def test_what_was_embedded_before_an_interruption_is_kept(
 async def test_what_is_written_meanwhile_is_not_lost(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drafts, "PAGE_POINTS", 2)
+    monkeypatch.setattr(staging, "PAGE_POINTS", 2)
     index, expected, turns = index_of(service), dict(TEXTS), iter(range(4))
 
     async def write() -> None:

@@ -15,7 +15,7 @@ from deployments.operations import collections as index_operation
 from deployments.operations.reembedding import CollectionReembedding
 from embedder.core.errors import InvalidInput, StageUnavailable, Unavailable
 from embedder.index.contract.points import Points, Query
-from embedder.index.spread import owners
+from embedder.index.sharding import owners
 from tests.unit.deployments.index_service import IndexService, vectors_of
 from tests.unit.deployments.two_models import (
     DIGITS,

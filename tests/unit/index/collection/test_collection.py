@@ -15,8 +15,15 @@ from hypothesis import strategies as st
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Hit, Metric, Points
-from tests.unit.index.one import One
-from tests.unit.index.oracle import QUARTERS, TOLERANCE, assert_nearest, points, request, vectors
+from tests.unit.index.brute_force import (
+    QUARTERS,
+    TOLERANCE,
+    assert_nearest,
+    points,
+    request,
+    vectors,
+)
+from tests.unit.index.small_index import SmallIndex
 
 WIDTH = 2
 EVERY_METRIC = pytest.mark.parametrize("metric", Metric, ids=lambda metric: metric.value)
@@ -29,7 +36,7 @@ REQUESTS = st.lists(
 NAN, INF = float("nan"), float("inf")
 
 
-def _search(collection: One, query: Sequence[float], top_k: int = 10) -> list[Hit]:
+def _search(collection: SmallIndex, query: Sequence[float], top_k: int = 10) -> list[Hit]:
     return collection.search(np.array([query], np.float32), top_k)[0]
 
 
@@ -39,7 +46,7 @@ def _search(collection: One, query: Sequence[float], top_k: int = 10) -> list[Hi
 def test_the_last_vector_of_an_id_counts_and_no_other(
     requests: list[dict[str, list[float]]], queries: Vectors, top_k: int, metric: Metric
 ) -> None:
-    collection = One(metric)
+    collection = SmallIndex(metric)
     kept: dict[str, Sequence[float]] = {}
     for number, stored in enumerate(requests, start=1):
         kept.update(stored)
@@ -52,7 +59,7 @@ def test_the_last_vector_of_an_id_counts_and_no_other(
 
 
 def test_an_id_that_is_given_twice_is_refused_and_nothing_of_its_request_is_stored() -> None:
-    collection = One(Metric.DOT)
+    collection = SmallIndex(Metric.DOT)
     with pytest.raises(InvalidInput, match=r"points\[2\]\.id' is that of points\[0\] too"):
         collection.upsert(request(("a", [1, 0]), ("b", [0, 1]), ("a", [2, 0])))
 
@@ -60,7 +67,7 @@ def test_an_id_that_is_given_twice_is_refused_and_nothing_of_its_request_is_stor
 
 
 def test_a_later_request_replaces_a_point_whole() -> None:
-    collection = One(Metric.L2)
+    collection = SmallIndex(Metric.L2)
     collection.upsert(Points(["a"], np.array([[9, 9]], np.float32), ["old"], [{"old": True}]))
     collection.upsert(Points(["a"], np.array([[3, 4]], np.float32), [None], [{}]))
 
@@ -69,7 +76,7 @@ def test_a_later_request_replaces_a_point_whole() -> None:
 
 @EVERY_METRIC
 def test_an_empty_collection_answers_every_query_with_nothing(metric: Metric) -> None:
-    collection = One(metric)
+    collection = SmallIndex(metric)
 
     assert collection.search(np.ones((3, 5), np.float32), 10) == [[], [], []]
     assert collection.describe().width is None
@@ -86,7 +93,7 @@ def test_an_empty_collection_answers_every_query_with_nothing(metric: Metric) ->
 def test_a_refused_vector_is_named_and_nothing_of_its_request_is_stored(
     metric: Metric, bad: list[float], filled: bool
 ) -> None:
-    collection = One(metric)
+    collection = SmallIndex(metric)
     if filled:
         collection.upsert(points({"a": [1, 2]}))
     before = collection.describe()
@@ -99,7 +106,7 @@ def test_a_refused_vector_is_named_and_nothing_of_its_request_is_stored(
 
 
 def test_another_width_is_refused_and_nothing_of_its_request_is_stored() -> None:
-    collection = One(Metric.L1)
+    collection = SmallIndex(Metric.L1)
     collection.upsert(points({"a": [1, 2]}))
     before = collection.describe()
     with pytest.raises(InvalidVector, match=r"points\[0\]\.vector.*3.*2"):
@@ -110,7 +117,7 @@ def test_another_width_is_refused_and_nothing_of_its_request_is_stored() -> None
 
 @pytest.mark.parametrize("bad", ["", "a" * 256, "\ud800"])
 def test_a_refused_id_is_named_and_nothing_of_its_request_is_stored(bad: str) -> None:
-    collection = One(Metric.L1)
+    collection = SmallIndex(Metric.L1)
     with pytest.raises(InvalidInput) as caught:
         collection.upsert(points({"a": [1, 2], bad: [3, 4]}))
 
@@ -120,7 +127,7 @@ def test_a_refused_id_is_named_and_nothing_of_its_request_is_stored(bad: str) ->
 
 @pytest.mark.parametrize("bad", [[1.0], [1.0, 2.0, 3.0], [NAN, 1.0], [0.0, 0.0], [1e38, 0.0]])
 def test_a_query_that_cannot_be_placed_is_refused(bad: list[float]) -> None:
-    collection = One(Metric.COSINE)
+    collection = SmallIndex(Metric.COSINE)
     collection.upsert(points({"a": [1, 2]}))
 
     with pytest.raises(InvalidVector, match="vector"):
@@ -129,7 +136,7 @@ def test_a_query_that_cannot_be_placed_is_refused(bad: list[float]) -> None:
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-23, 1e-22, 1e-18, 1e18])
 def test_a_cosine_is_refused_or_right_however_long_a_vector_is(scale: float) -> None:
-    collection = One(Metric.COSINE)
+    collection = SmallIndex(Metric.COSINE)
     with suppress(InvalidVector):
         collection.upsert(points({"a": [3 * scale, 4 * scale]}))
         (hit,) = _search(collection, [4, 3])
@@ -140,7 +147,7 @@ def test_a_cosine_is_refused_or_right_however_long_a_vector_is(scale: float) -> 
 @EVERY_METRIC
 @pytest.mark.parametrize("far", [1e18, 1e19, 1.8e19])
 def test_points_are_refused_or_found_however_far_apart_they_are(far: float, metric: Metric) -> None:
-    collection = One(metric)
+    collection = SmallIndex(metric)
     with suppress(InvalidVector):
         collection.upsert(points({"east": [far], "west": [-far]}))
         hits = _search(collection, [far])
@@ -149,7 +156,7 @@ def test_points_are_refused_or_found_however_far_apart_they_are(far: float, metr
         assert np.isfinite([hit.score for hit in hits]).all()
 
 
-def _write(collection: One, writer: int, rounds: int) -> None:
+def _write(collection: SmallIndex, writer: int, rounds: int) -> None:
     """Set the writer's own id and a shared one; text, metadata and score all tell the version."""
     for version in range(1, rounds + 1):
         number = 1000 * writer + version
@@ -163,7 +170,7 @@ def _write(collection: One, writer: int, rounds: int) -> None:
         )
 
 
-def _read(collection: One, rounds: int, writers: int) -> list[list[Hit]]:
+def _read(collection: SmallIndex, rounds: int, writers: int) -> list[list[Hit]]:
     chance = random.Random(rounds)
     return [
         hits
@@ -175,7 +182,7 @@ def _read(collection: One, rounds: int, writers: int) -> list[list[Hit]]:
 
 
 def test_threads_that_search_while_others_write_see_whole_points_of_some_moment() -> None:
-    collection = One(Metric.DOT)
+    collection = SmallIndex(Metric.DOT)
     writers, rounds = 4, 100
     with ThreadPoolExecutor(12) as pool:
         writing = [pool.submit(_write, collection, n, rounds) for n in range(1, writers + 1)]

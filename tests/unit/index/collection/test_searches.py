@@ -17,15 +17,15 @@ from embedder.index.contract.limits import MAX_PAGE, MAX_WIDTH
 from embedder.index.contract.points import Metric, Points, Query
 from embedder.index.vector_index import VectorIndex
 from embedder.similarity.mmr import maximal_marginal_relevance
-from tests.unit.index.one import small
-from tests.unit.index.oracle import points
+from tests.unit.index.brute_force import points
+from tests.unit.index.small_index import small_settings
 
 LINE = {f"p{number}": [float(number)] for number in range(100)}
 
 
 @pytest.fixture
 def index() -> VectorIndex:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.create("c", Metric.L2)
     metadata = [{"n": number} for number in range(100)]
     index.upsert("c", replace(points(LINE), metadata=metadata, texts=list(LINE)))
@@ -154,7 +154,7 @@ def test_a_point_that_cannot_be_stored_is_named_and_nothing_of_its_request_is_st
 
 @pytest.mark.parametrize("name", ["../x", "..", "a/b", "/etc", "a\0", "a\n", "%2e%2e", "é", ""])
 def test_a_name_never_makes_a_file(tmp_path: Path, name: str) -> None:
-    index = VectorIndex(small(tmp_path / "index"), background=False)
+    index = VectorIndex(small_settings(tmp_path / "index"), background=False)
     before = sorted(tmp_path.rglob("*"))
     for make in (index.create, lambda name: index.upsert(name, _point())):
         with pytest.raises(InvalidInput):
@@ -176,7 +176,7 @@ def test_a_name_never_makes_a_file(tmp_path: Path, name: str) -> None:
 def test_a_collection_is_not_taken_for_another(
     made: dict[str, Any], asked: dict[str, Any], field: str
 ) -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.create("c", **made)
     with pytest.raises(InvalidInput) as caught:
         index.create("c", **asked)
@@ -188,11 +188,11 @@ def test_a_collection_is_not_taken_for_another(
 @pytest.mark.parametrize("width", [0, -1, MAX_WIDTH + 1])
 def test_a_width_that_no_vector_has_is_refused(width: int) -> None:
     with pytest.raises(InvalidInput, match="width"):
-        VectorIndex(small(), background=False).create("c", width=width)
+        VectorIndex(small_settings(), background=False).create("c", width=width)
 
 
 def test_a_width_that_was_declared_holds_for_the_first_point() -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.create("c", width=3)
     with pytest.raises(InvalidInput, match="the collection has 3"):
         index.upsert("c", points({"a": [1, 2]}))
@@ -203,7 +203,7 @@ def test_a_width_that_was_declared_holds_for_the_first_point() -> None:
 
 @pytest.mark.parametrize("equal", [20, 300])
 def test_of_equal_scores_the_point_that_was_inserted_first_leads(equal: int) -> None:
-    index = VectorIndex(small(), background=False)
+    index = VectorIndex(small_settings(), background=False)
     index.create("c", Metric.DOT, kind=IndexKind.FLAT)
     names = [f"p{number}" for number in np.random.default_rng(1).permutation(equal)]
     for start in range(0, equal, 50):

@@ -15,7 +15,7 @@ from embedder.core.types import Vectors
 from embedder.index.contract.checks import check_ids, check_metadata, check_name, check_vectors
 from embedder.index.contract.limits import MAX_METADATA_BYTES, MAX_METADATA_DEPTH
 from embedder.index.contract.points import Metric
-from tests.unit.index.oracle import vectors
+from tests.unit.index.brute_force import vectors
 
 PLAIN = set(string.ascii_letters + string.digits + "_.-")
 EVERY_METRIC = pytest.mark.parametrize("metric", Metric, ids=lambda metric: metric.value)

@@ -17,7 +17,7 @@ from embedder.core.cancellation import Cancellation, Cancelled
 from embedder.core.errors import InvalidInput
 from embedder.core.storage_errors import StorageDamaged, StorageReadOnly
 from embedder.index.storage.committer import Committer, Effect
-from embedder.index.storage.reserve import Reserve
+from embedder.index.storage.reserved_space import ReservedSpace
 from embedder.index.storage.schema import open_writer
 
 
@@ -29,7 +29,7 @@ class Desk:
         self.db.execute("CREATE TABLE notes(text)")
         self.ran: list[str] = []
         self.db.set_trace_callback(self.ran.append)
-        self.committer = Committer(self.db, path, Reserve(path.parent, 0), epoch=0)
+        self.committer = Committer(self.db, path, ReservedSpace(path.parent, 0), epoch=0)
         self.order: list[str] = []
         self.go = threading.Event()
 

@@ -18,10 +18,10 @@ from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.points import Metric, Points, Query
 from embedder.index.segments.index_state import Delta
 from embedder.index.storage import failpoints
-from embedder.index.storage.disk import publish
+from embedder.index.storage.atomic_files import write_atomically
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
-from tests.unit.index.tiny_disk import mounted
+from tests.unit.index.small_index import small_settings
+from tests.unit.index.storage.tiny_disk import mounted
 
 WIDTH = 64
 
@@ -70,7 +70,7 @@ def _holds(index: VectorIndex, starts: list[int]) -> bool:
 def test_a_full_disk_refuses_writes_until_there_is_space_again(tiny_disk: Path) -> None:
     ballast = tiny_disk / "ballast"
     ballast.write_bytes(bytes(1 << 20))
-    index = VectorIndex(small(tiny_disk / "index"), background=False)
+    index = VectorIndex(small_settings(tiny_disk / "index"), background=False)
     index.create("c", Metric.DOT)
     done = _fill(index)
     query = Query("c", _points(0).vectors[0], 1)
@@ -89,20 +89,20 @@ def test_a_full_disk_refuses_writes_until_there_is_space_again(tiny_disk: Path) 
     index.upsert("c", _points(50_000))
     assert _holds(index, [*done, 50_000])
     index.close()
-    index = VectorIndex(small(tiny_disk / "index"), background=False)
+    index = VectorIndex(small_settings(tiny_disk / "index"), background=False)
     assert _holds(index, [*done, 50_000])
     index.close()
 
 
 def test_the_same_without_a_file_system_of_its_own(tmp_path: Path) -> None:
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     index.create("c", Metric.DOT)
 
     def limit(pages: int) -> None:
         def write(db: sqlite3.Connection) -> object:
             return lambda: db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
 
-        index._shard.truth.submit(write).result()  # type: ignore[arg-type] # an effect of any result
+        index._shard.store.submit(write).result()  # type: ignore[arg-type] # an effect of any result
 
     limit(60)
     done = _fill(index)
@@ -116,7 +116,7 @@ def test_the_same_without_a_file_system_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("point", ["commit.before", "snapshot.after_write", "snapshot.after_fsync"])
 def test_a_write_that_finds_no_space_leaves_nothing_behind(tmp_path: Path, point: str) -> None:
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     index.create("c", Metric.DOT)
     index.upsert("c", _points(0))
     failpoints.arm(f"{point}:enospc")
@@ -130,14 +130,14 @@ def test_a_write_that_finds_no_space_leaves_nothing_behind(tmp_path: Path, point
     index.snapshot("c")
     index.upsert("c", _points(20))
     index.close()
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     assert _holds(index, [0, 20])
     assert index.stats().recovery.replayed == 20
     index.close()
 
 
 def test_after_a_failed_commit_nothing_is_written_until_a_restart(tmp_path: Path) -> None:
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", _points(0))
     failpoints.arm("commit.before:eio")
     for _ in range(2):
@@ -150,7 +150,7 @@ def test_after_a_failed_commit_nothing_is_written_until_a_restart(tmp_path: Path
     assert len(index.search([Query("c", _points(0).vectors[0], 99)])[0]) == 20
     assert _holds(index, [0])
     index.close()
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     assert index.stats().status == "ready"
     assert not index.stats().recovery.was_clean
     assert _holds(index, [0])
@@ -163,7 +163,7 @@ def test_after_a_failed_commit_nothing_is_written_until_a_restart(tmp_path: Path
 def test_a_committed_write_that_fails_halfway_is_read_anew_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", _points(0))
     append = Delta.append
 
@@ -186,7 +186,7 @@ def test_a_committed_write_that_fails_halfway_is_read_anew_and_stops_no_other(
 def test_a_collection_that_cannot_be_read_anew_either_is_closed_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     for name in ("c", "other"):
         index.upsert(name, _points(0))
 
@@ -204,7 +204,7 @@ def test_a_collection_that_cannot_be_read_anew_either_is_closed_alone(
             call()
     index.upsert("other", _points(20))
     index.close()
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     assert _holds(index, [0, 20])
     index.close()
 
@@ -219,12 +219,12 @@ def test_a_file_is_published_whole_or_the_old_one_stays(
         path.write_bytes(existing)
     failpoints.arm(f"{point}:eio")
     with pytest.raises(OSError, match="fail point"):
-        publish(path, lambda file: file.write(b"new"))
+        write_atomically(path, lambda file: file.write(b"new"))
 
     assert [one.name for one in tmp_path.iterdir()] == ([] if existing is None else ["file"])
     if existing is not None:
         assert path.read_bytes() == existing
-    publish(path, lambda file: file.write(b"new"))
+    write_atomically(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
 
 
@@ -272,11 +272,11 @@ def test_only_the_codes_of_a_list_say_anything_of_the_disk(
 def test_a_directory_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(NotADirectoryError):
-        VectorIndex(small(tmp_path / "file" / "index"))
+        VectorIndex(small_settings(tmp_path / "file" / "index"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_without_permission_is_said_at_once(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError):
-        VectorIndex(small(tmp_path / "index"))
+        VectorIndex(small_settings(tmp_path / "index"))

@@ -13,7 +13,7 @@ import pytest
 
 from embedder.index.storage import failpoints
 from embedder.index.storage.failpoints import POINTS, VARIABLE, reach
-from tests.unit.index.kennel import ROOT
+from tests.unit.index.faults.process_pool import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_the_environment_arms_a_process() -> None:
 def test_every_point_is_in_the_code_once_and_no_other() -> None:
     names = [
         node.args[0].value
-        for path in Path(ROOT / "embedder/index").glob("*.py")
+        for path in Path(ROOT / "embedder/index").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)

@@ -14,11 +14,11 @@ import pytest
 from embedder.core.storage_errors import StorageFull
 from embedder.index import changes
 from embedder.index.contract.points import Points, Query
-from embedder.index.storage import reclaiming, schema, truth, writes
-from embedder.index.storage.reserve import FILE_NAME, PIECES, Reserve
+from embedder.index.storage import reclaiming, schema, store, writes
+from embedder.index.storage.reserved_space import CHUNKS, FILE_NAME, ReservedSpace
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
-from tests.unit.index.tiny_disk import mounted
+from tests.unit.index.small_index import small_settings
+from tests.unit.index.storage.tiny_disk import mounted
 
 WIDTH = 64
 RESERVE = 1 << 20
@@ -38,7 +38,9 @@ def _points(start: int, count: int = 100) -> Points:
 
 
 def _open(folder: Path, **changed: object) -> VectorIndex:
-    return VectorIndex(small(folder, **{"reserve_bytes": RESERVE, **changed}), background=False)
+    return VectorIndex(
+        small_settings(folder, **{"reserve_bytes": RESERVE, **changed}), background=False
+    )
 
 
 def _fill(index: VectorIndex) -> int:
@@ -97,7 +99,7 @@ def _no_room(*_: object) -> None:
     raise OSError(errno.ENOSPC, "no space")
 
 
-@pytest.mark.parametrize("times", [0, 1, PIECES])
+@pytest.mark.parametrize("times", [0, 1, CHUNKS])
 def test_deletes_take_what_they_need_from_the_reserve_and_writes_wait_until_it_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -108,7 +110,7 @@ def test_deletes_take_what_they_need_from_the_reserve_and_writes_wait_until_it_i
 
         patch.setattr(changes, "delete", _disk_full(times, writes.delete))
         assert index.delete_points("c", ["p1", "p2"]).count == 2
-        assert (tmp_path / FILE_NAME).stat().st_size == RESERVE - times * (RESERVE // PIECES)
+        assert (tmp_path / FILE_NAME).stat().st_size == RESERVE - times * (RESERVE // CHUNKS)
         if times:
             with pytest.raises(StorageFull):
                 index.upsert("c", _points(0))
@@ -126,14 +128,14 @@ def test_a_delete_that_finds_no_reserve_left_is_refused_and_leaves_nothing(
     index = _open(tmp_path)
     index.upsert("c", _points(0))
 
-    monkeypatch.setattr(changes, "delete", _disk_full(PIECES + 1, writes.delete))
+    monkeypatch.setattr(changes, "delete", _disk_full(CHUNKS + 1, writes.delete))
     with pytest.raises(StorageFull):
         index.delete_points("c", ["p1"])
     assert index.delete_points("c", ["p1"]).count == 1
     index.close()
 
 
-@pytest.mark.parametrize("times", [1, PIECES])
+@pytest.mark.parametrize("times", [1, CHUNKS])
 def test_a_start_takes_what_it_needs_from_the_reserve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -142,7 +144,7 @@ def test_a_start_takes_what_it_needs_from_the_reserve(
     index.close()
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", _no_room)
-        patch.setattr(truth, "open_writer", _disk_full(times, schema.open_writer))
+        patch.setattr(store, "open_writer", _disk_full(times, schema.open_writer))
         index = _open(tmp_path)
         assert index.count("c") == 100
     index.upsert("c", _points(100))
@@ -155,7 +157,7 @@ def test_a_shard_that_cannot_be_opened_says_why_and_opens_when_there_is_room(
     index = _open(tmp_path, reserve_bytes=0)
     index.upsert("c", _points(0))
     index.close()
-    monkeypatch.setattr(truth, "open_writer", _disk_full(3, schema.open_writer))
+    monkeypatch.setattr(store, "open_writer", _disk_full(3, schema.open_writer))
     index = _open(tmp_path, reserve_bytes=0)
     for _ in range(2):
         assert index.health().status == "failed"
@@ -195,8 +197,8 @@ def test_a_reserve_is_no_larger_than_a_part_of_the_disk(
 ) -> None:
     space = os.statvfs(tmp_path)
 
-    assert Reserve(tmp_path, 1 << 60).bytes == space.f_blocks * space.f_frsize // 8
-    assert Reserve(tmp_path, 0).is_whole
+    assert ReservedSpace(tmp_path, 1 << 60).bytes == space.f_blocks * space.f_frsize // 8
+    assert ReservedSpace(tmp_path, 0).is_complete
 
 
 def test_a_file_system_that_cannot_hold_space_back_refuses_nothing(

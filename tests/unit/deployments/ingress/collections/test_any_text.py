@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 from tests.unit.index.contract.filter_drawing import METADATA, filters
 from tests.unit.index.contract.filter_meaning import meets
-from tests.unit.index.texts import ANY_TEXT, HOSTILE_IDS, IDS
+from tests.unit.index.hostile_strings import ANY_TEXT, HOSTILE_IDS, IDS
 
 PLANE = "/v1/collections/plane"
 

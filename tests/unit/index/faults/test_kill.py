@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from embedder.index.storage.failpoints import POINTS
-from tests.unit.index.kennel import Kennel
+from tests.unit.index.faults.process_pool import CrashProcessPool
 
 KILLS = int(os.environ.get("INDEX_KILLS", "20"))
 NAMES = [f"p{number}" for number in range(40)]
@@ -38,47 +38,47 @@ BEFORE = [FILL, ["snapshot", None], ["delete", NAMES[20:30]]]
 
 
 @pytest.fixture(scope="module")
-def kennels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kennel]:
-    kennel = Kennel(tmp_path_factory.mktemp("index"))
-    yield kennel
-    kennel.close()
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashProcessPool]:
+    pool = CrashProcessPool(tmp_path_factory.mktemp("index"))
+    yield pool
+    pool.close()
 
 
-def _begin(kennel: Kennel, directory: Path) -> None:
-    kennel.directory, kennel.stored, kennel.maybe = directory, {}, None
+def _begin(pool: CrashProcessPool, directory: Path) -> None:
+    pool.directory, pool.stored, pool.maybe = directory, {}, None
 
 
 def test_nothing_acknowledged_is_lost_whenever_the_process_is_killed(
-    kennels: Kennel, tmp_path: Path
+    pool: CrashProcessPool, tmp_path: Path
 ) -> None:
-    _begin(kennels, tmp_path)
+    _begin(pool, tmp_path)
     chance = random.Random(KILLS)
     acknowledged = 0
     for seed in range(KILLS):
-        status = kennels.run(seed, kill_after_s=chance.uniform(0.01, 0.4))
+        status = pool.run(seed, kill_after_s=chance.uniform(0.01, 0.4))
 
         assert status == -signal.SIGKILL
-        acknowledged += kennels.events.count("done")
-        kennels.check()
+        acknowledged += pool.events.count("done")
+        pool.check()
     assert acknowledged > KILLS
 
 
 @pytest.mark.parametrize("turn", [1, 2])
 @pytest.mark.parametrize("point", POINTS)
 def test_at_every_named_point_the_state_is_before_or_after_and_never_between(
-    kennels: Kennel, tmp_path: Path, point: str, turn: int
+    pool: CrashProcessPool, tmp_path: Path, point: str, turn: int
 ) -> None:
-    _begin(kennels, tmp_path)
-    assert kennels.run(1, steps=len(BEFORE), plan=BEFORE) == 0
-    kennels.check()
+    _begin(pool, tmp_path)
+    assert pool.run(1, steps=len(BEFORE), plan=BEFORE) == 0
+    pool.check()
     once = point.startswith(("recovery", "close"))
     plan = list(PLAN)
     for copy in ("one", "two"):
         place = str(tmp_path.with_name(f"{tmp_path.name}-{copy}"))
         plan += [["back_up", place], ["restore", [place, copy]]]
-    status = kennels.run(
+    status = pool.run(
         1, steps=len(plan), plan=plan, failpoint=f"{point}:kill@{1 if once else turn}"
     )
 
     assert status == -signal.SIGKILL, "the plan does not come by this point"
-    kennels.check()
+    pool.check()

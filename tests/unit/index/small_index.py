@@ -11,7 +11,7 @@ from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 
 
-def small(directory: Path | None = None, **changed: object) -> IndexSettings:
+def small_settings(directory: Path | None = None, **changed: object) -> IndexSettings:
     """Return settings with tiny thresholds: segments of 16 rows, graphs from 32 on."""
     given: dict[str, object] = {
         "directory": None if directory is None else str(directory),
@@ -23,7 +23,7 @@ def small(directory: Path | None = None, **changed: object) -> IndexSettings:
     return IndexSettings.model_validate(given | changed)
 
 
-class One:
+class SmallIndex:
     """A collection ``c`` in an index of its own."""
 
     def __init__(
@@ -32,7 +32,7 @@ class One:
         kind: IndexKind = IndexKind.AUTO,
         settings: IndexSettings | None = None,
     ) -> None:
-        self.index = VectorIndex(settings or small(), background=False)
+        self.index = VectorIndex(settings or small_settings(), background=False)
         self.index.create("c", metric, kind=kind)
 
     def describe(self) -> CollectionInfo:

@@ -15,7 +15,7 @@ from embedder.index.shard import Shard
 from embedder.index.storage.writes import is_deleted
 
 
-class Creations:
+class CollectionLifecycle:
     """The creations of one shard; ``sound`` refuses a shard that has failed."""
 
     def __init__(self, shard: Shard, sound: Callable[[str], AbstractContextManager[None]]) -> None:
@@ -52,7 +52,7 @@ class Creations:
     def drop(self, name: str, identity: str) -> None:
         """Delete the collection of this identity, which another shard has deleted or replaced.
 
-        A complete draft replaces it here, too. Again changes nothing.
+        A complete staged replaces it here, too. Again changes nothing.
 
         Raises:
             UnknownCollection: there is none of this name.
@@ -63,5 +63,5 @@ class Creations:
 
     def deleted(self, identities: Sequence[str]) -> list[str]:
         """Return those of the identities whose collections were deleted here."""
-        with self._sound(""), self._shard.truth.reader.snapshot() as db:
+        with self._sound(""), self._shard.store.reader.snapshot() as db:
             return [one for one in identities if is_deleted(db, one)]

@@ -18,10 +18,10 @@ FILE_NAME = "RESERVE"
 SHARE = 8
 """Of a small disk it is no more than this part."""
 
-PIECES = 32
+CHUNKS = 32
 
 
-class Reserve:
+class ReservedSpace:
     """The reserve of one directory; used by one thread at a time."""
 
     def __init__(self, directory: Path, most: int) -> None:
@@ -31,13 +31,13 @@ class Reserve:
         self.bytes = min(most, space.f_blocks * space.f_frsize // SHARE)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Say whether nothing of it has been given up since it was last whole."""
         return self._size() >= self.bytes
 
     def restore(self) -> bool:
         """Make it whole where the disk has room for that; False where it has not."""
-        if self.is_whole:
+        if self.is_complete:
             return True
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
@@ -52,15 +52,15 @@ class Reserve:
                 self.bytes = 0  # the file system cannot hold space back
         finally:
             os.close(file)
-        return self.is_whole
+        return self.is_complete
 
-    def give_up(self) -> bool:
+    def release_chunk(self) -> bool:
         """Give a piece to the disk; False where none is left."""
         size = self._size()
         if not size:
             return False
         with suppress(OSError):
-            os.truncate(self._path, max(0, size - max(1, self.bytes // PIECES)))
+            os.truncate(self._path, max(0, size - max(1, self.bytes // CHUNKS)))
         return self._size() < size
 
     def _size(self) -> int:

@@ -21,8 +21,8 @@ from embedder.index.inspection import inspect, repair
 from embedder.index.storage import writes
 from embedder.index.storage.schema import FILE_NAME
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
-from tests.unit.index.version_1 import downgrade, downgrade_backup
+from tests.unit.index.small_index import small_settings
+from tests.unit.index.storage.version_1 import downgrade, downgrade_backup
 
 A = StoredModel("a", "1", "0" * 64, "mean")
 B = StoredModel("b", "2", "0" * 64, "mean")
@@ -32,14 +32,14 @@ VECTOR = np.ones(2, np.float32)
 
 
 def _open(folder: Path) -> VectorIndex:
-    return VectorIndex(small(folder), background=False)
+    return VectorIndex(small_settings(folder), background=False)
 
 
 def test_each_creation_has_an_identity_of_its_own_that_a_restart_keeps(tmp_path: Path) -> None:
     index = _open(tmp_path)
     first = index.create("c").identity
     index.delete("c")
-    given = index.creations.create("c", Spec(identity="given"))
+    given = index.lifecycle.create("c", Spec(identity="given"))
     index.upsert("d", POINTS)
     second = index.describe("d").identity
     index.close()
@@ -57,19 +57,19 @@ def test_a_deleted_identity_never_comes_back(
     monkeypatch.setattr(writes, "MAX_DELETED", 2)
     index = _open(tmp_path)
     for name in ("old", "one", "two"):
-        index.creations.create("c", Spec(identity=name))
+        index.lifecycle.create("c", Spec(identity=name))
         index.delete("c")
     index.close()
     index = _open(tmp_path)
     for name in ("one", "two"):
         with pytest.raises(StaleCollection):
-            index.creations.create("c", Spec(identity=name))
+            index.lifecycle.create("c", Spec(identity=name))
         with pytest.raises(StaleCollection):
             index.upsert("c", POINTS, Spec(identity=name))
     with pytest.raises(UnknownCollection):
         index.describe("c")
 
-    assert index.creations.create("c", Spec(identity="old")).identity == "old"
+    assert index.lifecycle.create("c", Spec(identity="old")).identity == "old"
     index.close()
 
 
@@ -86,7 +86,7 @@ def test_the_first_model_is_recorded_and_another_is_refused(tmp_path: Path) -> N
         with pytest.raises(StaleCollection):
             index.search([query])
     with pytest.raises(StaleCollection):
-        index.creations.record_model("c", identity, B)
+        index.lifecycle.record_model("c", identity, B)
     index.close()
     index = _open(tmp_path)
     info = index.describe("c")
@@ -109,7 +109,7 @@ def test_a_file_of_version_1_is_taken_over_in_place(
     index, other = _open(tmp_path / "one"), _open(tmp_path / "two")
     info = index.describe("c")
     with caplog.at_level(logging.INFO):
-        recorded = index.creations.record_model("c", info.identity, A)
+        recorded = index.lifecycle.record_model("c", info.identity, A)
 
     assert (info.model, info.stored, info.count) == ("stated", None, 1)
     assert index.stats().recovery.replayed == 0, "its snapshots are good"
@@ -142,7 +142,7 @@ def test_damage_in_a_file_of_version_1_stays_damage(tmp_path: Path) -> None:
 
 def test_a_repaired_file_keeps_identities_models_and_deletions(tmp_path: Path) -> None:
     index = _open(tmp_path)
-    index.creations.create("gone", Spec(identity="gone"))
+    index.lifecycle.create("gone", Spec(identity="gone"))
     index.delete("gone")
     index.upsert("c", POINTS, Spec(stored=A, identity="kept"))
     index.upsert("d", POINTS)
@@ -153,7 +153,7 @@ def test_a_repaired_file_keeps_identities_models_and_deletions(tmp_path: Path) -
     index = _open(tmp_path)
     info = index.describe("c")
     with pytest.raises(StaleCollection):
-        index.creations.create("gone", Spec(identity="gone"))
+        index.lifecycle.create("gone", Spec(identity="gone"))
 
     assert (info.identity, info.stored, info.count) == ("kept", A, 1)
     index.close()
@@ -187,8 +187,8 @@ def test_a_model_is_recorded_in_the_commit_that_makes_the_collection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with closing(VectorIndex(background=False)) as index, ThreadPoolExecutor() as threads:
-        truth, begun, queued = index._shard.truth, Event(), Semaphore(0)
-        go_on, submit = Event(), truth.submit
+        store, begun, queued = index._shard.store, Event(), Semaphore(0)
+        go_on, submit = Event(), store.submit
 
         def hold(_: object) -> Callable[[], None]:
             begun.set()
@@ -202,10 +202,10 @@ def test_a_model_is_recorded_in_the_commit_that_makes_the_collection(
 
         submit(hold)
         begun.wait()
-        monkeypatch.setattr(truth, "submit", submitting)
-        made = threads.submit(index.creations.create, "new", Spec(identity="1" * 32))
+        monkeypatch.setattr(store, "submit", submitting)
+        made = threads.submit(index.lifecycle.create, "new", Spec(identity="1" * 32))
         queued.acquire()
-        recorded = threads.submit(index.creations.record_model, "new", "1" * 32, A)
+        recorded = threads.submit(index.lifecycle.record_model, "new", "1" * 32, A)
         queued.acquire()
         go_on.set()
 

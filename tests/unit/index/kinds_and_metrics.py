@@ -1,8 +1,9 @@
-"""Uses an index of one kind and metric in every way: ``python -m tests.unit.index.matrix``.
+"""Use an index of each kind and metric in every way, and report the recall of its searches.
 
-A process of its own for all pairs, since FAISS ends the process on pairs that it does not bear.
-Writes one line of JSON a pair: recall@10 whole, with a fifth and with half deleted, after merging
-and after a restart.
+``python -m tests.unit.index.kinds_and_metrics`` runs in a process of its own, because FAISS aborts
+the process on a pair of kind and metric that it does not support. It writes one JSON line per pair:
+recall@10 with all points, with a fifth and with half of them deleted, after merging, and after a
+restart.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, Points, Query
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
-from tests.unit.index.oracle import scores
+from tests.unit.index.brute_force import scores
+from tests.unit.index.small_index import small_settings
 
 COUNT, WIDTH, QUERIES, TOP = 1500, 16, 20, 10
 
@@ -37,7 +38,9 @@ class Pair:
     """One index and what it holds."""
 
     def __init__(self, kind: IndexKind, metric: Metric, directory: Path) -> None:
-        self.settings = small(directory, delta_rows=500, min_indexed_rows=500, auto_hnsw_rows=500)
+        self.settings = small_settings(
+            directory, delta_rows=500, min_indexed_rows=500, auto_hnsw_rows=500
+        )
         self.metric = metric
         self.stored = rows(COUNT, 1)
         self.alive = np.ones(COUNT, np.bool_)
@@ -96,7 +99,7 @@ def use(kind: IndexKind, metric: Metric, directory: Path) -> dict[str, object]:
     told["half_many"] = pair.recall(1200)
     pair.restart()
     told["restarted"] = pair.recall()
-    pair.index.settle()
+    pair.index.run_maintenance()
     assert pair.index.describe("c").dead == 0
     told["merged"] = pair.recall()
     pair.restart()

@@ -11,7 +11,7 @@ import numpy as np
 from embedder.index.contract.points import Metric, Points, Spec, StoredModel
 from embedder.index.reembedding import Reembedding
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
+from tests.unit.index.small_index import small_settings
 
 OLD = StoredModel("old", "1", "0" * 64, "mean")
 NEW = StoredModel("new", "2", "1" * 64, "mean")
@@ -40,7 +40,7 @@ def points_of(texts: Texts, vector: Vector = old_vector) -> Points:
 
 def open_index(folder: Path) -> VectorIndex:
     """Open the index of a folder, with its collection."""
-    index = VectorIndex(small(folder), background=False)
+    index = VectorIndex(small_settings(folder), background=False)
     if not index.collections():
         index.create("c", Metric.L2)
     return index
@@ -57,7 +57,7 @@ def fill_page(steps: Reembedding, identity: str) -> int:
 
 def complete(index: VectorIndex, *, dropping: bool = False) -> None:
     """Do all that the operator does, from whatever there is."""
-    steps = index.creations.reembedding
+    steps = index.lifecycle.reembedding
     info = index.describe("c")
     if info.stored is not None and info.stored.is_same(NEW):
         return

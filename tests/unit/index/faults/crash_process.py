@@ -1,8 +1,8 @@
-"""A process that uses an index until it is killed, and tells its every step on standard output.
+"""A process that uses an index until it is killed, and reports each step on standard output.
 
-``python -m tests.unit.index.victim`` imports all that is slow, then forks a victim for each line
-of standard input: ``{"directory", "seed", "steps", "failpoint", "plan"}``. Before each step the
-victim writes what it is about to do, and ``"done"`` when that is acknowledged.
+``python -m tests.unit.index.faults.crash_process`` imports the slow modules, then forks a child for
+each line of standard input: ``{"directory", "seed", "steps", "failpoint", "plan"}``. The child
+writes each step before it takes it, and ``"done"`` after the index has acknowledged it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, Points, Spec, StoredModel
 from embedder.index.storage import failpoints
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
+from tests.unit.index.small_index import small_settings
 
 WIDTH = 4
 IDS = 50
@@ -59,7 +59,7 @@ def run(job: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     failpoints.arm(job["failpoint"])
     chance = random.Random(job["seed"])
-    settings = small(Path(job["directory"]), recovery_s=0.01)
+    settings = small_settings(Path(job["directory"]), recovery_s=0.01)
     index = VectorIndex(settings, background=job["plan"] == "random")
     index.create("c", Metric.L2, kind=chance.choice(KINDS) if not job["seed"] else IndexKind.HNSW)
     for _ in range(job["steps"]):
@@ -78,7 +78,7 @@ def run(job: dict[str, Any]) -> None:
 def draw(chance: random.Random) -> list[Any]:
     """Return the next step."""
     name = chance.choices(
-        ["upsert", "delete", "delete_matching", "snapshot", "settle", "optimize", "drop"],
+        ["upsert", "delete", "delete_matching", "snapshot", "run_maintenance", "optimize", "drop"],
         [60, 15, 6, 4, 10, 4, 1],
     )[0]
     if name == "upsert":
@@ -114,12 +114,12 @@ def take(index: VectorIndex, step: list[Any]) -> None:
         reembed(index, given)
     else:
         all_of = {"snapshot": index.snapshot, "optimize": index.optimize}
-        all_of.get(name, lambda _: index.settle())("c")
+        all_of.get(name, lambda _: index.run_maintenance())("c")
 
 
 def reembed(index: VectorIndex, identity: str) -> None:
     """Make every vector anew of its text, which is the same vector."""
-    steps, model = index.creations.reembedding, StoredModel("m", identity, "0" * 64, "mean")
+    steps, model = index.lifecycle.reembedding, StoredModel("m", identity, "0" * 64, "mean")
     spec = Spec(Metric.L2, IndexKind.HNSW, WIDTH, stored=model, identity=identity)
     steps.begin("c", index.describe("c").identity, spec)
     points = steps.outdated("c", identity, 0)

@@ -11,7 +11,7 @@ import pytest
 
 from embedder.index.contract.kinds import INVERTED, IndexKind
 from embedder.index.contract.points import Metric
-from tests.unit.index.kennel import ROOT
+from tests.unit.index.faults.process_pool import ROOT
 
 LEAST = {IndexKind.FLAT: 1.0, IndexKind.HNSW: 0.95, IndexKind.AUTO: 0.95}
 """Recall@10 at least; 0.9 for the others."""
@@ -20,7 +20,12 @@ LEAST = {IndexKind.FLAT: 1.0, IndexKind.HNSW: 0.95, IndexKind.AUTO: 0.95}
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Any]:
     child = subprocess.run(
-        [sys.executable, "-m", "tests.unit.index.matrix", str(tmp_path_factory.mktemp("matrix"))],
+        [
+            sys.executable,
+            "-m",
+            "tests.unit.index.kinds_and_metrics",
+            str(tmp_path_factory.mktemp("pairs")),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

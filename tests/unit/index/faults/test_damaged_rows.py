@@ -13,7 +13,7 @@ from embedder.core.storage_errors import StorageDamaged
 from embedder.index.contract.points import Metric, Points
 from embedder.index.storage import reading
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.closed_index import COUNT, NAMES, ROWS, reopened, written
+from tests.unit.index.faults.saved_index import COUNT, NAMES, ROWS, reopened, written
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import numpy as np
 
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Hit, Metric, Query
+from tests.unit.index.brute_force import TOLERANCE, scores
 from tests.unit.index.contract.filter_meaning import meets
-from tests.unit.index.oracle import TOLERANCE, scores
 
 Stored = tuple[list[float], dict[str, Any], str | None]
 
 
-class Model:
+class ReferenceIndex:
     """Points by id: vector, metadata, text."""
 
     def __init__(self, metric: Metric, kind: IndexKind) -> None:

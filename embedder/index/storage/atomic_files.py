@@ -21,7 +21,7 @@ EXISTS = "it exists already; choose another place"
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def raising_not_written(path: Path) -> Iterator[None]:
     """Name ``path``, which the operator chose, in what the disk or SQLite refuses inside.
 
     Raises:
@@ -41,7 +41,7 @@ def _problem(path: Path, error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a whole file or none, durable when this returns; an old file of the name is replaced.
 
     Raises:
@@ -63,7 +63,7 @@ def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
     sync_directory(path.parent)
 
 
-def publish_once(path: Path, content: bytes) -> None:
+def write_once(path: Path, content: bytes) -> None:
     """Write a whole file, durable when this returns, unless it is there already.
 
     Other processes that do the same at the same time find no file or a whole one.
@@ -75,7 +75,7 @@ def publish_once(path: Path, content: bytes) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         if not path.exists():
-            publish(path, lambda file: file.write(content))
+            write_atomically(path, lambda file: file.write(content))
     finally:
         os.close(folder)
 

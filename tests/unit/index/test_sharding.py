@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 
 from embedder.index.contract.limits import MAX_TOP_K, MIN_SAMPLE, OVERSAMPLE
 from embedder.index.contract.points import CollectionInfo, Hit, Metric, Query
-from embedder.index.spread import asked_of_each, by_shard, merged, owners, part, spec_of, summed
+from embedder.index.sharding import (
+    merge_hits,
+    merge_infos,
+    owners,
+    rows_by_shard,
+    select_rows,
+    shard_query,
+    spec_of,
+)
 from embedder.similarity.mmr import maximal_marginal_relevance
-from tests.unit.index.oracle import points
+from tests.unit.index.brute_force import points
 
 IDS = [f"point {number}" for number in range(3000)]
 QUERY = Query("c", np.array([1, 0], np.float32), 3, include=())
@@ -35,7 +43,7 @@ def test_where_a_point_is_never_changes() -> None:
 
 @given(st.lists(st.text(max_size=3), max_size=20), st.integers(1, 5))
 def test_every_row_goes_to_one_shard_and_keeps_its_order(ids: list[str], shards: int) -> None:
-    parts = by_shard(ids, shards)
+    parts = rows_by_shard(ids, shards)
 
     assert sorted(row for rows in parts.values() for row in rows) == list(range(len(ids)))
     assert all(rows == sorted(rows) and rows for rows in parts.values())
@@ -44,7 +52,7 @@ def test_every_row_goes_to_one_shard_and_keeps_its_order(ids: list[str], shards:
 def test_a_part_of_points_holds_all_of_each() -> None:
     some = points({"a": [1, 2], "b": [3, 4], "c": [5, 6]})
     some = replace(some, texts=["x", None, "z"], metadata=[{"n": 1}, {}, {"n": 3}])
-    chosen = part(some, [2, 0])
+    chosen = select_rows(some, [2, 0])
 
     assert (chosen.ids, chosen.texts, chosen.metadata) == (
         ["c", "a"],
@@ -58,21 +66,21 @@ def test_what_is_known_is_added_up() -> None:
     one = CollectionInfo("c", Metric.L2, "auto", None, 3, 9, "m", "flat", 1, 2, 3)
     other = CollectionInfo("c", Metric.L2, "auto", 4, 5, 7, "m", "hnsw", 2, 3, 4)
 
-    assert summed([one, other]) == CollectionInfo(
+    assert merge_infos([one, other]) == CollectionInfo(
         "c", Metric.L2, "auto", 4, 8, 9, "m", "hnsw", 3, 5, 7
     )
     assert spec_of(other).width == 4
-    assert summed([one]) == one
+    assert merge_infos([one]) == one
 
 
 def test_each_shard_is_asked_for_as_many_as_all_may_come_from_it() -> None:
-    assert asked_of_each(QUERY) == QUERY
-    assert asked_of_each(replace(QUERY, id="a")) == replace(QUERY, top_k=4)
-    assert asked_of_each(replace(QUERY, id="a", top_k=MAX_TOP_K)).top_k == MAX_TOP_K
+    assert shard_query(QUERY) == QUERY
+    assert shard_query(replace(QUERY, id="a")) == replace(QUERY, top_k=4)
+    assert shard_query(replace(QUERY, id="a", top_k=MAX_TOP_K)).top_k == MAX_TOP_K
 
 
 def test_for_diverse_answers_each_shard_is_asked_for_candidates_with_their_vectors() -> None:
-    few, many = (asked_of_each(replace(QUERY, diversity=0.5, top_k=top_k)) for top_k in (3, 100))
+    few, many = (shard_query(replace(QUERY, diversity=0.5, top_k=top_k)) for top_k in (3, 100))
 
     assert (few.top_k, many.top_k) == (MIN_SAMPLE, 100 * OVERSAMPLE)
     assert few.diversity is None
@@ -90,7 +98,7 @@ def test_the_nearest_of_all_shards_come_first_whoever_has_them(
         [Hit(f"{shard} {row}", score, None) for row, score in enumerate(sorted(one, reverse=True))]
         for shard, one in enumerate(scores)
     ]
-    found = merged(replace(QUERY, top_k=top_k), answers, Metric.COSINE)
+    found = merge_hits(replace(QUERY, top_k=top_k), answers, Metric.COSINE)
     everything = sorted(
         ((-hit.score, hit.id) for answer in answers for hit in answer),
     )
@@ -100,7 +108,7 @@ def test_the_nearest_of_all_shards_come_first_whoever_has_them(
 
 def test_the_point_that_is_asked_by_is_left_out() -> None:
     answers = [[Hit("a", 1.0, None), Hit("b", 0.5, None)], [Hit("c", 0.7, None)]]
-    found = merged(replace(QUERY, id="a", top_k=2), answers, Metric.COSINE)
+    found = merge_hits(replace(QUERY, id="a", top_k=2), answers, Metric.COSINE)
 
     assert [hit.id for hit in found] == ["c", "b"]
 
@@ -115,7 +123,7 @@ def test_diverse_answers_are_chosen_from_all_candidates(seed: int, with_vectors:
     order = np.argsort(-scores, kind="stable")
     hits = [Hit(f"{row:02}", float(scores[row]), None, vector=rows[row]) for row in order.tolist()]
     wanted = replace(QUERY, top_k=4, diversity=0.6, include=("vector",) if with_vectors else ())
-    found = merged(wanted, [hits[::2], hits[1::2]], Metric.COSINE)
+    found = merge_hits(wanted, [hits[::2], hits[1::2]], Metric.COSINE)
     expected = maximal_marginal_relevance(query, rows[order], 4, diversity=0.6)
 
     assert [hit.id for hit in found] == [hits[at].id for at in expected.tolist()]

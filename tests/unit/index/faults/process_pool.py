@@ -15,15 +15,15 @@ import numpy as np
 
 from embedder.index.contract.points import Query
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
-from tests.unit.index.victim import WIDTH, apply
+from tests.unit.index.faults.crash_process import WIDTH, apply
+from tests.unit.index.small_index import small_settings
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 Stored = dict[str, list[int]]
 
 
-class Kennel:
+class CrashProcessPool:
     """One process that forks victims; what they acknowledged goes from one to the next."""
 
     def __init__(self, directory: Path) -> None:
@@ -32,7 +32,7 @@ class Kennel:
         self.maybe: list[Any] | None = None
         self.events: list[Any] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.unit.index.victim"],
+            [sys.executable, "-m", "tests.unit.index.faults.crash_process"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -106,7 +106,7 @@ class Kennel:
             self.maybe = None
 
     def _look(self) -> Stored:
-        index = VectorIndex(small(self.directory, recovery_s=0.01), background=False)
+        index = VectorIndex(small_settings(self.directory, recovery_s=0.01), background=False)
         try:
             assert index.stats().status == "ready"
             if not index.collections():

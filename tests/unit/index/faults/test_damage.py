@@ -30,7 +30,7 @@ from embedder.index.segments.snapshot_format import (
 from embedder.index.storage.schema import SCHEMA_VERSION
 from embedder.index.storage.writes import find_collection
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.closed_index import COUNT, NAMES, ROWS, WIDTH, reopened, written
+from tests.unit.index.faults.saved_index import COUNT, NAMES, ROWS, WIDTH, reopened, written
 
 TRUTHS = int(os.environ.get("INDEX_DAMAGES", "60"))
 

@@ -15,24 +15,24 @@ from embedder.core.storage_errors import DirectoryInUse, StorageReadOnly
 from embedder.index.contract.points import Points
 from embedder.index.storage.lock import FILE_NAME, DirectoryLock
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.kennel import ROOT
-from tests.unit.index.one import small
-from tests.unit.index.oracle import points
+from tests.unit.index.brute_force import points
+from tests.unit.index.faults.process_pool import ROOT
+from tests.unit.index.small_index import small_settings
 
 POINT = Points(["a"], np.ones((1, 2), np.float32), [None], [{}])
 
 
 def test_a_second_owner_is_refused_and_told_who_the_first_is(tmp_path: Path) -> None:
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", POINT)
     with pytest.raises(DirectoryInUse, match=r"pid \d+, epoch 1"):
-        VectorIndex(small(tmp_path), background=False)
+        VectorIndex(small_settings(tmp_path), background=False)
     code = (
-        "import sys; from tests.unit.index.one import small;"
+        "import sys; from tests.unit.index.small_index import small_settings;"
         "from embedder.index.vector_index import VectorIndex;"
         "from embedder.core.storage_errors import DirectoryInUse;"
         "from pathlib import Path\n"
-        "try: VectorIndex(small(Path(sys.argv[1])))\n"
+        "try: VectorIndex(small_settings(Path(sys.argv[1])))\n"
         "except DirectoryInUse: sys.exit(7)"
     )
     other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)
@@ -44,7 +44,7 @@ def test_a_second_owner_is_refused_and_told_who_the_first_is(tmp_path: Path) -> 
 
 def test_every_owner_has_a_later_epoch_and_signs_with_it(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
-        index = VectorIndex(small(tmp_path), background=False)
+        index = VectorIndex(small_settings(tmp_path), background=False)
 
         assert index.stats().epoch == epoch
         assert f"epoch {epoch}\n" in (tmp_path / FILE_NAME).read_text()
@@ -52,7 +52,7 @@ def test_every_owner_has_a_later_epoch_and_signs_with_it(tmp_path: Path) -> None
 
 
 def test_an_owner_whose_epoch_is_over_cannot_commit(tmp_path: Path) -> None:
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", POINT)
     with sqlite3.connect(tmp_path / "truth.db") as db:
         db.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'")
@@ -63,7 +63,7 @@ def test_an_owner_whose_epoch_is_over_cannot_commit(tmp_path: Path) -> None:
     assert "another owner" in caught.value.reason
     assert index.count("c") == 1
     index.close()
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     assert [record.id for record in index.scroll("c").records] == ["a"]
     index.close()
 
@@ -78,16 +78,16 @@ def test_the_lock_goes_with_its_owner(tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_after_closing(tmp_path: Path) -> None:
-    index = VectorIndex(small(tmp_path), background=False)
-    truth = index._shard.truth
+    index = VectorIndex(small_settings(tmp_path), background=False)
+    store = index._shard.store
     index.close()
     index.close()
     with pytest.raises(Unavailable):
-        truth.submit(lambda _: lambda: None)
+        store.submit(lambda _: lambda: None)
 
 
 def test_without_a_directory_nothing_is_left_behind() -> None:
-    index = VectorIndex(small())
+    index = VectorIndex(small_settings())
     directory = index._shard._directory
     index.upsert("c", POINT)
 
@@ -97,10 +97,10 @@ def test_without_a_directory_nothing_is_left_behind() -> None:
 
 
 def test_an_index_that_nobody_closes_lets_go_of_its_directory(tmp_path: Path) -> None:
-    index = VectorIndex(small(tmp_path))
+    index = VectorIndex(small_settings(tmp_path))
     index.upsert("c", POINT)
     del index
-    again = VectorIndex(small(tmp_path))
+    again = VectorIndex(small_settings(tmp_path))
 
     assert again.stats().recovery.was_clean
     assert again.count("c") == 1
@@ -111,11 +111,11 @@ def test_a_shard_that_closes_while_it_purges_ends_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("embedder.index.storage.writes.PURGED_AT_ONCE", 1)
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", points({f"p{number}": [1.0, number] for number in range(200)}))
     index.delete("c")
     index.close()
 
-    again = VectorIndex(small(tmp_path), background=False)
+    again = VectorIndex(small_settings(tmp_path), background=False)
     assert again.stats().recovery.was_clean
     again.close()

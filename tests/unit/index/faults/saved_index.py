@@ -8,7 +8,7 @@ import numpy as np
 
 from embedder.index.contract.points import Metric, Points
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
+from tests.unit.index.small_index import small_settings
 
 COUNT, WIDTH = 40, 4
 ROWS = np.random.default_rng(5).normal(0, 1, (COUNT, WIDTH)).astype(np.float32)
@@ -17,7 +17,7 @@ NAMES = [f"point-{number:03}" for number in range(COUNT)]
 
 def reopened(folder: Path) -> VectorIndex:
     """Open the index again, without work in the background."""
-    return VectorIndex(small(folder), background=False)
+    return VectorIndex(small_settings(folder), background=False)
 
 
 def written(folder: Path) -> Path:

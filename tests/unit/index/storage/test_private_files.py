@@ -13,7 +13,7 @@ import pytest
 from embedder.core.private_files import make_folder
 from embedder.index.contract.points import Points
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.one import small
+from tests.unit.index.small_index import small_settings
 
 POINTS = Points(["a"], np.ones((1, 2), np.float32), ["secret"], [{}])
 
@@ -33,7 +33,7 @@ def _readable(folder: Path) -> list[Path]:
 
 
 def test_nothing_that_an_index_writes_can_be_read_by_others(tmp_path: Path) -> None:
-    index = VectorIndex(small(tmp_path / "made" / "index"), background=False)
+    index = VectorIndex(small_settings(tmp_path / "made" / "index"), background=False)
     index.upsert("c", POINTS)
     index.snapshot("c")
     index.back_up("c", tmp_path / "copies" / "backup")
@@ -49,13 +49,13 @@ def test_nothing_that_an_index_writes_can_be_read_by_others(tmp_path: Path) -> N
 def test_what_an_earlier_version_wrote_is_closed_to_others_when_it_is_opened(
     tmp_path: Path,
 ) -> None:
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", POINTS)
     index.snapshot("c")
     index.close()
     (tmp_path / "truth.db").chmod(0o644)
     (tmp_path / "collections").chmod(0o755)
-    index = VectorIndex(small(tmp_path), background=False)
+    index = VectorIndex(small_settings(tmp_path), background=False)
 
     assert _readable(tmp_path / "truth.db") == []
     assert _readable(tmp_path / "collections") == []

@@ -29,13 +29,13 @@ def owners(ids: Sequence[str], shards: int) -> NDArray[np.intp]:
     return rendezvous.owners(np.frombuffer(hashes, "<u8"), shards)
 
 
-def by_shard(ids: Sequence[str], shards: int) -> dict[int, list[int]]:
+def rows_by_shard(ids: Sequence[str], shards: int) -> dict[int, list[int]]:
     """Return the rows of the ids that each shard has; shards that have none are left out."""
     owner = owners(ids, shards)
     return {int(one): np.flatnonzero(owner == one).tolist() for one in np.unique(owner)}
 
 
-def part(points: Points, rows: Sequence[int]) -> Points:
+def select_rows(points: Points, rows: Sequence[int]) -> Points:
     """Return some of the points."""
     return Points(
         ids=[points.ids[row] for row in rows],
@@ -45,7 +45,7 @@ def part(points: Points, rows: Sequence[int]) -> Points:
     )
 
 
-def summed(infos: Sequence[CollectionInfo]) -> CollectionInfo:
+def merge_infos(infos: Sequence[CollectionInfo]) -> CollectionInfo:
     """Return what is known of a collection from what its shards know, of which there is one."""
     widths = [info.width for info in infos if info.width is not None]
     largest = max(infos, key=lambda info: info.count)
@@ -66,7 +66,7 @@ def spec_of(info: CollectionInfo) -> Spec:
     return Spec(info.metric, kind, info.width, info.model, info.stored, info.identity)
 
 
-def asked_of_each(query: Query) -> Query:
+def shard_query(query: Query) -> Query:
     """Return what each shard is asked, for `merged` to make one answer of.
 
     ``query`` is by vector; where it has an id too, that is of a point that is not to be found.
@@ -83,8 +83,8 @@ def asked_of_each(query: Query) -> Query:
     return replace(query, id=None, top_k=sample, diversity=None, include=include, max_bytes=most)  # type: ignore[arg-type] # the names are of `Part`
 
 
-def merged(query: Query, answers: Sequence[Sequence[Hit]], metric: Metric) -> list[Hit]:
-    """Return the hits of ``query`` from what each shard has answered to `asked_of_each`."""
+def merge_hits(query: Query, answers: Sequence[Sequence[Hit]], metric: Metric) -> list[Hit]:
+    """Return the hits of ``query`` from what each shard has answered to `shard_query`."""
     hits = [hit for answer in answers for hit in answer if hit.id != query.id]
     hits.sort(key=lambda hit: (-hit.score, hit.id))
     if query.diversity is None or query.vector is None or not hits:
@@ -104,7 +104,7 @@ def merged(query: Query, answers: Sequence[Sequence[Hit]], metric: Metric) -> li
     return [replace(hit, vector=None) for hit in chosen]
 
 
-def page_start(cursor: str | None, shards: int) -> tuple[int, str | None]:
+def parse_cursor(cursor: str | None, shards: int) -> tuple[int, str | None]:
     """Return the number of the shard that a page begins in, and the cursor inside it.
 
     Raises:

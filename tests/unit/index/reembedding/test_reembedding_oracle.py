@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embedder.index.reembedding import Reembedding
-from embedder.index.storage.drafts import Outdated
-from tests.unit.index.reembedded import (
+from embedder.index.storage.staging import OutdatedPoint
+from tests.unit.index.reembedding.steps import (
     NEW_SPEC,
     Texts,
     Vector,
@@ -43,13 +43,13 @@ class _Run:
         self._index = open_index(folder)
         self._texts: Texts = {}
         self._vector: Vector = old_vector
-        self._drafts = 0
-        self._read: list[Outdated] = []
+        self._reembedding = 0
+        self._read: list[OutdatedPoint] = []
         self.upsert({"a": "first"})
 
     @property
     def _steps(self) -> Reembedding:
-        return self._index.creations.reembedding
+        return self._index.lifecycle.reembedding
 
     def upsert(self, texts: Texts) -> None:
         self._index.upsert("c", points_of(texts, self._vector))
@@ -65,10 +65,10 @@ class _Run:
         self._index = open_index(self._folder)
 
     def begin(self, _: None) -> str:
-        if (draft := self._steps.draft("c")) is not None:
-            return draft.identity
-        self._drafts += 1
-        spec = replace(NEW_SPEC, identity=f"draft {self._drafts}")
+        if (staged := self._steps.staged("c")) is not None:
+            return staged.identity
+        self._reembedding += 1
+        spec = replace(NEW_SPEC, identity=f"draft {self._reembedding}")
         self._read = []
         return self._steps.begin("c", self._index.describe("c").identity, spec).identity
 

@@ -18,7 +18,7 @@ from embedder.index.contract.points import Metric, PointField, Query, Spec
 from embedder.index.inspection import inspect
 from embedder.index.storage import failpoints
 from embedder.index.storage.reading import Reader
-from tests.unit.index.reembedded import (
+from tests.unit.index.reembedding.steps import (
     NEW,
     NEW_SPEC,
     OLD,
@@ -59,7 +59,7 @@ def test_the_texts_get_new_vectors_and_all_else_stays(folder: Path) -> None:
     assert (before.stored, after.width, after.count) == (OLD, 3, 40)
     assert after.sequence == before.sequence
     assert after.identity == NEW_SPEC.identity
-    assert index.creations.deleted([before.identity]) == [before.identity]
+    assert index.lifecycle.deleted([before.identity]) == [before.identity]
     index.close()
     assert [(one.name, one.problem) for one in inspect(folder).collections] == [("c", None)]
 
@@ -68,8 +68,8 @@ def test_a_draft_can_be_named_by_nobody_and_is_kept_by_a_restart(folder: Path) -
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text", "b": "more"}), Spec(stored=OLD))
     identity = index.describe("c").identity
-    index.creations.reembedding.begin("c", identity, NEW_SPEC)
-    fill_page(index.creations.reembedding, str(NEW_SPEC.identity))
+    index.lifecycle.reembedding.begin("c", identity, NEW_SPEC)
+    fill_page(index.lifecycle.reembedding, str(NEW_SPEC.identity))
     index.close()
     index = open_index(folder)
 
@@ -80,18 +80,18 @@ def test_a_draft_can_be_named_by_nobody_and_is_kept_by_a_restart(folder: Path) -
         with pytest.raises(UnknownCollection):
             index.delete(name)
         with pytest.raises(UnknownCollection):
-            index.creations.record_model(name, None, OLD)
+            index.lifecycle.record_model(name, None, OLD)
         with pytest.raises(InvalidInput):
             index.upsert(name, points_of({"a": "b"}))
     assert content(index) == expected({"a": "text", "b": "more"}, old_vector)
-    assert not index.creations.reembedding.outdated("c", str(NEW_SPEC.identity), 0)
+    assert not index.lifecycle.reembedding.outdated("c", str(NEW_SPEC.identity), 0)
     index.close()
 
 
 def test_a_frozen_collection_takes_no_writes_until_the_switch(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
-    steps = index.creations.reembedding
+    steps = index.lifecycle.reembedding
     identity = steps.begin("c", index.describe("c").identity, NEW_SPEC).identity
     with pytest.raises(Unavailable, match="not complete"):
         steps.switch("c", identity)
@@ -118,7 +118,7 @@ def test_points_without_a_text_are_refused_or_left_out(folder: Path) -> None:
     index = open_index(folder)
     texts: Texts = {"a": "text", "b": None, "c": "more"}
     index.upsert("c", points_of(texts))
-    assert index.creations.reembedding.without_text("c") == 1
+    assert index.lifecycle.reembedding.count_without_text("c") == 1
     with pytest.raises(InvalidInput, match=r"1 points .* --drop-without-text"):
         complete(index)
     index.upsert("c", points_of({"c": None}))
@@ -131,7 +131,7 @@ def test_points_without_a_text_are_refused_or_left_out(folder: Path) -> None:
 @pytest.mark.parametrize("frozen", [False, True])
 def test_who_deletes_or_restores_a_collection_ends_its_draft(folder: Path, frozen: bool) -> None:
     index = open_index(folder / "index")
-    steps = index.creations.reembedding
+    steps = index.lifecycle.reembedding
     ends: list[Callable[[], object]] = [
         lambda: index.delete("c"),
         lambda: index.restore(folder / "backup", "c", replacing=True),
@@ -147,8 +147,8 @@ def test_who_deletes_or_restores_a_collection_ends_its_draft(folder: Path, froze
             steps.freeze("c", identity, False)
         end()
         index.upsert("c", points_of({"b": "text"}))
-        assert steps.draft("c") is None
-        assert index.creations.deleted([identity]) == [identity]
+        assert steps.staged("c") is None
+        assert index.lifecycle.deleted([identity]) == [identity]
     index.close()
 
 
@@ -156,12 +156,12 @@ def test_a_switch_that_another_shard_has_done_is_followed(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
     old = index.describe("c").identity
-    steps = index.creations.reembedding
+    steps = index.lifecycle.reembedding
     identity = steps.begin("c", old, NEW_SPEC).identity
     fill_page(steps, identity)
     steps.freeze("c", identity, False)
     for _ in range(2):
-        index.creations.drop("c", old)
+        index.lifecycle.drop("c", old)
         assert index.describe("c").identity == identity
         assert content(index) == expected({"a": "text"}, new_vector)
     steps.switch("c", identity)
@@ -173,7 +173,7 @@ def test_a_switch_that_another_shard_has_done_is_followed(folder: Path) -> None:
 def test_a_late_call_outdates_nothing_of_a_frozen_draft(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
-    steps = index.creations.reembedding
+    steps = index.lifecycle.reembedding
     identity = steps.begin("c", index.describe("c").identity, NEW_SPEC).identity
     late = steps.outdated("c", identity, 0)
     index.upsert("c", points_of({"a": "changed"}))
@@ -197,7 +197,7 @@ def test_a_search_that_the_switch_overtakes_is_answered_from_the_new_vectors(
     index = open_index(folder)
     texts: Texts = {f"p{number}": "a" * number for number in range(40)}
     index.upsert("c", points_of(texts), Spec(stored=OLD))
-    steps = index.creations.reembedding
+    steps = index.lifecycle.reembedding
     spec = replace(NEW_SPEC, width=2)
     identity = steps.begin("c", index.describe("c").identity, spec).identity
     far = np.array([[1000, 1]] * 40, np.float32)
@@ -210,7 +210,7 @@ def test_a_search_that_the_switch_overtakes_is_answered_from_the_new_vectors(
             overtaken.set()
             steps.switch("c", identity)
             for _ in range(4):  # behind the writes that delete the rows of the old collection
-                index._shard.truth.submit(_write_nothing, frees=True).result()
+                index._shard.store.submit(_write_nothing, frees=True).result()
         return matching(*given)
 
     monkeypatch.setattr(Reader, "matching", overtake)

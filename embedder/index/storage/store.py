@@ -13,12 +13,12 @@ from pathlib import Path
 
 from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import StorageDamaged, StorageFull
+from embedder.index.storage.atomic_files import sync_directory
 from embedder.index.storage.committer import Committer, T, Write
-from embedder.index.storage.disk import sync_directory
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.lock import DirectoryLock
 from embedder.index.storage.reading import Reader
-from embedder.index.storage.reserve import Reserve
+from embedder.index.storage.reserved_space import ReservedSpace
 from embedder.index.storage.schema import (
     FILE_NAME,
     open_writer,
@@ -34,7 +34,7 @@ FIXED_IN = (3, 51, 3)
 """Older versions of SQLite can damage a file that two connections write: ours is written by one."""
 
 
-class Truth:
+class ShardStore:
     """The open file of one directory, which must exist; ``durable`` False skips every fsync."""
 
     def __init__(self, directory: Path, reserve_bytes: int, *, durable: bool) -> None:
@@ -50,7 +50,7 @@ class Truth:
         self.path = directory / FILE_NAME
         self._lock = DirectoryLock(directory)
         try:
-            self._reserve = Reserve(directory, reserve_bytes if durable else 0)
+            self._reserve = ReservedSpace(directory, reserve_bytes if durable else 0)
             self._open(directory, durable=durable)
         except BaseException:
             self._lock.release()
@@ -99,7 +99,7 @@ class Truth:
                         self._connection.close()
                         raise
             except StorageFull:
-                if not self._reserve.give_up():
+                if not self._reserve.release_chunk():
                     raise
             else:
                 return
