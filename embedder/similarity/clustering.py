@@ -1,8 +1,7 @@
-"""Rows put into groups of like ones: k-means, of directions or of points.
+"""K-means clustering of vectors, by direction (spherical) or by Euclidean distance.
 
-The iterations are FAISS's, which is imported when the first rows are grouped; the first centroids
-are drawn by `seeding`, since FAISS draws them evenly and then misses groups that are plain to see.
-Every row counts: no sample is taken. Knows nothing of models or texts.
+FAISS runs the iterations, over all rows and not a sample. Its own first centroids, which it draws
+uniformly, would miss clusters that are clearly separated: `kmeans_plus_plus` draws them instead.
 """
 
 from __future__ import annotations
@@ -14,33 +13,35 @@ import numpy as np
 
 from embedder.core.cancellation import stop_if_cancelled
 from embedder.core.types import Vectors
-from embedder.similarity.framing import Frame, check_group_count, check_groupable
-from embedder.similarity.groups import Clusters, grouped
-from embedder.similarity.seeding import spread_rows
+from embedder.similarity.assignment import Clusters, assign_clusters
+from embedder.similarity.initialization import kmeans_plus_plus
+from embedder.similarity.normalization import Normalization, check_clusterable, check_k
 
 ITERATIONS = 25
 
 UNINTERRUPTED = 5
-"""Iterations between two looks at whether the caller is still there; with one they cost more."""
+"""Iterations between two checks for cancellation; a check after every iteration is slower."""
 
 
 def cluster(
     vectors: Vectors, k: int, *, seed: int = 0, spherical: bool = True, iterations: int = ITERATIONS
 ) -> Clusters:
-    """Put float32[n, d] into k groups; the same seed gives the same groups.
+    """Divide the rows of float32[n, d] into k clusters; equal seeds give equal clusters.
 
-    With ``spherical`` the rows count by their directions: they and the centroids are of unit
-    length, and a row goes to the centroid with the largest cosine.
+    ``spherical`` compares directions: rows and centroids are scaled to unit length, and a row
+    belongs to the centroid with the largest cosine.
 
     Raises:
-        InvalidVector: a row is not finite, or has no direction where one is needed.
-        InvalidInput: there are no rows, or ``k`` is below 1 or above their number.
+        InvalidVector: a row is not finite, or is zero while ``spherical`` is set.
+        InvalidInput: ``vectors`` is empty, or ``k`` is below 1 or above n.
     """
-    check_groupable(vectors, "inputs", spherical=spherical)
-    check_group_count(k, vectors)
-    frame = Frame.of(vectors, spherical=spherical)
-    found = _train(frame.inside(vectors), k, seed, spherical=spherical, iterations=iterations)
-    return grouped(vectors, frame.outside(found.astype(np.float64)), spherical=spherical)
+    check_clusterable(vectors, spherical=spherical)
+    check_k(k, vectors)
+    normalization = Normalization.fit(vectors, spherical=spherical)
+    rows = normalization.transform(vectors)
+    centroids = _train(rows, k, seed, spherical=spherical, iterations=iterations)
+    centroids = normalization.inverse_transform(centroids.astype(np.float64))
+    return assign_clusters(vectors, centroids, spherical=spherical)
 
 
 def _train(rows: Vectors, k: int, seed: int, *, spherical: bool, iterations: int) -> Vectors:
@@ -52,10 +53,10 @@ def _train(rows: Vectors, k: int, seed: int, *, spherical: bool, iterations: int
         niter=UNINTERRUPTED,
         seed=seed,
         spherical=spherical,
-        min_points_per_centroid=1,  # it writes to stderr where there are fewer
-        max_points_per_centroid=math.ceil(len(rows) / k),  # it takes a sample where there are more
+        min_points_per_centroid=1,  # FAISS writes a warning to stderr below its own minimum
+        max_points_per_centroid=math.ceil(len(rows) / k),  # FAISS takes a sample above it
     )
-    centroids = spread_rows(rows, k, np.random.default_rng(seed))
+    centroids = kmeans_plus_plus(rows, k, np.random.default_rng(seed))
     for done in range(0, iterations, UNINTERRUPTED):
         stop_if_cancelled()
         kmeans.cp.niter = min(UNINTERRUPTED, iterations - done)

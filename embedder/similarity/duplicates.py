@@ -1,8 +1,4 @@
-"""Rows that nearly repeat each other, put together, and one of each that stands for the others.
-
-Two rows are in one group if a chain of near pairs leads from one to the other: the groups are the
-connected components. Knows nothing of models or texts; what is near is what `metrics` says.
-"""
+"""Near duplicates: connected components of the rows whose similarity reaches a threshold."""
 
 from __future__ import annotations
 
@@ -15,27 +11,28 @@ from numpy.typing import NDArray
 from embedder.core.errors import InvalidInput
 from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity.metrics import check_matrices
-from embedder.similarity.pairs import Pairs, check_threshold, near_pairs
+from embedder.similarity.pairs import Pairs, check_threshold, pairs_above
 
 Representative = Literal["first", "central"]
-"""Which row stands for its group: the lowest number, or the one with most others near it."""
+"""Which row represents its group: the lowest number, or the row in the most similar pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """Groups of two rows or more, by their numbers, in order of their lowest.
+    """Groups of two or more rows, sorted by their lowest row number.
 
-    ``groups`` holds one int64 array a group, in ascending order; ``representatives`` is int64[g].
-    ``standing_for`` is int64[n]: for every row the one that stands for it, itself outside groups.
+    ``groups`` holds one ascending int64 array per group, and ``representatives`` is int64[g].
+    ``representative_of`` is int64[n]: the representative of each row, or the row itself outside of
+    groups.
     """
 
     groups: tuple[NDArray[np.int64], ...]
     representatives: NDArray[np.int64]
-    standing_for: NDArray[np.int64]
+    representative_of: NDArray[np.int64]
 
     def kept(self) -> NDArray[np.int64]:
-        """Return what is left without duplicates: the rows that stand for themselves."""
-        return np.flatnonzero(self.standing_for == np.arange(len(self.standing_for)))
+        """Return the numbers of the rows that remain after deduplication."""
+        return np.flatnonzero(self.representative_of == np.arange(len(self.representative_of)))
 
 
 def near_duplicates(
@@ -45,17 +42,15 @@ def near_duplicates(
     *,
     representative: Representative = "first",
 ) -> NearDuplicates:
-    """Return the groups of rows of float32[n, d] that near pairs hold together.
+    """Return the groups of rows of float32[n, d] connected by pairs at ``threshold`` or above.
 
-    A pair is near from a measure of ``threshold`` on, which of a distance is negative. Pairs are
-    not kept, so that any number of duplicates fits. Rounding may leave the cosine of equal rows
-    below 1 by 1e-6.
-    With ``central`` the row with the most near ones stands for its group, of several the one with
-    the largest sum of measures to them, then the lowest number.
+    Distances are negated, so their thresholds are negative. Rounding may leave the cosine of equal
+    rows 1e-6 below 1. Memory does not grow with the number of pairs. ``central`` selects the row in
+    the most such pairs, then the one with the largest sum of similarities, then the lowest number.
 
     Raises:
-        InvalidVector: as `similarity`; the rows are called ``inputs``.
-        InvalidInput: there is no such measure or representative, or ``threshold`` is not a number.
+        InvalidVector: as `similarity`; errors call the rows ``inputs``.
+        InvalidInput: ``metric`` or ``representative`` is unknown, or ``threshold`` is NaN.
     """
     check_matrices(vectors, vectors, metric, ("inputs", "inputs"))
     check_threshold(threshold)
@@ -64,7 +59,7 @@ def near_duplicates(
         raise InvalidInput("representative", f"is {representative!r}; there are: {names}")
     numbers = np.arange(len(vectors))
     roots, degrees, sums = numbers.copy(), np.zeros_like(numbers), np.zeros(len(numbers))
-    for pairs in near_pairs(vectors, None, threshold, metric):
+    for pairs in pairs_above(vectors, None, threshold, metric):
         _join(roots, pairs)
         for ends in (pairs.rows, pairs.columns):
             np.add.at(degrees, ends, 1)
@@ -75,7 +70,7 @@ def near_duplicates(
 
 
 def _join(roots: NDArray[np.int64], pairs: Pairs) -> None:
-    """Make every row of a pair have one root, the lowest of what it is joined to."""
+    """Give both rows of every pair the same root: the lowest row number of their component."""
     while True:
         left, right = roots[pairs.rows], roots[pairs.columns]
         apart = left != right
@@ -87,12 +82,12 @@ def _join(roots: NDArray[np.int64], pairs: Pairs) -> None:
 
 
 def _grouped(roots: NDArray[np.int64], preference: NDArray[np.int64]) -> NearDuplicates:
-    """Return the groups; of each the row that comes first in ``preference`` stands for it."""
+    """Return the groups; the row that comes first in ``preference`` represents its group."""
     known, first, places = np.unique(roots[preference], return_index=True, return_inverse=True)
-    standing_for = np.empty_like(roots)
-    standing_for[preference] = preference[first][places]
+    representative_of = np.empty_like(roots)
+    representative_of[preference] = preference[first][places]
     order = np.argsort(roots, kind="stable")
     starts = np.searchsorted(roots[order], known)
     groups = [group for group in np.split(order, starts[1:]) if len(group) > 1]
-    representatives = np.array([standing_for[group[0]] for group in groups], np.int64)
-    return NearDuplicates(tuple(groups), representatives, standing_for)
+    representatives = np.array([representative_of[group[0]] for group in groups], np.int64)
+    return NearDuplicates(tuple(groups), representatives, representative_of)

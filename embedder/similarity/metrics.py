@@ -1,7 +1,7 @@
-"""How near vectors are by the measures that models are made for: one pair, or all of two matrices.
+"""Similarity of the rows of two matrices, by the metrics that embedding models are trained for.
 
-Larger is nearer, whatever the measure: distances are negated, as sentence-transformers does. A
-number beyond float32 is infinite, and numpy then warns. Knows nothing of models or texts.
+Larger is more similar: distances are negated, as sentence-transformers does. A result beyond
+float32 is infinite, and numpy warns.
 """
 
 from __future__ import annotations
@@ -17,58 +17,37 @@ from embedder.core.types import SimilarityName, Vectors
 from embedder.core.vectors import normalize_rows
 
 BLOCK_BYTES = 64 * 2**20
-"""What the measures of one block of rows may take."""
+"""Memory for the similarities of one block of rows."""
 
 TILE_ROWS = 1024
-"""How many rows are copied in double precision at once."""
+"""Rows that are converted to double precision at once."""
 
 
 def similarity(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> Vectors:
-    """Return float32[n, m] of float32[n, d] and float32[m, d].
+    """Return float32[n, m], the similarity of each row of float32[n, d] to each of float32[m, d].
 
-    A row of zeros has no direction: its cosine with anything is 0.
+    The cosine of a row of zeros is 0.
 
     Raises:
-        InvalidVector: a matrix is not of two dimensions or holds a component that is not finite,
-            or the widths differ.
-        InvalidInput: there is no such measure.
+        InvalidVector: a matrix does not have two dimensions, a component is not finite, or the
+            widths differ.
+        InvalidInput: ``metric`` is unknown.
     """
     check_matrices(a, b, metric)
-    return METRICS[metric](placed(a, metric), placed(b, metric))
-
-
-def pair_similarity(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> float:
-    """Return the measure of one pair, float32[d] and float32[d].
-
-    Raises:
-        InvalidVector: a vector is not of one dimension or not finite, or the widths differ.
-        InvalidInput: there is no such measure.
-    """
-    return float(similarity(as_row(a, "a"), as_row(b, "b"), metric)[0, 0])
-
-
-def similarities_to(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> Vectors:
-    """Return float32[m]: how near the vector float32[d] is to every row of float32[m, d].
-
-    Raises:
-        InvalidVector: as `similarity`, but that ``a`` has one dimension.
-        InvalidInput: there is no such measure.
-    """
-    measured: Vectors = similarity(as_row(a, "a"), b, metric)[0]
-    return measured
+    return METRICS[metric](prepare_rows(a, metric), prepare_rows(b, metric))
 
 
 def similarity_blocks(
     a: Vectors, b: Vectors, metric: SimilarityName = "cosine", *, max_bytes: int = BLOCK_BYTES
 ) -> Iterator[tuple[int, Vectors]]:
-    """Give `similarity` in blocks of rows: the number of the first row, and float32[r, m].
+    """Yield `similarity` in blocks of rows: the number of the first row, and float32[r, m].
 
-    A block takes at most ``max_bytes``, or is a single row. Only one is in memory at a time, so
-    the matrix may be larger than that.
+    A block takes at most ``max_bytes``, or is a single row. Only one block is in memory at a time,
+    so the whole matrix may be larger than memory.
 
     Raises:
-        InvalidVector: as `similarity`, at once.
-        InvalidInput: there is no such measure.
+        InvalidVector: as `similarity`, before the first block.
+        InvalidInput: ``metric`` is unknown.
     """
     check_matrices(a, b, metric)
     return _blocks(a, b, metric, max(1, max_bytes // max(1, 4 * len(b))))
@@ -77,19 +56,19 @@ def similarity_blocks(
 def _blocks(
     a: Vectors, b: Vectors, metric: SimilarityName, rows: int
 ) -> Iterator[tuple[int, Vectors]]:
-    others = placed(b, metric)
+    others = prepare_rows(b, metric)
     for start in range(0, len(a), rows):
-        yield start, METRICS[metric](placed(a[start : start + rows], metric), others)
+        yield start, METRICS[metric](prepare_rows(a[start : start + rows], metric), others)
 
 
 def check_matrices(
     a: Vectors, b: Vectors, metric: SimilarityName, names: tuple[str, str] = ("a", "b")
 ) -> None:
-    """Refuse what `similarity` cannot compare; ``names`` are what the caller calls the two.
+    """Refuse matrices that `similarity` cannot compare; errors call them by ``names``.
 
     Raises:
         InvalidVector: as `similarity`.
-        InvalidInput: there is no such measure.
+        InvalidInput: ``metric`` is unknown.
     """
     if metric not in METRICS:
         raise InvalidInput("metric", f"is {metric!r}; there are: {', '.join(METRICS)}")
@@ -100,10 +79,10 @@ def check_matrices(
 
 
 def check_rows(rows: Vectors, name: str) -> None:
-    """Refuse what is no matrix of finite numbers; ``name`` is what the caller calls it.
+    """Refuse an array that is not a matrix of finite numbers; errors call it ``name``.
 
     Raises:
-        InvalidVector: the error names the row.
+        InvalidVector: ``rows`` does not have two dimensions, or the named row is not finite.
     """
     if rows.ndim != 2:
         raise InvalidVector(name, f"has {rows.ndim} dimensions; it must have 2")
@@ -112,21 +91,8 @@ def check_rows(rows: Vectors, name: str) -> None:
             raise InvalidVector(f"{name}[{start + row}]", "has a component that is not finite")
 
 
-def as_row(vector: Vectors, name: str) -> Vectors:
-    """Return float32[1, d] of float32[d]; ``name`` is what the caller calls it.
-
-    Raises:
-        InvalidVector: it has not one dimension, or a component that is not finite.
-    """
-    if vector.ndim != 1:
-        raise InvalidVector(name, f"has {vector.ndim} dimensions; it must have 1")
-    if not np.isfinite(vector).all():
-        raise InvalidVector(name, "has a component that is not finite")
-    return vector[None, :]
-
-
-def placed(rows: Vectors, metric: SimilarityName) -> Vectors:
-    """Return rows as `METRICS` takes them: as float32, and of unit length for the cosine."""
+def prepare_rows(rows: Vectors, metric: SimilarityName) -> Vectors:
+    """Return rows as `METRICS` expects them: float32, and of unit length for the cosine."""
     return normalize_rows(rows) if metric == "cosine" else np.asarray(rows, np.float32)
 
 
@@ -143,8 +109,9 @@ def _euclidean(a: Vectors, b: Vectors) -> Vectors:
 
 
 def _negated_squares(a: Vectors, b: Vectors, function: np.ufunc) -> Vectors:
-    """Return a function of the squared distances, negated."""
-    # In double precision: near rows lose every digit when squares are subtracted in single.
+    """Return ``function`` of the squared distances, negated."""
+    # In double precision: for rows close together the difference of squares has no digits left in
+    # single precision.
     x = a.astype(np.float64)
     lengths = np.einsum("nd,nd->n", x, x)[:, None]
     out = np.empty((len(a), len(b)), np.float32)
@@ -175,4 +142,4 @@ METRICS: dict[SimilarityName, Callable[[Vectors, Vectors], Vectors]] = {
     "squared_euclidean": _squared_euclidean,
     "manhattan": _manhattan,
 }
-"""The measures of rows that are `placed`, by the names that settings and model files use."""
+"""Metrics of rows from `prepare_rows`, by the names that settings and model files use."""

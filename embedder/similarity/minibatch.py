@@ -1,8 +1,7 @@
-"""Very many rows put into groups: k-means that moves its centroids after every few thousand rows.
+"""Mini-batch k-means (Sculley, 2010): centroids move after every batch of a few thousand rows.
 
-Each pass reads all rows in random order, and each centroid becomes the mean of what has come to it
-in the pass (Sculley, 2010). Rows are read batch by batch, so that they may be a mapped file larger
-than memory. Knows nothing of models or texts.
+Each pass reads all rows in random order, and each centroid becomes the mean of the rows that were
+assigned to it in that pass. ``vectors`` may be a memory-mapped file that is larger than memory.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Vectors
-from embedder.similarity.framing import Frame, check_group_count, check_groupable
-from embedder.similarity.groups import Clusters, grouped, nearest
-from embedder.similarity.seeding import spread_rows
+from embedder.similarity.assignment import Clusters, assign_clusters, nearest_centroids
+from embedder.similarity.initialization import kmeans_plus_plus
+from embedder.similarity.normalization import Normalization, check_clusterable, check_k
 
 SAMPLE_BATCHES = 3
-"""Of how many batches, or times k, rows the first centroids are drawn."""
+"""The first centroids are drawn from this many times ``batch_rows`` (or ``k``) rows."""
 
 
 def cluster_in_batches(
@@ -29,50 +28,54 @@ def cluster_in_batches(
     batch_rows: int = 4096,
     passes: int = 2,
 ) -> Clusters:
-    """Put float32[n, d] into k groups as `cluster` does, nearly as well and in less memory.
+    """Divide the rows of float32[n, d] into k clusters like `cluster`, in less time and memory.
 
-    The same seed gives the same groups. ``inertia`` is usually within three per cent of what
-    `cluster` reaches, in half the time; more ``passes`` come nearer.
+    Equal seeds give equal clusters. ``inertia`` is usually within 3 % of that of `cluster`, in half
+    the time; more ``passes`` reduce the difference.
 
     Raises:
-        InvalidVector: a row is not finite, or has no direction where one is needed.
-        InvalidInput: there are no rows, ``k`` is below 1 or above their number, or ``batch_rows``
-            or ``passes`` is below 1.
+        InvalidVector: a row is not finite, or is zero while ``spherical`` is set.
+        InvalidInput: ``vectors`` is empty, ``k`` is below 1 or above n, or ``batch_rows`` or
+            ``passes`` is below 1.
     """
-    check_groupable(vectors, "inputs", spherical=spherical)
-    check_group_count(k, vectors)
+    check_clusterable(vectors, spherical=spherical)
+    check_k(k, vectors)
     for name, value in (("batch_rows", batch_rows), ("passes", passes)):
         if value < 1:
             raise InvalidInput(name, f"is {value}; it must be at least 1")
     random = np.random.default_rng(seed)
-    frame = Frame.of(vectors, spherical=spherical)
+    normalization = Normalization.fit(vectors, spherical=spherical)
     sampled = min(len(vectors), SAMPLE_BATCHES * max(batch_rows, k))
     sample = np.sort(random.choice(len(vectors), sampled, replace=False))
-    means = spread_rows(frame.inside(vectors[sample]), k, random).astype(np.float64)
+    rows = normalization.transform(vectors[sample])
+    means = kmeans_plus_plus(rows, k, random).astype(np.float64)
     for _ in range(passes):
-        means = _pass(vectors, frame, means, random, batch_rows)
-    return grouped(vectors, frame.outside(means), spherical=spherical)
+        means = _pass(vectors, normalization, means, random, batch_rows)
+    centroids = normalization.inverse_transform(means)
+    return assign_clusters(vectors, centroids, spherical=spherical)
 
 
 def _pass(
     vectors: Vectors,
-    frame: Frame,
+    normalization: Normalization,
     means: NDArray[np.float64],
     random: np.random.Generator,
     batch_rows: int,
 ) -> NDArray[np.float64]:
-    """Return the means of the rows that came to each centroid while all of them were read."""
+    """Return the means of the rows that were assigned to each centroid in one pass."""
+    spherical = normalization.spherical
     counts = np.zeros(len(means), np.int64)
     order = random.permutation(len(vectors))
     for start in range(0, len(order), batch_rows):
-        rows = frame.inside(vectors[np.sort(order[start : start + batch_rows])])
-        labels = nearest(rows, means.astype(np.float32), spherical=frame.spherical)[0]
+        rows = normalization.transform(vectors[np.sort(order[start : start + batch_rows])])
+        labels, _ = nearest_centroids(rows, means.astype(np.float32), spherical=spherical)
         by_label = np.argsort(labels, kind="stable")
         present, firsts, sizes = np.unique(labels[by_label], return_index=True, return_counts=True)
         sums = np.add.reduceat(rows[by_label], firsts, axis=0, dtype=np.float64)
         counts[present] += sizes
         means[present] += (sums - sizes[:, None] * means[present]) / counts[present, None]
-    # What nothing came to begins anew, at some row.
-    lost = np.flatnonzero(counts == 0)
-    means[lost] = frame.inside(vectors[random.choice(len(vectors), len(lost), replace=False)])
+    # A centroid without rows starts again at a random row.
+    empty = np.flatnonzero(counts == 0)
+    drawn = random.choice(len(vectors), len(empty), replace=False)
+    means[empty] = normalization.transform(vectors[drawn])
     return means

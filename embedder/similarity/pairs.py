@@ -1,7 +1,4 @@
-"""The pairs of rows that are at least so near, found without keeping the measures of all.
-
-Knows nothing of models or texts; what is near is what `metrics` says.
-"""
+"""Pairs of rows whose similarity reaches a threshold, found in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,18 +10,18 @@ from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.types import SimilarityName, Vectors
-from embedder.similarity.metrics import METRICS, check_matrices, placed
+from embedder.similarity.metrics import METRICS, check_matrices, prepare_rows
 
 BLOCK_ROWS = 1024
-"""How many rows of either matrix are measured at once."""
+"""Rows of either matrix that are compared at once."""
 
 MAX_PAIRS = 1_000_000
-"""How many pairs are kept where nobody says otherwise: 20 MB of them."""
+"""Default of ``max_pairs``: 20 MB of pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Pairs of rows by their numbers, in order of ``rows`` and then of ``columns``.
+    """Row numbers of pairs and their similarity, sorted by ``rows`` and then by ``columns``.
 
     ``rows`` and ``columns`` are int64[p], ``scores`` float32[p].
     """
@@ -45,20 +42,19 @@ def pairs_between(
     *,
     max_pairs: int = MAX_PAIRS,
 ) -> Pairs:
-    """Return the pairs of a row of ``a`` and one of ``b`` with a measure of ``threshold`` or more.
+    """Return the pairs of a row of ``a`` and a row of ``b`` with similarity >= ``threshold``.
 
-    ``a`` is float32[n, d] and ``b`` float32[m, d]; of a distance the threshold is negative, as
-    the measures are.
+    ``a`` is float32[n, d] and ``b`` float32[m, d]. Distances are negated, so their thresholds are
+    negative.
 
     Raises:
         InvalidVector: as `similarity`.
-        InvalidInput: there is no such measure, ``threshold`` is not a number, or ``max_pairs`` is
-            below 0.
-        LimitExceeded: there are more than ``max_pairs``.
+        InvalidInput: ``metric`` is unknown, ``threshold`` is NaN, or ``max_pairs`` is below 0.
+        LimitExceeded: more than ``max_pairs`` pairs reach the threshold.
     """
     check_matrices(a, b, metric)
     check_threshold(threshold)
-    return _collected(near_pairs(a, b, threshold, metric), max_pairs)
+    return _collected(pairs_above(a, b, threshold, metric), max_pairs)
 
 
 def pairs_within(
@@ -68,46 +64,46 @@ def pairs_within(
     *,
     max_pairs: int = MAX_PAIRS,
 ) -> Pairs:
-    """Return the pairs of two different rows with a measure of ``threshold`` or more.
+    """Return the pairs of two different rows of float32[n, d] with similarity >= ``threshold``.
 
-    ``vectors`` is float32[n, d]. A pair comes once, and its row is the lower number.
+    Each pair is listed once, with the lower number in ``rows``.
 
     Raises:
-        EmbedderError: as `pairs_between`; the rows are called ``inputs``.
+        EmbedderError: as `pairs_between`; errors call the rows ``inputs``.
     """
     check_matrices(vectors, vectors, metric, ("inputs", "inputs"))
     check_threshold(threshold)
-    return _collected(near_pairs(vectors, None, threshold, metric), max_pairs)
+    return _collected(pairs_above(vectors, None, threshold, metric), max_pairs)
 
 
 def check_threshold(threshold: float) -> None:
-    """Refuse what no measure can be compared with.
+    """Refuse NaN, which no similarity reaches.
 
     Raises:
-        InvalidInput: it is not a number.
+        InvalidInput: ``threshold`` is NaN.
     """
     if np.isnan(threshold):
         raise InvalidInput("threshold", "is not a number")
 
 
-def near_pairs(
+def pairs_above(
     a: Vectors, b: Vectors | None, threshold: float, metric: SimilarityName
 ) -> Iterator[Pairs]:
-    """Give the pairs block by block, without checking anything; ``b`` of None is ``a`` itself."""
+    """Yield the pairs block by block, unchecked; with ``b`` None, pairs within ``a``."""
     others = a if b is None else b
     with np.errstate(over="ignore"):
-        least = np.float32(threshold)  # beyond single precision it is infinite, as measures are
-    for above in range(0, len(a), BLOCK_ROWS):
-        rows = placed(a[above : above + BLOCK_ROWS], metric)
-        for left in range(above if b is None else 0, len(others), BLOCK_ROWS):
-            columns = placed(others[left : left + BLOCK_ROWS], metric)
-            measured = METRICS[metric](rows, columns)
-            near = measured >= least
-            if b is None and above == left:
-                near = np.triu(near, 1)
-            found = np.nonzero(near)
+        least = np.float32(threshold)  # beyond float32 it is infinite, like the scores
+    for top in range(0, len(a), BLOCK_ROWS):
+        rows = prepare_rows(a[top : top + BLOCK_ROWS], metric)
+        for left in range(top if b is None else 0, len(others), BLOCK_ROWS):
+            columns = prepare_rows(others[left : left + BLOCK_ROWS], metric)
+            scores = METRICS[metric](rows, columns)
+            reached = scores >= least
+            if b is None and top == left:
+                reached = np.triu(reached, 1)
+            found = np.nonzero(reached)
             if len(found[0]):
-                yield Pairs(found[0] + above, found[1] + left, measured[found])
+                yield Pairs(found[0] + top, found[1] + left, scores[found])
 
 
 def _collected(blocks: Iterator[Pairs], max_pairs: int) -> Pairs:

@@ -1,4 +1,4 @@
-"""Groups are those that scikit-learn finds, or as good; what cannot be grouped is refused."""
+"""Clusters equal those of scikit-learn, or are as good; invalid rows are refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import Vectors
 from embedder.core.vectors import normalize_rows
+from embedder.similarity.assignment import Clusters
 from embedder.similarity.clustering import cluster
-from embedder.similarity.groups import Clusters
 
 sklearn_cluster = pytest.importorskip("sklearn.cluster")
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
@@ -22,7 +22,7 @@ both_ways = pytest.mark.parametrize("spherical", [True, False])
 def blobs(
     *, width: int = 32, each: int = 40, spread: float = 0.05, seed: int = 3
 ) -> tuple[Vectors, NDArray[np.intp]]:
-    """Draw rows around directions that are far from each other, in disorder; return groups too."""
+    """Draw rows around orthogonal directions, in random order; return the true clusters too."""
     random = np.random.default_rng(seed)
     centres = np.linalg.qr(random.standard_normal((width, width)))[0][:GROUPS]
     groups = random.permutation(np.repeat(np.arange(GROUPS), each))
@@ -31,7 +31,7 @@ def blobs(
 
 
 def cloud(count: int = 600, width: int = 16) -> Vectors:
-    """Draw rows that have no groups."""
+    """Draw rows without clusters."""
     drawn = np.random.default_rng(11).standard_normal((count, width))
     return drawn.astype(np.float32)
 
@@ -55,7 +55,7 @@ def check_consistent(found: Clusters, rows: Vectors) -> None:
 
 @both_ways
 @pytest.mark.parametrize("seed", range(5))
-def test_groups_that_are_plain_to_see_are_found(spherical: bool, seed: int) -> None:
+def test_clearly_separated_clusters_are_found(spherical: bool, seed: int) -> None:
     rows, groups = blobs()
     fitted = sklearn_cluster.KMeans(GROUPS, n_init=10, random_state=0).fit_predict(rows)
 
@@ -67,7 +67,7 @@ def test_groups_that_are_plain_to_see_are_found(spherical: bool, seed: int) -> N
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 40])
-def test_points_are_grouped_about_as_well_as_by_scikit_learn(k: int) -> None:
+def test_points_are_clustered_about_as_well_as_by_scikit_learn(k: int) -> None:
     rows = cloud()
 
     found = cluster(rows, k, spherical=False)
@@ -77,7 +77,7 @@ def test_points_are_grouped_about_as_well_as_by_scikit_learn(k: int) -> None:
 
 
 def best_spherical_inertia(rows: Vectors, k: int) -> float:
-    """Return the least inertia of directions after plain iterations from ten random starts."""
+    """Return the least inertia of spherical k-means in numpy from ten random starts."""
     random = np.random.default_rng(0)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     least = np.inf
@@ -92,7 +92,7 @@ def best_spherical_inertia(rows: Vectors, k: int) -> float:
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 20])
-def test_directions_are_grouped_about_as_well_as_by_plain_iterations(k: int) -> None:
+def test_directions_are_clustered_about_as_well_as_by_spherical_k_means(k: int) -> None:
     rows = cloud()
 
     found = cluster(rows, k)
@@ -102,7 +102,7 @@ def test_directions_are_grouped_about_as_well_as_by_plain_iterations(k: int) -> 
     np.testing.assert_allclose(np.linalg.norm(found.centroids, axis=1), 1, rtol=1e-5)
 
 
-def test_only_directions_count_unless_points_are_asked_for() -> None:
+def test_spherical_clusters_do_not_depend_on_lengths() -> None:
     rows, _ = blobs()
     longer = rows * np.linspace(1, 100, len(rows), dtype=np.float32)[:, None]
 
@@ -113,7 +113,7 @@ def test_only_directions_count_unless_points_are_asked_for() -> None:
 
 
 @both_ways
-def test_the_same_seed_gives_the_same_groups(spherical: bool) -> None:
+def test_equal_seeds_give_equal_clusters(spherical: bool) -> None:
     rows = cloud()
     first, again, other = (cluster(rows, 9, seed=seed, spherical=spherical) for seed in (4, 4, 5))
 
@@ -124,7 +124,7 @@ def test_the_same_seed_gives_the_same_groups(spherical: bool) -> None:
 
 
 @both_ways
-def test_answers_have_their_types_and_shapes(spherical: bool) -> None:
+def test_results_have_the_documented_types_and_shapes(spherical: bool) -> None:
     found = cluster(cloud(50, 6), 3, spherical=spherical)
 
     assert found.labels.dtype == np.int32
@@ -134,7 +134,7 @@ def test_answers_have_their_types_and_shapes(spherical: bool) -> None:
 
 
 @both_ways
-def test_as_many_groups_as_rows_are_one_row_each(spherical: bool) -> None:
+def test_as_many_clusters_as_rows_hold_one_row_each(spherical: bool) -> None:
     found = cluster(cloud(30), 30, spherical=spherical)
 
     assert found.sizes.tolist() == [1] * 30
@@ -143,9 +143,7 @@ def test_as_many_groups_as_rows_are_one_row_each(spherical: bool) -> None:
 
 @both_ways
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_rows_that_are_all_alike_are_one_group_however_many_are_asked_for(
-    spherical: bool, k: int
-) -> None:
+def test_equal_rows_form_one_cluster_for_any_k(spherical: bool, k: int) -> None:
     found = cluster(np.ones((5, 3), np.float32), k, spherical=spherical)
 
     assert sorted(found.sizes.tolist())[-1] == 5
@@ -153,9 +151,7 @@ def test_rows_that_are_all_alike_are_one_group_however_many_are_asked_for(
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(1000, 1), (0, 1e30), (0, 1e-30), (3e38, 1e36)])
-def test_points_far_away_or_far_apart_are_grouped_as_near_the_origin(
-    shift: float, scale: float
-) -> None:
+def test_shifted_and_scaled_points_have_the_same_clusters(shift: float, scale: float) -> None:
     rows, groups = blobs()
     moved = (rows.astype(np.float64) * scale + shift).astype(np.float32)
 
@@ -167,8 +163,8 @@ def test_points_far_away_or_far_apart_are_grouped_as_near_the_origin(
     np.testing.assert_allclose(found.centroids[found.labels[0]], centre, rtol=1e-4, atol=scale / 50)
 
 
-def test_no_row_is_left_out_of_a_sample(capfd: pytest.CaptureFixture[str]) -> None:
-    """FAISS takes 256 rows a group where nobody tells it otherwise, and says so on stderr."""
+def test_all_rows_are_used_and_not_a_sample(capfd: pytest.CaptureFixture[str]) -> None:
+    """By default FAISS takes 256 rows per cluster, and reports that on stderr."""
     rows = cloud(5000, 4)
 
     found = cluster(rows, 1, spherical=False)
@@ -179,7 +175,7 @@ def test_no_row_is_left_out_of_a_sample(capfd: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("k", [0, -1, 6])
-def test_a_number_of_groups_that_there_cannot_be_is_refused(k: int) -> None:
+def test_a_k_out_of_range_is_refused(k: int) -> None:
     with pytest.raises(InvalidInput, match="between 1 and 5") as caught:
         cluster(np.ones((5, 2), np.float32), k)
 
@@ -189,7 +185,7 @@ def test_a_number_of_groups_that_there_cannot_be_is_refused(k: int) -> None:
 
 @both_ways
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0)])
-def test_nothing_at_all_is_refused(shape: tuple[int, int], spherical: bool) -> None:
+def test_an_empty_matrix_is_refused(shape: tuple[int, int], spherical: bool) -> None:
     with pytest.raises(InvalidInput, match="empty") as caught:
         cluster(np.empty(shape, np.float32), 1, spherical=spherical)
 
@@ -198,7 +194,7 @@ def test_nothing_at_all_is_refused(shape: tuple[int, int], spherical: bool) -> N
 
 @both_ways
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_a_row_that_is_not_finite_is_refused_by_its_number(broken: float, spherical: bool) -> None:
+def test_a_row_that_is_not_finite_is_named_in_the_error(broken: float, spherical: bool) -> None:
     rows = cloud(5)
     rows[3, 2] = broken
 
@@ -208,7 +204,7 @@ def test_a_row_that_is_not_finite_is_refused_by_its_number(broken: float, spheri
     assert caught.value.field == "inputs[3]"
 
 
-def test_a_row_without_a_direction_is_refused_where_directions_count() -> None:
+def test_a_row_of_zeros_is_refused_only_by_spherical_clustering() -> None:
     rows = cloud(5)
     rows[2] = 0
 
@@ -219,6 +215,6 @@ def test_a_row_without_a_direction_is_refused_where_directions_count() -> None:
     assert cluster(rows, 2, spherical=False).sizes.sum() == 5
 
 
-def test_a_single_vector_in_the_place_of_rows_is_refused() -> None:
+def test_a_single_vector_is_refused() -> None:
     with pytest.raises(InvalidVector, match="1 dimensions"):
         cluster(np.ones(4, np.float32), 1)

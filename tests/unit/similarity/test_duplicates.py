@@ -1,4 +1,4 @@
-"""Groups are the connected components of near pairs, and one of each stands for it."""
+"""Groups are the connected components of similar pairs, each with one representative."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from embedder.similarity.metrics import similarity
 sparse_graph = pytest.importorskip("scipy.sparse.csgraph")
 
 NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
-PLACES = arrays(
+POINTS = arrays(
     np.float32,
     st.tuples(st.integers(0, 25), st.integers(1, 2)),
     elements=st.integers(-9, 9).map(float),
@@ -27,7 +27,7 @@ PLACES = arrays(
 
 
 def components(near: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[list[int]]:
-    """Return the components of two rows or more, as scipy finds them, by their lowest row."""
+    """Return the components of two or more rows that scipy finds, sorted by their lowest row."""
     if not len(near):
         return []
     _, labels = sparse_graph.connected_components(near, directed=False)
@@ -36,7 +36,7 @@ def components(near: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[li
 
 
 def central(group: list[int], measured: Vectors, threshold: float) -> int:
-    """Return the row of a group with the most near ones, then the largest sum, then the lowest."""
+    """Return the row in the most similar pairs, then of the largest sum, then the lowest."""
     ranks = []
     for row in group:
         scores = [measured[row, other] for other in group if other != row]
@@ -46,19 +46,19 @@ def central(group: list[int], measured: Vectors, threshold: float) -> int:
 
 
 def check_consistent(found: NearDuplicates, count: int) -> None:
-    """Compare what is said of groups with what is said of rows."""
+    """Compare the groups with the representatives of the rows."""
     alone = set(range(count)) - {row for group in found.groups for row in group.tolist()}
     standing = {row: row for row in alone}
     for group, one in zip(found.groups, found.representatives.tolist(), strict=True):
         assert one in group
         standing |= dict.fromkeys(group.tolist(), one)
-    assert found.standing_for.tolist() == [standing[row] for row in range(count)]
+    assert found.representative_of.tolist() == [standing[row] for row in range(count)]
     assert found.kept().tolist() == sorted(set(standing.values()))
 
 
 @pytest.mark.parametrize("representative", ["first", "central"])
-@given(PLACES, st.integers(-4, 0), st.sampled_from([1, 3, 1000]))
-def test_groups_are_the_components_that_scipy_finds(
+@given(POINTS, st.integers(-4, 0), st.sampled_from([1, 3, 1000]))
+def test_groups_equal_the_components_of_scipy(
     representative: Literal["first", "central"], rows: Vectors, threshold: int, block_rows: int
 ) -> None:
     measured = similarity(rows, rows, "manhattan")
@@ -75,17 +75,17 @@ def test_groups_are_the_components_that_scipy_finds(
     check_consistent(found, len(rows))
 
 
-def test_a_chain_is_one_group_whatever_its_order() -> None:
-    """Neighbours are near, the ends are not."""
-    places = np.random.default_rng(6).permutation(3000)
+def test_a_chain_in_any_order_is_one_group() -> None:
+    """Neighbours are similar, the ends are not."""
+    points = np.random.default_rng(6).permutation(3000)
 
-    found = near_duplicates(places[:, None].astype(np.float32), -1, "manhattan")
+    found = near_duplicates(points[:, None].astype(np.float32), -1, "manhattan")
 
     assert [len(group) for group in found.groups] == [3000]
     assert found.kept().tolist() == [0]
 
 
-def test_more_duplicates_than_pairs_would_fit_are_one_group() -> None:
+def test_many_equal_rows_are_one_group() -> None:
     found = near_duplicates(np.ones((2500, 3), np.float32), 0.999)
 
     assert found.representatives.tolist() == [0]
@@ -109,7 +109,7 @@ def test_copies_with_a_little_noise_are_found(metric: SimilarityName) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_too_few_rows_have_no_duplicates(count: int) -> None:
+def test_fewer_than_two_rows_have_no_duplicates(count: int) -> None:
     found = near_duplicates(np.ones((count, 2), np.float32), 0.5)
 
     assert found.groups == ()
@@ -117,14 +117,14 @@ def test_too_few_rows_have_no_duplicates(count: int) -> None:
     assert found.kept().tolist() == list(range(count))
 
 
-def test_what_has_no_direction_is_no_duplicate_by_the_cosine() -> None:
+def test_rows_of_zeros_are_no_duplicates_by_the_cosine() -> None:
     zeros = np.zeros((2, 3), np.float32)
 
     assert near_duplicates(zeros, 0.5).groups == ()
     assert len(near_duplicates(zeros, -0.5, "euclidean").groups) == 1
 
 
-def test_what_cannot_be_searched_is_refused_by_name() -> None:
+def test_invalid_arguments_are_refused_by_name() -> None:
     rows = np.ones((3, 2), np.float32)
 
     with pytest.raises(InvalidInput, match="'threshold' is not a number"):

@@ -1,4 +1,4 @@
-"""Every pair that is near enough is found once, and what would not fit is refused."""
+"""Every pair that reaches the threshold is found once; too many pairs are refused."""
 
 from __future__ import annotations
 
@@ -9,47 +9,40 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity import pairs as module
 from embedder.similarity.metrics import similarity
 from embedder.similarity.pairs import Pairs, pairs_between, pairs_within
+from tests.unit.similarity.matrices import EXACT_METRICS, integer_matrices
 
 NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
-EXACT: tuple[SimilarityName, ...] = ("dot", "euclidean", "squared_euclidean", "manhattan")
-WHOLE = st.integers(-3, 3).map(float)
-
-
-@st.composite
-def matrices(draw: st.DrawFn) -> tuple[Vectors, Vectors]:
-    """Draw two matrices of small integers, whose measures are exact."""
-    width = draw(st.integers(1, 3))
-    counts = draw(st.integers(0, 9)), draw(st.integers(0, 20))
-    a, b = (draw(arrays(np.float32, (count, width), elements=WHOLE)) for count in counts)
-    return a, b
 
 
 def listed(pairs: Pairs) -> list[tuple[int, int, float]]:
-    """Return the pairs one by one."""
+    """Return a list of (row, column, score)."""
     columns = (pairs.rows.tolist(), pairs.columns.tolist(), pairs.scores.tolist())
     return list(zip(*columns, strict=True))
 
 
-def one_by_one(measured: Vectors, threshold: float, *, within: bool) -> list[Any]:
-    """Return the pairs in the order of rows and columns."""
+def one_by_one(scores: Vectors, threshold: float, *, within: bool) -> list[Any]:
+    """Return the expected pairs, sorted by row and column."""
     return [
         (row, column, score)
-        for row, scores in enumerate(measured.tolist())
-        for column, score in enumerate(scores)
+        for row, row_scores in enumerate(scores.tolist())
+        for column, score in enumerate(row_scores)
         if score >= threshold and (row < column or not within)
     ]
 
 
-@pytest.mark.parametrize("metric", EXACT)
-@given(matrices(), st.integers(-12, 9), st.sampled_from([1, 3, 7, 1000]))
-def test_exactly_the_near_pairs_are_found_in_order(
+@pytest.mark.parametrize("metric", EXACT_METRICS)
+@given(
+    integer_matrices(st.integers(0, 9), st.integers(0, 20)),
+    st.integers(-12, 9),
+    st.sampled_from([1, 3, 7, 1000]),
+)
+def test_exactly_the_pairs_at_the_threshold_are_found_in_order(
     metric: SimilarityName, pair: tuple[Vectors, Vectors], threshold: int, block_rows: int
 ) -> None:
     a, b = pair
@@ -64,7 +57,7 @@ def test_exactly_the_near_pairs_are_found_in_order(
 
 @pytest.mark.parametrize("metric", NAMES)
 @pytest.mark.parametrize("block_rows", [16, 1024])
-def test_pairs_of_real_widths_are_those_of_the_matrix(
+def test_pairs_of_realistic_widths_equal_those_of_the_matrix(
     metric: SimilarityName, block_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BLOCK_ROWS", block_rows)
@@ -82,7 +75,7 @@ def test_pairs_of_real_widths_are_those_of_the_matrix(
     assert found.scores.dtype == np.float32
 
 
-def test_the_threshold_itself_is_near_enough() -> None:
+def test_a_pair_exactly_at_the_threshold_is_found() -> None:
     rows = np.array([[0.9], [1]], np.float32)
 
     assert listed(pairs_within(rows, 0.9, "dot"))[0][:2] == (0, 1)
@@ -90,19 +83,19 @@ def test_the_threshold_itself_is_near_enough() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(-np.inf, 3), (np.inf, 0), (1e39, 0), (-1e39, 3)])
-def test_a_threshold_beyond_all_numbers_takes_all_or_none(threshold: float, count: int) -> None:
+def test_a_threshold_beyond_float32_takes_all_pairs_or_none(threshold: float, count: int) -> None:
     assert len(pairs_within(np.eye(3, dtype=np.float32), threshold)) == count
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 3), (3, 0)])
-def test_of_nothing_there_are_no_pairs(counts: tuple[int, int]) -> None:
+def test_empty_matrices_have_no_pairs(counts: tuple[int, int]) -> None:
     a, b = (np.ones((count, 2), np.float32) for count in counts)
 
     assert listed(pairs_between(a, b, -2)) == []
     assert listed(pairs_within(np.ones((1, 2), np.float32), -2)) == []
 
 
-def test_more_pairs_than_are_allowed_are_refused_before_they_fill_memory(
+def test_more_pairs_than_allowed_are_refused_before_they_fill_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "BLOCK_ROWS", 64)
@@ -120,7 +113,7 @@ def test_more_pairs_than_are_allowed_are_refused_before_they_fill_memory(
 
 
 @pytest.mark.parametrize("most", [3, 4])
-def test_as_many_pairs_as_are_allowed_are_found(most: int) -> None:
+def test_as_many_pairs_as_allowed_are_found(most: int) -> None:
     rows = np.ones((3, 2), np.float32)
 
     assert len(pairs_within(rows, 0.5, max_pairs=most)) == 3
@@ -129,7 +122,7 @@ def test_as_many_pairs_as_are_allowed_are_found(most: int) -> None:
         pairs_within(rows, 0.5, max_pairs=2)
 
 
-def test_what_cannot_be_searched_is_refused_by_name() -> None:
+def test_invalid_arguments_are_refused_by_name() -> None:
     rows, broken = np.ones((3, 2), np.float32), np.ones((3, 2), np.float32)
     broken[1, 0] = np.inf
 

@@ -1,4 +1,4 @@
-"""The nearest rows are those that a full sort of all measures finds, however they are cut."""
+"""The most similar rows equal those of a full sort, for every size of blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput, InvalidVector
@@ -18,43 +17,35 @@ from embedder.similarity import topk
 from embedder.similarity.metrics import similarity
 from embedder.similarity.topk import top_k
 from tests.unit.examples import TIMES
+from tests.unit.similarity.matrices import EXACT_METRICS, integer_matrices
 
 NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
-EXACT: tuple[SimilarityName, ...] = ("dot", "euclidean", "squared_euclidean", "manhattan")
-"""The measures that are exact over small integers, in whichever order they are added up."""
-
-WHOLE = st.integers(-3, 3).map(float)
 
 
-@st.composite
-def pairs(draw: st.DrawFn) -> tuple[Vectors, Vectors]:
-    """Draw two matrices of small integers, among whose measures many are alike."""
-    width = draw(st.integers(1, 3))
-    counts = draw(st.integers(0, 9)), draw(st.integers(0, 30))
-    a, b = (draw(arrays(np.float32, (count, width), elements=WHOLE)) for count in counts)
-    return a, b
-
-
-def sort_all(measured: NDArray[Any], k: int) -> NDArray[np.intp]:
-    """Return the columns of the largest numbers of every row; of equals, the first."""
-    return np.argsort(-measured, axis=1, kind="stable")[:, :k]
+def sort_all(all_scores: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """Return the columns of the k largest scores of every row; of equal scores the first."""
+    return np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
 
 
 @pytest.fixture(params=[1, 4, 7, 1000])
 def block_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Cut the matrices into blocks of so many rows."""
+    """Set the rows per block."""
     monkeypatch.setattr(topk, "BLOCK_ROWS", request.param)
     return int(request.param)
 
 
-@pytest.mark.parametrize("metric", EXACT)
+@pytest.mark.parametrize("metric", EXACT_METRICS)
 @settings(max_examples=100 * TIMES)
-@given(st.sampled_from([1, 3, 7, 1000]), pairs(), st.integers(1, 40))
-def test_the_nearest_are_those_of_a_full_sort_and_of_equals_the_first(
+@given(
+    st.sampled_from([1, 3, 7, 1000]),
+    integer_matrices(st.integers(0, 9), st.integers(0, 30)),
+    st.integers(1, 40),
+)
+def test_the_result_equals_a_full_sort_with_ties_in_row_order(
     metric: SimilarityName, rows: int, pair: tuple[Vectors, Vectors], k: int
 ) -> None:
-    measured = similarity(*pair, metric)
-    expected = sort_all(measured, k)
+    all_scores = similarity(*pair, metric)
+    expected = sort_all(all_scores, k)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(topk, "BLOCK_ROWS", rows)
         indices, scores = top_k(*pair, metric, k)
@@ -62,12 +53,12 @@ def test_the_nearest_are_those_of_a_full_sort_and_of_equals_the_first(
     assert indices.dtype == np.int64
     assert scores.dtype == np.float32
     assert indices.tolist() == expected.tolist()
-    assert scores.tolist() == np.take_along_axis(measured, expected, axis=1).tolist()
+    assert scores.tolist() == np.take_along_axis(all_scores, expected, axis=1).tolist()
 
 
 @pytest.mark.parametrize("metric", NAMES)
 @pytest.mark.parametrize("k", [1, 10, 100, 300])
-def test_the_nearest_of_real_widths_are_those_of_a_full_sort(
+def test_the_result_for_realistic_widths_equals_a_full_sort(
     metric: SimilarityName, k: int, block_rows: int
 ) -> None:
     random = np.random.default_rng(7)
@@ -86,7 +77,7 @@ def test_the_nearest_of_real_widths_are_those_of_a_full_sort(
     assert all(len(set(row)) == len(row) for row in indices.tolist())
 
 
-def test_infinite_measures_and_both_zeros_have_their_places(block_rows: int) -> None:
+def test_infinite_scores_and_both_zeros_are_ordered(block_rows: int) -> None:
     with np.errstate(over="ignore"):
         indices, scores = top_k(
             np.array([[3e38]], np.float32),
@@ -99,7 +90,7 @@ def test_infinite_measures_and_both_zeros_have_their_places(block_rows: int) -> 
     assert scores[0, [0, 1, 6]].tolist() == [np.inf, np.inf, -np.inf]
 
 
-def test_the_measures_of_all_pairs_are_never_in_memory_at_once(
+def test_the_scores_of_all_pairs_are_never_in_memory_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(topk, "BLOCK_ROWS", 64)
@@ -113,21 +104,21 @@ def test_the_measures_of_all_pairs_are_never_in_memory_at_once(
 
 
 @pytest.mark.parametrize(("n", "m", "shape"), [(0, 3, (0, 2)), (3, 0, (3, 0)), (0, 0, (0, 0))])
-def test_without_rows_there_is_nothing_near(n: int, m: int, shape: tuple[int, int]) -> None:
+def test_empty_matrices_have_an_empty_result(n: int, m: int, shape: tuple[int, int]) -> None:
     indices, scores = top_k(np.ones((n, 2), np.float32), np.ones((m, 2), np.float32), "cosine", 2)
 
     assert indices.shape == scores.shape == shape
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_fewer_than_one_is_refused(k: int) -> None:
+def test_a_k_below_one_is_refused(k: int) -> None:
     rows = np.ones((2, 2), np.float32)
 
     with pytest.raises(InvalidInput, match=f"'k' is {k}"):
         top_k(rows, rows, "cosine", k)
 
 
-def test_a_row_that_is_not_finite_is_named_by_its_number_among_all(block_rows: int) -> None:
+def test_a_row_that_is_not_finite_is_named_by_its_number_in_the_matrix(block_rows: int) -> None:
     rows = np.ones((50, 2), np.float32)
     broken = rows.copy()
     broken[33, 1] = np.nan
