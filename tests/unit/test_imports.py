@@ -52,7 +52,7 @@ def test_the_forward_pass_needs_torch_numpy_and_safetensors_alone() -> None:
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({missing!r}))\n"
         "import embedder.backends.pooling\n"
-        "from embedder.backends import launching, packed\n"
+        "from embedder.backends.torch import launcher, packed\n"
         "print(packed.PackedForward.__name__)\n"
     )
 

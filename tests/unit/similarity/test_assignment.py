@@ -26,7 +26,8 @@ def random_rows(count: int, width: int = 8, seed: int = 1) -> Vectors:
 def labels_of(rows: Vectors, centroids: Vectors, *, spherical: bool) -> list[int]:
     labels, _ = nearest_centroids(rows, centroids, spherical=spherical)
     assert labels.dtype == np.int32
-    return labels.tolist()
+    result: list[int] = labels.tolist()
+    return result
 
 
 @given(integer_matrices(st.integers(1, 20), st.integers(1, 9)))
