@@ -25,15 +25,16 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the settings as YAML, the reasons as its comments; 1 where a wish cannot be kept."""
-    from embedder.planning import optimize_for
+    from embedder.planning.goal import Goal
+    from embedder.planning.plan import plan_settings
 
-    plan = optimize_for(
-        load_settings(options).settings,
+    goal = Goal(
         max_memory_gb=options.max_memory_gb,
         target_latency_ms=options.target_latency_ms,
         min_texts_per_s=options.min_texts_per_s,
         tokens_per_text=options.tokens_per_text,
     )
+    plan = plan_settings(load_settings(options).settings, goal)
     for reason in plan.reasons:
         print(f"# {reason}")
     predicted = plan.predicted

@@ -1,7 +1,7 @@
-"""Which settings serve a goal best: a pure function of a model, a machine and the goal.
+"""Choose the settings that serve a goal best, from a model and a measured machine.
 
-What matters, in this order: memory that is there, latency, texts a second. Nothing that is wanted
-is given up in silence: what cannot be had is said, and by how much. Measures nothing.
+The order of the goals is: available memory, latency, texts per second. The plan lists every goal
+that it misses.
 """
 
 from __future__ import annotations
@@ -10,89 +10,86 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embedder.planning.goal import Constraints, Unmet, unmet
-from embedder.planning.machine import Machine
-from embedder.planning.options import Option, open_options
+from embedder.planning.candidates import Candidate, list_candidates
+from embedder.planning.goal import Goal, UnmetGoal, unmet_goals
+from embedder.planning.machine import MeasuredMachine
 from embedder.planning.prediction import PlannedModel, Prediction, predict
-from embedder.planning.reasons import SHORTEST, Grounds, Reason, reasons
+from embedder.planning.reasons import SHORTEST_TEXT, Decision, Reason, reasons
 from embedder.settings.model import EmbedderSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Settings for a goal, why they are so, what they do not reach, and what they will give."""
+    """Settings, the reason for each decided one, the goals they miss, and their prediction."""
 
     settings: EmbedderSettings
     reasons: tuple[Reason, ...]
-    unmet: tuple[Unmet, ...]
+    unmet: tuple[UnmetGoal, ...]
     predicted: Prediction
 
 
 def decide(
     model: PlannedModel,
-    machine: Machine,
-    constraints: Constraints,
-    settings: EmbedderSettings | None = None,
+    machine: MeasuredMachine,
+    goal: Goal,
+    requested: EmbedderSettings | None = None,
 ) -> Plan:
-    """Choose number format, threads, budget, items and cache.
+    """Choose number format, threads, token budget, inputs per batch and cache size.
 
-    What ``settings`` name is kept: a number format other than ``auto``, threads, a budget of
-    tokens. Items and cache are lowered where it helps, and never raised.
+    A number format other than ``auto``, threads and a token budget in ``requested`` are kept.
+    Inputs per batch and cache size are lowered where that helps, and never raised.
 
     Raises:
-        ConfigurationError: the machine was not measured with what the settings name.
+        ConfigurationError: the machine was not measured with the requested format and threads.
     """
-    asked = settings or EmbedderSettings()
-    options = open_options(model, machine, asked, constraints.tokens_per_text)
-    limit = constraints.memory_limit(machine.free_bytes)
-    chosen = _best(options, limit, constraints)
-    room = max(0, int(limit) - chosen.predicted.memory_bytes)
-    cache = min(asked.cache.max_bytes, room)
-    decided = _decided(asked, chosen, machine, cache)
+    requested = requested or EmbedderSettings()
+    candidates = list_candidates(model, machine, requested, goal.tokens_per_text)
+    limit = goal.memory_limit(machine.free_bytes)
+    chosen = _best(candidates, limit, goal)
+    cache = min(requested.cache.max_bytes, max(0, int(limit) - chosen.predicted.memory_bytes))
+    settings = _settings(requested, chosen, machine, cache)
     predicted = predict(
-        model, machine, chosen.choice, tokens_per_text=constraints.tokens_per_text, cache=cache
+        model, machine, chosen.choice, tokens_per_text=goal.tokens_per_text, cache=cache
     )
-    grounds = Grounds(machine, constraints, asked, options, chosen, decided)
     return Plan(
-        settings=decided,
-        reasons=tuple(reasons(grounds)),
-        unmet=tuple(unmet(constraints, predicted, machine.free_bytes)),
-        predicted=predicted,
+        settings,
+        tuple(reasons(Decision(machine, goal, requested, candidates, chosen, settings))),
+        tuple(unmet_goals(goal, predicted, machine.free_bytes)),
+        predicted,
     )
 
 
-def _best(options: Sequence[Option], limit: float, constraints: Constraints) -> Option:
-    """Take the option with the most texts a second of those in memory and in time.
+def _best(candidates: Sequence[Candidate], limit: float, goal: Goal) -> Candidate:
+    """Return the candidate with the most texts per second of those within memory and latency.
 
-    Where none is in memory those that take least count as being, and likewise in time. So more
-    memory never makes fewer texts: whatever is in time has a smaller budget that is as well.
+    If none is within a limit, those closest to it count as within. More memory never gives fewer
+    texts per second: every candidate within the latency has one with a smaller budget that is too.
+    Ties go to ``auto``, which checks the vectors, then to less memory, then to fewer threads.
     """
-    least = min(option.predicted.memory_bytes for option in options)
-    fitting = [one for one in options if one.predicted.memory_bytes <= max(limit, least)]
-    timely = [one for one in fitting if constraints.allows_latency(one.predicted)]
-    if not timely:
-        soonest = min(option.predicted.latency_ms for option in fitting)
-        timely = [one for one in fitting if one.predicted.latency_ms == soonest]
-    return max(timely, key=_merit)
+    least = min(candidate.predicted.memory_bytes for candidate in candidates)
+    fitting = [one for one in candidates if one.predicted.memory_bytes <= max(limit, least)]
+    fast = [one for one in fitting if goal.allows_latency(one.predicted)]
+    if not fast:
+        fastest = min(candidate.predicted.latency_ms for candidate in fitting)
+        fast = [one for one in fitting if one.predicted.latency_ms == fastest]
+
+    def rank(candidate: Candidate) -> tuple[float, bool, int, int]:
+        predicted, choice = candidate.predicted, candidate.choice
+        checked = choice.dtype == "auto"
+        return predicted.texts_per_s, checked, -predicted.memory_bytes, -choice.speed.threads
+
+    return max(fast, key=rank)
 
 
-def _merit(option: Option) -> tuple[float, bool, int, int]:
-    """Rank options: of equal ones, one that is checked, with less memory, and fewer threads."""
-    predicted, choice = option.predicted, option.choice
-    checked = choice.dtype == "auto"
-    return predicted.texts_per_s, checked, -predicted.memory_bytes, -choice.speed.threads
-
-
-def _decided(
-    asked: EmbedderSettings, chosen: Option, machine: Machine, cache: int
+def _settings(
+    requested: EmbedderSettings, chosen: Candidate, machine: MeasuredMachine, cache: int
 ) -> EmbedderSettings:
     choice = chosen.choice
-    backend: dict[str, Any] = {"dtype": choice.dtype}
+    items = min(requested.batching.max_items, max(1, choice.tokens // SHORTEST_TEXT))
+    values: dict[str, Any] = requested.model_dump()
+    values["backend"]["dtype"] = choice.dtype
     if machine.device == "cpu":
-        backend["threads"] = choice.speed.threads
-    items = min(asked.batching.max_items, max(1, choice.tokens // SHORTEST))
-    said = asked.model_dump()
-    said["backend"] |= backend
-    said["batching"] |= {"max_tokens": choice.tokens, "max_items": items}
-    said["cache"] |= {"max_bytes": cache}
-    return type(asked).model_validate(said)
+        values["backend"]["threads"] = choice.speed.threads
+    values["batching"] |= {"max_tokens": choice.tokens, "max_items": items}
+    values["cache"]["max_bytes"] = cache
+    return type(requested).model_validate(values)

@@ -1,7 +1,7 @@
-"""What a machine offers a model: cores, free memory, and how fast it multiplies.
+"""Measure a machine for a model: cores, free memory, and the speed of matrix products.
 
-A matrix product costs a time for its matrix, which is read, and a time for every row. Both are
-found from two products, of few rows and of many. Knows nothing of what is wanted.
+The time of a matrix product is a constant for reading the matrix, plus a time for every row. Both
+follow from two measured products, one of few rows and one of many.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     import torch
 
 FEW, MANY = 8, 512
-"""Rows of the two products: about the shortest text alone, and a batch."""
+"""Rows of the two measured products: about one short text, and a batch."""
 
 MANY_OF_A_GPU = 32_768
-"""The same of a GPU, which has started on the next product before 512 rows are through."""
+"""`MANY` on a GPU, which overlaps products of only 512 rows."""
 
 MATRICES_BYTES = 64 * 2**20
-"""Products take turns with this much of matrices, so that none waits in a cache for its turn."""
+"""Total size of the matrices that the products cycle through, so that none stays in a cache."""
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How fast matrices are multiplied in one number format by one number of CPU threads.
+    """The speed of matrix products in one number format with one number of CPU threads.
 
-    ``row_flops_per_s`` is what one more row adds, ``matrix_s_per_parameter`` what a matrix costs
-    whatever the number of rows.
+    Each row takes its operations over ``row_flops_per_s``; a matrix takes
+    ``matrix_s_per_parameter`` for any number of rows.
     """
 
     dtype: str
@@ -49,10 +49,10 @@ class Speed:
     def of(
         cls, dtype: str, threads: int, few_s: float, many_s: float, *, many: int = MANY
     ) -> Speed:
-        """Take the seconds, by parameter, of products of `FEW` and of ``many`` rows.
+        """Return the speed from the seconds per parameter of products of `FEW` and ``many`` rows.
 
-        Few rows take at most a twelfth of what many do; where noise makes it more, and the
-        difference meaningless, a quarter is taken for it.
+        ``few_s`` is usually below a twelfth of ``many_s``. It is capped at a quarter, because noise
+        may make the difference of the two meaningless.
         """
         few_s = min(few_s, many_s / 4)
         row_s = (many_s - few_s) / (many - FEW)
@@ -61,8 +61,8 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """A device with its free memory, and its speed for every format and number of threads."""
+class MeasuredMachine:
+    """A device, its free memory, and its speed for every format and number of threads."""
 
     device: str
     cores: int
@@ -77,18 +77,18 @@ def measure(
     dtypes: Sequence[str] = (),
     threads: Sequence[int] = (),
     seconds: float = 0.8,
-) -> Machine:
-    """Measure this machine with products of a model's shape, for about so many seconds.
+) -> MeasuredMachine:
+    """Measure this machine with products of a model's shape for about ``seconds``.
 
-    Without ``dtypes``, float32 is measured, and bfloat16 where the hardware has it; without
-    ``threads``, one and all cores. Other threads of this process must not compute meanwhile.
+    Empty ``dtypes`` mean float32, and bfloat16 if the hardware computes it; empty ``threads`` mean
+    one thread and all cores. Other threads of this process must not compute during the measurement.
 
     Raises:
-        ConfigurationError: the device is not there.
+        ConfigurationError: torch does not have the device.
     """
     from embedder.backends.precision import has_fast_bfloat16
 
-    found = _device(device)
+    found = _existing_device(device)
     cores = usable_cores()
     if not dtypes:
         dtypes = ("float32", "bfloat16") if has_fast_bfloat16(found) else ("float32",)
@@ -96,10 +96,10 @@ def measure(
         threads = (1,)
     cases = list(product(dtypes, threads or sorted({1, cores})))
     speeds = [_speed(shape, found, dtype, count, seconds / len(cases)) for dtype, count in cases]
-    return Machine(str(found), cores, available_bytes(str(found)), tuple(speeds))
+    return MeasuredMachine(str(found), cores, available_bytes(str(found)), tuple(speeds))
 
 
-def _device(name: str) -> torch.device:
+def _existing_device(name: str) -> torch.device:
     import torch
 
     if name == "auto":
@@ -107,7 +107,9 @@ def _device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise ConfigurationError(f"backend.device is {name!r}, which torch has not") from error
+        raise ConfigurationError(
+            f"backend.device is {name!r}, which torch does not have"
+        ) from error
 
 
 def _speed(
@@ -120,13 +122,13 @@ def _speed(
     many = MANY if device.type == "cpu" else MANY_OF_A_GPU
     count = max(1, MATRICES_BYTES // (shape.width * shape.inner * kind.itemsize))
     matrices = torch.ones(count, shape.inner, shape.width, dtype=kind, device=device)
-    turns = cycle(matrices)
+    next_matrices = cycle(matrices)
 
     def seconds_of(rows: int) -> float:
         block = torch.ones(rows, shape.width, dtype=kind, device=device)
 
         def run() -> None:
-            linear(block, next(turns))
+            linear(block, next(next_matrices))
             if device.type != "cpu":
                 getattr(torch, device.type).synchronize()
 
@@ -137,9 +139,9 @@ def _speed(
 
 
 def fastest(run: Callable[[], None], seconds: float, clock: Clock = time.perf_counter) -> float:
-    """Return the seconds of the fastest of the runs that fit into a time, after one to warm up.
+    """Return the shortest time of the runs within ``seconds``, at least one, after a warm-up.
 
-    There is one at least. The fastest counts because others use the machine too, now and then.
+    The shortest time counts because other processes may slow single runs down.
     """
     run()
     ends = clock() + seconds

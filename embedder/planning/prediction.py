@@ -1,7 +1,6 @@
-"""What a choice of settings will cost and give on a machine: memory, latency, texts a second.
+"""Predict the memory, latency and throughput of a choice of settings on a measured machine.
 
-Times are floating point operations by measured speeds, and a few constants that were measured once.
-Knows nothing of what is wanted.
+Times follow from floating point operations, measured speeds and a few measured constants.
 """
 
 from __future__ import annotations
@@ -11,37 +10,37 @@ from math import log2
 
 from embedder.inference.memory import Formats, Runtime, estimate_size
 from embedder.inference.model_size import ModelSize
-from embedder.planning.machine import Machine, Speed
+from embedder.planning.machine import MeasuredMachine, Speed
 
 EFFICIENCY = {"float32": 0.85, "bfloat16": 0.8, "float16": 0.52}
-"""The share of the bare products' speed that a whole model reaches, by number format.
+"""The share of the speed of matrix products that a whole model reaches, by number format.
 
-The rest goes to activations, norms and gathers, which weigh more beside faster products. Measured
-by processor time, one thread, texts of mixed lengths, with 23 and 110 million parameters: 0.82 and
-0.93 in float32, 0.74 and 0.92 in bfloat16, which has kernels of its own; float16 has none.
+Activations, norms and gathers take the rest. Measured by processor time with one thread and texts
+of mixed lengths, for 23 and 110 million parameters: 0.82 and 0.93 in float32, 0.74 and 0.92 in
+bfloat16, which has its own kernels; float16 does not.
 """
 
 SCALING = 0.95
-"""What is left of that share each time the number of threads doubles, since the last piece of a
-batch keeps one thread busy. Measured from one thread to two: 0.96 to 1.01."""
+"""Factor on `EFFICIENCY` for each doubling of the threads, because the last micro-batch keeps only
+one thread busy. Measured from one thread to two: 0.96 to 1.01."""
 
 LAYER_S = 1e-4
-"""What a layer takes however few its tokens: about a dozen calls into torch."""
+"""Seconds that a layer takes for any number of tokens: about a dozen calls into torch."""
 
 IDLE = 2.0
-"""How much longer a batch takes on a device that was idle: its caches are cold and its threads
-asleep. Measured with pauses of 100 ms: 1.7 to 2.1."""
+"""Factor on the time of a batch after an idle period, when caches are cold and threads sleep.
+Measured with pauses of 100 ms: 1.7 to 2.1."""
 
 CALL_S = 1e-3
-"""What a call takes beside the model: the way through threads and event loop, and back."""
+"""Seconds of a call outside of the model: threads and the event loop."""
 
 TEXT_S = 1e-4
-"""What a text takes beside the model: its fingerprint, tokens and answer."""
+"""Seconds of a text outside of the model: fingerprint, tokenization and output."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedModel:
-    """A model as plans see it; ``longest`` is the most tokens of one input."""
+    """The size of a model; ``longest`` is the limit of tokens per input."""
 
     size: ModelSize
     runtime: Runtime
@@ -50,7 +49,7 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is to be decided: a number format as the settings name it, its speed, a token budget."""
+    """One choice of settings: ``backend.dtype``, its formats and speed, and a token budget."""
 
     dtype: str
     formats: Formats
@@ -60,12 +59,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a choice will cost and give.
+    """The predicted memory and speed of a choice.
 
-    ``memory_bytes`` is the peak of the process, or of the device where that is no CPU.
-    ``latency_ms`` is that of one text on a busy device: a full batch is being computed, and the
-    next full one has the text; ``alone_ms`` is that of one text on an idle device.
-    ``texts_per_s`` is that of full batches.
+    ``memory_bytes`` is the peak of the process, or of the device if that is not a CPU.
+    ``latency_ms`` is the latency of one text on a busy device: it waits for one full batch, and is
+    computed in the next. ``alone_ms`` is the latency on an idle device. ``texts_per_s`` is the
+    throughput of full batches.
     """
 
     memory_bytes: int
@@ -75,9 +74,14 @@ class Prediction:
 
 
 def predict(
-    model: PlannedModel, machine: Machine, choice: Choice, *, tokens_per_text: int, cache: int = 0
+    model: PlannedModel,
+    machine: MeasuredMachine,
+    choice: Choice,
+    *,
+    tokens_per_text: int,
+    cache: int = 0,
 ) -> Prediction:
-    """Predict a choice for texts of so many tokens."""
+    """Predict a choice for texts of ``tokens_per_text`` and ``cache`` bytes of cache."""
     tokens = max(choice.tokens, tokens_per_text)
     batch_s = batch_seconds(model.size, choice.speed, tokens, tokens_per_text)
     alone_s = batch_seconds(model.size, choice.speed, tokens_per_text, tokens_per_text)
@@ -91,7 +95,7 @@ def predict(
 
 
 def batch_seconds(size: ModelSize, speed: Speed, tokens: int, tokens_per_text: int) -> float:
-    """Return how long a batch of so many tokens is computed."""
+    """Return the seconds that the model computes a batch of ``tokens``."""
     shape = size.shape
     attention = 4 * tokens_per_text * shape.width * shape.layers
     flops = tokens * (2 * size.matrix_parameters + attention)
@@ -101,7 +105,7 @@ def batch_seconds(size: ModelSize, speed: Speed, tokens: int, tokens_per_text: i
     return LAYER_S * shape.layers + products_s / efficiency
 
 
-def _memory_bytes(model: PlannedModel, machine: Machine, choice: Choice, cache: int) -> int:
+def _memory_bytes(model: PlannedModel, machine: MeasuredMachine, choice: Choice, cache: int) -> int:
     # An input longer than the budget is computed alone.
     tokens = max(choice.tokens, model.longest)
     estimate = estimate_size(model.size, model.runtime, choice.formats, tokens=tokens, cache=cache)

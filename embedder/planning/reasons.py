@@ -1,7 +1,4 @@
-"""Why a plan's settings are as they are: a sentence each, with the numbers that decided.
-
-Decides nothing.
-"""
+"""One sentence for each setting that a plan decides, with the numbers that decided it."""
 
 from __future__ import annotations
 
@@ -9,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embedder.planning.goal import GB, Constraints, show
-from embedder.planning.machine import Machine
-from embedder.planning.options import Option
+from embedder.planning.candidates import Candidate
+from embedder.planning.goal import GB, Goal, show
+from embedder.planning.machine import MeasuredMachine
 from embedder.settings.model import EmbedderSettings
 
-SHORTEST = 3
-"""Tokens of the shortest text: two special ones, and its own."""
+SHORTEST_TEXT = 3
+"""Tokens of the shortest text: two special tokens and one of its own."""
+
+AS_REQUESTED = "as the settings say"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,96 +30,93 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Grounds:
-    """What a decision was made on, and what it came to."""
+class Decision:
+    """The inputs of a decision and its result."""
 
-    machine: Machine
-    constraints: Constraints
-    asked: EmbedderSettings
-    options: Sequence[Option]
-    chosen: Option
+    machine: MeasuredMachine
+    goal: Goal
+    requested: EmbedderSettings
+    candidates: Sequence[Candidate]
+    chosen: Candidate
     settings: EmbedderSettings
 
 
-def reasons(grounds: Grounds) -> Iterator[Reason]:
-    """Give a reason for every setting that a plan decides."""
-    settings = grounds.settings
-    yield Reason("backend.dtype", settings.backend.dtype, _dtype(grounds))
-    if grounds.machine.device == "cpu":
-        yield Reason("backend.threads", settings.backend.threads, _threads(grounds))
-    yield Reason("batching.max_tokens", settings.batching.max_tokens, _tokens(grounds))
-    yield Reason("batching.max_items", settings.batching.max_items, _items(grounds))
-    yield Reason("cache.max_bytes", settings.cache.max_bytes, _cache(grounds))
+def reasons(decision: Decision) -> Iterator[Reason]:
+    """Yield a reason for every setting that a plan decides."""
+    backend, batching = decision.settings.backend, decision.settings.batching
+    yield Reason("backend.dtype", backend.dtype, _dtype(decision))
+    if decision.machine.device == "cpu":
+        yield Reason("backend.threads", backend.threads, _threads(decision))
+    yield Reason("batching.max_tokens", batching.max_tokens, _tokens(decision))
+    yield Reason("batching.max_items", batching.max_items, _items(decision))
+    yield Reason("cache.max_bytes", decision.settings.cache.max_bytes, _cache(decision))
 
 
-def _dtype(grounds: Grounds) -> str:
-    choice = grounds.chosen.choice
-    if grounds.asked.backend.dtype != "auto":
-        return "as the settings say"
-    speed = choice.speed
+def _dtype(decision: Decision) -> str:
+    if decision.requested.backend.dtype != "auto":
+        return AS_REQUESTED
+    chosen, speed = decision.chosen, decision.chosen.choice.speed
     rates = ", ".join(
         f"{other.dtype} {show(other.row_flops_per_s / 1e9)}"
-        for other in grounds.machine.speeds
+        for other in decision.machine.speeds
         if other.threads == speed.threads
     )
-    sentence = f"{speed.dtype} is the best of what was measured, in GFLOP/s: {rates}"
+    sentence = f"{speed.dtype} is the best measured format, in GFLOP/s: {rates}"
     if speed.dtype != "bfloat16":
         return sentence
-    if choice.dtype == "auto":
-        return f"{sentence}; auto makes sure that its vectors agree with float32"
-    checked = next(
-        option.predicted.memory_bytes
-        for option in grounds.options
-        if (option.choice.dtype, option.choice.speed) == ("auto", speed)
-        and option.choice.tokens == choice.tokens
+    if chosen.choice.dtype == "auto":
+        return f"{sentence}; auto checks that its vectors agree with float32"
+    auto_bytes = next(
+        candidate.predicted.memory_bytes
+        for candidate in decision.candidates
+        if (candidate.choice.dtype, candidate.choice.speed) == ("auto", speed)
+        and candidate.choice.tokens == chosen.choice.tokens
     )
     return (
-        f"{sentence}; auto would hold float32 beside it while loading, {show(checked / GB)} GB "
-        f"rather than {show(grounds.chosen.predicted.memory_bytes / GB)}"
+        f"{sentence}; auto would hold float32 beside it while loading, {show(auto_bytes / GB)} GB "
+        f"instead of {show(chosen.predicted.memory_bytes / GB)}"
     )
 
 
-def _threads(grounds: Grounds) -> str:
-    chosen = grounds.chosen
-    if grounds.asked.backend.threads is not None:
-        return "as the settings say"
-    best = {
-        option.choice.speed.threads: option.predicted.texts_per_s
-        for option in sorted(grounds.options, key=lambda option: option.predicted.texts_per_s)
-        if option.choice.formats == chosen.choice.formats
-    }
-    rates = ", ".join(f"{count}: {show(best[count])}" for count in sorted(best))
-    return f"{grounds.machine.cores} cores; texts a second at best by threads: {rates}"
+def _threads(decision: Decision) -> str:
+    if decision.requested.backend.threads is not None:
+        return AS_REQUESTED
+    best: dict[int, float] = {}
+    for candidate in decision.candidates:
+        if candidate.choice.formats == decision.chosen.choice.formats:
+            threads = candidate.choice.speed.threads
+            best[threads] = max(best.get(threads, 0.0), candidate.predicted.texts_per_s)
+    rates = ", ".join(f"{threads}: {show(best[threads])}" for threads in sorted(best))
+    return f"{decision.machine.cores} cores; highest texts per second by threads: {rates}"
 
 
-def _tokens(grounds: Grounds) -> str:
-    chosen = grounds.chosen
-    text = grounds.constraints.tokens_per_text
+def _tokens(decision: Decision) -> str:
+    predicted, larger = decision.chosen.predicted, decision.chosen.larger
     sentence = (
-        f"texts of {text} tokens: {show(chosen.predicted.texts_per_s)} a second, each within "
-        f"{show(chosen.predicted.latency_ms)} ms, alone in {show(chosen.predicted.alone_ms)}; "
+        f"texts of {decision.goal.tokens_per_text} tokens: {show(predicted.texts_per_s)} per "
+        f"second, each within {show(predicted.latency_ms)} ms, alone in "
+        f"{show(predicted.alone_ms)} ms; "
     )
-    if grounds.asked.batching.max_tokens is not None:
-        return sentence + "as the settings say"
-    larger = chosen.larger
+    if decision.requested.batching.max_tokens is not None:
+        return sentence + AS_REQUESTED
     if larger is None:
-        return sentence + "more tokens would gain less than a twentieth"
-    limit = grounds.constraints.memory_limit(grounds.machine.free_bytes)
-    if larger.predicted.memory_bytes > limit:
-        needed, there = show(larger.predicted.memory_bytes / GB), show(limit / GB)
-        return sentence + f"{larger.choice.tokens} would take {needed} GB of {there} GB"
-    return sentence + f"{larger.choice.tokens} would take {show(larger.predicted.latency_ms)} ms"
+        return sentence + "more tokens would gain less than 5 %"
+    needed, limit = larger.predicted, decision.goal.memory_limit(decision.machine.free_bytes)
+    if needed.memory_bytes > limit:
+        memory = f"{show(needed.memory_bytes / GB)} GB of {show(limit / GB)} GB"
+        return sentence + f"{larger.choice.tokens} would take {memory}"
+    return sentence + f"{larger.choice.tokens} would take {show(needed.latency_ms)} ms"
 
 
-def _items(grounds: Grounds) -> str:
-    tokens, items = grounds.chosen.choice.tokens, grounds.settings.batching.max_items
-    if items == grounds.asked.batching.max_items:
-        return "as the settings say"
-    return f"no more texts of {SHORTEST} tokens, the shortest there are, go into {tokens}"
+def _items(decision: Decision) -> str:
+    tokens, items = decision.chosen.choice.tokens, decision.settings.batching.max_items
+    if items == decision.requested.batching.max_items:
+        return AS_REQUESTED
+    return f"no more of the shortest texts, of {SHORTEST_TEXT} tokens, fit into {tokens} tokens"
 
 
-def _cache(grounds: Grounds) -> str:
-    asked, given = grounds.asked.cache.max_bytes, grounds.settings.cache.max_bytes
-    if asked == given:
-        return "as the settings say; there is room for it"
-    return f"{show(given / 2**20)} MiB of {show(asked / 2**20)} find room beside the model"
+def _cache(decision: Decision) -> str:
+    requested, given = decision.requested.cache.max_bytes, decision.settings.cache.max_bytes
+    if requested == given:
+        return f"{AS_REQUESTED}; it fits into memory"
+    return f"{show(given / 2**20)} MiB of {show(requested / 2**20)} MiB fit beside the model"

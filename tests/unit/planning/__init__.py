@@ -1,1 +1,0 @@
-"""Tests of how settings for a goal are found."""

@@ -1,12 +1,12 @@
-"""A model and machines in round numbers, and strategies that draw them."""
+"""A model and machines in round numbers, and strategies that draw models, machines and goals."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 
 from embedder.inference.model_size import ModelShape, ModelSize
-from embedder.planning.goal import Constraints
-from embedder.planning.machine import Machine, Speed
+from embedder.planning.goal import Goal
+from embedder.planning.machine import MeasuredMachine, Speed
 from embedder.planning.prediction import PlannedModel
 
 GIB = 2**30
@@ -26,14 +26,14 @@ MODEL = PlannedModel(
 )
 
 
-def machine(*speeds: tuple[str, int, float], free_bytes: int = 16 * GIB) -> Machine:
-    """Return a CPU of two cores with speeds of (format, threads, GFLOP/s)."""
-    made = tuple(Speed(dtype, threads, rate * 1e9, 2e-10) for dtype, threads, rate in speeds)
-    return Machine("cpu", 2, free_bytes, made)
+def machine(*speeds: tuple[str, int, float], free_bytes: int = 16 * GIB) -> MeasuredMachine:
+    """Return a CPU of two cores with the speeds (format, threads, GFLOP/s)."""
+    measured = tuple(Speed(dtype, threads, rate * 1e9, 2e-10) for dtype, threads, rate in speeds)
+    return MeasuredMachine("cpu", 2, free_bytes, measured)
 
 
 USUAL = machine(("float32", 1, 80), ("float32", 2, 150), ("bfloat16", 1, 200), ("bfloat16", 2, 380))
-"""A machine where bfloat16 and two threads are best."""
+"""A machine on which bfloat16 with two threads is fastest."""
 
 models = st.builds(
     lambda layers, width, tables, longest: PlannedModel(
@@ -60,7 +60,7 @@ speeds = st.builds(
     matrix_s_per_parameter=st.floats(0, 1e-8),
 )
 machines = st.builds(
-    Machine,
+    MeasuredMachine,
     device=st.sampled_from(["cpu", "cuda:0"]),
     cores=st.integers(1, 64),
     free_bytes=st.integers(0, 64 * GIB),
@@ -69,7 +69,7 @@ machines = st.builds(
     ).map(tuple),
 )
 goals = st.builds(
-    Constraints,
+    Goal,
     max_memory_gb=st.none() | st.floats(0.01, 64),
     target_latency_ms=st.none() | st.floats(0.01, 1e5),
     min_texts_per_s=st.none() | st.floats(0.01, 1e6),

@@ -1,4 +1,4 @@
-"""Wishes are numbers above nothing, and what is out of reach is said in a sentence."""
+"""Goals are numbers above 0, and each missed goal is reported in a sentence."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from embedder.core.errors import InvalidInput
-from embedder.planning.goal import GB, Constraints, Unmet, show, unmet
+from embedder.planning.goal import GB, Goal, UnmetGoal, show, unmet_goals
 from embedder.planning.prediction import Prediction
 
-FOUND = Prediction(memory_bytes=2 * GB, latency_ms=9.8, alone_ms=4.0, texts_per_s=310.0)
+PREDICTION = Prediction(memory_bytes=2 * GB, latency_ms=9.8, alone_ms=4.0, texts_per_s=310.0)
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,9 @@ FOUND = Prediction(memory_bytes=2 * GB, latency_ms=9.8, alone_ms=4.0, texts_per_
         ({"tokens_per_text": 0}, "tokens_per_text"),
     ],
 )
-def test_a_wish_that_means_nothing_is_refused_by_its_name(
-    wanted: dict[str, Any], field: str
-) -> None:
+def test_a_number_not_above_0_is_refused_by_its_name(wanted: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput, match="must be above 0") as caught:
-        Constraints(**wanted)
+        Goal(**wanted)
     assert caught.value.field == field
 
 
@@ -42,34 +40,34 @@ def test_a_wish_that_means_nothing_is_refused_by_its_name(
         (
             {"min_texts_per_s": 1500},
             3 * GB,
-            ["texts a second: 310 predicted, 1,500 wanted: short by 1,190"],
+            ["texts per second: 310 predicted, 1,500 wanted: short by 1,190"],
         ),
         (
             {"max_memory_gb": 1.5},
             GB,
             [
                 "memory: 2 GB predicted, 1.5 GB wanted: short by 0.5 GB",
-                "memory that is free: 2 GB predicted, 1 GB wanted: short by 1 GB",
+                "free memory: 2 GB predicted, 1 GB wanted: short by 1 GB",
             ],
         ),
         ({"max_memory_gb": 2, "target_latency_ms": 9.8, "min_texts_per_s": 310}, 2 * GB, []),
     ],
 )
-def test_what_is_out_of_reach_is_said_with_numbers(
+def test_missed_goals_are_reported_with_numbers(
     wanted: dict[str, Any], free_bytes: int, expected: list[str]
 ) -> None:
-    said = [str(one) for one in unmet(Constraints(**wanted), FOUND, free_bytes)]
+    sentences = [str(one) for one in unmet_goals(Goal(**wanted), PREDICTION, free_bytes)]
 
-    assert said == expected
+    assert sentences == expected
 
 
-def test_a_gap_has_no_sign() -> None:
-    assert Unmet("x", 3, 5, "").gap == Unmet("x", 5, 3, "").gap == 2
+def test_a_gap_is_never_negative() -> None:
+    assert UnmetGoal("x", 3, 5, "").gap == UnmetGoal("x", 5, 3, "").gap == 2
 
 
 @pytest.mark.parametrize(
     ("number", "expected"),
     [(12345.6, "12,346"), (99.96, "100"), (9.84, "9.84"), (0.1234, "0.123"), (0, "0")],
 )
-def test_numbers_are_shown_with_the_digits_that_matter(number: float, expected: str) -> None:
+def test_numbers_have_three_significant_digits(number: float, expected: str) -> None:
     assert show(number) == expected

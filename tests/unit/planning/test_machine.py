@@ -1,4 +1,4 @@
-"""Speeds come from two products, and measuring leaves the process as it was."""
+"""Speeds follow from two products, and measuring restores the number of threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPE = ModelShape(layers=1, heads=2, width=64, inner=256)
 
 
 @given(row_s=st.floats(1e-14, 1e-9), share=st.floats(0, 100))
-def test_a_speed_is_found_from_products_of_few_and_many_rows(row_s: float, share: float) -> None:
+def test_a_speed_follows_from_products_of_few_and_many_rows(row_s: float, share: float) -> None:
     matrix_s = share * row_s
 
     speed = Speed.of("float32", 2, matrix_s + FEW * row_s, matrix_s + MANY * row_s)
@@ -26,7 +26,7 @@ def test_a_speed_is_found_from_products_of_few_and_many_rows(row_s: float, share
 
 
 @pytest.mark.parametrize("few_s", [0.3, 0.999, 1.0, 5.0, 0.001, 0.0])
-def test_noise_in_few_rows_changes_little_of_what_many_cost(few_s: float) -> None:
+def test_noise_in_the_small_product_hardly_changes_the_time_of_the_large_one(few_s: float) -> None:
     speed = Speed.of("float32", 1, few_s, 1.0)
 
     many_s = speed.matrix_s_per_parameter + MANY * 2 / speed.row_flops_per_s
@@ -35,7 +35,7 @@ def test_noise_in_few_rows_changes_little_of_what_many_cost(few_s: float) -> Non
 
 
 class _Work:
-    """Runs that take as long as they are told, on a clock of their own."""
+    """Runs of given durations, on a simulated clock."""
 
     def __init__(self, *durations: float) -> None:
         self.now = 0.0
@@ -46,7 +46,7 @@ class _Work:
 
 
 @pytest.mark.parametrize(("seconds", "expected", "unused"), [(6.5, 1.0, 1), (0.0, 3.0, 3)])
-def test_the_fastest_run_in_a_time_counts_and_the_first_does_not(
+def test_the_shortest_run_counts_and_the_first_is_a_warm_up(
     seconds: float, expected: float, unused: int
 ) -> None:
     work = _Work(0.5, 3.0, 1.0, 4.0, 0.1)
@@ -55,7 +55,7 @@ def test_the_fastest_run_in_a_time_counts_and_the_first_does_not(
     assert len(work.left) == unused
 
 
-def test_this_machine_is_measured_and_left_as_it_was() -> None:
+def test_this_machine_is_measured_and_its_threads_are_restored() -> None:
     before = torch.get_num_threads()
 
     machine = measure(SHAPE, device="cpu", seconds=0.02)
@@ -70,13 +70,13 @@ def test_this_machine_is_measured_and_left_as_it_was() -> None:
     assert all(speed.row_flops_per_s > 0 for speed in machine.speeds)
 
 
-def test_only_what_is_asked_for_is_measured() -> None:
+def test_only_requested_formats_and_threads_are_measured() -> None:
     machine = measure(SHAPE, device="cpu", dtypes=("float16",), threads=(1,), seconds=0.001)
 
     assert [(speed.dtype, speed.threads) for speed in machine.speeds] == [("float16", 1)]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
-def test_a_device_that_is_not_there_is_refused() -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_device_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"backend\.device is 'cuda'"):
         measure(SHAPE, device="cuda", seconds=0.001)

@@ -1,4 +1,4 @@
-"""Times are operations by speeds, as a hand computes them."""
+"""Predicted times equal operations over speeds, computed by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.unit.planning.models import MODEL, USUAL
 SPEED = Speed("float32", 1, 1e11, 1e-10)
 
 
-def test_a_batch_takes_its_operations_and_the_reading_of_every_matrix() -> None:
+def test_a_batch_takes_its_operations_and_the_reads_of_all_matrices() -> None:
     products = 512 * 2 * 10_000_000
     attention = 512 * 4 * 64 * 384 * 6
 
@@ -34,7 +34,7 @@ def test_a_batch_takes_its_operations_and_the_reading_of_every_matrix() -> None:
     assert batch_seconds(MODEL.size, SPEED, 512, 64) == pytest.approx(expected)
 
 
-def test_of_twice_the_threads_a_share_waits() -> None:
+def test_more_threads_lose_a_share_of_their_speed() -> None:
     alone = batch_seconds(MODEL.size, SPEED, 512, 64) - 6 * LAYER_S
     twice = batch_seconds(MODEL.size, replace(SPEED, threads=4), 512, 64) - 6 * LAYER_S
 
@@ -55,13 +55,13 @@ def test_a_text_waits_for_one_batch_and_is_computed_in_the_next() -> None:
     assert found.texts_per_s == pytest.approx(10 / (batch_s + 10 * TEXT_S))
 
 
-def test_a_text_longer_than_the_budget_is_a_batch_of_its_own() -> None:
+def test_a_text_longer_than_the_budget_is_a_batch_by_itself() -> None:
     assert predict(MODEL, USUAL, _choice(10), tokens_per_text=64) == predict(
         MODEL, USUAL, _choice(64), tokens_per_text=64
     )
 
 
-def test_memory_is_that_of_the_longest_input_where_the_budget_is_less() -> None:
+def test_memory_is_that_of_the_longest_input_if_the_budget_is_smaller() -> None:
     longer = replace(MODEL, longest=100_000)
 
     small, large = (predict(longer, USUAL, _choice(one), tokens_per_text=8) for one in (64, 2048))
@@ -70,7 +70,7 @@ def test_memory_is_that_of_the_longest_input_where_the_budget_is_less() -> None:
 
 
 @given(tokens=st.integers(64, 10**5), more=st.integers(1, 10**5), cache=st.integers(0, 10**9))
-def test_larger_batches_take_longer_and_give_more(tokens: int, more: int, cache: int) -> None:
+def test_larger_batches_are_slower_with_more_throughput(tokens: int, more: int, cache: int) -> None:
     small = predict(MODEL, USUAL, _choice(tokens), tokens_per_text=64)
     large = predict(MODEL, USUAL, _choice(tokens + more), tokens_per_text=64, cache=cache)
 
