@@ -34,7 +34,8 @@ from embedder.core.types import (
 from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, LocalTokenizer, device_thread
 from embedder.pipeline.input_checks import check_collection, check_types
-from embedder.pipeline.pipeline import Pipeline, Stages
+from embedder.pipeline.pipeline import Pipeline
+from embedder.pipeline.stage_executor import Stages
 from embedder.pipeline.streaming import in_chunks
 from embedder.progress import Progress
 from embedder.settings.model import EmbedderSettings, ModelSettings

@@ -1,9 +1,8 @@
-"""What waits or is computed for one ingress, and whether more may come: admission by its wait.
+"""Admission control of one ingress: the tokens that are queued or computed, and the limit on them.
 
-Work enters before it costs anything and leaves when it has ended, however it ends. Interactive
-work is refused when it would wait too long for others, and all work when too much is queued. The
-rule is in `admission`. Policy with a clock that is given; knows nothing of event loops, models or
-HTTP.
+Work is admitted before it costs anything and released when it ends, however it ends. Interactive
+work is refused when it would wait too long; any work is refused when too many tokens are queued.
+Time comes from the given clock.
 """
 
 from __future__ import annotations
@@ -22,16 +21,17 @@ from embedder.pipeline.throughput import TokenRate
 from embedder.settings.model import LimitSettings
 
 MANY_INPUTS = 32
-"""A request of so many inputs may wait ``max_wait_many_s``: no user looks at a screen for it."""
+"""A request of this many inputs may wait ``max_wait_many_s``: no user waits at a screen for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionStats:
-    """What an operator sees of a backlog.
+    """The statistics of admission control.
 
-    ``queued_tokens`` wait or are computed. ``tokens_per_s`` is None until it has been measured.
-    ``predicted_wait_s`` is that of interactive work which would come at once. ``returned`` counts
-    those of ``admitted`` that had been told to come back. ``booked_tokens`` are awaited.
+    ``queued_tokens`` are queued or computed. ``tokens_per_s`` is None until it has been measured.
+    ``predicted_wait_s`` is the wait of an interactive request that would come now. ``returned``
+    counts the requests among ``admitted`` that had been refused before. ``booked_tokens`` belong to
+    refused requests that may still return.
     """
 
     queued_tokens: Mapping[Priority, int]
@@ -44,7 +44,7 @@ class AdmissionStats:
 
 
 class AdmittedTokens:
-    """Tokens of one computation, as long as they wait or are computed."""
+    """The tokens of one computation that are queued or computed."""
 
     def __init__(self, control: AdmissionControl, tokens: int, priority: Priority) -> None:
         self.priority = priority
@@ -54,17 +54,17 @@ class AdmittedTokens:
         self.resize(tokens)
 
     def resize(self, tokens: int) -> None:
-        """Correct how many tokens are still to be computed."""
+        """Correct the number of tokens that are still to be computed."""
         if not self._ended:
             self._control._add(self, tokens - self.tokens)
 
     def computed(self, tokens: int, times: Timings) -> None:
-        """Take off tokens that have been computed, and tell how long that took."""
+        """Subtract tokens that have been computed, and record the time that took."""
         if not self._ended:
             self._control._computed(self, tokens, times)
 
     def end(self) -> None:
-        """Take off whatever is left; further calls do nothing."""
+        """Release the remaining tokens; further calls do nothing."""
         self.resize(0)
         self._ended = True
 
@@ -83,14 +83,13 @@ class AdmissionControl:
         self._clock = clock
         self._queued = dict.fromkeys(Priority, 0)
         self._rate = TokenRate()
-        self._policy = AdmissionPolicy(
-            self._rate, math.inf if limits is None else limits.max_wait_s
-        )
+        max_wait_s = math.inf if limits is None else limits.max_wait_s
+        self._policy = AdmissionPolicy(self._rate, max_wait_s)
         self._admitted = self._refused = self._returned = 0
 
     @property
     def stats(self) -> AdmissionStats:
-        """Return what an operator sees."""
+        """Return the statistics for operators."""
         now = self._clock()
         self._rate.catch_up(now)
         return AdmissionStats(
@@ -104,41 +103,42 @@ class AdmissionControl:
         )
 
     def admit(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> AdmittedTokens:
-        """Admit work of so many tokens, the request for it having these fingerprints.
+        """Admit a request of ``tokens`` tokens whose inputs have these fingerprints.
 
-        Every work wants an `AdmittedTokens.end`.
+        Call `AdmittedTokens.end` on the result, whatever happens.
 
         Raises:
-            Overloaded: too much is queued; the same request will be expected when it says.
+            Overloaded: too much is queued. Capacity is reserved for the same request at the time
+                that the error states.
         """
-        self._returned += self._admit(keys, tokens, priority, claims=True)
+        token = self._apply_limits(keys, tokens, priority)
+        if token is not None:
+            self._policy.reservations.claim(token)
+            self._returned += 1
         self._admitted += 1
         return AdmittedTokens(self, tokens, priority)
 
     def check(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> None:
-        """Refuse work that `admit` would refuse now, before anything is done for it.
+        """Raise if `admit` would refuse this request now, so that no work is done for it.
 
         Raises:
-            Overloaded: as `admit`.
+            Overloaded: as `admit` does.
         """
-        self._admit(keys, tokens, priority, claims=False)
+        self._apply_limits(keys, tokens, priority)
 
     def _ahead(self, priority: Priority) -> int:
-        """Return the tokens that such work waits behind: bulk work keeps no other out."""
+        """Return the tokens that go before work of this priority; bulk work delays no other."""
         return sum(tokens for other, tokens in self._queued.items() if other <= priority)
 
-    def _admit(
-        self, keys: Sequence[bytes], tokens: int, priority: Priority, *, claims: bool
-    ) -> bool:
-        """Admit work, or only check it; return whether it came back. Count it if it is refused."""
+    def _apply_limits(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> bytes | None:
+        """Return the token of the request's reservation, if any; count it if it is refused."""
         now = self._clock()
         self._rate.catch_up(now)
         ahead = self._ahead(priority)
         excess = max(0, ahead + tokens - self._max_queued) if ahead else 0
         try:
             if priority is Priority.INTERACTIVE:
-                admit = self._policy.admit if claims else self._policy.check
-                returned = admit(
+                return self._policy.check(
                     tokens,
                     ahead,
                     partial(_retry_token, keys),
@@ -146,30 +146,29 @@ class AdmissionControl:
                     excess=excess,
                     max_wait_s=self._max_wait_many_s if len(keys) >= MANY_INPUTS else None,
                 )
-                return bool(returned)
             if excess:
                 raise Overloaded(self._policy.seconds_until_done(excess))
         except Overloaded:
             self._refused += 1
             raise
-        return False
+        return None
 
     def _computed(self, work: AdmittedTokens, tokens: int, times: Timings) -> None:
         self._rate.computed(tokens, times, self._clock())
         self._add(work, -min(tokens, work.tokens))
 
     def _add(self, work: AdmittedTokens, tokens: int) -> None:
-        """Change how many tokens of a work are queued."""
+        """Change the number of queued tokens of a request."""
         before = sum(self._queued.values())
         work.tokens += tokens
         self._queued[work.priority] += tokens
         after = before + tokens
         if after and not before:
-            self._rate.began(self._clock())
+            self._rate.started(self._clock())
         elif before and not after:
             self._rate.paused(self._clock())
 
 
 def _retry_token(keys: Sequence[bytes]) -> bytes:
-    """Return what a request is known by when it comes again."""
+    """Return the token that identifies a request when it returns."""
     return hashlib.blake2b(b"".join(keys), digest_size=16).digest()

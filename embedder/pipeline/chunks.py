@@ -1,7 +1,6 @@
-"""A large batch encoded in parts of about a device's batch, so that its progress can be told.
+"""Encode a large batch in device-sized chunks, so that admission control sees its progress.
 
-All parts are asked for at once: the encoder gathers their rows with whatever else waits. Knows
-nothing of what becomes of the vectors.
+All chunks are submitted at once: the encoder batches their rows with those of other requests.
 """
 
 from __future__ import annotations
@@ -24,35 +23,35 @@ async def encode_in_chunks(
     max_tokens: int,
     deadline: float | None,
 ) -> Encoded:
-    """Encode at least one input, and take each part off ``work`` once it has been computed.
+    """Encode at least one input, and subtract each chunk from ``work`` once it is computed.
 
-    An error of one part is the error of all; the others are cancelled.
+    The first error of a chunk is raised and cancels the others.
     """
-    batches = split(tokens, max_tokens)
-    if len(batches) == 1:
+    chunks = split(tokens, max_tokens)
+    if len(chunks) == 1:
         return await _encode(encoder, tokens, work, deadline)
-    parts = [asyncio.ensure_future(_encode(encoder, part, work, deadline)) for part in batches]
+    tasks = [asyncio.ensure_future(_encode(encoder, chunk, work, deadline)) for chunk in chunks]
     try:
-        encoded = await asyncio.gather(*parts)
+        encoded = await asyncio.gather(*tasks)
     finally:
-        for part in parts:
-            part.cancel()
+        for task in tasks:
+            task.cancel()
     return Encoded(
-        np.concatenate([one.vectors for one in encoded]),
-        max(one.queue_s for one in encoded),
-        max(one.inference_s for one in encoded),
+        np.concatenate([chunk.vectors for chunk in encoded]),
+        max(chunk.queue_s for chunk in encoded),
+        max(chunk.inference_s for chunk in encoded),
     )
 
 
 def split(tokens: TokenBatch, max_tokens: int) -> list[TokenBatch]:
-    """Cut a batch into runs of rows, each of at most ``max_tokens`` beside its first row."""
+    """Cut a batch into runs of rows; each has at most ``max_tokens`` after its first row."""
     ends = np.cumsum(tokens.lengths, dtype=np.int64)
     if len(ends) == 0 or ends[-1] <= max_tokens:
         return [tokens]
     number: NDArray[np.int64] = (ends - 1) // max_tokens
     cuts = np.flatnonzero(np.diff(number)) + 1
     ids = np.split(tokens.ids, ends[cuts - 1])
-    return [TokenBatch(*part) for part in zip(ids, np.split(tokens.lengths, cuts), strict=True)]
+    return [TokenBatch(*chunk) for chunk in zip(ids, np.split(tokens.lengths, cuts), strict=True)]
 
 
 async def _encode(

@@ -1,8 +1,8 @@
 """Cache keys: 32 bytes, hashed from everything that a vector depends on.
 
-Two inputs share a key exactly when they are certain to have the same vector. A key begins with the
-tag of its model, so that all entries of a model can be found and forgotten without reading them.
-Knows nothing of the cache, and normalises no text: the bytes count as they were sent.
+Two inputs share a key exactly when they are certain to have the same vector; texts are hashed as
+sent, without Unicode normalization. A key begins with the tag of its model, so that all entries of
+a model can be found and deleted by prefix.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from embedder.core.errors import InvalidInput
 from embedder.core.types import Input, ModelInfo, Truncate
 
 SCHEMA = b"embedder-3"
-"""Changes whenever the meaning of a cached entry does, so that no old entry is ever read."""
+"""Change it when the meaning of a cached entry changes, so that no old entry is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What all inputs of a request share: ``tag`` is their model's, ``shared`` everything else."""
+    """The key material of one request: ``tag`` of the model, ``shared`` by all inputs."""
 
     tag: bytes
     shared: bytes
 
 
 def model_tag(model: ModelInfo) -> bytes:
-    """Return the 8 bytes that every key of this model begins with."""
+    """Return the 8 bytes with which every key of this model begins."""
     return hashlib.blake2b(_description(model), digest_size=TAG_BYTES).digest()
 
 
 def recipe(model: ModelInfo, *, prompt: str, truncate: Truncate) -> Recipe:
-    """Return the part of the key that all inputs of one request share.
+    """Return the key material that all inputs of one request share.
 
     Raises:
-        InvalidInput: the prompt holds a lone surrogate.
+        InvalidInput: the prompt has a lone surrogate.
     """
     shared = _tuple_of(_description(model), truncate.value.encode(), _utf8("prompt", prompt))
     return Recipe(model_tag(model), shared)
 
 
 def fingerprints(recipe: Recipe, inputs: Sequence[Input]) -> list[bytes]:
-    """Return the 32-byte key of every input under a recipe.
+    """Return the 32-byte key of every input.
 
-    The tag in front narrows nothing: the 24 bytes after it are hashed from the whole description.
+    The 24 bytes after the tag are hashed from the whole recipe and the input.
 
     Raises:
-        InvalidInput: a text holds a lone surrogate, which no UTF-8 can carry.
+        InvalidInput: a text has a lone surrogate, which UTF-8 cannot encode.
     """
     start = hashlib.blake2b(recipe.shared, digest_size=KEY_BYTES - TAG_BYTES)
     keys = []
@@ -77,7 +77,7 @@ def _description(model: ModelInfo) -> bytes:
 
 
 def _content(row: int, item: Input) -> bytes:
-    """Tag the two kinds of input, so that no text can pose as a list of ids."""
+    """Prefix the kind of input, so that no text has the key of a list of ids."""
     if isinstance(item, str):
         return b"t" + _utf8(f"input[{row}]", item)
     return b"i" + np.asarray(item, dtype="<i4").tobytes()
@@ -91,5 +91,5 @@ def _utf8(field: str, text: str) -> bytes:
 
 
 def _tuple_of(*parts: bytes) -> bytes:
-    """Join with lengths in front: ("ab", "c") and ("a", "bc") must differ."""
+    """Join with length prefixes: ("ab", "c") and ("a", "bc") must differ."""
     return b"".join(len(part).to_bytes(8, "little") + part for part in parts)

@@ -1,7 +1,6 @@
-"""What a request may hold: every refusal names the field, the size and the limit.
+"""Checks of inputs before any computation, and of token counts before encoding.
 
-Looks at inputs before anything is computed, and at token counts before the encoder sees them.
-Pure checks; knows nothing of HTTP or of stages.
+Every error names the field, the size and the limit.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from embedder.core.types import Input, TokenBatch, Truncate
 from embedder.settings.model import LimitSettings
 
 _BYTES = (bytes, bytearray, memoryview)
-"""Sequences of whole numbers that are not meant as token ids."""
+"""Sequences of integers that are not token ids."""
 
 
 def check_collection(inputs: object, *, sized: bool = True) -> None:
-    """Refuse what is not an ordered collection of inputs; its items are not looked at.
+    """Check that ``inputs`` is an ordered collection; its items are not checked.
 
     Raises:
-        InvalidInput: it is something else, or has no length although it must be ``sized``.
+        InvalidInput: it is not, or it must be ``sized`` and has no length.
     """
-    lacks_items = isinstance(inputs, np.ndarray) and inputs.ndim == 0
+    scalar = isinstance(inputs, np.ndarray) and inputs.ndim == 0
     ordered = isinstance(inputs, Iterable) and not isinstance(inputs, (*_BYTES, Mapping, Set))
-    if lacks_items or not ordered:
+    if scalar or not ordered:
         raise InvalidInput(
             "input", f"is of type {_kind(inputs)}; give a text, or a list of texts and token ids"
         )
@@ -38,10 +37,10 @@ def check_collection(inputs: object, *, sized: bool = True) -> None:
 
 
 def check_types(inputs: Sequence[Input]) -> None:
-    """Refuse items that are neither a text nor a list of token ids.
+    """Check that every item is a text or a list of token ids.
 
     Raises:
-        InvalidInput: one is of another type; the error names its place and its type.
+        InvalidInput: an item has another type; the error names its row and its type.
     """
     for row, item in enumerate(inputs):
         _check_type(row, item)
@@ -54,14 +53,13 @@ def check_inputs(
     vocabulary_size: int,
     any_length: bool = False,
 ) -> None:
-    """Refuse inputs that can never be embedded; without limits, only what has no meaning.
+    """Check inputs against ``limits``, their types, and the ids of the vocabulary.
 
-    ``any_length`` accepts inputs of more than ``max_characters``: the caller wants them cut.
+    ``any_length`` accepts inputs of more than ``max_characters``, to be truncated later.
 
     Raises:
-        LimitExceeded: too many inputs, or too many characters or ids in one.
-        InvalidInput: one is of another type, or is empty, or holds ids that are not of the model's
-            vocabulary.
+        LimitExceeded: too many inputs, or too many characters or ids in one of them.
+        InvalidInput: an input has another type, is empty, or has ids outside the vocabulary.
     """
     check_collection(inputs)
     if limits is not None and len(inputs) > limits.max_inputs:
@@ -85,13 +83,13 @@ def check_tokens(
     max_tokens: int,
     limits: LimitSettings | None,
 ) -> None:
-    """Refuse token counts that the model or one request may not have.
+    """Check token counts against the limits of the model and of one request.
 
-    ``inputs`` are the numbers that the caller knows the rows of ``tokens`` by.
+    ``inputs`` are the row numbers in the request of the rows of ``tokens``.
 
     Raises:
-        LimitExceeded: an input that may not be cut is too long, or all together are.
-        InvalidInput: an input has no tokens: its text holds nothing that the model reads.
+        LimitExceeded: an input is too long and must not be truncated, or the request is too long.
+        InvalidInput: an input has no tokens that the model reads.
     """
     if len(tokens) and tokens.lengths.min() == 0:
         row = int(np.argmin(tokens.lengths))
@@ -119,7 +117,7 @@ def _check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:
         return
     allowed = f"ids of this model's vocabulary are 0 to {vocabulary_size - 1}"
     for at, token in enumerate(ids):
-        # A vector in the place of ids would be read as some, and so would booleans.
+        # Floats of a vector, and booleans, must not pass as ids.
         if isinstance(token, bool) or not isinstance(token, (int, np.integer)):
             raise InvalidInput(f"{name}[{at}]", f"is of type {_kind(token)}; {allowed}")
         if not 0 <= token < vocabulary_size:
@@ -127,7 +125,7 @@ def _check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:
 
 
 def _are_ids(ids: object, vocabulary_size: int) -> bool:
-    """Tell whether all are ids of the vocabulary, without a step of Python for each."""
+    """Tell whether all ids are in the vocabulary, without a Python step per id."""
     if isinstance(ids, np.ndarray):
         within: NDArray[np.bool_] = (ids >= 0) & (ids < vocabulary_size)
         return bool(ids.dtype.kind in "iu" and within.all())

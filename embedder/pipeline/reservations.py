@@ -14,34 +14,34 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 MAX_RETRY_AFTER_S = 120
-"""The longest time that a refusal gives: OpenAI's clients ignore longer ones."""
+"""Longest time in a refusal: OpenAI's clients ignore longer ones."""
 
 GRACE_S = 2.0
 """Seconds for which a reservation is kept after it was due: most clients wait whole seconds."""
 
 MAX_RESERVATIONS = 100_000
-"""Reservations that are kept: what one process can refuse in a minute."""
+"""Upper bound on reservations: what one process can refuse in a minute."""
 
 MEMORY_S = 5.0
-"""Seconds after which the observed share of returning clients counts e times less."""
+"""Time constant, in seconds, of the observed share of requests that return."""
 
 MIN_RETURN_SHARE = 0.1
-"""The least share of its time that refused work takes in the line, if no client comes back."""
+"""Refused work takes at least this share of its time in the queue, even if no client returns."""
 
 SLOTS_PER_S = 10
-"""Parts of a second in which the work that is due is counted."""
+"""Resolution at which the work that is due is counted, in slots per second."""
 
 
 def retry_token_of(*content: object) -> bytes:
-    """Return the retry_token of a request with this content."""
+    """Return the retry token of a request with this content."""
     return blake2b(pickle.dumps(content), digest_size=16).digest()
 
 
 @dataclass(slots=True)
 class Reservation:
-    """Work whose turn is at ``ready_s``; clients that wait whole seconds return at ``due_s``.
+    """Work for which there is capacity at ``ready_s``.
 
-    ``units`` is 0 once it has come or was given up.
+    Clients that wait whole seconds return at ``due_s``. ``units`` is 0 once the reservation ended.
     """
 
     retry_token: bytes
@@ -51,11 +51,11 @@ class Reservation:
 
 
 class Reservations:
-    """The line; all times are on the caller's clock."""
+    """The queue of reservations; all times are on the caller's clock."""
 
     def __init__(self) -> None:
         self._by_token: dict[bytes, Reservation] = {}
-        self._line: deque[Reservation] = deque()
+        self._queue: deque[Reservation] = deque()
         self._due: dict[int, int] = {}
         self._units = 0
         self._free_s = 0.0
@@ -63,84 +63,83 @@ class Reservations:
         self._returned = self._lost = 0.0
 
     def __len__(self) -> int:
-        """Return how many reservations are kept; some of them may have passed."""
+        """Return the number of reservations, expired ones included until the next access."""
         return len(self._by_token)
 
     def units(self, now: float) -> int:
-        """Return the work that may still come back."""
-        self._forget(now)
+        """Return the units that may still return."""
+        self._expire(now)
         return self._units
 
     def find(self, retry_token: bytes, now: float) -> Reservation | None:
-        """Return the reservation of a retry_token, unless its time has passed."""
-        self._forget(now)
+        """Return the reservation of a token, or None if there is none or it has expired."""
+        self._expire(now)
         return self._by_token.get(retry_token)
 
     def claim(self, retry_token: bytes) -> None:
-        """Take out the reservation of a request that has come back."""
+        """End the reservation of a request that has returned."""
         self._returned += self._end(self._by_token[retry_token])
 
-    def book(
+    def add(
         self, retry_token: bytes, units: int, *, units_per_s: float, after_s: float, now: float
     ) -> Reservation | None:
-        """Append work to the line, ``after_s`` from now at the earliest.
-
-        None means that the line is too long.
-        """
-        self._forget(now)
+        """Append work to the queue, ``after_s`` from now at the earliest; None: it is too long."""
+        self._expire(now)
         ready_s = max(now + after_s, self._free_s)
         if len(self) >= MAX_RESERVATIONS or ready_s > now + MAX_RETRY_AFTER_S:
             return None
         if retry_token in self._by_token:
             self._lost += self._end(self._by_token[retry_token])
-        self._free_s = ready_s + max(MIN_RETURN_SHARE, self._share) * units / units_per_s
+        self._free_s = ready_s + max(MIN_RETURN_SHARE, self._return_share) * units / units_per_s
         first = max(1, math.ceil(ready_s - now))
-        # Not always the next whole second, or all that are refused within half a second would
-        # come back within the same half second.
-        room = units_per_s / SLOTS_PER_S
+        # Not always the next whole second: requests refused within half a second would all return
+        # within the same half second.
+        capacity = units_per_s / SLOTS_PER_S
         due_s = min(
-            (now + first, now + first + 1), key=lambda at: max(room, self._due.get(_slot(at), 0))
+            (now + first, now + first + 1),
+            key=lambda at: max(capacity, self._due.get(_slot(at), 0)),
         )
         reservation = self._by_token[retry_token] = Reservation(retry_token, units, ready_s, due_s)
-        self._line.append(reservation)
+        self._queue.append(reservation)
         self._due[_slot(due_s)] = self._due.get(_slot(due_s), 0) + units
         self._units += units
         return reservation
 
     def expected(self, now: float, seconds: float) -> float:
-        """Return the work that will come back within ``seconds`` of now.
+        """Return the units that will return within ``seconds``, by the share that returned lately.
 
-        It is the same share of the work due then as came back of the work due lately.
+        ``seconds`` counts from ``now``.
         """
         if not self._by_token:
             return 0.0
-        self._forget(now)
-        due = range(_slot(now), _slot(now + seconds))
-        return self._share * sum(self._due.get(slot, 0) for slot in due)
+        self._expire(now)
+        slots = range(_slot(now), _slot(now + seconds))
+        return self._return_share * sum(self._due.get(slot, 0) for slot in slots)
 
     @property
-    def _share(self) -> float:
+    def _return_share(self) -> float:
         seen = self._returned + self._lost
         return self._returned / seen if seen >= 1 else 1.0
 
-    def _forget(self, now: float) -> None:
-        """Drop the reservations whose time has passed."""
+    def _expire(self, now: float) -> None:
+        """End the reservations whose grace time is over."""
         kept = math.exp((self._now - now) / MEMORY_S)
         self._returned, self._lost, self._now = self._returned * kept, self._lost * kept, now
-        while self._line and self._line[0].due_s < now - GRACE_S:
-            reservation = self._line.popleft()
+        while self._queue and self._queue[0].due_s < now - GRACE_S:
+            reservation = self._queue.popleft()
             if reservation.units:
                 ago_s = now - GRACE_S - reservation.due_s
                 self._lost += self._end(reservation) * math.exp(-ago_s / MEMORY_S)
 
     def _end(self, reservation: Reservation) -> int:
-        """Await a reservation no longer; return its work."""
+        """Remove a reservation and return its units."""
         del self._by_token[reservation.retry_token]
         units, reservation.units = reservation.units, 0
         self._units -= units
-        self._due[_slot(reservation.due_s)] -= units
-        if not self._due[_slot(reservation.due_s)]:
-            del self._due[_slot(reservation.due_s)]
+        slot = _slot(reservation.due_s)
+        self._due[slot] -= units
+        if not self._due[slot]:
+            del self._due[slot]
         return units
 
 

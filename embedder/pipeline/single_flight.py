@@ -1,7 +1,7 @@
-"""Computations in the air: identical inputs of concurrent requests are computed once.
+"""Single-flight: identical inputs of concurrent requests are computed once.
 
-A flight belongs to nobody who asked for it. It goes on while anyone waits for it, and is cancelled
-when the last one has left. Knows nothing of what is computed.
+No request owns a computation. It runs while it has waiters and is cancelled when the last one
+leaves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from embedder.core.types import EntryResults
 
 @dataclass(eq=False, slots=True)
 class Computation:
-    """One running computation of the answers for some keys, in their order."""
+    """One running computation of the results for some keys, in their order."""
 
     keys: tuple[bytes, ...]
     task: asyncio.Task[EntryResults]
@@ -23,65 +23,66 @@ class Computation:
 
     @property
     def failed(self) -> bool:
-        """Tell whether the computation has ended without an answer."""
+        """Tell whether the computation has ended without results."""
         return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
 
-    async def answers(self) -> EntryResults:
-        """Wait for the computation; being cancelled while waiting does not disturb it."""
+    async def results(self) -> EntryResults:
+        """Wait for the results; cancelling a waiter does not cancel the computation."""
         return await asyncio.shield(self.task)
 
 
 @dataclass(frozen=True, slots=True)
-class PendingAnswer:
-    """Where one key's answer will be: a flight, and a row of its answers."""
+class PendingResult:
+    """The result of one key: a computation, and the row of its results."""
 
-    flight: Computation
+    computation: Computation
     row: int
 
 
 class SingleFlight:
-    """The flights of one pipeline, by the keys that they carry."""
+    """The running computations of one pipeline, by key."""
 
     def __init__(self) -> None:
-        self._seats: dict[bytes, PendingAnswer] = {}
+        self._pending: dict[bytes, PendingResult] = {}
 
     def __len__(self) -> int:
-        """Return how many keys are being computed."""
-        return len(self._seats)
+        """Return the number of keys that are being computed."""
+        return len(self._pending)
 
-    def find(self, key: bytes) -> PendingAnswer | None:
-        """Return the seat of a key that is being computed, or has just been, without failing.
+    def find(self, key: bytes) -> PendingResult | None:
+        """Return the pending result of a key, or None if the key is not being computed.
 
-        A flight that failed may not have landed yet: whoever joined it would fail for nothing.
+        A failed computation may not have been removed yet; it is not returned, because a caller
+        that joins it would fail for no reason of its own.
         """
-        seat = self._seats.get(key)
-        return None if seat is None or seat.flight.failed else seat
+        pending = self._pending.get(key)
+        return None if pending is None or pending.computation.failed else pending
 
-    def launch(self, keys: Sequence[bytes], computation: Awaitable[EntryResults]) -> Computation:
-        """Start computing the answers for ``keys``, none of which may be in the air already."""
-        flight = Computation(tuple(keys), asyncio.ensure_future(computation))
-        self._seats.update({key: PendingAnswer(flight, row) for row, key in enumerate(keys)})
-        flight.task.add_done_callback(lambda _: self._land(flight))
-        return flight
+    def start(self, keys: Sequence[bytes], results: Awaitable[EntryResults]) -> Computation:
+        """Start computing the results of ``keys``, none of which is being computed yet."""
+        computation = Computation(tuple(keys), asyncio.ensure_future(results))
+        self._pending.update({key: PendingResult(computation, row) for row, key in enumerate(keys)})
+        computation.task.add_done_callback(lambda _: self._complete(computation))
+        return computation
 
-    def board(self, flight: Computation) -> None:
-        """Count one more waiter; every call wants a `leave`."""
-        flight.waiters += 1
+    def join(self, computation: Computation) -> None:
+        """Add a waiter; every call needs a `leave`."""
+        computation.waiters += 1
 
-    def leave(self, flight: Computation) -> None:
-        """Count one waiter less; without any, the flight is cancelled and nobody can join it."""
-        flight.waiters -= 1
-        if flight.waiters == 0 and not flight.task.done():
-            self._clear(flight)
-            flight.task.cancel()
+    def leave(self, computation: Computation) -> None:
+        """Remove a waiter; the last one cancels the computation, and nobody can join it then."""
+        computation.waiters -= 1
+        if computation.waiters == 0 and not computation.task.done():
+            self._remove(computation)
+            computation.task.cancel()
 
-    def _land(self, flight: Computation) -> None:
-        self._clear(flight)
-        if not flight.task.cancelled():
-            flight.task.exception()  # retrieved here: every waiter may have left before it failed
+    def _complete(self, computation: Computation) -> None:
+        self._remove(computation)
+        if not computation.task.cancelled():
+            computation.task.exception()  # retrieved, since all waiters may have left before
 
-    def _clear(self, flight: Computation) -> None:
-        for key in flight.keys:
-            seat = self._seats.get(key)
-            if seat is not None and seat.flight is flight:
-                del self._seats[key]
+    def _remove(self, computation: Computation) -> None:
+        for key in computation.keys:
+            pending = self._pending.get(key)
+            if pending is not None and pending.computation is computation:
+                del self._pending[key]

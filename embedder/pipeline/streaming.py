@@ -1,7 +1,6 @@
-"""Any number of inputs through a pipeline, in order and in bounded memory.
+"""Stream any number of inputs through a pipeline, in order and in bounded memory.
 
-Reads ahead by a few chunks, so that the device always has a batch waiting, and no further. Knows
-nothing of how a chunk is computed: it is given what returns the future of one.
+A few chunks are read ahead, so that the device always has a batch waiting.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from embedder.core.request import Embeddings
 from embedder.core.types import Input
 
 CHUNK = 256
-"""Inputs that are submitted together: several batches of the device."""
+"""Number of inputs in a chunk: several device batches."""
 
 AHEAD = 3
-"""Chunks that wait or are computed while one is read by the caller."""
+"""Number of chunks that wait or are computed while the caller reads one."""
 
 Submit = Callable[[list[Input]], "Future[Embeddings]"]
 
@@ -29,31 +28,31 @@ Submit = Callable[[list[Input]], "Future[Embeddings]"]
 def in_chunks(
     inputs: Iterable[Input], submit: Submit, *, chunk: int = CHUNK, ahead: int = AHEAD
 ) -> Generator[Embeddings, None, None]:
-    """Yield the answer of every chunk of inputs, in order.
+    """Yield the embeddings of every chunk of ``chunk`` inputs, in order.
 
-    At most ``ahead`` + 1 chunks have been read and not been yielded. An error comes where its
-    answer would have come, be it of a chunk or of reading the inputs, and counts the inputs from
-    the first of all; whatever was ahead is cancelled, as it is when the caller stops reading.
+    At most ``ahead`` + 1 chunks are in memory. An error of a chunk, or of reading the inputs, is
+    raised in place of its embeddings; the row in its field name counts from the first input.
+    Pending chunks are cancelled on an error and when the caller stops reading.
     """
-    parts = _submitted(inputs, submit, chunk)
-    waiting: deque[_Part] = deque()
+    chunks = _submitted(inputs, submit, chunk)
+    waiting: deque[_Chunk] = deque()
     try:
         while True:
-            waiting.extend(islice(parts, ahead + 1 - len(waiting)))
+            waiting.extend(islice(chunks, ahead + 1 - len(waiting)))
             if not waiting:
                 return
-            # Not taken out before it has ended: an interruption must find it to cancel it.
-            answer = waiting[0].result()
+            # Removed only after it has ended, so that an interruption cancels it.
+            embeddings = waiting[0].result()
             waiting.popleft()
-            yield answer
+            yield embeddings
     finally:
-        for part in waiting:
-            part.future.cancel()
+        for pending in waiting:
+            pending.future.cancel()
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """The future of a chunk, and the number of its first input."""
+class _Chunk:
+    """The future of a chunk, and the row of its first input."""
 
     future: Future[Embeddings]
     first: int = 0
@@ -65,28 +64,28 @@ class _Part:
             raise renumbered(error, self.first) from None
 
 
-def _submitted(inputs: Iterable[Input], submit: Submit, chunk: int) -> Iterator[_Part]:
-    """Yield the parts as they are submitted; one that failed stands for a fault of the inputs."""
+def _submitted(inputs: Iterable[Input], submit: Submit, size: int) -> Iterator[_Chunk]:
+    """Submit and yield chunks of ``size`` inputs; an error of the iterable is a failed chunk."""
     source = iter(inputs)
-    for first in count(0, chunk):
-        part: list[Input] = []
-        fault: Exception | None = None
+    for first in count(0, size):
+        chunk: list[Input] = []
+        failure: Exception | None = None
         try:
-            part.extend(islice(source, chunk))
-        except Exception as error:  # noqa: BLE001 - it is raised where the caller gets to it
-            fault = error
-        if part:
-            yield _Part(submit(part), first)
-        if fault is not None:
+            chunk.extend(islice(source, size))
+        except Exception as error:  # noqa: BLE001 - raised when the caller reaches this chunk
+            failure = error
+        if chunk:
+            yield _Chunk(submit(chunk), first)
+        if failure is not None:
             failed: Future[Embeddings] = Future()
-            failed.set_exception(fault)
-            yield _Part(failed)
-        if len(part) < chunk:
+            failed.set_exception(failure)
+            yield _Chunk(failed)
+        if len(chunk) < size:
             return
 
 
 def renumbered(error: InvalidInput, first: int) -> InvalidInput:
-    """Return an error about ``input[i]`` of a chunk as one of the whole, which counts on."""
+    """Return an error about ``input[i]`` of a chunk that begins at row ``first`` of the stream."""
     named = re.match(r"input\[(\d+)\]", error.field)
     if named is None or first == 0:
         return error

@@ -1,7 +1,4 @@
-"""What waits for threads and what they do: of every queue, and threads without a budget that count.
-
-Knows nothing of prices or of the work.
-"""
+"""Statistics of thread queues, and a thread pool without a budget that keeps them."""
 
 from __future__ import annotations
 
@@ -16,7 +13,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """The work of one queue: ``waiting`` is admitted and not started, ``refused`` is a counter."""
+    """The state of one queue: ``waiting`` work is admitted and has not started.
+
+    ``refused`` is a counter.
+    """
 
     name: str
     waiting: int
@@ -25,13 +25,13 @@ class QueueStats:
 
 
 def summed(name: str, queues: Iterable[QueueStats]) -> QueueStats:
-    """Return the work of several queues as that of one."""
-    counts = [(one.waiting, one.running, one.refused) for one in queues]
+    """Return the sum over several queues under one name."""
+    counts = [(queue.waiting, queue.running, queue.refused) for queue in queues]
     return QueueStats(name, *(sum(column) for column in zip((0, 0, 0), *counts, strict=True)))
 
 
 class CountedThreads:
-    """Threads that do all work they are given, in the order of its arrival."""
+    """A thread pool that accepts all work and runs it in the order of arrival."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._name = name
@@ -40,18 +40,18 @@ class CountedThreads:
 
     @property
     def stats(self) -> QueueStats:
-        """Return what waits and runs now."""
-        futures = list(self._futures)  # a copy, made in one step: threads take theirs out
+        """Return the work that waits and runs now."""
+        futures = list(self._futures)  # one atomic copy: worker threads remove their futures
         running = sum(future.running() for future in futures)
         return QueueStats(self._name, len(futures) - running, running)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do work in a thread and return its result; it is not started for a caller that left."""
+        """Run work in a thread and return its result; cancelled work that waits never starts."""
         future = self._threads.submit(work)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Let running work end, without waiting for it; nothing more is started."""
+        """Start no more work, and do not wait for work that runs."""
         self._threads.shutdown(wait=False, cancel_futures=True)

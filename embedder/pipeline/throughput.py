@@ -1,8 +1,8 @@
-"""How fast work is done: tokens per second, measured from what ends while other work waits.
+"""The throughput of the devices in tokens per second, measured while work waits for them.
 
-A device that has little to do shows less than it can, so such a sample is only a lower bound. Time
-is cut into windows: one whose work had to wait for a device tells the rate, any other may raise the
-estimate and never lowers it. Pure bookkeeping: the caller tells what happened and when.
+A device that is not saturated computes less than it could, so such a sample is only a lower bound.
+Time is cut into windows. A window whose work had to wait for a device measures the rate; any other
+window may raise the estimate and never lowers it. The caller reports all events with their times.
 """
 
 from __future__ import annotations
@@ -13,62 +13,62 @@ from dataclasses import dataclass
 from embedder.core.types import Timings
 
 WINDOW_S = 0.1
-"""Seconds that a sample takes at least where work waits: a sudden load is soon measured."""
+"""Minimum seconds of a sample while work waits: short, to measure a sudden load soon."""
 
 LONG_WINDOW_S, LONG_WINDOW_BATCHES = 1.0, 5.0
-"""Seconds, and batches, that a sample takes at least which may only raise the estimate.
+"""Minimum seconds, and minimum batches, of a sample that may only raise the estimate.
 
-Long enough for what was begun before it and ended within to weigh little.
+Long enough for the batch that started before the window and ended in it to weigh little.
 """
 
-CLEARLY = 1.15
-"""How far above the estimate such a sample must be: the largest of many is above by chance."""
+MIN_RISE = 1.15
+"""Factor by which such a sample must exceed the estimate: the largest of many does by chance."""
 
 MEMORY_S = 3.0
-"""Seconds after which a sample counts e times less: a device that got slower is soon known to."""
+"""Time constant of the average, in seconds: short, to notice soon that a device got slower."""
 
-MOMENT_S = 0.001
-"""Seconds within which what is computed is of one batch: each of its requests tells of itself."""
+BATCH_GAP_S = 0.001
+"""Reports within this many seconds are of one batch: each of its requests reports itself."""
 
 FIRST_S = 0.5
-"""Seconds of windows whose work waited before the estimate is good for a promise: the very first
-batches hold what had come when nobody waited yet, and so are small.
+"""Seconds of saturated windows before the estimate is used for promises: the first batches are
+small, because no work waited when they were built.
 """
 
 SATURATED_S = 0.025
-"""Seconds that the work of a window must have waited for a device on average, and there always was
-some: then the devices went from batch to batch, and these were of some size.
+"""A window is saturated if its tokens waited this many seconds on average: then the devices went
+from batch to batch without a pause.
 """
 
 BATCH_WEIGHT = 0.1
-"""How much one answer moves the estimate of how long a batch takes."""
+"""Weight of one report in the average duration of a batch."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """What was computed since ``since_s``, and the sum over its tokens of how long they waited."""
+    """The tokens computed since ``since_s``, and the sum of the seconds that each token waited."""
 
     since_s: float
     tokens: int = 0
-    waited: float = 0.0
+    waited_s: float = 0.0
 
     def add(self, tokens: int, waited_s: float) -> None:
         """Count tokens that have been computed."""
         self.tokens += tokens
-        self.waited += tokens * waited_s
+        self.waited_s += tokens * waited_s
 
     def rate(self, now: float) -> float:
-        """Return the tokens per second up to now, 0 for no time at all."""
+        """Return the tokens per second until ``now``, 0 if no time has passed."""
         return self.tokens / (now - self.since_s) if now > self.since_s else 0.0
 
 
 class TokenRate:
-    """The estimate, of which nothing is known until work has waited for a whole window."""
+    """The estimate; unknown until work has waited for a whole window."""
 
     def __init__(self) -> None:
         self.batch_s = 0.0
         self._saturated_s = 0.0
-        self._moment_s = self._ended_s = 0.0
+        self._batch_start_s = self._ended_s = 0.0
         self._weighted = 0.0
         self._weight = 0.0
         self._short: _Window | None = None
@@ -76,62 +76,62 @@ class TokenRate:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Return the estimate, or None while nothing is known."""
+        """Return the estimate, or None while it is unknown."""
         return self._estimate if self._saturated_s else None
 
     @property
     def promised_per_s(self) -> float | None:
-        """Return the estimate, or None while too little was seen to say when there will be room."""
+        """Return the estimate, or None while too little is known for a promise."""
         return self._estimate if self._saturated_s >= FIRST_S else None
 
     def wait_s(self, tokens: float) -> float:
-        """Return how long so many tokens make others wait; 0 while nothing is known.
+        """Return how long ``tokens`` delay other work; 0 while the rate is unknown.
 
-        What the devices compute at once waits for nobody.
+        The tokens of one batch delay nothing.
         """
         return max(0.0, self.seconds(tokens) - self.batch_s)
 
     def seconds(self, tokens: float) -> float:
-        """Return how long so many tokens keep the devices busy; 0 while nothing is known."""
+        """Return how long ``tokens`` keep the devices busy; 0 while the rate is unknown."""
         rate = self.tokens_per_s
         return 0.0 if rate is None else tokens / max(rate, 1e-9)
 
     def computed(self, tokens: int, times: Timings, now: float) -> None:
-        """Count tokens that waited and were computed as ``times`` say."""
+        """Count computed tokens; ``times`` are how long they waited and were computed."""
         weight = BATCH_WEIGHT if self.batch_s else 1.0
         self.batch_s += weight * (times.inference_s - self.batch_s)
         if self._short is None or self._long is None:
             return
         self.catch_up(now)
-        if now - self._ended_s >= MOMENT_S:
-            self._moment_s = now
+        if now - self._ended_s >= BATCH_GAP_S:
+            self._batch_start_s = now
         self._short.add(tokens, times.queue_s)
         self._long.add(tokens, times.queue_s)
         self._ended_s = now
 
     def catch_up(self, now: float) -> None:
-        """Learn from the windows that were full when the last batch ended, if that has ended.
+        """Close the windows that were full when the last batch ended, if it has been reported.
 
-        Cut at any other time, a window would end with work that is half done, or half told of.
-        Where batches are so short that they run into each other, that weighs little.
+        Cut at any other time, a window would end within a batch or within its reports. If batches
+        are so short that they cannot be told apart, that weighs little.
         """
         short, long, ended_s = self._short, self._long, self._ended_s
         if short is None or long is None:
             return
-        if now - ended_s < MOMENT_S and ended_s - self._moment_s < WINDOW_S:
+        if now - ended_s < BATCH_GAP_S and ended_s - self._batch_start_s < WINDOW_S:
             return
         if ended_s - long.since_s >= max(LONG_WINDOW_S, LONG_WINDOW_BATCHES * self.batch_s):
             self._close_long(long, ended_s)
         if ended_s - short.since_s >= WINDOW_S:
             self._close_short(short, ended_s)
 
-    def began(self, now: float) -> None:
-        """Take note that there is work where there was none."""
+    def started(self, now: float) -> None:
+        """Record that work has arrived after none was queued."""
         self._short, self._long = _Window(now), _Window(now)
-        self._moment_s = self._ended_s = now
+        self._batch_start_s = self._ended_s = now
 
     def paused(self, now: float) -> None:
-        """Take note that no work is left."""
+        """Record that no work is left."""
         self.catch_up(math.inf)
         if self._long is not None:
             self._close_long(self._long, now)
@@ -142,20 +142,20 @@ class TokenRate:
         return self._weighted / self._weight if self._weight else 0.0
 
     def _close_short(self, window: _Window, now: float) -> None:
-        if window.waited >= SATURATED_S * window.tokens:
+        if window.waited_s >= SATURATED_S * window.tokens:
             self._saturated_s += now - window.since_s
             self._learn(window.rate(now), now - window.since_s)
             self._long = _Window(now)
         self._short = _Window(now)
 
     def _close_long(self, window: _Window, now: float) -> None:
-        """Raise the estimate where clearly more has been done, however little waited."""
-        if window.rate(now) > CLEARLY * self._estimate:
+        """Raise the estimate if clearly more was computed, even without waiting work."""
+        if window.rate(now) > MIN_RISE * self._estimate:
             self._learn(window.rate(now), now - window.since_s)
         self._long = _Window(now)
 
     def _learn(self, sample: float, seconds: float) -> None:
-        """Average the samples of the last seconds, by how long each of them took."""
+        """Add a sample to the average, weighted by its duration."""
         kept = math.exp(-seconds / MEMORY_S)
         self._weighted = kept * self._weighted + (1 - kept) * sample
         self._weight = kept * self._weight + (1 - kept)

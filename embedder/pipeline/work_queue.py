@@ -1,9 +1,8 @@
-"""The threads of one class of work: its budget, its rate, and whether a request may have some.
+"""The threads of one class of work, with admission by its measured rate.
 
 Work has a price in units (rows, bytes, operations). Each class has its own threads, so that no
-class waits for another. Work starts in the order of its arrival, and not at all if its caller has
-gone; running work is asked to stop. The rule of admission is in `admission`. Knows nothing of Ray,
-HTTP or the computation.
+class waits for another. Work starts in the order of arrival. If its caller is cancelled, waiting
+work never starts and running work is asked to stop.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from embedder.pipeline.threads import QueueStats
 T = TypeVar("T")
 
 MEMORY_S = 10.0
-"""Seconds of work after which a measurement counts half or less."""
+"""Seconds of work after which the weight of a measurement has halved."""
 
-GUESS_S = 0.5
-"""Seconds of work that the guess of a rate is worth against what is measured."""
+INITIAL_WEIGHT_S = 0.5
+"""Weight of the initial rate, in seconds of measured work."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkClass:
-    """How much of one class of work is done at once, and how much may wait.
+    """The limits of one class of work.
 
-    ``units_per_s`` is a guess for one thread, until the rate has been measured. ``max_units``
-    bounds what is held in memory; None: nothing does.
+    ``units_per_s`` is the assumed rate of one thread until the rate has been measured.
+    ``max_units`` limits the units in memory; None sets no limit.
     """
 
     name: str
@@ -47,13 +46,13 @@ class WorkClass:
 
 
 class WorkQueue:
-    """Admission to one class of work, and its threads. Use it from one event loop at a time."""
+    """Admission to one class of work, and its threads; use it from one event loop at a time."""
 
     def __init__(self, kind: WorkClass, clock: Callable[[], float] = time.monotonic) -> None:
         self._kind = kind
         self._clock = clock
-        self._rate = _Rate(kind)
-        self._admission = AdmissionPolicy(self._rate, kind.max_wait_s)
+        self._rate = _MeasuredRate(kind)
+        self._policy = AdmissionPolicy(self._rate, kind.max_wait_s)
         self._free = asyncio.Semaphore(kind.threads)
         self._threads = ThreadPoolExecutor(kind.threads, thread_name_prefix=kind.name)
         self._queued = self._refused = 0
@@ -61,18 +60,18 @@ class WorkQueue:
 
     @property
     def queued(self) -> int:
-        """Return the units that wait or are being worked on."""
+        """Return the units that wait or run."""
         return self._queued
 
     @property
     def stats(self) -> QueueStats:
-        """Return what waits and runs now, and how much was refused."""
-        running = sum(one._in_thread for one in self._jobs)
+        """Return the number of waiting, running and refused jobs."""
+        running = sum(job._in_thread for job in self._jobs)
         waiting = len(self._jobs) - running
         return QueueStats(self._kind.name, waiting, running, self._refused)
 
     async def run(self, units: int, work: Callable[[], T], retry_token: Callable[[], bytes]) -> T:
-        """Do work in a thread and return its result.
+        """Run work in a thread and return its result.
 
         Raises:
             Overloaded: as `admit`.
@@ -83,32 +82,36 @@ class WorkQueue:
 
     @contextmanager
     def admit(self, units: int, retry_token: Callable[[], bytes]) -> Iterator[AdmittedJob]:
-        """Admit work that will be run inside the block; ``retry_token`` identifies its request.
+        """Admit a job that runs inside the block; ``retry_token`` identifies its request.
 
         Raises:
-            Overloaded: the work before it takes too long, or holds too much memory; it says when
-                to come back.
+            Overloaded: the work before it takes too long or holds too much memory. The error
+                states when to return.
         """
-        most = self._kind.max_units
-        excess = 0 if most is None or not self._queued else self._queued + units - most
+        max_units = self._kind.max_units
+        excess = 0 if max_units is None or not self._queued else self._queued + units - max_units
         try:
-            self._admission.admit(units, self._queued, retry_token, self._clock(), excess=excess)
+            token = self._policy.check(
+                units, self._queued, retry_token, self._clock(), excess=excess
+            )
         except Overloaded:
             self._refused += 1
             raise
+        if token is not None:
+            self._policy.reservations.claim(token)
         job = AdmittedJob(self, units)
         try:
             yield job
         finally:
-            job.leave()
+            job.release()
 
     def close(self) -> None:
-        """Let running work end; nothing more is started."""
+        """Wait for running work, and start no more."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
 class AdmittedJob:
-    """Admitted work: it counts until its block has ended, and so has its thread."""
+    """Admitted work; its units count until both its block and its thread have ended."""
 
     def __init__(self, queue: WorkQueue, units: int) -> None:
         self._queue = queue
@@ -118,7 +121,7 @@ class AdmittedJob:
         queue._jobs.add(self)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do the work in a thread of its class, once one is free."""
+        """Run the work in a thread of its class, once one is free."""
         queue, cancellation = self._queue, Cancellation()
         await queue._free.acquire()
         try:
@@ -130,7 +133,7 @@ class AdmittedJob:
             raise Unavailable(f"{queue._kind.name} is closed") from error
         self._in_thread = True
         loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda done: self._tell(loop, done))
+        future.add_done_callback(lambda done: self._notify(loop, done))
         try:
             result, _ = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -138,37 +141,37 @@ class AdmittedJob:
             raise
         return result
 
-    def leave(self) -> None:
-        """Stop counting the work, unless its thread still runs: then when that has ended."""
+    def release(self) -> None:
+        """Stop counting the units; if the thread still runs, they count until it ends."""
         if not self._in_thread:
             self._queue._queued -= self._units
             self._units = 0
             self._queue._jobs.discard(self)
 
     def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
-        began = self._queue._clock()
+        start_s = self._queue._clock()
         result = work()
-        return result, self._queue._clock() - began
+        return result, self._queue._clock() - start_s
 
-    def _tell(self, loop: asyncio.AbstractEventLoop, done: Future[tuple[T, float]]) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it all that waits
+    def _notify(self, loop: asyncio.AbstractEventLoop, done: Future[tuple[T, float]]) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and all waiters with it
             loop.call_soon_threadsafe(self._ended, done)
 
     def _ended(self, done: Future[tuple[T, float]]) -> None:
         if not done.cancelled() and done.exception() is None:
             self._queue._rate.learn(self._units, done.result()[1])
         self._in_thread = False
-        self.leave()
+        self.release()
         self._queue._free.release()
 
 
-class _Rate:
-    """The units per second of a class of work, over all its threads."""
+class _MeasuredRate:
+    """The units per second of a class of work, summed over its threads."""
 
     def __init__(self, kind: WorkClass) -> None:
         self._threads = kind.threads
-        self._units = kind.units_per_s * GUESS_S
-        self._seconds = GUESS_S
+        self._units = kind.units_per_s * INITIAL_WEIGHT_S
+        self._seconds = INITIAL_WEIGHT_S
 
     @property
     def promised_per_s(self) -> float:
@@ -181,7 +184,7 @@ class _Rate:
         return self.seconds(units)
 
     def learn(self, units: float, seconds: float) -> None:
-        """Average over the work of the last `MEMORY_S` seconds."""
+        """Update the average over about the last `MEMORY_S` seconds of work."""
         kept = MEMORY_S / (MEMORY_S + seconds)
         self._units = kept * self._units + units
         self._seconds = max(1e-6, kept * self._seconds + seconds)

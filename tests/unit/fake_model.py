@@ -27,7 +27,8 @@ from embedder.core.types import (
     Tokenized,
     Truncate,
 )
-from embedder.pipeline.pipeline import Pipeline, Stages
+from embedder.pipeline.pipeline import Pipeline
+from embedder.pipeline.stage_executor import Stages
 
 MODEL = ModelInfo(
     name="sums",

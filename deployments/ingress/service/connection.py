@@ -31,7 +31,8 @@ from embedder.models.catalogue import names
 from embedder.models.files import ModelFiles
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.fingerprint import model_tag
-from embedder.pipeline.pipeline import Pipeline, Stages
+from embedder.pipeline.pipeline import Pipeline
+from embedder.pipeline.stage_executor import Stages
 from embedder.settings.model import ModelSettings
 
 logger = logging.getLogger("ray.serve")

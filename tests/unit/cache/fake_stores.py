@@ -118,7 +118,7 @@ class FakeLocalStore(FakeStore):
 
 
 class FakeSharedStore(FakeStore):
-    """EntryResults whoever asks, from what it has."""
+    """Returns the rows that it holds."""
 
     def get_many(self, keys: Sequence[bytes], width: int) -> Records:
         self._asked("get_many")

@@ -16,7 +16,8 @@ from embedder.core.errors import BackendFailure
 from embedder.core.types import TokenBatch
 from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, LocalTokenizer, device_thread
-from embedder.pipeline.pipeline import Pipeline, Stages
+from embedder.pipeline.pipeline import Pipeline
+from embedder.pipeline.stage_executor import Stages
 from embedder.settings.model import BackendSettings, BatchSettings, EmbedderSettings, ModelSettings
 from tests.tiny_models import VOCABULARY, write_tiny_bert
 

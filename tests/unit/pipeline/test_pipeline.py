@@ -12,7 +12,8 @@ from embedder.cache.memory import MemoryCache
 from embedder.core.errors import DeadlineExceeded, InvalidInput
 from embedder.core.request import EmbedOptions
 from embedder.core.types import InputType, Priority, Truncate
-from embedder.pipeline.pipeline import Pipeline, Stages
+from embedder.pipeline.pipeline import Pipeline
+from embedder.pipeline.stage_executor import Stages
 from tests.unit.fake_model import MODEL, RAW, Model, expected, pipeline, settle
 
 
@@ -189,7 +190,7 @@ async def test_a_request_out_of_time_fails_and_leaves_nothing_in_the_air() -> No
         await embedder.embed(["a"], EmbedOptions(timeout_s=0.01))
     await settle()
 
-    assert len(embedder._flights) == 0
+    assert len(embedder._single_flight) == 0
 
 
 async def test_a_request_in_time_is_answered() -> None:

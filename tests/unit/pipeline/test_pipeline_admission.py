@@ -11,7 +11,8 @@ from embedder.core.errors import InvalidInput, Overloaded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Encoded, Priority, Timings, TokenBatch, Truncate
 from embedder.pipeline.admission_control import AdmissionControl
-from embedder.pipeline.pipeline import Pipeline, Stages
+from embedder.pipeline.pipeline import Pipeline
+from embedder.pipeline.stage_executor import Stages
 from embedder.settings.model import LimitSettings
 from tests.unit.fake_model import MODEL, RAW, FarCache, Model, expected, settle, sharded
 
@@ -111,7 +112,7 @@ async def test_a_refused_request_has_cost_nothing_and_leaves_nothing() -> None:
 
     assert caught.value.retry_after_s == 1
     assert model.tokenized == [[[1] * 8, [2] * 8]]
-    assert len(embedder._flights) == queued(admission) == 0
+    assert len(embedder._single_flight) == queued(admission) == 0
 
 
 async def test_pipelines_of_several_models_share_what_waits() -> None:

@@ -10,7 +10,8 @@ from embedder.cache.memory import MemoryCache
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input, Truncate
-from embedder.pipeline.pipeline import Pipeline, Stages
+from embedder.pipeline.pipeline import Pipeline
+from embedder.pipeline.stage_executor import Stages
 from embedder.settings.model import LimitSettings
 from tests.unit.fake_model import MODEL, Model, expected, pipeline
 
@@ -49,7 +50,7 @@ async def test_a_refusal_names_the_field_and_the_limit(inputs: list[Input], sent
 
     assert await refusal(embedder, inputs, EmbedOptions()) == sentence
     assert model.encoded == []
-    assert len(embedder._flights) == 0
+    assert len(embedder._single_flight) == 0
 
 
 async def test_a_request_at_every_limit_is_answered() -> None:
@@ -74,7 +75,7 @@ async def test_an_input_that_may_not_be_cut_is_refused_by_the_callers_number() -
 
     assert sentence == "'input[4]' has 9 tokens; the limit is 8"
     assert len(model.encoded) == 1
-    assert len(embedder._flights) == 0
+    assert len(embedder._single_flight) == 0
 
 
 async def test_an_input_of_exactly_the_models_length_needs_no_cut() -> None:

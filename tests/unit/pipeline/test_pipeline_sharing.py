@@ -11,8 +11,9 @@ from embedder.cache.memory import MemoryCache
 from embedder.core.errors import BackendFailure, LimitExceeded
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Encoded, Priority, TokenBatch, Truncate
-from embedder.pipeline.pipeline import Pipeline, Stages
-from embedder.pipeline.single_flight import PendingAnswer
+from embedder.pipeline.pipeline import Pipeline
+from embedder.pipeline.single_flight import PendingResult
+from embedder.pipeline.stage_executor import Stages
 from tests.unit.fake_model import MODEL, RAW, Model, expected, pipeline, settle
 
 
@@ -60,7 +61,7 @@ async def test_what_concurrent_requests_share_is_computed_once() -> None:
     assert (await one).vectors.tolist() == expected("a", "b").tolist()
     assert (await two).vectors.tolist() == expected("c", "b").tolist()
     assert sorted(row for batch in model.encoded for row in batch) == [[97], [98], [99]]
-    assert len(embedder._flights) == 0
+    assert len(embedder._single_flight) == 0
 
 
 async def test_a_thousand_identical_requests_are_one_encoder_call() -> None:
@@ -70,7 +71,7 @@ async def test_a_thousand_identical_requests_are_one_encoder_call() -> None:
 
     assert model.encoded == [[list(map(ord, "same"))]]
     assert all(answer.vectors.tolist() == expected("same").tolist() for answer in answers)
-    assert len(embedder._flights) == 0
+    assert len(embedder._single_flight) == 0
 
 
 async def test_requests_that_share_a_computation_may_want_it_finished_differently() -> None:
@@ -100,7 +101,7 @@ async def test_the_second_caller_is_answered_when_the_first_has_left() -> None:
     assert (await second).vectors.tolist() == expected("a").tolist()
     assert first.cancelled()
     assert len(model.encoded) == 1
-    assert len(embedder._flights) == 0
+    assert len(embedder._single_flight) == 0
 
 
 async def test_the_encoder_is_cancelled_when_every_caller_has_left() -> None:
@@ -118,7 +119,7 @@ async def test_the_encoder_is_cancelled_when_every_caller_has_left() -> None:
 
     assert with_one_left == 0
     assert model.cancelled == 1
-    assert len(embedder._flights) == 0
+    assert len(embedder._single_flight) == 0
 
 
 async def test_a_request_after_an_abandoned_one_starts_afresh() -> None:
@@ -146,7 +147,7 @@ async def test_a_bad_input_of_one_request_does_not_fail_another() -> None:
     assert isinstance(bad.exception(), LimitExceeded)
     assert answer.vectors.tolist() == expected("good").tolist()
     assert model.tokenized == [["good", "much too long"], ["good"]]
-    assert len(embedder._flights) == 0
+    assert len(embedder._single_flight) == 0
 
 
 async def test_a_failure_reaches_everyone_whose_own_input_it_is() -> None:
@@ -165,7 +166,7 @@ async def test_a_failure_reaches_everyone_whose_own_input_it_is() -> None:
 
     assert [type(caller.exception()) for caller in callers] == [BackendFailure] * 4
     assert len(model.encoded) <= 4
-    assert len(embedder._flights) == 0
+    assert len(embedder._single_flight) == 0
 
 
 async def test_a_failure_is_not_remembered() -> None:
@@ -191,15 +192,15 @@ async def test_a_request_that_comes_in_the_tick_of_a_failure_is_answered(
     embedder = pipeline(model)
     failed = start(embedder, ["a"])
     await settle()
-    find, looks = embedder._flights.find, 0
+    find, looks = embedder._single_flight.find, 0
 
-    def counted(key: bytes) -> PendingAnswer | None:
+    def counted(key: bytes) -> PendingResult | None:
         nonlocal looks
         looks += 1
         assert looks < 100, "the loop never turns again"
         return find(key)
 
-    monkeypatch.setattr(embedder._flights, "find", counted)
+    monkeypatch.setattr(embedder._single_flight, "find", counted)
     model.failure.set_exception(BackendFailure("once"))
     model.failure = None
     answer = await start(embedder, ["a"])

@@ -32,7 +32,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Timed:
     """Return a model by whose clock the pipeline measures."""
     model = Timed(queue_s=3.0, inference_s=5.0)
     clock = SimpleNamespace(monotonic=lambda: model.now_s)
-    monkeypatch.setattr("embedder.pipeline.pipeline.time", clock)
+    monkeypatch.setattr("embedder.pipeline.stage_executor.time", clock)
     return model
 
 

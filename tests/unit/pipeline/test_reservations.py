@@ -18,7 +18,7 @@ def book(
     reservations: Reservations, name: str, units: int, now: float, after_s: float = 0.0
 ) -> Reservation | None:
     """Book by a name."""
-    return reservations.book(name.encode(), units, units_per_s=RATE, after_s=after_s, now=now)
+    return reservations.add(name.encode(), units, units_per_s=RATE, after_s=after_s, now=now)
 
 
 def turns(
@@ -146,4 +146,4 @@ def test_nothing_is_left_when_everything_has_passed() -> None:
 
     assert reservations.units(1000.0) == len(reservations) == 0
     assert reservations._due == {}
-    assert len(reservations._line) == 0
+    assert len(reservations._queue) == 0

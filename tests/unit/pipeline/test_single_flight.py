@@ -1,4 +1,4 @@
-"""SingleFlight: who may join one, when it ends, and what it leaves behind."""
+"""Single-computation computations: joining, cancelling, completing and removing them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from embedder.core.types import Entries, EntryResults
 from embedder.pipeline.single_flight import SingleFlight
 
 
-def answers(*values: float) -> EntryResults:
+def results(*values: float) -> EntryResults:
     """Return one row of one component for each value."""
     count = len(values)
     entries = Entries(
@@ -25,7 +25,7 @@ def answers(*values: float) -> EntryResults:
 
 
 class GatedComputation:
-    """Ends when the test says so, and tells whether it was cancelled."""
+    """A computation that ends when the test sets its result, and records a cancellation."""
 
     def __init__(self) -> None:
         self.result: asyncio.Future[EntryResults] = asyncio.get_running_loop().create_future()
@@ -40,148 +40,148 @@ class GatedComputation:
 
 
 async def settle() -> None:
-    """Let everything happen that needs no further event."""
+    """Run the event loop until nothing is ready."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-async def test_a_key_in_the_air_has_a_seat_and_any_other_has_none() -> None:
-    flights, computation = SingleFlight(), GatedComputation()
-    flight = flights.launch([b"a", b"b"], computation.run())
-    seat = flights.find(b"b")
+async def test_find_returns_the_pending_result_of_keys_that_are_computed_only() -> None:
+    single_flight, work = SingleFlight(), GatedComputation()
+    computation = single_flight.start([b"a", b"b"], work.run())
+    pending = single_flight.find(b"b")
 
-    assert seat is not None
-    assert (seat.flight, seat.row) == (flight, 1)
-    assert flights.find(b"c") is None
-    assert len(flights) == 2
-    flight.task.cancel()
+    assert pending is not None
+    assert (pending.computation, pending.row) == (computation, 1)
+    assert single_flight.find(b"c") is None
+    assert len(single_flight) == 2
+    computation.task.cancel()
 
 
 async def test_every_waiter_gets_the_same_answers() -> None:
-    flights, computation = SingleFlight(), GatedComputation()
-    flight = flights.launch([b"a"], computation.run())
-    waiters = [asyncio.create_task(flight.answers()) for _ in range(3)]
+    single_flight, work = SingleFlight(), GatedComputation()
+    computation = single_flight.start([b"a"], work.run())
+    waiters = [asyncio.create_task(computation.results()) for _ in range(3)]
     await settle()
-    computation.result.set_result(answers(4))
+    work.result.set_result(results(4))
 
     assert [waiter.entries.vectors.tolist() for waiter in await asyncio.gather(*waiters)] == [
         [[4]]
     ] * 3
 
 
-async def test_a_landed_flight_leaves_no_seats() -> None:
-    flights, computation = SingleFlight(), GatedComputation()
-    flights.launch([b"a", b"b"], computation.run())
-    computation.result.set_result(answers(1, 2))
+async def test_a_completed_computation_leaves_no_pending_results() -> None:
+    single_flight, work = SingleFlight(), GatedComputation()
+    single_flight.start([b"a", b"b"], work.run())
+    work.result.set_result(results(1, 2))
     await settle()
 
-    assert len(flights) == 0
-    assert flights.find(b"a") is None
+    assert len(single_flight) == 0
+    assert single_flight.find(b"a") is None
 
 
-async def test_a_waiter_that_is_cancelled_does_not_disturb_the_flight() -> None:
-    flights, computation = SingleFlight(), GatedComputation()
-    flight = flights.launch([b"a"], computation.run())
-    gone, stays = (asyncio.create_task(flight.answers()) for _ in range(2))
+async def test_a_cancelled_waiter_does_not_cancel_the_computation() -> None:
+    single_flight, work = SingleFlight(), GatedComputation()
+    computation = single_flight.start([b"a"], work.run())
+    gone, stays = (asyncio.create_task(computation.results()) for _ in range(2))
     await settle()
     gone.cancel()
     await settle()
-    computation.result.set_result(answers(7))
+    work.result.set_result(results(7))
 
     assert (await stays).entries.vectors.tolist() == [[7]]
     assert gone.cancelled()
-    assert not computation.cancelled
+    assert not work.cancelled
 
 
-async def test_a_flight_goes_on_while_anyone_is_aboard() -> None:
-    flights, computation = SingleFlight(), GatedComputation()
-    flight = flights.launch([b"a"], computation.run())
-    flights.board(flight)
-    flights.board(flight)
+async def test_a_computation_runs_while_it_has_waiters() -> None:
+    single_flight, work = SingleFlight(), GatedComputation()
+    computation = single_flight.start([b"a"], work.run())
+    single_flight.join(computation)
+    single_flight.join(computation)
     await settle()
-    flights.leave(flight)
+    single_flight.leave(computation)
     await settle()
-    with_one_left = computation.cancelled
-    flights.leave(flight)
+    with_one_left = work.cancelled
+    single_flight.leave(computation)
     await settle()
 
     assert not with_one_left
-    assert computation.cancelled
+    assert work.cancelled
 
 
-async def test_an_abandoned_flight_cannot_be_joined_even_before_it_has_ended() -> None:
-    flights, computation = SingleFlight(), GatedComputation()
-    flight = flights.launch([b"a"], computation.run())
-    flights.board(flight)
-    flights.leave(flight)
+async def test_an_abandoned_computation_cannot_be_joined_even_before_it_has_ended() -> None:
+    single_flight, work = SingleFlight(), GatedComputation()
+    computation = single_flight.start([b"a"], work.run())
+    single_flight.join(computation)
+    single_flight.leave(computation)
 
-    assert not flight.task.done()
-    assert flights.find(b"a") is None
+    assert not computation.task.done()
+    assert single_flight.find(b"a") is None
     await settle()
 
 
-async def test_the_end_of_an_old_flight_takes_no_seats_from_the_next() -> None:
-    flights, old, new = SingleFlight(), GatedComputation(), GatedComputation()
-    abandoned = flights.launch([b"a"], old.run())
+async def test_the_end_of_an_old_computation_removes_no_pending_result_of_the_next() -> None:
+    single_flight, old, new = SingleFlight(), GatedComputation(), GatedComputation()
+    abandoned = single_flight.start([b"a"], old.run())
     await settle()
-    flights.board(abandoned)
-    flights.leave(abandoned)
-    successor = flights.launch([b"a"], new.run())
+    single_flight.join(abandoned)
+    single_flight.leave(abandoned)
+    successor = single_flight.start([b"a"], new.run())
     await settle()
-    seat = flights.find(b"a")
+    pending = single_flight.find(b"a")
 
     assert abandoned.task.cancelled()
-    assert seat is not None
-    assert seat.flight is successor
+    assert pending is not None
+    assert pending.computation is successor
     successor.task.cancel()
 
 
-async def test_leaving_a_landed_flight_is_no_cancellation() -> None:
-    flights, computation = SingleFlight(), GatedComputation()
-    flight = flights.launch([b"a"], computation.run())
-    flights.board(flight)
-    computation.result.set_result(answers(1))
-    await flight.answers()
-    flights.leave(flight)
+async def test_leaving_a_completed_computation_does_not_cancel_it() -> None:
+    single_flight, work = SingleFlight(), GatedComputation()
+    computation = single_flight.start([b"a"], work.run())
+    single_flight.join(computation)
+    work.result.set_result(results(1))
+    await computation.results()
+    single_flight.leave(computation)
 
-    assert not flight.task.cancelled()
-    assert flight.task.result().entries.vectors.tolist() == [[1]]
+    assert not computation.task.cancelled()
+    assert computation.task.result().entries.vectors.tolist() == [[1]]
 
 
-async def test_every_waiter_gets_the_error_of_a_failed_flight() -> None:
-    flights, computation = SingleFlight(), GatedComputation()
-    flight = flights.launch([b"a"], computation.run())
-    waiters = [asyncio.create_task(flight.answers()) for _ in range(2)]
+async def test_every_waiter_gets_the_error_of_a_failed_computation() -> None:
+    single_flight, work = SingleFlight(), GatedComputation()
+    computation = single_flight.start([b"a"], work.run())
+    waiters = [asyncio.create_task(computation.results()) for _ in range(2)]
     await settle()
-    computation.result.set_exception(ValueError("broken"))
-    results = await asyncio.gather(*waiters, return_exceptions=True)
+    work.result.set_exception(ValueError("broken"))
+    errors = await asyncio.gather(*waiters, return_exceptions=True)
 
-    assert [str(result) for result in results] == ["broken", "broken"]
-    assert len(flights) == 0
+    assert [str(error) for error in errors] == ["broken", "broken"]
+    assert len(single_flight) == 0
 
 
-async def test_a_flight_that_fails_after_everyone_has_left_is_not_reported_as_forgotten() -> None:
+async def test_an_error_after_all_waiters_have_left_is_not_reported_as_never_retrieved() -> None:
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
-    flights, computation = SingleFlight(), GatedComputation()
-    flights.launch([b"a"], computation.run())
+    single_flight, work = SingleFlight(), GatedComputation()
+    single_flight.start([b"a"], work.run())
     await settle()
-    computation.result.set_exception(ValueError("broken"))
+    work.result.set_exception(ValueError("broken"))
     await settle()
-    del computation
+    del work
     gc.collect()
 
     assert reports == []
 
 
 @pytest.mark.parametrize("count", [1, 100])
-async def test_the_seats_of_one_flight_are_counted_by_key(count: int) -> None:
-    flights, computation = SingleFlight(), GatedComputation()
-    flight = flights.launch([bytes([at]) for at in range(count)], computation.run())
-    airborne = len(flights)
-    flights.board(flight)
-    flights.leave(flight)
+async def test_keys_are_counted_not_computations(count: int) -> None:
+    single_flight, work = SingleFlight(), GatedComputation()
+    computation = single_flight.start([bytes([at]) for at in range(count)], work.run())
+    pending = len(single_flight)
+    single_flight.join(computation)
+    single_flight.leave(computation)
 
-    assert airborne == count
-    assert len(flights) == 0
+    assert pending == count
+    assert len(single_flight) == 0
     await settle()

@@ -44,7 +44,7 @@ class Answer(Future[Embeddings]):
         return super().result(0)
 
 
-class AdmittedTokens:
+class Submitter:
     """What is submitted; ``outcomes`` are the errors of chunks by their numbers."""
 
     def __init__(self, outcomes: dict[int, BaseException] | None = None) -> None:
@@ -102,7 +102,7 @@ def taken(answers: Iterable[Embeddings], most: int = 1000) -> tuple[list[int], E
 def test_every_input_comes_once_in_order_and_in_full_chunks(
     total: int, chunk: int, ahead: int
 ) -> None:
-    work = AdmittedTokens()
+    work = Submitter()
     stream = in_chunks(texts(total), work.submit, chunk=chunk, ahead=ahead)
 
     assert taken(stream) == (list(range(total)), None)
@@ -116,7 +116,7 @@ def test_no_more_is_read_than_the_chunks_that_are_ahead(
     chunk: int, ahead: int, chunks: int
 ) -> None:
     source = Reading()
-    stream = in_chunks(source, AdmittedTokens().submit, chunk=chunk, ahead=ahead)
+    stream = in_chunks(source, Submitter().submit, chunk=chunk, ahead=ahead)
     before = source.read
     reads = [source.read for _ in islice(stream, chunks)]
     stream.close()
@@ -141,7 +141,7 @@ def test_an_iterator_that_has_ended_is_not_asked_again() -> None:
 
     source = Ending()
 
-    assert taken(in_chunks(source, AdmittedTokens().submit, chunk=2)) == ([1, 2, 3], None)
+    assert taken(in_chunks(source, Submitter().submit, chunk=2)) == ([1, 2, 3], None)
     assert source.asked == 4
 
 
@@ -156,7 +156,7 @@ def test_an_error_comes_at_its_place_and_what_was_not_asked_for_is_cancelled(
     chunk: int, ahead: int, total: int, bad: set[int], most: int
 ) -> None:
     errors = {number: BackendFailure(str(number)) for number in bad}
-    work = AdmittedTokens({**errors})
+    work = Submitter({**errors})
     stream = in_chunks(texts(total), work.submit, chunk=chunk, ahead=ahead)
     numbers, error = taken(stream, most)
     stream.close()
@@ -179,7 +179,7 @@ def test_an_error_comes_at_its_place_and_what_was_not_asked_for_is_cancelled(
 def test_a_fault_of_the_input_comes_behind_all_that_had_been_read(
     chunk: int, ahead: int, until: int, fault: Exception
 ) -> None:
-    work = AdmittedTokens()
+    work = Submitter()
     source = Reading(until=until, fault=fault)
     numbers, error = taken(in_chunks(source, work.submit, chunk=chunk, ahead=ahead))
 
@@ -203,7 +203,7 @@ def test_a_fault_of_the_input_comes_behind_all_that_had_been_read(
 def test_an_error_names_an_input_by_its_number_among_all(
     error: InvalidInput, sentence: str
 ) -> None:
-    _, raised = taken(in_chunks(texts(9), AdmittedTokens({2: error}).submit, chunk=2))
+    _, raised = taken(in_chunks(texts(9), Submitter({2: error}).submit, chunk=2))
 
     assert str(raised) == sentence
     assert type(raised) is type(error)
@@ -213,7 +213,7 @@ def test_an_error_names_an_input_by_its_number_among_all(
 def test_an_interrupted_wait_cancels_what_was_waited_for_and_what_is_ahead(
     interrupted: int,
 ) -> None:
-    work = AdmittedTokens({interrupted: KeyboardInterrupt()})
+    work = Submitter({interrupted: KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):
         list(in_chunks(texts(99), work.submit, chunk=2, ahead=3))
 
@@ -221,7 +221,7 @@ def test_an_interrupted_wait_cancels_what_was_waited_for_and_what_is_ahead(
 
 
 def test_an_interruption_while_reading_comes_at_once() -> None:
-    work = AdmittedTokens()
+    work = Submitter()
     source = Reading(until=5, fault=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         next(in_chunks(source, work.submit, chunk=2, ahead=3))

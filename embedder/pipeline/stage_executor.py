@@ -1,0 +1,145 @@
+"""One computation: look keys up in the shared cache, tokenize and encode the missing inputs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from embedder.cache.hit_ratio import HitRatio
+from embedder.cache.memory import MemoryCache
+from embedder.cache.sharding import ShardedCache
+from embedder.core.protocols import Encoding, Tokenizing
+from embedder.core.request import DistinctInputs
+from embedder.core.types import CacheHits, Entries, EntryResults, ModelInfo, Timings, Tokenized
+from embedder.pipeline.admission_control import AdmittedTokens
+from embedder.pipeline.chunks import encode_in_chunks
+from embedder.pipeline.input_checks import check_tokens
+from embedder.pipeline.token_estimate import TokenEstimate
+from embedder.settings.model import LimitSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages of a pipeline; ``local_cache`` is in this process and is asked first."""
+
+    tokenizer: Tokenizing
+    encoder: Encoding
+    local_cache: MemoryCache
+    shared_cache: ShardedCache = field(default_factory=ShardedCache)
+
+
+class StageExecutor:
+    """Runs the stages of one model; ``timeout_s`` limits one computation."""
+
+    def __init__(
+        self,
+        model: ModelInfo,
+        stages: Stages,
+        limits: LimitSettings | None,
+        timeout_s: float | None,
+    ) -> None:
+        self._model = model
+        self._stages = stages
+        self._limits = limits
+        self._timeout_s = timeout_s
+        self._token_estimate = TokenEstimate(model.max_tokens)
+        self._hit_ratio = HitRatio()
+
+    def estimate_tokens(self, distinct: DistinctInputs) -> int:
+        """Return the estimated number of tokens of the inputs."""
+        return self._token_estimate.tokens_of(distinct.to_tokenize())
+
+    async def run(self, distinct: DistinctInputs, work: AdmittedTokens) -> EntryResults:
+        """Return the results for all keys, from the shared cache or computed by the model."""
+        deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        # Tokenize in parallel with the cache lookup, which takes longer, unless a full hit is
+        # likely: then the call to the tokenizer would be wasted.
+        tokenizing = None
+        if not self._hit_ratio.hit_is_likely:
+            tokenizing = self._start_tokenizing(distinct, deadline)
+        lookup = self._start_lookup(distinct)
+        try:
+            if lookup is None:
+                hits = CacheHits.empty(self._model.width)
+            else:
+                # Shielded: a lookup that ends at this moment would swallow the cancellation.
+                hits = await asyncio.shield(lookup)
+                self._hit_ratio.learn(len(hits.rows), len(distinct.keys))
+            results = EntryResults.of_hits(hits, len(distinct.keys), self._model.width)
+            ttls_s = hits.ttls_of(len(distinct.keys))
+            if misses := results.missing():
+                tokenizing = tokenizing or self._start_tokenizing(distinct, deadline)
+                tokenized, seconds = await tokenizing
+                entries, times = await self._encode(distinct, misses, tokenized, deadline, work)
+                results.timings = replace(times, tokenization_s=seconds)
+                results.entries.put(np.array(misses, np.intp), entries)
+                self._stages.shared_cache.put_later([distinct.keys[row] for row in misses], entries)
+        finally:
+            for future in (lookup, tokenizing):
+                if future is not None:
+                    future.cancel()
+        self._stages.local_cache.put_many(distinct.keys, results.entries, ttls_s)
+        return results
+
+    def _start_lookup(self, distinct: DistinctInputs) -> asyncio.Future[CacheHits] | None:
+        """Look the keys up in the shared cache, if there is one and a lookup is worth its cost."""
+        cache = self._stages.shared_cache
+        if not cache or not self._hit_ratio.lookup_pays(len(distinct.keys)):
+            return None
+        return asyncio.ensure_future(cache.get_many(distinct.keys, self._model.width))
+
+    def _start_tokenizing(
+        self, distinct: DistinctInputs, deadline: float | None
+    ) -> asyncio.Future[tuple[Tokenized, float]]:
+        tokenizing = asyncio.ensure_future(self._tokenize(distinct, deadline))
+        tokenizing.add_done_callback(_retrieve_error)
+        return tokenizing
+
+    async def _tokenize(
+        self, distinct: DistinctInputs, deadline: float | None
+    ) -> tuple[Tokenized, float]:
+        """Return the tokens, and the seconds that tokenization took."""
+        start_s = time.monotonic()
+        inputs = distinct.to_tokenize()
+        tokenized = await self._stages.tokenizer.tokenize(
+            inputs, truncate=distinct.truncate, deadline=deadline
+        )
+        self._token_estimate.learn(inputs, tokenized.tokens.lengths.tolist())
+        return tokenized, time.monotonic() - start_s
+
+    async def _encode(
+        self,
+        distinct: DistinctInputs,
+        misses: list[int],
+        tokenized: Tokenized,
+        deadline: float | None,
+        work: AdmittedTokens,
+    ) -> tuple[Entries, Timings]:
+        rows = np.array(misses, np.intp)
+        tokens = tokenized.tokens.take(rows)
+        check_tokens(
+            tokens,
+            [distinct.rows[miss] for miss in misses],
+            truncate=distinct.truncate,
+            max_tokens=self._model.max_tokens,
+            limits=self._limits,
+        )
+        work.resize(int(tokens.lengths.sum()))
+        encoded = await encode_in_chunks(
+            self._stages.encoder,
+            tokens,
+            work,
+            max_tokens=self._model.max_batch_tokens,
+            deadline=deadline,
+        )
+        entries = Entries(encoded.vectors, tokens.lengths, tokenized.truncated[rows])
+        return entries, Timings(queue_s=encoded.queue_s, inference_s=encoded.inference_s)
+
+
+def _retrieve_error(done: asyncio.Future[tuple[Tokenized, float]]) -> None:
+    """Mark an error as retrieved: if the cache has all entries, nothing awaits the tokens."""
+    if not done.cancelled():
+        done.exception()
