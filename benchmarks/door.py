@@ -26,7 +26,7 @@ from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.service import Service
 from deployments.rpc.handle_client import Handle
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, Vectors
 

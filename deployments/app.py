@@ -22,7 +22,8 @@ from deployments.ingress.deployment import Ingress
 from deployments.launch.preflight import load_arguments
 from deployments.launch.services import MARK_VARIABLE, report_to_starter
 from deployments.launch.sizing import ClusterResources, decided, lacking
-from deployments.settings import ReplicaSettings, ServeSettings, StageSettings
+from deployments.settings.service import ServeSettings
+from deployments.settings.stages import ReplicaSettings, StageSettings
 from deployments.tokenizer.replica import TokenizerReplica
 from embedder.core.errors import ConfigurationError, EmbedderError
 from embedder.core.host import usable_cores

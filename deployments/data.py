@@ -10,7 +10,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.core.private_files import make_folder
 from embedder.core.storage_errors import DirectoryInUse

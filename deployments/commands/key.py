@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
     from deployments.ingress.middleware.keys import digest, new_key
-    from deployments.settings import ApiKey
+    from deployments.settings.access import ApiKey
     from embedder.core.errors import ConfigurationError
 
     key = new_key()

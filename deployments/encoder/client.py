@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deployments.rpc import message_size
 from deployments.rpc.handle_client import Handle, HandleClient, remaining_s
-from deployments.settings import StageSettings
+from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder

@@ -11,7 +11,7 @@ from ray import serve
 from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
 from embedder.inference.many_models import EncoderState, ManyEncoders
 from embedder.settings.model import ModelSettings

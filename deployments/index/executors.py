@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.pipeline.reservations import retry_token_of
 from embedder.pipeline.threads import QueueStats
 from embedder.pipeline.work_queue import WorkClass, WorkQueue

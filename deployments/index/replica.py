@@ -19,7 +19,7 @@ from deployments.index.executors import IndexExecutors
 from deployments.metrics import INDEX, QUEUES, MetricPublisher
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_log import log_refusals_briefly
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.health import IndexHealth

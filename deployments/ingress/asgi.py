@@ -20,7 +20,7 @@ from deployments.ingress.operation import admin, health
 from deployments.ingress.service.service import Service
 from deployments.ingress.service.state import Needs
 from deployments.ingress.tei import info, text, vectors
-from deployments.settings import Scope
+from deployments.settings.access import Scope
 
 ROUTERS: tuple[tuple[APIRouter, Scope | None], ...] = (
     (embeddings.router, Scope.READ),

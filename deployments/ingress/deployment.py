@@ -16,7 +16,7 @@ from deployments.ingress.service.service import Service
 from deployments.rpc.handle_client import Handle
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import own_deployment
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input, Vectors
 from embedder.index.contract.points import CollectionInfo, StoredModel

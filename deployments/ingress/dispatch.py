@@ -27,7 +27,7 @@ from deployments.ingress.service.service import Service
 from deployments.ingress.wire.json_bodies import check_content_type
 from deployments.ingress.wire.json_parsing import parse_json
 from deployments.ingress.wire.large_bodies import convert_body
-from deployments.settings import Scope as KeyScope
+from deployments.settings.access import Scope as KeyScope
 
 Endpoint = Callable[..., Awaitable[Response]]
 

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from deployments.data import check_data, data_directory
 from deployments.launch.ports import listener
 from deployments.launch.services import services
-from deployments.settings import MODEL_DEPLOYMENTS, ModelList, ServeSettings
+from deployments.settings.models import MODEL_DEPLOYMENTS, ModelList
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
 from embedder.models.weights import is_remote

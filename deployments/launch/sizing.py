@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deployments.settings import EncoderStage, ReplicaSettings, ServeSettings
+from deployments.settings.service import ServeSettings
+from deployments.settings.stages import EncoderStage, ReplicaSettings
 from embedder.settings.model import BackendSettings
 
 GPU_CALLS_PER_REPLICA = 2

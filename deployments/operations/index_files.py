@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deployments.data import index_directory, noted_shards
 from deployments.index.backups import ShardBackups
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.index import sharding
 from embedder.index.contract.points import CollectionInfo

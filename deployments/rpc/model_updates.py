@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from deployments.settings import ModelList
+from deployments.settings.models import ModelList
 from embedder.settings.model import ModelSettings
 
 RETRY_S = 30.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.rpc.pickled_rows import PickledRows
-from deployments.settings import StageSettings
+from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingTokenizer

@@ -11,7 +11,7 @@ from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.many_models import ManyTokenizers
 from embedder.inference.residency import ModelState

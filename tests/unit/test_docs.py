@@ -12,7 +12,7 @@ import yaml
 from deployments.cli import main
 from deployments.ingress.asgi import routes
 from deployments.ingress.description.reference import errors_table, limits_table, metrics_table
-from deployments.settings import MODEL_DEPLOYMENTS, ModelList
+from deployments.settings.models import MODEL_DEPLOYMENTS, ModelList
 from embedder.models.catalogue import CATALOGUE
 from embedder.settings.model import BackendSettings, DtypeName
 from embedder.settings.presets import PRESETS

@@ -44,7 +44,7 @@ def index_files(config: Path, data: Path | None) -> IndexFiles:
     """
     from deployments.launch.preflight import load_applications, read_config
     from deployments.operations.index_files import IndexFiles
-    from deployments.settings import ServeSettings
+    from deployments.settings.service import ServeSettings
     from embedder.core.errors import ConfigurationError
 
     if data is not None:

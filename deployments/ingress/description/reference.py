@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from deployments.ingress.description.schema import MEANINGS
 from deployments.ingress.errors.errors import HTTP_CODES, STATUSES
 from deployments.metrics import CATALOGUE
-from deployments.settings import IngressLimits
+from deployments.settings.limits import IngressLimits
 from embedder.core.errors import EmbedderError
 from embedder.settings.sources import variable_name
 

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive
 
 from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.keys import Headers
-from deployments.settings import IngressLimits
+from deployments.settings.limits import IngressLimits
 from embedder.core.errors import InvalidInput
 
 MAX_LENGTH_DIGITS = 18

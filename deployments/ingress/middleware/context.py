@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from deployments.ingress.errors.http_errors import MissingScope
 from deployments.ingress.middleware.keys import Headers
-from deployments.settings import ApiKey, Scope
+from deployments.settings.access import ApiKey, Scope
 from embedder.core.errors import InvalidInput
 
 

@@ -11,7 +11,7 @@ import hmac
 import secrets
 from collections.abc import Iterable, Sequence
 
-from deployments.settings import ApiKey
+from deployments.settings.access import ApiKey
 
 KEY_PREFIX = "emb-"
 KEY_BYTES = 24

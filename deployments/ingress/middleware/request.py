@@ -24,7 +24,7 @@ from deployments.ingress.middleware.context import RequestContext, request_timeo
 from deployments.ingress.middleware.keys import matching_key, presented_key
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.middleware.route_prefix import strip_prefix
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import EmbedderError, InvalidInput
 
 logger = logging.getLogger("ray.serve")

@@ -29,7 +29,7 @@ from deployments.ingress.wire.rows import (
     to_matrices,
     width_of,
 )
-from deployments.settings import IngressLimits
+from deployments.settings.limits import IngressLimits
 from embedder.core.errors import InvalidVector, LimitExceeded
 from embedder.core.types import SimilarityName
 from embedder.index.contract.limits import MAX_TOP_K

@@ -16,7 +16,7 @@ from deployments.encoder.client import RemoteEncoder
 from deployments.encoder.colocated import ColocatedEncoder
 from deployments.ingress.service.handles import Handles
 from deployments.rpc.handle_client import Handle, HandleClient
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from deployments.tokenizer.client import RemoteTokenizer
 from deployments.tokenizer.colocated import ColocatedTokenizer
 from embedder.cache.archive import ArchivedModel

@@ -30,7 +30,8 @@ from deployments.ingress.service.search_admission import SearchAdmission
 from deployments.metrics import CACHE, QUEUES, SHARED_CACHE, MetricPublisher
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import replica_id
-from deployments.settings import ModelList, ServeSettings
+from deployments.settings.models import ModelList
+from deployments.settings.service import ServeSettings
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache

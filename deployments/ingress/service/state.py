@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
-from deployments.settings import Scope
+from deployments.settings.access import Scope
 
 
 async def service_of(request: Request) -> Service:

@@ -12,7 +12,8 @@ from deployments.ingress.errors.errors import tei_envelope
 from deployments.ingress.service.readiness import Capability
 from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.wire.json_bodies import OrjsonRoute
-from deployments.settings import IngressLimits, ServeSettings
+from deployments.settings.limits import IngressLimits
+from deployments.settings.service import ServeSettings
 from embedder.core.types import ModelInfo
 
 router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])

@@ -15,7 +15,7 @@ import numpy as np
 from deployments.index.replica import IndexReplica
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import Handle
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import InvalidInput, Overloaded, UnknownModel
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors

@@ -14,7 +14,7 @@ from ray.serve import Application, Deployment
 
 from deployments.app import build
 from deployments.launch.services import MARK_VARIABLE, REFUSAL_FILE, ServiceInstance
-from deployments.settings import ModelList
+from deployments.settings.models import ModelList
 from embedder.core.errors import ConfigurationError
 
 ROUTER = "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from deployments.data import cache_directory, check_data, claim_shards, index_directory
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from deployments.settings import ModelList, ServeSettings, StageSettings
+from deployments.settings.models import ModelList
+from deployments.settings.service import ServeSettings
+from deployments.settings.stages import StageSettings
 from embedder.batching.slots import Slots
 
 CONFIGURATION = Path(__file__).parents[3] / "serve_config.yaml"

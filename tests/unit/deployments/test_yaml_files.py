@@ -25,7 +25,7 @@ from ray.serve.schema import (
 )
 
 from deployments.launch.ray_environment import THROUGHPUT
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 
 ROOT = Path(__file__).parents[3]
 SCHEMA: dict[str, Any] = json.loads(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.settings.model import BatchSettings, EmbedderSettings, ModelSettings
 from embedder.settings.sources import explain, load, variable_name
 

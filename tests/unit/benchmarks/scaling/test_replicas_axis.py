@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from benchmarks.scaling.replicas_axis import TEXTS_A_REQUEST, by_replicas, with_replicas
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from tests.unit.benchmarks.scaling.clients import FakeClient, asker_of
 from tests.unit.benchmarks.scaling.outcomes import quick
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deployments.cache.replica import CacheReplica
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.cache.memory import OVERHEAD_BYTES
 from embedder.core.types import Entries
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from deployments.encoder.client import RemoteEncoder
-from deployments.settings import StageSettings
+from deployments.settings.stages import StageSettings
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, LetterEncoder, as_handle

@@ -13,7 +13,7 @@ from ray import serve
 
 from deployments.encoder import replica as encoder
 from deployments.encoder.replica import EncoderReplica
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import Priority, TokenBatch, Vectors
 from embedder.inference import many_models

@@ -8,7 +8,7 @@ import numpy as np
 
 from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.index.contract.points import (
     Hit,
     Metric,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deployments.index.replica import IndexReplica
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import Overloaded
 from embedder.core.time_limit import wait_within
 from embedder.index.contract.filter_parsing import parse

@@ -14,7 +14,7 @@ import pytest
 
 from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import NotFound, UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.contract.filter_parsing import parse

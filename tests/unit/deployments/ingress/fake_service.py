@@ -26,7 +26,8 @@ from deployments.ingress.service.service import Service
 from deployments.rpc.handle_client import Handle
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import ReplicaStats
-from deployments.settings import IngressLimits, ServeSettings
+from deployments.settings.limits import IngressLimits
+from deployments.settings.service import ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.core.errors import InvalidInput, ModelNotFound
 from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from deployments.ingress.asgi import ROUTERS, build_asgi
 from deployments.ingress.middleware.keys import digest
 from deployments.ingress.middleware.request import RequestMiddleware
-from deployments.settings import Scope
+from deployments.settings.access import Scope
 from tests.unit.deployments.ingress.fake_service import FakeService, refusal
 
 OPEN = {("GET", path) for path in ("/", "/ping", "/health", "/healthz", "/readyz")}

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from deployments.ingress.middleware.keys import digest
-from deployments.settings import Scope
+from deployments.settings.access import Scope
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 JSON = "application/json"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.launch.sizing import ClusterResources, decided, lacking
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 
 
 def _decided(gpus: float, *, cpus: float = 8, **args: Any) -> ServeSettings:

@@ -18,7 +18,7 @@ from deployments.cli import main
 from deployments.operations import running_service as running
 from deployments.operations.cache import WARM_TEXTS, CacheOperations
 from deployments.operations.running_service import RunningService
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.cache.archive import ArchivedModel, read_archive
 from embedder.cache.sharding import owners
 from embedder.cache.store.records import FOREVER

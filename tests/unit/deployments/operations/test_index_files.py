@@ -9,7 +9,7 @@ import pytest
 
 from deployments.cli import main
 from deployments.data import claim_shards, index_directory
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.index.contract.points import Points
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings

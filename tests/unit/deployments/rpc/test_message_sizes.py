@@ -20,7 +20,8 @@ from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
 from deployments.rpc import message_size
 from deployments.rpc.handle_client import RETRIES, HandleClient
-from deployments.settings import ServeSettings, StageSettings
+from deployments.settings.service import ServeSettings
+from deployments.settings.stages import StageSettings
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.core.errors import StageUnavailable

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from deployments.settings import StageSettings
+from deployments.settings.stages import StageSettings
 from deployments.tokenizer.client import RemoteTokenizer
 from embedder.core.errors import DeadlineExceeded, EmbedderError, InvalidInput
 from embedder.core.types import Input, Tokenized, Truncate

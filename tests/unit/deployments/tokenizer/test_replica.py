@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from deployments.tokenizer.replica import TokenizerReplica
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import Truncate

@@ -14,7 +14,7 @@ from starlette.types import Message
 
 from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.body import LISTEN_S, read_body, replay
-from deployments.settings import IngressLimits
+from deployments.settings.limits import IngressLimits
 from embedder.core.errors import InvalidInput
 from tests.unit.virtual_time import VirtualTime
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from deployments.ingress.middleware.compression import accepts_gzip
 from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.middleware.request_stats import RequestStats
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from tests.unit.deployments.ingress.fake_service import FakeService
 
 LEAST = 1000

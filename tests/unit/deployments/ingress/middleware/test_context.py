@@ -8,7 +8,7 @@ import pytest
 
 from deployments.ingress.errors.http_errors import MissingScope
 from deployments.ingress.middleware.context import RequestContext, request_timeout_s
-from deployments.settings import ApiKey, Scope
+from deployments.settings.access import ApiKey, Scope
 from embedder.core.errors import InvalidInput
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.ingress.middleware.keys import digest, matching_key, new_key, presented_key
-from deployments.settings import ApiKey
+from deployments.settings.access import ApiKey
 
 KEYS = [
     ApiKey(name=name, sha256=hashlib.sha256(name.encode()).hexdigest()) for name in ("one", "two")

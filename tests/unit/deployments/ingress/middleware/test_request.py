@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from deployments.ingress.middleware.keys import digest
 from deployments.ingress.middleware.request import OPEN, RequestMiddleware
 from deployments.ingress.middleware.request_stats import RequestStats
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import Overloaded
 from tests.unit.deployments.ingress.fake_service import refusal
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from deployments.index.replica import IndexReplica
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
 NAME = "VectorIndex-0"

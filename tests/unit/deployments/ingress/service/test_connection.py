@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.ingress.service import connection
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import ModelInfo
 from embedder.inference.loading import LoadedModel

@@ -17,7 +17,7 @@ from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.wire import json_parsing
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
-from deployments.settings import ServeSettings
+from deployments.settings.service import ServeSettings
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 
 JSON = "application/json"

@@ -1,0 +1,1 @@
+"""The settings of the service: ``args:`` and ``user_config:`` of a Serve configuration."""
