@@ -10,7 +10,7 @@ import orjson
 
 from deployments.commands.arguments import Commands
 from embedder.models.catalogue import CATALOGUE
-from embedder.models.row import CatalogueRow
+from embedder.models.catalogue_row import CatalogueRow
 
 COLUMNS = ("alias", "width", "tokens", "pooling", "params", "prompts", "matryoshka", "licence")
 

@@ -13,7 +13,7 @@ from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.service import ServeSettings
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
-from embedder.inference.many_models import EncoderState, ManyEncoders
+from embedder.inference.encoder_pool import EncoderPool, EncoderStats
 from embedder.settings.model import ModelSettings
 
 STUCK_S = 60.0
@@ -30,7 +30,7 @@ class EncoderReplica:
 
     def __init__(self, settings: ServeSettings) -> None:
         log_refusals_briefly()
-        self._encoders = ManyEncoders(settings)
+        self._encoders = EncoderPool(settings)
         self._pinned = ModelUpdates(self._encoders)
         self._batches_seen = 0
         self._progress_s = time.monotonic()
@@ -45,7 +45,7 @@ class EncoderReplica:
         await self._announce()
         return info
 
-    async def stats(self) -> ReplicaStats[EncoderState]:
+    async def stats(self) -> ReplicaStats[EncoderStats]:
         """Return what this replica has loaded, is loading, or failed to load, and what it did."""
         return ReplicaStats(replica_id(), self._encoders.stats())
 

@@ -15,9 +15,9 @@ from typing import Generic, TypeVar
 
 from deployments.rpc.cooperative_yield import CooperativeYield
 from embedder.index.contract.points import Hit, Record
-from embedder.inference.tokenization import Piece
+from embedder.inference.tokenization import OffsetToken
 
-T = TypeVar("T", Hit, Record, Piece)
+T = TypeVar("T", Hit, Record, OffsetToken)
 
 CHUNK_ROWS = 8
 CHUNK_CHARACTERS = 65_536

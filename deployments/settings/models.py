@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from embedder.models.catalogue import names
+from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings, Settings
 
 MODEL_DEPLOYMENTS = ("Ingress", "Tokenizer", "Encoder")
@@ -26,7 +26,7 @@ class ModelList(Settings):
     @classmethod
     def _check(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
         """Tell the models apart by name, and pin the first."""
-        firsts = [names(model)[0] for model in models]
+        firsts = [model_names(model)[0] for model in models]
         twice = sorted({name for name in firsts if firsts.count(name) > 1})
         if twice:
             raise ValueError(f"several models are called {twice[0]!r}; give each an alias")

@@ -11,7 +11,7 @@ from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingTokenizer
 from embedder.core.types import Input, Tokenized, Truncate
-from embedder.inference.tokenization import Piece
+from embedder.inference.tokenization import OffsetToken
 from embedder.settings.model import BatchSettings, ModelSettings
 
 CALL_CHARACTERS = 200_000
@@ -54,19 +54,19 @@ class RemoteTokenizer(BatchingTokenizer):
         )
         return answer
 
-    async def pieces(
+    async def tokenize_with_offsets(
         self, texts: Sequence[str], *, add_special_tokens: bool, deadline: float | None
-    ) -> list[PickledRows[Piece]]:
+    ) -> list[PickledRows[OffsetToken]]:
         """Return every token of every text with its place there; nothing is cut."""
-        pieces: list[PickledRows[Piece]] = await self._client.call(
-            "pieces",
+        tokens: list[PickledRows[OffsetToken]] = await self._client.call(
+            "tokenize_with_offsets",
             self._model,
             texts,
             add_special_tokens,
             size=_items(texts) * PIECE_BYTES,
             deadline=deadline,
         )
-        return pieces
+        return tokens
 
     async def decode(
         self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool, deadline: float | None

@@ -13,7 +13,7 @@ from functools import partial
 
 from embedder.core.protocols import Tokenizing
 from embedder.core.types import Input, Tokenized, Truncate
-from embedder.inference.tokenization import Tokenizer
+from embedder.inference.tokenization import FastTokenizer
 from embedder.pipeline.threads import CountedThreads, QueueStats
 
 logger = logging.getLogger("ray.serve")
@@ -31,13 +31,13 @@ class ColocatedTokenizer:
     everything goes to the stage.
     """
 
-    def __init__(self, stage: Tokenizing, load: Callable[[], Tokenizer], *, most: int) -> None:
+    def __init__(self, stage: Tokenizing, load: Callable[[], FastTokenizer], *, most: int) -> None:
         self._stage = stage
         self._load = load
         self._most = most
         # Of its own: nothing else that runs in threads may make a request wait here.
         self._threads = CountedThreads("tokenizer", THREADS)
-        self._tokenizer: Tokenizer | None = None
+        self._tokenizer: FastTokenizer | None = None
 
     @property
     def queue(self) -> QueueStats:

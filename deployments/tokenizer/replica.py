@@ -13,9 +13,9 @@ from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.service import ServeSettings
 from embedder.core.types import Input, Tokenized, Truncate
-from embedder.inference.many_models import ManyTokenizers
 from embedder.inference.residency import ModelState
-from embedder.inference.tokenization import Piece
+from embedder.inference.tokenization import OffsetToken
+from embedder.inference.tokenizer_pool import TokenizerPool
 from embedder.settings.model import ModelSettings
 
 
@@ -24,7 +24,7 @@ class TokenizerReplica:
 
     def __init__(self, settings: ServeSettings) -> None:
         log_refusals_briefly()
-        self._tokenizers = ManyTokenizers(settings)
+        self._tokenizers = TokenizerPool(settings)
         self._pinned = ModelUpdates(self._tokenizers)
         self._metrics = MetricPublisher(QUEUES)
 
@@ -38,12 +38,14 @@ class TokenizerReplica:
         """Return the tokens of every input, cut to the model's limit as ``truncate`` says."""
         return await self._tokenizers.tokenize(model, inputs, truncate=truncate)
 
-    async def pieces(
+    async def tokenize_with_offsets(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
-    ) -> list[PickledRows[Piece]]:
+    ) -> list[PickledRows[OffsetToken]]:
         """Return every token of every text with its place there; nothing is cut."""
-        rows = await self._tokenizers.pieces(model, texts, add_special_tokens=add_special_tokens)
-        return await asyncio.to_thread(lambda: [PickledRows.of(Piece, row) for row in rows])
+        rows = await self._tokenizers.tokenize_with_offsets(
+            model, texts, add_special_tokens=add_special_tokens
+        )
+        return await asyncio.to_thread(lambda: [PickledRows.of(OffsetToken, row) for row in rows])
 
     async def decode(
         self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool

@@ -67,7 +67,7 @@ def load_pretrained(
         with _quietly():
             model, report = _load(folder, str(kind), dtype)
     except _REFUSALS as error:
-        code = " without the code of its 'auto_map', which is never run" * files.asks_for_code
+        code = " without the code of its 'auto_map', which is never run" * files.has_custom_code
         raise UnsupportedModel(
             f"{folder} holds a {kind!r}, which transformers does not load{code}: {error}"
         ) from error
@@ -78,7 +78,7 @@ def load_pretrained(
             f"the weights in {folder} lack, or have in another shape: {', '.join(wrong[:3])}"
         )
     unknown = sorted(name for name in report["unexpected_keys"] if "pooler" not in name)
-    if files.asks_for_code and unknown:
+    if files.has_custom_code and unknown:
         raise custom_code_error(folder, unknown)
     loaded: PreTrainedModel = model.to(device).eval().requires_grad_(False)
     return loaded

@@ -17,8 +17,8 @@ from embedder.core.host import available_bytes, return_freed_memory
 from embedder.core.types import ModelInfo, TokenBatch
 from embedder.inference.backend import load_backend
 from embedder.inference.memory import BOUNDS, batch_bytes
-from embedder.inference.selftest import check_golden
-from embedder.inference.tokenization import Tokenizer
+from embedder.inference.selftest import check_golden_vectors
+from embedder.inference.tokenization import FastTokenizer
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BatchSettings, EmbedderSettings
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedModel:
+class LoadedBackend:
     """A backend that has computed something, and what is known of its model."""
 
     backend: Backend
@@ -37,17 +37,17 @@ class LoadedModel:
     tuning: Tuning | None
 
 
-def load_tokenizer(files: ModelFiles) -> Tokenizer:
+def load_tokenizer(files: ModelFiles) -> FastTokenizer:
     """Load the tokenizer of a model.
 
     Raises:
         ConfigurationError: there is no fast tokenizer, or the limit leaves no room for a text.
     """
     state = files.tokenizer_files.state
-    return Tokenizer.load(state, max_tokens=files.max_tokens, lower_case=files.lower_case)
+    return FastTokenizer.load(state, max_tokens=files.max_tokens, lower_case=files.lower_case)
 
 
-def load_model(settings: EmbedderSettings) -> LoadedModel:
+def load_model(settings: EmbedderSettings) -> LoadedBackend:
     """Load the model that the settings name; it has computed a batch when this returns.
 
     Raises:
@@ -57,7 +57,7 @@ def load_model(settings: EmbedderSettings) -> LoadedModel:
     files = ModelFiles.open(settings.model)
     digest = files.digest  # before anything computes with weights that are not the pinned ones
     backend = _computing(files, settings)
-    check_golden(files, backend, load_tokenizer(files))
+    check_golden_vectors(files, backend, load_tokenizer(files))
     tuning = _tuned(files, backend, settings.batching)
     info = _describe(files, digest, backend, tuning, settings.batching)
     return_freed_memory()
@@ -72,7 +72,7 @@ def load_model(settings: EmbedderSettings) -> LoadedModel:
     )
     for note in info.notes:
         logger.info("%s: %s", info.name, note)
-    return LoadedModel(backend, info, tuning)
+    return LoadedBackend(backend, info, tuning)
 
 
 def _computing(files: ModelFiles, settings: EmbedderSettings) -> Backend:

@@ -20,8 +20,8 @@ from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
-from embedder.inference.loading import LoadedModel, load_tokenizer
-from embedder.inference.tokenization import Piece, Tokenizer
+from embedder.inference.loading import LoadedBackend, load_tokenizer
+from embedder.inference.tokenization import FastTokenizer, OffsetToken
 from embedder.models.files import ModelFiles
 from embedder.pipeline.threads import CountedThreads, QueueStats
 from embedder.settings.model import BatchSettings, ModelSettings
@@ -40,7 +40,7 @@ MOST_NICENESS = 19
 class LocalTokenizer:
     """Tokenize in a thread: the Rust tokenizer releases the interpreter and uses every core."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: FastTokenizer) -> None:
         self._tokenizer = tokenizer
         # Of its own: a model that is being loaded keeps no text waiting.
         self._threads = CountedThreads("tokenizer", THREADS)
@@ -64,10 +64,14 @@ class LocalTokenizer:
         """Return the tokens of every input."""
         return await self._threads.run(partial(self._tokenizer.encode, inputs, truncate=truncate))
 
-    async def pieces(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Piece]]:
+    async def tokenize_with_offsets(
+        self, texts: Sequence[str], *, add_special_tokens: bool
+    ) -> list[list[OffsetToken]]:
         """Return every token of every text with its place there."""
         return await self._threads.run(
-            partial(self._tokenizer.pieces, texts, add_special_tokens=add_special_tokens)
+            partial(
+                self._tokenizer.tokenize_with_offsets, texts, add_special_tokens=add_special_tokens
+            )
         )
 
     async def decode(
@@ -96,7 +100,7 @@ class LocalEncoder(BatchingEncoder):
     """
 
     def __init__(
-        self, loaded: LoadedModel, settings: BatchSettings, device: ThreadPoolExecutor
+        self, loaded: LoadedBackend, settings: BatchSettings, device: ThreadPoolExecutor
     ) -> None:
         self.model = loaded.info
         self.tuning = loaded.tuning
@@ -146,14 +150,14 @@ def _timed(backend: Backend, tokens: TokenBatch, asked_s: float) -> Encoded:
     return Encoded(vectors, began_s - asked_s, time.monotonic() - began_s)
 
 
-def device_thread(*, gives_way: bool = False) -> ThreadPoolExecutor:
+def device_thread(*, low_priority: bool = False) -> ThreadPoolExecutor:
     """Return the thread that computes for all encoders that share a device.
 
-    With ``gives_way`` it leaves the cores to whoever else wants them for a moment: who answers and
-    refuses requests needs little, and needs it at once, while a batch only takes a little longer.
+    With ``low_priority`` the thread yields the cores: answering a request needs little time but
+    needs it at once, and a batch only takes slightly longer.
     """
     return ThreadPoolExecutor(
-        1, thread_name_prefix="device", initializer=_give_way if gives_way else None
+        1, thread_name_prefix="device", initializer=_give_way if low_priority else None
     )
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from embedder.backends.torch.architectures import packed_unsupported_reason
-from embedder.inference.model_size import ModelShape, ModelSize
 from embedder.models.files import ModelFiles
+from embedder.models.model_size import ModelShape, ModelSize
 from embedder.settings.model import BackendSettings, EmbedderSettings
 
 MIB = 2**20
@@ -80,14 +80,14 @@ class MemoryEstimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Formats:
+class NumberFormats:
     """The number formats that weights are held in at once while loading, and the one that stays."""
 
     loaded: tuple[str, ...]
     computed: str
 
     @classmethod
-    def of(cls, dtype: str, runtime: Runtime, *, bfloat16: bool | None) -> Formats:
+    def of(cls, dtype: str, runtime: Runtime, *, bfloat16: bool | None) -> NumberFormats:
         """Return what a ``dtype`` of the settings leads to.
 
         ``bfloat16`` says whether the hardware computes it, which decides what ``auto`` does; where
@@ -105,8 +105,9 @@ def estimate(
 ) -> MemoryEstimate:
     """Estimate the memory of a process with one model, from its files' headers.
 
-    ``bfloat16`` is as in `Formats.of`. What is open is taken at its most: a budget that is to be
-    measured may be the largest that is tried, and an input longer than the budget runs alone.
+    ``bfloat16`` is as in `NumberFormats.of`. Unknown values are taken at their maximum: a budget
+    that is still to be measured may become the largest one that is tried, and an input longer
+    than the budget runs alone.
 
     Raises:
         UnsupportedModel: the configuration lacks a number, or the weights are damaged.
@@ -114,18 +115,18 @@ def estimate(
     budget = settings.batching.max_tokens
     if budget is None:
         budget = BOUNDS["cpu"][1] if settings.batching.tune_s else UNMEASURED_TOKENS["cpu"]
-    runtime = runtime_of(files.config, settings.backend)
+    runtime = expected_runtime(files.config, settings.backend)
     return estimate_size(
         ModelSize.of(files),
         runtime,
-        Formats.of(settings.backend.dtype, runtime, bfloat16=bfloat16),
+        NumberFormats.of(settings.backend.dtype, runtime, bfloat16=bfloat16),
         tokens=max(budget, files.max_tokens),
         cache=settings.cache.max_bytes,
     )
 
 
 def estimate_size(
-    size: ModelSize, runtime: Runtime, formats: Formats, *, tokens: int, cache: int
+    size: ModelSize, runtime: Runtime, formats: NumberFormats, *, tokens: int, cache: int
 ) -> MemoryEstimate:
     """Estimate the memory of a process with a model of a size, and batches of ``tokens`` tokens."""
     return MemoryEstimate(
@@ -138,7 +139,7 @@ def estimate_size(
     )
 
 
-def runtime_of(config: Mapping[str, Any], settings: BackendSettings) -> Runtime:
+def expected_runtime(config: Mapping[str, Any], settings: BackendSettings) -> Runtime:
     """Return what will compute a model, unless it turns out not to be able to."""
     if settings.name == "onnx" or settings.dtype == "int8":
         return "onnx"

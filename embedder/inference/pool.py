@@ -17,7 +17,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from embedder.core.errors import BackendFailure, DeadlineExceeded, PoolFull, Unavailable
-from embedder.inference.residency import Blocked, KeyT, ModelState, Residency, State
+from embedder.inference.residency import KeyT, ModelState, NoRoom, Residency, State
 
 ModelT = TypeVar("ModelT")
 
@@ -189,7 +189,7 @@ class ModelPool(Generic[KeyT, ModelT]):
         while self._waiters and not self._loading:
             key = next(iter(self._waiters))
             room = self._residency.make_room(key)
-            if isinstance(room, Blocked):
+            if isinstance(room, NoRoom):
                 return
             self._begin(key, room)
 
@@ -242,7 +242,7 @@ class ModelPool(Generic[KeyT, ModelT]):
         room = self._residency.make_room(key, self._sizes[key])
         if self._closed:
             self._discard(self._residency.remove([key]))
-        elif isinstance(room, Blocked):
+        elif isinstance(room, NoRoom):
             self._residency.wait(key, self._sizes[key], self._clock())
             self._discard([key])
         else:

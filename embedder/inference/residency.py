@@ -48,7 +48,7 @@ class ModelState(Generic[KeyT]):
 
 
 @dataclass(frozen=True, slots=True)
-class Blocked(Generic[KeyT]):
+class NoRoom(Generic[KeyT]):
     """Why there is no room: what is in the way, and whether waiting is in vain.
 
     ``hopeless`` where the model does not fit beside the pinned ones alone.
@@ -177,7 +177,7 @@ class Residency(Generic[KeyT]):
             raise InvalidInput("key", f"is {key!r}, which is not pinned")
         record.pins -= 1
 
-    def make_room(self, key: KeyT, needed: int | None = None) -> list[KeyT] | Blocked[KeyT]:
+    def make_room(self, key: KeyT, needed: int | None = None) -> list[KeyT] | NoRoom[KeyT]:
         """Choose what must go so that ``key`` may hold ``needed`` bytes, or what is expected of it.
 
         The least recently used go first, and no more of them than it takes. Where all that may go
@@ -197,11 +197,11 @@ class Residency(Generic[KeyT]):
                 missing -= record.bytes
         return going if missing <= 0 else _blocked(others, needed, self.max_bytes)
 
-    def hopeless(self) -> list[tuple[KeyT, Blocked[KeyT]]]:
+    def hopeless(self) -> list[tuple[KeyT, NoRoom[KeyT]]]:
         """Return the waiting models that do not fit beside the pinned ones, and why not."""
         waiting = [k for k, record in self._records.items() if record.state is State.WAITING]
         rooms = [(key, self.make_room(key)) for key in waiting]
-        return [(key, room) for key, room in rooms if isinstance(room, Blocked) and room.hopeless]
+        return [(key, room) for key, room in rooms if isinstance(room, NoRoom) and room.hopeless]
 
     def idle(self, now: float, idle_s: float) -> list[KeyT]:
         """Return what may go and has not been used for ``idle_s``, least recently used first."""
@@ -216,9 +216,9 @@ class Residency(Generic[KeyT]):
         return [_told(key, record, now) for key, record in self._records.items()]
 
 
-def _blocked(others: dict[KeyT, _Record], needed: int, max_bytes: int) -> Blocked[KeyT]:
+def _blocked(others: dict[KeyT, _Record], needed: int, max_bytes: int) -> NoRoom[KeyT]:
     pinned = {key: record.bytes for key, record in others.items() if record.pins}
-    return Blocked(
+    return NoRoom(
         pinned=tuple(pinned),
         in_use=tuple(key for key in others if others[key].in_use and key not in pinned),
         loading=tuple(key for key in others if others[key].state is State.LOADING),

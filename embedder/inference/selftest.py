@@ -12,14 +12,14 @@ from embedder.backends.protocol import Backend
 from embedder.core.errors import ModelDrift
 from embedder.core.types import Truncate
 from embedder.core.vectors import normalize_rows
-from embedder.inference.tokenization import Tokenizer
+from embedder.inference.tokenization import FastTokenizer
 from embedder.models.files import ModelFiles
 
 TOLERANCES = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 5e-3, "int8": 3e-2}
 """How far a component of a unit vector may be off, by number format; published digits included."""
 
 
-def check_golden(files: ModelFiles, backend: Backend, tokenizer: Tokenizer) -> None:
+def check_golden_vectors(files: ModelFiles, backend: Backend, tokenizer: FastTokenizer) -> None:
     """Compute the golden texts of a model's catalogue row, where it has any.
 
     A pooling that the operator has chosen makes other vectors, and so does a limit of tokens that

@@ -20,17 +20,17 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
 from embedder.core.types import Input, PromptedText, TokenBatch, Tokenized, Truncate
-from embedder.inference.template import Template
-from embedder.inference.text_limit import first_part, reads_words_alone
+from embedder.inference.special_tokens import SpecialTokens
+from embedder.inference.truncation_window import tokenizes_words_independently, truncation_window
 
 _LARGEST_ID = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class OffsetToken:
     """One token of a text, and where it is there.
 
-    ``start`` and ``stop`` count characters, and ``text`` is what is between them; pieces that are
+    ``start`` and ``stop`` count characters, and ``text`` is what is between them; tokens that are
     smaller than a character share it. A ``special`` token was added, so that it is nowhere: its
     text is its name.
     """
@@ -42,7 +42,7 @@ class Piece:
     stop: int | None
 
 
-class Tokenizer:
+class FastTokenizer:
     """The tokenizer of one model; safe to use from several threads at once."""
 
     def __init__(self, rust: RustTokenizer, *, max_tokens: int) -> None:
@@ -56,8 +56,8 @@ class Tokenizer:
         rust.no_padding()
         rust.no_truncation()
         self.max_tokens = max_tokens
-        self._template = Template.of(rust)
-        self._reads_words_alone = reads_words_alone(rust)
+        self._special_tokens = SpecialTokens.of(rust)
+        self._words_are_independent = tokenizes_words_independently(rust)
         # Truncation is state of the Rust object, so each way of cutting has an object of its own.
         self._by_truncate = {Truncate.NONE: rust}
         for truncate, direction in ((Truncate.END, "right"), (Truncate.START, "left")):
@@ -66,7 +66,7 @@ class Tokenizer:
             self._by_truncate[truncate] = cutting
 
     @classmethod
-    def load(cls, state: str, *, max_tokens: int, lower_case: bool = False) -> Tokenizer:
+    def load(cls, state: str, *, max_tokens: int, lower_case: bool = False) -> FastTokenizer:
         """Load the content of a ``tokenizer.json``.
 
         ``lower_case`` puts texts into lower case, whatever it says.
@@ -104,7 +104,7 @@ class Tokenizer:
                 rows[row] = self._cut_behind_prompt(text)
         for row, item in enumerate(inputs):
             if not isinstance(item, str):
-                rows[row] = self._template.cut(item, self.max_tokens, truncate)
+                rows[row] = self._special_tokens.cut(item, self.max_tokens, truncate)
                 truncated[row] = len(rows[row]) < len(item)
         return Tokenized(TokenBatch.of(rows), truncated)
 
@@ -120,17 +120,19 @@ class Tokenizer:
     def _first_part(self, text: str, truncate: Truncate) -> str | None:
         if (
             truncate is Truncate.NONE
-            or not self._reads_words_alone
+            or not self._words_are_independent
             or isinstance(text, PromptedText)
         ):
             return None
-        return first_part(text, self.max_tokens, from_end=truncate is Truncate.START)
+        return truncation_window(text, self.max_tokens, from_end=truncate is Truncate.START)
 
-    def pieces(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[Piece]]:
+    def tokenize_with_offsets(
+        self, texts: Sequence[str], *, add_special_tokens: bool = True
+    ) -> list[list[OffsetToken]]:
         """Return every token of every text with its place; nothing is cut."""
         whole = self._by_truncate[Truncate.NONE]
         encodings = whole.encode_batch(list(texts), add_special_tokens=add_special_tokens)
-        return [_pieces(text, one) for text, one in zip(texts, encodings, strict=True)]
+        return [_offset_tokens(text, one) for text, one in zip(texts, encodings, strict=True)]
 
     def decode(
         self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool = True
@@ -162,9 +164,9 @@ class Tokenizer:
         encoding = self._by_truncate[Truncate.NONE].encode(text)
         # Opening tokens are at character 0, and so are closing ones, behind the text.
         places = takewhile(lambda place: place[0] < text.prompt_length, encoding.offsets)
-        kept = max(sum(1 for _ in places), len(self._template.opening))
+        kept = max(sum(1 for _ in places), len(self._special_tokens.opening))
         room = self.max_tokens - kept
-        if room <= len(self._template.closing):
+        if room <= len(self._special_tokens.closing):
             raise InvalidInput(
                 "prompt",
                 f"has {kept} tokens, which leave no room for a text; "
@@ -174,12 +176,12 @@ class Tokenizer:
         return ids[:kept] + ids[len(ids) - room :]
 
 
-def _pieces(text: str, encoding: Encoding) -> list[Piece]:
+def _offset_tokens(text: str, encoding: Encoding) -> list[OffsetToken]:
     columns = (encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets)
     return [
-        Piece(token, name, True, None, None)
+        OffsetToken(token, name, True, None, None)
         if special
-        else Piece(token, text[start:stop], False, start, stop)
+        else OffsetToken(token, text[start:stop], False, start, stop)
         for token, name, special, (start, stop) in zip(*columns, strict=True)
     ]
 

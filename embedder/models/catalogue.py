@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedder.models.row import CatalogueRow
-from embedder.models.rows import ROWS
+from embedder.models.catalogue_row import CatalogueRow
+from embedder.models.catalogue_rows import ROWS
 from embedder.settings.model import ModelSettings
 
 CATALOGUE = ROWS
 
 
-def find(name: str) -> CatalogueRow | None:
+def find_row(name: str) -> CatalogueRow | None:
     """Return the row with this alias or repository name."""
     return next((row for row in CATALOGUE if name in (row.alias, row.repository)), None)
 
 
-def names(settings: ModelSettings) -> tuple[str, ...]:
+def model_names(settings: ModelSettings) -> tuple[str, ...]:
     """Return what clients may call the model of these settings; the first is what answers say."""
-    row = find(settings.name)
+    row = find_row(settings.name)
     published = (row.alias, row.repository) if row else (_last_part(settings.name),)
     chosen = (settings.alias, *published) if settings.alias else published
     return tuple(dict.fromkeys((*chosen, settings.name)))

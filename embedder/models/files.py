@@ -15,16 +15,16 @@ from typing import Any, get_args
 
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import SimilarityName
-from embedder.models.catalogue import names
+from embedder.models.catalogue import model_names
+from embedder.models.catalogue_row import CatalogueRow
+from embedder.models.config_values import required_int
 from embedder.models.layout import Layout, read_layout
-from embedder.models.numbers import number
 from embedder.models.prompts import NAMES
-from embedder.models.row import CatalogueRow
 from embedder.models.safety import read_object, sha256, verified_digest
-from embedder.models.token_limit import lower_case, token_limit
-from embedder.models.token_types import TokenTypes
-from embedder.models.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
-from embedder.models.weights import WEIGHTS, Source, locate, weight_files
+from embedder.models.tokenizer.token_limit import lower_case, token_limit
+from embedder.models.tokenizer.token_types import TokenTypes
+from embedder.models.tokenizer.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
+from embedder.models.weights import WEIGHTS, ModelSource, locate, weight_files
 from embedder.settings.model import ModelSettings
 
 
@@ -37,7 +37,7 @@ class ModelFiles:
     widths that answers may be cut to: the operator's, else the catalogue's.
     """
 
-    source: Source
+    source: ModelSource
     name: str
     config: Mapping[str, Any]
     layout: Layout
@@ -73,7 +73,7 @@ class ModelFiles:
         pinned = row.sha256 if row and source.revision == row.revision else None
         return cls(
             source=source,
-            name=names(settings)[0],
+            name=model_names(settings)[0],
             config=config,
             layout=layout,
             max_tokens=token_limit(layout.transformer, config, settings.max_tokens),
@@ -115,14 +115,14 @@ class ModelFiles:
         return weight_files(self.layout.transformer)
 
     @property
-    def asks_for_code(self) -> bool:
+    def has_custom_code(self) -> bool:
         """Tell whether the configuration names code of the model's own, which is never run."""
         return "auto_map" in self.config
 
     @property
     def vocabulary_size(self) -> int:
         """Return how many rows the embedding matrix has: ids below this can be computed."""
-        return number(self.config, "vocab_size")
+        return required_int(self.config, "vocab_size")
 
     @property
     def tokenizer(self) -> Path:

@@ -17,7 +17,7 @@ therefore never takes ``passage`` or ``corpus`` unless they are named.
 """
 
 
-def prompt_of(options: EmbedOptions, model: ModelInfo) -> str:
+def select_prompt(options: EmbedOptions, model: ModelInfo) -> str:
     """Return the text that goes in front of every text of a request.
 
     A prompt goes before a name, and a name before a kind of input; the model's default prompt is

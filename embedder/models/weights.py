@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.core.errors import ConfigurationError, ModelNotFound, UnsupportedModel
-from embedder.models.catalogue import CATALOGUE, find
+from embedder.models.catalogue import CATALOGUE, find_row
+from embedder.models.catalogue_row import CatalogueRow
 from embedder.models.layout import MODULES
-from embedder.models.row import CatalogueRow
 from embedder.models.safety import check_files, read_object
 from embedder.settings.model import ModelSettings
 
@@ -27,7 +27,7 @@ _HUB_FILES = ["*.json", "*/config.json", "*.safetensors", "*.txt", "*.model"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """A directory that holds a model, where it was found, and the catalogue's row if it has one.
 
     ``repository`` and ``revision`` are as published, else the directory's name and ``local``.
@@ -50,7 +50,7 @@ class _Wanted:
     offline: bool
 
 
-def locate(settings: ModelSettings) -> Source:
+def locate(settings: ModelSettings) -> ModelSource:
     """Find the files of a model that is named by alias, repository or directory.
 
     Raises:
@@ -58,21 +58,21 @@ def locate(settings: ModelSettings) -> Source:
         ConfigurationError: a repository that is not in the catalogue has no revision.
         UnsafeModel: what was found asks for code that is not of an installed library.
     """
-    name, row = settings.name, find(settings.name)
+    name, row = settings.name, find_row(settings.name)
     directory = Path(os.path.expanduser(name))
     if os.path.isdir(directory):
         check_files(directory)
         repository, revision = directory.resolve().name, "local"
         if row is not None:
             repository, revision = row.repository, settings.revision or row.revision
-        return Source(directory, "local directory", row, repository, revision)
+        return ModelSource(directory, "local directory", row, repository, revision)
     wanted = _wanted(settings, row)
     missing = []
     for place, look in _PLACES:
         found = look(wanted)
         if isinstance(found, Path):
             check_files(found)
-            return Source(found, place, row, wanted.repository, wanted.revision)
+            return ModelSource(found, place, row, wanted.repository, wanted.revision)
         missing.append(f"{place}: {found}")
     raise ModelNotFound(name, tuple(missing))
 
@@ -84,7 +84,7 @@ def is_remote(settings: ModelSettings) -> bool:
         ConfigurationError: as `locate`, where no hub could help.
     """
     if not os.path.isdir(os.path.expanduser(settings.name)):
-        _wanted(settings, find(settings.name))
+        _wanted(settings, find_row(settings.name))
     try:
         locate(settings.model_copy(update={"offline": True}))
     except ModelNotFound:

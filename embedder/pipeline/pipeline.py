@@ -17,7 +17,7 @@ from embedder.core.request import DistinctInputs, Embeddings, EmbedOptions
 from embedder.core.time_limit import wait_within
 from embedder.core.types import EntryResults, Input, ModelInfo
 from embedder.core.vectors import check_dimensions, truncate_and_normalize
-from embedder.models.prompts import prompt_of
+from embedder.models.prompts import select_prompt
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.fingerprint import fingerprints, recipe
 from embedder.pipeline.input_checks import check_inputs
@@ -74,7 +74,7 @@ class Pipeline:
             vocabulary_size=self.model.vocabulary_size,
             any_length=options.any_length,
         )
-        prompt = prompt_of(options, self.model)
+        prompt = select_prompt(options, self.model)
         truncate = options.truncate or self.model.truncation
         keys = fingerprints(recipe(self.model, prompt=prompt, truncate=truncate), inputs)
         distinct = DistinctInputs.of(keys, inputs, prompt, truncate, options)

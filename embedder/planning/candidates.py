@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from embedder.core.errors import ConfigurationError
-from embedder.inference.memory import UNMEASURED_TOKENS, Formats
+from embedder.inference.memory import UNMEASURED_TOKENS, NumberFormats
 from embedder.planning.machine import MeasuredMachine
 from embedder.planning.prediction import Choice, PlannedModel, Prediction, predict
 from embedder.settings.model import EmbedderSettings
@@ -57,11 +57,11 @@ def list_candidates(
     return candidates
 
 
-def _formats(measured: str, requested: str) -> Iterator[tuple[str, Formats]]:
+def _formats(measured: str, requested: str) -> Iterator[tuple[str, NumberFormats]]:
     """Yield the values of ``backend.dtype`` that compute in a measured format."""
     if requested == "auto" and measured == "bfloat16":
-        yield "auto", Formats(("float32", "bfloat16"), "bfloat16")
-    yield measured, Formats((measured,), measured)
+        yield "auto", NumberFormats(("float32", "bfloat16"), "bfloat16")
+    yield measured, NumberFormats((measured,), measured)
 
 
 def _budgets(machine: MeasuredMachine, requested: int | None, tokens_per_text: int) -> list[int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from embedder.core.errors import ConfigurationError
 from embedder.core.host import available_bytes, usable_cores
-from embedder.inference.model_size import ModelShape
+from embedder.models.model_size import ModelShape
 
 if TYPE_CHECKING:
     import torch

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from embedder.core.errors import ConfigurationError
-from embedder.inference.memory import runtime_of
-from embedder.inference.model_size import ModelSize
+from embedder.inference.memory import expected_runtime
 from embedder.models.files import ModelFiles
+from embedder.models.model_size import ModelSize
 from embedder.planning.decision import Plan, decide
 from embedder.planning.goal import Goal
 from embedder.planning.machine import MeasuredMachine, measure
@@ -26,7 +26,7 @@ def plan_settings(
     """
     backend = settings.backend
     files = ModelFiles.open(settings.model)
-    runtime = runtime_of(files.config, backend)
+    runtime = expected_runtime(files.config, backend)
     if runtime == "onnx":
         raise ConfigurationError(
             f"no plan can be made for backend.name {backend.name!r} with backend.dtype "

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2
 
-from embedder.inference.memory import Formats, Runtime, estimate_size
-from embedder.inference.model_size import ModelSize
+from embedder.inference.memory import NumberFormats, Runtime, estimate_size
+from embedder.models.model_size import ModelSize
 from embedder.planning.machine import MeasuredMachine, Speed
 
 EFFICIENCY = {"float32": 0.85, "bfloat16": 0.8, "float16": 0.52}
@@ -52,7 +52,7 @@ class Choice:
     """One choice of settings: ``backend.dtype``, its formats and speed, and a token budget."""
 
     dtype: str
-    formats: Formats
+    formats: NumberFormats
     speed: Speed
     tokens: int
 

@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.core.types import Vectors
-from embedder.models.catalogue import find
+from embedder.models.catalogue import find_row
 from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
 
 DTYPES: tuple[Literal["float32", "auto"], ...] = ("float32", "auto")
@@ -141,7 +141,7 @@ def test_hello_world_is_where_it_was_published(generator: EmbeddingGenerator) ->
 def test_the_vectors_of_the_catalogue_are_where_they_were_published(
     generator: EmbeddingGenerator, dtype: str
 ) -> None:
-    row = find(generator.model.name)
+    row = find_row(generator.model.name)
 
     assert row is not None
     assert len(row.golden) >= 1

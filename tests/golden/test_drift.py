@@ -13,9 +13,9 @@ from embedder.backends.torch.packed import PackedForward
 from embedder.core.errors import ModelDrift
 from embedder.inference.backend import load_backend
 from embedder.inference.loading import load_model
-from embedder.models.catalogue import find
+from embedder.models.catalogue import find_row
+from embedder.models.catalogue_row import CatalogueRow, GoldenVector
 from embedder.models.files import ModelFiles
-from embedder.models.row import CatalogueRow, Golden
 from embedder.settings.model import BackendSettings, BatchSettings, EmbedderSettings, ModelSettings
 
 SETTINGS = EmbedderSettings(
@@ -66,7 +66,7 @@ def disturbed(loaded_before: TorchBackend) -> Iterator[Callable[[str, float], No
 
 def published() -> CatalogueRow:
     """Return the row of the default model."""
-    row = find(SETTINGS.model.name)
+    row = find_row(SETTINGS.model.name)
     assert row is not None
     assert row.golden
     return row
@@ -93,9 +93,9 @@ def test_a_matrix_that_is_off_by_a_hundredth_is_noticed(
 @pytest.mark.usefixtures("loaded_before")
 def test_another_vector_than_the_published_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     (golden, *_) = published().golden
-    wrong = Golden(golden.text, tuple(-value for value in golden.vector))
+    wrong = GoldenVector(golden.text, tuple(-value for value in golden.vector))
     row = replace(published(), golden=(wrong,))
-    monkeypatch.setattr("embedder.models.weights.find", lambda name: row)
+    monkeypatch.setattr("embedder.models.weights.find_row", lambda name: row)
 
     with pytest.raises(ModelDrift, match="What is Deep Learning"):
         load_model(SETTINGS)
@@ -107,9 +107,9 @@ def test_what_the_operator_has_chosen_otherwise_is_not_compared(
     monkeypatch: pytest.MonkeyPatch, chosen: dict[str, object]
 ) -> None:
     (golden, *_) = published().golden
-    wrong = Golden(golden.text, tuple(-value for value in golden.vector))
+    wrong = GoldenVector(golden.text, tuple(-value for value in golden.vector))
     monkeypatch.setattr(
-        "embedder.models.weights.find", lambda name: replace(published(), golden=(wrong,))
+        "embedder.models.weights.find_row", lambda name: replace(published(), golden=(wrong,))
     )
     model = ModelSettings.model_validate({"offline": True, **chosen})
 

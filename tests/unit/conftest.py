@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from embedder import EmbeddingGenerator
     from embedder.settings.model import ModelSettings
     from tests.unit.fake_device import Device
-    from tests.unit.inference.many_models import Loads
+    from tests.unit.inference.fake_loads import Loads
     from tests.unit.virtual_time import VirtualTime
 
 # Times are not checked: on a busy machine an example may take any time to draw and to run.
@@ -133,7 +133,7 @@ def generator(
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSettings]:
     """Return the settings of four models, by their letters."""
-    from tests.unit.inference.many_models import write_models
+    from tests.unit.inference.fake_loads import write_models
 
     return write_models(tmp_path_factory.mktemp("models"), "abcd")
 
@@ -141,7 +141,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSettings]
 @pytest.fixture
 def loads() -> Iterator[Loads]:
     """Yield loads that end when a test says so; all are let go at the end."""
-    from tests.unit.inference.many_models import Loads
+    from tests.unit.inference.fake_loads import Loads
 
     loads = Loads()
     yield loads

@@ -20,7 +20,7 @@ from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.batching.tuning import Tuning
 from embedder.core.errors import BackendFailure, OutOfMemory
 from embedder.core.types import ModelInfo, TokenBatch, Vectors
-from embedder.inference.loading import LoadedModel
+from embedder.inference.loading import LoadedBackend
 from embedder.settings.model import BatchSettings, CacheSettings, ModelSettings
 from tests.tiny_models import PIECES, SPECIAL, VOCABULARY, write_layout
 from tests.unit.fake_model import MODEL, settle
@@ -104,9 +104,9 @@ def vectors_of(texts: Sequence[str]) -> Vectors:
     return unit
 
 
-def loaded(device: Device, info: ModelInfo = INFO, tuning: Tuning | None = None) -> LoadedModel:
+def loaded(device: Device, info: ModelInfo = INFO, tuning: Tuning | None = None) -> LoadedBackend:
     """Return the device as if it were a model that has been loaded."""
-    return LoadedModel(device, info, tuning)
+    return LoadedBackend(device, info, tuning)
 
 
 def make_generator(

@@ -50,7 +50,7 @@ MODEL = ModelInfo(
 RAW = EmbedOptions(normalize=False)
 
 
-class Model:
+class FakeModel:
     """Tokenizer and encoder in one; remembers what it was asked, and reports times as set."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Model:
         return Encoded(vectors, self.queue_s, self.inference_s)
 
 
-class FarCache:
+class FakeSharedCache:
     """A cache elsewhere: what it holds, how often it was asked, and what is wrong with it."""
 
     def __init__(self) -> None:
@@ -108,12 +108,14 @@ class FarCache:
         self.store.put_many(keys, entries)
 
 
-def sharded(far: FarCache | None, *, timeout_s: float) -> ShardedCache:
+def sharded(far: FakeSharedCache | None, *, timeout_s: float) -> ShardedCache:
     """Return a cache of this one shard, or of none."""
     return ShardedCache([FailOpenCache(far, timeout_s=timeout_s)] if far else [])
 
 
-def pipeline(model: Model, far: FarCache | None = None, *, timeout_s: float = 0.01) -> Pipeline:
+def pipeline(
+    model: FakeModel, far: FakeSharedCache | None = None, *, timeout_s: float = 0.01
+) -> Pipeline:
     """Return a pipeline with an empty near cache."""
     stages = Stages(model, model, MemoryCache(2**20), sharded(far, timeout_s=timeout_s))
     return Pipeline(MODEL, stages, limits=None)

@@ -132,7 +132,7 @@ def test_closing_answers_the_calls_that_wait_for_the_tokenizer(
         entered.set()
         assert go.wait(10)
 
-    monkeypatch.setattr("embedder.inference.tokenization.Tokenizer.encode", blocked)
+    monkeypatch.setattr("embedder.inference.tokenization.FastTokenizer.encode", blocked)
     with ThreadPoolExecutor(2) as threads:
         answer = threads.submit(outcome, CALLS["embed"], generator)
         assert entered.wait(5)

@@ -16,7 +16,7 @@ from deployments.ingress.service.models import ServedState
 from deployments.ingress.service.state import ServiceDependency
 from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
 from embedder.core.types import ModelInfo
-from embedder.models.catalogue import find
+from embedder.models.catalogue import find_row
 from embedder.settings.model import ModelSettings
 
 router = APIRouter(route_class=OrjsonRoute, tags=["openai"])
@@ -85,7 +85,7 @@ def _model(state: ServedState[Connection]) -> dict[str, Any]:
 
 def _owner(settings: ModelSettings) -> str:
     """Return who published a model; the path of a directory is the operator's own affair."""
-    row = find(settings.name)
+    row = find_row(settings.name)
     if row is None and settings.revision is None:
         return "local"
     return (row.repository if row else settings.name).partition("/")[0]

@@ -14,9 +14,9 @@ from deployments.ingress.service.replicas import Problem
 from deployments.rpc.replica_name import ReplicaStats
 from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.index.contract.points import Metric
-from embedder.inference.many_models import EncoderState
+from embedder.inference.encoder_pool import EncoderStats
 from embedder.inference.residency import ModelState, State
-from embedder.models.catalogue import names
+from embedder.models.catalogue import model_names
 from embedder.pipeline.admission_control import AdmissionStats
 from embedder.settings.model import ModelSettings
 
@@ -259,7 +259,7 @@ def backlog(stats: AdmissionStats) -> Backlog:
     return Backlog(**{**fields, "queued_tokens": queued})
 
 
-def encoder(stats: ReplicaStats[EncoderState]) -> Encoder:
+def encoder(stats: ReplicaStats[EncoderStats]) -> Encoder:
     """Return what is told of an encoder replica."""
     models = [
         EncoderModel(
@@ -281,5 +281,5 @@ def tokenizer(stats: ReplicaStats[ModelState[str]]) -> Tokenizer:
 
 def _loaded(state: ModelState[str]) -> dict[str, Any]:
     fields = {one: getattr(state, one) for one in LoadedModel.model_fields if hasattr(state, one)}
-    name = names(ModelSettings.model_validate_json(state.key))[0]
+    name = model_names(ModelSettings.model_validate_json(state.key))[0]
     return {**fields, "name": name, "problem": NOT_LOADED if state.error else None}

@@ -26,8 +26,8 @@ from embedder.core.errors import ConfigurationError
 from embedder.core.types import ModelInfo, Priority, TokenBatch, Truncate
 from embedder.inference.loading import load_model, load_tokenizer
 from embedder.inference.local import LocalEncoder, device_thread
-from embedder.inference.tokenization import Tokenizer
-from embedder.models.catalogue import names
+from embedder.inference.tokenization import FastTokenizer
+from embedder.models.catalogue import model_names
 from embedder.models.files import ModelFiles
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.fingerprint import model_tag
@@ -153,7 +153,7 @@ class Connector:
             telling.add_done_callback(_log_failure)
 
 
-def _same_tokenizer(model: ModelSettings, info: ModelInfo) -> Tokenizer:
+def _same_tokenizer(model: ModelSettings, info: ModelInfo) -> FastTokenizer:
     """Load the tokenizer of a model, which must be the one that its encoder was loaded with."""
     files = ModelFiles.open(model)
     if files.tokenizer_digest != info.tokenizer_digest:
@@ -170,7 +170,7 @@ def _same_encoder(settings: ServeSettings, model: ModelSettings, info: ModelInfo
         here, there = getattr(loaded.info, what), getattr(info, what)
         if here != there:
             raise ConfigurationError(f"{what} of {info.name!r} is {here!r} here, {there!r} there")
-    return LocalEncoder(loaded, batching, device_thread(gives_way=True))
+    return LocalEncoder(loaded, batching, device_thread(low_priority=True))
 
 
 def _log_failure(telling: asyncio.Future[None]) -> None:
@@ -181,4 +181,4 @@ def _log_failure(telling: asyncio.Future[None]) -> None:
 def _to_where_it_is(encoder: Handle, model: ModelSettings) -> Handle:
     """Return a handle whose calls prefer a replica that has loaded the model."""
     digest = hashlib.blake2b(model.key.encode(), digest_size=8).hexdigest()
-    return encoder.options(multiplexed_model_id=f"{names(model)[0]}-{digest}")
+    return encoder.options(multiplexed_model_id=f"{model_names(model)[0]}-{digest}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from embedder.core.errors import Unavailable, UnknownModel
-from embedder.models.catalogue import names
+from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
 
 ConnectionT = TypeVar("ConnectionT")
@@ -152,7 +152,7 @@ class ServedModels(Generic[ConnectionT]):
 
     def states(self) -> list[ServedState[ConnectionT]]:
         """Return every served model, in the configured order."""
-        return [self.state(names(target.settings)[0]) for target in self._targets]
+        return [self.state(model_names(target.settings)[0]) for target in self._targets]
 
     def state(self, name: str | None) -> ServedState[ConnectionT]:
         """Return what one name stands for.
@@ -163,7 +163,7 @@ class ServedModels(Generic[ConnectionT]):
         meaning = self._meaning(name)
         serving, target = meaning.serving, meaning.target
         return ServedState(
-            name=names(target.settings)[0],
+            name=model_names(target.settings)[0],
             settings=(serving or target).settings,
             serving=serving.connection if serving else None,
             problem=target.problem,
@@ -176,7 +176,7 @@ class ServedModels(Generic[ConnectionT]):
         if meaning is None:
             if name is None:
                 raise Unavailable("no models yet")
-            served = tuple(names(target.settings)[0] for target in self._targets)
+            served = tuple(model_names(target.settings)[0] for target in self._targets)
             raise UnknownModel("model", name, served)
         return meaning
 
@@ -204,7 +204,7 @@ class ServedModels(Generic[ConnectionT]):
             connection = await self._connect(target.settings)
         except Exception as error:
             target.problem = str(error)
-            logger.error("model %s cannot be loaded: %r", names(target.settings)[0], error)
+            logger.error("model %s cannot be loaded: %r", model_names(target.settings)[0], error)
             raise
         target.connection, target.problem = connection, None
         for meaning in self._meanings.values():
@@ -218,9 +218,9 @@ def _by_name(
 ) -> dict[str | None, _Target[ConnectionT]]:
     """Return which target each name means: its own first name, else the first in the list."""
     by_name: dict[str | None, _Target[ConnectionT]] = {None: targets[0]}
-    by_name.update({names(target.settings)[0]: target for target in targets})
+    by_name.update({model_names(target.settings)[0]: target for target in targets})
     for target in targets:
-        for name in names(target.settings):
+        for name in model_names(target.settings):
             by_name.setdefault(name, target)
     return by_name
 

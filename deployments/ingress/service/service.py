@@ -41,7 +41,7 @@ from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.time_limit import wait_within
 from embedder.core.types import Input, ModelInfo
 from embedder.index.contract.points import CollectionInfo, StoredModel
-from embedder.inference.tokenization import Piece
+from embedder.inference.tokenization import OffsetToken
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats, summed
 
@@ -166,21 +166,21 @@ class Service:
             check_width(collection, connection.info)
         return answer, stored_of(connection.info)
 
-    async def pieces(
+    async def tokenize_with_offsets(
         self,
         texts: Sequence[str],
         *,
         model: str | None,
         add_special_tokens: bool,
         deadline: float,
-    ) -> list[PickledRows[Piece]]:
+    ) -> list[PickledRows[OffsetToken]]:
         """Return every token of every text with its place there; nothing is cut.
 
         Raises:
             EmbedderError: as `model`; or the tokenizer does not answer by ``deadline``.
         """
         connection = await self._connection(model, deadline)
-        return await connection.tokenizer.pieces(
+        return await connection.tokenizer.tokenize_with_offsets(
             texts, add_special_tokens=add_special_tokens, deadline=deadline
         )
 
@@ -196,7 +196,7 @@ class Service:
 
         Raises:
             InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
-            EmbedderError: as `pieces`.
+            EmbedderError: as `tokenize_with_offsets`.
         """
         connection = await self._connection(model, deadline)
         return await connection.tokenizer.decode(

@@ -23,7 +23,7 @@ from deployments.ingress.wire.large_bodies import convert_body
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input
-from embedder.models.prompts import prompt_of
+from embedder.models.prompts import select_prompt
 from embedder.settings.model import LimitSettings
 
 TOKEN_BYTES = 80
@@ -39,11 +39,11 @@ async def tokenize(
     """List the tokens of texts, and where each stands in its text with the prompt in front."""
     texts: list[str] = await convert_body(context, _items, "inputs", body.inputs, str, "a string")
     info = await service.model(body.model, deadline=context.deadline)
-    prompt = prompt_of(EmbedOptions(prompt_name=body.prompt_name), info)
+    prompt = select_prompt(EmbedOptions(prompt_name=body.prompt_name), info)
     whole = [prompt + text for text in texts]
     _check_sizes("inputs", whole, service.settings.limits)
     check_size("inputs", sum(map(len, whole)) * TOKEN_BYTES, service.settings.limits)
-    rows = await service.pieces(
+    rows = await service.tokenize_with_offsets(
         whole,
         model=body.model,
         add_special_tokens=body.add_special_tokens,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.numbers import number
+from embedder.models.config_values import required_int
 
 _GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 """How torch is told to approximate each activation that is computed here."""
@@ -140,7 +140,7 @@ class EncoderShape:
             UnsupportedModel: a number is missing, or the heads do not divide the width.
         """
         family = _FAMILIES[config["model_type"]]
-        width, heads = number(config, family.width), number(config, family.heads)
+        width, heads = required_int(config, family.width), required_int(config, family.heads)
         if heads < 1 or width % heads:
             raise UnsupportedModel(
                 f"config.json has {family.width!r} = {width}, which {family.heads!r} = {heads} "
@@ -148,7 +148,7 @@ class EncoderShape:
             )
         return cls(
             names=family.names,
-            layers=number(config, family.layers),
+            layers=required_int(config, family.layers),
             heads=heads,
             width=width,
             norm_epsilon=family.norm_epsilon or config.get("layer_norm_eps", 1e-12),
@@ -172,13 +172,13 @@ def expected_rows(config: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
         keys[names.segments] = "type_vocab_size"
     for tensor, key in keys.items():
         if key in config:
-            yield tensor, key, number(config, key)
+            yield tensor, key, required_int(config, key)
     # One after the other: the caller ends at the first layer that the weights lack, and the number
     # of layers may be anything.
-    for layer in range(number(config, family.layers)):
+    for layer in range(required_int(config, family.layers)):
         for part, key in ((names.query, family.width), (names.up, family.inner)):
             if key in config:
-                yield f"{names.layer}.{layer}.{part}.weight", key, number(config, key)
+                yield f"{names.layer}.{layer}.{part}.weight", key, required_int(config, key)
 
 
 def packed_unsupported_reason(config: Mapping[str, Any]) -> str | None:

@@ -25,7 +25,7 @@ from embedder.backends.torch.kernels import PLAIN, FusedGeluLinear, Kernels, fas
 from embedder.backends.torch.onednn import OneDnnLinear, supports_onednn
 from embedder.backends.torch.shared_weights import open_weights
 from embedder.core.types import TokenBatch
-from embedder.models.token_types import TokenTypes
+from embedder.models.tokenizer.token_types import TokenTypes
 
 if TYPE_CHECKING:
     # The forward pass needs nothing that the files of a model need.
@@ -152,7 +152,7 @@ class PackedForward:
         for name, key, rows in expected_rows(files.config):
             weights.check_rows(name, key, rows)
         forward = cls(shape, weights, fast_kernels(shape, dtype, device), files.token_types)
-        if files.asks_for_code and (unknown := weights.not_taken()):
+        if files.has_custom_code and (unknown := weights.not_taken()):
             raise custom_code_error(files.layout.transformer, unknown)
         return forward
 

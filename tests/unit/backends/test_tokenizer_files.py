@@ -16,8 +16,8 @@ from transformers import AutoTokenizer
 
 from embedder.core.errors import UnsupportedModel
 from embedder.inference.loading import load_tokenizer
-from embedder.models import reference_tokenizer
-from embedder.models.tokenizer_files import TokenizerFiles
+from embedder.models.tokenizer import transformers_tokenizer
+from embedder.models.tokenizer.tokenizer_files import TokenizerFiles
 from tests.tiny_models import VOCABULARY, write_json, write_tiny_bert
 from tests.unit.backends.parity import assert_same, load, open_files, ours, theirs
 
@@ -213,7 +213,7 @@ def test_a_table_of_another_size_than_the_configuration_says_is_refused(
 
 
 def test_a_child_process_reads_what_this_one_reads(model: Path) -> None:
-    assert reference_tokenizer._build_in_child(model) == reference_tokenizer._build(model)
+    assert transformers_tokenizer._build_in_child(model) == transformers_tokenizer._build(model)
 
 
 @pytest.mark.parametrize("child", [True, False])

@@ -57,10 +57,10 @@ async def test_the_tokenizer_adds_the_special_tokens_of_the_model() -> None:
 
 async def test_the_tokenizer_tells_pieces_and_turns_ids_back_into_text() -> None:
     tokenizer = LocalTokenizer.load(ModelSettings(offline=True))
-    (pieces,) = await tokenizer.pieces(["Hello, world"], add_special_tokens=True)
-    ids = [[piece.id for piece in pieces]]
+    (tokens,) = await tokenizer.tokenize_with_offsets(["Hello, world"], add_special_tokens=True)
+    ids = [[token.id for token in tokens]]
 
-    assert [piece.text for piece in pieces] == ["[CLS]", "Hello", ",", "world", "[SEP]"]
+    assert [token.text for token in tokens] == ["[CLS]", "Hello", ",", "world", "[SEP]"]
     assert await tokenizer.decode(ids, skip_special_tokens=True) == ["hello, world"]
     assert await tokenizer.decode(ids, skip_special_tokens=False) == ["[CLS] hello, world [SEP]"]
 
@@ -252,7 +252,7 @@ def test_a_device_gives_way_where_it_is_told_to_and_only_its_own_thread_does() -
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     before = niceness()
-    with device_thread() as plain, device_thread(gives_way=True) as polite:
+    with device_thread() as plain, device_thread(low_priority=True) as polite:
         found = plain.submit(niceness).result(), polite.submit(niceness).result()
 
     assert found == (before, min(before + NICENESS, 19))

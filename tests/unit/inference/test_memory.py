@@ -18,16 +18,16 @@ from embedder.inference.memory import (
     BOUNDS,
     EXPORT_BYTES,
     MIB,
-    Formats,
+    NumberFormats,
     Runtime,
     batch_bytes,
     estimate,
     estimate_size,
-    runtime_of,
+    expected_runtime,
     weights_bytes,
 )
-from embedder.inference.model_size import ModelShape, ModelSize
 from embedder.models.files import ModelFiles
+from embedder.models.model_size import ModelShape, ModelSize
 from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, EmbedderSettings
 
 SHAPE = ModelShape(layers=6, heads=12, width=100, inner=400)
@@ -101,13 +101,13 @@ def test_biases_by_distance_are_laid_out_for_every_pair_of_tokens() -> None:
 def test_loading_holds_the_file_and_every_copy(
     runtime: Runtime, formats: tuple[str, ...], expected: int
 ) -> None:
-    made = estimate_size(SIZE, runtime, Formats(formats, formats[-1]), tokens=1, cache=0)
+    made = estimate_size(SIZE, runtime, NumberFormats(formats, formats[-1]), tokens=1, cache=0)
 
     assert made.loading == expected
 
 
 def test_the_peak_is_while_loading_or_while_computing() -> None:
-    formats = Formats(("float32",), "float32")
+    formats = NumberFormats(("float32",), "float32")
     small = estimate_size(SIZE, "packed", formats, tokens=10, cache=7)
     large = estimate_size(SIZE, "packed", formats, tokens=100_000, cache=7)
 
@@ -118,17 +118,17 @@ def test_the_peak_is_while_loading_or_while_computing() -> None:
 @pytest.mark.parametrize(
     ("dtype", "runtime", "bfloat16", "expected"),
     [
-        ("float16", "packed", None, Formats(("float16",), "float16")),
-        ("auto", "packed", None, Formats(("float32", "bfloat16"), "float32")),
-        ("auto", "packed", True, Formats(("float32", "bfloat16"), "bfloat16")),
-        ("auto", "padded", False, Formats(("float32",), "float32")),
-        ("auto", "onnx", True, Formats(("float32",), "float32")),
+        ("float16", "packed", None, NumberFormats(("float16",), "float16")),
+        ("auto", "packed", None, NumberFormats(("float32", "bfloat16"), "float32")),
+        ("auto", "packed", True, NumberFormats(("float32", "bfloat16"), "bfloat16")),
+        ("auto", "padded", False, NumberFormats(("float32",), "float32")),
+        ("auto", "onnx", True, NumberFormats(("float32",), "float32")),
     ],
 )
 def test_auto_holds_both_formats_where_the_hardware_has_both(
-    dtype: str, runtime: Runtime, bfloat16: bool | None, expected: Formats
+    dtype: str, runtime: Runtime, bfloat16: bool | None, expected: NumberFormats
 ) -> None:
-    assert Formats.of(dtype, runtime, bfloat16=bfloat16) == expected
+    assert NumberFormats.of(dtype, runtime, bfloat16=bfloat16) == expected
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_auto_holds_both_formats_where_the_hardware_has_both(
 def test_the_runtime_is_what_the_settings_and_the_architecture_leave(
     config: dict[str, Any], settings: dict[str, Any], expected: str
 ) -> None:
-    assert runtime_of(config, BackendSettings(**settings)) == expected
+    assert expected_runtime(config, BackendSettings(**settings)) == expected
 
 
 sizes = st.builds(
@@ -152,12 +152,14 @@ sizes = st.builds(
     parameters=st.integers(6_000_000, 10**9),
     file_bytes=st.integers(1, 10**9),
 )
-formats = st.sampled_from([Formats.of(d, "packed", bfloat16=True) for d in ("auto", "float32")])
+formats = st.sampled_from(
+    [NumberFormats.of(d, "packed", bfloat16=True) for d in ("auto", "float32")]
+)
 
 
 @given(size=sizes, formats=formats, tokens=st.integers(1, 10**6), more=st.integers(0, 10**6))
 def test_more_tokens_or_a_larger_cache_never_take_less(
-    size: ModelSize, formats: Formats, tokens: int, more: int
+    size: ModelSize, formats: NumberFormats, tokens: int, more: int
 ) -> None:
     one = estimate_size(size, "packed", formats, tokens=tokens, cache=0)
     longer = estimate_size(size, "packed", formats, tokens=tokens + more, cache=0)

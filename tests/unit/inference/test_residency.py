@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import InvalidInput
-from embedder.inference.residency import Blocked, Residency, State
+from embedder.inference.residency import NoRoom, Residency, State
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def test_the_shortest_run_of_the_least_recently_used_goes(
     if enough:
         assert room == enough[0]
     else:
-        assert isinstance(room, Blocked)
+        assert isinstance(room, NoRoom)
     assert len(residency.states(0)) == len(kept), "nothing goes by itself"
 
 
@@ -85,7 +85,7 @@ def test_what_is_in_the_way_is_named_and_waiting_is_in_vain_only_for_pins(
 
     room = filled(kept, max_bytes).make_room(99, needed)
 
-    if isinstance(room, Blocked):
+    if isinstance(room, NoRoom):
         assert room.pinned == (*pinned,)
         assert room.in_use == tuple(
             number for number, model in enumerate(kept) if model.in_use and not model.pinned
@@ -137,7 +137,7 @@ def test_a_model_takes_the_place_of_what_was_reserved_for_it() -> None:
 
     assert residency.make_room("b", 3) == []
     assert residency.make_room("b", 4) == ["a"]
-    assert isinstance(residency.make_room("b", 5), Blocked)
+    assert isinstance(residency.make_room("b", 5), NoRoom)
 
 
 def test_a_model_that_is_being_loaded_is_in_the_way_but_not_for_ever() -> None:
@@ -146,7 +146,7 @@ def test_a_model_that_is_being_loaded_is_in_the_way_but_not_for_ever() -> None:
     residency.begin("a", 0.0)
     room = residency.make_room("b", 1)
 
-    assert isinstance(room, Blocked)
+    assert isinstance(room, NoRoom)
     assert (room.loading, room.in_use, room.pinned, room.hopeless) == (("a",), (), (), False)
 
 
@@ -229,7 +229,7 @@ def test_pins_are_counted() -> None:
     with_one_left = residency.make_room("b", 1)
     residency.unpin("a")
 
-    assert isinstance(with_one_left, Blocked)
+    assert isinstance(with_one_left, NoRoom)
     assert residency.make_room("b", 1) == ["a"]
 
 

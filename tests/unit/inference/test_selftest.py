@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from embedder.core.errors import ModelDrift
 from embedder.core.types import TokenBatch, Vectors
 from embedder.inference.loading import load_tokenizer
-from embedder.inference.selftest import TOLERANCES, check_golden
+from embedder.inference.selftest import TOLERANCES, check_golden_vectors
+from embedder.models.catalogue_row import CatalogueRow, GoldenVector
 from embedder.models.files import ModelFiles
-from embedder.models.row import CatalogueRow, Golden
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import write_layout
 from tests.unit.fake_device import Device, ids
@@ -59,7 +59,7 @@ def open_files(directory: Path, **settings: int | str) -> ModelFiles:
     return ModelFiles.open(ModelSettings.model_validate(named))
 
 
-def published(files: ModelFiles, *golden: Golden, row: CatalogueRow = ROW) -> ModelFiles:
+def published(files: ModelFiles, *golden: GoldenVector, row: CatalogueRow = ROW) -> ModelFiles:
     """Return the files as if a row of the catalogue had led to them."""
     source = replace(files.source, row=replace(row, golden=golden), revision="a" * 40)
     return replace(files, source=source)
@@ -67,12 +67,12 @@ def published(files: ModelFiles, *golden: Golden, row: CatalogueRow = ROW) -> Mo
 
 def check(files: ModelFiles, backend: Device) -> None:
     """Compare what the backend computes."""
-    check_golden(files, backend, load_tokenizer(files))
+    check_golden_vectors(files, backend, load_tokenizer(files))
 
 
 def test_the_text_is_computed_as_it_stands(plain: ModelFiles) -> None:
     backend = Fixed()
-    check(published(plain, Golden(TEXT, VECTOR)), backend)
+    check(published(plain, GoldenVector(TEXT, VECTOR)), backend)
 
     assert backend.rows == [ids(TEXT)]
 
@@ -87,9 +87,9 @@ def test_a_vector_may_be_off_by_what_the_number_format_explains(
         for share in (0.9, 1.1)
     )
     # What is computed is brought to unit length, so the published one is what is moved.
-    check(published(plain, Golden(TEXT, tuple(near))), Fixed(dtype=dtype))
+    check(published(plain, GoldenVector(TEXT, tuple(near))), Fixed(dtype=dtype))
     with pytest.raises(ModelDrift) as caught:
-        check(published(plain, Golden(TEXT, tuple(far))), Fixed(dtype=dtype))
+        check(published(plain, GoldenVector(TEXT, tuple(far))), Fixed(dtype=dtype))
 
     assert (caught.value.name, caught.value.text) == (plain.name, TEXT)
     assert caught.value.difference == pytest.approx(1.1 * tolerance, rel=1e-2)
@@ -98,19 +98,19 @@ def test_a_vector_may_be_off_by_what_the_number_format_explains(
 
 @given(st.floats(1e-3, 1e3))
 def test_the_length_of_what_is_computed_does_not_count(plain: ModelFiles, length: float) -> None:
-    check(published(plain, Golden(TEXT, VECTOR)), Fixed([length * one for one in VECTOR]))
+    check(published(plain, GoldenVector(TEXT, VECTOR)), Fixed([length * one for one in VECTOR]))
 
 
 def test_the_first_components_are_enough(plain: ModelFiles) -> None:
-    check(published(plain, Golden(TEXT, VECTOR[:2])), Fixed())
+    check(published(plain, GoldenVector(TEXT, VECTOR[:2])), Fixed())
 
     with pytest.raises(ModelDrift):
-        check(published(plain, Golden(TEXT, (0.5, 0.5))), Fixed())
+        check(published(plain, GoldenVector(TEXT, (0.5, 0.5))), Fixed())
 
 
 def test_a_narrower_vector_is_drift(plain: ModelFiles) -> None:
     with pytest.raises(ModelDrift, match="differs by inf"):
-        check(published(plain, Golden(TEXT, VECTOR)), Fixed((1.0, 0.0)))
+        check(published(plain, GoldenVector(TEXT, VECTOR)), Fixed((1.0, 0.0)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
@@ -119,13 +119,13 @@ def test_what_is_no_vector_at_all_is_drift(plain: ModelFiles, bad: float) -> Non
         np.errstate(invalid="ignore"),
         pytest.raises(ModelDrift),
     ):
-        check(published(plain, Golden(TEXT, VECTOR)), Fixed((bad,) * 4))
+        check(published(plain, GoldenVector(TEXT, VECTOR)), Fixed((bad,) * 4))
 
 
 def test_every_published_vector_is_compared(plain: ModelFiles) -> None:
-    wrong = Golden("the other", (0.5, 0.5, 0.5, 0.5))
+    wrong = GoldenVector("the other", (0.5, 0.5, 0.5, 0.5))
     with pytest.raises(ModelDrift, match="'the other'"):
-        check(published(plain, Golden(TEXT, VECTOR), wrong), Fixed())
+        check(published(plain, GoldenVector(TEXT, VECTOR), wrong), Fixed())
 
 
 def test_a_model_that_is_not_published_is_not_compared(plain: ModelFiles) -> None:
@@ -139,7 +139,7 @@ def test_a_model_that_is_not_published_is_not_compared(plain: ModelFiles) -> Non
 def test_another_revision_is_not_compared(plain: ModelFiles) -> None:
     backend = Fixed((1.0, 0.0, 0.0, 0.0))
     other = replace(ROW, revision="b" * 40)
-    check(published(plain, Golden(TEXT, VECTOR), row=other), backend)
+    check(published(plain, GoldenVector(TEXT, VECTOR), row=other), backend)
 
     assert backend.rows == []
 
@@ -147,7 +147,7 @@ def test_another_revision_is_not_compared(plain: ModelFiles) -> None:
 def test_another_pooling_is_not_compared(plain: ModelFiles) -> None:
     backend = Fixed((1.0, 0.0, 0.0, 0.0))
     files = open_files(plain.source.directory, pooling="cls")
-    check(published(files, Golden(TEXT, VECTOR)), backend)
+    check(published(files, GoldenVector(TEXT, VECTOR)), backend)
 
     assert backend.rows == []
 
@@ -157,7 +157,7 @@ def test_a_text_that_the_operators_limit_cuts_is_not_compared(plain: ModelFiles)
     files = open_files(plain.source.directory, max_tokens=len(ids("some")))
     with pytest.raises(ModelDrift, match="'some'"):
         check(
-            published(files, Golden(TEXT, (1.0,) * 4), Golden("some", (1.0,) * 4)),
+            published(files, GoldenVector(TEXT, (1.0,) * 4), GoldenVector("some", (1.0,) * 4)),
             backend,
         )
 

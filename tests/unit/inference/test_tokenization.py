@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import Split
 
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
 from embedder.core.types import Input, PromptedText, Truncate
-from embedder.inference.tokenization import Tokenizer
+from embedder.inference.tokenization import FastTokenizer
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
 
@@ -26,7 +26,7 @@ CLS, SEP = 101, 102
 LIMIT = 8
 DIRECTORY = ModelFiles.open(ModelSettings(offline=True)).source.directory
 STATE = (DIRECTORY / "tokenizer.json").read_text()
-TOKENIZER = Tokenizer.load(STATE, max_tokens=LIMIT)
+TOKENIZER = FastTokenizer.load(STATE, max_tokens=LIMIT)
 ORACLE = RustTokenizer.from_file(str(DIRECTORY / "tokenizer.json"))
 ORACLE.no_padding()
 ORACLE.no_truncation()
@@ -38,7 +38,7 @@ TEXTS = st.lists(st.sampled_from((*WORDS, "unbelievable", "été", "東京", "�
 ) | st.text(max_size=20)
 
 
-def _encode(item: Input, truncate: Truncate, tokenizer: Tokenizer = TOKENIZER) -> list[int]:
+def _encode(item: Input, truncate: Truncate, tokenizer: FastTokenizer = TOKENIZER) -> list[int]:
     ids: list[int] = tokenizer.encode([item], truncate=truncate).tokens.ids.tolist()
     return ids
 
@@ -86,7 +86,7 @@ def test_exactly_the_texts_above_the_limit_are_marked_as_cut(
 @pytest.mark.parametrize("truncate", CUTTING)
 def test_the_model_s_own_limit_is_reached_exactly(truncate: Truncate) -> None:
     limit = 256
-    tokenizer = Tokenizer.load(STATE, max_tokens=limit)
+    tokenizer = FastTokenizer.load(STATE, max_tokens=limit)
 
     ids = _encode("cat " * 5000, truncate, tokenizer)
 
@@ -96,7 +96,7 @@ def test_the_model_s_own_limit_is_reached_exactly(truncate: Truncate) -> None:
 @pytest.mark.parametrize("limit", [1, 2])
 def test_a_limit_without_room_beside_the_special_tokens_is_refused(limit: int) -> None:
     with pytest.raises(ConfigurationError, match=rf"max_tokens .* is {limit};"):
-        Tokenizer.load(STATE, max_tokens=limit)
+        FastTokenizer.load(STATE, max_tokens=limit)
 
 
 @given(st.lists(st.integers(0, 30_000), max_size=LIMIT), st.sampled_from(Truncate))
@@ -179,7 +179,7 @@ def test_threads_that_cut_differently_do_not_disturb_each_other() -> None:
 def test_a_text_for_which_the_vocabulary_has_no_token_is_a_failure_of_the_backend() -> None:
     rust = RustTokenizer(WordPiece({"the": 0, "cat": 1}, unk_token="[UNK]"))
     rust.pre_tokenizer = Split(" ", "removed")
-    tokenizer = Tokenizer.load(rust.to_str(), max_tokens=LIMIT)
+    tokenizer = FastTokenizer.load(rust.to_str(), max_tokens=LIMIT)
 
     assert _encode("the cat", Truncate.END, tokenizer) == [0, 1]
     with pytest.raises(BackendFailure) as caught:
@@ -193,7 +193,7 @@ def test_padding_and_truncation_of_the_file_are_turned_off() -> None:
     rust.enable_padding(length=64)
     rust.enable_truncation(3)
 
-    tokenizer = Tokenizer.load(rust.to_str(), max_tokens=LIMIT)
+    tokenizer = FastTokenizer.load(rust.to_str(), max_tokens=LIMIT)
     ids = _encode("the cat sat", Truncate.NONE, tokenizer)
 
     assert ids == _whole("the cat sat")
@@ -202,7 +202,7 @@ def test_padding_and_truncation_of_the_file_are_turned_off() -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "1.0"}', "\x00"])
 def test_what_is_no_tokenizer_is_refused(content: str) -> None:
     with pytest.raises(UnsupportedModel, match=r"tokenizer\.json is not a tokenizer"):
-        Tokenizer.load(content, max_tokens=LIMIT)
+        FastTokenizer.load(content, max_tokens=LIMIT)
 
 
 CASED = [
@@ -255,7 +255,7 @@ def test_texts_are_put_into_lower_case_in_front_of_everything_else(
         inner = [] if own is None else [own]
         oracle.normalizer = normalizers.Sequence([normalizers.Lowercase(), *inner])
 
-    tokenizer = Tokenizer.load(path.read_text(), max_tokens=LIMIT, lower_case=lower_case)
+    tokenizer = FastTokenizer.load(path.read_text(), max_tokens=LIMIT, lower_case=lower_case)
 
     expected = [encoding.ids for encoding in oracle.encode_batch(CASED)]
     for truncate in Truncate:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.models.places import Places, fill
+from tests.unit.models.model_sources import Places, fill
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.models.catalogue import CATALOGUE, find, names
-from embedder.models.row import CatalogueRow
+from embedder.models.catalogue import CATALOGUE, find_row, model_names
+from embedder.models.catalogue_row import CatalogueRow
 from embedder.settings.model import ModelSettings, PoolingName
 
 every_row = pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.alias)
@@ -17,20 +17,20 @@ NAMES = st.sampled_from(["alias", "repository", "directory"])
 
 
 def test_the_default_model_is_the_first_row() -> None:
-    assert find(ModelSettings().name) is CATALOGUE[0]
+    assert find_row(ModelSettings().name) is CATALOGUE[0]
 
 
 def test_no_two_rows_of_the_catalogue_share_a_name() -> None:
     known = [name for row in CATALOGUE for name in {row.alias, row.repository}]
 
     assert len(known) == len(set(known))
-    assert find("no-such-model") is None
+    assert find_row("no-such-model") is None
 
 
 @every_row
 def test_a_row_is_found_by_both_of_its_names_in_their_own_letters(row: CatalogueRow) -> None:
-    assert find(row.alias) is find(row.repository) is row
-    assert find(row.alias.swapcase()) is None
+    assert find_row(row.alias) is find_row(row.repository) is row
+    assert find_row(row.alias.swapcase()) is None
 
 
 @every_row
@@ -80,14 +80,14 @@ def test_the_published_vectors_of_a_row_fit_into_one_of_unit_length(row: Catalog
 def test_a_known_model_is_called_by_its_alias_and_its_repository() -> None:
     row = CATALOGUE[0]
 
-    assert names(ModelSettings(name=row.alias)) == (row.alias, row.repository)
-    assert names(ModelSettings(name=row.repository)) == (row.alias, row.repository)
+    assert model_names(ModelSettings(name=row.alias)) == (row.alias, row.repository)
+    assert model_names(ModelSettings(name=row.repository)) == (row.alias, row.repository)
 
 
 def test_an_unknown_model_is_called_by_its_folder_and_as_the_settings_name_it() -> None:
-    assert names(ModelSettings(name="/models/mine/")) == ("mine", "/models/mine/")
-    assert names(ModelSettings(name="someone/else")) == ("else", "someone/else")
-    assert names(ModelSettings(name="mine")) == ("mine",)
+    assert model_names(ModelSettings(name="/models/mine/")) == ("mine", "/models/mine/")
+    assert model_names(ModelSettings(name="someone/else")) == ("else", "someone/else")
+    assert model_names(ModelSettings(name="mine")) == ("mine",)
 
 
 @given(st.sampled_from(CATALOGUE), NAMES, st.none() | st.sampled_from(["house", "/models/mine"]))
@@ -96,10 +96,10 @@ def test_the_operator_s_alias_comes_first_and_no_name_twice(
 ) -> None:
     name = {"alias": row.alias, "repository": row.repository, "directory": "/models/mine"}[kind]
 
-    called = names(ModelSettings(name=name, alias=alias))
+    called = model_names(ModelSettings(name=name, alias=alias))
 
     assert name in called
     assert len(called) == len(set(called))
     if alias is not None:
         assert called[0] == alias
-        assert set(called) == {alias, *names(ModelSettings(name=name))}
+        assert set(called) == {alias, *model_names(ModelSettings(name=name))}

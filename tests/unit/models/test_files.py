@@ -15,7 +15,7 @@ from embedder.models.files import ModelFiles
 from embedder.models.weights import WEIGHTS
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import BERT_CONFIG, VOCABULARY, write_json
-from tests.unit.models.places import ROW, Places, digest_of, fill, open_files
+from tests.unit.models.model_sources import ROW, Places, digest_of, fill, open_files
 
 STATED = "config_sentence_transformers.json"
 IDENTITY = "torch.nn.modules.linear.Identity"

@@ -14,7 +14,7 @@ from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
 from embedder.models.weights import SHARDS, WEIGHTS
 from tests.tiny_models import BERT_CONFIG, write_json
-from tests.unit.models.places import open_files
+from tests.unit.models.model_sources import open_files
 
 STATED = "config_sentence_transformers.json"
 IDENTITY = "torch.nn.modules.linear.Identity"

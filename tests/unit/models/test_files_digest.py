@@ -11,7 +11,7 @@ import pytest
 from embedder.core.errors import UnsupportedModel, WeightsMismatch
 from embedder.models.weights import SHARDS, WEIGHTS
 from tests.tiny_models import write_json
-from tests.unit.models.places import (
+from tests.unit.models.model_sources import (
     OTHER_REVISION,
     REVISION,
     ROW,

@@ -11,7 +11,7 @@ import pytest
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import SimilarityName
 from tests.tiny_models import write_json
-from tests.unit.models.places import Places, open_files
+from tests.unit.models.model_sources import Places, open_files
 
 STATED = "config_sentence_transformers.json"
 IDENTITY = "torch.nn.modules.linear.Identity"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from embedder.core.errors import InvalidInput
 from embedder.core.request import EmbedOptions
 from embedder.core.types import InputType, ModelInfo
-from embedder.models.prompts import prompt_of
+from embedder.models.prompts import select_prompt
 from tests.unit.fake_model import MODEL
 
 QUERY, DOCUMENT = InputType.QUERY, InputType.DOCUMENT
@@ -55,7 +55,7 @@ def model(prompts: Mapping[str, str], default: str | None = None) -> ModelInfo:
 def test_the_prompt_is_the_one_that_was_meant(
     options: EmbedOptions, prompts: Mapping[str, str], default: str | None, expected: str
 ) -> None:
-    assert prompt_of(options, model(prompts, default)) == expected
+    assert select_prompt(options, model(prompts, default)) == expected
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_the_prompt_is_the_one_that_was_meant(
 )
 def test_what_is_unknown_or_said_twice_is_refused(options: EmbedOptions, sentence: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        prompt_of(options, model(BOTH))
+        select_prompt(options, model(BOTH))
 
     assert str(caught.value) == sentence
 
 
 def test_a_model_without_prompts_says_that_it_has_none() -> None:
     with pytest.raises(InvalidInput, match="this model has: none"):
-        prompt_of(EmbedOptions(prompt_name="query"), MODEL)
+        select_prompt(EmbedOptions(prompt_name="query"), MODEL)
 
 
 @given(TABLES, st.text(max_size=8), st.none() | NAMES)
@@ -98,17 +98,17 @@ def test_a_text_of_the_callers_own_is_taken_as_it_is(
 ) -> None:
     known = default if default in prompts else None
 
-    assert prompt_of(EmbedOptions(prompt=own), model(prompts, known)) == own
+    assert select_prompt(EmbedOptions(prompt=own), model(prompts, known)) == own
 
 
 @given(TABLES, NAMES)
 def test_a_name_gives_its_text_or_is_refused(prompts: dict[str, str], name: str) -> None:
     options = EmbedOptions(prompt_name=name)
     if name in prompts:
-        assert prompt_of(options, model(prompts)) == prompts[name]
+        assert select_prompt(options, model(prompts)) == prompts[name]
     else:
         with pytest.raises(InvalidInput):
-            prompt_of(options, model(prompts))
+            select_prompt(options, model(prompts))
 
 
 @given(TABLES, st.sampled_from(InputType), st.none() | NAMES)
@@ -116,7 +116,7 @@ def test_a_kind_of_input_is_never_refused_and_never_takes_the_default(
     prompts: dict[str, str], kind: InputType, default: str | None
 ) -> None:
     known = default if default in prompts else None
-    found = prompt_of(EmbedOptions(input_type=kind), model(prompts, known))
+    found = select_prompt(EmbedOptions(input_type=kind), model(prompts, known))
 
     assert found == prompts.get({QUERY: "query", DOCUMENT: "document"}[kind], "")
 
@@ -124,5 +124,5 @@ def test_a_kind_of_input_is_never_refused_and_never_takes_the_default(
 @given(TABLES)
 def test_the_default_is_for_requests_that_say_nothing(prompts: dict[str, str]) -> None:
     for name, text in prompts.items():
-        assert prompt_of(EmbedOptions(), model(prompts, name)) == text
-    assert prompt_of(EmbedOptions(), model(prompts)) == ""
+        assert select_prompt(EmbedOptions(), model(prompts, name)) == text
+    assert select_prompt(EmbedOptions(), model(prompts)) == ""

@@ -11,7 +11,7 @@ import pytest
 from embedder.core.errors import UnsafeModel
 from embedder.models.safety import check_files
 from tests.tiny_models import write_json
-from tests.unit.models.places import fill, link_into_blobs
+from tests.unit.models.model_sources import fill, link_into_blobs
 
 
 @pytest.fixture

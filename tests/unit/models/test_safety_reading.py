@@ -23,7 +23,7 @@ from embedder.models.safety import (
 )
 from embedder.models.weights import WEIGHTS
 from tests.tiny_models import write_json
-from tests.unit.models.places import fill, link_into_blobs
+from tests.unit.models.model_sources import fill, link_into_blobs
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -9,7 +9,7 @@ import pytest
 from embedder.core.errors import UnsupportedModel
 from embedder.models.weights import SHARDS, WEIGHTS, weight_files
 from tests.tiny_models import write_json
-from tests.unit.models.places import CONTENT
+from tests.unit.models.model_sources import CONTENT
 
 
 def test_one_file_of_weights_goes_before_an_index_of_shards(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from embedder.core.errors import ConfigurationError, ModelNotFound, UnsafeModel
-from embedder.models.weights import SHARDS, WEIGHTS, Source, locate
+from embedder.models.weights import SHARDS, WEIGHTS, ModelSource, locate
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import write_json
-from tests.unit.models.places import CONTENT, OTHER_REVISION, REVISION, ROW, Places, fill
+from tests.unit.models.model_sources import CONTENT, OTHER_REVISION, REVISION, ROW, Places, fill
 
 
-def _locate(name: str, *, revision: str | None = None, offline: bool = False) -> Source:
+def _locate(name: str, *, revision: str | None = None, offline: bool = False) -> ModelSource:
     return locate(ModelSettings(name=name, revision=revision, offline=offline))
 
 

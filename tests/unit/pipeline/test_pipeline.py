@@ -14,11 +14,11 @@ from embedder.core.request import EmbedOptions
 from embedder.core.types import InputType, Priority, Truncate
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
-from tests.unit.fake_model import MODEL, RAW, Model, expected, pipeline, settle
+from tests.unit.fake_model import MODEL, RAW, FakeModel, expected, pipeline, settle
 
 
 async def test_the_answer_has_a_row_an_input_in_order() -> None:
-    model = Model()
+    model = FakeModel()
     answer = await pipeline(model).embed(["abc", "z", "hello"], RAW)
 
     assert answer.vectors.dtype == np.float32
@@ -29,7 +29,7 @@ async def test_the_answer_has_a_row_an_input_in_order() -> None:
 
 
 async def test_no_inputs_give_no_rows_and_no_work() -> None:
-    model = Model()
+    model = FakeModel()
     answer = await pipeline(model).embed([])
 
     assert answer.vectors.shape == (0, 4)
@@ -37,7 +37,7 @@ async def test_no_inputs_give_no_rows_and_no_work() -> None:
 
 
 async def test_duplicates_in_a_request_are_computed_once_and_answered_each() -> None:
-    model = Model()
+    model = FakeModel()
     answer = await pipeline(model).embed(["b", "a", "b", "b", "a"], RAW)
 
     assert answer.vectors.tolist() == expected("b", "a", "b", "b", "a").tolist()
@@ -45,21 +45,21 @@ async def test_duplicates_in_a_request_are_computed_once_and_answered_each() -> 
 
 
 async def test_ids_and_texts_may_stand_in_one_request() -> None:
-    model = Model()
+    model = FakeModel()
     answer = await pipeline(model).embed(["ab", [97, 98], [999]], RAW)
 
     assert answer.vectors.tolist() == [*expected("ab", "ab").tolist(), [999, 1, 999, 999]]
 
 
 async def test_a_prompt_goes_in_front_of_texts_and_not_of_ids() -> None:
-    model = Model()
+    model = FakeModel()
     answer = await pipeline(model).embed(["b", [98]], EmbedOptions(prompt="a", normalize=False))
 
     assert answer.vectors.tolist() == expected("ab", "b").tolist()
 
 
 async def test_another_prompt_is_another_vector() -> None:
-    model = Model()
+    model = FakeModel()
     embedder = pipeline(model)
     await embedder.embed(["b"], EmbedOptions(prompt="x", normalize=False))
     answer = await embedder.embed(["b"], EmbedOptions(prompt="a", normalize=False))
@@ -72,7 +72,7 @@ PROMPTED = replace(
 )
 
 
-def prompted(model: Model) -> Pipeline:
+def prompted(model: FakeModel) -> Pipeline:
     """Return a pipeline of a model that has prompts, one of them for who says nothing."""
     return Pipeline(PROMPTED, Stages(model, model, MemoryCache(2**20)), limits=None)
 
@@ -91,13 +91,13 @@ def prompted(model: Model) -> Pipeline:
 async def test_the_prompt_is_what_options_and_model_decide(
     options: EmbedOptions, text: str
 ) -> None:
-    answer = await prompted(Model()).embed(["a", [98]], options)
+    answer = await prompted(FakeModel()).embed(["a", [98]], options)
 
     assert answer.vectors.tolist() == expected(text, "b").tolist()
 
 
 async def test_ways_to_name_one_prompt_share_what_is_in_the_cache() -> None:
-    model = Model()
+    model = FakeModel()
     embedder = prompted(model)
     await embedder.embed(["a"], EmbedOptions(prompt="q"))
     named = await embedder.embed(["a"], EmbedOptions(prompt_name="query"))
@@ -109,7 +109,7 @@ async def test_ways_to_name_one_prompt_share_what_is_in_the_cache() -> None:
 
 
 async def test_a_prompt_that_the_model_lacks_is_refused_before_any_work() -> None:
-    model = Model()
+    model = FakeModel()
     with pytest.raises(InvalidInput, match="'prompt_name' is 'title'"):
         await prompted(model).embed(["a"], EmbedOptions(prompt_name="title"))
 
@@ -121,7 +121,7 @@ async def test_a_prompt_that_the_model_lacks_is_refused_before_any_work() -> Non
 )
 async def test_the_end_that_is_cut_is_the_one_asked_for(truncate: Truncate, kept: str) -> None:
     options = EmbedOptions(truncate=truncate, normalize=False)
-    answer = await pipeline(Model()).embed(["abcdefghij", "abcdefgh"], options)
+    answer = await pipeline(FakeModel()).embed(["abcdefghij", "abcdefgh"], options)
 
     assert answer.vectors.tolist() == expected(kept, "abcdefgh").tolist()
     assert answer.token_counts.tolist() == [8, 8]
@@ -129,7 +129,7 @@ async def test_the_end_that_is_cut_is_the_one_asked_for(truncate: Truncate, kept
 
 
 async def test_a_cached_answer_is_the_same_to_the_byte() -> None:
-    model = Model()
+    model = FakeModel()
     embedder = pipeline(model)
     texts = ["abc", "abcdefghijk", "abc"]
     first = await embedder.embed(texts)
@@ -143,7 +143,7 @@ async def test_a_cached_answer_is_the_same_to_the_byte() -> None:
 
 
 async def test_changing_an_answer_changes_no_later_one() -> None:
-    embedder = pipeline(Model())
+    embedder = pipeline(FakeModel())
     first = await embedder.embed(["abc"], RAW)
     first.vectors[:] = -1
 
@@ -151,7 +151,7 @@ async def test_changing_an_answer_changes_no_later_one() -> None:
 
 
 async def test_only_what_is_missing_is_computed() -> None:
-    model = Model()
+    model = FakeModel()
     embedder = pipeline(model)
     await embedder.embed(["a", "b"])
     answer = await embedder.embed(["c", "a", "d"], RAW)
@@ -162,7 +162,7 @@ async def test_only_what_is_missing_is_computed() -> None:
 
 
 async def test_every_width_and_length_is_derived_from_one_computation() -> None:
-    model = Model()
+    model = FakeModel()
     embedder = pipeline(model)
     unit = await embedder.embed(["abc"])
     two = await embedder.embed(["abc"], EmbedOptions(dimensions=2))
@@ -176,14 +176,14 @@ async def test_every_width_and_length_is_derived_from_one_computation() -> None:
 
 
 async def test_the_encoder_is_told_whose_work_it_is() -> None:
-    model = Model()
+    model = FakeModel()
     await pipeline(model).embed(["a"], EmbedOptions(priority=Priority.BULK))
 
     assert model.priorities == [Priority.BULK]
 
 
 async def test_a_request_out_of_time_fails_and_leaves_nothing_in_the_air() -> None:
-    model = Model()
+    model = FakeModel()
     model.gate = asyncio.Event()
     embedder = pipeline(model)
     with pytest.raises(DeadlineExceeded):
@@ -194,6 +194,6 @@ async def test_a_request_out_of_time_fails_and_leaves_nothing_in_the_air() -> No
 
 
 async def test_a_request_in_time_is_answered() -> None:
-    answer = await pipeline(Model()).embed(["a"], EmbedOptions(timeout_s=5, normalize=False))
+    answer = await pipeline(FakeModel()).embed(["a"], EmbedOptions(timeout_s=5, normalize=False))
 
     assert answer.vectors.tolist() == expected("a").tolist()

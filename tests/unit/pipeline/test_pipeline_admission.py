@@ -14,20 +14,22 @@ from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
 from embedder.settings.model import LimitSettings
-from tests.unit.fake_model import MODEL, RAW, FarCache, Model, expected, settle, sharded
+from tests.unit.fake_model import MODEL, RAW, FakeModel, FakeSharedCache, expected, settle, sharded
 
 FULL = LimitSettings(max_queued_tokens=20)
 
 
-def shared(admission: AdmissionControl, model: Model, far: FarCache | None = None) -> Pipeline:
+def shared(
+    admission: AdmissionControl, model: FakeModel, far: FakeSharedCache | None = None
+) -> Pipeline:
     """Return one of the pipelines that share an admission control."""
     stages = Stages(model, model, MemoryCache(2**20), sharded(far, timeout_s=5))
     return Pipeline(MODEL, stages, limits=None, admission=admission)
 
 
-def gated() -> Model:
+def gated() -> FakeModel:
     """Return a model that computes when its gate is set."""
-    model = Model()
+    model = FakeModel()
     model.gate = asyncio.Event()
     return model
 
@@ -43,7 +45,7 @@ def waiting(admission: AdmissionControl) -> list[Priority]:
 
 
 async def test_texts_count_as_estimated_and_then_as_they_are() -> None:
-    admission, model, far = AdmissionControl(), gated(), FarCache()
+    admission, model, far = AdmissionControl(), gated(), FakeSharedCache()
     far.open.clear()
     call = asyncio.create_task(shared(admission, model, far).embed(["abcdefg", [1, 2, 3]]))
     await settle()
@@ -59,7 +61,7 @@ async def test_texts_count_as_estimated_and_then_as_they_are() -> None:
 
 
 async def test_what_the_far_cache_has_is_taken_off_when_it_has_answered() -> None:
-    admission, model, far = AdmissionControl(), gated(), FarCache()
+    admission, model, far = AdmissionControl(), gated(), FakeSharedCache()
     assert model.gate is not None
     model.gate.set()
     await shared(admission, model, far).embed(["abcd", "efgh"])
@@ -120,7 +122,7 @@ async def test_pipelines_of_several_models_share_what_waits() -> None:
     first = asyncio.create_task(shared(admission, slow).embed([[1] * 8, [2] * 8]))
     await settle()
     with pytest.raises(Overloaded):
-        await shared(admission, Model()).embed([[3] * 5])
+        await shared(admission, FakeModel()).embed([[3] * 5])
     assert slow.gate is not None
     slow.gate.set()
     await first
@@ -144,7 +146,7 @@ async def test_work_counts_by_its_priority() -> None:
 
 @pytest.mark.parametrize("turns", [0, 1, 3, 10])
 async def test_a_thousand_cancelled_requests_leave_exactly_nothing(turns: int) -> None:
-    admission, model, far = AdmissionControl(), gated(), FarCache()
+    admission, model, far = AdmissionControl(), gated(), FakeSharedCache()
     embedder = shared(admission, model, far)
     calls = [asyncio.create_task(embedder.embed([f"text {at}"])) for at in range(1000)]
     for _ in range(turns):
@@ -159,7 +161,7 @@ async def test_a_thousand_cancelled_requests_leave_exactly_nothing(turns: int) -
 
 async def test_a_computation_that_fails_leaves_nothing() -> None:
     admission = AdmissionControl()
-    embedder = shared(admission, Model())
+    embedder = shared(admission, FakeModel())
     with pytest.raises(InvalidInput):
         await embedder.embed(["ok", "x" * 9], EmbedOptions(truncate=Truncate.NONE))
     await settle()
@@ -171,7 +173,7 @@ async def test_the_rate_is_learnt_from_what_the_encoder_reports() -> None:
     now = [0.0]
     admission = AdmissionControl(clock=lambda: now[0])
 
-    class Timed(Model):
+    class Timed(FakeModel):
         async def encode(
             self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
         ) -> Encoded:
@@ -191,7 +193,7 @@ async def test_the_rate_is_learnt_from_what_the_encoder_reports() -> None:
 async def test_a_large_request_is_taken_off_part_by_part() -> None:
     admission, progress = AdmissionControl(), []
 
-    class Watched(Model):
+    class Watched(FakeModel):
         async def encode(
             self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
         ) -> Encoded:

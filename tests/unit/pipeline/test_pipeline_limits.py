@@ -13,12 +13,12 @@ from embedder.core.types import Input, Truncate
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
 from embedder.settings.model import LimitSettings
-from tests.unit.fake_model import MODEL, Model, expected, pipeline
+from tests.unit.fake_model import MODEL, FakeModel, expected, pipeline
 
 UNCUT = EmbedOptions(truncate=Truncate.NONE, normalize=False)
 
 
-def limited(model: Model) -> Pipeline:
+def limited(model: FakeModel) -> Pipeline:
     """Return a pipeline with limits that are easily reached."""
     limits = LimitSettings(max_inputs=3, max_characters=10, max_request_tokens=12)
     return Pipeline(MODEL, Stages(model, model, MemoryCache(2**20)), limits=limits)
@@ -45,7 +45,7 @@ async def refusal(embedder: Pipeline, inputs: Sequence[Input], options: EmbedOpt
     ],
 )
 async def test_a_refusal_names_the_field_and_the_limit(inputs: list[Input], sentence: str) -> None:
-    model = Model()
+    model = FakeModel()
     embedder = limited(model)
 
     assert await refusal(embedder, inputs, EmbedOptions()) == sentence
@@ -54,21 +54,21 @@ async def test_a_refusal_names_the_field_and_the_limit(inputs: list[Input], sent
 
 
 async def test_a_request_at_every_limit_is_answered() -> None:
-    answer = await limited(Model()).embed(["abcdefghij", "k", [999] * 3], EmbedOptions())
+    answer = await limited(FakeModel()).embed(["abcdefghij", "k", [999] * 3], EmbedOptions())
 
     assert answer.token_counts.tolist() == [8, 1, 3]
 
 
 @pytest.mark.parametrize("dimensions", [0, -1, 5])
 async def test_a_width_that_the_model_lacks_is_refused(dimensions: int) -> None:
-    sentence = await refusal(pipeline(Model()), ["a"], EmbedOptions(dimensions=dimensions))
+    sentence = await refusal(pipeline(FakeModel()), ["a"], EmbedOptions(dimensions=dimensions))
 
     assert sentence == f"'dimensions' is {dimensions}; 'sums' has widths 4 to 1"
 
 
 async def test_an_input_that_may_not_be_cut_is_refused_by_the_callers_number() -> None:
     """Not by its number among the distinct or the uncached ones."""
-    model = Model()
+    model = FakeModel()
     embedder = pipeline(model)
     await embedder.embed(["cached"], UNCUT)
     sentence = await refusal(embedder, ["a", "a", "cached", "b", "nine long"], UNCUT)
@@ -79,14 +79,14 @@ async def test_an_input_that_may_not_be_cut_is_refused_by_the_callers_number() -
 
 
 async def test_an_input_of_exactly_the_models_length_needs_no_cut() -> None:
-    answer = await pipeline(Model()).embed(["eight ok"], UNCUT)
+    answer = await pipeline(FakeModel()).embed(["eight ok"], UNCUT)
 
     assert answer.vectors.tolist() == expected("eight ok").tolist()
     assert answer.truncated.tolist() == [False]
 
 
 async def test_tokens_in_the_cache_are_not_counted_against_the_request() -> None:
-    embedder = limited(Model())
+    embedder = limited(FakeModel())
     await embedder.embed(["ab" * 4])
     answer = await embedder.embed(["ab" * 4, "cd" * 4])
 
@@ -94,7 +94,7 @@ async def test_tokens_in_the_cache_are_not_counted_against_the_request() -> None
 
 
 async def test_without_limits_only_what_has_no_meaning_is_refused() -> None:
-    embedder = pipeline(Model())
+    embedder = pipeline(FakeModel())
     answer = await embedder.embed([str(number) * 8 for number in range(9)] + ["x" * 20])
 
     assert answer.token_counts.tolist() == [8] * 10
@@ -102,16 +102,18 @@ async def test_without_limits_only_what_has_no_meaning_is_refused() -> None:
 
 
 async def test_a_text_that_no_utf8_can_carry_is_refused() -> None:
-    assert "lone surrogate" in await refusal(pipeline(Model()), ["a", "b\ud800"], EmbedOptions())
+    assert "lone surrogate" in await refusal(
+        pipeline(FakeModel()), ["a", "b\ud800"], EmbedOptions()
+    )
 
 
 async def test_a_prompt_that_no_utf8_can_carry_is_refused() -> None:
     with pytest.raises(InvalidInput, match="prompt"):
-        await pipeline(Model()).embed(["a"], EmbedOptions(prompt="\ud800"))
+        await pipeline(FakeModel()).embed(["a"], EmbedOptions(prompt="\ud800"))
 
 
 async def test_a_refused_request_leaves_nothing_in_the_cache() -> None:
-    model = Model()
+    model = FakeModel()
     embedder = pipeline(model)
     with pytest.raises(LimitExceeded):
         await embedder.embed(["fine", "nine long"], UNCUT)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from embedder.core.errors import StageUnavailable
-from tests.unit.fake_model import RAW, FarCache, Model, expected, pipeline, settle
+from tests.unit.fake_model import RAW, FakeModel, FakeSharedCache, expected, pipeline, settle
 
 
 async def test_what_the_far_cache_has_is_not_encoded_and_fills_the_near_one() -> None:
-    model, far = Model(), FarCache()
+    model, far = FakeModel(), FakeSharedCache()
     first = await pipeline(model, far).embed(["abc", "abcdefghijk"])
     await settle()
     neighbour = pipeline(model, far)
@@ -23,7 +23,7 @@ async def test_what_the_far_cache_has_is_not_encoded_and_fills_the_near_one() ->
 
 
 async def test_what_the_far_cache_has_needed_no_computing_and_counts_as_cached() -> None:
-    model, far = Model(), FarCache()
+    model, far = FakeModel(), FakeSharedCache()
     await pipeline(model, far).embed(["abc"])
     await settle()
 
@@ -31,7 +31,7 @@ async def test_what_the_far_cache_has_needed_no_computing_and_counts_as_cached()
 
 
 async def test_what_the_far_cache_lacks_is_computed_beside_what_it_has() -> None:
-    model, far = Model(), FarCache()
+    model, far = FakeModel(), FakeSharedCache()
     await pipeline(model, far).embed(["b"])
     await settle()
     answer = await pipeline(model, far).embed(["a", "b", "c"], RAW)
@@ -41,7 +41,7 @@ async def test_what_the_far_cache_lacks_is_computed_beside_what_it_has() -> None
 
 
 async def test_a_far_cache_that_fails_is_a_miss() -> None:
-    model, far = Model(), FarCache()
+    model, far = FakeModel(), FakeSharedCache()
     far.error = StageUnavailable("cache", "gone")
     answer = await pipeline(model, far).embed(["a"], RAW)
     await settle()
@@ -50,7 +50,7 @@ async def test_a_far_cache_that_fails_is_a_miss() -> None:
 
 
 async def test_a_far_cache_that_does_not_answer_is_a_miss() -> None:
-    model, far = Model(), FarCache()
+    model, far = FakeModel(), FakeSharedCache()
     far.open.clear()
     answer = await pipeline(model, far).embed(["a"], RAW)
 
@@ -60,7 +60,7 @@ async def test_a_far_cache_that_does_not_answer_is_a_miss() -> None:
 
 
 async def test_no_answer_waits_for_an_insert_into_the_far_cache() -> None:
-    model, far = Model(), FarCache()
+    model, far = FakeModel(), FakeSharedCache()
     embedder = pipeline(model, far)
     far.takes.clear()
     answer = await embedder.embed(["a"], RAW)
@@ -75,7 +75,7 @@ async def test_no_answer_waits_for_an_insert_into_the_far_cache() -> None:
 
 async def test_where_hits_are_likely_nothing_is_tokenized_for_them() -> None:
     """And for a miss it is all the same, only later."""
-    model, far = Model(), FarCache()
+    model, far = FakeModel(), FakeSharedCache()
     texts = [f"{number:02}" for number in range(40)]
     await pipeline(model, far).embed(texts)
     await settle()

@@ -14,7 +14,7 @@ from embedder.core.types import Encoded, Priority, TokenBatch, Truncate
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.single_flight import PendingResult
 from embedder.pipeline.stage_executor import Stages
-from tests.unit.fake_model import MODEL, RAW, Model, expected, pipeline, settle
+from tests.unit.fake_model import MODEL, RAW, FakeModel, expected, pipeline, settle
 
 
 def start(
@@ -24,14 +24,14 @@ def start(
     return asyncio.get_running_loop().create_task(embedder.embed(texts, options))
 
 
-def gated() -> tuple[Model, asyncio.Event]:
+def gated() -> tuple[FakeModel, asyncio.Event]:
     """Return a model that computes nothing before its gate is opened."""
-    model = Model()
+    model = FakeModel()
     model.gate = asyncio.Event()
     return model, model.gate
 
 
-class Watched(Model):
+class Watched(FakeModel):
     """Tells when its work is cancelled, and fails what it is told to fail."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ async def test_what_concurrent_requests_share_is_computed_once() -> None:
 
 
 async def test_a_thousand_identical_requests_are_one_encoder_call() -> None:
-    model = Model()
+    model = FakeModel()
     embedder = pipeline(model)
     answers = await asyncio.gather(*(embedder.embed(["same"], RAW) for _ in range(1000)))
 
@@ -137,7 +137,7 @@ async def test_a_request_after_an_abandoned_one_starts_afresh() -> None:
 
 async def test_a_bad_input_of_one_request_does_not_fail_another() -> None:
     """The other one joined before the fault was known, and computes its own part alone."""
-    model = Model()
+    model = FakeModel()
     embedder = pipeline(model)
     uncut = EmbedOptions(truncate=Truncate.NONE, normalize=False)
     bad = start(embedder, ["good", "much too long"], uncut)
@@ -151,7 +151,7 @@ async def test_a_bad_input_of_one_request_does_not_fail_another() -> None:
 
 
 async def test_a_failure_reaches_everyone_whose_own_input_it_is() -> None:
-    class Broken(Model):
+    class Broken(FakeModel):
         async def encode(
             self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
         ) -> Encoded:
@@ -210,7 +210,7 @@ async def test_a_request_that_comes_in_the_tick_of_a_failure_is_answered(
 
 
 async def test_a_computation_may_take_as_long_as_the_pipeline_allows() -> None:
-    class Clocked(Model):
+    class Clocked(FakeModel):
         deadline: float | None = None
 
         async def encode(
@@ -234,7 +234,7 @@ async def test_a_computation_may_take_as_long_as_the_pipeline_allows() -> None:
 async def test_requests_that_share_a_bad_input_fail_together_after_one_try() -> None:
     """Nothing in the flight is anybody else's, so trying again would be in vain, once a caller."""
 
-    class Broken(Model):
+    class Broken(FakeModel):
         async def encode(
             self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
         ) -> Encoded:

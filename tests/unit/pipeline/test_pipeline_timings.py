@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from embedder.core.types import Input, Timings, Tokenized, Truncate
-from tests.unit.fake_model import FarCache, Model, pipeline, settle
+from tests.unit.fake_model import FakeModel, FakeSharedCache, pipeline, settle
 
 
-class Timed(Model):
+class Timed(FakeModel):
     """Tokenizes at a second a character by its own clock, and reports the times it is given."""
 
     def __init__(self, queue_s: float = 0.0, inference_s: float = 0.0) -> None:
@@ -50,7 +50,7 @@ async def test_what_the_near_cache_has_takes_no_time(model: Timed) -> None:
 
 
 async def test_what_the_far_cache_has_takes_no_time(model: Timed) -> None:
-    far = FarCache()
+    far = FakeSharedCache()
     await pipeline(model, far).embed(["ab"])
     await settle()
 

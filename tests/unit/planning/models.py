@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from embedder.inference.model_size import ModelShape, ModelSize
+from embedder.models.model_size import ModelShape, ModelSize
 from embedder.planning.goal import Goal
 from embedder.planning.machine import MeasuredMachine, Speed
 from embedder.planning.prediction import PlannedModel

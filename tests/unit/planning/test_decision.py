@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import ConfigurationError
-from embedder.inference.memory import Formats, estimate_size
+from embedder.inference.memory import NumberFormats, estimate_size
 from embedder.planning.decision import Plan, decide
 from embedder.planning.goal import GB, Goal
 from embedder.planning.machine import MeasuredMachine
@@ -67,7 +67,7 @@ def test_the_prediction_is_that_of_the_chosen_settings(
             machine,
             Choice(
                 settings.backend.dtype,
-                Formats.of(settings.backend.dtype, model.runtime, bfloat16=True),
+                NumberFormats.of(settings.backend.dtype, model.runtime, bfloat16=True),
                 speed,
                 settings.batching.max_tokens,
             ),
@@ -158,7 +158,7 @@ def test_a_latency_target_gives_smaller_batches() -> None:
 
 
 def _peak_bytes(dtype: str) -> int:
-    formats = Formats.of(dtype, "packed", bfloat16=True)
+    formats = NumberFormats.of(dtype, "packed", bfloat16=True)
     return estimate_size(MODEL.size, "packed", formats, tokens=256, cache=0).peak
 
 

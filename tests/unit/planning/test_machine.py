@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from embedder.backends.precision import has_fast_bfloat16
 from embedder.core.errors import ConfigurationError
-from embedder.inference.model_size import ModelShape
+from embedder.models.model_size import ModelShape
 from embedder.planning.machine import FEW, MANY, Speed, fastest, measure
 
 SHAPE = ModelShape(layers=1, heads=2, width=64, inner=256)

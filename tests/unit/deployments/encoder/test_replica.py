@@ -16,8 +16,8 @@ from deployments.encoder.replica import EncoderReplica
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import Priority, TokenBatch, Vectors
-from embedder.inference import many_models
-from embedder.inference.loading import LoadedModel, load_model
+from embedder.inference import encoder_pool
+from embedder.inference.loading import LoadedBackend, load_model
 from embedder.settings.model import EmbedderSettings, ModelSettings
 from tests.tiny_models import write_tiny_bert
 
@@ -63,12 +63,12 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return what computes each model that a replica loads, by the model's key."""
     by_key: dict[str, Any] = {}
 
-    def load(settings: EmbedderSettings) -> LoadedModel:
+    def load(settings: EmbedderSettings) -> LoadedBackend:
         loaded = load_model(settings)
         by_key[settings.model.key] = loaded.backend
         return loaded
 
-    monkeypatch.setattr(many_models, "load_model", load)
+    monkeypatch.setattr(encoder_pool, "load_model", load)
     return by_key
 
 

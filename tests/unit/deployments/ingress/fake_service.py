@@ -31,16 +31,16 @@ from deployments.settings.service import ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.core.errors import InvalidInput, ModelNotFound
 from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
-from embedder.inference.many_models import EncoderState
+from embedder.inference.encoder_pool import EncoderStats
 from embedder.inference.residency import ModelState, State
-from embedder.inference.tokenization import Piece
-from embedder.models.catalogue import names
+from embedder.inference.tokenization import OffsetToken
+from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
 from tests.unit.deployments.rpc.transport import GRPC_BYTES, carry
 
 MAX_TOKENS = 8
 END = "[END]"
-"""The special token, of id 0, that is at the end of a text for those who ask for its pieces."""
+"""The special token, of id 0, that is at the end of a text for those who ask for its tokens."""
 ALIAS = "all-MiniLM-L6-v2"
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL = ModelInfo(
@@ -165,15 +165,15 @@ class LetterTokenizer:
         cut &= truncate is not Truncate.NONE
         return Tokenized(TokenBatch.of([row[kept] for row in ids]), cut)
 
-    async def pieces(
+    async def tokenize_with_offsets(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
-    ) -> list[PickledRows[Piece]]:
-        end = [Piece(0, END, True, None, None)] if add_special_tokens else []
+    ) -> list[PickledRows[OffsetToken]]:
+        end = [OffsetToken(0, END, True, None, None)] if add_special_tokens else []
         rows = (
-            [Piece(ord(one), one, False, at, at + 1) for at, one in enumerate(text)] + end
+            [OffsetToken(ord(one), one, False, at, at + 1) for at, one in enumerate(text)] + end
             for text in texts
         )
-        return [PickledRows.of(Piece, row) for row in rows]
+        return [PickledRows.of(OffsetToken, row) for row in rows]
 
     async def decode(
         self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
@@ -207,7 +207,7 @@ class LetterEncoder:
             await gate.wait()
         if model.name in self.missing:
             raise ModelNotFound(model.name, ("/srv/secret/place",))
-        name = names(model)[0]
+        name = model_names(model)[0]
         if model.name == ALIAS:
             return replace(MODEL, name=name, prompts=model.prompts, truncation=self.truncation)
         return replace(
@@ -229,10 +229,10 @@ class LetterEncoder:
         counts = [[row.count(ord(one)) for one in letters] for row in rows]
         return Encoded(np.array(counts, np.float32), self.queue_s, self.inference_s)
 
-    async def stats(self) -> ReplicaStats[EncoderState]:
+    async def stats(self) -> ReplicaStats[EncoderStats]:
         batching = BatcherStats(100, batches=len(self.calls))
         failed = replace(LOADED, state=State.FAILED, bytes=0, error="OSError: /srv/secret/place")
-        return ReplicaStats("encoder-1", [EncoderState(LOADED, 3, batching), EncoderState(failed)])
+        return ReplicaStats("encoder-1", [EncoderStats(LOADED, 3, batching), EncoderStats(failed)])
 
 
 class FakeService(Service):

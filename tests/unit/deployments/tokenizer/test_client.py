@@ -12,7 +12,7 @@ from deployments.settings.stages import StageSettings
 from deployments.tokenizer.client import RemoteTokenizer
 from embedder.core.errors import DeadlineExceeded, EmbedderError, InvalidInput
 from embedder.core.types import Input, Tokenized, Truncate
-from embedder.inference.tokenization import Piece
+from embedder.inference.tokenization import OffsetToken
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import END, LetterTokenizer, as_handle
 from tests.unit.deployments.rpc.replica import from_replica
@@ -56,15 +56,15 @@ async def test_pieces_and_ids_are_asked_for_directly_and_refused_by_their_place(
                 raise from_replica(error) from None
 
     remote = RemoteTokenizer(as_handle(Replica()), ONE_CALL, ModelSettings(), BatchSettings())
-    (pieces,) = await remote.pieces(["ab"], add_special_tokens=True, deadline=None)
+    (tokens,) = await remote.tokenize_with_offsets(["ab"], add_special_tokens=True, deadline=None)
 
-    assert list(pieces) == [
-        Piece(97, "a", False, 0, 1),
-        Piece(98, "b", False, 1, 2),
-        Piece(0, END, True, None, None),
+    assert list(tokens) == [
+        OffsetToken(97, "a", False, 0, 1),
+        OffsetToken(98, "b", False, 1, 2),
+        OffsetToken(0, END, True, None, None),
     ]
-    (bare,) = await remote.pieces(["a"], add_special_tokens=False, deadline=None)
-    assert list(bare) == list(pieces)[:1]
+    (bare,) = await remote.tokenize_with_offsets(["a"], add_special_tokens=False, deadline=None)
+    assert list(bare) == list(tokens)[:1]
     for skipped, texts in ((True, ["ab", ""]), (False, ["ab", END])):
         assert texts == await remote.decode(
             [[97, 98], [0]], skip_special_tokens=skipped, deadline=None
@@ -76,10 +76,12 @@ async def test_pieces_and_ids_are_asked_for_directly_and_refused_by_their_place(
 
 async def test_pieces_do_not_wait_longer_than_the_deadline() -> None:
     class Stuck:
-        async def pieces(self, *_: object) -> None:
+        async def tokenize_with_offsets(self, *_: object) -> None:
             await asyncio.sleep(60)
 
     remote = RemoteTokenizer(as_handle(Stuck()), ONE_CALL, ModelSettings(), BatchSettings())
 
     with pytest.raises(DeadlineExceeded, match="Tokenizer"):
-        await remote.pieces(["a"], add_special_tokens=True, deadline=time.monotonic() + 0.05)
+        await remote.tokenize_with_offsets(
+            ["a"], add_special_tokens=True, deadline=time.monotonic() + 0.05
+        )

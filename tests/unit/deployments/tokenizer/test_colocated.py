@@ -11,7 +11,7 @@ import pytest
 from deployments.tokenizer.colocated import IN_LOOP_CHARACTERS, ColocatedTokenizer
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.loading import load_tokenizer
-from embedder.inference.tokenization import Tokenizer
+from embedder.inference.tokenization import FastTokenizer
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
 
@@ -33,7 +33,7 @@ class Stage:
         return self.tokenizer.encode(inputs, truncate=truncate)
 
 
-def load() -> Tokenizer:
+def load() -> FastTokenizer:
     return load_tokenizer(ModelFiles.open(ModelSettings()))
 
 
@@ -64,7 +64,7 @@ async def test_only_a_few_characters_keep_the_loop(
 ) -> None:
     threads: list[int] = []
 
-    class Watched(Tokenizer):
+    class Watched(FastTokenizer):
         def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:
             threads.append(threading.get_ident())
             return stage.tokenizer.encode(inputs, truncate=truncate)
@@ -92,7 +92,7 @@ async def test_everything_goes_to_the_stage_until_the_tokenizer_is_there(stage: 
 async def test_without_a_tokenizer_the_stage_does_it_all_and_the_log_says_so(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail() -> Tokenizer:
+    def fail() -> FastTokenizer:
         raise OSError("no such disk")
 
     near = ColocatedTokenizer(stage, fail, most=10**9)
@@ -105,7 +105,7 @@ async def test_without_a_tokenizer_the_stage_does_it_all_and_the_log_says_so(
 
 
 async def test_nothing_is_loaded_where_nothing_may_be_done(stage: Stage) -> None:
-    def never() -> Tokenizer:
+    def never() -> FastTokenizer:
         raise AssertionError("loaded in vain")
 
     await ColocatedTokenizer(stage, never, most=0).load()

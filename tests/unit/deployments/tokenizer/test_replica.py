@@ -75,15 +75,15 @@ async def test_pieces_and_decoding_are_those_of_the_model_that_is_meant(
     replica = TokenizerReplica(ServeSettings())
     await replica.reconfigure(_config(*models))
     first, second = models
-    (pieces,) = await replica.pieces(second, ["a b c d"], True)
+    (tokens,) = await replica.tokenize_with_offsets(second, ["a b c d"], True)
 
-    assert [piece.text for piece in pieces] == ["[CLS]", "a", "b", "c", "d", "[SEP]"]
-    assert [piece.id for piece in pieces][::5] == [REVERSED.index("[CLS]"), REVERSED.index("[SEP]")]
-    ids = [[piece.id for piece in pieces]]
+    assert [token.text for token in tokens] == ["[CLS]", "a", "b", "c", "d", "[SEP]"]
+    assert [token.id for token in tokens][::5] == [REVERSED.index("[CLS]"), REVERSED.index("[SEP]")]
+    ids = [[token.id for token in tokens]]
     assert await replica.decode(second, ids, False) == ["[CLS] a b c d [SEP]"]
     assert await replica.decode(first, ids, False) == ["[UNK] a b c d [PAD]"]
     assert await replica.decode(second, ids, True) == ["a b c d"]
-    assert len((await replica.pieces(first, ["a"], False))[0]) == 1
+    assert len((await replica.tokenize_with_offsets(first, ["a"], False))[0]) == 1
 
 
 async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_path: Path) -> None:

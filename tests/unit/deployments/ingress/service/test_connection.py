@@ -11,7 +11,7 @@ from deployments.ingress.service import connection
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import ModelInfo
-from embedder.inference.loading import LoadedModel
+from embedder.inference.loading import LoadedBackend
 from embedder.models.files import ModelFiles
 from embedder.settings.model import EmbedderSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import MODEL
@@ -31,10 +31,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[EmbedderSettings]:
     """Let a model be loaded whose vectors are those of `MODEL`; return for what it was asked."""
     given: list[EmbedderSettings] = []
 
-    def load(settings: EmbedderSettings) -> LoadedModel:
+    def load(settings: EmbedderSettings) -> LoadedBackend:
         given.append(settings)
         backend: Any = Backend()
-        return LoadedModel(backend, MODEL, None)
+        return LoadedBackend(backend, MODEL, None)
 
     monkeypatch.setattr(connection, "load_model", load)
     return given

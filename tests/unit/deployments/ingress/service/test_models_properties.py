@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import ConfigurationError, UnknownModel
-from embedder.models.catalogue import names
+from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
 from tests.unit.deployments.ingress.loads import Connected, Served, model, settle
 
@@ -23,7 +23,7 @@ entries = st.builds(
     st.sampled_from((None, "x", "y")),
     pinned=st.booleans(),
 )
-lists = st.lists(entries, min_size=1, max_size=3, unique_by=lambda entry: names(entry)[0])
+lists = st.lists(entries, min_size=1, max_size=3, unique_by=lambda entry: model_names(entry)[0])
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("configure"), lists),
@@ -38,9 +38,9 @@ def meant(models: Sequence[ModelSettings]) -> dict[str | None, ModelSettings]:
     """Return which entry of a list each name means."""
     meaning: dict[str | None, ModelSettings] = {}
     for entry in reversed(models):
-        meaning.update(dict.fromkeys(names(entry), entry))
+        meaning.update(dict.fromkeys(model_names(entry), entry))
     for entry in models:
-        meaning[names(entry)[0]] = entry
+        meaning[model_names(entry)[0]] = entry
     return {**meaning, None: models[0]}
 
 

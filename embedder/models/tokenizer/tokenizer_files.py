@@ -15,7 +15,8 @@ from typing import Any
 
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import Truncate
-from embedder.models.plain_tokenizer import (
+from embedder.models.safety import read_object
+from embedder.models.tokenizer.tokenizer_json import (
     ADDED_TOKENS,
     CONFIG,
     SPECIAL_TOKENS,
@@ -24,8 +25,7 @@ from embedder.models.plain_tokenizer import (
     is_bert,
     is_plain,
 )
-from embedder.models.reference_tokenizer import read_reference
-from embedder.models.safety import read_object
+from embedder.models.tokenizer.transformers_tokenizer import build_fast_tokenizer
 
 TOKENIZER = "tokenizer.json"
 _BESIDE = (CONFIG, SPECIAL_TOKENS, ADDED_TOKENS)
@@ -65,7 +65,7 @@ class TokenizerFiles:
             names = beside[CONFIG].get("model_input_names", usual)
             found, side = raw, _side(raw, beside[CONFIG])
         else:
-            built = read_reference(folder)
+            built = build_fast_tokenizer(folder)
             if built.splits_special:
                 raise UnsupportedModel(f"{folder / CONFIG} has 'split_special_tokens', unsupported")
             names, side = built.input_names, built.truncation_side

@@ -18,14 +18,14 @@ _SAMPLES = ("a", "0", "the", "一", ".")
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class SpecialTokens:
     """The ids in front of a text and behind it."""
 
     opening: tuple[int, ...] = ()
     closing: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, rust: RustTokenizer) -> Template:
+    def of(cls, rust: RustTokenizer) -> SpecialTokens:
         """Read the template of a tokenizer that neither cuts nor pads."""
         for sample in _SAMPLES:
             try:

@@ -12,8 +12,8 @@ from weakref import WeakValueDictionary
 import pytest
 
 from embedder.core.types import Priority, TokenBatch
-from embedder.inference.loading import LoadedModel
-from embedder.inference.many_models import ManyEncoders
+from embedder.inference.encoder_pool import EncoderPool
+from embedder.inference.loading import LoadedBackend
 from embedder.settings.model import EmbedderSettings, ModelSettings, PoolSettings
 from tests.tiny_models import write_layout
 from tests.unit.fake_device import INFO, Device, loaded, vectors_of_ids
@@ -36,7 +36,7 @@ class Loads:
         self.gate = threading.Event()
         self.gate.set()
 
-    def __call__(self, settings: EmbedderSettings) -> LoadedModel:
+    def __call__(self, settings: EmbedderSettings) -> LoadedBackend:
         self.asked.append(settings.model)
         self.entered.set()
         assert self.gate.wait(10), "the test has left the gate closed"
@@ -67,15 +67,15 @@ def write_models(directory: Path, names: Iterable[str]) -> dict[str, ModelSettin
 
 def encoders(
     patch: pytest.MonkeyPatch, loads: Loads, *, room: int | None = None, idle_s: float | None = None
-) -> ManyEncoders:
+) -> EncoderPool:
     """Return encoders with room for so many models."""
-    patch.setattr("embedder.inference.many_models.load_model", loads)
+    patch.setattr("embedder.inference.encoder_pool.load_model", loads)
     max_bytes = None if room is None else room * BYTES
     pool = PoolSettings(max_bytes=max_bytes, idle_unload_s=idle_s)
-    return ManyEncoders(EmbedderSettings(pool=pool))
+    return EncoderPool(EmbedderSettings(pool=pool))
 
 
-async def encode(many: ManyEncoders, model: ModelSettings, *numbers: int) -> list[list[float]]:
+async def encode(many: EncoderPool, model: ModelSettings, *numbers: int) -> list[list[float]]:
     """Encode inputs of one token each."""
     encoded = await many.encode(
         model,
@@ -93,12 +93,12 @@ def expected(*numbers: int) -> list[list[float]]:
     return answer
 
 
-def ready(many: ManyEncoders) -> set[str]:
+def ready(many: EncoderPool) -> set[str]:
     """Return the names of what is loaded."""
     return {_name(state.key) for state in many.states() if state.state == "ready"}
 
 
-def pinned(many: ManyEncoders) -> set[str]:
+def pinned(many: EncoderPool) -> set[str]:
     """Return the names of what is pinned."""
     return {_name(state.key) for state in many.states() if state.pinned}
 

@@ -10,12 +10,12 @@ import pytest
 from embedder.core.errors import ConfigurationError, ModelDrift, UnsupportedModel
 from embedder.core.types import Truncate
 from embedder.inference.local import LocalTokenizer
-from embedder.inference.many_models import ManyTokenizers
+from embedder.inference.tokenizer_pool import TokenizerPool
 from embedder.models import weights
-from embedder.models.catalogue import find
+from embedder.models.catalogue import find_row
 from embedder.settings.model import EmbedderSettings, ModelSettings, PoolSettings
 from tests.unit.fake_device import ids
-from tests.unit.inference.many_models import (
+from tests.unit.inference.fake_loads import (
     BYTES,
     Loads,
     encode,
@@ -182,7 +182,7 @@ async def test_to_know_a_size_the_loop_never_asks_the_hub(
     loads.gate.set()
     await asyncio.gather(known, other)
 
-    row = find("all-mpnet-base-v2")
+    row = find_row("all-mpnet-base-v2")
     assert row is not None
     assert sizes == [4 * row.parameters, 0]
     assert set(asked) == {True}
@@ -191,7 +191,7 @@ async def test_to_know_a_size_the_loop_never_asks_the_hub(
 async def test_tokenizers_of_several_models_read_as_their_models_do(
     models: Models, tmp_path: Path
 ) -> None:
-    many = ManyTokenizers(EmbedderSettings())
+    many = TokenizerPool(EmbedderSettings())
     short = models["a"].model_copy(update={"max_tokens": 4})
     whole, cut = await asyncio.gather(
         many.tokenize(models["a"], ["abcdef"], truncate=Truncate.END),
@@ -216,7 +216,7 @@ async def test_a_tokenizer_is_kept_until_nobody_has_used_it_for_long(
         return load(settings)
 
     monkeypatch.setattr(LocalTokenizer, "load", counted)
-    many = ManyTokenizers(EmbedderSettings(pool=PoolSettings(max_bytes=1, idle_unload_s=0.01)))
+    many = TokenizerPool(EmbedderSettings(pool=PoolSettings(max_bytes=1, idle_unload_s=0.01)))
     await many.pin([models["b"]])
     for _ in range(3):
         await many.tokenize(models["a"], ["a"], truncate=Truncate.END)

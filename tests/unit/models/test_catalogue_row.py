@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from embedder.models.row import CatalogueRow, Golden
-from tests.unit.models.places import ROW
+from embedder.models.catalogue_row import CatalogueRow, GoldenVector
+from tests.unit.models.model_sources import ROW
 
 
 @pytest.mark.parametrize("field", ["sha256", "revision", "alias"])
@@ -19,7 +19,7 @@ def test_a_row_cannot_be_changed(field: str) -> None:
 def test_rows_that_say_the_same_are_the_same() -> None:
     assert replace(ROW) == ROW
     assert hash(replace(ROW)) == hash(ROW)
-    assert replace(ROW, golden=(Golden("a", (1.0,)),)) != ROW
+    assert replace(ROW, golden=(GoldenVector("a", (1.0,)),)) != ROW
 
 
 def test_a_row_need_only_say_what_every_model_has() -> None:

@@ -14,12 +14,12 @@ from tokenizers.models import BPE
 from transformers import AutoTokenizer
 
 from embedder.core.errors import InvalidInput
-from embedder.inference.tokenization import Piece, Tokenizer
+from embedder.inference.tokenization import FastTokenizer, OffsetToken
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
 
 FILES = ModelFiles.open(ModelSettings(offline=True))
-TOKENIZER = Tokenizer.load(FILES.tokenizer.read_text(), max_tokens=8)
+TOKENIZER = FastTokenizer.load(FILES.tokenizer.read_text(), max_tokens=8)
 ORACLE: Any = AutoTokenizer.from_pretrained(FILES.source.directory, local_files_only=True)
 VOCABULARY_SIZE = 30_522
 WORDS = (
@@ -37,9 +37,11 @@ WORDS = (
 TEXTS = st.lists(st.sampled_from(WORDS)).map(" ".join) | st.text(max_size=20)
 
 
-def _pieces(text: str, *, special: bool = True, tokenizer: Tokenizer = TOKENIZER) -> list[Piece]:
-    (pieces,) = tokenizer.pieces([text], add_special_tokens=special)
-    return pieces
+def _offset_tokens(
+    text: str, *, special: bool = True, tokenizer: FastTokenizer = TOKENIZER
+) -> list[OffsetToken]:
+    (tokens,) = tokenizer.tokenize_with_offsets([text], add_special_tokens=special)
+    return tokens
 
 
 @given(TEXTS)
@@ -53,30 +55,30 @@ def test_pieces_are_the_tokens_that_transformers_finds_and_where(special: bool, 
         verbose=False,
     )
 
-    pieces = _pieces(text, special=special)
+    tokens = _offset_tokens(text, special=special)
 
-    assert [piece.id for piece in pieces] == expected["input_ids"]
+    assert [token.id for token in tokens] == expected["input_ids"]
     # The mask of transformers counts a special token that the text itself spells.
-    assert [piece.id for piece in pieces if piece.special] == ([101, 102] if special else [])
-    for piece, (start, stop) in zip(pieces, expected["offset_mapping"], strict=True):
-        if not piece.special:
-            assert (piece.start, piece.stop) == (start, stop)
-            assert piece.text == text[start:stop]
+    assert [token.id for token in tokens if token.special] == ([101, 102] if special else [])
+    for token, (start, stop) in zip(tokens, expected["offset_mapping"], strict=True):
+        if not token.special:
+            assert (token.start, token.stop) == (start, stop)
+            assert token.text == text[start:stop]
 
 
 def test_special_tokens_that_were_added_are_nowhere_in_the_text() -> None:
-    first, word, spelt, last = _pieces("cat [SEP]")
+    first, word, spelt, last = _offset_tokens("cat [SEP]")
 
-    assert first == Piece(101, "[CLS]", True, None, None)
-    assert word == Piece(4937, "cat", False, 0, 3)
-    assert spelt == Piece(102, "[SEP]", False, 4, 9)
-    assert last == Piece(102, "[SEP]", True, None, None)
+    assert first == OffsetToken(101, "[CLS]", True, None, None)
+    assert word == OffsetToken(4937, "cat", False, 0, 3)
+    assert spelt == OffsetToken(102, "[SEP]", False, 4, 9)
+    assert last == OffsetToken(102, "[SEP]", True, None, None)
 
 
 def test_places_count_characters_whatever_their_bytes() -> None:
-    pieces = _pieces("🙂 Café cat", special=False)
+    tokens = _offset_tokens("🙂 Café cat", special=False)
 
-    assert [(piece.text, piece.start, piece.stop) for piece in pieces] == [
+    assert [(token.text, token.start, token.stop) for token in tokens] == [
         ("🙂", 0, 1),
         ("Café", 2, 6),
         ("cat", 7, 10),
@@ -84,17 +86,17 @@ def test_places_count_characters_whatever_their_bytes() -> None:
 
 
 def test_nothing_is_cut() -> None:
-    assert len(_pieces("cat " * 5000)) == 5002
+    assert len(_offset_tokens("cat " * 5000)) == 5002
 
 
-def test_every_text_has_its_own_pieces() -> None:
+def test_every_text_has_its_own_offset_tokens() -> None:
     texts = ["the cat", "", "sat", "the cat"]
 
-    assert TOKENIZER.pieces(texts) == [_pieces(text) for text in texts]
-    assert TOKENIZER.pieces([]) == []
+    assert TOKENIZER.tokenize_with_offsets(texts) == [_offset_tokens(text) for text in texts]
+    assert TOKENIZER.tokenize_with_offsets([]) == []
 
 
-def _bytes_tokenizer() -> Tokenizer:
+def _bytes_tokenizer() -> FastTokenizer:
     """Return a tokenizer of single bytes, whose ids have a gap from 100 to 199."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     ids = [*range(100), *range(200, 356)]
@@ -102,18 +104,18 @@ def _bytes_tokenizer() -> Tokenizer:
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rust.decoder = decoders.ByteLevel()
     rust.add_special_tokens([AddedToken("<end>")])
-    return Tokenizer.load(rust.to_str(), max_tokens=8)
+    return FastTokenizer.load(rust.to_str(), max_tokens=8)
 
 
 def test_pieces_of_less_than_a_character_share_it(tmp_path: Path) -> None:
     tokenizer = _bytes_tokenizer()
 
-    pieces = _pieces("aé🙂", tokenizer=tokenizer)
+    tokens = _offset_tokens("aé🙂", tokenizer=tokenizer)
 
-    assert [piece.text for piece in pieces] == ["a", "é", "é", *["🙂"] * 4]
-    assert [piece.start for piece in pieces] == [0, 1, 1, 2, 2, 2, 2]
-    assert max(piece.id for piece in pieces) >= 200
-    assert tokenizer.decode([[piece.id for piece in pieces]]) == ["aé🙂"]
+    assert [token.text for token in tokens] == ["a", "é", "é", *["🙂"] * 4]
+    assert [token.start for token in tokens] == [0, 1, 1, 2, 2, 2, 2]
+    assert max(token.id for token in tokens) >= 200
+    assert tokenizer.decode([[token.id for token in tokens]]) == ["aé🙂"]
 
 
 @given(st.lists(st.lists(st.integers(0, VOCABULARY_SIZE - 1), max_size=12), max_size=4))

@@ -38,7 +38,7 @@ _BETWEEN_WORDS = re.compile(r"(?<=\S)[ \n\t]")
 _LOCAL_NORMALIZERS = (BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, StripAccents)
 
 
-def reads_words_alone(rust: RustTokenizer) -> bool:
+def tokenizes_words_independently(rust: RustTokenizer) -> bool:
     """Return whether the tokens of a word depend on no other word of its text, for certain."""
     spaced = any(" " in token.content for token in rust.get_added_tokens_decoder().values())
     return (
@@ -49,7 +49,7 @@ def reads_words_alone(rust: RustTokenizer) -> bool:
     )
 
 
-def first_part(text: str, max_tokens: int, *, from_end: bool) -> str | None:
+def truncation_window(text: str, max_tokens: int, *, from_end: bool) -> str | None:
     """Return the part of a text to read first, or None where that is the whole text.
 
     It is the start of the text up to the end of a word; with ``from_end`` it is the end of the

@@ -11,7 +11,7 @@ from embedder.settings.model import PoolingName
 
 
 @dataclass(frozen=True, slots=True)
-class Golden:
+class GoldenVector:
     """A text and the first components of its published vector, at unit length."""
 
     text: str
@@ -41,4 +41,4 @@ class CatalogueRow:
     prompts: tuple[tuple[str, str], ...] = ()
     matryoshka: tuple[int, ...] = ()
     package: str | None = None
-    golden: tuple[Golden, ...] = ()
+    golden: tuple[GoldenVector, ...] = ()

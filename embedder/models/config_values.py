@@ -8,7 +8,7 @@ from typing import Any
 from embedder.core.errors import UnsupportedModel
 
 
-def number(config: Mapping[str, Any], key: str) -> int:
+def required_int(config: Mapping[str, Any], key: str) -> int:
     """Return a whole number of a ``config.json``.
 
     Raises:

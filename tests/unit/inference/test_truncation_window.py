@@ -10,9 +10,13 @@ from tokenizers import Tokenizer as RustTokenizer
 from tokenizers.models import BPE, Unigram
 
 from embedder.core.types import Truncate
-from embedder.inference import text_limit as reading
-from embedder.inference.text_limit import CHARACTERS_PER_TOKEN, first_part, reads_words_alone
-from embedder.inference.tokenization import Tokenizer
+from embedder.inference import truncation_window as windows
+from embedder.inference.tokenization import FastTokenizer
+from embedder.inference.truncation_window import (
+    CHARACTERS_PER_TOKEN,
+    tokenizes_words_independently,
+    truncation_window,
+)
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
 
@@ -59,17 +63,17 @@ STATES = {"bert": BERT, "bytes": _byte_level()}
 @pytest.fixture
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let parts be short, so that short texts have some."""
-    monkeypatch.setattr(reading, "CHARACTERS_PER_TOKEN", 1)
+    monkeypatch.setattr(windows, "CHARACTERS_PER_TOKEN", 1)
 
 
 @pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize("truncate", [Truncate.END, Truncate.START])
 @pytest.mark.parametrize("state", STATES)
 def test_a_part_has_the_tokens_of_the_whole_text(state: str, truncate: Truncate) -> None:
-    tokenizer = Tokenizer.load(STATES[state], max_tokens=LIMIT)
-    whole = Tokenizer.load(STATES[state], max_tokens=LIMIT)
-    whole._reads_words_alone = False
-    assert tokenizer._reads_words_alone
+    tokenizer = FastTokenizer.load(STATES[state], max_tokens=LIMIT)
+    whole = FastTokenizer.load(STATES[state], max_tokens=LIMIT)
+    whole._words_are_independent = False
+    assert tokenizer._words_are_independent
 
     @given(st.lists(TEXTS, min_size=1, max_size=3))
     def same(texts: list[str]) -> None:
@@ -86,7 +90,7 @@ def test_a_part_has_the_tokens_of_the_whole_text(state: str, truncate: Truncate)
 def test_a_part_is_an_end_of_the_text_that_divides_no_word(
     text: str, tokens: int, from_end: bool
 ) -> None:
-    part = first_part(text, tokens, from_end=from_end)
+    part = truncation_window(text, tokens, from_end=from_end)
     if part is not None:
         rest = text[: -len(part)] if from_end else text[len(part) :]
         assert text == (rest + part if from_end else part + rest)
@@ -100,16 +104,16 @@ def test_of_a_long_text_only_a_part_is_read() -> None:
     text = "a cat " * 1_000_000
 
     for from_end in (False, True):
-        part = first_part(text, LIMIT, from_end=from_end)
+        part = truncation_window(text, LIMIT, from_end=from_end)
         assert part is not None
         assert abs(len(part) - size) < len("a cat ")
-    assert first_part("x" * 1_000_000, LIMIT, from_end=False) is None
-    assert first_part("a cat", LIMIT, from_end=False) is None
+    assert truncation_window("x" * 1_000_000, LIMIT, from_end=False) is None
+    assert truncation_window("a cat", LIMIT, from_end=False) is None
 
 
 def test_tokenizers_that_may_read_across_words_are_given_whole_texts() -> None:
     bert = RustTokenizer.from_str(BERT)
-    assert reads_words_alone(bert)
+    assert tokenizes_words_independently(bert)
 
     unigram = RustTokenizer(Unigram([("a", 0.0)], unk_id=0))
     unigram.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -121,4 +125,4 @@ def test_tokenizers_that_may_read_across_words_are_given_whole_texts() -> None:
     spaced.add_tokens([AddedToken("a cat")])
 
     for rust in (unigram, metaspace, stripping, spaced, RustTokenizer(BPE())):
-        assert not reads_words_alone(rust)
+        assert not tokenizes_words_independently(rust)

@@ -20,7 +20,7 @@ _TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceTokenizer:
+class TransformersTokenizer:
     """What transformers tokenizes with.
 
     ``state`` is the JSON of the Rust tokenizer. ``truncation_side`` is the end that it cuts,
@@ -34,7 +34,7 @@ class ReferenceTokenizer:
     splits_special: bool
 
 
-def read_reference(folder: Path) -> ReferenceTokenizer:
+def build_fast_tokenizer(folder: Path) -> TransformersTokenizer:
     """Return the tokenizer that transformers builds from a folder; no code of a model's own runs.
 
     Raises:
@@ -48,7 +48,7 @@ def read_reference(folder: Path) -> ReferenceTokenizer:
         ) from error
 
 
-def _build(folder: Path) -> ReferenceTokenizer:
+def _build(folder: Path) -> TransformersTokenizer:
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
@@ -58,7 +58,7 @@ def _build(folder: Path) -> ReferenceTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-        return ReferenceTokenizer(
+        return TransformersTokenizer(
             state=tokenizer.backend_tokenizer.to_str(),
             truncation_side=str(tokenizer.truncation_side),
             input_names=tuple(tokenizer.model_input_names),
@@ -68,7 +68,7 @@ def _build(folder: Path) -> ReferenceTokenizer:
         logging.set_verbosity(level)
 
 
-def _build_in_child(folder: Path) -> ReferenceTokenizer:
+def _build_in_child(folder: Path) -> TransformersTokenizer:
     path = os.pathsep.join(filter(None, sys.path))
     finished = subprocess.run(  # noqa: S603 - this module, with a path as its argument
         [sys.executable, "-m", __name__, str(folder.absolute())],
@@ -84,7 +84,7 @@ def _build_in_child(folder: Path) -> ReferenceTokenizer:
             lines[-1] if lines else f"the child process ended with {finished.returncode}"
         )
     answer = json.loads(finished.stdout.splitlines()[-1])
-    return ReferenceTokenizer(**{**answer, "input_names": tuple(answer["input_names"])})
+    return TransformersTokenizer(**{**answer, "input_names": tuple(answer["input_names"])})
 
 
 if __name__ == "__main__":

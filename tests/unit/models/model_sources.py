@@ -17,8 +17,8 @@ import pytest
 from huggingface_hub import constants
 
 from embedder.models import catalogue, weights
+from embedder.models.catalogue_row import CatalogueRow
 from embedder.models.files import ModelFiles
-from embedder.models.row import CatalogueRow
 from embedder.models.weights import WEIGHTS
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import write_layout

@@ -6,7 +6,7 @@ of how a row is used.
 
 from __future__ import annotations
 
-from embedder.models.row import CatalogueRow, Golden
+from embedder.models.catalogue_row import CatalogueRow, GoldenVector
 
 _E5 = (("query", "query: "), ("document", "passage: "))
 _NOMIC = (("query", "search_query: "), ("document", "search_document: "))
@@ -15,7 +15,7 @@ _QWEN3 = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 )
 
-_MINILM = Golden(
+_MINILM = GoldenVector(
     # From the float32 snapshot of text-embeddings-inference's own tests, scaled to unit length.
     "What is Deep Learning?",
     (-0.077885, -0.033265, 0.019733, 0.007262, -0.0156, -0.022034, -0.030759, -0.009298),

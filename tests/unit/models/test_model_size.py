@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import load_file
 
 from embedder.core.errors import UnsupportedModel
-from embedder.inference.model_size import ModelShape, ModelSize
 from embedder.models.files import ModelFiles
+from embedder.models.model_size import ModelShape, ModelSize
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import BERT_CONFIG, write_layout, write_tiny_bert
 

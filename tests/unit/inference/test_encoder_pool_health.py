@@ -9,7 +9,7 @@ import pytest
 from embedder.core.errors import BackendFailure, Unavailable
 from embedder.settings.model import ModelSettings
 from tests.unit.fake_model import settle
-from tests.unit.inference.many_models import (
+from tests.unit.inference.fake_loads import (
     Loads,
     encode,
     encoders,

@@ -19,7 +19,7 @@ from embedder.core.errors import (
 from embedder.core.types import Priority, TokenBatch
 from embedder.settings.model import ModelSettings
 from tests.unit.fake_model import settle
-from tests.unit.inference.many_models import (
+from tests.unit.inference.fake_loads import (
     BYTES,
     Loads,
     encode,

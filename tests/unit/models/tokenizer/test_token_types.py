@@ -7,7 +7,7 @@ import json
 import pytest
 
 from embedder.core.types import TokenBatch
-from embedder.models.token_types import TokenTypes
+from embedder.models.tokenizer.token_types import TokenTypes
 
 
 def _state(template: list[tuple[str, int]]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from embedder.core.errors import ModelDrift
 from embedder.settings.model import ModelSettings
-from tests.unit.inference.many_models import Loads, encode, encoders, happened, write_models
+from tests.unit.inference.fake_loads import Loads, encode, encoders, happened, write_models
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""How a model prepares a text: its tokenizer, its token limit, its token types."""
