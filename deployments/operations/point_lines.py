@@ -15,7 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from deployments.ingress.collections.bodies import PointBody
-from deployments.ingress.errors.errors import UNKNOWN_FIELD
+from deployments.ingress.errors.responses import UNKNOWN_FIELD
 from deployments.ingress.wire.inputs import to_vector
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Vectors

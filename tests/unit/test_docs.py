@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deployments.cli import main
-from deployments.ingress.asgi import routes
+from deployments.ingress.asgi import ROUTES
 from deployments.ingress.description.reference import errors_table, limits_table, metrics_table
 from deployments.settings.models import MODEL_DEPLOYMENTS, ModelList
 from embedder.models.catalogue import CATALOGUE
@@ -76,7 +76,7 @@ def test_the_tables_of_limits_and_errors_are_those_of_the_code() -> None:
 
 def test_the_page_of_the_api_names_every_route() -> None:
     page = next(page for page in PAGES if page.name == "api.md").read_text()
-    paths = [route.path for route, _ in routes()]
+    paths = [route.path for route in ROUTES]
     described = [path for path in paths if not path.startswith(("/docs", "/openapi"))]
     ends = {re.sub(r"^/v1/collections(/\{name\})?|\{.*", "", path) for path in described}
 

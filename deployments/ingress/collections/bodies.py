@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.ingress.wire.fields import Body, JsonObject
@@ -11,6 +12,8 @@ from deployments.ingress.wire.inputs import VectorField
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
 from embedder.index.contract.points import Metric, PointField
+
+CollectionName = Annotated[str, Path(alias="name")]
 
 MAX_INCLUDED = 16
 """Names in one ``include``: each is looked up for every point of the answer."""

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fastapi import APIRouter
+from starlette.responses import Response
 
-from deployments.ingress.collections.bodies import CollectionAnswer, CollectionBody
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
-from deployments.ingress.wire.json_bodies import OrjsonRoute
+from deployments.ingress.collections.bodies import CollectionAnswer, CollectionBody, CollectionName
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.routing.route import Routes
+from deployments.ingress.service.service import Service
+from deployments.settings.access import Scope
 from embedder.index.contract.points import CollectionInfo, Spec
 
-reading = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
-writing = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
+routes = Routes("collections")
 
 
-@reading.get("")
+@routes.add("GET", "/v1/collections", scope=Scope.READ)
 async def list_collections(
-    service: ServiceDependency, context: ContextDependency
+    service: Service, context: RequestContext
 ) -> dict[str, list[CollectionAnswer]]:
     """List all collections."""
     infos = await service.index.collections(context.deadline)
     return {"collections": [_answer(info) for info in infos]}
 
 
-@writing.put("/{name}")
+@routes.add("PUT", "/v1/collections/{name}", scope=Scope.WRITE)
 async def create_collection(
-    name: str, body: CollectionBody, service: ServiceDependency, context: ContextDependency
+    name: CollectionName, body: CollectionBody, service: Service, context: RequestContext
 ) -> CollectionAnswer:
     """Create a collection; one that exists and was made with the same is left as it is."""
     service.check_model(body.model)
@@ -38,20 +39,21 @@ async def create_collection(
     return _answer(await service.index.create(name, spec, context.deadline))
 
 
-@reading.get("/{name}")
+@routes.add("GET", "/v1/collections/{name}", scope=Scope.READ)
 async def describe_collection(
-    name: str, service: ServiceDependency, context: ContextDependency
+    name: CollectionName, service: Service, context: RequestContext
 ) -> CollectionAnswer:
     """Describe a collection."""
     return _answer(await service.index.describe(name, context.deadline))
 
 
-@writing.delete("/{name}", status_code=204)
+@routes.add("DELETE", "/v1/collections/{name}", scope=Scope.WRITE, status=204)
 async def delete_collection(
-    name: str, service: ServiceDependency, context: ContextDependency
-) -> None:
+    name: CollectionName, service: Service, context: RequestContext
+) -> Response:
     """Delete a collection with all its points."""
     await service.index.delete(name, context.deadline)
+    return Response(status_code=204, media_type="application/json")
 
 
 def _answer(info: CollectionInfo) -> CollectionAnswer:

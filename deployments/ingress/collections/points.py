@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import Path, Query
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
 from deployments.ingress.collections.bodies import (
+    CollectionName,
     CountAnswer,
     CountBody,
     DeleteAnswer,
@@ -28,10 +29,13 @@ from deployments.ingress.collections.bodies import (
     UpsertBody,
 )
 from deployments.ingress.collections.embedding import Contents, check_count
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.routing.route import Routes
+from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_response_size
-from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
+from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.large_bodies import convert_body
+from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, InvalidVector, NotFound
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.checks import check_ids, check_metadata
@@ -48,13 +52,12 @@ class _PointId(StringConvertor):
 
 register_url_convertor("point_id", _PointId())
 
-reading = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
-writing = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
+routes = Routes("collections")
 
 
-@writing.post("/{name}/points")
+@routes.add("POST", "/v1/collections/{name}/points", scope=Scope.WRITE)
 async def upsert_points(
-    name: str, body: UpsertBody, service: ServiceDependency, context: ContextDependency
+    name: CollectionName, body: UpsertBody, service: Service, context: RequestContext
 ) -> UpsertAnswer:
     """Set points by id; a collection that does not exist is created with the cosine.
 
@@ -84,9 +87,9 @@ async def upsert_points(
     return UpsertAnswer(upserted=len(body.points), sequence=sequence)
 
 
-@writing.post("/{name}/points/delete")
+@routes.add("POST", "/v1/collections/{name}/points/delete", scope=Scope.WRITE)
 async def delete_points(
-    name: str, body: DeleteBody, service: ServiceDependency, context: ContextDependency
+    name: CollectionName, body: DeleteBody, service: Service, context: RequestContext
 ) -> DeleteAnswer:
     """Delete points by their ids, or all that meet a filter; what is not there is no error."""
     if (body.ids is None) == (body.filter is None):
@@ -100,9 +103,9 @@ async def delete_points(
     return DeleteAnswer(deleted=deleted.count, sequence=deleted.sequence)
 
 
-@reading.post("/{name}/points/fetch", response_model=PointsAnswer)
+@routes.add("POST", "/v1/collections/{name}/points/fetch", scope=Scope.READ, response=PointsAnswer)
 async def fetch_points(
-    name: str, body: FetchBody, service: ServiceDependency, context: ContextDependency
+    name: CollectionName, body: FetchBody, service: Service, context: RequestContext
 ) -> Response:
     """Return points by their ids, in the order asked for; what is not there is left out."""
     check_count("ids", len(body.ids), service.settings.limits.max_points)
@@ -111,17 +114,17 @@ async def fetch_points(
     return check_response_size("ids", response, service.settings.limits)
 
 
-@reading.post("/{name}/points/count")
+@routes.add("POST", "/v1/collections/{name}/points/count", scope=Scope.READ)
 async def count_points(
-    name: str, body: CountBody, service: ServiceDependency, context: ContextDependency
+    name: CollectionName, body: CountBody, service: Service, context: RequestContext
 ) -> CountAnswer:
     """Count the points, or those that meet a filter."""
     return CountAnswer(count=await service.index.count(name, condition_of(body), context.deadline))
 
 
-@reading.post("/{name}/points/scroll", response_model=PageAnswer)
+@routes.add("POST", "/v1/collections/{name}/points/scroll", scope=Scope.READ, response=PageAnswer)
 async def scroll_points(
-    name: str, body: ScrollBody, service: ServiceDependency, context: ContextDependency
+    name: CollectionName, body: ScrollBody, service: Service, context: RequestContext
 ) -> Response:
     """Return a page of points in the order of their first insertion, and where the next begins."""
     page = await service.index.scroll(
@@ -136,13 +139,15 @@ async def scroll_points(
     return await json_response({"points": points, "cursor": page.cursor})
 
 
-@reading.get("/{name}/points/{point_id:point_id}", response_model=Point)
+@routes.add(
+    "GET", "/v1/collections/{name}/points/{point_id:point_id}", scope=Scope.READ, response=Point
+)
 async def read_point(
-    name: str,
-    point_id: str,
-    service: ServiceDependency,
-    context: ContextDependency,
-    include: list[PointField] = Query(default=["text", "metadata"]),  # noqa: B008 - FastAPI reads it
+    name: CollectionName,
+    point_id: Annotated[str, Path()],
+    service: Service,
+    context: RequestContext,
+    include: Annotated[list[PointField], Query()] = ["text", "metadata"],  # noqa: B006 - never changed
 ) -> Response:
     """Return one point by its id, percent-encoded in UTF-8; any id can be read."""
     check_ids([point_id], "id")

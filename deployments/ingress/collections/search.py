@@ -11,30 +11,35 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from deployments.index.gathering import ShardedHits
-from deployments.ingress.collections.bodies import QueryBody, SearchAnswer, SearchBody
+from deployments.ingress.collections.bodies import (
+    CollectionName,
+    QueryBody,
+    SearchAnswer,
+    SearchBody,
+)
 from deployments.ingress.collections.embedding import Contents, check_count, path
 from deployments.ingress.collections.points import condition_of, content
 from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.search_admission import key_of
 from deployments.ingress.service.service import Service
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.wire.answer_size import check_response_size
-from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
+from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.large_bodies import convert_body
+from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.types import Priority
 from embedder.index.contract.points import CollectionInfo, Hit, Query, StoredModel
 
-reading = APIRouter(prefix="/v1/collections", route_class=OrjsonRoute, tags=["collections"])
+routes = Routes("collections")
 
 
-@reading.post("/{name}/search", response_model=SearchAnswer, response_model_exclude_unset=True)
+@routes.add("POST", "/v1/collections/{name}/search", scope=Scope.READ, response=SearchAnswer)
 async def search(
-    name: str, body: SearchBody, service: ServiceDependency, context: ContextDependency
+    name: CollectionName, body: SearchBody, service: Service, context: RequestContext
 ) -> Response:
     """Find the nearest points of one query or of several.
 

@@ -5,34 +5,42 @@ The page's script and style come from an installed package, so it works without 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
+import fastapi
 import orjson
-from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from deployments.ingress.description.schema import describe
-from deployments.ingress.middleware.route_prefix import PREFIX
-from deployments.ingress.service.state import ServiceDependency
-
-router = APIRouter(include_in_schema=False)
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.routing.route import Route, Routes
+from deployments.ingress.service.service import Service
+from deployments.settings.access import Scope
 
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
 
-@router.get("/openapi.json")
-async def openapi(request: Request, service: ServiceDependency) -> Response:
-    """Return the OpenAPI description."""
-    schema = describe(request.app, has_keys=bool(service.settings.keys))
-    if prefix := request.scope.get(PREFIX):
-        schema = {**schema, "servers": [{"url": prefix}]}
-    return Response(orjson.dumps(schema), media_type="application/json")
+def documentation_routes(described: Sequence[Route]) -> Routes:
+    """Return the routes of the description of ``described``, and of the page that shows it."""
+    routes = Routes(tag=None)
+
+    @routes.add("GET", "/openapi.json", scope=Scope.READ)
+    async def openapi(service: Service, context: RequestContext) -> Response:
+        schema = describe(tuple(described), has_keys=bool(service.settings.keys))
+        if context.prefix:
+            schema = {**schema, "servers": [{"url": context.prefix}]}
+        return Response(orjson.dumps(schema), media_type="application/json")
+
+    routes.add("GET", "/docs", scope=Scope.READ)(docs)
+    routes.add("GET", "/docs/{name}", scope=Scope.READ)(asset)
+    return routes
 
 
-@router.get("/docs")
 async def docs() -> Response:
     """Return a page from which every route can be tried."""
     script, style, icon = (f"docs/{name}" for name in ASSETS)
@@ -45,11 +53,10 @@ async def docs() -> Response:
     )
 
 
-@router.get("/docs/{name}")
-async def asset(name: str) -> Response:
+async def asset(name: Annotated[str, fastapi.Path()]) -> Response:
     """Return one of the page's files."""
     if name not in ASSETS:
-        raise HTTPException(404, "Not Found")
+        raise HTTPException(404)
     return FileResponse(_folder() / name)
 
 

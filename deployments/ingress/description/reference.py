@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deployments.ingress.description.schema import MEANINGS
-from deployments.ingress.errors.errors import HTTP_CODES, STATUSES
+from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES
 from deployments.metrics import CATALOGUE
 from deployments.settings.limits import IngressLimits
 from embedder.core.errors import EmbedderError

@@ -6,15 +6,21 @@ single route.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import lru_cache
+from inspect import Signature
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
 
-from deployments.ingress.errors.errors import HTTP_CODES, STATUSES, TEI_PATHS
+from deployments.ingress.errors.responses import ErrorShape
+from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES
 from deployments.ingress.middleware.request import is_open
+from deployments.ingress.routing.parameters import INJECTED, Endpoint, parameters_of
+from deployments.ingress.routing.route import Route
 
 _NULLABLE_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 
@@ -78,39 +84,75 @@ MEANINGS = {
 }
 
 
-def describe(app: FastAPI, *, has_keys: bool) -> dict[str, Any]:
-    """Return the OpenAPI description of an application."""
-    schema = app.openapi()
+@lru_cache(maxsize=2)
+def describe(routes: Sequence[Route], *, has_keys: bool) -> dict[str, Any]:
+    """Return the OpenAPI description of these routes."""
+    schema = _application(routes).openapi()
     components = schema.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         components.pop(unused, None)
     components.update(Error=ERROR, TeiError=TEI_ERROR)
-    _add_shadowed(schema["paths"], app.state.routes)
+    tei_paths = {route.path for route in routes if route.errors is ErrorShape.TEI}
+    _add_shadowed(schema["paths"], routes)
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             wants_key = has_keys and not is_open(method.upper(), path)
-            _add_errors(operation, path, wants_key=wants_key)
+            _add_errors(operation, is_tei=path in tei_paths, wants_key=wants_key)
+            if has_keys:
+                schemes = SECURITY_SCHEMES if wants_key else ()
+                operation["security"] = [{name: []} for name in schemes]
     if has_keys:
         schema["components"]["securitySchemes"] = SECURITY_SCHEMES
-        for path, operations in schema["paths"].items():
-            for method, operation in operations.items():
-                secured = not is_open(method.upper(), path)
-                operation["security"] = [{name: []} for name in SECURITY_SCHEMES] if secured else []
     return schema
 
 
-def _add_shadowed(paths: dict[str, dict[str, Any]], routes: Iterable[APIRoute]) -> None:
+def _application(routes: Sequence[Route]) -> FastAPI:
+    """Return an application of FastAPI that describes the routes; it serves no requests."""
+    app = FastAPI(
+        title="embedder",
+        summary="Text in; vectors, similarities, clusters and nearest neighbours out.",
+    )
+    for route in routes:
+        app.add_api_route(
+            route.path,
+            _client_side(route.endpoint),
+            methods=[route.method],
+            tags=[] if route.tag is None else [route.tag],
+            status_code=route.status,
+            response_model=route.response,
+            response_class=Response if route.response is None else JSONResponse,
+            responses={status: {"model": kind} for status, kind in route.other_responses.items()},
+        )
+    return app
+
+
+def _client_side(endpoint: Endpoint) -> Endpoint:
+    """Return a stand-in for a function with the parameters that a client sends."""
+
+    async def stand_in() -> None:
+        raise NotImplementedError
+
+    sent = [
+        parameter.replace(annotation=hint)
+        for parameter, hint in parameters_of(endpoint).values()
+        if hint not in INJECTED
+    ]
+    stand_in.__name__, stand_in.__doc__ = endpoint.__name__, endpoint.__doc__
+    vars(stand_in)["__signature__"] = Signature(sent)
+    return stand_in
+
+
+def _add_shadowed(paths: dict[str, dict[str, Any]], routes: Sequence[Route]) -> None:
     """Describe under each path the methods that it takes only as a value of a parameter.
 
     GET of ``…/points/count`` reads the point ``count``; but in OpenAPI a path without a parameter
     stands for itself alone, so its description must have GET too.
     """
     shadowing = [
-        (path, route.path_format, method.lower())
+        (path, route.path_format, route.method.lower())
         for path in paths
         for route in routes
-        if route.path_format in paths and route.path_regex.match(path)
-        for method in route.methods or ()
+        if route.pattern.match(path)
     ]
     for path, general, method in shadowing:
         if method in paths[path]:
@@ -127,11 +169,10 @@ def _add_shadowed(paths: dict[str, dict[str, Any]], routes: Iterable[APIRoute]) 
         paths[path][method] = operation
 
 
-def _add_errors(operation: dict[str, Any], path: str, *, wants_key: bool) -> None:
+def _add_errors(operation: dict[str, Any], *, is_tei: bool, wants_key: bool) -> None:
     """Give an operation an answer for every status that the table may give it."""
-    tei = path in TEI_PATHS
-    component = "TeiError" if tei else "Error"
-    statuses = {status.tei_http if tei else status.http for status in STATUSES.values()}
+    component = "TeiError" if is_tei else "Error"
+    statuses = {status.tei_http if is_tei else status.http for status in STATUSES.values()}
     statuses |= HTTP_CODES.keys()
     if not wants_key:
         statuses -= {401, 403}

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from deployments.ingress.errors.http_errors import MissingScope
+from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.keys import Headers
 from deployments.settings.access import ApiKey, Scope
 from embedder.core.errors import InvalidInput
@@ -27,6 +28,8 @@ class RequestContext:
     key: ApiKey | None = None
     accept: str = ""
     body_bytes: int = 0
+    prefix: str = ""
+    error_shape: ErrorShape = ErrorShape.OPENAI
     began: float = field(default_factory=time.monotonic)
 
     def remaining_s(self) -> float:

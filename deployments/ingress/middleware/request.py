@@ -11,13 +11,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Container
 from urllib.parse import unquote_to_bytes
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.ingress.errors.errors import bug_response, error_response, http_response
 from deployments.ingress.errors.http_errors import UnknownKey
+from deployments.ingress.errors.responses import (
+    ErrorShape,
+    InvalidRequest,
+    bug_response,
+    error_response,
+    http_response,
+    validation_response,
+)
 from deployments.ingress.middleware.body import read_body, replay
 from deployments.ingress.middleware.compression import Compressing
 from deployments.ingress.middleware.context import RequestContext, request_timeout_s
@@ -34,44 +43,59 @@ OPEN = frozenset({"/healthz", "/readyz", "/health", "/ping"})
 
 
 class RequestMiddleware:
-    """The outermost part of the application."""
+    """The outermost part of the application.
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings, request_stats: RequestStats) -> None:
+    Errors on a path of ``tei_paths`` are answered as by text-embeddings-inference.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServeSettings,
+        request_stats: RequestStats,
+        *,
+        tei_paths: Container[str] = (),
+    ) -> None:
         self._app = app
         self._keys = settings.keys
         self._limits = settings.limits
         self._compress_bytes = settings.compress_bytes
         self._request_stats = request_stats
+        self._tei_paths = tei_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or answer it here."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = strip_prefix(scope)
-        accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
-        context = RequestContext(time.monotonic() + self._limits.request_timeout_s, accept=accept)
+        scope, prefix = strip_prefix(scope)
+        is_tei = scope["path"] in self._tei_paths
+        context = RequestContext(
+            time.monotonic() + self._limits.request_timeout_s,
+            accept=dict(scope["headers"]).get(b"accept", b"").decode("latin-1"),
+            prefix=prefix,
+            error_shape=ErrorShape.TEI if is_tei else ErrorShape.OPENAI,
+        )
         scope.setdefault("state", {})["context"] = context
-        answer = _Answer(send, context, self._request_stats, has_body=scope["method"] != "HEAD")
+        is_head = scope["method"] == "HEAD"
+        if is_head:
+            scope = {**scope, "method": "GET"}
+        answer = _Answer(send, context, self._request_stats, has_body=not is_head)
         with self._request_stats.in_progress():
             try:
                 await self._pass(scope, receive, answer, context)
-            except EmbedderError as error:
-                await error_response(error, scope["path"])(scope, receive, answer)
-            except HTTPException as error:
-                await http_response(error, scope)(scope, receive, answer)
             except asyncio.CancelledError:
                 self._request_stats.abandoned += 1
                 raise
             except Exception as error:
                 if answer.begun and not answer.complete:
-                    raise  # the server logs it, and closes the connection to say so to the client
-                logger.error("unexpected error", exc_info=error)
+                    raise  # the server logs it and closes the connection, which the client notices
+                response = _response(error, scope, context.error_shape)
                 if not answer.begun:
-                    await bug_response(scope["path"])(scope, receive, answer)
+                    await response(scope, receive, answer)
 
     async def _pass(
-        self, scope: Scope, receive: Receive, send: Send, context: RequestContext
+        self, scope: Scope, receive: Receive, answer: _Answer, context: RequestContext
     ) -> None:
         headers = scope["headers"]
         # By the scope's path: that of a URL is partly what the client writes into Host.
@@ -80,20 +104,28 @@ class RequestMiddleware:
             if context.key is None:
                 raise UnknownKey
         _check_path(scope)
-        context.deadline = context.began + request_timeout_s(
-            headers, self._limits.request_timeout_s
-        )
+        timeout_s = request_timeout_s(headers, self._limits.request_timeout_s)
+        context.deadline = context.began + timeout_s
         body = await read_body(receive, headers, self._limits, context.deadline)
         if body is None:
             self._request_stats.abandoned += 1
             return
         context.body_bytes = len(body)
-        if scope["method"] == "HEAD":
-            # Answered as GET, by every route that has it; the answer's body stays here.
-            scope = {**scope, "method": "GET"}
-        elif self._compress_bytes is not None:
+        send: Send = answer
+        if self._compress_bytes is not None and answer.has_body:
             send = Compressing(send, headers, self._compress_bytes)
         await self._app(scope, replay(body, receive), send)
+
+
+def _response(error: Exception, scope: Scope, shape: ErrorShape) -> Response:
+    if isinstance(error, EmbedderError):
+        return error_response(error, shape)
+    if isinstance(error, InvalidRequest):
+        return validation_response(error, shape)
+    if isinstance(error, HTTPException):
+        return http_response(error, scope, shape)
+    logger.error("unexpected error", exc_info=error)
+    return bug_response(shape)
 
 
 def _check_path(scope: Scope) -> None:
@@ -124,7 +156,7 @@ class _Answer:
         self, send: Send, context: RequestContext, request_stats: RequestStats, *, has_body: bool
     ) -> None:
         self._send = send
-        self._has_body = has_body
+        self.has_body = has_body
         self._context = context
         self._request_stats = request_stats
         self.begun = self.complete = False
@@ -140,6 +172,6 @@ class _Answer:
             ]
         elif message["type"] == "http.response.body":
             self.complete = not message.get("more_body", False)
-            if not self._has_body:
+            if not self.has_body:
                 message = {**message, "body": b""}
         await self._send(message)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal
 
-from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.wire.answer_size import check_embeddings, check_size
-from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
     Matrices,
     RowsAnswer,
@@ -25,12 +23,13 @@ from deployments.ingress.wire.rows import (
     vectors_width,
     width_of,
 )
+from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.index.contract.response_budget import NUMBER_BYTES
 from embedder.similarity.clustering import cluster
 from embedder.similarity.pricing import cluster_price
 
-router = APIRouter(route_class=OrjsonRoute, tags=["similarity"])
+routes = Routes("similarity")
 
 MAX_SEED = 2**31 - 1
 
@@ -72,10 +71,8 @@ class ClusterAnswer(RowsAnswer):
     centroids: list[list[float]] | None = Field(None, description="where ``include`` asks for it")
 
 
-@router.post("/v1/cluster", response_model=ClusterAnswer)
-async def group(
-    body: ClusterRequest, service: ServiceDependency, context: ContextDependency
-) -> Response:
+@routes.add("POST", "/v1/cluster", scope=Scope.READ, response=ClusterAnswer)
+async def group(body: ClusterRequest, service: Service, context: RequestContext) -> Response:
     """Put texts or vectors into ``k`` groups by k-means."""
     limits = service.settings.limits
     count = check_rows(body.inputs, "inputs", limits.max_inputs)

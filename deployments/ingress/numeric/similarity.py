@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import orjson
-from fastapi import APIRouter
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
+from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import NEIGHBOUR_BYTES, check_size
-from deployments.ingress.wire.json_bodies import OrjsonRoute
 from deployments.ingress.wire.rows import (
     Matrices,
     OptionalRowsField,
@@ -29,6 +29,7 @@ from deployments.ingress.wire.rows import (
     to_matrices,
     width_of,
 )
+from deployments.settings.access import Scope
 from deployments.settings.limits import IngressLimits
 from embedder.core.errors import InvalidVector, LimitExceeded
 from embedder.core.types import SimilarityName
@@ -38,7 +39,7 @@ from embedder.similarity.metrics import similarity
 from embedder.similarity.pricing import similarity_price
 from embedder.similarity.topk import top_k
 
-router = APIRouter(route_class=OrjsonRoute, tags=["similarity"])
+routes = Routes("similarity")
 
 
 class SimilarityRequest(RowsBody):
@@ -89,10 +90,10 @@ class NeighboursAnswer(RowsAnswer):
     metric: SimilarityName
 
 
-@router.post("/v1/similarity", response_model=SimilarityAnswer | NeighboursAnswer)
-async def compare(
-    body: SimilarityRequest, service: ServiceDependency, context: ContextDependency
-) -> Response:
+@routes.add(
+    "POST", "/v1/similarity", scope=Scope.READ, response=SimilarityAnswer | NeighboursAnswer
+)
+async def compare(body: SimilarityRequest, service: Service, context: RequestContext) -> Response:
     """Compare texts or vectors: all pairs, or with ``top_k`` the nearest of each."""
     lists = {"a": body.a} if body.b is None else {"a": body.a, "b": body.b}
     _check(lists, body.top_k, service.settings.limits)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
-from deployments.ingress.errors.errors import error_content
+from deployments.ingress.errors.responses import error_content
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.openai import streams
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
+from deployments.ingress.routing.route import Routes
+from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_embeddings, component_bytes
 from deployments.ingress.wire.fields import PromptFields, Usage
 from deployments.ingress.wire.formats import (
@@ -26,13 +27,14 @@ from deployments.ingress.wire.formats import (
     timing_headers,
 )
 from deployments.ingress.wire.inputs import InputField, to_inputs
-from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
+from deployments.ingress.wire.json_bodies import json_lines, json_response
 from deployments.ingress.wire.large_bodies import convert_body
+from deployments.settings.access import Scope
 from embedder.core.quantization import OutputDtype, check_quantizable, quantize
 
 Lines = AsyncIterator[bytes]
 
-router = APIRouter(route_class=OrjsonRoute, tags=["openai"])
+routes = Routes("openai")
 
 
 class EmbeddingsRequest(PromptFields):
@@ -78,10 +80,9 @@ class EmbeddingsResponse(BaseModel):
     usage: Usage
 
 
-@router.post("/v1/embeddings", response_model=EmbeddingsResponse)
-@router.post("/embeddings", response_model=EmbeddingsResponse)
+@routes.add("POST", "/embeddings", "/v1/embeddings", scope=Scope.READ, response=EmbeddingsResponse)
 async def create_embeddings(
-    body: EmbeddingsRequest, service: ServiceDependency, context: ContextDependency
+    body: EmbeddingsRequest, service: Service, context: RequestContext
 ) -> Response:
     """Embed texts or token ids.
 

@@ -5,21 +5,23 @@ Reads the state of the models; loads none.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import Path
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedState
-from deployments.ingress.service.state import ServiceDependency
-from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
+from deployments.ingress.service.service import Service
+from deployments.ingress.wire.json_bodies import json_response
+from deployments.settings.access import Scope
 from embedder.core.types import ModelInfo
 from embedder.models.catalogue import find_row
 from embedder.settings.model import ModelSettings
 
-router = APIRouter(route_class=OrjsonRoute, tags=["openai"])
+routes = Routes("openai")
 
 CREATED = 1_755_000_000
 """The API wants a date of creation of every model; ours have none, and this one never changes."""
@@ -54,16 +56,16 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-@router.get("/v1/models", response_model=ModelList)
-async def list_models(service: ServiceDependency) -> Response:
+@routes.add("GET", "/v1/models", scope=Scope.READ, response=ModelList)
+async def list_models(service: Service) -> Response:
     """List the served models."""
     return await json_response(
         {"object": "list", "data": [_model(one) for one in service.models()]}
     )
 
 
-@router.get("/v1/models/{name:path}", response_model=Model)
-async def get_model(name: str, service: ServiceDependency) -> Response:
+@routes.add("GET", "/v1/models/{name:path}", scope=Scope.READ, response=Model)
+async def get_model(name: Annotated[str, Path()], service: Service) -> Response:
     """Describe one model by its alias or its repository."""
     return await json_response(_model(service.described(name)))
 

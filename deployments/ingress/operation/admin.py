@@ -8,27 +8,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import Query
 
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.operation import admin_answers as answers
+from deployments.ingress.routing.route import Routes
 from deployments.ingress.service import replicas
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedState
 from deployments.ingress.service.replicas import Problem
 from deployments.ingress.service.service import Service
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
-from deployments.ingress.wire.json_bodies import OrjsonRoute
+from deployments.settings.access import Scope
 from embedder.core.errors import EmbedderError
 from embedder.pipeline.fingerprint import model_tag
 
-reading = APIRouter(route_class=OrjsonRoute, tags=["operation"])
-clearing = APIRouter(route_class=OrjsonRoute, tags=["operation"])
+routes = Routes("operation")
 
 
-@reading.get("/v1/stats")
-async def stats(service: ServiceDependency) -> answers.Stats:
+@routes.add("GET", "/v1/stats", scope=Scope.READ)
+async def stats(service: Service) -> answers.Stats:
     """Tell how every stage is doing.
 
     ``ingress`` is the one replica that answers, of which there may be several: each counts its
@@ -53,8 +53,8 @@ async def stats(service: ServiceDependency) -> answers.Stats:
     )
 
 
-@reading.get("/v1/cache")
-async def caches(service: ServiceDependency) -> answers.Caches:
+@routes.add("GET", "/v1/cache", scope=Scope.READ)
+async def caches(service: Service) -> answers.Caches:
     """Tell what the caches hold and how often they had what was looked up."""
     near, shards = await asyncio.gather(
         service.replicas.query("Ingress", "local_cache_stats"),
@@ -66,9 +66,9 @@ async def caches(service: ServiceDependency) -> answers.Caches:
     )
 
 
-@clearing.delete("/v1/cache")
+@routes.add("DELETE", "/v1/cache", scope=Scope.ADMIN)
 async def clear_caches(
-    service: ServiceDependency, context: ContextDependency, model: str | None = None
+    service: Service, context: RequestContext, model: Annotated[str | None, Query()] = None
 ) -> answers.Cleared:
     """Forget every vector in all caches, or those of one model as it is served now.
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.readiness import Capability, Level
-from deployments.ingress.service.state import ServiceDependency
+from deployments.ingress.service.service import Service
 
-router = APIRouter(tags=["health"])
+routes = Routes("health")
 
 
 class ReadinessAnswer(BaseModel):
@@ -26,30 +27,35 @@ class ReadinessAnswer(BaseModel):
     stages: dict[str, str]
 
 
-@router.get("/healthz")
+@routes.add("GET", "/healthz", scope=None)
 async def alive() -> dict[str, str]:
     """Answer while the ingress lives, whatever the other stages do."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses={503: {"model": ReadinessAnswer}})
+@routes.add(
+    "GET",
+    "/readyz",
+    scope=None,
+    response=ReadinessAnswer,
+    other_responses={503: ReadinessAnswer},
+)
 async def ready(
-    response: Response,
-    service: ServiceDependency,
+    service: Service,
     require: Annotated[
         list[Capability], Query(description="the capabilities that the caller needs")
-    ] = [Capability.EMBEDDINGS],  # noqa: B006 - FastAPI copies it
-) -> ReadinessAnswer:
+    ] = [Capability.EMBEDDINGS],  # noqa: B006 - never changed
+) -> Response:
     """Answer 200 when every required capability can be used, else 503.
 
     All probes within a second share one question to each stage.
     """
     readiness = await service.readiness()
     is_ready = readiness.has(require)
-    if not is_ready:
-        response.status_code = 503
-    return ReadinessAnswer(
+    answer = ReadinessAnswer(
         ready=is_ready,
         capabilities=dict(readiness.capabilities),
         stages={name: state.text for name, state in readiness.stages.items()},
     )
+    status = 200 if is_ready else 503
+    return Response(answer.model_dump_json(), status, media_type="application/json")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from deployments.ingress.errors.errors import tei_envelope
+from deployments.ingress.errors.responses import ErrorShape, tei_envelope
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.readiness import Capability
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
-from deployments.ingress.wire.json_bodies import OrjsonRoute
+from deployments.ingress.service.service import Service
+from deployments.settings.access import Scope
 from deployments.settings.limits import IngressLimits
 from deployments.settings.service import ServeSettings
 from embedder.core.types import ModelInfo
 
-router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
-health_router = APIRouter(tags=["text-embeddings-inference"])
+routes = Routes("text-embeddings-inference", ErrorShape.TEI)
 
 VERSION = version("embedder")
 
@@ -60,21 +62,21 @@ class Info(BaseModel):
     limits: IngressLimits = Field(description="every limit of a request (an addition of ours)")
 
 
-@router.get("/info")
+@routes.add("GET", "/info", scope=Scope.READ)
 async def info(
-    service: ServiceDependency,
-    context: ContextDependency,
-    model: str | None = Query(None, description="a served model; the first one where left out"),
+    service: Service,
+    context: RequestContext,
+    model: Annotated[
+        str | None, Query(description="a served model; the first one where left out")
+    ] = None,
 ) -> Info:
     """Describe a served model and the limits of a request; loads the model if need be."""
     served = await service.model(model, deadline=context.deadline)
     return describe(served, service.settings)
 
 
-@health_router.get("/", response_class=Response)
-@health_router.get("/ping", response_class=Response)
-@health_router.get("/health", response_class=Response)
-async def health(service: ServiceDependency) -> Response:
+@routes.add("GET", "/health", "/ping", "/", scope=None)
+async def health(service: Service) -> Response:
     """Answer 200 and no body when embeddings can be computed, else 503.
 
     Neither the cache nor the index is needed for that.

@@ -10,16 +10,19 @@ from types import UnionType
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from deployments.ingress.errors.http_errors import EmptyInput
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
+from deployments.ingress.errors.responses import ErrorShape
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.routing.route import Routes
+from deployments.ingress.service.service import Service
 from deployments.ingress.tei.bodies import DecodeBody, Token, TokenizeBody
 from deployments.ingress.wire.answer_size import check_size
 from deployments.ingress.wire.inputs import to_inputs
-from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
+from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.large_bodies import convert_body
+from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input
@@ -29,13 +32,11 @@ from embedder.settings.model import LimitSettings
 TOKEN_BYTES = 80
 """A token in an answer, with its place; hardly any text has more tokens than characters."""
 
-router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
+routes = Routes("text-embeddings-inference", ErrorShape.TEI)
 
 
-@router.post("/tokenize", response_model=list[list[Token]])
-async def tokenize(
-    body: TokenizeBody, service: ServiceDependency, context: ContextDependency
-) -> Response:
+@routes.add("POST", "/tokenize", scope=Scope.READ, response=list[list[Token]])
+async def tokenize(body: TokenizeBody, service: Service, context: RequestContext) -> Response:
     """List the tokens of texts, and where each stands in its text with the prompt in front."""
     texts: list[str] = await convert_body(context, _items, "inputs", body.inputs, str, "a string")
     info = await service.model(body.model, deadline=context.deadline)
@@ -52,10 +53,8 @@ async def tokenize(
     return await json_response(map(iter, rows))
 
 
-@router.post("/decode", response_model=list[str])
-async def decode(
-    body: DecodeBody, service: ServiceDependency, context: ContextDependency
-) -> Response:
+@routes.add("POST", "/decode", scope=Scope.READ, response=list[str])
+async def decode(body: DecodeBody, service: Service, context: RequestContext) -> Response:
     """Return the texts that token ids stand for."""
     rows: list[Sequence[int]] = await convert_body(
         context, _items, "ids", body.ids, np.ndarray | list, "a list of token ids"

@@ -14,16 +14,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter
-from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.responses import Response
 
 from deployments.ingress.errors.http_errors import EmptyInput
+from deployments.ingress.errors.responses import ErrorShape, InvalidRequest
 from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
-from deployments.ingress.service.state import ContextDependency, ServiceDependency
 from deployments.ingress.tei.bodies import (
     EitherBody,
     EmbedBody,
@@ -36,16 +35,17 @@ from deployments.ingress.wire.answer_size import check_embeddings
 from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_inputs
-from deployments.ingress.wire.json_bodies import OrjsonRoute, json_response
+from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.large_bodies import convert_body
 from deployments.ingress.wire.rows import width_of
+from deployments.settings.access import Scope
 from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Input, InputType, Vectors
 from embedder.pipeline.work_queue import AdmittedJob
 from embedder.similarity.metrics import similarity as similarities
 from embedder.similarity.pricing import similarity_price
 
-router = APIRouter(route_class=OrjsonRoute, tags=["text-embeddings-inference"])
+routes = Routes("text-embeddings-inference", ErrorShape.TEI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,8 @@ class _Asked:
         return response
 
 
-@router.post("/embed", response_model=list[list[float]])
-async def embed(
-    body: EmbedBody, service: ServiceDependency, context: ContextDependency
-) -> Response:
+@routes.add("POST", "/embed", scope=Scope.READ, response=list[list[float]])
+async def embed(body: EmbedBody, service: Service, context: RequestContext) -> Response:
     """Embed texts or token ids: a list of vectors, also for one input."""
     asked = _Asked(service, context, body.model)
     options = replace(
@@ -103,10 +101,8 @@ async def embed(
     return await asked.respond(answer.vectors, answer, sum(map(len, inputs)))
 
 
-@router.post("/similarity", response_model=list[float])
-async def similarity(
-    body: SimilarityBody, service: ServiceDependency, context: ContextDependency
-) -> Response:
+@routes.add("POST", "/similarity", scope=Scope.READ, response=list[float])
+async def similarity(body: SimilarityBody, service: Service, context: RequestContext) -> Response:
     """Compare a sentence with others: their cosines, in the order of the others."""
     asked = _Asked(service, context, body.model)
     parameters = body.parameters or SimilarityParameters()
@@ -124,10 +120,8 @@ async def similarity(
     return await asked.respond(cosines, answer, sum(map(len, inputs)))
 
 
-@router.post("/rerank", response_model=list[Rank])
-async def rerank(
-    body: RerankBody, service: ServiceDependency, context: ContextDependency
-) -> Response:
+@routes.add("POST", "/rerank", scope=Scope.READ, response=list[Rank])
+async def rerank(body: RerankBody, service: Service, context: RequestContext) -> Response:
     """Order texts by how near they are to a query, the nearest first.
 
     By the cosine of their vectors, with the model's prompts for queries and for documents: no
@@ -149,10 +143,8 @@ async def rerank(
     return await asked.respond(ranks, concatenate([query, texts]), characters)
 
 
-@router.post("/", response_model=list[list[float]] | list[float])
-async def embed_or_compare(
-    body: EitherBody, service: ServiceDependency, context: ContextDependency
-) -> Response:
+@routes.add("POST", "/", scope=Scope.READ, response=list[list[float]] | list[float])
+async def embed_or_compare(body: EitherBody, service: Service, context: RequestContext) -> Response:
     """Do as ``/embed`` does, or as ``/similarity`` where the inputs have a source sentence."""
     if not isinstance(body.inputs, dict):
         return await embed(body, service, context)
@@ -161,8 +153,7 @@ async def embed_or_compare(
         comparison = SimilarityBody.model_validate(given, from_attributes=True)
         return await similarity(comparison, service, context)
     except ValidationError as error:
-        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-        raise RequestValidationError(found) from None
+        raise InvalidRequest(error.errors()[0]) from None
 
 
 async def _both(

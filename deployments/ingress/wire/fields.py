@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from deployments.ingress.errors.errors import UNKNOWN_FIELD
+from deployments.ingress.errors.responses import UNKNOWN_FIELD
 from deployments.ingress.middleware.context import RequestContext
 from embedder.core.request import EmbedOptions
 from embedder.core.types import InputType, Priority, Truncate

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from fastapi.routing import APIRoute
 
-from deployments.ingress.asgi import ROUTERS, build_asgi
+from deployments.ingress import asgi
+from deployments.ingress.asgi import build_asgi
 from deployments.ingress.middleware.keys import digest
 from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.settings.access import Scope
@@ -35,11 +35,7 @@ class KeyedService(FakeService):
 
 
 ROUTES: list[tuple[str, str, Scope | None]] = [
-    (method, route.path, scope)
-    for router, scope in ROUTERS
-    for route in router.routes
-    if isinstance(route, APIRoute)
-    for method in sorted(route.methods or ())
+    (route.method, route.path, route.scope) for route in asgi.ROUTES
 ]
 every_route = pytest.mark.parametrize(
     ("method", "path", "scope"), ROUTES, ids=lambda value: getattr(value, "value", str(value))

@@ -42,7 +42,7 @@ def broken(*_: Any, **__: Any) -> NoReturn:
 @pytest.mark.parametrize(
     ("method", "path", "broken_part"),
     [("GET", "/v1/models", "models"), ("POST", "/v1/embeddings", "embed")],
-    ids=["through the routes", "straight"],
+    ids=["without a body", "with a body"],
 )
 async def test_an_unexpected_error_is_logged_once_with_its_traceback(
     caplog: pytest.LogCaptureFixture, method: str, path: str, broken_part: str

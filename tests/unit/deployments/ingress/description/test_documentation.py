@@ -9,7 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from deployments.ingress.errors.errors import STATUSES, TEI_PATHS
+from deployments.ingress.asgi import TEI_PATHS
+from deployments.ingress.errors.statuses import STATUSES
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.test_access import ROUTES, KeyedService
 

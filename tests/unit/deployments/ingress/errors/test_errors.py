@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import orjson
 import pytest
-from fastapi import FastAPI
+from fastapi import Path
 from pydantic import BaseModel
 
 from deployments.ingress.errors import http_errors
-from deployments.ingress.errors.errors import STATUSES, TEI_PATHS, error_response, install_handlers
+from deployments.ingress.errors.responses import ErrorShape, error_response
+from deployments.ingress.errors.statuses import STATUSES
+from deployments.ingress.middleware.request import RequestMiddleware
+from deployments.ingress.routing.route import Routes
+from deployments.ingress.routing.router import Router
 from embedder.core import errors, storage_errors
 from embedder.core.errors import EmbedderError
-from tests.unit.deployments.ingress.fake_service import message, refusal
+from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 
 SAMPLES: dict[str, object] = {
     "str": "/srv/secret",
@@ -54,22 +58,22 @@ class Body(BaseModel):
 
 def _client() -> httpx.AsyncClient:
     """Serve every error of the tree, a bug, and a body with fields."""
-    app = FastAPI()
-    app.state.routes = app.routes
-    install_handlers(app)
+    routes = Routes(tag=None)
 
-    @app.get("/raise/{name}")
-    async def raise_error(name: str) -> None:
+    @routes.add("GET", "/raise/{name}", scope=None)
+    async def raise_error(name: Annotated[str, Path()]) -> None:
         raise _sample({kind.__name__: kind for kind in CLASSES}[name])
 
-    @app.get("/bug")
+    @routes.add("GET", "/bug", scope=None)
     async def bug() -> None:
         raise ZeroDivisionError("/srv/secret")
 
-    @app.post("/body")
+    @routes.add("POST", "/body", scope=None)
     async def take(body: Body) -> None:
         return None
 
+    service = FakeService()
+    app = RequestMiddleware(Router(routes, service), service.settings, service.request_stats)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
@@ -158,7 +162,9 @@ async def test_what_may_pass_says_when_to_come_back_and_nothing_else_does(
     ],
 )
 def test_the_type_is_one_that_openais_clients_know(kind: type[EmbedderError], type_: str) -> None:
-    assert f'"type":"{type_}"'.encode() in bytes(error_response(_sample(kind), "/v1/x").body)
+    assert f'"type":"{type_}"'.encode() in bytes(
+        error_response(_sample(kind), ErrorShape.OPENAI).body
+    )
 
 
 async def test_a_bug_is_answered_without_a_word_about_it() -> None:
@@ -206,11 +212,8 @@ async def test_an_unknown_route_and_an_unknown_method_are_told_apart() -> None:
 
 
 @every_class
-@pytest.mark.parametrize("path", sorted(TEI_PATHS))
-def test_the_other_dialect_has_its_own_codes_and_shape(
-    kind: type[EmbedderError], path: str
-) -> None:
-    response = error_response(_sample(kind), path)
+def test_the_other_dialect_has_its_own_codes_and_shape(kind: type[EmbedderError]) -> None:
+    response = error_response(_sample(kind), ErrorShape.TEI)
     body = orjson.loads(response.body)
 
     assert response.status_code == STATUSES[kind].tei_http

@@ -32,7 +32,10 @@ class Door:
         entry = {"name": "a", "sha256": digest(KEY.encode()), "scopes": ["read"]}
         arguments: dict[str, Any] = {"limits": limits, "keys": [entry] if keyed else []}
         self.gate = RequestMiddleware(
-            self._answer, ServeSettings.model_validate(arguments), self.request_stats
+            self._answer,
+            ServeSettings.model_validate(arguments),
+            self.request_stats,
+            tei_paths={"/embed"},
         )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

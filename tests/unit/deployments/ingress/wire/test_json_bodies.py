@@ -3,46 +3,38 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import orjson
 import pytest
-from fastapi import APIRouter, FastAPI
 
-from deployments.ingress.errors.errors import install_handlers
 from deployments.ingress.middleware.request import RequestMiddleware
-from deployments.ingress.middleware.request_stats import RequestStats
+from deployments.ingress.routing.route import Routes
+from deployments.ingress.routing.router import Router
 from deployments.ingress.wire import json_parsing
-from deployments.ingress.wire.json_bodies import OrjsonRoute, json_lines, json_response
-from deployments.settings.service import ServeSettings
+from deployments.ingress.wire.json_bodies import json_lines, json_response
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 
 JSON = "application/json"
 
 
 def _client() -> httpx.AsyncClient:
-    router = APIRouter(route_class=OrjsonRoute)
+    routes = Routes(tag=None)
 
-    @router.post("/echo")
-    @router.put("/echo")
+    @routes.add("POST", "/echo", scope=None)
+    @routes.add("PUT", "/echo", scope=None)
     async def echo(body: dict[str, Any]) -> dict[str, Any]:
         return {"read": {key: repr(value)[:40] for key, value in body.items()}}
 
-    @router.get("/echo")
+    @routes.add("GET", "/echo", scope=None)
     async def plain() -> dict[str, Any]:
         return {"read": None}
 
-    app = FastAPI()
-    install_handlers(app)
-    app.include_router(router)
-    settings = ServeSettings()
-    app.state.routes, app.state.scopes = [], {}
-    app.state.service = SimpleNamespace(settings=settings)
-    gate = RequestMiddleware(app, settings, RequestStats())
-    transport = httpx.ASGITransport(app=gate, raise_app_exceptions=False)
+    service = FakeService()
+    app = RequestMiddleware(Router(routes, service), service.settings, service.request_stats)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 

@@ -1,0 +1,169 @@
+"""The response for every error, in the shape that its route declares.
+
+No response holds a traceback, a path or the name of a class. Faults of the service are reported
+generically; the log has the details.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import orjson
+from ray.exceptions import RayTaskError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Scope
+
+from deployments.ingress.errors.http_errors import UnknownKey
+from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES
+from deployments.ingress.errors.tei_messages import tei_message
+from embedder.core.errors import BackendFailure, EmbedderError, InvalidInput, Overloaded
+
+logger = logging.getLogger("ray.serve")
+
+UNKNOWN_FIELD = "unknown_field"
+"""The type of a validation error for a field that a body does not have; its context names it."""
+
+RETRY_AFTER_S = 1
+"""Seconds in ``retry-after`` where the error has no estimate."""
+
+
+class ErrorShape(str, Enum):
+    """Which API an error is answered in the shape of, with the statuses of that API."""
+
+    OPENAI = "openai"
+    TEI = "text-embeddings-inference"
+
+
+class InvalidRequest(Exception):
+    """A body or a parameter is not of its declared type; ``complaint`` is pydantic's error."""
+
+    def __init__(self, complaint: Mapping[str, Any]) -> None:
+        super().__init__(complaint)
+        self.complaint = complaint
+
+
+def error_response(error: EmbedderError, shape: ErrorShape) -> Response:
+    """Return the response for an error of `STATUSES`."""
+    status = STATUSES[type(error)]
+    if status.http >= 500:
+        _log_fault(error, with_traceback=status.http == 500)
+    if shape is ErrorShape.TEI:
+        message = tei_message(error) if isinstance(error, InvalidInput) else _message(error)
+        response = tei_envelope(status.tei_http, message, status.tei_kind)
+    else:
+        response = _json(status.http, error_content(error))
+    if response.status_code in (408, 429) or response.status_code >= 500:
+        response.headers["x-should-retry"] = "true" if status.retry else "false"
+    if isinstance(error, Overloaded):
+        response.headers["retry-after"] = str(error.whole_s)
+        # OpenAI's clients prefer this header to retry-after, and so retry earlier.
+        response.headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
+    elif status.retry:
+        response.headers["retry-after"] = str(RETRY_AFTER_S)
+    if isinstance(error, UnknownKey):
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def error_content(error: Exception) -> dict[str, Any]:
+    """Return the JSON of an error in OpenAI's shape; an unexpected error is logged."""
+    if not isinstance(error, EmbedderError):
+        logger.error("unexpected error", exc_info=error)
+        error = BackendFailure(repr(error))
+    status = STATUSES[type(error)]
+    field = error.field if isinstance(error, InvalidInput) else None
+    code = "internal_error" if status.http == 500 else error.code
+    return _content(_message(error), status.kind, field, code)
+
+
+def http_response(error: HTTPException, scope: Scope, shape: ErrorShape) -> Response:
+    """Return the response for a request that the router or the protocol refuses."""
+    message = f"{scope['method']} {scope['path'][:200]}: {error.detail} (see /openapi.json)"
+    if shape is ErrorShape.TEI:
+        response = tei_envelope(error.status_code, message, "Validation")
+    else:
+        code = HTTP_CODES.get(error.status_code)
+        response = envelope(error.status_code, message, "invalid_request_error", None, code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def bug_response(shape: ErrorShape) -> Response:
+    """Return the response for an exception that is no `EmbedderError`."""
+    failed = STATUSES[BackendFailure]
+    message = _message(BackendFailure(""))
+    if shape is ErrorShape.TEI:
+        response = tei_envelope(failed.tei_http, message, failed.tei_kind)
+    else:
+        response = envelope(failed.http, message, failed.kind, None, "internal_error")
+    response.headers["x-should-retry"] = "false"
+    return response
+
+
+def validation_response(error: InvalidRequest, shape: ErrorShape) -> Response:
+    """Return the response for a body or a parameter that is not of its declared type."""
+    first = error.complaint
+    field = _field(first["loc"])
+    problem = f"{first['msg']}{_given(first.get('input'))}"
+    if first["type"] == UNKNOWN_FIELD:
+        field = _field((*first["loc"], first["ctx"]["field"]))
+    message = f"'{field}': {problem}" if field else f"the body: {problem}"
+    if shape is ErrorShape.TEI:
+        return tei_envelope(422, message, "Validation")
+    return envelope(400, message, "invalid_request_error", field or None, "invalid_input")
+
+
+def envelope(status: int, message: str, kind: str, param: str | None, code: str | None) -> Response:
+    """Return a response in the error shape of OpenAI's API, all four keys present."""
+    return _json(status, _content(message, kind, param, code))
+
+
+def tei_envelope(status: int, message: str, kind: str) -> Response:
+    """Return a response in the error shape of text-embeddings-inference."""
+    return _json(status, {"error": message, "error_type": kind})
+
+
+def _message(error: EmbedderError) -> str:
+    """Return the client-visible message; faults of the service are reported generically."""
+    if STATUSES[type(error)].http == 500:
+        return "the service failed to answer this request"
+    return str(error)
+
+
+def _log_fault(error: EmbedderError, *, with_traceback: bool) -> None:
+    """Log a fault of the service; the replica that raised an error has logged its traceback."""
+    logged_by_replica = isinstance(error.__cause__, RayTaskError)
+    traceback = error if with_traceback and not logged_by_replica else None
+    logger.error("request failed: %r", error, exc_info=traceback)
+
+
+def _field(location: tuple[str | int, ...]) -> str:
+    """Turn ("points", 3, "id") into ``points[3].id``."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+def _given(value: Any) -> str:
+    """Return ", not VALUE" for a value that is short enough to be shown."""
+    if isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= 40):
+        return f", not {orjson.dumps(value).decode()}" if not _is_beyond_int64(value) else ""
+    return ""
+
+
+def _is_beyond_int64(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) >= 2**63
+
+
+def _content(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _json(status: int, body: Any) -> Response:
+    return Response(orjson.dumps(body), status_code=status, media_type="application/json")
