@@ -1,1 +1,1 @@
-"""The records, limits, checks and filters of the index: what its callers may rely on."""
+"""The records, limits, checks and filters of the index, on which its callers rely."""

@@ -1,6 +1,6 @@
-"""What may never be stored or asked: every refusal names the item and the limit.
+"""Refuses points, queries and names that the index cannot store or answer.
 
-Knows nothing of FAISS or of how records are kept.
+Every error names the item and the limit.
 """
 
 from __future__ import annotations
@@ -38,33 +38,34 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 def check_kind(kind: IndexKind, metric: Metric) -> None:
     """Refuse a kind that cannot be built for the metric.
 
-    FAISS aborts the process on some other pairs, and silently computes another metric on a few:
-    what this lets through is all that is ever built.
+    FAISS aborts the process for some other pairs, and silently computes another metric for a few:
+    only pairs that pass this check are ever built.
 
     Raises:
-        InvalidInput: the error names both.
+        InvalidInput: the kind does not support the metric.
     """
     if metric is Metric.L1 and kind in INVERTED:
         raise InvalidInput(
-            "index", f"is {kind.value}, which has no metric l1: use flat, hnsw or auto"
+            "index",
+            f"is {kind.value}, which does not support the metric l1: use flat, hnsw or auto",
         )
 
 
 def check_width(width: int | None) -> None:
-    """Refuse a width that no vector may have.
+    """Refuse a width out of range.
 
     Raises:
-        InvalidInput: the error names the limit.
+        InvalidInput: the width is not 1 to `MAX_WIDTH`.
     """
     if width is not None and not 1 <= width <= MAX_WIDTH:
         raise InvalidInput("width", f"is {width}; it must be 1 to {MAX_WIDTH}")
 
 
 def check_points(points: Points, *, width: int | None, metric: Metric) -> None:
-    """Refuse points of which any cannot be stored.
+    """Refuse a request if any of its points cannot be stored.
 
     Raises:
-        InvalidInput: there are none, or the error names the point.
+        InvalidInput: there are no points, or one of them is invalid.
     """
     if not points.ids:
         raise InvalidInput("points", "must not be empty")
@@ -77,10 +78,10 @@ def check_points(points: Points, *, width: int | None, metric: Metric) -> None:
 
 
 def check_query(query: Query) -> None:
-    """Refuse a query whose numbers cannot be answered; its vector is looked at elsewhere.
+    """Refuse a query with numbers out of range; `check_vectors` checks its vector.
 
     Raises:
-        InvalidInput: the error names the field.
+        InvalidInput: a number is out of range, or not exactly one of vector and id is given.
     """
     if not 1 <= query.top_k <= MAX_TOP_K:
         raise InvalidInput("top_k", f"is {query.top_k}; it must be 1 to {MAX_TOP_K}")
@@ -89,13 +90,13 @@ def check_query(query: Query) -> None:
     if query.threshold is not None and not np.isfinite(query.threshold):
         raise InvalidInput("threshold", "must be a finite number")
     if (query.vector is None) == (query.id is None):
-        raise InvalidInput(query.field, "or an id must be given, and not both")
+        raise InvalidInput(query.field, "or an id must be given, but not both")
     if query.id is not None:
         check_ids([query.id], query.field.removesuffix("vector") + "id")
 
 
 def check_name(name: str) -> None:
-    """Refuse a name of a collection that is not plain.
+    """Refuse a name of a collection that could be a path, or is too long.
 
     Raises:
         InvalidInput: it has other characters than letters, digits, '_', '.', '-', or too many.
@@ -105,16 +106,16 @@ def check_name(name: str) -> None:
     if not _NAME.match(name) or ".." in name:
         raise InvalidInput(
             "collection",
-            "must begin with a letter or digit and go on with letters, digits, '_', '-' or single "
-            "dots",
+            "must begin with a letter or digit, and contain only letters, digits, '_', '-' and "
+            "single dots",
         )
 
 
 def check_ids(ids: Sequence[str], field: str = "points[{}].id") -> None:
-    """Refuse ids that are empty, too long or not UTF-8; ``field`` is what the n-th is called.
+    """Refuse ids that are empty, too long or not UTF-8; ``field`` formats the name of the n-th.
 
     Raises:
-        InvalidInput: the error names the point.
+        InvalidInput: an id is invalid.
     """
     for row, name in enumerate(ids):
         where = field.format(row)
@@ -126,24 +127,24 @@ def check_ids(ids: Sequence[str], field: str = "points[{}].id") -> None:
 
 
 def check_distinct(ids: Sequence[str]) -> None:
-    """Refuse an id that is given twice: which of the two is meant, only the caller knows.
+    """Refuse an id that is given twice.
 
     Raises:
-        InvalidInput: the error names the second of them.
+        InvalidInput: two points have the same id; the error names the second.
     """
     if len(set(ids)) == len(ids):
         return
     first: dict[str, int] = {}
     for row, name in enumerate(ids):
         if first.setdefault(name, row) != row:
-            raise InvalidInput(f"points[{row}].id", f"is that of points[{first[name]}] too")
+            raise InvalidInput(f"points[{row}].id", f"is the same as that of points[{first[name]}]")
 
 
 def check_texts(texts: Sequence[str | None]) -> None:
     """Refuse texts that are not UTF-8.
 
     Raises:
-        InvalidInput: the error names the point.
+        InvalidInput: a text has a lone surrogate.
     """
     for row, text in enumerate(texts):
         if text is not None:
@@ -151,10 +152,10 @@ def check_texts(texts: Sequence[str | None]) -> None:
 
 
 def byte_count(text: str, field: str) -> int:
-    """Return the length of a text in UTF-8, in which it is stored.
+    """Return the length of a text in UTF-8; ``field`` is its name in errors.
 
     Raises:
-        InvalidInput: it has a lone surrogate; ``field`` is what the caller calls it.
+        InvalidInput: it has a lone surrogate.
     """
     try:
         return len(text.encode())
@@ -166,7 +167,7 @@ def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
     """Refuse metadata that is too large, too deep, not JSON, or has a key that no filter can name.
 
     Raises:
-        InvalidInput: the error names the point.
+        InvalidInput: the metadata of a point is invalid.
     """
     for row, value in enumerate(metadata):
         where = f"points[{row}].metadata"
@@ -180,7 +181,7 @@ def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
 
 
 def _check_nesting(value: Any, where: str) -> None:
-    """Look at every level of a value, without recursion: it may be as deep as it likes."""
+    """Check every level of a value, without recursion, because its depth is not limited yet."""
     depth, level = 0, [value] if isinstance(value, _NESTED) else []
     while level:
         depth += 1
@@ -194,7 +195,7 @@ def _check_nesting(value: Any, where: str) -> None:
                 if isinstance(child, _NESTED):
                     inner.append(child)
                 elif isinstance(child, float) and not math.isfinite(child):
-                    problem = "has a number that is not finite, which JSON cannot express"
+                    problem = "has a number that is not finite, which JSON cannot represent"
                     raise InvalidInput(where, problem)
         level = inner
 
@@ -202,7 +203,7 @@ def _check_nesting(value: Any, where: str) -> None:
 def _check_keys(keys: Iterable[object], where: str) -> None:
     for key in keys:
         if not isinstance(key, str):
-            raise InvalidInput(where, f"is not JSON: it has the key {key!r}, which is not text")
+            raise InvalidInput(where, f"is not JSON: its key {key!r} is not text")
         if not key:
             raise InvalidInput(where, "has an empty key, which no filter can name")
         if len(key) > MAX_KEY_CHARACTERS:
@@ -212,12 +213,11 @@ def _check_keys(keys: Iterable[object], where: str) -> None:
 def check_vectors(
     vectors: Vectors, *, width: int | None, metric: Metric, names: Sequence[str]
 ) -> NDArray[np.float64]:
-    """Return the lengths of vectors, and refuse those that the metric cannot place.
-
-    ``names`` are what the caller calls each row.
+    """Return the lengths float64[n] of vectors; ``names`` are the rows' names in errors.
 
     Raises:
-        InvalidVector: wrong width, not finite, or without a direction where one is needed.
+        InvalidVector: a vector has another width, is not finite or too long, or is all zeros, for
+            which the cosine is not defined.
     """
     if len(vectors) and not 1 <= vectors.shape[1] <= MAX_WIDTH:
         raise InvalidVector(
@@ -229,7 +229,7 @@ def check_vectors(
         )
     norms = row_norms(vectors)
     least = 0.0 if metric is Metric.COSINE else -1.0
-    # Not by numpy: most calls are for one vector. What is not a number is not between.
+    # Faster than numpy for one vector, the usual case. NaN fails both comparisons.
     if not all(least < norm <= MAX_NORM for norm in norms.tolist()):
         _refuse(norms, names)
     return norms
@@ -241,4 +241,4 @@ def _refuse(norms: NDArray[np.float64], names: Sequence[str]) -> NoReturn:
     for row in np.flatnonzero(norms > MAX_NORM).tolist():
         raise InvalidVector(names[row], f"has length {norms[row]:.3g}; the limit is {MAX_NORM:.0e}")
     row = int(np.flatnonzero(norms == 0)[0])
-    raise InvalidVector(names[row], "is all zeros, which has no direction for a cosine")
+    raise InvalidVector(names[row], "is all zeros, for which the cosine is not defined")

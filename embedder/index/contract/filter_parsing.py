@@ -1,11 +1,11 @@
-"""Filters as clients write them in JSON, read strictly.
+"""Parses the filters that clients write in JSON.
 
     {"lang": "en", "year": {"$gte": 2000, "$lt": 2010}, "tag": {"$in": ["a", "b"]}}
     {"$or": [{"source.site": "example.org"}, {"$not": {"author": {"$exists": true}}}]}
 
-All entries of an object have to hold, and all operators of a field; ``{}`` holds of everything.
-A dot leads into an object. A dot or backslash that is part of a key has a backslash in front, and
-so has a dollar sign at the beginning of a field. Knows nothing of metadata.
+All entries of an object have to hold, and all operators of a field; ``{}`` matches everything.
+A dot leads into an object. A dot or backslash that is part of a key is escaped by a backslash, and
+so is a dollar sign at the beginning of a field.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable
 
 from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.index.contract.checks import byte_count
 from embedder.index.contract.filters import (
     And,
     Compare,
@@ -33,9 +34,9 @@ from embedder.index.contract.limits import MAX_KEY_CHARACTERS, MAX_METADATA_DEPT
 MAX_DEPTH = 16
 MAX_CONDITIONS = 256
 MAX_VALUES = 1000
-"""How many values one ``$in`` or ``$nin`` may list."""
+"""Values in the list of one ``$in`` or ``$nin``."""
 MAX_FIELD_CHARACTERS = MAX_METADATA_DEPTH * (2 * MAX_KEY_CHARACTERS + 1)
-"""Room for every path through metadata, even if each character has a backslash in front."""
+"""Enough for every path through metadata, even if each character is escaped."""
 
 COMBINERS = ("$and", "$or", "$not")
 ORDERS: dict[str, Order] = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
@@ -46,44 +47,44 @@ _KEY = re.compile(r"(?:[^.\\]|\\.)+", re.DOTALL)
 
 
 def parse(value: object, name: str = "filter") -> Filter:
-    """Return the filter that ``value``, as JSON is read, stands for.
+    """Return the filter that ``value``, a decoded JSON value, stands for.
 
-    ``name`` is what the caller calls it. Errors name the place in it: ``filter.$or[1].year.$gte``.
+    ``name`` is the request field. Errors name the location in it: ``filter.$or[1].year.$gte``.
 
     Raises:
-        InvalidInput: an operator is unknown, or what stands beside it is of another type.
+        InvalidInput: an operator is unknown, or its operand has the wrong type.
         LimitExceeded: there are too many levels, conditions, values, or characters in a field.
     """
-    return _Reading(name).read(value, name, 1)
+    return _Parser(name).parse(value, name, 1)
 
 
-class _Reading:
-    """One filter while it is read; ``conditions`` are those so far."""
+class _Parser:
+    """Parses one filter, and counts its conditions."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.conditions = 0
 
-    def read(self, value: object, where: str, depth: int) -> Filter:
+    def parse(self, value: object, where: str, depth: int) -> Filter:
         if depth > MAX_DEPTH:
             raise LimitExceeded(where, "levels above it", depth - 1, MAX_DEPTH - 1)
-        parts: list[Filter] = []
+        conditions: list[Filter] = []
         for key, entry in _object(value, where).items():
             if key in COMBINERS:
-                parts.append(self._combined(key, entry, f"{where}.{key}", depth + 1))
+                conditions.append(self._combined(key, entry, f"{where}.{key}", depth + 1))
             else:
-                parts.extend(self._conditions_on(key, entry, where))
-        if not parts and depth > 1:
+                conditions.extend(self._conditions_on(key, entry, where))
+        if not conditions and depth > 1:
             raise InvalidInput(where, "must not be empty")
-        return parts[0] if len(parts) == 1 else And(tuple(parts))
+        return conditions[0] if len(conditions) == 1 else And(tuple(conditions))
 
     def _combined(self, key: str, entry: object, where: str, depth: int) -> Filter:
         if key == "$not":
-            return Not(self.read(entry, where, depth))
+            return Not(self.parse(entry, where, depth))
         if not isinstance(entry, list) or not entry:
             raise InvalidInput(where, "must be a list of at least one filter")
-        parts = (self.read(item, f"{where}[{n}]", depth) for n, item in enumerate(entry))
-        return And(tuple(parts)) if key == "$and" else Or(tuple(parts))
+        filters = tuple(self.parse(item, f"{where}[{n}]", depth) for n, item in enumerate(entry))
+        return And(filters) if key == "$and" else Or(filters)
 
     def _conditions_on(self, field: str, entry: object, where: str) -> Iterable[Filter]:
         path = _path(field, where)
@@ -117,7 +118,7 @@ def _condition(path: FieldPath, operator: str, operand: object, where: str) -> F
             return Compare(path, ORDERS[operator], _bound(operand, where))
     raise InvalidInput(
         where,
-        f"is no operator; there are {', '.join(OPERATORS)} (a field of an object is written with "
+        f"is not an operator; use one of {', '.join(OPERATORS)} (write a field of an object with "
         "a dot: a.b)",
     )
 
@@ -167,10 +168,7 @@ def _number(value: float, where: str) -> float:
 
 
 def _text(value: str, where: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(where, f"has a lone surrogate at character {error.start}") from None
+    byte_count(value, where)
     return value
 
 
@@ -178,25 +176,27 @@ def _object(value: object, where: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise InvalidInput(where, f"must be an object, not {_kind(value)}")
     if not all(isinstance(key, str) for key in value):
-        raise InvalidInput(where, "must have texts for keys")
+        raise InvalidInput(where, "must have only texts as keys")
     return value
 
 
 def _path(field: str, where: str) -> FieldPath:
-    """Return the keys that a field of the object at ``where`` is written with."""
+    """Return the keys of a field of the object at ``where``."""
     if len(field) > MAX_FIELD_CHARACTERS:
         raise LimitExceeded(where, "characters in a field", len(field), MAX_FIELD_CHARACTERS)
     here = f"{where}.{_text(field, where)}"
     if field.startswith("$"):
         operators = ", ".join(COMBINERS)
         raise InvalidInput(
-            here, f"is no operator; there are {operators} (a field $a is written \\$a)"
+            here, f"is not an operator; use one of {operators} (write a field $a as \\$a)"
         )
     if not _FIELD.fullmatch(field):
-        raise InvalidInput(here, "has a backslash that no dot, dollar sign or backslash follows")
+        raise InvalidInput(
+            here, "has a backslash that is not followed by a dot, dollar sign or backslash"
+        )
     keys = _KEY.findall(field)
     if len(keys) == 0 or ".".join(keys) != field:
-        raise InvalidInput(here, "has an empty key; dots are between keys")
+        raise InvalidInput(here, "has an empty key; dots separate keys")
     if len(keys) > MAX_METADATA_DEPTH:
         raise LimitExceeded(here, "keys", len(keys), MAX_METADATA_DEPTH)
     path = tuple(re.sub(r"\\(.)", r"\1", key) for key in keys)
@@ -206,7 +206,7 @@ def _path(field: str, where: str) -> FieldPath:
 
 
 def _kind(value: object) -> str:
-    """Return what JSON calls a value."""
+    """Return the JSON name of the type of a value."""
     if value is None:
         return "null"
     kinds = ((bool, "a boolean"), (str, "text"), ((int, float), "a number"), (list, "a list"))

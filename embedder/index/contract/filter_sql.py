@@ -1,9 +1,9 @@
-"""A filter as a condition of SQLite over a column of JSON text.
+"""Compiles a filter to a condition of SQLite on a column of JSON text.
 
-Nothing of a client's is part of the SQL: keys and values travel as parameters, values as JSON, so
-that SQLite reads a number of the filter and one of the metadata in the same way. Fields are
-looked up by ``json_each`` rather than by a path, since paths cannot name a key with a quotation
-mark, nor, in older versions, one that JSON escapes. Knows nothing of tables or connections.
+The SQL holds no client text: keys and values are parameters. Values are JSON, so that SQLite reads
+the numbers of a filter and of metadata in the same way. Fields are looked up by ``json_each``,
+because a JSON path cannot name a key with a quotation mark, nor, in older versions, a key that JSON
+escapes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _NUMBER = "IN ('integer', 'real')"
 _OPERANDS = "(SELECT value FROM json_each(?))"
 
 LEVELS_IN_ORDER = 10
-"""Lists in each other up to which their parts are tried in the order in which a client has them."""
+"""Nested lists up to which SQLite evaluates conditions in the order that the client gave."""
 
 
 def to_sql(condition: Filter, column: str) -> tuple[str, list[str]]:
     """Return a condition that is 0 or 1 for every row, and its parameters in order.
 
-    ``column`` is SQL of the caller's own that names the text of a JSON object; where it is null
-    there are no fields. The database must keep text as UTF-8, as SQLite does unless told otherwise.
+    ``column`` is trusted SQL that names the text of a JSON object; null has no fields. The database
+    must store text as UTF-8, SQLite's default.
     """
     condition = _without_not(condition, negated=False)
     if _levels(condition) > LEVELS_IN_ORDER:
@@ -43,57 +43,61 @@ def to_sql(condition: Filter, column: str) -> tuple[str, list[str]]:
 
 
 # SQLite's parser has a stack of 100 entries. A condition on a field takes up to 50 of them, an
-# opening parenthesis one, NOT one, and a part of a list two where another stands before it.
+# opening parenthesis one, NOT one, and an item of a list two unless it is the first.
 
 
 def _without_not(condition: Filter, *, negated: bool) -> Filter:
-    """Return the condition or its opposite, with NOT only before fields and no list in a like one.
+    """Return the condition or its negation, with NOT only before fields and nested lists flattened.
 
     Every condition on a field is 0 or 1, so De Morgan's laws hold.
     """
     match condition:
-        case Not(part):
-            return _without_not(part, negated=not negated)
-        case And(parts) | Or(parts):
+        case Not(inner):
+            return _without_not(inner, negated=not negated)
+        case And(conditions) | Or(conditions):
             kind = And if isinstance(condition, And) is not negated else Or
-            found = (_without_not(part, negated=negated) for part in parts)
+            found = (_without_not(one, negated=negated) for one in conditions)
             flat = tuple(
-                inner for one in found for inner in (one.parts if isinstance(one, kind) else [one])
+                inner
+                for one in found
+                for inner in (one.conditions if isinstance(one, kind) else [one])
             )
             return flat[0] if len(flat) == 1 else kind(flat)
     return Not(condition) if negated else condition
 
 
 def _largest_first(condition: Filter) -> Filter:
-    """Return the condition with the largest part of every list in front.
+    """Return the condition with the largest item of every list first.
 
-    A part that is not in front is then at most half of its list, so that of `MAX_CONDITIONS` no
-    more than 8 lists around a field have something before it.
+    Every other item is then at most half of its list, so that with `MAX_CONDITIONS` conditions a
+    field has an item before it in at most 8 of the lists around it.
     """
     if not isinstance(condition, (And, Or)):
         return condition
-    parts = sorted(condition.parts, key=_size, reverse=True)
-    return type(condition)(tuple(map(_largest_first, parts)))
+    ordered = sorted(condition.conditions, key=_size, reverse=True)
+    return type(condition)(tuple(map(_largest_first, ordered)))
+
+
+def _inner(condition: Filter) -> tuple[Filter, ...]:
+    return condition.conditions if isinstance(condition, (And, Or)) else ()
 
 
 def _levels(condition: Filter) -> int:
-    parts = condition.parts if isinstance(condition, (And, Or)) else ()
-    return 1 + max(map(_levels, parts), default=0)
+    return 1 + max(map(_levels, _inner(condition)), default=0)
 
 
 def _size(condition: Filter) -> int:
-    parts = condition.parts if isinstance(condition, (And, Or)) else ()
-    return sum(map(_size, parts)) or 1
+    return sum(map(_size, _inner(condition))) or 1
 
 
 def _compiled(condition: Filter, column: str) -> tuple[str, list[str]]:
     match condition:
-        case And(parts):
-            return _joined(" AND ", parts, column) if parts else ("1", [])
-        case Or(parts):
-            return _joined(" OR ", parts, column) if parts else ("0", [])
-        case Not(part):
-            text, parameters = _compiled(part, column)
+        case And(conditions):
+            return _joined(" AND ", conditions, column) if conditions else ("1", [])
+        case Or(conditions):
+            return _joined(" OR ", conditions, column) if conditions else ("0", [])
+        case Not(inner):
+            text, parameters = _compiled(inner, column)
             return f"NOT {text}", parameters
         case Exists(path):
             return _field(path, column, "", [])
@@ -103,10 +107,10 @@ def _compiled(condition: Filter, column: str) -> tuple[str, list[str]]:
             return _value(path, column, *_compare(condition))
 
 
-def _joined(word: str, parts: Iterable[Filter], column: str) -> tuple[str, list[str]]:
-    found = [_compiled(part, column) for part in parts]
-    together = word.join(text for text, _ in found)
-    return f"({together})", [one for _, parameters in found for one in parameters]
+def _joined(word: str, conditions: Iterable[Filter], column: str) -> tuple[str, list[str]]:
+    found = [_compiled(one, column) for one in conditions]
+    joined = word.join(text for text, _ in found)
+    return f"({joined})", [one for _, parameters in found for one in parameters]
 
 
 def _one_of(condition: OneOf) -> tuple[str, list[str]]:
@@ -131,7 +135,7 @@ def _compare(condition: Compare) -> tuple[str, list[str]]:
 
 
 def _value(path: FieldPath, column: str, test: str, parameters: list[str]) -> tuple[str, list[str]]:
-    """Return a condition that the field, or an element of it, passes the test."""
+    """Return the condition that the field, or an element of its array, passes the test."""
     field = f"field{len(path)}"
     elements = f"json_each(CASE {field}.type WHEN 'array' THEN {field}.value END) AS element"
     element = _exists(elements, test.format(at="element"))
@@ -140,10 +144,10 @@ def _value(path: FieldPath, column: str, test: str, parameters: list[str]) -> tu
 
 
 def _field(path: FieldPath, column: str, test: str, parameters: list[str]) -> tuple[str, list[str]]:
-    """Return a condition that there is a field at the path, and that it passes the test."""
+    """Return the condition that the field exists and passes the test."""
     sources = [f"json_each({_column_without_nul(column)}) AS field1"]
     for depth in range(1, len(path)):
-        # What is no object is not always JSON, on which json_each would fail; of null it has none.
+        # json_each fails on a text that is not JSON, and yields nothing for null.
         inner = f"CASE field{depth}.type WHEN 'object' THEN field{depth}.value END"
         sources.append(f"json_each({inner}) AS field{depth + 1}")
     keys = " AND ".join(f"field{depth}.key = ?" for depth in range(1, len(path) + 1))
@@ -155,9 +159,9 @@ def _exists(sources: str, test: str) -> str:
     return f"EXISTS (SELECT 1 FROM {sources} WHERE {test})"  # noqa: S608  parameters hold the rest
 
 
-# SQLite 3.40 ends a string of JSON at its first U+0000. So both sides are written without it, in a
-# way that keeps texts apart and in order: U+0000 as U+0001 U+0001, and U+0001 as U+0001 U+0002. In
-# JSON both are escapes, once no escaped backslash can be taken for the beginning of one.
+# SQLite 3.40 ends a JSON string at its first U+0000. Both sides are therefore rewritten, so that
+# texts stay distinct and in order: U+0000 as U+0001 U+0001, and U+0001 as U+0001 U+0002. JSON
+# escapes both; escaped backslashes are rewritten first, because one could look like such an escape.
 
 
 def _without_nul(text: str) -> str:

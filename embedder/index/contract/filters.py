@@ -1,8 +1,8 @@
-"""What a filter is once it has been read: a tree of conditions on fields of metadata.
+"""The parsed form of a filter: a tree of conditions on fields of metadata.
 
-A field is a path of keys through objects. Where it ends at an array, a condition on its value
-holds if it holds of one of the elements; where it ends nowhere, or at a value of another type
-than the one compared with, the condition does not hold. Knows neither JSON nor SQL.
+A field is a path of keys through objects. If it leads to an array, a condition holds if it holds
+for one of the elements. If it leads nowhere, or to a value of another type than the operand, the
+condition does not hold.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ FieldPath = tuple[str, ...]
 """The keys that lead to a field, from the outermost object inwards."""
 
 Constant = Literal["true", "false", "null"]
-"""The values of JSON that are neither text, number, array nor object."""
+"""The JSON values that are neither text, number, array nor object."""
 
 Order = Literal["<", "<=", ">", ">="]
 
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """The field is one of the values, which are kept by type since Python takes 1 for true."""
+    """The field equals one of the values, kept by type because 1 == True in Python."""
 
     path: FieldPath
     strings: frozenset[str] = frozenset()
@@ -31,7 +31,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """The field comes before or after ``bound``; texts have the order of their code points."""
+    """The field is ordered so relative to ``bound``; texts are ordered by code points."""
 
     path: FieldPath
     order: Order
@@ -40,39 +40,39 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The field is there, whatever its value, null included."""
+    """The field exists, with any value, null included."""
 
     path: FieldPath
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All parts hold; without parts, always."""
+    """All conditions hold; an empty tuple always holds."""
 
-    parts: tuple[Filter, ...]
+    conditions: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one part holds."""
+    """At least one condition holds; an empty tuple never holds."""
 
-    parts: tuple[Filter, ...]
+    conditions: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The part does not hold."""
+    """The condition does not hold."""
 
-    part: Filter
+    condition: Filter
 
 
 Filter = And | Or | Not | OneOf | Compare | Exists
 
 
 def comparable(number: float) -> float:
-    """Return a number as it counts: integers of more than 64 bits as the nearest double.
+    """Return the number used in comparisons: the nearest double for integers beyond 64 bits.
 
     Raises:
-        OverflowError: an integer is beyond the largest double.
+        OverflowError: the integer is beyond the largest double.
     """
     return number if -(2**63) <= number < 2**63 else float(number)

@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
-    """How the last start went; ``replayed`` points were read from the truth, others from files."""
+    """How the last start went; ``replayed`` points were in no snapshot, so the store was read."""
 
     seconds: float
     points: int
@@ -23,7 +23,7 @@ Status = Literal["ready", "degraded", "read_only", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class IndexHealth:
-    """Whether a shard can be used; ``problem`` says what is wrong and what to do, without paths."""
+    """Whether a shard is usable; ``problem`` says what is wrong and what to do, without paths."""
 
     status: Status
     problem: str | None
@@ -31,7 +31,7 @@ class IndexHealth:
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """How a shard is; ``problem`` as in `IndexHealth`."""
+    """Statistics of a shard; ``status`` and ``problem`` as in `IndexHealth`."""
 
     status: Status
     problem: str | None
@@ -46,7 +46,7 @@ class IndexStats:
 def health_of(
     failure: Exception | None, refusal: Exception | None, damaged: Sequence[Exception]
 ) -> IndexHealth:
-    """Return the health of a shard: failed, else refusing writes, else without some collections."""
+    """Return the worst that applies: the shard failed, refuses writes, or lacks collections."""
     if failure is not None:
         return IndexHealth("failed", str(failure))
     if refusal is not None:

@@ -1,4 +1,4 @@
-"""Which kinds of index there are. Knows nothing of how one is built."""
+"""The kinds of vector index."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class IndexKind(str, Enum):
-    """How a collection's larger segments are searched; small ones are always searched exactly."""
+    """How the larger segments of a collection are searched; small ones are searched exactly."""
 
     AUTO = "auto"
     FLAT = "flat"
@@ -19,4 +19,4 @@ class IndexKind(str, Enum):
 INVERTED = frozenset({IndexKind.IVF_FLAT, IndexKind.IVF_SQ8, IndexKind.IVF_PQ})
 
 QUANTISED = frozenset({IndexKind.IVF_SQ8, IndexKind.IVF_PQ})
-"""Kinds whose segments hold no exact vectors: their candidates are scored from the truth."""
+"""Kinds without exact vectors in their segments: candidates are scored with stored vectors."""

@@ -1,7 +1,4 @@
-"""The records of the index: what is stored, asked and found.
-
-Knows nothing of FAISS or of how records are kept.
-"""
+"""The records of the index: stored points, queries, hits and descriptions of collections."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ from embedder.index.contract.filters import Filter
 from embedder.index.contract.kinds import IndexKind
 
 PointField = Literal["vector", "text", "metadata"]
-"""What of a point may come with an answer, beside its id."""
+"""A field of a point that a response may include beside its id."""
 
 PAYLOAD: tuple[PointField, ...] = ("text", "metadata")
 
 
 class Metric(str, Enum):
-    """How near two vectors are."""
+    """The measure by which vectors are compared."""
 
     COSINE = "cosine"
     DOT = "dot"
@@ -30,12 +27,12 @@ class Metric(str, Enum):
 
     @property
     def is_distance(self) -> bool:
-        """Say whether scores are negated distances."""
+        """Return whether scores are negated distances."""
         return self in (Metric.L2, Metric.L1)
 
     @property
     def similarity(self) -> SimilarityName:
-        """Return what `embedder.similarity` calls the same measure."""
+        """Return the name of the measure in `embedder.similarity`."""
         return _SIMILARITIES[self]
 
 
@@ -49,9 +46,9 @@ _SIMILARITIES: dict[Metric, SimilarityName] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """The model that computed the vectors of a collection; ``name`` is what clients called it.
+    """The model that computed the vectors of a collection.
 
-    ``digest`` is the SHA-256 of its weights.
+    ``name`` is the name that clients used, ``digest`` the SHA-256 of its weights.
     """
 
     name: str
@@ -60,8 +57,9 @@ class StoredModel:
     pooling: str
 
     def is_same(self, other: StoredModel) -> bool:
-        """Say whether both compute the same vectors, whatever they are called."""
-        return self._facts() == other._facts()
+        """Return whether both compute the same vectors; names are not compared."""
+        mine = (self.revision, self.digest, self.pooling)
+        return mine == (other.revision, other.digest, other.pooling)
 
     def __str__(self) -> str:
         return (
@@ -69,17 +67,14 @@ class StoredModel:
             f"pooling {self.pooling})"
         )
 
-    def _facts(self) -> tuple[str, str, str]:
-        return self.revision, self.digest, self.pooling
-
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a collection is made with; without a ``width`` its first vector decides.
+    """The properties of a collection to create; the first vector decides a ``width`` of None.
 
     ``model`` is the name that the creator stated, and ``stored`` the model that computed the
-    vectors, None before the first text. ``identity`` is new at each creation and the same in all
-    shards; None: make one.
+    vectors, None before the first text. ``identity`` is new for each creation and the same on all
+    shards; None makes one.
     """
 
     metric: Metric = Metric.COSINE
@@ -92,7 +87,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Some points of one collection: a row of ``vectors`` float32[n, d] and an id each."""
+    """Points of one collection: ``vectors`` float32[n, d], and lists of n."""
 
     ids: Sequence[str]
     vectors: Vectors
@@ -104,12 +99,11 @@ class Points:
 class Query:
     """A search for the ``top_k`` points nearest to ``vector`` float32[d], or to the point ``id``.
 
-    The point itself is not found by its id. ``field`` is what the caller calls the vector, for
-    errors. Points below the score ``threshold`` or outside ``filter`` are left out; a
-    ``diversity`` above 0 prefers points that are unlike each other, as `embedder.similarity.mmr`
-    says. Hits that take more than ``max_bytes`` in an answer are refused, and so is a search where
-    the collection has another ``identity``, or records another model than ``model``, which computed
-    the vector; None is not compared.
+    A search by id does not return the point itself. ``field`` is the name of the vector in errors.
+    Points below the score ``threshold`` or outside ``filter`` are left out. A ``diversity`` above 0
+    prefers points that differ from each other (see `embedder.similarity.mmr`). The search is
+    refused if its hits take more than ``max_bytes`` in a response, or if the collection has another
+    ``identity`` or records another ``model``; None is not compared.
     """
 
     collection: str
@@ -126,12 +120,12 @@ class Query:
     model: StoredModel | None = None
 
 
-# Not frozen: ten of them are a tenth of a quick search, and twice that if they are.
+# Not frozen: making ten hits takes a tenth of a fast search, and twice that if frozen.
 @dataclass(slots=True)
 class Hit:
-    """A point that was found. ``score`` is larger for nearer; ``distance`` is None without one.
+    """A found point. ``score`` is larger for nearer; ``distance`` is None if the metric has none.
 
-    What the query did not include is None, or empty.
+    Fields that the query did not include are None or empty.
     """
 
     id: str
@@ -144,7 +138,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored point; ``vector`` is float32[d] as it was given, and None where not included."""
+    """A stored point; ``vector`` float32[d] is unchanged, and None if it was not included."""
 
     id: str
     text: str | None
@@ -154,9 +148,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some records in the order of their first insertion; ``cursor`` is None after the last.
+    """Records in the order of their first insertion; ``cursor`` is None on the last page.
 
-    ``size`` is what they take in an answer, where that is limited.
+    ``size`` is the bytes that they take in a response, counted only if these are limited.
     """
 
     records: list[Record]
@@ -166,7 +160,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """How many points were deleted, and the collection's sequence number after that."""
+    """The number of deleted points, and the collection's sequence number afterwards."""
 
     count: int
     sequence: int
@@ -174,12 +168,12 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """What is known of a collection; ``width`` is None until it holds a vector.
+    """The description of a collection; ``width`` is None until it is stated or a vector is stored.
 
-    ``kind`` is what was asked for and ``serving`` what its largest segment is. ``dead`` counts the
-    deleted points that segments still hold; ``pending`` those that are in no segment yet.
+    ``kind`` is the requested kind, and ``serving`` that of the largest segment. ``dead`` counts the
+    deleted points that segments still hold, ``pending`` the points that are in no segment yet.
     ``model`` is the stated name or that of the recorded model, whose other fields are None before
-    the first text. ``identity`` is new at each creation.
+    the first text. ``identity`` is new for each creation.
     """
 
     name: str
@@ -207,7 +201,7 @@ class CollectionInfo:
 def stored_model(
     name: str | None, revision: str | None, digest: str | None, pooling: str | None
 ) -> StoredModel | None:
-    """Return the recorded model, or None where not all of it is known."""
+    """Return the recorded model, or None if any of its fields is unknown."""
     if name is None or revision is None or digest is None or pooling is None:
         return None
     return StoredModel(name, revision, digest, pooling)

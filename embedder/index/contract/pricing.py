@@ -1,7 +1,7 @@
-"""The prices of searches, reads and writes of the index, before they run.
+"""Estimates the cost of searches, reads and writes of the index before they run.
 
-A search is priced in searches of a small collection, a read in rows that a filter looks at, a write
-in bytes. Prices are compared with measured rates, so only their proportions matter.
+The unit of a search is a search of a small collection, of a read a row that a filter evaluates, and
+of a write a byte. Prices are compared with measured rates, so only their proportions matter.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import CollectionInfo, Points, Query
 
 SEARCH_ROWS = 1000
-"""What a query costs beside its comparisons, in vectors that it is compared with."""
+"""The fixed cost of a query, in vectors compared with it."""
 
 FILTER_ROWS = 10
-"""What a row that a filter looks at costs, in vectors that a query is compared with."""
+"""The cost of evaluating a filter for a row, in vectors compared with a query."""
 
 GRAPH_ROWS = 2000
-"""Vectors of a graph that a query is compared with at most."""
+"""Upper bound on the vectors of a graph that are compared with a query."""
 
 PROBED = 8
-"""One in so many inverted lists is searched."""
+"""A search probes one in this many inverted lists."""
 
 ROW_RETURNED = 5
-"""A row that is read, checked and returned costs as much as so many that a filter looks at."""
+"""The cost of reading, checking and returning a row, in rows that a filter evaluates."""
 
 ROW_BYTES = 1000
-"""What a row that is written or deleted costs beside its own bytes."""
+"""The fixed cost of writing or deleting a row, in bytes."""
 
 SCANNED_BYTES = 100
-"""What a row that a deletion by filter looks at costs."""
+"""The cost of evaluating the filter of a deletion for a row, in bytes."""
 
 
 def search_price(queries: Sequence[Query], collection: CollectionInfo | None) -> int:
-    """Return the price of the queries of one collection; None is a small one.
+    """Return the price of the queries of one collection; None stands for a small one.
 
-    Queries with equal filters are answered together, so the rows are looked at once.
+    A filter is evaluated once for all queries that have it.
     """
     if collection is None:
         return len(queries)
@@ -50,7 +50,7 @@ def search_price(queries: Sequence[Query], collection: CollectionInfo | None) ->
 
 
 def _compared(collection: CollectionInfo) -> int:
-    """Return about how many vectors a query is compared with."""
+    """Return the approximate number of vectors compared with a query."""
     sealed = max(0, collection.count - collection.pending)
     if collection.serving == IndexKind.HNSW:
         sealed = min(sealed, GRAPH_ROWS)
@@ -60,22 +60,22 @@ def _compared(collection: CollectionInfo) -> int:
 
 
 def fetch_price(points: int) -> int:
-    """Return the rows of reading so many points by id."""
+    """Return the price, in rows, of reading points by id."""
     return 1 + ROW_RETURNED * points
 
 
 def count_price(collection: CollectionInfo, condition: Filter | None) -> int:
-    """Return the rows of a count; without a filter the number is known."""
+    """Return the price, in rows, of a count; without a filter the number is known."""
     return 1 if condition is None else 1 + collection.count
 
 
 def page_price(collection: CollectionInfo, limit: int, condition: Filter | None) -> int:
-    """Return the rows of a page; with a filter it may have to look at every row."""
+    """Return the price, in rows, of a page; a filter may have to evaluate every row."""
     return fetch_price(limit) + (0 if condition is None else collection.count)
 
 
 def upsert_price(points: Points) -> int:
-    """Return the bytes of writing points; metadata counts as text of the same length."""
+    """Return the price, in bytes, of writing points; metadata counts as JSON."""
     texts = sum(len(text) for text in points.texts if text is not None)
     return (
         ROW_BYTES * len(points.ids)
@@ -86,18 +86,18 @@ def upsert_price(points: Points) -> int:
 
 
 def _metadata_bytes(metadata: Sequence[dict[str, Any]]) -> int:
-    # By orjson: the event loop asks for this, and Python would take a second for 16 MiB.
+    # This runs on the event loop: orjson is fast, the json module takes a second for 16 MiB.
     try:
         return len(orjson.dumps(metadata))
     except TypeError:
-        return 0  # what is no JSON is refused before it is stored
+        return 0  # the write itself refuses metadata that is not JSON
 
 
 def delete_price(points: int) -> int:
-    """Return the bytes of deleting so many points by id."""
+    """Return the price, in bytes, of deleting points by id."""
     return ROW_BYTES * max(1, points)
 
 
 def delete_matching_price(collection: CollectionInfo) -> int:
-    """Return the bytes of looking for the points to delete."""
+    """Return the price, in bytes, of a deletion by filter."""
     return ROW_BYTES + SCANNED_BYTES * collection.count

@@ -1,8 +1,4 @@
-"""The changes after which shards with different collections of one name have the same one.
-
-A pure function of which identity each shard has, and of which are known to be deleted. Knows
-nothing of where shards live.
-"""
+"""Decides how shards whose collections of one name differ get to the same collection again."""
 
 from __future__ import annotations
 
@@ -14,9 +10,9 @@ from embedder.core.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What each shard does: delete the collection of an identity, or make that of ``identity``.
+    """The identity to delete on some shards, and the shards on which to create ``identity``.
 
-    Shards are known by their numbers. ``identity`` is None where the name has no collection.
+    Shards are numbers. ``identity`` is None if no collection has the name afterwards.
     """
 
     identity: str | None
@@ -25,21 +21,20 @@ class Reconciliation:
 
 
 def reconcile(name: str, has: Mapping[int, str | None], deleted: Collection[str]) -> Reconciliation:
-    """Complete deletions and creations that reached some shards only.
+    """Complete creations and deletions that reached only some shards.
 
-    ``has`` gives the identity in each shard that answers, None where it has no such name;
-    ``deleted`` are those of them that some shard knows to be deleted. A collection that no shard
-    knows to be deleted is kept.
+    ``has`` holds the identity on each shard that answers, None without a collection of the name.
+    ``deleted`` holds those identities that a shard has recorded as deleted; others are kept.
 
     Raises:
-        Unavailable: shards have different collections, and none of them is known to be deleted.
+        Unavailable: the shards have different collections, and none is recorded as deleted.
     """
-    living = {one for one in has.values() if one is not None and one not in deleted}
-    if len(living) > 1:
+    kept = {one for one in has.values() if one is not None and one not in deleted}
+    if len(kept) > 1:
         raise Unavailable(
             f"the shards have different collections named {name!r}: delete it, or restore a backup"
         )
-    identity = next(iter(living), None)
+    identity = next(iter(kept), None)
     deletes = {at: one for at, one in has.items() if one is not None and one in deleted}
     creates = [at for at, one in has.items() if identity is not None and one != identity]
     return Reconciliation(identity, deletes, creates)

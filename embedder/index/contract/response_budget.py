@@ -1,7 +1,7 @@
-"""How many bytes stored points add in an answer as JSON, and the max_bytes that an answer may add.
+"""Limits the bytes that stored points take in a JSON response.
 
-Too many points are refused before anything is read. Texts and metadata are counted as they are
-read, and reading ends with the first that is too much.
+A response with too many points is refused before anything is read. Texts and metadata are counted
+as they are read, and reading stops at the first point that exceeds the limit.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ NUMBER_BYTES = 13
 """A float32 in JSON, with its comma."""
 
 POINT_BYTES = 96
-"""An id, a score, and what stands around them."""
+"""An id and a score, with the JSON around them."""
 
 UNIT = "bytes or more in its answer (max_response_bytes)"
 
 
-class HasContent(Protocol):
+class HasPayload(Protocol):
     """A stored point; ``metadata`` is JSON."""
 
     @property
@@ -35,13 +35,13 @@ class HasContent(Protocol):
         """Return its metadata."""
 
 
-PointT = TypeVar("PointT", bound=HasContent)
+PointT = TypeVar("PointT", bound=HasPayload)
 
 
 class ResponseBudget:
-    """The bytes that an answer may still add, of points with what ``include`` names.
+    """Counts the bytes of points with the fields in ``include``.
 
-    ``max_bytes`` is None where there is no limit; ``field`` is what asks for too much, for errors.
+    ``max_bytes`` None sets no limit; ``field`` is the request field that errors name.
     """
 
     def __init__(
@@ -54,51 +54,51 @@ class ResponseBudget:
     ) -> None:
         self.include = include
         self.used = 0
-        self._most = max_bytes
+        self._max_bytes = max_bytes
         self._field = field
         self._each = POINT_BYTES + (NUMBER_BYTES * (width or 0) if "vector" in include else 0)
 
     def check(self, count: int) -> None:
-        """Refuse so many points that are too much even without their texts and metadata.
+        """Refuse a number of points that is too large even without texts and metadata.
 
         Raises:
-            LimitExceeded: as said.
+            LimitExceeded: the points take more than ``max_bytes``.
         """
-        if self._most is not None and count * self._each > self._most:
-            raise LimitExceeded(self._field, UNIT, count * self._each, self._most)
+        if self._max_bytes is not None and count * self._each > self._max_bytes:
+            raise LimitExceeded(self._field, UNIT, count * self._each, self._max_bytes)
 
-    def add(self, point: HasContent) -> bool:
-        """Count a point, and say whether there was room for it."""
-        if self._most is None:
+    def add(self, point: HasPayload) -> bool:
+        """Count a point, and return whether it is within the limit."""
+        if self._max_bytes is None:
             return True
         self.used += self._each
         if "text" in self.include and point.text is not None:
             self.used += len(orjson.dumps(point.text))
         if "metadata" in self.include:
             self.used += len(point.metadata.encode())
-        return self.used <= self._most
+        return self.used <= self._max_bytes
 
-    def require(self, point: HasContent) -> None:
-        """Count a point, and refuse it where there is no room.
+    def require(self, point: HasPayload) -> None:
+        """Count a point.
 
         Raises:
-            LimitExceeded: as said.
+            LimitExceeded: the points so far take more than ``max_bytes``.
         """
         if not self.add(point):
-            raise LimitExceeded(self._field, UNIT, self.used, self._most or 0)
+            raise LimitExceeded(self._field, UNIT, self.used, self._max_bytes or 0)
 
     def within(self, points: Iterable[PointT]) -> Iterator[PointT]:
-        """Yield points as long as there is room.
+        """Yield and count points.
 
         Raises:
-            LimitExceeded: there is none for the next.
+            LimitExceeded: the points so far take more than ``max_bytes``.
         """
         for point in points:
             self.require(point)
             yield point
 
     def page(self, points: Iterable[PointT], limit: int) -> tuple[list[PointT], bool]:
-        """Return the points there is room for, one at least, and whether there are more."""
+        """Return the first points within both limits, at least one, and whether more follow."""
         shown: list[PointT] = []
         for point in points:
             if len(shown) == limit or (not self.add(point) and shown):

@@ -10,7 +10,7 @@ import numpy as np
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Hit, Metric, Query
 from tests.unit.index.brute_force import TOLERANCE, scores
-from tests.unit.index.contract.filter_meaning import meets
+from tests.unit.index.contract.filter_oracle import matches
 
 Stored = tuple[list[float], dict[str, Any], str | None]
 
@@ -42,7 +42,7 @@ class ReferenceIndex:
         return [
             name
             for name, (_, metadata, _) in self.stored.items()
-            if given is None or meets(given, metadata)
+            if given is None or matches(given, metadata)
         ]
 
     def check(self, query: Query, hits: Sequence[Hit], given: dict[str, Any] | None = None) -> None:

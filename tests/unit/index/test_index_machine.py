@@ -25,7 +25,7 @@ from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, PointField, Points, Query
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.contract.filter_drawing import METADATA, TEXTS, filters
+from tests.unit.index.contract.filter_strategies import METADATA, TEXTS, filters
 from tests.unit.index.hostile_strings import HOSTILE_IDS, IDS
 from tests.unit.index.reference_index import ReferenceIndex, Stored
 from tests.unit.index.small_index import small_settings

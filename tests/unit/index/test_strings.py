@@ -24,7 +24,7 @@ from embedder.index.contract.points import PointField, Points, Query, Record
 from embedder.index.storage import writes
 from embedder.index.storage.committer import Effect
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.contract.filter_drawing import METADATA
+from tests.unit.index.contract.filter_strategies import METADATA
 from tests.unit.index.hostile_strings import ANY_TEXT, IDS
 from tests.unit.index.small_index import small_settings
 

@@ -60,7 +60,7 @@ def test_the_last_vector_of_an_id_counts_and_no_other(
 
 def test_an_id_that_is_given_twice_is_refused_and_nothing_of_its_request_is_stored() -> None:
     collection = SmallIndex(Metric.DOT)
-    with pytest.raises(InvalidInput, match=r"points\[2\]\.id' is that of points\[0\] too"):
+    with pytest.raises(InvalidInput, match=r"points\[2\]\.id' is the same as that of points\[0\]"):
         collection.upsert(request(("a", [1, 0]), ("b", [0, 1]), ("a", [2, 0])))
 
     assert collection.describe().count == 0

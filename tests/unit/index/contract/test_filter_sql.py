@@ -1,4 +1,4 @@
-"""SQLite finds exactly the rows whose metadata meets the filter, whatever is in either."""
+"""SQLite selects exactly the rows whose metadata matches the filter."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embedder.core.errors import LimitExceeded
-from embedder.index.contract.filter_matching import matches
 from embedder.index.contract.filter_parsing import MAX_CONDITIONS, MAX_VALUES, parse
 from embedder.index.contract.filter_sql import to_sql
-from embedder.index.contract.filters import And, Filter, Or
+from embedder.index.contract.filters import And, Filter, Not, Or
 from tests.unit.examples import TIMES
-from tests.unit.index.contract.filter_drawing import METADATA, NUMBERS, TEXTS, filters
-from tests.unit.index.contract.filter_meaning import meets
-from tests.unit.index.contract.test_filter_matching import BOOK, DOES_NOT, HOLDS
+from tests.unit.index.contract.filter_cases import BOOK, MATCHING, NOT_MATCHING
+from tests.unit.index.contract.filter_oracle import matches
+from tests.unit.index.contract.filter_strategies import METADATA, NUMBERS, TEXTS, filters
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def database() -> Iterator[sqlite3.Connection]:
 
 
 def holds(database: sqlite3.Connection, condition: Filter, text: str | None) -> Any:
-    """Return what SQLite says of one row, which must be 0 or 1 rather than null."""
+    """Return the value of the condition for one row: 0 or 1, never null."""
     sql, parameters = to_sql(condition, "t.metadata")
     with closing(
         database.execute(f"SELECT {sql} FROM (SELECT ? AS metadata) AS t", (*parameters, text))
@@ -42,17 +41,16 @@ def holds(database: sqlite3.Connection, condition: Filter, text: str | None) -> 
 
 @given(st.data())
 @settings(max_examples=100 * TIMES, deadline=None)
-def test_sqlite_and_python_agree(database: sqlite3.Connection, data: st.DataObject) -> None:
+def test_sqlite_matches_the_oracle(database: sqlite3.Connection, data: st.DataObject) -> None:
     metadata = data.draw(METADATA)
     written = data.draw(filters(metadata))
     condition = parse(written)
     stored = orjson.dumps(metadata)
 
-    assert holds(database, condition, stored.decode()) == meets(written, orjson.loads(stored))
-    assert matches(condition, orjson.loads(stored)) == meets(written, orjson.loads(stored))
-    # Another writer escapes more, which says the same.
+    assert holds(database, condition, stored.decode()) == matches(written, orjson.loads(stored))
+    # The json module escapes more characters, which must not change the result.
     escaped = json.dumps(metadata)
-    assert holds(database, condition, escaped) == matches(condition, json.loads(escaped))
+    assert holds(database, condition, escaped) == matches(written, json.loads(escaped))
 
 
 @pytest.mark.parametrize("order", ["$lt", "$lte", "$gt", "$gte", "$eq", "$ne"])
@@ -62,43 +60,45 @@ def test_sqlite_and_python_agree(database: sqlite3.Connection, data: st.DataObje
 @example(value="\\u0000", operand="\\u0000")
 @example(value=2**53, operand=2**53 + 1)
 @settings(deadline=None)
-def test_every_order_is_the_same_in_sqlite(
+def test_every_order_matches_the_oracle(
     database: sqlite3.Connection, order: str, value: Any, operand: Any
 ) -> None:
-    condition = parse({"a": {order: operand}})
+    written = {"a": {order: operand}}
 
-    found = holds(database, condition, orjson.dumps({"a": value}).decode())
+    found = holds(database, parse(written), orjson.dumps({"a": value}).decode())
 
-    assert found == matches(condition, {"a": value})
+    assert found == matches(written, {"a": value})
 
 
-@pytest.mark.parametrize(("values", "expected"), [(HOLDS, 1), (DOES_NOT, 0)])
-def test_sqlite_agrees_about_every_case(
-    database: sqlite3.Connection, values: list[Any], expected: int
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [*((one, 1) for one in MATCHING), *((one, 0) for one in NOT_MATCHING)],
+    ids=str,
+)
+def test_sqlite_and_the_oracle_are_right_about_every_case(
+    database: sqlite3.Connection, written: Any, expected: int
 ) -> None:
     text = orjson.dumps(BOOK).decode()
 
-    assert [(one, holds(database, parse(one), text)) for one in values] == [
-        (one, expected) for one in values
-    ]
+    assert matches(written, BOOK) == expected
+    assert holds(database, parse(written), text) == expected
+    assert holds(database, Not(parse(written)), text) == 1 - expected
 
 
 @pytest.mark.parametrize("text", [None, "{}"])
-def test_without_metadata_there_are_no_fields(
-    database: sqlite3.Connection, text: str | None
-) -> None:
+def test_missing_metadata_has_no_fields(database: sqlite3.Connection, text: str | None) -> None:
     assert holds(database, parse({"a": {"$exists": True}}), text) == 0
     assert holds(database, parse({"a": {"$ne": 1}}), text) == 1
     assert holds(database, parse({}), text) == 1
 
 
-def test_joints_without_parts_are_what_logic_says(database: sqlite3.Connection) -> None:
-    for condition in (And(()), Or(())):
-        assert holds(database, condition, "{}") == matches(condition, {})
+def test_an_empty_and_holds_and_an_empty_or_does_not(database: sqlite3.Connection) -> None:
+    assert holds(database, And(()), "{}") == 1
+    assert holds(database, Or(()), "{}") == 0
 
 
-def test_nothing_of_a_client_s_is_part_of_the_sql() -> None:
-    """Keys and values that differ leave the same SQL."""
+def test_no_client_text_is_part_of_the_sql() -> None:
+    """Filters that differ only in keys and values compile to the same SQL."""
     hostile = "x') OR 1=1; DROP TABLE points; --"
     shapes = [
         to_sql(parse({f"{word}.k": {"$in": [word]}, word: {"$lt": word}}), "metadata")[0]
@@ -109,7 +109,7 @@ def test_nothing_of_a_client_s_is_part_of_the_sql() -> None:
 
 
 def test_the_widest_filter_is_within_the_limits_of_sqlite(database: sqlite3.Connection) -> None:
-    """Its stack of expressions, its tables of a join and its parameters."""
+    """The limits on nested expressions, on tables of a join and on parameters."""
     deep = ".".join("k" * 16)
     conditions: list[Any] = [{deep: {"$in": [*range(500), *map(str, range(500))]}}]
     conditions += [{deep: {"$lt": n}} for n in range(MAX_CONDITIONS - 1)]
@@ -141,7 +141,7 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
 def test_the_deepest_filter_is_within_the_stack_of_sqlite_s_parser(
     database: sqlite3.Connection, shape: Callable[[Any], Any], halves: int
 ) -> None:
-    """Down to lists of two equal halves, of which neither can be put in front."""
+    """With lists of two equal halves, of which neither is the larger to put first."""
     inner: Any = FIELD
     for level in range(halves):
         inner = {("$or", "$and")[level % 2]: [inner, inner]}
@@ -155,4 +155,4 @@ def test_the_deepest_filter_is_within_the_stack_of_sqlite_s_parser(
 
     for metadata in ({"b": 2}, {"b": "x"}, {}):
         found = holds(database, parse(written), orjson.dumps(metadata).decode())
-        assert found == meets(written, metadata)
+        assert found == matches(written, metadata)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
-from tests.unit.index.contract.filter_drawing import METADATA, filters
-from tests.unit.index.contract.filter_meaning import meets
+from tests.unit.index.contract.filter_oracle import matches
+from tests.unit.index.contract.filter_strategies import METADATA, filters
 from tests.unit.index.hostile_strings import ANY_TEXT, HOSTILE_IDS, IDS
 
 PLANE = "/v1/collections/plane"
@@ -67,7 +67,7 @@ def test_every_string_comes_back_as_it_was_sent(
                 assert (await http.get(_place(point["id"]))).json() == point
                 found = await _post(http, "search", id=point["id"])
                 assert {hit["id"] for hit in found["results"]} == stored.keys() - {point["id"]}
-            matching = [one for one in points if meets(condition, one["metadata"])]
+            matching = [one for one in points if matches(condition, one["metadata"])]
             count = await _post(http, "points/count", filter=condition)
             assert count == {"count": len(matching)}
             found = await _post(http, "search", vector=[1, 1], filter=condition)
@@ -239,7 +239,7 @@ async def test_the_deepest_filter_is_answered_by_every_route(http: httpx.AsyncCl
         "points/scroll": {},
         "points/delete": {},
     }
-    wanted = int(meets(deepest, {"b": 2}))
+    wanted = int(matches(deepest, {"b": 2}))
     for route, body in bodies.items():
         response = await http.post(f"{PLANE}/{route}", json={**body, "filter": too_deep})
         assert (refusal(response)[0], refusal(response)[1]) == (400, "limit_exceeded")

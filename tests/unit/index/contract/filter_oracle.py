@@ -1,4 +1,4 @@
-"""What a filter means, read from its JSON again: nothing of the library is used."""
+"""Matches filters in their JSON form against metadata, without code of the library."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ ABSENT = object()
 ORDERS = {"$lt": operator.lt, "$lte": operator.le, "$gt": operator.gt, "$gte": operator.ge}
 
 
-def meets(given: dict[str, Any], metadata: dict[str, Any]) -> bool:
-    """Say whether metadata meets a filter that a client may write."""
+def matches(given: dict[str, Any], metadata: dict[str, Any]) -> bool:
+    """Return whether metadata matches a filter that a client may write."""
     return all(_entry(key, value, metadata) for key, value in given.items())
 
 
 def _entry(key: str, value: Any, metadata: dict[str, Any]) -> bool:
     if key == "$not":
-        return not meets(value, metadata)
+        return not matches(value, metadata)
     if key in ("$and", "$or"):
-        found = [meets(part, metadata) for part in value]
+        found = [matches(part, metadata) for part in value]
         return all(found) if key == "$and" else any(found)
     operators = value if isinstance(value, dict) else {"$eq": value}
-    there = _found(_keys(key), metadata)
-    return all(_holds(name, operand, there) for name, operand in operators.items())
+    found = _lookup(_keys(key), metadata)
+    return all(_holds(name, operand, found) for name, operand in operators.items())
 
 
 def _keys(field: str) -> list[str]:
@@ -39,7 +39,7 @@ def _keys(field: str) -> list[str]:
     return keys
 
 
-def _found(keys: list[str], metadata: Any) -> Any:
+def _lookup(keys: list[str], metadata: Any) -> Any:
     for key in keys:
         if not isinstance(metadata, dict) or key not in metadata:
             return ABSENT
@@ -47,12 +47,12 @@ def _found(keys: list[str], metadata: Any) -> Any:
     return metadata
 
 
-def _holds(name: str, operand: Any, there: Any) -> bool:
+def _holds(name: str, operand: Any, found: Any) -> bool:
     if name == "$exists":
-        return (there is not ABSENT) is operand
+        return (found is not ABSENT) is operand
     if name in ("$ne", "$nin"):
-        return not _holds({"$ne": "$eq", "$nin": "$in"}[name], operand, there)
-    values = there if isinstance(there, list) else [there]
+        return not _holds({"$ne": "$eq", "$nin": "$in"}[name], operand, found)
+    values = found if isinstance(found, list) else [found]
     wanted = operand if name == "$in" else [operand]
     compare = ORDERS.get(name, operator.eq)
     return any(
