@@ -65,7 +65,9 @@ def test_a_service_under_hostile_clients_keeps_its_promises(tmp_path: Path) -> N
 
 @contextmanager
 def _service(folder: Path) -> Iterator[RunningService]:
-    service = RunningService(folder, index={"shards": SHARDS})
+    # Stages that scale stop replicas, which would look as if these had been lost.
+    fixed = {"max_replicas": 1}
+    service = RunningService(folder, index={"shards": SHARDS}, ingress=fixed, tokenizer=fixed)
     try:
         service.wait()
         yield service
