@@ -1,7 +1,7 @@
-"""A flag for work in a thread: its result is no longer wanted.
+"""Cooperative cancellation of work in threads.
 
-A thread cannot be interrupted, so long work asks between two blocks. The flag belongs to the
-context in which the work runs: code far below the thread's entry needs no argument for it.
+A thread cannot be interrupted, so long work checks a flag between two blocks. The flag is a context
+variable, so that functions need no argument for it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from contextvars import ContextVar
 
 
 class Cancelled(Exception):
-    """The work has stopped between two blocks, because its result is no longer wanted."""
+    """The work stopped because cancellation was requested."""
 
 
 class Cancellation:
-    """A flag that one thread sets and another one reads."""
+    """A flag that one thread sets and another thread reads."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def request(self) -> None:
-        """Ask the work to stop at its next check."""
+        """Request that the work stops at its next check."""
         self.requested = True
 
     def enter(self) -> None:
-        """Make this the flag of the current context."""
+        """Set this flag as that of the current context."""
         _current.set(self)
 
 
@@ -32,21 +32,21 @@ _current: ContextVar[Cancellation | None] = ContextVar("cancellation", default=N
 
 
 def current_cancellation() -> Cancellation | None:
-    """Return the flag of the current context, None for work that cannot be cancelled."""
+    """Return the flag of the current context; None: the work cannot be cancelled."""
     return _current.get()
 
 
 def is_cancelled() -> bool:
-    """Return whether the work of the current context is to stop."""
+    """Return whether cancellation was requested in the current context."""
     cancellation = _current.get()
     return cancellation is not None and cancellation.requested
 
 
 def stop_if_cancelled() -> None:
-    """Stop the work of the current context if its result is no longer wanted.
+    """Stop the work of the current context if cancellation was requested.
 
     Raises:
-        Cancelled: it is not.
+        Cancelled: cancellation was requested.
     """
     if is_cancelled():
         raise Cancelled

@@ -1,6 +1,6 @@
-"""Which codes of the operating system and of SQLite mean a full, failing or damaged disk.
+"""Codes of the operating system and of SQLite that mean a full, failing or damaged disk.
 
-This is the only list of them for the index. The cache may set its file aside on any doubt.
+The index has no other list of such codes. The cache replaces its file on any error.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 FAILED_ERRNOS = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE})
 
 FEW_BYTES = 1 << 20
-"""With less than this free, an unconfirmed error of SQLite's files means a full disk."""
+"""Below this free space, an I/O or open error of SQLite counts as a full disk."""
 
 _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 8, 10, 11, 13, 14, 26
-"""Primary result codes of SQLite; the module has names for them from Python 3.11 on."""
+"""Primary result codes of SQLite; the sqlite3 module names them since Python 3.11."""
 
 _FSYNC_FAILED = _IOERR | 4 << 8
-"""SQLITE_IOERR_FSYNC, which is never about space."""
+"""SQLITE_IOERR_FSYNC, which never means a full disk."""
 
 _MESSAGES = {
     "database or disk is full": _FULL,
@@ -36,14 +36,13 @@ _MESSAGES = {
     "malformed database schema": _CORRUPT,
     "file is not a database": _NOTADB,
 }
-"""For errors without a code: Python 3.10 gives none."""
+"""Codes by message, for Python 3.10, whose errors have no code."""
 
 
 def storage_error(error: BaseException, path: Path) -> EmbedderError | None:
-    """Return the storage error that an error at ``path`` reports, None where it reports none.
+    """Return the storage error that ``error`` means for ``path``, or None.
 
-    Only listed codes of the operating system and of SQLite count. Any other exception says
-    something about the call that raised it, and nothing about the disk.
+    Only the listed codes count: any other exception is about the call, and not about the disk.
     """
     if isinstance(error, EmbedderError):
         return error
@@ -57,12 +56,12 @@ def storage_error(error: BaseException, path: Path) -> EmbedderError | None:
 
 @contextmanager
 def translate_storage_errors(path: Path) -> Iterator[None]:
-    """Turn what `storage_error` knows into the library's own errors; others pass unchanged.
+    """Raise storage errors in place of the errors that `storage_error` translates.
 
     Raises:
-        StorageDamaged: the file is not what was written.
-        StorageFull: there is no space.
-        StorageReadOnly: the disk failed otherwise.
+        StorageDamaged: the file is damaged.
+        StorageFull: the disk is full.
+        StorageReadOnly: the disk failed in another way.
     """
     try:
         yield
@@ -75,7 +74,7 @@ def translate_storage_errors(path: Path) -> Iterator[None]:
 
 def _sqlite_error(error: sqlite3.Error, path: Path) -> EmbedderError | None:
     if str(error).startswith("Could not decode to UTF-8"):
-        # The module's own, without a code: a text that was UTF-8 when it was written.
+        # Raised by the sqlite3 module without a code: the text was UTF-8 when it was written.
         return StorageDamaged(str(path), str(error), UNNAMED)
     code: int | None = getattr(error, "sqlite_errorcode", None)
     if code is None:
@@ -83,8 +82,8 @@ def _sqlite_error(error: sqlite3.Error, path: Path) -> EmbedderError | None:
     primary = code & 0xFF
     if primary in (_CORRUPT, _NOTADB):
         return StorageDamaged(str(path), repr(error))
-    unsure = primary in (_IOERR, _CANTOPEN) and code != _FSYNC_FAILED
-    if primary == _FULL or (unsure and _has_no_space(path)):
+    may_be_full = primary in (_IOERR, _CANTOPEN) and code != _FSYNC_FAILED
+    if primary == _FULL or (may_be_full and _has_no_space(path)):
         return StorageFull(str(path))
     failed = primary in (_IOERR, _READONLY)
     return StorageReadOnly(str(path), repr(error)) if failed else None

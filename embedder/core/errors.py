@@ -1,8 +1,8 @@
 """Every error this library raises, in one tree.
 
     EmbedderError
-    ├── InvalidInput                what the caller sent can never be answered
-    │   ├── LimitExceeded           … because a number is above its limit
+    ├── InvalidInput                the input cannot be answered, however often it is sent
+    │   ├── LimitExceeded           … because a size is above its limit
     │   ├── InvalidVector
     │   └── NotFound
     │       ├── UnknownModel
@@ -11,9 +11,9 @@
     │   ├── Overloaded
     │   ├── DeadlineExceeded
     │   └── StageUnavailable
-    ├── BackendFailure              our fault; retrying will not help
+    ├── BackendFailure              the model failed; retrying will not help
     │   └── OutOfMemory
-    └── ConfigurationError          the operator's to mend, found while starting
+    └── ConfigurationError          wrong settings or files, found at start
         ├── ModelNotFound
         ├── WeightsMismatch
         ├── ModelDrift
@@ -23,13 +23,14 @@
         ├── ArchiveError
         └── PoolFull
 
-Errors cross process boundaries, so every field goes positionally to ``Exception.__init__`` and
-the sentence is built in ``__str__``. Knows nothing of HTTP: the ingress owns the status table.
+Errors are pickled between processes: ``args`` holds every field in the order of the constructor,
+and ``__str__`` builds the message. The ingress maps errors to HTTP statuses.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 
 class EmbedderError(Exception):
@@ -37,33 +38,34 @@ class EmbedderError(Exception):
 
     code = "embedder_error"
 
+    def __init_subclass__(cls, *, code: str | None = None) -> None:
+        if code is not None:  # Ray derives classes of its own from errors, without a code
+            cls.code = code
 
-class InvalidInput(EmbedderError):
-    """The named field holds something that can never be answered."""
+    def __post_init__(self) -> None:
+        """Make ``args`` complete for pickling, also where fields were given by keyword."""
+        self.args = tuple(vars(self).values())
 
-    code = "invalid_input"
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
-        self.field = field
-        self.problem = problem
+@dataclass(eq=False, repr=False)
+class InvalidInput(EmbedderError, code="invalid_input"):
+    """The value of ``field`` is invalid."""
+
+    field: str
+    problem: str
 
     def __str__(self) -> str:
         return f"'{self.field}' {self.problem}"
 
     def with_field(self, field: str) -> InvalidInput:
-        """Return the same error about what the caller calls ``field``."""
-        renamed: InvalidInput = type(self)(field, *self.args[1:])
-        return renamed
+        """Return the same error for another name of the field."""
+        return type(self)(field, *self.args[1:])
 
 
-class LimitExceeded(InvalidInput):
-    """The named field is larger than its limit; ``unit`` says what was counted."""
-
-    code = "limit_exceeded"
+class LimitExceeded(InvalidInput, code="limit_exceeded"):
+    """The size of ``field``, in ``unit``, is above its limit."""
 
     def __init__(self, field: str, unit: str, size: int, limit: int) -> None:
-        # Not InvalidInput's constructor: unpickling calls this one with exactly these arguments.
         Exception.__init__(self, field, unit, size, limit)
         self.field = field
         self.problem = f"has {size} {unit}; the limit is {limit}"
@@ -72,16 +74,12 @@ class LimitExceeded(InvalidInput):
         self.limit = limit
 
 
-class InvalidVector(InvalidInput):
-    """A vector has the wrong width, is not finite, or has no direction where one is needed."""
-
-    code = "invalid_vector"
+class InvalidVector(InvalidInput, code="invalid_vector"):
+    """A vector has the wrong width, is not finite, or is zero where a direction is needed."""
 
 
-class NotFound(InvalidInput):
-    """The named field refers to something that does not exist."""
-
-    code = "not_found"
+class NotFound(InvalidInput, code="not_found"):
+    """``field`` names something that does not exist."""
 
     def __init__(self, field: str, name: str) -> None:
         Exception.__init__(self, field, name)
@@ -90,10 +88,8 @@ class NotFound(InvalidInput):
         self.problem = f"names {name!r}, which does not exist"
 
 
-class UnknownModel(NotFound):
-    """The request names a model that this service does not serve; ``served`` are those it does."""
-
-    code = "model_not_found"
+class UnknownModel(NotFound, code="model_not_found"):
+    """The request names a model that is not among those ``served``."""
 
     def __init__(self, field: str, name: str, served: tuple[str, ...] = ()) -> None:
         super().__init__(field, name)
@@ -102,25 +98,19 @@ class UnknownModel(NotFound):
             self.problem += f"; served: {', '.join(served)}"
 
 
-class UnknownCollection(NotFound):
-    """The request names a collection that has not been created."""
-
-    code = "collection_not_found"
+class UnknownCollection(NotFound, code="collection_not_found"):
+    """The request names a collection that does not exist."""
 
 
-class Unavailable(EmbedderError):
-    """The call failed for reasons that may pass; the same call may succeed later."""
-
-    code = "unavailable"
+class Unavailable(EmbedderError, code="unavailable"):
+    """The call failed for a temporary reason; the same call may succeed later."""
 
 
-class Overloaded(Unavailable):
-    """More work is waiting than the service accepts; ``retry_after_s`` is an estimate.
+class Overloaded(Unavailable, code="overloaded"):
+    """The queue is full; the caller may retry after ``retry_after_s``, an estimate.
 
-    ``whole_s`` is for callers that wait whole seconds; 0 stands for the next one.
+    ``whole_s`` is the same in whole seconds; 0 rounds ``retry_after_s`` up.
     """
-
-    code = "overloaded"
 
     def __init__(self, retry_after_s: float, whole_s: int = 0) -> None:
         super().__init__(retry_after_s, whole_s)
@@ -131,98 +121,76 @@ class Overloaded(Unavailable):
         return f"the service is full; retry in {self.retry_after_s:.1f} s"
 
 
-class DeadlineExceeded(Unavailable):
-    """The answer was not ready within the time that the caller allowed."""
+@dataclass(eq=False, repr=False)
+class DeadlineExceeded(Unavailable, code="deadline_exceeded"):
+    """The result was not ready before the deadline of the caller."""
 
-    code = "deadline_exceeded"
-
-    def __init__(self, stage: str) -> None:
-        super().__init__(stage)
-        self.stage = stage
+    stage: str
 
     def __str__(self) -> str:
         return f"the deadline passed while waiting for the {self.stage}"
 
 
-class StageUnavailable(Unavailable):
-    """A stage of the graph did not answer; ``reason`` is for the operator's log."""
+@dataclass(eq=False, repr=False)
+class StageUnavailable(Unavailable, code="stage_unavailable"):
+    """A stage did not respond; ``reason`` is for the operator's log."""
 
-    code = "stage_unavailable"
-
-    def __init__(self, stage: str, reason: str) -> None:
-        super().__init__(stage, reason)
-        self.stage = stage
-        self.reason = reason
+    stage: str
+    reason: str
 
     def __str__(self) -> str:
         return f"the {self.stage} is not available"
 
 
-class BackendFailure(EmbedderError):
+@dataclass(eq=False, repr=False)
+class BackendFailure(EmbedderError, code="backend_failure"):
     """The model failed on a valid input; ``reason`` is for the operator's log."""
 
-    code = "backend_failure"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: str
 
     def __str__(self) -> str:
         return "the model failed on this input"
 
 
-class OutOfMemory(BackendFailure):
-    """A batch did not fit into the device's memory; a smaller one may."""
-
-    code = "out_of_memory"
+class OutOfMemory(BackendFailure, code="out_of_memory"):
+    """A batch did not fit into the device's memory; a smaller batch may."""
 
 
-class ConfigurationError(EmbedderError):
-    """The settings or the model's files are wrong; the sentence says which and how to mend it."""
-
-    code = "configuration_error"
+class ConfigurationError(EmbedderError, code="configuration_error"):
+    """Settings or files are wrong; the message says which, and how to correct them."""
 
 
-class ModelNotFound(ConfigurationError):
-    """No place that weights may come from holds the model."""
+@dataclass(eq=False, repr=False)
+class ModelNotFound(ConfigurationError, code="weights_not_found"):
+    """None of the ``places`` for weights holds the model."""
 
-    code = "weights_not_found"
-
-    def __init__(self, name: str, places: tuple[str, ...]) -> None:
-        super().__init__(name, places)
-        self.name = name
-        self.places = places
+    name: str
+    places: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"no weights for model {self.name!r}; looked in: " + "; ".join(self.places)
 
 
-class WeightsMismatch(ConfigurationError):
-    """The weights on disk are not those that the catalogue, the settings or the hub state."""
+@dataclass(eq=False, repr=False)
+class WeightsMismatch(ConfigurationError, code="weights_mismatch"):
+    """The weights on disk have another digest than catalogue, settings or hub state."""
 
-    code = "weights_mismatch"
-
-    def __init__(self, path: str, expected: str, actual: str) -> None:
-        super().__init__(path, expected, actual)
-        self.path = path
-        self.expected = expected
-        self.actual = actual
+    path: str
+    expected: str
+    actual: str
 
     def __str__(self) -> str:
         return f"{self.path} has SHA-256 {self.actual}; expected is {self.expected}"
 
 
-class ModelDrift(ConfigurationError):
-    """A loaded model does not compute what the catalogue says that it computes."""
+@dataclass(eq=False, repr=False)
+class ModelDrift(ConfigurationError, code="model_drift"):
+    """A loaded model computes other vectors than the catalogue states."""
 
-    code = "model_drift"
-
-    def __init__(self, name: str, text: str, difference: float, tolerance: float) -> None:
-        super().__init__(name, text, difference, tolerance)
-        self.name = name
-        self.text = text
-        self.difference = difference
-        self.tolerance = tolerance
+    name: str
+    text: str
+    difference: float
+    tolerance: float
 
     def __str__(self) -> str:
         return (
@@ -231,28 +199,21 @@ class ModelDrift(ConfigurationError):
         )
 
 
-class UnsafeModel(ConfigurationError):
-    """A model directory holds something that could run code when it is loaded."""
-
-    code = "unsafe_model"
+class UnsafeModel(ConfigurationError, code="unsafe_model"):
+    """A model directory holds a file that could run code when it is loaded."""
 
 
-class UnsupportedModel(ConfigurationError):
-    """A model directory is sound, but describes something that no backend here computes."""
-
-    code = "unsupported_model"
+class UnsupportedModel(ConfigurationError, code="unsupported_model"):
+    """A model directory describes a model that no backend computes."""
 
 
-class MissingExtra(ConfigurationError):
-    """A setting asks for a library that is not installed; ``extra`` brings it."""
+@dataclass(eq=False, repr=False)
+class MissingExtra(ConfigurationError, code="missing_extra"):
+    """A setting needs a package that is not installed; ``extra`` installs it."""
 
-    code = "missing_extra"
-
-    def __init__(self, setting: str, package: str, extra: str) -> None:
-        super().__init__(setting, package, extra)
-        self.setting = setting
-        self.package = package
-        self.extra = extra
+    setting: str
+    package: str
+    extra: str
 
     def __str__(self) -> str:
         return (
@@ -261,38 +222,29 @@ class MissingExtra(ConfigurationError):
         )
 
 
-class ArchiveError(ConfigurationError):
-    """An archive cannot be written, or is damaged, foreign or newer; nothing of it was taken."""
+@dataclass(eq=False, repr=False)
+class ArchiveError(ConfigurationError, code="archive_error"):
+    """An archive cannot be written, or is damaged, foreign or newer; nothing of it was loaded."""
 
-    code = "archive_error"
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(name, problem)
-        self.name = name
-        self.problem = problem
+    name: str
+    problem: str
 
     def __str__(self) -> str:
         return f"{self.name} {self.problem}"
 
 
-class PoolFull(ConfigurationError):
-    """A model does not fit beside those that are pinned, whatever else is unloaded."""
+@dataclass(eq=False, repr=False)
+class PoolFull(ConfigurationError, code="pool_full"):
+    """A model does not fit beside the pinned models, even if all others are unloaded."""
 
-    code = "pool_full"
-
-    def __init__(self, name: str, needed_bytes: int, max_bytes: int, pinned_bytes: int) -> None:
-        super().__init__(name, needed_bytes, max_bytes, pinned_bytes)
-        self.name = name
-        self.needed_bytes = needed_bytes
-        self.max_bytes = max_bytes
-        self.pinned_bytes = pinned_bytes
+    name: str
+    needed_bytes: int
+    max_bytes: int
+    pinned_bytes: int
 
     def __str__(self) -> str:
+        needed, limit, pinned = (f"{size / 2**20:,.1f} MiB" for size in self.args[1:])
         return (
-            f"model {self.name!r} needs {_mib(self.needed_bytes)}; pool.max_bytes is "
-            f"{_mib(self.max_bytes)}, of which pinned models hold {_mib(self.pinned_bytes)}"
+            f"model {self.name!r} needs {needed}; pool.max_bytes is {limit}, of which pinned "
+            f"models hold {pinned}"
         )
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB"

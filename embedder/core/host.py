@@ -1,7 +1,6 @@
-"""What this process may use of its machine: memory and cores, within the limits of its container.
+"""The memory and cores that this process may use, within the limits of its container.
 
-Reads what Linux says of both and takes the whole machine where nothing is said. Knows nothing of
-models.
+The limits are those of Linux control groups; without limits the whole machine counts.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ _MEMORY_FILES = (
     ("memory.max", "memory.current"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
-"""Limit and use of a control group, as the second and the first version call them."""
+"""Files with the limit and the use of a control group, in version 2 and in version 1."""
 
 _UNLIMITED = 2**60
-"""Limits from here on are the first version's way to say that there is none."""
+"""Version 1 of control groups states limits from here on where there is none."""
 
 
 def available_bytes(device: str, root: Path = Path("/")) -> int:
-    """Return how much memory of a device is free for this process, as far as can be known.
+    """Return the bytes of a device's memory that are free for this process, as far as known.
 
-    ``root`` is where the files of a CPU's system are looked for.
+    ``root`` is the root of the file system from which the limits for a CPU are read.
     """
     if device.startswith("cuda"):
         import torch
@@ -36,13 +35,13 @@ def available_bytes(device: str, root: Path = Path("/")) -> int:
 
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     free = [_free_in(group) for group in _groups(root, "memory")]
-    return min([_free_in_machine(root), *(left for left in free if left is not None)])
+    return min([_free_in_machine(root), *(size for size in free if size is not None)])
 
 
 def return_freed_memory() -> None:
-    """Hand memory that this process has freed back to the system, where the allocator keeps it.
+    """Return freed memory that the allocator still holds to the system.
 
-    glibc keeps freed blocks for later: after a load these are copies that nobody wants again.
+    glibc keeps freed blocks for reuse; after a load these are copies of weights, never reused.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -50,23 +49,20 @@ def return_freed_memory() -> None:
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return how many cores this process may keep busy, at least one."""
+    """Return the number of cores that this process may use, at least one."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
     quotas = [_quota(group) for group in _groups(root, "cpu")]
-    # A thread for a part of a core would only be stopped until the next period begins.
+    # Rounded down: a thread beyond the quota would be stopped until the next period begins.
     return max(1, min([cores, *(int(quota) for quota in quotas if quota is not None)]))
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Give the folders of the control groups that this process is in, up to the outermost.
-
-    A container may see its own group as the outermost one.
-    """
-    stated = root / "proc/self/cgroup"
-    for line in stated.read_text().splitlines() if stated.is_file() else []:
+    """Yield the folders of the control groups of this process, from inner to outer."""
+    listing = root / "proc/self/cgroup"
+    for line in listing.read_text().splitlines() if listing.is_file() else []:
         _, names, path = line.split(":", 2)
         if names == "" or controller in names.split(","):
             mount = root / "sys/fs/cgroup" / (controller if names else "")
@@ -83,7 +79,7 @@ def _free_in(group: Path) -> int | None:
 
 
 def _reclaimable(group: Path) -> int:
-    """Return the bytes of files that are cached, of which the kernel lets go when asked."""
+    """Return the bytes of cached files, which the kernel drops when memory is needed."""
     stat = group / "memory.stat"
     lines = stat.read_text().splitlines() if stat.is_file() else []
     values = dict(line.split() for line in lines)
@@ -91,9 +87,9 @@ def _reclaimable(group: Path) -> int:
 
 
 def _quota(group: Path) -> float | None:
-    stated = group / "cpu.max"
-    if stated.is_file():
-        quota, period = stated.read_text().split()
+    limits = group / "cpu.max"
+    if limits.is_file():
+        quota, period = limits.read_text().split()
         return None if quota == "max" else int(quota) / int(period)
     quota_us, period_us = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
     return quota_us / period_us if quota_us and period_us and quota_us > 0 else None
@@ -108,6 +104,6 @@ def _free_in_machine(root: Path) -> int:
 
 
 def _number(path: Path) -> int | None:
-    """Return the number in a file; None: there is no such file, or no number in it."""
+    """Return the number in a file; None: the file is missing or holds no number."""
     text = path.read_text().strip() if path.is_file() else ""
     return int(text) if text.lstrip("-").isdigit() else None

@@ -1,4 +1,4 @@
-"""Files and folders that only their owner may read: texts, and vectors from which texts follow."""
+"""Files and folders that only their owner may read, because they hold texts or their vectors."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ OWNER_ONLY_FOLDER = 0o700
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing; one that is there stays as it is.
+    """Create a folder and its missing parents; an existing folder keeps its mode.
 
     Raises:
-        OSError: it cannot be made, or is no folder.
+        OSError: the folder cannot be created, or ``path`` is not a folder.
     """
-    # Path.mkdir gives its mode to the last folder alone.
+    # Path.mkdir with parents=True would set the mode of the last folder only.
     for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
         missing.mkdir(OWNER_ONLY_FOLDER, exist_ok=True)
     path.mkdir(exist_ok=True)
 
 
 def create(path: Path, *, exclusive: bool = False) -> BinaryIO:
-    """Open a new file for writing; an old one of the name is emptied, or refused.
+    """Open a file for writing, after creating or truncating it.
 
     Raises:
-        OSError: it cannot be made, or is there and ``exclusive`` is set.
+        OSError: the file cannot be created, or exists and ``exclusive`` is set.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if exclusive else os.O_TRUNC)
     return os.fdopen(os.open(path, flags, OWNER_ONLY), "w+b")

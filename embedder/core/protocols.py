@@ -1,7 +1,6 @@
-"""What the pipeline asks of its stages, and nothing of where they live.
+"""Protocols of the stages that the pipeline calls, in the same process or over Ray handles.
 
-`local` answers these protocols in the same process; the graph answers them over its handles.
-Deadlines are on ``time.monotonic``.
+Deadlines are points on ``time.monotonic``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Tokenizing(Protocol):
     async def tokenize(
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
     ) -> Tokenized:
-        """Return the tokens of every input, cut to the model's limit as ``truncate`` says."""
+        """Return the tokens of every input; ``truncate`` is the end that is cut at the limit."""
 
 
 class Encoding(Protocol):
@@ -36,14 +35,14 @@ class Encoding(Protocol):
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
     ) -> Encoded:
-        """Return float32[n, width], pooled, before normalisation, in order; and its timings."""
+        """Return pooled vectors float32[n, width] before normalization, in order, and timings."""
 
 
 class Caching(Protocol):
-    """Remembers entries. Any error of it is a miss to the pipeline."""
+    """Stores entries. The pipeline counts any error as a miss."""
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        """Return the entries that are there, each of ``width`` components."""
+        """Return the stored entries among ``keys``, each of ``width`` components."""
 
     async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
-        """Remember the entries."""
+        """Store the entries."""

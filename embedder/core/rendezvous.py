@@ -1,7 +1,6 @@
-"""Rendezvous hashing: what goes to which of several places, so that few things ever move.
+"""Rendezvous hashing: each key belongs to the shard with the highest score for it.
 
-A thing goes to the place with the highest score for it. A place that is added takes its share from
-every other one, and nothing moves between those. Knows nothing of things or places.
+A shard that is added takes its share of keys from all others; no key moves between those.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from numpy.typing import NDArray
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-"""The constants of splitmix64 (Steele, Lea and Flood 2014), whose finaliser gives the scores."""
+"""Constants of splitmix64 (Steele, Lea and Flood, 2014), whose finalizer gives the scores."""
 
 
-def owners(hashes: NDArray[np.uint64], places: int) -> NDArray[np.intp]:
-    """Return the number of the place, below ``places``, of each thing by its 64-bit hash."""
-    if places == 1:
+def owners(hashes: NDArray[np.uint64], shards: int) -> NDArray[np.intp]:
+    """Return the shard, 0 to ``shards - 1``, of each key by its 64-bit hash."""
+    if shards == 1:
         return np.zeros(len(hashes), np.intp)
-    seeds = np.arange(1, places + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    seeds = np.arange(1, shards + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
     scores = _mixed(hashes[:, None] ^ seeds[None, :])
     owner: NDArray[np.intp] = scores.argmax(axis=1)
     return owner

@@ -1,7 +1,4 @@
-"""What a caller asks of the pipeline, and what it gets: plain records.
-
-Knows nothing of how either is carried over a wire.
-"""
+"""Requests to the pipeline and their results."""
 
 from __future__ import annotations
 
@@ -25,12 +22,12 @@ from embedder.core.types import (
 
 @dataclass(frozen=True, slots=True)
 class EmbedOptions:
-    """What a caller may ask for beside the inputs.
+    """Options of a request.
 
-    One of ``prompt`` (a text), ``prompt_name`` (of the model's table) and ``input_type`` may say
-    what is put in front of every text; token ids stay as they are. ``any_length`` accepts inputs of
-    more characters than the limit, because the caller has asked for them to be cut. ``truncate``
-    None cuts the end that the model's files name.
+    At most one of ``prompt`` (a text), ``prompt_name`` (in the model's table) and ``input_type``
+    selects the prompt in front of every text; token ids get none. ``any_length`` accepts inputs
+    above the limit of characters, because the caller asked for truncation. ``truncate`` None cuts
+    the end that the model's files name.
     """
 
     prompt: str | None = None
@@ -46,11 +43,11 @@ class EmbedOptions:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """The answer to one request: a row an input, in order.
+    """The result of a request: one row per input, in order.
 
-    ``token_counts`` is what the model read, special tokens included; ``cached`` counts the
-    distinct inputs that needed no computing. ``model`` is the name of the model that answered.
-    ``timings`` are the longest of all computations that the request waited for.
+    ``token_counts`` includes special tokens. ``cached`` is the number of distinct inputs that were
+    in the cache. ``model`` is the name of the model that computed the vectors. ``timings`` are the
+    longest of all computations that the request waited for.
     """
 
     vectors: Vectors
@@ -62,7 +59,7 @@ class Embeddings:
 
 
 def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
-    """Return several answers, at least one, as one; of each time the longest counts."""
+    """Return one or more results as one, with the longest of each timing."""
     return Embeddings(
         np.concatenate([part.vectors for part in parts]),
         np.concatenate([part.token_counts for part in parts]),
@@ -75,10 +72,10 @@ def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class DistinctInputs:
-    """The different inputs of one request: a key each, and the row of its first occurrence.
+    """The distinct inputs of one request, by their keys and the rows of their first occurrence.
 
-    ``prompt`` is the text that goes in front of texts, and ``truncate`` the end that is cut, as the
-    options and the model decide.
+    ``prompt`` is the text in front of texts, and ``truncate`` the end that is cut, as options and
+    model decide.
     """
 
     keys: list[bytes]
@@ -97,7 +94,7 @@ class DistinctInputs:
         truncate: Truncate,
         options: EmbedOptions,
     ) -> DistinctInputs:
-        """Keep the first row of every key."""
+        """Return the distinct inputs, with the first row of every key."""
         first_rows: dict[bytes, int] = {}
         for row, key in enumerate(keys):
             first_rows.setdefault(key, row)
@@ -105,7 +102,7 @@ class DistinctInputs:
         return cls(list(first_rows), rows, inputs, prompt, truncate, options)
 
     def subset(self, numbers: Sequence[int]) -> DistinctInputs:
-        """Return some of the distinct inputs."""
+        """Return the distinct inputs of the given numbers."""
         return DistinctInputs(
             [self.keys[number] for number in numbers],
             [self.rows[number] for number in numbers],
@@ -116,12 +113,12 @@ class DistinctInputs:
         )
 
     def expand(self, keys: Sequence[bytes]) -> NDArray[np.intp]:
-        """Return for every one of ``keys`` its number among the distinct ones."""
+        """Return the number of the distinct input of each of ``keys``."""
         numbers = {key: number for number, key in enumerate(self.keys)}
         return np.fromiter((numbers[key] for key in keys), np.intp, len(keys))
 
     def to_tokenize(self) -> list[Input]:
-        """Return the distinct inputs, the prompt in front of texts."""
+        """Return the distinct inputs with the prompt in front of texts."""
         chosen = [self.inputs[row] for row in self.rows]
         if not self.prompt:
             return chosen

@@ -1,9 +1,9 @@
-"""The part of the error tree that belongs to stored data.
+"""Errors of stored data.
 
     EmbedderError
-    ├── StorageDamaged              what is stored cannot be trusted; nothing of it is deleted
+    ├── StorageDamaged              stored data is damaged; nothing of it is deleted
     ├── ModelMismatch               vectors of two models would be compared
-    ├── StaleCollection             the collection is another one than the caller looked up
+    ├── StaleCollection             the collection changed since the caller looked it up
     ├── Unavailable
     │   ├── StorageFull
     │   └── StorageReadOnly
@@ -13,26 +13,26 @@
         ├── NewerFormat
         └── NotWritten
 
-The rest of the tree and its rules are in `embedder.core.errors`. Paths and reasons are
-for the operator's log: the sentences of what a client may see hold neither.
+The rest of the tree and its rules are in `embedder.core.errors`. Paths and reasons are for the
+operator's log; messages of errors that clients may see contain neither.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from embedder.core.errors import ConfigurationError, EmbedderError, Unavailable
 
 UNNAMED = ""
-"""The name of a collection that only a caller knows."""
+"""Stands for the name of a collection where only a caller knows it."""
 
 
-class StorageDamaged(EmbedderError):
-    """Stored data is not what was written; retrying will not help.
+class StorageDamaged(EmbedderError, code="storage_damaged"):
+    """Stored data is damaged; retrying will not help.
 
-    ``collection`` names the one whose rows are damaged, the file around them being sound; it is
-    `UNNAMED` where only a caller knows the name, and None where the file itself is damaged.
+    ``collection`` names the collection whose rows are damaged, or is `UNNAMED` where only a caller
+    knows the name. None: the whole file is damaged.
     """
-
-    code = "storage_damaged"
 
     def __init__(self, path: str, problem: str, collection: str | None = None) -> None:
         super().__init__(path, problem, collection)
@@ -52,21 +52,18 @@ class StorageDamaged(EmbedderError):
         )
 
     def of(self, collection: str) -> StorageDamaged:
-        """Return the same error with the name of its collection, where that is missing."""
+        """Return the same error with the name of its collection if that was `UNNAMED`."""
         name = collection if self.collection == UNNAMED else self.collection
         return StorageDamaged(self.path, self.problem, name)
 
 
-class ModelMismatch(EmbedderError):
-    """A text belongs to another model than the vectors of its collection."""
+@dataclass(eq=False, repr=False)
+class ModelMismatch(EmbedderError, code="model_mismatch"):
+    """A text would be embedded with another model than the vectors of its collection."""
 
-    code = "model_mismatch"
-
-    def __init__(self, collection: str, recorded: str, served: str) -> None:
-        super().__init__(collection, recorded, served)
-        self.collection = collection
-        self.recorded = recorded
-        self.served = served
+    collection: str
+    recorded: str
+    served: str
 
     def __str__(self) -> str:
         return (
@@ -76,87 +73,69 @@ class ModelMismatch(EmbedderError):
         )
 
 
-class StaleCollection(EmbedderError):
-    """The collection was made again, or records another model, since the caller looked it up.
+@dataclass(eq=False, repr=False)
+class StaleCollection(EmbedderError, code="stale_collection"):
+    """The collection was recreated, or records another model, since the caller looked it up.
 
-    Not `Unavailable`, so that a batch with such a request fails for this request alone.
+    Not `Unavailable`, so that in a batch only this request fails.
     """
 
-    code = "stale_collection"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    name: str
 
     def __str__(self) -> str:
         return f"collection {self.name!r} changed while the request was answered; send it again"
 
 
-class StorageFull(Unavailable):
-    """No space is left for what was sent; reads go on, and writes as soon as there is some."""
+@dataclass(eq=False, repr=False)
+class StorageFull(Unavailable, code="storage_full"):
+    """The disk is full; reads continue, and writes as soon as there is space."""
 
-    code = "storage_full"
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
+    path: str
 
     def __str__(self) -> str:
         return "no space is left to store this"
 
 
-class StorageReadOnly(Unavailable):
-    """A write failed so that no later one can be trusted; reads go on until a restart mends it."""
+@dataclass(eq=False, repr=False)
+class StorageReadOnly(Unavailable, code="storage_read_only"):
+    """A write failed in a way that makes later writes unsafe; reads continue until a restart."""
 
-    code = "storage_read_only"
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
+    path: str
+    reason: str
 
     def __str__(self) -> str:
         return "the storage takes no writes until it is restarted"
 
 
-class BadBackup(ConfigurationError):
-    """A backup is damaged, incomplete, or of something else; nothing of it was restored."""
+@dataclass(eq=False, repr=False)
+class BadBackup(ConfigurationError, code="bad_backup"):
+    """A backup is damaged, incomplete or of another kind; nothing of it was restored."""
 
-    code = "bad_backup"
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
-        self.path = path
-        self.problem = problem
+    path: str
+    problem: str
 
     def __str__(self) -> str:
         return f"{self.path} cannot be restored: {self.problem}"
 
 
-class DirectoryInUse(ConfigurationError):
-    """Another process owns the directory; ``owner`` is what it wrote of itself."""
+@dataclass(eq=False, repr=False)
+class DirectoryInUse(ConfigurationError, code="directory_in_use"):
+    """Another process owns the directory; ``owner`` is what that process wrote about itself."""
 
-    code = "directory_in_use"
-
-    def __init__(self, path: str, owner: str) -> None:
-        super().__init__(path, owner)
-        self.path = path
-        self.owner = owner
+    path: str
+    owner: str
 
     def __str__(self) -> str:
         return f"{self.path} is in use by another process ({self.owner}); each needs its own"
 
 
-class NewerFormat(ConfigurationError):
-    """Stored data has a format that only a later version of this library reads."""
+@dataclass(eq=False, repr=False)
+class NewerFormat(ConfigurationError, code="newer_format"):
+    """Stored data has a format that needs a later version of this library."""
 
-    code = "newer_format"
-
-    def __init__(self, path: str, found: int, supported: int) -> None:
-        super().__init__(path, found, supported)
-        self.path = path
-        self.found = found
-        self.supported = supported
+    path: str
+    found: int
+    supported: int
 
     def __str__(self) -> str:
         return (
@@ -165,15 +144,12 @@ class NewerFormat(ConfigurationError):
         )
 
 
-class NotWritten(ConfigurationError):
-    """A file or folder that the operator named cannot be written; nothing of it is left."""
+@dataclass(eq=False, repr=False)
+class NotWritten(ConfigurationError, code="not_written"):
+    """A file or folder of the operator cannot be written; no partial file is left."""
 
-    code = "not_written"
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
-        self.path = path
-        self.problem = problem
+    path: str
+    problem: str
 
     def __str__(self) -> str:
         return f"{self.path} cannot be written: {self.problem}"

@@ -1,8 +1,8 @@
-"""A time limit for awaited work that does not lose the caller's cancellation.
+"""A time limit for awaited work that keeps the cancellation of its caller.
 
-``asyncio.wait_for`` of Python 3.10 and 3.11 returns the result, and drops the cancellation, when
-the caller is cancelled in the same turn of the event loop in which the awaited work ends. On a busy
-loop this kept the requests of disconnected clients running.
+``asyncio.wait_for`` of Python 3.10 and 3.11 drops a cancellation of the caller if the awaited work
+ends in the same iteration of the event loop. On a busy loop this kept requests of disconnected
+clients running.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ T = TypeVar("T")
 
 
 async def wait_within(awaitable: Awaitable[T], seconds: float | None) -> T:
-    """Return the result of ``awaitable``, which is cancelled after ``seconds``; None: never.
+    """Return the result of ``awaitable``; cancel it after ``seconds`` (None: never).
 
-    With 0 or fewer seconds left, a coroutine is not started and only a finished future has a
-    result.
+    If ``seconds`` is 0 or less, a coroutine is not started, and a future must be done already.
 
     Raises:
-        asyncio.TimeoutError: the time is over.
+        asyncio.TimeoutError: the result was not ready in time.
     """
     if seconds is not None and seconds <= 0:
         pending = asyncio.ensure_future(awaitable)

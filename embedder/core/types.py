@@ -1,7 +1,4 @@
-"""The shapes that travel between stages: packed arrays and the small records around them.
-
-Imports nothing of ours. Knows neither how texts become tokens nor how tokens become vectors.
-"""
+"""The data that stages exchange: packed arrays, and small records with them."""
 
 from __future__ import annotations
 
@@ -14,23 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 SimilarityName = Literal["cosine", "dot", "euclidean", "squared_euclidean", "manhattan"]
-"""How vectors are compared, as sentence-transformers calls it; of the squared one it knows none."""
+"""Metrics by the names of sentence-transformers, and the squared distance that it lacks."""
 
 Vectors = NDArray[np.float32]
-"""float32[n, d], one row a vector."""
+"""float32[n, d], one vector per row."""
 
 TokenRow = NDArray[np.int32]
 """int32[k], the token ids of one input."""
 
 Input = str | Sequence[int]
-"""A text, or token ids of the model's own vocabulary, special tokens included."""
+"""A text, or token ids of the model's vocabulary with special tokens."""
 
 
 class PromptedText(str):
-    """A text with a prompt in front of it, of which cutting the start leaves the prompt alone.
-
-    ``prompt_length`` is the number of characters of the prompt.
-    """
+    """A text after a prompt of ``prompt_length`` characters that truncation at the start keeps."""
 
     prompt_length: int
 
@@ -43,7 +37,7 @@ class PromptedText(str):
 
 
 class Truncate(str, Enum):
-    """Which end of an input above the model's limit is cut; ``NONE`` refuses it instead."""
+    """Which end of an input above the model's limit is cut; ``NONE`` refuses the input."""
 
     END = "end"
     START = "start"
@@ -51,14 +45,14 @@ class Truncate(str, Enum):
 
 
 class InputType(str, Enum):
-    """What a text is for: models that are trained on both put different prompts in front."""
+    """The use of a text: some models have a different prompt for each."""
 
     QUERY = "query"
     DOCUMENT = "document"
 
 
 class Priority(IntEnum):
-    """Whose work goes first where both wait: a person's, or a batch job's."""
+    """Interactive work goes before bulk work when both wait."""
 
     INTERACTIVE = 0
     BULK = 1
@@ -66,17 +60,14 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Token ids of several inputs, one after the other without padding.
-
-    ``ids`` is int32[total] and ``lengths`` int32[n]; the lengths sum to ``total``.
-    """
+    """Token ids of n inputs without padding: int32[total], with ``lengths`` int32[n]."""
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int] | TokenRow]) -> TokenBatch:
-        """Pack the given rows of token ids."""
+        """Pack rows of token ids."""
         lengths = np.fromiter((len(row) for row in rows), dtype=np.int32, count=len(rows))
         if not rows:
             return cls(np.empty(0, np.int32), lengths)
@@ -86,7 +77,7 @@ class TokenBatch:
         return len(self.lengths)
 
     def rows(self) -> list[TokenRow]:
-        """Return one view into ``ids`` for each input."""
+        """Return a view into ``ids`` for each input."""
         return np.split(self.ids, np.cumsum(self.lengths)[:-1]) if len(self) else []
 
     def take(self, rows: NDArray[np.intp]) -> TokenBatch:
@@ -99,7 +90,7 @@ class TokenBatch:
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """What the tokenizer answers: the tokens after truncation, and which inputs were cut."""
+    """The tokens of n inputs after truncation, and bool[n]: which inputs were truncated."""
 
     tokens: TokenBatch
     truncated: NDArray[np.bool_]
@@ -107,10 +98,10 @@ class Tokenized:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What is known of n inputs: full-width vectors before normalisation, and their tokens.
+    """The encoded form of n inputs, from which every result is derived; the cache stores entries.
 
-    ``vectors`` is float32[n, d], ``token_counts`` int32[n], ``truncated`` bool[n]. This is what
-    the cache holds: every dimension, normalisation and ``usage`` is derived from it.
+    ``vectors`` is float32[n, d] at full width before normalization, ``token_counts`` is int32[n]
+    and ``truncated`` bool[n].
     """
 
     vectors: Vectors
@@ -119,7 +110,7 @@ class Entries:
 
     @classmethod
     def allocate(cls, count: int, width: int) -> Entries:
-        """Return ``count`` uninitialised rows of ``width`` components."""
+        """Return ``count`` uninitialized rows of ``width`` components."""
         return cls(
             np.empty((count, width), np.float32),
             np.empty(count, np.int32),
@@ -134,12 +125,12 @@ class Entries:
         return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
 
     def view(self, rows: slice) -> Entries:
-        """Return views of some rows that stand together."""
+        """Return views of consecutive rows."""
         return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
 
     @classmethod
     def concatenate(cls, parts: Sequence[Entries]) -> Entries:
-        """Return the rows of all parts, of which there is one at least, one after the other."""
+        """Return the rows of one or more parts, in order."""
         return cls(
             np.concatenate([part.vectors for part in parts]),
             np.concatenate([part.token_counts for part in parts]),
@@ -147,7 +138,7 @@ class Entries:
         )
 
     def put(self, rows: NDArray[np.intp], source: Entries) -> None:
-        """Overwrite the given rows with all rows of ``source``."""
+        """Overwrite the given rows with the rows of ``source``."""
         self.vectors[rows] = source.vectors
         self.token_counts[rows] = source.token_counts
         self.truncated[rows] = source.truncated
@@ -155,11 +146,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What an encoder answers: float32[n, d], and where the time went, in seconds.
-
-    ``queue_s`` is the longest wait of any row before its batch began, ``inference_s`` the longest
-    computation of any batch that held one.
-    """
+    """Vectors float32[n, d], the longest wait of a row before its batch, and the longest batch."""
 
     vectors: Vectors
     queue_s: float
@@ -168,14 +155,14 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """How many seconds the parts of an answer took; what a cache had took none."""
+    """Seconds that each step of a result took; 0 for cached inputs."""
 
     tokenization_s: float = 0.0
     queue_s: float = 0.0
     inference_s: float = 0.0
 
     def longest(self, other: Timings) -> Timings:
-        """Return the longer time of each part."""
+        """Return the longer time of each step."""
         return Timings(
             max(self.tokenization_s, other.tokenization_s),
             max(self.queue_s, other.queue_s),
@@ -183,44 +170,11 @@ class Timings:
         )
 
 
-@dataclass(slots=True)
-class EntryResults:
-    """Entries, and for each of them whether a cache had it: ``cached`` is bool[n].
-
-    ``timings`` are the longest of whatever was computed for any of them.
-    """
-
-    entries: Entries
-    cached: NDArray[np.bool_]
-    timings: Timings = Timings()
-
-    @classmethod
-    def of_hits(cls, hits: CacheHits, count: int, width: int) -> EntryResults:
-        """Return ``count`` rows of which only the hits are filled, and marked as cached."""
-        answers = cls(Entries.allocate(count, width), np.zeros(count, np.bool_))
-        answers.entries.put(hits.rows, hits.entries)
-        answers.cached[hits.rows] = True
-        return answers
-
-    def missing(self) -> list[int]:
-        """Return the rows that no cache had."""
-        rows: list[int] = np.flatnonzero(~self.cached).tolist()
-        return rows
-
-    def put(
-        self, rows: NDArray[np.intp], source: EntryResults, source_rows: NDArray[np.intp]
-    ) -> None:
-        """Overwrite the given rows with some rows of ``source``, for which it took its time."""
-        self.entries.put(rows, source.entries.take(source_rows))
-        self.cached[rows] = source.cached[source_rows]
-        self.timings = self.timings.longest(source.timings)
-
-
 @dataclass(frozen=True, slots=True)
 class CacheHits:
-    """Which of the keys asked for were there: row numbers, and their entries in that order.
+    """The result of a lookup of many keys: the rows that were found, and their entries.
 
-    ``ttls_s`` float64[n] is how many seconds each may still be remembered; None: all forever.
+    ``ttls_s`` float64[n] is the remaining time to live of each entry; None: no entry expires.
     """
 
     rows: NDArray[np.intp]
@@ -228,7 +182,7 @@ class CacheHits:
     ttls_s: NDArray[np.float64] | None = None
 
     def ttls_of(self, count: int) -> NDArray[np.float64] | None:
-        """Return a life for each of the ``count`` keys asked for, no end where one is missing."""
+        """Return the time to live for each of ``count`` keys; infinity for keys not found."""
         if self.ttls_s is None:
             return None
         ttls_s = np.full(count, np.inf)
@@ -237,12 +191,12 @@ class CacheHits:
 
     @classmethod
     def empty(cls, width: int) -> CacheHits:
-        """Return that none of the keys was there."""
+        """Return the result of a lookup that found no key."""
         return cls(np.empty(0, np.intp), Entries.allocate(0, width))
 
     @classmethod
     def merged(cls, parts: Sequence[tuple[NDArray[np.intp], CacheHits]], width: int) -> CacheHits:
-        """Join the hits of several lookups, each for the given rows of one list of keys."""
+        """Merge the hits of several lookups, each for the given rows of one list of keys."""
         if len(parts) == 1:
             rows, hits = parts[0]
             return cls(rows[hits.rows], hits.entries, hits.ttls_s)
@@ -253,24 +207,22 @@ class CacheHits:
         entries = Entries.concatenate([hits.entries for _, hits in parts]).take(order)
         if all(hits.ttls_s is None for _, hits in parts):
             return cls(rows[order], entries)
-        lives = [
+        ttls = [
             np.full(len(hits.rows), np.inf) if hits.ttls_s is None else hits.ttls_s
             for _, hits in parts
         ]
-        return cls(rows[order], entries, np.concatenate(lives)[order])
+        return cls(rows[order], entries, np.concatenate(ttls)[order])
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What the other stages need to know of a loaded model.
+    """The description of a loaded model for the other stages.
 
-    The digests are SHA-256: of the weights, of the configuration beside them, and of the
-    tokenizer's file.
-    ``dtype`` is what the matrices are computed in; ``max_batch_tokens`` is what the encoder
-    computes at once; ``memory_bytes`` is what the loaded weights take. ``matryoshka`` holds the
-    widths that the model was trained to be cut to. ``truncation`` is the end of a long text that
-    is cut where a caller names none. ``notes`` say in sentences what was decided for the operator
-    while loading.
+    The digests are SHA-256 of the weights, of the configuration beside them, and of the tokenizer's
+    file. ``dtype`` is the number format of the matrices, ``max_batch_tokens`` the token budget of a
+    batch, and ``memory_bytes`` the size of the loaded weights. ``matryoshka`` holds the widths that
+    the model was trained to be truncated to. ``truncation`` is the end of a long text that is cut
+    by default. ``notes`` are sentences for the operator about decisions while loading.
     """
 
     name: str

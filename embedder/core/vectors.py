@@ -1,7 +1,4 @@
-"""From full-width vectors to what the caller asked for: fewer dimensions, unit length.
-
-Arrays in, arrays out. Knows nothing of models, encodings or JSON.
-"""
+"""Truncation of vectors to fewer dimensions, and normalization to unit length."""
 
 from __future__ import annotations
 
@@ -13,15 +10,15 @@ from numpy.typing import NDArray
 from embedder.core.errors import InvalidInput
 from embedder.core.types import ModelInfo, Vectors
 
-CACHED_COMPONENTS = 2**15
-"""How many numbers are in double precision at once: few enough to stay in the processor's cache."""
+BLOCK_COMPONENTS = 2**15
+"""Components in double precision at once, few enough for the processor's cache."""
 
 
 def check_dimensions(dimensions: int | None, model: ModelInfo) -> None:
-    """Refuse a width that the model was not trained to be cut to; its full width always goes.
+    """Refuse a number of dimensions that the model was not trained to be truncated to.
 
     Raises:
-        InvalidInput: ``dimensions`` is no width of the model's.
+        InvalidInput: ``dimensions`` is neither the full width nor a Matryoshka width.
     """
     if dimensions is None or dimensions == model.width or dimensions in model.matryoshka:
         return
@@ -36,7 +33,7 @@ def check_dimensions(dimensions: int | None, model: ModelInfo) -> None:
 
 
 def _in_words(widths: Collection[int]) -> str:
-    """Return widths in descending order, those in a row as a range."""
+    """Return widths in descending order, with consecutive ones as a range."""
     runs: list[tuple[int, int]] = []
     for width in sorted(widths, reverse=True):
         if runs and runs[-1][1] == width + 1:
@@ -47,9 +44,9 @@ def _in_words(widths: Collection[int]) -> str:
 
 
 def truncate_and_normalize(vectors: Vectors, *, dimensions: int | None, normalize: bool) -> Vectors:
-    """Keep the first ``dimensions`` components, then scale every row to unit length.
+    """Return the first ``dimensions`` components, with ``normalize`` scaled to unit length.
 
-    A row of zeros stays zero. The answer never shares memory with the argument.
+    A row of zeros stays zero. The result never shares memory with ``vectors``.
     """
     kept = vectors if dimensions is None else vectors[:, :dimensions]
     return normalize_rows(kept) if normalize else kept.copy()
@@ -58,8 +55,8 @@ def truncate_and_normalize(vectors: Vectors, *, dimensions: int | None, normaliz
 def row_norms(vectors: Vectors) -> NDArray[np.float64]:
     """Return the Euclidean length of every row, float64[n]."""
     norms = np.empty(len(vectors), np.float64)
-    for rows in _cached_rows(vectors):
-        # In double precision: the squares of small float32 numbers vanish in single.
+    for rows in _blocks(vectors):
+        # In double precision, because squares of small numbers underflow in float32.
         wide = vectors[rows].astype(np.float64)
         np.einsum("nd,nd->n", wide, wide, out=norms[rows])
     return np.sqrt(norms, out=norms)
@@ -68,18 +65,18 @@ def row_norms(vectors: Vectors) -> NDArray[np.float64]:
 def normalize_rows(vectors: Vectors, norms: NDArray[np.float64] | None = None) -> Vectors:
     """Return a copy with every row scaled to Euclidean length 1; rows of zeros stay zero.
 
-    ``norms`` are what `row_norms` says, where it was asked already and said 0 of none.
+    ``norms`` may give the result of `row_norms`, if it contains no 0.
     """
     if norms is None:
         norms = row_norms(vectors)
         norms[norms == 0] = 1.0
     out = np.empty(vectors.shape, np.float32)
-    for rows in _cached_rows(vectors):
+    for rows in _blocks(vectors):
         np.divide(vectors[rows], norms[rows, None], out=out[rows], casting="same_kind")
     return out
 
 
-def _cached_rows(vectors: Vectors) -> Iterator[slice]:
-    rows = max(1, CACHED_COMPONENTS // max(1, vectors.shape[1]))
+def _blocks(vectors: Vectors) -> Iterator[slice]:
+    rows = max(1, BLOCK_COMPONENTS // max(1, vectors.shape[1]))
     for start in range(0, len(vectors), rows):
         yield slice(start, start + rows)

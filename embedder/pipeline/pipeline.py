@@ -15,10 +15,11 @@ import numpy as np
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.request import DistinctInputs, Embeddings, EmbedOptions
 from embedder.core.time_limit import wait_within
-from embedder.core.types import EntryResults, Input, ModelInfo
+from embedder.core.types import Input, ModelInfo
 from embedder.core.vectors import check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
 from embedder.pipeline.admission_control import AdmissionControl
+from embedder.pipeline.entry_results import EntryResults
 from embedder.pipeline.fingerprint import fingerprints, recipe
 from embedder.pipeline.input_checks import check_inputs
 from embedder.pipeline.single_flight import Computation, SingleFlight

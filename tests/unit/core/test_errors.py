@@ -1,4 +1,4 @@
-"""Every error survives a process boundary and says what a client needs to know."""
+"""Every error can be pickled, has its own code, and states its fields in its message."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__n
 
 
 def _arguments(kind: type[EmbedderError]) -> st.SearchStrategy[tuple[object, ...]]:
-    """Draw what the class's constructor asks for, one sentence where it asks for nothing."""
+    """Draw the arguments of the constructor; one message where it takes any."""
     if kind.__init__ is Exception.__init__:
         return st.tuples(FIELD_VALUES["str"])
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
@@ -61,7 +61,7 @@ def _arguments(kind: type[EmbedderError]) -> st.SearchStrategy[tuple[object, ...
 
 @every_class
 @given(data=st.data())
-def test_an_error_is_the_same_after_a_journey_between_processes(
+def test_a_pickled_error_is_equal_after_loading(
     kind: type[EmbedderError], data: st.DataObject
 ) -> None:
     error = kind(*data.draw(_arguments(kind)))
@@ -74,7 +74,7 @@ def test_an_error_is_the_same_after_a_journey_between_processes(
     assert str(arrived) == str(error)
 
 
-def test_every_class_has_a_code_of_its_own() -> None:
+def test_every_class_has_its_own_code() -> None:
     inherited = [kind.__name__ for kind in CLASSES if "code" not in vars(kind)]
     shared = [code for code, uses in Counter(kind.code for kind in CLASSES).items() if uses > 1]
 
@@ -83,7 +83,7 @@ def test_every_class_has_a_code_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("module", OURS, ids=lambda module: module.__name__)
-def test_the_drawing_of_the_tree_is_the_tree(module: ModuleType) -> None:
+def test_the_tree_in_the_docstring_is_the_class_tree(module: ModuleType) -> None:
     drawn: dict[str, int] = {}
     for line in (module.__doc__ or "").splitlines():
         if line.startswith("    ") and (words := line.strip(" │├└─").split()):
@@ -130,13 +130,11 @@ def test_a_limit_names_the_field_the_size_and_the_limit(field: str, size: int, l
         ),
     ],
 )
-def test_the_sentence_of_an_error_names_what_it_is_about(
-    error: EmbedderError, sentence: str
-) -> None:
+def test_a_message_states_the_fields(error: EmbedderError, sentence: str) -> None:
     assert str(error) == sentence
 
 
 @pytest.mark.parametrize("error", [BackendFailure("secret"), StageUnavailable("index", "secret")])
-def test_what_is_meant_for_the_operator_is_not_told_to_the_client(error: EmbedderError) -> None:
+def test_the_reason_for_the_operator_is_not_in_the_message(error: EmbedderError) -> None:
     assert "secret" not in str(error)
     assert vars(error)["reason"] == "secret"

@@ -1,4 +1,4 @@
-"""What a container allows goes before what its machine has, and no file need be there."""
+"""Limits of containers reduce the memory and cores of the machine; every file may be missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIB = 2**30
 
 
 def write(root: Path, **files: str) -> Path:
-    """Write files under a root; two underscores in a name stand for a slash."""
+    """Write files under a root; two underscores in a name mean a slash."""
     for name, text in files.items():
         path = root / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,11 +29,11 @@ SECOND = {"proc__self__cgroup": "0::/pod/box\n"}
 FIRST = {"proc__self__cgroup": "4:memory:/box\n1:cpu,cpuacct:/box\n0::/\n"}
 
 
-def test_a_machine_without_limits_gives_what_is_available(tmp_path: Path) -> None:
+def test_without_limits_the_available_memory_counts(tmp_path: Path) -> None:
     assert available_bytes("cpu", write(tmp_path, **MEMINFO)) == 8 * GIB
 
 
-def test_the_second_version_of_control_groups_limits_memory(tmp_path: Path) -> None:
+def test_version_2_of_control_groups_limits_memory(tmp_path: Path) -> None:
     root = write(tmp_path, **MEMINFO, **SECOND)
     group = root / "sys/fs/cgroup/pod/box"
     group.mkdir(parents=True)
@@ -44,7 +44,7 @@ def test_the_second_version_of_control_groups_limits_memory(tmp_path: Path) -> N
     assert available_bytes("cpu", root) == 3 * GIB // 2
 
 
-def test_the_narrowest_of_nested_groups_counts(tmp_path: Path) -> None:
+def test_the_smallest_limit_of_nested_groups_counts(tmp_path: Path) -> None:
     root = write(tmp_path, **MEMINFO, **SECOND)
     for folder, limit in (("pod/box", "max"), ("pod", str(2 * GIB)), ("", str(4 * GIB))):
         group = root / "sys/fs/cgroup" / folder
@@ -55,7 +55,7 @@ def test_the_narrowest_of_nested_groups_counts(tmp_path: Path) -> None:
     assert available_bytes("cpu", root) == GIB
 
 
-def test_the_first_version_limits_memory_and_its_unlimited_is_none(tmp_path: Path) -> None:
+def test_version_1_limits_memory_and_marks_no_limit_with_a_huge_number(tmp_path: Path) -> None:
     root = write(tmp_path, **MEMINFO, **FIRST)
     outer = root / "sys/fs/cgroup/memory"
     (outer / "box").mkdir(parents=True)
@@ -68,7 +68,7 @@ def test_the_first_version_limits_memory_and_its_unlimited_is_none(tmp_path: Pat
     assert available_bytes("cpu", root) == GIB
 
 
-def test_a_group_above_its_limit_has_nothing_free(tmp_path: Path) -> None:
+def test_a_group_above_its_limit_has_no_free_memory(tmp_path: Path) -> None:
     root = write(tmp_path, **MEMINFO, **SECOND)
     group = root / "sys/fs/cgroup/pod"
     group.mkdir(parents=True)
@@ -78,7 +78,7 @@ def test_a_group_above_its_limit_has_nothing_free(tmp_path: Path) -> None:
     assert available_bytes("cpu", root) == 0
 
 
-def test_a_system_that_says_nothing_gives_all_its_memory(tmp_path: Path) -> None:
+def test_without_files_all_memory_counts(tmp_path: Path) -> None:
     assert available_bytes("cpu", tmp_path) == os.sysconf("SC_PHYS_PAGES") * os.sysconf(
         "SC_PAGE_SIZE"
     )
@@ -105,7 +105,7 @@ def test_a_quota_limits_the_cores(
 
 
 @pytest.mark.parametrize(("quota_us", "expected"), [("-1", 8), ("300000", 3)])
-def test_a_quota_of_the_first_version_does_too(
+def test_a_quota_of_version_1_limits_the_cores(
     quota_us: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
@@ -118,7 +118,7 @@ def test_a_quota_of_the_first_version_does_too(
     assert usable_cores(root) == expected
 
 
-def test_a_system_without_affinities_has_its_cores(
+def test_without_affinities_all_cores_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
@@ -128,8 +128,8 @@ def test_a_system_without_affinities_has_its_cores(
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator keeps nothing")
-def test_handing_memory_back_shrinks_a_process_that_has_freed_much() -> None:
-    """In a process of its own: what the allocator of this one keeps depends on other tests."""
+def test_returning_freed_memory_shrinks_the_process() -> None:
+    """In a separate process, because the allocator of this one depends on other tests."""
     program = """
 from pathlib import Path
 from embedder.core.host import return_freed_memory

@@ -1,4 +1,4 @@
-"""Distinct inputs: what is kept of duplicates, and how an answer finds its rows again."""
+"""Distinct inputs keep the first row of duplicates, and expand to all rows again."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ KEYS = st.lists(st.sampled_from([b"a", b"b", b"c", b"d", b"e"]), max_size=20)
 
 
 def named(keys: list[bytes], prompt: str = "") -> DistinctInputs:
-    """Return the distinct of inputs that are called like their keys."""
+    """Return distinct inputs whose texts are their keys."""
     inputs = [key.decode() for key in keys]
     return DistinctInputs.of(keys, inputs, prompt, Truncate.END, EmbedOptions())
 
 
-def test_a_request_without_options_is_interactive_cut_by_the_model_and_of_unit_length() -> None:
+def test_default_options_are_interactive_and_normalized() -> None:
     options = EmbedOptions()
 
     assert options.prompt is options.prompt_name is options.input_type is None
@@ -47,7 +47,7 @@ def test_every_key_is_kept_once(keys: list[bytes]) -> None:
 
 
 @given(KEYS)
-def test_expanding_gives_every_row_the_number_of_its_own_key(keys: list[bytes]) -> None:
+def test_expand_returns_the_number_of_each_key(keys: list[bytes]) -> None:
     distinct = named(keys)
     back = distinct.expand(keys)
 
@@ -55,9 +55,7 @@ def test_expanding_gives_every_row_the_number_of_its_own_key(keys: list[bytes]) 
 
 
 @given(KEYS, st.data())
-def test_a_part_keeps_the_rows_by_which_the_caller_knows_its_inputs(
-    keys: list[bytes], data: st.DataObject
-) -> None:
+def test_a_subset_keeps_the_rows_of_the_request(keys: list[bytes], data: st.DataObject) -> None:
     distinct = named(keys)
     numbers = (
         data.draw(st.lists(st.sampled_from(range(len(distinct.keys))), unique=True))
@@ -72,14 +70,14 @@ def test_a_part_keeps_the_rows_by_which_the_caller_knows_its_inputs(
     assert part.options is distinct.options
 
 
-def test_a_part_of_a_part_still_knows_the_rows_of_the_request() -> None:
+def test_a_subset_of_a_subset_keeps_the_rows_of_the_request() -> None:
     part = named([b"a", b"b", b"c", b"d"]).subset([1, 2, 3]).subset([2, 0])
 
     assert part.rows == [3, 1]
     assert part.to_tokenize() == ["d", "b"]
 
 
-def test_a_prompt_goes_in_front_of_texts_and_leaves_ids_alone() -> None:
+def test_a_prompt_is_added_to_texts_and_not_to_ids() -> None:
     inputs: list[Input] = ["text", [5, 6], (7,)]
     keys = [b"1", b"2", b"3"]
     distinct = DistinctInputs.of(keys, inputs, "query: ", Truncate.END, EmbedOptions())
@@ -87,14 +85,14 @@ def test_a_prompt_goes_in_front_of_texts_and_leaves_ids_alone() -> None:
     assert distinct.to_tokenize() == ["query: text", [5, 6], (7,)]
 
 
-def test_a_part_keeps_the_prompt() -> None:
+def test_a_subset_keeps_the_prompt() -> None:
     part = named([b"a", b"b", b"c"], "x ").subset([2])
 
     assert part.to_tokenize() == ["x c"]
 
 
-def test_the_prompt_is_the_one_that_was_decided_and_not_that_of_the_options() -> None:
-    """The options may name one, which the model's table turns into a text."""
+def test_the_resolved_prompt_is_used_and_not_that_of_the_options() -> None:
+    """The options may hold a name that the model's table resolves to a text."""
     options = EmbedOptions(prompt_name="query")
 
     distinct = DistinctInputs.of([b"1"], ["text"], "find ", Truncate.END, options)

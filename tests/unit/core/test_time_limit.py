@@ -1,4 +1,4 @@
-"""A time limit ends work in time and never hides a cancellation."""
+"""A time limit cancels work in time and keeps a cancellation of the caller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def test_a_result_in_time_is_returned() -> None:
     assert await wait_within(asyncio.sleep(0, "done"), None) == "done"
 
 
-async def test_work_beyond_its_time_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_work_beyond_the_limit_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     VirtualTime(monkeypatch)
     work = asyncio.ensure_future(asyncio.sleep(100))
 
@@ -26,7 +26,7 @@ async def test_work_beyond_its_time_is_cancelled(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
-async def test_without_time_nothing_is_started(seconds: float) -> None:
+async def test_without_time_left_a_coroutine_is_not_started(seconds: float) -> None:
     started = []
 
     async def work() -> None:
@@ -39,14 +39,14 @@ async def test_without_time_nothing_is_started(seconds: float) -> None:
     assert not started
 
 
-async def test_without_time_a_finished_result_is_returned() -> None:
+async def test_without_time_left_a_finished_result_is_returned() -> None:
     finished = asyncio.get_running_loop().create_future()
     finished.set_result("done")
 
     assert await wait_within(finished, 0) == "done"
 
 
-async def test_a_cancellation_is_not_lost_when_the_work_ends_in_the_same_turn() -> None:
+async def test_a_cancellation_is_kept_when_the_work_ends_in_the_same_iteration() -> None:
     """``asyncio.wait_for`` of Python 3.11 returns the result here."""
     work = asyncio.get_running_loop().create_future()
     waiting = asyncio.ensure_future(wait_within(work, 60))

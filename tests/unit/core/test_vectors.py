@@ -1,4 +1,4 @@
-"""What leaves the pipeline, against the same arithmetic in plain float64."""
+"""Truncation and normalization equal the same arithmetic in float64."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _plain_unit(row: list[float]) -> list[float]:
 
 
 @given(TABLES)
-def test_rows_get_length_one_and_keep_their_direction(vectors: Vectors) -> None:
+def test_normalized_rows_have_length_1_and_keep_their_direction(vectors: Vectors) -> None:
     expected = [_plain_unit(row) for row in vectors.tolist()]
 
     scaled = normalize_rows(vectors)
@@ -46,7 +46,7 @@ def test_a_row_of_zeros_stays_zero() -> None:
 
 
 @given(TABLES, st.data())
-def test_the_first_dimensions_are_kept_before_the_length_is_made_one(
+def test_rows_are_truncated_before_they_are_normalized(
     vectors: Vectors, data: st.DataObject
 ) -> None:
     kept = data.draw(st.integers(1, vectors.shape[1]))
@@ -59,7 +59,7 @@ def test_the_first_dimensions_are_kept_before_the_length_is_made_one(
 
 
 @given(TABLES, st.data())
-def test_without_normalisation_the_components_are_those_of_the_model(
+def test_without_normalization_components_stay_unchanged(
     vectors: Vectors, data: st.DataObject
 ) -> None:
     kept = data.draw(st.integers(1, vectors.shape[1]))
@@ -75,7 +75,7 @@ def test_without_normalisation_the_components_are_those_of_the_model(
 
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("dimensions", [None, 1, 3])
-def test_the_answer_shares_no_memory_with_the_argument(
+def test_the_result_shares_no_memory_with_the_argument(
     dimensions: int | None, normalize: bool
 ) -> None:
     vectors = np.eye(3, dtype=np.float32)
@@ -87,7 +87,7 @@ def test_the_answer_shares_no_memory_with_the_argument(
 
 
 @given(st.integers(1, 9), st.lists(st.integers(1, 9)), st.integers(-2, 12))
-def test_exactly_the_full_width_and_those_that_the_model_was_trained_for_are_accepted(
+def test_exactly_the_full_width_and_matryoshka_widths_are_accepted(
     width: int, others: list[int], dimensions: int
 ) -> None:
     model = replace(MODEL, width=width, matryoshka=tuple(min(one, width) for one in others))
@@ -114,7 +114,7 @@ def test_exactly_the_full_width_and_those_that_the_model_was_trained_for_are_acc
         ((), "the setting model.matryoshka"),
     ],
 )
-def test_a_width_that_is_refused_is_told_the_others(
+def test_a_refused_width_is_answered_with_the_accepted_widths(
     matryoshka: tuple[int, ...], sentence: str
 ) -> None:
     model = replace(MODEL, width=384, matryoshka=matryoshka)
@@ -123,7 +123,7 @@ def test_a_width_that_is_refused_is_told_the_others(
         check_dimensions(4, model)
 
 
-def test_asking_for_no_width_is_asking_for_all() -> None:
+def test_dimensions_none_means_the_full_width() -> None:
     whole = np.arange(6, dtype=np.float32).reshape(2, 3)
 
     check_dimensions(None, MODEL)
