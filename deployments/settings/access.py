@@ -6,7 +6,7 @@ from enum import Enum
 
 from pydantic import Field
 
-from embedder.settings.model import Settings
+from embedder.settings.tree import Settings
 
 
 class Scope(str, Enum):

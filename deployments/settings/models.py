@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from embedder.models.catalogue import model_names
-from embedder.settings.model import ModelSettings, Settings
+from embedder.settings.model import ModelSettings
+from embedder.settings.tree import Settings
 
 MODEL_DEPLOYMENTS = ("Ingress", "Tokenizer", "Encoder")
 """The deployments whose ``user_config`` is the list of served models."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from embedder.batching.slots import Slots
-from embedder.settings.model import Settings
+from embedder.settings.tree import Settings
 
 
 class ReplicaSettings(Settings):

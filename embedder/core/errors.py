@@ -49,7 +49,7 @@ class EmbedderError(Exception):
 
 @dataclass(eq=False, repr=False)
 class InvalidInput(EmbedderError, code="invalid_input"):
-    """The value of ``field`` is invalid."""
+    """The named field has an invalid value."""
 
     field: str
     problem: str
@@ -63,7 +63,7 @@ class InvalidInput(EmbedderError, code="invalid_input"):
 
 
 class LimitExceeded(InvalidInput, code="limit_exceeded"):
-    """The size of ``field``, in ``unit``, is above its limit."""
+    """The named field is larger than its limit; the size is in ``unit``."""
 
     def __init__(self, field: str, unit: str, size: int, limit: int) -> None:
         Exception.__init__(self, field, unit, size, limit)
@@ -79,7 +79,7 @@ class InvalidVector(InvalidInput, code="invalid_vector"):
 
 
 class NotFound(InvalidInput, code="not_found"):
-    """``field`` names something that does not exist."""
+    """The named field refers to something that does not exist."""
 
     def __init__(self, field: str, name: str) -> None:
         Exception.__init__(self, field, name)
@@ -89,7 +89,7 @@ class NotFound(InvalidInput, code="not_found"):
 
 
 class UnknownModel(NotFound, code="model_not_found"):
-    """The request names a model that is not among those ``served``."""
+    """The request names a model that this service does not serve; ``served`` are its models."""
 
     def __init__(self, field: str, name: str, served: tuple[str, ...] = ()) -> None:
         super().__init__(field, name)
@@ -133,7 +133,7 @@ class DeadlineExceeded(Unavailable, code="deadline_exceeded"):
 
 @dataclass(eq=False, repr=False)
 class StageUnavailable(Unavailable, code="stage_unavailable"):
-    """A stage did not respond; ``reason`` is for the operator's log."""
+    """A stage of the service did not respond; ``reason`` is for the operator's log."""
 
     stage: str
     reason: str

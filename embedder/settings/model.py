@@ -1,7 +1,6 @@
-"""The settings of the library: one frozen tree, unknown keys refused, every limit with its name.
+"""The settings of the library: a frozen tree that refuses unknown keys.
 
-Knows nothing of Ray: `deployments.settings` extends this tree with what the graph needs. Reads no
-environment and no file: `settings_sources` does.
+`deployments.settings` extends it with the settings of the service, and `sources` loads both.
 """
 
 from __future__ import annotations
@@ -9,17 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
 
 from embedder.settings.presets import PRESETS, PresetName, fill_in
+from embedder.settings.tree import Settings
 
 PoolingName = Literal["mean", "cls", "max", "last", "weighted_mean", "mean_sqrt_len"]
 DtypeName = Literal["float32", "bfloat16", "float16", "int8"]
@@ -27,17 +19,8 @@ DtypeName = Literal["float32", "bfloat16", "float16", "int8"]
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
-class Settings(BaseModel):
-    """Base of every node of the tree.
-
-    Errors do not show what was given, which may hold a password; `settings_sources` shows the rest.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
 class ModelSettings(Settings):
-    """Which model is served, and what of its own configuration is overridden."""
+    """The served model, and overrides of the configuration in its files."""
 
     name: str = Field(
         "all-MiniLM-L6-v2",
@@ -45,7 +28,7 @@ class ModelSettings(Settings):
         description="alias of the catalogue, a directory, or a repository with its revision",
     )
     alias: str | None = Field(
-        None, min_length=1, description="what clients call it; None: as the catalogue or its folder"
+        None, min_length=1, description="name for clients; None: that of the catalogue or folder"
     )
     revision: str | None = Field(
         None, pattern=r"^[0-9a-f]{40}$", description="commit; None: as the catalogue pins"
@@ -61,48 +44,48 @@ class ModelSettings(Settings):
         None, description="widths that answers may be cut to; None: as the catalogue says"
     )
     prompts: dict[str, str] = Field(
-        {}, description="texts put in front of inputs, by name; they go before the model's own"
+        {}, description="prompts by name, in addition to those of the model, which they replace"
     )
     default_prompt: str | None = Field(
-        None, description="name of the prompt used where a request names none"
+        None, description="name of the prompt for requests that name none"
     )
     offline: bool = Field(False, description="never ask the hub, even while starting")
-    pinned: bool = Field(False, description="keep it loaded, whatever else is asked for")
+    pinned: bool = Field(False, description="never unload it in favour of other models")
 
     @property
     def key(self) -> str:
-        """Return a text that is the same for all settings that load and describe the same."""
+        """Return a text that is equal for settings that load and describe the same model."""
         return self.model_dump_json(exclude={"offline", "pinned"})
 
 
 class BackendSettings(Settings):
-    """What computes the model, and in which number format."""
+    """The backend that computes the model, its device and its number format."""
 
     name: Literal["auto", "torch", "onnx"] = Field(
-        "auto", description="auto: torch where it has the architecture, else onnx"
+        "auto", description="auto: torch if it supports the architecture, else onnx"
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     dtype: Literal["auto"] | DtypeName = Field(
         "auto",
-        description="auto: bfloat16 (on an older GPU float16) where a probe agrees, else float32",
+        description="auto: bfloat16 (on an older GPU float16) if a probe agrees, else float32",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads of one process; None: as the process was started"
     )
     cache_dir: str | None = Field(
         None,
-        description="exported models and shared weights are kept here; None: embedder/ in the "
+        description="directory for exported models and shared weights; None: embedder/ in the "
         "user's cache",
     )
     shared_weights: bool | None = Field(
         None,
-        description="whether processes that compute on CPUs of one node hold the weights in files "
-        "that all of them map into memory; None: those of a service do",
+        description="processes on CPUs of one node map the same files of weights into memory; "
+        "None: those of a service do",
     )
 
 
 class BatchSettings(Settings):
-    """What one batch may hold."""
+    """The limits of one batch."""
 
     max_tokens: int | None = Field(
         None, ge=1, description="tokens per batch; None: found by measuring while loading"
@@ -112,12 +95,12 @@ class BatchSettings(Settings):
     )
     max_items: int = Field(1024, ge=1, description="inputs per batch")
     bulk_delay_s: float = Field(
-        1.0, ge=0, description="how much longer bulk work waits than interactive work"
+        1.0, ge=0, description="seconds that bulk work waits longer than interactive work"
     )
 
 
 class LimitSettings(Settings):
-    """What one request may hold, and what all may that wait; more is refused."""
+    """Limits of one request, and of all waiting requests; more is refused."""
 
     max_inputs: int = Field(2048, ge=1, description="inputs per request")
     max_characters: int = Field(
@@ -134,8 +117,8 @@ class LimitSettings(Settings):
     max_wait_s: float = Field(
         0.5,
         gt=0,
-        description="seconds that a request may be predicted to wait for others before it is told "
-        "to come back",
+        description="longest predicted wait for other requests, in seconds; beyond it a request is "
+        "refused with Retry-After",
     )
     max_wait_many_s: float = Field(
         10.0, gt=0, description="the same for a request of 32 inputs or more"
@@ -143,27 +126,27 @@ class LimitSettings(Settings):
 
 
 class CacheSettings(Settings):
-    """How much the cache in one process may hold, for how long, and where it is saved."""
+    """The size of the cache of one process, the lifetime of entries, and where they are saved."""
 
     max_bytes: int = Field(256 * 2**20, ge=0, description="0 turns the cache off")
     ttl_s: float | None = Field(
-        None, gt=0, description="seconds that an entry is given back for; None: no end"
+        None, gt=0, description="lifetime of an entry in seconds; None: unlimited"
     )
     directory: str | None = Field(
         None,
         min_length=1,
-        description="a service keeps entries here between runs; None: in its data_directory. One "
-        "process without a service keeps them in memory only",
+        description="where a service keeps entries between runs; None: in its data_directory. "
+        "Without a service entries are kept in memory only",
     )
     autosave_s: float = Field(
         1.0, gt=0, description="seconds after which new entries are saved; a crash loses no more"
     )
     autosave_entries: int = Field(
-        10_000, ge=1, description="so many new entries are saved without waiting for autosave_s"
+        10_000, ge=1, description="new entries that are saved without waiting for autosave_s"
     )
     url: SecretStr | None = Field(
         None,
-        description="a Redis or Valkey that a service shares with others, in place of directory; "
+        description="a Redis or Valkey that services share, in place of directory; "
         "redis://, rediss:// or unix://",
     )
 
@@ -182,19 +165,21 @@ class CacheSettings(Settings):
 
 
 class IndexSettings(Settings):
-    """Where one shard of the index lives, and how it trades memory, speed and restarts."""
+    """The directory of an index shard, and its balance of memory, speed and start time."""
 
     directory: str | None = Field(
-        None, min_length=1, description="what is stored lives here; None: until the process ends"
+        None,
+        min_length=1,
+        description="directory of the stored data; None: kept until the process ends",
     )
     recovery_s: float = Field(
-        5.0, gt=0, description="how long a start may take after a crash; snapshots are made for it"
+        5.0, gt=0, description="seconds that a start may take after a crash; snapshots bound it"
     )
     delta_rows: int = Field(
-        4096, ge=1, description="new points that are searched one by one before they are sealed"
+        4096, ge=1, description="new points that are searched one by one before they are a segment"
     )
     max_dead: float = Field(
-        0.2, gt=0, le=0.3, description="share of deleted points that has a segment rewritten"
+        0.2, gt=0, le=0.3, description="share of deleted points from which a segment is rewritten"
     )
     max_queued_bytes: int = Field(
         64 * 2**20, ge=1, description="bytes of points that wait to be written; more are refused"
@@ -202,46 +187,48 @@ class IndexSettings(Settings):
     reserve_bytes: int = Field(
         32 << 20,
         ge=0,
-        description="disk held back, so that a full disk refuses no deletes and no start; twice "
+        description="disk space in reserve for deletes and starts on a full disk; twice "
         "the log of changes, and at most an eighth of the disk",
     )
     min_indexed_rows: int = Field(
-        2000, ge=1, description="smaller segments are flat, whatever the kind of the collection"
+        2000, ge=1, description="segments with fewer rows are flat, for every kind of collection"
     )
     auto_hnsw_rows: int = Field(
-        50_000, ge=1, description="segments of kind auto become HNSW graphs from here on"
+        50_000, ge=1, description="rows from which segments of kind auto are HNSW graphs"
     )
-    hnsw_links: int = Field(32, ge=4, le=128, description="M of HNSW graphs that are built")
+    hnsw_links: int = Field(32, ge=4, le=128, description="M of new HNSW graphs")
     hnsw_build_effort: int = Field(
-        100, ge=8, le=1000, description="efConstruction of HNSW graphs that are built"
+        100, ge=8, le=1000, description="efConstruction of new HNSW graphs"
     )
     hnsw_search_effort: int = Field(
-        64, ge=8, le=4096, description="efSearch at least; twice top_k where that is more"
+        64, ge=8, le=4096, description="lowest efSearch; twice top_k if that is more"
     )
     ivf_probes: int | None = Field(
-        None, ge=1, description="inverted lists read by a query; None: an eighth of them"
+        None, ge=1, description="inverted lists read per query; None: an eighth of them"
     )
     search_threads: int = Field(
-        1, ge=1, description="FAISS threads of one search; several searches run side by side"
+        1, ge=1, description="FAISS threads of one search; several searches run in parallel"
     )
     build_threads: int = Field(1, ge=1, description="FAISS threads that build a segment")
 
 
 class PoolSettings(Settings):
-    """How many models one process keeps loaded."""
+    """Limits of the models that one process keeps loaded."""
 
     max_bytes: int | None = Field(
-        None, ge=1, description="bytes of all loaded models; None: no bound"
+        None, ge=1, description="bytes of all loaded models; None: unlimited"
     )
     idle_unload_s: float | None = Field(
-        900.0, gt=0, description="unload a model that is not pinned after this; None: never"
+        900.0, gt=0, description="unload an idle model that is not pinned after this; None: never"
     )
 
 
 class EmbedderSettings(Settings):
-    """Everything the library can be told."""
+    """All settings of the library."""
 
-    preset: PresetName = Field("balanced", description="fills in what is not said elsewhere")
+    preset: PresetName = Field(
+        "balanced", description="fills in settings that nothing else assigns"
+    )
     model: ModelSettings = ModelSettings()
     backend: BackendSettings = BackendSettings()
     batching: BatchSettings = BatchSettings()
@@ -255,6 +242,6 @@ class EmbedderSettings(Settings):
     def _apply_preset(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        # Whatever is no name of a preset is refused later, with all that is wrong beside it.
+        # An invalid preset is refused later, together with all other problems.
         preset = next((name for name in PRESETS if name == given.get("preset")), None)
         return given if preset is None else fill_in(preset, given)

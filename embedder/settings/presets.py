@@ -1,8 +1,4 @@
-"""Named starting points for the settings, as plain tables below everything else.
-
-A preset fills in what nobody has said: arguments, environment and files all go before it. Imports
-nothing of ours; `config` applies it.
-"""
+"""Presets: tables of values for settings that no argument, variable or file assigns."""
 
 from __future__ import annotations
 
@@ -19,13 +15,13 @@ _MIB = 2**20
 PRESETS: Mapping[PresetName, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "balanced": {},
-        # Time is spent once, while loading, to find the batch that this machine computes fastest.
+        # A longer measurement at start finds the batch size with the highest throughput.
         "high_performance": {
             "backend": {"dtype": "auto"},
             "batching": {"tune_s": 3.0},
             "cache": {"max_bytes": 1024 * _MIB},
         },
-        # Small batches bound the activations; the cache is what is left to give away.
+        # Small batches limit the memory of activations.
         "low_memory": {
             "backend": {"dtype": "auto"},
             "batching": {"max_tokens": 512, "max_items": 64},
@@ -34,19 +30,19 @@ PRESETS: Mapping[PresetName, Mapping[str, Mapping[str, Any]]] = MappingProxyType
         },
     }
 )
-"""The tables by name; `balanced` is what the settings' own defaults are."""
+"""The tables by name; `balanced` has the defaults of the settings."""
 
 
 def fill_in(preset: PresetName, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``given`` with the preset's values where it says nothing.
+    """Return ``given`` with the values of the preset for settings that it does not assign.
 
-    A section that is a model already says what it was made with, and not its defaults.
+    A section that is a model assigns the fields that it was constructed with.
     """
     filled = dict(given)
     for section, values in PRESETS[preset].items():
-        said = filled.get(section, {})
-        if isinstance(said, BaseModel):
-            said = {name: getattr(said, name) for name in said.model_fields_set}
-        if isinstance(said, Mapping):
-            filled[section] = {**values, **said}
+        assigned = filled.get(section, {})
+        if isinstance(assigned, BaseModel):
+            assigned = {name: getattr(assigned, name) for name in assigned.model_fields_set}
+        if isinstance(assigned, Mapping):
+            filled[section] = {**values, **assigned}
     return filled

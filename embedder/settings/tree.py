@@ -1,7 +1,6 @@
-"""The shape of a settings tree, read from its types: what there is, and what was probably meant.
+"""The structure of a settings tree, read from its types.
 
-A section is a field whose type is a node of the tree; every other field is a setting. Knows
-nothing of values, nor of where they come from.
+A section is a field whose type is a node of the tree; every other field is a setting.
 """
 
 from __future__ import annotations
@@ -12,17 +11,24 @@ from itertools import chain
 from types import UnionType
 from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from embedder.settings.model import Settings
-
 Path = tuple[str, ...]
-"""The names from the root of a tree to one of its places."""
+"""The names from the root of a tree to a section or setting."""
+
+
+class Settings(BaseModel):
+    """Base of every node of a settings tree.
+
+    Errors of pydantic do not contain values, which may be passwords; `problems` adds the others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def choices(annotation: Any) -> tuple[Any, ...]:
-    """Return the types that a type allows: one, or those of a union, however it is written."""
+    """Return the choices of a union, or the type itself."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return choices(get_args(annotation)[0])
@@ -32,9 +38,9 @@ def choices(annotation: Any) -> tuple[Any, ...]:
 
 
 def type_at(kind: type[Settings], path: Path) -> Any:
-    """Return the type of what stands at a path, or None where there can be nothing.
+    """Return the type at a path, or None if the path does not exist.
 
-    Leads through sections, and on into the entries of mappings and lists.
+    A path leads through sections and into the entries of mappings and lists.
     """
     annotation: Any = kind
     for name in path:
@@ -43,12 +49,12 @@ def type_at(kind: type[Settings], path: Path) -> Any:
 
 
 def is_section(kind: type[Settings], path: Path) -> bool:
-    """Tell whether a section stands at a path; the root is one."""
+    """Return whether a path leads to a section; the root is a section."""
     return _is_node(type_at(kind, path))
 
 
 def settings_of(kind: type[Settings]) -> Iterator[tuple[Path, FieldInfo]]:
-    """Give every setting of a tree with its path, in the order of definition."""
+    """Yield the path and field of every setting, in the order of definition."""
     for name, field in kind.model_fields.items():
         if _is_node(node := field.annotation):
             for path, inner in settings_of(node):
@@ -58,9 +64,9 @@ def settings_of(kind: type[Settings]) -> Iterator[tuple[Path, FieldInfo]]:
 
 
 def place_of(kind: type[Settings], location: tuple[int | str, ...], *, unknown: bool) -> Path:
-    """Return the path that a location of pydantic's means; of an ``unknown`` key, with that key.
+    """Return the path for a location in an error of pydantic; an ``unknown`` key is kept.
 
-    Pydantic adds the names of a union's choices to the way, which are nothing of the tree's.
+    Locations also contain the names of the choices of unions, which are not part of the tree.
     """
     path: Path = ()
     steps = [str(step) for step in location]
@@ -70,27 +76,27 @@ def place_of(kind: type[Settings], location: tuple[int | str, ...], *, unknown: 
     return (*path, steps[-1]) if unknown else path
 
 
-def nearest(kind: type[Settings], path: Path) -> list[str]:
-    """Return the dotted paths that an unknown path may have meant: its neighbours, else any.
+def suggestions(kind: type[Settings], path: Path) -> list[str]:
+    """Return the dotted paths that an unknown path may mean.
 
-    Beyond the neighbours a setting counts that bears the same name in another section, or whose
-    whole path is written alike.
+    These are the most similar name in the same section, else the settings of the same name in other
+    sections, else the most similar path.
     """
     *section, name = path
     node = type_at(kind, tuple(section))
     if node is None:
         return []
-    neighbours = [key for choice in choices(node) for key in getattr(choice, "model_fields", ())]
-    if close := get_close_matches(name, neighbours, n=1):
+    siblings = [key for choice in choices(node) for key in getattr(choice, "model_fields", ())]
+    if close := get_close_matches(name, siblings, n=1):
         return [".".join((*section, *close))]
     paths = [known for known, _ in settings_of(kind)]
-    if alike := [".".join(known) for known in paths if known[-1] == name]:
-        return alike
+    if namesakes := [".".join(known) for known in paths if known[-1] == name]:
+        return namesakes
     return get_close_matches(".".join(path), [".".join(known) for known in paths], n=1)
 
 
 def _entry(annotation: Any, name: str) -> Any:
-    """Return the type of an entry of whatever type has one, or None."""
+    """Return the type of an entry of a section, mapping or list, or None."""
     for choice in choices(annotation):
         origin = get_origin(choice)
         if origin is None and isinstance(choice, type) and issubclass(choice, BaseModel):

@@ -12,7 +12,7 @@ from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES
 from deployments.metrics import CATALOGUE
 from deployments.settings.limits import IngressLimits
 from embedder.core.errors import EmbedderError
-from embedder.settings.sources import variable_name
+from embedder.settings.problems import variable_name
 
 
 def limits_table() -> str:

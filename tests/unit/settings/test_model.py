@@ -1,4 +1,4 @@
-"""Settings are checked when they are made and never change afterwards."""
+"""Settings are validated when they are constructed, and cannot be changed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from embedder.settings.model import (
     LimitSettings,
     ModelSettings,
     PoolSettings,
-    Settings,
 )
 from embedder.settings.presets import PresetName
+from embedder.settings.tree import Settings
 
 NODES = [
     node
@@ -72,7 +72,7 @@ def test_settings_cannot_be_changed(node: type[Settings]) -> None:
         (PoolSettings, "max_bytes", 1),
     ],
 )
-def test_a_number_is_accepted_from_its_least_value_on(
+def test_a_number_is_accepted_from_its_minimum_on(
     node: type[Settings], name: str, least: int
 ) -> None:
     assert getattr(node.model_validate({name: least}), name) == least
@@ -81,14 +81,14 @@ def test_a_number_is_accepted_from_its_least_value_on(
         node.model_validate({name: least - 1})
 
 
-def test_a_model_is_never_unloaded_at_once() -> None:
+def test_an_idle_time_of_zero_is_refused() -> None:
     assert PoolSettings(idle_unload_s=0.1).idle_unload_s == 0.1
 
     with pytest.raises(ValidationError, match="idle_unload_s"):
         PoolSettings(idle_unload_s=0)
 
 
-def test_every_number_of_the_tree_has_a_least_value() -> None:
+def test_every_number_has_a_minimum() -> None:
     unbounded = [
         f"{node.__name__}.{name}"
         for node in NODES
@@ -102,12 +102,12 @@ def test_every_number_of_the_tree_has_a_least_value() -> None:
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"])
-def test_a_device_that_torch_may_know_is_accepted(device: str) -> None:
+def test_names_of_devices_are_accepted(device: str) -> None:
     assert BackendSettings(device=device).device == device
 
 
 @pytest.mark.parametrize("device", ["", "gpu", "cuda:", "cuda:-1", "cpu:0", "cuda:0 ", "cpu\n"])
-def test_anything_else_is_no_device(device: str) -> None:
+def test_other_device_names_are_refused(device: str) -> None:
     with pytest.raises(ValidationError, match="device"):
         BackendSettings(device=device)
 
@@ -128,14 +128,12 @@ def test_anything_else_is_no_device(device: str) -> None:
         (EmbedderSettings, {"model": "all-MiniLM-L6-v2"}),
     ],
 )
-def test_a_value_that_means_nothing_is_refused(
-    node: type[Settings], values: dict[str, Any]
-) -> None:
+def test_an_invalid_value_is_refused(node: type[Settings], values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(values))):
         node.model_validate(values)
 
 
-def test_settings_survive_a_journey_as_json() -> None:
+def test_settings_are_equal_after_a_round_trip_as_json() -> None:
     settings = EmbedderSettings(
         model=ModelSettings(name="x", pooling="cls", max_tokens=9, matryoshka=(8, 4)),
         backend=BackendSettings(device="cuda:1", threads=2),
@@ -145,7 +143,7 @@ def test_settings_survive_a_journey_as_json() -> None:
 
 
 @pytest.mark.parametrize("field", ["offline", "pinned"])
-def test_what_does_not_change_the_model_does_not_change_its_key(field: str) -> None:
+def test_the_key_ignores_settings_that_do_not_change_the_model(field: str) -> None:
     model = ModelSettings(name="x")
 
     assert model.model_copy(update={field: True}).key == model.key
@@ -153,20 +151,20 @@ def test_what_does_not_change_the_model_does_not_change_its_key(field: str) -> N
 
 
 @pytest.mark.parametrize("preset", [{}, []])
-def test_a_preset_that_is_no_name_is_refused(preset: object) -> None:
+def test_a_preset_that_is_not_a_name_is_refused(preset: object) -> None:
     with pytest.raises(ValidationError, match="preset"):
         EmbedderSettings.model_validate({"preset": preset})
 
 
 @pytest.mark.parametrize("url", ["redis://h", "rediss://user:pw@h:1/0", "unix:///run/redis.sock"])
-def test_a_shared_cache_is_where_a_url_of_redis_says(url: str) -> None:
+def test_urls_of_redis_are_accepted(url: str) -> None:
     settings = CacheSettings.model_validate({"url": url})
 
     assert settings.url is not None
     assert settings.url.get_secret_value() == url
 
 
-def test_entries_are_saved_in_one_place() -> None:
+def test_a_directory_and_a_url_together_are_refused() -> None:
     with pytest.raises(ValidationError, match="directory and url are both set"):
         CacheSettings.model_validate({"directory": "x", "url": "redis://h"})
 
@@ -181,7 +179,7 @@ def test_entries_are_saved_in_one_place() -> None:
     ],
 )
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_password_is_not_told_by_what_is_wrong_with_it(
+def test_errors_and_representations_never_contain_a_password(
     cache: dict[str, Any], whole: bool
 ) -> None:
     with pytest.raises(ValidationError) as refused:

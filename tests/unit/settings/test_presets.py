@@ -1,4 +1,4 @@
-"""A preset fills in what nobody has said, whatever form it was said in."""
+"""A preset assigns only settings that are not assigned otherwise, in any form."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def test_a_preset_is_valid_and_takes_effect(preset: PresetName) -> None:
     assert all(settings[name] == EmbedderSettings().model_dump()[name] for name in untouched)
 
 
-def test_balanced_is_what_the_defaults_are() -> None:
+def test_balanced_equals_the_defaults() -> None:
     assert EmbedderSettings(preset="balanced") == EmbedderSettings()
 
 
 @pytest.mark.parametrize(
     "batching", [{"max_items": 7}, BatchSettings(max_items=7)], ids=["mapping", "made"]
 )
-def test_what_was_said_goes_before_the_preset_and_the_rest_is_filled_in(batching: Any) -> None:
+def test_assigned_values_go_before_the_preset(batching: Any) -> None:
     settings = EmbedderSettings(preset="low_memory", batching=batching)
 
     assert settings.batching == BatchSettings(max_items=7, max_tokens=512)
     assert settings.cache == CacheSettings(max_bytes=16 * 2**20)
 
 
-def test_saying_the_default_is_saying_something() -> None:
+def test_an_assigned_default_goes_before_the_preset() -> None:
     settings = EmbedderSettings(
         preset="low_memory", pool=PoolSettings(idle_unload_s=900.0), batching={"max_tokens": None}
     )
@@ -53,30 +53,30 @@ def test_saying_the_default_is_saying_something() -> None:
 
 
 @every_preset
-def test_settings_that_were_written_out_are_read_back_alike(preset: PresetName) -> None:
+def test_dumped_settings_are_loaded_unchanged(preset: PresetName) -> None:
     settings = EmbedderSettings(preset=preset, cache=CacheSettings(max_bytes=5))
 
     assert EmbedderSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
-said = st.dictionaries(
+assigned_values = st.dictionaries(
     st.sampled_from(["backend", "batching", "cache", "pool"]),
     st.dictionaries(st.sampled_from(["dtype", "max_tokens", "max_bytes", "x"]), st.integers()),
 )
 
 
 @every_preset
-@given(said=said)
-def test_filling_in_keeps_what_was_said_and_adds_only_the_table(
-    preset: PresetName, said: dict[str, dict[str, int]]
+@given(assigned=assigned_values)
+def test_filling_in_keeps_assigned_values_and_adds_only_the_table(
+    preset: PresetName, assigned: dict[str, dict[str, int]]
 ) -> None:
-    filled = fill_in(preset, said)
+    filled = fill_in(preset, assigned)
 
     table = PRESETS[preset]
-    assert filled.keys() == said.keys() | table.keys()
+    assert filled.keys() == assigned.keys() | table.keys()
     for section, values in filled.items():
-        assert values == {**table.get(section, {}), **said.get(section, {})}
+        assert values == {**table.get(section, {}), **assigned.get(section, {})}
 
 
-def test_a_section_that_is_no_section_is_left_for_the_settings_to_refuse() -> None:
+def test_an_invalid_section_is_left_for_validation() -> None:
     assert fill_in("low_memory", {"cache": 5})["cache"] == 5

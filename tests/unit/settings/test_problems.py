@@ -1,4 +1,4 @@
-"""What is wrong in any source is refused with its place, its source and what was probably meant."""
+"""Every problem is reported with its path, its origin and a suggestion."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from pydantic import Field, SecretStr, model_validator
 
 from embedder.core.errors import ConfigurationError
-from embedder.settings.model import EmbedderSettings, Settings
-from embedder.settings.sources import explain, load, variable_name
+from embedder.settings.model import EmbedderSettings
+from embedder.settings.problems import variable_name
+from embedder.settings.sources import explain, load
+from embedder.settings.tree import Settings
 
 
-class Door(Settings):
+class Section(Settings):
     """A section with a secret, and with a rule between its settings."""
 
     key: SecretStr = SecretStr("")
@@ -25,17 +27,17 @@ class Door(Settings):
     high: int = 1
 
     @model_validator(mode="after")
-    def _ordered(self) -> Door:
+    def _ordered(self) -> Section:
         if self.low > self.high:
             raise ValueError(f"low is {self.low}, above high {self.high}")
         return self
 
 
-class House(Settings):
-    """A tree of no preset."""
+class Tree(Settings):
+    """A tree without presets."""
 
-    door: Door = Door()
-    rooms: list[Door] = Field([])
+    section: Section = Section()
+    items: list[Section] = Field([])
 
 
 def _refusal(kind: type[Settings] = EmbedderSettings, **sources: Any) -> list[str]:
@@ -84,13 +86,13 @@ def _refusal(kind: type[Settings] = EmbedderSettings, **sources: Any) -> list[st
         ),
     ],
 )
-def test_a_problem_is_said_with_its_place_and_source(
+def test_a_problem_is_reported_with_its_path_and_origin(
     sources: dict[str, Any], expected: str
 ) -> None:
     assert _refusal(**sources) == [expected]
 
 
-def test_all_problems_of_all_sources_are_said_at_once() -> None:
+def test_all_problems_of_all_sources_are_reported_at_once() -> None:
     lines = _refusal(
         arguments={"cache.max_bytes": -1},
         environment={"EMBEDDER_MODEL__PROMPTS": "[", "EMBEDDER_MODEL__NAM": "x"},
@@ -105,31 +107,27 @@ def test_all_problems_of_all_sources_are_said_at_once() -> None:
     ]
 
 
-def test_a_rule_between_settings_is_said_with_all_that_broke_it() -> None:
-    lines = _refusal(House, arguments={"door.low": 5}, environment={"EMBEDDER_DOOR__HIGH": "2"})
+def test_a_violated_rule_between_settings_is_reported_with_all_origins() -> None:
+    lines = _refusal(
+        Tree, arguments={"section.low": 5}, environment={"EMBEDDER_SECTION__HIGH": "2"}
+    )
 
-    assert lines == ["door (environment EMBEDDER_DOOR__HIGH, argument): low is 5, above high 2"]
+    assert lines == [
+        "section (environment EMBEDDER_SECTION__HIGH, argument): low is 5, above high 2"
+    ]
 
 
-def test_a_problem_inside_a_list_is_said_with_its_number() -> None:
-    lines = _refusal(House, file={"rooms": [{"low": 0}, {"hihg": 1}, {"low": "x"}]})
+def test_a_problem_inside_a_list_is_reported_with_its_number() -> None:
+    lines = _refusal(Tree, file={"items": [{"low": 0}, {"hihg": 1}, {"low": "x"}]})
 
-    assert lines[0] == "rooms.1.hihg (file): no such setting; did you mean rooms.1.high?"
-    assert lines[1].startswith("rooms.2.low (file): Input should be a valid integer")
+    assert lines[0] == "items.1.hihg (file): no such setting; did you mean items.1.high?"
+    assert lines[1].startswith("items.2.low (file): Input should be a valid integer")
 
 
 def test_a_wrong_secret_is_not_shown() -> None:
-    (line,) = _refusal(House, arguments={"door": {"key": 12345}})
+    (line,) = _refusal(Tree, arguments={"section": {"key": 12345}})
 
-    assert line == "door.key (argument): Input should be a valid string"
-
-
-def test_variables_of_others_are_left_alone_where_they_are_named() -> None:
-    environment = {"EMBEDDER_HOME": "/x", "EMBEDDER_CACHE__MAX_BYTES": "1"}
-
-    assert _refusal(environment=environment)[0].startswith("home (environment EMBEDDER_HOME)")
-    loaded = load(EmbedderSettings, environment=environment, foreign={"embedder_home"})
-    assert loaded.settings.cache.max_bytes == 1
+    assert line == "section.key (argument): Input should be a valid string"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +140,7 @@ def test_variables_of_others_are_left_alone_where_they_are_named() -> None:
         ("s.toml", "x = '\udcff'", "cannot read"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_by_its_name(
+def test_an_unreadable_file_is_refused_by_its_name(
     name: str, text: str, says: str, tmp_path: Path
 ) -> None:
     path = tmp_path / name
@@ -153,7 +151,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(
     assert name in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_refused_and_an_empty_one_says_nothing(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused_and_an_empty_file_assigns_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         load(EmbedderSettings, file=tmp_path / "missing.yaml")
     (tmp_path / "empty.yaml").write_text("# nothing\n")
@@ -174,7 +172,7 @@ names = st.sampled_from(["model", "name", "prompts", "batching", "max_items", "x
     file=st.dictionaries(names, st.dictionaries(names, json_values) | json_values),
     texts=st.dictionaries(st.lists(names, min_size=1, max_size=3).map(".".join), json_values),
 )
-def test_whatever_is_said_gives_settings_or_problems_and_nothing_else(
+def test_any_input_gives_settings_or_problems(
     file: Mapping[str, Any], texts: Mapping[str, Any]
 ) -> None:
     environment = {variable_name(path): json.dumps(value) for path, value in texts.items()}
@@ -187,5 +185,5 @@ def test_whatever_is_said_gives_settings_or_problems_and_nothing_else(
     assert all(": " in line for line in problems.splitlines())
 
 
-def test_a_key_with_line_breaks_is_still_said_on_one_line() -> None:
+def test_a_key_with_line_breaks_is_reported_on_one_line() -> None:
     assert _refusal(file={"a\nb\x85": 1}) == [r"a\nb\x85 (file): no such setting"]

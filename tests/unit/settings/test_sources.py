@@ -1,4 +1,4 @@
-"""Who says something of a setting first decides it, and what is wrong is said with its source."""
+"""The first source that assigns a setting decides it, and its origin is recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from deployments.settings.service import ServeSettings
 from embedder.settings.model import BatchSettings, EmbedderSettings, ModelSettings
-from embedder.settings.sources import explain, load, variable_name
+from embedder.settings.problems import variable_name
+from embedder.settings.sources import explain, load
 
 YAML = """
 preset: low_memory
@@ -29,7 +30,7 @@ max_items = 5
 """
 
 
-def test_without_sources_there_are_the_defaults() -> None:
+def test_without_sources_settings_have_their_defaults() -> None:
     loaded = load(EmbedderSettings)
 
     assert loaded.settings == EmbedderSettings()
@@ -37,7 +38,7 @@ def test_without_sources_there_are_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), [("s.yaml", YAML), ("s.yml", YAML), ("s.toml", TOML)])
-def test_a_file_is_read_by_its_suffix(name: str, text: str, tmp_path: Path) -> None:
+def test_the_suffix_of_a_file_selects_its_format(name: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(text)
     loaded = load(EmbedderSettings, file=path)
@@ -49,7 +50,7 @@ def test_a_file_is_read_by_its_suffix(name: str, text: str, tmp_path: Path) -> N
     assert loaded.origins["batching.bulk_delay_s"] == "default"
 
 
-def test_the_sources_go_one_before_the_other() -> None:
+def test_sources_have_an_order_of_priority() -> None:
     loaded = load(
         EmbedderSettings,
         arguments={"batching.max_tokens": 1},
@@ -71,11 +72,11 @@ NUMBERS = {
     "cache.max_bytes": 256 * 2**20,
     "encoder.max_replicas": 2,
 }
-said = st.dictionaries(st.sampled_from(sorted(NUMBERS)), st.integers(1, 10**6))
+assigned = st.dictionaries(st.sampled_from(sorted(NUMBERS)), st.integers(1, 10**6))
 
 
-@given(arguments=said, environment=said, file=said)
-def test_of_several_sources_the_first_decides_each_setting(
+@given(arguments=assigned, environment=assigned, file=assigned)
+def test_the_first_source_that_assigns_a_setting_decides_it(
     arguments: dict[str, int], environment: dict[str, int], file: dict[str, int]
 ) -> None:
     tree: dict[str, dict[str, int]] = {}
@@ -100,7 +101,7 @@ def test_of_several_sources_the_first_decides_each_setting(
 
 
 @pytest.mark.parametrize("source", ["argument", "environment", "file"])
-def test_a_preset_may_come_from_anywhere(source: str) -> None:
+def test_a_preset_may_come_from_any_source(source: str) -> None:
     sources: dict[str, Any] = {
         "argument": {"arguments": {"preset": "low_memory"}},
         "environment": {"environment": {"EMBEDDER_PRESET": "low_memory"}},
@@ -123,7 +124,7 @@ def test_a_preset_may_come_from_anywhere(source: str) -> None:
         ("EMBEDDER_MODEL", '{"name": "null"}', "model.name", "null"),
     ],
 )
-def test_the_text_of_a_variable_is_read_as_its_setting_is(
+def test_a_variable_is_parsed_by_the_type_of_its_setting(
     name: str, text: str, path: str, expected: object
 ) -> None:
     loaded = load(EmbedderSettings, environment={name: text, "PATH": "/bin"})
@@ -132,7 +133,7 @@ def test_the_text_of_a_variable_is_read_as_its_setting_is(
     assert rows[path][1:3] == (expected, f"environment {name}")
 
 
-def test_arguments_are_a_tree_or_dotted_paths_or_sections_made_already() -> None:
+def test_arguments_are_a_tree_or_dotted_paths_or_section_objects() -> None:
     as_tree = load(EmbedderSettings, arguments={"batching": {"max_items": 3}})
     as_paths = load(EmbedderSettings, arguments={"batching.max_items": "3"})
     as_section = load(EmbedderSettings, arguments={"batching": BatchSettings(max_items=3)})
@@ -151,7 +152,7 @@ def test_the_variable_of_a_setting_goes_before_that_of_its_section() -> None:
     assert model == ModelSettings(name="b", alias="x")
 
 
-def test_mappings_are_laid_over_each_other_and_an_empty_one_takes_away() -> None:
+def test_mappings_are_merged_and_an_empty_mapping_removes_entries() -> None:
     file = {"model": {"prompts": {"query": "q", "title": "t"}}, "cache": {"max_bytes": 1}}
     over = {"model": {"prompts": {"query": "other"}}, "cache": {}}
 

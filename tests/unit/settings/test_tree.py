@@ -1,4 +1,4 @@
-"""What a tree of settings holds is read from its types, and an unknown name finds its neighbour."""
+"""The structure of a settings tree follows from its types; unknown names get suggestions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Annotated, Literal, Optional, Union
 import pytest
 from pydantic import Field
 
-from embedder.settings.model import EmbedderSettings, ModelSettings, Settings
+from embedder.settings.model import EmbedderSettings, ModelSettings
 from embedder.settings.tree import (
+    Settings,
     choices,
     is_section,
-    nearest,
     place_of,
     settings_of,
+    suggestions,
     type_at,
 )
 
@@ -26,7 +27,7 @@ class Leaf(Settings):
 
 
 class Root(Settings):
-    """A tree with everything that a field may be."""
+    """A tree with fields of every kind."""
 
     first: Leaf = Leaf()
     title: Annotated[str, Field(min_length=1)] = "x"
@@ -40,12 +41,12 @@ class Root(Settings):
     [
         (int, {int}),
         (int | None, {int, type(None)}),
-        (Optional[str], {str, type(None)}),  # noqa: UP045 - both ways of writing are found
+        (Optional[str], {str, type(None)}),  # noqa: UP045
         (Union[int, Annotated[str, "x"]], {int, str}),  # noqa: UP007
         (Literal["a"] | float, {Literal["a"], float}),
     ],
 )
-def test_a_union_is_known_by_its_choices(annotation: object, expected: set[object]) -> None:
+def test_choices_of_unions(annotation: object, expected: set[object]) -> None:
     assert set(choices(annotation)) == expected
 
 
@@ -62,13 +63,13 @@ def test_a_union_is_known_by_its_choices(annotation: object, expected: set[objec
         (("nothing", "size"), None),
     ],
 )
-def test_a_type_is_found_through_sections_lists_and_mappings(
+def test_paths_lead_through_sections_lists_and_mappings(
     path: tuple[str, ...], expected: object
 ) -> None:
     assert type_at(Root, path) is expected
 
 
-def test_only_a_node_that_is_always_there_is_a_section() -> None:
+def test_optional_nodes_and_mappings_are_not_sections() -> None:
     assert is_section(Root, ())
     assert is_section(Root, ("first",))
     assert not is_section(Root, ("maybe",))
@@ -97,7 +98,7 @@ def test_settings_come_in_the_order_of_definition() -> None:
         ((), False, ()),
     ],
 )
-def test_what_pydantic_adds_to_a_place_is_left_out(
+def test_names_of_choices_are_left_out_of_paths(
     location: tuple[int | str, ...], unknown: bool, expected: tuple[str, ...]
 ) -> None:
     assert place_of(Root, location, unknown=unknown) == expected
@@ -116,8 +117,8 @@ def test_what_pydantic_adds_to_a_place_is_left_out(
         ("qqqq.x", []),
     ],
 )
-def test_an_unknown_name_finds_what_was_probably_meant(path: str, expected: list[str]) -> None:
-    assert nearest(EmbedderSettings, tuple(path.split("."))) == expected
+def test_suggestions_for_unknown_paths(path: str, expected: list[str]) -> None:
+    assert suggestions(EmbedderSettings, tuple(path.split("."))) == expected
 
 
 def test_every_setting_of_the_library_has_a_type() -> None:
