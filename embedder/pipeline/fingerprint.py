@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,44 +20,37 @@ SCHEMA = b"embedder-3"
 """Change it when the meaning of a cached entry changes, so that no old entry is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """The key material of one request: ``tag`` of the model, ``shared`` by all inputs."""
-
-    tag: bytes
-    shared: bytes
-
-
 def model_tag(model: ModelInfo) -> bytes:
     """Return the 8 bytes with which every key of this model begins."""
     return hashlib.blake2b(_description(model), digest_size=TAG_BYTES).digest()
 
 
-def recipe(model: ModelInfo, *, prompt: str, truncate: Truncate) -> Recipe:
-    """Return the key material that all inputs of one request share.
+class Fingerprinter:
+    """Makes the keys of one model's inputs; the model is described once."""
 
-    Raises:
-        InvalidInput: the prompt has a lone surrogate.
-    """
-    shared = _tuple_of(_description(model), truncate.value.encode(), _utf8("prompt", prompt))
-    return Recipe(model_tag(model), shared)
+    def __init__(self, model: ModelInfo) -> None:
+        self._tag = model_tag(model)
+        self._start = hashlib.blake2b(
+            _tuple_of(_description(model)), digest_size=KEY_BYTES - TAG_BYTES
+        )
 
+    def keys(self, inputs: Sequence[Input], *, prompt: str, truncate: Truncate) -> list[bytes]:
+        """Return the 32-byte key of every input of one request.
 
-def fingerprints(recipe: Recipe, inputs: Sequence[Input]) -> list[bytes]:
-    """Return the 32-byte key of every input.
+        The 24 bytes after the tag are hashed from the model, the end that is cut, the prompt and
+        the input.
 
-    The 24 bytes after the tag are hashed from the whole recipe and the input.
-
-    Raises:
-        InvalidInput: a text has a lone surrogate, which UTF-8 cannot encode.
-    """
-    start = hashlib.blake2b(recipe.shared, digest_size=KEY_BYTES - TAG_BYTES)
-    keys = []
-    for row, item in enumerate(inputs):
-        key = start.copy()
-        key.update(_content(row, item))
-        keys.append(recipe.tag + key.digest())
-    return keys
+        Raises:
+            InvalidInput: the prompt or a text has a lone surrogate, which UTF-8 cannot encode.
+        """
+        start = self._start.copy()
+        start.update(_tuple_of(truncate.value.encode(), _utf8("prompt", prompt)))
+        keys = []
+        for row, item in enumerate(inputs):
+            key = start.copy()
+            key.update(_content(row, item))
+            keys.append(self._tag + key.digest())
+        return keys
 
 
 def _description(model: ModelInfo) -> bytes:

@@ -20,7 +20,7 @@ from embedder.core.vectors import check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.entry_results import EntryResults
-from embedder.pipeline.fingerprint import fingerprints, recipe
+from embedder.pipeline.fingerprint import Fingerprinter
 from embedder.pipeline.input_checks import check_inputs
 from embedder.pipeline.single_flight import Computation, SingleFlight
 from embedder.pipeline.stage_executor import StageExecutor, Stages
@@ -46,6 +46,7 @@ class Pipeline:
     ) -> None:
         self.model = model
         self._limits = limits
+        self._fingerprinter = Fingerprinter(model)
         self._cache = stages.local_cache
         self._admission = AdmissionControl() if admission is None else admission
         self._executor = StageExecutor(model, stages, limits, computation_timeout_s)
@@ -77,7 +78,7 @@ class Pipeline:
         )
         prompt = select_prompt(options, self.model)
         truncate = options.truncate or self.model.truncation
-        keys = fingerprints(recipe(self.model, prompt=prompt, truncate=truncate), inputs)
+        keys = self._fingerprinter.keys(inputs, prompt=prompt, truncate=truncate)
         distinct = DistinctInputs.of(keys, inputs, prompt, truncate, options)
         try:
             results = await wait_within(self._results(distinct), options.timeout_s)

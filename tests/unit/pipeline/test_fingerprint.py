@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from embedder.cache.store.records import KEY_BYTES, TAG_BYTES
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Input, ModelInfo, Truncate
-from embedder.pipeline.fingerprint import fingerprints, model_tag, recipe
+from embedder.pipeline.fingerprint import Fingerprinter, model_tag
 
 MODEL = ModelInfo(
     name="tiny",
@@ -69,7 +69,7 @@ def _model(**changes: Any) -> ModelInfo:
 def _key(
     item: Input, model: ModelInfo = MODEL, prompt: str = "", truncate: Truncate = Truncate.END
 ) -> bytes:
-    return fingerprints(recipe(model, prompt=prompt, truncate=truncate), [item])[0]
+    return Fingerprinter(model).keys([item], prompt=prompt, truncate=truncate)[0]
 
 
 @given(st.sampled_from(MATTERS), WORDS, INPUTS)
@@ -138,7 +138,7 @@ def test_of_every_field_of_a_model_it_is_said_whether_vectors_depend_on_it() -> 
 
 @given(st.lists(INPUTS, max_size=6))
 def test_inputs_share_a_key_exactly_when_they_are_the_same(items: list[Input]) -> None:
-    keys = fingerprints(recipe(MODEL, prompt="", truncate=Truncate.END), items)
+    keys = Fingerprinter(MODEL).keys(items, prompt="", truncate=Truncate.END)
 
     assert all(len(key) == KEY_BYTES for key in keys)
     for one, first in enumerate(items):
@@ -183,11 +183,10 @@ def test_texts_that_only_look_alike_have_different_keys(one: str, other: str) ->
 def test_a_lone_surrogate_is_refused_by_the_name_of_its_row(
     before: str, surrogate: int, row: int
 ) -> None:
-    shared = recipe(MODEL, prompt="", truncate=Truncate.END)
     items = ["fine"] * row + [before + chr(surrogate)]
 
     with pytest.raises(InvalidInput) as caught:
-        fingerprints(shared, items)
+        Fingerprinter(MODEL).keys(items, prompt="", truncate=Truncate.END)
 
     assert caught.value.field == f"input[{row}]"
     assert str(len(before)) in caught.value.problem
@@ -195,6 +194,6 @@ def test_a_lone_surrogate_is_refused_by_the_name_of_its_row(
 
 def test_a_lone_surrogate_in_the_prompt_is_refused_by_name() -> None:
     with pytest.raises(InvalidInput) as caught:
-        recipe(MODEL, prompt="search: \ud800", truncate=Truncate.END)
+        Fingerprinter(MODEL).keys([], prompt="search: \ud800", truncate=Truncate.END)
 
     assert caught.value.field == "prompt"
