@@ -1,8 +1,4 @@
-"""The composition root: the only file that knows the whole graph.
-
-`build` validates the arguments of serve_config.yaml, binds the deployments and returns the
-application. Knows nothing of what the stages compute.
-"""
+"""The composition root: builds the Serve application from the arguments of serve_config.yaml."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from deployments.index.replica import IndexReplica
 from deployments.ingress.deployment import Ingress
 from deployments.launch.preflight import load_arguments
 from deployments.launch.services import MARK_VARIABLE, report_to_starter
-from deployments.launch.sizing import ClusterResources, decided, lacking
+from deployments.launch.sizing import ClusterResources, missing_resources, resolve_auto
 from deployments.settings.service import ServeSettings
 from deployments.settings.stages import ReplicaSettings, StageSettings
 from deployments.tokenizer.replica import TokenizerReplica
@@ -32,19 +28,19 @@ logger = logging.getLogger("ray.serve")
 
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10
-"""Noticed dead within seconds; a slow answer under load is not yet a dead replica."""
+"""Short enough to notice a dead replica within seconds, and long enough for a busy replica."""
 
 
 def build(args: dict[str, Any]) -> Application:
     """Return the application for these arguments of serve_config.yaml.
 
     Raises:
-        ConfigurationError: an argument is unknown or out of its bounds; or it was `embedder serve`
-            that started Ray, and its machine has not the resources.
+        ConfigurationError: an argument is unknown or out of its bounds; or `embedder serve` started
+            Ray, and the machine lacks resources.
     """
     try:
-        settings = decided(load_arguments(args).settings, _machine())
-        _check_room(settings)
+        settings = resolve_auto(load_arguments(args).settings, _cluster_resources())
+        _check_resources(settings)
     except EmbedderError as error:
         report_to_starter(str(error))
         raise
@@ -60,22 +56,24 @@ def build(args: dict[str, Any]) -> Application:
         for name in (f"VectorIndex-{shard}" for shard in range(settings.index.shards))
     }
     ingress = _stateless(Ingress, "Ingress", settings.ingress, models)
-    ingress = ingress.options(ray_actor_options=_in_its_loop(_resources(settings.ingress)))
+    ingress = ingress.options(
+        ray_actor_options=_routed_in_own_loop(_actor_options(settings.ingress))
+    )
     return ingress.bind(
         settings, tokenizer=tokenizer, encoder=encoder, caches=caches, indexes=indexes
     )
 
 
-def _machine() -> ClusterResources:
-    """Return what the cluster has, or this process where Ray does not run, as in local testing."""
+def _cluster_resources() -> ClusterResources:
+    """Return the cluster's resources, or this process's where Ray does not run."""
     if not ray.is_initialized():
         return ClusterResources(cpus=usable_cores())
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return ClusterResources(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
 
 
-def _check_room(settings: ServeSettings) -> None:
-    """Refuse what this Ray could never place, at once; where it may grow, only warn."""
+def _check_resources(settings: ServeSettings) -> None:
+    """Refuse replicas that this Ray can never place; if its cluster may grow, only warn."""
     if not ray.is_initialized():
         return
     scaled = {
@@ -83,12 +81,12 @@ def _check_room(settings: ServeSettings) -> None:
         "Tokenizer": settings.tokenizer,
         "Encoder": settings.encoder,
     }
-    wanted = {name: (stage.min_replicas, _taken(stage)) for name, stage in scaled.items()}
-    wanted["EmbeddingCache"] = (settings.cache.shards, _taken(settings.embedding_cache))
-    wanted["VectorIndex"] = (settings.index.shards, _taken(settings.vector_index))
+    wanted = {name: (stage.min_replicas, _needed(stage)) for name, stage in scaled.items()}
+    wanted["EmbeddingCache"] = (settings.cache.shards, _needed(settings.embedding_cache))
+    wanted["VectorIndex"] = (settings.index.shards, _needed(settings.vector_index))
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     known = {name for _, replica in wanted.values() for name in replica}
-    problem = lacking(
+    problem = missing_resources(
         wanted,
         [
             {name: amount for name, amount in node["Resources"].items() if name in known}
@@ -103,9 +101,9 @@ def _check_room(settings: ServeSettings) -> None:
     logger.warning("%s; replicas wait until there are more nodes", problem)
 
 
-def _taken(stage: ReplicaSettings) -> dict[str, float]:
-    """Return what one replica books, by the names of Ray's resources."""
-    options = _resources(stage)
+def _needed(stage: ReplicaSettings) -> dict[str, float]:
+    """Return the resources of one replica by Ray's names."""
+    options = _actor_options(stage)
     gpus = {"GPU": options["num_gpus"]} if "num_gpus" in options else {}
     return {"CPU": options["num_cpus"], **gpus, **options.get("resources", {})}
 
@@ -129,17 +127,17 @@ def _stateless(
 
 
 def _stateful(kind: type, name: str, stage: ReplicaSettings) -> serve.Deployment:
-    """One replica that owns its state; a second would hold another state.
+    """Return a deployment of exactly one replica, because a second would have a state of its own.
 
-    Nobody stands in for it, so its death is looked for often.
+    No other replica can answer while it is down, so its health is checked every second.
     """
     return _deployment(kind, name, stage, num_replicas=1, health_check_period_s=1)
 
 
 def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -> serve.Deployment:
     given: dict[str, Any] = {
-        "ray_actor_options": _resources(stage),
-        # Work is bounded in flights and tokens by the ingress; a bound in calls would stall it.
+        "ray_actor_options": _actor_options(stage),
+        # The ingress limits concurrent calls and tokens; a second limit here could stall it.
         "max_ongoing_requests": 10_000,
         "graceful_shutdown_timeout_s": 20,
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
@@ -150,11 +148,12 @@ def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -
     return serve.deployment(name=name, **given)(kind)
 
 
-def _in_its_loop(actor_options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of an actor whose calls to other deployments run in its own event loop.
+def _routed_in_own_loop(actor_options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an actor that sends calls to other deployments from its event loop.
 
-    That saves a change of threads for each call. Throughput mode does it for every process of the
-    cluster, and those without a loop could then not call; so it is turned off for them.
+    That saves a thread switch per call. Throughput mode would do the same in every process of the
+    cluster, and a process without an event loop could then send no calls, so `embedder serve` turns
+    it off for the others.
     """
     if os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") != "1":
         return actor_options
@@ -162,10 +161,10 @@ def _in_its_loop(actor_options: dict[str, Any]) -> dict[str, Any]:
     return {**actor_options, "runtime_env": {"env_vars": variables}}
 
 
-def _resources(stage: ReplicaSettings) -> dict[str, Any]:
-    resources: dict[str, Any] = {"num_cpus": stage.num_cpus}
+def _actor_options(stage: ReplicaSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_cpus": stage.num_cpus}
     if stage.hardware == "gpu":
-        resources["num_gpus"] = stage.num_gpus
+        options["num_gpus"] = stage.num_gpus
     if stage.resources:
-        resources["resources"] = stage.resources
-    return resources
+        options["resources"] = stage.resources
+    return options

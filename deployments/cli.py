@@ -1,4 +1,4 @@
-"""``embedder`` on the command line: which commands there are, and how an error is told."""
+"""The command line ``embedder``: its commands, exit status and error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deployments.commands import (
     serve,
     stop,
 )
-from deployments.commands.index import collections as index
+from deployments.commands.index import command as index
 from embedder.core.errors import EmbedderError
 
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever reads the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         sys.stderr.close()
         return 1
 

@@ -1,7 +1,7 @@
-"""Where the deployments with a state keep their files: one folder a service, a place for each.
+"""The folders in which the cache and the index keep their files.
 
-Knows nothing of what they keep. Asked in the process that writes there, since the folder of "auto"
-is that of the user on that node.
+Call these functions in the process that writes the files: "auto" means a folder of the user on the
+node of that process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHOOSE = "choose another data_directory, in the configuration's args or EMBEDDER
 
 
 def data_directory(settings: ServeSettings) -> Path | None:
-    """Return the folder of everything that is kept, or None where nothing is."""
+    """Return the service's data folder; None if the service keeps no data."""
     stated = settings.data_directory
     if stated != "auto":
         return None if stated is None else Path(stated).expanduser()
@@ -31,7 +31,7 @@ def data_directory(settings: ServeSettings) -> Path | None:
 
 
 def cache_directory(settings: ServeSettings) -> Path | None:
-    """Return the folder of the cache's shards, or None where nothing is kept."""
+    """Return the folder of the cache's shards; None if the service keeps no data."""
     if settings.cache.directory is not None:
         return Path(settings.cache.directory).expanduser()
     root = data_directory(settings)
@@ -39,19 +39,20 @@ def cache_directory(settings: ServeSettings) -> Path | None:
 
 
 def index_directory(settings: ServeSettings) -> Path | None:
-    """Return the folder of the index's shards, or None where nothing is kept."""
+    """Return the folder of the index's shards; None if the service keeps no data."""
     root = data_directory(settings)
     return None if root is None else root / "index"
 
 
 def claim_shards(settings: ServeSettings) -> None:
-    """Note over how many shards the index lies, the first time; later, see that it still does.
+    """Record the number of shards at the first start; later, check that it is the same.
 
-    Which shard has a point follows from their number: with another, a point that is set again
-    would be there twice.
+    The shard of a point depends on the number of shards. With another number, a point that is
+    upserted again would be stored twice.
 
     Raises:
-        ConfigurationError: the data lies over another number of shards.
+        ConfigurationError: the stored index has another number of shards, or the folder cannot be
+            written.
     """
     directory, shards = index_directory(settings), settings.index.shards
     if directory is None:
@@ -65,10 +66,10 @@ def claim_shards(settings: ServeSettings) -> None:
 
 
 def noted_shards(directory: Path) -> int:
-    """Return over how many shards the index in a folder lies.
+    """Return the recorded number of shards of the index in a folder.
 
     Raises:
-        ConfigurationError: the note of it cannot be read.
+        ConfigurationError: the record is missing or damaged.
     """
     note = directory / NOTE
     try:
@@ -78,26 +79,24 @@ def noted_shards(directory: Path) -> int:
     if not noted.isdecimal():
         found = len([*directory.glob("VectorIndex-*")])
         raise ConfigurationError(
-            f"{note} holds no number of shards ({noted[:20]!r}): write into it over how many the "
-            f"index lies; there are {found} folders of shards"
+            f"{note} must hold the number of shards of the index, not {noted[:20]!r}: write the "
+            f"number into it; there are {found} folders of shards"
         )
     return int(noted)
 
 
 def check_data(settings: ServeSettings) -> None:
-    """Refuse folders of this machine that a service with these settings could not use.
-
-    Leaves nothing behind, whether they are there or not.
+    """Refuse data folders that a service with these settings could not use; create no files.
 
     Raises:
-        ConfigurationError: a running service has them, they cannot be written, or what is in them
-            lies over another number of shards.
+        ConfigurationError: a running service uses the folders, they cannot be written, or the
+            index in them has another number of shards.
     """
     directory = index_directory(settings)
     try:
-        for one in (cache_directory(settings), directory):
-            if one is not None:
-                _check_writable(one)
+        for folder in (cache_directory(settings), directory):
+            if folder is not None:
+                _check_writable(folder)
         if directory is None:
             return
         if (directory / NOTE).exists():
@@ -106,16 +105,16 @@ def check_data(settings: ServeSettings) -> None:
             DirectoryLock(held.parent).release()
     except DirectoryInUse as error:
         raise ConfigurationError(
-            f"data_directory is another service's: {error}; {CHOOSE}"
+            f"another service uses data_directory: {error}; {CHOOSE}"
         ) from None
     except OSError as error:
         raise ConfigurationError(f"data_directory cannot be written: {error}; {CHOOSE}") from None
 
 
 def _check_writable(directory: Path) -> None:
-    """Write a file without a name where the folder is, or would be made."""
-    there = next(one for one in (directory, *directory.parents) if one.exists())
-    with tempfile.TemporaryFile(dir=there) as file:
+    """Write an unnamed file into the folder, or into its nearest parent that exists."""
+    existing = next(folder for folder in (directory, *directory.parents) if folder.exists())
+    with tempfile.TemporaryFile(dir=existing) as file:
         file.write(b"written")
 
 
@@ -123,6 +122,6 @@ def _check_number(directory: Path, shards: int) -> None:
     noted = noted_shards(directory)
     if noted != shards:
         raise ConfigurationError(
-            f"index.shards is {shards}, and what is in {directory} lies over {noted}: set that "
-            f"number, or {CHOOSE}"
+            f"index.shards is {shards}, but the index in {directory} has {noted} shards: set "
+            f"index.shards to {noted}, or {CHOOSE}"
         )

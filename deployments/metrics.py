@@ -1,7 +1,7 @@
-"""The metric catalogue, and how a replica's counters become metrics of Ray.
+"""The metric catalogue, and the publication of a replica's counters as metrics of Ray.
 
-Ray exports them for Prometheus on every node, with `ray_` in front and the replica as a label.
-Stages count for themselves and are read here every few seconds, so a request pays for none.
+On every node Ray exports the metrics for Prometheus, with the prefix `ray_` and the replica as a
+label. A replica reads its counters every few seconds, so metrics cost no request any time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from embedder.pipeline.threads import QueueStats
 
 
 class Kind(str, Enum):
-    """A counter only grows while its process lives; a gauge is what is the case."""
+    """A counter only grows while its process lives; a gauge is a present value."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -25,9 +25,9 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
-    """One metric, and the name of the number that it is read from.
+    """One metric; ``source`` is the key of its number in the statistics of a replica.
 
-    ``label`` is the name of a label beside those of Ray.
+    ``label`` is the name of an additional label.
     """
 
     name: str
@@ -58,7 +58,7 @@ CACHE = (
         "embedder_cache_max_bytes", Kind.GAUGE, "max_bytes", "bytes that they may take"
     ),
 )
-"""What every cache counts, the shards and the one inside each ingress."""
+"""Metrics of every cache: of the shards, and of the local cache of each ingress replica."""
 
 CACHE_STORE = (
     MetricDefinition(
@@ -80,7 +80,7 @@ CACHE_STORE = (
         "damaged or foreign files that were renamed, and the cache started empty",
     ),
 )
-"""What a shard that keeps its entries on disk, or in Redis, counts beside."""
+"""Additional metrics of a cache shard that stores its entries on disk or in Redis."""
 
 SHARED_CACHE = (
     MetricDefinition(
@@ -99,7 +99,7 @@ SHARED_CACHE = (
         "embedder_cache_circuits_open", Kind.GAUGE, "open", "shards that are left alone at present"
     ),
 )
-"""What an ingress sees of the shards."""
+"""Metrics of an ingress replica about its calls to the cache shards."""
 
 INDEX = (
     MetricDefinition(
@@ -125,7 +125,7 @@ INDEX = (
         "embedder_index_replayed", Kind.GAUGE, "replayed", "points read anew by the last start"
     ),
 )
-"""What every shard of the index tells."""
+"""Metrics of every index shard."""
 
 QUEUES = (
     MetricDefinition(
@@ -146,50 +146,52 @@ QUEUES = (
         "queue",
     ),
 )
-"""What an ingress, a tokenizer and a shard of the index tell of each queue."""
+"""Metrics of each queue of an ingress replica, a tokenizer replica and an index shard."""
 
 CATALOGUE: tuple[MetricDefinition, ...] = (*CACHE, *CACHE_STORE, *SHARED_CACHE, *INDEX, *QUEUES)
 
 
 class MetricPublisher:
-    """Some metrics of this replica; nothing is published where Ray does not run."""
+    """Publishes some metrics of this replica; does nothing if Ray does not run."""
 
-    def __init__(self, rows: Sequence[MetricDefinition]) -> None:
-        self._rows = rows
+    def __init__(self, definitions: Sequence[MetricDefinition]) -> None:
+        self._definitions = definitions
         self._instruments: dict[str, metrics.Counter | metrics.Gauge] = {}
         self._counted: dict[tuple[str, str], float] = {}
 
     def publish_queues(self, queues: Iterable[QueueStats]) -> None:
-        """Take over the numbers of each queue, with its name as label."""
-        for one in queues:
-            self.publish(asdict(one), one.name)
+        """Publish the numbers of each queue, with its name as label."""
+        for queue in queues:
+            self.publish(asdict(queue), queue.name)
 
     def publish(self, numbers: Mapping[str, object], label: str = "") -> None:
-        """Take over these numbers, by the names of their sources; others are left out.
+        """Publish the numbers whose keys are sources of the metrics, and ignore the others.
 
-        ``label`` is the value of the metrics' own label.
+        ``label`` is the value of the metrics' additional label.
         """
         if not ray.is_initialized():
             return
-        for row in self._rows:
-            number = numbers.get(row.source)
+        for definition in self._definitions:
+            number = numbers.get(definition.source)
             if isinstance(number, (int, float)):
-                self._record(row, float(number), label)
+                self._record(definition, float(number), label)
 
-    def _record(self, row: MetricDefinition, number: float, label: str) -> None:
-        instrument = self._instruments.get(row.name)
-        if instrument is None:
-            kind = metrics.Counter if row.kind is Kind.COUNTER else metrics.Gauge
-            instrument = self._instruments[row.name] = kind(
-                row.name, description=row.description, tag_keys=(row.label,) if row.label else None
+    def _record(self, definition: MetricDefinition, number: float, label: str) -> None:
+        name = definition.name
+        if name not in self._instruments:
+            kind = metrics.Counter if definition.kind is Kind.COUNTER else metrics.Gauge
+            tag_keys = (definition.label,) if definition.label else None
+            self._instruments[name] = kind(
+                name, description=definition.description, tag_keys=tag_keys
             )
-        tags = {row.label: label} if row.label else {}
+        instrument = self._instruments[name]
+        tags = {definition.label: label} if definition.label else {}
         if isinstance(instrument, metrics.Gauge):
             instrument.set(number, tags)
             return
-        # A counter of Ray takes what has come since; nothing is no number that it accepts.
-        counted = (row.name, label)
-        since = number - self._counted.get(counted, 0.0)
-        if since > 0:
-            instrument.inc(since, tags)
-            self._counted[counted] = number
+        # A counter of Ray takes the increase, and refuses an increase of 0.
+        key = (name, label)
+        increase = number - self._counted.get(key, 0.0)
+        if increase > 0:
+            instrument.inc(increase, tags)
+            self._counted[key] = number

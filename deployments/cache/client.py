@@ -28,15 +28,15 @@ until the call in progress has ended."""
 
 
 class RemoteCache(BatchingCache):
-    """One shard of the EmbeddingCache, ``name`` being its deployment."""
+    """One shard of the EmbeddingCache; ``name`` is its deployment."""
 
     def __init__(self, name: str, handle: Handle) -> None:
         self._client = HandleClient(name, handle)
         super().__init__(
             self._look_up,
             self._insert,
-            lookups=partial(_keys, message_size.GATHERED_BYTES),
-            inserts=partial(_keys, INSERTED_BYTES),
+            lookups=partial(_budget, message_size.GATHERED_BYTES),
+            inserts=partial(_budget, INSERTED_BYTES),
             slots=Slots(2, eager=1, worth_tokens=WORTH_KEYS),
             pause_s=INSERTS_PAUSE_S,
         )
@@ -53,7 +53,7 @@ class RemoteCache(BatchingCache):
         await self._client.call("put_many", keys, entries, size=size, deadline=context.deadline)
 
 
-def _keys(most_bytes: int, width: int) -> Budget:
-    """Return how many entries of a width travel in one call."""
-    most = min(CALL_KEYS, message_size.rows_within(width, most_bytes))
-    return Budget(CALL_KEYS, max_items=most)
+def _budget(max_bytes: int, width: int) -> Budget:
+    """Return how many entries of a width one call may hold."""
+    max_items = min(CALL_KEYS, message_size.rows_within(width, max_bytes))
+    return Budget(CALL_KEYS, max_items=max_items)

@@ -1,4 +1,4 @@
-"""The EmbeddingCache deployment: a shim that gives one shard of the cache a process of its own."""
+"""The EmbeddingCache deployment: runs one shard of the cache in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from embedder.settings.model import CacheSettings
 
 
 class CacheReplica:
-    """Remembers entries for every ingress, and between runs where there is a place for that."""
+    """Stores entries for all ingress replicas; with a directory or a Redis, also between runs."""
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
         self._name = name
-        self._cache = open_cache(_placed(settings), name)
+        self._cache = open_cache(_cache_settings(settings), name)
         self._models: dict[str, ArchivedModel] = {}
         self._served: dict[str, bytes] = {}
         self._metrics = MetricPublisher((*CACHE, *CACHE_STORE))
         self._started = False
-        # Serve awaits this at a graceful stop. On the object and not in its class, so that the
-        # interpreter does not call it, which awaits nothing.
+        # Serve awaits this at a graceful stop. It is an attribute of the object and not of the
+        # class, because the interpreter would call a class's `__del__` without awaiting it.
         self.__del__ = self._cache.stop
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        """Return the entries that are there."""
+        """Return the stored entries of these keys."""
         return await self._cache.get_many(keys, width)
 
     async def put_many(
@@ -42,19 +42,19 @@ class CacheReplica:
         entries: Entries,
         ttls_s: NDArray[np.float64] | None = None,
     ) -> None:
-        """Remember the entries."""
+        """Store entries; ``ttls_s`` are the seconds until each expires."""
         await self._cache.put_many(keys, entries, ttls_s)
 
     async def stats(self) -> dict[str, Any]:
-        """Return counters since the start, and what is held now of what may be held."""
+        """Return the counters since the start, and the present size with its limit."""
         return {**self._cache.stats(), "shard": self._name}
 
     async def clear(self) -> int:
-        """Forget everything and return how many entries that were."""
+        """Delete all entries and return their number."""
         return self._cache.clear()
 
     async def purge(self, tag: bytes) -> int:
-        """Forget what is of one model and return how many entries that were."""
+        """Delete the entries of one model and return their number."""
         return self._cache.purge(tag)
 
     async def keys(self) -> list[bytes]:
@@ -62,31 +62,31 @@ class CacheReplica:
         return self._cache.memory.keys()
 
     async def records(self, keys: Sequence[bytes]) -> list[Records]:
-        """Return what is here of the keys, by width; that is no use of it."""
+        """Return the stored entries of these keys by width; this does not count as a use."""
         return self._cache.memory.records(keys)
 
     async def serves(self, model: ArchivedModel) -> None:
-        """Take note of a model whose entries come here; what it had in another revision goes."""
+        """Register a model whose entries are stored here; delete entries of its other revisions."""
         if self._models.get(model.tag) != model:
             self._models[model.tag] = model
             self._served[model.name] = bytes.fromhex(model.tag)
             self._cache.serves(self._served)
 
     async def models(self) -> list[ArchivedModel]:
-        """Return every model that entries have come of."""
+        """Return every registered model."""
         return list(self._models.values())
 
     async def check_health(self) -> None:
-        """Publish the counters: Serve calls this at the start, and then every second."""
+        """Publish the metrics; Serve calls this at the start, and then every second."""
         if not self._started:
             self._started = True
             await self._cache.start()
-        told = await self.stats()
-        self._metrics.publish({**(told["store"] or {}), **told})
+        stats = await self.stats()
+        self._metrics.publish({**(stats["store"] or {}), **stats})
 
 
-def _placed(settings: ServeSettings) -> CacheSettings:
-    """Return the cache's settings with the folder that the service keeps its data in."""
+def _cache_settings(settings: ServeSettings) -> CacheSettings:
+    """Return the cache's settings with the service's cache folder filled in."""
     directory = cache_directory(settings)
     if settings.cache.url is not None or directory is None:
         return settings.cache

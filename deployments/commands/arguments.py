@@ -13,11 +13,11 @@ from embedder.settings.model import EmbedderSettings
 from embedder.settings.sources import LoadedSettings, load
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What `argparse` calls the place that commands are added to."""
+"""The type of the object to which `argparse` adds commands."""
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Take a Serve configuration, with the shipped one's name where none is given."""
+    """Add the argument for a Serve configuration; its default is serve_config.yaml."""
     parser.add_argument(
         "config",
         nargs="?",
@@ -28,31 +28,31 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
-    """Take the options that choose one service of this machine."""
-    parser.add_argument("--port", type=int, help="of the service, where several run here")
+    """Add the options that choose one service of this machine."""
+    parser.add_argument("--port", type=int, help="of the service, if several run here")
     parser.add_argument(
         "--data-directory", type=Path, metavar="FOLDER", help="of the service, likewise"
     )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Take the library's settings from a file and from the command line."""
+    """Add the options for the library's settings, in a file and on the command line."""
     parser.add_argument("--settings", type=Path, help="a YAML or TOML file of settings")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="PATH=VALUE",
-        help="one setting, like backend.dtype=int8; goes before the file and the environment",
+        help="one setting, like backend.dtype=int8; overrides the file and the environment",
     )
     parser.add_argument("--model", help="alias of the catalogue, or a directory: model.name")
 
 
 def load_settings(options: argparse.Namespace) -> LoadedSettings[EmbedderSettings]:
-    """Return the settings that arguments, environment and file make.
+    """Return the settings from the arguments, the environment and the file.
 
     Raises:
-        ConfigurationError: one of them is wrong.
+        ConfigurationError: a setting is unknown or invalid.
     """
     arguments = parse_assignments(options.set)
     if options.model is not None:
@@ -63,12 +63,12 @@ def load_settings(options: argparse.Namespace) -> LoadedSettings[EmbedderSetting
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
-    """Return paths and values of ``PATH=VALUE``.
+    """Return the values of ``PATH=VALUE`` by path.
 
     Raises:
-        ConfigurationError: one has no equals sign.
+        ConfigurationError: an assignment has no equals sign.
     """
     for assignment in assignments:
         if "=" not in assignment:
             raise ConfigurationError(f"--set {assignment}: write it as PATH=VALUE")
-    return {path: value for path, _, value in (one.partition("=") for one in assignments)}
+    return dict(assignment.split("=", 1) for assignment in assignments)

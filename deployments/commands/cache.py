@@ -1,4 +1,4 @@
-"""``embedder cache``: look into the cache of the running service, fill it, carry it, empty it."""
+"""``embedder cache``: show, fill, export, import and clear the cache of the running service."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ COLUMNS = ("cache", "entries", "bytes", "of", "hits", "misses", "evicted", "stor
 
 
 def add(commands: Commands) -> None:
-    """Add the command, and what can be done with a cache."""
-    cache = commands.add_parser("cache", help="look into, fill, carry or empty the running cache")
+    """Add the command with its actions."""
+    cache = commands.add_parser(
+        "cache", help="show, fill, export, import or clear the cache of the running service"
+    )
     actions = cache.add_subparsers(required=True)
-    stats = actions.add_parser("stats", help="print what every cache holds")
+    stats = actions.add_parser("stats", help="print the size and the hits of every cache")
     stats.add_argument("--json", action="store_true", help="everything, as JSON")
     stats.set_defaults(run=_stats)
     export = actions.add_parser("export", help="write every entry to an archive")
     export.add_argument("folder", type=Path, help="a new folder")
     export.set_defaults(run=_export)
-    bring = actions.add_parser("import", help="take over the entries of an archive")
-    bring.add_argument("folder", type=Path, help="what export wrote")
-    bring.set_defaults(run=_import)
+    importing = actions.add_parser("import", help="store the entries of an archive")
+    importing.add_argument("folder", type=Path, help="an archive that export wrote")
+    importing.set_defaults(run=_import)
     warm = actions.add_parser("warm", help="embed the texts of a file, so that they are cached")
     warm.add_argument(
         "file", type=Path, help="a text a line, or .jsonl with a key 'text'; .gz of either; -"
     )
-    warm.add_argument("--model", help="the default one where it is left out")
+    warm.add_argument("--model", help="default: the first served model")
     warm.set_defaults(run=_warm)
-    clear = actions.add_parser("clear", help="forget everything")
+    clear = actions.add_parser("clear", help="delete all entries")
     clear.set_defaults(run=_clear)
-    purge = actions.add_parser("purge", help="forget what is of one model, in all its revisions")
-    purge.add_argument("--model", required=True, help="as clients call it")
+    purge = actions.add_parser("purge", help="delete the entries of one model, in all revisions")
+    purge.add_argument("--model", required=True, help="the name that clients use")
     purge.set_defaults(run=_purge)
     for action in actions.choices.values():
         add_service(action)
@@ -53,18 +55,18 @@ def _stats(options: argparse.Namespace) -> int:
     from deployments.commands.models import table
 
     with _operation(options) as operation:
-        told = operation.stats()
+        caches = operation.stats()
     if options.json:
-        print(json.dumps(told, indent=2))
+        print(json.dumps(caches, indent=2))
         return 0
+    numbers = ("entries", "bytes", "max_bytes", "hits", "misses", "evicted")
     rows = [
         (
             name,
-            *(f"{one[key]:,}" for key in ("entries", "bytes", "max_bytes")),
-            *(f"{one[key]:,}" for key in ("hits", "misses", "evicted")),
-            (one.get("store") or {}).get("state", "-"),
+            *(f"{stats[key]:,}" for key in numbers),
+            (stats.get("store") or {}).get("state", "-"),
         )
-        for name, one in told.items()
+        for name, stats in caches.items()
     ]
     for line in table([COLUMNS, *rows]):
         print(line)
@@ -81,7 +83,7 @@ def _export(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     with _operation(options) as operation, bar(None, " entries") as progress:
         count = operation.import_from(options.folder, progress)
-    print(f"{count:,} entries were taken over")
+    print(f"{count:,} entries are imported")
     return 0
 
 
@@ -94,13 +96,13 @@ def _warm(options: argparse.Namespace) -> int:
 
 def _clear(options: argparse.Namespace) -> int:
     with _operation(options) as operation:
-        print(f"{operation.clear():,} entries are forgotten")
+        print(f"{operation.clear():,} entries are deleted")
     return 0
 
 
 def _purge(options: argparse.Namespace) -> int:
     with _operation(options) as operation:
-        print(f"{operation.purge(options.model):,} entries are forgotten")
+        print(f"{operation.purge(options.model):,} entries are deleted")
     return 0
 
 
@@ -113,10 +115,10 @@ def _operation(options: argparse.Namespace) -> Iterator[CacheOperations]:
 
 
 def _texts(path: Path) -> Iterator[str]:
-    """Yield the texts of a file, empty lines left out.
+    """Yield the texts of a file without empty lines.
 
     Raises:
-        InvalidInput: the file cannot be read, or a line is not what it should be.
+        InvalidInput: the file cannot be read, or a line of a .jsonl file has no text.
     """
     is_json = ".jsonl" in path.suffixes
     for number, line in numbered_lines(path):
@@ -129,4 +131,5 @@ def _text(line: str, number: int) -> str:
     try:
         return str(json.loads(line)["text"])
     except (ValueError, KeyError, TypeError):
-        raise InvalidInput("file", f"has no JSON with a key 'text' in line {number}") from None
+        problem = f"line {number} must be a JSON object with the key 'text'"
+        raise InvalidInput("file", problem) from None

@@ -1,4 +1,4 @@
-"""``embedder config``: the settings in force, with where each comes from."""
+"""``embedder config``: the effective settings, each with its source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
         "config", help="check a configuration, and print every setting with its source"
     )
     add_config(config)
-    config.add_argument("--describe", action="store_true", help="say what each setting means")
+    config.add_argument("--describe", action="store_true", help="explain each setting")
     config.set_defaults(run=run)
 
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
             if not path.startswith(MODEL_SETTINGS) or models == loaded.settings.served
         ]
         print("\n".join(table(rows)))
-        print("# models, as user_config or the settings above list them")
+        print("# models, from user_config or from the settings above")
         for model in models.models:
             print(model.model_dump_json(exclude_defaults=True))
     return 0

@@ -1,6 +1,6 @@
 """The connection of a command to the running service that its arguments choose.
 
-Ray is imported only here: that takes a second, and wrong arguments are refused before.
+Ray is imported only here, because the import takes 1 s and wrong arguments are refused before.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def connected(options: argparse.Namespace) -> Iterator[RunningService]:
-    """Connect to the service that `add_service` lets an operator choose.
+    """Connect to the service that the options of `add_service` choose.
 
     Raises:
         ConfigurationError: as `running_service`.
     """
     show_token(os.environ)
-    # After `ray.shutdown`, a thread of Serve that still works would start a Ray of its own.
+    # Otherwise a thread of Serve that still runs after `ray.shutdown` would start another Ray.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     from deployments.operations.running_service import running_service
 

@@ -20,10 +20,10 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check the configuration, apply it, and return when its replicas run; models follow."""
+    """Check and apply the configuration; return when its replicas run, before models are loaded."""
     document = read_config(options.config)
     check_contents(document)
     with connected(options) as service:
         service.deploy(document)
-    print(f"{options.config} is applied; GET /v1/models says which models are ready")
+    print(f"{options.config} is applied; GET /v1/models lists the models that are ready")
     return 0

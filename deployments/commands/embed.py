@@ -1,4 +1,4 @@
-"""``embedder embed``: texts to vectors in this process, without a server."""
+"""``embedder embed``: embeds texts in this process, without a server."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def add(commands: Commands) -> None:
         "--as", dest="kind", choices=[kind.value for kind in InputType], help="which prompt to use"
     )
     embed.add_argument(
-        "--dimensions", type=int, help="keep this many components, of a model that may be cut"
+        "--dimensions", type=int, help="keep this many components, if the model allows it"
     )
     add_settings(embed)
     embed.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a JSON list for every text, in order; progress goes to a terminal's stderr."""
+    """Print a JSON list for every text, in order; show progress if stderr is a terminal."""
     from embedder.generator import EmbeddingGenerator
 
     wanted = EmbedOptions(
         input_type=InputType(options.kind) if options.kind else None, dimensions=options.dimensions
     )
     texts = options.texts or (line.rstrip("\n") for line in sys.stdin)
-    # Vectors on the same terminal would tear the bar apart.
+    # Vectors printed on the same terminal would break up the progress bar.
     progress = sys.stderr.isatty() and not sys.stdout.isatty()
     with EmbeddingGenerator(settings=load_settings(options).settings) as generator:
         for vector in generator.embed_stream(texts, wanted, show_progress=progress):

@@ -1,4 +1,4 @@
-"""``embedder key``: a new API key, and the lines of configuration that let it in."""
+"""``embedder key``: makes an API key, and the lines of configuration that accept it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from deployments.commands.arguments import Commands
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     key = commands.add_parser("key", help="make an API key for clients")
-    key.add_argument("name", help="what you call it, like the team that gets it")
+    key.add_argument("name", help="of the key, like the team that gets it")
     key.add_argument(
         "--scopes",
         default="read",
         metavar="SCOPE[,SCOPE]",
-        help="read, write, admin: what it may do (read)",
+        help="what the key allows: read, write, admin (default: read)",
     )
     key.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a key, which is kept nowhere, and its digest as ``args:`` of the service want it."""
+    """Print a key, which is stored nowhere, and its digest in the format of ``args:``."""
     from pydantic import ValidationError
 
     from deployments.ingress.middleware.keys import digest, new_key
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     except ValidationError as error:
         problem = error.errors()[0]
         raise ConfigurationError(f"{problem['loc'][0]}: {problem['msg']}") from None
-    print(f"# Give this to the client; it is not kept: {key}")
+    print(f"# Give this to the client; it is not stored: {key}")
     print("# Add this to args: in serve_config.yaml, under keys:")
     print(f"- {json.dumps(entry)}")
     return 0

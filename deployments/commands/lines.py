@@ -1,7 +1,4 @@
-"""The lines of a file that a command is given, compressed or piped in.
-
-Knows nothing of what they hold.
-"""
+"""The lines of an input file, which may be compressed, or of stdin."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from embedder.core.errors import InvalidInput
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number, from 1 on, and the content of every line; ``-`` is what is piped in.
+    """Yield every line with its number, from 1 on; the path ``-`` means stdin.
 
     Raises:
         InvalidInput: the file cannot be read.
@@ -34,10 +31,12 @@ def _opened(path: Path) -> Iterator[TextIO]:
     if str(path) == "-":
         yield sys.stdin
         return
-    packed = path.suffix == ".gz"
-    # Some editors begin a file with U+FEFF, which is no part of its first line.
+    compressed = path.suffix == ".gz"
+    # Skips U+FEFF, with which some editors begin a file.
     encoding = "utf-8-sig"
     with (
-        gzip.open(path, "rt", encoding=encoding) if packed else path.open(encoding=encoding) as file
+        gzip.open(path, "rt", encoding=encoding)
+        if compressed
+        else path.open(encoding=encoding) as file
     ):
         yield file

@@ -1,4 +1,4 @@
-"""``embedder models``: the catalogue as a table."""
+"""``embedder models``: prints the catalogue as a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("alias", "width", "tokens", "pooling", "params", "prompts", "matryosh
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    models = commands.add_parser("models", help="list the models that are known by name")
+    models = commands.add_parser("models", help="list the models of the catalogue")
     models.add_argument("--json", action="store_true", help="everything, as JSON")
     models.set_defaults(run=run)
 
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines whose columns stand below each other."""
+    """Return the rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -46,7 +46,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _cells(row: CatalogueRow) -> tuple[str, ...]:
     widths = row.matryoshka
-    # Of a model that may be cut anywhere, the ends say it all.
+    # A model with many widths allows every width between the ends.
     trained = f"{widths[0]}…{widths[-1]}" if len(widths) > 8 else ",".join(map(str, widths))
     return (
         row.alias,

@@ -1,4 +1,4 @@
-"""``embedder plan``: settings for this machine that keep what is asked of them."""
+"""``embedder plan``: settings for this machine that keep given limits."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from deployments.commands.arguments import Commands, add_settings, load_settings
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     plan = commands.add_parser(
-        "plan", help="measure this machine, and print settings that keep memory, latency or speed"
+        "plan", help="measure this machine, and print settings for a memory, latency or speed limit"
     )
-    plan.add_argument("--max-memory-gb", type=float, help="memory of one process at its most")
+    plan.add_argument("--max-memory-gb", type=float, help="peak memory of one process")
     plan.add_argument("--target-latency-ms", type=float, help="of one text on a busy device")
     plan.add_argument("--min-texts-per-s", type=float, help="of one process")
-    plan.add_argument("--tokens-per-text", type=int, default=64, help="of a usual text (64)")
+    plan.add_argument("--tokens-per-text", type=int, default=64, help="of a typical text (64)")
     add_settings(plan)
     plan.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the settings as YAML, the reasons as its comments; 1 where a wish cannot be kept."""
+    """Print the settings as YAML with reasons as comments; return 1 if a limit cannot be kept."""
     from embedder.planning.goal import Goal
     from embedder.planning.plan import plan_settings
 

@@ -1,4 +1,4 @@
-"""How far a command is, drawn on a terminal and nowhere else."""
+"""A progress bar, which is drawn only on a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def bar(total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
-    """Draw a bar, of an open end without a ``total``; yield what is told how many more are done."""
+    """Draw a bar, without an end if ``total`` is None; yield a function that adds progress."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit=unit, disable=None, dynamic_ncols=True) as drawn:

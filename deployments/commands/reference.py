@@ -1,4 +1,4 @@
-"""``embedder reference``: the tables of limits, errors and metrics, as docs/ has them."""
+"""``embedder reference``: prints the tables of limits, errors and metrics that docs/ holds."""
 
 from __future__ import annotations
 

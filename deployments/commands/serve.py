@@ -1,4 +1,4 @@
-"""``embedder serve``: the service on this machine until Ctrl-C."""
+"""``embedder serve``: runs the service on this machine until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     serve = commands.add_parser("serve", help="run the service until Ctrl-C")
     add_config(serve)
-    serve.add_argument("--port", type=int, help="instead of the configuration's")
+    serve.add_argument("--port", type=int, help="overrides the port of the configuration")
     serve.add_argument("--plain", action="store_true", help="leave out HAProxy and throughput mode")
-    serve.add_argument("--log", type=Path, help="keep what Ray prints in this file")
-    serve.add_argument("--timeout", type=float, default=300.0, help="seconds to get ready in")
+    serve.add_argument("--log", type=Path, help="write the output of Ray to this file")
+    serve.add_argument(
+        "--timeout", type=float, default=300.0, help="seconds until it must be ready"
+    )
     serve.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until interrupted, and return 0; or 1 when the service ended by itself."""
+    """Serve until interrupted and return 0; return 1 if the service ends by itself."""
     from deployments.launch.launch import launched
     from deployments.launch.services import services
 
     began = time.monotonic()
-    # A supervisor stops with SIGTERM, and a shell may have started us with Ctrl-C ignored, which
-    # the child would inherit: both take the same way out.
+    # Handle both: a supervisor sends SIGTERM, and a shell may have started this process with SIGINT
+    # ignored, which the child would inherit.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _interrupt)
     try:
@@ -43,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
             launch.wait_until_ready(options.timeout, _Progress(began))
             seconds = time.monotonic() - began
             _clear_line()
-            print(f"embedder serves at {launch.url} (ready in {seconds:.0f} s, Ctrl-C stops)")
-            sys.stdout.flush()
+            ready = f"embedder serves at {launch.url} (ready in {seconds:.0f} s, Ctrl-C stops)"
+            print(ready, flush=True)
             if not launch.has_keys:
                 _report("no API keys are set, so it answers on this machine only")
             launch.watch(_report)
@@ -60,7 +62,7 @@ def _report(change: str) -> None:
 
 
 class _Progress:
-    """Show on a terminal what start-up waits for, on one line that is written over."""
+    """Shows on one line of a terminal what the start waits for."""
 
     def __init__(self, began: float) -> None:
         self._began = began

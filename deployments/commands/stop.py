@@ -1,4 +1,4 @@
-"""``embedder stop``: end a service of this machine, or remove what is left of a killed one."""
+"""``embedder stop``: ends a service of this machine, also one whose `embedder serve` was killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployments.launch.services import choose, end, ray_addresses, remove_folde
 from embedder.core.errors import ConfigurationError
 
 STOP_S = 60.0
-"""The starter itself gives its service 45 s."""
+"""Seconds to wait for `embedder serve`, which itself gives its service 45 s."""
 
 POLL_S = 0.1
 
@@ -21,10 +21,10 @@ POLL_S = 0.1
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     stop = commands.add_parser(
-        "stop", help="end a service of this machine, or what is left of one that was killed"
+        "stop", help="end a service of this machine, or the remaining processes of a killed one"
     )
     add_service(stop)
-    stop.add_argument("--list", action="store_true", help="print all services, and end none")
+    stop.add_argument("--list", action="store_true", help="only print all services")
     stop.set_defaults(run=run)
 
 

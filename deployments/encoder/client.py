@@ -19,8 +19,8 @@ wait until a replica is free."""
 class RemoteEncoder(BatchingEncoder):
     """The Encoder deployment as the pipeline's stage for one model.
 
-    A flight is at most one batch of the encoder's, of ``max_batch_tokens``, and its answer is of
-    no more vectors of ``width`` than are gathered.
+    A call holds at most one batch of the encoder, of ``max_batch_tokens``, and its answer at most
+    `GATHERED_BYTES` of vectors of ``width``.
     """
 
     def __init__(
@@ -36,12 +36,11 @@ class RemoteEncoder(BatchingEncoder):
         self._client = HandleClient("Encoder", handle)
         self._model = model
         self._width = width
-        most = message_size.rows_within(width)
         super().__init__(
             self._call,
             budget=Budget(
                 max_batch_tokens,
-                max_items=min(batching.max_items, most),
+                max_items=min(batching.max_items, message_size.rows_within(width)),
                 bulk_delay_s=batching.bulk_delay_s,
             ),
             slots=stage.concurrent_calls(worth_tokens=WORTH_TOKENS),

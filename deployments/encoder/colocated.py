@@ -1,6 +1,6 @@
-"""An encoder in the ingress: a call to a replica costs as much as a sentence does on a CPU.
+"""An encoder in the ingress process: on a CPU a call to a replica costs as much as a sentence.
 
-What it does not take, and whatever it fails with, goes to the stage. Knows nothing of pipelines.
+Batches that it does not take, or fails to encode, go to the Encoder deployment.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from embedder.core.types import Encoded, Priority, TokenBatch
 logger = logging.getLogger("ray.serve")
 
 Share = Literal["none", "idle", "all"]
-"""What the ingress encodes itself: nothing, what comes while nothing is computed, or everything."""
+"""Which batches the ingress encodes: none, those that arrive while no batch is computed, or all."""
 
 
 class ColocatedEncoder:
-    """Encode a share of the batches in this process, the others by ``stage``.
+    """Encodes a share of the batches in this process, and the others by ``stage``.
 
-    ``load`` is called in a thread of its own; until it has returned, and for ever if it fails,
-    everything goes to the stage.
+    ``load`` runs in a separate thread. Until it returns, or if it fails, all batches go to the
+    stage.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class ColocatedEncoder:
 
     @property
     def stats(self) -> BatcherStats | None:
-        """Return a copy of what was computed in this process; None where nothing can be."""
+        """Return a copy of the statistics of this process's encoder; None if it has no encoder."""
         return None if self._near is None else replace(self._near.batcher.stats)
 
     async def load(self) -> None:
-        """Load the encoder, if there is anything that it may do."""
+        """Load the encoder, unless all batches go to the stage."""
         if self._share == "none":
             return
         try:
             self._near = await asyncio.to_thread(self._load)
-        except Exception as error:  # noqa: BLE001 - the stage does the same, only farther away
-            logger.warning("no encoder in the ingress, the Encoder does it all: %r", error)
+        except Exception as error:  # noqa: BLE001 - the stage can do the same work
+            logger.warning("no encoder in the ingress, all batches go to the Encoder: %r", error)
 
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
@@ -61,8 +61,10 @@ class ColocatedEncoder:
                 return await near.encode(tokens, priority=priority, deadline=deadline)
             except DeadlineExceeded:
                 raise
-            except Exception as error:  # noqa: BLE001 - the stage may still have an answer
-                logger.warning("the encoder in the ingress failed, the Encoder tries: %r", error)
+            except Exception as error:  # noqa: BLE001 - the stage may succeed
+                logger.warning(
+                    "the encoder in the ingress failed, the batch goes on to the Encoder: %r", error
+                )
         return await self._stage.encode(tokens, priority=priority, deadline=deadline)
 
     def _is_idle(self, near: BatchingEncoder) -> bool:

@@ -1,4 +1,4 @@
-"""The Encoder deployment: a shim that runs the library's encoders and batchers as replicas."""
+"""The Encoder deployment: runs the library's encoders and batchers in replicas."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from embedder.inference.encoder_pool import EncoderPool, EncoderStats
 from embedder.settings.model import ModelSettings
 
 STUCK_S = 60.0
-"""Longer than any batch takes, a large model on a slow core included."""
+"""Longer than any batch takes, even with a large model on a slow core."""
 
 
 class EncoderReplica:
-    """Turns packed tokens into vectors on one device, for several models.
+    """Encodes packed tokens into vectors on one device, for several models.
 
-    Serve calls a replica running when its first `reconfigure` has returned: then every pinned
-    model has computed a batch. A pinned model is on every replica, so its calls go to the least
-    busy one. Any other is announced where it has been loaded, and its calls go there.
+    Serve marks a replica as running when its first `reconfigure` returns; by then every pinned
+    model has computed a batch. All replicas have the pinned models, so their calls go to the least
+    busy replica. A replica announces any other model that it loads, and Serve sends the calls for
+    that model to it.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -36,42 +37,45 @@ class EncoderReplica:
         self._progress_s = time.monotonic()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Load the pinned models; called at the start and at every change."""
+        """Load the pinned models; Serve calls this at the start and on change."""
         await self._pinned.apply(user_config)
 
     async def describe(self, model: ModelSettings) -> ModelInfo:
-        """Return what the other stages need to know of a model, which is loaded if need be."""
+        """Return the facts of a model that other stages need; load the model if necessary."""
         info = await self._encoders.describe(model)
         await self._announce()
         return info
 
     async def stats(self) -> ReplicaStats[EncoderStats]:
-        """Return what this replica has loaded, is loading, or failed to load, and what it did."""
+        """Return the state and the statistics of every model of this replica."""
         return ReplicaStats(replica_id(), self._encoders.stats())
 
     async def encode(
         self, model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
     ) -> Encoded:
-        """Return float32[n, width], pooled, before normalisation, in order."""
+        """Return float32[n, width], pooled, not normalized, in input order."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         encoded = await self._encoders.encode(model, tokens, priority=priority, deadline=deadline)
         await self._announce()
         return encoded
 
     async def _announce(self) -> None:
-        """Let Serve send further calls for the model of this call here."""
+        """Let Serve send further calls for this call's model to this replica."""
         if name := serve.get_multiplexed_model_id():
             await self._announced(name)
 
     @serve.multiplexed(max_num_models_per_replica=-1)  # type: ignore[untyped-decorator]
     async def _announced(self, name: str) -> str:
-        # Serve keeps what this returns; the models themselves are kept by bytes, elsewhere.
+        # Serve caches only the returned name; `ManyEncoders` keeps the models, by bytes.
         return name
 
     async def check_health(self) -> None:
-        """Fail when work is there and no batch has ended for `STUCK_S`; unload what is idle.
+        """Unload idle models, and fail if batches are pending and none has ended for `STUCK_S`.
 
-        Without work a batch of one token is computed, so a broken device does not stay green.
+        An idle replica computes a batch of one token, so that a broken device is noticed.
+
+        Raises:
+            RuntimeError: no batch has ended for `STUCK_S`.
         """
         encoders = self._encoders
         await encoders.unload_idle()

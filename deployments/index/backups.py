@@ -1,8 +1,7 @@
-"""Copies of a shard's share of a collection: where they lie on its node, and which belong together.
+"""Backups, restores and exports of one shard's part of a collection, on the shard's node.
 
-A single shard's backup is the folder itself, as the library writes it. Of several, each has a
-folder named after it inside, and a note beside them that is written last says how many they are.
-Knows nothing of other shards.
+The backup of an index with one shard is a folder as the library writes it. With several shards, the
+folder holds a folder for each shard, and a file, written last, with the number of shards.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ NOTE = "SHARDS"
 
 
 class ShardBackups:
-    """What one of ``shards`` shards writes to folders of its node and reads from them."""
+    """Writes and reads the copies of one of ``shards`` shards."""
 
     def __init__(self, index: VectorIndex, shard: str, shards: int) -> None:
         self._index = index
@@ -28,47 +27,49 @@ class ShardBackups:
         self._shards = shards
 
     def back_up(self, name: str, folder: Path) -> int:
-        """Copy the share of a collection and return its points.
+        """Copy the shard's part of a collection and return its number of points.
 
         Raises:
-            NotWritten: there is a copy already, or the folder cannot be written.
+            NotWritten: the folder already holds a backup, or cannot be written.
         """
         if self._shards > 1 and (folder / NOTE).exists():
             raise NotWritten(str(folder), EXISTS)
         return self._index.back_up(name, self._part(folder)).count
 
     def finish_backup(self, folder: Path) -> None:
-        """Note that all shares are there; before that, none of them can be restored.
+        """Record that all shards have copied their parts; before that, none can be restored.
 
         Raises:
             NotWritten: the folder cannot be written.
         """
         if self._shards > 1:
-            # Several shards of one node write the same, and whoever comes first has done it.
+            # Several shards of one node write the same file; the first one succeeds.
             with raising_not_written(folder):
                 write_once(folder / NOTE, f"{self._shards}\n".encode())
 
     def restore(
         self, folder: Path, name: str, identity: str, *, replacing: bool = False
     ) -> CollectionInfo:
-        """Make a collection of the share, with the identity that it has in all shards.
+        """Create the shard's part of a collection; all shards give it the same identity.
 
         Raises:
-            BadBackup: it is not whole, or of another number of shards; nothing of it is kept.
-            InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
+            BadBackup: the backup is incomplete, or has another number of shards.
+            InvalidInput: the name is invalid, or exists and ``replacing`` is not set.
         """
         noted = _shards_of(folder)
         if noted != self._shards:
             raise BadBackup(
-                str(folder), f"it lies over {noted} shards, and this service has {self._shards}"
+                str(folder), f"it has {noted} shards, but this service has {self._shards}"
             )
         return self._index.restore(self._part(folder), name, identity, replacing=replacing)
 
     def export(self, name: str, file: Path) -> int:
-        """Write the share to Parquet, of several shards into a folder of that name; count points.
+        """Write the shard's part to Parquet and return its number of points.
+
+        With several shards, ``file`` becomes a folder with a file for each shard.
 
         Raises:
-            NotWritten: the file is there already, or cannot be written.
+            NotWritten: the file exists, or cannot be written.
             MissingExtra: pyarrow is not installed.
         """
         if self._shards > 1:
@@ -82,13 +83,13 @@ class ShardBackups:
 
 
 def _shards_of(folder: Path) -> int:
-    """Return over how many shards a backup lies.
+    """Return the number of shards of a backup.
 
     Raises:
-        BadBackup: it is none, or one that was not finished.
+        BadBackup: the folder is not a backup, or an unfinished one.
     """
     try:
         return 1 if (folder / MANIFEST).exists() else int((folder / NOTE).read_text())
     except (OSError, ValueError) as error:
-        problem = f"it has neither {MANIFEST} nor a sound {NOTE} ({error}): no backup, or half one"
+        problem = f"it has no {MANIFEST} and no valid {NOTE} ({error}): no backup, or unfinished"
         raise BadBackup(str(folder), problem) from error

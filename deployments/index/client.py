@@ -1,7 +1,4 @@
-"""One shard of the index over its handle; concurrent searches are sent together.
-
-Knows nothing of other shards.
-"""
+"""One shard of the index through its handle; concurrent searches share one call."""
 
 from __future__ import annotations
 
@@ -29,16 +26,16 @@ from embedder.index.contract.points import (
 )
 
 CALL_QUERIES = 256
-"""Queries in one call, which also ends at ``GATHERED_BYTES``."""
+"""The most queries of one call, which is also limited by ``GATHERED_BYTES``."""
 
 MAX_SEARCHED = 10_000
-"""Collections whose descriptions are kept."""
+"""The most collections whose descriptions are kept."""
 
 
 class RemoteShard:
     """One VectorIndex deployment.
 
-    ``searched`` are the collections, by name, as they were when last searched.
+    ``searched`` has the description of each collection, by name, at its last search.
     """
 
     def __init__(self, name: str, handle: Handle) -> None:
@@ -54,17 +51,17 @@ class RemoteShard:
 
     @property
     def waiting(self) -> int:
-        """Return how many queries wait to be sent."""
+        """Return the number of queries that wait to be sent."""
         return len(self._searches)
 
     async def call(
         self, deadline: float | None, method: str, *arguments: Any, size: int = 0
     ) -> Any:
-        """Call a method of the shard, with arguments or an answer of about ``size`` bytes."""
+        """Call a method of the shard; ``size`` is as for `HandleClient.call`."""
         return await self._client.call(method, *arguments, size=size, deadline=deadline)
 
     async def upsert(self, deadline: float | None, name: str, points: Points, *spec: Spec) -> int:
-        """Set points and return the sequence number."""
+        """Store points and return the sequence number."""
         size = message_size.points_bytes(points)
         return int(await self.call(deadline, "upsert", name, points, *spec, size=size))
 
@@ -76,7 +73,7 @@ class RemoteShard:
         include: Sequence[PointField],
         max_bytes: int | None,
     ) -> list[Record]:
-        """Return those of the points that are stored."""
+        """Return those of the points that exist."""
         size = message_size.records_bytes(len(ids), include)
         records: PickledRows[Record] = await self.call(
             deadline, "fetch", name, ids, include, max_bytes, size=size
@@ -91,7 +88,7 @@ class RemoteShard:
         include: Sequence[PointField],
         max_bytes: int | None,
     ) -> Page:
-        """Return a page; ``wanted`` is the cursor, the most points, and what they must meet."""
+        """Return a page; ``wanted`` is the cursor, the limit, and the filter."""
         size = message_size.records_bytes(wanted[1], include)
         page: Page
         records: PickledRows[Record]
@@ -103,12 +100,12 @@ class RemoteShard:
     async def search(
         self, queries: Sequence[Query], deadline: float | None, sent_at: list[float] | None = None
     ) -> list[PickledRows[Hit]]:
-        """Answer several queries; append to ``sent_at`` when the call for each was sent."""
+        """Answer several queries; append the time at which each was sent to ``sent_at``."""
         sizes = list(map(message_size.query_bytes, queries))
-        told = await self._searches.submit(queries, sizes, deadline=deadline)
+        answers = await self._searches.submit(queries, sizes, deadline=deadline)
         if sent_at is not None:
-            sent_at += [sent_s for _, sent_s in told]
-        return [hits for hits, _ in told]
+            sent_at += [sent_s for _, sent_s in answers]
+        return [hits for hits, _ in answers]
 
     async def _search(
         self, queries: list[Query], context: BatchContext

@@ -1,8 +1,8 @@
-"""Descriptions of collections that an ingress keeps for seconds, and work that depends on them.
+"""Descriptions of collections, cached for a few seconds, and work that depends on them.
 
-Each call to a shard carries the identity and the model of the description. A shard refuses a call
-that is out of date; then the collection is looked up and the work is repeated, so that no answer
-depends on how long descriptions are kept. Knows nothing of handles.
+Each call to a shard names the identity and the model of the description. A shard refuses a call
+with an outdated description; then the collection is looked up again and the work is repeated. So no
+answer depends on how long descriptions are cached.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from embedder.index.contract.points import CollectionInfo
 
 T = TypeVar("T")
 LookUp = Callable[[str, "float | None"], Awaitable["CollectionInfo | None"]]
-"""Ask for a collection by its name, within a deadline; None where there is none."""
+"""Returns the description of a collection by its name and a deadline; None if it is unknown."""
 
-KNOWN_S = 5.0
-MAX_KNOWN = 10_000
-"""Seconds for which a description is kept, and the most that are kept."""
+CACHED_S = 5.0
+MAX_CACHED = 10_000
+"""Seconds for which a description is cached, and the most descriptions."""
 
 ATTEMPTS = 4
-"""Attempts at work whose collection has changed after each look-up."""
+"""The most attempts at work whose collection changes after each look-up."""
 
 
 class CollectionCache:
-    """Remembers collections by name; used from one event loop."""
+    """Caches descriptions by collection name; used from one event loop."""
 
     def __init__(self, look_up: LookUp, clock: Callable[[], float] = time.monotonic) -> None:
         self._look_up = look_up
         self._clock = clock
-        self._known: dict[str, tuple[float, CollectionInfo]] = {}
+        self._cached: dict[str, tuple[float, CollectionInfo]] = {}
 
     def forget(self, name: str) -> None:
-        """Look a collection up when it is next asked for."""
-        self._known.pop(name, None)
+        """Drop the description of a collection."""
+        self._cached.pop(name, None)
 
     async def run(
         self,
@@ -47,20 +47,20 @@ class CollectionCache:
         deadline: float | None,
         texts: bool,
     ) -> T:
-        """Return the result of work for a collection, None where there is none of this name.
+        """Return the result of ``work`` for a collection's description, or for None if unknown.
 
-        With ``texts`` the work depends on the recorded model: that no model is recorded is never
-        remembered.
+        ``texts`` means that the work depends on the recorded model: then a description without a
+        model is not taken from the cache.
 
         Raises:
-            StaleCollection: the shards knew of another collection at each attempt.
-            EmbedderError: as ``work``, or as the look-up.
+            StaleCollection: the description was outdated at each attempt.
+            EmbedderError: ``work`` or the look-up raised it.
         """
         for attempt in range(ATTEMPTS):
-            info = self._remembered(name, texts=texts)
+            info = self._find(name, texts=texts)
             cached = info is not None
             if info is None:
-                info = await self._looked_up(name, deadline)
+                info = await self._look_up_and_cache(name, deadline)
             try:
                 return await work(info)
             except UnknownCollection:
@@ -73,16 +73,16 @@ class CollectionCache:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _remembered(self, name: str, *, texts: bool) -> CollectionInfo | None:
-        until, info = self._known.get(name, (0.0, None))
+    def _find(self, name: str, *, texts: bool) -> CollectionInfo | None:
+        until, info = self._cached.get(name, (0.0, None))
         if info is None or until < self._clock() or (texts and info.stored is None):
             return None
         return info
 
-    async def _looked_up(self, name: str, deadline: float | None) -> CollectionInfo | None:
+    async def _look_up_and_cache(self, name: str, deadline: float | None) -> CollectionInfo | None:
         info = await self._look_up(name, deadline)
         if info is not None:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[name] = (self._clock() + KNOWN_S, info)
+            if len(self._cached) >= MAX_CACHED:
+                self._cached.clear()
+            self._cached[name] = (self._clock() + CACHED_S, info)
         return info

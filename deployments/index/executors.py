@@ -1,7 +1,7 @@
-"""The threads of an index shard: searches, reads, scans, writes and copies never share any.
+"""The threads of an index shard, separate for searches, reads, scans, writes and copies.
 
-Every class but searches has a budget: work that would wait too long is refused before it starts.
-Searches are admitted by the ingress, which sends a few calls at a time.
+Reads, scans and writes that would wait too long are refused before they start. The ingress admits
+searches, and sends only a few calls at a time.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from embedder.pipeline.work_queue import WorkClass, WorkQueue
 T = TypeVar("T")
 
 SCAN_ROWS = 20_000
-"""Reads of more rows have threads of their own, so that small reads never wait for them."""
+"""Reads of more rows are scans, which have separate threads, so that small reads do not wait."""
 
 
 class IndexExecutors:
     """Runs the work of one shard."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        wait_s, most = settings.limits.max_wait_s, settings.index.max_queued_bytes
+        wait_s, max_queued = settings.limits.max_wait_s, settings.index.max_queued_bytes
         self._searches = WorkQueue(WorkClass("index-search", 4, 1.0, math.inf))
         self._reads = WorkQueue(WorkClass("index-read", 2, 100_000.0, wait_s))
         self._scans = WorkQueue(WorkClass("index-scan", 2, 200_000.0, wait_s))
-        # Threads of writes wait for the disk, and those that wait together share a commit.
-        self._writes = WorkQueue(WorkClass("index-write", 16, 1e6, wait_s, most))
+        # Many threads, because they wait for the disk, and writes that wait share one commit.
+        self._writes = WorkQueue(WorkClass("index-write", 16, 1e6, wait_s, max_queued))
         self._copies = WorkQueue(WorkClass("index-copy", 1, 1.0, math.inf))
         self._queues = (self._searches, self._reads, self._scans, self._writes, self._copies)
 
@@ -49,16 +49,16 @@ class IndexExecutors:
         return await _run(self._writes, size, method, arguments)
 
     async def copy(self, method: Callable[..., T], *arguments: Any) -> T:
-        """Run a backup, an export or a restore; one runs at a time, and others wait."""
+        """Run a backup, an export or a restore; only one runs at a time."""
         return await self._copies.run(1, partial(method, *arguments), bytes)
 
     @property
     def queues(self) -> list[QueueStats]:
-        """Return what waits and runs now, and how much was refused."""
+        """Return the statistics of each queue."""
         return [queue.stats for queue in self._queues]
 
     def close(self) -> None:
-        """Let running work end; nothing more is started."""
+        """Start no more work, and let running work end."""
         for queue in self._queues:
             queue.close()
 

@@ -1,7 +1,4 @@
-"""The answers of several shards to one call as one answer, which names the lost shards.
-
-Knows nothing of the call.
-"""
+"""The answers of several shards to one call, gathered into one answer that names lost shards."""
 
 from __future__ import annotations
 
@@ -23,10 +20,10 @@ from embedder.index.contract.points import Deleted, Hit, Metric, Query
 T = TypeVar("T")
 
 LOST = (Unavailable, StorageDamaged)
-"""Errors of a shard whose part of an answer may be missing."""
+"""Errors of a shard after which the other shards can answer a search without it."""
 
 INLINE_HITS = 4000
-"""The most hits of one query that are merged on the event loop: some 10 ms."""
+"""The most hits of one query that are merged on the event loop, which takes about 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +36,31 @@ class ShardedHits:
 
 def split_answers(
     shards: Sequence[RemoteShard],
-    told: Sequence[list[PickledRows[Hit]] | BaseException],
+    results: Sequence[list[PickledRows[Hit]] | BaseException],
     *,
     complete: bool,
 ) -> tuple[list[tuple[int, list[PickledRows[Hit]]]], list[str]]:
-    """Return the answers with their shards' numbers, and the names of shards without one.
+    """Return the answers with their shards' numbers, and the names of shards without an answer.
 
     Raises:
-        StaleCollection: some shards have the collection, and some do not.
+        StaleCollection: only some of the shards have the collection.
         EmbedderError: no shard answered or, with ``complete``, not every shard.
     """
-    answers = [(at, one) for at, one in enumerate(told) if not isinstance(one, BaseException)]
-    errors = [one for one in told if isinstance(one, BaseException)]
-    for error in errors:
+    answers = [
+        (number, result)
+        for number, result in enumerate(results)
+        if not isinstance(result, BaseException)
+    ]
+    for error in errors_in(results):
         if isinstance(error, UnknownCollection) and answers:
             raise StaleCollection(error.name) from error
         if complete or not answers or not isinstance(error, LOST):
             raise error
-    missing = [shards[at].name for at, one in enumerate(told) if isinstance(one, LOST)]
+    missing = [
+        shard.name
+        for shard, result in zip(shards, results, strict=True)
+        if isinstance(result, LOST)
+    ]
     return answers, missing
 
 
@@ -66,43 +70,48 @@ async def merge_hits(
     metric: Metric,
     deadline: float | None,
 ) -> list[PickledRows[Hit]]:
-    """Return the hits of each query out of the answers of the shards, and serve others in between.
+    """Merge the shards' answers into the hits of each query; other requests run in between.
 
-    Many hits of a query are merged in a thread, and so are hits that are to be unlike each other,
-    which takes up to half a second a query; no longer than until the deadline.
+    Queries with many hits, or with diversity, which takes up to 0.5 s per query, are merged in a
+    thread.
 
     Raises:
-        DeadlineExceeded: the deadline has passed.
+        DeadlineExceeded: the deadline passed during a merge in a thread.
     """
-    found: list[PickledRows[Hit]] = []
+    merged: list[PickledRows[Hit]] = []
     yielding = CooperativeYield()
     for row, query in enumerate(queries):
-        parts = [answer[row] for answer in answers]
-        if query.diversity is None and sum(map(len, parts)) <= INLINE_HITS:
-            found.append(_merge(query, parts, metric))
-            await yielding.after(sum(len(chunk) for part in parts for chunk in part.chunks))
+        lists = [answer[row] for answer in answers]
+        if query.diversity is None and sum(map(len, lists)) <= INLINE_HITS:
+            merged.append(_merge(query, lists, metric))
+            await yielding.after(sum(len(chunk) for hits in lists for chunk in hits.chunks))
             continue
-        choosing = asyncio.to_thread(_merge, query, parts, metric)
+        merging = asyncio.to_thread(_merge, query, lists, metric)
         try:
-            found.append(await wait_within(choosing, remaining_s(deadline)))
+            merged.append(await wait_within(merging, remaining_s(deadline)))
         except asyncio.TimeoutError:
             raise DeadlineExceeded("index") from None
-    return found
+    return merged
 
 
-def _merge(query: Query, parts: Sequence[PickledRows[Hit]], metric: Metric) -> PickledRows[Hit]:
-    return PickledRows.of(Hit, sharding.merge_hits(query, [list(part) for part in parts], metric))
+def _merge(query: Query, lists: Sequence[PickledRows[Hit]], metric: Metric) -> PickledRows[Hit]:
+    return PickledRows.of(Hit, sharding.merge_hits(query, [list(hits) for hits in lists], metric))
 
 
 async def gather_all(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Wait for all calls, and raise the first error when every other call has ended."""
-    told = await asyncio.gather(*calls, return_exceptions=True)
-    for one in told:
-        if isinstance(one, BaseException):
-            raise one
-    return [one for one in told if not isinstance(one, BaseException)]
+    """Wait until all calls have ended, and then raise the first error, if any."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for error in errors_in(results):
+        raise error
+    return [result for result in results if not isinstance(result, BaseException)]
 
 
-def sum_deletions(told: Sequence[Deleted]) -> Deleted:
+def errors_in(results: Iterable[object]) -> list[BaseException]:
+    """Return the errors among the results of several calls."""
+    return [result for result in results if isinstance(result, BaseException)]
+
+
+def sum_deletions(deletions: Sequence[Deleted]) -> Deleted:
     """Return the deletions of all shards as one."""
-    return Deleted(sum(one.count for one in told), max(one.sequence for one in told))
+    count = sum(deleted.count for deleted in deletions)
+    return Deleted(count, max(deleted.sequence for deleted in deletions))

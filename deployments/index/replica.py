@@ -1,6 +1,6 @@
-"""The VectorIndex deployment: a shim that gives one shard of the index a process of its own.
+"""The VectorIndex deployment: runs one shard of the index in a process of its own.
 
-The index works in threads, so the replica answers health checks while it searches or writes.
+The index works in threads, so the replica answers health checks during searches and writes.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from deployments.data import claim_shards, index_directory
 from deployments.index.backups import ShardBackups
 from deployments.index.executors import IndexExecutors
+from deployments.index.operator_methods import OperatorMethods
 from deployments.metrics import INDEX, QUEUES, MetricPublisher
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.settings.service import ServeSettings
-from embedder.core.types import Vectors
+from embedder.index.contract import pricing
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.health import IndexHealth
 from embedder.index.contract.points import (
@@ -35,27 +34,17 @@ from embedder.index.contract.points import (
     Spec,
     StoredModel,
 )
-from embedder.index.contract.pricing import (
-    count_price,
-    delete_matching_price,
-    delete_price,
-    fetch_price,
-    page_price,
-    upsert_price,
-)
-from embedder.index.reembedding import StagedCollection
-from embedder.index.storage.staging import PAGE_POINTS, OutdatedPoint
 from embedder.index.vector_index import VectorIndex
 
 SWITCH_S = 0.0005
-"""How long a thread keeps the interpreter that others wait for.
+"""Seconds that a thread may keep the interpreter while other threads wait for it.
 
-With Python's default of 5 ms a search would wait as long for every writer or merge beside it.
+With Python's default of 5 ms a search would wait 5 ms for every concurrent write or merge.
 """
 
 
-class IndexReplica:
-    """Keeps and searches the points of its share."""
+class IndexReplica(OperatorMethods):
+    """Stores and searches the points of one shard."""
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
         log_refusals_briefly()
@@ -65,58 +54,58 @@ class IndexReplica:
         directory = None if root is None else str(root / name)
         self._name = name
         self._index = VectorIndex(settings.index.model_copy(update={"directory": directory}))
-        self._copies = ShardBackups(self._index, name, settings.index.shards)
-        self._reembedding = self._index.lifecycle.reembedding
-        self._work = IndexExecutors(settings)
+        backups = ShardBackups(self._index, name, settings.index.shards)
+        super().__init__(self._index, IndexExecutors(settings), backups)
         self._metrics, self._queue_metrics = MetricPublisher(INDEX), MetricPublisher(QUEUES)
-        # Serve awaits this at a graceful stop. On the object and not in its class, so that the
-        # interpreter does not call it, which awaits nothing.
+        # Serve awaits this at a graceful stop. It is an attribute of the object and not of the
+        # class, because the interpreter would call a class's `__del__` without awaiting it.
         self.__del__ = self._stop
 
     async def create(self, name: str, spec: Spec) -> CollectionInfo:
-        """Create a collection, or confirm one that is there."""
-        return await self._work.write(1, self._index.lifecycle.create, name, spec)
+        """Create a collection, or confirm that it exists with this specification."""
+        return await self._executors.write(1, self._index.lifecycle.create, name, spec)
 
     async def record_model(
         self, name: str, identity: str | None, model: StoredModel
     ) -> CollectionInfo:
         """Record the model that computes the vectors of a collection."""
         record = self._index.lifecycle.record_model
-        return await self._work.write(1, record, name, identity, model)
+        return await self._executors.write(1, record, name, identity, model)
 
     async def drop(self, name: str, identity: str) -> None:
-        """Delete the collection of this identity."""
-        await self._work.write(1, self._index.lifecycle.drop, name, identity)
+        """Delete the collection with this identity."""
+        await self._executors.write(1, self._index.lifecycle.drop, name, identity)
 
     async def deleted(self, identities: Sequence[str]) -> list[str]:
-        """Return those of the identities whose collections were deleted here."""
+        """Return those identities whose collections this shard has deleted."""
         return await asyncio.to_thread(self._index.lifecycle.deleted, identities)
 
     async def collections(self) -> list[CollectionInfo]:
-        """Return what is known of every collection."""
+        """Return the descriptions of all collections."""
         return self._index.collections()
 
     async def describe(self, name: str) -> CollectionInfo:
-        """Return what is known of a collection."""
+        """Return the description of a collection."""
         return self._index.describe(name)
 
     async def delete(self, name: str) -> None:
         """Delete a collection with all its points."""
-        await self._work.write(1, self._index.delete, name)
+        await self._executors.write(1, self._index.delete, name)
 
     async def upsert(self, name: str, points: Points, spec: Spec | None = None) -> int:
-        """Set points and return the sequence number; the collection is as ``spec`` says."""
-        return await self._work.write(upsert_price(points), self._index.upsert, name, points, spec)
+        """Store points and return the sequence number; ``spec`` describes the collection."""
+        price = pricing.upsert_price(points)
+        return await self._executors.write(price, self._index.upsert, name, points, spec)
 
     async def delete_points(self, name: str, ids: Sequence[str]) -> Deleted:
-        """Delete those of the points that are there."""
-        price = delete_price(len(ids))
-        return await self._work.write(price, self._index.delete_points, name, ids)
+        """Delete those of the points that exist."""
+        price = pricing.delete_price(len(ids))
+        return await self._executors.write(price, self._index.delete_points, name, ids)
 
     async def delete_matching(self, name: str, condition: Filter) -> Deleted:
-        """Delete all points that meet a filter."""
-        price = delete_matching_price(self._index.describe(name))
-        return await self._work.write(price, self._index.delete_matching, name, condition)
+        """Delete all points that match a filter."""
+        price = pricing.delete_matching_price(self._index.describe(name))
+        return await self._executors.write(price, self._index.delete_matching, name, condition)
 
     async def fetch(
         self,
@@ -125,14 +114,14 @@ class IndexReplica:
         include: Sequence[PointField],
         max_bytes: int | None = None,
     ) -> PickledRows[Record]:
-        """Return those of the points that are stored, in the order asked for."""
-        price = fetch_price(len(ids))
-        return await self._work.read(price, self._fetch, name, ids, include, max_bytes)
+        """Return those of the points that exist, in the order of ``ids``."""
+        price = pricing.fetch_price(len(ids))
+        return await self._executors.read(price, self._fetch, name, ids, include, max_bytes)
 
     async def count(self, name: str, condition: Filter | None) -> int:
-        """Return how many points there are, or how many meet a filter."""
-        price = count_price(self._index.describe(name), condition)
-        return await self._work.read(price, self._index.count, name, condition)
+        """Return the number of points, or of the points that match a filter."""
+        price = pricing.count_price(self._index.describe(name), condition)
+        return await self._executors.read(price, self._index.count, name, condition)
 
     async def scroll(
         self,
@@ -143,101 +132,48 @@ class IndexReplica:
         include: Sequence[PointField],
         max_bytes: int | None = None,
     ) -> tuple[Page, PickledRows[Record]]:
-        """Return a page of points without its records, and those in the order of insertion."""
-        price = page_price(self._index.describe(name), limit, condition)
-        return await self._work.read(
+        """Return a page of points without its records, and the records in insertion order."""
+        price = pricing.page_price(self._index.describe(name), limit, condition)
+        return await self._executors.read(
             price, self._scroll, name, cursor, limit, condition, include, max_bytes
         )
 
     async def search(
         self, queries: Sequence[Query]
     ) -> tuple[list[PickledRows[Hit]], list[CollectionInfo]]:
-        """Answer several queries; return what is known of their collections beside the hits."""
+        """Answer several queries; also return the descriptions of their collections."""
         infos = [self._index.describe(name) for name in {query.collection for query in queries}]
-        return await self._work.search(len(queries), self._search, queries), infos
-
-    async def back_up(self, name: str, folder: Path) -> int:
-        """Copy this share of a collection into a folder of this node; return its points."""
-        return await self._work.copy(self._copies.back_up, name, folder)
-
-    async def finish_backup(self, folder: Path) -> None:
-        """Note that every shard has backed up its share."""
-        await self._work.copy(self._copies.finish_backup, folder)
-
-    async def restore(
-        self, folder: Path, name: str, identity: str, replacing: bool = False
-    ) -> CollectionInfo:
-        """Make a collection of the share that a folder of this node has."""
-        restore = partial(self._copies.restore, folder, name, identity, replacing=replacing)
-        return await self._work.copy(restore)
-
-    async def export(self, name: str, file: Path) -> int:
-        """Write this share of a collection to Parquet on this node; return its points."""
-        return await self._work.copy(self._copies.export, name, file)
-
-    async def count_without_text(self, name: str) -> int:
-        """Return how many points of a collection have no text."""
-        return await self._work.copy(self._reembedding.count_without_text, name)
-
-    async def staged(self, name: str) -> StagedCollection | None:
-        """Return the identity and model of a collection's staged replacement, or None."""
-        return await self._work.read(1, self._reembedding.staged, name)
-
-    async def begin_staged(self, name: str, source: str, spec: Spec) -> StagedCollection:
-        """Return the staged replacement of a collection; create it if it is missing."""
-        return await self._work.write(1, self._reembedding.begin, name, source, spec)
-
-    async def outdated(self, name: str, identity: str, after: int) -> list[OutdatedPoint]:
-        """Return points whose current text has no vector in the staged collection."""
-        return await self._work.read(PAGE_POINTS, self._reembedding.outdated, name, identity, after)
-
-    async def fill_staged(
-        self, name: str, identity: str, points: Sequence[OutdatedPoint], vectors: Vectors
-    ) -> None:
-        """Set the vectors of points in the staged collection."""
-        size = int(vectors.nbytes)
-        await self._work.write(size, self._reembedding.fill, name, identity, points, vectors)
-
-    async def freeze(self, name: str, identity: str, dropping: bool) -> None:
-        """Let the collection take no writes until its staged collection has replaced it."""
-        await self._work.write(1, self._reembedding.freeze, name, identity, dropping)
-
-    async def switch(self, name: str, identity: str) -> None:
-        """Let the staged collection replace its collection."""
-        await self._work.write(1, self._reembedding.switch, name, identity)
-
-    async def discard_staged(self, name: str, identity: str) -> None:
-        """Delete the staged collection of this identity, if there is one."""
-        await self._work.write(1, self._reembedding.discard, name, identity)
+        return await self._executors.search(len(queries), self._search, queries), infos
 
     async def stats(self) -> dict[str, Any]:
-        """Return how the shard is, also where it can do nothing else."""
-        # In the event loop, as everything that only reads state: it waits for no thread.
+        """Return the statistics of the shard, even if its data is damaged."""
+        # On the event loop, like all methods that only read state in memory.
         stats = asdict(self._index.stats())
-        return {"shard": self._name, **stats, "queues": self._work.queues}
+        return {"shard": self._name, **stats, "queues": self._executors.queues}
 
     async def health(self) -> IndexHealth:
-        """Return whether the shard can be used, at once: no thread and no disk is needed for it."""
+        """Return at once whether the shard can be used, without a thread or the disk."""
         return self._index.health()
 
     async def check_health(self) -> None:
-        """Publish how the shard is: Serve calls this every second.
+        """Publish the metrics; Serve calls this every second.
 
-        One whose data is damaged is not restarted: that mends nothing, and it says what is wrong.
+        A shard with damaged data stays healthy: a restart would not repair the data, and the shard
+        reports the damage.
         """
-        told = await self.stats()
-        recovery = told["recovery"]
-        self._queue_metrics.publish_queues(told["queues"])
+        stats = await self.stats()
+        recovery = stats["recovery"]
+        self._queue_metrics.publish_queues(stats["queues"])
         self._metrics.publish(
             {
-                **told,
-                "ready": float(told["status"] == "ready"),
+                **stats,
+                "ready": float(stats["status"] == "ready"),
                 "recovery_s": recovery["seconds"],
                 "replayed": recovery["replayed"],
             }
         )
 
-    # These run in a thread, and pack there.
+    # The next three methods run in threads, and pickle their rows there.
 
     def _fetch(self, *arguments: Any) -> PickledRows[Record]:
         return PickledRows.of(Record, self._index.fetch(*arguments))
@@ -253,5 +189,5 @@ class IndexReplica:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._work.close()
+        self._executors.close()
         self._index.close()

@@ -1,6 +1,6 @@
-"""Looks a collection up in all shards; completes deletions and creations that some have missed.
+"""Looks up a collection in all shards, and completes deletions and creations that shards missed.
 
-The first look-up after the return of a shard brings it to the state of the others.
+After a shard returns, the first look-up brings it to the state of the others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from deployments.index.client import RemoteShard
-from deployments.index.gathering import LOST, gather_all
+from deployments.index.gathering import LOST, errors_in, gather_all
 from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection
 from embedder.index import sharding
@@ -21,49 +21,49 @@ from embedder.index.contract.reconciliation import reconcile
 async def look_up(
     shards: Sequence[RemoteShard], name: str, deadline: float | None
 ) -> CollectionInfo | None:
-    """Return what is known of a collection in the shards that answer, None where there is none.
+    """Return the description of a collection from the shards that answer; None if it is unknown.
 
     Raises:
         StaleCollection: another call changes the collection at the same time.
-        Unavailable: no shard answers, or they have different collections that none has deleted.
+        Unavailable: no shard answers, or shards have different collections that none has deleted.
     """
-    told = await asyncio.gather(
+    results = await asyncio.gather(
         *(shard.call(deadline, "describe", name) for shard in shards), return_exceptions=True
     )
     infos: dict[int, CollectionInfo | None] = {}
-    for at, one in enumerate(told):
-        if isinstance(one, UnknownCollection):
-            infos[at] = None
-        elif not isinstance(one, BaseException):
-            infos[at] = one
-        elif not isinstance(one, LOST):
-            raise one
+    for number, result in enumerate(results):
+        if isinstance(result, UnknownCollection):
+            infos[number] = None
+        elif not isinstance(result, BaseException):
+            infos[number] = result
+        elif not isinstance(result, LOST):
+            raise result
     if not infos:
-        raise next(one for one in told if isinstance(one, BaseException))
+        raise errors_in(results)[0]
     found = [info for info in infos.values() if info is not None]
     identities = {info.identity for info in found}
     if len(identities) > 1 or len(found) < len(infos):
-        found = await _repaired(shards, name, infos, sorted(identities), deadline)
+        found = await _repair(shards, name, infos, sorted(identities), deadline)
     return sharding.merge_infos(found) if found else None
 
 
 async def all_collections(
     shards: Sequence[RemoteShard], deadline: float | None
 ) -> list[CollectionInfo]:
-    """Return what is known of every collection, by name.
+    """Return the descriptions of all collections, by name.
 
     Raises:
         Unavailable: a shard does not answer.
     """
-    told: dict[str, list[CollectionInfo]] = defaultdict(list)
+    by_name: dict[str, list[CollectionInfo]] = defaultdict(list)
     for infos in await gather_all(shard.call(deadline, "collections") for shard in shards):
         for info in infos:
-            told[info.name].append(info)
+            by_name[info.name].append(info)
     found: list[CollectionInfo] = []
-    for name in sorted(told):
-        infos = told[name]
-        whole = len(infos) == len(shards) and len({info.identity for info in infos}) == 1
-        info = sharding.merge_infos(infos) if whole else await look_up(shards, name, deadline)
+    for name in sorted(by_name):
+        infos = by_name[name]
+        consistent = len(infos) == len(shards) and len({info.identity for info in infos}) == 1
+        info = sharding.merge_infos(infos) if consistent else await look_up(shards, name, deadline)
         found += [] if info is None else [info]
     return found
 
@@ -74,44 +74,44 @@ async def delete_everywhere(
     """Delete a collection in all shards that answer.
 
     Raises:
-        UnknownCollection: none of them has it.
+        UnknownCollection: no shard has the collection.
         Unavailable: a shard does not answer; the others have deleted the collection.
     """
-    told = await asyncio.gather(
+    results = await asyncio.gather(
         *(shard.call(deadline, "delete", name) for shard in shards), return_exceptions=True
     )
-    errors = [one for one in told if isinstance(one, BaseException)]
-    failures = [one for one in errors if not isinstance(one, UnknownCollection)]
-    if failures or len(errors) == len(told):
+    errors = errors_in(results)
+    failures = [error for error in errors if not isinstance(error, UnknownCollection)]
+    if failures or len(errors) == len(results):
         raise [*failures, *errors][0]
 
 
-async def _repaired(
+async def _repair(
     shards: Sequence[RemoteShard],
     name: str,
     infos: dict[int, CollectionInfo | None],
     identities: list[str],
     deadline: float | None,
 ) -> list[CollectionInfo]:
-    """Reconcile the shards that answer, and return what they know of the collection then."""
+    """Reconcile the shards that answer, and return their descriptions of the collection then."""
     if not identities:
         return []
-    gone = await gather_all(shards[at].call(deadline, "deleted", identities) for at in infos)
-    has = {at: info.identity if info else None for at, info in infos.items()}
-    agreement = reconcile(name, has, {one for told in gone for one in told})
+    deleted = await gather_all(shards[at].call(deadline, "deleted", identities) for at in infos)
+    stored = {at: info.identity if info else None for at, info in infos.items()}
+    plan = reconcile(name, stored, {identity for listed in deleted for identity in listed})
     try:
         await gather_all(
             shards[at].call(deadline, "drop", name, identity)
-            for at, identity in agreement.deletes.items()
+            for at, identity in plan.deletes.items()
         )
     except UnknownCollection:
-        # Another ingress has done the same.
+        # Another ingress replica has made the same repair.
         raise StaleCollection(name) from None
-    kept = [info for info in infos.values() if info and info.identity == agreement.identity]
+    kept = [info for info in infos.values() if info and info.identity == plan.identity]
     if not kept:
         return []
     spec = sharding.spec_of(sharding.merge_infos(kept))
-    made = await gather_all(
-        shards[at].call(deadline, "create", name, spec) for at in agreement.creates
+    created = await gather_all(
+        shards[at].call(deadline, "create", name, spec) for at in plan.creates
     )
-    return [*kept, *made]
+    return [*kept, *created]

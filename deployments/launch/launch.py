@@ -1,8 +1,7 @@
-"""Run the service on this machine: one child process with Ray in it, watched until it ends.
+"""Runs the service on this machine in a child process with Ray, and watches it until it ends.
 
-The child is `serve run`, the same command that an operator may type, with the environment that
-Ray must have before it starts. A second child ends all of them where this process is killed. Knows
-nothing of command lines.
+The child is `serve run`, as an operator could run it, with the environment that Ray must have
+before it starts. If this process is killed, a second child ends all processes of the service.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ from deployments.launch.services import (
 from embedder.core.errors import ConfigurationError
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""The service is on this machine: a proxy for the world outside has no part in it."""
+"""Opens addresses without a proxy: the service is on this machine."""
 
 POLL_S = 0.25
 WATCH_S = 5.0
@@ -76,7 +75,7 @@ class Launch:
         self.has_keys = has_keys
 
     def wait_until_ready(self, timeout_s: float, progress: Callable[[str], None]) -> None:
-        """Wait for ``/readyz``, telling ``progress`` what is still missing.
+        """Wait for ``/readyz``, and report to ``progress`` what the service still waits for.
 
         Raises:
             ConfigurationError: the service ended, cannot start, or is not ready in time; the
@@ -96,18 +95,18 @@ class Launch:
         raise ConfigurationError(f"not ready within {timeout_s:.0f} s:\n{self.tail()}")
 
     def watch(self, report: Callable[[str], None]) -> None:
-        """Return when the service has ended; until then report every change of its readiness."""
-        known: str | None = None
+        """Report every change of the service's readiness until the service ends."""
+        reported: str | None = None
         while self.process.poll() is None:
-            missing = _trouble(self.url)
-            if missing != known and self.process.poll() is None:
+            missing = _degraded(self.url)
+            if missing != reported and self.process.poll() is None:
                 report(missing or "every stage answers again")
-                known = missing
+                reported = missing
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(WATCH_S)
 
     def stop(self) -> None:
-        """Stop everything that was started: gracefully, or at once when interrupted again."""
+        """Stop all processes of the service: gracefully, or at once after another interrupt."""
         try:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGINT)
@@ -129,10 +128,10 @@ def launched(
 ) -> Iterator[Launch]:
     """Start the service of a Serve configuration, and stop it at the end.
 
-    ``port`` takes the place of the configuration's. ``tuned`` sets `THROUGHPUT`.
+    ``port`` overrides the configuration's port. ``tuned`` sets `THROUGHPUT`.
 
     Raises:
-        ConfigurationError: the configuration cannot work, as far as can be known before.
+        ConfigurationError: a check before the start shows that the configuration cannot work.
     """
     document = read_config(config, port=port)
     if tuned:
@@ -146,10 +145,10 @@ def launched(
         service = _announced(document["http_options"]["port"], data, block)
         with _watched(service):
             log = log or Path(service.folder, "serve.log")
-            # Once this one can be seen: of two that start together, neither is alone.
+            # After this service is visible to others: of two that start together, none is alone.
             environment = ray_environment(service, tuned, alone=services() == [service])
             process = _run(document, service, environment, log)
-            has_keys = all(one.keys for one in settings)
+            has_keys = all(application.keys for application in settings)
             launch = Launch(process, service, base_url(document), log, has_keys=has_keys)
             try:
                 yield launch
@@ -158,7 +157,7 @@ def launched(
 
 
 def _announced(port: int, data: str | None, block: range) -> ServiceInstance:
-    """Return a service of this process, and let other services see it by its new folder."""
+    """Return a service of this process, and make it visible to other services by a new folder."""
     folder = tempfile.mkdtemp(prefix=PREFIX)
     started = start_time(os.getpid()) or 0
     service = ServiceInstance(port, data, os.getpid(), started, folder, block.start)
@@ -168,9 +167,9 @@ def _announced(port: int, data: str | None, block: range) -> ServiceInstance:
 
 @contextmanager
 def _watched(service: ServiceInstance) -> Iterator[None]:
-    """Have another process `end` the service should this one be killed; at the latest at the end.
+    """Start a process that calls `end` for the service when this process ends or is killed.
 
-    The pipe between them closes with this process, however that ends.
+    The pipe between them closes when this process ends, for whatever reason.
     """
     command = [sys.executable, "-m", "deployments.launch.services", service.mark]
     watcher = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
@@ -183,7 +182,7 @@ def _watched(service: ServiceInstance) -> Iterator[None]:
 def _run(
     document: Mapping[str, Any], service: ServiceInstance, environment: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
-    """Start `serve run` in a session of its own, so that Ctrl-C reaches it only through us."""
+    """Start `serve run` in a separate session, so that only this process receives Ctrl-C."""
     resolved = Path(service.folder, "serve_config.yaml")
     resolved.write_text(yaml.safe_dump(document, sort_keys=False))
     with _opened(log) as output:
@@ -207,10 +206,10 @@ def _opened(log: Path) -> BinaryIO:
 
 
 def _missing(url: str) -> str | None:
-    """Return what the service still waits for, or None when it is ready."""
+    """Return what a starting service waits for, or None when it is ready."""
     try:
         with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
-            # A failed index is reported and not waited for: only its operator can mend it.
+            # Do not wait for a failed index: only the operator can repair it.
             starting = _field(answer.read(), "capabilities").get("index") == "waiting"
             return "waiting for the index" if starting else None
     except urllib.error.HTTPError as error:
@@ -220,8 +219,8 @@ def _missing(url: str) -> str | None:
         return "no answer yet"
 
 
-def _trouble(url: str) -> str | None:
-    """Return what a running service lacks, or None; what it can do without is told with that."""
+def _degraded(url: str) -> str | None:
+    """Return the stages of a running service that are not ready, also optional ones, or None."""
     try:
         with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
             unready = _unready(answer.read()) or {}
@@ -231,7 +230,7 @@ def _trouble(url: str) -> str | None:
 
 
 def _unready(body: bytes) -> dict[str, str] | None:
-    """Return the stages that are not ready, or None where the ingress has not said."""
+    """Return the stages that are not ready, or None if the answer is not from the ingress."""
     try:
         stages = _field(body, "stages")
     except ValueError:
@@ -243,7 +242,7 @@ def _field(body: bytes, name: str) -> dict[str, str]:
     """Return a field of the answer of ``/readyz``.
 
     Raises:
-        ValueError: it is another answer.
+        ValueError: the answer has no such field.
     """
     try:
         return dict(json.loads(body)[name])

@@ -1,6 +1,6 @@
-"""Ports that one service has for itself, so that no request to it ever reaches another service.
+"""A block of ports for each service, so that no request reaches another service.
 
-Ray's defaults are the same for each service of a machine. It does not know what listens there.
+Ray's default ports are the same for every service of a machine, and Ray does not check who listens.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from pathlib import Path
 from embedder.core.errors import ConfigurationError
 
 SERVICE_PORTS = range(20_000, 32_000)
-"""Where the blocks lie: below the ports that the kernel gives to outgoing connections."""
+"""The ports of all blocks: below the ports that the kernel gives to outgoing connections."""
 
 BLOCK = 200
-"""Ports of one service: half of them for replicas of the ingress over HTTP."""
+"""Ports of one service; half of them are for the HTTP servers of ingress replicas."""
 
 METRICS_PORT, STATS_PORT = 9101, 8404
-"""Where HAProxy's metrics and statistics are in the only service of a machine."""
+"""Ports of HAProxy's metrics and statistics if the service is alone on its machine."""
 
 _LISTENING = "0A"
-"""The state of such a socket in the kernel's tables."""
+"""The state of a listening socket in /proc/net/tcp."""
 
 _SHOWN = 80
-"""Characters of a command."""
+"""Characters of a command in an error message."""
 
 
 @contextmanager
 def reserved_block(taken: Collection[int]) -> Iterator[range]:
-    """Yield a block of free ports, and keep other services from it meanwhile.
+    """Yield a block of free ports, and keep it from other services until the end.
 
-    ``taken`` are the first ports of other services' blocks: a replica of theirs may be about to
-    listen again.
+    ``taken`` are the first ports of other services' blocks, which may be free only until one of
+    their replicas restarts.
 
     Raises:
         ConfigurationError: no block is free.
     """
     starts = list(range(SERVICE_PORTS.start, SERVICE_PORTS.stop, BLOCK))
-    # In any order: a port that one service has just left is rarely the next one's.
+    # In random order, so that a service rarely gets a port that another one has just left.
     random.shuffle(starts)
     for start in starts:
         block = range(start, start + BLOCK)
         if start in taken or not all(map(is_free, block)):
             continue
         with socket.socket() as guard:
-            # Services that start together both see a free block: only one of them gets its guard.
+            # Services that start together may see the same free block; only one binds its guard.
             try:
                 guard.bind(("127.0.0.1", block[-1]))
             except OSError:
@@ -59,10 +59,10 @@ def reserved_block(taken: Collection[int]) -> Iterator[range]:
 
 
 def ray_ports(start: int, *, alone: bool) -> dict[str, str]:
-    """Return the environment in which Ray listens on the block that begins at ``start``.
+    """Return the environment variables that make Ray listen on the block from ``start`` on.
 
-    HAProxy's metrics and statistics are on their usual ports where these are free and the service
-    is ``alone``: another one may have them, and lack a HAProxy for the moment.
+    HAProxy's metrics and statistics get their usual ports if these are free and the service is
+    ``alone``: the HAProxy of another service may be restarting.
     """
     block = range(start, start + BLOCK)
     http, grpc, own = block[: BLOCK // 2], block[BLOCK // 2 : -10], iter(block[-10:-1])
@@ -71,19 +71,19 @@ def ray_ports(start: int, *, alone: bool) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": http.stop,
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": grpc.start,
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": grpc.stop,
-        # Where HAProxy sends requests while no replica of the ingress lives.
+        # HAProxy sends requests here while no ingress replica lives.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": next(own),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": next(own),
         "AUTOSCALER_METRIC_PORT": next(own),
         "DASHBOARD_METRIC_PORT": next(own),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": _chosen(alone, METRICS_PORT, next(own)),
-        "RAY_SERVE_HAPROXY_STATS_PORT": _chosen(alone, STATS_PORT, next(own)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": _usual_or_own(alone, METRICS_PORT, next(own)),
+        "RAY_SERVE_HAPROXY_STATS_PORT": _usual_or_own(alone, STATS_PORT, next(own)),
     }
     return {name: str(port) for name, port in ports.items()}
 
 
 def is_free(port: int) -> bool:
-    """Tell whether no process listens on a port, on any address."""
+    """Return whether no process listens on a port, on any address."""
     # Without SO_REUSEPORT, so that a port of another service's replica counts as taken.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -95,7 +95,7 @@ def is_free(port: int) -> bool:
 
 
 def listener(port: int) -> str | None:
-    """Return number and command of the process that listens on a port, if it is this user's."""
+    """Return the id and command of the process that listens on a port, if it is this user's."""
     sockets = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
@@ -112,5 +112,5 @@ def listener(port: int) -> str | None:
     return None
 
 
-def _chosen(alone: bool, usual: int, own: int) -> int:
+def _usual_or_own(alone: bool, usual: int, own: int) -> int:
     return usual if alone and is_free(usual) else own

@@ -1,7 +1,7 @@
-"""What can be known to fail before Ray is started: said at once, rather than after a time-out.
+"""Checks before Ray starts, so that a wrong configuration fails at once and not by a timeout.
 
-Looks at a Serve configuration file, its arguments for this service, the models, the folders of
-data and the port.
+Checks a Serve configuration file, its arguments for this service, the models, the data folders and
+the port.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
 
 MODEL_SETTINGS = ("model.", "further_models")
-"""Beginnings of the settings that are not in force where ``user_config`` lists the models."""
+"""Prefixes of the settings that have no effect if ``user_config`` lists the models."""
 
 
 def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
-    """Return a Serve configuration with its host and port filled in, ``port`` before its own.
+    """Return a Serve configuration with host and port filled in; ``port`` overrides its port.
 
     Raises:
-        ConfigurationError: it cannot be read, or is no Serve configuration.
+        ConfigurationError: the file cannot be read, or is not a Serve configuration.
     """
     try:
         document = yaml.safe_load(path.read_text())
@@ -53,37 +53,37 @@ def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
 
 
 def base_url(document: Mapping[str, Any]) -> str:
-    """Return the address that the routes of this service are below."""
+    """Return the URL under which the routes of this service are."""
     host, port = (document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS)
-    prefixes = [application.get("route_prefix") for application in _ours(document)]
+    prefixes = [application.get("route_prefix") for application in _applications(document)]
     prefix = str(prefixes[0] or "/") if prefixes else "/"
     return f"http://{f'[{host}]' if ':' in str(host) else host}:{port}{prefix.rstrip('/')}"
 
 
 def check(document: Mapping[str, Any]) -> None:
-    """Refuse what would only fail later.
+    """Check a configuration, its data folder and its port on this machine.
 
     Raises:
-        ConfigurationError: as `check_contents`; or the data cannot be kept where it should, the
-            port is taken, or another service has one of the two.
+        ConfigurationError: as `check_contents`; or the data folder cannot be written, the port is
+            in use, or another service uses one of the two.
     """
     check_contents(document)
     options = document["http_options"]
     for _, loaded, _ in load_applications(document):
-        _check_neighbours(options["port"], data_directory(loaded.settings))
+        _check_other_services(options["port"], data_directory(loaded.settings))
         check_data(loaded.settings)
     _check_port(options["host"], options["port"])
 
 
 def check_contents(document: Mapping[str, Any], *, fetch: bool = True) -> None:
-    """Refuse a configuration that no machine could serve.
+    """Check a configuration independently of this machine's ports and data.
 
-    With ``fetch``, models that are not here are taken from the hub; without it they are taken for
-    good, unless no other place than this machine may have them.
+    With ``fetch``, missing models are downloaded from the hub. Without it, only models that must be
+    on this machine are checked.
 
     Raises:
         ConfigurationError: an argument is unknown or out of its bounds, a model is missing or
-            unsafe, or the service would be open to the network.
+            unsafe, or the service would be open to the network without keys.
     """
     check_exposure(document)
     for _, _, models in load_applications(document):
@@ -93,10 +93,10 @@ def check_contents(document: Mapping[str, Any], *, fetch: bool = True) -> None:
 
 
 def check_exposure(document: Mapping[str, Any]) -> None:
-    """Refuse to listen beyond this machine without API keys.
+    """Check that a service without API keys listens on this machine only.
 
     Raises:
-        ConfigurationError: as said.
+        ConfigurationError: it would listen on the network.
     """
     host = str(document["http_options"]["host"])
     if host in LOOPBACK:
@@ -105,44 +105,45 @@ def check_exposure(document: Mapping[str, Any]) -> None:
         if not loaded.settings.keys:
             raise ConfigurationError(
                 f"http_options.host is {host} and application {name} has no keys: anybody could "
-                f"call it. Make one with 'embedder key NAME', or listen on 127.0.0.1"
+                f"call it. Make a key with 'embedder key NAME', or listen on 127.0.0.1"
             )
 
 
 def check_haproxy(document: Mapping[str, Any]) -> None:
-    """Refuse an address at which HAProxy would not reach the replicas behind it.
+    """Check that HAProxy can reach the replicas at the configured host.
 
     Raises:
-        ConfigurationError: the host is one address of IPv6.
+        ConfigurationError: the host is a single IPv6 address.
     """
     host = str(document["http_options"]["host"])
     if ":" in host and host != "::":
         raise ConfigurationError(
-            f"http_options.host is {host}: Ray's HAProxy asks the replicas by IPv4 and would not "
-            "reach them there; listen on 127.0.0.1, or leave HAProxy out with --plain"
+            f"http_options.host is {host}: Ray's HAProxy reaches replicas over IPv4 only; listen "
+            "on 127.0.0.1, or leave HAProxy out with --plain"
         )
 
 
 def load_applications(
     document: Mapping[str, Any],
 ) -> Iterator[tuple[str, LoadedSettings[ServeSettings], ModelList]]:
-    """Yield name, settings and served models of every application that is this service.
+    """Yield the name, settings and served models of every application of this service.
 
     Raises:
         ConfigurationError: a setting is unknown or out of its bounds.
     """
-    for application in _ours(document):
+    for application in _applications(document):
         loaded = load_arguments(application.get("args") or {})
         yield application.get("name", "default"), loaded, _models(application, loaded)
 
 
-def _ours(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the applications that are this service."""
-    return [one for one in document["applications"] if one.get("import_path") == IMPORT_PATH]
+def _applications(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the applications of this service; a configuration may also have others."""
+    applications: list[Mapping[str, Any]] = document["applications"]
+    return [entry for entry in applications if entry.get("import_path") == IMPORT_PATH]
 
 
 def load_arguments(arguments: Mapping[str, Any]) -> LoadedSettings[ServeSettings]:
-    """Return the service's settings: the environment's, before the ``args`` of a configuration.
+    """Return the service's settings; environment variables override ``args``.
 
     Raises:
         ConfigurationError: a setting is unknown or out of its bounds.
@@ -154,7 +155,7 @@ def load_arguments(arguments: Mapping[str, Any]) -> LoadedSettings[ServeSettings
 
 
 def _models(application: Mapping[str, Any], loaded: LoadedSettings[ServeSettings]) -> ModelList:
-    """Return the list that ``user_config`` of the deployments holds, else that of the settings."""
+    """Return the models listed in ``user_config`` of the deployments, else in the settings."""
     given = {
         deployment.get("name"): deployment["user_config"]
         for deployment in application.get("deployments") or []
@@ -169,8 +170,8 @@ def _models(application: Mapping[str, Any], loaded: LoadedSettings[ServeSettings
     ]
     if ignored:
         raise ConfigurationError(
-            f"{', '.join(dict.fromkeys(ignored))} would do nothing: user_config of the deployments "
-            "lists the models; change that list, or leave it out of the configuration"
+            f"{', '.join(dict.fromkeys(ignored))} would have no effect: user_config of the "
+            "deployments lists the models; change that list, or remove it"
         )
     lists = list(given.values())
     if len(given) < len(MODEL_DEPLOYMENTS) or lists.count(lists[0]) < len(lists):
@@ -188,27 +189,27 @@ def _models(application: Mapping[str, Any], loaded: LoadedSettings[ServeSettings
         raise ConfigurationError(f"the configuration is wrong:\n{problems}") from error
 
 
-def _check_neighbours(port: int, directory: Path | None) -> None:
-    """Refuse the port or the data of another service, and say which one and how it is ended."""
+def _check_other_services(port: int, directory: Path | None) -> None:
+    """Refuse a port or a data folder that another service uses."""
     for other in services():
         same_data = directory is not None and other.data_directory == str(directory)
         if same_data or other.port == port:
             raise ConfigurationError(
-                f"another service is here ({other}): end it by 'embedder stop --port "
-                f"{other.port}', or choose another port and another data_directory"
+                f"another service uses the same port or data ({other}): end it with 'embedder stop "
+                f"--port {other.port}', or choose another port and another data_directory"
             )
 
 
 def _check_port(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in str(host) else socket.AF_INET
     with socket.socket(family) as probe:
-        # As the server will: a port that is only waiting out its last connection is free.
+        # As the server does: a port in the state TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             holder = listener(port)
-            there = "" if holder is None else f", where {holder} listens"
+            used_by = "" if holder is None else f", where {holder} listens"
             raise ConfigurationError(
-                f"cannot listen on {host}:{port}{there}: {error}; choose another with --port"
+                f"cannot listen on {host}:{port}{used_by}: {error}; choose another with --port"
             ) from error

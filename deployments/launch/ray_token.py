@@ -1,6 +1,6 @@
-"""The token that programs need to connect to Ray: made before Ray starts, for its user alone.
+"""The token that programs need to connect to Ray, in a file that only its user can read.
 
-Ray itself would make a file that every user can read.
+It is made before Ray starts, because Ray would make a file that every user can read.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from embedder.core.errors import ConfigurationError
 
 MODE, TOKEN, PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-"""The variables of Ray: whether a token is wanted, the token itself, the file that holds it."""
+"""Variables of Ray: whether a token is required, the token, and the path of its file."""
 
 
 def make_token(environment: Mapping[str, str]) -> None:
-    """Make the token of this environment unless there is one, and close its file to other users.
+    """Make a token unless there is one, and restrict its file to this user.
 
     Raises:
         ConfigurationError: the file cannot be written.
@@ -35,21 +35,21 @@ def make_token(environment: Mapping[str, str]) -> None:
             file.write(secrets.token_hex(32))
     except OSError as error:
         raise ConfigurationError(
-            f"Ray's token cannot be kept in {path}: {error.strerror}; name a file that can be "
-            f"written in the variable {PATH}"
+            f"Ray's token cannot be written to {path}: {error.strerror}; set {PATH} to the path of "
+            "a file that can be written"
         ) from None
 
 
 def token_file(environment: Mapping[str, str]) -> Path:
-    """Return the path of the file that holds the token, unless `TOKEN` does."""
+    """Return the path of the token's file, which Ray reads unless `TOKEN` is set."""
     stated = environment.get(PATH)
     return Path(stated) if stated else Path.home() / ".ray" / "auth_token"
 
 
 def show_token(environment: MutableMapping[str, str]) -> None:
-    """Let Ray show the token where there is one; it reads this when it is imported.
+    """Make Ray send the token if there is one; call this before Ray is imported.
 
-    Ray does so by itself only where it finds the cluster without an address.
+    Ray does so by itself only if it connects without an address.
     """
     if environment.get(TOKEN) or token_file(environment).is_file():
         environment.setdefault(MODE, "token")

@@ -1,9 +1,8 @@
-"""The services that `embedder serve` started on this machine, and what is left of killed ones.
+"""The services that `embedder serve` started on this machine, and the remains of killed ones.
 
-Every process of a service is in the session of its `serve run`, and has `MARK_VARIABLE` in its
-environment, which Ray passes on to all that it starts; a process of another program never is. Knows
-nothing of Ray but what its processes are called, and imports little: the process that watches over
-a service runs this module.
+A process belongs to a service if it is in the session of the service's `serve run`, or has
+`MARK_VARIABLE` in its environment, which Ray passes on to every process that it starts. Keep the
+imports few: the process that watches over a service runs this module.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from pathlib import Path
 from embedder.core.errors import ConfigurationError
 
 MARK_VARIABLE = "SERVED_BY_EMBEDDER"
-"""Does not begin with EMBEDDER_, as the variables of settings do."""
+"""Must not begin with EMBEDDER_, the prefix of settings."""
 
 PREFIX = "embedder-"
-"""What the names of temporary folders begin with."""
+"""Prefix of the names of temporary folders."""
 
 MARK_FILE, SESSION_FILE, REFUSAL_FILE = "service.json", "session", "refusal"
 
@@ -36,10 +35,10 @@ POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ServiceInstance:
-    """One start of a service: where it listens and keeps its data, and who started it.
+    """One start of a service.
 
-    ``starter`` is the process of `embedder serve`, ``started`` its start time in the kernel's
-    ticks. ``folder`` holds temporary files, ``block`` is the first port of its block.
+    ``starter`` is the process id of `embedder serve`, and ``started`` its start time in clock ticks
+    since boot. ``folder`` holds temporary files; ``block`` is the first port of the block.
     """
 
     port: int
@@ -50,7 +49,7 @@ class ServiceInstance:
     block: int
 
     def __str__(self) -> str:
-        """Return a description by which people know the service from others."""
+        """Return a description that tells the service from others."""
         place = f"port {self.port}, data in {self.data_directory or 'memory'}"
         if self.is_attended:
             return f"{place}, started by process {self.starter}"
@@ -64,61 +63,65 @@ class ServiceInstance:
 
     @property
     def is_attended(self) -> bool:
-        """Return whether its `embedder serve` lives."""
+        """Return whether its `embedder serve` still runs."""
         return start_time(self.starter) == self.started
 
     def processes(self) -> list[int]:
-        """Return the ids of its processes; that of `embedder serve` is not among them."""
+        """Return the ids of its processes, without that of `embedder serve`."""
         table = list(_processes())
         marked = {process.id for process in table if process.mark == self.mark}
         sessions = {process.session for process in table if process.id in marked}
         with suppress(OSError, ValueError):
             sessions.add(int(Path(self.folder, SESSION_FILE).read_text()))
-        # Some processes of Ray write a title over their environment.
-        titled = {one.id for one in table if one.session in sessions and one.is_titled_by_ray}
+        # Some processes of Ray overwrite their environment with a process title.
+        titled = {
+            process.id
+            for process in table
+            if process.session in sessions and process.is_titled_by_ray
+        }
         return sorted(marked | titled)
 
 
 def services() -> list[ServiceInstance]:
-    """Return this user's services of this machine, those that were left behind too, by port."""
-    return [one for one in _known() if one.is_attended or one.processes()]
+    """Return this user's services on this machine by port, orphaned ones included."""
+    return [service for service in _recorded() if service.is_attended or service.processes()]
 
 
 def remove_folders() -> None:
-    """Remove the temporary folders of services of which nothing else is left."""
-    for service in set(_known()) - set(services()):
+    """Remove the temporary folders of services that have no process left."""
+    for service in set(_recorded()) - set(services()):
         end(service)
 
 
 def choose(port: int | None = None, directory: Path | None = None) -> ServiceInstance:
-    """Return the service with this port and this data directory, or the only one there is.
+    """Return the service with this port and this data directory, or the only service.
 
     Raises:
-        ConfigurationError: there is none or several; the message lists all.
+        ConfigurationError: no service or several services match; the message lists all services.
     """
     found = services()
-    fitting = [
-        one
-        for one in found
-        if port in (None, one.port)
-        and (directory is None or one.data_directory == str(directory.absolute()))
+    matching = [
+        service
+        for service in found
+        if port in (None, service.port)
+        and (directory is None or service.data_directory == str(directory.absolute()))
     ]
-    if len(fitting) == 1:
-        return fitting[0]
+    if len(matching) == 1:
+        return matching[0]
     problem = "several services run here; choose one by --port or --data-directory:"
-    if not fitting:
+    if not matching:
         problem = "no such service runs here; there are:" if found else "no service runs here"
     raise ConfigurationError("\n  ".join([problem, *map(str, found)]))
 
 
 def ray_addresses() -> dict[str, ServiceInstance | None]:
-    """Return the address of every Ray of this user here, and the service that it was started for.
+    """Return the address of every Ray of this user on this machine, and its service.
 
-    That is None for one that `serve run` or `ray start` started.
+    The service is None if `serve run` or `ray start` started Ray.
     """
-    known = {service.mark: service for service in services()}
-    nodes = [(one.address, one.mark) for one in _processes()]
-    return {address: known.get(mark or "") for address, mark in nodes if address is not None}
+    by_mark = {service.mark: service for service in services()}
+    nodes = [(process.address, process.mark) for process in _processes()]
+    return {address: by_mark.get(mark or "") for address, mark in nodes if address is not None}
 
 
 def end(service: ServiceInstance) -> list[int]:
@@ -128,16 +131,16 @@ def end(service: ServiceInstance) -> list[int]:
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        time.sleep(POLL_S)  # each may have started another one meanwhile
+        time.sleep(POLL_S)  # each may have started another process in the meantime
     with suppress(OSError):
-        # Only a folder that says of itself whose it is.
+        # Remove only a folder that names this service.
         if Path(service.folder, MARK_FILE).read_text() == service.mark:
             shutil.rmtree(service.folder, ignore_errors=True)
     return processes
 
 
 def report_to_starter(refusal: str) -> bool:
-    """Report why the service cannot start to its `embedder serve`; return False without one."""
+    """Report to the service's `embedder serve` why it cannot start; return False without one."""
     try:
         folder = json.loads(os.environ[MARK_VARIABLE])["folder"]
         written = Path(folder, f"{REFUSAL_FILE}.new")
@@ -149,9 +152,9 @@ def report_to_starter(refusal: str) -> bool:
 
 
 def start_time(process: int) -> int | None:
-    """Return when a process started, in the kernel's ticks, or None where there is none.
+    """Return the start time of a process in clock ticks since boot; None if it does not run.
 
-    The number of a process is used again; number and start time together are not.
+    The kernel reuses process ids, but not together with the start time.
     """
     fields = _fields(Path(f"/proc/{process}/stat"))
     return None if fields is None or fields[0] == "Z" else int(fields[19])
@@ -170,15 +173,15 @@ class _Process:
 
     @property
     def address(self) -> str | None:
-        """Return the address of the Ray whose node this process is."""
+        """Return the address of Ray if this process is a raylet, the process of a node."""
         flag = b"--gcs-address="
         if not self.arguments[0].endswith(b"/raylet"):
             return None
-        given = [one[len(flag) :].decode() for one in self.arguments if one.startswith(flag)]
+        given = [word[len(flag) :].decode() for word in self.arguments if word.startswith(flag)]
         return given[0] if given else None
 
 
-def _known() -> list[ServiceInstance]:
+def _recorded() -> list[ServiceInstance]:
     """Return every service of this user that has a process or a folder, by port."""
     marks = {process.mark for process in _processes() if process.mark is not None}
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{MARK_FILE}"):
@@ -193,21 +196,23 @@ def _known() -> list[ServiceInstance]:
 
 
 def _processes() -> Iterator[_Process]:
-    """Give the processes of this user."""
-    wanted = f"{MARK_VARIABLE}=".encode()
+    """Yield the processes of this user."""
+    prefix = f"{MARK_VARIABLE}=".encode()
     for path in Path("/proc").glob("[0-9]*"):
         fields = _fields(path / "stat")
         if fields is None or fields[0] == "Z":
             continue
         with suppress(OSError):
             environment = (path / "environ").read_bytes().split(b"\0")
-            marks = [one[len(wanted) :].decode() for one in environment if one.startswith(wanted)]
+            marks = [
+                word[len(prefix) :].decode() for word in environment if word.startswith(prefix)
+            ]
             arguments = (path / "cmdline").read_bytes().split(b"\0")
             yield _Process(int(path.name), int(fields[3]), marks[0] if marks else None, arguments)
 
 
 def _fields(path: Path) -> list[str] | None:
-    """Return the fields of a ``stat`` file after the name, which may hold anything."""
+    """Return the fields of a ``stat`` file after the process name, which may hold any character."""
     try:
         return path.read_text().rpartition(")")[2].split()
     except OSError:
@@ -215,7 +220,7 @@ def _fields(path: Path) -> list[str] | None:
 
 
 def watch(mark: str) -> None:
-    """Wait until the other end of stdin is closed, as by the death of its process; then `end`."""
+    """Wait until the other end of stdin closes, which the end of its process does; then `end`."""
     sys.stdin.buffer.read()
     end(ServiceInstance(**json.loads(mark)))
 

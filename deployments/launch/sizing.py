@@ -1,6 +1,6 @@
-"""What is decided when the service is deployed: on what it runs, and how many encoders there are.
+"""Settings that depend on the cluster: the hardware of each stage and the number of encoders.
 
-Pure functions of the settings and of what the cluster has. Knows nothing of Ray.
+Pure functions of the settings and of the cluster's resources.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from deployments.settings.stages import EncoderStage, ReplicaSettings
 from embedder.settings.model import BackendSettings
 
 GPU_CALLS_PER_REPLICA = 2
-"""Calls in the air for each encoder on a GPU: the next batch is there before it is needed. A batch
-of a core takes so much longer than a hop that a larger batch is the better use of the wait."""
+"""Concurrent calls per encoder on a GPU, so that the next batch arrives before it is needed. On a
+CPU core a batch takes much longer than a call, so waiting for a larger batch is faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterResources:
-    """What there is to run on, in whole or part of cores and GPUs."""
+    """The CPU cores and GPUs of the cluster; fractions are allowed."""
 
     cpus: float
     gpus: float = 0.0
 
 
-def decided(settings: ServeSettings, machine: ClusterResources) -> ServeSettings:
-    """Return the settings without any ``auto`` that depends on the cluster.
+def resolve_auto(settings: ServeSettings, cluster: ClusterResources) -> ServeSettings:
+    """Return the settings with every ``auto`` that depends on the cluster replaced by its value.
 
     The encoder's device follows its hardware. On CPUs an encoder computes with one thread, unless
-    the settings say otherwise: threads of one batch wait for each other wherever another process
-    has pushed one of them off its core, and replicas do not; and those of a node share weights.
+    the settings say otherwise: the threads of one batch wait for each other when another process
+    preempts one of them, but replicas do not; and the replicas of a node share weights.
     """
-    hardware = "gpu" if machine.gpus > 0 else "cpu"
+    hardware = "gpu" if cluster.gpus > 0 else "cpu"
     changes: dict[str, object] = {
         name: stage.model_copy(update={"hardware": hardware})
         for name, stage in settings
@@ -45,41 +45,41 @@ def decided(settings: ServeSettings, machine: ClusterResources) -> ServeSettings
         device = "cuda" if settings.encoder.hardware == "gpu" else "cpu"
         backend = backend.model_copy(update={"device": device})
     if backend.device == "cpu":
-        backend = _on_cpus(backend)
-    ingress, encoder = settings.ingress, _sized(settings, machine)
+        backend = _cpu_backend(backend)
+    ingress, encoder = settings.ingress, _encoder_stage(settings, cluster)
     if encoder.in_ingress == "all" and not ingress.model_fields_set & {
         "min_replicas",
         "max_replicas",
     }:
-        count = _room(settings, machine)
+        count = _encoders_that_fit(settings, cluster)
         ingress = ingress.model_copy(update={"min_replicas": count, "max_replicas": count})
     return settings.model_copy(update={"backend": backend, "encoder": encoder, "ingress": ingress})
 
 
-def lacking(
+def missing_resources(
     wanted: Mapping[str, tuple[int, Mapping[str, float]]], nodes: Sequence[Mapping[str, float]]
 ) -> str | None:
-    """Return in words which resources the nodes lack for the least number of replicas, or None.
+    """Return a sentence about the resources that the nodes lack, or None if they have enough.
 
-    ``wanted`` has for each deployment that number, and what one replica of it takes.
+    ``wanted`` has the minimum number of replicas of each deployment, and the resources of one.
     """
-    there = "; ".join(_listed(node) for node in nodes) or "none"
+    available = "; ".join(_listed(node) for node in nodes) or "none"
     for name, (_, replica) in wanted.items():
-        if not any(_holds(node, replica) for node in nodes):
-            return f"a replica of {name} takes {_listed(replica)}; no node has that ({there})"
+        if not any(_fits(node, replica) for node in nodes):
+            return f"a replica of {name} takes {_listed(replica)}; no node has that ({available})"
     total: Counter[str] = Counter()
     for count, replica in wanted.values():
         total.update({resource: count * amount for resource, amount in replica.items()})
-    whole: Counter[str] = Counter()
+    cluster: Counter[str] = Counter()
     for node in nodes:
-        whole.update(node)
-    if _holds(whole, total):
+        cluster.update(node)
+    if _fits(cluster, total):
         return None
-    each = ", ".join(f"{name} {count} x {_listed(one)}" for name, (count, one) in wanted.items())
-    return f"the deployments take {_listed(total)} in all ({each}); the nodes have {there}"
+    each = ", ".join(f"{name} {n} x {_listed(replica)}" for name, (n, replica) in wanted.items())
+    return f"the deployments take {_listed(total)} in all ({each}); the nodes have {available}"
 
 
-def _holds(node: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
+def _fits(node: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
     return all(node.get(name, 0) >= amount - 1e-6 for name, amount in wanted.items())
 
 
@@ -87,30 +87,30 @@ def _listed(resources: Mapping[str, float]) -> str:
     return " ".join(f"{amount:g} {name}" for name, amount in resources.items()) or "nothing"
 
 
-def _on_cpus(backend: BackendSettings) -> BackendSettings:
-    """Return what is meant for several processes on the cores of one node."""
-    meant: dict[str, object] = {"threads": 1, "shared_weights": True}
-    missing = {name: value for name, value in meant.items() if getattr(backend, name) is None}
+def _cpu_backend(backend: BackendSettings) -> BackendSettings:
+    """Return the backend's settings with defaults for several processes on one node's cores."""
+    defaults: dict[str, object] = {"threads": 1, "shared_weights": True}
+    missing = {name: value for name, value in defaults.items() if getattr(backend, name) is None}
     return backend.model_copy(update=missing)
 
 
-def _sized(settings: ServeSettings, machine: ClusterResources) -> EncoderStage:
-    """Return the encoder's stage with the replicas that ``auto`` or a number stands for."""
+def _encoder_stage(settings: ServeSettings, cluster: ClusterResources) -> EncoderStage:
+    """Return the encoder's stage with the bounds that ``replicas`` stands for."""
     stage = settings.encoder
     if stage.hardware == "gpu" and "flights_per_replica" not in stage.model_fields_set:
         stage = stage.model_copy(update={"flights_per_replica": GPU_CALLS_PER_REPLICA})
     if stage.replicas is None or (stage.replicas == "auto" and stage.hardware == "gpu"):
         return stage
-    count = _room(settings, machine) if stage.replicas == "auto" else stage.replicas
+    count = _encoders_that_fit(settings, cluster) if stage.replicas == "auto" else stage.replicas
     return stage.model_copy(update={"min_replicas": count, "max_replicas": count})
 
 
-def _room(settings: ServeSettings, machine: ClusterResources) -> int:
-    """Return for how many encoders there are cores, beside all that the other stages may book."""
+def _encoders_that_fit(settings: ServeSettings, cluster: ClusterResources) -> int:
+    """Return the number of encoders that fit beside the CPUs that other stages may reserve."""
     others = sum(
         stage.num_cpus * stage.max_replicas for stage in (settings.ingress, settings.tokenizer)
     )
     others += settings.embedding_cache.num_cpus * settings.cache.shards
     others += settings.vector_index.num_cpus * settings.index.shards
-    bookable = (machine.cpus - others) / max(settings.encoder.num_cpus, 1e-9)
-    return max(1, int(min(machine.cpus, bookable)))
+    fitting = (cluster.cpus - others) / max(settings.encoder.num_cpus, 1e-9)
+    return max(1, int(min(cluster.cpus, fitting)))

@@ -1,1 +1,1 @@
-"""What an operator does with a running service or with its files."""
+"""The operations behind the operator's commands, on a running service or on its files."""

@@ -1,6 +1,6 @@
 """The address of the Ray that a command connects to: the chosen one, or the only one here.
 
-Where several run, the operator must choose: a command may delete another service's data.
+If several run, the operator must choose, because a command may delete another service's data.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ def ray_address(
     """Return the address of Ray for a service by its port or data, or for the only service.
 
     Raises:
-        ConfigurationError: there is none, or it is one of several; the message lists them.
+        ConfigurationError: no Ray runs, or several run; the message lists them.
     """
-    here = ray_addresses()
+    addresses = ray_addresses()
     if port is not None or directory is not None:
         service = choose(port, directory)
-        for address, owner in here.items():
+        for address, owner in addresses.items():
             if owner == service:
                 return address
         raise ConfigurationError(f"Ray does not run for this service: {service}")
     stated = environment.get(ADDRESS_VARIABLE)
     if stated not in (None, "", "auto"):
         return str(stated)
-    if len(here) == 1:
-        return next(iter(here))
-    if not here:
+    if len(addresses) == 1:
+        return next(iter(addresses))
+    if not addresses:
         raise ConfigurationError(
-            "no service runs on this machine; start it with 'embedder serve', as the same user, or "
-            f"say in {ADDRESS_VARIABLE} where one runs"
+            "no service of this user runs on this machine; start it with 'embedder serve', or set "
+            f"{ADDRESS_VARIABLE} to the address of a running one"
         )
-    listed = [f"{address}: {owner or 'not of embedder serve'}" for address, owner in here.items()]
+    listed = [
+        f"{address}: {owner or 'not of embedder serve'}" for address, owner in addresses.items()
+    ]
     problem = f"several run here; choose one by --port, --data-directory or {ADDRESS_VARIABLE}:"
     raise ConfigurationError("\n  ".join([problem, *sorted(listed)]))

@@ -1,7 +1,4 @@
-"""What an operator does with the cache of a running service: look, forget, carry away, bring back.
-
-Sees the shards as handles and archives as folders. Knows nothing of command lines.
-"""
+"""Operations on the cache of a running service: statistics, deletion, export, import, warming."""
 
 from __future__ import annotations
 
@@ -28,40 +25,40 @@ from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority
 
 PAGE = 4096
-"""Entries that travel in one call: some megabytes."""
+"""Entries of one call: a few megabytes."""
 
 WARM_TEXTS = 256
 WARM_AHEAD = 3
-"""Calls that wait or are computed while one is answered, so that the encoders never idle."""
+"""Calls sent ahead of the one that is awaited, so that the encoders are always busy."""
 
 Progress = Callable[[int], object]
-"""Told how many more entries, or texts, are done."""
+"""Receives the number of entries or texts completed since the last call."""
 
 
 class CacheOperations:
-    """The cache of a running service: its shards, and the caches inside the ingress replicas."""
+    """The cache of a running service: its shards, and the local caches of ingress replicas."""
 
     def __init__(self, service: RunningService) -> None:
         self._shards = service.shards("EmbeddingCache")
         self._ingress = service.ingress
 
     def stats(self) -> dict[str, Mapping[str, Any]]:
-        """Return what every cache says of itself, by the name of its shard or replica."""
-        near: Sequence[dict[str, Any]] = self._to_all_ingresses("local_cache_stats")
-        told = {name: shard.stats.remote().result() for name, shard in self._shards.items()}
-        return {**told, **{f"Ingress {one['replica']}": one for one in near}}
+        """Return the statistics of every cache, by the name of its shard or replica."""
+        local: Sequence[dict[str, Any]] = self._broadcast("local_cache_stats")
+        shards = {name: shard.stats.remote().result() for name, shard in self._shards.items()}
+        return {**shards, **{f"Ingress {stats['replica']}": stats for stats in local}}
 
     def clear(self) -> int:
-        """Forget everything and return how many entries the shards had."""
-        count = sum(int(shard.clear.remote().result()) for shard in self._shards.values())
-        self._to_all_ingresses("clear_local_cache")
+        """Delete all entries and return the number of entries that the shards had."""
+        count = sum(int(shard.clear.remote().result()) for shard in self._all())
+        self._broadcast("clear_local_cache")
         return count
 
     def purge(self, model: str) -> int:
-        """Forget what is of a model, in all its revisions; return how many entries the shards had.
+        """Delete all entries of a model, in all revisions; return how many the shards had.
 
         Raises:
-            UnknownModel: no model of this name was ever served here.
+            UnknownModel: the cache never had entries of a model of this name.
         """
         tags = {bytes.fromhex(one.tag) for one in self._models() if one.name == model}
         if not tags:
@@ -69,26 +66,26 @@ class CacheOperations:
         count = 0
         for tag in sorted(tags):
             count += sum(shard.purge.remote(tag).result() for shard in self._all())
-            self._to_all_ingresses("clear_local_cache", tag)
+            self._broadcast("clear_local_cache", tag)
         return count
 
     def count(self) -> int:
-        """Return how many entries the shards hold."""
+        """Return the number of entries in the shards."""
         return sum(int(shard.stats.remote().result()["entries"]) for shard in self._all())
 
     def export_to(self, folder: Path, progress: Progress) -> Manifest:
-        """Write every entry of the shards to an archive, which is there whole or not at all.
+        """Write all entries of the shards to a new archive; a failure leaves no archive behind.
 
         Raises:
-            ArchiveError: the folder is there already, or cannot be written.
+            ArchiveError: the folder exists, or cannot be written.
         """
         return write_archive(folder, self._records(progress), models=self._models())
 
     def import_from(self, folder: Path, progress: Progress) -> int:
-        """Put every entry of an archive into its shard and return how many that were.
+        """Store every entry of an archive in its shard, and return the number of entries.
 
         Raises:
-            ArchiveError: the archive is damaged, foreign or newer; then nothing was put.
+            ArchiveError: the archive is damaged, foreign or newer; then nothing was stored.
         """
         manifest = read_archive(folder)
         shards = self._all()
@@ -105,16 +102,16 @@ class CacheOperations:
         return count
 
     def warm(self, texts: Iterable[str], model: str | None, progress: Progress) -> int:
-        """Embed texts as documents that are sure to be asked for; return how many that were."""
+        """Embed texts as bulk work, which caches their vectors; return the number of texts."""
         options = EmbedOptions(priority=Priority.BULK)
         source = iter(texts)
-        waiting: list[tuple[int, Any]] = []
+        pending: list[tuple[int, Any]] = []
         count = 0
-        while part := list(islice(source, WARM_TEXTS)):
-            waiting.append((len(part), self._ingress.embed.remote(part, options, model)))
-            if len(waiting) > WARM_AHEAD:
-                count += _finish(*waiting.pop(0), progress)
-        return count + sum(_finish(size, answer, progress) for size, answer in waiting)
+        while batch := list(islice(source, WARM_TEXTS)):
+            pending.append((len(batch), self._ingress.embed.remote(batch, options, model)))
+            if len(pending) > WARM_AHEAD:
+                count += _finish(*pending.pop(0), progress)
+        return count + sum(_finish(size, answer, progress) for size, answer in pending)
 
     def _records(self, progress: Progress) -> Iterator[Records]:
         for shard in self._all():
@@ -125,13 +122,15 @@ class CacheOperations:
                 progress(len(page))
 
     def _models(self) -> list[ArchivedModel]:
-        told: list[list[ArchivedModel]] = [shard.models.remote().result() for shard in self._all()]
-        return list({one.tag: one for models in told for one in models}.values())
+        models: dict[str, ArchivedModel] = {}
+        for shard in self._all():
+            models.update((model.tag, model) for model in shard.models.remote().result())
+        return list(models.values())
 
     def _all(self) -> list[Handle]:
         return list(self._shards.values())
 
-    def _to_all_ingresses(self, method: str, *arguments: Any) -> list[Any]:
+    def _broadcast(self, method: str, *arguments: Any) -> list[Any]:
         answers: list[Any] = self._ingress.broadcast(method, *arguments).results()
         return answers
 

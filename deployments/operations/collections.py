@@ -1,7 +1,4 @@
-"""What an operator does with the collections of a running service, but for carrying them.
-
-Sees the index and the ingress as handles. Knows nothing of command lines or files.
-"""
+"""Operations on the collections of a running service: create, fill, search, delete."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ import numpy as np
 
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.wire.field_names import rename_input_errors
-from deployments.operations.point_lines import PointLine, calling_lines
+from deployments.operations.point_lines import PointLine, naming_lines
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import HandleClient
 from embedder.core.errors import InvalidVector, Unavailable, UnknownCollection
@@ -31,21 +28,22 @@ T = TypeVar("T")
 
 BATCH = 256
 AHEAD = 3
-"""Batches that are embedded or wait for it while one is stored, so that the encoders never idle."""
+"""Batches embedded ahead of the one that is stored, so that the encoders are always busy."""
 
 RETRY_FOR_S = 60.0
 PAUSE_S = 1.0
-"""How long what is unavailable is tried again, and how often: a shard is back within seconds."""
+"""For how long calls to an unavailable stage are repeated, and the pause between them. A shard
+restarts within seconds."""
 
 Progress = Callable[[int], object]
-"""Told how many more points are stored."""
+"""Receives the number of points stored since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Embedded:
-    """Points with their vectors, and for which creation of a collection ``model`` computed them.
+    """Points with vectors that ``model`` computed for the collection with identity ``collection``.
 
-    ``model`` is None where all vectors were given; ``collection`` where there was none yet.
+    ``model`` is None if all vectors were given; ``collection`` if it did not exist yet.
     """
 
     points: Points
@@ -61,28 +59,28 @@ class CollectionOperations:
         self._ingress = HandleClient("Ingress", service.ingress)
 
     async def collections(self) -> list[CollectionInfo]:
-        """Return what is known of every collection, by name."""
+        """Return the descriptions of all collections, by name."""
         return await self._index.collections(None)
 
     async def describe(self, name: str) -> CollectionInfo:
-        """Return what is known of a collection.
+        """Return the description of a collection.
 
         Raises:
-            UnknownCollection: there is none of this name.
+            UnknownCollection: there is no collection with this name.
         """
         return await self._index.describe(name, None)
 
     async def create(self, name: str, spec: Spec) -> CollectionInfo:
-        """Create a collection, or confirm one that is there and was made with the same.
+        """Create a collection, or confirm that it exists with this specification.
 
         Raises:
-            InvalidInput: the name is not plain, or taken by a collection that is made otherwise.
-            UnknownModel: its model is not served.
+            InvalidInput: the name is invalid, or exists with another specification.
+            UnknownModel: the model is not served.
         """
         several = spec.width is None and len(self._index.shards) > 1
         if several or spec.model is not None:
-            # Shows that the model is served; and no shard sees every vector, so that the first
-            # one cannot decide the width for all.
+            # Checks that the model is served. With several shards it also yields the width, which
+            # no shard could take from the first vector for all shards.
             texts, model = ["width"], spec.model
             (vector,), _ = await self._embed_for(None, texts, Priority.INTERACTIVE, model)
             width = len(vector) if several else spec.width
@@ -93,17 +91,17 @@ class CollectionOperations:
         """Delete a collection with all its points.
 
         Raises:
-            UnknownCollection: there is none of this name.
+            UnknownCollection: there is no collection with this name.
         """
         await self._index.delete(name, None)
 
     async def search(
         self, name: str, text: str, top_k: int, condition: Filter | None = None
     ) -> list[Hit]:
-        """Find the points nearest to a text, in all shards or not at all.
+        """Return the points nearest to a text, from all shards.
 
         Raises:
-            UnknownCollection: there is none of this name.
+            UnknownCollection: there is no collection with this name.
             Unavailable: a shard does not answer.
             ModelMismatch: the model that embedded its texts is not served.
         """
@@ -125,15 +123,16 @@ class CollectionOperations:
         return await self._index.collection_cache.run(name, search, deadline=None, texts=True)
 
     async def add(self, name: str, points: Iterable[PointLine], progress: Progress) -> int:
-        """Set points in their order, texts embedded as bulk work; return how many that were.
+        """Store points in their order, and embed their texts as bulk work; return their number.
 
-        A collection that is not there is created with the cosine. The same again changes nothing.
+        A collection that does not exist is created with the cosine metric. Repeating the call
+        changes nothing.
 
         Raises:
-            InvalidInput: a point cannot be stored; the error names its line, and what is not told
-                to ``progress`` may or may not be stored.
-            Unavailable: the service did not take them within `RETRY_FOR_S`.
-            ModelMismatch: the model that embedded its texts is not served.
+            InvalidInput: a point cannot be stored; the error names its line. Points that were not
+                reported to ``progress`` may or may not be stored.
+            Unavailable: the service was unavailable for `RETRY_FOR_S`.
+            ModelMismatch: the model that embedded the collection's texts is not served.
         """
         source = iter(points)
         ahead: deque[tuple[list[PointLine], asyncio.Task[_Embedded]]] = deque()
@@ -146,7 +145,7 @@ class CollectionOperations:
                     return count
                 batch, embedding = ahead[0]
                 ready = await embedding
-                # In the order of the lines: of those with one id, the last one counts.
+                # In the order of the lines, because the last of several points with one id counts.
                 await retry_unavailable(partial(self._store, name, batch, ready))
                 ahead.popleft()
                 count += len(batch)
@@ -158,12 +157,12 @@ class CollectionOperations:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _store(self, name: str, batch: Sequence[PointLine], ready: _Embedded) -> None:
-        """Store a batch, embedded again where its collection is another one since."""
+        """Store a batch; embed it again if its collection was created again in the meantime."""
 
         async def put(info: CollectionInfo | None) -> None:
             usable = ready.model is None or ready.collection == (info and info.identity)
             now = ready if usable else await self._embedded_for(info, batch)
-            with calling_lines([point.number for point in batch]):
+            with naming_lines([point.number for point in batch]):
                 await self._index.put(name, now.points, now.model, None, info)
 
         texts = ready.model is not None
@@ -179,14 +178,14 @@ class CollectionOperations:
         """Return a batch with a vector for every point.
 
         Raises:
-            InvalidInput: a text cannot be embedded, or a vector has another width than the rest.
+            InvalidInput: a text cannot be embedded, or a vector has another width than the first.
         """
         rows = [point.vector for point in batch]
         texts = {at: str(one.text) for at, one in enumerate(batch) if one.vector is None}
         model = None
         if texts:
             embed = partial(self._embed_for, info, list(texts.values()), Priority.BULK)
-            with calling_lines([batch[at].number for at in texts]):
+            with naming_lines([batch[at].number for at in texts]):
                 found, model = await retry_unavailable(embed)
             for at, vector in zip(texts, found, strict=True):
                 rows[at] = vector
@@ -219,7 +218,7 @@ class CollectionOperations:
 
 
 async def retry_unavailable(call: Callable[[], Awaitable[T]]) -> T:
-    """Call again for a while where that may help."""
+    """Return the result of a call; while it raises `Unavailable`, repeat it for `RETRY_FOR_S`."""
     deadline = time.monotonic() + RETRY_FOR_S
     while True:
         try:

@@ -1,6 +1,6 @@
-"""The files of an index that no service has open: checked, repaired, and restored into.
+"""Check, repair and restore of an index's files while no service uses them.
 
-Knows nothing of Ray, nor of command lines. A running service keeps them locked.
+A running service locks the files.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class IndexFiles:
         """Find the shards of a service with these settings.
 
         Raises:
-            ConfigurationError: nothing is kept, or no index is there.
+            ConfigurationError: the service keeps no data, or there is no index.
         """
         directory = index_directory(settings)
         if directory is None:
-            raise ConfigurationError("data_directory is null: nothing of the index is kept")
+            raise ConfigurationError("data_directory is null, so the index has no files")
         self._folders = sorted(
             (path for path in directory.glob("VectorIndex-*") if path.is_dir()),
             key=lambda path: (len(path.name), path.name),
@@ -41,30 +41,32 @@ class IndexFiles:
         self._settings = settings.index
 
     def check(self) -> dict[str, Inspection]:
-        """Check every row of every shard and change nothing; return the results by shard.
+        """Check every row of every shard without changes; return the results by shard.
 
         Raises:
-            DirectoryInUse: a running service has the files.
+            DirectoryInUse: a running service uses the files.
         """
         return {folder.name: inspect(folder) for folder in self._folders}
 
     def repair(self) -> dict[str, tuple[Inspection, Path | None]]:
-        """Rebuild damaged files from their sound collections, as `inspection.repair`.
+        """Rebuild damaged files from their intact collections, as `inspection.repair`.
 
         Raises:
-            DirectoryInUse: a running service has the files.
-            NotWritten: there is no space for a new file.
+            DirectoryInUse: a running service uses the files.
+            NotWritten: the disk has no space for a new file.
         """
         return {folder.name: repair(folder) for folder in self._folders}
 
     def restore(self, backup: Path, name: str, *, replacing: bool) -> CollectionInfo:
-        """Make a collection of a backup in all shards; a failure leaves those before it done.
+        """Create a collection from a backup in all shards, one after the other.
+
+        After a failure the shards before it keep the collection.
 
         Raises:
-            BadBackup: it is not whole, or lies over another number of shards.
-            DirectoryInUse: a running service has the files.
-            InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
-            StorageDamaged: the file of a shard has to be repaired first.
+            BadBackup: the backup is incomplete, or has another number of shards.
+            DirectoryInUse: a running service uses the files.
+            InvalidInput: the name is invalid, or exists and ``replacing`` is not set.
+            StorageDamaged: the file of a shard must be repaired first.
         """
         with ExitStack() as stack:
             shards = []

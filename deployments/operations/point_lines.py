@@ -1,6 +1,6 @@
-"""Points as lines of JSON, read one by one; what is wrong with one is told by the line's number.
+"""Points read from lines of JSON; errors name the number of the line.
 
-A line is an object with the fields that a point has over HTTP. Knows nothing of who stores them.
+A line is an object with the fields of a point in the HTTP API.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ITEM = re.compile(r"(?:points|input)\[(\d+)\](.*)")
 
 @dataclass(frozen=True, slots=True)
 class PointLine:
-    """A point as its line gives it: with a ``vector`` float32[d], or with a text alone."""
+    """The point of one line: with a ``vector`` float32[d], or with a text alone."""
 
     number: int
     id: str
@@ -36,11 +36,11 @@ class PointLine:
 
 
 def read_points(lines: Iterable[tuple[int, str]]) -> Iterator[PointLine]:
-    """Yield the points of numbered lines, empty ones left out.
+    """Yield the points of numbered lines; skip empty lines.
 
     Raises:
-        InvalidInput: a line is no JSON, or no point: it lacks a text and a vector, or its metadata
-            cannot be stored.
+        InvalidInput: a line is not JSON, has neither text nor vector, or has metadata that cannot
+            be stored.
     """
     for number, line in lines:
         if line.strip():
@@ -48,8 +48,8 @@ def read_points(lines: Iterable[tuple[int, str]]) -> Iterator[PointLine]:
 
 
 @contextmanager
-def calling_lines(numbers: Sequence[int]) -> Iterator[None]:
-    """Let errors about an item of a batch be about the line that it came from."""
+def naming_lines(numbers: Sequence[int]) -> Iterator[None]:
+    """Make errors about an item of a batch name the line of the item."""
     try:
         yield
     except InvalidInput as error:
@@ -67,11 +67,11 @@ def _point(number: int, line: str) -> PointLine:
         problem = error.errors()[0]
         unknown = [problem["ctx"]["field"]] if problem["type"] == UNKNOWN_FIELD else []
         field = ".".join((where, *map(str, (*problem["loc"], *unknown))))
-        raise InvalidInput(field, f"is not what it must be: {problem['msg']}") from None
+        raise InvalidInput(field, f"is invalid: {problem['msg']}") from None
     except ValueError as error:
-        raise InvalidInput(where, f"is no JSON: {error}") from None
-    with calling_lines([number]):
-        # Before points are sent: pickle fails on values that are nested too deeply.
+        raise InvalidInput(where, f"is not JSON: {error}") from None
+    with naming_lines([number]):
+        # Before points are sent, because pickle fails on values that are nested too deeply.
         check_metadata([body.metadata])
     if body.vector is not None:
         vector = to_vector(body.vector, f"{where}.vector")

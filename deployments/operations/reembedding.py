@@ -1,8 +1,8 @@
-"""Gives a collection of a running service the vectors of another model, made of its stored texts.
+"""Replaces the vectors of a collection by another model's vectors of the stored texts.
 
-Fill a staged collection in every shard while the collection is in use. Then stop writes, complete
-the staged collections, and switch to them, the first shard first. The whole state is in the shards:
-after an interruption, the same call continues.
+A staged collection in every shard is filled while the service uses the collection. Then writes
+stop, the staged collections are completed, and the shards switch to them, the first shard first.
+The whole state is in the shards, so after an interruption the same call continues.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from embedder.index.reembedding import StagedCollection
 from embedder.index.storage.staging import PAGE_POINTS, OutdatedPoint, missing_texts
 
 PASSES = 5
-"""How often what was overwritten meanwhile is looked for before writes are stopped."""
+"""The most passes over points that were changed in the meantime, before writes are stopped."""
 
 
 class CollectionReembedding:
@@ -45,19 +45,19 @@ class CollectionReembedding:
     async def reembed(
         self, name: str, model: str | None, progress: Progress, *, dropping: bool = False
     ) -> CollectionInfo:
-        """Embed all texts of a collection with a served model; return the collection then.
+        """Embed all texts of a collection with a served model; return the new description.
 
-        None is the first served model. A collection that records this model already is left as it
-        is. With ``dropping``, points without a text are left out.
+        ``model=None`` means the first served model. A collection that already records this model
+        stays unchanged. With ``dropping``, points without a text are deleted.
 
         Raises:
-            UnknownCollection: there is none of this name.
+            UnknownCollection: there is no collection with this name.
             UnknownModel: the model is not served.
-            InvalidInput: points have no text, a text cannot be embedded, or another model was
-                begun with.
-            ModelMismatch: another model is served under the name since this was begun.
-            StaleCollection: the collection was deleted or replaced meanwhile.
-            Unavailable: the service did not take it within `RETRY_FOR_S`.
+            InvalidInput: points have no text, a text cannot be embedded, or an unfinished run uses
+                another model.
+            ModelMismatch: the model served under this name has changed since the start.
+            StaleCollection: the collection was deleted or replaced in the meantime.
+            Unavailable: the service was unavailable for `RETRY_FOR_S`.
         """
         info = await self._index.describe(name, None)
         (vector,), wanted = await self._embed(["width"], model, Priority.INTERACTIVE)
@@ -69,25 +69,25 @@ class CollectionReembedding:
         if sum(counts) and not dropping:
             raise InvalidInput("collection", missing_texts(sum(counts)))
         staged = await self._begin(info, wanted, len(vector))
-        passed = partial(self._pass, name, staged, progress)
-        await self._catch_up(passed)
+        fill = partial(self._fill, name, staged, progress)
+        await self._catch_up(fill)
         # Stop writes, so that the next pass over the staged collections is the last one.
         for shard in self._shards:
             freeze = partial(shard.call, None, "freeze", name, staged.identity, dropping)
             await retry_unavailable(freeze)
         for shard in self._shards:
-            await passed(shard)
-        # The first shard decides; the others follow it, now or at the next look-up.
+            await fill(shard)
+        # The first shard decides; the others follow it now or at the next look-up.
         for shard in self._shards:
             await retry_unavailable(partial(shard.call, None, "switch", name, staged.identity))
         return await self._index.describe(name, None)
 
     async def abandon(self, name: str) -> None:
-        """Delete what was embedded so far, and leave the collection as it is.
+        """Delete the staged collections, and keep the collection unchanged.
 
         Raises:
-            UnknownCollection: there is none of this name.
-            InvalidInput: nothing was begun, or it is completed already.
+            UnknownCollection: there is no collection with this name.
+            InvalidInput: there is no staged collection, or it has already replaced the collection.
         """
         # Completes a switch that has reached the first shard.
         await self._index.describe(name, None)
@@ -97,7 +97,7 @@ class CollectionReembedding:
             await first.call(None, "discard_staged", name, found.identity)
         for shard in others:
             staged: StagedCollection | None = await shard.call(None, "staged", name)
-            # One that the first shard has not discarded is about to be switched to.
+            # Keep one that the first shard has not discarded: a switch to it is in progress.
             if staged is not None and await first.call(None, "deleted", [staged.identity]):
                 await shard.call(None, "discard_staged", name, staged.identity)
                 found = staged
@@ -107,26 +107,26 @@ class CollectionReembedding:
     async def _begin(
         self, info: CollectionInfo, wanted: StoredModel, width: int
     ) -> StagedCollection:
-        """Return the staged collection that all shards have then."""
+        """Create or find the same staged collection in all shards, and return it."""
         kind = IndexKind(info.kind)
         spec = Spec(info.metric, kind, width, stored=wanted, identity=uuid.uuid4().hex)
-        first = await self._begun(self._shards[0], info, spec)
+        first = await self._begin_in(self._shards[0], info, spec)
         if not first.stored.is_same(wanted):
             raise InvalidInput(
                 "model",
-                f"is {wanted}; this collection was begun to be embedded with {first.stored}: go on "
-                "with that, or give it up with --abandon",
+                f"is {wanted}, but an unfinished run embeds this collection with {first.stored}: "
+                "continue with that model, or delete its vectors with --abandon",
             )
         spec = replace(spec, identity=first.identity)
         for shard in self._shards[1:]:
-            staged = await self._begun(shard, info, spec)
+            staged = await self._begin_in(shard, info, spec)
             if staged.identity != first.identity:
-                # Of an earlier time, which the first shard has discarded while this one was away.
+                # An older one, which the first shard discarded while this shard was down.
                 await shard.call(None, "discard_staged", info.name, staged.identity)
-                await self._begun(shard, info, spec)
+                await self._begin_in(shard, info, spec)
         return first
 
-    async def _begun(
+    async def _begin_in(
         self, shard: RemoteShard, info: CollectionInfo, spec: Spec
     ) -> StagedCollection:
         staged: StagedCollection = await shard.call(
@@ -134,14 +134,14 @@ class CollectionReembedding:
         )
         return staged
 
-    async def _catch_up(self, passed: Callable[[RemoteShard], Awaitable[int]]) -> None:
-        """Fill the staged collections until little is left to do while writes are stopped."""
+    async def _catch_up(self, fill: Callable[[RemoteShard], Awaitable[int]]) -> None:
+        """Fill the staged collections until at most a page is left for the time without writes."""
         for shard in self._shards:
             for _ in range(PASSES):
-                if await passed(shard) <= PAGE_POINTS:
+                if await fill(shard) <= PAGE_POINTS:
                     break
 
-    async def _pass(
+    async def _fill(
         self, name: str, staged: StagedCollection, progress: Progress, shard: RemoteShard
     ) -> int:
         """Embed the points that a staged collection lacks, in insertion order; return the count."""

@@ -1,6 +1,6 @@
-"""The service that runs on this cluster, by its handles: for an operator's commands.
+"""The handles of the running service, for operators' commands, and its reconfiguration.
 
-Connects to Ray as any program on the cluster does, with its token. Knows nothing of command lines.
+A command connects to Ray with the token, like any program on the cluster.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ DEPLOYING, RUNNING = ApplicationStatus.DEPLOYING, ApplicationStatus.RUNNING
 def running_service(
     port: int | None = None, data_directory: Path | None = None
 ) -> Iterator[RunningService]:
-    """Connect to a service by its port or its data, or to the only one; let go of it at the end.
+    """Connect to a service by its port or its data, or to the only one; disconnect at the end.
 
     Raises:
-        ConfigurationError: no such service runs, or it is one of several.
+        ConfigurationError: no such service runs, or several match.
     """
     address = ray_address(os.environ, port, data_directory)
-    # A command prints its answer alone; Serve would log each connection.
+    # Keep Serve's log of connections out of the command's output.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         context = ray.init(
@@ -47,7 +47,7 @@ def running_service(
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigurationError(
-            f"Ray at {address} does not answer, or does not let us in ({error}); it wants the "
+            f"Ray at {address} does not answer, or refuses the connection ({error}): it needs the "
             "token of the user who started it"
         ) from None
     try:
@@ -58,7 +58,7 @@ def running_service(
     except RayServeException as error:
         raise ConfigurationError(f"Ray runs here, but nothing is served: {error}") from None
     finally:
-        # A thread of Serve works until the process ends, and logs each call that fails without Ray.
+        # A thread of Serve runs until the process ends, and logs calls that fail without Ray.
         for name in ("asyncio", "ray.serve"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         ray.shutdown()
@@ -67,8 +67,7 @@ def running_service(
 class RunningService:
     """The deployments of the running application, by name.
 
-    Calls go through Ray's object store, whatever this process has in its environment: pages of an
-    archive are larger than a message of gRPC may be.
+    All calls go through Ray's object store, because pages of an archive exceed gRPC's limit.
     """
 
     def __init__(self, names: list[str], dashboard_url: str | None) -> None:
@@ -77,7 +76,7 @@ class RunningService:
 
     @property
     def ingress(self) -> Handle:
-        """Return the handle that programs embed by."""
+        """Return the handle of the application."""
         return serve.get_app_handle(APPLICATION).options(_by_reference=True)
 
     def shards(self, deployment: str) -> dict[str, Handle]:
@@ -90,11 +89,11 @@ class RunningService:
         }
 
     def deploy(self, document: Mapping[str, Any]) -> None:
-        """Apply a Serve configuration, and wait until its replicas run; models follow.
+        """Apply a Serve configuration, and wait until its replicas run; models load afterwards.
 
         Raises:
-            ConfigurationError: Serve refuses it or fails to apply it, or Ray's dashboard does not
-                answer.
+            ConfigurationError: Serve refuses the configuration or fails to apply it, or Ray's
+                dashboard does not answer.
         """
         try:
             schema = ServeDeploySchema.model_validate(document)

@@ -1,8 +1,6 @@
-"""Calls to a deployment by its handle: lost ones are retried, and every one has a deadline.
+"""Calls to a deployment through its handle: with retries, deadlines, and the library's errors.
 
-Large ones go through Ray's object store, and so does one that gRPC has refused for its size.
-
-Ray's errors end here: what comes out is the library's own tree. Knows nothing of what is called.
+Large calls go through Ray's object store; so does a call that gRPC refused for its size.
 """
 
 from __future__ import annotations
@@ -27,9 +25,10 @@ from embedder.core.time_limit import wait_within
 Handle = DeploymentHandle[Any]
 
 RETRIES = 2
-"""How often a call is sent again after its replica was lost.
+"""How often a call is repeated after its replica was lost.
 
-No method does harm when done twice; a deletion that had been done answers that nothing was there.
+All methods can safely run twice. A deletion that had already succeeded reports that it deleted
+nothing.
 """
 
 _LOST = (
@@ -44,11 +43,11 @@ _LOST = (
 
 
 class _MessageTooLarge(Exception):
-    """The request or its answer is larger than a message of gRPC may be."""
+    """The request or its answer exceeds the message size limit of gRPC."""
 
 
 class HandleClient:
-    """One deployment by its handle, ``stage`` being its name in errors."""
+    """Calls one deployment through its handle; ``stage`` names it in errors."""
 
     def __init__(self, stage: str, handle: Handle) -> None:
         self.stage = stage
@@ -57,14 +56,14 @@ class HandleClient:
     async def call(
         self, method: str, *args: Any, size: int = 0, deadline: float | None = None
     ) -> Any:
-        """Call a method of some replica, again on another one if that is lost.
+        """Call a method of one replica; if that replica is lost, repeat the call on another one.
 
-        ``size`` is how many bytes the larger of the arguments and the answer is expected to take.
+        ``size`` is the estimated bytes of the arguments or of the answer, whichever is larger.
 
         Raises:
             DeadlineExceeded: no answer by ``deadline``, which is on ``time.monotonic``.
-            StageUnavailable: the replica was lost, and so were those of the retries.
-            BackendFailure: the method raised something that is not an `EmbedderError`.
+            StageUnavailable: the replica was lost, and so were the replicas of all retries.
+            BackendFailure: the method raised an error that is not an `EmbedderError`.
         """
         send = partial(self._send, method, args)
         by_reference = size > LARGE_BYTES
@@ -77,24 +76,27 @@ class HandleClient:
                 by_reference = True
 
     async def broadcast(self, method: str, *args: Any, deadline: float | None = None) -> list[Any]:
-        """Call a method of every replica; return an answer each, or the `EmbedderError` for it.
+        """Call a method of every replica; return an answer or an `EmbedderError` for each.
 
-        For operators: it is sent past the queues, to all at once, and waits for the slowest.
+        For operators: the calls bypass the queues, start together, and wait for the slowest.
 
         Raises:
-            DeadlineExceeded: one of them has not answered by ``deadline``.
+            DeadlineExceeded: a replica has not answered by ``deadline``.
             StageUnavailable: there is no replica.
         """
         answers = await self._answer(partial(self._send_to_all, method, args), deadline)
-        return [self._told(one) if isinstance(one, BaseException) else one for one in answers]
+        return [
+            self._embedder_error(answer) if isinstance(answer, BaseException) else answer
+            for answer in answers
+        ]
 
     async def _answer(self, send: Callable[[], Awaitable[Any]], deadline: float | None) -> Any:
         for attempt in range(RETRIES + 1):
             try:
                 return await wait_within(send(), remaining_s(deadline))
-            # Before the time-outs: a remote TimeoutError is of both classes, and no deadline.
+            # Before the timeouts: a remote TimeoutError has both classes, and is not our deadline.
             except ray.exceptions.RayTaskError as error:
-                raise _own(error.cause) from error
+                raise _unwrapped(error.cause) from error
             except asyncio.TimeoutError:
                 raise DeadlineExceeded(self.stage) from None
             except (EmbedderError, _MessageTooLarge):
@@ -109,8 +111,8 @@ class HandleClient:
 
     async def _send(self, method: str, args: Sequence[Any], *, by_reference: bool) -> Any:
         handle = self._handle.options(_by_reference=True) if by_reference else self._handle
-        # In a context of its own: Serve cancels whatever was sent in that of a request whose client
-        # hangs up, and what is sent here is for others too, whoever happened to wake the batch.
+        # In a new context: when a client disconnects, Serve cancels the calls sent in the context
+        # of its request, but a batch also serves other requests.
         try:
             return await Context().run(getattr(handle, method).remote, *args)
         except grpc.aio.AioRpcError as error:
@@ -122,33 +124,33 @@ class HandleClient:
         sent = Context().run(self._handle.broadcast, method, *args)
         return await sent.results_async(return_exceptions=True)
 
-    def _told(self, error: BaseException) -> EmbedderError:
-        """Return what the error of one replica is in the library's own tree."""
+    def _embedder_error(self, error: BaseException) -> EmbedderError:
+        """Return the library's error for the error of one replica."""
         if isinstance(error, ray.exceptions.RayTaskError):
-            return _own(error.cause)
+            return _unwrapped(error.cause)
         if isinstance(error, (*_LOST, asyncio.CancelledError)):
             return StageUnavailable(self.stage, repr(error))
-        return _own(error)
+        return _unwrapped(error)
 
 
 def _pause_s(attempt: int, deadline: float | None) -> float:
-    """Return a pause that grows; jitter keeps calls that died together from returning together."""
+    """Return a growing pause; jitter spreads the retries of calls that failed together."""
     pause_s = 0.1 * 4.0**attempt * (1 + random.random())  # noqa: S311
     left_s = remaining_s(deadline)
     return pause_s if left_s is None else min(pause_s, left_s)
 
 
 def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
-    """Tell whether gRPC has refused a message, of the caller or of the replica, for its size."""
+    """Return whether gRPC refused a message of the caller or of the replica for its size."""
     exhausted = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     return exhausted and "larger than max" in (error.details() or "")
 
 
 def remaining_s(deadline: float | None) -> float | None:
-    """Return the seconds until a deadline on ``time.monotonic``, 0 when it has passed."""
+    """Return the seconds until a deadline on ``time.monotonic``; 0 when it has passed."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-def _own(cause: BaseException) -> EmbedderError:
-    """Return the library's own error that a replica raised, without the remote traceback."""
+def _unwrapped(cause: BaseException) -> EmbedderError:
+    """Return the `EmbedderError` that a replica raised, without the remote traceback."""
     return cause if isinstance(cause, EmbedderError) else BackendFailure(repr(cause))

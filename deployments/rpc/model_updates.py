@@ -1,9 +1,9 @@
-"""What a replica does with ``user_config``: load what is pinned in it, and never fail once running.
+"""How a replica applies ``user_config``: it loads the pinned models, and never fails once started.
 
-While `reconfigure` runs, Serve sends a replica no calls, and a replica whose `reconfigure` raises
-is replaced by one that fails at the same model. So only the first one waits and raises; a running
-replica loads in the background, again until it succeeds, and keeps what it has until that is done.
-Knows nothing of what is loaded.
+While `reconfigure` runs, Serve sends the replica no calls. If `reconfigure` raises, Serve replaces
+the replica by a new one, which fails at the same model. So only the first `reconfigure` waits for
+the load and raises. A running replica loads in the background, retries until that succeeds, and
+keeps its current models until then.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from deployments.settings.models import ModelList
 from embedder.settings.model import ModelSettings
 
 RETRY_S = 30.0
-"""After a load that failed on a running replica, before the next attempt."""
+"""Seconds between a failed load on a running replica and the next attempt."""
 
 logger = logging.getLogger("ray.serve")
 
 
 class PinnedStages(Protocol):
-    """Keeps the stages of several models."""
+    """The stages of several models, some of which always stay loaded."""
 
     async def pin(self, models: Sequence[ModelSettings]) -> None:
-        """Load these models and keep them."""
+        """Load these models and keep them loaded."""
 
 
 class ModelUpdates:
-    """The pinned models of one replica."""
+    """Applies each ``user_config`` to the stages of one replica."""
 
     def __init__(self, stages: PinnedStages, *, retry_s: float = RETRY_S) -> None:
         self._stages = stages
@@ -41,18 +41,19 @@ class ModelUpdates:
         self._loading: asyncio.Task[None] | None = None
 
     async def apply(self, user_config: Mapping[str, Any]) -> None:
-        """Load the models that ``user_config`` pins: at once where none is, else in the background.
+        """Load the models that ``user_config`` pins: the first time at once, then in background.
 
         Raises:
-            ConfigurationError: a model cannot be loaded, and the replica is just starting.
-            pydantic.ValidationError: it is no list of models, and the replica is just starting.
+            ConfigurationError: a model cannot be loaded, and the replica is starting.
+            pydantic.ValidationError: ``user_config`` is not a list of models, and the replica is
+                starting.
         """
         try:
             models = ModelList.model_validate(user_config).pinned
         except ValidationError as error:
             if not self._started:
                 raise
-            logger.error("user_config is wrong, the models stay as they are: %s", error)
+            logger.error("user_config is invalid, the models stay unchanged: %s", error)
             return
         if not self._started:
             await self._stages.pin(models)
@@ -67,6 +68,6 @@ class ModelUpdates:
             try:
                 await self._stages.pin(models)
                 return
-            except Exception as error:  # noqa: BLE001 - the models that are there go on serving
-                logger.error("the pinned models stay as they are: %r", error)
+            except Exception as error:  # noqa: BLE001 - the loaded models must stay in service
+                logger.error("the pinned models stay unchanged: %r", error)
             await asyncio.sleep(self._retry_s)

@@ -1,8 +1,8 @@
-"""Hits, records and tokens on their way between replicas, pickled a few at a time.
+"""Hits, records and tokens sent between replicas as pickled chunks of a few rows.
 
-The pickler of Ray calls Python for each object: 256,000 hits would hold the event loops of both
-ends for seconds. Here the sender pickles chunks of rows in its own thread, Ray carries plain bytes,
-and the receiver unpickles a chunk when it needs it. Knows nothing of calls.
+Ray's pickler calls Python code for each object: 256,000 hits would block the event loops of both
+processes for seconds. Here the sender pickles chunks in its own thread, Ray transfers plain bytes,
+and the receiver unpickles each chunk when it needs it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ T = TypeVar("T", Hit, Record, OffsetToken)
 
 CHUNK_ROWS = 8
 CHUNK_CHARACTERS = 65_536
-"""Rows of one chunk, which also ends at so many characters of text; metadata has 64 KiB a row."""
+"""A chunk ends at so many rows, or at so many characters of text. Metadata adds at most 64 KiB per
+row."""
 
 
 @dataclass(frozen=True, slots=True)
 class PickledRows(Generic[T]):
-    """Rows of one kind; `len` counts them, and each iteration unpickles them chunk by chunk."""
+    """Rows of one class; `len` counts them, and each iteration unpickles them chunk by chunk."""
 
     kind: type[T]
     chunks: list[bytes]
@@ -34,8 +35,8 @@ class PickledRows(Generic[T]):
 
     @classmethod
     def of(cls, kind: type[T], rows: Sequence[T]) -> PickledRows[T]:
-        """Pack rows, in order."""
-        # As tuples: an object of a class takes five times as long.
+        """Pickle rows, in order."""
+        # As tuples: pickling instances of a class takes five times as long.
         values = attrgetter(*(field.name for field in fields(kind)))
         rows_of_chunks = (list(map(values, chunk)) for chunk in _chunks(rows))
         chunks = [pickle.dumps(chunk, pickle.HIGHEST_PROTOCOL) for chunk in rows_of_chunks]
@@ -46,19 +47,19 @@ class PickledRows(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         for chunk in self.chunks:
-            yield from self._unpickled(chunk)
+            yield from self._unpickle(chunk)
 
     async def unpickled(self) -> list[T]:
-        """Return all rows; the event loop serves others in between."""
+        """Return all rows; other requests run in between."""
         rows: list[T] = []
         yielding = CooperativeYield()
         for chunk in self.chunks:
-            rows += self._unpickled(chunk)
+            rows += self._unpickle(chunk)
             await yielding.after(len(chunk))
         return rows
 
-    def _unpickled(self, chunk: bytes) -> Iterable[T]:
-        # From a replica of this service, as everything that Ray itself unpickles.
+    def _unpickle(self, chunk: bytes) -> Iterable[T]:
+        # The bytes come from a replica of this service, like everything that Ray unpickles.
         return (self.kind(*values) for values in pickle.loads(chunk))  # noqa: S301
 
 

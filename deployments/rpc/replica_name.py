@@ -1,7 +1,4 @@
-"""Which replica of which deployment this process is, as Serve's logs and dashboard call it.
-
-Knows nothing of what replicas do.
-"""
+"""The name of this process's replica and deployment, as in Serve's logs and dashboard."""
 
 from __future__ import annotations
 
@@ -17,12 +14,12 @@ from embedder.pipeline.threads import QueueStats
 StateT = TypeVar("StateT")
 
 LOCAL = "local"
-"""What a replica is called that Serve has not started, as in its local testing."""
+"""The name of a replica that Serve has not started, as in Serve's local testing mode."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStats(Generic[StateT]):
-    """What one replica says of its models, and of its queues where it has any."""
+    """The states of one replica's models, and the statistics of its queues."""
 
     replica: str
     models: list[StateT]
@@ -38,10 +35,10 @@ def replica_id() -> str:
 
 
 def own_deployment(name: str) -> DeploymentHandle[Any]:
-    """Return a handle to all replicas of the deployment that runs here, which has this name."""
+    """Return a handle to all replicas of this process's deployment, which has this name."""
     try:
         application = serve.get_replica_context().app_name
     except RayServeException:
         application = LOCAL
-    # Asks nobody until it is used, so it may be had where no Serve runs.
+    # The handle connects when it is first used, so it can be made without Serve.
     return DeploymentHandle(name, application)

@@ -57,7 +57,7 @@ class RemoteTokenizer(BatchingTokenizer):
     async def tokenize_with_offsets(
         self, texts: Sequence[str], *, add_special_tokens: bool, deadline: float | None
     ) -> list[PickledRows[OffsetToken]]:
-        """Return every token of every text with its place there; nothing is cut."""
+        """Return every token of every text with its offsets, without truncation."""
         tokens: list[PickledRows[OffsetToken]] = await self._client.call(
             "tokenize_with_offsets",
             self._model,
@@ -74,7 +74,7 @@ class RemoteTokenizer(BatchingTokenizer):
         """Return the text of every row of ids.
 
         Raises:
-            InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
+            InvalidInput: an id is not in the vocabulary; its field is ``ids[row][column]``.
         """
         texts: list[str] = await self._client.call(
             "decode",

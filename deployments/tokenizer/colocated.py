@@ -1,7 +1,7 @@
-"""A tokenizer in the ingress for what most requests hold; the rest goes to the stage.
+"""A tokenizer in the ingress process for small requests; large requests go to the Tokenizer.
 
-A hop costs as much as a hundred sentences do here. A few are done in the loop that answers all
-requests, more in a thread, so that nobody else waits for them. Knows nothing of pipelines.
+A call to another process takes as long as tokenizing a hundred sentences here. Short inputs are
+tokenized on the event loop, longer ones in a thread, so that they do not block other requests.
 """
 
 from __future__ import annotations
@@ -19,46 +19,50 @@ from embedder.pipeline.threads import CountedThreads, QueueStats
 logger = logging.getLogger("ray.serve")
 
 IN_LOOP_CHARACTERS = 2000
-"""What takes less than half a millisecond: going to a thread and back would cost as much."""
+"""Tokenizing so many characters takes under 0.5 ms, about the cost of a switch to a thread."""
 
 THREADS = 2
 
 
 class ColocatedTokenizer:
-    """Tokenize inputs of up to ``most`` characters, or ids, in this process, others by ``stage``.
+    """Tokenizes up to ``max_characters`` per request here, and larger requests by ``stage``.
 
-    ``load`` is called in a thread of its own; until it has returned, and for ever if it fails,
-    everything goes to the stage.
+    ``load`` runs in a separate thread. Until it returns, or if it fails, all requests go to the
+    stage. Ids count like characters.
     """
 
-    def __init__(self, stage: Tokenizing, load: Callable[[], FastTokenizer], *, most: int) -> None:
+    def __init__(
+        self, stage: Tokenizing, load: Callable[[], FastTokenizer], *, max_characters: int
+    ) -> None:
         self._stage = stage
         self._load = load
-        self._most = most
-        # Of its own: nothing else that runs in threads may make a request wait here.
+        self._max_characters = max_characters
+        # Separate threads, so that no other work delays a request here.
         self._threads = CountedThreads("tokenizer", THREADS)
         self._tokenizer: FastTokenizer | None = None
 
     @property
     def queue(self) -> QueueStats:
-        """Return what waits for the threads, and what they do."""
+        """Return the waiting and running work of the threads."""
         return self._threads.stats
 
     async def load(self) -> None:
-        """Load the tokenizer, if there is anything that it may do."""
-        if self._most == 0:
+        """Load the tokenizer, unless all requests go to the stage."""
+        if self._max_characters == 0:
             return
         try:
             self._tokenizer = await asyncio.to_thread(self._load)
-        except Exception as error:  # noqa: BLE001 - the stage does the same, only farther away
-            logger.warning("no tokenizer in the ingress, the Tokenizer does it all: %r", error)
+        except Exception as error:  # noqa: BLE001 - the stage can do the same work
+            logger.warning(
+                "no tokenizer in the ingress, all requests go to the Tokenizer: %r", error
+            )
 
     async def tokenize(
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
     ) -> Tokenized:
         """Return the tokens of every input."""
         characters = sum(map(len, inputs))
-        if self._tokenizer is None or characters > self._most:
+        if self._tokenizer is None or characters > self._max_characters:
             return await self._stage.tokenize(inputs, truncate=truncate, deadline=deadline)
         if characters > IN_LOOP_CHARACTERS:
             encode = partial(self._tokenizer.encode, inputs, truncate=truncate)

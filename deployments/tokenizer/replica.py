@@ -1,4 +1,4 @@
-"""The Tokenizer deployment: a shim that runs the library's tokenizers as replicas."""
+"""The Tokenizer deployment: runs the library's tokenizers in replicas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from embedder.settings.model import ModelSettings
 
 
 class TokenizerReplica:
-    """Turns inputs into packed tokens, for several models."""
+    """Tokenizes inputs for several models."""
 
     def __init__(self, settings: ServeSettings) -> None:
         log_refusals_briefly()
@@ -29,19 +29,19 @@ class TokenizerReplica:
         self._metrics = MetricPublisher(QUEUES)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Load the tokenizers of the pinned models; called at the start and at every change."""
+        """Load the tokenizers of the pinned models; Serve calls this at the start and on change."""
         await self._pinned.apply(user_config)
 
     async def tokenize(
         self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
     ) -> Tokenized:
-        """Return the tokens of every input, cut to the model's limit as ``truncate`` says."""
+        """Return the tokens of every input, truncated to the model's limit as ``truncate`` says."""
         return await self._tokenizers.tokenize(model, inputs, truncate=truncate)
 
     async def tokenize_with_offsets(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
     ) -> list[PickledRows[OffsetToken]]:
-        """Return every token of every text with its place there; nothing is cut."""
+        """Return every token of every text with its offsets, without truncation."""
         rows = await self._tokenizers.tokenize_with_offsets(
             model, texts, add_special_tokens=add_special_tokens
         )
@@ -54,7 +54,7 @@ class TokenizerReplica:
         return await self._tokenizers.decode(model, rows, skip_special_tokens=skip_special_tokens)
 
     async def stats(self) -> ReplicaStats[ModelState[str]]:
-        """Return what this replica has loaded, is loading, or failed to load, and what waits."""
+        """Return the state of every tokenizer of this replica, and the queue's statistics."""
         tokenizers = self._tokenizers
         return ReplicaStats(replica_id(), tokenizers.states(), (tokenizers.queue,))
 

@@ -26,41 +26,45 @@ def _embed(client: httpx.Client, *texts: str) -> httpx.Response:
     return client.post("/v1/embeddings", json={"input": texts}).raise_for_status()
 
 
-def _told(client: httpx.Client, path: str) -> Any:
+def _stats(client: httpx.Client, path: str) -> Any:
     return client.get(path).raise_for_status().json()
 
 
-def test_every_encoder_tells_of_itself(client: httpx.Client) -> None:
+def test_every_encoder_reports_its_stats(client: httpx.Client) -> None:
     _embed(client, "asked for by an operator")
     deadline = time.monotonic() + START_S
-    while len((told := _told(client, "/v1/stats"))["encoders"]) < 2:
+    while len((stats := _stats(client, "/v1/stats"))["encoders"]) < 2:
         assert time.monotonic() < deadline, "the second encoder has not started"
         time.sleep(0.2)
 
-    replicas = [encoder["replica"] for encoder in told["encoders"]]
+    replicas = [encoder["replica"] for encoder in stats["encoders"]]
     batches = [
         model["batching"]["batches"]
-        for encoder in told["encoders"]
+        for encoder in stats["encoders"]
         for model in encoder["models"]
         if model["state"] == "ready"
     ]
     assert len(set(replicas)) == 2
-    assert "local" not in [*replicas, told["ingress"]["replica"], told["tokenizers"][0]["replica"]]
+    assert "local" not in [
+        *replicas,
+        stats["ingress"]["replica"],
+        stats["tokenizers"][0]["replica"],
+    ]
     assert len(batches) == 2
     assert sum(batches) > 0
-    assert told["tokenizers"][0]["models"][0]["name"] == "all-MiniLM-L6-v2"
-    assert told["models"][0]["state"] == "ready"
-    assert told["ingress"]["backlog"]["admitted"] > 0
+    assert stats["tokenizers"][0]["models"][0]["name"] == "all-MiniLM-L6-v2"
+    assert stats["models"][0]["state"] == "ready"
+    assert stats["ingress"]["backlog"]["admitted"] > 0
 
 
-def test_what_is_cleared_is_gone_from_all_caches_and_is_computed_again(
+def test_cleared_entries_are_gone_from_all_caches(
     client: httpx.Client,
 ) -> None:
     _embed(client, "to be forgotten")
     time.sleep(0.5)  # nobody waits for what is put into the shared cache
-    before = _told(client, "/v1/cache")
+    before = _stats(client, "/v1/cache")
     cleared = client.delete("/v1/cache").raise_for_status().json()["cleared"]
-    after = _told(client, "/v1/cache")
+    after = _stats(client, "/v1/cache")
     again = _embed(client, "to be forgotten")
 
     caches = [*before["near"], *before["shards"]]

@@ -44,13 +44,13 @@ def _until_held(service: RunningService, entries: int) -> None:
     """Wait until the shard holds so many entries: no request waits for its inserts."""
     deadline = time.monotonic() + EXPORTED_S
     while time.monotonic() < deadline:
-        told = json.loads(_cache(service, "stats", "--json"))
-        if told["EmbeddingCache-0"]["entries"] >= entries:
+        stats = json.loads(_cache(service, "stats", "--json"))
+        if stats["EmbeddingCache-0"]["entries"] >= entries:
             return
-    raise AssertionError(f"fewer than {entries} entries: {told}")
+    raise AssertionError(f"fewer than {entries} entries: {stats}")
 
 
-def test_a_cache_is_warmed_carried_emptied_and_brought_back(
+def test_a_cache_is_warmed_exported_cleared_and_imported(
     service: RunningService, tmp_path: Path
 ) -> None:
     texts = [f"warmed before anybody asks, {number}" for number in range(40)]
@@ -65,17 +65,17 @@ def test_a_cache_is_warmed_carried_emptied_and_brought_back(
     computed = _hits(service, texts[0])
     imported = _cache(service, "import", str(archive))
     found = [_hits(service, text) for text in texts[1:]]
-    told = json.loads(_cache(service, "stats", "--json"))
+    stats = json.loads(_cache(service, "stats", "--json"))
 
     manifest = read_archive(archive)
     assert warmed == "40 texts are cached\n"
     assert manifest.count >= 40
     assert "all-MiniLM-L6-v2" in [model.name for model in manifest.models]
     assert exported.startswith(f"{manifest.count:,} entries are in ")
-    assert imported == f"{manifest.count:,} entries were taken over\n"
+    assert imported == f"{manifest.count:,} entries are imported\n"
     assert computed == "0"
     assert set(found) == {"1"}
-    assert told["EmbeddingCache-0"]["hits"] >= 39
+    assert stats["EmbeddingCache-0"]["hits"] >= 39
 
 
 def test_a_scrape_has_the_metrics_of_the_catalogue_and_no_others(service: RunningService) -> None:

@@ -41,10 +41,10 @@ async def test_no_request_fails_and_no_vector_is_wrong_when_the_cache_is_killed(
             asking = asyncio.create_task(_ask(client, stop))
             for _ in range(KILLS):
                 await asyncio.sleep(BETWEEN_KILLS_S)
-                (victim,) = service.replicas(SHARD)
+                (process,) = service.replicas(SHARD)
                 load.stdin.write(f"{time.time()}\n")
                 load.stdin.flush()
-                os.kill(victim, signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
             await asyncio.sleep(BETWEEN_KILLS_S)
             stop.set()
             answers = await asking

@@ -140,7 +140,7 @@ def test_node_gets_the_vectors(service: RunningService, expected: Vectors) -> No
     np.testing.assert_allclose(np.array(json.loads(done.stdout)), expected, atol=1e-6)
 
 
-def test_ids_of_another_vocabulary_are_refused_only_where_they_cannot_be_meant(
+def test_ids_of_another_vocabulary_are_refused_only_if_out_of_range(
     service: RunningService, expected: Vectors
 ) -> None:
     """What langchain-openai sends by default: [15339, 1917] is its "hello world"."""

@@ -31,7 +31,7 @@ def test_a_command_prints_its_answer_and_nothing_else(service: RunningService) -
         assert done.stdout.split()[0] in ("cache", "collection")
 
 
-def test_a_service_that_is_not_there_is_refused_with_those_that_are(
+def test_an_unknown_service_is_refused_with_a_list_of_the_running_ones(
     service: RunningService,
 ) -> None:
     done = _run(service, "cache", "clear", "--port", "9")
@@ -40,7 +40,7 @@ def test_a_service_that_is_not_there_is_refused_with_those_that_are(
     assert f"port {service.port}, data in {service.folder / 'data'}" in done.stderr
 
 
-def test_the_way_by_rays_address_needs_nothing_else(service: RunningService) -> None:
+def test_rays_address_alone_chooses_a_service(service: RunningService) -> None:
     command = [str(Path(sys.executable).with_name("embedder")), "cache", "stats"]
     environment = {
         name: value for name, value in service.environment.items() if name != "RAY_AUTH_MODE"
@@ -51,7 +51,7 @@ def test_the_way_by_rays_address_needs_nothing_else(service: RunningService) -> 
     assert done.returncode == 0, done.stderr
 
 
-def test_deploy_applies_what_can_be_and_refuses_the_rest(
+def test_deploy_applies_valid_changes_and_refuses_invalid_ones(
     service: RunningService, tmp_path: Path
 ) -> None:
     port = str(service.port)

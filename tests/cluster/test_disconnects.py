@@ -15,8 +15,8 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.cluster.raw_http import chunked, post
 from tests.cluster.service import RunningService
-from tests.cluster.wire import chunked, post
 
 CLIENTS = 1000
 AT_ONCE = 200
@@ -27,7 +27,7 @@ ABORT = struct.pack("ii", 1, 0)
 """With this as SO_LINGER, closing resets the connection instead of ending it."""
 
 
-async def test_clients_that_hang_up_leave_nothing_behind_and_cost_others_nothing(
+async def test_disconnected_clients_leave_nothing_behind_and_delay_no_others(
     service: RunningService,
 ) -> None:
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
@@ -46,7 +46,7 @@ async def test_clients_that_hang_up_leave_nothing_behind_and_cost_others_nothing
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_text_whose_first_asker_hangs_up_is_still_answered(
+async def test_a_text_is_answered_although_its_first_client_disconnects(
     service: RunningService, reset: bool
 ) -> None:
     """One computation serves both, and it belongs to neither."""

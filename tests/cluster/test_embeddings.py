@@ -66,7 +66,7 @@ async def test_500_at_once_and_2048_in_one_agree(service: RunningService) -> Non
     assert (alone * together[:500]).sum(axis=1).min() > 0.9999
 
 
-def test_the_handle_is_a_door_too_and_the_five_deployments_have_their_names(
+def test_the_handle_embeds_and_the_five_deployments_have_their_names(
     service: RunningService,
 ) -> None:
     script = """

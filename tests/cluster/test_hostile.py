@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from embedder.core.types import Vectors
+from tests.cluster.raw_http import Reply, chunked, exchange, post
 from tests.cluster.service import BODY_GRACE_S, RunningService
-from tests.cluster.wire import Reply, chunked, exchange, post
 
 PROMPT_S = 5.0
 SLOW_S = 2 * BODY_GRACE_S + PROMPT_S
@@ -188,7 +188,9 @@ def test_a_request_is_answered_or_refused(service: RunningService, name: str) ->
 
 
 @pytest.mark.parametrize("name", UNFRAMED)
-def test_what_has_no_clear_end_is_refused_by_the_server(service: RunningService, name: str) -> None:
+def test_a_request_without_a_clear_end_is_refused_by_the_server(
+    service: RunningService, name: str
+) -> None:
     """It never gets as far as the application, so it has no envelope."""
     reply = exchange(service.url, UNFRAMED[name])
 
@@ -201,11 +203,11 @@ def test_what_has_no_clear_end_is_refused_by_the_server(service: RunningService,
     [post(b"", length=100), chunked(GOOD), post(b"", headers=["transfer-encoding: chunked"])],
     ids=["less than its length", "chunks without an end", "no chunk at all"],
 )
-def test_a_body_that_stops_coming_is_not_waited_for(service: RunningService, head: bytes) -> None:
+def test_a_stalled_body_is_given_up(service: RunningService, head: bytes) -> None:
     _check(exchange(service.url, head), 408, SLOW_S)
 
 
-def test_bodies_of_a_byte_a_second_are_given_up_and_hold_up_nobody(service: RunningService) -> None:
+def test_slow_bodies_are_given_up_and_delay_no_others(service: RunningService) -> None:
     pieces = [post(b"", length=len(GOOD)), *(GOOD[at : at + 1] for at in range(len(GOOD)))]
     with ThreadPoolExecutor(50) as threads:
         slow = [threads.submit(exchange, service.url, *pieces, pause_s=1.0) for _ in range(50)]

@@ -22,7 +22,7 @@ def _index(service: RunningService, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_collection_is_filled_searched_and_carried(
+def test_a_collection_is_filled_searched_backed_up_and_restored(
     service: RunningService, tmp_path: Path
 ) -> None:
     points = tmp_path / "points.jsonl"
@@ -43,7 +43,7 @@ def test_a_collection_is_filled_searched_and_carried(
 
     assert added == "603 points are in typed\n"
     assert json.loads(found.splitlines()[0])["text"] == TEXTS[1]
-    assert restored == "typed-again is there, with 603 points\n"
+    assert restored == "typed-again exists, with 603 points\n"
     assert listed["typed-again"]["count"] == listed["typed"]["count"] == 603
     assert pyarrow.parquet.read_table(exported).num_rows == 603
     gone = httpx.get(f"{service.url}/v1/collections/typed")

@@ -69,10 +69,10 @@ async def _under_load(service: RunningService, load: Load) -> list[int]:
 
 async def _kill(service: RunningService, load: Load) -> int:
     """Kill the shard and return who that was, once another answers in its place."""
-    (victim,) = service.replicas(SHARD)
-    os.kill(victim, signal.SIGKILL)
+    (process,) = service.replicas(SHARD)
+    os.kill(process, signal.SIGKILL)
     deadline = time.monotonic() + BACK_S
     while not await load.answers():
         assert time.monotonic() < deadline, "the shard has not come back"
         await asyncio.sleep(0.05)
-    return victim
+    return process

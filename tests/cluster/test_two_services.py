@@ -136,9 +136,7 @@ def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "arguments", [["cache", "clear"], ["index", "delete", "open", "--yes"], ["deploy"], ["stop"]]
 )
-def test_a_command_does_nothing_until_it_is_told_which_service_is_meant(
-    pair: Pair, arguments: list[str]
-) -> None:
+def test_a_command_does_nothing_until_a_service_is_chosen(pair: Pair, arguments: list[str]) -> None:
     done = _command(*arguments)
 
     assert done.returncode == 1
@@ -148,7 +146,7 @@ def test_a_command_does_nothing_until_it_is_told_which_service_is_meant(
     assert "--port" in done.stderr
 
 
-def test_a_command_reaches_the_service_that_is_meant(pair: Pair) -> None:
+def test_a_command_reaches_the_chosen_service(pair: Pair) -> None:
     for service, name in zip(pair, ("open", "keyed"), strict=True):
         by_port = _command("index", "list", "--port", str(service.port))
         by_data = _command("index", "list", "--data-directory", str(service.folder / "data"))
@@ -179,7 +177,9 @@ def test_a_killed_command_leaves_nothing_and_can_be_started_again(
     assert [_shown(one, one.headers)[0] for one in (without, keyed)] == [200, 200]
 
 
-def test_what_is_left_is_named_by_the_next_start_and_removed_by_stop(tmp_path: Path) -> None:
+def test_an_orphaned_service_is_reported_at_the_next_start_and_removed_by_stop(
+    tmp_path: Path,
+) -> None:
     service = RunningService(tmp_path)
     service.wait()
     mark = _of(service)

@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from deployments.operations.index_files import IndexFiles
     from embedder.index.inspection import Inspection
 
-DATA_HELP = "the data_directory of a service, in place of a configuration"
+DATA_HELP = "the data_directory of a service, instead of a configuration"
 
 
 def add_file_commands(actions: Commands) -> None:
-    """Add the commands, which need no running service and refuse to work beside one."""
+    """Add the commands, which refuse to work while a service uses the files."""
     check = actions.add_parser(
         "check",
         help="look for damage in the files of a stopped service",
         description="Read every row of a stopped service's index and compare it with its "
-        "checksums. Ends with 1 where anything is damaged.",
+        "checksums. The exit status is 1 if anything is damaged.",
     )
     repair = actions.add_parser(
         "repair",
-        help="rebuild damaged files of a stopped service from their sound collections",
-        description="Rebuild each damaged file from the collections that are sound, keep the old "
-        "file beside it, and name the collections that must be restored from a backup.",
+        help="rebuild damaged files of a stopped service from their intact collections",
+        description="Rebuild each damaged file from its intact collections, keep the old file "
+        "beside it, and name the collections that must be restored from a backup.",
     )
     for parser, run in ((check, _check), (repair, _repair)):
         add_config(parser)
@@ -40,7 +40,7 @@ def index_files(config: Path, data: Path | None) -> IndexFiles:
     """Return the files of a configuration's index, or of a data directory.
 
     Raises:
-        ConfigurationError: the configuration is wrong, or there is no index.
+        ConfigurationError: the configuration is invalid, or there is no index.
     """
     from deployments.launch.preflight import load_applications, read_config
     from deployments.operations.index_files import IndexFiles

@@ -15,12 +15,12 @@ def add_reembed(actions: Commands) -> None:
     reembed = actions.add_parser(
         "reembed",
         help="embed the texts of a collection again, with another model",
-        description="Embed the texts of a collection again, with another model. Searches are "
-        "answered from the old vectors until all new ones are there, and writes go on until "
-        "shortly before that. May be interrupted: the same again goes on.",
+        description="Embed the texts of a collection again, with another model. Searches use the "
+        "old vectors until all new ones are stored, and writes go on until shortly before that. "
+        "If interrupted, run the same command again to continue.",
     )
     reembed.add_argument("name")
-    reembed.add_argument("--model", help="a served model; the default one where left out")
+    reembed.add_argument("--model", help="a served model; default: the first one")
     reembed.add_argument(
         "--drop-without-text", action="store_true", help="leave out points that have no text"
     )
@@ -37,7 +37,7 @@ def _reembed(options: argparse.Namespace) -> int:
         reembedding = CollectionReembedding(service)
         if options.abandon:
             asyncio.run(reembedding.abandon(options.name))
-            print(f"{options.name} keeps the vectors that it has")
+            print(f"{options.name} keeps its present vectors")
             return 0
         with bar(None, " points") as progress:
             dropping = options.drop_without_text

@@ -102,7 +102,7 @@ class Connector:
         colocated_tokenizer = ColocatedTokenizer(
             tokenizer,
             partial(_same_tokenizer, model, info),
-            most=settings.tokenizer.ingress_characters,
+            max_characters=settings.tokenizer.ingress_characters,
         )
         share = settings.encoder.in_ingress if model.pinned and info.device == "cpu" else "none"
         colocated_encoder = ColocatedEncoder(

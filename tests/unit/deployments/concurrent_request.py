@@ -1,4 +1,4 @@
-"""A neighbouring request, which sees how much work is done before it has its turn."""
+"""A concurrent request, which counts the work that is done between two of its runs."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from contextlib import asynccontextmanager
 
 
 class ConcurrentRequest:
-    """Counts the bytes of work between its turns; ``most`` is the largest number of them."""
+    """Counts the bytes of work between two of its runs; ``max_bytes`` is the largest count."""
 
     def __init__(self) -> None:
-        self.most = self.total = 0
+        self.max_bytes = self.total = 0
         self._since = 0
 
-    def sees(self, size: int) -> None:
+    def record_work(self, size: int) -> None:
         """Note work of so many bytes."""
         self.total += size
         self._since += size
-        self.most = max(self.most, self._since)
+        self.max_bytes = max(self.max_bytes, self._since)
 
     @asynccontextmanager
-    async def waiting(self) -> AsyncIterator[None]:
-        """Take every turn that there is until the block ends."""
-        task = asyncio.ensure_future(self._take_turns())
+    async def running(self) -> AsyncIterator[None]:
+        """Run as often as the event loop allows until the block ends."""
+        task = asyncio.ensure_future(self._run())
         try:
             yield
         finally:
             task.cancel()
 
-    async def _take_turns(self) -> None:
+    async def _run(self) -> None:
         while True:
             self._since = 0
             await asyncio.sleep(0)

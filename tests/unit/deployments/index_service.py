@@ -71,14 +71,14 @@ class IndexService:
         settings = ServeSettings.model_validate(
             {"data_directory": str(folder), "index": {"shards": shards, "reserve_bytes": 0}}
         )
-        self.door = LetterIngress()
+        self.fake_ingress = LetterIngress()
         names = [f"VectorIndex-{at}" for at in range(shards)]
         self.index = {name: IndexReplica(settings, name) for name in names}
         self.handles = {name: LocalHandle(shard) for name, shard in self.index.items()}
 
     @property
     def ingress(self) -> Handle:
-        return as_handle(self.door)
+        return as_handle(self.fake_ingress)
 
     def shards(self, deployment: str) -> dict[str, Handle]:
         assert deployment == "VectorIndex"

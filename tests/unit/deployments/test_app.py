@@ -66,7 +66,7 @@ def test_the_ingress_is_bound_to_each_stage_by_its_role() -> None:
     ]
 
 
-def test_stages_with_a_state_have_one_replica_and_the_others_scale_as_told() -> None:
+def test_stateful_stages_have_one_replica_and_stateless_ones_scale() -> None:
     graph = _by_name({"tokenizer": {"min_replicas": 2, "max_replicas": 7}})
     scaling = {
         name: deployment._deployment_config.autoscaling_config for name, deployment in graph.items()
@@ -81,7 +81,7 @@ def test_stages_with_a_state_have_one_replica_and_the_others_scale_as_told() -> 
     assert (scaling["Tokenizer"].min_replicas, scaling["Tokenizer"].max_replicas) == (2, 7)
 
 
-def test_a_gpu_is_booked_only_by_a_stage_that_runs_on_one() -> None:
+def test_only_a_stage_on_a_gpu_requests_a_gpu() -> None:
     graph = _by_name({"encoder": {"hardware": "gpu", "num_gpus": 0.5, "num_cpus": 1}})
 
     assert graph["Encoder"].ray_actor_options == {"num_cpus": 1, "num_gpus": 0.5}
@@ -89,7 +89,7 @@ def test_a_gpu_is_booked_only_by_a_stage_that_runs_on_one() -> None:
         assert graph[name].ray_actor_options == {"num_cpus": 0.1}
 
 
-def test_what_is_kept_on_a_disk_can_be_pinned_to_its_node() -> None:
+def test_a_stateful_stage_can_be_pinned_to_a_node() -> None:
     graph = _by_name({"vector_index": {"resources": {"disk": 0.5}}})
 
     assert graph["VectorIndex-0"].ray_actor_options == {
@@ -110,7 +110,7 @@ def test_every_stage_that_holds_models_is_given_the_same_list() -> None:
     assert [model.pinned for model in models] == [True, False]
 
 
-def test_the_list_of_models_is_what_a_configuration_file_can_hold() -> None:
+def test_the_list_of_models_can_be_written_to_a_configuration_file() -> None:
     user_config = _by_name({"further_models": [{"name": "/models/own"}]})["Ingress"].user_config
 
     assert json.loads(json.dumps(user_config)) == user_config
@@ -124,7 +124,7 @@ def test_a_stage_that_is_given_models_takes_a_change_of_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("args", [{"encodr": {"min_replicas": 1}}, {"encoder": {"device": "cpu"}}])
-def test_an_argument_that_nobody_reads_is_refused(args: dict[str, Any]) -> None:
+def test_an_unknown_argument_is_refused(args: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="no such setting"):
         build(args)
 
@@ -139,7 +139,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_embedder_serve_is_told_at_once_of_resources_that_its_machine_lacks(
+def test_embedder_serve_gets_an_error_at_once_if_the_machine_lacks_resources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = ServiceInstance(8000, None, 1, 1, str(tmp_path), 20_000)
@@ -153,14 +153,14 @@ def test_embedder_serve_is_told_at_once_of_resources_that_its_machine_lacks(
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_a_cluster_that_may_grow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_resources_of_a_cluster_are_only_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(MARK_VARIABLE, raising=False)
 
     assert build({"vector_index": {"resources": {"fast_disk": 1}}}) is not None
 
 
 @pytest.mark.parametrize(("tuned", "variables"), [("1", {ROUTER: "0"}), ("0", {})])
-def test_only_the_ingress_calls_by_handle_in_its_own_loop(
+def test_only_the_ingress_routes_calls_in_its_own_event_loop(
     tuned: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In throughput mode; else Serve keeps its replicas' code in another thread."""

@@ -29,7 +29,7 @@ def test_embed_prints_one_vector_a_line(capsys: pytest.CaptureFixture[str]) -> N
     np.testing.assert_allclose(vectors[0, :3], [-0.0345, 0.0310, 0.0067], atol=1e-3)
 
 
-def test_embed_reads_lines_where_no_text_is_given(
+def test_embed_reads_stdin_without_text_arguments(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\nthree\n"))
@@ -64,7 +64,7 @@ def test_models_prints_a_line_for_every_row_of_the_catalogue(
     ]
 
 
-def test_models_as_json_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_as_json_prints_all_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     rows = orjson.loads(capsys.readouterr().out)
 
@@ -85,7 +85,7 @@ def test_plan_prints_settings_that_can_be_read_again_with_their_reasons(
     assert planned.batching.max_tokens is not None
 
 
-def test_plan_says_which_wish_cannot_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_reports_a_limit_that_cannot_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--min-texts-per-s", "10000000"]) == 1
     captured = capsys.readouterr()
 
@@ -119,7 +119,7 @@ def test_config_prints_every_setting_with_its_source(
         (["serve", "no/such/file.yaml"], "cannot read no/such/file.yaml"),
     ],
 )
-def test_what_cannot_be_done_is_said_on_stderr(
+def test_errors_are_printed_on_stderr(
     arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = main(arguments)
@@ -131,7 +131,7 @@ def test_what_cannot_be_done_is_said_on_stderr(
     assert captured.out == ""
 
 
-def test_a_file_that_is_no_serve_configuration_is_refused(
+def test_a_file_that_is_not_a_serve_configuration_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "serve_config.yaml"
@@ -141,7 +141,7 @@ def test_a_file_that_is_no_serve_configuration_is_refused(
     assert "no list 'applications'" in capsys.readouterr().err
 
 
-def test_a_command_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([])
 
@@ -149,7 +149,7 @@ def test_a_command_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     assert "serve" in capsys.readouterr().err
 
 
-def test_key_prints_a_key_and_the_entry_that_lets_it_in(
+def test_key_prints_a_key_and_its_configuration(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["key", "search", "--scopes", "read, write"]) == 0
@@ -161,7 +161,7 @@ def test_key_prints_a_key_and_the_entry_that_lets_it_in(
     assert [scope.value for scope in settings.scopes] == ["read", "write"]
 
 
-def test_key_refuses_a_scope_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_refuses_an_unknown_scope(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["key", "search", "--scopes", "everything"]) == 1
     assert "scopes" in capsys.readouterr().err
 

@@ -26,11 +26,11 @@ def _places(**given: Any) -> tuple[Path | None, Path | None]:
     return cache_directory(settings), index_directory(settings)
 
 
-def test_each_has_a_folder_of_its_own_in_that_which_was_said() -> None:
+def test_cache_and_index_have_folders_in_the_data_directory() -> None:
     assert _places(data_directory="/srv/data") == (Path("/srv/data/cache"), Path("/srv/data/index"))
 
 
-def test_a_home_is_one_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_means_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
 
     assert _places(data_directory="~/kept")[0] == Path("/home/someone/kept/cache")
@@ -44,12 +44,12 @@ def test_a_path_that_depends_on_the_process_is_refused(stated: str) -> None:
 
 
 @pytest.mark.parametrize(("section", "name"), [("cache", "directory"), ("backend", "cache_dir")])
-def test_no_other_folder_depends_on_the_process_either(section: str, name: str) -> None:
+def test_relative_paths_of_other_settings_are_refused(section: str, name: str) -> None:
     with pytest.raises(ValidationError, match=rf"{section}\.{name}"):
         ServeSettings.model_validate({section: {name: "kept"}})
 
 
-def test_with_null_nothing_is_kept() -> None:
+def test_with_null_no_data_is_kept() -> None:
     assert _places(data_directory=None) == (None, None)
 
 
@@ -61,7 +61,7 @@ def test_with_null_nothing_is_kept() -> None:
         ("relative", "/home/someone/.local/share/embedder"),
     ],
 )
-def test_what_is_left_to_the_service_is_in_the_user_s_data_folder(
+def test_auto_means_the_users_data_folder(
     stated: str, root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
@@ -70,7 +70,7 @@ def test_what_is_left_to_the_service_is_in_the_user_s_data_folder(
     assert _places() == (Path(root) / "cache", Path(root) / "index")
 
 
-def test_a_cache_may_be_kept_where_it_alone_is() -> None:
+def test_the_cache_may_have_a_separate_folder() -> None:
     kept = _places(data_directory=None, cache={"directory": "/fast/disk"})
 
     assert kept == (Path("/fast/disk"), None)
@@ -87,16 +87,16 @@ def _content(folder: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize("deep", ["", "not/there/yet"])
-def test_what_can_be_used_passes_and_is_left_as_it_was(deep: str, tmp_path: Path) -> None:
+def test_the_check_of_usable_folders_changes_nothing(deep: str, tmp_path: Path) -> None:
     check_data(_kept(tmp_path / deep))
     assert _content(tmp_path) == set()
 
 
-def test_nothing_to_keep_is_nothing_to_refuse() -> None:
+def test_without_data_there_is_nothing_to_check() -> None:
     check_data(ServeSettings(data_directory=None))
 
 
-def test_a_directory_that_another_service_holds_is_refused_until_it_is_let_go(
+def test_a_directory_is_refused_while_another_service_locks_it(
     tmp_path: Path,
 ) -> None:
     folder = index_directory(_kept(tmp_path))
@@ -110,31 +110,31 @@ def test_a_directory_that_another_service_holds_is_refused_until_it_is_let_go(
     VectorIndex(IndexSettings(directory=str(folder / "VectorIndex-1"))).close()
 
 
-def test_another_number_of_shards_is_refused_before_and_when_a_shard_starts(
+def test_another_number_of_shards_is_refused(
     tmp_path: Path,
 ) -> None:
     claim_shards(_kept(tmp_path, 3))
     before = _content(tmp_path)
 
     for refuse in (check_data, claim_shards):
-        with pytest.raises(ConfigurationError, match=r"is 2, .* lies over 3.*data_directory"):
+        with pytest.raises(ConfigurationError, match=r"is 2, .* has 3 shards.*data_directory"):
             refuse(_kept(tmp_path, 2))
         refuse(_kept(tmp_path, 3))
     assert _content(tmp_path) == before
 
 
-def test_shards_that_start_at_once_never_find_half_a_note(tmp_path: Path) -> None:
-    """Each turn is a folder of its own; a note that is written in two steps fails some of them."""
+def test_shards_that_start_at_once_never_read_a_partial_record(tmp_path: Path) -> None:
+    """Each step is a folder of its own; a note that is written in two steps fails some of them."""
 
-    def start(turn: int) -> None:
-        claim_shards(_kept(tmp_path / str(turn // 4), 3))
+    def start(step: int) -> None:
+        claim_shards(_kept(tmp_path / str(step // 4), 3))
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(start, range(4 * 150)))
     assert [*tmp_path.rglob("*.tmp")] == []
 
 
-def test_a_note_is_on_the_disk_before_it_has_its_name(
+def test_the_record_of_shards_is_on_disk_before_it_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -153,14 +153,14 @@ def test_a_note_is_on_the_disk_before_it_has_its_name(
     assert done == ["fsync", "replace", "fsync"]
 
 
-def test_a_note_without_a_number_is_named_with_its_remedy(tmp_path: Path) -> None:
+def test_a_record_without_a_number_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     claim_shards(_kept(tmp_path, 2))
     (tmp_path / "index" / "SHARDS").write_bytes(b"")
     for name in ("VectorIndex-0", "VectorIndex-1"):
         (tmp_path / "index" / name).mkdir()
 
     for refuse in (check_data, claim_shards):
-        with pytest.raises(ConfigurationError, match=r"index/SHARDS holds no number.* 2 folders"):
+        with pytest.raises(ConfigurationError, match=r"SHARDS must hold the number.* 2 folders"):
             refuse(_kept(tmp_path, 2))
 
 
@@ -172,7 +172,7 @@ def test_a_file_in_the_way_is_refused(name: str, tmp_path: Path) -> None:
         check_data(_kept(tmp_path / name))
 
 
-def test_a_place_where_nothing_can_be_made_is_refused() -> None:
+def test_a_folder_that_cannot_be_created_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="data_directory cannot be written"):
         check_data(_kept(Path("/proc/self/data")))
     with pytest.raises(ConfigurationError, match="data_directory cannot be written"):

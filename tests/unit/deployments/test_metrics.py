@@ -60,7 +60,7 @@ def _values(published: MetricPublisher) -> dict[str, float]:
     return {name: one.value for name, one in instruments.items()}
 
 
-def test_a_counter_grows_by_what_came_since_and_a_gauge_is_what_is(
+def test_a_counter_adds_the_increase_and_a_gauge_sets_the_value(
     published: MetricPublisher,
 ) -> None:
     for seen, held in ((3, 5), (3, 4), (10, 0)):
@@ -69,13 +69,15 @@ def test_a_counter_grows_by_what_came_since_and_a_gauge_is_what_is(
     assert _values(published) == {"things": 10, "held": 0}
 
 
-def test_what_is_not_told_or_is_no_number_is_left_out(published: MetricPublisher) -> None:
+def test_missing_values_and_values_that_are_not_numbers_are_ignored(
+    published: MetricPublisher,
+) -> None:
     published.publish({"seen": None, "other": 3})
 
     assert _values(published) == {}
 
 
-def test_a_counter_that_goes_back_is_left_where_it_is(published: MetricPublisher) -> None:
+def test_a_counter_never_decreases(published: MetricPublisher) -> None:
     """As after a cache was cleared: Prometheus would take the next number for a new process."""
     for seen in (5, 2, 6):
         published.publish({"seen": seen})
@@ -99,7 +101,7 @@ def test_without_ray_nothing_is_published() -> None:
     assert _values(published) == {}
 
 
-def test_the_catalogue_has_each_name_once_and_says_what_it_is() -> None:
+def test_the_catalogue_has_unique_names_and_descriptions() -> None:
     names = [row.name for row in CATALOGUE]
 
     assert len(set(names)) == len(names)

@@ -23,7 +23,7 @@ def _read(args: dict[str, Any]) -> ServeSettings:
     return ServeSettings.model_validate(args)
 
 
-def test_what_is_left_out_has_these_values() -> None:
+def test_the_default_values() -> None:
     settings = _read({})
 
     assert settings.limits.max_body_bytes == 16 * 1024 * 1024
@@ -56,7 +56,7 @@ def test_what_is_left_out_has_these_values() -> None:
         {"embedding_cache": {"max_bytes": 1}},
     ],
 )
-def test_an_unknown_key_is_refused_wherever_it_stands(args: dict[str, Any]) -> None:
+def test_an_unknown_key_is_refused_at_every_level(args: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         _read(args)
 
@@ -74,7 +74,7 @@ def test_the_replicas_of_the_encoder_are_stated_once() -> None:
 
 
 @pytest.mark.parametrize("name", STATELESS)
-def test_more_replicas_at_least_than_at_most_are_refused(name: str) -> None:
+def test_min_replicas_above_max_replicas_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="min_replicas is 3, above max_replicas 2"):
         _read({name: {"min_replicas": 3}})
 
@@ -105,13 +105,13 @@ def test_a_value_out_of_bounds_is_refused(args: dict[str, Any]) -> None:
         _read(args)
 
 
-def test_settings_cannot_change_once_they_are_read() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         _read({}).cache.near_bytes = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("replicas", "flights", "most"), [(1, 1, 1), (2, 2, 4), (3, 5, 15)])
-def test_flights_are_counted_for_every_replica_there_may_be(
+def test_concurrent_calls_are_counted_for_max_replicas(
     replicas: int, flights: int, most: int
 ) -> None:
     stage = StageSettings(max_replicas=replicas, flights_per_replica=flights)
@@ -137,7 +137,7 @@ def _list(*models: dict[str, Any]) -> ModelList:
     return ModelList.model_validate({"models": models})
 
 
-def test_the_first_model_is_pinned_and_others_only_where_they_say_so() -> None:
+def test_only_the_first_model_is_pinned_by_default() -> None:
     models = _list({"name": "a"}, {"name": "b"}, {"name": "c", "pinned": True})
 
     assert [model.pinned for model in models.models] == [True, False, True]
@@ -160,7 +160,7 @@ def test_the_first_model_is_pinned_and_others_only_where_they_say_so() -> None:
         ),
     ],
 )
-def test_two_models_of_one_name_are_refused_by_it(models: list[dict[str, Any]], name: str) -> None:
+def test_two_models_with_one_name_are_refused(models: list[dict[str, Any]], name: str) -> None:
     with pytest.raises(ValidationError, match=f"several models are called '{name}'"):
         _list(*models)
 
@@ -189,7 +189,7 @@ def test_one_model_may_be_served_under_several_names(models: list[dict[str, Any]
         [],
     ],
 )
-def test_what_is_no_list_of_models_is_refused(user_config: Any) -> None:
+def test_an_invalid_list_of_models_is_refused(user_config: Any) -> None:
     with pytest.raises(ValidationError):
         ModelList.model_validate(user_config)
 
@@ -201,7 +201,7 @@ def test_the_served_models_are_the_first_one_and_the_further_ones() -> None:
     assert [model.name for model in served.pinned] == ["a"]
 
 
-def test_a_list_of_models_survives_the_way_through_a_configuration_file() -> None:
+def test_a_list_of_models_is_unchanged_by_a_configuration_file() -> None:
     models = _list({"name": "a", "prompts": {"query": "q: "}}, {"name": "b", "alias": "x"})
 
     assert ModelList.model_validate(yaml.safe_load(models.model_dump_json())) == models

@@ -83,7 +83,7 @@ def test_the_cluster_has_workers_with_gpus_and_workers_without(cluster: dict[str
 
 
 def test_a_gpu_is_there_when_the_service_is_deployed(cluster: dict[str, Any]) -> None:
-    """Where ``hardware: auto`` is decided."""
+    """Where ``hardware: auto`` is resolved."""
     assert all(
         group["min_workers"] >= 1
         for group in _groups(cluster).values()

@@ -11,7 +11,7 @@ from embedder.core.errors import BackendFailure
 from tests.unit.deployments.ingress.fake_service import as_handle
 
 
-async def test_a_cache_that_is_asked_directly_says_what_went_wrong() -> None:
+async def test_a_failed_lookup_raises_the_error_of_the_shard() -> None:
     class Broken:
         async def get_many(self, keys: Sequence[bytes], width: int) -> None:
             raise ValueError("broken")

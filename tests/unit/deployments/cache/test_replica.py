@@ -18,14 +18,14 @@ def _shard(**cache: float) -> CacheReplica:
     return CacheReplica(settings, "EmbeddingCache-3")
 
 
-async def test_a_shard_tells_its_name_and_its_counters_beside_its_bound() -> None:
+async def test_the_stats_of_a_shard_have_its_name_counters_and_limit() -> None:
     shard = _shard(max_bytes=50_000)
     await shard.put_many(KEYS, ENTRIES)
     await shard.get_many([KEYS[0], b"c" * 32], 4)
-    told = await shard.stats()
+    stats = await shard.stats()
 
-    assert told.pop("age_s") >= 0
-    assert told == {
+    assert stats.pop("age_s") >= 0
+    assert stats == {
         "shard": "EmbeddingCache-3",
         "entries": 2,
         "bytes": 2 * (OVERHEAD_BYTES + 16),
@@ -39,7 +39,7 @@ async def test_a_shard_tells_its_name_and_its_counters_beside_its_bound() -> Non
     }
 
 
-async def test_a_shard_that_is_cleared_has_nothing_and_goes_on() -> None:
+async def test_a_cleared_shard_is_empty_and_stores_new_entries() -> None:
     shard = _shard()
     await shard.put_many(KEYS, ENTRIES)
     cleared = await shard.clear()
@@ -52,7 +52,7 @@ async def test_a_shard_that_is_cleared_has_nothing_and_goes_on() -> None:
     assert back.rows.tolist() == [0, 1]
 
 
-async def test_a_model_is_forgotten_by_its_tag() -> None:
+async def test_the_entries_of_a_model_are_deleted_by_its_tag() -> None:
     shard = _shard()
     await shard.put_many(KEYS, ENTRIES)
 
@@ -60,7 +60,7 @@ async def test_a_model_is_forgotten_by_its_tag() -> None:
     assert await shard.keys() == [KEYS[1]]
 
 
-async def test_entries_are_given_page_by_page_with_the_life_that_remains() -> None:
+async def test_entries_are_read_in_pages_with_their_remaining_ttl() -> None:
     shard = _shard(ttl_s=100)
     await shard.put_many(KEYS, ENTRIES, np.array([5.0, 1000.0]))
     (records,) = await shard.records(await shard.keys())

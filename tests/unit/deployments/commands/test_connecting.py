@@ -21,7 +21,7 @@ ray.put("what a thread of Serve asks after the command has let go of Ray")
 """
 
 
-def test_a_command_never_starts_a_ray_of_its_own(tmp_path: Path) -> None:
+def test_a_command_never_starts_ray(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "RAY_ADDRESS": "", "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True

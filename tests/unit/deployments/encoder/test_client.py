@@ -33,7 +33,7 @@ def _row(number: int) -> list[int]:
     return [97] * (number % 5) + [98]
 
 
-async def test_encoder_calls_that_wait_together_travel_together() -> None:
+async def test_waiting_batches_share_calls() -> None:
     stage = LetterEncoder()
     remote = _encoder(stage)
 
@@ -49,7 +49,7 @@ async def test_encoder_calls_that_wait_together_travel_together() -> None:
     ]
 
 
-async def test_no_flight_has_more_inputs_than_a_batch_may_hold() -> None:
+async def test_no_call_has_more_inputs_than_a_batch() -> None:
     stage = LetterEncoder()
     tokens = TokenBatch.of([_row(number) for number in range(20)])
     await _encoder(stage, max_items=3).encode(tokens, priority=Priority.BULK, deadline=None)
@@ -58,7 +58,7 @@ async def test_no_flight_has_more_inputs_than_a_batch_may_hold() -> None:
 
 
 @pytest.mark.parametrize(("bulk_delay_s", "first"), [(1000.0, "interactive"), (0.0, "bulk")])
-async def test_bulk_work_waits_for_a_flight_as_long_as_is_set(
+async def test_bulk_work_waits_for_a_call_up_to_bulk_delay_s(
     bulk_delay_s: float, first: str
 ) -> None:
     stage = LetterEncoder()
@@ -78,7 +78,7 @@ async def test_bulk_work_waits_for_a_flight_as_long_as_is_set(
     assert [whose[rows[0][0]] for rows, _, _ in stage.calls][:2] == ["in the air", first]
 
 
-async def test_the_wait_for_a_flight_counts_and_the_flight_itself_does_not() -> None:
+async def test_queue_s_has_the_wait_for_a_call_without_the_call_itself() -> None:
     class SlowEncoder(LetterEncoder):
         async def encode(
             self,
@@ -106,7 +106,7 @@ async def test_the_wait_for_a_flight_counts_and_the_flight_itself_does_not() -> 
 
 
 @pytest.mark.parametrize("priority", Priority)
-async def test_the_encoder_is_told_whose_work_it_is_and_how_long_it_may_take(
+async def test_a_call_has_the_priority_and_the_remaining_seconds(
     priority: Priority,
 ) -> None:
     stage = LetterEncoder()
@@ -122,7 +122,7 @@ async def test_the_encoder_is_told_whose_work_it_is_and_how_long_it_may_take(
     assert forever is None
 
 
-async def test_the_encoder_is_told_which_model_is_meant() -> None:
+async def test_a_call_names_its_model() -> None:
     remotes = [_encoder(LetterEncoder(), ModelSettings(name=name)) for name in (ALIAS, "own")]
     batch = TokenBatch.of([[97]])
     answers = [

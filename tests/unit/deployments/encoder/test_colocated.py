@@ -38,34 +38,32 @@ class Device:
 
 
 class Pair:
-    """A near encoder over one device, and the stage over another."""
+    """A colocated encoder over one device, and the stage over another."""
 
     def __init__(self, share: Share) -> None:
-        self.here, self.there = Device(1.0), Device(2.0)
-        self.near = ColocatedEncoder(self.there.encoder, lambda: self.here.encoder, share)
+        self.local, self.stage = Device(1.0), Device(2.0)
+        self.encoder = ColocatedEncoder(self.stage.encoder, lambda: self.local.encoder, share)
 
     async def encode(self) -> list[float]:
-        encoded = await self.near.encode(TOKENS, priority=Priority.INTERACTIVE, deadline=None)
+        encoded = await self.encoder.encode(TOKENS, priority=Priority.INTERACTIVE, deadline=None)
         return [float(one) for one in encoded.vectors[:, 0]]
 
 
 @pytest.mark.parametrize(("share", "mark"), [("none", 2.0), ("idle", 1.0), ("all", 1.0)])
-async def test_a_batch_that_finds_everything_idle_is_encoded_where_it_is_told(
-    share: Share, mark: float
-) -> None:
+async def test_an_idle_process_encodes_according_to_its_share(share: Share, mark: float) -> None:
     pair = Pair(share)
-    await pair.near.load()
+    await pair.encoder.load()
 
     assert await pair.encode() == [mark, mark]
 
 
-@pytest.mark.parametrize("busy", ["here", "there"])
+@pytest.mark.parametrize("busy", ["local", "stage"])
 @pytest.mark.parametrize(("share", "mark"), [("idle", 2.0), ("all", 1.0)])
-async def test_beside_other_work_only_everything_stays_here(
+async def test_a_busy_process_encodes_only_with_share_all(
     share: Share, mark: float, busy: str
 ) -> None:
     pair = Pair(share)
-    await pair.near.load()
+    await pair.encoder.load()
     device: Device = getattr(pair, busy)
     device.gate.clear()
     before = asyncio.ensure_future(
@@ -80,34 +78,34 @@ async def test_beside_other_work_only_everything_stays_here(
     assert await asked == [mark, mark]
 
 
-async def test_what_is_encoded_here_is_counted_here() -> None:
+async def test_stats_count_the_batches_of_this_process() -> None:
     pair = Pair("all")
-    told = [pair.near.stats]
-    await pair.near.load()
+    snapshots = [pair.encoder.stats]
+    await pair.encoder.load()
     for _ in range(2):
         await pair.encode()
-        told.append(pair.near.stats)
+        snapshots.append(pair.encoder.stats)
 
-    assert [stats and (stats.batches, stats.items, stats.tokens) for stats in told] == [
+    assert [stats and (stats.batches, stats.items, stats.tokens) for stats in snapshots] == [
         None,
         (1, 2, 3),
         (2, 4, 6),
     ]
 
 
-async def test_until_the_encoder_is_there_the_stage_does_it_all() -> None:
+async def test_all_batches_go_to_the_stage_until_the_encoder_is_loaded() -> None:
     pair = Pair("all")
 
     assert await pair.encode() == [2.0, 2.0]
 
 
 @pytest.mark.parametrize("kind", [BackendFailure, RuntimeError])
-async def test_what_fails_here_is_tried_there_and_the_log_says_so(
+async def test_a_batch_that_fails_here_goes_to_the_stage_with_a_warning(
     caplog: pytest.LogCaptureFixture, kind: type[Exception]
 ) -> None:
     pair = Pair("all")
-    await pair.near.load()
-    pair.here.error = kind("no such instruction")
+    await pair.encoder.load()
+    pair.local.error = kind("no such instruction")
     with caplog.at_level(logging.WARNING, "ray.serve"):
         found = await pair.encode()
 
@@ -115,33 +113,33 @@ async def test_what_fails_here_is_tried_there_and_the_log_says_so(
     assert "no such instruction" in caplog.text
 
 
-async def test_what_comes_too_late_is_not_tried_again() -> None:
+async def test_a_batch_after_its_deadline_is_not_repeated() -> None:
     pair = Pair("all")
-    await pair.near.load()
-    pair.here.error = DeadlineExceeded("queue")
+    await pair.encoder.load()
+    pair.local.error = DeadlineExceeded("queue")
 
     with pytest.raises(DeadlineExceeded):
         await pair.encode()
-    assert pair.there.batches == 0
+    assert pair.stage.batches == 0
 
 
-async def test_an_encoder_that_cannot_be_loaded_is_done_without_and_the_log_says_why(
+async def test_without_an_encoder_all_batches_go_to_the_stage_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail() -> BatchingEncoder:
         raise OSError("no such disk")
 
     stage = Device(2.0)
-    near = ColocatedEncoder(stage.encoder, fail, "all")
+    encoder = ColocatedEncoder(stage.encoder, fail, "all")
     with caplog.at_level(logging.WARNING, "ray.serve"):
-        await near.load()
-    encoded = await near.encode(TOKENS, priority=Priority.BULK, deadline=None)
+        await encoder.load()
+    encoded = await encoder.encode(TOKENS, priority=Priority.BULK, deadline=None)
 
     assert encoded.vectors.tolist() == [[2.0], [2.0]]
     assert "no such disk" in caplog.text
 
 
-async def test_nothing_is_loaded_where_nothing_may_be_done() -> None:
+async def test_nothing_is_loaded_if_all_work_goes_to_the_stage() -> None:
     def never() -> BatchingEncoder:
         raise AssertionError("loaded in vain")
 

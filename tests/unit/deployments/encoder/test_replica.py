@@ -85,17 +85,17 @@ async def _encode(replica: EncoderReplica, model: ModelSettings) -> Vectors:
     return (await replica.encode(model, ROW, Priority.INTERACTIVE, None)).vectors
 
 
-async def test_a_replica_computes_with_the_model_that_it_is_asked_for(
+async def test_a_replica_encodes_with_the_model_of_the_call(
     start: Start, models: tuple[ModelSettings, ModelSettings]
 ) -> None:
     replica = await start()
     before = _names(replica)
     widths = [(await _encode(replica, model)).shape for model in models]
-    told = [(await replica.describe(model)).width for model in models]
+    described = [(await replica.describe(model)).width for model in models]
 
     assert before == {"wide"}
     assert widths == [(1, 32), (1, 16)]
-    assert told == [32, 16]
+    assert described == [32, 16]
     assert {one.model.pinned for one in (await replica.stats()).models} == {True, False}
 
 
@@ -106,7 +106,7 @@ async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_pat
         await replica.reconfigure(_config(_model(tmp_path / "missing")))
 
 
-async def test_a_change_that_cannot_be_loaded_leaves_a_running_replica_as_it_is(
+async def test_a_change_that_cannot_be_loaded_keeps_the_present_models(
     start: Start, models: tuple[ModelSettings, ModelSettings], tmp_path: Path
 ) -> None:
     replica = await start()
@@ -117,7 +117,7 @@ async def test_a_change_that_cannot_be_loaded_leaves_a_running_replica_as_it_is(
     assert _names(replica) == {"wide"}
 
 
-async def test_an_idle_replica_computes_to_prove_its_health(start: Start) -> None:
+async def test_the_health_check_of_an_idle_replica_computes_a_batch(start: Start) -> None:
     replica = await start()
     before = replica._encoders.batches
     await replica.check_health()
@@ -169,7 +169,7 @@ async def test_a_busy_replica_is_healthy_until_no_batch_has_ended_for_long(
     await replica.check_health()
 
 
-async def test_a_model_that_nobody_uses_is_unloaded_by_and_by_and_a_pinned_one_stays(
+async def test_idle_models_are_unloaded_and_pinned_models_stay(
     start: Start, models: tuple[ModelSettings, ModelSettings]
 ) -> None:
     replica = await start(pool={"idle_unload_s": 0.01})
@@ -198,7 +198,7 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize(("meant", "expected"), [("narrow-1", ["narrow-1"] * 2), ("", [])])
-async def test_a_model_is_announced_where_it_is_loaded_if_its_calls_are_to_come_here(
+async def test_a_loaded_multiplexed_model_is_announced(
     start: Start,
     models: tuple[ModelSettings, ModelSettings],
     announced: list[str],

@@ -33,13 +33,13 @@ class Held:
 
     def __init__(self, patch: pytest.MonkeyPatch, shard: IndexReplica, *methods: str) -> None:
         self.go = threading.Event()
-        self.begun: list[str] = []
+        self.started: list[str] = []
         for method in methods:
             patch.setattr(shard._index, method, self._held(method, getattr(shard._index, method)))
 
     def _held(self, name: str, method: Any) -> Any:
         def wait(*arguments: Any) -> Any:
-            self.begun.append(name)
+            self.started.append(name)
             assert self.go.wait(20)
             return method(*arguments)
 
@@ -59,7 +59,7 @@ async def shard() -> AsyncIterator[IndexReplica]:
     await shard._stop()
 
 
-async def test_health_and_state_wait_for_no_thread(
+async def test_health_and_stats_need_no_thread(
     shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(monkeypatch, shard, "count", "search", "upsert", "fetch")
@@ -102,7 +102,7 @@ async def test_no_class_of_work_waits_for_another(
     held.go.set()
     await asyncio.gather(*busy)
 
-    assert held.begun.count(full) == 20
+    assert held.started.count(full) == 20
 
 
 async def test_three_thousand_upserts_at_once_are_bounded_in_bytes(
@@ -118,9 +118,9 @@ async def test_three_thousand_upserts_at_once_are_bounded_in_bytes(
 
     assert 10 <= len(waiting) <= 100
     assert len(refused) == 3000 - len(waiting)
-    told = [error.retry_after_s for error in refused if isinstance(error, Overloaded)]
-    assert len(told) == len(refused)
-    assert all(0 < seconds <= 120 for seconds in told)
+    retry_after_s = [error.retry_after_s for error in refused if isinstance(error, Overloaded)]
+    assert len(retry_after_s) == len(refused)
+    assert all(0 < seconds <= 120 for seconds in retry_after_s)
     assert (await shard.describe(NAME)).count >= 100
 
 
@@ -140,18 +140,18 @@ async def test_ten_times_too_many_scans_are_refused_before_they_start(
     assert len(refused) >= 180
     assert all(isinstance(error, Overloaded) for error in refused)
     assert (scans.running, scans.waiting, scans.refused) == (2, 198 - len(refused), len(refused))
-    assert len(held.begun) == 200 - len(refused)
+    assert len(held.started) == 200 - len(refused)
 
 
-async def test_a_scan_whose_caller_has_gone_ends_between_two_steps(
+async def test_a_scan_of_a_cancelled_caller_stops_between_two_steps(
     shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await shard.upsert(NAME, points(1))
-    begun, go, ended = threading.Event(), threading.Event(), threading.Event()
+    started, go, ended = threading.Event(), threading.Event(), threading.Event()
     count = shard._index.count
 
     def held(*arguments: Any) -> int:
-        begun.set()
+        started.set()
         assert go.wait(20)
         try:
             return count(*arguments)
@@ -162,7 +162,7 @@ async def test_a_scan_whose_caller_has_gone_ends_between_two_steps(
     monkeypatch.setattr(shard._index, "count", held)
     monkeypatch.setattr("embedder.index.storage.schema.STEPS", 10)
     running = asyncio.ensure_future(shard.count(NAME, FILTER))
-    assert await asyncio.to_thread(begun.wait, 20)
+    assert await asyncio.to_thread(started.wait, 20)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -22,7 +22,7 @@ SHARD = PickledRows.of(Hit, [Hit("a", 0.9, None, vector=np.array([1, 1], np.floa
 OTHER = PickledRows.of(Hit, [Hit("b", 0.8, None, vector=np.array([1, 0], np.float32))])
 
 
-async def test_unlike_hits_are_chosen_beside_the_event_loop(
+async def test_hits_with_diversity_are_merged_in_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here: list[bool] = []
@@ -40,7 +40,7 @@ async def test_unlike_hits_are_chosen_beside_the_event_loop(
     assert [[hit.id for hit in hits] for hits in found] == [["a", "b"]] * 2
 
 
-async def test_no_unlike_hits_are_chosen_after_the_deadline(
+async def test_a_merge_with_diversity_ends_at_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sharding, "merge_hits", pytest.fail)

@@ -16,10 +16,10 @@ from embedder.index.contract.points import (
     Metric,
 )
 from tests.unit.deployments.index.shards import L2, NAME, Index, make_points, make_query
-from tests.unit.deployments.rpc.replica import from_replica
+from tests.unit.deployments.rpc.replica_errors import from_replica
 
 
-async def test_a_lost_shard_is_missing_from_a_search_and_told(several: Index) -> None:
+async def test_a_search_names_a_lost_shard(several: Index) -> None:
     await several.remote.upsert(NAME, make_points(60), None)
     several.handles[1].fault = StageUnavailable("VectorIndex-1", "gone")
     answer = await several.remote.search([make_query(top_k=60)], complete=False, deadline=None)
@@ -29,7 +29,7 @@ async def test_a_lost_shard_is_missing_from_a_search_and_told(several: Index) ->
     assert {hit.id for hit in answer.hits[0]} == set(make_points(60).ids) - lost
 
 
-async def test_a_damaged_shard_is_missing_from_a_search_and_told(several: Index) -> None:
+async def test_a_search_names_a_damaged_shard(several: Index) -> None:
     await several.remote.upsert(NAME, make_points(60), None)
     several.handles[1].fault = from_replica(StorageDamaged("truth.db", "is flipped"))
     answer = await several.remote.search([make_query(top_k=60)], complete=False, deadline=None)
@@ -40,7 +40,7 @@ async def test_a_damaged_shard_is_missing_from_a_search_and_told(several: Index)
         await several.remote.search([make_query()], complete=True, deadline=None)
 
 
-async def test_every_answer_of_a_search_tells_how_large_the_collection_is(several: Index) -> None:
+async def test_every_search_updates_the_description_of_the_collection(several: Index) -> None:
     await several.remote.upsert(NAME, make_points(60), None)
     assert several.remote.searched(NAME) is None
     several.handles[0].fault = StageUnavailable("VectorIndex-0", "is gone")
@@ -51,7 +51,7 @@ async def test_every_answer_of_a_search_tells_how_large_the_collection_is(severa
     assert 5 < info.count < 60
 
 
-async def test_a_search_that_has_to_be_complete_fails_without_a_shard(several: Index) -> None:
+async def test_a_complete_search_fails_without_a_shard(several: Index) -> None:
     await several.remote.upsert(NAME, make_points(60), None)
     several.handles[1].fault = StageUnavailable("VectorIndex-1", "gone")
 
@@ -68,7 +68,7 @@ async def test_without_any_shard_a_search_fails(several: Index) -> None:
         await several.remote.search([make_query()], complete=False, deadline=None)
 
 
-async def test_a_shard_that_was_away_when_a_collection_was_made_gets_it_with_its_points(
+async def test_a_shard_that_missed_a_creation_gets_the_collection_with_its_points(
     several: Index,
 ) -> None:
     for shard in several.shards[:2]:
@@ -79,7 +79,7 @@ async def test_a_shard_that_was_away_when_a_collection_was_made_gets_it_with_its
     assert await several.remote.count(NAME, None, None) == 60
 
 
-async def test_what_is_nowhere_is_not_found(several: Index) -> None:
+async def test_an_unknown_collection_is_not_found(several: Index) -> None:
     with pytest.raises(UnknownCollection):
         await several.remote.search([make_query()], complete=False, deadline=None)
     await several.remote.upsert(NAME, make_points(9), None)

@@ -121,7 +121,7 @@ WORKS: dict[str, Work] = {
 @pytest.mark.parametrize(
     ("shards", "again"), [((0, 1), False), ((0, 1), True), ((0,), True), ((1,), True)]
 )
-async def test_work_ends_or_is_refused_wherever_the_collection_changes(
+async def test_work_completes_or_is_refused_if_the_collection_changes_at_any_step(
     shards: Collection[int], again: bool
 ) -> None:
     two = Interrupted(shards, again=again)

@@ -54,7 +54,7 @@ READS: dict[str, Callable[[RemoteIndex], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 @pytest.mark.parametrize("away", [0, 1])
-async def test_a_deletion_that_one_shard_missed_is_completed_at_its_return(
+async def test_a_deletion_that_a_shard_missed_is_completed_after_its_return(
     index: Index, away: int, read: Callable[[RemoteIndex], Awaitable[Any]]
 ) -> None:
     index.handles[away].fault = GONE
@@ -91,7 +91,7 @@ async def test_a_new_collection_has_no_points_of_the_old_one(
     assert await index.remote.count(NAME, None, None) == 3
 
 
-async def test_a_creation_that_one_shard_missed_is_completed(index: Index) -> None:
+async def test_a_creation_that_a_shard_missed_is_completed(index: Index) -> None:
     index.handles[1].fault = GONE
     with pytest.raises(StageUnavailable):
         await index.remote.create("new", SPEC, None)
@@ -102,7 +102,7 @@ async def test_a_creation_that_one_shard_missed_is_completed(index: Index) -> No
     assert identities == {(await index.remote.describe("new", None)).identity}
 
 
-async def test_a_second_deletion_answers_that_nothing_is_there_or_completes(index: Index) -> None:
+async def test_a_second_deletion_is_not_found_or_completes_the_first(index: Index) -> None:
     index.handles[1].fault = GONE
     for _ in range(2):
         with pytest.raises(StageUnavailable):
@@ -113,7 +113,7 @@ async def test_a_second_deletion_answers_that_nothing_is_there_or_completes(inde
         await index.remote.delete(NAME, None)
 
 
-async def test_while_a_shard_is_away_its_absence_is_said(index: Index) -> None:
+async def test_while_a_shard_is_down_the_answer_names_it(index: Index) -> None:
     index.handles[0].fault = GONE
     answer = await _elsewhere(index).search([make_query(top_k=40)], complete=False, deadline=None)
 
@@ -123,7 +123,7 @@ async def test_while_a_shard_is_away_its_absence_is_said(index: Index) -> None:
             await READS[name](index.remote)
 
 
-async def test_a_shard_that_is_of_another_creation_never_answers_for_it(index: Index) -> None:
+async def test_a_shard_with_an_older_creation_never_answers_for_the_new_one(index: Index) -> None:
     other = Index(1)
     await other.remote.create(NAME, replace(SPEC, identity="other"), None)
     await other.remote.upsert(NAME, make_points(9), None)

@@ -30,7 +30,7 @@ from embedder.index.contract.points import (
     StoredModel,
 )
 from tests.unit.deployments.index.shards import L2, NAME, WIDTH, Index, make_points, make_query
-from tests.unit.deployments.rpc.replica import from_replica
+from tests.unit.deployments.rpc.replica_errors import from_replica
 
 
 def _same(one: Sequence[Hit], other: Sequence[Hit]) -> None:
@@ -51,7 +51,7 @@ QUERIES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fields", QUERIES.values(), ids=QUERIES)
 @pytest.mark.parametrize("metric", list(Metric))
-async def test_several_shards_answer_as_one_would(
+async def test_several_shards_answer_like_one(
     several: Index, single: Index, fields: dict[str, Any], metric: Metric
 ) -> None:
     for index in (several, single):
@@ -66,7 +66,7 @@ async def test_several_shards_answer_as_one_would(
     _same(found, expected)
 
 
-async def test_points_lie_over_all_shards_and_each_in_one(several: Index) -> None:
+async def test_each_point_is_in_one_shard_and_all_shards_have_points(several: Index) -> None:
     await several.remote.create(NAME, L2, None)
     await several.remote.upsert(NAME, make_points(60), None)
     await several.remote.upsert(NAME, make_points(60), None)
@@ -79,7 +79,7 @@ async def test_points_lie_over_all_shards_and_each_in_one(several: Index) -> Non
     assert [one.count for one in await several.remote.collections(None)] == [60]
 
 
-async def test_points_are_checked_beside_the_event_loop(
+async def test_points_are_checked_in_a_thread(
     several: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[threading.Thread] = []
@@ -95,7 +95,7 @@ async def test_points_are_checked_beside_the_event_loop(
     assert threading.current_thread() not in threads
 
 
-async def test_points_are_read_paged_counted_and_deleted_wherever_they_are(
+async def test_points_are_read_paged_counted_and_deleted_in_all_shards(
     several: Index,
 ) -> None:
     index = several.remote
@@ -119,7 +119,7 @@ async def test_points_are_read_paged_counted_and_deleted_wherever_they_are(
     assert await index.count(NAME, parse({"n": {"$lt": 10}}), None) == 9
 
 
-async def test_a_request_of_which_any_point_is_wrong_stores_nothing_anywhere(
+async def test_a_request_with_an_invalid_point_stores_nothing_in_any_shard(
     several: Index,
 ) -> None:
     await several.remote.upsert(NAME, make_points(60), None)
@@ -136,7 +136,7 @@ async def test_a_request_of_which_any_point_is_wrong_stores_nothing_anywhere(
     assert await several.remote.count(NAME, None, None) == 60
 
 
-async def test_a_recorded_model_is_asked_for_once_in_a_while(single: Index) -> None:
+async def test_a_recorded_model_is_cached(single: Index) -> None:
     model = StoredModel("letters", "1", "0" * 64, "mean")
 
     async def recorded(info: CollectionInfo | None) -> StoredModel | None:
@@ -152,7 +152,7 @@ async def test_a_recorded_model_is_asked_for_once_in_a_while(single: Index) -> N
     )
 
 
-async def test_searches_that_wait_together_travel_together_and_fail_alone(
+async def test_waiting_searches_share_calls_and_fail_separately(
     single: Index,
 ) -> None:
     await single.remote.upsert(NAME, make_points(9), None)

@@ -41,7 +41,7 @@ async def test_ids_of_any_unicode_are_found_in_their_shards(several: Index) -> N
 
 
 @pytest.mark.parametrize("bad", ["", "\ud800", "a" * 256])
-async def test_an_id_is_refused_by_its_place_before_any_shard_is_asked(
+async def test_the_error_of_an_invalid_id_names_its_index_in_the_request(
     several: Index, bad: str
 ) -> None:
     await several.remote.upsert(NAME, make_points(9), None)

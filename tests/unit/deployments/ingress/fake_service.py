@@ -36,7 +36,7 @@ from embedder.inference.residency import ModelState, State
 from embedder.inference.tokenization import OffsetToken
 from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
-from tests.unit.deployments.rpc.transport import GRPC_BYTES, carry
+from tests.unit.deployments.rpc.grpc_limit import GRPC_BYTES, check_size
 
 MAX_TOKENS = 8
 END = "[END]"
@@ -114,9 +114,9 @@ class LocalHandle:
         if self._by_reference:
             self.by_reference.append(method)
         limit = sys.maxsize if self._by_reference else self._limit
-        self.sizes.append(carry(args, limit))
+        self.sizes.append(check_size(args, limit))
         answer = await getattr(self._stage, method)(*args)
-        self.sizes.append(carry(answer, limit))
+        self.sizes.append(check_size(answer, limit))
         return answer
 
 

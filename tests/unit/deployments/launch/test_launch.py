@@ -58,7 +58,7 @@ def until_it_says(launch: Launch, word: str) -> None:
         time.sleep(0.02)
 
 
-def test_a_child_that_ends_while_starting_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+def test_a_child_that_ends_while_starting_is_an_error_with_its_last_output(tmp_path: Path) -> None:
     launch = child(tmp_path, "print('no such model'); raise SystemExit(3)")
 
     with pytest.raises(ConfigurationError, match="no such model"):
@@ -80,7 +80,7 @@ time.sleep(60)
     assert launch.tail().splitlines()[0] == "True"
 
 
-def test_progress_says_what_is_missing_until_the_time_is_up(tmp_path: Path) -> None:
+def test_progress_reports_what_is_missing_until_the_timeout(tmp_path: Path) -> None:
     launch = child(tmp_path, "import time; time.sleep(60)")
     said: list[str] = []
     with pytest.raises(ConfigurationError, match="not ready within 0 s"):
@@ -131,7 +131,7 @@ while True:
     assert launch.process.returncode == -signal.SIGKILL
 
 
-def test_what_the_child_leaves_in_its_session_is_stopped_too(tmp_path: Path) -> None:
+def test_other_processes_of_the_childs_session_are_stopped_too(tmp_path: Path) -> None:
     """Ray's workers have process groups of their own, so the child's group is not enough."""
     script = """
 import os, subprocess
@@ -158,7 +158,7 @@ def test_watching_reports_changes_and_ends_with_the_service(tmp_path: Path) -> N
     assert reports == ["no answer yet"]
 
 
-def test_throughput_mode_is_a_default_that_the_operator_may_set_otherwise(
+def test_the_operator_may_override_throughput_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = service_in(tmp_path)

@@ -20,7 +20,7 @@ OF_WORKER_NODES = {"RAY_SERVE_WORKER_PROXY_HTTP_PORT", "RAY_SERVE_WORKER_PROXY_G
 """Of Ray's ports, those that a service of one machine has not."""
 
 
-def test_services_that_start_together_get_ports_of_their_own() -> None:
+def test_services_that_start_together_get_different_ports() -> None:
     with ExitStack() as services:
         blocks = [services.enter_context(reserved_block(())) for _ in range(20)]
     given = [set(ray_ports(block.start, alone=False).values()) for block in blocks]
@@ -29,7 +29,7 @@ def test_services_that_start_together_get_ports_of_their_own() -> None:
     assert len({len(ports) for ports in given}) == 1
 
 
-def test_the_block_of_another_service_is_left_alone_while_nothing_of_it_listens(
+def test_the_block_of_another_service_is_skipped_even_if_its_ports_are_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Blocks that no test and no service beside this test reserves.
@@ -42,7 +42,7 @@ def test_the_block_of_another_service_is_left_alone_while_nothing_of_it_listens(
         pass
 
 
-def test_a_block_in_which_somebody_listens_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_with_a_port_in_use_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
         # As Serve does it: whoever else sets this may listen on the same port.
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -59,7 +59,7 @@ def test_a_block_in_which_somebody_listens_is_left_alone(monkeypatch: pytest.Mon
         assert block == range(taken, taken + 1)
 
 
-def test_every_port_that_ray_would_share_between_services_is_given() -> None:
+def test_every_port_that_ray_would_share_is_set() -> None:
     """Of Serve's, which it reads from its environment; all ports have PORT in their names."""
     named = [
         name
@@ -74,7 +74,7 @@ def test_every_port_that_ray_would_share_between_services_is_given() -> None:
     assert hasattr(dashboard_constants, "DASHBOARD_METRIC_PORT")
 
 
-def test_the_usual_ports_of_haproxy_are_only_a_lone_services(
+def test_only_a_lone_service_gets_the_usual_ports_of_haproxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Another one may have them, although its HAProxy is about to be started again."""

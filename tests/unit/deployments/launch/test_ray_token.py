@@ -17,7 +17,7 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / ".ray" / "auth_token"
 
 
-def test_a_token_is_made_once_and_is_its_users_alone(token: Path) -> None:
+def test_a_token_is_made_once_and_readable_by_its_user_only(token: Path) -> None:
     make_token({})
     first = token.read_text()
     make_token({})
@@ -28,7 +28,7 @@ def test_a_token_is_made_once_and_is_its_users_alone(token: Path) -> None:
     assert token.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_token_that_everybody_could_read_is_closed(token: Path) -> None:
+def test_the_permissions_of_a_readable_token_are_restricted(token: Path) -> None:
     token.parent.mkdir()
     token.write_text("theirs")
     token.chmod(0o644)
@@ -41,20 +41,20 @@ def test_a_token_that_everybody_could_read_is_closed(token: Path) -> None:
 @pytest.mark.parametrize(
     "environment", [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "of the operator"}]
 )
-def test_no_token_is_made_where_none_is_wanted(token: Path, environment: dict[str, str]) -> None:
+def test_no_token_is_made_if_none_is_required(token: Path, environment: dict[str, str]) -> None:
     make_token(environment)
 
     assert not token.exists()
 
 
-def test_another_file_is_made_where_it_is_named(token: Path, tmp_path: Path) -> None:
+def test_the_token_is_written_to_the_configured_path(token: Path, tmp_path: Path) -> None:
     make_token({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "elsewhere" / "token")})
 
     assert (tmp_path / "elsewhere" / "token").stat().st_mode & 0o777 == 0o600
     assert not token.exists()
 
 
-def test_a_home_that_cannot_be_written_is_told_with_a_way_out(
+def test_an_unwritable_home_is_an_error_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOME", "/proc/self")
@@ -63,7 +63,7 @@ def test_a_home_that_cannot_be_written_is_told_with_a_way_out(
         make_token({})
 
 
-def test_a_token_is_shown_where_there_is_one_unless_the_operator_says_otherwise(
+def test_an_existing_token_is_sent_unless_the_operator_set_the_mode(
     token: Path,
 ) -> None:
     without: dict[str, str] = {}

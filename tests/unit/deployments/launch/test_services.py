@@ -86,7 +86,7 @@ def test_the_processes_of_a_service_are_ended_and_those_of_others_are_not(tmp_pa
 
 
 @pytest.mark.parametrize("title", ["ray::DashboardAgent", "ray-dashboard-JobHead-0"])
-def test_a_process_of_ray_without_an_environment_is_known_by_its_session(
+def test_a_process_of_ray_without_an_environment_is_found_by_its_session(
     title: str, tmp_path: Path
 ) -> None:
     """Some write their titles over their environment."""
@@ -99,7 +99,7 @@ def test_a_process_of_ray_without_an_environment_is_known_by_its_session(
         assert ours.processes() == []
 
 
-def test_a_service_is_known_after_its_folder_is_gone(tmp_path: Path) -> None:
+def test_a_service_is_found_after_its_folder_is_removed(tmp_path: Path) -> None:
     """Systems empty their temporary folders."""
     ours = service(tmp_path, 1)
     with process(ours):
@@ -108,7 +108,7 @@ def test_a_service_is_known_after_its_folder_is_gone(tmp_path: Path) -> None:
         assert ours in services()
 
 
-def test_a_folder_that_is_not_the_services_is_never_removed(tmp_path: Path) -> None:
+def test_the_folder_of_another_service_is_never_removed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     ours = ServiceInstance(1, None, os.getpid(), -1, str(precious), 20_000)
@@ -117,7 +117,7 @@ def test_a_folder_that_is_not_the_services_is_never_removed(tmp_path: Path) -> N
     assert precious.exists()
 
 
-def test_folders_of_which_nothing_else_is_left_are_removed(tmp_path: Path) -> None:
+def test_folders_of_services_without_processes_are_removed(tmp_path: Path) -> None:
     left, running = service(tmp_path, 1, attended=False), service(tmp_path, 2)
     remove_folders()
 
@@ -125,7 +125,7 @@ def test_folders_of_which_nothing_else_is_left_are_removed(tmp_path: Path) -> No
     assert Path(running.folder).exists()
 
 
-def test_the_watcher_ends_the_service_when_its_starter_lets_go(
+def test_the_watcher_ends_the_service_when_its_starter_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # it is another process
@@ -138,7 +138,7 @@ def test_the_watcher_ends_the_service_when_its_starter_lets_go(
     assert not Path(ours.folder).exists()
 
 
-def test_among_several_services_none_is_chosen_by_chance(tmp_path: Path) -> None:
+def test_several_services_are_an_error_until_one_is_chosen(tmp_path: Path) -> None:
     one, two = service(tmp_path, 1), service(tmp_path, 2)
 
     with pytest.raises(ConfigurationError) as caught:
@@ -152,7 +152,7 @@ def test_among_several_services_none_is_chosen_by_chance(tmp_path: Path) -> None
     assert "--port" in str(caught.value)
 
 
-def test_stop_ends_what_was_left_behind_and_says_what_it_was(
+def test_stop_ends_an_orphaned_service_and_describes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     left = service(tmp_path, 1, attended=False)
@@ -190,14 +190,12 @@ signal.pause()
         assert child.stdout.read() == "gracefully\n"
 
 
-def test_stop_refuses_where_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stop_without_a_service_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stop"]) == 1
     assert "no service runs here" in capsys.readouterr().err
 
 
-def test_a_mark_that_means_nothing_is_no_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_mark_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "embedder-x"
     folder.mkdir()
     for mark in ("", "[]", "{", '{"port": 1}'):

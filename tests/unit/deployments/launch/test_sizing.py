@@ -1,4 +1,4 @@
-"""What is decided when the service is deployed: hardware once, and an encoder a core."""
+"""The settings that the deployment resolves: the hardware once, and an encoder per core."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from deployments.launch.sizing import ClusterResources, decided, lacking
+from deployments.launch.sizing import ClusterResources, missing_resources, resolve_auto
 from deployments.settings.service import ServeSettings
 
 
 def _decided(gpus: float, *, cpus: float = 8, **args: Any) -> ServeSettings:
-    return decided(ServeSettings.model_validate(args), ClusterResources(cpus, gpus))
+    return resolve_auto(ServeSettings.model_validate(args), ClusterResources(cpus, gpus))
 
 
 def _replicas(settings: ServeSettings) -> tuple[int, int]:
@@ -20,9 +20,7 @@ def _replicas(settings: ServeSettings) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("gpus", "hardware", "device"), [(0, "cpu", "cpu"), (4, "gpu", "cuda")])
-def test_what_is_left_to_the_service_follows_the_cluster(
-    gpus: float, hardware: str, device: str
-) -> None:
+def test_auto_follows_the_cluster(gpus: float, hardware: str, device: str) -> None:
     settings = _decided(gpus)
 
     assert settings.encoder.hardware == hardware
@@ -31,7 +29,7 @@ def test_what_is_left_to_the_service_follows_the_cluster(
 
 @pytest.mark.parametrize("gpus", [0, 4])
 @pytest.mark.parametrize(("hardware", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
-def test_hardware_that_was_chosen_stays_and_the_device_follows_it(
+def test_chosen_hardware_stays_and_the_device_follows_it(
     gpus: float, hardware: str, device: str
 ) -> None:
     settings = _decided(gpus, encoder={"hardware": hardware})
@@ -42,12 +40,12 @@ def test_hardware_that_was_chosen_stays_and_the_device_follows_it(
 
 @pytest.mark.parametrize("gpus", [0, 4])
 @pytest.mark.parametrize("device", ["cpu", "mps", "cuda:1"])
-def test_a_device_that_was_chosen_stays(gpus: float, device: str) -> None:
+def test_a_chosen_device_stays(gpus: float, device: str) -> None:
     assert _decided(gpus, backend={"device": device}).backend.device == device
 
 
 @pytest.mark.parametrize("gpus", [0, 4])
-def test_nothing_else_changes_when_hardware_is_decided(gpus: float) -> None:
+def test_resolving_the_hardware_changes_nothing_else(gpus: float) -> None:
     before, after = ServeSettings().model_dump(), _decided(gpus).model_dump()
     for settings in (before, after):
         for field in ("device", "threads", "shared_weights"):
@@ -58,7 +56,7 @@ def test_nothing_else_changes_when_hardware_is_decided(gpus: float) -> None:
     assert after == before
 
 
-def test_every_stage_that_asks_for_it_is_given_hardware() -> None:
+def test_the_hardware_of_every_stage_is_resolved() -> None:
     settings = _decided(1, tokenizer={"hardware": "auto"}, vector_index={"hardware": "auto"})
 
     assert settings.tokenizer.hardware == settings.vector_index.hardware == "gpu"
@@ -70,49 +68,47 @@ def test_there_is_an_encoder_for_each_core(cpus: float, count: int) -> None:
     assert _replicas(_decided(0, cpus=cpus)) == (count, count)
 
 
-def test_encoders_leave_the_cores_that_the_other_stages_may_book() -> None:
+def test_encoders_leave_the_cores_that_other_stages_may_reserve() -> None:
     settings = _decided(0, cpus=8, encoder={"num_cpus": 1}, index={"shards": 10})
 
     # Two of the ingress, two tokenizers, a cache and ten shards, of a tenth of a core each.
     assert _replicas(settings) == (6, 6)
 
 
-def test_encoders_that_book_nothing_are_as_many_as_cores() -> None:
+def test_encoders_that_reserve_nothing_are_as_many_as_cores() -> None:
     assert _replicas(_decided(0, cpus=4, encoder={"num_cpus": 0})) == (4, 4)
 
 
 @pytest.mark.parametrize("gpus", [0, 2])
-def test_a_number_of_encoders_is_taken_at_its_word(gpus: float) -> None:
+def test_an_explicit_number_of_encoders_is_used(gpus: float) -> None:
     assert _replicas(_decided(gpus, cpus=2, encoder={"replicas": 5})) == (5, 5)
 
 
 @pytest.mark.parametrize(("gpus", "replicas"), [(0, None), (2, None), (2, "auto")])
-def test_bounds_hold_on_gpus_and_where_nothing_else_is_said(
-    gpus: float, replicas: str | None
-) -> None:
+def test_bounds_apply_on_gpus_and_without_a_number(gpus: float, replicas: str | None) -> None:
     encoder = {"replicas": replicas, "min_replicas": 2, "max_replicas": 7}
 
     assert _replicas(_decided(gpus, encoder=encoder)) == (2, 7)
 
 
-def test_flights_follow_the_encoders_that_there_are() -> None:
+def test_concurrent_calls_follow_the_number_of_encoders() -> None:
     assert _decided(0, cpus=4).encoder.concurrent_calls(worth_tokens=1).count == 4
 
 
 @pytest.mark.parametrize(
-    ("gpus", "stated", "flights"), [(0, {}, 1), (1, {}, 2), (1, {"flights_per_replica": 1}, 1)]
+    ("gpus", "stated", "calls"), [(0, {}, 1), (1, {}, 2), (1, {"flights_per_replica": 1}, 1)]
 )
-def test_a_gpu_has_the_next_batch_before_it_needs_it(
-    gpus: float, stated: dict[str, int], flights: int
+def test_an_encoder_on_a_gpu_gets_two_concurrent_calls(
+    gpus: float, stated: dict[str, int], calls: int
 ) -> None:
-    assert _decided(gpus, encoder=stated).encoder.flights_per_replica == flights
+    assert _decided(gpus, encoder=stated).encoder.flights_per_replica == calls
 
 
 @pytest.mark.parametrize(
     ("device", "stated", "threads"),
     [("auto", None, 1), ("cpu", 3, 3), ("cuda", None, None), ("auto", 2, 2)],
 )
-def test_an_encoder_on_a_cpu_computes_with_one_thread_unless_told(
+def test_an_encoder_on_a_cpu_has_one_thread_by_default(
     device: str, stated: int | None, threads: int | None
 ) -> None:
     settings = _decided(0, backend={"device": device, "threads": stated})
@@ -124,7 +120,7 @@ def test_an_encoder_on_a_cpu_computes_with_one_thread_unless_told(
     ("device", "stated", "shared"),
     [("auto", None, True), ("cpu", False, False), ("cuda", None, None), ("cuda", True, True)],
 )
-def test_encoders_on_cpus_share_weights_unless_told(
+def test_encoders_on_cpus_share_weights_by_default(
     device: str, stated: bool | None, shared: bool | None
 ) -> None:
     settings = _decided(0, backend={"device": device, "shared_weights": stated})
@@ -135,7 +131,7 @@ def test_encoders_on_cpus_share_weights_unless_told(
 @pytest.mark.parametrize(
     ("stated", "replicas"), [({}, (4, 4)), ({"min_replicas": 1, "max_replicas": 3}, (1, 3))]
 )
-def test_where_every_ingress_encodes_there_is_one_for_each_core(
+def test_with_in_ingress_all_there_is_an_ingress_per_core(
     stated: dict[str, int], replicas: tuple[int, int]
 ) -> None:
     ingress = _decided(0, cpus=4, encoder={"in_ingress": "all"}, ingress=stated).ingress
@@ -156,17 +152,17 @@ NODES = [{"CPU": 2.0, "disk": 1.0}, {"CPU": 4.0, "GPU": 1.0}]
         ({"Encoder": (4, {"CPU": 1}), "Ingress": (3, {"CPU": 1})}, "7 CPU in all"),
     ],
 )
-def test_resources_that_are_lacking_are_named_beside_those_that_there_are(
+def test_missing_resources_are_named_beside_the_available_ones(
     wanted: dict[str, Any], says: str
 ) -> None:
-    problem = lacking(wanted, NODES)
+    problem = missing_resources(wanted, NODES)
 
     assert problem is not None
     assert re.search(says, problem)
     assert "2 CPU 1 disk; 4 CPU 1 GPU" in problem
 
 
-def test_what_fits_to_the_last_part_lacks_nothing() -> None:
+def test_an_exact_fit_lacks_nothing() -> None:
     wanted = {"Encoder": (2, {"CPU": 0.5, "GPU": 0.5}), "Ingress": (50, {"CPU": 0.1})}
 
-    assert lacking(wanted, NODES) is None
+    assert missing_resources(wanted, NODES) is None

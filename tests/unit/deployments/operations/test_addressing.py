@@ -33,14 +33,16 @@ def rays(monkeypatch: pytest.MonkeyPatch) -> dict[str, ServiceInstance | None]:
     return found
 
 
-def test_the_only_ray_is_taken_whoever_started_it(rays: dict[str, ServiceInstance | None]) -> None:
+def test_the_only_ray_is_chosen_regardless_of_its_starter(
+    rays: dict[str, ServiceInstance | None],
+) -> None:
     rays["10.0.0.1:1"] = None
 
     assert ray_address({}) == "10.0.0.1:1"
     assert ray_address({"RAY_ADDRESS": "auto"}) == "10.0.0.1:1"
 
 
-def test_of_several_none_is_taken_and_all_are_listed(
+def test_several_rays_are_an_error_that_lists_them(
     rays: dict[str, ServiceInstance | None],
 ) -> None:
     rays |= {"10.0.0.1:1": FIRST, "10.0.0.1:2": SECOND, "10.0.0.1:3": None}
@@ -52,7 +54,7 @@ def test_of_several_none_is_taken_and_all_are_listed(
     assert ["10.0.0.1:1: port 8000, data in /data/first" in lines[1], len(lines)] == [True, 4]
 
 
-def test_what_is_said_is_taken(rays: dict[str, ServiceInstance | None]) -> None:
+def test_an_explicit_choice_is_used(rays: dict[str, ServiceInstance | None]) -> None:
     rays |= {"10.0.0.1:1": FIRST, "10.0.0.1:2": SECOND}
     elsewhere = {"RAY_ADDRESS": "10.9.9.9:6379"}
 

@@ -47,18 +47,18 @@ def _ignore(count: int) -> None:
 def test_points_are_embedded_as_bulk_work_a_batch_at_a_time(
     service: IndexService, operation: CollectionOperations
 ) -> None:
-    told: list[int] = []
+    progress: list[int] = []
     run(operation.create(NAME, Spec(Metric.L2, model=LETTERS)))
-    service.door.calls.clear()
-    count = run(operation.add(NAME, iter(_texts(2 * BATCH + 5)), told.append))
+    service.fake_ingress.calls.clear()
+    count = run(operation.add(NAME, iter(_texts(2 * BATCH + 5)), progress.append))
 
-    assert told == [BATCH, BATCH, 5]
-    assert count == run(operation.describe(NAME)).count == sum(told)
-    assert service.door.calls == [(size, Priority.BULK, LETTERS) for size in told]
+    assert progress == [BATCH, BATCH, 5]
+    assert count == run(operation.describe(NAME)).count == sum(progress)
+    assert service.fake_ingress.calls == [(size, Priority.BULK, LETTERS) for size in progress]
     assert [info.name for info in run(operation.collections())] == [NAME]
 
 
-def test_of_lines_with_one_id_the_last_counts(operation: CollectionOperations) -> None:
+def test_the_last_line_with_an_id_wins(operation: CollectionOperations) -> None:
     first, *others = _texts(BATCH)
     last = PointLine(BATCH + 1, first.id, "dddd", None, {})
     run(operation.add(NAME, [first, *others, last], _ignore))
@@ -68,18 +68,18 @@ def test_of_lines_with_one_id_the_last_counts(operation: CollectionOperations) -
     assert run(operation.describe(NAME)).count == BATCH
 
 
-def test_a_search_is_by_the_text_and_a_filter(
+def test_a_search_uses_the_text_and_the_filter(
     service: IndexService, operation: CollectionOperations
 ) -> None:
     run(operation.add(NAME, _texts(30), _ignore))
-    service.door.calls.clear()
+    service.fake_ingress.calls.clear()
     hits = run(operation.search(NAME, "a" * 30, 3, parse({"n": {"$lt": 20}})))
 
     assert [hit.metadata["n"] for hit in hits] == [19, 18, 17]
-    assert service.door.calls == [(1, Priority.INTERACTIVE, LETTERS)]
+    assert service.fake_ingress.calls == [(1, Priority.INTERACTIVE, LETTERS)]
 
 
-def test_the_same_again_changes_no_point(operation: CollectionOperations) -> None:
+def test_adding_the_same_points_again_changes_nothing(operation: CollectionOperations) -> None:
     found = []
     for _ in range(2):
         assert run(operation.add(NAME, _texts(40), _ignore)) == 40
@@ -89,14 +89,14 @@ def test_the_same_again_changes_no_point(operation: CollectionOperations) -> Non
     assert found[0] == found[1]
 
 
-def test_a_full_service_is_asked_again_until_patience_ends(
+def test_an_overloaded_service_is_retried_for_retry_for_s(
     service: IndexService, operation: CollectionOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_operation, "PAUSE_S", 0.001)
-    service.door.busy = 3
+    service.fake_ingress.busy = 3
     assert run(operation.add(NAME, _texts(3), _ignore)) == 3
     monkeypatch.setattr(index_operation, "RETRY_FOR_S", 0.0)
-    service.door.busy = 10_000
+    service.fake_ingress.busy = 10_000
 
     with pytest.raises(Overloaded):
         run(operation.add(NAME, _texts(3), _ignore))
@@ -120,7 +120,7 @@ BAD: dict[str, tuple[list[PointLine], str]] = {
 
 
 @pytest.mark.parametrize(("points", "field"), BAD.values(), ids=BAD)
-def test_what_cannot_be_stored_is_named_by_its_line(
+def test_the_error_of_an_invalid_point_names_its_line(
     operation: CollectionOperations, points: list[PointLine], field: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
@@ -129,7 +129,7 @@ def test_what_cannot_be_stored_is_named_by_its_line(
     assert caught.value.field == field
 
 
-def test_a_vector_of_another_width_than_the_collection_s_is_named_by_its_line(
+def test_the_error_of_a_vector_with_another_width_names_its_line(
     operation: CollectionOperations,
 ) -> None:
     run(operation.create(NAME, Spec(width=3)))
@@ -138,25 +138,25 @@ def test_a_vector_of_another_width_than_the_collection_s_is_named_by_its_line(
         run(operation.add(NAME, [_vector(4, [1] * 4)], _ignore))
 
 
-def test_what_was_stored_before_a_wrong_line_is_kept_and_told(
+def test_points_before_an_invalid_line_are_stored_and_reported(
     operation: CollectionOperations,
 ) -> None:
     points = [*_texts(BATCH), PointLine(900, "wrong", "", None, {})]
-    told: list[int] = []
+    progress: list[int] = []
 
     with pytest.raises(InvalidInput, match="line 900"):
-        run(operation.add(NAME, points, told.append))
-    assert told == [BATCH]
+        run(operation.add(NAME, points, progress.append))
+    assert progress == [BATCH]
     assert run(operation.describe(NAME)).count == BATCH
 
 
-def test_a_model_that_is_not_served_makes_no_collection(operation: CollectionOperations) -> None:
+def test_a_model_that_is_not_served_creates_no_collection(operation: CollectionOperations) -> None:
     with pytest.raises(UnknownModel, match="numbers"):
         run(operation.create(NAME, Spec(model="numbers")))
     assert run(operation.collections()) == []
 
 
-def test_over_several_shards_the_width_is_the_model_s(tmp_path: Path) -> None:
+def test_with_several_shards_the_width_is_the_models(tmp_path: Path) -> None:
     widths = {}
     for shards in (1, 2):
         service = IndexService(tmp_path / str(shards), shards)

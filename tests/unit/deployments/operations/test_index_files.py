@@ -92,7 +92,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
     return Files(tmp_path, request.param)
 
 
-def test_sound_files_are_said_to_be_and_left_as_they_are(
+def test_a_check_of_intact_files_changes_nothing(
     files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = [(folder / "truth.db").read_bytes() for folder in files.folders]
@@ -152,7 +152,7 @@ def test_a_damaged_file_is_set_aside_and_its_collections_restored(
     assert files.counts()[-1]["docs"] == 20
 
 
-def test_a_repair_keeps_every_collection_that_is_sound(
+def test_a_repair_keeps_every_intact_collection(
     files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.lose_a_row()
@@ -178,7 +178,7 @@ def test_a_repair_of_a_damaged_file_keeps_what_can_be_read(
 
 
 @pytest.mark.parametrize("command", [["check"], ["repair"], ["restore", "backup", "docs"]])
-def test_files_that_a_running_service_has_are_refused(
+def test_files_of_a_running_service_are_refused(
     files: Files, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = files.open(files.folders[-1])
@@ -188,9 +188,7 @@ def test_files_that_a_running_service_has_are_refused(
     assert "is in use by another process (pid" in capsys.readouterr().err
 
 
-def test_where_there_is_no_index_that_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_index_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "check", "--data", str(tmp_path)]) == 1
     assert main(["index", "check", str(tmp_path / "none.yaml")]) == 1
     said = capsys.readouterr().err
@@ -199,7 +197,7 @@ def test_where_there_is_no_index_that_is_said(
     assert f"cannot read {tmp_path}/none.yaml" in said
 
 
-def test_a_repair_that_finds_no_space_changes_nothing(
+def test_a_repair_without_disk_space_changes_nothing(
     files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.lose_a_row()

@@ -15,12 +15,12 @@ from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import ModelMismatch, StaleCollection
 from embedder.index.storage import staging
 from tests.unit.deployments.index_service import LETTERS, IndexService
-from tests.unit.deployments.two_models import (
+from tests.unit.deployments.two_model_service import (
     DIGITS,
     NAME,
     TEXTS,
     check,
-    door_of,
+    fake_ingress_of,
     filled_service,
     ignore,
     index_of,
@@ -41,27 +41,30 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IndexSer
 async def test_all_texts_are_embedded_with_the_new_model_and_searches_follow(
     service: IndexService,
 ) -> None:
-    told: list[int] = []
+    progress: list[int] = []
     operation = CollectionOperations(service.as_running())
     assert (await operation.search(NAME, "aaa", 1))[0].id == "p2"
     order = [one.id for one in await records_of(index_of(service))]
-    info = await reembedding_of(service).reembed(NAME, "digits", told.append)
+    info = await reembedding_of(service).reembed(NAME, "digits", progress.append)
 
     assert (info.stored, info.count, info.width) == (DIGITS, len(TEXTS), 3)
-    assert (sum(told), sorted(door_of(service).texts)) == (len(TEXTS), sorted(TEXTS.values()))
+    assert (sum(progress), sorted(fake_ingress_of(service).texts)) == (
+        len(TEXTS),
+        sorted(TEXTS.values()),
+    )
     assert [one.id for one in await records_of(index_of(service))] == order
     await check(index_of(service), TEXTS, new=True)
     assert (await operation.search(NAME, "aaaa", 1))[0].id == "p3"
-    again = await reembedding_of(service).reembed(NAME, "digits", told.append)
+    again = await reembedding_of(service).reembed(NAME, "digits", progress.append)
     assert again.identity == info.identity
-    assert sum(told) == len(TEXTS)
+    assert sum(progress) == len(TEXTS)
 
 
-async def test_what_was_embedded_before_an_interruption_is_kept(
+async def test_vectors_from_before_an_interruption_are_kept(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "PAGE_POINTS", 2)
-    door, calls = door_of(service), 0
+    fake_ingress, calls = fake_ingress_of(service), 0
 
     async def interrupt() -> None:
         nonlocal calls
@@ -69,51 +72,51 @@ async def test_what_was_embedded_before_an_interruption_is_kept(
         if calls == 3:
             raise asyncio.CancelledError
 
-    door.meanwhile = interrupt
+    fake_ingress.meanwhile = interrupt
     with pytest.raises(asyncio.CancelledError):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
     await check(index_of(service), TEXTS, new=False)
     await reembedding_of(service).reembed(NAME, "digits", ignore)
 
-    assert len(door.texts) <= len(TEXTS) + 2, "the page that was interrupted is done again"
+    assert len(fake_ingress.texts) <= len(TEXTS) + 2, "the page that was interrupted is done again"
     await check(index_of(service), TEXTS, new=True)
 
 
-async def test_what_is_written_meanwhile_is_not_lost(
+async def test_concurrent_writes_are_not_lost(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "PAGE_POINTS", 2)
-    index, expected, turns = index_of(service), dict(TEXTS), iter(range(4))
+    index, expected, steps = index_of(service), dict(TEXTS), iter(range(4))
 
     async def write() -> None:
-        for turn in turns:
-            changed = {f"p{turn}": "b" * turn, f"p{11 - turn}": "c", f"new {turn}": "d"}
+        for step in steps:
+            changed = {f"p{step}": "b" * step, f"p{11 - step}": "c", f"new {step}": "d"}
             expected.update(changed)
-            expected.pop(f"p{turn + 4}")
+            expected.pop(f"p{step + 4}")
             await index.upsert(NAME, points_of(changed), None)
-            await index.delete_points(NAME, [f"p{turn + 4}"], None)
+            await index.delete_points(NAME, [f"p{step + 4}"], None)
             break
 
-    door_of(service).meanwhile = write
+    fake_ingress_of(service).meanwhile = write
     await reembedding_of(service).reembed(NAME, "digits", ignore)
 
     assert len(expected) == 12
     await check(index_of(service), expected, new=True)
 
 
-async def test_points_without_a_text_are_counted_and_refused_or_left_out(
+async def test_points_without_a_text_are_refused_or_dropped(
     service: IndexService,
 ) -> None:
     bare = {"v1": "x", "v2": "y"}
     await index_of(service).upsert(NAME, replace(points_of(bare), texts=[None, None]), None)
     with pytest.raises(InvalidInput, match=r"has 2 points .* --drop-without-text"):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
-    assert door_of(service).texts == []
+    assert fake_ingress_of(service).texts == []
     await reembedding_of(service).reembed(NAME, "digits", ignore, dropping=True)
     await check(index_of(service), TEXTS, new=True)
 
 
-async def test_a_text_that_the_model_refuses_is_named_by_its_point(service: IndexService) -> None:
+async def test_the_error_of_a_refused_text_names_its_point(service: IndexService) -> None:
     await index_of(service).upsert(NAME, points_of({"x": "bad"}), None)
     with pytest.raises(InvalidInput, match="text of point 'x'' has too many tokens"):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
@@ -122,57 +125,63 @@ async def test_a_text_that_the_model_refuses_is_named_by_its_point(service: Inde
     await check(index_of(service), TEXTS, new=True)
 
 
-async def test_one_model_is_completed_or_given_up_before_another(service: IndexService) -> None:
-    door = door_of(service)
+async def test_another_model_is_refused_until_the_first_is_completed_or_abandoned(
+    service: IndexService,
+) -> None:
+    fake_ingress = fake_ingress_of(service)
 
     async def fail() -> None:
         raise InvalidInput("input", "fails")
 
-    door.meanwhile = fail
+    fake_ingress.meanwhile = fail
     with pytest.raises(InvalidInput):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
-    door.digits, door.meanwhile = replace(DIGITS, revision="3"), None
-    with pytest.raises(InvalidInput, match=r"begun to be embedded with 'digits' \(revision 2"):
+    fake_ingress.digits, fake_ingress.meanwhile = replace(DIGITS, revision="3"), None
+    with pytest.raises(
+        InvalidInput, match=r"unfinished run embeds this collection with 'digits' \(revision 2"
+    ):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
     await reembedding_of(service).abandon(NAME)
     with pytest.raises(InvalidInput, match="is not being embedded again"):
         await reembedding_of(service).abandon(NAME)
     await check(index_of(service), TEXTS, new=False)
     info = await reembedding_of(service).reembed(NAME, "digits", ignore)
-    assert info.stored == door.digits
+    assert info.stored == fake_ingress.digits
 
 
-async def test_a_model_that_is_swapped_meanwhile_is_not_mixed(service: IndexService) -> None:
-    door = door_of(service)
+async def test_vectors_of_a_model_swapped_in_the_meantime_are_refused(
+    service: IndexService,
+) -> None:
+    fake_ingress = fake_ingress_of(service)
 
     async def swap() -> None:
-        door.digits = replace(DIGITS, revision="3")
+        fake_ingress.digits = replace(DIGITS, revision="3")
 
-    door.meanwhile = swap
+    fake_ingress.meanwhile = swap
     with pytest.raises(ModelMismatch):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
     await check(index_of(service), TEXTS, new=False)
 
 
-async def test_a_collection_that_is_deleted_meanwhile_stays_deleted(service: IndexService) -> None:
+async def test_a_collection_deleted_in_the_meantime_stays_deleted(service: IndexService) -> None:
     index = index_of(service)
-    door_of(service).meanwhile = lambda: index.delete(NAME, None)
+    fake_ingress_of(service).meanwhile = lambda: index.delete(NAME, None)
     with pytest.raises((StaleCollection, UnknownCollection)):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
     assert await index.collections(None) == []
 
 
-async def test_a_full_service_is_asked_again(
+async def test_an_overloaded_service_is_retried(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_operation, "PAUSE_S", 0.001)
-    turns = iter(range(3))
+    steps = iter(range(3))
 
     async def refuse() -> None:
-        for _ in turns:
+        for _ in steps:
             raise Unavailable("full")
 
-    door_of(service).meanwhile = refuse
+    fake_ingress_of(service).meanwhile = refuse
     await reembedding_of(service).reembed(NAME, "digits", ignore)
     await check(index_of(service), TEXTS, new=True)
     assert LETTERS not in {info.model for info in await index_of(service).collections(None)}

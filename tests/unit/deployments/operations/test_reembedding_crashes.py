@@ -17,7 +17,7 @@ from embedder.core.errors import InvalidInput, StageUnavailable, Unavailable
 from embedder.index.contract.points import Points, Query
 from embedder.index.sharding import owners
 from tests.unit.deployments.index_service import IndexService, vectors_of
-from tests.unit.deployments.two_models import (
+from tests.unit.deployments.two_model_service import (
     DIGITS,
     GONE,
     NAME,
@@ -32,14 +32,14 @@ from tests.unit.deployments.two_models import (
 
 
 def _dying(
-    reembedding: CollectionReembedding, monkeypatch: pytest.MonkeyPatch, turn: int, *, done: bool
+    reembedding: CollectionReembedding, monkeypatch: pytest.MonkeyPatch, step: int, *, done: bool
 ) -> None:
     """Let the operator's process die at its call of this number to a shard, done or not."""
     calls = iter(range(1, 1000))
 
     def of(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def counted(*arguments: Any) -> Any:
-            if next(calls) != turn:
+            if next(calls) != step:
                 return await call(*arguments)
             if done:
                 await call(*arguments)
@@ -72,28 +72,28 @@ async def _is_new(service: IndexService) -> bool:
 
 @pytest.mark.parametrize("done", [True, False])
 @pytest.mark.parametrize("abandoned", [True, False])
-def test_wherever_the_operator_dies_there_is_one_version_and_a_way_on(
+def test_after_a_crash_at_any_step_the_index_is_consistent_and_can_continue(
     done: bool, abandoned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes: set[bool] = set()
-    for turn in range(1, 1000):
-        service = filled_service(tmp_path / str(turn), 2)
+    for step in range(1, 1000):
+        service = filled_service(tmp_path / str(step), 2)
         try:
-            if asyncio.run(_die(service, monkeypatch, turn, done=done)):
+            if asyncio.run(_die(service, monkeypatch, step, done=done)):
                 break
             outcomes.add(asyncio.run(_go_on(service, abandoned=abandoned)))
         finally:
             service.close()
     assert outcomes == ({True, False} if abandoned else {True})
-    assert turn > 15, "every call to a shard was the last one once"
+    assert step > 15, "every call to a shard was the last one once"
 
 
 async def _die(
-    service: IndexService, monkeypatch: pytest.MonkeyPatch, turn: int, *, done: bool
+    service: IndexService, monkeypatch: pytest.MonkeyPatch, step: int, *, done: bool
 ) -> bool:
     """Return whether the operator got to the end before it died."""
     reembedding = reembedding_of(service)
-    _dying(reembedding, monkeypatch, turn, done=done)
+    _dying(reembedding, monkeypatch, step, done=done)
     try:
         await reembedding.reembed(NAME, "digits", ignore)
     except asyncio.CancelledError:
@@ -121,7 +121,7 @@ async def _go_on(service: IndexService, *, abandoned: bool) -> bool:
 
 
 @pytest.mark.parametrize("away", [0, 1])
-async def test_a_shard_that_is_away_at_the_switch_follows_or_holds_it_up(
+async def test_a_shard_that_is_down_at_the_switch_follows_or_delays_it(
     away: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_operation, "RETRY_FOR_S", 0.0)

@@ -16,7 +16,7 @@ from ray.serve._private.common import DeploymentID
 
 from deployments.rpc.handle_client import Handle, HandleClient
 from embedder.core.errors import BackendFailure, DeadlineExceeded, Overloaded, StageUnavailable
-from tests.unit.deployments.rpc.replica import from_replica
+from tests.unit.deployments.rpc.replica_errors import from_replica
 
 NOBODY = ray.serve.exceptions.DeploymentUnavailableError(DeploymentID(name="Encoder"))
 
@@ -44,14 +44,14 @@ def _remote(handle: object) -> HandleClient:
     return HandleClient("Encoder", cast("Handle", handle))
 
 
-async def test_every_replica_is_asked_and_its_answer_comes_back() -> None:
+async def test_a_broadcast_returns_the_answer_of_every_replica() -> None:
     replicas = Replicas([{"a": 1}, {"a": 2}])
 
     assert await _remote(replicas).broadcast("ask", 1, "two") == [{"a": 1}, {"a": 2}]
     assert replicas.sends == [("ask", 1, "two")]
 
 
-async def test_what_fails_in_one_replica_stands_beside_the_answers_of_the_others() -> None:
+async def test_the_error_of_one_replica_is_returned_beside_the_answers() -> None:
     errors = [
         from_replica(Overloaded(2.5)),
         from_replica(ValueError("odd")),
@@ -72,7 +72,7 @@ async def test_what_fails_in_one_replica_stands_beside_the_answers_of_the_others
     assert answers[1].retry_after_s == 2.5
 
 
-async def test_a_deployment_that_comes_back_is_asked_again() -> None:
+async def test_a_broadcast_is_repeated_after_a_lost_deployment() -> None:
     replicas = Replicas(NOBODY, NOBODY, [1])
 
     assert await _remote(replicas).broadcast("ask") == [1]
@@ -84,7 +84,7 @@ async def test_a_deployment_without_replicas_is_unavailable() -> None:
         await _remote(Replicas(NOBODY, NOBODY, NOBODY)).broadcast("ask")
 
 
-async def test_a_replica_that_hangs_is_not_waited_for() -> None:
+async def test_a_broadcast_ends_at_its_deadline() -> None:
     class Hanging(Replicas):
         async def results_async(self, *, return_exceptions: bool) -> list[Any]:
             await asyncio.Event().wait()
@@ -94,7 +94,7 @@ async def test_a_replica_that_hangs_is_not_waited_for() -> None:
         await _remote(Hanging()).broadcast("ask", deadline=time.monotonic() + 0.05)
 
 
-async def test_nobody_is_asked_once_the_deadline_has_passed() -> None:
+async def test_a_broadcast_after_its_deadline_is_not_sent() -> None:
     replicas = Replicas([1])
     with pytest.raises(DeadlineExceeded):
         await _remote(replicas).broadcast("ask", deadline=time.monotonic() - 1)

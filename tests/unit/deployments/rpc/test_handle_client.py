@@ -25,7 +25,7 @@ from embedder.core.errors import (
     StageUnavailable,
 )
 from tests.unit.deployments.ingress.fake_service import as_handle
-from tests.unit.deployments.rpc.replica import from_replica
+from tests.unit.deployments.rpc.replica_errors import from_replica
 
 LOST = ray.exceptions.RayActorError()
 
@@ -63,7 +63,7 @@ def _remote(stage: object) -> HandleClient:
     return HandleClient("Encoder", as_handle(stage))
 
 
-async def test_an_answer_comes_back_as_it_is_and_arguments_go_as_they_are() -> None:
+async def test_arguments_and_answers_are_passed_unchanged() -> None:
     script = Script({"a": 1})
 
     assert await _remote(script).call("ask", 1, "two", [3]) == {"a": 1}
@@ -101,7 +101,7 @@ async def test_a_stage_that_loses_three_replicas_is_unavailable() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_every_way_of_losing_a_replica_is_worth_another_try(error: Exception) -> None:
+async def test_a_call_is_repeated_after_every_kind_of_loss(error: Exception) -> None:
     script = Script(error, "answer")
 
     assert await _remote(script).call("ask") == "answer"
@@ -111,7 +111,7 @@ async def test_every_way_of_losing_a_replica_is_worth_another_try(error: Excepti
 @pytest.mark.parametrize(
     "own", [InvalidInput("input[3]", "is bad"), Overloaded(2.5), BackendFailure("no")]
 )
-async def test_our_own_error_in_a_replica_is_raised_here_and_nothing_is_sent_again(
+async def test_an_embedder_error_of_a_replica_is_raised_without_a_retry(
     own: EmbedderError,
 ) -> None:
     script = Script(from_replica(own), "never asked for")
@@ -124,7 +124,7 @@ async def test_our_own_error_in_a_replica_is_raised_here_and_nothing_is_sent_aga
 
 
 @pytest.mark.parametrize("cause", [ValueError("bad"), OSError("bad"), TimeoutError("bad")])
-async def test_a_foreign_error_in_a_replica_is_a_failure_of_the_backend(cause: Exception) -> None:
+async def test_another_error_of_a_replica_is_a_backend_failure(cause: Exception) -> None:
     script = Script(from_replica(cause), "never asked for")
     with pytest.raises(BackendFailure) as caught:
         await _remote(script).call("ask", deadline=time.monotonic() + 60)
@@ -134,7 +134,7 @@ async def test_a_foreign_error_in_a_replica_is_a_failure_of_the_backend(cause: E
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), LookupError("odd")])
-async def test_any_other_error_of_a_call_is_a_failure_of_the_backend(error: Exception) -> None:
+async def test_an_unknown_error_of_a_call_is_a_backend_failure(error: Exception) -> None:
     script = Script(error, "never asked for")
     with pytest.raises(BackendFailure) as caught:
         await _remote(script).call("ask")
@@ -143,7 +143,7 @@ async def test_any_other_error_of_a_call_is_a_failure_of_the_backend(error: Exce
     assert len(script.sends) == 1
 
 
-async def test_a_deadline_ends_a_call_and_the_replica_hears_of_it() -> None:
+async def test_a_deadline_cancels_the_call_in_the_replica() -> None:
     stuck = Stuck()
     with pytest.raises(DeadlineExceeded) as caught:
         await _remote(stuck).call("ask", deadline=time.monotonic() + 0.05)
@@ -152,7 +152,7 @@ async def test_a_deadline_ends_a_call_and_the_replica_hears_of_it() -> None:
     assert stuck.cancelled == 1
 
 
-async def test_a_caller_that_leaves_cancels_its_call() -> None:
+async def test_a_cancelled_caller_cancels_its_call() -> None:
     stuck = Stuck()
     calling = asyncio.ensure_future(_remote(stuck).call("ask"))
     await asyncio.sleep(0.01)
@@ -164,7 +164,7 @@ async def test_a_caller_that_leaves_cancels_its_call() -> None:
 
 
 @pytest.mark.parametrize(("allowed_s", "sends"), [(0.05, 1), (-1, 0)])
-async def test_nothing_is_sent_once_the_deadline_has_passed(allowed_s: float, sends: int) -> None:
+async def test_a_call_after_its_deadline_is_not_sent(allowed_s: float, sends: int) -> None:
     script = Script(LOST, "too late")
     with pytest.raises(DeadlineExceeded):
         await _remote(script).call("ask", deadline=time.monotonic() + allowed_s)

@@ -21,17 +21,17 @@ class Stages:
 
     def __init__(self) -> None:
         self.pinned: list[str] = []
-        self.begun: list[list[str]] = []
+        self.started_loads: list[list[str]] = []
         self.ends: list[asyncio.Future[None]] = []
         self._pinning = asyncio.Lock()
 
     async def pin(self, models: Sequence[ModelSettings]) -> None:
         async with self._pinning:
             end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.begun.append([model.name for model in models])
+            self.started_loads.append([model.name for model in models])
             self.ends.append(end)
             await end
-            self.pinned = self.begun[-1]
+            self.pinned = self.started_loads[-1]
 
 
 def config(*names: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ async def test_a_replica_has_started_when_its_pinned_models_are_loaded() -> None
     assert stages.pinned == ["one", "two"]
 
 
-async def test_the_first_model_is_pinned_whatever_it_says() -> None:
+async def test_the_first_model_is_always_pinned() -> None:
     stages = Stages()
     starting = asyncio.ensure_future(ModelUpdates(stages).apply({"models": [{"name": "one"}]}))
     await settle()
@@ -87,12 +87,12 @@ async def test_a_replica_that_cannot_load_its_models_does_not_start() -> None:
         await starting
 
 
-async def test_a_replica_that_is_given_no_list_of_models_does_not_start() -> None:
+async def test_a_replica_without_a_valid_list_of_models_does_not_start() -> None:
     with pytest.raises(ValidationError):
         await ModelUpdates(Stages()).apply({"models": []})
 
 
-async def test_a_running_replica_takes_a_change_at_once_and_loads_behind_it() -> None:
+async def test_a_running_replica_loads_a_change_in_the_background() -> None:
     stages = Stages()
     pinned = await started(stages)
     await pinned.apply(config("new"))
@@ -106,7 +106,7 @@ async def test_a_running_replica_takes_a_change_at_once_and_loads_behind_it() ->
 
 
 @pytest.mark.parametrize("error", [NO_WEIGHTS, RuntimeError("a bug")])
-async def test_a_load_that_fails_on_a_running_replica_is_tried_again(error: Exception) -> None:
+async def test_a_failed_load_on_a_running_replica_is_retried(error: Exception) -> None:
     stages = Stages()
     pinned = await started(stages)
     await pinned.apply(config("new"))
@@ -119,10 +119,10 @@ async def test_a_load_that_fails_on_a_running_replica_is_tried_again(error: Exce
 
     assert meanwhile == ["old"]
     assert stages.pinned == ["new"]
-    assert stages.begun == [["old"], ["new"], ["new"]]
+    assert stages.started_loads == [["old"], ["new"], ["new"]]
 
 
-async def test_a_load_that_fails_is_not_tried_again_at_once() -> None:
+async def test_a_failed_load_is_not_retried_at_once() -> None:
     stages = Stages()
     pinned = await started(stages, retry_s=1000)
     await pinned.apply(config("new"))
@@ -130,10 +130,10 @@ async def test_a_load_that_fails_is_not_tried_again_at_once() -> None:
     stages.ends[1].set_exception(NO_WEIGHTS)
     await settle()
 
-    assert stages.begun == [["old"], ["new"]]
+    assert stages.started_loads == [["old"], ["new"]]
 
 
-async def test_the_last_of_several_changes_wins_and_the_others_are_given_up() -> None:
+async def test_the_last_of_several_changes_wins_and_cancels_the_others() -> None:
     stages = Stages()
     pinned = await started(stages)
     for name in ("second", "third", "fourth"):
@@ -146,7 +146,7 @@ async def test_the_last_of_several_changes_wins_and_the_others_are_given_up() ->
     assert all(end.cancelled() for end in stages.ends[1:-1])
 
 
-async def test_a_change_ends_the_attempts_of_the_one_before() -> None:
+async def test_a_change_ends_the_retries_of_the_previous_change() -> None:
     stages = Stages()
     pinned = await started(stages)
     await pinned.apply(config("missing"))
@@ -158,13 +158,13 @@ async def test_a_change_ends_the_attempts_of_the_one_before() -> None:
     await settle()
 
     assert stages.pinned == ["new"]
-    assert stages.begun[-1] == ["new"]
+    assert stages.started_loads[-1] == ["new"]
 
 
 @pytest.mark.parametrize(
     "wrong", [{"models": []}, {"models": [{"nam": "x"}]}, {"model": {}}, config("a", "a")]
 )
-async def test_what_is_no_list_of_models_changes_nothing_on_a_running_replica(
+async def test_an_invalid_list_changes_nothing_on_a_running_replica(
     wrong: dict[str, Any],
 ) -> None:
     stages = Stages()
@@ -173,10 +173,10 @@ async def test_what_is_no_list_of_models_changes_nothing_on_a_running_replica(
     await settle()
 
     assert stages.pinned == ["old"]
-    assert stages.begun == [["old"]]
+    assert stages.started_loads == [["old"]]
 
 
-async def test_what_is_no_list_does_not_end_a_load_that_has_begun() -> None:
+async def test_an_invalid_list_does_not_end_a_load_in_progress() -> None:
     stages = Stages()
     pinned = await started(stages)
     await pinned.apply(config("new"))

@@ -19,7 +19,7 @@ def _hits(count: int, text: str | None = None) -> list[Hit]:
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK_ROWS, CHUNK_ROWS + 1, 100])
-async def test_rows_come_out_as_they_went_in(count: int) -> None:
+async def test_rows_are_unpickled_unchanged(count: int) -> None:
     hits = _hits(count, "text")
     sent: PickledRows[Hit] = pickle.loads(pickle.dumps(PickledRows.of(Hit, hits)))
 
@@ -36,30 +36,30 @@ def test_a_record_keeps_its_vector() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "most"), [(None, CHUNK_ROWS), ("x" * CHUNK_CHARACTERS, 1), ("x" * 30_000, 3)]
+    ("text", "max_bytes"), [(None, CHUNK_ROWS), ("x" * CHUNK_CHARACTERS, 1), ("x" * 30_000, 3)]
 )
-def test_a_chunk_is_bounded_in_rows_and_in_characters(text: str | None, most: int) -> None:
+def test_a_chunk_is_bounded_in_rows_and_in_characters(text: str | None, max_bytes: int) -> None:
     rows = [len(pickle.loads(chunk)) for chunk in PickledRows.of(Hit, _hits(50, text)).chunks]
 
-    assert max(rows) == most
+    assert max(rows) == max_bytes
     assert sum(rows) == 50
 
 
-async def test_others_have_their_turn_while_rows_are_unpacked(
+async def test_other_requests_run_while_rows_are_unpickled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cooperative_yield, "YIELD_BYTES", 1000)
-    sent, neighbour = PickledRows.of(Hit, _hits(1000)), ConcurrentRequest()
+    sent, other = PickledRows.of(Hit, _hits(1000)), ConcurrentRequest()
 
     class Watched:
         @staticmethod
         def loads(chunk: bytes) -> Any:
-            neighbour.sees(len(chunk))
+            other.record_work(len(chunk))
             return pickle.loads(chunk)
 
     monkeypatch.setattr(pickled_rows, "pickle", Watched)
-    async with neighbour.waiting():
+    async with other.running():
         await sent.unpickled()
 
-    assert neighbour.total > 20_000
-    assert neighbour.most <= 1000 + max(map(len, sent.chunks))
+    assert other.total > 20_000
+    assert other.max_bytes <= 1000 + max(map(len, sent.chunks))

@@ -15,7 +15,7 @@ from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.tokenization import OffsetToken
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import END, LetterTokenizer, as_handle
-from tests.unit.deployments.rpc.replica import from_replica
+from tests.unit.deployments.rpc.replica_errors import from_replica
 
 ONE_CALL = StageSettings(max_replicas=1, flights_per_replica=1)
 
@@ -31,7 +31,7 @@ class SlowTokenizer(LetterTokenizer):
         return answer
 
 
-async def test_tokenizer_calls_that_wait_together_travel_together() -> None:
+async def test_waiting_requests_share_calls() -> None:
     stage = SlowTokenizer()
     remote = RemoteTokenizer(as_handle(stage), ONE_CALL, ModelSettings(), BatchSettings())
     texts = [["first"], *([chr(97 + number), "and more"] for number in range(20))]
@@ -45,7 +45,7 @@ async def test_tokenizer_calls_that_wait_together_travel_together() -> None:
         assert [row.tolist() for row in answer.tokens.rows()] == rows
 
 
-async def test_pieces_and_ids_are_asked_for_directly_and_refused_by_their_place() -> None:
+async def test_errors_of_pieces_and_ids_name_row_and_column() -> None:
     class Replica(LetterTokenizer):
         async def decode(
             self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
@@ -74,7 +74,7 @@ async def test_pieces_and_ids_are_asked_for_directly_and_refused_by_their_place(
     assert caught.value.field == "ids[1][1]"
 
 
-async def test_pieces_do_not_wait_longer_than_the_deadline() -> None:
+async def test_pieces_end_at_the_deadline() -> None:
     class Stuck:
         async def tokenize_with_offsets(self, *_: object) -> None:
             await asyncio.sleep(60)

@@ -42,11 +42,13 @@ def stage() -> Stage:
     return Stage()
 
 
-@pytest.mark.parametrize(("most", "calls"), [(0, 1), (LENGTH - 1, 1), (LENGTH, 0), (10**9, 0)])
-async def test_up_to_so_many_characters_never_leave_the_ingress(
-    stage: Stage, most: int, calls: int
+@pytest.mark.parametrize(
+    ("max_characters", "calls"), [(0, 1), (LENGTH - 1, 1), (LENGTH, 0), (10**9, 0)]
+)
+async def test_small_requests_are_tokenized_in_the_ingress(
+    stage: Stage, max_characters: int, calls: int
 ) -> None:
-    near = ColocatedTokenizer(stage, load, most=most)
+    near = ColocatedTokenizer(stage, load, max_characters=max_characters)
     await near.load()
     found = await near.tokenize(TEXTS, truncate=Truncate.START, deadline=7.0)
     expected = stage.tokenizer.encode(TEXTS, truncate=Truncate.START)
@@ -59,7 +61,7 @@ async def test_up_to_so_many_characters_never_leave_the_ingress(
 @pytest.mark.parametrize(
     ("characters", "in_loop"), [(IN_LOOP_CHARACTERS, True), (IN_LOOP_CHARACTERS + 1, False)]
 )
-async def test_only_a_few_characters_keep_the_loop(
+async def test_only_short_inputs_are_tokenized_on_the_event_loop(
     stage: Stage, characters: int, in_loop: bool
 ) -> None:
     threads: list[int] = []
@@ -69,7 +71,7 @@ async def test_only_a_few_characters_keep_the_loop(
             threads.append(threading.get_ident())
             return stage.tokenizer.encode(inputs, truncate=truncate)
 
-    near = ColocatedTokenizer(stage, lambda: Watched.__new__(Watched), most=10**9)
+    near = ColocatedTokenizer(stage, lambda: Watched.__new__(Watched), max_characters=10**9)
     await near.load()
     text = "a" * characters
     found = await near.tokenize([text], truncate=Truncate.END, deadline=None)
@@ -80,8 +82,8 @@ async def test_only_a_few_characters_keep_the_loop(
     assert stage.asked == []
 
 
-async def test_everything_goes_to_the_stage_until_the_tokenizer_is_there(stage: Stage) -> None:
-    near = ColocatedTokenizer(stage, load, most=10**9)
+async def test_all_requests_go_to_the_stage_until_the_tokenizer_is_loaded(stage: Stage) -> None:
+    near = ColocatedTokenizer(stage, load, max_characters=10**9)
     await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
     await near.load()
     await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
@@ -89,13 +91,13 @@ async def test_everything_goes_to_the_stage_until_the_tokenizer_is_there(stage: 
     assert len(stage.asked) == 1
 
 
-async def test_without_a_tokenizer_the_stage_does_it_all_and_the_log_says_so(
+async def test_without_a_tokenizer_all_requests_go_to_the_stage_with_a_warning(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> FastTokenizer:
         raise OSError("no such disk")
 
-    near = ColocatedTokenizer(stage, fail, most=10**9)
+    near = ColocatedTokenizer(stage, fail, max_characters=10**9)
     with caplog.at_level(logging.WARNING, "ray.serve"):
         await near.load()
     await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
@@ -104,8 +106,8 @@ async def test_without_a_tokenizer_the_stage_does_it_all_and_the_log_says_so(
     assert "no such disk" in caplog.text
 
 
-async def test_nothing_is_loaded_where_nothing_may_be_done(stage: Stage) -> None:
+async def test_nothing_is_loaded_if_all_work_goes_to_the_stage(stage: Stage) -> None:
     def never() -> FastTokenizer:
         raise AssertionError("loaded in vain")
 
-    await ColocatedTokenizer(stage, never, most=0).load()
+    await ColocatedTokenizer(stage, never, max_characters=0).load()

@@ -44,7 +44,7 @@ async def _ids(replica: TokenizerReplica, model: ModelSettings, text: str) -> li
     return ids
 
 
-async def test_a_replica_tokenizes_for_the_model_that_it_is_asked_for(
+async def test_a_replica_tokenizes_with_the_model_of_the_call(
     models: tuple[ModelSettings, ModelSettings],
 ) -> None:
     replica = TokenizerReplica(ServeSettings())
@@ -58,7 +58,7 @@ async def test_a_replica_tokenizes_for_the_model_that_it_is_asked_for(
     assert second == [REVERSED.index("[CLS]"), VOCABULARY.index("b"), REVERSED.index("[SEP]")]
 
 
-async def test_inputs_are_cut_to_the_limit_of_their_own_model(
+async def test_inputs_are_truncated_to_the_limit_of_their_model(
     models: tuple[ModelSettings, ModelSettings],
 ) -> None:
     replica = TokenizerReplica(ServeSettings())
@@ -69,7 +69,7 @@ async def test_inputs_are_cut_to_the_limit_of_their_own_model(
     assert [answer.truncated.tolist() for answer in answers] == [[False], [True]]
 
 
-async def test_pieces_and_decoding_are_those_of_the_model_that_is_meant(
+async def test_pieces_and_decoding_use_the_model_of_the_call(
     models: tuple[ModelSettings, ModelSettings],
 ) -> None:
     replica = TokenizerReplica(ServeSettings())
@@ -93,7 +93,7 @@ async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_pat
         await replica.reconfigure(_config(_model(tmp_path / "missing")))
 
 
-async def test_a_change_that_cannot_be_loaded_leaves_a_running_replica_as_it_is(
+async def test_a_change_that_cannot_be_loaded_keeps_the_present_models(
     models: tuple[ModelSettings, ModelSettings], tmp_path: Path
 ) -> None:
     replica = TokenizerReplica(ServeSettings())
@@ -104,7 +104,7 @@ async def test_a_change_that_cannot_be_loaded_leaves_a_running_replica_as_it_is(
     assert len(await _ids(replica, models[0], "b")) == 3
 
 
-async def test_what_nobody_uses_is_unloaded_and_comes_back_when_it_is_asked_for(
+async def test_an_idle_tokenizer_is_unloaded_and_loaded_again_on_demand(
     models: tuple[ModelSettings, ModelSettings],
 ) -> None:
     replica = TokenizerReplica(ServeSettings.model_validate({"pool": {"idle_unload_s": 0.01}}))

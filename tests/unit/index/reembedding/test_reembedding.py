@@ -227,12 +227,12 @@ POINTS = ("commit.before", "commit.after", "apply.after", "reembed.before_switch
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("turn", range(1, 8))
-def test_after_a_crash_the_same_again_completes_it(folder: Path, point: str, turn: int) -> None:
+@pytest.mark.parametrize("step", range(1, 8))
+def test_after_a_crash_the_same_again_completes_it(folder: Path, point: str, step: int) -> None:
     index = open_index(folder)
     texts: Texts = {f"p{number}": "a" * number for number in range(5)}
     index.upsert("c", points_of(texts), Spec(stored=OLD))
-    failpoints.arm(f"{point}:eio@{turn}")
+    failpoints.arm(f"{point}:eio@{step}")
     try:
         complete(index)
     except Exception:  # noqa: BLE001 - whatever the failing disk has become

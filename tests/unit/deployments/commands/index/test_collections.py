@@ -51,7 +51,7 @@ def points(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_collection_is_made_filled_shown_and_deleted(
+def test_a_collection_is_created_filled_listed_and_deleted(
     points: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["index", "create", "things", "--metric", "l2", "--kind", "flat"]) == 0
@@ -60,24 +60,24 @@ def test_a_collection_is_made_filled_shown_and_deleted(
     assert main(["index", "delete", "things", "--yes"]) == 0
     said = capsys.readouterr().out.splitlines()
 
-    assert said[:2] == ["things is there, with 0 points", "4 points are in things"]
+    assert said[:2] == ["things exists, with 0 points", "4 points are in things"]
     assert said[3].split() == ["things", "4", "4", "l2", "flat", "flat", "letters"]
     assert said[4:] == ["things is deleted"]
     assert main(["index", "describe", "things"]) == 1
     assert "things" in capsys.readouterr().err
 
 
-def test_what_is_known_is_told_in_full(points: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_describe_prints_all_fields(points: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["index", "add", "things", points])
     capsys.readouterr()
     assert main(["index", "describe", "things"]) == 0
     lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert main(["index", "list", "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)
+    (printed,) = json.loads(capsys.readouterr().out)
 
     assert (lines["count"], lines["metric"], lines["model"]) == ("4", "cosine", "letters")
-    assert (told["count"], told["metric"], told["model"]) == (4, "cosine", "letters")
-    assert told.keys() == lines.keys()
+    assert (printed["count"], printed["metric"], printed["model"]) == (4, "cosine", "letters")
+    assert printed.keys() == lines.keys()
 
 
 def test_a_search_prints_a_point_a_line(points: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ def test_a_search_prints_a_point_a_line(points: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(("answer", "remains"), [("y\n", 0), ("n\n", 1), ("", 1)])
-def test_a_deletion_asks_first(
+def test_a_deletion_asks_for_confirmation(
     answer: str,
     remains: int,
     points: str,
@@ -111,7 +111,7 @@ def test_a_deletion_asks_first(
     assert len(json.loads(capsys.readouterr().out)) == remains
 
 
-def test_a_collection_is_carried_away_and_back(
+def test_a_collection_is_backed_up_and_restored(
     points: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -122,12 +122,12 @@ def test_a_collection_is_carried_away_and_back(
 
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"4 points are in {tmp_path / 'backup'}",
-        "again is there, with 4 points",
+        "again exists, with 4 points",
         f"4 points are in {tmp_path / 'again.parquet'}",
     ]
 
 
-def test_points_come_compressed_or_piped_in(
+def test_points_are_read_from_compressed_files_and_stdin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = "\n".join(map(json.dumps, POINTS))
@@ -140,19 +140,19 @@ def test_points_come_compressed_or_piped_in(
 
 
 WRONG = {
-    "no JSON": ("{", "'line 2' is no JSON"),
-    "no object": ("[]", "'line 2' is not what it must be"),
-    "no id": ('{"text": "a"}', r"'line 2.id' is not what it must be: Field required"),
+    "no JSON": ("{", "'line 2' is not JSON"),
+    "no object": ("[]", "'line 2' is invalid"),
+    "no id": ('{"text": "a"}', r"'line 2.id' is invalid: Field required"),
     "an unknown field": ('{"id": "x", "txt": "a"}', "'line 2.txt'"),
     "nothing to search by": ('{"id": "x"}', "'line 2' must have a text or a vector"),
     "no vector": ('{"id": "x", "vector": ["a"]}', "'line 2.vector"),
     "no metadata": ('{"id": "x", "text": "a", "metadata": 3}', "'line 2.metadata'"),
-    "too deep": ("[" * 100_000, "'line 2' is no JSON"),
+    "too deep": ("[" * 100_000, "'line 2' is not JSON"),
 }
 
 
 @pytest.mark.parametrize(("line", "says"), WRONG.values(), ids=WRONG)
-def test_a_line_that_is_no_point_is_named(
+def test_the_error_of_an_invalid_line_names_it(
     line: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "points.jsonl"
@@ -174,12 +174,12 @@ def test_a_file_that_cannot_be_read_is_named(
     assert f"{name} cannot be read" in capsys.readouterr().err
 
 
-def test_a_filter_that_is_no_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_filter_that_is_not_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "search", "things", "a", "--filter", "{year: 1}"]) == 1
-    assert "'filter' is no JSON" in capsys.readouterr().err
+    assert "'filter' is not JSON" in capsys.readouterr().err
 
 
-def test_what_a_terminal_would_obey_is_shown_as_escapes(
+def test_terminal_control_characters_are_printed_as_escapes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "points.jsonl"
@@ -192,7 +192,7 @@ def test_what_a_terminal_would_obey_is_shown_as_escapes(
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
-def test_a_line_is_the_json_that_a_body_is(
+def test_a_line_has_the_same_json_as_a_request_body(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str
 ) -> None:
     path = tmp_path / "points.jsonl"
@@ -200,7 +200,7 @@ def test_a_line_is_the_json_that_a_body_is(
     path.write_text(line + f'{{"id": "b", "text": "a", "metadata": {{"n": {number}}}}}')
     assert main(["index", "add", "things", str(path)]) == 1
 
-    assert "'line 2' is no JSON" in capsys.readouterr().err
+    assert "'line 2' is not JSON" in capsys.readouterr().err
 
 
 def test_a_collection_gets_the_vectors_of_another_model(
@@ -209,7 +209,7 @@ def test_a_collection_gets_the_vectors_of_another_model(
     lines = [{"id": "one", "text": "aaa"}, {"id": "two", "vector": [1, 1, 1, 5]}]
     (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, lines)))
     main(["index", "add", "things", str(tmp_path / "some.jsonl")])
-    service.door.model = replace(service.door.model, revision="2")
+    service.fake_ingress.model = replace(service.fake_ingress.model, revision="2")
     capsys.readouterr()
     assert main(["index", "reembed", "things"]) == 1
     assert "1 points with a vector and no text" in capsys.readouterr().err
@@ -221,7 +221,7 @@ def test_a_collection_gets_the_vectors_of_another_model(
     assert capsys.readouterr().out.startswith(said)
 
 
-def test_metadata_that_is_nested_too_deeply_is_refused_before_it_is_sent() -> None:
+def test_metadata_nested_too_deeply_is_refused_before_it_is_sent() -> None:
     metadata = '{"a":' * 900 + "1" + "}" * 900
     line = f'{{"id": "x", "text": "a", "metadata": {metadata}}}'
 

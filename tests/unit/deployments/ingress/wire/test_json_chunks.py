@@ -98,11 +98,11 @@ async def test_a_large_answer_is_sent_in_parts(bytes_of_item: int) -> None:
 async def test_others_have_their_turn_while_an_answer_is_written(
     monkeypatch: pytest.MonkeyPatch, path: str, body: Any
 ) -> None:
-    neighbour, largest = ConcurrentRequest(), [0]
+    other, largest = ConcurrentRequest(), [0]
 
     def seen(value: Any) -> Iterator[bytes]:
         for piece in json_chunks(value):
-            neighbour.sees(len(piece))
+            other.record_work(len(piece))
             largest[0] = max(largest[0], len(piece))
             yield piece
 
@@ -110,12 +110,12 @@ async def test_others_have_their_turn_while_an_answer_is_written(
     monkeypatch.setattr(json_bodies, "json_chunks", seen)
     async with FakeService(compress_bytes=None).client() as http:
         await http.post("/v1/collections/c/points", json={"points": POINTS})
-        async with neighbour.waiting():
+        async with other.running():
             response = await http.post(path, json=body)
 
     assert response.status_code == 200
-    assert neighbour.total == int(response.headers["content-length"]) > 10_000
-    assert neighbour.most <= 500 + largest[0] < 10_000
+    assert other.total == int(response.headers["content-length"]) > 10_000
+    assert other.max_bytes <= 500 + largest[0] < 10_000
 
 
 async def test_an_answer_in_parts_is_compressed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ def too_large(size: int, limit: int = GRPC_BYTES) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, empty, empty, details)
 
 
-def carry(message: Any, limit: int) -> int:
+def check_size(message: Any, limit: int) -> int:
     """Return the size of a message, and refuse one that is too large."""
     size = len(cloudpickle.dumps(message))  # type: ignore[no-untyped-call]
     if size > limit:

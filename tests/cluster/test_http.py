@@ -41,7 +41,7 @@ def test_texts_are_found_by_their_meaning(service: RunningService) -> None:
     ],
 )
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_bad_request_is_told_what_is_wrong(
+def test_the_answer_to_a_bad_request_names_the_problem(
     service: RunningService, body: bytes, status: int, says: str, chunked: bool
 ) -> None:
     content: Any = iter([body[:100], body[100:]]) if chunked else body
@@ -56,7 +56,7 @@ def test_a_bad_request_is_told_what_is_wrong(
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_it_lives_and_describes_itself(service: RunningService) -> None:
+def test_the_service_is_alive_and_has_an_openapi_description(service: RunningService) -> None:
     alive = httpx.get(f"{service.url}/healthz")
     described = httpx.get(f"{service.url}/openapi.json").json()
 
@@ -64,7 +64,7 @@ def test_it_lives_and_describes_itself(service: RunningService) -> None:
     assert "/v1/embeddings" in described["paths"]
 
 
-def test_every_answer_has_the_name_of_its_request(service: RunningService) -> None:
+def test_every_answer_has_its_request_id(service: RunningService) -> None:
     body = {"input": "a name"}
     with httpx.Client(base_url=service.url) as client:
         named = client.post("/v1/embeddings", json=body, headers={"x-request-id": "mine"})

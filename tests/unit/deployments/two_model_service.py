@@ -54,7 +54,7 @@ def digits_of(texts: Sequence[str]) -> Vectors:
 def filled_service(folder: Path, shards: int) -> IndexService:
     """Return a service with a collection of `TEXTS`, in the letters."""
     made = IndexService(folder, shards)
-    made.door = TwoModels()
+    made.fake_ingress = TwoModels()
     lines = [PointLine(0, one, text, None, {"text": text}) for one, text in TEXTS.items()]
     operation = CollectionOperations(made.as_running())
     asyncio.run(operation.create(NAME, Spec(Metric.L2, width=4)))
@@ -66,10 +66,10 @@ def ignore(count: int) -> None:
     """Draw nothing."""
 
 
-def door_of(service: IndexService) -> TwoModels:
+def fake_ingress_of(service: IndexService) -> TwoModels:
     """Return the ingress of a service."""
-    assert isinstance(service.door, TwoModels)
-    return service.door
+    assert isinstance(service.fake_ingress, TwoModels)
+    return service.fake_ingress
 
 
 def index_of(service: IndexService) -> RemoteIndex:
