@@ -114,15 +114,15 @@ class Encoder:
         kernels = PLAIN if plain else fast_kernels(shape, dtype, model.device)
         forward = PackedForward(shape, weights, kernels)
         launcher = Launcher(partial(_pooled, forward), _fetch(model.device))
-        probe = reference_batch(SHAPES[model.name]["words"], POSITIONS, LONG_LENGTHS)
-        exact = model.exact(probe)
-        settled = select_kernels(
-            partial(launcher.encode, probe), exact, forward.use_plain_kernels, least=MIN_COSINE
+        batch = reference_batch(SHAPES[model.name]["words"], POSITIONS, LONG_LENGTHS)
+        exact = model.exact(batch)
+        selection = select_kernels(
+            partial(launcher.encode, batch), exact, forward.use_plain_kernels, least=MIN_COSINE
         )
         named = _named(forward)
-        if settled.why_plain is not None:
-            named += f"; with the fast kernels, {settled.why_plain} ({settled.error})"
-        return cls(launcher, named, settled.cosine, agreement_of_others(exact))
+        if selection.why_plain is not None:
+            named += f"; with the fast kernels, {selection.why_plain} ({selection.error})"
+        return cls(launcher, named, selection.cosine, agreement_of_others(exact))
 
 
 def agreement_of_others(vectors: Vectors) -> float:
@@ -133,8 +133,8 @@ def agreement_of_others(vectors: Vectors) -> float:
 
 
 def _named(forward: PackedForward) -> str:
-    attention = "in blocks" if forward.kernels.attend is None else "in one call"
-    activation = "in the product" if forward.kernels.activates else "by itself"
+    attention = "in blocks" if forward.kernels.attention is None else "in one call"
+    activation = "in the product" if forward.kernels.fused_gelu else "by itself"
     return f"attention {attention}, activation {activation}"
 
 

@@ -1,1 +1,1 @@
-"""What computes a model: one protocol (base), one module a library."""
+"""The computation of a model: the `Backend` protocol, and one package per library."""

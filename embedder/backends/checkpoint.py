@@ -1,7 +1,4 @@
-"""The tensors of a model's safetensors files, found by name and converted as they are taken.
-
-Knows which names one and the same tensor has had, and nothing of what is computed with it.
-"""
+"""The tensors of a model's safetensors files: found by name, and converted when they are used."""
 
 from __future__ import annotations
 
@@ -17,16 +14,16 @@ from safetensors.torch import load_file
 from embedder.core.errors import UnsupportedModel
 
 _ANCHOR = "embeddings.word_embeddings.weight"
-"""What every checkpoint has: whatever stands before it was put in front of all names."""
+"""A tensor that every checkpoint has. A prefix of its name is a prefix of all names."""
 
 _ENCODER = ("embeddings", "encoder", "transformer")
-"""What the names of an encoder's tensors begin with; those of poolers and task heads do not."""
+"""The first parts of the names of an encoder's tensors; poolers and task heads have others."""
 
 _BUFFERS = ("position_ids", "token_type_ids")
-"""Tensors that old files hold although they are no weights."""
+"""Tensors in old files that are not weights."""
 
 _OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
-"""How checkpoints that come from TensorFlow call the parts of a layer norm."""
+"""The names of layer norm parameters in checkpoints converted from TensorFlow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +38,11 @@ class Linear:
         return functional.linear(rows, self.weight, self.bias)
 
     def gelu(self, rows: torch.Tensor, approximate: str) -> torch.Tensor:
-        """Return what GELU makes of [n, out], as torch's ``approximate`` names it."""
+        """Return GELU of [n, out]; ``approximate`` is that of torch."""
         return functional.gelu(self(rows), approximate=approximate)
 
-    def plus(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Return the sum of [n, out] and ``others`` of the same shape."""
+    def add(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return the sum of [n, out] and ``others``, which has the same shape."""
         return self(rows).add_(others)
 
 
@@ -66,10 +63,11 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The tensors under one prefix, each of which leaves as ``dtype`` on ``device``.
+    """The tensors under one name prefix, each returned in ``dtype`` on ``device``.
 
-    Without ``copies`` it leaves as it lies in its file, which is mapped into memory: for files that
-    nobody writes to, and of which all are of ``dtype``. ``taken`` holds the names asked for so far.
+    With ``copies=False`` tensors are returned in place, in the memory-mapped file: for files that
+    are never written to and whose tensors already have ``dtype``. ``used`` holds the names of the
+    tensors that were returned.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -77,14 +75,14 @@ class Checkpoint:
     dtype: torch.dtype
     device: torch.device
     copies: bool = True
-    taken: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
 
     @classmethod
     def open(cls, paths: Sequence[Path], *, dtype: torch.dtype, device: torch.device) -> Checkpoint:
-        """Read one file, or the shards of one model.
+        """Open the weights file of a model, or its shards.
 
         Raises:
-            UnsupportedModel: a file is damaged, or none holds an encoder of text.
+            UnsupportedModel: a file is damaged, or no file holds a text encoder.
         """
         tensors = read_tensors(paths)
         anchors = [name for name in tensors if name.endswith(_ANCHOR)]
@@ -93,53 +91,53 @@ class Checkpoint:
         prefix = min(anchors, key=len).removesuffix(_ANCHOR)
         return cls(tensors, prefix, dtype, device)
 
-    def under(self, name: str) -> Checkpoint:
-        """Return the part of the names that begin with ``name`` and a dot."""
+    def child(self, name: str) -> Checkpoint:
+        """Return the tensors whose names start with ``name`` and a dot."""
         return replace(self, prefix=f"{self.prefix}{name}.")
 
     def tensor(self, name: str) -> torch.Tensor:
         """Return a tensor.
 
         Raises:
-            UnsupportedModel: there is none of this name.
+            UnsupportedModel: the tensor is missing.
         """
-        tensor = self._found(name)
-        self.taken.add(self.prefix + name)
+        tensor = self._find(name)
+        self.used.add(self.prefix + name)
         if not self.copies:
             return tensor
-        # The file is mapped into memory: whoever writes to it later must not change the model.
+        # The file is memory-mapped: a later write to it must not change the model.
         return tensor.to(self.device, self.dtype, copy=True)
 
     def check_rows(self, name: str, key: str, rows: int) -> None:
-        """Refuse a table that has another number of rows than ``key`` of ``config.json`` states.
+        """Check that a table has the number of rows that ``key`` of ``config.json`` states.
 
         Raises:
-            UnsupportedModel: it has; or there is no such table.
+            UnsupportedModel: the number differs, or the table is missing.
         """
-        found = len(self._found(name))
+        found = len(self._find(name))
         if found != rows:
             raise UnsupportedModel(
                 f"config.json has {key!r} = {rows}; the weights' {self.prefix + name!r} has "
                 f"{found} rows"
             )
 
-    def not_taken(self) -> list[str]:
-        """Return the names of the encoder's tensors that were never asked for, sorted."""
+    def unused_tensors(self) -> list[str]:
+        """Return the sorted names of the encoder's tensors that were never used."""
         parts = tuple(f"{self.prefix}{part}." for part in _ENCODER)
-        unused = (name for name in self.tensors.keys() - self.taken if name.startswith(parts))
+        unused = (name for name in self.tensors.keys() - self.used if name.startswith(parts))
         return sorted(name for name in unused if not name.endswith(_BUFFERS))
 
     def linear(self, *names: str) -> Linear:
-        """Return one linear map that computes several side by side."""
+        """Return one linear map that concatenates the outputs of all ``names``."""
         weights = [self.tensor(f"{name}.weight") for name in names]
         biases = [self.tensor(f"{name}.bias") for name in names]
-        return Linear(_joined(weights), _joined(biases))
+        return Linear(_concatenated(weights), _concatenated(biases))
 
     def norm(self, name: str, epsilon: float) -> Norm:
         """Return a layer norm."""
         return Norm(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"), epsilon)
 
-    def _found(self, name: str) -> torch.Tensor:
+    def _find(self, name: str) -> torch.Tensor:
         tensor = self.tensors.get(self.prefix + name)
         if tensor is None:
             raise UnsupportedModel(f"the weights lack the tensor {self.prefix + name!r}")
@@ -147,7 +145,7 @@ class Checkpoint:
 
 
 def read_tensors(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """Return the tensors of safetensors files, by the names that they have today.
+    """Return the tensors of safetensors files by their current names.
 
     Raises:
         UnsupportedModel: a file is damaged.
@@ -162,15 +160,15 @@ def read_tensors(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
 
 
 def custom_code_error(folder: Path, unknown: Sequence[str]) -> UnsupportedModel:
-    """Return the error about a model with tensors that only code of its own computes with."""
+    """Return the error for a model with weights that only its own code uses."""
     return UnsupportedModel(
         f"{folder / 'config.json'} has an 'auto_map', whose code is never run; only that code "
-        f"computes with some of the weights: {', '.join(unknown[:3])}"
+        f"uses the weights: {', '.join(unknown[:3])}"
     )
 
 
 def tensor_bytes(*parts: object) -> int:
-    """Return the bytes of all tensors in the given tensors, lists and dataclasses of such."""
+    """Return the size in bytes of all tensors in tensors, lists and dataclasses."""
     return sum(tensor.nbytes for part in parts for tensor in _tensors(part))
 
 
@@ -181,17 +179,17 @@ def _tensors(part: object) -> Iterator[torch.Tensor]:
         for item in part:
             yield from _tensors(item)
     elif is_dataclass(part):
-        for one in fields(part):
-            yield from _tensors(getattr(part, one.name))
+        for attribute in fields(part):
+            yield from _tensors(getattr(part, attribute.name))
 
 
-def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return one tensor of all rows; one part is itself, wherever it lies."""
+def _concatenated(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return one tensor with all rows; a single part is returned without a copy."""
     return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
 
 
 def _renamed(name: str) -> str:
-    for old, usual in _OLD_ENDINGS.items():
+    for old, new in _OLD_ENDINGS.items():
         if name.endswith(old):
-            return name.removesuffix(old) + usual
+            return name.removesuffix(old) + new
     return name

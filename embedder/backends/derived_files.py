@@ -1,6 +1,6 @@
-"""Files made from those of a model: each made once, verified on every use, whole or not there.
+"""A cache of files derived from a model's files: created once, verified by digest on every use.
 
-What one process writes, another never sees half of. Knows nothing of graphs and weights.
+A file appears under its name only when it is complete, so no process reads a partial one.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ from embedder.models.safety import sha256
 
 _DIGESTS = "sha256.json"
 
-Make = Callable[[Path], None]
-"""Writes a file of the name that was asked for, and others beside it, into an empty folder."""
+Create = Callable[[Path], None]
+"""Writes the requested file, and others that belong to it, into an empty folder."""
 
 
-def cache_folder(stated: str | None, kind: str) -> Path:
-    """Return the folder that is stated, else that of a kind of files in the user's cache."""
-    return Path(stated).expanduser() if stated else _users_cache() / "embedder" / kind
+def cache_folder(configured: str | None, kind: str) -> Path:
+    """Return the configured folder, or that for a kind of files in the user's cache folder."""
+    return Path(configured).expanduser() if configured else _user_cache() / "embedder" / kind
 
 
-def _users_cache() -> Path:
-    stated = os.environ.get("XDG_CACHE_HOME", "")
-    cache = stated if os.path.isabs(stated) else os.path.expanduser("~/.cache")
-    return Path(cache)
+def _user_cache() -> Path:
+    configured = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(configured if os.path.isabs(configured) else os.path.expanduser("~/.cache"))
 
 
-def kept(folder: Path, key: str, name: str, make: Make) -> Path:
-    """Return the path of the file ``name`` of a key, making it where it is missing or damaged.
+def derived_file(folder: Path, key: str, name: str, create: Create) -> Path:
+    """Return the path of the file ``name`` under a key; create it if it is missing or damaged.
 
-    Of those that want the same key at once, one makes it and the others wait.
+    If several processes want the same key at once, one creates the file and the others wait.
 
     Raises:
-        ConfigurationError: the folder cannot be written to.
+        ConfigurationError: the folder is not writable.
     """
     target = folder / key
     if _is_intact(target, name):
@@ -48,38 +47,37 @@ def kept(folder: Path, key: str, name: str, make: Make) -> Path:
     try:
         with _locked(folder, key):
             if not _is_intact(target, name):
-                _replace(target, make)
+                _replace(target, create)
     except OSError as error:
         raise ConfigurationError(
-            f"{name} cannot be kept in {folder}: {error}; set backend.cache_dir to a folder that "
-            "can be written to"
+            f"cannot write {name} to {folder}: {error}; set backend.cache_dir to a writable folder"
         ) from error
     return target / name
 
 
 def discard(path: Path) -> None:
-    """Remove what is kept under the key of a path, which turned out to be of no use."""
+    """Delete all files under the key of a derived file."""
     with _locked(path.parent.parent, path.parent.name):
         shutil.rmtree(path.parent, ignore_errors=True)
 
 
 @contextmanager
 def _locked(folder: Path, key: str) -> Iterator[None]:
-    """Let in one thread of one process at a time; a process that dies opens the lock."""
+    """Hold the lock of a key, which is released when the process ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{key}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _replace(target: Path, make: Make) -> None:
+def _replace(target: Path, create: Create) -> None:
     prefix = f"{target.name}.writing-"
     for abandoned in target.parent.glob(f"{prefix}*"):
         shutil.rmtree(abandoned)
     staging = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     try:
-        make(staging)
-        _seal(staging)
+        create(staging)
+        _sync_with_digests(staging)
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
     finally:
@@ -87,8 +85,8 @@ def _replace(target: Path, make: Make) -> None:
     _sync(target.parent)
 
 
-def _seal(folder: Path) -> None:
-    """Write a folder down to the disk, with the digests of what is in it."""
+def _sync_with_digests(folder: Path) -> None:
+    """Write the digests of a folder's files, and flush all of it to the disk."""
     (folder / _DIGESTS).write_text(json.dumps(_digests(folder)))
     for path in folder.iterdir():
         _sync(path)
@@ -97,9 +95,9 @@ def _seal(folder: Path) -> None:
 
 def _is_intact(folder: Path, name: str) -> bool:
     try:
-        stated = json.loads((folder / _DIGESTS).read_bytes())
+        recorded = json.loads((folder / _DIGESTS).read_bytes())
         found = _digests(folder)
-        return name in found and bool(stated == found)
+        return name in found and bool(recorded == found)
     except (OSError, ValueError):
         return False
 
@@ -109,8 +107,8 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)

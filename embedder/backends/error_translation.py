@@ -1,7 +1,7 @@
 """The errors of torch and ONNX Runtime as errors of this library.
 
-Every backend computes inside `translated`, so that callers see one tree of errors: they halve a
-batch that is too large, find a failing input by bisection, and ask another encoder.
+Callers depend on the class: they halve a batch on `OutOfMemory`, bisect it on other failures, and
+try another encoder.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 
 from embedder.core.errors import BackendFailure, EmbedderError, OutOfMemory
 
-_NO_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
-"""Neither library has a class of its own for the memory of a CPU."""
+_OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
+"""Neither library has an error class for the memory of a CPU, only these messages."""
 
 
 @contextmanager
@@ -30,9 +30,9 @@ def translate_errors() -> Iterator[None]:
     except EmbedderError:
         raise
     except Exception as error:
-        sentence = str(error)
-        lacks = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-            words in sentence.lower() for words in _NO_MEMORY
+        message = str(error)
+        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+            words in message.lower() for words in _OUT_OF_MEMORY
         )
-        kind = OutOfMemory if lacks else BackendFailure
-        raise kind(f"{type(error).__name__}: {sentence}") from error
+        kind = OutOfMemory if out_of_memory else BackendFailure
+        raise kind(f"{type(error).__name__}: {message}") from error

@@ -1,7 +1,6 @@
-"""From hidden states to vectors: the pooling and the Dense modules of a model's layout.
+"""The layers after the transformer: pooling and the Dense modules of a model's layout, in float32.
 
-Computes in float32 whatever the model computes in. Knows nothing of architectures; normalisation
-is left to `embedder.core.vectors`.
+Normalization follows in `embedder.core.vectors`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Map:
+class _DenseLayer:
     weight: torch.Tensor
     bias: torch.Tensor | None
     activation: Callable[[torch.Tensor], torch.Tensor]
@@ -41,23 +40,21 @@ class _Map:
 
 
 class Head:
-    """What a model does after its transformer.
-
-    ``width`` is that of the vectors, ``memory_bytes`` what the weights take.
-    """
+    """Maps hidden states to vectors of ``width`` components; its weights take ``memory_bytes``."""
 
     def __init__(self, layout: Layout, *, hidden_width: int, device: torch.device) -> None:
         self._pools = [POOLS[name] for name in layout.pooling]
-        self._maps = [_load(dense, device) for dense in layout.dense]
+        self._layers = [_load(dense, device) for dense in layout.dense]
         self.width = hidden_width * len(self._pools)
-        for dense, linear in zip(layout.dense, self._maps, strict=True):
-            rows, columns = linear.weight.shape
+        for dense, layer in zip(layout.dense, self._layers, strict=True):
+            rows, columns = layer.weight.shape
             if columns != self.width:
                 raise UnsupportedModel(
-                    f"{dense.folder} maps {columns} components; {self.width} come in"
+                    f"{dense.folder} takes vectors of {columns} components; the layer before it "
+                    f"has {self.width}"
                 )
             self.width = rows
-        self.memory_bytes = tensor_bytes(self._maps)
+        self.memory_bytes = tensor_bytes(self._layers)
 
     def __call__(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return float32[n, width] of hidden states float[total, hidden_width].
@@ -66,12 +63,12 @@ class Head:
         """
         pooled = [pool(hidden, lengths) for pool in self._pools]
         rows = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
-        for linear in self._maps:
-            rows = linear(rows)
+        for layer in self._layers:
+            rows = layer(rows)
         return rows
 
 
-def _load(dense: Dense, device: torch.device) -> _Map:
+def _load(dense: Dense, device: torch.device) -> _DenseLayer:
     path = dense.folder / WEIGHTS
     if not path.is_file():
         raise UnsupportedModel(f"{dense.folder} has no {WEIGHTS}; no other format is read")
@@ -82,7 +79,7 @@ def _load(dense: Dense, device: torch.device) -> _Map:
     if "linear.weight" not in tensors:
         raise UnsupportedModel(f"{path} has no tensor 'linear.weight'")
     bias = tensors.get("linear.bias")
-    return _Map(
+    return _DenseLayer(
         tensors["linear.weight"].float(),
         None if bias is None else bias.float(),
         _ACTIVATIONS[dense.activation],

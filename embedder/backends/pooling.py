@@ -1,8 +1,7 @@
-"""From one vector a token to one vector an input, on packed rows.
+"""Pooling: from one vector per token to one vector per input, on packed rows.
 
-Every function takes the hidden states float[total, d] of a batch laid end to end and the lengths
-int64[n] that cut it, and returns float32[n, d]. Knows nothing of models; assumes no padding, so no
-attention mask is needed and position 0 of an input is its first real token.
+Every function takes the hidden states float[total, d] of a packed batch and the lengths int64[n] of
+its inputs, and returns float32[n, d]. Packed rows have no padding, so no attention mask is needed.
 """
 
 from __future__ import annotations
@@ -13,34 +12,34 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    # Pooling computes where the library's settings are not there, too.
+    # The GPU benchmark runs where pydantic is not installed.
     from embedder.settings.model import PoolingName
 
 Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def cls(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Take each input's first token."""
+    """Return the first token of each input."""
     return hidden[_ends(lengths) - lengths].float()
 
 
 def last(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Take each input's last token."""
+    """Return the last token of each input."""
     return hidden[_ends(lengths) - 1].float()
 
 
 def mean(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Average each input's tokens."""
+    """Return the mean of the tokens of each input."""
     return _sum(hidden.float(), lengths) / lengths.unsqueeze(1)
 
 
 def mean_sqrt_len(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Sum each input's tokens and divide by the square root of their number."""
+    """Return the sum of the tokens of each input, divided by the square root of their count."""
     return _sum(hidden.float(), lengths) / lengths.unsqueeze(1).sqrt()
 
 
 def weighted_mean(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Average each input's tokens with weights 1, 2, 3, … (SGPT, arXiv 2202.08904, eq. 1)."""
+    """Return the mean with weights 1, 2, 3, … of each input (SGPT, arXiv 2202.08904, eq. 1)."""
     count = len(hidden)
     starts = torch.repeat_interleave(_ends(lengths) - lengths, lengths, output_size=count)
     weights = torch.arange(1, count + 1, device=hidden.device) - starts
@@ -49,8 +48,8 @@ def weighted_mean(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 def maximum(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Take each component's largest value over an input's tokens."""
-    # Unsafe: to check the lengths, a GPU's would have to be waited for.
+    """Return the maximum of each component over the tokens of each input."""
+    # unsafe=True skips a check of the lengths, which would wait for the GPU.
     return torch.segment_reduce(hidden.float(), "max", lengths=lengths, axis=0, unsafe=True)
 
 
@@ -62,7 +61,7 @@ POOLS: dict[PoolingName, Pool] = {
     "mean_sqrt_len": mean_sqrt_len,
     "weighted_mean": weighted_mean,
 }
-"""The pooling of every name that settings and model files may hold."""
+"""The pooling functions by their names in settings and model files."""
 
 
 def _ends(lengths: torch.Tensor) -> torch.Tensor:
@@ -71,7 +70,7 @@ def _ends(lengths: torch.Tensor) -> torch.Tensor:
 
 def _sum(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     if values.is_cuda:
-        # Threads of a GPU that add to one row do so in any order, and round differently each time.
+        # index_add_ on a GPU adds in an undefined order, so its rounding differs from run to run.
         return torch.segment_reduce(values, "sum", lengths=lengths, axis=0, unsafe=True)
     rows = torch.repeat_interleave(
         torch.arange(len(lengths), device=values.device), lengths, output_size=len(values)

@@ -1,7 +1,7 @@
-"""Whether a narrower number format computes the same model: in hardware, and near enough.
+"""Whether a number format narrower than float32 is fast here and computes nearly the same vectors.
 
-Tokens are drawn with a fixed seed: no text is needed, and every load decides alike. Knows nothing
-of how a model is computed.
+The vectors are compared on a reference batch of random tokens with a fixed seed, so every load of a
+model makes the same choice.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ import torch
 from embedder.core.types import TokenBatch, Vectors
 
 MIN_COSINE = 0.999
-"""``dtype: auto`` leaves float32 only where every probe vector agrees at least this well."""
+"""``dtype: auto`` uses a narrower format only if every vector agrees with float32 this well."""
 
 LENGTHS = (4, 9, 17, 33, 65, 120)
 
 LONG_LENGTHS = (*LENGTHS, 257, 512)
-"""Kernels that take a whole batch go through long inputs in tiles of 128 tokens or so."""
+"""For attention kernels that process long inputs in tiles of about 128 tokens."""
 
 
 def reference_batch(
-    vocabulary_size: int, max_tokens: int, sizes: Sequence[int] = LENGTHS
+    vocabulary_size: int, max_tokens: int, lengths: Sequence[int] = LENGTHS
 ) -> TokenBatch:
-    """Return inputs of many lengths, of any ids that the model knows."""
+    """Return random inputs of the given lengths, limited to ``max_tokens``."""
     random = np.random.default_rng(0)
-    sizes = [min(size, max_tokens) for size in sizes]
-    rows = [random.integers(0, vocabulary_size, size=size) for size in sizes]
+    lengths = [min(length, max_tokens) for length in lengths]
+    rows = [random.integers(0, vocabulary_size, size=length) for length in lengths]
     return TokenBatch.of([row.astype(np.int32) for row in rows])
 
 
-def min_cosine(exact: Vectors, fast: Vectors) -> float:
-    """Return the least cosine of a row of one array with the same row of the other, or NaN."""
-    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(fast, axis=1)
-    return float(((exact * fast).sum(axis=1) / norms).min())
+def min_cosine(exact: Vectors, approximate: Vectors) -> float:
+    """Return the smallest cosine between corresponding rows; NaN if a value is not finite."""
+    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(approximate, axis=1)
+    return float(((exact * approximate).sum(axis=1) / norms).min())
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Tell whether bfloat16 runs in hardware: emulated, it is slower than float32."""
+    """Tell whether the hardware computes bfloat16: emulated, it is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
@@ -48,8 +48,8 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def reduced_precision(device: torch.device) -> str | None:
-    """Return the number format narrower than float32 that is fast here, if any is."""
+    """Return the number format that is narrower than float32 and fast here, if one is."""
     if has_fast_bfloat16(device):
         return "bfloat16"
-    # Every GPU that torch supports has float16, whose numbers end at 65,504: a probe tells.
+    # Every GPU that torch supports has float16. Its largest number is 65,504, so compare vectors.
     return "float16" if device.type == "cuda" else None

@@ -1,7 +1,6 @@
-"""A transformer as the transformers library has it, loaded from verified files and nothing else.
+"""A transformer of the transformers library, loaded from verified safetensors files.
 
-No code of a repository's own is run, no pickle is read, and no weight is left at random. Knows
-nothing of batches or pooling.
+No code of a repository is run, no pickle is read, and no weight is initialized at random.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ from embedder.backends.checkpoint import custom_code_error
 from embedder.core.errors import UnsupportedModel
 from embedder.models.files import ModelFiles
 
-_ENCODERS_OF_PAIRS = {
+_ENCODERS = {
     "t5": T5EncoderModel,
     "mt5": MT5EncoderModel,
     "umt5": UMT5EncoderModel,
     "longt5": LongT5EncoderModel,
 }
-"""Architectures of an encoder and a decoder, of which embeddings want the encoder alone."""
+"""Encoder-decoder architectures, of which only the encoder is loaded."""
 
 _OTHER_POSITIONS = {"esm", "granitemoehybrid"}
-"""Architectures of which transformers computes other positions than absolute ones."""
+"""Architectures whose positions transformers computes although they are not absolute."""
 
-_REFUSALS = (
+_LOADING_ERRORS = (
     ValueError,
     KeyError,
     TypeError,
@@ -50,46 +49,47 @@ _REFUSALS = (
     SafetensorError,
     StrictDataclassError,
 )
-"""What transformers raises at files that it does not understand."""
+"""The errors that transformers raises for files it cannot load."""
 
 
 def load_pretrained(
     files: ModelFiles, *, dtype: torch.dtype, device: torch.device
 ) -> PreTrainedModel:
-    """Load the transformer of a model, ready to infer.
+    """Load the transformer of a model in evaluation mode.
 
     Raises:
-        UnsupportedModel: transformers does not have the architecture, or weights are missing.
+        UnsupportedModel: transformers lacks the architecture, or weights are missing or have
+            another shape.
     """
     folder, kind = files.layout.transformer, files.config.get("model_type")
     _check_positions(files.config, folder)
     try:
-        with _quietly():
+        with _silenced():
             model, report = _load(folder, str(kind), dtype)
-    except _REFUSALS as error:
+    except _LOADING_ERRORS as error:
         code = " without the code of its 'auto_map', which is never run" * files.has_custom_code
         raise UnsupportedModel(
             f"{folder} holds a {kind!r}, which transformers does not load{code}: {error}"
         ) from error
     missing = [name for name in sorted(report["missing_keys"]) if "pooler" not in name]
-    wrong = [*missing, *(str(key[0]) for key in sorted(report["mismatched_keys"]))]
-    if wrong:
+    invalid = [*missing, *(str(key[0]) for key in sorted(report["mismatched_keys"]))]
+    if invalid:
         raise UnsupportedModel(
-            f"the weights in {folder} lack, or have in another shape: {', '.join(wrong[:3])}"
+            f"the weights in {folder} lack, or have in another shape: {', '.join(invalid[:3])}"
         )
-    unknown = sorted(name for name in report["unexpected_keys"] if "pooler" not in name)
-    if files.has_custom_code and unknown:
-        raise custom_code_error(folder, unknown)
+    unexpected = sorted(name for name in report["unexpected_keys"] if "pooler" not in name)
+    if files.has_custom_code and unexpected:
+        raise custom_code_error(folder, unexpected)
     loaded: PreTrainedModel = model.to(device).eval().requires_grad_(False)
     return loaded
 
 
 def _load(folder: Path, kind: str, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    if getattr(config, "is_encoder_decoder", False) and kind not in _ENCODERS_OF_PAIRS:
-        raise ValueError("of an encoder and a decoder, no encoder is known to stand alone")
-    config.get_text_config().use_cache = False  # keys and values are kept for generating texts
-    model, report = _ENCODERS_OF_PAIRS.get(kind, AutoModel).from_pretrained(
+    if getattr(config, "is_encoder_decoder", False) and kind not in _ENCODERS:
+        raise ValueError("this encoder-decoder architecture has no encoder class of its own")
+    config.get_text_config().use_cache = False  # the key-value cache is for generation
+    model, report = _ENCODERS.get(kind, AutoModel).from_pretrained(
         folder,
         config=config,
         dtype=dtype,
@@ -97,15 +97,15 @@ def _load(folder: Path, kind: str, dtype: torch.dtype) -> tuple[Any, Mapping[str
         trust_remote_code=False,
         local_files_only=True,
         output_loading_info=True,
-        # They are refused by name above, like what is missing.
+        # load_pretrained refuses them with their names.
         ignore_mismatched_sizes=True,
     )
     return model, report
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence progress bars, and what transformers says of task heads: these are left out."""
+def _silenced() -> Iterator[None]:
+    """Silence progress bars, and warnings about task heads, which are not loaded."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -118,9 +118,9 @@ def _quietly() -> Iterator[None]:
 
 
 def _check_positions(config: Mapping[str, Any], folder: Path) -> None:
-    """Refuse positions that transformers would compute as absolute ones."""
+    """Refuse position types that transformers would silently compute as absolute positions."""
     positions = config.get("position_embedding_type") or "absolute"
     if positions != "absolute" and config.get("model_type") not in _OTHER_POSITIONS:
         raise UnsupportedModel(
-            f"{folder} has the position_embedding_type {positions!r}, which is not computed"
+            f"{folder} has the position_embedding_type {positions!r}, which is not supported"
         )

@@ -67,7 +67,7 @@ class BackendSettings(Settings):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     dtype: Literal["auto"] | DtypeName = Field(
         "auto",
-        description="auto: bfloat16 (on an older GPU float16) if a probe agrees, else float32",
+        description="auto: bfloat16 (on an older GPU float16) if close to float32, else float32",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads of one process; None: as the process was started"

@@ -1,7 +1,4 @@
-"""The ONNX graph that a model brings itself: where it is, whether it is safe, whether it fits.
-
-Knows nothing of how a graph is run.
-"""
+"""The ONNX graph that a model brings: its path, its files, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -13,53 +10,53 @@ from embedder.core.errors import UnsafeModel
 from embedder.models.files import ModelFiles
 
 BUNDLED_GRAPH = "onnx/model.onnx"
-"""Below the transformer's folder."""
+"""The path in the transformer's folder."""
 
 OUTPUTS = ("last_hidden_state", "token_embeddings")
 
-_NEEDED = {"input_ids", "attention_mask"}
+_REQUIRED = {"input_ids", "attention_mask"}
 _TYPES = {"tensor(int32)", "tensor(int64)"}
 
 
 def bundled_graph(files: ModelFiles) -> Path | None:
-    """Return the path of a model's own graph, if it brings one."""
+    """Return the path of the graph that a model brings, if any."""
     path = files.layout.transformer / BUNDLED_GRAPH
     return path if path.is_file() else None
 
 
 def graph_files(graph: Path) -> list[Path]:
-    """Return the files of a graph: its own, and those that it keeps weights in.
+    """Return the file of a graph and the files with its weights.
 
     Raises:
-        UnsafeModel: it wants a file outside of its folder.
-        ValueError: it cannot be read.
+        UnsafeModel: the graph refers to a file outside its folder.
+        ValueError: the graph cannot be read.
     """
-    # Whoever only asks whether there is a graph need not have the library.
+    # Imported here: `bundled_graph` must work without the package.
     import onnx
 
     try:
         model = onnx.load(graph, load_external_data=False)
-    except Exception as error:  # the reader's errors have no base of their own
+    except Exception as error:  # the errors of onnx have no common class
         raise ValueError(f"it cannot be read: {error}") from error
     locations = {
         entry.value
-        for tensor in _tensors_of(model)
+        for tensor in _model_tensors(model)
         for entry in tensor.external_data
         if entry.key == "location"
     }
     for location in sorted(locations):
         path = PurePosixPath(location.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in location:
-            raise UnsafeModel(f"{graph} keeps weights in {location!r}, outside of its folder")
+            raise UnsafeModel(f"{graph} refers to weights in {location!r}, outside its folder")
     return [graph, *(graph.parent / location for location in sorted(locations))]
 
 
 def unusable_reason(inputs: Iterable[Any], outputs: Iterable[Any]) -> str | None:
-    """Say why a graph with these inputs and outputs, as a session lists them, is of no use."""
-    given = {entry.name: entry for entry in inputs}
-    if not _NEEDED <= given.keys() <= _NEEDED | {"token_type_ids"}:
-        return f"its inputs are {', '.join(given)}"
-    for name, entry in given.items():
+    """Return why a graph with a session's inputs and outputs cannot be used; None if it can."""
+    by_name = {entry.name: entry for entry in inputs}
+    if not _REQUIRED <= by_name.keys() <= _REQUIRED | {"token_type_ids"}:
+        return f"its inputs are {', '.join(by_name)}"
+    for name, entry in by_name.items():
         if entry.type not in _TYPES or len(entry.shape) != 2:
             return f"its input {name} is a {entry.type} of shape {entry.shape}"
         if any(isinstance(size, int) for size in entry.shape):
@@ -72,27 +69,27 @@ def unusable_reason(inputs: Iterable[Any], outputs: Iterable[Any]) -> str | None
     return f"it has no output {' or '.join(OUTPUTS)}"
 
 
-def _tensors_of(model: Any) -> Iterator[Any]:
-    yield from _tensors_in(model.graph)
+def _model_tensors(model: Any) -> Iterator[Any]:
+    yield from _graph_tensors(model.graph)
     for function in model.functions:
-        yield from _tensors_at(function.node)
+        yield from _node_tensors(function.node)
 
 
-def _tensors_in(graph: Any) -> Iterator[Any]:
+def _graph_tensors(graph: Any) -> Iterator[Any]:
     yield from graph.initializer
-    yield from _parts(graph.sparse_initializer)
-    yield from _tensors_at(graph.node)
+    yield from _sparse_tensors(graph.sparse_initializer)
+    yield from _node_tensors(graph.node)
 
 
-def _tensors_at(nodes: Iterable[Any]) -> Iterator[Any]:
+def _node_tensors(nodes: Iterable[Any]) -> Iterator[Any]:
     for node in nodes:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
-            yield from _parts([attribute.sparse_tensor, *attribute.sparse_tensors])
+            yield from _sparse_tensors([attribute.sparse_tensor, *attribute.sparse_tensors])
             for graph in (attribute.g, *attribute.graphs):
-                yield from _tensors_in(graph)
+                yield from _graph_tensors(graph)
 
 
-def _parts(sparse: Iterable[Any]) -> Iterator[Any]:
+def _sparse_tensors(sparse: Iterable[Any]) -> Iterator[Any]:
     for tensor in sparse:
         yield from (tensor.values, tensor.indices)

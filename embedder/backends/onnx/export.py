@@ -1,7 +1,4 @@
-"""A transformer's weights as an ONNX graph that computes the same, which is checked.
-
-Knows nothing of where graphs are kept or how batches are run.
-"""
+"""Export of a transformer to an ONNX graph, which is compared with the weights."""
 
 from __future__ import annotations
 
@@ -22,46 +19,46 @@ from embedder.core.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
 
 GRAPH = "model.onnx"
-"""What a graph is called in its folder; its weights are beside it."""
+"""The file name of a graph; its weights are in a file beside it."""
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "last_hidden_state"
 
 OPSETS = (23, 22)
-"""The first has an operator for attention, which is computed faster, and one for rotary positions,
-which ONNX Runtime does not compute for every shape; a model that has these gets the second."""
+"""Opset 23 has a faster attention operator. Opset 22 is for models with rotary positions, whose
+operator in opset 23 ONNX Runtime does not support for every shape."""
 
 MIN_COSINE = 0.9999
-"""How well every hidden state of a probe must agree with that of the weights."""
+"""The least cosine of a hidden state of the graph to that of the weights."""
 
 _SCHEMA = 1
-"""Raised when the same weights are to be exported in another way."""
+"""Increase this number when the export changes, so that stored graphs are not reused."""
 
 
 def graph_key(files: ModelFiles, dtype: str) -> str:
-    """Return a digest of everything that decides a graph."""
+    """Return a digest of everything that a graph depends on."""
     config = json.dumps(files.config, sort_keys=True)
     parts = (str(_SCHEMA), str(OPSETS), dtype, files.digest, config)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def export_graph(files: ModelFiles, folder: Path) -> None:
-    """Write a model's transformer as a graph, its weights in a file beside it.
+    """Export a model's transformer to ``folder``, its weights to a file beside the graph.
 
-    It takes `INPUTS`, int64[batch, sequence], to `OUTPUT`, float32[batch, sequence, width].
+    The graph maps `INPUTS`, int64[batch, sequence], to `OUTPUT`, float32[batch, sequence, width].
 
     Raises:
-        MissingExtra: what exports is not installed.
-        UnsupportedModel: transformers or the exporter cannot take the model.
+        MissingExtra: the exporter is not installed.
+        UnsupportedModel: transformers or the exporter does not support the model.
     """
-    # Only an export needs transformers, which takes seconds to import.
+    # Imported here: transformers takes seconds to import.
     from embedder.backends.pretrained import load_pretrained
 
     loaded = load_pretrained(files, dtype=torch.float32, device=torch.device("cpu"))
-    loaded.config.use_cache = False  # of a decoder, only the hidden states are wanted
+    loaded.config.use_cache = False  # the key-value cache is for generation
     model = _HiddenStates(loaded).eval()
     for opset in OPSETS:
-        problem = _try(model, files, folder / GRAPH, opset)
+        problem = _export_and_check(model, files, folder / GRAPH, opset)
         if problem is None:
             return
         for path in folder.iterdir():
@@ -73,7 +70,7 @@ def export_graph(files: ModelFiles, folder: Path) -> None:
 
 
 class _HiddenStates(torch.nn.Module):
-    """A transformer without its other outputs."""
+    """A transformer that returns its last hidden states only."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
@@ -85,23 +82,29 @@ class _HiddenStates(torch.nn.Module):
         return hidden
 
 
-def _try(model: _HiddenStates, files: ModelFiles, path: Path, opset: int) -> str | None:
-    """Export with one set of operators and return what is wrong with the result."""
+def _export_and_check(
+    model: _HiddenStates, files: ModelFiles, path: Path, opset: int
+) -> str | None:
+    """Export with one opset; return the problem, or None if the graph is accurate."""
     try:
         _export(model, files, path, opset)
         worst = _worst_cosine(model, files, path)
     except ImportError as error:
         raise MissingExtra("exporting a model to ONNX", "onnxscript", "onnx") from error
-    except Exception as error:  # noqa: BLE001 - neither library's errors have a base of their own
+    except Exception as error:  # noqa: BLE001 - the libraries have no common error class
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    return None if worst >= MIN_COSINE else f"its hidden states agree to {worst:.5f} only"
+    return (
+        None
+        if worst >= MIN_COSINE
+        else f"the least cosine of its hidden states is only {worst:.5f}"
+    )
 
 
 def _export(model: _HiddenStates, files: ModelFiles, path: Path, opset: int) -> None:
-    # Sizes other than 1, and a mask that hides something: neither becomes a constant.
+    # Sizes above 1 and a mask with padding, so that the exporter makes none of them constant.
     block = _block(files, [7, 5])
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    with _quiet():
+    with _silenced():
         torch.onnx.export(
             model,
             tuple(block.values()),
@@ -117,8 +120,8 @@ def _export(model: _HiddenStates, files: ModelFiles, path: Path, opset: int) -> 
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter, which tells every user what only its authors can mend."""
+def _silenced() -> Iterator[None]:
+    """Silence warnings of the exporter that users cannot act on."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -131,9 +134,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _worst_cosine(model: _HiddenStates, files: ModelFiles, path: Path) -> float:
-    """Compare a graph's hidden states with those of the weights, in blocks of other sizes."""
+    """Return the least cosine of a graph's hidden states to those of the weights."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised
+    options.log_severity_level = 4  # errors are raised as well
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     worst = 1.0
     for lengths in ([1], [2, 9, 4], [12]):
@@ -141,13 +144,13 @@ def _worst_cosine(model: _HiddenStates, files: ModelFiles, path: Path) -> float:
         with torch.inference_mode():
             expected = model(**block).numpy()
         (found,) = session.run(None, {name: part.numpy() for name, part in block.items()})
-        seen = block["attention_mask"].numpy() > 0
-        worst = min(worst, min_cosine(expected[seen], found[seen]))
+        valid = block["attention_mask"].numpy() > 0
+        worst = min(worst, min_cosine(expected[valid], found[valid]))
     return worst
 
 
 def _block(files: ModelFiles, lengths: list[int]) -> dict[str, torch.Tensor]:
-    """Return inputs of any ids that the model knows, padded at their right end."""
+    """Return inputs of random ids, padded on the right."""
     sizes = np.minimum(lengths, files.max_tokens)
     shape = (len(sizes), int(sizes.max()))
     ids = np.random.default_rng(0).integers(0, files.vocabulary_size, size=shape)

@@ -1,8 +1,7 @@
-"""A float32 graph whose matrix products are computed in eight bits.
+"""Quantization of a float32 graph: its matrix products are computed in int8.
 
-A weight has one scale for each of its columns, set here; an activation has one for each token, set
-as it is computed, so that no text's vector depends on what stands beside it in a batch. Knows
-nothing of where graphs come from.
+A weight has one scale per column. An activation has one scale per token, determined when it is
+computed, so the vector of a text does not depend on the other texts in its batch.
 """
 
 from __future__ import annotations
@@ -20,43 +19,45 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from embedder.backends.onnx.export import GRAPH
 from embedder.core.errors import UnsupportedModel
 
-_CONTRIBUTED = "com.microsoft"
-"""The operators that ONNX Runtime has beside the standard ones."""
+_MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators."""
 
 
 def weight_bits() -> int:
-    """Return how many bits of a weight this processor multiplies without saturating.
+    """Return how many bits a weight may have so that this processor's products do not saturate.
 
-    Before VNNI, x86 adds two products of eight bits each in sixteen.
+    Without VNNI, x86 adds two 8-bit products in 16 bits.
     """
     x86 = platform.machine().lower() in {"x86_64", "amd64"}
     return 7 if x86 and not torch.cpu._is_vnni_supported() else 8
 
 
 def quantize_graph(source: Path, folder: Path, *, bits: int) -> None:
-    """Write a graph again with weights of ``bits`` bits, its weights in a file beside it.
+    """Write a graph with weights of ``bits`` bits to ``folder``, its weights in a file beside it.
 
     Raises:
-        UnsupportedModel: it has no matrix product with a constant.
+        UnsupportedModel: the graph has no matrix product with a constant.
     """
     model = onnx.load(source)
     graph = model.graph
     rewriter = _Rewriter({tensor.name: tensor for tensor in graph.initializer}, bits)
-    nodes = [written for node in graph.node for written in rewriter.rewritten(node)]
+    nodes = [written for node in graph.node for written in rewriter.rewrite(node)]
     if not rewriter.tensors:
-        raise UnsupportedModel(f"{source} has no matrix product that int8 would make faster")
+        raise UnsupportedModel(
+            f"{source} has no matrix product with constant weights to compute in int8"
+        )
     used = {name for node in nodes for name in node.input}
     tensors = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend([*tensors, *rewriter.tensors.values()])
-    if all(opset.domain != _CONTRIBUTED for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(_CONTRIBUTED, 1))
+    if all(opset.domain != _MICROSOFT for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
     onnx.save_model(model, folder / GRAPH, save_as_external_data=True, location=f"{GRAPH}.data")
 
 
 class _Rewriter:
-    """Replaces products with constants; ``tensors`` are the constants of what it wrote."""
+    """Replaces matrix products with constants; ``tensors`` are the constants of the new nodes."""
 
     def __init__(self, weights: Mapping[str, TensorProto], bits: int) -> None:
         self.tensors: dict[str, TensorProto] = {}
@@ -64,8 +65,8 @@ class _Rewriter:
         self._largest = 2 ** (bits - 1) - 1
         self._scaled: set[str] = set()
 
-    def rewritten(self, node: NodeProto) -> Iterator[NodeProto]:
-        """Give what takes the place of a node: most often the node."""
+    def rewrite(self, node: NodeProto) -> Iterator[NodeProto]:
+        """Yield the nodes that replace a node: the node itself unless it is such a product."""
         weight = self._weights.get(node.input[1]) if node.op_type == "MatMul" else None
         if weight is None or len(weight.dims) != 2 or weight.data_type != TensorProto.FLOAT:
             yield node
@@ -76,10 +77,10 @@ class _Rewriter:
         yield from self._multiply(node.input[0], weight, node.output[0])
 
     def _scale_rows(self, rows: str) -> Iterator[NodeProto]:
-        """Bring every row to -127 … 127 and that to 1 … 255, and keep its scale."""
+        """Scale every row to -127 … 127, shift it to 1 … 255, and store its scale."""
         last = self._constant("int8.last_axis", np.array([-1], np.int64))
         largest = self._constant("int8.largest", np.float32(127))
-        least = self._constant("int8.least", np.float32(1e-30))  # a row of zeros has no scale
+        least = self._constant("int8.least", np.float32(1e-30))  # for a row of zeros
         one, middle = self._one(), self._middle()
         make = helper.make_node
         yield make("Abs", [rows], [f"{rows}.size"])
@@ -88,8 +89,8 @@ class _Rewriter:
         yield make("Max", [f"{rows}.step", least], [f"{rows}.scale"])
         yield make("Div", [rows, f"{rows}.scale"], [f"{rows}.scaled"])
         scaled = [f"{rows}.scaled", one, middle]
-        # The standard operator of the newest sets is not in every ONNX Runtime that has these.
-        yield make("QuantizeLinear", scaled, [f"{rows}.int8"], domain=_CONTRIBUTED)
+        # Not the standard operator, which not every supported ONNX Runtime has in these opsets.
+        yield make("QuantizeLinear", scaled, [f"{rows}.int8"], domain=_MICROSOFT)
 
     def _multiply(self, rows: str, weight: TensorProto, product: str) -> Iterator[NodeProto]:
         matrix = numpy_helper.to_array(weight)
@@ -100,7 +101,7 @@ class _Rewriter:
         narrow = self._constant(f"{weight.name}.int8", integers)
         make = helper.make_node
         factors = [f"{rows}.int8", narrow, self._one(), columns, self._middle()]
-        yield make("MatMulIntegerToFloat", factors, [f"{product}.scaled"], domain=_CONTRIBUTED)
+        yield make("MatMulIntegerToFloat", factors, [f"{product}.scaled"], domain=_MICROSOFT)
         yield make("Mul", [f"{product}.scaled", f"{rows}.scale"], [product])
 
     def _one(self) -> str:

@@ -1,1 +1,1 @@
-"""The backend that computes with torch, and the forward pass over packed batches."""
+"""The backend that computes with torch: packed and padded forward passes on a CPU or a GPU."""

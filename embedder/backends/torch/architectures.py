@@ -1,8 +1,4 @@
-"""What the packed forward pass knows of each architecture: its numbers, and its tensors' names.
-
-The family of BERT shares one forward pass; its members differ in what stands here. Reads a
-``config.json``; knows nothing of tensors.
-"""
+"""The architectures of the packed forward pass: their numbers and the names of their tensors."""
 
 from __future__ import annotations
 
@@ -14,37 +10,37 @@ from embedder.core.errors import UnsupportedModel
 from embedder.models.config_values import required_int
 
 _GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
-"""How torch is told to approximate each activation that is computed here."""
+"""The value of torch's ``approximate`` for each supported activation."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorNames:
-    """Where a checkpoint has its tensors; those of a layer stand under ``layer`` and its number.
+    """The names of tensors in a checkpoint; those of a layer follow ``layer`` and its number.
 
-    ``segments`` are the vectors of first and second texts, ``distances`` the attention's biases by
-    distance, for architectures that have them.
+    ``segments`` (embeddings of token types) and ``relative_bias`` (attention bias by distance) are
+    None for architectures without them.
     """
 
     layer: str
     query: str
     key: str
     value: str
-    mixed: str
-    mixed_norm: str
+    attention_output: str
+    attention_norm: str
     up: str
     down: str
-    norm: str
+    output_norm: str
     segments: str | None = None
-    distances: str | None = None
+    relative_bias: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Family:
-    """A member of the family: its tensors, what its numbers are called, where positions begin.
+class _Architecture:
+    """An architecture: its tensors, and the keys of its numbers in ``config.json``.
 
-    ``padding_id`` is that of a file that names none, or of all files where it is ``fixed``.
-    Positions count from the padding id on and leave padding ids in a text out, or, where it is
-    None, they count every token from 0. ``norm_epsilon`` of None is that of the file.
+    ``padding_id`` is used if the file states none, or always if it is ``fixed``. Positions start
+    after the padding id, and padding ids in a text are not counted; with None positions start at 0
+    and all tokens count. ``norm_epsilon=None`` reads the value from the file.
     """
 
     names: TensorNames
@@ -63,11 +59,11 @@ _BERT = TensorNames(
     query="attention.self.query",
     key="attention.self.key",
     value="attention.self.value",
-    mixed="attention.output.dense",
-    mixed_norm="attention.output.LayerNorm",
+    attention_output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
     up="intermediate.dense",
     down="output.dense",
-    norm="output.LayerNorm",
+    output_norm="output.LayerNorm",
     segments="embeddings.token_type_embeddings.weight",
 )
 _DISTILBERT = TensorNames(
@@ -75,31 +71,31 @@ _DISTILBERT = TensorNames(
     query="attention.q_lin",
     key="attention.k_lin",
     value="attention.v_lin",
-    mixed="attention.out_lin",
-    mixed_norm="sa_layer_norm",
+    attention_output="attention.out_lin",
+    attention_norm="sa_layer_norm",
     up="ffn.lin1",
     down="ffn.lin2",
-    norm="output_layer_norm",
+    output_norm="output_layer_norm",
 )
 _MPNET = TensorNames(
     layer="encoder.layer",
     query="attention.attn.q",
     key="attention.attn.k",
     value="attention.attn.v",
-    mixed="attention.attn.o",
-    mixed_norm="attention.LayerNorm",
+    attention_output="attention.attn.o",
+    attention_norm="attention.LayerNorm",
     up="intermediate.dense",
     down="output.dense",
-    norm="output.LayerNorm",
-    distances="encoder.relative_attention_bias.weight",
+    output_norm="output.LayerNorm",
+    relative_bias="encoder.relative_attention_bias.weight",
 )
-_FAMILIES = {
-    "bert": _Family(_BERT),
-    "roberta": _Family(_BERT, padding_id=1),
-    "xlm-roberta": _Family(_BERT, padding_id=1),
-    "camembert": _Family(_BERT, padding_id=1),
-    "mpnet": _Family(_MPNET, padding_id=1, fixed=True),
-    "distilbert": _Family(
+_ARCHITECTURES = {
+    "bert": _Architecture(_BERT),
+    "roberta": _Architecture(_BERT, padding_id=1),
+    "xlm-roberta": _Architecture(_BERT, padding_id=1),
+    "camembert": _Architecture(_BERT, padding_id=1),
+    "mpnet": _Architecture(_MPNET, padding_id=1, fixed=True),
+    "distilbert": _Architecture(
         _DISTILBERT,
         layers="n_layers",
         heads="n_heads",
@@ -113,10 +109,10 @@ _FAMILIES = {
 
 @dataclass(frozen=True, slots=True)
 class EncoderShape:
-    """The numbers that the packed forward pass depends on.
+    """The numbers of an encoder.
 
-    ``gelu`` is torch's word for the activation. ``padding_id`` is the id from which positions
-    count on; at -1 they count every token from 0.
+    ``gelu`` is torch's ``approximate``. Positions are counted from ``padding_id + 1``; with -1 from
+    0 for every token.
     """
 
     names: TensorNames
@@ -129,41 +125,44 @@ class EncoderShape:
 
     @property
     def head_width(self) -> int:
-        """Return the components of one attention head."""
+        """Return the number of components of one attention head."""
         return self.width // self.heads
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> EncoderShape:
-        """Read a ``config.json`` about which `packed_unsupported_reason` has nothing to say.
+        """Read a ``config.json`` for which `packed_unsupported_reason` returns None.
 
         Raises:
             UnsupportedModel: a number is missing, or the heads do not divide the width.
         """
-        family = _FAMILIES[config["model_type"]]
-        width, heads = required_int(config, family.width), required_int(config, family.heads)
+        architecture = _ARCHITECTURES[config["model_type"]]
+        width, heads = (
+            required_int(config, architecture.width),
+            required_int(config, architecture.heads),
+        )
         if heads < 1 or width % heads:
             raise UnsupportedModel(
-                f"config.json has {family.width!r} = {width}, which {family.heads!r} = {heads} "
-                "does not divide"
+                f"config.json has {architecture.width!r} = {width}, which is no multiple of "
+                f"{architecture.heads!r} = {heads}"
             )
         return cls(
-            names=family.names,
-            layers=required_int(config, family.layers),
+            names=architecture.names,
+            layers=required_int(config, architecture.layers),
             heads=heads,
             width=width,
-            norm_epsilon=family.norm_epsilon or config.get("layer_norm_eps", 1e-12),
-            gelu=_GELU[config.get(family.activation, "gelu")],
-            padding_id=_padding_id(family, config),
+            norm_epsilon=architecture.norm_epsilon or config.get("layer_norm_eps", 1e-12),
+            gelu=_GELU[config.get(architecture.activation, "gelu")],
+            padding_id=_padding_id(architecture, config),
         )
 
 
 def expected_rows(config: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
-    """Give tensors whose number of rows a ``config.json`` states: name, key and number of each.
+    """Yield the tensors whose number of rows ``config.json`` states: name, key, number.
 
-    ``config`` is one about which `packed_unsupported_reason` has nothing to say.
+    `packed_unsupported_reason` returns None for ``config``.
     """
-    family = _FAMILIES[config["model_type"]]
-    names = family.names
+    architecture = _ARCHITECTURES[config["model_type"]]
+    names = architecture.names
     keys = {
         "embeddings.word_embeddings.weight": "vocab_size",
         "embeddings.position_embeddings.weight": "max_position_embeddings",
@@ -173,23 +172,23 @@ def expected_rows(config: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
     for tensor, key in keys.items():
         if key in config:
             yield tensor, key, required_int(config, key)
-    # One after the other: the caller ends at the first layer that the weights lack, and the number
-    # of layers may be anything.
-    for layer in range(required_int(config, family.layers)):
-        for part, key in ((names.query, family.width), (names.up, family.inner)):
+    # A generator: a damaged file may state billions of layers, and the caller stops at the first
+    # one that is missing.
+    for layer in range(required_int(config, architecture.layers)):
+        for name, key in ((names.query, architecture.width), (names.up, architecture.inner)):
             if key in config:
-                yield f"{names.layer}.{layer}.{part}.weight", key, required_int(config, key)
+                yield f"{names.layer}.{layer}.{name}.weight", key, required_int(config, key)
 
 
 def packed_unsupported_reason(config: Mapping[str, Any]) -> str | None:
-    """Say for the operator why there is no packed forward pass; None where there is one."""
+    """Return the reason why a model has no packed forward pass, or None if it has one."""
     kind = config.get("model_type")
-    family = _FAMILIES.get(str(kind))
-    if family is None:
+    architecture = _ARCHITECTURES.get(str(kind))
+    if architecture is None:
         return f"no padding-free forward pass for {kind!r}"
     if config.get("is_decoder"):
         return f"no padding-free forward pass for {kind!r} as a decoder"
-    activation = config.get(family.activation, "gelu")
+    activation = config.get(architecture.activation, "gelu")
     if not isinstance(activation, str) or activation not in _GELU:
         return f"no padding-free forward pass for {kind!r} with activation {activation!r}"
     positions = config.get("position_embedding_type") or "absolute"
@@ -198,8 +197,8 @@ def packed_unsupported_reason(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _padding_id(family: _Family, config: Mapping[str, Any]) -> int:
-    if family.padding_id is None:
+def _padding_id(architecture: _Architecture, config: Mapping[str, Any]) -> int:
+    if architecture.padding_id is None:
         return -1
-    stated = None if family.fixed else config.get("pad_token_id")
-    return family.padding_id if stated is None else int(stated)
+    stated = None if architecture.fixed else config.get("pad_token_id")
+    return architecture.padding_id if stated is None else int(stated)

@@ -1,7 +1,4 @@
-"""The torch backend: on a CPU or a GPU, in float32, bfloat16 or float16.
-
-Chooses device, number format and forward pass, and pools. Knows nothing of texts, queues or caches.
-"""
+"""The torch backend: chooses device, number format, forward pass and kernels, and pools."""
 
 from __future__ import annotations
 
@@ -43,9 +40,10 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 class Forward(Protocol):
-    """A transformer in one number format on one device: packed tokens in, hidden states out.
+    """A transformer in one number format on one device.
 
-    ``width`` is that of a hidden state, ``memory_bytes`` what the weights take.
+    ``width`` is the number of components of a hidden state, ``memory_bytes`` the size of the
+    weights.
     """
 
     device: torch.device
@@ -53,14 +51,14 @@ class Forward(Protocol):
     memory_bytes: int
 
     def __call__(self, tokens: TokenBatch) -> torch.Tensor:
-        """Return the last hidden state, one row a token: ``[total, width]``."""
+        """Return the last hidden states of packed tokens, one row per token: ``[total, width]``."""
 
 
 class TorchBackend:
     """A model on one torch device."""
 
     name = "torch"
-    # What is padded at all is padded by so little that packing need not pay for it.
+    # Blocks have so little padding that batches need not be formed by length.
     padded = False
     max_concurrency = 1
 
@@ -73,7 +71,7 @@ class TorchBackend:
         threads: int | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        """``threads`` is how many compute pieces of a batch; None gives a batch to torch whole."""
+        """With ``threads``, that many threads compute micro-batches of each batch."""
         self.device = str(forward.device)
         self.dtype = dtype
         self.width = head.width
@@ -82,48 +80,49 @@ class TorchBackend:
         self.notes = notes
         self._forward = forward
         self._threads = threads
-        # Functions, not methods of this object: it would be a cycle, which keeps an unloaded
-        # model in memory.
-        compute = partial(_pooled, forward, head)
-        self._vectors: Callable[[TokenBatch], Vectors] = partial(_at_once, compute)
+        # Functions instead of methods: a reference cycle would keep an unloaded model in memory.
+        compute = partial(_compute, forward, head)
+        self._encode: Callable[[TokenBatch], Vectors] = partial(_synchronous, compute)
         if forward.device.type == "cuda":
             self.max_concurrency = CONCURRENT_BATCHES
-            self._vectors = Launcher(compute, CopyStream(forward.device)).encode
+            self._encode = Launcher(compute, CopyStream(forward.device)).encode
 
     @classmethod
     def load(cls, files: ModelFiles, settings: BackendSettings) -> TorchBackend:
         """Load a model's weights.
 
         Raises:
-            ConfigurationError: the device is not there, or the number format does not suit.
-            UnsupportedModel: neither a forward pass here nor transformers has the architecture,
-                or its vectors are not finite.
+            ConfigurationError: the device is missing, or the number format does not suit it.
+            UnsupportedModel: no forward pass supports the architecture, or its vectors are not
+                finite.
         """
         if settings.dtype == "int8":
             raise ConfigurationError(
-                "backend.dtype is 'int8', which torch does not compute here; "
-                "set backend.name to 'onnx'"
+                "backend.dtype is 'int8', which the torch backend does not "
+                "support; set backend.name to 'onnx'"
             )
         device = _device(settings.device)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         shared_in = cache_folder(settings.cache_dir, "weights") if settings.shared_weights else None
         if settings.dtype == "auto":
-            return _loaded_by_probe(files, device, shared_in)
-        backend = _loaded(files, settings.dtype, device, shared_in)
+            return _load_in_auto_precision(files, device, shared_in)
+        backend = _load(files, settings.dtype, device, shared_in)
         if backend.has_fast_kernels:
-            _settle(backend, files, _probed(_loaded(files, "float32", device), files))
-            torch.cuda.empty_cache()  # the other copy's memory
-        _check_finite(_probed(backend, files), settings.dtype)
+            _select_kernels(
+                backend, files, _encode_reference(_load(files, "float32", device), files)
+            )
+            torch.cuda.empty_cache()  # returns the memory of the float32 copy
+        _check_finite(_encode_reference(backend, files), settings.dtype)
         return backend
 
     @property
     def has_fast_kernels(self) -> bool:
-        """Tell whether it computes by kernels that only agree with the plain ones."""
+        """Tell whether it uses kernels whose results differ slightly from the plain ones."""
         return isinstance(self._forward, PackedForward) and self._forward.kernels != PLAIN
 
     def use_plain_kernels(self) -> None:
-        """Compute by the kernels that every device has from now on."""
+        """Switch to the kernels that every device has."""
         if isinstance(self._forward, PackedForward):
             self._forward.use_plain_kernels()
 
@@ -131,8 +130,8 @@ class TorchBackend:
         """Return float32[n, width] of the packed inputs, in order.
 
         Raises:
-            OutOfMemory: the batch does not fit; a smaller one may.
-            BackendFailure: torch failed in another way.
+            OutOfMemory: the batch does not fit into memory; a smaller one may.
+            BackendFailure: torch failed for another reason.
         """
         if not len(tokens):
             return np.empty((0, self.width), np.float32)
@@ -143,93 +142,94 @@ class TorchBackend:
 
     @torch.inference_mode()
     def _encode_whole(self, tokens: TokenBatch) -> Vectors:
-        return self._vectors(tokens)
+        return self._encode(tokens)
 
 
-def _pooled(forward: Forward, head: Head, tokens: TokenBatch) -> torch.Tensor:
-    """Return float32[n, width] on the forward's device, which may still compute it."""
+def _compute(forward: Forward, head: Head, tokens: TokenBatch) -> torch.Tensor:
+    """Return float32[n, width] on the device, which may still be computing it."""
     lengths = to_device(tokens.lengths.astype(np.int64), forward.device)
     return head(forward(tokens), lengths)
 
 
-def _at_once(compute: Callable[[TokenBatch], torch.Tensor], tokens: TokenBatch) -> Vectors:
+def _synchronous(compute: Callable[[TokenBatch], torch.Tensor], tokens: TokenBatch) -> Vectors:
     vectors: Vectors = compute(tokens).to("cpu", torch.float32).numpy()
     return vectors
 
 
-def _loaded(
+def _load(
     files: ModelFiles, dtype: str, device: torch.device, shared_in: Path | None = None
 ) -> TorchBackend:
-    why_not = packed_unsupported_reason(files.config)
+    reason = packed_unsupported_reason(files.config)
     forward: Forward
     threads = None
-    if why_not is None:
-        # What transformers computes may hold state that threads cannot share.
+    if reason is None:
+        # Models of transformers may hold state that threads cannot share.
         threads = torch.get_num_threads() if device.type == "cpu" else None
         kind = _DTYPES[dtype]
         forward = PackedForward.load(files, dtype=kind, device=device, shared_in=shared_in)
     else:
-        # transformers takes seconds to import, which the models above do not need.
+        # Imported here: transformers takes seconds to import.
         from embedder.backends.torch.padded import PaddedForward
 
         forward = PaddedForward.load(files, dtype=_DTYPES[dtype], device=device)
     head = Head(files.layout, hidden_width=forward.width, device=device)
-    notes = (f"{why_not}: transformers computes it in padded blocks",) if why_not else ()
+    notes = (f"{reason}: transformers computes it in padded blocks",) if reason else ()
     return TorchBackend(forward, head, dtype=dtype, threads=threads, notes=notes)
 
 
-def _loaded_by_probe(
+def _load_in_auto_precision(
     files: ModelFiles, device: torch.device, shared_in: Path | None
 ) -> TorchBackend:
-    """Load the narrow number format of the hardware if a probe agrees, else float32."""
+    """Load the model in reduced precision if its vectors agree with float32, else in float32."""
     narrow = reduced_precision(device)
-    # Beside a narrow format it is probably there only to be compared with.
-    exact = _loaded(files, "float32", device, None if narrow else shared_in)
-    expected = _probed(exact, files)
+    # With a narrow format, the float32 copy is probably used only for the comparison.
+    exact = _load(files, "float32", device, None if narrow else shared_in)
+    expected = _encode_reference(exact, files)
     _check_finite(expected, "float32")
     if narrow is None:
-        exact.notes += (f"float32: {device.type} here has no bfloat16 in hardware",)
+        exact.notes += (f"float32: this {device.type} has no bfloat16 in hardware",)
         return exact
-    fast = _loaded(files, narrow, device, shared_in)
-    cosine = _settle(fast, files, expected)
+    fast = _load(files, narrow, device, shared_in)
+    cosine = _select_kernels(fast, files, expected)
     if cosine >= MIN_COSINE:
-        fast.notes += (f"{narrow}: a probe agrees with float32 to {cosine:.5f}",)
+        fast.notes += (f"{narrow}: its cosine to float32 is {cosine:.5f}",)
         chosen = fast
     else:
-        exact.notes += (f"float32: with {narrow} a probe agrees to {cosine:.5f} only",)
+        exact.notes += (f"float32: the cosine of {narrow} to it is only {cosine:.5f}",)
         chosen = exact
     del exact, fast
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # the other copy's memory, for whoever asks how much is left
+        torch.cuda.empty_cache()  # returns the memory of the other copy to the device
     return chosen
 
 
-def _settle(backend: TorchBackend, files: ModelFiles, expected: Vectors) -> float:
-    """Leave the fast kernels where they do not compute the model; tell how far a probe agrees."""
-    probed = partial(_probed, backend, files)
+def _select_kernels(backend: TorchBackend, files: ModelFiles, expected: Vectors) -> float:
+    """Select the kernels of a loaded model; return its least cosine to ``expected``."""
+    encode = partial(_encode_reference, backend, files)
     if not backend.has_fast_kernels:
-        return min_cosine(expected, probed())
-    settled = select_kernels(probed, expected, backend.use_plain_kernels, least=MIN_COSINE)
-    if settled.error is not None:
-        # Not in the notes, which are shown to clients.
-        logger.warning("%s: the fast kernels fail: %s", files.name, settled.error.reason)
-    if settled.why_plain is not None:
-        backend.notes += (f"plain kernels: with the fast ones, {settled.why_plain}",)
-    return settled.cosine
+        return min_cosine(expected, encode())
+    selection = select_kernels(encode, expected, backend.use_plain_kernels, least=MIN_COSINE)
+    if selection.error is not None:
+        # Only in the log: clients can read the notes.
+        logger.warning("%s: the fast kernels fail: %s", files.name, selection.error.reason)
+    if selection.why_plain is not None:
+        backend.notes += (f"plain kernels: with the fast ones, {selection.why_plain}",)
+    return selection.cosine
 
 
-def _probed(backend: TorchBackend, files: ModelFiles) -> Vectors:
-    sizes = LONG_LENGTHS if backend.device.startswith("cuda") else LENGTHS
-    return backend.encode(reference_batch(files.vocabulary_size, files.max_tokens, sizes))
+def _encode_reference(backend: TorchBackend, files: ModelFiles) -> Vectors:
+    lengths = LONG_LENGTHS if backend.device.startswith("cuda") else LENGTHS
+    return backend.encode(reference_batch(files.vocabulary_size, files.max_tokens, lengths))
 
 
 def _check_finite(vectors: Vectors, dtype: str) -> None:
     if np.isfinite(vectors).all():
         return
     if dtype == "float32":
-        raise UnsupportedModel("the model computes vectors that are not finite")
+        raise UnsupportedModel("the vectors of this model are not finite")
     raise ConfigurationError(
-        f"backend.dtype is {dtype!r}, in which this model computes vectors that are not finite"
+        f"backend.dtype is {dtype!r}, in which the vectors of this model are not finite; set it to "
+        "'float32'"
     )
 
 

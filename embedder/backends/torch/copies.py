@@ -1,7 +1,6 @@
-"""Arrays sent to a device, and vectors fetched from it, without waiting for what it computes.
+"""Copies of arrays to a device and of vectors from it, without waiting for its computations.
 
-A GPU copies by itself from and to memory that the system never moves (pinned); torch keeps such
-memory for the next batch. Knows nothing of models or batches.
+A GPU copies asynchronously only from and to pinned memory. torch keeps pinned memory for reuse.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 
 StartCopy = Callable[[torch.Tensor], Callable[[], Vectors]]
-"""Begin to copy vectors from a device; what is returned waits for them and gives them."""
+"""Starts a copy of vectors from a device; the returned function waits for it and returns them."""
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     """Return a writable array as a tensor on a device.
 
-    On a CPU it is the array itself. To a GPU it is copied behind whatever that has to do already.
+    On a CPU the tensor shares the array's memory. On a GPU the copy is queued behind earlier work.
     """
     tensor = torch.from_numpy(array)
     if device.type != "cuda":
@@ -30,31 +29,31 @@ def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 class CopyStream:
-    """Fetch vectors from a GPU while it computes what was launched after them.
+    """Copies vectors from a GPU while it computes later batches.
 
-    They are copied on a stream of their own, which waits for the vectors and for nothing else.
+    The copies have their own CUDA stream, which waits for the vectors and for nothing else.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, vectors: torch.Tensor) -> Callable[[], Vectors]:
-        """Begin to copy float32[n, width], computed by the calling thread's current stream."""
-        self._copies.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._copies):
-            here = torch.empty(vectors.shape, dtype=torch.float32, pin_memory=True)
-            here.copy_(vectors, non_blocking=True)
-            # Blocking: a thread that spins takes a core from those that tokenize.
+        """Start to copy float32[n, width], computed by the calling thread's current stream."""
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            pinned = torch.empty(vectors.shape, dtype=torch.float32, pin_memory=True)
+            pinned.copy_(vectors, non_blocking=True)
+            # blocking=True: a spinning thread would take a core from the tokenizer's threads.
             copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-            copied.record(self._copies)
-        # Else their memory would go to the next batch before they have left it.
-        vectors.record_stream(self._copies)
+            copied.record(self._stream)
+        # Without this, the next batch could reuse the memory before it is copied.
+        vectors.record_stream(self._stream)
 
-        def fetched() -> Vectors:
+        def wait() -> Vectors:
             copied.synchronize()
-            # A copy: pinned memory is scarce, and who asked may keep the vectors for long.
-            found: Vectors = here.numpy().copy()
+            # A copy, because pinned memory is scarce and the caller may keep the vectors.
+            found: Vectors = pinned.numpy().copy()
             return found
 
-        return fetched
+        return wait

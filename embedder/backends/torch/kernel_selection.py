@@ -1,7 +1,4 @@
-"""Whether fast kernels stay: they do where a probe agrees with float32, else plain ones compute.
-
-Knows neither the kernels nor the model.
-"""
+"""The choice between fast kernels and plain ones: fast ones only if their vectors are accurate."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from embedder.core.types import Vectors
 
 @dataclass(frozen=True, slots=True)
 class KernelSelection:
-    """How far a probe agrees now, why plain kernels compute if they do, and what was raised."""
+    """The least cosine to float32, why plain kernels were selected, and the fast kernels' error."""
 
     cosine: float
     why_plain: str | None = None
@@ -24,28 +21,30 @@ class KernelSelection:
 
 
 def select_kernels(
-    probed: Callable[[], Vectors],
+    encode: Callable[[], Vectors],
     expected: Vectors,
     use_plain_kernels: Callable[[], None],
     *,
     least: float,
 ) -> KernelSelection:
-    """Compare a probe with float32, and once more by plain kernels where ``least`` is missed.
+    """Switch to plain kernels if the fast ones fail or their cosine is below ``least``.
+
+    ``encode`` computes the reference batch; ``expected`` are its vectors in float32.
 
     Raises:
-        OutOfMemory: a probe does not fit, which no kernel is to blame for.
-        BackendFailure: plain kernels fail too.
+        OutOfMemory: the reference batch does not fit, which plain kernels would not change.
+        BackendFailure: the plain kernels fail too.
     """
     error: BackendFailure | None = None
     try:
-        cosine = min_cosine(expected, probed())
+        cosine = min_cosine(expected, encode())
     except OutOfMemory:
         raise
     except BackendFailure as raised:
-        # A release of torch may refuse a shape, or take other arguments.
+        # Some releases of torch refuse a shape or take other arguments.
         error, cosine = raised, math.nan
     if cosine >= least:
         return KernelSelection(cosine)
-    why = "they fail" if error else f"a probe agrees with float32 to {cosine:.5f} only"
+    why = "they fail" if error else f"the cosine to float32 is only {cosine:.5f}"
     use_plain_kernels()
-    return KernelSelection(min_cosine(expected, probed()), why, error)
+    return KernelSelection(min_cosine(expected, encode()), why, error)

@@ -1,12 +1,12 @@
-"""Which of torch's kernels for GPUs a packed forward pass may use beside the plain ones.
+"""The faster kernels of torch for GPUs that a packed forward pass may use instead of plain ones.
 
-What they compute is near what the plain ones compute, not the same; a probe decides. Knows
-what each one accepts, and nothing of layers.
+Their results differ slightly from those of the plain kernels; `kernel_selection` compares them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -15,42 +15,42 @@ from embedder.backends.torch.architectures import EncoderShape
 from embedder.backends.torch.attention import VarlenKernel
 
 NARROW = (torch.bfloat16, torch.float16)
-"""The number formats for which there are such kernels."""
+"""The number formats that have fast kernels."""
 
-_WIDEST_HEAD = 256
-_HEAD_STEP = 8
-"""The components of a head that FlashAttention computes: multiples of the one up to the other."""
+_MAX_HEAD_WIDTH = 256
+_HEAD_WIDTH_MULTIPLE = 8
+"""FlashAttention computes heads of a multiple of 8 up to 256 components."""
 
 _AMPERE = (8, 0)
-"""The first generation of GPUs that FlashAttention runs on."""
+"""The compute capability of the first GPUs that FlashAttention supports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """What takes the place of plain kernels.
+    """The kernels of a forward pass.
 
-    ``attend`` mixes a whole batch in one call; None leaves it to blocks. ``activates`` lets the
-    matrix product apply the activation, which saves reading and writing its rows once more.
+    ``attention`` computes a whole batch in one call; None selects attention in blocks. With
+    ``fused_gelu`` the matrix product applies the activation, which saves a pass over the memory.
     """
 
-    attend: VarlenKernel | None = None
-    activates: bool = False
+    attention: VarlenKernel | None = None
+    fused_gelu: bool = False
 
 
 PLAIN = Kernels()
-"""What every device and number format has."""
+"""The kernels that every device and number format has."""
 
 
 @dataclass(frozen=True, slots=True)
 class FusedGeluLinear(Linear):
-    """A `Linear` whose matrix product applies GELU before it is rounded.
+    """A `Linear` whose matrix product applies GELU before it rounds.
 
-    It is the approximation by tanh, whatever the model asks for: they differ by 0.0005 at most,
-    which is a rounding of a narrow number format.
+    It always uses the tanh approximation. That differs from the exact GELU by at most 0.0005, about
+    the rounding of a narrow number format.
     """
 
     def gelu(self, rows: torch.Tensor, approximate: str) -> torch.Tensor:
-        """Return what GELU makes of [n, out]; ``approximate`` is not looked at."""
+        """Return GELU of [n, out]; ``approximate`` is ignored."""
         activated: torch.Tensor = torch._addmm_activation(
             self.bias, rows, self.weight.t(), use_gelu=True
         )
@@ -58,40 +58,22 @@ class FusedGeluLinear(Linear):
 
 
 def fast_kernels(shape: EncoderShape, dtype: torch.dtype, device: torch.device) -> Kernels:
-    """Return the fastest kernels that a model's shape, number format and device have."""
+    """Return the fastest kernels for a model's shape, number format and device."""
     if device.type != "cuda" or dtype not in NARROW:
         return PLAIN
-    return Kernels(_attend(shape, device), hasattr(torch, "_addmm_activation"))
+    return Kernels(_attention_kernel(shape, device), hasattr(torch, "_addmm_activation"))
 
 
-def _attend(shape: EncoderShape, device: torch.device) -> VarlenKernel | None:
-    if shape.names.distances is not None:  # the kernel adds nothing to its scores
+def _attention_kernel(shape: EncoderShape, device: torch.device) -> VarlenKernel | None:
+    if shape.names.relative_bias is not None:  # the kernel cannot add a bias to the scores
         return None
-    if shape.head_width % _HEAD_STEP or shape.head_width > _WIDEST_HEAD:
+    if shape.head_width % _HEAD_WIDTH_MULTIPLE or shape.head_width > _MAX_HEAD_WIDTH:
         return None
     if torch.cuda.get_device_capability(device) < _AMPERE:
         return None
-    return _varlen_attention()
-
-
-def _varlen_attention() -> VarlenKernel | None:
-    """Return torch's attention over inputs of any lengths, which releases below 2.10 have not."""
     try:
         from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
+    except ImportError:  # torch below 2.10
         return None
-
-    def attend(  # noqa: PLR0913 - torch's signature
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        cu_seq_q: torch.Tensor,
-        cu_seq_k: torch.Tensor,
-        max_q: int,
-        max_k: int,
-    ) -> torch.Tensor:
-        mixed = varlen_attn(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k)
-        assert isinstance(mixed, torch.Tensor)  # a pair only where one is asked for
-        return mixed
-
-    return attend
+    # Without return_aux it returns one tensor.
+    return cast("VarlenKernel", varlen_attn)

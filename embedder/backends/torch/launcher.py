@@ -1,9 +1,8 @@
-"""Batches launched on a device that computes by itself, one behind the other.
+"""Batches launched on an asynchronous device one after the other.
 
-A launch only tells the device what to do. While one caller waits for its vectors another launches
-the next batch, so the device finds work whenever it ends some. All launches are on one stream:
-a batch takes over the memory of the one before it, and two in flight need hardly more than one.
-Knows nothing of models, nor which device it is.
+A launch only queues work on the device. While one thread waits for its vectors, another thread
+launches the next batch, so the device is never idle between batches. All launches use one stream:
+a batch reuses the memory of the previous one, so two batches in flight need little more than one.
 """
 
 from __future__ import annotations
@@ -17,27 +16,26 @@ from embedder.backends.torch.copies import StartCopy
 from embedder.core.types import TokenBatch, Vectors
 
 CONCURRENT_BATCHES = 2
-"""How many callers keep a device busy: one whose batch is computed, one whose batch is next."""
+"""The batches that keep a device busy: one is computed, the next one is queued."""
 
 
 class Launcher:
-    """Compute batches for `CONCURRENT_BATCHES` threads at once.
+    """Computes batches for `CONCURRENT_BATCHES` threads at once.
 
-    ``compute`` launches a batch and returns its vectors before they are there; ``fetch`` begins
-    to copy them.
+    ``launch`` queues the computation of a batch and returns its future vectors.
     """
 
-    def __init__(self, compute: Callable[[TokenBatch], torch.Tensor], fetch: StartCopy) -> None:
-        self._compute = compute
-        self._fetch = fetch
-        self._launching = Lock()
+    def __init__(self, launch: Callable[[TokenBatch], torch.Tensor], start_copy: StartCopy) -> None:
+        self._launch = launch
+        self._start_copy = start_copy
+        self._lock = Lock()
 
     def encode(self, tokens: TokenBatch) -> Vectors:
-        """Return float32[n, width] once they are there; others may launch meanwhile.
+        """Return float32[n, width] when they are computed; other threads may launch meanwhile.
 
         Raises:
-            RuntimeError: the device failed, or has no memory left; other batches are as they were.
+            RuntimeError: the device failed or has no memory left; other batches are not affected.
         """
-        with self._launching:
-            fetched = self._fetch(self._compute(tokens))
-        return fetched()
+        with self._lock:
+            wait = self._start_copy(self._launch(tokens))
+        return wait()

@@ -1,8 +1,8 @@
-"""A batch computed in pieces that the threads of a processor take in turn, one thread a piece.
+"""A batch computed in micro-batches by several threads of a CPU, each on one thread.
 
-Threads that share every operation wait for each other after every operation, and all of them wait
-for one that another process has pushed off its core. Here they meet once a batch. A piece holds
-inputs of like length and is small enough for a core's own cache. Knows nothing of models.
+Threads that share every operation wait for each other after every operation, and for any thread
+that lost its core to another process. Here they wait once per batch. A micro-batch holds inputs of
+similar length and fits into the cache of a core.
 """
 
 from __future__ import annotations
@@ -20,94 +20,95 @@ from embedder.core.types import TokenBatch, Vectors
 Encode = Callable[[TokenBatch], Vectors]
 
 MICROBATCH_TOKENS = 1024
-"""The most tokens that a piece has, unless it is one input; for several threads it is half of it.
+"""The most tokens of a micro-batch, unless it is one input; half of it for several threads.
 
-Activations of many more leave a core's cache. Threads that take more and smaller pieces end
-together, though a piece of long inputs takes longer than one of short inputs.
+The activations of more tokens leave the cache of a core. With smaller micro-batches the threads
+finish at about the same time, although long inputs take longer than short ones.
 """
 
 MIN_MICROBATCH_TOKENS = 64
-"""A piece of fewer would leave a core's arithmetic idle while it waits for the weights."""
+"""With fewer tokens a core would mostly wait for the weights to arrive from memory."""
 
 
 def split_batch(lengths: NDArray[np.int32], threads: int) -> list[NDArray[np.intp]]:
-    """Return the numbers of the inputs of each piece; the longest inputs are in the first one."""
+    """Return the input numbers of each micro-batch, from the longest inputs to the shortest."""
     total = int(lengths.sum())
-    count = _piece_count(total, threads)
+    count = _microbatch_count(total, threads)
     by_length = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[by_length], dtype=np.int64)
-    pieces = (ends - 1) * count // max(total, 1)
-    return np.split(by_length, np.flatnonzero(np.diff(pieces)) + 1)
+    microbatches = (ends - 1) * count // max(total, 1)
+    return np.split(by_length, np.flatnonzero(np.diff(microbatches)) + 1)
 
 
-def _piece_count(total: int, threads: int) -> int:
+def _microbatch_count(total: int, threads: int) -> int:
     """Return a multiple of ``threads``, except for a batch too small for all of them."""
-    least = -(-total // (MICROBATCH_TOKENS if threads == 1 else MICROBATCH_TOKENS // 2))
-    if least > 1:
-        return -(-least // threads) * threads
+    count = -(-total // (MICROBATCH_TOKENS if threads == 1 else MICROBATCH_TOKENS // 2))
+    if count > 1:
+        return -(-count // threads) * threads
     return max(1, min(threads, total // MIN_MICROBATCH_TOKENS))
 
 
 def encode_in_microbatches(encode: Encode, tokens: TokenBatch, threads: int) -> Vectors:
-    """Return float32[n, width], one row an input, in order.
+    """Return float32[n, width], one row per input, in order.
 
-    A batch of one piece is computed by the calling thread, with ``threads`` to each operation.
+    A single micro-batch is computed by the calling thread, with ``threads`` for each operation.
 
     Raises:
-        Exception: the first that ``encode`` raised; pieces that had not begun are not computed.
+        Exception: the first that ``encode`` raised; no further micro-batch is started.
     """
-    pieces = split_batch(tokens.lengths, threads)
-    if len(pieces) == 1:
+    microbatches = split_batch(tokens.lengths, threads)
+    if len(microbatches) == 1:
         return encode(tokens)
     rows = tokens.rows()
-    work = _Work(encode, [TokenBatch.of([rows[row] for row in piece]) for piece in pieces])
+    work = _Work(encode, [TokenBatch.of([rows[row] for row in each]) for each in microbatches])
     work.run(threads)
-    vectors: Vectors = np.concatenate(work.done)[np.argsort(np.concatenate(pieces))]
+    order = np.argsort(np.concatenate(microbatches))
+    vectors: Vectors = np.concatenate(work.vectors)[order]
     return vectors
 
 
 class _Work:
-    """Pieces that are waiting and vectors that are done, in the order of the pieces."""
+    """The queue of micro-batches, and their ``vectors`` in the same order."""
 
-    def __init__(self, encode: Encode, pieces: list[TokenBatch]) -> None:
-        self.done: list[Vectors] = [np.empty((0, 0), np.float32)] * len(pieces)
+    def __init__(self, encode: Encode, microbatches: list[TokenBatch]) -> None:
+        self.vectors: list[Vectors] = [np.empty((0, 0), np.float32)] * len(microbatches)
         self._encode = encode
-        self._waiting = deque(enumerate(pieces))
+        self._queue = deque(enumerate(microbatches))
         self._errors: list[BaseException] = []
 
     def run(self, threads: int) -> None:
-        """Compute all pieces in the calling thread and in others that live as long as this call.
+        """Compute all micro-batches in the calling thread and in ``threads - 1`` new ones.
 
-        New threads have the niceness of the one that starts them, which a pool's would not.
+        New threads inherit the niceness of the calling thread; those of a pool would not.
         """
-        others = [Thread(target=self._take, name="piece") for _ in range(threads - 1)]
+        others = [Thread(target=self._compute, name="micro-batch") for _ in range(threads - 1)]
         started = []
         try:
             for other in others:
                 other.start()
                 started.append(other)
-            self._take()
+            self._compute()
         finally:
-            self._waiting.clear()
+            self._queue.clear()
             for other in started:
                 other.join()
             torch.set_num_threads(threads)
         if self._errors:
             raise self._errors[0]
 
-    def _take(self) -> None:
-        """Compute pieces until none waits, or until one fails."""
+    def _compute(self) -> None:
+        """Compute micro-batches until the queue is empty or one fails."""
         torch.set_num_threads(1)
         try:
-            for number, piece in self._rest():
-                self.done[number] = self._encode(piece)
+            for number, microbatch in self._remaining():
+                self.vectors[number] = self._encode(microbatch)
         except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
-            self._waiting.clear()
+            self._queue.clear()
             self._errors.append(error)
 
-    def _rest(self) -> Iterator[tuple[int, TokenBatch]]:
+    def _remaining(self) -> Iterator[tuple[int, TokenBatch]]:
         while True:
             try:
-                yield self._waiting.popleft()
-            except IndexError:  # only this tells, where several threads take
+                yield self._queue.popleft()
+            except IndexError:  # checking the length first would race with other threads
                 return

@@ -1,7 +1,7 @@
-"""Linear maps in bfloat16 on a CPU, by oneDNN: weights laid out once, what follows fused in.
+"""Linear maps in bfloat16 on a CPU by oneDNN: weights are reordered once, the next step is fused.
 
-torch's own ``linear`` lays the weights out anew at every call, and writes and reads its rows once
-more for an activation or a sum. Knows nothing of layers.
+torch's own ``linear`` reorders the weights at every call, and an activation or a sum after it reads
+and writes all rows once more.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from embedder.backends.checkpoint import Linear
 
 _TYPICAL_ROWS = 256
-"""For how many rows weights are laid out; measured, other numbers of rows lose nothing by it."""
+"""The row count for which weights are reordered; other counts were measured to be as fast."""
 
 
 def supports_onednn(dtype: torch.dtype, device: torch.device) -> bool:
-    """Tell whether these kernels compute here; nowhere else is there anything to gain by them."""
+    """Tell whether these kernels are available and faster: for bfloat16 on a CPU that has it."""
     return (
         dtype == torch.bfloat16
         and device.type == "cpu"
@@ -28,34 +28,34 @@ def supports_onednn(dtype: torch.dtype, device: torch.device) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class OneDnnLinear:
-    """A `Linear` whose weight is in an order that only oneDNN knows."""
+    """A `Linear` whose weight is in oneDNN's internal order."""
 
     weight: torch.Tensor
     bias: torch.Tensor
 
     @classmethod
     def of(cls, linear: Linear) -> OneDnnLinear:
-        """Lay out the weight of a linear map."""
+        """Reorder the weight of a linear map."""
         weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight, _TYPICAL_ROWS)
         return cls(weight, linear.bias)
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Return [n, out] of [n, in]."""
-        return self._computed(rows, "none", "")
+        return self._linear(rows, "none", "")
 
     def gelu(self, rows: torch.Tensor, approximate: str) -> torch.Tensor:
-        """Return what GELU makes of [n, out], as torch's ``approximate`` names it."""
-        return self._computed(rows, "gelu", approximate)
+        """Return GELU of [n, out]; ``approximate`` is that of torch."""
+        return self._linear(rows, "gelu", approximate)
 
-    def plus(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Return [n, out] and ``others`` of the same shape, added before they are rounded."""
+    def add(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return the sum of [n, out] and ``others`` of the same shape, rounded once."""
         added: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(
             rows, others, self.weight, self.bias, "add"
         )
         return added
 
-    def _computed(self, rows: torch.Tensor, then: str, how: str) -> torch.Tensor:
+    def _linear(self, rows: torch.Tensor, activation: str, variant: str) -> torch.Tensor:
         computed: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            rows, self.weight, self.bias, then, [], how
+            rows, self.weight, self.bias, activation, [], variant
         )
         return computed

@@ -1,7 +1,7 @@
-"""The encoders of BERT's family on packed rows: no token of padding enters a matrix product.
+"""The forward pass of BERT-like encoders on packed rows, so no matrix product computes padding.
 
 The layers are those of "BERT" (Devlin et al., arXiv 1810.04805): post-norm, GELU, learned absolute
-positions; with MPNet's biases by distance where there are any. Knows nothing of pooling.
+positions; for MPNet also a relative position bias.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from embedder.backends.checkpoint import Checkpoint, Linear, Norm, custom_code_e
 from embedder.backends.grouping import Group, group_by_length
 from embedder.backends.torch.architectures import EncoderShape, expected_rows
 from embedder.backends.torch.attention import Attention, Block, BlockAttention, VarlenAttention
-from embedder.backends.torch.attention_blocks import MatmulBlock, RelativePositionBias, SdpaBlock
+from embedder.backends.torch.attention_blocks import MatmulBlock, SdpaBlock
 from embedder.backends.torch.copies import to_device
 from embedder.backends.torch.kernels import PLAIN, FusedGeluLinear, Kernels, fast_kernels
 from embedder.backends.torch.onednn import OneDnnLinear, supports_onednn
+from embedder.backends.torch.relative_positions import RelativePositionBias
 from embedder.backends.torch.shared_weights import open_weights
 from embedder.core.types import TokenBatch
 from embedder.models.tokenizer.token_types import TokenTypes
 
 if TYPE_CHECKING:
-    # The forward pass needs nothing that the files of a model need.
+    # The GPU benchmark runs where pydantic is not installed.
     from embedder.models.files import ModelFiles
 
 AnyLinear = Linear | OneDnnLinear
@@ -36,53 +37,54 @@ AnyLinear = Linear | OneDnnLinear
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One encoder layer with the three input projections fused into one."""
+    """One encoder layer; the projections to query, key and value are one linear map."""
 
     gelu: str
     qkv: AnyLinear
-    mixed: AnyLinear
-    mixed_norm: Norm
+    attention_output: AnyLinear
+    attention_norm: Norm
     up: AnyLinear
     down: AnyLinear
-    norm: Norm
+    output_norm: Norm
 
     @classmethod
     def of(cls, shape: EncoderShape, weights: Checkpoint, kernels: Kernels) -> _Layer:
         names = shape.names
-        linear = _fused if supports_onednn(weights.dtype, weights.device) else Checkpoint.linear
+        linear = _onednn if supports_onednn(weights.dtype, weights.device) else Checkpoint.linear
         return cls(
             shape.gelu,
             qkv=linear(weights, names.query, names.key, names.value),
-            mixed=linear(weights, names.mixed),
-            mixed_norm=weights.norm(names.mixed_norm, shape.norm_epsilon),
-            up=(_activating if kernels.activates else linear)(weights, names.up),
+            attention_output=linear(weights, names.attention_output),
+            attention_norm=weights.norm(names.attention_norm, shape.norm_epsilon),
+            up=(_fused_gelu if kernels.fused_gelu else linear)(weights, names.up),
             down=linear(weights, names.down),
-            norm=weights.norm(names.norm, shape.norm_epsilon),
+            output_norm=weights.norm(names.output_norm, shape.norm_epsilon),
         )
 
-    def __call__(self, rows: torch.Tensor, mix: Attention) -> torch.Tensor:
-        """Return the next rows."""
-        rows = self.mixed_norm(self.mixed.plus(mix(self.qkv(rows)), rows))
-        return self.norm(self.down.plus(self.up.gelu(rows, self.gelu), rows))
+    def __call__(self, rows: torch.Tensor, attention: Attention) -> torch.Tensor:
+        """Return the rows after this layer."""
+        attended = attention(self.qkv(rows))
+        rows = self.attention_norm(self.attention_output.add(attended, rows))
+        return self.output_norm(self.down.add(self.up.gelu(rows, self.gelu), rows))
 
     def plain(self) -> _Layer:
-        """Return the layer, with the same weights, by kernels that every device has."""
+        """Return the layer with the same weights and the kernels that every device has."""
         if not isinstance(self.up, FusedGeluLinear):
             return self
         return replace(self, up=Linear(self.up.weight, self.up.bias))
 
 
-def _activating(weights: Checkpoint, *names: str) -> FusedGeluLinear:
+def _fused_gelu(weights: Checkpoint, *names: str) -> FusedGeluLinear:
     linear = weights.linear(*names)
     return FusedGeluLinear(linear.weight, linear.bias)
 
 
-def _fused(weights: Checkpoint, *names: str) -> OneDnnLinear:
+def _onednn(weights: Checkpoint, *names: str) -> OneDnnLinear:
     return OneDnnLinear.of(weights.linear(*names))
 
 
 class PackedForward:
-    """An encoder of BERT's family in one number format on one device."""
+    """A BERT-like encoder in one number format on one device."""
 
     def __init__(
         self,
@@ -91,33 +93,27 @@ class PackedForward:
         kernels: Kernels = PLAIN,
         types: TokenTypes | None = None,
     ) -> None:
-        """``types`` of None gives every token the type 0."""
+        """``types=None`` gives every token the type 0."""
         names = shape.names
         self.device = weights.device
         self.kernels = kernels
         self.width = shape.width
-        self._padding_id = shape.padding_id
+        self._shape = shape
         self._words = weights.tensor("embeddings.word_embeddings.weight")
         self._positions = weights.tensor("embeddings.position_embeddings.weight")
         self._types: TokenTypes | None = None
         self._segments: torch.Tensor | None = None
         if names.segments is not None:
-            segments = weights.tensor(names.segments)
-            types = types or TokenTypes()
-            # The vector of a type that every text has is a constant of each position.
-            self._positions = self._positions + segments[types.text]
-            if types.all != {types.text}:
-                self._types, self._segments = types, segments - segments[types.text]
-        self._shape = shape
-        self._fuses = supports_onednn(weights.dtype, weights.device)
+            self._add_segments(weights.tensor(names.segments), types or TokenTypes())
+        self._uses_onednn = supports_onednn(weights.dtype, weights.device)
         self._bias = (
-            RelativePositionBias.of(weights.tensor(names.distances), len(self._positions))
-            if names.distances is not None
+            RelativePositionBias.of(weights.tensor(names.relative_bias), len(self._positions))
+            if names.relative_bias is not None
             else None
         )
         self._embedding_norm = weights.norm("embeddings.LayerNorm", shape.norm_epsilon)
         self._layers = [
-            _Layer.of(shape, weights.under(f"{names.layer}.{number}"), kernels)
+            _Layer.of(shape, weights.child(f"{names.layer}.{number}"), kernels)
             for number in range(shape.layers)
         ]
         self.memory_bytes = tensor_bytes(
@@ -129,6 +125,12 @@ class PackedForward:
             self._layers,
         )
 
+    def _add_segments(self, segments: torch.Tensor, types: TokenTypes) -> None:
+        # The type of text tokens is added to the positions once instead of in every batch.
+        self._positions = self._positions + segments[types.text]
+        if types.all != {types.text}:
+            self._types, self._segments = types, segments - segments[types.text]
+
     @classmethod
     def load(
         cls,
@@ -138,68 +140,68 @@ class PackedForward:
         device: torch.device,
         shared_in: Path | None = None,
     ) -> PackedForward:
-        """Load the weights of a model about which `packed_unsupported_reason` has nothing to say.
+        """Load a model for which `packed_unsupported_reason` is None, with the fastest kernels.
 
-        It computes by the fastest kernels there are; whoever loads it sees whether they agree. On a
-        CPU, processes that give the same folder share what memory they can.
+        The caller must check that the kernels are accurate. On a CPU, processes with the same
+        ``shared_in`` share the memory of the weights.
 
         Raises:
-            UnsupportedModel: a number or a tensor is missing or of another size, or the model asks
-                for code of its own and has tensors that only that code knows.
+            UnsupportedModel: a number or a tensor is missing or has another size, or the model has
+                weights that only its own code uses.
         """
         shape = EncoderShape.read(files.config)
         weights = open_weights(files, dtype=dtype, device=device, shared_in=shared_in)
         for name, key, rows in expected_rows(files.config):
             weights.check_rows(name, key, rows)
         forward = cls(shape, weights, fast_kernels(shape, dtype, device), files.token_types)
-        if files.has_custom_code and (unknown := weights.not_taken()):
-            raise custom_code_error(files.layout.transformer, unknown)
+        if files.has_custom_code and (unused := weights.unused_tensors()):
+            raise custom_code_error(files.layout.transformer, unused)
         return forward
 
     def use_plain_kernels(self) -> None:
-        """Compute by the kernels that every device has from now on, with the same weights."""
+        """Switch to the kernels that every device has, with the same weights."""
         self.kernels = PLAIN
         self._layers = [layer.plain() for layer in self._layers]
 
     def __call__(self, tokens: TokenBatch) -> torch.Tensor:
-        """Return the last hidden state, one row a token: ``dtype[total, width]``."""
-        attend = self.kernels.attend
-        if attend is not None and len(tokens):
-            mix = VarlenAttention.of(attend, self._shape.heads, tokens.lengths, self.device)
-            return self._through_layers(self._embedded(*self._columns(tokens)), mix)
+        """Return the last hidden states, one row per token: ``dtype[total, width]``."""
+        kernel = self.kernels.attention
+        if kernel is not None and len(tokens):
+            varlen = VarlenAttention.of(kernel, self._shape.heads, tokens.lengths, self.device)
+            return self._through_layers(self._embed(*self._columns(tokens)), varlen)
         order = ascending_rows(tokens.lengths)
         lengths = np.sort(tokens.lengths)
         blocks = [block for group in group_by_length(lengths) for block in self._blocks(group)]
-        padding = (0, row_count(len(order)) - len(order) if self._fuses else 0)
-        rows = self._embedded(*(np.pad(column[order], padding) for column in self._columns(tokens)))
+        padding = (0, row_count(len(order)) - len(order) if self._uses_onednn else 0)
+        rows = self._embed(*(np.pad(column[order], padding) for column in self._columns(tokens)))
         rows = self._through_layers(rows, BlockAttention(blocks, torch.zeros_like(rows)))
         return rows.index_select(0, to_device(np.argsort(order), self.device))
 
-    def _through_layers(self, rows: torch.Tensor, mix: Attention) -> torch.Tensor:
+    def _through_layers(self, rows: torch.Tensor, attention: Attention) -> torch.Tensor:
         for layer in self._layers:
-            rows = layer(rows, mix)
+            rows = layer(rows, attention)
         return rows
 
     def _columns(self, tokens: TokenBatch) -> list[NDArray[np.int64]]:
-        """Return the ids, the positions and, if they differ, the types: int64[total] each."""
-        columns = [tokens.ids.astype(np.int64), token_positions(tokens, self._padding_id)]
+        """Return int64[total] of ids, of positions and, if they differ, of token types."""
+        columns = [tokens.ids.astype(np.int64), token_positions(tokens, self._shape.padding_id)]
         return columns if self._types is None else [*columns, self._types.of_batch(tokens)]
 
-    def _embedded(self, *columns: NDArray[np.int64]) -> torch.Tensor:
-        words, places, *types = (to_device(column, self.device) for column in columns)
-        rows = self._words.index_select(0, words).add_(self._positions.index_select(0, places))
+    def _embed(self, *columns: NDArray[np.int64]) -> torch.Tensor:
+        words, positions, *types = (to_device(column, self.device) for column in columns)
+        rows = self._words.index_select(0, words).add_(self._positions.index_select(0, positions))
         if self._segments is not None:
             rows.add_(self._segments.index_select(0, types[0]))
         return self._embedding_norm(rows)
 
     def _blocks(self, group: Group) -> Sequence[Block]:
-        if self._fuses:
+        if self._uses_onednn:
             return MatmulBlock.all_of(group, self._shape, self._bias, self._words.dtype)
         return [SdpaBlock.of(group, self._shape, self._bias, self.device)]
 
 
 def ascending_rows(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return int64[total]: the packed rows of the inputs from the shortest to the longest."""
+    """Return int64[total]: the packed row numbers with the inputs in ascending length."""
     by_length = np.argsort(lengths, kind="stable")
     sizes = lengths[by_length].astype(np.int64)
     starts = (np.cumsum(lengths, dtype=np.int64) - lengths)[by_length]
@@ -207,19 +209,19 @@ def ascending_rows(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def row_count(total: int) -> int:
-    """Return how many rows to compute: few numbers of rows, so that few kernels are compiled."""
+    """Return the number of rows rounded up, so that oneDNN compiles kernels for few shapes."""
     step = 8 if total < 256 else 16
     return -(-total // step) * step
 
 
 def token_positions(tokens: TokenBatch, padding_id: int) -> NDArray[np.int64]:
-    """Return int64[total], the row of every token in the table of positions.
+    """Return int64[total], the position of every token, counted from ``padding_id + 1``.
 
-    A padding id in a text stands at its own number and is not counted, as in RoBERTa.
+    As in RoBERTa, a padding id within a text has the position ``padding_id`` and is not counted.
     """
     counted = tokens.ids != padding_id
     running = np.concatenate([[0], np.cumsum(counted, dtype=np.int64)])
     starts = np.cumsum(tokens.lengths, dtype=np.int64) - tokens.lengths
-    places = running[1:] - np.repeat(running[starts], tokens.lengths)
-    positions: NDArray[np.int64] = places * counted + padding_id
+    counts = running[1:] - np.repeat(running[starts], tokens.lengths)
+    positions: NDArray[np.int64] = counts * counted + padding_id
     return positions

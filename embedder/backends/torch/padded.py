@@ -1,7 +1,6 @@
-"""Any transformer of the transformers library, in blocks of inputs of like length.
+"""Any transformer of the transformers library, in padded blocks of inputs of similar length.
 
-Blocks are padded at their right end by at most a quarter, and the hidden states of real tokens
-come back packed, so that no pooling ever sees padding. Knows nothing of architectures.
+The hidden states are returned packed, without those of padding.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class PaddedForward:
     """A transformer in one number format on one device."""
 
     def __init__(self, model: PreTrainedModel, types: TokenTypes | None = None) -> None:
-        """``types`` of None gives the model no token types."""
+        """``types=None`` passes no token types to the model."""
         self.device: torch.device = model.device
         self.width = int(model.config.get_text_config().hidden_size)
         self.memory_bytes = int(model.get_memory_footprint())
@@ -35,22 +34,22 @@ class PaddedForward:
         """Load the weights of a model.
 
         Raises:
-            UnsupportedModel: transformers does not have the architecture, or weights are missing.
+            UnsupportedModel: transformers lacks the architecture, or weights are missing.
         """
         return cls(load_pretrained(files, dtype=dtype, device=device), files.token_types)
 
     def __call__(self, tokens: TokenBatch) -> torch.Tensor:
-        """Return the last hidden state, one row a token: ``dtype[total, width]``."""
+        """Return the last hidden states, one row per token: ``dtype[total, width]``."""
         out = torch.empty(len(tokens.ids), self.width, dtype=self._model.dtype, device=self.device)
         types = None if self._types is None else torch.from_numpy(self._types.of_batch(tokens))
         for group in group_by_length(tokens.lengths):
-            # Behind an input its first token stands again: masked, any id of the model will do.
+            # Padding repeats the first token of its input: a masked token may be any valid one.
             ids = torch.from_numpy(tokens.ids[group.rows]).long().to(self.device)
             rows = torch.from_numpy(group.rows).to(self.device)
             valid = torch.from_numpy(group.valid).to(self.device)
-            given = {"input_ids": ids, "attention_mask": valid.long()}
+            arguments = {"input_ids": ids, "attention_mask": valid.long()}
             if types is not None:
-                given["token_type_ids"] = types[group.rows].to(self.device)
-            hidden = self._model(**given).last_hidden_state
+                arguments["token_type_ids"] = types[group.rows].to(self.device)
+            hidden = self._model(**arguments).last_hidden_state
             out[rows[valid]] = hidden[valid].to(out.dtype)
         return out

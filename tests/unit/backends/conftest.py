@@ -1,4 +1,4 @@
-"""Tiny models of every architecture, written once a session."""
+"""Tiny models of every architecture, written once per session."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_threads() -> Iterator[None]:
-    """Tiny matrices gain nothing from threads, and lose much where the processors are busy."""
+    """Use one thread: several make tiny matrices slower on a busy processor."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""One model directory encoded by this library and by the sentence-transformers package."""
+"""One model directory encoded by this library and by sentence-transformers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,41 @@ from embedder.core.vectors import normalize_rows
 from embedder.inference.loading import load_tokenizer
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings, ModelSettings
+from tests.tiny_models import BERT_CONFIG, PIECES
 
-FLOAT32 = BackendSettings(device="cpu", dtype="float32")
+POSITIONS = int(BERT_CONFIG["max_position_embeddings"])
+
+FORWARD_PASSES = ("bert", "mpnet", "modernbert", "qwen3")
+"""An architecture for each kind of forward pass."""
+
+
+def cpu_settings(dtype: str) -> BackendSettings:
+    return BackendSettings.model_validate({"device": "cpu", "dtype": dtype})
+
+
+FLOAT32 = cpu_settings("float32")
+
+
+def random_inputs(count: int) -> list[list[int]]:
+    numbers = np.random.default_rng(1)
+    return [
+        numbers.integers(0, len(PIECES), size=numbers.integers(1, POSITIONS + 1)).tolist()
+        for _ in range(count)
+    ]
 
 
 def load(directory: Path, settings: BackendSettings = FLOAT32, **model: object) -> TorchBackend:
-    """Load a directory; ``model`` are further settings of it."""
+    """Load a directory; ``model`` are further model settings."""
     return TorchBackend.load(open_files(directory, **model), settings)
 
 
 def open_files(directory: Path, **model: object) -> ModelFiles:
-    """Read what a directory says."""
+    """Open the files of a directory."""
     return ModelFiles.open(ModelSettings.model_validate({"name": str(directory), **model}))
 
 
-def ours(directory: Path, texts: Sequence[str]) -> Vectors:
-    """Return the vectors of all texts, computed as one batch; unit ones where the files say so."""
+def our_vectors(directory: Path, texts: Sequence[str]) -> Vectors:
+    """Return the vectors of all texts in one batch, normalized if the files say so."""
     files = open_files(directory)
     end = files.tokenizer_files.truncation
     tokens = load_tokenizer(files).encode(texts, truncate=end).tokens
@@ -36,8 +55,8 @@ def ours(directory: Path, texts: Sequence[str]) -> Vectors:
     return normalize_rows(vectors) if files.layout.normalizes else vectors
 
 
-def theirs(directory: Path, texts: Sequence[str]) -> Vectors:
-    """Return the vectors that the sentence-transformers package computes."""
+def reference_vectors(directory: Path, texts: Sequence[str]) -> Vectors:
+    """Return the vectors of sentence-transformers."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(directory), device="cpu", local_files_only=True)
@@ -46,7 +65,7 @@ def theirs(directory: Path, texts: Sequence[str]) -> Vectors:
 
 
 def assert_same(found: Vectors, expected: Vectors) -> None:
-    """Compare directions and every component."""
+    """Check that the directions and all components agree."""
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     cosines = (found * expected).sum(axis=1) / norms
     assert found.shape == expected.shape

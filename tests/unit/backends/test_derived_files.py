@@ -1,4 +1,4 @@
-"""A kept file is made once, is whole or not there, and is made again when it is damaged."""
+"""A derived file is created once, is complete or missing, and is created again if damaged."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from pathlib import Path
 
 import pytest
 
-from embedder.backends.derived_files import cache_folder, discard, kept
+from embedder.backends.derived_files import cache_folder, derived_file, discard
 from embedder.core.errors import ConfigurationError
 
 KEY = "0123"
 NAME = "model.onnx"
 
 
-class Maker:
-    """Writes a graph and its weights, and counts how often."""
+class Creator:
+    """Writes a graph and its weights, and counts its calls."""
 
     def __init__(self) -> None:
-        self.made = 0
+        self.calls = 0
 
     def __call__(self, folder: Path) -> None:
-        self.made += 1
+        self.calls += 1
         (folder / NAME).write_bytes(b"graph")
         (folder / f"{NAME}.data").write_bytes(b"weights")
 
 
-def _is_whole(graph: Path) -> bool:
+def _is_complete(graph: Path) -> bool:
     weights = graph.parent / f"{NAME}.data"
     return (graph.read_bytes(), weights.read_bytes()) == (b"graph", b"weights")
 
 
-def test_a_graph_is_made_once_and_found_again(tmp_path: Path) -> None:
-    make = Maker()
+def test_a_graph_is_created_once_and_reused(tmp_path: Path) -> None:
+    create = Creator()
 
-    first = kept(tmp_path / "new" / "folder", KEY, NAME, make)
-    again = kept(tmp_path / "new" / "folder", KEY, NAME, make)
+    first = derived_file(tmp_path / "new" / "folder", KEY, NAME, create)
+    again = derived_file(tmp_path / "new" / "folder", KEY, NAME, create)
 
     assert first == again
-    assert _is_whole(first)
-    assert make.made == 1
+    assert _is_complete(first)
+    assert create.calls == 1
 
 
-def test_two_keys_are_two_graphs(tmp_path: Path) -> None:
-    make = Maker()
+def test_each_key_has_its_own_graph(tmp_path: Path) -> None:
+    create = Creator()
 
-    assert kept(tmp_path, "a", NAME, make) != kept(tmp_path, "b", NAME, make)
-    assert make.made == 2
+    assert derived_file(tmp_path, "a", NAME, create) != derived_file(tmp_path, "b", NAME, create)
+    assert create.calls == 2
 
 
 def _cut(folder: Path) -> None:
@@ -80,71 +80,71 @@ def _state_nothing(folder: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [_cut, _lose_graph, _lose_weights, _lose_digests, _garble_digests, _state_nothing]
 )
-def test_a_damaged_graph_is_made_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    make = Maker()
-    damage(kept(tmp_path, KEY, NAME, make).parent)
+def test_a_damaged_graph_is_created_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    create = Creator()
+    damage(derived_file(tmp_path, KEY, NAME, create).parent)
 
-    graph = kept(tmp_path, KEY, NAME, make)
+    graph = derived_file(tmp_path, KEY, NAME, create)
 
-    assert _is_whole(graph)
-    assert make.made == 2
-
-
-def test_a_folder_without_a_graph_is_not_taken_for_one(tmp_path: Path) -> None:
-    kept(tmp_path, KEY, NAME, lambda folder: (folder / "other").touch())
-    make = Maker()
-
-    graph = kept(tmp_path, KEY, NAME, make)
-
-    assert _is_whole(graph)
-    assert make.made == 1
+    assert _is_complete(graph)
+    assert create.calls == 2
 
 
-def test_what_fails_leaves_nothing_behind_and_may_be_tried_again(tmp_path: Path) -> None:
+def test_a_folder_without_the_graph_is_replaced(tmp_path: Path) -> None:
+    derived_file(tmp_path, KEY, NAME, lambda folder: (folder / "other").touch())
+    create = Creator()
+
+    graph = derived_file(tmp_path, KEY, NAME, create)
+
+    assert _is_complete(graph)
+    assert create.calls == 1
+
+
+def test_a_failed_creation_leaves_no_files_and_can_be_repeated(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / NAME).write_bytes(b"half")
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        kept(tmp_path, KEY, NAME, fail)
+        derived_file(tmp_path, KEY, NAME, fail)
     left = [path for path in tmp_path.iterdir() if path.is_dir()]
 
     assert left == []
-    assert _is_whole(kept(tmp_path, KEY, NAME, Maker()))
+    assert _is_complete(derived_file(tmp_path, KEY, NAME, Creator()))
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     abandoned = tmp_path / f"{KEY}.writing-dead"
     abandoned.mkdir()
     (abandoned / NAME).write_bytes(b"half")
 
-    kept(tmp_path, KEY, NAME, Maker())
+    derived_file(tmp_path, KEY, NAME, Creator())
 
     assert not abandoned.exists()
 
 
-def test_those_who_want_a_graph_at_once_make_it_once(tmp_path: Path) -> None:
-    make, together = Maker(), threading.Barrier(4)
+def test_concurrent_callers_create_a_graph_once(tmp_path: Path) -> None:
+    create, barrier = Creator(), threading.Barrier(4)
 
     def want() -> Path:
-        together.wait()
-        return kept(tmp_path, KEY, NAME, make)
+        barrier.wait()
+        return derived_file(tmp_path, KEY, NAME, create)
 
     with ThreadPoolExecutor(4) as pool:
         graphs = {future.result() for future in [pool.submit(want) for _ in range(4)]}
 
-    assert make.made == 1
+    assert create.calls == 1
     assert len(graphs) == 1
-    assert all(map(_is_whole, graphs))
+    assert all(map(_is_complete, graphs))
 
 
-def test_nobody_writes_while_another_process_does(tmp_path: Path) -> None:
-    make = Maker()
-    graph = kept(tmp_path, KEY, NAME, make)
+def test_a_caller_waits_while_another_process_writes(tmp_path: Path) -> None:
+    create = Creator()
+    graph = derived_file(tmp_path, KEY, NAME, create)
     finished = graph.parent.rename(tmp_path / "finished")
     with (tmp_path / f"{KEY}.lock").open() as file, ThreadPoolExecutor(1) as pool:
-        fcntl.flock(file, fcntl.LOCK_EX)  # what another process would hold
-        waiting = pool.submit(kept, tmp_path, KEY, NAME, make)
+        fcntl.flock(file, fcntl.LOCK_EX)  # as another process would
+        waiting = pool.submit(derived_file, tmp_path, KEY, NAME, create)
         with pytest.raises(TimeoutError):
             waiting.result(timeout=0.2)
         finished.rename(graph.parent)
@@ -152,30 +152,30 @@ def test_nobody_writes_while_another_process_does(tmp_path: Path) -> None:
 
         assert waiting.result(timeout=5) == graph
 
-    assert make.made == 1
+    assert create.calls == 1
 
 
-def test_a_folder_that_cannot_be_written_to_is_named_with_its_setting(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_is_named_with_its_setting(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(ConfigurationError, match=r"file/graphs.*backend\.cache_dir"):
-        kept(tmp_path / "file" / "graphs", KEY, NAME, Maker())
+        derived_file(tmp_path / "file" / "graphs", KEY, NAME, Creator())
 
 
-def test_a_discarded_graph_is_made_again(tmp_path: Path) -> None:
-    make = Maker()
-    discard(kept(tmp_path, KEY, NAME, make))
+def test_a_discarded_graph_is_created_again(tmp_path: Path) -> None:
+    create = Creator()
+    discard(derived_file(tmp_path, KEY, NAME, create))
 
-    kept(tmp_path, KEY, NAME, make)
+    derived_file(tmp_path, KEY, NAME, create)
 
-    assert make.made == 2
+    assert create.calls == 2
 
 
 @pytest.mark.parametrize(
     ("stated", "expected"),
     [("/cache", "/cache"), ("", "/home/me/.cache"), ("relative", "/home/me/.cache")],
 )
-def test_files_are_kept_in_the_users_cache_unless_a_folder_is_stated(
+def test_files_are_in_the_users_cache_unless_a_folder_is_configured(
     monkeypatch: pytest.MonkeyPatch, stated: str, expected: str
 ) -> None:
     monkeypatch.setenv("HOME", "/home/me")

@@ -1,4 +1,4 @@
-"""A directory like a clone of a hub's repository: other weights and code beside safetensors."""
+"""A clone of a hub repository: other weight formats and code beside the safetensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from embedder.core.errors import UnsupportedModel
 from tests.tiny_models import write_json
 from tests.unit.backends.conftest import WriteModel
-from tests.unit.backends.parity import load, ours
+from tests.unit.backends.parity import load, our_vectors
 
 TEXTS = ["some words", "a", "other words"]
 FOREIGN = (
@@ -30,7 +30,7 @@ CODE = {"AutoConfig": "modeling_own.Config", "AutoModel": "modeling_own.Model"}
 
 @pytest.fixture(params=["bert", "modernbert"])
 def clone(request: pytest.FixtureRequest, model_of: WriteModel, tmp_path: Path) -> Path:
-    """Return a directory in which every foreign file is damaged, and code fails when it is run."""
+    """Return a directory whose other files are damaged, and whose code fails when it is run."""
     directory = shutil.copytree(model_of(request.param), tmp_path / "clone")
     for name in FOREIGN:
         path = directory / name
@@ -45,27 +45,27 @@ def _configure(directory: Path, **values: object) -> None:
     write_json(path, {**json.loads(path.read_text()), **values})
 
 
-def test_the_safetensors_are_read_and_nothing_else(clone: Path, model_of: WriteModel) -> None:
+def test_only_the_safetensors_are_read(clone: Path, model_of: WriteModel) -> None:
     kind = json.loads((clone / "config.json").read_text())["model_type"]
 
-    np.testing.assert_array_equal(ours(clone, TEXTS), ours(model_of(kind), TEXTS))
+    np.testing.assert_array_equal(our_vectors(clone, TEXTS), our_vectors(model_of(kind), TEXTS))
 
 
-def test_code_of_its_own_is_not_needed_for_an_architecture_that_is_known(clone: Path) -> None:
-    before = ours(clone, TEXTS)
+def test_a_known_architecture_does_not_need_the_repositorys_code(clone: Path) -> None:
+    before = our_vectors(clone, TEXTS)
     _configure(clone, auto_map=CODE)
 
-    np.testing.assert_array_equal(ours(clone, TEXTS), before)
+    np.testing.assert_array_equal(our_vectors(clone, TEXTS), before)
 
 
-def test_a_model_that_only_its_own_code_knows_is_refused(clone: Path) -> None:
+def test_an_architecture_that_only_the_repositorys_code_has_is_refused(clone: Path) -> None:
     _configure(clone, auto_map=CODE, model_type="own-architecture")
 
     with pytest.raises(UnsupportedModel, match=r"'own-architecture'.* code of its 'auto_map'"):
         load(clone)
 
 
-def test_weights_that_only_its_own_code_computes_with_are_refused_by_name(clone: Path) -> None:
+def test_weights_that_only_the_repositorys_code_uses_are_refused_by_name(clone: Path) -> None:
     tensors = load_file(clone / "model.safetensors")
     name = "encoder.layer.0.own.weight" if "encoder.layer.0.output.dense.bias" in tensors else "own"
     save_file({**tensors, name: tensors[next(iter(tensors))].clone()}, clone / "model.safetensors")

@@ -1,4 +1,4 @@
-"""Grouping loses no row, and pads by no more than it says."""
+"""Groups hold every row once, and pad by at most the slack."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_packed_row_is_in_exactly_one_valid_place(lengths: list[int]) -> N
 
 
 @given(LENGTHS)
-def test_a_line_of_a_block_is_one_input_from_its_first_row_on(lengths: list[int]) -> None:
+def test_a_line_of_a_block_is_one_input_from_its_first_row(lengths: list[int]) -> None:
     lines = [
         line[valid].tolist()
         for group in _group(lengths)
@@ -50,7 +50,7 @@ def test_the_valid_places_of_a_line_come_first(lengths: list[int]) -> None:
 
 
 @given(LENGTHS)
-def test_a_place_beyond_an_input_s_end_repeats_a_row_of_that_input(lengths: list[int]) -> None:
+def test_padding_repeats_the_first_row_of_its_input(lengths: list[int]) -> None:
     for group in _group(lengths):
         beyond = np.where(group.valid, group.rows[:, :1], group.rows)
 
@@ -67,15 +67,15 @@ def test_no_block_is_wider_than_the_slack_allows(lengths: list[int]) -> None:
 
 
 @given(st.lists(st.integers(16, 512), min_size=1, max_size=60))
-def test_little_of_all_blocks_together_is_padding(lengths: list[int]) -> None:
-    """From 16 tokens on, the slack allows no more than ``SLACK`` and two tokens a line."""
+def test_all_blocks_together_have_little_padding(lengths: list[int]) -> None:
+    """For inputs of at least 16 tokens."""
     places = sum(group.rows.size for group in _group(lengths))
 
     assert places <= SLACK * sum(lengths) + SLACK_TOKENS * len(lengths)
 
 
 @given(LENGTHS)
-def test_a_group_is_full_exactly_where_nothing_is_padded(lengths: list[int]) -> None:
+def test_a_group_is_full_only_without_padding(lengths: list[int]) -> None:
     for group in _group(lengths):
         assert group.full == (len({*group.valid.sum(axis=1).tolist()}) == 1)
 
@@ -89,16 +89,16 @@ def test_inputs_of_one_length_are_one_block_without_padding(length: int, count: 
 
 
 @given(LENGTHS)
-def test_the_number_of_blocks_grows_with_the_spread_of_lengths_only(lengths: list[int]) -> None:
+def test_the_number_of_blocks_depends_on_the_range_of_lengths_only(lengths: list[int]) -> None:
     assert len(_group(lengths * 3)) == len(_group(lengths))
 
 
 @given(LENGTHS, st.integers(1, 9))
-def test_the_parts_of_a_group_hold_its_rows_in_order(lengths: list[int], most: int) -> None:
+def test_a_split_group_holds_its_rows_in_order(lengths: list[int], max_inputs: int) -> None:
     for group in _group(lengths):
-        parts = list(group.parts(most))
+        parts = list(group.split(max_inputs))
 
-        assert max(len(part.rows) for part in parts) <= most
+        assert max(len(part.rows) for part in parts) <= max_inputs
         rows = np.concatenate([part.rows[part.valid] for part in parts])
         assert (rows == group.rows[group.valid]).all()
         for part in parts:

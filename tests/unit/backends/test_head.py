@@ -1,4 +1,4 @@
-"""What follows a transformer is applied in order, and refused where it does not fit."""
+"""The layers after the transformer are applied in order, and refused if their widths differ."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _head(layout: Layout, hidden_width: int = 4) -> Head:
     return Head(layout, hidden_width=hidden_width, device=torch.device("cpu"))
 
 
-def test_without_dense_modules_the_pooling_is_all(tmp_path: Path) -> None:
+def test_without_dense_modules_only_the_pooling_is_applied(tmp_path: Path) -> None:
     head = _head(Layout(tmp_path, ("mean",)))
 
     assert (head.width, head.memory_bytes) == (4, 0)
     assert (head(HIDDEN, LENGTHS).numpy() == MEANS).all()
 
 
-def test_poolings_stand_side_by_side_in_the_order_of_the_layout(tmp_path: Path) -> None:
+def test_poolings_are_concatenated_in_the_order_of_the_layout(tmp_path: Path) -> None:
     head = _head(Layout(tmp_path, ("last", "mean")))
 
     vectors = head(HIDDEN, LENGTHS).numpy()
@@ -44,7 +44,7 @@ def test_poolings_stand_side_by_side_in_the_order_of_the_layout(tmp_path: Path) 
     assert (vectors == np.concatenate([HIDDEN[[1, 2]].numpy(), MEANS], axis=1)).all()
 
 
-def test_dense_modules_follow_one_another(tmp_path: Path) -> None:
+def test_dense_modules_are_applied_in_order(tmp_path: Path) -> None:
     first = _dense(tmp_path / "2_Dense", 4, 3, "tanh")
     second = _dense(tmp_path / "3_Dense", 3, 2)
     one, two = (load_file(dense.folder / "model.safetensors") for dense in (first, second))
@@ -57,7 +57,7 @@ def test_dense_modules_follow_one_another(tmp_path: Path) -> None:
     np.testing.assert_allclose(head(HIDDEN, LENGTHS).numpy(), expected, rtol=1e-5)
 
 
-def test_narrow_hidden_states_leave_as_float32(tmp_path: Path) -> None:
+def test_narrow_hidden_states_give_float32(tmp_path: Path) -> None:
     head = _head(Layout(tmp_path, ("mean",), dense=(_dense(tmp_path / "2_Dense", 4, 3),)))
 
     assert head(HIDDEN.to(torch.bfloat16), LENGTHS).dtype == torch.float32
@@ -74,10 +74,12 @@ def test_narrow_weights_compute_in_float32(tmp_path: Path) -> None:
     assert head(HIDDEN, LENGTHS).dtype == torch.float32
 
 
-def test_a_dense_module_of_another_width_is_refused_by_its_folder(tmp_path: Path) -> None:
+def test_a_dense_module_of_another_width_is_refused_with_its_folder(tmp_path: Path) -> None:
     dense = _dense(tmp_path / "2_Dense", 5, 3)
 
-    with pytest.raises(UnsupportedModel, match=r"2_Dense maps 5 components; 4 come in"):
+    with pytest.raises(
+        UnsupportedModel, match=r"2_Dense takes vectors of 5 components; the layer before it has 4"
+    ):
         _head(Layout(tmp_path, ("mean",), dense=(dense,)))
 
 

@@ -1,4 +1,4 @@
-"""A directory has the vectors that the sentence-transformers package computes from it."""
+"""The vectors of a directory equal those of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.tiny_architectures import (
 )
 from tests.tiny_models import write_json, write_modules
 from tests.unit.backends.conftest import WriteModel
-from tests.unit.backends.parity import assert_same, load, open_files, ours, theirs
+from tests.unit.backends.parity import assert_same, load, open_files, our_vectors, reference_vectors
 
 FLAGS = (
     "pooling_mode_cls_token",
@@ -34,8 +34,8 @@ WIDTH = 32
 TEXTS = mixed_texts(ARCHITECTURES["bert"], 15)
 
 
-def _with_other_modules(directory: Path, tmp_path: Path) -> Path:
-    """Copy a transformer without what comes after it."""
+def _without_modules(directory: Path, tmp_path: Path) -> Path:
+    """Copy a transformer without the modules after it."""
     return shutil.copytree(
         directory, tmp_path / "copy", ignore=shutil.ignore_patterns("[0-9]_*", "modules.json")
     )
@@ -46,11 +46,13 @@ def test_every_architecture_has_the_same_vectors(name: str, model_of: WriteModel
     texts = mixed_texts(ARCHITECTURES[name])
     directory = model_of(name)
 
-    assert_same(ours(directory, texts), theirs(directory, texts))
+    assert_same(our_vectors(directory, texts), reference_vectors(directory, texts))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_an_architecture_is_padded_only_where_it_has_to_be(name: str, model_of: WriteModel) -> None:
+def test_only_architectures_without_packed_forward_are_padded(
+    name: str, model_of: WriteModel
+) -> None:
     notes = load(model_of(name)).notes
 
     assert any("padded blocks" in note for note in notes) is not ARCHITECTURES[name].packed
@@ -61,27 +63,27 @@ def test_an_architecture_is_padded_only_where_it_has_to_be(name: str, model_of: 
 def test_every_pooling_is_the_same(
     name: str, flag: str, model_of: WriteModel, tmp_path: Path
 ) -> None:
-    directory = _with_other_modules(model_of(name), tmp_path)
+    directory = _without_modules(model_of(name), tmp_path)
     write_pooling(directory / "1_Pooling", WIDTH, flag)
     write_modules(directory, [("", "Transformer"), ("1_Pooling", "Pooling")])
 
-    assert_same(ours(directory, TEXTS), theirs(directory, TEXTS))
+    assert_same(our_vectors(directory, TEXTS), reference_vectors(directory, TEXTS))
 
 
 @pytest.mark.parametrize("name", ["bert", "modernbert"])
-def test_poolings_side_by_side_are_the_same(
+def test_concatenated_poolings_are_the_same(
     name: str, model_of: WriteModel, tmp_path: Path
 ) -> None:
-    directory = _with_other_modules(model_of(name), tmp_path)
+    directory = _without_modules(model_of(name), tmp_path)
     write_pooling(
         directory / "1_Pooling", WIDTH, "pooling_mode_max_tokens", "pooling_mode_cls_token"
     )
     write_modules(directory, [("", "Transformer"), ("1_Pooling", "Pooling")])
 
-    found = ours(directory, TEXTS)
+    found = our_vectors(directory, TEXTS)
 
     assert found.shape[1] == 2 * WIDTH
-    assert_same(found, theirs(directory, TEXTS))
+    assert_same(found, reference_vectors(directory, TEXTS))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -89,7 +91,7 @@ def test_poolings_side_by_side_are_the_same(
 def test_a_dense_module_is_the_same_with_every_activation(
     activation: str, bias: bool, model_of: WriteModel, tmp_path: Path
 ) -> None:
-    directory = _with_other_modules(model_of("bert"), tmp_path)
+    directory = _without_modules(model_of("bert"), tmp_path)
     write_pooling(directory / "1_Pooling", WIDTH, "pooling_mode_mean_tokens")
     write_dense(directory / "2_Dense", WIDTH, 20, activation=activation, bias=bias)
     write_dense(directory / "3_Dense", 20, 12)
@@ -103,10 +105,10 @@ def test_a_dense_module_is_the_same_with_every_activation(
         ],
     )
 
-    found = ours(directory, TEXTS)
+    found = our_vectors(directory, TEXTS)
 
     assert found.shape[1] == 12
-    assert_same(found, theirs(directory, TEXTS))
+    assert_same(found, reference_vectors(directory, TEXTS))
 
 
 @pytest.mark.parametrize("name", ["t5", "roberta"])
@@ -117,7 +119,7 @@ def test_a_directory_that_sentence_transformers_saved_is_the_same(
 
     SentenceTransformer(str(model_of(name)), device="cpu").save(str(tmp_path / "saved"))
 
-    assert_same(ours(tmp_path / "saved", TEXTS), theirs(model_of(name), TEXTS))
+    assert_same(our_vectors(tmp_path / "saved", TEXTS), reference_vectors(model_of(name), TEXTS))
 
 
 def test_a_directory_with_the_transformer_in_a_folder_of_its_own_is_the_same(
@@ -127,17 +129,17 @@ def test_a_directory_with_the_transformer_in_a_folder_of_its_own_is_the_same(
     write_pooling(tmp_path / "1_Pooling", WIDTH, "pooling_mode_mean_tokens")
     write_modules(tmp_path, [("0_Transformer", "Transformer"), ("1_Pooling", "Pooling")])
 
-    assert_same(ours(tmp_path, TEXTS), theirs(tmp_path, TEXTS))
+    assert_same(our_vectors(tmp_path, TEXTS), reference_vectors(tmp_path, TEXTS))
 
 
 @pytest.mark.parametrize("name", ["xlm-roberta", "nomic_bert"])
 def test_an_encoder_without_modules_is_pooled_by_the_mean(name: str, tmp_path: Path) -> None:
     write_encoder(tmp_path, ARCHITECTURES[name])
 
-    found = ours(tmp_path, TEXTS)
+    found = our_vectors(tmp_path, TEXTS)
 
     assert open_files(tmp_path).pooling == "mean"
-    assert_same(found, theirs(tmp_path, TEXTS))
+    assert_same(found, reference_vectors(tmp_path, TEXTS))
 
 
 @pytest.mark.parametrize("name", ["bert", "modernbert"])
@@ -145,7 +147,7 @@ def test_weights_in_shards_are_the_same(name: str, model_of: WriteModel, tmp_pat
     directory = write_architecture(tmp_path, ARCHITECTURES[name], max_shard_size="40KB")
 
     assert len(open_files(directory).weights) > 1
-    assert_same(ours(directory, TEXTS), ours(model_of(name), TEXTS))
+    assert_same(our_vectors(directory, TEXTS), our_vectors(model_of(name), TEXTS))
 
 
 def test_texts_that_fill_every_position_are_the_same(tmp_path: Path) -> None:
@@ -161,4 +163,4 @@ def test_texts_that_fill_every_position_are_the_same(tmp_path: Path) -> None:
     texts = ["ab " * MAX_TOKENS, "ab " * 15, "a"]
 
     assert open_files(directory).max_tokens == 32
-    assert_same(ours(directory, texts), theirs(directory, texts))
+    assert_same(our_vectors(directory, texts), reference_vectors(directory, texts))

@@ -1,4 +1,4 @@
-"""What a model's files say counts as in sentence-transformers, or is refused by its name."""
+"""The files of a model mean the same as in sentence-transformers, or are refused by key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embedder.core.errors import UnsupportedModel
 from tests.tiny_architectures import ARCHITECTURES, Architecture, mixed_texts, write_architecture
 from tests.tiny_models import write_json
 from tests.unit.backends.conftest import WriteModel
-from tests.unit.backends.parity import assert_same, load, ours, theirs
+from tests.unit.backends.parity import assert_same, load, our_vectors, reference_vectors
 
 TYPED = ["input_ids", "token_type_ids", "attention_mask"]
 XLNET = Architecture(
@@ -30,7 +30,7 @@ Copy = Callable[[str], Path]
 
 @pytest.fixture
 def copy(model_of: WriteModel, tmp_path: Path) -> Copy:
-    """Return a copy of an architecture's model that a test may change."""
+    """Return a function that copies an architecture's model, so that a test may change it."""
     return lambda name: shutil.copytree(model_of(name), tmp_path / name)
 
 
@@ -53,13 +53,13 @@ def _give_types(directory: Path, types: tuple[int, int, int]) -> None:
 def test_token_types_are_those_of_the_template(
     copy: Copy, types: tuple[int, int, int], act: str
 ) -> None:
-    """By the padding-free forward pass, and by transformers."""
+    """In the packed forward pass, and in transformers."""
     directory = copy("bert")
     _change(directory / "config.json", hidden_act=act)
     _give_types(directory, types)
     texts = mixed_texts(ARCHITECTURES["bert"], 12)
 
-    assert_same(ours(directory, texts), theirs(directory, texts))
+    assert_same(our_vectors(directory, texts), reference_vectors(directory, texts))
 
 
 def test_token_types_of_xlnet_are_those_of_its_template(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_token_types_of_xlnet_are_those_of_its_template(tmp_path: Path) -> None:
     _change(tmp_path / "tokenizer_config.json", model_input_names=TYPED)
     texts = mixed_texts(XLNET, 12)
 
-    assert_same(ours(tmp_path, texts), theirs(tmp_path, texts))
+    assert_same(our_vectors(tmp_path, texts), reference_vectors(tmp_path, texts))
 
 
 def test_a_token_type_that_the_model_lacks_is_refused(copy: Copy) -> None:
@@ -80,7 +80,7 @@ def test_a_token_type_that_the_model_lacks_is_refused(copy: Copy) -> None:
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "mpnet"])
 @pytest.mark.parametrize("positions", ["alibi", "rotary", "relative_key", "relative_key_query"])
-def test_positions_that_are_not_absolute_are_refused_by_their_name(
+def test_positions_that_are_not_absolute_are_refused_by_name(
     copy: Copy, name: str, positions: str
 ) -> None:
     directory = copy(name)
@@ -104,7 +104,7 @@ def test_positions_that_are_not_absolute_are_refused_by_their_name(
         ("qwen3", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
     ],
 )
-def test_numbers_of_the_configuration_count(
+def test_numbers_of_the_configuration_are_used(
     tmp_path: Path, name: str, numbers: Mapping[str, Any]
 ) -> None:
     usual = ARCHITECTURES[name]
@@ -112,7 +112,7 @@ def test_numbers_of_the_configuration_count(
     _change(tmp_path / "config.json", **numbers)
     texts = mixed_texts(usual, 12)
 
-    assert_same(ours(tmp_path, texts), theirs(tmp_path, texts))
+    assert_same(our_vectors(tmp_path, texts), reference_vectors(tmp_path, texts))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_numbers_of_the_configuration_count(
         ),
     ],
 )
-def test_what_is_not_computed_is_refused_by_its_key(
+def test_unsupported_values_are_refused_by_their_key(
     copy: Copy, file: str, values: Mapping[str, Any], problem: str
 ) -> None:
     directory = copy("bert")
@@ -151,10 +151,10 @@ def test_what_is_not_computed_is_refused_by_its_key(
         load(directory)
 
 
-def test_arguments_that_change_no_vector_are_let_be(copy: Copy) -> None:
+def test_arguments_that_change_no_vector_are_accepted(copy: Copy) -> None:
     directory = copy("bert")
-    before = ours(directory, ["a"])
+    before = our_vectors(directory, ["a"])
     arguments = {"torch_dtype": "float32", "trust_remote_code": True}
     _change(directory / "sentence_bert_config.json", model_args=arguments)
 
-    assert_same(ours(directory, ["a"]), before)
+    assert_same(our_vectors(directory, ["a"]), before)

@@ -1,4 +1,4 @@
-"""Every pooling on packed rows, against a plain loop over one input at a time."""
+"""Every pooling on packed rows, compared with a loop over the inputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _weighted(tokens: Table) -> Table:
     return np.asarray((tokens * weights[:, None]).sum(axis=0) / weights.sum())
 
 
-ORACLES: dict[PoolingName, Callable[[Table], Table]] = {
+REFERENCES: dict[PoolingName, Callable[[Table], Table]] = {
     "cls": lambda tokens: tokens[0],
     "last": lambda tokens: tokens[-1],
     "max": lambda tokens: tokens.max(axis=0),
@@ -48,16 +48,16 @@ def _pool(name: PoolingName, inputs: list[Table], dtype: torch.dtype) -> torch.T
 
 
 def test_every_name_that_settings_accept_has_a_pooling() -> None:
-    assert set(POOLS) == set(get_args(PoolingName)) == set(ORACLES)
+    assert set(POOLS) == set(get_args(PoolingName)) == set(REFERENCES)
 
 
-@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("name", REFERENCES)
 @given(lengths=LENGTHS, seed=SEEDS)
-def test_packed_rows_pool_as_each_input_does_alone(
+def test_packed_rows_pool_like_single_inputs(
     name: PoolingName, lengths: list[int], seed: int
 ) -> None:
     inputs = _draw(lengths, seed)
-    expected = np.stack([ORACLES[name](tokens) for tokens in inputs])
+    expected = np.stack([REFERENCES[name](tokens) for tokens in inputs])
 
     pooled = _pool(name, inputs, torch.float32)
 
@@ -65,14 +65,14 @@ def test_packed_rows_pool_as_each_input_does_alone(
     np.testing.assert_allclose(pooled.numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("name", REFERENCES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_narrow_hidden_states_are_pooled_in_float32(name: PoolingName, dtype: torch.dtype) -> None:
-    """Only the rounding of the hidden states may show, not that of the sums."""
+    """Only the hidden states are rounded, not the sums."""
     inputs = [
         torch.from_numpy(tokens).to(dtype).double().numpy() for tokens in _draw([1, 300, 40], 3)
     ]
-    expected = np.stack([ORACLES[name](tokens) for tokens in inputs])
+    expected = np.stack([REFERENCES[name](tokens) for tokens in inputs])
 
     pooled = _pool(name, inputs, dtype)
 
@@ -80,7 +80,7 @@ def test_narrow_hidden_states_are_pooled_in_float32(name: PoolingName, dtype: to
     np.testing.assert_allclose(pooled.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("name", REFERENCES)
 def test_an_input_of_one_token_pools_to_that_token(name: PoolingName) -> None:
     inputs = _draw([1, 1, 1], 11)
 

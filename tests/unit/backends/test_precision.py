@@ -1,4 +1,4 @@
-"""The probe is the same each time, and its agreement is that of the worst vector."""
+"""The reference batch is always the same, and the worst vector decides."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from embedder.backends.precision import (
 
 
 @given(st.integers(1, 60_000), st.integers(1, 512))
-def test_the_probe_stays_within_the_model(vocabulary_size: int, max_tokens: int) -> None:
-    probe = reference_batch(vocabulary_size, max_tokens)
+def test_the_reference_batch_respects_the_limits_of_the_model(
+    vocabulary_size: int, max_tokens: int
+) -> None:
+    batch = reference_batch(vocabulary_size, max_tokens)
 
-    assert 0 <= probe.ids.min() <= probe.ids.max() < vocabulary_size
-    assert 1 <= probe.lengths.min() <= probe.lengths.max() <= max_tokens
+    assert 0 <= batch.ids.min() <= batch.ids.max() < vocabulary_size
+    assert 1 <= batch.lengths.min() <= batch.lengths.max() <= max_tokens
 
 
-def test_the_probe_is_the_same_each_time_and_of_many_lengths() -> None:
+def test_the_reference_batch_is_always_the_same_and_of_many_lengths() -> None:
     first, second = reference_batch(1000, 512), reference_batch(1000, 512)
 
     assert (first.ids == second.ids).all()
@@ -41,18 +43,18 @@ def test_the_worst_vector_decides_whatever_its_length() -> None:
     assert min_cosine(exact, fast) == pytest.approx(0.8)
 
 
-def test_what_is_not_finite_agrees_with_nothing() -> None:
+def test_the_cosine_of_values_that_are_not_finite_is_nan() -> None:
     exact = np.ones((2, 2), np.float32)
     fast = np.array([[1, 1], [np.nan, 1]], np.float32)
 
     assert math.isnan(min_cosine(exact, fast))
 
 
-def test_a_device_of_another_kind_is_trusted_with_float32_only() -> None:
+def test_other_devices_have_no_fast_bfloat16() -> None:
     assert not has_fast_bfloat16(torch.device("mps"))
 
 
-def test_a_long_probe_goes_beyond_one_tile_of_a_kernel_where_the_model_can() -> None:
+def test_a_long_reference_batch_exceeds_a_kernel_tile_if_the_model_allows() -> None:
     assert max(reference_batch(1000, 512, LONG_LENGTHS).lengths) == 512
     assert max(reference_batch(1000, 40, LONG_LENGTHS).lengths) == 40
 
@@ -67,7 +69,7 @@ def test_a_long_probe_goes_beyond_one_tile_of_a_kernel_where_the_model_can() -> 
         ("mps", True, None),
     ],
 )
-def test_the_narrow_format_is_bfloat16_or_what_every_gpu_has(
+def test_reduced_precision_is_bfloat16_or_float16_on_a_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, in_hardware: bool, expected: str | None
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: in_hardware)

@@ -1,4 +1,4 @@
-"""What transformers loads for us, and what is refused although it would load it."""
+"""The models loaded through transformers, and those that are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _load(directory: Path) -> PreTrainedModel:
     return load_pretrained(open_files(directory), dtype=torch.float32, device=torch.device("cpu"))
 
 
-def test_a_model_comes_ready_to_infer(model_of: WriteModel) -> None:
+def test_a_model_is_in_evaluation_mode(model_of: WriteModel) -> None:
     model = _load(model_of("qwen3"))
 
     assert not model.training
@@ -40,7 +40,7 @@ def test_a_model_comes_ready_to_infer(model_of: WriteModel) -> None:
         ({"hidden_act": "relu", "position_embedding_type": "relative_key"}, "'relative_key'"),
     ],
 )
-def test_a_config_that_is_not_understood_is_refused_by_what_it_says(
+def test_an_unsupported_config_is_refused_with_its_value(
     tmp_path: Path, config: dict[str, str], named: str
 ) -> None:
     write_tiny_bert(tmp_path)
@@ -51,7 +51,7 @@ def test_a_config_that_is_not_understood_is_refused_by_what_it_says(
         _load(tmp_path)
 
 
-def test_a_weight_that_would_be_drawn_at_random_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_missing_weight_is_refused_by_name(tmp_path: Path) -> None:
     path = write_encoder(tmp_path, ARCHITECTURES["qwen3"]) / "model.safetensors"
     tensors = load_file(path)
     name = next(name for name in tensors if name.endswith("layers.1.mlp.down_proj.weight"))
@@ -62,7 +62,7 @@ def test_a_weight_that_would_be_drawn_at_random_is_refused_by_its_name(tmp_path:
         _load(tmp_path)
 
 
-def test_a_weight_of_another_shape_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_weight_of_another_shape_is_refused_by_name(tmp_path: Path) -> None:
     path = write_encoder(tmp_path, ARCHITECTURES["modernbert"]) / "model.safetensors"
     tensors = load_file(path)
     name = next(name for name in tensors if name.endswith("layers.1.mlp.Wo.weight"))
@@ -90,7 +90,7 @@ def test_a_pickle_is_never_read(tmp_path: Path) -> None:
         load_pretrained(files, dtype=torch.float32, device=torch.device("cpu"))
 
 
-def test_loading_says_nothing_and_leaves_the_log_of_transformers_as_it_was(
+def test_loading_prints_nothing_and_restores_the_logging_of_transformers(
     model_of: WriteModel, capfd: pytest.CaptureFixture[str]
 ) -> None:
     directory = model_of("bert")

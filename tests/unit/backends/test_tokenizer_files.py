@@ -1,4 +1,4 @@
-"""What files beside ``tokenizer.json`` say counts as in the reference, or is refused."""
+"""Files beside ``tokenizer.json`` mean the same as in transformers, or are refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from transformers import AutoTokenizer
 from embedder.core.errors import UnsupportedModel
 from embedder.inference.loading import load_tokenizer
 from embedder.models.tokenizer import transformers_tokenizer
-from embedder.models.tokenizer.tokenizer_files import TokenizerFiles
 from tests.tiny_models import VOCABULARY, write_json, write_tiny_bert
-from tests.unit.backends.parity import assert_same, load, open_files, ours, theirs
+from tests.unit.backends.parity import assert_same, load, open_files, our_vectors, reference_vectors
 
 TEXTS = ["Some words", "CAFÉ ete", "a東京b", "a b [MASK] c <ent> d", "abc " * 30]
 CUT = ["a b", "abc " * 30 + "Some words"]
@@ -35,7 +34,7 @@ def _write(directory: Path, **config: object) -> Path:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a BERT whose embedding matrix has a few rows more than its vocabulary."""
+    """Return a BERT with a few more embedding rows than vocabulary entries."""
     return _write(tmp_path_factory.mktemp("tokenizer"), vocab_size=ROWS)
 
 
@@ -44,7 +43,7 @@ def model(written: Path, tmp_path: Path) -> Path:
     return shutil.copytree(written, tmp_path / "model")
 
 
-def _beside(model: Path, **files: Mapping[str, Any]) -> None:
+def _write_files(model: Path, **files: Mapping[str, Any]) -> None:
     for name, content in files.items():
         write_json(model / f"{name}.json", content)
 
@@ -73,12 +72,14 @@ def _change(model: Path, change: Any) -> None:
         {"model_max_length": 10**30},
     ],
 )
-def test_a_tokenizer_of_bert_is_what_its_configuration_says(
+def test_the_configuration_of_a_bert_tokenizer_is_applied(
     model: Path, stated: Mapping[str, Any], named: str | None
 ) -> None:
-    _beside(model, tokenizer_config={**stated, **({"tokenizer_class": named} if named else {})})
+    _write_files(
+        model, tokenizer_config={**stated, **({"tokenizer_class": named} if named else {})}
+    )
 
-    assert_same(ours(model, TEXTS), theirs(model, TEXTS))
+    assert_same(our_vectors(model, TEXTS), reference_vectors(model, TEXTS))
 
 
 @pytest.mark.parametrize(
@@ -91,39 +92,39 @@ def test_a_tokenizer_of_bert_is_what_its_configuration_says(
         {"model_input_names": ["input_ids", "attention_mask"]},
     ],
 )
-def test_a_generic_tokenizer_is_what_its_configuration_says(
+def test_the_configuration_of_a_generic_tokenizer_is_applied(
     model: Path, stated: Mapping[str, Any]
 ) -> None:
     generic = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
-    _beside(model, tokenizer_config={**generic, **stated})
+    _write_files(model, tokenizer_config={**generic, **stated})
 
-    assert_same(ours(model, TEXTS), theirs(model, TEXTS))
+    assert_same(our_vectors(model, TEXTS), reference_vectors(model, TEXTS))
 
 
-def test_special_tokens_that_only_their_map_declares_are_special(model: Path) -> None:
-    _beside(
+def test_special_tokens_from_the_special_tokens_map_are_special(model: Path) -> None:
+    _write_files(
         model,
         special_tokens_map={"mask_token": "[MASK]", "additional_special_tokens": ["<ent>"]},
         tokenizer_config={"tokenizer_class": "BertTokenizer"},
     )
 
-    assert_same(ours(model, TEXTS), theirs(model, TEXTS))
+    assert_same(our_vectors(model, TEXTS), reference_vectors(model, TEXTS))
 
 
-def test_added_tokens_of_a_file_of_their_own_are_added(model: Path) -> None:
-    _beside(model, added_tokens={"<ent>": len(VOCABULARY)})
+def test_added_tokens_from_a_separate_file_are_added(model: Path) -> None:
+    _write_files(model, added_tokens={"<ent>": len(VOCABULARY)})
 
-    assert_same(ours(model, TEXTS), theirs(model, TEXTS))
+    assert_same(our_vectors(model, TEXTS), reference_vectors(model, TEXTS))
 
 
-def test_lower_case_of_the_module_goes_before_that_of_the_tokenizer(model: Path) -> None:
-    _beside(
+def test_lower_case_of_the_module_overrides_that_of_the_tokenizer(model: Path) -> None:
+    _write_files(
         model,
         tokenizer_config={"tokenizer_class": "BertTokenizer", "do_lower_case": False},
         sentence_bert_config={"max_seq_length": 24, "do_lower_case": True},
     )
 
-    assert_same(ours(model, TEXTS), theirs(model, TEXTS))
+    assert_same(our_vectors(model, TEXTS), reference_vectors(model, TEXTS))
 
 
 def _truncate_left(rust: Tokenizer) -> None:
@@ -133,7 +134,7 @@ def _truncate_left(rust: Tokenizer) -> None:
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("named", ["BertTokenizer", "PreTrainedTokenizerFast"])
 @pytest.mark.parametrize("plain", [True, False])
-def test_a_tokenizer_that_cuts_the_start_has_the_ids_of_the_reference(
+def test_truncation_on_the_left_equals_the_reference(
     model: Path, inside: bool, named: str, plain: bool
 ) -> None:
     stated: dict[str, object] = {"tokenizer_class": named, "pad_token": "[PAD]"}
@@ -143,7 +144,7 @@ def test_a_tokenizer_that_cuts_the_start_has_the_ids_of_the_reference(
         stated["truncation_side"] = "left"
     if not plain:
         stated["do_lower_case"] = False
-    _beside(model, tokenizer_config=stated)
+    _write_files(model, tokenizer_config=stated)
 
     files = open_files(model)
     found = load_tokenizer(files).encode(CUT, truncate=files.tokenizer_files.truncation)
@@ -152,22 +153,24 @@ def test_a_tokenizer_that_cuts_the_start_has_the_ids_of_the_reference(
 
     assert found.truncated.tolist() == [False, True]
     assert [row.tolist() for row in found.tokens.rows()] == expected
-    assert_same(ours(model, CUT), theirs(model, CUT))
+    assert_same(our_vectors(model, CUT), reference_vectors(model, CUT))
 
 
-def test_an_end_that_does_not_exist_is_refused(model: Path) -> None:
+def test_an_unknown_truncation_side_is_refused(model: Path) -> None:
     stated = {"tokenizer_class": "PreTrainedTokenizerFast", "truncation_side": "up"}
-    _beside(model, tokenizer_config=stated)
+    _write_files(model, tokenizer_config=stated)
 
     with pytest.raises(UnsupportedModel, match="'truncation_side' = 'up'; allowed: right, left"):
         _ = open_files(model).tokenizer_files
 
 
-def test_the_side_beside_goes_before_the_one_inside(model: Path) -> None:
+def test_the_truncation_side_of_the_configuration_overrides_that_of_the_tokenizer(
+    model: Path,
+) -> None:
     _change(model, _truncate_left)
-    _beside(model, tokenizer_config={"truncation_side": "right"})
+    _write_files(model, tokenizer_config={"truncation_side": "right"})
 
-    assert_same(ours(model, TEXTS), theirs(model, TEXTS))
+    assert_same(our_vectors(model, TEXTS), reference_vectors(model, TEXTS))
 
 
 @pytest.mark.parametrize("where", ["inside", "beside"])
@@ -178,7 +181,7 @@ def test_tokens_beyond_the_embedding_matrix_are_refused_by_name_and_number(
     if where == "inside":
         _change(model, lambda rust: rust.add_tokens([AddedToken("<ent>")]))
     else:
-        _beside(model, tokenizer_config={"additional_special_tokens": ["<ent>"]})
+        _write_files(model, tokenizer_config={"additional_special_tokens": ["<ent>"]})
 
     with pytest.raises(UnsupportedModel) as caught:
         _ = open_files(model).tokenizer_files
@@ -188,19 +191,17 @@ def test_tokens_beyond_the_embedding_matrix_are_refused_by_name_and_number(
 
 
 def test_a_default_token_that_the_model_lacks_is_read_as_text(tmp_path: Path) -> None:
-    """BertTokenizer adds a ``[MASK]`` that has no row here; in the reference, such a text fails."""
+    """BertTokenizer adds ``[MASK]``, which has no embedding here and fails in the reference."""
     model = _write(tmp_path / "model")
-    _beside(model, tokenizer_config={"do_lower_case": False})
+    _write_files(model, tokenizer_config={"do_lower_case": False})
 
-    plain = ["Some words", "a b"]
-
-    assert_same(ours(model, plain), theirs(model, plain))
-    assert len(ours(model, ["a [MASK] b"])) == 1
+    assert_same(our_vectors(model, TEXTS[:1]), reference_vectors(model, TEXTS[:1]))
+    assert len(our_vectors(model, ["a [MASK] b"])) == 1
 
 
 @pytest.mark.parametrize("key", ["vocab_size", "max_position_embeddings", "type_vocab_size"])
 @pytest.mark.parametrize("change", [1, -1])
-def test_a_table_of_another_size_than_the_configuration_says_is_refused(
+def test_a_table_of_another_size_than_configured_is_refused(
     model: Path, key: str, change: int
 ) -> None:
     path = model / "config.json"
@@ -212,7 +213,7 @@ def test_a_table_of_another_size_than_the_configuration_says_is_refused(
         load(model)
 
 
-def test_a_child_process_reads_what_this_one_reads(model: Path) -> None:
+def test_a_child_process_builds_the_same_tokenizer(model: Path) -> None:
     assert transformers_tokenizer._build_in_child(model) == transformers_tokenizer._build(model)
 
 
@@ -220,7 +221,7 @@ def test_a_child_process_reads_what_this_one_reads(model: Path) -> None:
 def test_a_tokenizer_that_transformers_refuses_is_refused_with_its_reason(
     model: Path, child: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _beside(model, tokenizer_config={"do_lower_case": False, "mask_token": 5})
+    _write_files(model, tokenizer_config={"do_lower_case": False, "mask_token": 5})
     if child:
         monkeypatch.delitem(sys.modules, "torch")
 
@@ -228,7 +229,7 @@ def test_a_tokenizer_that_transformers_refuses_is_refused_with_its_reason(
         _ = open_files(model).tokenizer_files
 
 
-def test_the_usual_tokenizers_are_read_without_transformers() -> None:
+def test_common_tokenizers_are_read_without_transformers() -> None:
     code = (
         "import sys; from embedder.settings.model import ModelSettings; "
         "from embedder.models.files import ModelFiles; "
@@ -236,20 +237,14 @@ def test_the_usual_tokenizers_are_read_without_transformers() -> None:
         "load_tokenizer(ModelFiles.open(ModelSettings(offline=True))); "
         "print('transformers' in sys.modules, 'torch' in sys.modules)"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    printed = subprocess.check_output([sys.executable, "-c", code], text=True)
 
-    assert finished.stdout.split()[0] == "False"
+    assert printed.split()[0] == "False"
 
 
-def test_token_types_are_given_unless_the_configuration_leaves_them_out(model: Path) -> None:
-    def gives() -> bool:
-        files: TokenizerFiles = open_files(model).tokenizer_files
-        return files.gives_types
-
-    assert gives()
-    _beside(model, tokenizer_config={"model_input_names": ["input_ids"]})
-    assert not gives()
-    _beside(model, tokenizer_config={"tokenizer_class": "PreTrainedTokenizerFast"})
-    assert not gives()
+def test_token_types_are_used_unless_the_configuration_excludes_them(model: Path) -> None:
+    assert open_files(model).tokenizer_files.gives_types
+    _write_files(model, tokenizer_config={"model_input_names": ["input_ids"]})
+    assert not open_files(model).tokenizer_files.gives_types
+    _write_files(model, tokenizer_config={"tokenizer_class": "PreTrainedTokenizerFast"})
+    assert not open_files(model).tokenizer_files.gives_types

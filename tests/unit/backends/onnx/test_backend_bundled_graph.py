@@ -1,4 +1,4 @@
-"""A model's own graph takes the place of an export where it fits, and the notes say so."""
+"""A graph that the model brings is used instead of an export if possible; the notes tell."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _write_graph(
     kind: int = TensorProto.INT64,
     **save: Any,
 ) -> None:
-    """Write a graph whose hidden states are rows of a table, and which looks at every input."""
+    """Write a graph whose hidden states are rows of a table times a factor of the other inputs."""
     values = [helper.make_tensor_value_info(name, kind, ["batch", "sequence"]) for name in inputs]
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
@@ -65,7 +65,7 @@ def _expected(factor: int) -> NDArray[np.float32]:
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a model's directory; what is exported from it is a table of nothing but ones."""
+    """Return a model directory whose export is a table of ones."""
 
     def export(files: ModelFiles, folder: Path) -> None:
         _write_graph(folder / "model.onnx", np.ones_like(TABLE))
@@ -85,7 +85,7 @@ def _is_exported(backend: OnnxBackend) -> bool:
 
 
 @pytest.mark.parametrize("kind", [TensorProto.INT32, TensorProto.INT64])
-def test_it_is_used_where_the_model_brings_one(model: Path, kind: int) -> None:
+def test_a_bundled_graph_is_used(model: Path, kind: int) -> None:
     _write_graph(model / BUNDLED_GRAPH, kind=kind)
 
     backend = _load(model)
@@ -95,14 +95,14 @@ def test_it_is_used_where_the_model_brings_one(model: Path, kind: int) -> None:
     assert not (model.parent / "graphs").exists()
 
 
-def test_segments_are_all_the_first(model: Path) -> None:
+def test_all_token_types_are_0(model: Path) -> None:
     _write_graph(model / BUNDLED_GRAPH, inputs=(*USUAL, "token_type_ids"))
 
     np.testing.assert_allclose(_load(model).encode(TOKENS), _expected(1), rtol=1e-5)
 
 
 def _write_beside(model: Path) -> Path:
-    """Write a graph that keeps its table in a file of its own, and return that file's path."""
+    """Write a graph with its table in a separate file, and return the path of that file."""
     _write_graph(
         model / BUNDLED_GRAPH,
         save_as_external_data=True,
@@ -112,7 +112,7 @@ def _write_beside(model: Path) -> Path:
     return (model / BUNDLED_GRAPH).with_name("weights.data")
 
 
-def test_weights_beside_it_are_used_and_counted(model: Path) -> None:
+def test_external_weights_are_used_and_counted(model: Path) -> None:
     weights = _write_beside(model)
 
     backend = _load(model)
@@ -130,15 +130,15 @@ def _point_at(path: Path, location: str) -> None:
     path.write_bytes(graph.SerializeToString())
 
 
-def test_one_that_reads_other_files_is_refused(model: Path) -> None:
+def test_a_graph_that_refers_to_other_files_is_refused(model: Path) -> None:
     _write_beside(model)
     _point_at(model / BUNDLED_GRAPH, "../model.safetensors")
 
-    with pytest.raises(UnsafeModel, match=r"'\.\./model\.safetensors', outside of its folder"):
+    with pytest.raises(UnsafeModel, match=r"'\.\./model\.safetensors', outside its folder"):
         _load(model)
 
 
-def test_one_that_is_damaged_is_not_used(model: Path) -> None:
+def test_a_damaged_graph_is_not_used(model: Path) -> None:
     _write_graph(model / BUNDLED_GRAPH)
     (model / BUNDLED_GRAPH).write_bytes((model / BUNDLED_GRAPH).read_bytes()[:200])
 
@@ -148,16 +148,16 @@ def test_one_that_is_damaged_is_not_used(model: Path) -> None:
     assert backend.notes[0].startswith(f"the model's own {BUNDLED_GRAPH} is not used: it cannot be")
 
 
-def test_one_whose_weights_are_not_there_is_not_used(model: Path) -> None:
+def test_a_graph_without_its_weights_is_not_used(model: Path) -> None:
     _write_beside(model).unlink()
 
     backend = _load(model)
 
     assert _is_exported(backend)
-    assert "is not used: onnxruntime does not take it" in backend.notes[0]
+    assert "is not used: onnxruntime refuses it" in backend.notes[0]
 
 
-def test_one_that_wants_other_inputs_is_not_used(model: Path) -> None:
+def test_a_graph_with_other_inputs_is_not_used(model: Path) -> None:
     _write_graph(model / BUNDLED_GRAPH, inputs=(*USUAL, "position_ids"))
 
     backend = _load(model)
@@ -166,16 +166,16 @@ def test_one_that_wants_other_inputs_is_not_used(model: Path) -> None:
     assert "is not used: its inputs are" in backend.notes[0]
 
 
-def test_one_that_no_pinned_digest_vouches_for_is_not_used(model: Path) -> None:
+def test_a_graph_is_not_used_if_a_digest_of_the_weights_is_configured(model: Path) -> None:
     _write_graph(model / BUNDLED_GRAPH)
 
     backend = _load(model, sha256(model / "model.safetensors"))
 
     assert _is_exported(backend)
-    assert "is not used: the digest that is pinned" in backend.notes[0]
+    assert "is not used: the configured sha256" in backend.notes[0]
 
 
-def test_one_that_computes_what_is_not_finite_is_refused(model: Path) -> None:
+def test_a_graph_with_values_that_are_not_finite_is_refused(model: Path) -> None:
     _write_graph(model / BUNDLED_GRAPH, np.full_like(TABLE, np.inf))
 
     with pytest.raises(UnsupportedModel, match="not finite"):

@@ -1,4 +1,4 @@
-"""A model's own graph is used only where it is safe and computes hidden states of any batch."""
+"""A bundled graph is used only if it is safe and computes hidden states for any batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.tiny_models import write_layout
 
 @dataclass(frozen=True)
 class Entry:
-    """What a session says of an input or output."""
+    """An input or output of a session."""
 
     name: str
     shape: Sequence[int | str | None] = ("batch", "sequence")
@@ -31,7 +31,7 @@ IDS, MASK, TYPES = Entry("input_ids"), Entry("attention_mask"), Entry("token_typ
 HIDDEN = Entry("last_hidden_state", ("batch", "sequence", 384), "tensor(float)")
 
 
-def test_a_graph_is_looked_for_in_one_place(tmp_path: Path) -> None:
+def test_the_path_of_a_bundled_graph(tmp_path: Path) -> None:
     files = ModelFiles.open(ModelSettings(name=str(write_layout(tmp_path))))
 
     assert bundled_graph(files) is None
@@ -82,15 +82,15 @@ def test_any_other_graph_is_not_usable_for_a_reason(
     assert reason in why_not
 
 
-def _write(path: Path, location: str, *, deep: bool = False) -> Path:
-    """Write a graph that adds a constant, which is kept in another file."""
+def _write(path: Path, location: str, *, nested: bool = False) -> Path:
+    """Write a graph with a constant in another file."""
     tensor = numpy_helper.from_array(np.ones(4, np.float32), "constant")
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
     constant = helper.make_node("Constant", [], ["constant"], value=tensor)
-    if deep:
+    if nested:
         inner = helper.make_graph([constant], "inner", [], [])
         nodes = [helper.make_node("If", ["x"], [], then_branch=inner, else_branch=inner)]
         graph = helper.make_graph(nodes, "outer", [value], [value])
@@ -100,28 +100,28 @@ def _write(path: Path, location: str, *, deep: bool = False) -> Path:
     return path
 
 
-@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("location", ["weights.data", "below/weights.data"])
-def test_weights_inside_the_folder_are_listed(tmp_path: Path, location: str, deep: bool) -> None:
-    graph = _write(tmp_path / "model.onnx", location, deep=deep)
+def test_weights_inside_the_folder_are_listed(tmp_path: Path, location: str, nested: bool) -> None:
+    graph = _write(tmp_path / "model.onnx", location, nested=nested)
 
     assert graph_files(graph) == [graph, tmp_path / location]
 
 
-@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize(
     "location", ["/etc/passwd", "../other", "below/../../other", "..\\other", "C:\\other"]
 )
-def test_weights_outside_of_the_folder_are_refused(
-    tmp_path: Path, location: str, deep: bool
+def test_weights_outside_the_folder_are_refused(
+    tmp_path: Path, location: str, nested: bool
 ) -> None:
-    graph = _write(tmp_path / "model.onnx", location, deep=deep)
+    graph = _write(tmp_path / "model.onnx", location, nested=nested)
 
-    with pytest.raises(UnsafeModel, match="outside of its folder"):
+    with pytest.raises(UnsafeModel, match="outside its folder"):
         graph_files(graph)
 
 
-def test_what_is_no_graph_cannot_be_read(tmp_path: Path) -> None:
+def test_a_file_that_is_no_graph_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no graph")
 
@@ -129,7 +129,7 @@ def test_what_is_no_graph_cannot_be_read(tmp_path: Path) -> None:
         graph_files(path)
 
 
-def test_a_graph_that_holds_its_weights_is_one_file(tmp_path: Path) -> None:
+def test_a_graph_with_inline_weights_is_one_file(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
     onnx.save(helper.make_model(helper.make_graph([], "graph", [value], [value])), path)

@@ -1,4 +1,4 @@
-"""An exported graph computes what the weights compute, or there is none."""
+"""An exported graph equals the weights, or the export fails."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
 
 @pytest.fixture(scope="module")
 def exported(roberta: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Export once, and keep what was printed."""
+    """Export once; return the folder and the printed text."""
     folder = tmp_path_factory.mktemp("graph")
     with redirect_stdout(io.StringIO()) as printed:
         export_graph(roberta, folder)
@@ -87,46 +87,48 @@ def test_an_export_prints_nothing_and_leaves_the_weights_in_one_file(
 
 
 @pytest.fixture
-def tries(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let exports write nothing, and list the operator sets they were asked for."""
-    opsets: list[int] = []
+def opsets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Replace exports, and list their opsets."""
+    tried: list[int] = []
 
     def pretend(model: object, files: ModelFiles, path: Path, opset: int) -> None:
-        opsets.append(opset)
+        tried.append(opset)
         path.touch()
 
     monkeypatch.setattr(export, "_export", pretend)
-    return opsets
+    return tried
 
 
-def _judge(monkeypatch: pytest.MonkeyPatch, *cosines: float) -> None:
+def _set_cosines(monkeypatch: pytest.MonkeyPatch, *cosines: float) -> None:
     found = iter(cosines)
     monkeypatch.setattr(export, "_worst_cosine", lambda *_: next(found))
 
 
-def test_the_first_operators_whose_graph_agrees_with_the_weights_are_taken(
-    monkeypatch: pytest.MonkeyPatch, roberta: ModelFiles, tries: list[int], tmp_path: Path
+def test_the_first_opset_with_an_accurate_graph_is_used(
+    monkeypatch: pytest.MonkeyPatch, roberta: ModelFiles, opsets: list[int], tmp_path: Path
 ) -> None:
-    _judge(monkeypatch, 0.9, 1.0)
+    _set_cosines(monkeypatch, 0.9, 1.0)
 
     export_graph(roberta, tmp_path)
 
-    assert tries == list(OPSETS)
+    assert opsets == list(OPSETS)
     assert (tmp_path / GRAPH).exists()
 
 
-def test_a_graph_that_disagrees_with_the_weights_is_refused(
-    monkeypatch: pytest.MonkeyPatch, roberta: ModelFiles, tries: list[int], tmp_path: Path
+def test_an_inaccurate_graph_is_refused(
+    monkeypatch: pytest.MonkeyPatch, roberta: ModelFiles, opsets: list[int], tmp_path: Path
 ) -> None:
-    _judge(monkeypatch, 0.9, float("nan"))
+    _set_cosines(monkeypatch, 0.9, float("nan"))
 
-    with pytest.raises(UnsupportedModel, match=r"'roberta', which cannot.*agree to nan only"):
+    with pytest.raises(
+        UnsupportedModel, match=r"'roberta', which cannot.*hidden states is only nan"
+    ):
         export_graph(roberta, tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_graph_of_other_weights_does_not_agree(
+def test_a_graph_of_other_weights_is_refused(
     exported: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = _write_tiny_roberta(tmp_path / "other")
@@ -139,7 +141,7 @@ def test_a_graph_of_other_weights_does_not_agree(
 
     monkeypatch.setattr(export, "_export", stale)
 
-    with pytest.raises(UnsupportedModel, match=r"agree to -?0\.\d+ only"):
+    with pytest.raises(UnsupportedModel, match=r"hidden states is only -?0\.\d+"):
         export_graph(_files(other), tmp_path / "graph")
 
 
@@ -149,7 +151,7 @@ def _replace_tensor(path: Path, name: str, tensor: torch.Tensor) -> None:
     save_file({**load_file(path), name: tensor}, path, metadata={"format": "pt"})
 
 
-def test_what_the_exporter_cannot_do_is_said_in_one_line(
+def test_the_error_of_the_exporter_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, roberta: ModelFiles, tmp_path: Path
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -161,7 +163,7 @@ def test_what_the_exporter_cannot_do_is_said_in_one_line(
         export_graph(roberta, tmp_path)
 
 
-def test_an_exporter_that_is_not_installed_is_named_with_its_extra(
+def test_a_missing_exporter_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch, roberta: ModelFiles, tmp_path: Path
 ) -> None:
     def miss(*_: object, **__: object) -> None:
@@ -173,7 +175,7 @@ def test_an_exporter_that_is_not_installed_is_named_with_its_extra(
         export_graph(roberta, tmp_path)
 
 
-def test_a_key_tells_apart_what_decides_a_graph(tmp_path: Path) -> None:
+def test_the_key_depends_on_weights_config_and_format(tmp_path: Path) -> None:
     files = _files(write_tiny_bert(tmp_path / "a"))
     same = _files(write_tiny_bert(tmp_path / "b"))
     keys = {

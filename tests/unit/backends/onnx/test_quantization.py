@@ -1,4 +1,4 @@
-"""Products in eight bits: near those in float32, and of one row whatever stands beside it."""
+"""Matrix products in int8: close to float32, and independent of the other rows of a batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from embedder.core.errors import UnsupportedModel
 Array = NDArray[np.float32]
 
 BITS = weight_bits()
-"""What this processor computes without saturating; seven bits are right on every one."""
+"""The bits that this processor computes without saturating; seven bits work on every one."""
 
 ERROR = 0.3 * 2 ** (8 - BITS)
 
@@ -62,7 +62,7 @@ def _quantized(tmp_path: Path, weights: Array = WEIGHTS, bits: int = BITS) -> Pa
 
 
 def _expected(rows: Array, weights: Array, largest: int) -> Array:
-    """Compute with whole numbers what eight bits can tell."""
+    """Compute the product with rounded rows and columns."""
     by_row = np.abs(rows).max(axis=-1, keepdims=True) / 127
     by_column = np.abs(weights).max(axis=0) / largest
     left, right = np.rint(rows / by_row), np.rint(weights / by_column)
@@ -71,16 +71,14 @@ def _expected(rows: Array, weights: Array, largest: int) -> Array:
 
 
 @pytest.mark.parametrize(("bits", "largest"), [(BITS, 2 ** (BITS - 1) - 1), (7, 63)])
-def test_a_product_is_what_whole_numbers_of_so_many_bits_give(
-    tmp_path: Path, bits: int, largest: int
-) -> None:
+def test_a_product_equals_integer_arithmetic(tmp_path: Path, bits: int, largest: int) -> None:
     found = _run(_quantized(tmp_path, bits=bits), ROWS)
 
     np.testing.assert_allclose(found, _expected(ROWS, WEIGHTS, largest), rtol=1e-4, atol=1e-4)
     assert (found != ROWS @ WEIGHTS).any()
 
 
-def test_rows_and_columns_of_nothing_but_zeros_stay_zeros(tmp_path: Path) -> None:
+def test_rows_and_columns_of_zeros_stay_zero(tmp_path: Path) -> None:
     weights, rows = WEIGHTS.copy(), ROWS.copy()
     weights[:, 3] = 0
     rows[1, 2] = 0
@@ -99,7 +97,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSe
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=2, max_size=6))
-def test_a_row_comes_out_the_same_beside_rows_of_any_size(
+def test_a_row_has_the_same_result_beside_rows_of_any_size(
     session: onnxruntime.InferenceSession, sizes: list[float]
 ) -> None:
     beside = np.stack([ROWS[0, 0] * size for size in sizes])
@@ -123,7 +121,7 @@ def test_inputs_of_several_products_are_scaled_once(tmp_path: Path) -> None:
     assert operators.count("MatMulIntegerToFloat") == 2
 
 
-def test_wide_weights_are_not_written_again(tmp_path: Path) -> None:
+def test_float32_weights_are_removed(tmp_path: Path) -> None:
     model = onnx.load(_quantized(tmp_path))
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
 
@@ -131,7 +129,7 @@ def test_wide_weights_are_not_written_again(tmp_path: Path) -> None:
     assert "w" not in kinds
 
 
-def test_weights_that_something_else_uses_are_kept(tmp_path: Path) -> None:
+def test_float32_weights_with_other_uses_are_kept(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["z"]),
         helper.make_node("ReduceSum", ["w"], ["s"], keepdims=0),
@@ -155,7 +153,7 @@ def test_a_graph_without_such_products_is_refused(tmp_path: Path) -> None:
     ("machine", "vnni", "bits"),
     [("x86_64", True, 8), ("x86_64", False, 7), ("AMD64", False, 7), ("aarch64", False, 8)],
 )
-def test_weights_have_a_bit_less_where_sums_would_saturate(
+def test_weights_have_one_bit_less_if_sums_would_saturate(
     monkeypatch: pytest.MonkeyPatch, machine: str, vnni: bool, bits: int
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)

@@ -1,4 +1,4 @@
-"""Attention in one call and in blocks is the attention of each input by itself."""
+"""Attention in one call and in blocks equals the attention of each input alone."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from embedder.backends.torch.architectures import EncoderShape
 from embedder.backends.torch.attention import Attention, BlockAttention, VarlenAttention
 from embedder.backends.torch.attention_blocks import SdpaBlock
 from tests.tiny_models import BERT_CONFIG
-from tests.unit.backends.torch.varlen_oracle import attend_input_by_input
+from tests.unit.backends.torch.varlen_reference import attend_input_by_input
 
 CPU = torch.device("cpu")
 SHAPE = EncoderShape.read(BERT_CONFIG)
 
 
 def _alone(qkv: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-    """Return softmax(q kᵀ / √d) v of each input, written out."""
-    mixed = []
+    """Return softmax(q kᵀ / √d) v of each input."""
+    attended = []
     for rows in torch.split(qkv, lengths):
         q, k, v = (part.view(len(rows), SHAPE.heads, -1) for part in rows.chunk(3, dim=1))
         scores = torch.einsum("ihd,jhd->hij", q, k) / SHAPE.head_width**0.5
-        mixed.append(torch.einsum("hij,jhd->ihd", scores.softmax(-1), v).flatten(1))
-    return torch.cat(mixed)
+        attended.append(torch.einsum("hij,jhd->ihd", scores.softmax(-1), v).flatten(1))
+    return torch.cat(attended)
 
 
 def _in_blocks(lengths: list[int]) -> Attention:
@@ -41,7 +41,7 @@ def _in_one_call(lengths: list[int]) -> Attention:
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.integers(0, 2**31))
-def test_one_call_mixes_each_input_by_itself_in_any_order(lengths: list[int], seed: int) -> None:
+def test_one_call_attends_within_each_input_in_any_order(lengths: list[int], seed: int) -> None:
     numbers = torch.Generator().manual_seed(seed)
     qkv = torch.randn(sum(lengths), 3 * SHAPE.width, generator=numbers)
 
@@ -51,7 +51,7 @@ def test_one_call_mixes_each_input_by_itself_in_any_order(lengths: list[int], se
 
 
 @pytest.mark.parametrize("lengths", [[3], [1, 1, 2, 5, 9, 9, 33]])
-def test_blocks_mix_sorted_inputs_as_one_call_does(lengths: list[int]) -> None:
+def test_blocks_of_sorted_inputs_equal_one_call(lengths: list[int]) -> None:
     qkv = torch.randn(sum(lengths), 3 * SHAPE.width)
 
     found = _in_blocks(lengths)(qkv)
@@ -59,7 +59,7 @@ def test_blocks_mix_sorted_inputs_as_one_call_does(lengths: list[int]) -> None:
     torch.testing.assert_close(found, _in_one_call(lengths)(qkv), atol=1e-5, rtol=1e-5)
 
 
-def test_the_oracle_is_what_torch_computes() -> None:
+def test_the_reference_equals_torch() -> None:
     rows = torch.randn(3, 7, SHAPE.heads, SHAPE.head_width)
     ends = torch.tensor([0, 7], dtype=torch.int32)
 
@@ -70,9 +70,11 @@ def test_the_oracle_is_what_torch_computes() -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_kernel_is_told_where_inputs_end_as_it_wants_to_be() -> None:
-    mix = VarlenAttention.of(attend_input_by_input, SHAPE.heads, np.array([3, 1, 5], np.int32), CPU)
+def test_the_kernel_gets_the_offsets_of_the_inputs() -> None:
+    attention = VarlenAttention.of(
+        attend_input_by_input, SHAPE.heads, np.array([3, 1, 5], np.int32), CPU
+    )
 
-    assert mix.ends.tolist() == [0, 3, 4, 9]
-    assert mix.ends.dtype == torch.int32
-    assert mix.longest == 5
+    assert attention.offsets.tolist() == [0, 3, 4, 9]
+    assert attention.offsets.dtype == torch.int32
+    assert attention.longest == 5

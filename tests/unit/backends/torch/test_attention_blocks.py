@@ -1,4 +1,4 @@
-"""Attention over a group is attention over each of its inputs, by whichever kernel."""
+"""Attention over a group equals attention over each of its inputs, for both kinds of block."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from embedder.backends.grouping import group_by_length
 from embedder.backends.torch import attention_blocks
 from embedder.backends.torch.architectures import EncoderShape
-from embedder.backends.torch.attention_blocks import MatmulBlock, RelativePositionBias, SdpaBlock
+from embedder.backends.torch.attention_blocks import MatmulBlock, SdpaBlock
+from embedder.backends.torch.relative_positions import RelativePositionBias
 
 HEADS, HEAD_WIDTH = 3, 8
 WIDTH = HEADS * HEAD_WIDTH
-MOST = 40
+MAX_POSITIONS = 40
 CPU = torch.device("cpu")
 SHAPE = EncoderShape.read(
     {
@@ -28,7 +29,7 @@ SHAPE = EncoderShape.read(
         "hidden_size": WIDTH,
     }
 )
-LENGTHS = st.lists(st.integers(1, MOST), min_size=1, max_size=12)
+LENGTHS = st.lists(st.integers(1, MAX_POSITIONS), min_size=1, max_size=12)
 KINDS = pytest.mark.parametrize("kind", [SdpaBlock, MatmulBlock])
 
 
@@ -38,7 +39,7 @@ def _attended(
     lengths: list[int],
     bias: RelativePositionBias | None = None,
 ) -> torch.Tensor:
-    """Let the blocks of all groups of inputs in ascending order write what they compute."""
+    """Compute all groups of inputs in ascending order."""
     out = torch.full((len(qkv), WIDTH), math.nan, dtype=qkv.dtype)
     for group in group_by_length(np.array(lengths, np.int32)):
         if kind is SdpaBlock:
@@ -62,8 +63,10 @@ def _plain(
             q, k, v = (third[:, at] for third in part.view(-1, 3, WIDTH).unbind(1))
             scores = q @ k.T / math.sqrt(HEAD_WIDTH)
             if by_distance is not None:
-                places = torch.arange(len(part))
-                scores += by_distance[head, places[None, :] - places[:, None] + MOST - 1]
+                positions = torch.arange(len(part))
+                scores += by_distance[
+                    head, positions[None, :] - positions[:, None] + MAX_POSITIONS - 1
+                ]
             heads.append(scores.softmax(-1) @ v)
         rows.append(torch.cat(heads, dim=1))
     return torch.cat(rows)
@@ -77,7 +80,7 @@ def _random(*size: int, seed: int = 0) -> torch.Tensor:
 @given(lengths=LENGTHS)
 @example(lengths=[32, 32])
 @example(lengths=[8, 9, 33])
-def test_every_input_attends_to_itself_alone(
+def test_every_input_attends_to_itself_only(
     kind: type[SdpaBlock | MatmulBlock], lengths: list[int]
 ) -> None:
     lengths = sorted(lengths)
@@ -90,13 +93,13 @@ def test_every_input_attends_to_itself_alone(
 
 @KINDS
 @given(lengths=LENGTHS)
-@example(lengths=[MOST])
+@example(lengths=[MAX_POSITIONS])
 def test_the_bias_of_every_distance_is_added(
     kind: type[SdpaBlock | MatmulBlock], lengths: list[int]
 ) -> None:
     lengths = sorted(lengths)
     qkv = _random(sum(lengths), 3 * WIDTH)
-    by_distance = _random(HEADS, 2 * MOST - 1, seed=1)
+    by_distance = _random(HEADS, 2 * MAX_POSITIONS - 1, seed=1)
 
     found = _attended(kind, qkv, lengths, RelativePositionBias(by_distance))
 
@@ -104,10 +107,10 @@ def test_the_bias_of_every_distance_is_added(
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
-def test_a_group_of_many_scores_is_more_than_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_with_many_scores_is_split_into_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [20, 21, 21, 22, 23]
     qkv = _random(sum(lengths), 3 * WIDTH)
-    monkeypatch.setattr(attention_blocks, "SCORES", 2 * HEADS * 24 * 32)
+    monkeypatch.setattr(attention_blocks, "MAX_SCORES", 2 * HEADS * 24 * 32)
 
     found = _attended(MatmulBlock, qkv, lengths)
 
@@ -117,7 +120,7 @@ def test_a_group_of_many_scores_is_more_than_one_block(monkeypatch: pytest.Monke
 
 
 @given(lengths=LENGTHS)
-def test_products_in_bfloat16_stay_near(lengths: list[int]) -> None:
+def test_products_in_bfloat16_are_accurate(lengths: list[int]) -> None:
     lengths = sorted(lengths)
     qkv = (_random(sum(lengths), 3 * WIDTH) / 2).bfloat16()
 
@@ -127,8 +130,8 @@ def test_products_in_bfloat16_stay_near(lengths: list[int]) -> None:
     torch.testing.assert_close(found.double(), expected, atol=0.05, rtol=0)
 
 
-def test_scores_that_are_very_negative_are_not_lost_beside_padded_keys() -> None:
-    """A padded key has the score 0 before it is masked: above every true one here."""
+def test_very_negative_scores_are_not_lost_beside_padded_keys() -> None:
+    """A padded key has the score 0 before masking, which is above every valid score here."""
     qkv = torch.ones(5, 3 * WIDTH)
     qkv[:, :WIDTH] *= -100
     qkv[:, WIDTH : 2 * WIDTH] *= 100
@@ -136,8 +139,8 @@ def test_scores_that_are_very_negative_are_not_lost_beside_padded_keys() -> None
     assert torch.allclose(_attended(MatmulBlock, qkv, [5]), torch.ones(5, WIDTH))
 
 
-def test_a_block_serves_one_layer_after_the_other() -> None:
-    """Its room is used again, and must hold nothing of the layer before."""
+def test_a_block_can_be_reused_for_every_layer() -> None:
+    """Its buffers must hold no values of the previous layer."""
     lengths = [3, 4, 5]
     (group,) = group_by_length(np.array(lengths, np.int32))
     (block,) = MatmulBlock.all_of(group, SHAPE, None, torch.float32)

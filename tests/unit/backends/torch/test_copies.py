@@ -1,4 +1,4 @@
-"""Vectors are fetched on a stream of their own, and handed over once they are there."""
+"""Vectors are copied on a separate stream, and returned when the copy is complete."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from embedder.backends.torch.copies import CopyStream, to_device
 
 
 class FakeCuda:
-    """Streams and events that write down what they are told."""
+    """Streams and events that record their calls."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.now = "compute"
 
     def current_stream(self, device: torch.device) -> str:
@@ -28,7 +28,7 @@ class FakeCuda:
 
     @contextmanager
     def stream(self, stream: Any) -> Iterator[None]:
-        """Put what is done meanwhile on another stream."""
+        """Make another stream current."""
         before, self.now = self.now, "copies"
         yield
         self.now = before
@@ -36,15 +36,15 @@ class FakeCuda:
     def Stream(self, device: torch.device) -> SimpleNamespace:  # noqa: N802 - torch's name
         """Return a stream."""
         return SimpleNamespace(
-            wait_stream=lambda other: self.told.append(f"copies wait for {other}")
+            wait_stream=lambda other: self.calls.append(f"copies wait for {other}")
         )
 
     def Event(self, *, blocking: bool) -> SimpleNamespace:  # noqa: N802 - torch's name
         """Return an event."""
         assert blocking
         return SimpleNamespace(
-            record=lambda stream: self.told.append(f"event on {self.now}"),
-            synchronize=lambda: self.told.append("event awaited"),
+            record=lambda stream: self.calls.append(f"event on {self.now}"),
+            synchronize=lambda: self.calls.append("event awaited"),
         )
 
 
@@ -54,7 +54,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
     def pinned(shape: torch.Size, *, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
         assert pin_memory
-        fake.told.append(f"room on {fake.now}")
+        fake.calls.append(f"buffer on {fake.now}")
         return torch.zeros(shape, dtype=dtype)
 
     monkeypatch.setattr(
@@ -65,29 +65,29 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 def _computed(cuda: FakeCuda) -> torch.Tensor:
     vectors = torch.arange(6.0).view(2, 3).bfloat16()
-    kept = {"record_stream": lambda stream: cuda.told.append("memory kept for the copies")}
-    vars(vectors).update(kept)
+    methods = {"record_stream": lambda stream: cuda.calls.append("memory reserved for the copies")}
+    vars(vectors).update(methods)
     return vectors
 
 
-def test_vectors_are_copied_behind_what_computes_them_and_awaited_by_an_event(
+def test_vectors_are_copied_after_their_computation_and_awaited_by_an_event(
     cuda: FakeCuda,
 ) -> None:
-    fetched = CopyStream(torch.device("cuda"))(_computed(cuda))
+    wait = CopyStream(torch.device("cuda"))(_computed(cuda))
 
-    assert cuda.told == [
+    assert cuda.calls == [
         "copies wait for compute",
-        "room on copies",
+        "buffer on copies",
         "event on copies",
-        "memory kept for the copies",
+        "memory reserved for the copies",
     ]
-    vectors = fetched()
-    assert cuda.told[-1] == "event awaited"
+    vectors = wait()
+    assert cuda.calls[-1] == "event awaited"
     assert vectors.dtype == np.float32
     assert vectors.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_what_is_handed_over_holds_no_pinned_memory(cuda: FakeCuda) -> None:
+def test_the_returned_vectors_hold_no_pinned_memory(cuda: FakeCuda) -> None:
     vectors = CopyStream(torch.device("cuda"))(_computed(cuda))()
 
     assert vectors.base is None

@@ -1,6 +1,6 @@
-"""The forward pass by fast kernels is the same model; where it is not, plain ones take over.
+"""The forward pass with fast kernels, and the fallback to plain ones if they are not accurate.
 
-The kernels stand in for those of a GPU: attention is written out, the activation is torch's own.
+The kernels replace those of a GPU: attention is computed input by input.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from embedder.backends.torch.kernels import NARROW, PLAIN, Kernels
 from embedder.backends.torch.packed import PackedForward
 from embedder.core.errors import OutOfMemory
 from embedder.core.types import TokenBatch
-from embedder.settings.model import BackendSettings
 from tests.unit.backends.conftest import WriteModel
-from tests.unit.backends.parity import load, open_files
-from tests.unit.backends.torch.test_packed import INPUTS, _by_transformers
-from tests.unit.backends.torch.varlen_oracle import attend_input_by_input
+from tests.unit.backends.parity import cpu_settings, load, open_files
+from tests.unit.backends.torch.test_packed import INPUTS, transformers_hidden_states
+from tests.unit.backends.torch.varlen_reference import attend_input_by_input
 
 CPU = torch.device("cpu")
-FAST = Kernels(attend_input_by_input, activates=True)
+FAST = Kernels(attend_input_by_input, fused_gelu=True)
 BATCH = TokenBatch.of(INPUTS)
 
 
@@ -38,14 +37,14 @@ def _forward(directory: Path, dtype: torch.dtype) -> PackedForward:
 
 
 def _install(monkeypatch: pytest.MonkeyPatch, kernels: Kernels) -> None:
-    """Let this CPU have fast kernels for narrow number formats, as a GPU has."""
+    """Give this CPU fast kernels for narrow number formats, as on a GPU."""
 
     def fast_kernels(shape: EncoderShape, dtype: torch.dtype, device: torch.device) -> Kernels:
         return kernels if dtype in NARROW else PLAIN
 
     monkeypatch.setattr(packed, "fast_kernels", fast_kernels)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch_backend, "MIN_COSINE", 0.99)  # of weights that are noise
+    monkeypatch.setattr(torch_backend, "MIN_COSINE", 0.99)  # the weights are random
 
 
 def _attend_nothing(*arguments: object) -> torch.Tensor:
@@ -58,10 +57,6 @@ def _fail(error: Exception, *_: object) -> torch.Tensor:
     raise error
 
 
-def _settings(dtype: str) -> BackendSettings:
-    return BackendSettings.model_validate({"device": "cpu", "dtype": dtype})
-
-
 @pytest.mark.parametrize("name", ["bert", "roberta", "distilbert"])
 def test_attention_in_one_call_gives_the_hidden_states_of_transformers(
     name: str, model_of: WriteModel, monkeypatch: pytest.MonkeyPatch
@@ -72,12 +67,14 @@ def test_attention_in_one_call_gives_the_hidden_states_of_transformers(
     with torch.inference_mode():
         found = _forward(directory, torch.float32)(BATCH).numpy()
 
-    np.testing.assert_allclose(found, _by_transformers(directory, INPUTS), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(
+        found, transformers_hidden_states(directory, INPUTS), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("dtype", NARROW)
 @torch.inference_mode()
-def test_all_fast_kernels_together_stay_near_float32(
+def test_all_fast_kernels_together_are_accurate(
     tiny: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = _forward(tiny, torch.float32)(BATCH)
@@ -90,9 +87,7 @@ def test_all_fast_kernels_together_stay_near_float32(
 
 
 @torch.inference_mode()
-def test_plain_kernels_take_over_with_the_same_weights(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_kernels_use_the_same_weights(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = _forward(tiny, torch.float16)
     _install(monkeypatch, FAST)
     forward = _forward(tiny, torch.float16)
@@ -106,12 +101,12 @@ def test_plain_kernels_take_over_with_the_same_weights(
 
 
 @pytest.mark.parametrize("dtype", ["auto", "bfloat16", "float16"])
-def test_fast_kernels_stay_where_a_probe_agrees(
+def test_accurate_fast_kernels_are_selected(
     tiny: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _install(monkeypatch, FAST)
 
-    backend = load(tiny, _settings(dtype))
+    backend = load(tiny, cpu_settings(dtype))
 
     assert backend.has_fast_kernels
     assert not [note for note in backend.notes if "plain" in note]
@@ -121,22 +116,22 @@ def test_fast_kernels_stay_where_a_probe_agrees(
 @pytest.mark.parametrize(
     ("attend", "why"),
     [
-        (_attend_nothing, "a probe agrees with float32 to 0."),
+        (_attend_nothing, "the cosine to float32 is only 0."),
         (partial(_fail, RuntimeError("head size 8 is not supported")), "they fail"),
         (partial(_fail, TypeError("takes 6 positional arguments")), "they fail"),
     ],
     ids=["wrong", "refused", "another signature"],
 )
-def test_plain_kernels_compute_where_fast_ones_fail_or_do_not_agree(
+def test_plain_kernels_are_selected_if_fast_ones_fail_or_are_inaccurate(
     tiny: Path,
     attend: Callable[..., torch.Tensor],
     why: str,
     dtype: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _install(monkeypatch, Kernels(attend, activates=True))
+    _install(monkeypatch, Kernels(attend, fused_gelu=True))
 
-    backend = load(tiny, _settings(dtype))
+    backend = load(tiny, cpu_settings(dtype))
 
     assert not backend.has_fast_kernels
     assert backend.dtype == ("bfloat16" if dtype == "auto" else dtype)
@@ -145,24 +140,24 @@ def test_plain_kernels_compute_where_fast_ones_fail_or_do_not_agree(
     assert min_cosine(load(tiny).encode(BATCH), backend.encode(BATCH)) > 0.99
 
 
-def test_the_log_says_why_fast_kernels_fail(
+def test_the_log_has_the_error_of_the_fast_kernels(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     failure = RuntimeError("head size 8 is not supported")
     _install(monkeypatch, Kernels(partial(_fail, failure)))
 
     with caplog.at_level(logging.WARNING):
-        load(tiny, _settings("bfloat16"))
+        load(tiny, cpu_settings("bfloat16"))
 
     assert "the fast kernels fail: RuntimeError: head size 8 is not supported" in caplog.text
 
 
-def test_a_device_without_memory_is_not_taken_for_kernels_that_fail(
+def test_out_of_memory_is_not_a_failure_of_the_kernels(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _install(monkeypatch, Kernels(partial(_fail, torch.OutOfMemoryError("9 GiB"))))
 
     with pytest.raises(OutOfMemory) as caught:
-        load(tiny, _settings("bfloat16"))
+        load(tiny, cpu_settings("bfloat16"))
 
     assert "9 GiB" in caught.value.reason

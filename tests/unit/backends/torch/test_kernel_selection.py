@@ -1,4 +1,4 @@
-"""Fast kernels stay where a probe agrees; else plain ones compute, and it is said why."""
+"""Accurate fast kernels are selected; otherwise plain ones, with the reason."""
 
 from __future__ import annotations
 
@@ -10,69 +10,69 @@ from embedder.core.errors import BackendFailure, OutOfMemory
 from embedder.core.types import Vectors
 
 EXACT = np.array([[1, 0], [0, 1]], np.float32)
-ASTRAY = np.array([[1, 0], [3, 4]], np.float32)
+WRONG = np.array([[1, 0], [3, 4]], np.float32)
 
 
 class Kernels:
-    """What computes one thing by fast kernels, and the right one by plain ones, if any does."""
+    """Fast kernels that return given vectors or fail, and plain ones."""
 
     def __init__(self, fast: Vectors | Exception, plain: Vectors | Exception = EXACT) -> None:
-        self.computing = fast
+        self._current = fast
         self._plain = plain
-        self.left = 0
+        self.switches = 0
 
-    def probed(self) -> Vectors:
-        """Compute the probe, or fail."""
-        if isinstance(self.computing, Exception):
-            raise self.computing
-        return self.computing
+    def encode(self) -> Vectors:
+        """Return the vectors, or fail."""
+        if isinstance(self._current, Exception):
+            raise self._current
+        return self._current
 
-    def leave(self) -> None:
-        """Compute by plain kernels from now on."""
-        self.left += 1
-        self.computing = self._plain
+    def use_plain(self) -> None:
+        """Switch to plain kernels."""
+        self.switches += 1
+        self._current = self._plain
 
-    def settled(self) -> KernelSelection:
-        """Settle on the fast kernels, or on plain ones."""
-        return select_kernels(self.probed, EXACT, self.leave, least=0.999)
+    def select(self) -> KernelSelection:
+        """Select the fast kernels, or the plain ones."""
+        return select_kernels(self.encode, EXACT, self.use_plain, least=0.999)
 
 
-def test_kernels_that_agree_stay() -> None:
+def test_accurate_kernels_are_selected() -> None:
     kernels = Kernels(2 * EXACT)
 
-    assert kernels.settled() == KernelSelection(1.0)
-    assert kernels.left == 0
+    assert kernels.select() == KernelSelection(1.0)
+    assert kernels.switches == 0
 
 
-@pytest.mark.parametrize(
-    ("astray", "said"), [(ASTRAY, "to 0.80000 only"), (EXACT * np.nan, "to nan only")]
-)
-def test_one_vector_that_goes_astray_is_enough_to_leave_them(astray: Vectors, said: str) -> None:
-    kernels = Kernels(astray)
+@pytest.mark.parametrize(("wrong", "cosine"), [(WRONG, "0.80000"), (EXACT * np.nan, "nan")])
+def test_one_vector_that_goes_wrong_is_enough_for_plain_kernels(
+    wrong: Vectors, cosine: str
+) -> None:
+    kernels = Kernels(wrong)
 
-    settled = kernels.settled()
+    selection = kernels.select()
 
-    assert (settled.cosine, settled.error, kernels.left) == (1.0, None, 1)
-    assert settled.why_plain == f"a probe agrees with float32 {said}"
+    assert (selection.cosine, selection.error, kernels.switches) == (1.0, None, 1)
+    assert selection.why_plain == f"the cosine to float32 is only {cosine}"
 
 
-def test_kernels_that_fail_are_left() -> None:
+def test_failing_kernels_are_replaced_by_plain_ones() -> None:
     error = BackendFailure("RuntimeError: head")
 
-    assert Kernels(error).settled() == KernelSelection(1.0, "they fail", error)
+    assert Kernels(error).select() == KernelSelection(1.0, "they fail", error)
 
 
-def test_a_probe_that_does_not_fit_is_no_fault_of_the_kernels() -> None:
+def test_out_of_memory_is_no_fault_of_the_kernels() -> None:
     kernels = Kernels(OutOfMemory("9 GiB"))
 
     with pytest.raises(OutOfMemory):
-        kernels.settled()
-    assert kernels.left == 0
+        kernels.select()
+    assert kernels.switches == 0
 
 
-def test_what_plain_kernels_raise_is_raised() -> None:
+def test_an_error_of_the_plain_kernels_is_raised() -> None:
     plain = BackendFailure("RuntimeError: illegal memory access")
 
     with pytest.raises(BackendFailure) as caught:
-        Kernels(BackendFailure("RuntimeError: head"), plain).settled()
+        Kernels(BackendFailure("RuntimeError: head"), plain).select()
     assert caught.value is plain

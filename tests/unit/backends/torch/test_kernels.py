@@ -1,4 +1,4 @@
-"""Fast kernels are taken where they are there and have the shape, and compute what they should."""
+"""Fast kernels are used where the GPU, torch and the model's shape allow them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,17 @@ def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_gpu_computes_narrow_numbers_by_fast_kernels(dtype: torch.dtype) -> None:
+def test_a_gpu_has_fast_kernels_for_narrow_formats(dtype: torch.dtype) -> None:
     kernels = fast_kernels(SHAPE, dtype, GPU)
 
-    assert kernels.attend is not None
-    assert kernels.activates
+    assert kernels.attention is not None
+    assert kernels.fused_gelu
 
 
 @pytest.mark.parametrize(
     ("dtype", "device"), [(torch.float32, "cuda"), (torch.bfloat16, "cpu"), (torch.float16, "mps")]
 )
-def test_exact_numbers_and_other_devices_have_plain_kernels(
-    dtype: torch.dtype, device: str
-) -> None:
+def test_float32_and_other_devices_have_plain_kernels(dtype: torch.dtype, device: str) -> None:
     assert fast_kernels(SHAPE, dtype, torch.device(device)) == PLAIN
 
 
@@ -45,29 +43,29 @@ def test_exact_numbers_and_other_devices_have_plain_kernels(
     [
         replace(SHAPE, width=4 * 12),
         replace(SHAPE, width=4 * 264),
-        replace(SHAPE, names=replace(SHAPE.names, distances="relative_attention_bias.weight")),
+        replace(SHAPE, names=replace(SHAPE.names, relative_bias="relative_attention_bias.weight")),
     ],
     ids=["a head of 12", "a head of 264", "biases by distance"],
 )
-def test_a_shape_that_the_attention_kernel_refuses_is_left_to_blocks(shape: EncoderShape) -> None:
-    assert fast_kernels(shape, torch.bfloat16, GPU).attend is None
+def test_a_shape_that_the_attention_kernel_refuses_uses_blocks(shape: EncoderShape) -> None:
+    assert fast_kernels(shape, torch.bfloat16, GPU).attention is None
 
 
-def test_an_older_gpu_leaves_attention_to_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_gpu_uses_attention_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
 
-    assert fast_kernels(SHAPE, torch.float16, GPU).attend is None
+    assert fast_kernels(SHAPE, torch.float16, GPU).attention is None
 
 
-def test_an_older_torch_leaves_attention_to_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, VARLEN, None)  # what an import finds that fails
+def test_an_older_torch_uses_attention_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, VARLEN, None)  # makes the import fail
 
-    assert fast_kernels(SHAPE, torch.bfloat16, GPU).attend is None
+    assert fast_kernels(SHAPE, torch.bfloat16, GPU).attention is None
 
 
-def test_the_kernel_of_this_torch_takes_the_arguments_it_is_called_with() -> None:
-    """Tensors without numbers go as far as a machine without a GPU can."""
-    attend = fast_kernels(SHAPE, torch.bfloat16, GPU).attend
+def test_the_kernel_of_this_torch_accepts_the_arguments() -> None:
+    """With tensors on the meta device, because there is no GPU."""
+    attend = fast_kernels(SHAPE, torch.bfloat16, GPU).attention
     assert attend is not None
     rows = torch.empty(9, 3, 4, 8, dtype=torch.bfloat16, device="meta")
     ends = torch.empty(3, dtype=torch.int32, device="meta")
@@ -78,7 +76,7 @@ def test_the_kernel_of_this_torch_takes_the_arguments_it_is_called_with() -> Non
     assert (mixed.shape, mixed.dtype) == ((9, 4, 8), torch.bfloat16)
 
 
-def test_an_activating_product_is_gelu_to_a_rounding_of_narrow_numbers() -> None:
+def test_the_fused_gelu_is_accurate_to_the_rounding_of_narrow_formats() -> None:
     linear = FusedGeluLinear(torch.randn(48, 32), torch.randn(48))
     rows = torch.randn(50, 32)
 

@@ -1,4 +1,4 @@
-"""Batches in flight: launched one by one, handed over as they arrive, none lost by an error."""
+"""Concurrent batches: launched one by one, returned when they arrive, independent in failure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from embedder.core.types import TokenBatch, Vectors
 from tests.unit.fake_device import eventually
 
 
-class Lane:
-    """A device whose results arrive when the test says so."""
+class ManualDevice:
+    """A device whose results arrive when the test calls `arrive`."""
 
     def __init__(self) -> None:
         self.launched: list[int] = []
@@ -24,7 +24,7 @@ class Lane:
         self.launching = 0
         self.most_launching = 0
 
-    def compute(self, tokens: TokenBatch) -> torch.Tensor:
+    def launch(self, tokens: TokenBatch) -> torch.Tensor:
         """Launch a batch whose first id is its number; a negative one fails."""
         self.launching += 1
         self.most_launching = max(self.most_launching, self.launching)
@@ -36,21 +36,21 @@ class Lane:
         self.launched.append(number)
         return torch.full((1, 2), float(number))
 
-    def fetch(self, vectors: torch.Tensor) -> Callable[[], Vectors]:
-        """Hand a batch over once the test has let it arrive; batch 13 is lost on its way."""
+    def start_copy(self, vectors: torch.Tensor) -> Callable[[], Vectors]:
+        """Return a batch after `arrive`; batch 13 fails in the copy."""
         number = int(vectors[0, 0])
 
-        def fetched() -> Vectors:
+        def wait() -> Vectors:
             assert self.arrived[number].wait(10)
             if number == 13:
                 raise RuntimeError("an illegal memory access was encountered")
             found: Vectors = vectors.numpy().astype(np.float32)
             return found
 
-        return fetched
+        return wait
 
     def arrive(self, number: int) -> None:
-        """Let a batch arrive, which has been launched or soon will be."""
+        """Let a batch arrive once it is launched."""
         assert eventually(lambda: number in self.arrived)
         self.arrived[number].set()
 
@@ -60,56 +60,56 @@ def _batch(number: int) -> TokenBatch:
 
 
 @pytest.fixture
-def lane() -> Lane:
-    return Lane()
+def device() -> ManualDevice:
+    return ManualDevice()
 
 
-def test_a_batch_is_launched_while_another_is_on_its_way(lane: Lane) -> None:
-    launcher = Launcher(lane.compute, lane.fetch)
+def test_a_batch_is_launched_while_another_is_computed(device: ManualDevice) -> None:
+    launcher = Launcher(device.launch, device.start_copy)
     with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
         first, second = (pool.submit(launcher.encode, _batch(number)) for number in (1, 2))
-        lane.arrive(2)  # only returns once the second has been launched
+        device.arrive(2)  # returns after the second is launched
 
         assert second.result(10).tolist() == [[2, 2]]
         assert not first.done()
-        lane.arrive(1)
+        device.arrive(1)
         assert first.result(10).tolist() == [[1, 1]]
 
 
-def test_every_batch_has_its_own_vectors_and_launches_never_overlap(lane: Lane) -> None:
-    launcher = Launcher(lane.compute, lane.fetch)
+def test_every_batch_has_its_own_vectors_and_launches_never_overlap(device: ManualDevice) -> None:
+    launcher = Launcher(device.launch, device.start_copy)
     numbers = list(range(20, 60))
     with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
         batches = [pool.submit(launcher.encode, _batch(number)) for number in numbers]
         for number in numbers:
-            lane.arrive(number)
+            device.arrive(number)
         found = [batch.result(10)[0, 0] for batch in batches]
 
     assert found == numbers
-    assert sorted(lane.launched) == numbers
-    assert lane.most_launching == 1
+    assert sorted(device.launched) == numbers
+    assert device.most_launching == 1
 
 
-def test_a_batch_that_cannot_be_launched_leaves_the_others_as_they_were(lane: Lane) -> None:
-    launcher = Launcher(lane.compute, lane.fetch)
+def test_a_failed_launch_does_not_affect_other_batches(device: ManualDevice) -> None:
+    launcher = Launcher(device.launch, device.start_copy)
     with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
         first = pool.submit(launcher.encode, _batch(1))
         failed = pool.submit(launcher.encode, _batch(-1))
         with pytest.raises(torch.OutOfMemoryError, match="no memory left"):
             failed.result(10)
         third = pool.submit(launcher.encode, _batch(3))
-        lane.arrive(3)
-        lane.arrive(1)
+        device.arrive(3)
+        device.arrive(1)
 
         assert [first.result(10)[0, 0], third.result(10)[0, 0]] == [1, 3]
 
 
-def test_a_batch_that_is_lost_on_its_way_fails_alone(lane: Lane) -> None:
-    launcher = Launcher(lane.compute, lane.fetch)
+def test_a_failed_copy_does_not_affect_other_batches(device: ManualDevice) -> None:
+    launcher = Launcher(device.launch, device.start_copy)
     with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
         lost, other = (pool.submit(launcher.encode, _batch(number)) for number in (13, 14))
-        lane.arrive(13)
-        lane.arrive(14)
+        device.arrive(13)
+        device.arrive(14)
 
         with pytest.raises(RuntimeError, match="illegal memory access"):
             lost.result(10)

@@ -1,4 +1,4 @@
-"""The fused linear maps compute what the plain ones do, rounded less often."""
+"""The oneDNN linear maps equal the plain ones, rounded less often."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _random(*size: int) -> torch.Tensor:
 
 
 def _maps(rows: int, width: int) -> tuple[OneDnnLinear, Linear]:
-    """Return one map in bfloat16 and in float64, both with the numbers that bfloat16 holds."""
+    """Return the same map in bfloat16 and in float64."""
     weight, bias = _random(rows, width).bfloat16(), _random(rows).bfloat16()
     return OneDnnLinear.of(Linear(weight, bias)), Linear(weight.double(), bias.double())
 
@@ -27,7 +27,7 @@ def _maps(rows: int, width: int) -> tuple[OneDnnLinear, Linear]:
 @here
 @pytest.mark.parametrize("count", [1, 7, 32, 300])
 @pytest.mark.parametrize(("rows", "width"), [(32, 32), (96, 40), (37, 64)])
-def test_a_fused_map_is_the_plain_one(count: int, rows: int, width: int) -> None:
+def test_a_onednn_map_equals_the_plain_one(count: int, rows: int, width: int) -> None:
     fused, exact = _maps(rows, width)
     given, others = _random(count, width).bfloat16(), _random(count, rows).bfloat16()
 
@@ -35,7 +35,7 @@ def test_a_fused_map_is_the_plain_one(count: int, rows: int, width: int) -> None
         (fused(given), exact(given.double())),
         (fused.gelu(given, "none"), exact.gelu(given.double(), "none")),
         (fused.gelu(given, "tanh"), exact.gelu(given.double(), "tanh")),
-        (fused.plus(given, others), exact.plus(given.double(), others.double())),
+        (fused.add(given, others), exact.add(given.double(), others.double())),
     ]
 
     for found, expected in pairs:
@@ -45,12 +45,12 @@ def test_a_fused_map_is_the_plain_one(count: int, rows: int, width: int) -> None
 
 
 @here
-def test_the_rows_added_are_left_as_they_are() -> None:
+def test_the_added_rows_are_not_changed() -> None:
     fused, _ = _maps(32, 32)
     others = _random(5, 32).bfloat16()
     before = others.clone()
 
-    fused.plus(_random(5, 32).bfloat16(), others)
+    fused.add(_random(5, 32).bfloat16(), others)
 
     assert torch.equal(others, before)
 
@@ -64,5 +64,5 @@ def test_the_rows_added_are_left_as_they_are() -> None:
         (torch.bfloat16, "mps"),
     ],
 )
-def test_other_formats_and_devices_are_left_to_torch(dtype: torch.dtype, device: str) -> None:
+def test_other_formats_and_devices_are_not_supported(dtype: torch.dtype, device: str) -> None:
     assert not supports_onednn(dtype, torch.device(device))

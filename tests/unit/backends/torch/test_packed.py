@@ -1,4 +1,4 @@
-"""The packed forward pass computes what transformers computes for each text alone."""
+"""The packed forward pass gives the hidden states of transformers for each text alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from embedder.backends.grouping import relative_position_buckets
 from embedder.backends.torch.packed import PackedForward, token_positions
+from embedder.backends.torch.relative_positions import relative_position_buckets
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import TokenBatch
 from tests.tiny_models import VOCABULARY, write_layout, write_tiny_bert
@@ -35,8 +35,8 @@ def _hidden(directory: Path, inputs: list[list[int]]) -> NDArray[Any]:
     return hidden
 
 
-def _by_transformers(directory: Path, inputs: list[list[int]]) -> NDArray[Any]:
-    """Return the last hidden states of the inputs, each by itself, one after the other."""
+def transformers_hidden_states(directory: Path, inputs: list[list[int]]) -> NDArray[Any]:
+    """Return the last hidden states of the inputs, each computed alone."""
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(directory, attn_implementation="eager").eval()
@@ -54,7 +54,9 @@ def test_every_token_has_the_hidden_state_that_transformers_gives_it(
 
     found = _hidden(directory, INPUTS)
 
-    np.testing.assert_allclose(found, _by_transformers(directory, INPUTS), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(
+        found, transformers_hidden_states(directory, INPUTS), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh"])
@@ -63,7 +65,9 @@ def test_the_approximate_gelus_are_those_of_transformers(tmp_path: Path, activat
 
     found = _hidden(directory, INPUTS)
 
-    np.testing.assert_allclose(found, _by_transformers(directory, INPUTS), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(
+        found, transformers_hidden_states(directory, INPUTS), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("prefix", ["bert.", "model.encoder."])
@@ -78,7 +82,7 @@ def test_a_checkpoint_with_a_task_head_is_the_same_model(
     assert (_hidden(tmp_path, INPUTS) == _hidden(tiny, INPUTS)).all()
 
 
-def test_the_names_that_tensorflow_gave_to_norms_are_understood(tiny: Path, tmp_path: Path) -> None:
+def test_the_tensorflow_names_of_layer_norms_are_supported(tiny: Path, tmp_path: Path) -> None:
     old = {
         name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): tensor
         for name, tensor in load_file(tiny / "model.safetensors").items()
@@ -89,7 +93,7 @@ def test_the_names_that_tensorflow_gave_to_norms_are_understood(tiny: Path, tmp_
     assert (_hidden(tmp_path, INPUTS) == _hidden(tiny, INPUTS)).all()
 
 
-def test_a_tensor_that_is_missing_is_refused_by_its_name(tiny: Path, tmp_path: Path) -> None:
+def test_a_missing_tensor_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
     tensors = load_file(tiny / "model.safetensors")
     del tensors["encoder.layer.2.output.dense.bias"]
     save_file(tensors, write_layout(tmp_path) / "model.safetensors")
@@ -105,7 +109,7 @@ def test_weights_without_a_text_encoder_are_refused(tmp_path: Path) -> None:
         _hidden(tmp_path, INPUTS)
 
 
-def test_a_damaged_file_is_refused_by_its_name(tiny: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
     damaged = (tiny / "model.safetensors").read_bytes()[:-4]
     (write_layout(tmp_path) / "model.safetensors").write_bytes(damaged)
 
@@ -113,7 +117,7 @@ def test_a_damaged_file_is_refused_by_its_name(tiny: Path, tmp_path: Path) -> No
         _hidden(tmp_path, INPUTS)
 
 
-def test_a_shard_that_is_missing_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_missing_shard_is_refused_by_name(tmp_path: Path) -> None:
     index = {"weight_map": {"weight": "model-00001-of-00001.safetensors"}}
     (write_layout(tmp_path) / "model.safetensors.index.json").write_text(json.dumps(index))
 
@@ -135,7 +139,7 @@ def test_a_file_that_changes_after_loading_changes_no_vector(tiny: Path, tmp_pat
     assert (found == _hidden(tiny, INPUTS)).all()
 
 
-def test_distances_are_told_apart_as_mpnet_does() -> None:
+def test_relative_position_buckets_are_those_of_mpnet() -> None:
     from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
     distances = torch.arange(-600, 601)
@@ -146,7 +150,7 @@ def test_distances_are_told_apart_as_mpnet_does() -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from([0, PADDING, 5]), max_size=9), max_size=6))
-def test_positions_count_as_roberta_does_in_each_text(inputs: list[list[int]]) -> None:
+def test_positions_are_those_of_roberta(inputs: list[list[int]]) -> None:
     from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
     expected = [
@@ -161,7 +165,7 @@ def test_positions_count_as_roberta_does_in_each_text(inputs: list[list[int]]) -
 
 
 @given(st.lists(st.integers(0, len(VOCABULARY)), max_size=6))
-def test_positions_that_know_no_padding_count_from_zero(lengths: list[int]) -> None:
+def test_positions_without_a_padding_id_count_from_zero(lengths: list[int]) -> None:
     found = token_positions(TokenBatch.of([range(length) for length in lengths]), -1)
 
     assert found.tolist() == [place for length in lengths for place in range(length)]

@@ -1,4 +1,4 @@
-"""Blocks of a transformer come back as packed rows, without their padding."""
+"""The padded forward pass returns packed rows without padding."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def qwen3(model_of: WriteModel) -> PaddedForward:
 
 
 @given(INPUTS)
-def test_every_token_has_the_hidden_state_that_it_has_alone(
+def test_a_token_has_the_same_hidden_state_in_any_batch(
     qwen3: PaddedForward, inputs: list[list[int]]
 ) -> None:
     together = _hidden(qwen3, inputs)
@@ -51,17 +51,17 @@ def test_every_token_has_the_hidden_state_that_it_has_alone(
     np.testing.assert_allclose(together, alone, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", [name for name, one in ARCHITECTURES.items() if one.packed])
-def test_what_is_packed_elsewhere_has_the_same_vectors_in_blocks(
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if ARCHITECTURES[name].packed])
+def test_packed_architectures_have_the_same_vectors_in_padded_blocks(
     name: str, model_of: WriteModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = TokenBatch.of([[5] * length for length in (1, 2, 3, 20, 24, 30)])
     packed = load(model_of(name)).encode(tokens)
     monkeypatch.setattr(
-        "embedder.backends.torch.backend.packed_unsupported_reason", lambda config: "for once"
+        "embedder.backends.torch.backend.packed_unsupported_reason", lambda config: "disabled"
     )
 
     padded = load(model_of(name))
 
-    assert padded.notes == ("for once: transformers computes it in padded blocks",)
+    assert padded.notes == ("disabled: transformers computes it in padded blocks",)
     assert_same(padded.encode(tokens), packed)

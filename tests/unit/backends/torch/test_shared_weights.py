@@ -1,4 +1,4 @@
-"""Shared weights compute the same vectors, lie in a kept file, and are done without if need be."""
+"""Shared weights give the same vectors, are memory-mapped, and are optional."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ def _hidden(directory: Path, dtype: torch.dtype, shared_in: Path | None) -> NDAr
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "distilbert"])
-def test_no_bit_of_a_vector_depends_on_whether_weights_are_shared(
+def test_shared_weights_give_identical_vectors(
     name: str, dtype: torch.dtype, model_of: WriteModel, tmp_path: Path
 ) -> None:
     alone = _hidden(model_of(name), dtype, None)
 
-    for _ in range(2):  # the first makes the file, the second finds it
+    for _ in range(2):  # the first creates the file, the second reuses it
         assert (_hidden(model_of(name), dtype, tmp_path) == alone).all()
     assert len(list(tmp_path.glob(f"*/{NAME}"))) == 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process's memory")
-def test_shared_tensors_lie_in_the_kept_file(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+def test_shared_tensors_are_mapped_from_the_derived_file(tiny: Path, tmp_path: Path) -> None:
     weights = open_weights(open_files(tiny), dtype=torch.bfloat16, device=CPU, shared_in=tmp_path)
     address = weights.tensor(WORDS).data_ptr()
-    (kept,) = tmp_path.glob(f"*/{NAME}")
+    (path,) = tmp_path.glob(f"*/{NAME}")
     mapped = [
         tuple(int(end, 16) for end in line.split()[0].split("-"))
         for line in Path("/proc/self/maps").read_text().splitlines()
-        if line.endswith(str(kept))
+        if line.endswith(str(path))
     ]
 
     assert any(begin <= address < end for begin, end in mapped)
 
 
-def test_a_model_that_is_written_to_while_it_is_served_stays_what_it_was(
+def test_a_change_of_the_models_files_does_not_change_loaded_weights(
     tiny: Path, tmp_path: Path
 ) -> None:
     model = shutil.copytree(tiny, tmp_path / "model")
@@ -79,9 +79,7 @@ def test_a_model_that_is_written_to_while_it_is_served_stays_what_it_was(
         assert torch.equal(tensor, copy)
 
 
-def test_other_weights_and_other_formats_are_other_files(
-    model_of: WriteModel, tmp_path: Path
-) -> None:
+def test_each_model_and_format_has_its_own_file(model_of: WriteModel, tmp_path: Path) -> None:
     for name in ("bert", "distilbert"):
         for dtype in (torch.float32, torch.bfloat16):
             _hidden(model_of(name), dtype, tmp_path)
@@ -89,7 +87,7 @@ def test_other_weights_and_other_formats_are_other_files(
     assert len(list(tmp_path.glob(f"*/{NAME}"))) == 4
 
 
-def test_where_nothing_can_be_kept_nothing_is_shared_and_the_log_says_so(
+def test_without_a_writable_folder_weights_are_not_shared_and_a_warning_is_logged(
     tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -101,10 +99,10 @@ def test_where_nothing_can_be_kept_nothing_is_shared_and_the_log_says_so(
     assert "backend.cache_dir" in caplog.text
 
 
-@pytest.mark.parametrize(("shared", "kept"), [(None, 0), (False, 0), (True, 1)])
+@pytest.mark.parametrize(("shared", "files"), [(None, 0), (False, 0), (True, 1)])
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
-def test_only_who_is_told_to_shares(
-    tiny: Path, tmp_path: Path, dtype: str, shared: bool | None, kept: int
+def test_weights_are_shared_only_if_configured(
+    tiny: Path, tmp_path: Path, dtype: str, shared: bool | None, files: int
 ) -> None:
     settings = BackendSettings.model_validate(
         {"device": "cpu", "dtype": dtype, "cache_dir": str(tmp_path), "shared_weights": shared}
@@ -112,4 +110,4 @@ def test_only_who_is_told_to_shares(
     found = TorchBackend.load(open_files(tiny), settings).encode(TokenBatch.of(INPUTS))
 
     assert np.isfinite(found).all()
-    assert len(list(tmp_path.glob(f"*/{NAME}"))) == kept
+    assert len(list(tmp_path.glob(f"*/{NAME}"))) == files

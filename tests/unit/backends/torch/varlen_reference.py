@@ -1,4 +1,4 @@
-"""Attention with the signature of ``torch.nn.attention.varlen``, written out input by input."""
+"""Attention with the signature of ``torch.nn.attention.varlen``, computed input by input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def attend_input_by_input(
     max_q: int,
     max_k: int,
 ) -> torch.Tensor:
-    """Return [total, heads, head width], computed in float32; refuse what the kernel refuses."""
+    """Return [total, heads, head width], computed in float32; check what the kernel requires."""
     assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
     assert query.stride(-1) == key.stride(-1) == value.stride(-1) == 1
     sizes = cu_seq_q.diff().tolist()
@@ -22,11 +22,11 @@ def attend_input_by_input(
     assert max(sizes) == max_q == max_k
     assert cu_seq_q[0] == 0
     assert cu_seq_q[-1] == len(query)
-    mixed = []
+    attended = []
     for rows in zip(
         *(torch.split(part.float(), sizes) for part in (query, key, value)), strict=True
     ):
         q, k, v = (part.transpose(0, 1) for part in rows)
         scores = (q @ k.transpose(1, 2)) / query.shape[-1] ** 0.5
-        mixed.append((scores.softmax(-1) @ v).transpose(0, 1))
-    return torch.cat(mixed).to(query.dtype)
+        attended.append((scores.softmax(-1) @ v).transpose(0, 1))
+    return torch.cat(attended).to(query.dtype)
