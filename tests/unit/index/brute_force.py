@@ -1,4 +1,4 @@
-"""Brute force over every vector in float64, and what a search must agree with."""
+"""Compares the hits of a search with brute force over every vector in float64."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from embedder.index.contract.points import Hit, Metric, Points
 TOLERANCE = 1e-4
 
 QUARTERS = st.integers(-40, 40).map(lambda number: number / 4)
-"""Components that ties are likely among; none so small that its square vanishes."""
+"""Components that often give equal scores; none is so small that its square is 0."""
 
 
 def vectors(rows: int, width: int) -> st.SearchStrategy[Vectors]:
-    """Draw vectors that every metric can place: none is all zeros."""
+    """Draw vectors that every metric accepts: none is all zeros."""
     drawn = arrays(np.float32, (rows, width), elements=QUARTERS.map(np.float32))
     return drawn.map(_with_direction)
 
@@ -30,12 +30,12 @@ def _with_direction(rows: Vectors) -> Vectors:
 
 
 def points(stored: Mapping[str, Sequence[float]]) -> Points:
-    """Return points with nothing but ids and vectors."""
+    """Return points without texts and metadata."""
     return request(*stored.items())
 
 
 def request(*pairs: tuple[str, Sequence[float]]) -> Points:
-    """Return points in this order, the same id more than once if it is given so."""
+    """Return points without texts and metadata, in this order; ids may repeat."""
     return Points(
         ids=[name for name, _ in pairs],
         vectors=np.array([vector for _, vector in pairs], np.float32),
@@ -45,19 +45,19 @@ def request(*pairs: tuple[str, Sequence[float]]) -> Points:
 
 
 def scores(metric: Metric, query: Vectors, rows: Vectors) -> NDArray[np.float64]:
-    """Return the score of every row; larger is nearer."""
-    one, all_rows = query.astype(np.float64), rows.astype(np.float64)
+    """Return the scores float64[n] of the rows; larger is nearer."""
+    exact_query, exact_rows = query.astype(np.float64), rows.astype(np.float64)
     if metric is Metric.L2:
-        distances: NDArray[np.float64] = -np.sqrt(((all_rows - one) ** 2).sum(axis=1))
+        distances: NDArray[np.float64] = -np.sqrt(((exact_rows - exact_query) ** 2).sum(axis=1))
         return distances
     if metric is Metric.L1:
-        sums: NDArray[np.float64] = -np.abs(all_rows - one).sum(axis=1)
+        sums: NDArray[np.float64] = -np.abs(exact_rows - exact_query).sum(axis=1)
         return sums
-    products: NDArray[np.float64] = (all_rows * one).sum(axis=1)
+    products: NDArray[np.float64] = (exact_rows * exact_query).sum(axis=1)
     if metric is Metric.DOT:
         return products
-    lengths = np.sqrt((all_rows**2).sum(axis=1))
-    cosines: NDArray[np.float64] = products / lengths / np.sqrt((one**2).sum())
+    lengths = np.sqrt((exact_rows**2).sum(axis=1))
+    cosines: NDArray[np.float64] = products / lengths / np.sqrt((exact_query**2).sum())
     return cosines
 
 
@@ -68,7 +68,7 @@ def assert_nearest(
     metric: Metric,
     top_k: int,
 ) -> None:
-    """Hold hits against brute force: the same scores nearest first, each that of its own id."""
+    """Assert that hits have the scores of brute force, nearest first, each that of its id."""
     names = list(stored)
     rows = np.array(list(stored.values()), np.float32).reshape(-1, len(query))
     exact = dict(zip(names, scores(metric, query, rows).tolist(), strict=True))

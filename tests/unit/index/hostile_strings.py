@@ -1,4 +1,4 @@
-"""Ids and texts of any Unicode, with those that two layers may read in two ways among them."""
+"""Ids and texts of any Unicode, among them strings that two layers may interpret differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an index must answer: a dict in the order of first insertion, and brute force."""
+"""The expected behaviour of an index: a dict in insertion order, searched by brute force."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Stored = tuple[list[float], dict[str, Any], str | None]
 
 
 class ReferenceIndex:
-    """Points by id: vector, metadata, text."""
+    """One collection: the vector, metadata and text of each id."""
 
     def __init__(self, metric: Metric, kind: IndexKind) -> None:
         self.metric = metric
@@ -25,20 +25,20 @@ class ReferenceIndex:
         self.sequence = 0
 
     def put(self, stored: Mapping[str, Stored]) -> None:
-        """Set points; one that is known keeps its place."""
+        """Set points; a known point keeps its position."""
         self.stored.update(stored)
         self.sequence += 1
 
     def delete(self, names: Sequence[str]) -> int:
-        """Delete points and return how many there were."""
-        there = [name for name in dict.fromkeys(names) if name in self.stored]
-        for name in there:
+        """Delete points and return how many were stored."""
+        known = [name for name in dict.fromkeys(names) if name in self.stored]
+        for name in known:
             del self.stored[name]
-        self.sequence += bool(there)
-        return len(there)
+        self.sequence += bool(known)
+        return len(known)
 
     def names(self, given: dict[str, Any] | None) -> list[str]:
-        """Return the ids that meet a filter as a client writes it, in order."""
+        """Return the ids that match a filter in its JSON form, in order."""
         return [
             name
             for name, (_, metadata, _) in self.stored.items()
@@ -46,9 +46,9 @@ class ReferenceIndex:
         ]
 
     def check(self, query: Query, hits: Sequence[Hit], given: dict[str, Any] | None = None) -> None:
-        """Hold an answer against brute force; of equal scores the point inserted first leads.
+        """Compare hits with brute force; of equal scores the point inserted first comes first.
 
-        ``given`` is the filter of the query as a client writes it.
+        ``given`` is the filter of the query in its JSON form.
         """
         exact = self._exact(query, self.names(given))
         found = [hit.id for hit in hits]
@@ -86,7 +86,7 @@ class ReferenceIndex:
         if vector is None:
             assert query.id is not None
             vector = np.array(self.stored[query.id][0], np.float32)
-        # In float32, as an answer is: what differs behind that is a tie.
+        # In float32, as in a response: scores that differ only beyond it are equal.
         exact = scores(self.metric, vector, rows).astype(np.float32)
         threshold = -np.inf if query.threshold is None else query.threshold
         slack = TOLERANCE if self.metric is Metric.COSINE else 0

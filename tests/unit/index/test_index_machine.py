@@ -1,8 +1,8 @@
-"""Whatever is done to an index, in whatever order, it answers as a dict and brute force do.
+"""After any sequence of operations, an index answers as a dict searched by brute force.
 
-Thresholds are tiny, so that sealing, merging and saving happen all the time. A crash is a copy of
-the directory as it is while the index is open. ``INDEX_MACHINE_EXAMPLES`` scales the run: 400
-examples are 20,000 steps.
+Thresholds are tiny, so that sealing, merging and saving happen often. A crash is simulated by
+copying the directory of the open index. ``INDEX_MACHINE_EXAMPLES`` scales the run: 400 examples are
+20,000 steps.
 """
 
 from __future__ import annotations
@@ -37,34 +37,35 @@ WIDTH = 3
 COMPONENTS = st.integers(-12, 12).map(lambda number: number / 4)
 VECTORS = st.lists(COMPONENTS, min_size=WIDTH, max_size=WIDTH).filter(any)
 POINT = st.tuples(VECTORS, METADATA, st.none() | TEXTS)
-LARGE = st.integers(0, 2**32 - 1)
+SEEDS = st.integers(0, 2**32 - 1)
+WHOLE: tuple[PointField, ...] = ("text", "metadata", "vector")
 MANY_IDS = [*HOSTILE_IDS, *(f"q{number}" for number in range(90 - len(HOSTILE_IDS)))]
 
 
-class LikeADict(RuleBasedStateMachine):
-    """Do the same to an index and to a model; they must agree at every step."""
+class IndexMachine(RuleBasedStateMachine):
+    """Apply the same operations to an index and to a model, and compare them at every step."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Where fsync costs nothing, if there is such a place: thousands are made here.
+        # In memory if possible: a run makes thousands of fsync calls.
         memory = Path("/dev/shm")
-        place = memory if memory.is_dir() else None
-        self.folder = Path(tempfile.mkdtemp(prefix="index-machine-", dir=place))
-        self.places = 0
+        parent = memory if memory.is_dir() else None
+        self.folder = Path(tempfile.mkdtemp(prefix="index-machine-", dir=parent))
+        self.folders = 0
 
     @initialize(metric=st.sampled_from(Metric), kind=st.sampled_from(IndexKind))
     def begin(self, metric: Metric, kind: IndexKind) -> None:
         if metric is Metric.L1 and kind.value.startswith("ivf"):
             kind = IndexKind.FLAT
         self.model = ReferenceIndex(metric, kind)
-        self.index = VectorIndex(small_settings(self._place(), recovery_s=0.01), background=False)
+        self.index = self._open(self._new_folder())
         self.index.create("c", metric, kind=kind)
 
     @rule(stored=st.dictionaries(IDS, POINT, min_size=1, max_size=8))
     def upsert(self, stored: dict[str, Stored]) -> None:
         self._put(stored)
 
-    @rule(seed=LARGE, count=st.integers(10, 40))
+    @rule(seed=SEEDS, count=st.integers(10, 40))
     def upsert_many(self, seed: int, count: int) -> None:
         chance = np.random.default_rng(seed)
         names = chance.permutation(90)[:count].tolist()
@@ -73,7 +74,7 @@ class LikeADict(RuleBasedStateMachine):
         self._put({name: (row, {"n": len(name)}, None) for name, row in stored.items()})
 
     @rule(name=IDS, bad=st.sampled_from([[float("nan")] * WIDTH, [1e38] * WIDTH, [1.0] * 2]))
-    def upsert_what_is_refused(self, name: str, bad: list[float]) -> None:
+    def upsert_with_an_invalid_vector(self, name: str, bad: list[float]) -> None:
         rows = np.array([[1.0] * len(bad), bad], np.float32)
         if not self.model.stored and len(bad) != WIDTH:
             return
@@ -105,13 +106,9 @@ class LikeADict(RuleBasedStateMachine):
     ) -> None:
         given = data.draw(st.none() | self._filters())
         condition = None if given is None else parse(given)
+        given_vector = np.array(vector, np.float32)
         query = Query(
-            "c",
-            np.array(vector, np.float32),
-            top_k,
-            filter=condition,
-            threshold=threshold,
-            include=("text", "metadata", "vector"),
+            "c", given_vector, top_k, filter=condition, threshold=threshold, include=WHOLE
         )
         self.model.check(query, self.index.search([query])[0], given)
 
@@ -142,15 +139,12 @@ class LikeADict(RuleBasedStateMachine):
 
     @rule(names=st.lists(IDS, min_size=1, max_size=5))
     def fetch(self, names: list[str]) -> None:
-        records = self.index.fetch("c", names, ("vector", "text", "metadata"))
+        records, stored = self.index.fetch("c", names, WHOLE), self.model.stored
 
-        assert [one.id for one in records] == [
-            name for name in dict.fromkeys(names) if name in self.model.stored
-        ]
+        assert [one.id for one in records] == [one for one in dict.fromkeys(names) if one in stored]
         for one in records:
             assert one.vector is not None
-            vector, metadata, text = self.model.stored[one.id]
-            assert (one.vector.tolist(), one.metadata, one.text) == (vector, metadata, text)
+            assert (one.vector.tolist(), one.metadata, one.text) == stored[one.id]
 
     @rule()
     def settle(self) -> None:
@@ -169,37 +163,35 @@ class LikeADict(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        settings = self.index._shard.settings
         self.index.close()
-        self.index = VectorIndex(settings, background=False)
+        self.index = self._open(self._folder)
 
     @rule()
     def copy(self) -> None:
-        place = self._place()
-        self.index.back_up("c", place)
-        self.index.restore(place, "copy")
-        whole: tuple[PointField, ...] = ("text", "metadata", "vector")
-        copies, there = (self.index.scroll(name, None, 1000, None, whole) for name in ("copy", "c"))
+        folder = self._new_folder()
+        self.index.back_up("c", folder)
+        self.index.restore(folder, "copy")
+        originals = self.index.scroll("c", None, 1000, None, WHOLE)
+        copies = self.index.scroll("copy", None, 1000, None, WHOLE)
         self.index.delete("copy")
 
-        assert [one.id for one in there.records] == list(self.model.stored)
-        assert [repr(one) for one in copies.records] == [repr(one) for one in there.records]
+        assert [one.id for one in originals.records] == list(self.model.stored)
+        assert [repr(one) for one in copies.records] == [repr(one) for one in originals.records]
 
     @rule()
     def crash(self) -> None:
         self._wait_for_purge()
-        source = Path(self.index._shard.settings.directory or "")
-        copy = self._place()
+        source, copy = self._folder, self._new_folder()
         shutil.copytree(source, copy)
         (copy / "truth.db-shm").unlink(missing_ok=True)
         self.index.close()
-        self.index = VectorIndex(small_settings(copy, recovery_s=0.01), background=False)
+        self.index = self._open(copy)
 
         assert not self.index.stats().recovery.was_clean
 
     @precondition(lambda self: len(self.model.stored) > 20)
     @rule()
-    def begin_anew(self) -> None:
+    def recreate(self) -> None:
         self.index.delete("c")
         with pytest.raises(InvalidInput):
             self.index.describe("c")
@@ -207,7 +199,7 @@ class LikeADict(RuleBasedStateMachine):
         self.model = ReferenceIndex(self.model.metric, self.model.kind)
 
     @invariant()
-    def both_hold_as_much(self) -> None:
+    def counts_and_sequences_are_equal(self) -> None:
         info = self.index.describe("c")
 
         assert (info.count, info.sequence) == (len(self.model.stored), self.model.sequence)
@@ -218,22 +210,20 @@ class LikeADict(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
     def _filters(self) -> st.SearchStrategy[dict[str, Any]]:
-        """Return filters that often hold of what is stored."""
+        """Return filters that often match stored points."""
         some = [metadata for _, metadata, _ in self.model.stored.values()]
         return st.sampled_from(some or [{}]).flatmap(filters)
 
     def _put(self, stored: dict[str, Stored]) -> None:
-        rows = np.array([vector for vector, _, _ in stored.values()], np.float32)
-        metadata = [metadata for _, metadata, _ in stored.values()]
-        texts = [text for _, _, text in stored.values()]
+        vectors, metadata, texts = zip(*stored.values(), strict=True)
+        rows = np.array(vectors, np.float32)
         self.model.put(stored)
 
-        assert self.index.upsert("c", Points(list(stored), rows, texts, metadata)) == (
-            self.model.sequence
-        )
+        sequence = self.index.upsert("c", Points(list(stored), rows, texts, metadata))
+        assert sequence == self.model.sequence
 
     def _wait_for_purge(self) -> None:
-        """Wait until the writer is idle: a copy is a crash only of what does not change."""
+        """Wait until the writer is idle: a copy of changing files is no simulation of a crash."""
         left = [None]
         while left:
             time.sleep(0.001)
@@ -241,13 +231,17 @@ class LikeADict(RuleBasedStateMachine):
                 left = db.execute("SELECT id FROM collections WHERE name IS NULL").fetchall()
         self.index._shard.store.submit(lambda _: lambda: None).result()
 
-    def _place(self) -> Path:
-        self.places += 1
-        return self.folder / f"{self.places - 1}"
+    def _open(self, folder: Path) -> VectorIndex:
+        self._folder = folder
+        return VectorIndex(small_settings(folder, recovery_s=0.01), background=False)
+
+    def _new_folder(self) -> Path:
+        self.folders += 1
+        return self.folder / f"{self.folders - 1}"
 
 
-TestLikeADict = LikeADict.TestCase
-TestLikeADict.settings = settings(
+TestIndexMachine = IndexMachine.TestCase
+TestIndexMachine.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
     deadline=None,

@@ -1,4 +1,4 @@
-"""Ids, texts and metadata of any Unicode go through the store and come back the same."""
+"""Ids, texts and metadata of any Unicode are stored, searched and copied unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from embedder.core.errors import InvalidInput, UnknownCollection
 from embedder.core.storage_errors import StorageDamaged
-from embedder.index.contract.checks import check_metadata
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import PointField, Points, Query, Record
 from embedder.index.storage import writes
@@ -30,7 +29,7 @@ from tests.unit.index.small_index import small_settings
 
 Stored = dict[str, tuple[str | None, dict[str, Any]]]
 MEMORY = Path("/dev/shm")
-"""Where fsync costs nothing."""
+"""A file system without the cost of fsync."""
 WHOLE: tuple[PointField, ...] = ("text", "metadata", "vector")
 
 
@@ -49,7 +48,7 @@ def _content(records: list[Record]) -> Stored:
 
 
 def _check(index: VectorIndex, stored: Stored, name: str = "c") -> None:
-    """Read everything in every way there is."""
+    """Check every way to read the points."""
     page = index.scroll(name, None, 1000, None, WHOLE)
 
     assert [one.id for one in page.records] == list(stored)
@@ -70,7 +69,7 @@ def _check(index: VectorIndex, stored: Stored, name: str = "c") -> None:
     st.data(),
 )
 @settings(max_examples=25, deadline=None)
-def test_every_string_survives_every_layer(stored: Stored, data: st.DataObject) -> None:
+def test_every_string_is_stored_and_copied_unchanged(stored: Stored, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         place = Path(folder)
         with closing(VectorIndex(small_settings(place / "index"), background=False)) as index:
@@ -93,7 +92,7 @@ def test_every_string_survives_every_layer(stored: Stored, data: st.DataObject) 
             assert _content(index.scroll("c", None, 1000, None, WHOLE).records) == left
 
 
-def test_an_id_that_begins_like_another_one_is_neither_deleted_nor_found(tmp_path: Path) -> None:
+def test_an_id_that_begins_with_another_id_is_a_different_id(tmp_path: Path) -> None:
     with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
         _put(index, _ids("a b"))
 
@@ -108,10 +107,10 @@ def test_an_id_that_begins_like_another_one_is_neither_deleted_nor_found(tmp_pat
         _check(index, _ids("a b"))
 
 
-def test_a_file_in_which_such_an_id_was_counted_as_another_one_opens(
+def test_a_file_with_a_wrong_count_of_such_ids_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As an earlier version did, which took an id for what stands before its first U+0000."""
+    """An earlier version cut ids at their first U+0000 when it looked for known points."""
     real = writes.find_pks
 
     def find_pks(db: sqlite3.Connection, collection: int, ids: Iterable[str]) -> dict[str, int]:
@@ -133,7 +132,7 @@ def test_a_file_in_which_such_an_id_was_counted_as_another_one_opens(
 
 
 @pytest.mark.parametrize(("name", "count"), [("a", 1), ("a\0", 3), ("a\0", 0)])
-def test_a_count_that_ids_do_not_explain_is_damage(tmp_path: Path, name: str, count: int) -> None:
+def test_a_wrong_count_without_such_ids_is_damage(tmp_path: Path, name: str, count: int) -> None:
     with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
         _put(index, _ids(f"{name} b"))
         row = index._shard.store.reader.collection("c")
@@ -151,7 +150,7 @@ def test_a_count_that_ids_do_not_explain_is_damage(tmp_path: Path, name: str, co
         index.describe("c")
 
 
-def test_more_ids_than_one_statement_takes_are_all_found() -> None:
+def test_more_ids_than_one_statement_accepts_are_all_found() -> None:
     names = [f"{'a' * (number % 3)}\0{number}" for number in range(1500)]
     with closing(VectorIndex(small_settings(), background=False)) as index:
         _put(index, {name: (None, {}) for name in names})
@@ -162,8 +161,8 @@ def test_more_ids_than_one_statement_takes_are_all_found() -> None:
 
 
 @pytest.mark.parametrize("name", ["\ud800", "c\udfff"])
-def test_a_lone_surrogate_is_refused_and_the_next_write_is_taken(name: str) -> None:
-    """Nothing that SQLite cannot take as text gets as far as a transaction."""
+def test_a_lone_surrogate_is_refused_and_the_next_write_succeeds(name: str) -> None:
+    """A text that SQLite cannot store is refused before the transaction."""
     with closing(VectorIndex(small_settings(), background=False)) as index:
         _put(index, _ids("a b"))
 
@@ -188,42 +187,7 @@ def test_a_lone_surrogate_is_refused_and_the_next_write_is_taken(name: str) -> N
         _check(index, _ids("a b c"))
 
 
-@pytest.mark.parametrize(
-    ("metadata", "problem"),
-    [
-        ({"": 1}, "an empty key"),
-        ({"a": [{"b": {"": None}}]}, "an empty key"),
-        ({"k" * 257: 1}, "has 257 characters in a key; the limit is 256"),
-        ({"a": {"é" * 300: 1}}, "has 300 characters in a key; the limit is 256"),
-        ({"a": float("nan")}, "not finite"),
-        ({"a": [1, {"b": float("-inf")}]}, "not finite"),
-        ({"a": 2**64}, "is not JSON"),
-        ({1: 2}, "is not JSON"),
-    ],
-)
-def test_metadata_that_no_filter_could_name_or_json_not_hold_is_refused(
-    metadata: dict[str, Any], problem: str
-) -> None:
-    with pytest.raises(InvalidInput, match=problem) as caught:
-        check_metadata([{}, metadata])
-
-    assert caught.value.field == "points[1].metadata"
-
-
-@given(st.lists(st.text(min_size=1, max_size=256), min_size=1, max_size=16))
-def test_every_key_that_is_stored_can_be_named_by_a_filter(keys: list[str]) -> None:
-    metadata: Any = 1
-    for key in reversed(keys):
-        metadata = {key: metadata}
-    try:
-        check_metadata([metadata])
-    except InvalidInput:
-        return
-    field = ".".join(key.replace("\\", "\\\\").replace(".", "\\.") for key in keys)
-    parse({f"\\{field}" if field.startswith("$") else field: 1})
-
-
-def test_a_cursor_belongs_to_one_collection() -> None:
+def test_a_cursor_is_valid_for_one_collection_only() -> None:
     with closing(VectorIndex(small_settings(), background=False)) as index:
         for name in ("c", "other"):
             _put(index, _ids("a b c"), name)
@@ -242,7 +206,7 @@ def test_a_cursor_belongs_to_one_collection() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "found"), [(1e300, 0), (-1e300, 2), (4e38, 0), (-4e38, 2)])
-def test_a_threshold_beyond_float32_is_above_or_below_every_score(
+def test_a_threshold_beyond_float32_excludes_or_admits_every_point(
     threshold: float, found: int
 ) -> None:
     with closing(VectorIndex(small_settings(), background=False)) as index:

@@ -1,4 +1,4 @@
-"""A collection keeps one point an id, stores whole requests or nothing, and stands any thread."""
+"""A collection has one point per id, stores whole requests or nothing, and is thread-safe."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _search(collection: SmallIndex, query: Sequence[float], top_k: int = 10) -> 
 @EVERY_METRIC
 @given(requests=REQUESTS, queries=vectors(2, WIDTH), top_k=st.integers(1, 12))
 @settings(max_examples=60)
-def test_the_last_vector_of_an_id_counts_and_no_other(
+def test_a_search_uses_only_the_last_vector_of_an_id(
     requests: list[dict[str, list[float]]], queries: Vectors, top_k: int, metric: Metric
 ) -> None:
     collection = SmallIndex(metric)
@@ -58,7 +58,7 @@ def test_the_last_vector_of_an_id_counts_and_no_other(
         assert_nearest(hits, kept, query, metric, top_k)
 
 
-def test_an_id_that_is_given_twice_is_refused_and_nothing_of_its_request_is_stored() -> None:
+def test_a_request_with_an_id_twice_is_refused_and_stores_nothing() -> None:
     collection = SmallIndex(Metric.DOT)
     with pytest.raises(InvalidInput, match=r"points\[2\]\.id' is the same as that of points\[0\]"):
         collection.upsert(request(("a", [1, 0]), ("b", [0, 1]), ("a", [2, 0])))
@@ -66,7 +66,7 @@ def test_an_id_that_is_given_twice_is_refused_and_nothing_of_its_request_is_stor
     assert collection.describe().count == 0
 
 
-def test_a_later_request_replaces_a_point_whole() -> None:
+def test_a_later_request_replaces_the_whole_point() -> None:
     collection = SmallIndex(Metric.L2)
     collection.upsert(Points(["a"], np.array([[9, 9]], np.float32), ["old"], [{"old": True}]))
     collection.upsert(Points(["a"], np.array([[3, 4]], np.float32), [None], [{}]))
@@ -75,7 +75,7 @@ def test_a_later_request_replaces_a_point_whole() -> None:
 
 
 @EVERY_METRIC
-def test_an_empty_collection_answers_every_query_with_nothing(metric: Metric) -> None:
+def test_an_empty_collection_returns_no_hits(metric: Metric) -> None:
     collection = SmallIndex(metric)
 
     assert collection.search(np.ones((3, 5), np.float32), 10) == [[], [], []]
@@ -90,7 +90,7 @@ def test_an_empty_collection_answers_every_query_with_nothing(metric: Metric) ->
     ],
 )
 @pytest.mark.parametrize("filled", [False, True])
-def test_a_refused_vector_is_named_and_nothing_of_its_request_is_stored(
+def test_a_request_with_an_invalid_vector_is_refused_and_stores_nothing(
     metric: Metric, bad: list[float], filled: bool
 ) -> None:
     collection = SmallIndex(metric)
@@ -105,7 +105,7 @@ def test_a_refused_vector_is_named_and_nothing_of_its_request_is_stored(
     assert [hit.id for hit in _search(collection, [3, 4])] == ["a"] * filled
 
 
-def test_another_width_is_refused_and_nothing_of_its_request_is_stored() -> None:
+def test_a_request_with_another_width_is_refused_and_stores_nothing() -> None:
     collection = SmallIndex(Metric.L1)
     collection.upsert(points({"a": [1, 2]}))
     before = collection.describe()
@@ -116,7 +116,7 @@ def test_another_width_is_refused_and_nothing_of_its_request_is_stored() -> None
 
 
 @pytest.mark.parametrize("bad", ["", "a" * 256, "\ud800"])
-def test_a_refused_id_is_named_and_nothing_of_its_request_is_stored(bad: str) -> None:
+def test_a_request_with_an_invalid_id_is_refused_and_stores_nothing(bad: str) -> None:
     collection = SmallIndex(Metric.L1)
     with pytest.raises(InvalidInput) as caught:
         collection.upsert(points({"a": [1, 2], bad: [3, 4]}))
@@ -126,7 +126,7 @@ def test_a_refused_id_is_named_and_nothing_of_its_request_is_stored(bad: str) ->
 
 
 @pytest.mark.parametrize("bad", [[1.0], [1.0, 2.0, 3.0], [NAN, 1.0], [0.0, 0.0], [1e38, 0.0]])
-def test_a_query_that_cannot_be_placed_is_refused(bad: list[float]) -> None:
+def test_a_query_with_an_invalid_vector_is_refused(bad: list[float]) -> None:
     collection = SmallIndex(Metric.COSINE)
     collection.upsert(points({"a": [1, 2]}))
 
@@ -135,7 +135,7 @@ def test_a_query_that_cannot_be_placed_is_refused(bad: list[float]) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-23, 1e-22, 1e-18, 1e18])
-def test_a_cosine_is_refused_or_right_however_long_a_vector_is(scale: float) -> None:
+def test_the_cosine_of_a_vector_of_any_length_is_right(scale: float) -> None:
     collection = SmallIndex(Metric.COSINE)
     with suppress(InvalidVector):
         collection.upsert(points({"a": [3 * scale, 4 * scale]}))
@@ -146,7 +146,7 @@ def test_a_cosine_is_refused_or_right_however_long_a_vector_is(scale: float) -> 
 
 @EVERY_METRIC
 @pytest.mark.parametrize("far", [1e18, 1e19, 1.8e19])
-def test_points_are_refused_or_found_however_far_apart_they_are(far: float, metric: Metric) -> None:
+def test_distant_points_are_refused_or_found(far: float, metric: Metric) -> None:
     collection = SmallIndex(metric)
     with suppress(InvalidVector):
         collection.upsert(points({"east": [far], "west": [-far]}))
@@ -157,7 +157,7 @@ def test_points_are_refused_or_found_however_far_apart_they_are(far: float, metr
 
 
 def _write(collection: SmallIndex, writer: int, rounds: int) -> None:
-    """Set the writer's own id and a shared one; text, metadata and score all tell the version."""
+    """Set the writer's own id and a shared one; text, metadata and score all hold the version."""
     for version in range(1, rounds + 1):
         number = 1000 * writer + version
         collection.upsert(
@@ -181,7 +181,7 @@ def _read(collection: SmallIndex, rounds: int, writers: int) -> list[list[Hit]]:
     ]
 
 
-def test_threads_that_search_while_others_write_see_whole_points_of_some_moment() -> None:
+def test_concurrent_searches_and_writes_return_consistent_points() -> None:
     collection = SmallIndex(Metric.DOT)
     writers, rounds = 4, 100
     with ThreadPoolExecutor(12) as pool:

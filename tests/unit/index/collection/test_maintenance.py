@@ -1,4 +1,4 @@
-"""One thread serves all collections in turn, and no failure of one stops the others."""
+"""One thread runs the tasks of all collections in turn, and a failed task stops no other."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from embedder.index.collection import maintenance
 from embedder.index.collection.maintenance import MaintenanceThread
 
 
-class Work:
-    """So many pieces of work, each of which is noted in a common list."""
+class Task:
+    """A task of several steps, which records each step in a shared list."""
 
-    def __init__(self, name: str, pieces: int, done: list[str], ready: threading.Event) -> None:
-        self.name, self.left, self.done, self.ready = name, pieces, done, ready
+    def __init__(self, name: str, steps: int, done: list[str], ready: threading.Event) -> None:
+        self.name, self.left, self.done, self.ready = name, steps, done, ready
 
     def maintain(self) -> bool:
-        """Do one piece."""
+        """Do one step."""
         assert self.ready.wait(10)
         if not self.left:
             return False
@@ -28,14 +28,14 @@ class Work:
         return True
 
 
-class Failing:
-    """Fails so many times, then tells that it was reached."""
+class FailingTask:
+    """A task that raises the given errors and then succeeds."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors, self.reached = list(errors), threading.Event()
 
     def maintain(self) -> bool:
-        """Fail, or be reached."""
+        """Raise the next error, or succeed."""
         if self.errors:
             raise self.errors.pop(0)
         self.reached.set()
@@ -47,52 +47,52 @@ def _until(holds: Callable[[], bool]) -> None:
         if holds():
             return
         threading.Event().wait(0.01)
-    raise AssertionError("it never holds")
+    raise AssertionError("the condition never held")
 
 
-def test_every_collection_has_its_turn_between_the_pieces_of_the_others() -> None:
+def test_tasks_take_turns_after_each_step() -> None:
     done, ready = list[str](), threading.Event()
-    keeper = MaintenanceThread(lambda error: None)
-    works = [Work(name, pieces, done, ready) for name, pieces in (("a", 5), ("b", 2), ("c", 1))]
-    for work in works:
-        keeper.notify(work)
-        keeper.notify(work)
+    thread = MaintenanceThread(lambda error: None)
+    tasks = [Task(name, steps, done, ready) for name, steps in (("a", 5), ("b", 2), ("c", 1))]
+    for task in tasks:
+        thread.notify(task)
+        thread.notify(task)
     ready.set()
     _until(lambda: len(done) == 8)
-    keeper.close()
+    thread.close()
 
     assert done == ["a", "b", "c", "a", "b", "a", "a", "a"]
 
 
-def test_work_that_the_disk_refused_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_failed_for_the_disk_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "RETRY_S", 0.01)
-    keeper = MaintenanceThread(lambda error: None)
-    work = Failing(OSError("full"), OSError("full"))
-    keeper.notify(work)
+    thread = MaintenanceThread(lambda error: None)
+    task = FailingTask(OSError("full"), OSError("full"))
+    thread.notify(task)
 
-    assert work.reached.wait(10)
-    keeper.close()
+    assert task.reached.wait(10)
+    thread.close()
 
 
-def test_a_failure_of_one_collection_stops_no_other() -> None:
-    told = list[StorageDamaged]()
-    keeper = MaintenanceThread(told.append)
+def test_a_failed_task_stops_no_other() -> None:
+    damaged = list[StorageDamaged]()
+    thread = MaintenanceThread(damaged.append)
     damage = StorageDamaged("truth.db", "flipped")
-    bad, worse, good = Failing(damage), Failing(ZeroDivisionError()), Failing()
-    for work in (bad, worse, good):
-        keeper.notify(work)
+    bad, worse, good = FailingTask(damage), FailingTask(ZeroDivisionError()), FailingTask()
+    for task in (bad, worse, good):
+        thread.notify(task)
 
     assert good.reached.wait(10)
-    assert told == [damage]
-    keeper.notify(worse)
+    assert damaged == [damage]
+    thread.notify(worse)
     assert worse.reached.wait(10)
-    keeper.close()
-    keeper.close()
+    thread.close()
+    thread.close()
 
 
-def test_long_work_is_told_to_stop_at_the_end() -> None:
-    keeper = MaintenanceThread(lambda error: None)
-    before = keeper.should_stop()
-    keeper.close()
+def test_closing_stops_a_long_step() -> None:
+    thread = MaintenanceThread(lambda error: None)
+    before = thread.should_stop()
+    thread.close()
 
-    assert (before, keeper.should_stop()) == (False, True)
+    assert (before, thread.should_stop()) == (False, True)

@@ -1,4 +1,4 @@
-"""What a query may ask beside its vector, and what may never be stored."""
+"""The parameters of a search, and requests that the index refuses."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def _ids(index: VectorIndex, **asked: Any) -> list[str]:
     return [hit.id for hit in index.search([Query(**(given | asked))])[0]]
 
 
-def test_a_query_by_id_finds_the_neighbours_and_not_the_point(index: VectorIndex) -> None:
+def test_a_search_by_id_returns_the_neighbours_without_the_point(index: VectorIndex) -> None:
     assert _ids(index, vector=None, id="p50", top_k=4) == ["p49", "p51", "p48", "p52"]
 
 
-def test_a_threshold_leaves_out_what_is_farther(index: VectorIndex) -> None:
+def test_a_threshold_excludes_farther_points(index: VectorIndex) -> None:
     assert _ids(index, threshold=-2.0) == ["p0", "p1", "p2"]
     assert _ids(index, threshold=0.5) == []
 
 
 @pytest.mark.parametrize("settled", [False, True])
-def test_a_filter_is_met_by_all_that_is_found(index: VectorIndex, settled: bool) -> None:
+def test_every_hit_matches_the_filter(index: VectorIndex, settled: bool) -> None:
     if settled:
         index.optimize("c")
 
@@ -56,7 +56,7 @@ def test_a_filter_is_met_by_all_that_is_found(index: VectorIndex, settled: bool)
     assert _ids(index, filter=parse({"n": -1})) == []
 
 
-def test_diverse_answers_are_chosen_among_more_than_are_asked_for(index: VectorIndex) -> None:
+def test_diverse_hits_are_chosen_from_more_candidates_than_top_k(index: VectorIndex) -> None:
     vector = np.array([20.2], np.float32)
     nearest = _ids(index, vector=vector, top_k=50)
     rows = np.array([LINE[name] for name in nearest], np.float32)
@@ -68,7 +68,7 @@ def test_diverse_answers_are_chosen_among_more_than_are_asked_for(index: VectorI
     assert _ids(index, vector=vector, top_k=6, diversity=0.0) == nearest[:6]
 
 
-def test_only_what_a_query_includes_comes_with_a_hit(index: VectorIndex) -> None:
+def test_a_hit_holds_only_the_included_fields(index: VectorIndex) -> None:
     query = Query("c", np.zeros(1, np.float32), 1)
     everything = ("vector", "text", "metadata")
     answers = index.search(
@@ -96,7 +96,7 @@ def test_only_what_a_query_includes_comes_with_a_hit(index: VectorIndex) -> None
         ({"collection": "missing"}, UnknownCollection, "collection"),
     ],
 )
-def test_a_query_that_cannot_be_answered_is_refused_by_its_field(
+def test_the_error_for_an_invalid_query_names_the_field(
     index: VectorIndex, asked: dict[str, Any], error: type[InvalidInput], field: str
 ) -> None:
     with pytest.raises(error) as caught:
@@ -105,7 +105,7 @@ def test_a_query_that_cannot_be_answered_is_refused_by_its_field(
     assert caught.value.field == field
 
 
-def test_pages_and_ids_out_of_range_are_refused_by_name(index: VectorIndex) -> None:
+def test_invalid_limits_cursors_and_ids_are_refused(index: VectorIndex) -> None:
     for limit in (0, MAX_PAGE + 1):
         with pytest.raises(InvalidInput, match="limit"):
             index.scroll("c", limit=limit)
@@ -141,7 +141,7 @@ def _point(**changed: Any) -> Points:
         (Points([], np.empty((0, 1), np.float32), [], []), "points"),
     ],
 )
-def test_a_point_that_cannot_be_stored_is_named_and_nothing_of_its_request_is_stored(
+def test_a_request_with_an_invalid_point_is_refused_and_stores_nothing(
     index: VectorIndex, bad: Points, field: str
 ) -> None:
     before = index.describe("c")
@@ -153,7 +153,7 @@ def test_a_point_that_cannot_be_stored_is_named_and_nothing_of_its_request_is_st
 
 
 @pytest.mark.parametrize("name", ["../x", "..", "a/b", "/etc", "a\0", "a\n", "%2e%2e", "é", ""])
-def test_a_name_never_makes_a_file(tmp_path: Path, name: str) -> None:
+def test_an_invalid_name_creates_no_file(tmp_path: Path, name: str) -> None:
     index = VectorIndex(small_settings(tmp_path / "index"), background=False)
     before = sorted(tmp_path.rglob("*"))
     for make in (index.create, lambda name: index.upsert(name, _point())):
@@ -173,7 +173,7 @@ def test_a_name_never_makes_a_file(tmp_path: Path, name: str) -> None:
         ({"width": 3}, {"width": 4}, "width"),
     ],
 )
-def test_a_collection_is_not_taken_for_another(
+def test_creating_an_existing_collection_with_other_properties_is_refused(
     made: dict[str, Any], asked: dict[str, Any], field: str
 ) -> None:
     index = VectorIndex(small_settings(), background=False)
@@ -186,12 +186,12 @@ def test_a_collection_is_not_taken_for_another(
 
 
 @pytest.mark.parametrize("width", [0, -1, MAX_WIDTH + 1])
-def test_a_width_that_no_vector_has_is_refused(width: int) -> None:
+def test_a_width_out_of_range_is_refused(width: int) -> None:
     with pytest.raises(InvalidInput, match="width"):
         VectorIndex(small_settings(), background=False).create("c", width=width)
 
 
-def test_a_width_that_was_declared_holds_for_the_first_point() -> None:
+def test_a_stated_width_applies_to_the_first_point() -> None:
     index = VectorIndex(small_settings(), background=False)
     index.create("c", width=3)
     with pytest.raises(InvalidInput, match="the collection has 3"):
@@ -202,7 +202,7 @@ def test_a_width_that_was_declared_holds_for_the_first_point() -> None:
 
 
 @pytest.mark.parametrize("equal", [20, 300])
-def test_of_equal_scores_the_point_that_was_inserted_first_leads(equal: int) -> None:
+def test_of_equal_scores_the_point_inserted_first_comes_first(equal: int) -> None:
     index = VectorIndex(small_settings(), background=False)
     index.create("c", Metric.DOT, kind=IndexKind.FLAT)
     names = [f"p{number}" for number in np.random.default_rng(1).permutation(equal)]
@@ -217,7 +217,7 @@ def test_of_equal_scores_the_point_that_was_inserted_first_leads(equal: int) -> 
     assert found() == names[:10]
 
 
-def test_what_is_upserted_again_is_as_it_was(index: VectorIndex) -> None:
+def test_repeating_an_upsert_changes_no_point(index: VectorIndex) -> None:
     before = index.scroll("c", include=("vector", "text", "metadata")).records
     sequence = index.describe("c").sequence
     given = replace(

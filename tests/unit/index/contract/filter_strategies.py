@@ -1,4 +1,4 @@
-"""Metadata and filters as hostile clients write them, drawn so that filters often hold."""
+"""Draws metadata and filters that hostile clients may write; the filters often match."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ SHAPES: list[Callable[[Any, Callable[[], Any]], dict[str, Any]]] = [
     lambda inner, field: {**field(), "$or": [field(), inner]},
     lambda inner, field: {"$and": [field(), inner], "$or": [field()]},
 ]
-"""Ways to put a filter into one that is a level deeper, with conditions on fields beside it."""
+"""Ways to nest a filter in another one, with conditions on fields beside it."""
 
 
 @st.composite
 def filters(draw: st.DrawFn, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Draw a filter of any permitted depth, of fields and values that are often there."""
-    there = list(_fields(metadata)) or [(("a",), 1)]
+    """Draw a filter of any permitted depth, mostly of fields and values in the metadata."""
+    known = list(_fields(metadata)) or [(("a",), 1)]
 
     def on_a_field() -> dict[str, Any]:
-        path, value = draw(st.sampled_from(there))
+        path, value = draw(st.sampled_from(known))
         if draw(st.integers(0, 3)) == 0:
             path = (*path, draw(KEYS))
         operand = value if draw(st.booleans()) and not isinstance(value, dict) else draw(SCALARS)
@@ -63,7 +63,7 @@ def filters(draw: st.DrawFn, metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operators(operand: Any) -> st.SearchStrategy[Any]:
-    """Return what may stand beside a field of which the operand is of interest."""
+    """Return a value or an object of operators for a field, often with this operand."""
     some = operand if isinstance(operand, list) else [operand]
     one = st.sampled_from([one for one in some if not isinstance(one, (list, dict))] or [None])
     list_of_some = st.lists(one | SCALARS, max_size=4)

@@ -1,4 +1,4 @@
-"""What may never be stored is refused by name; everything else is let through."""
+"""Points and names that cannot be stored are refused with their field; all others pass."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.core.types import Vectors
 from embedder.index.contract.checks import check_ids, check_metadata, check_name, check_vectors
+from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.limits import MAX_METADATA_BYTES, MAX_METADATA_DEPTH
 from embedder.index.contract.points import Metric
 from tests.unit.index.brute_force import vectors
@@ -22,12 +23,12 @@ EVERY_METRIC = pytest.mark.parametrize("metric", Metric, ids=lambda metric: metr
 
 
 def _is_plain(name: str) -> bool:
-    """Say the rule once more, without a regular expression."""
+    """Return whether a name follows the rule, without a regular expression."""
     return set(name) <= PLAIN and name[:1] not in ("", "_", ".", "-") and ".." not in name
 
 
 @given(st.text("aZ0_.-/\n\0 é²", max_size=8))
-def test_exactly_the_plain_names_pass(name: str) -> None:
+def test_exactly_the_names_that_follow_the_rule_pass(name: str) -> None:
     if _is_plain(name):
         check_name(name)
         return
@@ -39,7 +40,7 @@ def test_exactly_the_plain_names_pass(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "0", "a.b-c_d", "A" * 63, "v1.2", "a."])
-def test_a_plain_name_passes(name: str) -> None:
+def test_a_valid_name_passes(name: str) -> None:
     check_name(name)
 
 
@@ -50,7 +51,7 @@ def test_a_plain_name_passes(name: str) -> None:
         *("a\0", "a\n", "\na", "a b", "é", "a%2F", "\ud800", "\u0661"),
     ],
 )
-def test_a_name_that_could_mean_a_path_or_nothing_is_refused(name: str) -> None:
+def test_an_empty_name_or_one_that_could_be_a_path_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         check_name(name)
 
@@ -58,7 +59,7 @@ def test_a_name_that_could_mean_a_path_or_nothing_is_refused(name: str) -> None:
     assert not isinstance(caught.value, LimitExceeded)
 
 
-def test_a_name_too_long_is_refused_with_its_length() -> None:
+def test_the_error_for_a_long_name_states_its_length() -> None:
     with pytest.raises(LimitExceeded) as caught:
         check_name("a" * 64)
 
@@ -66,17 +67,17 @@ def test_a_name_too_long_is_refused_with_its_length() -> None:
 
 
 @given(st.text(min_size=1, max_size=63))
-def test_any_text_is_an_id(name: str) -> None:
+def test_any_text_is_a_valid_id(name: str) -> None:
     check_ids([name])
 
 
 @pytest.mark.parametrize("name", ["🙂", "👩‍👩‍👧", "../a", "a\n", "\0", " ", "a" * 255, "é" * 127])
-def test_an_id_need_not_be_plain(name: str) -> None:
+def test_an_id_need_not_follow_the_rule_for_names(name: str) -> None:
     check_ids(["first", name])
 
 
 @pytest.mark.parametrize("name", ["a" * 256, "é" * 128, "🙂" * 64])
-def test_an_id_too_long_is_refused_with_its_bytes(name: str) -> None:
+def test_the_error_for_a_long_id_states_its_bytes(name: str) -> None:
     with pytest.raises(LimitExceeded) as caught:
         check_ids(["first", name])
 
@@ -84,7 +85,7 @@ def test_an_id_too_long_is_refused_with_its_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "a\udfff"])
-def test_an_id_that_cannot_be_written_is_refused_by_its_place(name: str) -> None:
+def test_the_error_for_an_invalid_id_names_the_point(name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         check_ids(["first", "second", name])
 
@@ -106,22 +107,22 @@ def test_finite_vectors_of_the_right_width_pass(rows: Vectors, metric: Metric) -
 @EVERY_METRIC
 @given(
     rows=vectors(4, 3),
-    place=st.tuples(st.integers(0, 3), st.integers(0, 2)),
+    cell=st.tuples(st.integers(0, 3), st.integers(0, 2)),
     value=st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e38, -1e38]),
 )
-def test_a_vector_without_a_finite_length_is_refused_by_its_place(
-    rows: Vectors, metric: Metric, place: tuple[int, int], value: float
+def test_the_error_for_a_vector_without_a_finite_length_names_the_point(
+    rows: Vectors, metric: Metric, cell: tuple[int, int], value: float
 ) -> None:
-    rows[place] = value
+    rows[cell] = value
 
     with pytest.raises(InvalidVector) as caught:
         _check(rows, metric)
 
-    assert caught.value.field == f"points[{place[0]}].vector"
+    assert caught.value.field == f"points[{cell[0]}].vector"
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
-def test_zeros_have_no_cosine_and_every_other_measure(zero: float) -> None:
+def test_a_zero_vector_is_refused_for_the_cosine_only(zero: float) -> None:
     rows = np.array([[1, 2], [zero, zero]], np.float32)
     for metric in set(Metric) - {Metric.COSINE}:
         _check(rows, metric)
@@ -134,9 +135,7 @@ def test_zeros_have_no_cosine_and_every_other_measure(zero: float) -> None:
 
 @EVERY_METRIC
 @pytest.mark.parametrize("width", [1, 2, 4, 384])
-def test_another_width_than_the_collections_is_refused_with_both(
-    metric: Metric, width: int
-) -> None:
+def test_the_error_for_a_wrong_width_states_both_widths(metric: Metric, width: int) -> None:
     with pytest.raises(InvalidVector) as caught:
         _check(np.ones((2, 3), np.float32), metric, width=width)
 
@@ -154,7 +153,7 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 @given(depth=st.integers(1, 30))
-def test_metadata_is_refused_above_its_depth_and_only_there(depth: int) -> None:
+def test_metadata_is_refused_only_beyond_the_depth_limit(depth: int) -> None:
     if depth <= MAX_METADATA_DEPTH:
         check_metadata([{}, nested(depth)])
     else:
@@ -164,13 +163,13 @@ def test_metadata_is_refused_above_its_depth_and_only_there(depth: int) -> None:
             check_metadata([{}, nested(depth)])
 
 
-def test_metadata_as_deep_as_a_parser_takes_is_refused_without_recursion() -> None:
+def test_very_deep_metadata_is_refused_without_recursion() -> None:
     with pytest.raises(LimitExceeded):
         check_metadata([nested(100_000)])
 
 
 @pytest.mark.parametrize(("characters", "fits"), [(MAX_METADATA_BYTES - 8, True), (70_000, False)])
-def test_metadata_is_bounded_in_bytes(characters: int, fits: bool) -> None:
+def test_metadata_beyond_the_limit_in_bytes_is_refused(characters: int, fits: bool) -> None:
     metadata = [{"k": "x" * characters}]
     if fits:
         check_metadata(metadata)
@@ -180,6 +179,41 @@ def test_metadata_is_bounded_in_bytes(characters: int, fits: bool) -> None:
 
 
 def test_metadata_that_is_not_json_is_refused() -> None:
-    """From Python; over HTTP it has been JSON already."""
+    """Only Python callers can send such metadata: HTTP bodies are JSON."""
     with pytest.raises(InvalidInput, match="is not JSON"):
         check_metadata([{"k": object()}])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        ({"": 1}, "an empty key"),
+        ({"a": [{"b": {"": None}}]}, "an empty key"),
+        ({"k" * 257: 1}, "has 257 characters in a key; the limit is 256"),
+        ({"a": {"é" * 300: 1}}, "has 300 characters in a key; the limit is 256"),
+        ({"a": float("nan")}, "not finite"),
+        ({"a": [1, {"b": float("-inf")}]}, "not finite"),
+        ({"a": 2**64}, "is not JSON"),
+        ({1: 2}, "is not JSON"),
+    ],
+)
+def test_metadata_that_no_filter_can_name_or_json_cannot_hold_is_refused(
+    metadata: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(InvalidInput, match=problem) as caught:
+        check_metadata([{}, metadata])
+
+    assert caught.value.field == "points[1].metadata"
+
+
+@given(st.lists(st.text(min_size=1, max_size=256), min_size=1, max_size=16))
+def test_a_filter_can_name_every_key_that_can_be_stored(keys: list[str]) -> None:
+    metadata: Any = 1
+    for key in reversed(keys):
+        metadata = {key: metadata}
+    try:
+        check_metadata([metadata])
+    except InvalidInput:
+        return
+    field = ".".join(key.replace("\\", "\\\\").replace(".", "\\.") for key in keys)
+    parse({f"\\{field}" if field.startswith("$") else field: 1})

@@ -1,4 +1,4 @@
-"""A filter is read as it is meant, and what is none is refused by its place."""
+"""Filters are parsed to their conditions; the error for an invalid filter names the location."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EN = OneOf(("lang",), strings=frozenset({"en"}))
 
 
 def nested(levels: int) -> Any:
-    """Return a filter of so many levels."""
+    """Return a filter of this many levels."""
     value: Any = {"a": 1}
     for _ in range(levels - 1):
         value = {"$not": value}
@@ -56,7 +56,7 @@ def nested(levels: int) -> Any:
         ({"$not": {"lang": "en", "$or": [{"lang": "en"}]}}, Not(And((EN, Or((EN,)))))),
     ],
 )
-def test_every_form_has_its_meaning(value: Any, expected: Filter) -> None:
+def test_every_form_of_a_filter_is_parsed(value: Any, expected: Filter) -> None:
     assert parse(value) == expected
 
 
@@ -74,12 +74,12 @@ def test_every_form_has_its_meaning(value: Any, expected: Filter) -> None:
         (".".join("k" * 16), tuple("k" * 16)),
     ],
 )
-def test_a_field_leads_through_keys(field: str, path: tuple[str, ...]) -> None:
+def test_a_field_is_parsed_to_its_keys(field: str, path: tuple[str, ...]) -> None:
     assert parse({field: {"$exists": True}}) == Exists(path)
 
 
 @given(st.lists(st.text(r"a.\$", min_size=1, max_size=5), min_size=1, max_size=4))
-def test_every_key_can_be_named(keys: list[str]) -> None:
+def test_every_key_can_be_escaped(keys: list[str]) -> None:
     escaped = [key.replace("\\", "\\\\").replace(".", "\\.") for key in keys]
     field = ".".join(escaped)
 
@@ -87,19 +87,19 @@ def test_every_key_can_be_named(keys: list[str]) -> None:
     assert parse({named: {"$exists": True}}) == Exists(tuple(keys))
 
 
-def test_integers_beyond_64_bits_count_as_doubles() -> None:
+def test_integers_beyond_64_bits_are_parsed_as_doubles() -> None:
     assert parse({"n": {"$lt": 2**63 + 1}}) == Compare(N, "<", float(2**63))
     assert parse({"n": {"$lt": 2**63 - 1}}) == Compare(N, "<", 2**63 - 1)
     assert parse({"n": -(2**63)}) == OneOf(N, numbers=frozenset({-(2**63)}))
 
 
 def test_one_and_true_are_different_filters() -> None:
-    """A cache may tell filters apart by equality, and to Python 1 is True."""
+    """Searches are grouped by equal filters, and 1 == True in Python."""
     assert parse({"n": 1}) != parse({"n": True})
     assert parse({"n": {"$in": [0]}}) != parse({"n": {"$in": [False]}})
 
 
-def test_a_filter_travels_between_processes() -> None:
+def test_a_filter_can_be_pickled() -> None:
     read = parse({"$or": [{"a.b": {"$in": [1, "x", None]}}, {"$not": {"c": {"$gt": 1}}}]})
 
     assert pickle.loads(pickle.dumps(read)) == read
@@ -148,7 +148,9 @@ def test_a_filter_travels_between_processes() -> None:
         ({"a\\b": 1}, "filter.a\\b", "backslash"),
     ],
 )
-def test_what_is_no_filter_is_refused_by_its_place(value: Any, field: str, words: str) -> None:
+def test_the_error_for_an_invalid_filter_names_the_location(
+    value: Any, field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse(value)
 
@@ -157,7 +159,7 @@ def test_what_is_no_filter_is_refused_by_its_place(value: Any, field: str, words
     assert not isinstance(caught.value, LimitExceeded)
 
 
-def test_the_place_begins_with_what_the_caller_calls_the_filter() -> None:
+def test_the_location_begins_with_the_field_of_the_request() -> None:
     with pytest.raises(InvalidInput) as caught:
         parse({"a": [1]}, "queries[3].filter")
 
@@ -195,7 +197,7 @@ def test_the_place_begins_with_what_the_caller_calls_the_filter() -> None:
         ),
     ],
 )
-def test_every_limit_is_stated_where_it_is_passed(
+def test_the_error_beyond_each_limit_states_the_limit(
     allowed: Any, refused: Any, arguments: tuple[str, str, int, int]
 ) -> None:
     parse(allowed)
@@ -206,7 +208,7 @@ def test_every_limit_is_stated_where_it_is_passed(
     assert caught.value.args == arguments
 
 
-def test_depth_is_no_matter_of_the_interpreter() -> None:
+def test_a_very_deep_filter_does_not_reach_the_recursion_limit() -> None:
     with pytest.raises(LimitExceeded):
         parse(nested(100_000))
 
@@ -228,13 +230,13 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_whatever_is_sent_is_read_or_refused_by_a_place_in_it(value: Any) -> None:
-    place = _refused_place(value)
+def test_any_json_is_parsed_or_refused_with_a_location(value: Any) -> None:
+    field = _refused_field(value)
 
-    assert place is None or place == "filter" or place.startswith("filter.")
+    assert field is None or field == "filter" or field.startswith("filter.")
 
 
-def _refused_place(value: Any) -> str | None:
+def _refused_field(value: Any) -> str | None:
     try:
         parse(value)
     except InvalidInput as error:

@@ -108,7 +108,7 @@ def test_no_client_text_is_part_of_the_sql() -> None:
     assert len(set(shapes)) == 1
 
 
-def test_the_widest_filter_is_within_the_limits_of_sqlite(database: sqlite3.Connection) -> None:
+def test_the_largest_filter_is_within_the_limits_of_sqlite(database: sqlite3.Connection) -> None:
     """The limits on nested expressions, on tables of a join and on parameters."""
     deep = ".".join("k" * 16)
     conditions: list[Any] = [{deep: {"$in": [*range(500), *map(str, range(500))]}}]
@@ -138,7 +138,7 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("halves", range(6))
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_the_deepest_filter_is_within_the_stack_of_sqlite_s_parser(
+def test_the_deepest_filter_is_within_the_parser_stack_of_sqlite(
     database: sqlite3.Connection, shape: Callable[[Any], Any], halves: int
 ) -> None:
     """With lists of two equal halves, of which neither is the larger to put first."""

@@ -1,4 +1,4 @@
-"""No answer of the index takes more bytes than its caller allows, and no page loses a point."""
+"""No response of the index exceeds the limit in bytes, and no page skips a point."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXT = 1000
 
 @pytest.fixture
 def index() -> Iterator[VectorIndex]:
-    """Yield an index with points whose texts are of 1,000 characters."""
+    """Yield an index of points with texts of 1,000 characters."""
     index = VectorIndex(background=False)
     vectors = np.random.default_rng(0).standard_normal((COUNT, 8)).astype(np.float32)
     ids = [f"p{number}" for number in range(COUNT)]
@@ -39,17 +39,17 @@ def _size(answers: Any) -> int:
     return len(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-@pytest.mark.parametrize("most", [1, 500, 2_000, 5_000, 10**6])
+@pytest.mark.parametrize("max_bytes", [1, 500, 2_000, 5_000, 10**6])
 @pytest.mark.parametrize("include", [(), ("text",), ("vector",), ALL])
-def test_pages_end_early_and_lose_nothing(
-    index: VectorIndex, most: int, include: tuple[PointField, ...]
+def test_pages_end_early_and_skip_no_point(
+    index: VectorIndex, max_bytes: int, include: tuple[PointField, ...]
 ) -> None:
     records: list[Record] = []
     cursor = None
     while True:
-        page = index.scroll("c", cursor, 15, None, include, most)
+        page = index.scroll("c", cursor, 15, None, include, max_bytes)
         assert page.records
-        assert len(page.records) == 1 or _size(page.records) <= most + 64 * len(page.records)
+        assert len(page.records) == 1 or _size(page.records) <= max_bytes + 64 * len(page.records)
         records += page.records
         cursor = page.cursor
         if cursor is None:
@@ -59,7 +59,7 @@ def test_pages_end_early_and_lose_nothing(
     assert _size(records) == _size(index.scroll("c", limit=1000, include=include).records)
 
 
-def test_points_by_id_that_are_too_large_together_are_refused_by_name(index: VectorIndex) -> None:
+def test_a_fetch_of_too_many_bytes_is_refused(index: VectorIndex) -> None:
     ids = [f"p{number}" for number in range(COUNT)]
 
     with pytest.raises(LimitExceeded) as caught:
@@ -70,7 +70,7 @@ def test_points_by_id_that_are_too_large_together_are_refused_by_name(index: Vec
 
 
 @pytest.mark.parametrize(("include", "fits"), [(("text",), 9), (("vector",), 49), ((), 103)])
-def test_hits_that_are_too_large_are_refused_and_fewer_are_given(
+def test_hits_of_too_many_bytes_are_refused_and_fewer_are_returned(
     index: VectorIndex, include: tuple[PointField, ...], fits: int
 ) -> None:
     def query(top_k: int) -> Query:
@@ -87,25 +87,27 @@ def test_hits_that_are_too_large_are_refused_and_fewer_are_given(
         assert (caught.value.field, caught.value.limit) == ("queries[1].top_k", 10_000)
 
 
-def test_more_hits_than_there_are_points_are_no_reason_to_refuse(index: VectorIndex) -> None:
+def test_a_top_k_beyond_the_number_of_points_is_not_refused(index: VectorIndex) -> None:
     query = Query("c", np.ones(8, np.float32), 1000, include=("vector",), max_bytes=10_000)
     (hits,) = index.search([query])
 
     assert len(hits) == COUNT
 
 
-def test_a_query_has_room_of_its_own_whatever_is_asked_beside_it(index: VectorIndex) -> None:
+def test_each_query_of_a_request_has_its_own_limit(index: VectorIndex) -> None:
     query = Query("c", np.ones(8, np.float32), 9, include=("text",), max_bytes=10_000)
 
     assert [len(hits) for hits in index.search([query] * 50)] == [9] * 50
 
 
 @given(st.text(), st.dictionaries(st.text(), st.text()))
-def test_texts_and_metadata_count_as_json_has_them(text: str, metadata: dict[str, str]) -> None:
+def test_texts_and_metadata_count_as_their_bytes_in_json(
+    text: str, metadata: dict[str, str]
+) -> None:
     stored = orjson.dumps(metadata).decode()
-    room = ResponseBudget(max_bytes=10**9)
+    budget = ResponseBudget(max_bytes=10**9)
     empty = ResponseBudget(max_bytes=10**9)
-    room.add(Payload(1, 1, "a", text, stored))
+    budget.add(Payload(1, 1, "a", text, stored))
     empty.add(Payload(1, 1, "a", None, "{}"))
 
-    assert room.used - empty.used == len(orjson.dumps(text)) + len(orjson.dumps(metadata)) - 2
+    assert budget.used - empty.used == len(orjson.dumps(text)) + len(orjson.dumps(metadata)) - 2

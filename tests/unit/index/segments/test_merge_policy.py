@@ -1,4 +1,4 @@
-"""Merging keeps segments few and mostly alive, copies each row few times, and ends."""
+"""Merging ends with few segments of mostly live rows, and copies each row a few times."""
 
 from __future__ import annotations
 
@@ -31,47 +31,49 @@ FACTS = st.builds(
 )
 
 
-def _merged(segments: list[SegmentFacts], places: list[int], kind: IndexKind) -> list[SegmentFacts]:
-    rows = sum(segments[place].rows - segments[place].deleted for place in places)
-    kept = [one for place, one in enumerate(segments) if place not in places]
+def _merged(
+    segments: list[SegmentFacts], numbers: list[int], kind: IndexKind
+) -> list[SegmentFacts]:
+    rows = sum(segments[number].live for number in numbers)
+    kept = [one for number, one in enumerate(segments) if number not in numbers]
     built = SegmentFacts(kind_of_segment(kind, rows, SETTINGS), rows, 0, False)
     return [*kept, built] if rows else kept
 
 
 @given(segments=st.lists(FACTS, max_size=30), kind=st.sampled_from(IndexKind))
-def test_merging_ends_with_few_segments_that_are_mostly_alive(
+def test_merging_ends_with_few_segments_of_mostly_live_rows(
     segments: list[SegmentFacts], kind: IndexKind
 ) -> None:
     for _ in range(200):
-        places = to_merge(segments, kind, SETTINGS)
-        if not places:
+        numbers = to_merge(segments, kind, SETTINGS)
+        if not numbers:
             break
-        assert len(set(places)) == len(places)
-        segments = _merged(segments, places, kind)
+        assert len(set(numbers)) == len(numbers)
+        segments = _merged(segments, numbers, kind)
     else:
-        raise AssertionError("there is always more to merge")
+        raise AssertionError("merging does not end")
 
     assert all(one.deleted < 0.3 * one.rows for one in segments)
     tiers = 1 + math.log(max(sum(one.rows for one in segments), 10) / 10, FAN_OUT)
     assert len(segments) <= FAN_OUT * (tiers + 1)
     for one in segments:
-        wanted = kind_of_segment(kind, one.rows - one.deleted, SETTINGS)
+        wanted = kind_of_segment(kind, one.live, SETTINGS)
         assert one.kind is not IndexKind.FLAT or wanted is IndexKind.FLAT
 
 
-def test_a_row_is_copied_a_few_times_in_its_life() -> None:
+def test_a_row_is_copied_a_few_times() -> None:
     segments: list[SegmentFacts] = []
     copied = 0
     for _ in range(4096):
         segments.append(SegmentFacts(IndexKind.FLAT, 10, 0, False))
-        while places := to_merge(segments, IndexKind.FLAT, SETTINGS):
-            copied += sum(segments[place].rows for place in places)
-            segments = _merged(segments, places, IndexKind.FLAT)
+        while numbers := to_merge(segments, IndexKind.FLAT, SETTINGS):
+            copied += sum(segments[number].rows for number in numbers)
+            segments = _merged(segments, numbers, IndexKind.FLAT)
 
     assert copied <= 40_960 * (math.log(4096, FAN_OUT) + 1)
 
 
-def test_all_small_segments_that_have_gathered_are_merged_at_once() -> None:
+def test_all_segments_of_a_full_tier_are_merged_at_once() -> None:
     small, large = (SegmentFacts(IndexKind.FLAT, rows, 0, False) for rows in (10, 5000))
 
     assert to_merge([large, *[small] * 9], IndexKind.FLAT, SETTINGS) == list(range(1, 10))
@@ -91,27 +93,29 @@ def test_all_small_segments_that_have_gathered_are_merged_at_once() -> None:
         (IndexKind.IVF_PQ, 256, IndexKind.IVF_PQ),
     ],
 )
-def test_what_a_segment_is_built_as(kind: IndexKind, rows: int, built: IndexKind) -> None:
+def test_the_number_of_rows_decides_the_kind_of_a_segment(
+    kind: IndexKind, rows: int, built: IndexKind
+) -> None:
     assert kind_of_segment(kind, rows, SETTINGS) is built
 
 
 @given(segments=st.lists(FACTS, max_size=30), recovery_s=st.floats(0.01, 100))
-def test_saving_ends_with_a_start_that_is_quick_enough(
+def test_saving_ends_when_a_start_is_fast_enough(
     segments: list[SegmentFacts], recovery_s: float
 ) -> None:
     for _ in range(len(segments) + 1):
-        place = to_save(segments, recovery_s)
-        if place is None:
+        number = to_save(segments, recovery_s)
+        if number is None:
             break
-        assert not segments[place].saved
-        one = segments[place]
-        segments[place] = SegmentFacts(one.kind, one.rows, one.deleted, True)
+        assert not segments[number].saved
+        one = segments[number]
+        segments[number] = SegmentFacts(one.kind, one.rows, one.deleted, True)
 
     unsaved = sum(one.rows / REBUILT_PER_S[one.kind] for one in segments if not one.saved)
     assert unsaved <= recovery_s / 2
 
 
-def test_a_small_flat_segment_is_not_worth_a_file() -> None:
+def test_a_flat_segment_that_is_fast_to_rebuild_is_not_saved() -> None:
     assert to_save([SegmentFacts(IndexKind.FLAT, 100_000, 0, False)], 5.0) is None
     assert to_save([SegmentFacts(IndexKind.HNSW, 100_000, 0, False)], 5.0) == 0
 

@@ -1,9 +1,9 @@
 """Use an index of each kind and metric in every way, and report the recall of its searches.
 
-``python -m tests.unit.index.kinds_and_metrics`` runs in a process of its own, because FAISS aborts
-the process on a pair of kind and metric that it does not support. It writes one JSON line per pair:
-recall@10 with all points, with a fifth and with half of them deleted, after merging, and after a
-restart.
+``python -m tests.unit.index.search.kinds_and_metrics`` runs in a process of its own, because FAISS
+aborts the process on a pair of kind and metric that it does not support. It writes one JSON line
+per pair: recall@10 with all points, with a fifth and with half of them deleted, after merging, and
+after a restart.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def rows(count: int, seed: int) -> Vectors:
 
 
 class Pair:
-    """One index and what it holds."""
+    """An index of one kind and metric, and its points."""
 
     def __init__(self, kind: IndexKind, metric: Metric, directory: Path) -> None:
         self.settings = small_settings(
@@ -43,7 +43,7 @@ class Pair:
         )
         self.metric = metric
         self.stored = rows(COUNT, 1)
-        self.alive = np.ones(COUNT, np.bool_)
+        self.live = np.ones(COUNT, np.bool_)
         self.index = VectorIndex(self.settings, background=False)
         self.index.create("c", metric, kind=kind)
         names = [f"p{number}" for number in range(COUNT)]
@@ -54,10 +54,10 @@ class Pair:
     def delete(self, numbers: range) -> None:
         """Delete some points; no merge follows."""
         self.index.delete_points("c", [f"p{number}" for number in numbers])
-        self.alive[numbers] = False
+        self.live[numbers] = False
 
     def recall(self, fewer_than: int = COUNT) -> float:
-        """Return the share of the nearest points that are found, among the first points."""
+        """Return recall@10 among the points with a number below ``fewer_than``."""
         condition = None if fewer_than == COUNT else parse({"n": {"$lt": fewer_than}})
         asked = rows(QUERIES, 2)
         answers = self.index.search(
@@ -66,7 +66,7 @@ class Pair:
         right = 0
         for vector, hits in zip(asked, answers, strict=True):
             exact = scores(self.metric, vector, self.stored)
-            exact[~self.alive | (np.arange(COUNT) >= fewer_than)] = -np.inf
+            exact[~self.live | (np.arange(COUNT) >= fewer_than)] = -np.inf
             nearest = np.argsort(-exact, kind="stable")[:TOP]
             assert len(hits) == TOP
             found = {int(hit.id[1:]): hit.score for hit in hits}
@@ -75,7 +75,7 @@ class Pair:
         return right / (TOP * QUERIES)
 
     def restart(self) -> None:
-        """Save everything, and open it again."""
+        """Save all segments, close the index and open it again."""
         self.index.snapshot("c")
         self.index.close()
         self.index = VectorIndex(self.settings, background=False)
@@ -83,42 +83,42 @@ class Pair:
 
 
 def use(kind: IndexKind, metric: Metric, directory: Path) -> dict[str, object]:
-    """Return what one pair does."""
+    """Return the serving kind and the recalls of one pair."""
     pair = Pair(kind, metric, directory)
-    told: dict[str, object] = {
+    report: dict[str, object] = {
         "serving": pair.index.describe("c").serving,
         "whole": pair.recall(),
         "few": pair.recall(40),
         "many": pair.recall(900),
     }
     pair.delete(range(0, COUNT, 5))
-    told["fifth"] = pair.recall()
+    report["fifth"] = pair.recall()
     for first in (1, 3, 7):
         pair.delete(range(first, COUNT, 10))
-    told["half"] = pair.recall()
-    told["half_many"] = pair.recall(1200)
+    report["half"] = pair.recall()
+    report["half_many"] = pair.recall(1200)
     pair.restart()
-    told["restarted"] = pair.recall()
+    report["restarted"] = pair.recall()
     pair.index.run_maintenance()
     assert pair.index.describe("c").dead == 0
-    told["merged"] = pair.recall()
+    report["merged"] = pair.recall()
     pair.restart()
-    told["again"] = pair.recall()
+    report["again"] = pair.recall()
     pair.index.close()
-    return told
+    return report
 
 
 def main() -> None:
-    """Try every pair there could be."""
+    """Use every pair of kind and metric."""
     for kind in IndexKind:
         for metric in Metric:
             pair = {"kind": kind.value, "metric": metric.value}
             sys.stderr.write(f"{json.dumps(pair)}\n")
             try:
-                told = use(kind, metric, Path(sys.argv[1]) / f"{kind.value}-{metric.value}")
+                report = use(kind, metric, Path(sys.argv[1]) / f"{kind.value}-{metric.value}")
             except InvalidInput as error:
-                told = {"refused": str(error)}
-            sys.stdout.write(f"{json.dumps({**pair, **told})}\n")
+                report = {"refused": str(error)}
+            sys.stdout.write(f"{json.dumps({**pair, **report})}\n")
             sys.stdout.flush()
 
 

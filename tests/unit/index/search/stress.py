@@ -1,8 +1,8 @@
 """Sixteen threads search one collection while others change it.
 
-``python -m tests.unit.index.stress SECONDS KIND DIRECTORY``. A process of its own, since what goes
-wrong in FAISS ends the process. Every answer must be legal: each hit of a version that existed,
-whole; what is never deleted always found; what was deleted for good never again.
+``python -m tests.unit.index.search.stress SECONDS KIND DIRECTORY``. It runs in a
+process of its own, because a fault in FAISS ends the process. Every hit must be of one version that
+existed, points that are never deleted must always be found, and deleted points never again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ODD = parse({"parity": 1})
 
 
 class Stress:
-    """The collection, and what the threads know of it."""
+    """The collection, and the state that the threads share."""
 
     def __init__(self, kind: IndexKind, directory: Path) -> None:
         settings = small_settings(directory, delta_rows=32, recovery_s=0.01)
@@ -42,7 +42,7 @@ class Stress:
         self.put([f"fixed-{number}" for number in range(FIXED)])
 
     def put(self, names: list[str]) -> None:
-        """Set points to a new version, which all that is stored of them tells."""
+        """Set points to a new version, which their vectors, texts and metadata hold."""
         version = next(self.versions)
         rows = np.array([self.vector(name, version) for name in names], np.float32)
         texts = [f"{name}@{version}" for name in names]
@@ -55,7 +55,7 @@ class Stress:
         return [chance.randint(-8, 8) / 4 for _ in range(WIDTH - 1)] + [float(version % 97)]
 
     def change(self, seed: int) -> None:
-        """Upsert and delete until told to stop."""
+        """Upsert and delete until `stop` is set."""
         chance = random.Random(seed)
         for turn in itertools.count():
             if self.stop.is_set():
@@ -69,14 +69,14 @@ class Stress:
             else:
                 self.index.delete_points("c", names)
 
-    def keep(self) -> None:
-        """Merge and save until told to stop, beside the housekeeper."""
+    def maintain(self) -> None:
+        """Merge and save until `stop` is set, beside the maintenance thread."""
         while not self.stop.is_set():
             self.index.optimize("c")
             self.index.snapshot("c")
 
     def search(self, seed: int) -> None:
-        """Search and judge every answer until told to stop."""
+        """Search and check every answer until `stop` is set."""
         chance = random.Random(seed)
         while not self.stop.is_set():
             gone = set(self.gone)
@@ -100,12 +100,12 @@ class Stress:
 
 
 def main(seconds: float, kind: IndexKind, directory: Path) -> None:
-    """Run all threads for a while; any failed thread fails the process."""
+    """Run all threads for some seconds; a failed thread fails the process."""
     stress = Stress(kind, directory)
     with ThreadPoolExecutor(SEARCHERS + 5) as pool:
         running = [pool.submit(stress.search, seed) for seed in range(SEARCHERS)]
         running += [pool.submit(stress.change, seed) for seed in range(4)]
-        running.append(pool.submit(stress.keep))
+        running.append(pool.submit(stress.maintain))
         end = time.monotonic() + seconds
         while time.monotonic() < end and not any(one.done() for one in running):
             time.sleep(0.05)

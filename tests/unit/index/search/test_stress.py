@@ -1,6 +1,6 @@
-"""Threads search while everything changes: nothing crashes, and every answer is legal.
+"""Threads search while others write and merge: nothing crashes, and every hit is right.
 
-``INDEX_STRESS_S`` is for how many seconds, each kind: 60 is the full run.
+``INDEX_STRESS_S`` is the duration for each kind in seconds: 60 is the full run.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ SECONDS = os.environ.get("INDEX_STRESS_S", "1.5")
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_sq8"])
-def test_sixteen_threads_search_while_everything_changes(kind: str, tmp_path: Path) -> None:
+def test_sixteen_threads_search_during_writes_and_merges(kind: str, tmp_path: Path) -> None:
     child = subprocess.run(
-        [sys.executable, "-m", "tests.unit.index.stress", SECONDS, kind, str(tmp_path)],
+        [sys.executable, "-m", "tests.unit.index.search.stress", SECONDS, kind, str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
