@@ -1,7 +1,7 @@
-"""Embed texts: `EmbeddingGenerator` in one process; the `deployments` package over a cluster.
+"""Embed texts: `EmbeddingGenerator` in one process; the `deployments` package on a cluster.
 
-Names are looked up when they are asked for, so a part of the library needs what it imports itself
-and no more: the forward pass runs where the service's packages are not installed.
+Public names are imported on first use, so that a module of the library needs only its own imports:
+the forward pass runs where the packages of the service are not installed.
 """
 
 import importlib

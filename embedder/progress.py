@@ -1,13 +1,9 @@
-"""A progress bar for long work: texts done, texts and tokens per second, time to go.
-
-Drawn on stderr by tqdm. Knows nothing of what the work is.
-"""
+"""A progress bar on stderr: texts done, texts and tokens per second, remaining time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import NoReturn
 
 from tqdm import tqdm
@@ -16,14 +12,11 @@ from embedder.core.request import Embeddings
 
 
 class Progress:
-    """A bar over ``total`` texts; None is for streams whose end is not known.
-
-    ``shown`` of None draws on a terminal only.
-    """
+    """A bar over ``total`` texts; None: unknown. ``shown`` None draws on a terminal only."""
 
     def __init__(self, total: int | None, *, shown: bool | None = True) -> None:
         self._tokens = 0
-        self._began = time.perf_counter()
+        self._started = time.perf_counter()
         self._bar: tqdm[NoReturn] = tqdm(
             total=total,
             unit=" texts",
@@ -32,26 +25,21 @@ class Progress:
             smoothing=0.1,
         )
 
-    def add(self, answer: Embeddings) -> None:
-        """Count an answer as done."""
-        self._tokens += int(answer.token_counts.sum())
-        seconds = max(time.perf_counter() - self._began, 1e-9)
+    def add(self, result: Embeddings) -> None:
+        """Count the texts and tokens of a result."""
+        self._tokens += int(result.token_counts.sum())
+        seconds = max(time.perf_counter() - self._started, 1e-9)
         self._bar.set_postfix_str(f"{self._tokens / seconds:,.0f} tokens/s", refresh=False)
-        self._bar.update(len(answer.token_counts))
+        self._bar.update(len(result.token_counts))
 
-    def over(self, answers: Iterable[Embeddings]) -> Iterator[Embeddings]:
-        """Yield the answers and count each as done."""
-        for answer in answers:
-            self.add(answer)
-            yield answer
+    def track(self, results: Iterable[Embeddings]) -> Iterator[Embeddings]:
+        """Yield the results, and count each of them."""
+        for result in results:
+            self.add(result)
+            yield result
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()

@@ -1,7 +1,4 @@
-"""What a generator has done and how fast, as one record for programs and people.
-
-Reads the counters of the parts; knows nothing of how they count.
-"""
+"""Statistics of a generator."""
 
 from __future__ import annotations
 
@@ -16,11 +13,10 @@ from embedder.inference.local import LocalEncoder
 
 @dataclass(frozen=True, slots=True)
 class GeneratorStats:
-    """Counters since a generator was made.
+    """Counters since a generator was created.
 
-    ``batching.budget_tokens`` is what a batch may hold at this moment; ``tuning`` is how it was
-    found, or None where the settings name it. ``tokens_per_s`` is of the time in which the device
-    was busy.
+    ``batching.budget_tokens`` is the current token budget of a batch; ``tuning`` is the measurement
+    that found it, or None if the settings state it.
     """
 
     model: ModelInfo
@@ -32,13 +28,13 @@ class GeneratorStats:
 
     @property
     def tokens_per_s(self) -> float:
-        """Return tokens computed per second of computing; 0 before the first batch."""
+        """Return tokens per second while the device was busy; 0 before the first batch."""
         busy_s = self.batching.busy_s
         return self.batching.tokens / busy_s if busy_s > 0 else 0.0
 
 
 def statistics(encoder: LocalEncoder, cache: CacheStats, uptime_s: float) -> GeneratorStats:
-    """Return copies of all counters, which do not change any more."""
+    """Return copies of all counters."""
     batcher = encoder.batcher
     return GeneratorStats(
         model=encoder.model,

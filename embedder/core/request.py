@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.types import (
+    CacheHits,
+    Entries,
     Input,
     InputType,
     Priority,
@@ -39,6 +41,12 @@ class EmbedOptions:
     normalize: bool = True
     priority: Priority = Priority.INTERACTIVE
     timeout_s: float | None = None
+
+    def for_input_type(self, kind: InputType) -> EmbedOptions:
+        """Return the options with the prompt of an input type, unless they select another."""
+        if self.prompt is not None or self.prompt_name is not None:
+            return self
+        return replace(self, input_type=kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +133,33 @@ class DistinctInputs:
         keeps_prompt = self.truncate is Truncate.START
         join = PromptedText.of if keeps_prompt else str.__add__
         return [join(self.prompt, item) if isinstance(item, str) else item for item in chosen]
+
+
+@dataclass(slots=True)
+class EntryResults:
+    """Entries of n inputs, ``cached`` bool[n], and the longest timings of their computations."""
+
+    entries: Entries
+    cached: NDArray[np.bool_]
+    timings: Timings = field(default_factory=Timings)
+
+    @classmethod
+    def of_hits(cls, hits: CacheHits, count: int, width: int) -> EntryResults:
+        """Return ``count`` rows, of which only the hits are filled and marked as cached."""
+        answers = cls(Entries.allocate(count, width), np.zeros(count, np.bool_))
+        answers.entries.put(hits.rows, hits.entries)
+        answers.cached[hits.rows] = True
+        return answers
+
+    def missing(self) -> list[int]:
+        """Return the rows that were not in a cache."""
+        rows: list[int] = np.flatnonzero(~self.cached).tolist()
+        return rows
+
+    def put(
+        self, rows: NDArray[np.intp], source: EntryResults, source_rows: NDArray[np.intp]
+    ) -> None:
+        """Overwrite the given rows with some rows of ``source``, and merge its timings."""
+        self.entries.put(rows, source.entries.take(source_rows))
+        self.cached[rows] = source.cached[source_rows]
+        self.timings = self.timings.longest(source.timings)

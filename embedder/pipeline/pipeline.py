@@ -13,13 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedder.core.errors import DeadlineExceeded
-from embedder.core.request import DistinctInputs, Embeddings, EmbedOptions
+from embedder.core.request import DistinctInputs, Embeddings, EmbedOptions, EntryResults
 from embedder.core.time_limit import wait_within
 from embedder.core.types import Input, ModelInfo
 from embedder.core.vectors import check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
 from embedder.pipeline.admission_control import AdmissionControl
-from embedder.pipeline.entry_results import EntryResults
 from embedder.pipeline.fingerprint import Fingerprinter
 from embedder.pipeline.input_checks import check_inputs
 from embedder.pipeline.single_flight import Computation, SingleFlight

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
-from embedder.pipeline.entry_results import EntryResults
+from embedder.core.request import EntryResults
 
 
 @dataclass(eq=False, slots=True)

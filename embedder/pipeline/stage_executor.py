@@ -12,11 +12,10 @@ from embedder.cache.hit_ratio import HitRatio
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.core.protocols import Encoding, Tokenizing
-from embedder.core.request import DistinctInputs
+from embedder.core.request import DistinctInputs, EntryResults
 from embedder.core.types import CacheHits, Entries, ModelInfo, Timings, Tokenized
 from embedder.pipeline.admission_control import AdmittedTokens
 from embedder.pipeline.chunks import encode_in_chunks
-from embedder.pipeline.entry_results import EntryResults
 from embedder.pipeline.input_checks import check_tokens
 from embedder.pipeline.token_estimate import TokenEstimate
 from embedder.settings.model import LimitSettings

@@ -1,6 +1,6 @@
-"""What holds for every unit test: no Ray, and the same examples in CI each time.
+"""Fixtures of the unit tests, which never start Ray and use the same examples in every CI run.
 
-The fixtures import what they make when they are asked for: most tests need no torch.
+Fixtures import the library only when they are used, because most tests need no torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.unit.inference.fake_loads import Loads
     from tests.unit.virtual_time import VirtualTime
 
-# Times are not checked: on a busy machine an example may take any time to draw and to run.
+# No deadline: on a busy machine an example may take any time.
 settings.register_profile(
     "unit",
     max_examples=50 * TIMES,
@@ -46,16 +46,16 @@ UNMEASURED = {
     HERE / "test_source_size.py",
     HERE / "test_examples.py",
     HERE / "pipeline" / "test_simulation.py",
-    HERE / "models" / "test_pool_machine.py",
+    HERE / "inference" / "test_pool_machine.py",
 }
-"""Tests of other code than the library's, and tests that run the same lines many times."""
+"""Tests that do not test the library, and tests that run the same lines many times."""
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Measure no coverage of such tests and of those of many examples: it doubles their time.
+    """Measure no coverage for `UNMEASURED` and for hypothesis: it would double their time.
 
-    The marker `no_cover` does not stop it in the processes of pytest-xdist.
+    The marker `no_cover` has no effect in the processes of pytest-xdist.
     """
     tracing, of_threads = sys.gettrace(), threading.gettrace()
     pause = item.get_closest_marker("hypothesis") or UNMEASURED & {item.path, *item.path.parents}
@@ -69,7 +69,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the collector from walking through all modules and tests again and again."""
+    """Exclude all modules and collected tests from further garbage collections."""
     gc.collect()
     gc.freeze()
 
@@ -79,7 +79,7 @@ def _refuse(*_: object, **__: object) -> None:
 
 
 class _RayWithoutInit(MetaPathFinder):
-    """Finds Ray as usual, and takes its ``init`` away once it has been imported."""
+    """Finds Ray as usual, and replaces its ``init`` after the import."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._patch = patch
@@ -101,7 +101,7 @@ class _RayWithoutInit(MetaPathFinder):
 
 @pytest.fixture(autouse=True)
 def ray_cannot_be_started() -> Iterator[None]:
-    """Make ``ray.init`` raise, without importing Ray where nobody else does."""
+    """Make ``ray.init`` raise, without importing Ray."""
     with pytest.MonkeyPatch.context() as patch:
         if "ray" in sys.modules:
             patch.setattr("ray.init", _refuse)
@@ -111,7 +111,7 @@ def ray_cannot_be_started() -> Iterator[None]:
 
 @pytest.fixture
 def device() -> Iterator[Device]:
-    """Yield a device whose work a test holds up; it is let go at the end."""
+    """Yield a device that a test can block; its gate is opened at the end."""
     from tests.unit.fake_device import Device
 
     device = Device()
@@ -132,7 +132,7 @@ def generator(
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSettings]:
-    """Return the settings of four models, by their letters."""
+    """Return the settings of four models, by one letter each."""
     from tests.unit.inference.fake_loads import write_models
 
     return write_models(tmp_path_factory.mktemp("models"), "abcd")
@@ -140,7 +140,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSettings]
 
 @pytest.fixture
 def loads() -> Iterator[Loads]:
-    """Yield loads that end when a test says so; all are let go at the end."""
+    """Yield loads that end when a test allows it; all end with the test."""
     from tests.unit.inference.fake_loads import Loads
 
     loads = Loads()
@@ -152,7 +152,7 @@ def loads() -> Iterator[Loads]:
 
 @pytest.fixture
 async def virtual_time(monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
-    """Let the time of a test pass at once where nothing but time is waited for."""
+    """Let time pass at once while a test waits for nothing else."""
     from tests.unit.virtual_time import VirtualTime
 
     return VirtualTime(monkeypatch)

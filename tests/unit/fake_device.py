@@ -1,7 +1,7 @@
-"""A device that computes on a test's command, and a generator whose model it is.
+"""A device that computes when a test allows it, and a generator that uses it.
 
 The vectors are those of `fake_model`: the sum of the ids, their number, the first and the last. The
-tokenizer is a real one, of letters.
+tokenizer is a real one with letters as tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POISON = "zzz"
 
 
 class Device:
-    """A backend that computes while its gate is open, in whatever thread it is called."""
+    """A backend that computes while its gate is open, in the thread of its caller."""
 
     name = "test"
     device = "cpu"
@@ -53,11 +53,11 @@ class Device:
 
     @property
     def rows(self) -> list[list[int]]:
-        """Return every input that was computed, in order."""
+        """Return every computed input, in order."""
         return [row for batch in self.batches for row in batch]
 
     def encode(self, tokens: TokenBatch) -> Vectors:
-        """Return what the ids add up to, once the gate is open."""
+        """Return the vectors of the ids, once the gate is open."""
         rows = [row.tolist() for row in tokens.rows()]
         self.threads.add(threading.current_thread().name)
         self.entered.set()
@@ -76,7 +76,7 @@ class Device:
 
 
 def ids(text: str) -> list[int]:
-    """Return what the tokenizer makes of words of lower-case letters."""
+    """Return the token ids of words of lower-case letters."""
     pieces = [
         letter if at == 0 else f"##{letter}"
         for word in text.split()
@@ -87,25 +87,25 @@ def ids(text: str) -> list[int]:
 
 
 def word(number: int) -> str:
-    """Return a word of letters that stands for a number and no other."""
+    """Return the word of letters for a number."""
     return "".join("abcdefghij"[int(digit)] for digit in str(number))
 
 
 def vectors_of_ids(rows: Sequence[Sequence[int]]) -> Vectors:
-    """Return what the device makes of ids."""
+    """Return the vectors of the device for ids."""
     numbers = [[sum(row), len(row), row[0], row[-1]] for row in rows]
     return np.array(numbers, np.float32).reshape(-1, 4)
 
 
 def vectors_of(texts: Sequence[str]) -> Vectors:
-    """Return what the device makes of texts, at unit length, worked out from their letters."""
+    """Return the normalized vectors of the device for texts."""
     raw = vectors_of_ids([ids(text) for text in texts]).astype(np.float64)
     unit: Vectors = (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
     return unit
 
 
 def loaded(device: Device, info: ModelInfo = INFO, tuning: Tuning | None = None) -> LoadedBackend:
-    """Return the device as if it were a model that has been loaded."""
+    """Return the device as a loaded model."""
     return LoadedBackend(device, info, tuning)
 
 
@@ -116,11 +116,11 @@ def make_generator(
     *,
     info: ModelInfo = INFO,
     tuning: Tuning | None = None,
-    batching: BatchSettings = BatchSettings(),  # noqa: B008 - it is frozen
+    batching: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
     cache_bytes: int = 0,
     ttl_s: float | None = None,
 ) -> EmbeddingGenerator:
-    """Return a generator that computes with this device."""
+    """Return a generator that computes on the device."""
     patch.setattr("embedder.generator.load_model", lambda _: loaded(device, info, tuning))
     return EmbeddingGenerator(
         settings=EmbedderSettings(
@@ -132,13 +132,13 @@ def make_generator(
 
 
 def settled(generator: EmbeddingGenerator) -> EmbeddingGenerator:
-    """Return the generator once its loop has done everything that needs no further event."""
+    """Return the generator after its event loop has run everything that is ready."""
     asyncio.run_coroutine_threadsafe(settle(), generator._loop).result(5)
     return generator
 
 
 def eventually(condition: Callable[[], bool], *, seconds: float = 5.0) -> bool:
-    """Wait until something is so that another thread brings about; tell whether it came to be."""
+    """Wait for a condition that another thread fulfils; return whether it is fulfilled."""
     ends = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > ends:

@@ -1,4 +1,4 @@
-"""The library's front door, with the default model as it is installed."""
+"""A generator with the default model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embedder.core.errors import ConfigurationError, InvalidInput
 from embedder.core.types import Input, Truncate, Vectors
 from embedder.settings.model import BatchSettings, CacheSettings, LimitSettings, ModelSettings
 
-# Without a cache: a test that asks twice must see the model compute twice.
+# Without a cache, so that a repeated call computes again.
 SETTINGS = EmbedderSettings(
     model=ModelSettings(offline=True, matryoshka=(64,)),
     batching=BatchSettings(tune_s=0),
@@ -32,13 +32,13 @@ def generator() -> Iterator[EmbeddingGenerator]:
 
 
 def cosines(a: Vectors, b: Vectors) -> list[float]:
-    """Return the cosine of every row of one with the same row of the other."""
+    """Return the cosine of each row of ``a`` and the same row of ``b``."""
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     result: list[float] = ((a * b).sum(axis=1) / norms).tolist()
     return result
 
 
-def test_hello_world_is_where_the_published_model_puts_it(generator: EmbeddingGenerator) -> None:
+def test_hello_world_has_the_vector_of_the_published_model(generator: EmbeddingGenerator) -> None:
     vector = generator.embed("hello world")[0]
 
     np.testing.assert_allclose(vector[:5], [-0.0345, 0.0310, 0.0067, 0.0261, -0.0394], atol=1e-3)
@@ -52,7 +52,7 @@ def test_every_row_has_the_models_width_and_unit_length(generator: EmbeddingGene
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_one_text_is_a_list_of_one(generator: EmbeddingGenerator) -> None:
+def test_one_text_is_embedded_like_a_list_of_one(generator: EmbeddingGenerator) -> None:
     alone, listed = generator.embed("some text"), generator.embed(["some text"])
 
     assert alone.shape == listed.shape == (1, 384)
@@ -63,21 +63,21 @@ def test_no_texts_give_no_rows(generator: EmbeddingGenerator) -> None:
     assert generator.embed([]).shape == (0, 384)
 
 
-def test_token_ids_are_embedded_as_the_text_they_come_from(generator: EmbeddingGenerator) -> None:
+def test_token_ids_have_the_vector_of_their_text(generator: EmbeddingGenerator) -> None:
     inputs: list[Input] = ["hello world", [101, 7592, 2088, 102]]
     text, ids = generator.embed(inputs)
 
     assert cosines(text[None], ids[None])[0] > 0.9999
 
 
-def test_a_text_alone_has_the_vector_that_it_has_among_fifty(generator: EmbeddingGenerator) -> None:
+def test_a_text_has_the_same_vector_alone_and_in_a_batch(generator: EmbeddingGenerator) -> None:
     together = generator.embed(TEXTS)
     alone = np.concatenate([generator.embed(text) for text in TEXTS[::7]])
 
     assert min(cosines(alone, together[::7])) > 0.9999
 
 
-def test_threads_that_share_a_generator_get_what_one_thread_gets(
+def test_several_threads_get_the_same_vectors_as_one(
     generator: EmbeddingGenerator,
 ) -> None:
     parts = [TEXTS[start : start + 12] for start in range(0, 40, 5)]
@@ -88,21 +88,21 @@ def test_threads_that_share_a_generator_get_what_one_thread_gets(
         return generator.embed(texts)
 
     with ThreadPoolExecutor(len(parts)) as threads:
-        answers = list(threads.map(embed, parts))
+        results = list(threads.map(embed, parts))
 
-    assert len(answers) == 8
-    for texts, answer in zip(parts, answers, strict=True):
-        assert min(cosines(answer, generator.embed(texts))) > 0.9999
+    assert len(results) == 8
+    for texts, result in zip(parts, results, strict=True):
+        assert min(cosines(result, generator.embed(texts))) > 0.9999
 
 
-def test_fewer_dimensions_are_the_first_ones_at_unit_length(generator: EmbeddingGenerator) -> None:
+def test_fewer_dimensions_are_the_first_ones_normalized(generator: EmbeddingGenerator) -> None:
     whole = generator.embed(["some text"])[:, :64]
     cut = generator.embed(["some text"], EmbedOptions(dimensions=64))
 
     np.testing.assert_allclose(cut, whole / np.linalg.norm(whole), atol=1e-6)
 
 
-def test_without_normalisation_a_vector_keeps_its_length(generator: EmbeddingGenerator) -> None:
+def test_without_normalization_a_vector_keeps_its_length(generator: EmbeddingGenerator) -> None:
     unit = generator.embed(["some text"])
     raw = generator.embed(["some text"], EmbedOptions(normalize=False))
     length = np.linalg.norm(raw)
@@ -111,18 +111,18 @@ def test_without_normalisation_a_vector_keeps_its_length(generator: EmbeddingGen
     np.testing.assert_allclose(raw / length, unit, atol=1e-6)
 
 
-def test_a_prompt_counts_as_part_of_the_text(generator: EmbeddingGenerator) -> None:
+def test_a_prompt_is_part_of_the_text(generator: EmbeddingGenerator) -> None:
     prompted = generator.embed(["the text"], EmbedOptions(prompt="query: "))
 
     assert cosines(prompted, generator.embed(["query: the text"]))[0] > 0.9999
     assert cosines(prompted, generator.embed(["the text"]))[0] < 0.99
 
 
-def test_the_limits_of_a_server_do_not_bind_a_program(generator: EmbeddingGenerator) -> None:
+def test_limits_of_a_server_do_not_apply(generator: EmbeddingGenerator) -> None:
     assert generator.embed(["more than", "one input"]).shape == (2, 384)
 
 
-def test_what_cannot_be_embedded_is_refused_and_harms_nothing(
+def test_an_invalid_input_is_refused_and_the_generator_stays_usable(
     generator: EmbeddingGenerator,
 ) -> None:
     with pytest.raises(InvalidInput, match=r"input\[1\]"):
@@ -131,7 +131,7 @@ def test_what_cannot_be_embedded_is_refused_and_harms_nothing(
     assert generator.embed("fine").shape == (1, 384)
 
 
-def test_an_unknown_model_is_refused_with_the_places_that_were_tried() -> None:
+def test_an_unknown_model_is_refused_with_the_searched_places() -> None:
     with pytest.raises(ConfigurationError) as caught:
         EmbeddingGenerator("no-such-model")
 
@@ -140,7 +140,7 @@ def test_an_unknown_model_is_refused_with_the_places_that_were_tried() -> None:
     assert "the catalogue, which has all-MiniLM-L6-v2" in str(caught.value)
 
 
-def test_tokens_are_what_the_model_reads(generator: EmbeddingGenerator) -> None:
+def test_tokens_include_special_tokens_and_are_truncated(generator: EmbeddingGenerator) -> None:
     rows = generator.tokenize(["hello world", "hello " * 400, [5, 6]])
 
     assert rows[0].tolist() == [101, 7592, 2088, 102]
@@ -149,17 +149,16 @@ def test_tokens_are_what_the_model_reads(generator: EmbeddingGenerator) -> None:
     assert len(generator.tokenize("hello " * 400, truncate=Truncate.NONE)[0]) == 402
 
 
-def test_a_stream_gives_the_vectors_of_embed(generator: EmbeddingGenerator) -> None:
+def test_a_stream_yields_the_vectors_of_embed(generator: EmbeddingGenerator) -> None:
     rows = list(generator.embed_stream(iter(TEXTS)))
 
     np.testing.assert_allclose(rows, generator.embed(TEXTS), atol=TOLERANCE[generator.model.dtype])
 
 
-def test_similar_texts_are_nearer_than_others(generator: EmbeddingGenerator) -> None:
-    """The numbers are those of the model card's own example."""
+def test_similarities_equal_those_of_the_model_card(generator: EmbeddingGenerator) -> None:
     texts = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
-    near = generator.similarity(texts, texts)
+    found = generator.similarity(texts, texts)
 
     np.testing.assert_allclose(
-        near, [[1, 0.6660, 0.1046], [0.6660, 1, 0.1411], [0.1046, 0.1411, 1]], atol=4e-3
+        found, [[1, 0.6660, 0.1046], [0.6660, 1, 0.1411], [0.1046, 0.1411, 1]], atol=4e-3
     )

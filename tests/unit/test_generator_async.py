@@ -1,4 +1,4 @@
-"""A generator called from coroutines: many at once, and being cancelled."""
+"""A generator called from coroutines, also many at once and cancelled."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WORDS = [word(number) for number in range(200)]
 
 
 async def entered(device: Device) -> None:
-    """Wait until the device has begun to compute, and leave the loop free meanwhile."""
+    """Wait until the device has started to compute, without blocking the event loop."""
     assert await asyncio.to_thread(device.entered.wait, 5)
 
 
-async def test_a_coroutine_gets_what_a_thread_gets(generator: EmbeddingGenerator) -> None:
+async def test_a_coroutine_gets_the_same_vectors_as_a_thread(generator: EmbeddingGenerator) -> None:
     options = EmbedOptions(prompt="x ", dimensions=3)
 
     assert np.array_equal(await generator.aembed(WORDS), vectors_of(WORDS))
@@ -28,7 +28,7 @@ async def test_a_coroutine_gets_what_a_thread_gets(generator: EmbeddingGenerator
     assert np.array_equal(await generator.aembed(WORDS, options), generator.embed(WORDS, options))
 
 
-async def test_many_calls_at_once_share_batches_and_have_their_own_answers(
+async def test_concurrent_calls_share_batches_and_get_their_own_vectors(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     device.block()
@@ -45,12 +45,12 @@ async def test_many_calls_at_once_share_batches_and_have_their_own_answers(
     assert len(device.batches) < len(WORDS) / 4
 
 
-def test_several_event_loops_may_share_a_generator(generator: EmbeddingGenerator) -> None:
+def test_several_event_loops_can_share_a_generator(generator: EmbeddingGenerator) -> None:
     for text in WORDS[:3]:
         assert np.array_equal(asyncio.run(generator.aembed(text)), vectors_of([text]))
 
 
-async def test_the_callers_loop_stays_free_while_the_device_computes(
+async def test_the_event_loop_of_the_caller_is_not_blocked(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     device.block()
@@ -64,7 +64,7 @@ async def test_the_callers_loop_stays_free_while_the_device_computes(
     assert np.array_equal(await call, vectors_of(["abc"]))
 
 
-async def test_a_cancelled_call_computes_nothing_more_and_harms_nobody(
+async def test_a_cancelled_call_is_not_computed_and_others_are(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     device.block()
@@ -86,7 +86,7 @@ async def test_a_cancelled_call_computes_nothing_more_and_harms_nobody(
     assert generator.stats().waiting == 0
 
 
-async def test_a_time_out_of_the_caller_cancels_as_well(
+async def test_a_timeout_of_the_caller_cancels_the_work(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     device.block()
@@ -102,7 +102,7 @@ async def test_a_time_out_of_the_caller_cancels_as_well(
     assert len(device.rows) == 2
 
 
-async def test_a_time_out_in_the_options_is_an_error_of_the_library(
+async def test_a_timeout_in_the_options_raises_deadline_exceeded(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     device.block()
@@ -110,7 +110,7 @@ async def test_a_time_out_in_the_options_is_an_error_of_the_library(
         await generator.aembed("abc", EmbedOptions(timeout_s=0.01))
 
 
-async def test_the_errors_of_embed_come_through(generator: EmbeddingGenerator) -> None:
+async def test_errors_of_embed_are_raised(generator: EmbeddingGenerator) -> None:
     with pytest.raises(InvalidInput, match=r"input\[1\]"):
         await generator.aembed(["abc", ""])
     with pytest.raises(BackendFailure):
@@ -119,7 +119,7 @@ async def test_the_errors_of_embed_come_through(generator: EmbeddingGenerator) -
     assert np.array_equal(await generator.aembed("abc"), vectors_of(["abc"]))
 
 
-async def test_closing_answers_a_waiting_coroutine_with_an_error_and_cancels_nobody(
+async def test_closing_raises_an_error_in_waiting_coroutines_and_cancels_none(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     device.block()

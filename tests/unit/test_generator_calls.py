@@ -1,8 +1,7 @@
-"""What a generator offers beside vectors: prompts by kind, nearness, tokens, warming up."""
+"""Other calls of a generator: prompts by input type, similarity, tokens, warm-up, lifetime."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,7 @@ def generator(
         yield generator
 
 
-def test_queries_and_documents_have_the_models_prompts(generator: EmbeddingGenerator) -> None:
+def test_queries_and_documents_get_the_prompts_of_the_model(generator: EmbeddingGenerator) -> None:
     assert np.array_equal(generator.embed(WORDS), vectors_of(WORDS))
     assert np.array_equal(generator.embed_query(WORDS), vectors_of([f"q {text}" for text in WORDS]))
     assert np.array_equal(
@@ -44,7 +43,7 @@ def test_queries_and_documents_have_the_models_prompts(generator: EmbeddingGener
     assert np.array_equal(generator.embed_query("abc"), vectors_of(["q abc"]))
 
 
-def test_a_prompt_of_the_callers_own_goes_before_that_of_the_kind(
+def test_a_prompt_in_the_options_replaces_that_of_the_input_type(
     generator: EmbeddingGenerator,
 ) -> None:
     own, named = EmbedOptions(prompt="x "), EmbedOptions(prompt_name="title")
@@ -55,7 +54,7 @@ def test_a_prompt_of_the_callers_own_goes_before_that_of_the_kind(
     assert np.array_equal(generator.embed_query("abc", none), vectors_of(["abc"]))
 
 
-def test_the_kind_is_that_of_the_call_and_the_other_options_are_kept(
+def test_the_call_sets_the_input_type_and_keeps_the_other_options(
     generator: EmbeddingGenerator,
 ) -> None:
     options = EmbedOptions(input_type=InputType.QUERY, dimensions=2, normalize=False)
@@ -64,13 +63,13 @@ def test_the_kind_is_that_of_the_call_and_the_other_options_are_kept(
     assert raw.tolist() == [[sum(ids("p abc")), len(ids("p abc"))]]
 
 
-def test_two_kinds_of_prompt_in_one_call_are_refused(generator: EmbeddingGenerator) -> None:
+def test_a_prompt_and_an_input_type_together_are_refused(generator: EmbeddingGenerator) -> None:
     options = EmbedOptions(prompt="x ", input_type=InputType.QUERY)
     with pytest.raises(InvalidInput, match="'input_type' cannot stand beside 'prompt'"):
         generator.embed("abc", options)
 
 
-def test_nearness_of_texts_is_that_of_their_vectors(generator: EmbeddingGenerator) -> None:
+def test_the_similarity_of_texts_is_that_of_their_vectors(generator: EmbeddingGenerator) -> None:
     expected = vectors_of(WORDS) @ vectors_of(WORDS[:3]).T
 
     np.testing.assert_allclose(generator.similarity(WORDS, WORDS[:3]), expected, atol=1e-6)
@@ -81,7 +80,7 @@ def test_nearness_of_texts_is_that_of_their_vectors(generator: EmbeddingGenerato
     assert generator.similarity([], WORDS).shape == (0, 30)
 
 
-def test_the_measure_is_the_models_unless_another_is_named(
+def test_the_default_metric_is_that_of_the_model(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = replace(INFO, similarity="manhattan")
@@ -91,7 +90,7 @@ def test_the_measure_is_the_models_unless_another_is_named(
         assert generator.similarity(a, b, "euclidean").tolist() == [[-5, 0]]
 
 
-def test_what_cannot_be_compared_is_refused(generator: EmbeddingGenerator) -> None:
+def test_invalid_matrices_and_metrics_are_refused(generator: EmbeddingGenerator) -> None:
     wide, flat = np.ones((2, 5), np.float32), np.ones(4, np.float32)
     with pytest.raises(InvalidVector, match="'b' has 5 components; a has 4"):
         generator.similarity(WORDS, wide)
@@ -101,7 +100,7 @@ def test_what_cannot_be_compared_is_refused(generator: EmbeddingGenerator) -> No
         generator.similarity(WORDS, WORDS, "jaccard")  # type: ignore[arg-type]
 
 
-def test_tokens_are_what_the_device_is_given(generator: EmbeddingGenerator, device: Device) -> None:
+def test_tokens_equal_those_of_the_device(generator: EmbeddingGenerator, device: Device) -> None:
     texts = ["abc", "a b", "x" * 90]
     rows = [row.tolist() for row in generator.tokenize(texts)]
     generator.embed(texts)
@@ -112,7 +111,7 @@ def test_tokens_are_what_the_device_is_given(generator: EmbeddingGenerator, devi
     assert generator.tokenize("x" * 90, truncate=Truncate.NONE)[0].tolist() == ids("x" * 90)
 
 
-def test_warming_up_fills_the_cache_and_computes_the_largest_batch(
+def test_warm_up_computes_the_largest_batch_and_fills_the_cache(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     seconds = generator.warm_up(WORDS)
@@ -125,7 +124,7 @@ def test_warming_up_fills_the_cache_and_computes_the_largest_batch(
     assert np.array_equal(vectors, vectors_of(WORDS))
 
 
-def test_the_largest_batch_has_no_more_inputs_than_the_settings_allow(
+def test_the_largest_batch_has_at_most_max_items_inputs(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batching = BatchSettings(max_items=1)
@@ -135,17 +134,17 @@ def test_the_largest_batch_has_no_more_inputs_than_the_settings_allow(
     assert [len(row) for row in device.batches[0]] == [24]
 
 
-@pytest.mark.parametrize(("ttl_s", "computed"), [(0.001, 2), (1000.0, 1)])
-def test_nothing_is_given_back_after_its_time(
+@pytest.mark.parametrize(("passed_s", "computed"), [(9.0, 1), (11.0, 2)])
+def test_a_cached_vector_expires_after_its_ttl(
     device: Device,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    ttl_s: float,
+    passed_s: float,
     computed: int,
 ) -> None:
-    with make_generator(monkeypatch, tmp_path, device, cache_bytes=2**20, ttl_s=ttl_s) as generator:
-        for _ in range(2):
+    with make_generator(monkeypatch, tmp_path, device, cache_bytes=2**20, ttl_s=10) as generator:
+        for now in (0.0, passed_s):
+            monkeypatch.setattr(generator._cache, "_clock", lambda now=now: now)
             generator.embed([WORDS[0]])
-            time.sleep(0.01)
 
     assert len(device.batches) == computed

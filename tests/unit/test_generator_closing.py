@@ -1,4 +1,4 @@
-"""The end of a generator: its threads, its memory, and everybody who still waits or still asks."""
+"""Closing a generator: its threads, its memory, waiting calls and later calls."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Make = Callable[[Device], EmbeddingGenerator]
 
 CALLS: dict[str, Callable[[EmbeddingGenerator], object]] = {
     "embed": lambda generator: generator.embed("abc"),
-    "embed of nothing": lambda generator: generator.embed([]),
-    "embed with a bar": lambda generator: generator.embed(["abc"], show_progress=True),
+    "embed without inputs": lambda generator: generator.embed([]),
+    "embed with progress": lambda generator: generator.embed(["abc"], show_progress=True),
     "embed_query": lambda generator: generator.embed_query("abc"),
     "embed_document": lambda generator: generator.embed_document("abc"),
     "aembed": lambda generator: asyncio.run(generator.aembed("abc")),
@@ -30,12 +30,12 @@ CALLS: dict[str, Callable[[EmbeddingGenerator], object]] = {
     "similarity": lambda generator: generator.similarity("abc", "abc"),
     "warm_up": lambda generator: generator.warm_up(),
 }
-WAITING = {name: call for name, call in CALLS.items() if name != "embed of nothing"}
+WAITING = {name: call for name, call in CALLS.items() if name != "embed without inputs"}
 
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Return what makes generators, which are closed in the end."""
+    """Return a function that makes generators, which are closed at the end."""
     made: list[weakref.ref[EmbeddingGenerator]] = []
 
     def make_one(device: Device) -> EmbeddingGenerator:
@@ -50,14 +50,14 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
 
 def outcome(call: Callable[[EmbeddingGenerator], object], generator: EmbeddingGenerator) -> object:
-    """Return what a call gives or raises."""
+    """Return the result or the error of a call."""
     try:
         return call(generator)
     except EmbedderError as error:
         return error
 
 
-def test_closing_ends_the_threads_and_may_be_done_twice(make: Make, device: Device) -> None:
+def test_closing_ends_the_threads_and_may_be_repeated(make: Make, device: Device) -> None:
     before = set(threading.enumerate())
     with make(device) as generator:
         generator.embed(WORDS)
@@ -69,7 +69,7 @@ def test_closing_ends_the_threads_and_may_be_done_twice(make: Make, device: Devi
     assert eventually(lambda: set(threading.enumerate()) <= before)
 
 
-def test_two_threads_may_close_at_once(make: Make, device: Device) -> None:
+def test_several_threads_may_close_at_once(make: Make, device: Device) -> None:
     generator = make(device)
     generator.embed("abc")
     with ThreadPoolExecutor(4) as threads:
@@ -78,9 +78,7 @@ def test_two_threads_may_close_at_once(make: Make, device: Device) -> None:
     assert eventually(lambda: "embedder" not in [one.name for one in threading.enumerate()])
 
 
-def test_leaving_the_block_with_an_error_closes_and_keeps_the_error(
-    make: Make, device: Device
-) -> None:
+def test_an_error_in_the_with_block_closes_and_is_raised(make: Make, device: Device) -> None:
     with pytest.raises(ZeroDivisionError), make(device) as generator:
         raise ZeroDivisionError
 
@@ -89,7 +87,7 @@ def test_leaving_the_block_with_an_error_closes_and_keeps_the_error(
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_a_closed_generator_refuses_work_with_an_error_of_the_library(
+def test_a_closed_generator_refuses_work(
     make: Make, device: Device, call: Callable[[EmbeddingGenerator], object]
 ) -> None:
     generator = make(device)
@@ -100,7 +98,7 @@ def test_a_closed_generator_refuses_work_with_an_error_of_the_library(
     assert device.batches == []
 
 
-def test_a_closed_generator_still_tells_what_it_has_done(make: Make, device: Device) -> None:
+def test_a_closed_generator_still_has_statistics(make: Make, device: Device) -> None:
     with make(device) as generator:
         generator.embed(WORDS)
 
@@ -108,7 +106,7 @@ def test_a_closed_generator_still_tells_what_it_has_done(make: Make, device: Dev
 
 
 @pytest.mark.parametrize("call", WAITING.values(), ids=WAITING.keys())
-def test_closing_answers_the_calls_that_wait_for_the_device(
+def test_closing_fails_calls_that_wait_for_the_device(
     make: Make, device: Device, call: Callable[[EmbeddingGenerator], object]
 ) -> None:
     generator = make(device)
@@ -122,7 +120,7 @@ def test_closing_answers_the_calls_that_wait_for_the_device(
     assert types == [Unavailable] * 3
 
 
-def test_closing_answers_the_calls_that_wait_for_the_tokenizer(
+def test_closing_fails_calls_that_wait_for_the_tokenizer(
     make: Make, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = make(device)
@@ -144,7 +142,7 @@ def test_closing_answers_the_calls_that_wait_for_the_tokenizer(
     assert kind is Unavailable
 
 
-def test_a_batch_that_outlives_its_generator_disturbs_nobody(
+def test_a_batch_that_ends_after_closing_causes_no_error(
     make: Make, device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = set(threading.enumerate())
@@ -161,7 +159,7 @@ def test_a_batch_that_outlives_its_generator_disturbs_nobody(
     assert caplog.records == []
 
 
-def test_a_closed_generator_that_is_let_go_frees_its_model_at_once(make: Make) -> None:
+def test_a_deleted_generator_frees_its_model_at_once(make: Make) -> None:
     generator = make(Device())
     generator.embed(WORDS)
     model = weakref.ref(generator._encoder)
@@ -171,7 +169,7 @@ def test_a_closed_generator_that_is_let_go_frees_its_model_at_once(make: Make) -
     assert eventually(lambda: model() is None, seconds=1)
 
 
-def test_two_generators_work_side_by_side_and_end_alone(make: Make) -> None:
+def test_two_generators_are_independent(make: Make) -> None:
     one, other = Device(), Device()
     first, second = make(one), make(other)
     with ThreadPoolExecutor(2) as threads:
@@ -183,7 +181,7 @@ def test_two_generators_work_side_by_side_and_end_alone(make: Make) -> None:
     assert np.array_equal(second.embed("abc"), vectors_of(["abc"]))
 
 
-def test_a_model_that_cannot_be_loaded_leaves_no_thread(
+def test_a_model_that_fails_to_load_leaves_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = set(threading.enumerate())

@@ -1,4 +1,4 @@
-"""What a program may give as inputs; the refusal of anything else names its place and its type."""
+"""Inputs of all accepted types; an error names the position and type of any other."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CALLS: list[Callable[[EmbeddingGenerator, Any], object]] = [
         (np.array("a"), f"'input' is of type ndarray; {COLLECTION}"),
     ],
 )
-def test_what_is_no_input_is_refused_by_its_place_and_type(
+def test_an_invalid_input_is_refused_by_its_position_and_type(
     generator: EmbeddingGenerator,
     call: Callable[[EmbeddingGenerator, Any], object],
     inputs: Any,
@@ -71,7 +71,7 @@ def test_what_is_no_input_is_refused_by_its_place_and_type(
     assert str(caught.value).replace("bool_", "bool").replace("np.bool", "bool") == sentence
 
 
-def test_a_generator_of_texts_is_refused_where_they_are_counted_and_streamed_elsewhere(
+def test_an_iterator_is_refused_by_embed_and_accepted_by_embed_stream(
     generator: EmbeddingGenerator,
 ) -> None:
     with pytest.raises(InvalidInput, match="generator, which has no length; give a list, or strea"):
@@ -82,9 +82,7 @@ def test_a_generator_of_texts_is_refused_where_they_are_counted_and_streamed_els
 
 
 @pytest.mark.parametrize("bad", [None, float("nan"), b"a"])
-def test_tokens_of_what_is_no_input_are_refused_too(
-    generator: EmbeddingGenerator, bad: Any
-) -> None:
+def test_tokenize_refuses_invalid_inputs_too(generator: EmbeddingGenerator, bad: Any) -> None:
     with pytest.raises(InvalidInput, match=r"'input\[1\]' is of type"):
         generator.tokenize(["a", bad])
 
@@ -101,7 +99,7 @@ def test_tokens_of_what_is_no_input_are_refused_too(
         ["a", ids("bc")],
     ],
 )
-def test_texts_and_ids_come_in_any_ordered_collection(
+def test_texts_and_ids_may_be_in_any_ordered_collection(
     generator: EmbeddingGenerator, inputs: Any
 ) -> None:
     assert np.array_equal(generator.embed(inputs), vectors_of(["a", "bc"]))
@@ -115,7 +113,9 @@ def test_an_array_of_texts_is_compared_as_texts(generator: EmbeddingGenerator) -
     assert np.array_equal(found, generator.similarity(texts, texts))
 
 
-def test_cutting_the_start_keeps_the_prompt(generator: EmbeddingGenerator, device: Device) -> None:
+def test_truncating_the_start_keeps_the_prompt(
+    generator: EmbeddingGenerator, device: Device
+) -> None:
     options = EmbedOptions(prompt="xyz ", truncate=Truncate.START)
     limit = generator.model.max_tokens
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while a generator works: the work is cancelled, and the generator can still be used."""
+"""Ctrl-C during a call cancels its work, and the generator stays usable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORDS = [word(number) for number in range(2 * CHUNK)]
 
 CALLS: dict[str, Callable[[EmbeddingGenerator], object]] = {
     "embed": lambda generator: generator.embed(WORDS),
-    "embed with a bar": lambda generator: generator.embed(WORDS, show_progress=True),
+    "embed with progress": lambda generator: generator.embed(WORDS, show_progress=True),
     "embed_stream": lambda generator: list(generator.embed_stream(map(word, count()))),
     "similarity": lambda generator: generator.similarity(WORDS, WORDS),
     "warm_up": lambda generator: generator.warm_up(WORDS),
@@ -29,19 +29,19 @@ CALLS: dict[str, Callable[[EmbeddingGenerator], object]] = {
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """Let SIGINT be what it is in a program, whatever the test runner has made of it."""
+    """Restore the default handling of SIGINT, which the test runner may have replaced."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 def interrupt_when(event: threading.Event) -> threading.Thread:
-    """Send the main thread a Ctrl-C as soon as something has happened."""
+    """Send SIGINT to the main thread after an event."""
 
     def interrupt() -> None:
         assert event.wait(5)
-        time.sleep(0.02)  # by then the caller waits for its answer
-        # A real signal: nothing less wakes a thread that waits for a lock.
+        time.sleep(0.02)  # the caller waits for its result by then
+        # Only a real signal wakes a thread that waits for a lock.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -51,7 +51,7 @@ def interrupt_when(event: threading.Event) -> threading.Thread:
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_cancels_the_work_and_leaves_the_generator_usable(
+def test_ctrl_c_cancels_the_work_and_the_generator_stays_usable(
     generator: EmbeddingGenerator, device: Device, call: Callable[[EmbeddingGenerator], object]
 ) -> None:
     device.block()
@@ -63,12 +63,12 @@ def test_ctrl_c_cancels_the_work_and_leaves_the_generator_usable(
     device.gate.set()
 
     assert np.array_equal(generator.embed(["abc"]), vectors_of(["abc"]))
-    assert len(device.batches) <= 2, "the batch that ran, and that of abc"
+    assert len(device.batches) <= 2, "the running batch, and that of abc"
     assert generator.stats().waiting == 0
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_of_one_caller_harms_no_other(generator: EmbeddingGenerator, device: Device) -> None:
+def test_ctrl_c_in_one_call_affects_no_other(generator: EmbeddingGenerator, device: Device) -> None:
     device.block()
     answers: list[object] = []
     other = threading.Thread(target=lambda: answers.append(generator.embed(WORDS[:20])))
@@ -87,10 +87,10 @@ def test_ctrl_c_of_one_caller_harms_no_other(generator: EmbeddingGenerator, devi
     assert np.array_equal(np.asarray(answers[0]), vectors_of(WORDS[:20]))
 
 
-def test_ctrl_c_in_a_bar_cancels_what_is_ahead_though_the_traceback_is_kept(
+def test_ctrl_c_with_progress_cancels_the_chunks_ahead_despite_a_kept_traceback(
     generator: EmbeddingGenerator, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A notebook keeps the last traceback, and with it every frame that the error went through."""
+    """A notebook keeps the last traceback, and thereby every frame in it."""
 
     def interrupted(*_: object) -> None:
         device.block()
@@ -100,11 +100,11 @@ def test_ctrl_c_in_a_bar_cancels_what_is_ahead_though_the_traceback_is_kept(
     submitted: list[Future[object]] = []
     submit = generator._submit
 
-    def remembered(rows: list[str], options: None) -> Future[object]:
+    def recorded(rows: list[str], options: None) -> Future[object]:
         submitted.append(submit(rows, options))  # type: ignore[arg-type]
         return submitted[-1]
 
-    monkeypatch.setattr(generator, "_submit", remembered)
+    monkeypatch.setattr(generator, "_submit", recorded)
     with pytest.raises(KeyboardInterrupt) as kept:
         generator.embed([word(number) for number in range(9 * CHUNK)], show_progress=True)
 

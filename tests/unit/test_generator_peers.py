@@ -1,4 +1,4 @@
-"""Queries and documents have the vectors that sentence-transformers gives them, prompts and all."""
+"""Vectors with prompts equal those of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def peer(written: Path) -> Any:
-    """Return the model as sentence-transformers loads it."""
+    """Return the model loaded by sentence-transformers."""
     return peers.SentenceTransformer(str(written), device="cpu")
 
 
 @pytest.fixture
 def open_both(written: Path, peer: Any) -> Iterator[Open]:
-    """Return what opens a model that states these prompts, here and there."""
+    """Return a function that opens a model with given prompts in both libraries."""
     made: list[EmbeddingGenerator] = []
 
     def open_one(stated: Mapping[str, Any]) -> tuple[EmbeddingGenerator, Any]:
@@ -76,9 +76,7 @@ def open_both(written: Path, peer: Any) -> Iterator[Open]:
         {},
     ],
 )
-def test_every_way_to_embed_puts_the_same_prompt_in_front(
-    open_both: Open, stated: Mapping[str, Any]
-) -> None:
+def test_every_call_uses_the_same_prompt(open_both: Open, stated: Mapping[str, Any]) -> None:
     generator, peer = open_both(stated)
 
     for ours, theirs in (
@@ -97,7 +95,7 @@ def test_every_way_to_embed_puts_the_same_prompt_in_front(
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_a_named_prompt_is_the_same_one(open_both: Open) -> None:
+def test_a_named_prompt_is_the_same(open_both: Open) -> None:
     generator, peer = open_both({"prompts": {**BOTH, "topic": "sort "}})
 
     for name in ("query", "document", "topic"):
@@ -105,7 +103,7 @@ def test_a_named_prompt_is_the_same_one(open_both: Open) -> None:
         np.testing.assert_allclose(ours, peer.encode(TEXTS, prompt_name=name), atol=1e-5)
 
 
-def test_nearness_is_the_same(open_both: Open) -> None:
+def test_similarities_are_the_same(open_both: Open) -> None:
     for metric in ("cosine", "dot", "euclidean", "manhattan"):
         generator, peer = open_both({"similarity_fn_name": metric})
         theirs = peer.similarity(peer.encode(TEXTS), peer.encode(TEXTS[:2])).numpy()

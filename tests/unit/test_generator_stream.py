@@ -1,4 +1,4 @@
-"""Any number of inputs through a generator: the same vectors, and nobody waits for a reader."""
+"""Streams yield the vectors of embed in bounded memory, and do not block other calls."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ WORDS = [word(number) for number in range(3 * CHUNK + 17)]
 
 
 @pytest.mark.parametrize("total", [0, 1, CHUNK, CHUNK + 1, len(WORDS)])
-def test_a_stream_gives_what_embed_gives_row_by_row(
-    generator: EmbeddingGenerator, total: int
-) -> None:
+def test_a_stream_yields_the_rows_of_embed(generator: EmbeddingGenerator, total: int) -> None:
     rows = list(generator.embed_stream(iter(WORDS[:total])))
 
     assert [row.shape for row in rows] == [(4,)] * total
@@ -37,7 +35,7 @@ def test_a_stream_gives_what_embed_gives_row_by_row(
     assert np.array_equal(np.reshape(rows, (-1, 4)), vectors_of(WORDS[:total]))
 
 
-def test_options_hold_for_every_input_of_a_stream(generator: EmbeddingGenerator) -> None:
+def test_options_apply_to_every_input_of_a_stream(generator: EmbeddingGenerator) -> None:
     options = EmbedOptions(prompt="x ", dimensions=2, normalize=False)
     rows = list(generator.embed_stream(WORDS[:300], options))
 
@@ -48,13 +46,13 @@ def test_one_text_is_a_stream_of_one(generator: EmbeddingGenerator) -> None:
     assert [row.tolist() for row in generator.embed_stream("abc")] == vectors_of(["abc"]).tolist()
 
 
-def test_ids_and_texts_may_stand_in_one_stream(generator: EmbeddingGenerator) -> None:
+def test_a_stream_may_mix_ids_and_texts(generator: EmbeddingGenerator) -> None:
     inputs: list[Input] = ["abc", [2, 4, 31, 58, 3][:2]]
 
     assert np.array_equal(list(generator.embed_stream(inputs)), generator.embed(inputs))
 
 
-def test_an_endless_input_is_read_no_further_than_ahead(generator: EmbeddingGenerator) -> None:
+def test_an_endless_input_is_read_only_a_few_chunks_ahead(generator: EmbeddingGenerator) -> None:
     read = 0
 
     def endless() -> Iterator[str]:
@@ -73,13 +71,13 @@ def test_an_endless_input_is_read_no_further_than_ahead(generator: EmbeddingGene
     assert read == read_by_then
 
 
-def test_a_row_that_is_kept_keeps_no_other_row_in_memory(generator: EmbeddingGenerator) -> None:
+def test_a_row_is_not_a_view_of_its_chunk(generator: EmbeddingGenerator) -> None:
     row = next(iter(generator.embed_stream(WORDS[:300])))
 
     assert row.base is None
 
 
-def test_an_error_in_the_middle_comes_behind_the_chunks_before_it(
+def test_an_error_is_raised_after_the_chunks_before_it(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     inputs = [*WORDS[: 2 * CHUNK + 5], POISON, *WORDS]
@@ -92,7 +90,7 @@ def test_an_error_in_the_middle_comes_behind_the_chunks_before_it(
     assert np.array_equal(generator.embed(["abc"]), vectors_of(["abc"]))
 
 
-def test_a_refused_input_is_named_by_its_number_in_the_stream(
+def test_an_invalid_input_is_named_by_its_number_in_the_stream(
     generator: EmbeddingGenerator,
 ) -> None:
     inputs = [*WORDS[: CHUNK + 3], ""]
@@ -100,7 +98,7 @@ def test_a_refused_input_is_named_by_its_number_in_the_stream(
         list(generator.embed_stream(inputs))
 
 
-def test_what_reading_raises_comes_through_behind_what_was_read(
+def test_an_error_of_the_inputs_is_raised_after_the_inputs_before_it(
     generator: EmbeddingGenerator,
 ) -> None:
     fault = OSError("the disk has gone")
@@ -117,16 +115,16 @@ def test_what_reading_raises_comes_through_behind_what_was_read(
     assert np.array_equal(rows, vectors_of(WORDS[: CHUNK + 3]))
 
 
-def test_to_stop_reading_cancels_what_has_not_been_computed(
+def test_closing_a_stream_cancels_inputs_that_are_not_computed(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
-    def blocking_behind_the_first_chunk() -> Iterator[str]:
+    def blocking_after_the_first_chunk() -> Iterator[str]:
         yield from WORDS[:CHUNK]
         assert eventually(lambda: len(device.rows) == CHUNK)
         device.block()
         yield from WORDS[CHUNK:]
 
-    stream = generator.embed_stream(blocking_behind_the_first_chunk())
+    stream = generator.embed_stream(blocking_after_the_first_chunk())
     first = next(stream)
     assert eventually(lambda: generator.stats().waiting > 2 * CHUNK)
     batches = len(device.batches)
@@ -136,10 +134,10 @@ def test_to_stop_reading_cancels_what_has_not_been_computed(
 
     assert np.array_equal(first, vectors_of(WORDS[:1])[0])
     assert np.array_equal(generator.embed(["abc"]), vectors_of(["abc"]))
-    assert len(device.batches) == batches + 2, "the one that ran, and that of abc"
+    assert len(device.batches) == batches + 2, "the running batch, and that of abc"
 
 
-def test_a_reader_that_pauses_stops_nobody_else(
+def test_a_paused_stream_does_not_block_other_calls(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     paused = generator.embed_stream(map(word, count()))
@@ -152,7 +150,7 @@ def test_a_reader_that_pauses_stops_nobody_else(
     paused.close()  # type: ignore[attr-defined]
 
 
-def test_several_threads_may_each_read_a_stream(generator: EmbeddingGenerator) -> None:
+def test_several_threads_can_each_read_a_stream(generator: EmbeddingGenerator) -> None:
     parts = [[word(10_000 * part + number) for number in range(600)] for part in range(6)]
     barrier = threading.Barrier(len(parts))
 
@@ -164,7 +162,7 @@ def test_several_threads_may_each_read_a_stream(generator: EmbeddingGenerator) -
         assert list(threads.map(read, parts)) == [True] * 6
 
 
-def test_a_stream_of_a_closed_generator_ends_with_an_error(
+def test_closing_the_generator_fails_its_streams(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
     stream = generator.embed_stream(map(word, count()))

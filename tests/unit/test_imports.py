@@ -1,4 +1,4 @@
-"""What importing the library costs and needs."""
+"""The packages that importing the library needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _run(code: str) -> str:
     return finished.stdout
 
 
-def test_the_library_imports_where_nothing_of_the_service_is_installed() -> None:
+def test_the_library_imports_without_the_packages_of_the_service() -> None:
     imported = _run(
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({SERVICE_ONLY!r}))\n"
@@ -33,7 +33,7 @@ def test_the_library_imports_where_nothing_of_the_service_is_installed() -> None
     assert imported.strip() == "EmbeddingGenerator"
 
 
-def test_importing_the_library_does_not_import_what_only_a_loaded_model_needs() -> None:
+def test_importing_the_library_does_not_import_packages_for_loaded_models() -> None:
     imported = json.loads(
         _run(
             "import json, sys\n"
@@ -46,7 +46,7 @@ def test_importing_the_library_does_not_import_what_only_a_loaded_model_needs() 
     assert set(imported).isdisjoint({*LAZY, *SERVICE_ONLY})
 
 
-def test_the_forward_pass_needs_torch_numpy_and_safetensors_alone() -> None:
+def test_the_forward_pass_needs_only_torch_numpy_and_safetensors() -> None:
     missing = (*SERVICE_ONLY, "pydantic", "transformers", "tokenizers", "huggingface_hub", "yaml")
     imported = _run(
         "import sys\n"

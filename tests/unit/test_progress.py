@@ -1,10 +1,10 @@
-"""The progress bar: what it counts, what it draws, and that it always ends."""
+"""The progress bar counts and draws correctly, and is always closed."""
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +23,22 @@ WORDS = [word(number) for number in range(2 * CHUNK + 9)]
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    now = 0.0
 
     def __call__(self) -> float:
         return self.now
 
 
-def answer(texts: int, tokens: int) -> Embeddings:
-    """Return an answer of so many texts that had so many tokens each."""
+def result_of(texts: int, tokens: int) -> Embeddings:
+    """Return a result with a number of texts, and tokens per text."""
     counts = np.full(texts, tokens, np.int32)
     return Embeddings(np.zeros((texts, 4), np.float32), counts, np.zeros(texts, np.bool_), 0, "m")
 
 
 def last_drawn(text: str) -> str:
-    """Return the bar as it was left."""
+    """Return the last state of the bar."""
     return text.rstrip("\n").rpartition("\r")[2]
 
 
@@ -51,19 +50,19 @@ def generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embed
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock of both the bar and the library that draws it."""
+    """Return the clock that the bar and tqdm read."""
     clock = Clock()
     monkeypatch.setattr("embedder.progress.time.perf_counter", clock)
     monkeypatch.setattr("tqdm.std.time", clock)
     return clock
 
 
-def test_a_bar_tells_texts_and_tokens_per_second_and_the_time_to_go(
+def test_a_bar_shows_texts_and_tokens_per_second_and_the_remaining_time(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Progress(100) as progress:
         clock.now = 2.0
-        progress.add(answer(texts=20, tokens=500))
+        progress.add(result_of(texts=20, tokens=500))
         drawn = last_drawn(capsys.readouterr().err)
 
     assert "20/100" in drawn
@@ -73,9 +72,9 @@ def test_a_bar_tells_texts_and_tokens_per_second_and_the_time_to_go(
 
 
 @given(st.lists(st.integers(1, 50), max_size=8))
-def test_a_bar_that_is_done_has_counted_everything(parts: list[int]) -> None:
+def test_a_finished_bar_has_counted_everything(parts: list[int]) -> None:
     with Progress(sum(parts)) as progress:
-        kept = list(progress.over(answer(part, 3) for part in parts))
+        kept = list(progress.track(result_of(part, 3) for part in parts))
         shown = progress._bar.format_dict
 
     assert [len(one.token_counts) for one in kept] == parts
@@ -87,36 +86,34 @@ def test_a_bar_of_unknown_length_counts_up(
 ) -> None:
     with Progress(None) as progress:
         clock.now = 2.0
-        progress.add(answer(20, 5))
+        progress.add(result_of(20, 5))
     drawn = last_drawn(capsys.readouterr().err)
 
     assert drawn.startswith("20 texts [00:02, 10.00 texts/s, 50 tokens/s")
 
 
 @pytest.mark.parametrize("shown", [False, None])
-def test_a_bar_that_nobody_would_see_is_not_drawn(
-    capsys: pytest.CaptureFixture[str], shown: bool | None
-) -> None:
-    """What is captured here is no terminal."""
+def test_a_hidden_bar_is_not_drawn(capsys: pytest.CaptureFixture[str], shown: bool | None) -> None:
+    """The captured stderr is not a terminal."""
     with Progress(9, shown=shown) as progress:
-        progress.add(answer(9, 1))
+        progress.add(result_of(9, 1))
 
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bar_is_closed_by_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_closes_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(9)
-    progress.add(answer(4, 1))
+    progress.add(result_of(4, 1))
     with pytest.raises(BackendFailure), progress:
         raise BackendFailure("broken")
     drawn = capsys.readouterr().err
 
-    assert progress._bar.disable, "which is what closing one comes to"
+    assert progress._bar.disable, "closing disables the bar"
     assert "4/9" in last_drawn(drawn)
     assert drawn.endswith("\n")
 
 
-WAYS: dict[str, Callable[[EmbeddingGenerator, list[str], bool], object]] = {
+CALLS: dict[str, Callable[[EmbeddingGenerator, list[str], bool], object]] = {
     "embed": lambda generator, texts, shown: generator.embed(texts, show_progress=shown),
     "embed_stream": lambda generator, texts, shown: list(
         generator.embed_stream(texts, show_progress=shown)
@@ -124,15 +121,15 @@ WAYS: dict[str, Callable[[EmbeddingGenerator, list[str], bool], object]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_generator_draws_on_stderr_what_it_has_done(
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_a_generator_draws_its_progress_on_stderr(
     generator: EmbeddingGenerator,
     capsys: pytest.CaptureFixture[str],
-    way: Callable[[EmbeddingGenerator, list[str], bool], object],
+    call: Callable[[EmbeddingGenerator, list[str], bool], object],
 ) -> None:
-    with_bar = way(generator, WORDS, True)
+    with_bar = call(generator, WORDS, True)
     drawn = capsys.readouterr()
-    without = way(generator, WORDS, False)
+    without = call(generator, WORDS, False)
     nothing = capsys.readouterr()
 
     assert np.array_equal(np.asarray(with_bar), np.asarray(without))
@@ -154,16 +151,16 @@ def test_nothing_is_drawn_by_default(
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_answer_is_counted_when_it_comes() -> None:
+def test_a_result_is_counted_when_it_arrives() -> None:
     with Progress(9) as progress:
-        answers = progress.over(answer(3, 1) for _ in range(3))
+        answers = progress.track(result_of(3, 1) for _ in range(3))
         next(answers)
 
         assert progress._bar.n == 3
 
 
 @pytest.mark.parametrize("dimensions", [2, 9])
-def test_no_texts_at_all_are_answered_as_without_a_bar(
+def test_empty_inputs_have_the_same_result_with_a_bar(
     generator: EmbeddingGenerator, dimensions: int
 ) -> None:
     outcomes: list[object] = []
@@ -182,7 +179,7 @@ def test_a_bar_may_be_short_or_empty(generator: EmbeddingGenerator, texts: list[
     assert np.array_equal(generator.embed(texts, show_progress=True), generator.embed(texts))
 
 
-def test_a_bar_changes_neither_options_nor_the_numbers_of_inputs(
+def test_a_bar_changes_neither_results_nor_error_positions(
     generator: EmbeddingGenerator,
 ) -> None:
     options = EmbedOptions(prompt="x ", dimensions=2)
@@ -198,38 +195,34 @@ def test_a_bar_changes_neither_options_nor_the_numbers_of_inputs(
     )
 
 
-def test_a_stream_takes_its_total_from_its_caller(
-    generator: EmbeddingGenerator, capsys: pytest.CaptureFixture[str]
-) -> None:
-    list(generator.embed_stream(iter(WORDS), total=len(WORDS), show_progress=True))
-
-    assert f" {len(WORDS)}/{len(WORDS)} [" in last_drawn(capsys.readouterr().err)
-
-
-def test_whatever_has_a_length_tells_its_total(
-    generator: EmbeddingGenerator, capsys: pytest.CaptureFixture[str]
-) -> None:
-    list(generator.embed_stream(deque(WORDS), show_progress=True))
-
-    assert f" {len(WORDS)}/{len(WORDS)} [" in last_drawn(capsys.readouterr().err)
-
-
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_the_bar_of_work_that_fails_is_left_where_it_was(
+@pytest.mark.parametrize(("collect", "total"), [(iter, len(WORDS)), (deque, None)])
+def test_the_total_of_a_stream_is_given_or_the_length_of_its_inputs(
     generator: EmbeddingGenerator,
     capsys: pytest.CaptureFixture[str],
-    way: Callable[[EmbeddingGenerator, list[str], bool], object],
+    collect: Callable[[list[str]], Iterable[str]],
+    total: int | None,
+) -> None:
+    list(generator.embed_stream(collect(WORDS), total=total, show_progress=True))
+
+    assert f" {len(WORDS)}/{len(WORDS)} [" in last_drawn(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_the_bar_of_a_failed_call_keeps_its_last_state(
+    generator: EmbeddingGenerator,
+    capsys: pytest.CaptureFixture[str],
+    call: Callable[[EmbeddingGenerator, list[str], bool], object],
 ) -> None:
     texts = [*WORDS[:CHUNK], POISON]
     with pytest.raises(BackendFailure):
-        way(generator, texts, True)
+        call(generator, texts, True)
     drawn = capsys.readouterr().err
 
     assert f" {CHUNK}/{CHUNK + 1} [" in last_drawn(drawn)
     assert drawn.endswith("\n")
 
 
-def test_the_bar_of_a_stream_that_is_left_is_closed(
+def test_closing_a_stream_closes_its_bar(
     generator: EmbeddingGenerator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = generator.embed_stream(WORDS, show_progress=True)
@@ -239,7 +232,7 @@ def test_the_bar_of_a_stream_that_is_left_is_closed(
     assert capsys.readouterr().err.endswith("\n")
 
 
-def test_tokens_are_counted_as_the_model_reads_them(
+def test_tokens_include_special_tokens(
     generator: EmbeddingGenerator, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = Progress.add

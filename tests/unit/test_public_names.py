@@ -1,4 +1,4 @@
-"""The names that a user of the library may rely on."""
+"""The public names of the library."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def test_all_lists_exactly_the_public_names_in_order() -> None:
     assert embedder.__all__ == sorted(public)
 
 
-def test_a_name_is_looked_up_where_type_checkers_are_told_it_is() -> None:
+def test_names_are_imported_from_where_type_checkers_find_them() -> None:
     source = ast.parse(Path(embedder.__file__).read_text())
-    told = {
+    declared = {
         (alias.name, node.module)
         for node in ast.walk(source)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
 
-    assert told == {(name, embedder._HOMES[name]) for name in embedder.__all__}
+    assert declared == {(name, embedder._HOMES[name]) for name in embedder.__all__}
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'embedder' has no attribute 'Embedding'"):
         _ = embedder.Embedding
 
 
-def test_every_public_name_says_what_it_is() -> None:
-    silent = [name for name in embedder.__all__ if not getattr(embedder, name).__doc__]
+def test_every_public_name_has_a_docstring() -> None:
+    undocumented = [name for name in embedder.__all__ if not getattr(embedder, name).__doc__]
 
-    assert silent == []
+    assert undocumented == []

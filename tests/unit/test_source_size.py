@@ -1,4 +1,4 @@
-"""No file and no function is too long to read at once, and no file has a name without a meaning."""
+"""Limits on the sizes of files, functions and folders, and names that files must not have."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_no_folder_of_the_product_holds_too_many_files() -> None:
     assert full == {}
 
 
-def test_no_file_has_a_name_without_a_meaning() -> None:
+def test_no_file_has_a_vague_name() -> None:
     vague = [
         str(path.relative_to(ROOT)) for path in FILES if VAGUE_NAMES & {path.stem, path.parent.name}
     ]

@@ -1,4 +1,4 @@
-"""What a generator tells of itself: right counts, and a record that no longer changes."""
+"""Statistics of a generator: correct counts in an immutable copy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Make = Callable[..., EmbeddingGenerator]
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Return what makes generators, which are closed in the end."""
+    """Return a function that makes generators, which are closed at the end."""
     made: list[EmbeddingGenerator] = []
 
     def make_one(device: Device, **chosen: object) -> EmbeddingGenerator:
@@ -35,7 +35,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         generator.close()
 
 
-def test_a_generator_that_has_done_nothing_says_so(make: Make) -> None:
+def test_a_new_generator_has_no_counts(make: Make) -> None:
     generator = make(Device())
     stats = generator.stats()
 
@@ -45,7 +45,7 @@ def test_a_generator_that_has_done_nothing_says_so(make: Make) -> None:
     assert stats.waiting == 0
 
 
-def test_every_text_and_token_that_was_computed_is_counted(make: Make) -> None:
+def test_every_computed_text_and_token_is_counted(make: Make) -> None:
     device = Device()
     generator = make(device)
     generator.embed(WORDS)
@@ -58,7 +58,7 @@ def test_every_text_and_token_that_was_computed_is_counted(make: Make) -> None:
     assert batching.failed == batching.out_of_memory == batching.bisections == 0
 
 
-def test_what_the_cache_spares_is_counted_there(make: Make) -> None:
+def test_hits_and_misses_of_the_cache_are_counted(make: Make) -> None:
     device = Device()
     generator = make(device, cache_bytes=2**20)
     generator.embed(WORDS)
@@ -70,7 +70,7 @@ def test_what_the_cache_spares_is_counted_there(make: Make) -> None:
     assert stats.batching.items == len(device.rows) == len(WORDS) + 1
 
 
-def test_a_record_does_not_change_afterwards(make: Make) -> None:
+def test_statistics_do_not_change_later(make: Make) -> None:
     generator = make(Device(), cache_bytes=2**20)
     generator.embed(WORDS[:50])
     stats = generator.stats()
@@ -83,7 +83,7 @@ def test_a_record_does_not_change_afterwards(make: Make) -> None:
     assert generator.stats().batching.items > stats.batching.items
 
 
-def test_speed_is_of_the_time_in_which_the_device_was_busy(make: Make) -> None:
+def test_tokens_per_second_count_the_busy_time_only(make: Make) -> None:
     generator = make(Device())
     generator.embed(WORDS)
     stats = generator.stats()
@@ -94,7 +94,7 @@ def test_speed_is_of_the_time_in_which_the_device_was_busy(make: Make) -> None:
     assert generator.stats().uptime_s > stats.uptime_s
 
 
-def test_the_budget_is_what_the_model_was_described_with(make: Make) -> None:
+def test_the_budget_is_that_of_the_model(make: Make) -> None:
     generator = make(Device(), info=replace(INFO, max_batch_tokens=40))
     generator.embed(WORDS)
     stats = generator.stats()
@@ -104,7 +104,7 @@ def test_the_budget_is_what_the_model_was_described_with(make: Make) -> None:
     assert stats.tuning is None
 
 
-def test_how_the_budget_was_found_can_be_seen(make: Make) -> None:
+def test_the_measurement_of_the_budget_is_included(make: Make) -> None:
     tuning = Tuning(
         64, (Measurement(32, 0.5), Measurement(64, 0.7)), "64 tokens is the upper bound"
     )
@@ -112,7 +112,7 @@ def test_how_the_budget_was_found_can_be_seen(make: Make) -> None:
     assert make(Device(), tuning=tuning).stats().tuning == tuning
 
 
-def test_memory_that_ran_out_can_be_seen_and_nobody_failed(make: Make) -> None:
+def test_out_of_memory_is_counted_and_no_call_fails(make: Make) -> None:
     generator = make(Device(capacity=30))
     vectors = generator.embed(WORDS)
     batching = generator.stats().batching
@@ -124,7 +124,7 @@ def test_memory_that_ran_out_can_be_seen_and_nobody_failed(make: Make) -> None:
     assert batching.items == len(WORDS)
 
 
-def test_what_failed_can_be_seen(make: Make) -> None:
+def test_failures_are_counted(make: Make) -> None:
     generator = make(Device())
     with pytest.raises(BackendFailure):
         generator.embed([*WORDS[:4], POISON])
@@ -134,7 +134,7 @@ def test_what_failed_can_be_seen(make: Make) -> None:
     assert batching.bisections >= 1
 
 
-def test_what_waits_can_be_seen(make: Make) -> None:
+def test_waiting_inputs_are_counted(make: Make) -> None:
     device = Device()
     generator = make(device, batching=BatchSettings(max_items=1))
     device.block()
@@ -149,7 +149,7 @@ def test_what_waits_can_be_seen(make: Make) -> None:
     assert eventually(lambda: generator.stats().waiting == 0)
 
 
-def test_a_record_travels_between_processes(make: Make) -> None:
+def test_statistics_can_be_pickled(make: Make) -> None:
     generator = make(Device())
     generator.embed(WORDS)
     stats = generator.stats()
