@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.cache.memory import OVERHEAD_BYTES, MemoryCache
+from embedder.cache.memory import MemoryCache
+from embedder.cache.slab_pool import OVERHEAD_BYTES
 from embedder.core.types import Entries
 
 WIDTH = 384

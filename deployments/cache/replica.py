@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deployments.data import cache_directory
 from deployments.metrics import CACHE, CACHE_STORE, MetricPublisher
 from deployments.settings.service import ServeSettings
-from embedder.cache.archive import ArchivedModel
+from embedder.cache.archive_format import ArchivedModel
 from embedder.cache.opening import open_cache
 from embedder.cache.store.records import Records
 from embedder.core.types import CacheHits, Entries

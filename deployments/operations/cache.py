@@ -11,13 +11,8 @@ import numpy as np
 
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import Handle
-from embedder.cache.archive import (
-    ArchivedModel,
-    Manifest,
-    read_archive,
-    records_of,
-    write_archive,
-)
+from embedder.cache.archive import read_archive, records_of, write_archive
+from embedder.cache.archive_format import ArchivedModel, Manifest
 from embedder.cache.sharding import owners
 from embedder.cache.store.records import Records
 from embedder.core.errors import UnknownModel

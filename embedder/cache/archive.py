@@ -1,8 +1,7 @@
-"""Archives of a cache: a folder of safetensors with a manifest that vouches for every byte of them.
+"""Archives of a cache: a folder of safetensors files, and a manifest with their checksums.
 
-Written in parts, so that neither side holds more than one of them, into a folder that gets its name
-when all is on disk. Read only when everything in it has been checked. Knows nothing of where the
-entries come from or go to.
+An archive is written part by part, so that only one part is in memory, and gets its name when
+everything is on the disk. It is used only after all of it has been checked.
 """
 
 from __future__ import annotations
@@ -14,65 +13,27 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
-from embedder.cache.store.records import KEY_BYTES, TAG_BYTES, Records
+from embedder.cache.archive_format import (
+    FIXED_BYTES,
+    MANIFEST,
+    PART_BYTES,
+    ArchivedModel,
+    Manifest,
+    Part,
+    decode_manifest,
+    decode_part,
+    encode_part,
+)
+from embedder.cache.store.records import Records
 from embedder.core.errors import ArchiveError
 from embedder.core.private_files import create, make_folder
-from embedder.core.types import Entries
 
-MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
-PART_BYTES = 32 * 2**20
-"""When a part is written: it holds at most twice as much, and no more is read at once."""
-
-MAX_PART_BYTES = 2 * PART_BYTES + 2**20
-BESIDE_BYTES = KEY_BYTES + 4 + 1 + 8
-"""What a part holds of an entry beside its vector."""
-
-MAX_WIDTH = 65_536
 
 Clock = Callable[[], float]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ArchivedModel(_Frozen):
-    """A model whose vectors an archive may hold; ``tag`` is what their keys begin with, in hex."""
-
-    tag: str = Field(pattern=rf"^[0-9a-f]{{{2 * TAG_BYTES}}}$")
-    name: str
-    repository: str
-    revision: str
-    dtype: str
-    width: int = Field(ge=1, le=MAX_WIDTH)
-
-
-class Part(_Frozen):
-    """One file of an archive, with what its content must be."""
-
-    name: str = Field(pattern=r"^entries-\d{5}\.safetensors$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(ge=1, le=MAX_PART_BYTES)
-    count: int = Field(ge=1)
-    width: int = Field(ge=1, le=MAX_WIDTH)
-
-
-class Manifest(_Frozen):
-    """What an archive holds; ``created_s`` is the wall clock, from which its entries age on."""
-
-    format: Literal[1] = 1
-    created_s: float = Field(ge=0, allow_inf_nan=False)
-    count: int = Field(ge=0)
-    models: tuple[ArchivedModel, ...] = Field(max_length=10_000)
-    parts: tuple[Part, ...] = Field(max_length=100_000)
 
 
 def write_archive(
@@ -82,13 +43,13 @@ def write_archive(
     models: Sequence[ArchivedModel] = (),
     clock: Clock = time.time,
 ) -> Manifest:
-    """Write an archive, which is there whole or not at all.
+    """Write an archive completely or not at all.
 
     Raises:
-        ArchiveError: there is something at ``path`` already, or it cannot be written.
+        ArchiveError: ``path`` exists already, or the archive cannot be written.
     """
     if path.exists():
-        raise ArchiveError(str(path), "is there already")
+        raise ArchiveError(str(path), "exists already")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -113,12 +74,12 @@ def write_archive(
 
 
 def read_archive(path: Path) -> Manifest:
-    """Check an archive to the last byte and return its manifest.
+    """Check a whole archive and return its manifest.
 
     Raises:
-        ArchiveError: it is damaged, foreign or newer; the sentence names the file.
+        ArchiveError: a file is damaged, foreign or of a newer format; the error names the file.
     """
-    manifest = _read_manifest(path / MANIFEST)
+    manifest = decode_manifest(_read(path / MANIFEST, MAX_MANIFEST_BYTES))
     expected = {MANIFEST, *(part.name for part in manifest.parts)}
     if len(expected) != len(manifest.parts) + 1:
         raise ArchiveError(MANIFEST, "names a part twice")
@@ -127,8 +88,7 @@ def read_archive(path: Path) -> Manifest:
             raise ArchiveError(entry.name, "is not named in the manifest")
     seen: set[bytes] = set()
     for part in manifest.parts:
-        records = _read_part(path, part)
-        seen.update(records.keys)
+        seen.update(_read_part(path, part).keys)
     if len(seen) != manifest.count:
         raise ArchiveError(
             MANIFEST, f"counts {manifest.count} entries; the parts hold {len(seen)} keys"
@@ -137,12 +97,13 @@ def read_archive(path: Path) -> Manifest:
 
 
 def records_of(path: Path, manifest: Manifest, *, clock: Clock = time.time) -> Iterator[Records]:
-    """Yield the entries of an archive that are still to be remembered, part by part.
+    """Yield the records of an archive that have not expired, part by part.
 
-    Their lives go on from when it was written; where the clock has gone back since, from now.
+    Times to live count from the writing of the archive; if the clock has been set back since, from
+    now.
 
     Raises:
-        ArchiveError: a part is no longer what it was when the manifest was read.
+        ArchiveError: a part has changed since the manifest was read.
     """
     for part in manifest.parts:
         records = _read_part(path, part)
@@ -153,29 +114,21 @@ def records_of(path: Path, manifest: Manifest, *, clock: Clock = time.time) -> I
 
 
 def _gathered(records: Iterable[Records]) -> Iterator[Records]:
-    """Yield records of one width each, of about `PART_BYTES`, as soon as they are complete."""
+    """Yield records of one width of about `PART_BYTES`, as soon as they are complete."""
     waiting: dict[int, list[Records]] = defaultdict(list)
-    for one in records:
-        most = max(1, PART_BYTES // (4 * one.width + BESIDE_BYTES))
-        for start in range(0, len(one), most):
-            waiting[one.width].append(one.part(slice(start, start + most)))
-            if sum(map(len, waiting[one.width])) >= most:
-                yield Records.joined(waiting.pop(one.width))
-    for gathered in waiting.values():
-        yield Records.joined(gathered)
+    for batch in records:
+        count = max(1, PART_BYTES // (4 * batch.width + FIXED_BYTES))
+        for start in range(0, len(batch), count):
+            waiting[batch.width].append(batch.view(slice(start, start + count)))
+            if sum(map(len, waiting[batch.width])) >= count:
+                yield Records.concatenate(waiting.pop(batch.width))
+    for rest in waiting.values():
+        yield Records.concatenate(rest)
 
 
 def _write_part(folder: Path, number: int, records: Records) -> Part:
     name = f"entries-{number:05d}.safetensors"
-    content = save(
-        {
-            "keys": np.frombuffer(b"".join(records.keys), np.uint8).reshape(-1, KEY_BYTES),
-            "vectors": np.ascontiguousarray(records.entries.vectors),
-            "token_counts": np.ascontiguousarray(records.entries.token_counts),
-            "truncated": np.ascontiguousarray(records.entries.truncated),
-            "lives_s": np.ascontiguousarray(records.ttls_s),
-        }
-    )
+    content = encode_part(records)
     _write(folder / name, content)
     return Part(
         name=name,
@@ -186,59 +139,24 @@ def _write_part(folder: Path, number: int, records: Records) -> Part:
     )
 
 
-def _read_manifest(path: Path) -> Manifest:
-    content = _read(path, MAX_MANIFEST_BYTES)
-    try:
-        return Manifest.model_validate_json(content)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        if where == "format":
-            raise ArchiveError(
-                MANIFEST, f"has format {problem['input']!r}; this version reads format 1"
-            ) from None
-        raise ArchiveError(MANIFEST, f"is no manifest: {where} {problem['msg']}") from None
-
-
 def _read_part(folder: Path, part: Part) -> Records:
     content = _read(folder / part.name, part.bytes)
     if len(content) != part.bytes or hashlib.sha256(content).hexdigest() != part.sha256:
         raise ArchiveError(part.name, "is not what was written: its SHA-256 differs")
-    try:
-        tensors = load(content)
-    except (SafetensorError, ValueError) as error:
-        raise ArchiveError(part.name, f"is no safetensors file: {error}") from None
-    shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    count = part.count
-    if shapes != {
-        "keys": (np.dtype(np.uint8), (count, KEY_BYTES)),
-        "vectors": (np.dtype(np.float32), (count, part.width)),
-        "token_counts": (np.dtype(np.int32), (count,)),
-        "truncated": (np.dtype(np.bool_), (count,)),
-        "lives_s": (np.dtype(np.float64), (count,)),
-    }:
-        raise ArchiveError(part.name, "holds other arrays than the manifest says")
-    if not np.isfinite(tensors["vectors"]).all():
-        raise ArchiveError(part.name, "has a vector that is not finite")
-    if not (tensors["lives_s"] >= 0).all():
-        raise ArchiveError(part.name, "has an entry whose life is below zero")
-    joined = tensors["keys"].tobytes()
-    keys = [joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES)]
-    entries = Entries(tensors["vectors"], tensors["token_counts"], tensors["truncated"])
-    return Records(keys, entries, tensors["lives_s"])
+    return decode_part(part, content)
 
 
-def _read(path: Path, most: int) -> bytes:
-    """Return the content of a plain file; at most one byte more than it may have."""
+def _read(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file, which is read to at most ``max_bytes`` + 1."""
     try:
         if path.is_symlink() or not path.is_file():
-            raise ArchiveError(path.name, "is missing, or no plain file")
+            raise ArchiveError(path.name, "is missing, or is not a regular file")
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            content = file.read(max_bytes + 1)
     except OSError as error:
         raise ArchiveError(path.name, f"cannot be read: {error.strerror}") from None
-    if len(content) > most:
-        raise ArchiveError(path.name, f"is larger than the {most} bytes that it may have")
+    if len(content) > max_bytes:
+        raise ArchiveError(path.name, f"has more than {max_bytes} bytes, its maximum")
     return content
 
 
@@ -250,7 +168,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Put what was created or renamed in a folder on the disk."""
+    """Flush created and renamed entries of a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

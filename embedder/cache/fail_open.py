@@ -1,7 +1,6 @@
-"""A far cache that can only help: slow, dead or full, it costs a miss and never an error.
+"""A shared cache that fails open: if it is slow, down or full, a lookup is a miss, not an error.
 
-Wraps any `Caching` stage with a time budget and a circuit breaker. Knows nothing of where that
-stage lives.
+It wraps any `Caching` stage with a time limit and a circuit breaker.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from embedder.core.types import CacheHits, Entries
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 0.05
-"""About what embedding a few texts takes: a lookup that takes longer saves nobody anything."""
+"""About the time to embed a few texts: a longer lookup saves nothing."""
 
 TIMEOUT_BYTES = 2**20
-"""A lookup has its time-out once more for each of so many bytes that it may bring."""
+"""A lookup gets the timeout once more for each of this many bytes that it may return."""
 
 INSERT_TIMEOUT_S = 5.0
 MAX_PENDING_INSERTS = 256
-"""Inserts of a cache that does not take them are dropped above this; they would fill the memory."""
+"""Pending inserts of a slow cache; more are dropped, since they would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedCacheState:
-    """What a caller has seen of a far cache.
+    """The state of a shared cache as its client sees it.
 
-    ``failures`` counts lookups and inserts that came to nothing, ``opened`` how often the circuit
-    has opened, ``pending`` the inserts that are on their way or arrived a moment ago.
+    ``failures`` counts failed lookups and inserts, ``opened`` how often the circuit breaker has
+    opened, ``pending`` the inserts that have not completed.
     """
 
     name: str
@@ -46,9 +45,9 @@ class SharedCacheState:
 
 
 class FailOpenCache:
-    """Look up within a time-out; insert behind the caller's back. ``name`` is for the log.
+    """Lookups within a timeout, and inserts in the background. ``name`` is for the log.
 
-    The time-out is ``timeout_s``, and longer for a lookup that may bring much.
+    The timeout is ``timeout_s``, and longer for a lookup that may return many bytes.
     """
 
     def __init__(
@@ -68,39 +67,39 @@ class FailOpenCache:
 
     @property
     def state(self) -> SharedCacheState:
-        """Return what has been seen of the cache."""
+        """Return the state of the cache."""
         circuit = self._circuit
         return SharedCacheState(
             self._name, circuit.state, self._failures, circuit.opened, len(self._inserts)
         )
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        """Return what the cache has, or nothing where it does not answer in time."""
+        """Return the hits of the cache, or none if it does not answer in time."""
         if not self._circuit.allows_call():
             return CacheHits.empty(width)
         try:
             seconds = self._lookup_s(len(keys) * width * 4)
             hits = await wait_within(self._cache.get_many(keys, width), seconds)
         except asyncio.CancelledError:
-            self._circuit.left()
+            self._circuit.abandoned()
             raise
-        except Exception as error:  # noqa: BLE001 - whatever ails a cache, it is a miss
+        except Exception as error:  # noqa: BLE001 - any error is a miss
             self._failed(error)
             return CacheHits.empty(width)
         self._succeeded()
         return hits
 
     def _lookup_s(self, size: int) -> float:
-        """Return how long a lookup of so many bytes may take.
+        """Return the timeout of a lookup of ``size`` bytes.
 
-        The larger it is, the longer its embedding would take too; and that a large one is slow says
-        nothing of the health of the cache.
+        Embedding would take longer for a larger lookup too, and a large lookup that is slow does
+        not mean that the cache fails.
         """
         return self._timeout_s * (1 + size / TIMEOUT_BYTES)
 
     def put_later(self, keys: Sequence[bytes], entries: Entries) -> None:
         """Send entries to the cache without waiting for it."""
-        # Only lookups try a cache that failed: an insert would be lost where the trial fails.
+        # Only lookups are trials: an insert would be lost if the trial failed.
         if self._circuit.state is not CircuitState.CLOSED:
             return
         if len(self._inserts) >= MAX_PENDING_INSERTS:
@@ -114,7 +113,7 @@ class FailOpenCache:
     async def _put(self, keys: Sequence[bytes], entries: Entries) -> None:
         try:
             await wait_within(self._cache.put_many(keys, entries), INSERT_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001 - the answer is on its way without it
+        except Exception as error:  # noqa: BLE001 - the request does not need it
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:

@@ -1,8 +1,7 @@
-"""The cache in memory: least recently used goes first, nothing outlives its time, a budget is kept.
+"""The cache in memory: exact LRU eviction, a time to live, and a budget in bytes.
 
-Holds rows of `Entries` under 32-byte keys, those of each width in a slab. Knows nothing of texts or
-of how keys are made. Not safe for use from several threads at once: each process that owns one
-calls it from one loop.
+Rows of `Entries` are kept under 32-byte keys, those of each width in a slab. Not thread-safe: each
+process calls its cache from one event loop.
 """
 
 from __future__ import annotations
@@ -15,28 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.cache.key_table import Slots, keys_of, words_of
-from embedder.cache.recency import Ticks
 from embedder.cache.slab import Slab
+from embedder.cache.slab_pool import SlabPool, entry_bytes
 from embedder.cache.store.records import FOREVER, TAG_BYTES, Records
 from embedder.core.types import CacheHits, Entries
 
-OVERHEAD_BYTES = 160
-"""What an entry costs beside its components: key, place in table and order, deadline."""
+MAX_ENTRY_SHARE = 0.01
+"""Largest share of the budget that one entry may take; a larger one would evict too many."""
 
-MOST_OF_BUDGET = 0.01
-"""The share of the budget that one entry may take; a larger one would push out too many."""
-
-PART = 4096
-"""Entries that are put at once: a slab has that much room beyond the budget while they come."""
-
-FLOAT_BYTES = 4
+BATCH = 4096
+"""Entries that are put at once; a slab has room for that many above the budget."""
 
 
 @dataclass(slots=True)
 class CacheStats:
-    """Counters since the cache was made, and what it holds now.
+    """Counters since the start, and what the cache holds now.
 
-    What has expired and was not asked for since still counts as held.
+    Expired entries count as held until they are asked for.
     """
 
     hits: int = 0
@@ -49,10 +43,10 @@ class CacheStats:
 
 
 class MemoryCache:
-    """An exact LRU of entries with a byte budget; a budget of 0 keeps nothing.
+    """An exact LRU cache of entries with a byte budget; a budget of 0 keeps nothing.
 
-    An entry is given back for ``ttl_s`` seconds at most; None: without an end. ``on_forget`` is
-    told every key that goes by eviction, expiry, `delete_many` or `purge`.
+    An entry is returned for at most ``ttl_s`` seconds; None sets no limit. ``on_forget`` is called
+    with every key that is removed by eviction, expiry, `delete_many` or `purge`.
     """
 
     def __init__(
@@ -68,22 +62,17 @@ class MemoryCache:
         self._ttl_s = FOREVER if ttl_s is None else ttl_s
         self._clock = clock
         self._on_forget = on_forget
-        self._slabs: dict[int, Slab] = {}
-        self._next_tick = 0
-        self._first_tick = 0
+        self._slabs = SlabPool(max_bytes, BATCH)
 
     @property
     def age_s(self) -> float | None:
-        """Return how long ago the oldest entry was put; None where there is none."""
-        puts = [slab.put_times().min() for slab in self._slabs.values()]
+        """Return the age of the oldest entry in seconds; None if there is none."""
+        puts = [slab.put_times().min() for slab in self._slabs]
         return self._clock() - float(min(puts)) if puts else None
 
     def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        """Return the entries that are there; ``width`` is what a vector of these keys has.
-
-        An entry of another width counts as missing, and so does one whose time is over.
-        """
-        slab = self._slabs.get(width)
+        """Return the entries of these keys that have ``width`` components and have not expired."""
+        slab = self._slabs.find(width)
         if slab is None:
             self.stats.misses += len(keys)
             return CacheHits.empty(width)
@@ -95,70 +84,66 @@ class MemoryCache:
             ttls_s = deadlines - self._clock()
             dead = ttls_s <= 0
             if dead.any():
-                self._expire(slab, slots[dead])
+                self.stats.expired += self._forget(slab, np.unique(slots[dead]))
+                self._count()
                 rows, slots, ttls_s = rows[~dead], slots[~dead], ttls_s[~dead]
-        slab.recency.use(slots, self._later(len(slots)))
+        slab.recency.use(slots, self._slabs.later_ticks(len(slots)))
         self.stats.hits += len(rows)
         self.stats.misses += len(keys) - len(rows)
         return CacheHits(rows, slab.read(slots), ttls_s)
 
     def put_many(
-        self,
-        keys: Sequence[bytes],
-        entries: Entries,
-        ttls_s: NDArray[np.float64] | None = None,
+        self, keys: Sequence[bytes], entries: Entries, ttls_s: NDArray[np.float64] | None = None
     ) -> None:
-        """Remember a copy of every entry under its key; the least recently used make room.
+        """Store a copy of every entry under its key, and evict the least recently used entries.
 
-        ``ttls_s`` shortens the TTL of each entry. Of a key
-        that comes twice the last entry stays.
+        ``ttls_s`` shortens the time to live of each entry. If a key occurs twice, its last entry
+        is stored.
         """
-        if not self._admits(keys, entries):
+        if not self._accepts(keys, entries):
             return
         last = {key: row for row, key in enumerate(keys)}
         if len(last) < len(keys):
             rows = np.fromiter(last.values(), np.intp, len(last))
             keys, entries = list(last), entries.take(rows)
             ttls_s = None if ttls_s is None else ttls_s[rows]
-        for start in range(0, len(keys), PART):
-            part = slice(start, start + PART)
-            self._put(keys[part], entries.view(part), None if ttls_s is None else ttls_s[part])
+        for start in range(0, len(keys), BATCH):
+            batch = slice(start, start + BATCH)
+            self._put(keys[batch], entries.view(batch), None if ttls_s is None else ttls_s[batch])
             self._evict()
         self._count()
 
     def fill(self, records: Records) -> int:
-        """Take over entries from elsewhere as less recently used than all that is here.
+        """Store records of absent keys as less recently used than all others; evict nothing.
 
-        Records come newest first. Only absent keys are taken, and only into free room. Returns how
-        many that were.
+        Records come newest first; they are stored while the budget has room. Return the number of
+        stored records.
         """
-        if not self._admits(records.keys, records.entries):
+        if not self._accepts(records.keys, records.entries):
             return 0
         width = records.width
-        room = (self.max_bytes - self.stats.bytes) // _cost(width)
+        room = (self.max_bytes - self.stats.bytes) // entry_bytes(width)
         words = words_of(records.keys)
         absent = records.ttls_s > 0
-        for slab in self._slabs.values():
+        for slab in self._slabs:
             absent &= slab.find(words) < 0
         first = {key: row for row, key in reversed(list(enumerate(records.keys)))}
         taken = np.array(sorted(first.values()), np.intp)
         taken = taken[absent[taken]][: max(0, room)]
-        for start in range(0, len(taken), PART):
-            rows = taken[start : start + PART]
-            slab = self._slab(width)
+        for start in range(0, len(taken), BATCH):
+            rows = taken[start : start + BATCH]
+            slab = self._slabs.ensure(width)
             slots = slab.write(words[rows], records.entries.take(rows))
-            self._date(slab, slots, records.ttls_s[rows])
-            self._first_tick -= len(rows)
-            ticks = np.arange(len(rows), dtype=np.int64)[::-1] + self._first_tick
-            slab.recency.use_before(slots, ticks)
+            self._set_times(slab, slots, records.ttls_s[rows])
+            slab.recency.use_before(slots, self._slabs.earlier_ticks(len(rows)))
         self._count()
         return len(taken)
 
     def records(self, keys: Sequence[bytes]) -> list[Records]:
-        """Return what is here of the keys, by width; that is no use of it."""
+        """Return the records of these keys, by width, without counting as a use of them."""
         found = []
         now, words = self._clock(), words_of(keys)
-        for slab in self._slabs.values():
+        for slab in self._slabs:
             slots = slab.find(words)
             rows = np.flatnonzero(slots >= 0)
             ttls_s = slab.deadlines[slots[rows]] - now
@@ -170,42 +155,35 @@ class MemoryCache:
 
     def keys(self) -> list[bytes]:
         """Return all keys, most recently used first."""
-        slabs = list(self._slabs.values())
-        orders = [slab.recency.in_order() for slab in slabs]
-        ticks = [slab.recency.ticks[order] for slab, order in zip(slabs, orders, strict=True)]
-        words = [slab.words_at(order) for slab, order in zip(slabs, orders, strict=True)]
-        if not words:
-            return []
-        return keys_of(np.concatenate(words)[np.argsort(-np.concatenate(ticks))])
+        return self._slabs.keys()
 
     def delete_many(self, keys: Sequence[bytes]) -> int:
-        """Forget these keys and return how many of them were here."""
+        """Remove these keys; return the number of keys that were present."""
         count = 0
         words = words_of(keys)
-        for slab in list(self._slabs.values()):
+        for slab in self._slabs:
             slots = slab.find(words)
             count += self._forget(slab, np.unique(slots[slots >= 0]))
         self._count()
         return count
 
     def purge(self, tag: bytes) -> int:
-        """Forget every key that begins with the tag of a model, and return how many that were."""
+        """Remove every key that begins with the tag of a model; return their number."""
         assert len(tag) == TAG_BYTES
-        slabs = list(self._slabs.values())
-        count = sum(self._forget(slab, slab.of_tag(tag)) for slab in slabs)
+        count = sum(self._forget(slab, slab.of_tag(tag)) for slab in self._slabs)
         self._count()
         return count
 
     def clear(self) -> int:
-        """Forget everything and return how many entries that were."""
+        """Remove everything; return the number of entries."""
         count = self.stats.entries
         self._slabs.clear()
         self._count()
         return count
 
-    def _admits(self, keys: Sequence[bytes], entries: Entries) -> bool:
-        """Tell whether entries of this width are kept at all."""
-        if _cost(entries.vectors.shape[1]) <= self.max_bytes * MOST_OF_BUDGET:
+    def _accepts(self, keys: Sequence[bytes], entries: Entries) -> bool:
+        """Tell whether entries of this width are small enough; count them if not."""
+        if entry_bytes(entries.vectors.shape[1]) <= self.max_bytes * MAX_ENTRY_SHARE:
             return True
         self.stats.rejected += len(keys)
         return False
@@ -213,71 +191,38 @@ class MemoryCache:
     def _put(
         self, keys: Sequence[bytes], entries: Entries, ttls_s: NDArray[np.float64] | None
     ) -> None:
-        slab, words = self._slab(entries.vectors.shape[1]), words_of(keys)
-        for other in list(self._slabs.values()):
+        slab, words = self._slabs.ensure(entries.vectors.shape[1]), words_of(keys)
+        for other in self._slabs:
             if other is not slab:
                 slots = other.find(words)
                 other.free(slots[slots >= 0])
-                self._drop_if_empty(other)
+                self._slabs.drop_if_empty(other)
         slots = slab.write(words, entries)
-        self._date(slab, slots, ttls_s)
-        slab.recency.use(slots, self._later(len(slots)))
+        self._set_times(slab, slots, ttls_s)
+        slab.recency.use(slots, self._slabs.later_ticks(len(slots)))
 
-    def _slab(self, width: int) -> Slab:
-        slab = self._slabs.get(width)
-        if slab is None:
-            slab = self._slabs[width] = Slab(width, self.max_bytes // _cost(width) + PART)
-        return slab
-
-    def _date(self, slab: Slab, slots: Slots, ttls_s: NDArray[np.float64] | None) -> None:
+    def _set_times(self, slab: Slab, slots: Slots, ttls_s: NDArray[np.float64] | None) -> None:
         now = self._clock()
         slab.put_s[slots] = now
-        life_s = self._ttl_s if ttls_s is None else np.minimum(ttls_s, self._ttl_s)
-        slab.deadlines[slots] = now + life_s
-
-    def _later(self, count: int) -> Ticks:
-        ticks = np.arange(self._next_tick, self._next_tick + count, dtype=np.int64)
-        self._next_tick += count
-        return ticks
-
-    def _expire(self, slab: Slab, slots: Slots) -> None:
-        self.stats.expired += self._forget(slab, np.unique(slots))
-        self._count()
+        slab.deadlines[slots] = now + (
+            self._ttl_s if ttls_s is None else np.minimum(ttls_s, self._ttl_s)
+        )
 
     def _evict(self) -> None:
-        """Forget the least recently used, over all widths, until the budget is kept."""
-        while (over := self._bytes() - self.max_bytes) > 0:
-            slab, before = self._oldest()
-            most = -(-over // _cost(slab.width))
-            self.stats.evicted += self._forget(slab, slab.recency.oldest(most, before))
-
-    def _oldest(self) -> tuple[Slab, int | None]:
-        """Return the slab with the least recently used entry, and when another's was used."""
-        if len(self._slabs) == 1:
-            return next(iter(self._slabs.values())), None
-        ticks = [(slab.recency.oldest_tick(), slab.width) for slab in self._slabs.values()]
-        ordered = sorted((tick, width) for tick, width in ticks if tick is not None)
-        return self._slabs[ordered[0][1]], ordered[1][0] if len(ordered) > 1 else None
+        """Remove the least recently used entries, over all widths, until the budget is kept."""
+        while (over := self._slabs.total_bytes - self.max_bytes) > 0:
+            slab, before = self._slabs.oldest()
+            count = -(-over // entry_bytes(slab.width))
+            self.stats.evicted += self._forget(slab, slab.recency.oldest(count, before))
 
     def _forget(self, slab: Slab, slots: Slots) -> int:
         keys = [] if self._on_forget is None else keys_of(slab.words_at(slots))
         slab.free(slots)
-        self._drop_if_empty(slab)
+        self._slabs.drop_if_empty(slab)
         for key in keys:
             self._on_forget(key)  # type: ignore[misc]
         return len(slots)
 
-    def _drop_if_empty(self, slab: Slab) -> None:
-        if not len(slab):
-            self._slabs.pop(slab.width, None)
-
-    def _bytes(self) -> int:
-        return sum(len(slab) * _cost(slab.width) for slab in self._slabs.values())
-
     def _count(self) -> None:
-        self.stats.entries = sum(map(len, self._slabs.values()))
-        self.stats.bytes = self._bytes()
-
-
-def _cost(width: int) -> int:
-    return width * FLOAT_BYTES + OVERHEAD_BYTES
+        self.stats.entries = len(self._slabs)
+        self.stats.bytes = self._slabs.total_bytes

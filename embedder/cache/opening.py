@@ -1,7 +1,4 @@
-"""From settings to a cache: which store is behind it, and where.
-
-Nothing is touched here: a store is opened by the thread that uses it.
-"""
+"""Make a cache and its store from settings. The thread that uses a store opens it."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from embedder.settings.model import CacheSettings
 
 
 def open_store(settings: CacheSettings, name: str) -> SqliteStore | RedisStore | None:
-    """Return the store of the cache of this name, None where nothing is to be kept.
+    """Return the store of the cache of this name, or None if none is configured.
 
     Raises:
-        MissingExtra: a store at ``cache.url`` is asked for, and redis-py is not installed.
+        MissingExtra: ``cache.url`` is set, and redis-py is not installed.
     """
     if settings.max_bytes == 0:
         return None
@@ -33,7 +30,7 @@ def open_store(settings: CacheSettings, name: str) -> SqliteStore | RedisStore |
 def open_cache(
     settings: CacheSettings, name: str, *, clock: Callable[[], float] = time.monotonic
 ) -> PersistentCache:
-    """Return the cache of this name, which is yet to be started.
+    """Return the cache of this name; start it before use.
 
     Raises:
         MissingExtra: as `open_store` does.

@@ -1,7 +1,6 @@
-"""What a process that caches runs: entries in memory, and a store behind them.
+"""A cache in memory with a store behind it; use it from one event loop.
 
-Lives on one event loop. Whatever becomes of the store, memory answers as it would alone. Knows
-nothing of who asks, nor of how a store keeps things.
+If the store fails, the cache works from memory alone.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from embedder.settings.model import CacheSettings
 
 
 class PersistentCache:
-    """A `MemoryCache` whose entries outlive it in a store; without one it is only that."""
+    """A `MemoryCache` whose entries are also kept in a store; without a store, memory alone."""
 
     def __init__(
         self,
@@ -34,11 +33,11 @@ class PersistentCache:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._marks = DirtyKeys()
+        self._dirty = DirtyKeys()
         self._store = store
         shared = store if isinstance(store, SharedStore) else None
-        # What one cache has no room for may well be wanted by others that share the store.
-        forget = self._marks.forget if shared is None else self._marks.leave
+        # A shared store keeps what this memory evicts: other caches may ask for it.
+        forget = self._dirty.delete_one if shared is None else self._dirty.discard
         self.memory = MemoryCache(
             settings.max_bytes,
             ttl_s=settings.ttl_s,
@@ -46,86 +45,84 @@ class PersistentCache:
             on_forget=None if store is None else forget,
         )
         self._clock = clock
-        self._look_up = None if shared is None else StoreLookup(shared, clock=clock)
-        self._writing = None
+        self._lookup = None if shared is None else StoreLookup(shared, clock=clock)
+        self._writer = None
         if store is not None:
-            self._writing = WriteBehind(self.memory, self._marks, store, settings, clock=clock)
+            self._writer = WriteBehind(self.memory, self._dirty, store, settings, clock=clock)
 
     async def start(self) -> None:
-        """Begin to load and to write; returns at once, and what is not loaded yet is a miss."""
-        if self._writing is not None:
-            self._writing.start()
+        """Start to load and to write, and return; entries that are not loaded yet are misses."""
+        if self._writer is not None:
+            self._writer.start()
 
     async def stop(self) -> None:
-        """Write what is left, and close the store."""
-        if self._look_up is not None:
-            self._look_up.close()
-        if self._writing is not None:
-            await self._writing.stop()
+        """Write the remaining changes, and close the store."""
+        if self._lookup is not None:
+            self._lookup.close()
+        if self._writer is not None:
+            await self._writer.stop()
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        """Return the entries that are there; a shared store is asked for what memory lacks."""
+        """Return the entries of these keys; a shared store is asked for those not in memory."""
         hits = self.memory.get_many(keys, width)
-        if self._look_up is None or len(hits.rows) == len(keys):
+        if self._lookup is None or len(hits.rows) == len(keys):
             return hits
-        every = np.arange(len(keys))
-        wanted = np.setdiff1d(every, hits.rows)
-        found = await self._look_up.find([keys[row] for row in wanted], width)
+        rows = np.arange(len(keys))
+        missing = np.setdiff1d(rows, hits.rows)
+        missing_keys = [keys[row] for row in missing]
+        found = await self._lookup.find(missing_keys, width)
         if not found:
             return hits
         self.memory.put_many(found.keys, found.entries, found.ttls_s)
-        further = _hits([keys[row] for row in wanted], found)
-        return CacheHits.merged([(every, hits), (wanted, further)], width)
+        return CacheHits.merged([(rows, hits), (missing, _hits(missing_keys, found))], width)
 
     async def put_many(
-        self,
-        keys: Sequence[bytes],
-        entries: Entries,
-        ttls_s: NDArray[np.float64] | None = None,
+        self, keys: Sequence[bytes], entries: Entries, ttls_s: NDArray[np.float64] | None = None
     ) -> None:
         """Store the entries for at most ``ttls_s`` seconds each; write them behind."""
-        if self._writing is None:
+        if self._writer is None:
             self.memory.put_many(keys, entries, ttls_s)
             return
-        # Before: what is put and has to go again at once is marked as gone by memory.
-        self._marks.put(keys)
+        # Recorded first: memory records entries that it evicts at once as deleted.
+        self._dirty.put(keys)
         try:
             self.memory.put_many(keys, entries, ttls_s)
         except BaseException:
-            self._marks.drop(keys)
+            for key in keys:
+                self._dirty.discard(key)
             raise
-        self._writing.marked()
+        self._writer.notify()
 
     def delete_many(self, keys: Sequence[bytes]) -> None:
-        """Forget what is under these keys, in the store too."""
+        """Remove these keys, in the store too."""
         self.memory.delete_many(keys)
-        if self._writing is not None:
-            self._marks.delete(keys)
+        if self._writer is not None:
+            self._dirty.delete(keys)
 
     def purge(self, tag: bytes) -> int:
-        """Forget everything of one model, in the store too; return how many memory had."""
+        """Remove the entries of one model, in the store too; return their number in memory."""
         count = self.memory.purge(tag)
-        if self._writing is not None:
-            self._marks.purge(tag)
+        if self._writer is not None:
+            self._dirty.purge(tag)
         return count
 
     def clear(self) -> int:
-        """Forget everything, in the store too; return how many entries memory had."""
+        """Remove all entries, in the store too; return their number in memory."""
         count = self.memory.clear()
-        if self._writing is not None:
-            self._marks.clear()
+        if self._writer is not None:
+            self._dirty.clear()
         return count
 
     def serves(self, models: Mapping[str, bytes]) -> None:
-        """Tell which models are served now, by name with their tags.
+        """Set the models that are served now: name to tag.
 
-        A local store forgets what other models had that were served under these names.
+        A local store deletes the entries of other models that were served under these names.
         """
-        if self._writing is not None:
-            self._marks.serves(models)
+        if self._writer is not None:
+            self._dirty.serves(models)
 
     def stats(self) -> dict[str, Any]:
-        """Return memory's counters, and how the store is doing, None where there is none."""
+        """Return the counters of memory and the state of the store, None without a store."""
         return {
             **asdict(self.memory.stats),
             "age_s": self.memory.age_s,
@@ -134,31 +131,28 @@ class PersistentCache:
         }
 
     def _store_stats(self) -> dict[str, Any] | None:
-        if self._store is None or self._writing is None:
+        if self._store is None or self._writer is None:
             return None
-        condition = self._writing.condition
-        written_at = condition.written_at
+        health = self._writer.health
+        written_at = health.written_at
         stats = {
-            "state": condition.state,
+            "state": health.state,
             **asdict(self._store.stats),
-            "loaded": condition.loaded,
-            "total": condition.total,
-            "dirty": self._writing.dirty,
-            "written": condition.written,
-            "failures": condition.failures,
+            "loaded": health.loaded,
+            "total": health.total,
+            "dirty": self._writer.dirty,
+            "written": health.written,
+            "failures": health.failures,
             "last_write_age_s": None if written_at is None else self._clock() - written_at,
         }
-        if self._look_up is not None:
-            stats["look_up"] = {
-                **asdict(self._look_up.stats),
-                "circuit": self._look_up.circuit.value,
-            }
+        if self._lookup is not None:
+            stats["look_up"] = {**asdict(self._lookup.stats), "circuit": self._lookup.circuit.value}
         return stats
 
 
 def _hits(keys: Sequence[bytes], found: Records) -> CacheHits:
-    """Return which of the keys have been found; one that comes twice was found for both."""
-    places = {key: at for at, key in enumerate(found.keys)}
-    rows = np.array([row for row, key in enumerate(keys) if key in places], np.intp)
-    at = np.array([places[keys[row]] for row in rows], np.intp)
+    """Return the hits of these keys; a key that occurs twice hits twice."""
+    row_of = {key: row for row, key in enumerate(found.keys)}
+    rows = np.array([row for row, key in enumerate(keys) if key in row_of], np.intp)
+    at = np.array([row_of[keys[row]] for row in rows], np.intp)
     return CacheHits(rows, found.entries.take(at), found.ttls_s[at])

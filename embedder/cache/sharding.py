@@ -1,7 +1,6 @@
-"""Which shard of a cache a key belongs to, and a cache of several shards that answers as one.
+"""A cache of several shards, and the shard that owns a key.
 
-A shard that is added takes its share from every other one, and no key moves between those. Knows
-nothing of where the shards live.
+A new shard takes its share of the keys from every other shard; no key moves between those.
 """
 
 from __future__ import annotations
@@ -22,50 +21,50 @@ def owners(keys: Sequence[bytes], shards: int) -> NDArray[np.intp]:
     """Return the number of the shard that owns each 32-byte key, below ``shards``."""
     if shards == 1 or not keys:
         return np.zeros(len(keys), np.intp)
-    # The bytes after the tag, which all keys of a model share, are hashed already.
+    # The bytes after the tag are a hash; all keys of a model share the tag.
     words = np.frombuffer(b"".join(key[TAG_BYTES : TAG_BYTES + 8] for key in keys), "<u8")
     return rendezvous.owners(words, shards)
 
 
 class ShardedCache:
-    """Ask each shard for its keys, all at once; a shard that fails costs its own keys only.
+    """Asks all shards concurrently; a failing shard misses its own keys only.
 
-    Without any shard nothing is remembered.
+    Without shards nothing is cached.
     """
 
     def __init__(self, shards: Sequence[FailOpenCache] = ()) -> None:
         self._shards = tuple(shards)
 
     def __len__(self) -> int:
-        """Return how many shards there are."""
+        """Return the number of shards."""
         return len(self._shards)
 
     @property
     def states(self) -> list[SharedCacheState]:
-        """Return what has been seen of every shard."""
+        """Return the state of every shard."""
         return [shard.state for shard in self._shards]
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        """Return the entries that are there, in the order of the keys."""
-        parts = self._parts(keys)
+        """Return the hits of all shards, in the order of the keys."""
+        by_shard = self._by_shard(keys)
         found = await asyncio.gather(
             *(
                 self._shards[shard].get_many([keys[row] for row in rows], width)
-                for shard, rows in parts
+                for shard, rows in by_shard
             )
         )
         return CacheHits.merged(
-            [(rows, hits) for (_, rows), hits in zip(parts, found, strict=True)], width
+            [(rows, hits) for (_, rows), hits in zip(by_shard, found, strict=True)], width
         )
 
     def put_later(self, keys: Sequence[bytes], entries: Entries) -> None:
         """Send entries to their shards without waiting for them."""
-        for shard, rows in self._parts(keys):
-            part = entries if len(rows) == len(keys) else entries.take(rows)
-            self._shards[shard].put_later([keys[row] for row in rows], part)
+        for shard, rows in self._by_shard(keys):
+            owned = entries if len(rows) == len(keys) else entries.take(rows)
+            self._shards[shard].put_later([keys[row] for row in rows], owned)
 
-    def _parts(self, keys: Sequence[bytes]) -> list[tuple[int, NDArray[np.intp]]]:
-        """Return the shards that own any of the keys, each with the rows of its keys."""
+    def _by_shard(self, keys: Sequence[bytes]) -> list[tuple[int, NDArray[np.intp]]]:
+        """Return the shards that own these keys, each with the rows of its keys."""
         if not self._shards:
             return []
         owner = owners(keys, len(self._shards))

@@ -1,8 +1,7 @@
-"""Entries of one width in contiguous arrays, under their keys: one gather reads any of them.
+"""Entries of one width in contiguous arrays, by key, so that one gather reads any of them.
 
-The arrays have the size that the budget allows at most; the system gives them memory only where
-something was written, and slots that were freed are taken again first. Knows nothing of budgets,
-clocks, or what is to be forgotten.
+The arrays have the largest size that the budget allows. The operating system gives them memory
+where something is written, and freed slots are used again first.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from embedder.core.types import Entries
 class Slab:
     """Up to ``capacity`` entries of vectors float32[width].
 
-    ``deadlines`` and ``put_s`` are float64[capacity] for whoever keeps a clock; where a slot is
-    free they hold nothing that means anything.
+    ``deadlines`` and ``put_s`` are float64[capacity] on the caller's clock; the values of free
+    slots are undefined.
     """
 
     def __init__(self, width: int, capacity: int) -> None:
@@ -29,7 +28,7 @@ class Slab:
         self.put_s = np.empty(capacity, np.float64)
         self._entries = Entries.allocate(capacity, width)
         self._table = KeyTable(capacity)
-        # A stack of slots that were freed; those from `_fresh` on were never taken.
+        # A stack of freed slots; slots from `_fresh` on were never used.
         self._freed = np.empty(capacity, np.intp)
         self._freed_count = self._fresh = 0
 
@@ -37,7 +36,7 @@ class Slab:
         return self._fresh - self._freed_count
 
     def find(self, words: Words) -> Slots:
-        """Return the slot of every key, -1 where it is not here."""
+        """Return the slot of every key, -1 if it has none."""
         return self._table.find(words)
 
     def read(self, slots: Slots) -> Entries:
@@ -45,12 +44,12 @@ class Slab:
         return self._entries.take(slots)
 
     def words_at(self, slots: Slots) -> Words:
-        """Return the keys of slots that hold something."""
+        """Return the keys of slots in use."""
         words: Words = self._table.words[slots]
         return words
 
     def write(self, words: Words, entries: Entries) -> Slots:
-        """Set the entries of distinct keys, and return their slots."""
+        """Write the entries of distinct keys and return their slots."""
         slots = self._table.find(words)
         new = np.flatnonzero(slots < 0)
         if len(new):
@@ -60,7 +59,7 @@ class Slab:
         return slots
 
     def free(self, slots: Slots) -> None:
-        """Forget what lies at distinct slots."""
+        """Remove the entries at distinct slots."""
         if len(slots):
             self._table.remove(slots)
             self.recency.free(slots)
@@ -75,15 +74,15 @@ class Slab:
         return same
 
     def put_times(self) -> NDArray[np.float64]:
-        """Return float64[n], when each entry was put."""
+        """Return float64[n], the time at which each entry was put."""
         times: NDArray[np.float64] = self.put_s[self.recency.used()]
         return times
 
     def _take(self, count: int) -> Slots:
-        """Return free slots, those that have memory already first."""
-        again = min(count, self._freed_count)
-        self._freed_count -= again
-        freed = self._freed[self._freed_count : self._freed_count + again]
-        fresh = np.arange(self._fresh, self._fresh + count - again)
-        self._fresh += count - again
+        """Return free slots; freed slots, which have memory already, come first."""
+        reused = min(count, self._freed_count)
+        self._freed_count -= reused
+        freed = self._freed[self._freed_count : self._freed_count + reused]
+        fresh = np.arange(self._fresh, self._fresh + count - reused)
+        self._fresh += count - reused
         return np.concatenate([freed, fresh])

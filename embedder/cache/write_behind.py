@@ -1,8 +1,7 @@
-"""Writes what memory has learned to a store, behind everyone's back, and reads it at the start.
+"""Write changes of memory to a store in the background, and load the store at the start.
 
-One task gives a thread one piece of work at a time. It takes from memory, and into it, only as much
-at once as holds the event loop up for about a millisecond. What the store cannot take is tried
-again. Knows nothing of how a store keeps things.
+One task gives one thread one call at a time. It copies from and to memory in batches that block the
+event loop for about a millisecond. Changes that the store rejects are retried.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -33,42 +32,42 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 REOPEN_S = 5.0
-"""How long a store that cannot be opened is left alone."""
+"""Seconds until a store that cannot be opened is tried again."""
 
-PART_KEYS = 512
-"""How many keys a store is given at once: memory copies their values within a millisecond."""
+BATCH_KEYS = 512
+"""Keys per write: memory copies their values within a millisecond."""
 
 GARBAGE = 2.0
-"""Rows of a local store for each entry in memory from which on its oldest rows are renewed."""
+"""A local store with more rows than this multiple of memory's entries renews its oldest rows."""
 
 SPARE_ROWS = 10_000
-"""Rows that there may be beyond that: few are not worth the work."""
+"""Rows above that multiple that are tolerated, since few are not worth the work."""
 
-MAX_DELETES = 100_000
-"""Keys to be deleted that are remembered; with more, the store is emptied and written anew."""
+MAX_DELETED_KEYS = 100_000
+"""Deleted keys above memory's entries; with more, the store is cleared and written anew."""
 
 
 class WriteBehind:
-    """Keeps a store as memory is; whoever changes memory marks the keys before."""
+    """Keeps a store equal to memory; changes of memory are recorded in ``dirty`` first."""
 
     def __init__(
         self,
         memory: MemoryCache,
-        marks: DirtyKeys,
+        dirty: DirtyKeys,
         store: LocalStore | SharedStore,
         settings: CacheSettings,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.condition = StoreHealth()
+        self.health = StoreHealth()
         self._memory = memory
-        self._marks = marks
+        self._dirty = dirty
         self._store = store
         self._local = store if isinstance(store, LocalStore) else None
         self._settings = settings
         self._clock = clock
         self._due = 0.0
-        self._under_way = Flush()
+        self._flushing = Flush()
         self._opened = False
         self._stopping = False
         self._wake = asyncio.Event()
@@ -77,45 +76,45 @@ class WriteBehind:
 
     @property
     def dirty(self) -> int:
-        """Return how many changes of memory the store does not have yet."""
-        return len(self._marks) + len(self._under_way)
+        """Return the number of changes that the store does not have yet."""
+        return len(self._dirty) + len(self._flushing)
 
     def start(self) -> None:
-        """Begin to open, to load and to write; returns at once."""
+        """Start to open, to load and to write, and return."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Write what is left, and close the store."""
+        """Write the remaining changes, and close the store."""
         self._stopping = True
         self._wake.set()
         if self._task is not None:
             await self._task
-            await self._last_turn()
-        self.condition.stopped = True
+            await self._last_flush()
+        self.health.stopped = True
         self._thread.shutdown()
 
-    def marked(self) -> None:
-        """Take note of new marks: so many that a crash would lose too much are written at once."""
-        if len(self._marks) >= self._settings.autosave_entries and not self.condition.failing:
+    def notify(self) -> None:
+        """Flush at once if ``autosave_entries`` changes wait, which a crash would lose."""
+        if len(self._dirty) >= self._settings.autosave_entries and not self.health.failing:
             self._wake.set()
 
     async def _run(self) -> None:
         while not self._stopping:
             try:
                 await self._open()
-                if self.condition.loading:
+                if self.health.loading:
                     await self._load()
                 await self._pause(self._due - _now())
-                await self._renew(at_least=2 * await self._turn())
+                await self._renew(at_least=2 * await self._flush())
             except StageUnavailable as error:
-                self.condition.failed(error)
-                self._bound_the_marks()
-                is_open = self.condition.is_open = self._store.is_open
+                self.health.failed(error)
+                self._bound_dirty_keys()
+                is_open = self.health.is_open = self._store.is_open
                 await self._pause(self._settings.autosave_s if is_open else REOPEN_S)
             except Exception:
-                # This task is the only one that writes: it must not end.
-                logger.exception("writing the cache behind failed")
-                self.condition.failures += 1
+                # No other task writes, so this one must not end.
+                logger.exception("writing the cache to its store failed")
+                self.health.failures += 1
                 await self._pause(REOPEN_S)
 
     async def _open(self) -> None:
@@ -123,115 +122,115 @@ class WriteBehind:
             return
         await self._call(self._store.open)
         if self._opened:
-            # It may be another file, which lacks what had been written to the former one.
-            self._marks.everything(self._memory.keys()[::-1])
-        self.condition.is_open = self._opened = True
-        self.condition.loading = self._local is not None
+            # It may be a new file, without the rows that were written to the old one.
+            self._dirty.put_all(self._memory.keys()[::-1])
+        self.health.is_open = self._opened = True
+        self.health.loading = self._local is not None
 
     async def _load(self) -> None:
-        """Take what a local store has into free room, and go on writing meanwhile."""
+        """Load a local store into free memory; flush in between."""
         assert self._local is not None
-        self.condition.total = self._local.stats.rows
+        self.health.total = self._local.stats.rows
         chunks = self._local.load()
         ahead: asyncio.Future[Records | None] | None = None
-        while (records := await (ahead or self._call(_next, chunks))) is not None:
-            # Not across a turn: what is read before it and taken in after it may be out of date.
-            reads_on = not self._stopping and _now() < self._due
-            ahead = asyncio.ensure_future(self._call(_next, chunks)) if reads_on else None
-            self.condition.loaded += self._fill(records)
+        while (records := await (ahead or self._call(next, chunks, None))) is not None:
+            # Not across a flush: records that were read before it may be out of date after it.
+            read_ahead = not self._stopping and _now() < self._due
+            ahead = asyncio.ensure_future(self._call(next, chunks, None)) if read_ahead else None
+            self.health.loaded += self._fill(records)
             if self._stopping and ahead is None:
                 return
             if ahead is None:
-                await self._turn()
-        self.condition.loading = False
+                await self._flush()
+        self.health.loading = False
 
     def _fill(self, records: Records) -> int:
-        """Take records into memory but for those of which it knows something newer."""
-        if self._marks:
-            rows = [row for row, key in enumerate(records.keys) if not self._marks.hides(key)]
+        """Store loaded records in memory, without those that have changed since."""
+        if self._dirty:
+            rows = [row for row, key in enumerate(records.keys) if not self._dirty.hides(key)]
             records = records.take(np.array(rows, np.intp))
         return self._memory.fill(records)
 
-    async def _turn(self) -> int:
-        """Write what is marked, and return how many keys that were.
+    async def _flush(self) -> int:
+        """Write all changes and return the number of keys.
 
-        What the store cannot take is marked again, but not what fails for a reason that nobody
-        foresaw, since it would fail again.
+        Changes that the store rejects are kept for the next flush. Changes that cause an
+        unexpected error are dropped, since they would cause it again.
         """
         self._due = _now() + self._settings.autosave_s
-        turn = self._under_way = self._marks.take()
-        count = len(turn.keys)
+        flush = self._flushing = self._dirty.take()
+        count = len(flush.keys)
         try:
-            await self._write(turn)
+            await self._write(flush)
         except StageUnavailable as error:
-            self.condition.failed(error)
-            self._marks.restore(turn)
+            self.health.failed(error)
+            self._dirty.restore(flush)
         else:
-            self.condition.recovered()
+            self.health.recovered()
         finally:
-            self._under_way = Flush()
+            self._flushing = Flush()
         if not self._store.is_open:
-            raise StageUnavailable("cache store", "it has to be opened again")
-        self._bound_the_marks()
+            raise StageUnavailable("cache store", "it must be reopened")
+        self._bound_dirty_keys()
         return count
 
-    async def _write(self, turn: Flush) -> None:
-        """Do everything of a turn, and take out of it what has been done."""
-        if turn.cleared:
+    async def _write(self, flush: Flush) -> None:
+        """Apply all changes of a flush, and remove those that have been applied."""
+        if flush.cleared:
             await self._call(self._store.clear)
-            turn.cleared = False
-        if turn.models is not None:
+            flush.cleared = False
+        if flush.models is not None:
             if self._local is not None:
-                await self._call(self._local.serves, turn.models)
-            turn.models = None
-        while turn.purged:
-            await self._call(self._store.purge, turn.purged[0])
-            del turn.purged[0]
-        while part := dict(islice(turn.keys.items(), PART_KEYS)):
-            if deletes := [key for key, put in part.items() if not put]:
+                await self._call(self._local.serves, flush.models)
+            flush.models = None
+        while flush.purged:
+            await self._call(self._store.purge, flush.purged[0])
+            del flush.purged[0]
+        while batch := dict(islice(flush.keys.items(), BATCH_KEYS)):
+            if deletes := [key for key, put in batch.items() if not put]:
                 await self._call(self._store.delete_many, deletes)
-            for records in self._memory.records([key for key, put in part.items() if put]):
+            for records in self._memory.records([key for key, put in batch.items() if put]):
                 await self._call(self._store.put_many, records)
-                self.condition.wrote(len(records), self._clock())
-            turn.done(part)
+                self.health.wrote(len(records), self._clock())
+            flush.done(batch)
 
     async def _renew(self, at_least: int) -> None:
-        """Rid a local store of rows that are out of date, until another turn is due.
+        """Remove outdated rows from a local store until the next flush is due.
 
-        ``at_least`` so many are looked at, more than a turn writes, or there would be ever more.
-        What is not loaded yet looks as if it were out of date.
+        At least ``at_least`` rows are visited, more than a flush writes, so that outdated rows do
+        not accumulate. Not while loading, when rows that are not in memory yet look outdated.
         """
-        if self._local is None or self.condition.loading or self._stopping:
+        if self._local is None or self.health.loading or self._stopping:
             return
         while self._local.stats.rows > GARBAGE * self._memory.stats.entries + SPARE_ROWS:
             if at_least <= 0 and _now() >= self._due:
                 return
-            upto, keys = await self._call(self._local.oldest, PART_KEYS)
+            upto, keys = await self._call(self._local.oldest, BATCH_KEYS)
             await self._call(self._local.renew, upto, self._memory.records(keys))
-            at_least -= PART_KEYS
+            at_least -= BATCH_KEYS
 
-    def _bound_the_marks(self) -> None:
-        """Begin anew where more keys are to be deleted than are worth remembering."""
-        too_many = len(self._marks) > self._memory.stats.entries + MAX_DELETES
+    def _bound_dirty_keys(self) -> None:
+        """Clear a local store and write it anew if too many deleted keys wait."""
+        too_many = len(self._dirty) > self._memory.stats.entries + MAX_DELETED_KEYS
         if self._local is not None and too_many:
-            self._marks.clear()
-            self._marks.everything(self._memory.keys()[::-1])
+            self._dirty.clear()
+            self._dirty.put_all(self._memory.keys()[::-1])
 
-    async def _last_turn(self) -> None:
-        for work in (self._open(), self._turn(), self._call(self._store.close)):
+    async def _last_flush(self) -> None:
+        for work in (self._open(), self._flush(), self._call(self._store.close)):
             try:
                 await work
             except StageUnavailable as error:
-                self.condition.failed(error)
+                self.health.failed(error)
             except Exception:
-                logger.exception("the cache did not stop as it should")
-        if self._marks:
-            logger.error("%d changes of the cache are not saved", len(self._marks))
+                logger.exception("stopping the cache failed")
+        if self._dirty:
+            logger.error("%d changes of the cache are lost", len(self._dirty))
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, unless there is a reason to go on at once."""
+        """Wait until the time is over or a flush is requested."""
         self._wake.clear()
-        self.marked()
+        self.notify()
         if seconds <= 0 or self._stopping:
             return
         try:
@@ -240,14 +239,10 @@ class WriteBehind:
             return
 
     async def _call(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-        """Have the store's thread do something."""
+        """Run a call in the store's thread."""
         work_now = partial(work, *args, **named)
         return await asyncio.get_running_loop().run_in_executor(self._thread, work_now)
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _next(chunks: Iterator[Records]) -> Records | None:
-    return next(chunks, None)

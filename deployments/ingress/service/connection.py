@@ -19,7 +19,7 @@ from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.settings.service import ServeSettings
 from deployments.tokenizer.client import RemoteTokenizer
 from deployments.tokenizer.colocated import ColocatedTokenizer
-from embedder.cache.archive import ArchivedModel
+from embedder.cache.archive_format import ArchivedModel
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.core.errors import ConfigurationError

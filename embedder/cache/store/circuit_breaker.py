@@ -1,8 +1,7 @@
-"""A circuit breaker: what keeps failing is left alone, and tried again after a pause.
+"""A circuit breaker: calls to a failing service stop, and one is tried after a pause.
 
-Closed, every call passes. After some failures in a row it opens, and none does. After a pause one
-call is let through as a trial: if it succeeds the circuit closes, else the pause begins again.
-Knows nothing of what is called, and holds no clock of its own.
+Closed, every call passes. After some failures in a row the breaker opens and no call passes. After
+a pause one call passes as a trial: if it succeeds the breaker closes, else the pause starts again.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from collections.abc import Callable
 from enum import Enum
 
 FAILURES = 5
-"""In a row: a single late answer of a busy machine is no reason to do without."""
+"""Failures in a row that open the breaker: one late answer of a busy machine must not."""
 
 PAUSE_S = 1.0
 
 
 class CircuitState(str, Enum):
-    """Whether calls pass, and whether one is being tried."""
+    """Whether calls pass, and whether a trial is running."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -26,9 +25,10 @@ class CircuitState(str, Enum):
 
 
 class CircuitBreaker:
-    """Decide call by call; every call that was let through wants `succeeded` or `failed`.
+    """Decide call by call.
 
-    A call that ends in neither, since its caller left, wants `left`, so that the next is the trial.
+    Report every call that was allowed by `succeeded`, `failed` or, if its caller was cancelled, by
+    `abandoned`, so that the next call becomes the trial.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class CircuitBreaker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.opened = 0
-        """How often it has opened from being closed."""
+        """How often the breaker has opened from being closed."""
         self.state = CircuitState.CLOSED
         self._failures = failures
         self._pause_s = pause_s
@@ -55,12 +55,12 @@ class CircuitBreaker:
         return self.state is CircuitState.CLOSED
 
     def succeeded(self) -> None:
-        """Note that a call has come to something."""
+        """Record a call that was answered."""
         self._in_a_row = 0
         self.state = CircuitState.CLOSED
 
     def failed(self) -> None:
-        """Note that a call has failed, or took too long."""
+        """Record a call that failed or timed out."""
         self._in_a_row += 1
         if self.state is CircuitState.CLOSED and self._in_a_row < self._failures:
             return
@@ -68,7 +68,7 @@ class CircuitBreaker:
         self.state = CircuitState.OPEN
         self._open_until = self._clock() + self._pause_s
 
-    def left(self) -> None:
-        """Note that nobody waits any more for a call, of which nothing is known."""
+    def abandoned(self) -> None:
+        """Record a call whose caller stopped waiting, so that its outcome is unknown."""
         if self.state is CircuitState.TRIAL:
             self.state = CircuitState.OPEN

@@ -1,7 +1,6 @@
-"""What a store does not have yet as memory has it: keys to put and to delete, models to purge.
+"""The changes that memory has and a store lacks: keys to put and to delete, models to purge.
 
-The last word on a key counts. Only keys are held, never values: memory has these until they are
-written. Pure bookkeeping: knows nothing of stores or of time.
+The last change of a key counts. Only keys are held: memory has their values until they are written.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from embedder.cache.store.records import TAG_BYTES
 
 @dataclass(slots=True)
 class Flush:
-    """What one turn of writing has to do, in this order; whoever does a part takes it out.
+    """The changes of one flush, to be applied in this order; applied changes are removed.
 
-    ``keys`` are to be put where True and to be deleted where False.
+    ``keys`` are put if True and deleted if False.
     """
 
     cleared: bool = False
@@ -28,13 +27,13 @@ class Flush:
         return self.cleared + (self.models is not None) + len(self.purged) + len(self.keys)
 
     def done(self, keys: Iterable[bytes]) -> None:
-        """Take out keys of which the store has been told."""
+        """Remove keys that the store has applied."""
         for key in keys:
             del self.keys[key]
 
 
 class DirtyKeys:
-    """Collects what is to be written until a turn takes it."""
+    """Collects changes until a flush takes them."""
 
     def __init__(self) -> None:
         self._next = Flush()
@@ -44,71 +43,66 @@ class DirtyKeys:
         return len(self._next)
 
     def put(self, keys: Iterable[bytes]) -> None:
-        """Mark keys whose values memory has anew."""
+        """Record keys whose values memory has stored."""
         self._next.keys.update(dict.fromkeys(keys, True))
 
     def delete(self, keys: Iterable[bytes]) -> None:
-        """Mark keys that the store has to forget."""
+        """Record keys that the store has to delete."""
         self._next.keys.update(dict.fromkeys(keys, False))
 
-    def forget(self, key: bytes) -> None:
-        """Mark a key that memory has no more."""
+    def delete_one(self, key: bytes) -> None:
+        """Record one key that the store has to delete."""
         self._next.keys[key] = False
 
-    def leave(self, key: bytes) -> None:
-        """Take away the mark of a key: whatever the store has may stay."""
+    def discard(self, key: bytes) -> None:
+        """Drop the change of a key; the store keeps its row, if it has one."""
         self._next.keys.pop(key, None)
 
-    def drop(self, keys: Iterable[bytes]) -> None:
-        """Take away the marks of keys that were not put after all."""
-        for key in keys:
-            self.leave(key)
-
     def purge(self, tag: bytes) -> None:
-        """Mark a model of which the store has to forget everything."""
+        """Record a model of which the store has to delete all keys."""
         self._next.keys = _without(self._next.keys, [tag])
         self._next.purged.append(tag)
 
     def serves(self, models: Mapping[str, bytes]) -> None:
-        """Mark the models, name by name with their tags, that are served now."""
+        """Record the models that are served now: name to tag."""
         self._models = self._next.models = dict(models)
 
     def clear(self) -> None:
-        """Mark the whole store to be emptied; what was marked before has no meaning any more."""
+        """Record that the whole store has to be emptied; this replaces all earlier changes."""
         self._next = Flush(cleared=True, models=self._models)
 
-    def everything(self, keys: Iterable[bytes]) -> None:
-        """Mark all that memory has, for a store that may have none of it."""
+    def put_all(self, keys: Iterable[bytes]) -> None:
+        """Record all keys of memory, for a store that may have none of them."""
         self.put(keys)
         self._next.models = self._models
 
     def hides(self, key: bytes) -> bool:
-        """Tell whether what a store has under a key is out of date."""
-        marked = self._next
-        return marked.cleared or key in marked.keys or key[:TAG_BYTES] in marked.purged
+        """Tell whether the store's row of a key is out of date."""
+        changes = self._next
+        return changes.cleared or key in changes.keys or key[:TAG_BYTES] in changes.purged
 
     def take(self) -> Flush:
-        """Return all there is to do, and begin anew."""
-        turn, self._next = self._next, Flush()
-        return turn
+        """Return all changes, and start to collect anew."""
+        flush, self._next = self._next, Flush()
+        return flush
 
-    def restore(self, turn: Flush) -> None:
-        """Mark again what a turn could not do, behind whatever has been said since."""
+    def restore(self, flush: Flush) -> None:
+        """Put back the rest of a failed flush, as older than all changes since."""
         since = self._next
         if not since:
-            self._next = turn
+            self._next = flush
             return
-        models = since.models if since.models is not None else turn.models
+        models = since.models if since.models is not None else flush.models
         if since.cleared:
             since.models = models
             return
-        keys = _without(turn.keys, since.purged)
+        keys = _without(flush.keys, since.purged)
         keys.update(since.keys)
-        self._next = Flush(turn.cleared, models, [*turn.purged, *since.purged], keys)
+        self._next = Flush(flush.cleared, models, [*flush.purged, *since.purged], keys)
 
 
 def _without(keys: dict[bytes, bool], tags: list[bytes]) -> dict[bytes, bool]:
-    """Return the marks but for those of some models."""
+    """Return the changes without those of some models."""
     if not tags:
         return keys
     return {key: put for key, put in keys.items() if key[:TAG_BYTES] not in tags}

@@ -1,7 +1,6 @@
-"""How a cache gets on with its store: the state it is in, and what has come of it so far.
+"""The health of a store as its cache sees it: its state and counters.
 
-Tells the operator once that a store fails and once that it works again, however often it is tried.
-Knows nothing of how writing goes.
+A failing store is logged once, and its recovery once, however often it is tried.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ from embedder.core.errors import StageUnavailable
 
 logger = logging.getLogger(__name__)
 
-State = Literal["opening", "loading", "ready", "failing", "unavailable", "stopped"]
-"""``unavailable`` is a store that cannot be opened, ``failing`` one that takes nothing; both are
-tried again.
-"""
+StoreState = Literal["opening", "loading", "ready", "failing", "unavailable", "stopped"]
+"""``unavailable``: cannot be opened. ``failing``: accepts no writes. Both are retried."""
 
 
 @dataclass(slots=True)
 class StoreHealth:
-    """What is known of a store, told by whoever uses it.
+    """What a cache has observed of its store.
 
     ``loaded`` entries came from the store, which had ``total`` rows when loading began. ``written``
     counts entries, the last at ``written_at`` of a monotonic clock; ``failures`` counts attempts.
@@ -39,7 +36,7 @@ class StoreHealth:
     failures: int = 0
 
     @property
-    def state(self) -> State:
+    def state(self) -> StoreState:
         """Return the state in one word."""
         if self.stopped:
             return "stopped"
@@ -50,19 +47,19 @@ class StoreHealth:
         return "loading" if self.loading else "ready"
 
     def wrote(self, count: int, now: float) -> None:
-        """Count entries that are safe now."""
+        """Count entries that have been written."""
         self.written += count
         self.written_at = now
 
     def failed(self, error: StageUnavailable) -> None:
-        """Count an attempt that failed."""
+        """Count a failed attempt; log the first of a series."""
         self.failures += 1
         if not self.failing:
-            logger.error("the cache is not saved, and goes on without: %s", error.reason)
+            logger.error("the cache store fails; the cache works from memory: %s", error.reason)
         self.failing = True
 
     def recovered(self) -> None:
-        """Take note that the store has taken what it was given."""
+        """Record a successful write; log the first after failures."""
         if self.failing:
-            logger.warning("the cache is saved again")
+            logger.warning("the cache store works again")
         self.failing = False

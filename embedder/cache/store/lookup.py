@@ -1,6 +1,6 @@
-"""Asks a store that others share for what memory lacks: within a time, and never with an error.
+"""Look up in a shared store what memory lacks, within a time limit and without raising errors.
 
-Knows nothing of memory. A store that is slow or gone costs misses, and soon not even time.
+A store that is slow or down causes misses; after a few failures it is not asked at all.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from embedder.core.time_limit import wait_within
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 0.025
-"""Half of what whoever asks this cache waits for it: what memory had must reach them in time."""
+"""Half of the callers' timeout for this cache, so that hits of memory reach them in time."""
 
 THREADS = 4
-"""How many questions may be under way: beside writing, which has a thread of its own."""
+"""Concurrent lookups; writing has a thread of its own."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class LookupStats:
 
 
 class StoreLookup:
-    """Waits at most ``timeout_s`` for each answer."""
+    """Lookups that wait at most ``timeout_s`` each."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class StoreLookup:
 
     @property
     def circuit(self) -> CircuitState:
-        """Tell whether the store is asked: it is left alone after several failures."""
+        """Return the state of the circuit breaker."""
         return self._circuit.state
 
     async def find(self, keys: Sequence[bytes], width: int) -> Records | None:
-        """Return what the store has, in any order, or None where it does not say in time."""
+        """Return the store's records in any order, or None if it failed or was not asked."""
         if not self._circuit.allows_call():
             self.stats.skipped += len(keys)
             return None
@@ -66,12 +66,12 @@ class StoreLookup:
         try:
             asked = loop.run_in_executor(self._threads, self._store.get_many, keys, width)
             records = await wait_within(asked, self._timeout_s)
-        except Exception as error:  # noqa: BLE001 - whatever ails the store, it is a miss
+        except Exception as error:  # noqa: BLE001 - any error of the store is a miss
             self._failed(error)
             self.stats.skipped += len(keys)
             return None
         except BaseException:
-            self._circuit.left()
+            self._circuit.abandoned()
             raise
         self._succeeded()
         self.stats.found += len(records)
@@ -79,7 +79,7 @@ class StoreLookup:
         return records
 
     def close(self) -> None:
-        """Ask no more."""
+        """Start no more lookups."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _failed(self, error: Exception) -> None:
@@ -87,13 +87,10 @@ class StoreLookup:
         self.stats.failures += 1
         self._circuit.failed()
         if self._circuit.opened > opened:
-            logger.error("the shared cache fails and is left alone: %s", _reason(error))
+            reason = str(getattr(error, "reason", "")) or type(error).__name__
+            logger.error("the shared cache store fails; lookups pause: %s", reason)
 
     def _succeeded(self) -> None:
         if self._circuit.state is not CircuitState.CLOSED:
-            logger.warning("the shared cache answers again")
+            logger.warning("the shared cache store answers again")
         self._circuit.succeeded()
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", "")) or type(error).__name__

@@ -1,7 +1,7 @@
-"""What a cache asks of a place that outlives its process, and what it may be told of it.
+"""The protocols of cache stores, which keep records beyond the life of a process.
 
-A store is called from one thread and takes its time there. A local one belongs to one cache and
-holds what that cache holds; a shared one serves several, and may hold more than any of them.
+The methods of a store block and are called from one thread. A local store belongs to one cache and
+holds the same records; a shared store serves several caches and may hold more than each of them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from embedder.cache.store.records import Records
 
 @dataclass(slots=True)
 class StoreStats:
-    """What a store holds, ``bytes`` on the disk, and counters since it was made.
+    """The size of a store, ``bytes`` on the disk, and counters since it was created.
 
-    ``rows`` counts all that was appended and not yet cleaned away, ``read`` those of them that the
-    last `LocalStore.load` has been through. ``corrupt`` rows were dropped, damaged or foreign files
+    ``rows`` counts appended rows that have not been removed, ``read`` those that the last
+    `LocalStore.load` has read. ``corrupt`` rows were dropped; damaged or foreign files were
     ``set_aside``.
     """
 
@@ -30,53 +30,53 @@ class StoreStats:
 
 
 class Store(Protocol):
-    """Keeps records. Every method may raise `StageUnavailable`, and may then be called again."""
+    """Keeps records. Every method may raise `StageUnavailable` and may then be called again."""
 
     stats: StoreStats
 
     @property
     def is_open(self) -> bool:
-        """Tell whether it can be used: a store that turns out to be damaged is open no more."""
+        """Tell whether the store can be used; a store that is found damaged is closed."""
 
     def open(self) -> None:
-        """Make it ready for use; nothing happens where it is."""
+        """Make the store ready for use; do nothing if it is open."""
 
     def put_many(self, records: Records) -> None:
-        """Keep the records in place of others under their keys."""
+        """Keep the records; replace others with the same keys."""
 
     def delete_many(self, keys: Sequence[bytes]) -> None:
-        """Forget what is under these keys."""
+        """Delete these keys."""
 
     def purge(self, tag: bytes) -> None:
-        """Forget everything of one model, now or little by little, but for what is put later."""
+        """Delete all present keys of one model, at once or in steps."""
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
 
     def close(self) -> None:
-        """Let it go; what was put is safe."""
+        """Close the store; all records are saved."""
 
 
 @runtime_checkable
 class LocalStore(Store, Protocol):
-    """Keeps the records of one cache, which are read back when that starts."""
+    """Keeps the records of one cache, which loads them when it starts."""
 
     def load(self) -> Iterator[Records]:
-        """Give all that is alive, what was put last first, a few hundred records at a time."""
+        """Yield all live records, newest first, a few hundred at a time."""
 
     def serves(self, models: Mapping[str, bytes]) -> None:
-        """Forget what models had that were served under these names, and are now under none."""
+        """Set the served models (name to tag); delete the keys of models that they replace."""
 
     def oldest(self, count: int) -> tuple[int, list[bytes]]:
-        """Return the keys of the rows that were put longest ago, and the number of the last."""
+        """Return the last number and the valid keys of the oldest ``count`` rows."""
 
     def renew(self, upto: int, records: Sequence[Records]) -> None:
-        """Put these records, and forget all rows up to the number, both or neither."""
+        """Put these records and delete all rows up to ``upto``, in one transaction."""
 
 
 @runtime_checkable
 class SharedStore(Store, Protocol):
-    """Keeps records for several caches, which ask it for what they have not."""
+    """Keeps records for several caches, which look up keys that they lack."""
 
     def get_many(self, keys: Sequence[bytes], width: int) -> Records:
-        """Return what is there of ``width`` components, in any order; from several threads."""
+        """Return the records of ``width`` components, in any order; thread-safe."""

@@ -1,7 +1,4 @@
-"""What moves between the tiers of a cache: entries of one width, and how long each may still live.
-
-Knows nothing of clocks: a life is the seconds that remain, and whoever keeps it counts them down.
-"""
+"""Records that move between the tiers of a cache: entries of one width with their times to live."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from embedder.core.types import Entries
 
 KEY_BYTES = 32
 TAG_BYTES = 8
-"""A key begins with the tag of the model that its vector is of: all of a model go by one prefix."""
+"""A key begins with the tag of its model, so that all keys of a model have one prefix."""
 
 FOREVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Entries under their 32-byte keys; ``ttls_s`` is float64[n], or `FOREVER`."""
+    """Entries by 32-byte key; ``ttls_s`` float64[n] is the seconds that remain, or `FOREVER`."""
 
     keys: list[bytes]
     entries: Entries
@@ -31,18 +28,18 @@ class Records:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def part(self, rows: slice) -> Records:
-        """Return views of some rows that stand together."""
+    def view(self, rows: slice) -> Records:
+        """Return views of consecutive rows."""
         return Records(self.keys[rows], self.entries.view(rows), self.ttls_s[rows])
 
     def take(self, rows: NDArray[np.intp]) -> Records:
-        """Return copies of the given rows, in the given order."""
+        """Return copies of the rows, in the given order."""
         keys = [self.keys[row] for row in rows.tolist()]
         return Records(keys, self.entries.take(rows), self.ttls_s[rows])
 
     @classmethod
-    def joined(cls, parts: Sequence[Records]) -> Records:
-        """Return all rows of parts of one width, of which there is one at least."""
+    def concatenate(cls, parts: Sequence[Records]) -> Records:
+        """Return all rows of at least one part; all parts have one width."""
         return cls(
             [key for part in parts for key in part.keys],
             Entries.concatenate([part.entries for part in parts]),
@@ -51,5 +48,5 @@ class Records:
 
     @property
     def width(self) -> int:
-        """Return how many components every vector has."""
+        """Return the number of components of a vector."""
         return int(self.entries.vectors.shape[1])

@@ -1,13 +1,14 @@
-"""Records in a Redis or Valkey that several services share, and that forgets by itself.
+"""A store in a Redis or Valkey server that several services share.
 
-Each key is a row of its own that lives no longer than the record; a row that fails its checksum is
-not there. The server should evict: ``maxmemory`` with ``allkeys-lru``. Nothing is pickled, and the
-URL, which may hold a password, is told to nobody.
+Each key is a row that expires with its record; a row with a wrong checksum is ignored. The server
+should evict: ``maxmemory`` with ``allkeys-lru``. Nothing is pickled, and the URL, which may hold a
+password, appears in no message.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,16 +28,16 @@ if TYPE_CHECKING:
     from redis import Redis
 
 PREFIX = b"embedder:1:"
-"""Of all keys; the number is that of the rows' format."""
+"""Prefix of all keys; the number is the version of the row format."""
 
 CONNECT_S, ANSWER_S = 0.5, 1.0
-"""How long the server may take: no thread waits longer, whoever has stopped waiting for it."""
+"""Seconds for the server to connect and to answer; they also bound abandoned calls."""
 
 _SCAN_KEYS = 1000
 
 
 class RedisStore:
-    """Keeps records at ``url``, which begins with redis://, rediss:// or unix://.
+    """A store at ``url``, which begins with redis://, rediss:// or unix://.
 
     Raises:
         MissingExtra: redis-py is not installed.
@@ -45,24 +46,24 @@ class RedisStore:
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         self.stats = StoreStats()
         self._url = url
-        self._place = _place(url)
+        self._address = _address(url)
         self._clock = clock
         self._client: Redis | None = None
         try:
-            import redis  # noqa: F401 - only to find out, before anything is waited for
+            import redis  # noqa: F401 - report a missing package at once
         except ImportError as error:
             raise MissingExtra("cache.url", "redis", "redis") from error
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the server has answered once; connections are made anew by themselves."""
+        """Tell whether the server has answered once; the client reconnects by itself."""
         return self._client is not None
 
     def open(self) -> None:
-        """Ask the server whether it is there.
+        """Connect to the server.
 
         Raises:
-            StageUnavailable: it does not answer, or does not let us in.
+            StageUnavailable: the server does not answer, or rejects the credentials.
         """
         if self._client is None:
             with self._reporting():
@@ -71,7 +72,7 @@ class RedisStore:
                 self._client = client
 
     def get_many(self, keys: Sequence[bytes], width: int) -> Records:
-        """Return what is there of ``width`` components.
+        """Return the records of ``width`` components.
 
         Raises:
             StageUnavailable: the server does not answer.
@@ -81,50 +82,50 @@ class RedisStore:
             with self._reporting():
                 values = self._connected().mget([PREFIX + key for key in keys])
         size = row_bytes(width)
-        there = [(key, row) for key, row in zip(keys, values, strict=False) if row is not None]
-        fitting = [(key, row) for key, row in there if len(row) == size]
-        unpacked = unpack([key for key, _ in fitting], [row for _, row in fitting], self._clock())
+        answers = zip(keys, values, strict=False)
+        rows = [(key, row) for key, row in answers if row and len(row) == size]
+        unpacked = unpack([key for key, _ in rows], [row for _, row in rows], self._clock())
         self.stats.corrupt += unpacked.corrupt
         return unpacked.records[0] if unpacked.records else _nothing(width)
 
     def put_many(self, records: Records) -> None:
-        """Send the records, each to live as long as it has left.
+        """Set the records, each with its remaining time to live.
 
         Raises:
-            StageUnavailable: some or all are not kept.
+            StageUnavailable: some or all records are not stored.
         """
         rows, size = pack(records, self._clock()), row_bytes(records.width)
         with self._reporting():
             pipeline = self._connected().pipeline(transaction=False)
-            for at, (key, life_s) in enumerate(zip(records.keys, records.ttls_s, strict=True)):
-                if life_s > 0:
-                    life_ms = None if life_s == FOREVER else max(1, math.floor(life_s * 1000))
-                    pipeline.set(PREFIX + key, rows[at * size : (at + 1) * size], px=life_ms)
+            for at, (key, ttl_s) in enumerate(zip(records.keys, records.ttls_s, strict=True)):
+                if ttl_s > 0:
+                    ttl_ms = None if ttl_s == FOREVER else max(1, math.floor(ttl_s * 1000))
+                    pipeline.set(PREFIX + key, rows[at * size : (at + 1) * size], px=ttl_ms)
             pipeline.execute()
 
     def delete_many(self, keys: Sequence[bytes]) -> None:
-        """Forget what is under these keys, for everybody.
+        """Delete these keys for all services.
 
         Raises:
-            StageUnavailable: some or all are still there.
+            StageUnavailable: some or all keys are still stored.
         """
         if keys:
             with self._reporting():
                 self._connected().unlink(*(PREFIX + key for key in keys))
 
     def purge(self, tag: bytes) -> None:
-        """Forget everything of one model, for everybody.
+        """Delete all keys of one model for all services.
 
         Raises:
-            StageUnavailable: some or all is still there.
+            StageUnavailable: some or all keys are still stored.
         """
         self._unlink_all(PREFIX + tag)
 
     def clear(self) -> None:
-        """Forget everything that has our prefix, for everybody.
+        """Delete all keys with our prefix for all services.
 
         Raises:
-            StageUnavailable: some or all is still there.
+            StageUnavailable: some or all keys are still stored.
         """
         self._unlink_all(PREFIX)
 
@@ -137,13 +138,13 @@ class RedisStore:
     def _unlink_all(self, prefix: bytes) -> None:
         with self._reporting():
             client = self._connected()
-            found = client.scan_iter(match=_literally(prefix) + b"*", count=_SCAN_KEYS)
+            found = client.scan_iter(match=_escaped(prefix) + b"*", count=_SCAN_KEYS)
             while keys := list(islice(found, _SCAN_KEYS)):
                 client.unlink(*keys)
 
     def _connected(self) -> Redis:
         if self._client is None:
-            raise StageUnavailable("cache store", f"{self._place} is not open")
+            raise StageUnavailable("cache store", f"{self._address} is not open")
         return self._client
 
     @contextmanager
@@ -153,9 +154,9 @@ class RedisStore:
         try:
             yield
         except (RedisError, OSError) as error:
-            # Without its words and without what it came from: they might quote the URL.
+            # Without the message and the cause: they might quote the URL.
             raise StageUnavailable(
-                "cache store", f"{self._place}: {type(error).__name__}"
+                "cache store", f"{self._address}: {type(error).__name__}"
             ) from None
 
 
@@ -172,18 +173,16 @@ def _client(url: str) -> Redis:
     )
 
 
-def _place(url: str) -> str:
-    """Return where the server is, without the user and the password."""
+def _address(url: str) -> str:
+    """Return the address of the server without user and password."""
     parts = urlsplit(url)
     host = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def _literally(prefix: bytes) -> bytes:
-    """Return a pattern that matches the prefix alone, whatever its bytes mean in one."""
-    return b"".join(
-        b"\\" + bytes([byte]) if byte in b"*?[]\\^" else bytes([byte]) for byte in prefix
-    )
+def _escaped(prefix: bytes) -> bytes:
+    """Return the glob pattern that matches exactly this prefix."""
+    return re.sub(rb"[*?\[\]\\^]", rb"\\\g<0>", prefix)
 
 
 def _nothing(width: int) -> Records:

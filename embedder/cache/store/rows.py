@@ -1,8 +1,8 @@
-"""A row as every store keeps it: an entry, its times, and a checksum that ties both to the key.
+"""The row format of all stores: an entry, its times, and a checksum over both and the key.
 
-A row may have been damaged, swapped or cut wherever it lay; whatever does not match its checksum is
-no row. Times are milliseconds of the wall clock, which may jump while nobody looks: a row never
-lives longer than it had left when it was saved. Knows nothing of where rows are kept.
+A stored row may be damaged, swapped or cut; a row that does not match its checksum is dropped.
+Times are milliseconds of the wall clock. If that clock is set back, a row lives no longer than the
+time to live that it had when it was saved.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from embedder.core.types import Entries
 
 _NEVER_MS = np.iinfo(np.int64).max
 _LONGEST_MS = 2.0**53
-"""Lives above this, of 285,000 years, are cut: a float holds no more whole milliseconds."""
+"""Upper bound on times to live, 285,000 years: a float has no more whole milliseconds."""
 
-_WHOLE = crc32(bytes(4))
-"""The CRC-32 of anything that ends with its own CRC-32, whatever it is."""
+_INTACT = crc32(bytes(4))
+"""The CRC-32 of any bytes that end with their own CRC-32."""
 
 
 @dataclass(slots=True)
 class Unpacked:
-    """Rows that were read: ``records``, one a width; ``expired`` keys; how many are ``corrupt``."""
+    """Content of rows: ``records`` by width, ``expired`` keys, a count of ``corrupt`` rows."""
 
     records: list[Records] = field(default_factory=list)
     expired: list[bytes] = field(default_factory=list)
@@ -35,17 +35,17 @@ class Unpacked:
 
 
 def row_bytes(width: int) -> int:
-    """Return how many bytes a row of so many components has."""
+    """Return the bytes of a row with ``width`` components."""
     return _layout(width).itemsize
 
 
 def pack(records: Records, now_s: float) -> bytes:
-    """Return the rows one after the other, each of `row_bytes`; ``now_s`` is the wall clock."""
+    """Return the concatenated rows, each of `row_bytes`; ``now_s`` is the wall clock."""
     rows = np.empty(len(records), _layout(records.width))
     saved_ms = round(now_s * 1000)
-    lives_ms = np.minimum(records.ttls_s * 1000, _LONGEST_MS).astype(np.int64)
+    ttls_ms = np.minimum(records.ttls_s * 1000, _LONGEST_MS).astype(np.int64)
     rows["saved_ms"] = saved_ms
-    rows["expires_ms"] = np.where(records.ttls_s == FOREVER, _NEVER_MS, saved_ms + lives_ms)
+    rows["expires_ms"] = np.where(records.ttls_s == FOREVER, _NEVER_MS, saved_ms + ttls_ms)
     rows["token_count"] = records.entries.token_counts
     rows["truncated"] = records.entries.truncated
     rows["vector"] = records.entries.vectors
@@ -59,23 +59,23 @@ def pack(records: Records, now_s: float) -> bytes:
 
 
 def unpack(keys: Sequence[bytes], values: Sequence[bytes], now_s: float) -> Unpacked:
-    """Return what the rows under these keys hold; ``now_s`` is the wall clock."""
+    """Return the content of the rows of these keys; ``now_s`` is the wall clock."""
     unpacked = Unpacked()
     by_size: dict[int, list[int]] = {}
     for at, (key, value) in enumerate(zip(keys, values, strict=True)):
-        if crc32(value, crc32(key)) == _WHOLE and _is_a_size(len(value)):
+        if crc32(value, crc32(key)) == _INTACT and _is_row_size(len(value)):
             by_size.setdefault(len(value), []).append(at)
         else:
             unpacked.corrupt += 1
-    for size, places in by_size.items():
-        rows = np.frombuffer(b"".join([values[at] for at in places]), _layout(_width(size)))
-        _sort(rows, [keys[at] for at in places], now_s, unpacked)
+    for size, numbers in by_size.items():
+        rows = np.frombuffer(b"".join([values[at] for at in numbers]), _layout(_width(size)))
+        _add(rows, [keys[at] for at in numbers], now_s, unpacked)
     return unpacked
 
 
-def _sort(rows: NDArray[np.void], keys: list[bytes], now_s: float, unpacked: Unpacked) -> None:
-    """Add the rows, all of one width, to what has been unpacked."""
-    records = Records(keys, _entries(rows), _lives_s(rows, now_s))
+def _add(rows: NDArray[np.void], keys: list[bytes], now_s: float, unpacked: Unpacked) -> None:
+    """Add rows of one width to the unpacked content."""
+    records = Records(keys, _entries(rows), _ttls_s(rows, now_s))
     alive = records.ttls_s > 0
     if not alive.all():
         unpacked.expired += [keys[row] for row in np.flatnonzero(~alive).tolist()]
@@ -84,8 +84,8 @@ def _sort(rows: NDArray[np.void], keys: list[bytes], now_s: float, unpacked: Unp
         unpacked.records.append(records)
 
 
-def _lives_s(rows: NDArray[np.void], now_s: float) -> NDArray[np.float64]:
-    """Return the seconds that remain: of a clock that went back, no more than when saved."""
+def _ttls_s(rows: NDArray[np.void], now_s: float) -> NDArray[np.float64]:
+    """Return the remaining seconds, at most those at the time of saving."""
     expires_ms = rows["expires_ms"]
     left_ms = expires_ms - np.maximum(rows["saved_ms"], round(now_s * 1000))
     return np.where(expires_ms == _NEVER_MS, FOREVER, left_ms / 1000)
@@ -112,12 +112,12 @@ def _layout(width: int) -> np.dtype[np.void]:
     )
 
 
-_BESIDE_THE_VECTOR = _layout(0).itemsize
+_FIXED_BYTES = _layout(0).itemsize
 
 
-def _is_a_size(size: int) -> bool:
-    return size > _BESIDE_THE_VECTOR and size % 4 == 0
+def _is_row_size(size: int) -> bool:
+    return size > _FIXED_BYTES and size % 4 == 0
 
 
 def _width(size: int) -> int:
-    return (size - _BESIDE_THE_VECTOR) // 4
+    return (size - _FIXED_BYTES) // 4

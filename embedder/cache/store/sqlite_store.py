@@ -1,9 +1,8 @@
-"""A cache's records in a SQLite file, as a log: what is new is appended, the oldest is cut off.
+"""A store of one cache in a SQLite file, organized as a log.
 
-A table in the order of its keys would be written all over by keys that are hashes: at 1 GB that is
-eight times slower. So a row is only ever appended, also one that says that its key is gone, and a
-reader begins at the newest. What is out of date leaves when the oldest rows are renewed. Knows
-nothing of memory: what is worth renewing is for the cache to say.
+Rows are only appended, a deletion too, and read from the newest. Keys are hashes, so a table in key
+order would be written all over: at 1 GB that is eight times slower. Outdated rows are removed when
+the oldest rows are renewed; the cache decides which of those it still needs.
 """
 
 from __future__ import annotations
@@ -21,19 +20,18 @@ from embedder.cache.store.rows import pack, row_bytes, unpack
 from embedder.cache.store.sqlite_file import SqliteFile
 
 CHUNK_ROWS = 512
-"""Rows that are read at once; a loop that takes them into memory is not held up for long."""
+"""Rows per read: storing them in memory blocks the event loop only briefly."""
 
 _SCHEMA = (
-    # Without a value the key is gone. Numbers go up by one: the ends tell how many there are.
+    # A row without a value deletes its key. Numbers have no gaps: the ends give the count.
     "CREATE TABLE entries (number INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB)",
     "CREATE TABLE models (name TEXT PRIMARY KEY, tag BLOB NOT NULL) WITHOUT ROWID",
-    # Of these models all rows up to a number are out of date.
+    # All rows of these models up to a number are outdated.
     "CREATE TABLE purged (tag BLOB PRIMARY KEY, upto INTEGER NOT NULL) WITHOUT ROWID",
 )
 
-# One statement for all rows of a chunk, cut out of what they are together: other threads are asked
-# for the interpreter once a statement, and a busy one gives it away slowly. Without values all are
-# NULL.
+# One statement for all rows of a chunk, cut out of their concatenation: each statement waits for
+# the GIL, and a busy thread releases it slowly. Without values all values are NULL.
 _APPEND = (
     "WITH RECURSIVE row (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM row WHERE n + 1 < :count)"
     " INSERT INTO entries SELECT :last + 1 + n, substr(:keys, n * :key_size + 1, :key_size),"
@@ -45,29 +43,29 @@ _PURGE = "INSERT OR REPLACE INTO purged VALUES (?, ?)"
 
 
 class SqliteStore:
-    """Keeps what one cache holds in the file at ``path``; ``clock`` is the wall's, in seconds."""
+    """The store in the file at ``path``; ``clock`` is the wall clock, in seconds."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.stats = StoreStats()
         self._file = SqliteFile(path, _SCHEMA)
         self._clock = clock
         self._last = 0
-        """The number of the newest row; numbers are not used again."""
+        """The number of the newest row; numbers are not reused."""
         self._unread = 0
-        """Rows with a lower number are still to be given by the `load` under way."""
-        self._gone: set[bytes] = set()
-        """Keys of which such rows are out of date."""
+        """Rows with a lower number are still to be read by the running `load`."""
+        self._outdated: set[bytes] = set()
+        """Keys whose unread rows are outdated."""
 
     @property
     def is_open(self) -> bool:
-        """Tell whether there is a file to write to."""
+        """Tell whether the file is open."""
         return self._file.is_open
 
     def open(self) -> None:
-        """Open the file, and set one aside that is damaged or none of ours.
+        """Open the file; rename a damaged or foreign file and create a new one.
 
         Raises:
-            StageUnavailable: it is in use by another process, or cannot be written to.
+            StageUnavailable: the file is in use by another process, or cannot be written.
         """
         try:
             self._file.open()
@@ -82,15 +80,15 @@ class SqliteStore:
         """Append the records.
 
         Raises:
-            StageUnavailable: they are not kept, none of them.
+            StageUnavailable: no record is stored.
         """
         self._append([records])
 
     def delete_many(self, keys: Sequence[bytes]) -> None:
-        """Append that the keys are gone.
+        """Append deletions of the keys.
 
         Raises:
-            StageUnavailable: they are not.
+            StageUnavailable: no key is deleted.
         """
         if not keys:
             return
@@ -99,51 +97,51 @@ class SqliteStore:
         self._last += len(keys)
         self._count()
         if self._unread:
-            self._gone.update(keys)
+            self._outdated.update(keys)
 
     def load(self) -> Iterator[Records]:
-        """Give all that is alive, what was put last first.
+        """Yield all live records, newest first.
 
-        What is put meanwhile is not given, what is deleted or purged is given no more. Between two
-        steps anything else may be done.
+        Other methods may be called between two steps. Records that are put meanwhile are not
+        yielded, nor are keys that are deleted or purged.
 
         Raises:
-            StageUnavailable: the file cannot be read any further.
+            StageUnavailable: the file cannot be read further.
         """
         self._unread = self.stats.rows and self._last + 1
-        self._gone.clear()
+        self._outdated.clear()
         self.stats.read = 0
         while self._unread:
             yield from self._read_chunk()
-        self._gone.clear()
+        self._outdated.clear()
 
     def serves(self, models: Mapping[str, bytes]) -> None:
-        """Purge what models had that were served under these names, and are now under none.
+        """Set the served models (name to tag); purge the models that they replace.
 
         Raises:
-            StageUnavailable: none is, and none is remembered.
+            StageUnavailable: nothing has changed.
         """
         with self._file.transaction() as connection:
-            former = _served(connection)
+            former = dict(connection.execute("SELECT name, tag FROM models").fetchall())
             served = {**former, **{name.encode(): tag for name, tag in models.items()}}
             for tag in set(former.values()) - set(served.values()):
                 connection.execute(_PURGE, (tag, self._last))
             connection.executemany("INSERT OR REPLACE INTO models VALUES (?, ?)", models.items())
 
     def purge(self, tag: bytes) -> None:
-        """Take all rows of a model for out of date, however many, but for those put later.
+        """Mark all present rows of a model as outdated, at a cost independent of their number.
 
         Raises:
-            StageUnavailable: none is.
+            StageUnavailable: nothing has changed.
         """
         with self._file.transaction() as connection:
             connection.execute(_PURGE, (tag, self._last))
 
     def clear(self) -> None:
-        """Begin an empty file.
+        """Replace the file by an empty one.
 
         Raises:
-            StageUnavailable: it cannot be made; then the store is not open.
+            StageUnavailable: the file cannot be created; then the store is not open.
         """
         self._unread = 0
         self._file.replace()
@@ -151,7 +149,7 @@ class SqliteStore:
         self._count()
 
     def oldest(self, count: int) -> tuple[int, list[bytes]]:
-        """Return the keys of the rows that were put longest ago, and the number of the last.
+        """Return the last number and the valid keys of the oldest ``count`` rows.
 
         Raises:
             StageUnavailable: the file cannot be read.
@@ -163,25 +161,25 @@ class SqliteStore:
         return (rows[-1][0] if rows else 0), keys
 
     def renew(self, upto: int, records: Sequence[Records]) -> None:
-        """Append these records, and cut off all rows up to the number, both or neither.
+        """Append these records and delete all rows up to ``upto``, in one transaction.
 
         Raises:
-            StageUnavailable: neither.
+            StageUnavailable: nothing has changed.
         """
         self._append(records, upto)
 
     def close(self) -> None:
-        """Close the file, which need not be checked when it is opened again."""
+        """Close the file, so that it need not be checked when it is opened again."""
         self._file.close()
 
-    def _append(self, every: Sequence[Records], upto: int = 0) -> None:
+    def _append(self, batches: Sequence[Records], upto: int = 0) -> None:
         now_s, last = self._clock(), self._last
         with self._file.transaction() as connection:
-            # First, so that the new rows find room even where the disk has none.
+            # First, so that the new rows find space even on a full disk.
             if upto:
                 connection.execute("DELETE FROM entries WHERE number <= ?", (upto,))
                 connection.execute("DELETE FROM purged WHERE upto <= ?", (upto,))
-            for records in every:
+            for records in batches:
                 if len(records):
                     values, size = pack(records, now_s), row_bytes(records.width)
                     connection.execute(_APPEND, _rows(last, records.keys, values, size))
@@ -203,12 +201,12 @@ class SqliteStore:
             if not isinstance(key, bytes) or not isinstance(value, bytes | None):
                 self.stats.corrupt += 1
             elif value is None:
-                self._gone.add(key)
-            elif key not in self._gone and _is_valid(number, key, purged):
+                self._outdated.add(key)
+            elif key not in self._outdated and _is_valid(number, key, purged):
                 newest.setdefault(key, value)
         unpacked = unpack([*newest], [*newest.values()], self._clock())
         self.stats.corrupt += unpacked.corrupt
-        self._gone.update(unpacked.expired)
+        self._outdated.update(unpacked.expired)
         yield from unpacked.records
 
     def _count(self) -> None:
@@ -221,16 +219,11 @@ class SqliteStore:
 
 
 def _purged(connection: sqlite3.Connection) -> dict[bytes, int]:
-    """Return up to which number the rows of models are out of date."""
+    """Return the number up to which the rows of a model are outdated, by tag."""
     purged = dict(connection.execute("SELECT tag, upto FROM purged").fetchall())
     if not all(isinstance(upto, int) for upto in purged.values()):
-        raise sqlite3.DatabaseError("what is purged is no number")
+        raise sqlite3.DatabaseError("a purged row number is not a number")
     return purged
-
-
-def _served(connection: sqlite3.Connection) -> dict[bytes, bytes]:
-    """Return the tags of the models that were served last, by name."""
-    return dict(connection.execute("SELECT name, tag FROM models").fetchall())
 
 
 def _is_valid(number: int, key: bytes, purged: Mapping[bytes, int]) -> bool:
@@ -240,7 +233,7 @@ def _is_valid(number: int, key: bytes, purged: Mapping[bytes, int]) -> bool:
 def _rows(
     last: int, keys: Sequence[bytes], values: bytes | None = None, size: int = 0
 ) -> dict[str, Any]:
-    """Return what `_APPEND` is told."""
+    """Return the parameters of `_APPEND`."""
     if any(len(key) != KEY_BYTES for key in keys):
         raise ValueError(f"a key has {KEY_BYTES} bytes")
     return {

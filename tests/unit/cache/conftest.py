@@ -1,4 +1,4 @@
-"""A Redis of its own for the tests that want a real one."""
+"""Fixtures: archives, and a Redis server for the tests that need a real one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.unit.cache.archives import small_parts, written
+
+__all__ = ["redis", "small_parts", "written"]
 
 PASSWORD = "correct-horse"
 START_S = 60.0

@@ -92,8 +92,8 @@ class ShardMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         """Go on with a copy of the files: what a process leaves that is killed now."""
         folder = Path(tempfile.mkdtemp())
-        assert self.cache._writing is not None
-        thread = self.cache._writing._thread  # which does nothing else while the files are copied
+        assert self.cache._writer is not None
+        thread = self.cache._writer._thread  # which does nothing else while the files are copied
         self._run(self._copy(thread, folder))
         self._run(self.cache.stop())
         shutil.rmtree(self.folder)

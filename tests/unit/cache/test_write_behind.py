@@ -1,17 +1,16 @@
-"""A store becomes what memory is, however often it fails, and memory never waits for it."""
+"""Changes of memory reach the store in the background."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import pytest
 
 from embedder.cache import write_behind
 from embedder.cache.persistent import PersistentCache
-from embedder.core.errors import InvalidInput, StageUnavailable
-from tests.unit.cache.fake_stores import FULL, FakeLocalStore, FakeSharedStore, until
-from tests.unit.cache.known import OTHER_TAG, TAG, by_key, entries, key, keys, records
+from embedder.core.errors import InvalidInput
+from tests.unit.cache.fake_stores import FakeLocalStore, FakeSharedStore, until
+from tests.unit.cache.known import OTHER_TAG, by_key, entries, key, keys, records
 from tests.unit.cache.running import PATIENT, ROOM, TIGHT, Store, is_written, put, running, state_of
 
 
@@ -71,81 +70,6 @@ async def test_a_cache_that_was_never_started_stops() -> None:
     assert store.calls == []
 
 
-async def test_what_a_store_cannot_take_is_served_and_written_later(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    store = FakeLocalStore()
-    async with running(store) as cache:
-        await until(is_written(cache))
-        store.failure = FULL
-        with caplog.at_level(logging.ERROR):
-            await put(cache, [1, 2])
-            await until(lambda: cache.stats()["store"]["failures"] >= 3)
-            await put(cache, [3])
-
-        assert state_of(cache) == "failing"
-        assert cache.stats()["store"]["dirty"] == 3
-        assert (await cache.get_many(keys([1, 2, 3]), 4)).rows.tolist() == [0, 1, 2]
-        assert caplog.messages == ["the cache is not saved, and goes on without: the disk is full"]
-
-        store.failure = None
-        await until(is_written(cache))
-        assert store.rows == by_key([records([1, 2, 3])])
-
-
-async def test_a_store_that_takes_nothing_is_not_asked_all_the_time() -> None:
-    store = FakeLocalStore()
-    async with running(store, PATIENT) as cache:
-        await until(is_written(cache))
-        store.failure = FULL
-        await put(cache, range(5))
-        await until(lambda: state_of(cache) == "failing")
-        asked = len(store.calls)
-        for number in range(10, 20):
-            await put(cache, [number])
-            await until(lambda: True)
-
-        assert len(store.calls) == asked
-        store.failure = None
-
-
-async def test_a_store_that_cannot_be_opened_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(write_behind, "REOPEN_S", 0.01)
-    store = FakeLocalStore([records([9])])
-    store.cannot_open = StageUnavailable("cache store", "in use by another process")
-    async with running(store) as cache:
-        await put(cache, [1])
-        await until(lambda: store.calls.count("open") > 2)
-        assert state_of(cache) == "unavailable"
-        assert (await cache.get_many([key(1)], 4)).rows.tolist() == [0]
-
-        store.cannot_open = None
-        await until(is_written(cache))
-
-        assert store.rows == by_key([records([1])])
-        assert (await cache.get_many([key(9)], 4)).rows.tolist() == [0]
-
-
-async def test_a_store_that_was_lost_gets_everything_anew(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(write_behind, "REOPEN_S", 0.01)
-    store = FakeLocalStore()
-    async with running(store) as cache:
-        cache.serves({"a": TAG})
-        await put(cache, range(50))
-        await until(is_written(cache))
-        store.served = {}
-        store.lose_everything()
-        await put(cache, [60])
-        await until(lambda: is_written(cache)() and store.calls.count("open") == 2)
-
-        assert store.rows == by_key([records([*range(50), 60])])
-        assert store.served == {"a": TAG}
-
-
 async def test_what_goes_from_memory_goes_from_a_store_of_its_own() -> None:
     store = FakeLocalStore()
     async with running(store, TIGHT) as cache:
@@ -188,26 +112,6 @@ async def test_deleting_purging_and_clearing_reach_the_store() -> None:
         assert store.rows == by_key([records([4])])
 
 
-async def test_more_deletes_than_are_worth_remembering_begin_the_store_anew(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(write_behind, "MAX_DELETES", 100)
-    store = FakeLocalStore()
-    async with running(store, TIGHT) as cache:
-        await put(cache, [-1])
-        await until(is_written(cache))
-        store.failure = FULL
-        for first in range(0, 600, 50):
-            await put(cache, range(first, first + 50))
-        assert cache.stats()["store"]["dirty"] > 500
-        await until(lambda: cache.stats()["store"]["dirty"] <= 200)
-
-        store.failure = None
-        await until(is_written(cache))
-        assert store.calls.count("clear") >= 1
-        assert set(store.rows) == set(cache.memory.keys())
-
-
 async def test_rows_that_are_out_of_date_are_renewed_or_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -238,35 +142,3 @@ async def test_what_memory_refuses_is_not_marked(monkeypatch: pytest.MonkeyPatch
             await put(cache, [1])
 
         assert cache.stats()["store"]["dirty"] == 0
-
-
-async def test_a_bug_in_a_store_costs_one_turn_and_no_more(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(write_behind, "REOPEN_S", 0.01)
-    store = FakeLocalStore()
-    async with running(store) as cache:
-        await until(is_written(cache))
-        store.failure = ZeroDivisionError("a bug")
-        with caplog.at_level(logging.ERROR):
-            await put(cache, [1])
-            await until(lambda: cache.stats()["store"]["failures"] == 1)
-        store.failure = None
-        await put(cache, [2])
-        await until(lambda: bool(store.rows))
-
-        assert store.rows == by_key([records([2])])
-        assert "ZeroDivisionError" in caplog.text
-
-
-async def test_stopping_with_a_store_that_takes_nothing_says_what_is_lost(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    store = FakeLocalStore()
-    with caplog.at_level(logging.ERROR):
-        async with running(store) as cache:
-            await until(is_written(cache))
-            store.failure = FULL
-            await put(cache, [1, 2])
-
-    assert "2 changes of the cache are not saved" in caplog.messages

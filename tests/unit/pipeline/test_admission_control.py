@@ -1,4 +1,4 @@
-"""Who is admitted, who is told to come back, and what an operator sees of it."""
+"""Requests that are admitted or refused, and the statistics of these decisions."""
 
 from __future__ import annotations
 
@@ -7,59 +7,9 @@ import pytest
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
 from embedder.pipeline.admission_control import MANY_INPUTS, AdmissionControl, AdmittedTokens
-from embedder.pipeline.admission_policy import OWN_TIME_FACTOR, RETURN_SLACK
+from embedder.pipeline.admission_policy import OWN_TIME_FACTOR
 from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S
-from embedder.settings.model import LimitSettings
-
-RATE = 1000
-LIMITS = LimitSettings(max_queued_tokens=10_000, max_wait_s=0.5)
-WAITED = Timings(queue_s=1.0, inference_s=0.0)
-
-
-class Clock:
-    """Time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock that stands still."""
-    return Clock()
-
-
-@pytest.fixture
-def admission(clock: Clock) -> AdmissionControl:
-    """Return admission control that has measured `RATE`, and in which nothing is queued."""
-    admission = AdmissionControl(LIMITS, clock=clock)
-    measure(admission, clock, RATE)
-    return admission
-
-
-def measure(admission: AdmissionControl, clock: Clock, rate: int) -> None:
-    """Let work be done at a rate for long."""
-    work = admission.admit([b"measured"], 10**6, Priority.BULK)
-    for _ in range(100):
-        clock.now += 1.0
-        work.computed(rate, WAITED)
-    work.end()
-
-
-def ask(
-    admission: AdmissionControl,
-    name: str,
-    tokens: int = 10,
-    priority: Priority = Priority.INTERACTIVE,
-) -> AdmittedTokens | float:
-    """Return the work of a request, or the whole seconds after which it is to come back."""
-    try:
-        return admission.admit([name.encode()], tokens, priority)
-    except Overloaded as error:
-        return error.whole_s
+from tests.unit.pipeline.measured_admission import LIMITS, RATE, WAITED, Clock, ask, measure
 
 
 def test_all_is_counted_while_it_waits_and_nothing_once_it_has_ended(
@@ -145,122 +95,6 @@ def test_bulk_work_keeps_no_interactive_work_out(admission: AdmissionControl) ->
 
     assert isinstance(ask(admission, "b", 400), AdmittedTokens)
     assert isinstance(ask(admission, "c"), AdmittedTokens)
-
-
-def test_whoever_comes_back_as_told_is_admitted_though_newcomers_are_not(
-    admission: AdmissionControl, clock: Clock
-) -> None:
-    admission.admit([b"a"], 600, Priority.INTERACTIVE)
-    told = ask(admission, "b")
-    clock.now += 1.0
-
-    assert told == 1
-    assert ask(admission, "c") == 1
-    assert isinstance(ask(admission, "b"), AdmittedTokens)
-    assert admission.stats.returned == 1
-    assert ask(admission, "b") == 1, "a reservation is good for one time"
-
-
-def test_whoever_comes_too_early_is_told_the_rest_and_keeps_the_booking(
-    admission: AdmissionControl, clock: Clock
-) -> None:
-    first = admission.admit([b"a"], 2700, Priority.INTERACTIVE)
-    first.resize(2000)
-    admission.admit([b"x"], 1, Priority.BULK)
-    told = ask(admission, "b")
-    clock.now += 0.3
-    early = [ask(admission, "b") for _ in range(3)]
-    clock.now += 1.8
-    first.resize(700)
-
-    assert told == 2
-    assert early == [2, 2, 2]
-    assert isinstance(ask(admission, "b"), AdmittedTokens)
-
-
-def test_whoever_comes_early_and_finds_room_is_let_in(
-    admission: AdmissionControl, clock: Clock
-) -> None:
-    first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
-    ask(admission, "b")
-    first.end()
-
-    assert isinstance(ask(admission, "b"), AdmittedTokens)
-    assert admission.stats.booked_tokens == 0
-
-
-@pytest.mark.parametrize(("late_s", "admitted"), [(GRACE_S, True), (GRACE_S + 0.01, False)])
-def test_a_booking_is_kept_for_a_while(
-    admission: AdmissionControl, clock: Clock, late_s: float, admitted: bool
-) -> None:
-    admission.admit([b"a"], 600, Priority.INTERACTIVE)
-    ask(admission, "b")
-    clock.now += 1.0 + late_s
-
-    assert isinstance(ask(admission, "b"), AdmittedTokens) is admitted
-
-
-def test_those_who_are_due_go_before_newcomers(admission: AdmissionControl, clock: Clock) -> None:
-    first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
-    for number in range(9):
-        ask(admission, f"due {number}", 80)
-        clock.now += 0.1
-    first.resize(300)
-
-    assert ask(admission, "newcomer") == 1
-    first.end()
-    assert isinstance(ask(admission, "newcomer"), AdmittedTokens), (
-        "nothing is queued: no reason to idle"
-    )
-
-
-def test_whoever_comes_back_when_far_too_much_waits_books_anew(
-    admission: AdmissionControl, clock: Clock
-) -> None:
-    """The rate has sunk since, or those before were larger than they looked."""
-    first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
-    ask(admission, "b")
-    clock.now += 1.0
-    first.resize(int(RATE * (RETURN_SLACK * LIMITS.max_wait_s + 1)))
-
-    assert ask(admission, "b") == RETURN_SLACK * LIMITS.max_wait_s + 1
-    assert admission.stats.booked_tokens == 10
-    assert admission.stats.returned == 0
-
-
-def test_whoever_comes_back_is_still_bound_by_tokens(
-    admission: AdmissionControl, clock: Clock
-) -> None:
-    measure(admission, clock, 100_000)
-    admission.admit([b"a"], 9_995, Priority.INTERACTIVE)
-    told = ask(admission, "b")
-    clock.now += 1.0
-
-    assert told == 1
-    assert ask(admission, "b") == 1
-
-
-def test_beyond_two_minutes_nothing_is_promised(admission: AdmissionControl) -> None:
-    admission.admit([b"a"], 9_000, Priority.INTERACTIVE)
-    for number in range(12):
-        ask(admission, f"large {number}", 9_900)
-    booked = admission.stats.booked_tokens
-
-    assert ask(admission, "b") == MAX_RETRY_AFTER_S
-    assert admission.stats.booked_tokens == booked
-
-
-def test_a_request_is_known_by_all_its_keys(admission: AdmissionControl, clock: Clock) -> None:
-    admission.admit([b"a"], 600, Priority.INTERACTIVE)
-    for keys in ([b"b", b"c"], [b"b"], [b"c", b"b"]):
-        with pytest.raises(Overloaded):
-            admission.admit(keys, 10, Priority.INTERACTIVE)
-    clock.now += 1.0
-
-    with pytest.raises(Overloaded):
-        admission.admit([b"c"], 10, Priority.INTERACTIVE)
-    admission.admit([b"b", b"c"], 10, Priority.INTERACTIVE)
-    assert admission.stats.returned == 1
 
 
 def test_an_operator_sees_what_was_decided(admission: AdmissionControl, clock: Clock) -> None:

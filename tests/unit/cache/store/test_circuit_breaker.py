@@ -1,4 +1,4 @@
-"""What keeps failing is left alone, and tried again after a pause."""
+"""The circuit breaker opens after failures in a row and tries again after a pause."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_trial_that_nobody_waits_for_leaves_the_next_call_to_try() -> None:
     circuit = _opened(clock)
     clock.now_s += PAUSE_S
     circuit.allows_call()
-    circuit.left()
+    circuit.abandoned()
 
     assert circuit.allows_call()
 
@@ -100,7 +100,9 @@ def test_what_has_become_well_is_used_again_whatever_happened_before(events: lis
         if event == "wait":
             clock.now_s += PAUSE_S / 2
         elif circuit.allows_call():
-            {"fail": circuit.failed, "succeed": circuit.succeeded, "leave": circuit.left}[event]()
+            {"fail": circuit.failed, "succeed": circuit.succeeded, "leave": circuit.abandoned}[
+                event
+            ]()
     clock.now_s += PAUSE_S
     through = circuit.allows_call()
     circuit.succeeded()

@@ -32,7 +32,7 @@ class MarksMachine(RuleBasedStateMachine):
     @rule(name=KEYS)
     def evict(self, name: bytes) -> None:
         if self.memory.pop(name, None) is not None:
-            self.marks.forget(name)
+            self.marks.delete_one(name)
 
     @rule(keys=st.lists(KEYS, max_size=4))
     def delete(self, keys: list[bytes]) -> None:
@@ -44,7 +44,7 @@ class MarksMachine(RuleBasedStateMachine):
     def purge(self, tag: bytes) -> None:
         for name in [name for name in self.memory if name.startswith(tag)]:
             del self.memory[name]
-            self.marks.forget(name)
+            self.marks.delete_one(name)
         self.marks.purge(tag)
 
     @rule()
@@ -61,7 +61,7 @@ class MarksMachine(RuleBasedStateMachine):
     def lose_the_store(self) -> None:
         self.store.clear()
         self.told = None
-        self.marks.everything(self.memory)
+        self.marks.put_all(self.memory)
 
     @rule(steps=st.integers(0, 6), meanwhile=st.lists(KEYS, max_size=2))
     def turn_that_fails(self, steps: int, meanwhile: list[bytes]) -> None:
@@ -131,8 +131,8 @@ def test_a_key_that_is_dropped_is_neither_put_nor_deleted() -> None:
     marks = DirtyKeys()
     marks.put([key(1), key(2)])
 
-    marks.leave(key(1))
-    marks.drop([key(3)])
+    marks.discard(key(1))
+    marks.discard(key(3))
 
     assert marks.take().keys == {key(2): True}
 

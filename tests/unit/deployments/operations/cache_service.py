@@ -13,7 +13,7 @@ from deployments.cache.replica import CacheReplica
 from deployments.operations.cache import CacheOperations
 from deployments.operations.running_service import RunningService
 from deployments.settings.service import ServeSettings
-from embedder.cache.archive import ArchivedModel
+from embedder.cache.archive_format import ArchivedModel
 from embedder.cache.sharding import owners
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Entries

@@ -1,0 +1,60 @@
+"""Admission control that has measured a rate, on a clock that the test sets."""
+
+from __future__ import annotations
+
+import pytest
+
+from embedder.core.errors import Overloaded
+from embedder.core.types import Priority, Timings
+from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
+from embedder.settings.model import LimitSettings
+
+RATE = 1000
+LIMITS = LimitSettings(max_queued_tokens=10_000, max_wait_s=0.5)
+WAITED = Timings(queue_s=1.0, inference_s=0.0)
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def admission(clock: Clock) -> AdmissionControl:
+    """Return admission control that has measured `RATE`, and in which nothing is queued."""
+    admission = AdmissionControl(LIMITS, clock=clock)
+    measure(admission, clock, RATE)
+    return admission
+
+
+def measure(admission: AdmissionControl, clock: Clock, rate: int) -> None:
+    """Let work be done at a rate for long."""
+    work = admission.admit([b"measured"], 10**6, Priority.BULK)
+    for _ in range(100):
+        clock.now += 1.0
+        work.computed(rate, WAITED)
+    work.end()
+
+
+def ask(
+    admission: AdmissionControl,
+    name: str,
+    tokens: int = 10,
+    priority: Priority = Priority.INTERACTIVE,
+) -> AdmittedTokens | float:
+    """Return the work of a request, or the whole seconds after which it is to come back."""
+    try:
+        return admission.admit([name.encode()], tokens, priority)
+    except Overloaded as error:
+        return error.whole_s

@@ -1,0 +1,128 @@
+"""Refused requests that return: early, in time, late, or when too much is queued."""
+
+from __future__ import annotations
+
+import pytest
+
+from embedder.core.errors import Overloaded
+from embedder.core.types import Priority
+from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
+from embedder.pipeline.admission_policy import RETURN_SLACK
+from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S
+from tests.unit.pipeline.measured_admission import LIMITS, RATE, Clock, ask, measure
+
+
+def test_whoever_comes_back_as_told_is_admitted_though_newcomers_are_not(
+    admission: AdmissionControl, clock: Clock
+) -> None:
+    admission.admit([b"a"], 600, Priority.INTERACTIVE)
+    told = ask(admission, "b")
+    clock.now += 1.0
+
+    assert told == 1
+    assert ask(admission, "c") == 1
+    assert isinstance(ask(admission, "b"), AdmittedTokens)
+    assert admission.stats.returned == 1
+    assert ask(admission, "b") == 1, "a reservation is good for one time"
+
+
+def test_whoever_comes_too_early_is_told_the_rest_and_keeps_the_booking(
+    admission: AdmissionControl, clock: Clock
+) -> None:
+    first = admission.admit([b"a"], 2700, Priority.INTERACTIVE)
+    first.resize(2000)
+    admission.admit([b"x"], 1, Priority.BULK)
+    told = ask(admission, "b")
+    clock.now += 0.3
+    early = [ask(admission, "b") for _ in range(3)]
+    clock.now += 1.8
+    first.resize(700)
+
+    assert told == 2
+    assert early == [2, 2, 2]
+    assert isinstance(ask(admission, "b"), AdmittedTokens)
+
+
+def test_whoever_comes_early_and_finds_room_is_let_in(
+    admission: AdmissionControl, clock: Clock
+) -> None:
+    first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
+    ask(admission, "b")
+    first.end()
+
+    assert isinstance(ask(admission, "b"), AdmittedTokens)
+    assert admission.stats.booked_tokens == 0
+
+
+@pytest.mark.parametrize(("late_s", "admitted"), [(GRACE_S, True), (GRACE_S + 0.01, False)])
+def test_a_booking_is_kept_for_a_while(
+    admission: AdmissionControl, clock: Clock, late_s: float, admitted: bool
+) -> None:
+    admission.admit([b"a"], 600, Priority.INTERACTIVE)
+    ask(admission, "b")
+    clock.now += 1.0 + late_s
+
+    assert isinstance(ask(admission, "b"), AdmittedTokens) is admitted
+
+
+def test_those_who_are_due_go_before_newcomers(admission: AdmissionControl, clock: Clock) -> None:
+    first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
+    for number in range(9):
+        ask(admission, f"due {number}", 80)
+        clock.now += 0.1
+    first.resize(300)
+
+    assert ask(admission, "newcomer") == 1
+    first.end()
+    assert isinstance(ask(admission, "newcomer"), AdmittedTokens), (
+        "nothing is queued: no reason to idle"
+    )
+
+
+def test_whoever_comes_back_when_far_too_much_waits_books_anew(
+    admission: AdmissionControl, clock: Clock
+) -> None:
+    """The rate has sunk since, or those before were larger than they looked."""
+    first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
+    ask(admission, "b")
+    clock.now += 1.0
+    first.resize(int(RATE * (RETURN_SLACK * LIMITS.max_wait_s + 1)))
+
+    assert ask(admission, "b") == RETURN_SLACK * LIMITS.max_wait_s + 1
+    assert admission.stats.booked_tokens == 10
+    assert admission.stats.returned == 0
+
+
+def test_whoever_comes_back_is_still_bound_by_tokens(
+    admission: AdmissionControl, clock: Clock
+) -> None:
+    measure(admission, clock, 100_000)
+    admission.admit([b"a"], 9_995, Priority.INTERACTIVE)
+    told = ask(admission, "b")
+    clock.now += 1.0
+
+    assert told == 1
+    assert ask(admission, "b") == 1
+
+
+def test_beyond_two_minutes_nothing_is_promised(admission: AdmissionControl) -> None:
+    admission.admit([b"a"], 9_000, Priority.INTERACTIVE)
+    for number in range(12):
+        ask(admission, f"large {number}", 9_900)
+    booked = admission.stats.booked_tokens
+
+    assert ask(admission, "b") == MAX_RETRY_AFTER_S
+    assert admission.stats.booked_tokens == booked
+
+
+def test_a_request_is_known_by_all_its_keys(admission: AdmissionControl, clock: Clock) -> None:
+    admission.admit([b"a"], 600, Priority.INTERACTIVE)
+    for keys in ([b"b", b"c"], [b"b"], [b"c", b"b"]):
+        with pytest.raises(Overloaded):
+            admission.admit(keys, 10, Priority.INTERACTIVE)
+    clock.now += 1.0
+
+    with pytest.raises(Overloaded):
+        admission.admit([b"c"], 10, Priority.INTERACTIVE)
+    admission.admit([b"b", b"c"], 10, Priority.INTERACTIVE)
+    assert admission.stats.returned == 1
