@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the catalogue."""
     if options.json:
-        rows = [asdict(row) for row in CATALOGUE]
+        rows = [{"alias": row.alias, **asdict(row)} for row in CATALOGUE]
         print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return 0
     for line in table([COLUMNS, *(_cells(row) for row in CATALOGUE)]):

@@ -1,7 +1,6 @@
-"""Which backend computes a model: what the settings name, or what can.
+"""Choose and load the backend of a model: the configured one, or the first that supports it.
 
-Backends are imported when one is chosen, so that none costs who does not use it. Knows nothing of
-how any of them computes.
+A backend is imported when it is chosen, so that an unused one costs neither time nor memory.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ logger = logging.getLogger(__name__)
 
 
 def load_backend(files: ModelFiles, settings: BackendSettings) -> Backend:
-    """Load a model; the backend's notes say what was decided.
+    """Load a model; the backend's notes explain the choice.
 
-    A backend that is named is never replaced by another.
+    A backend that the settings name is never replaced by another one.
 
     Raises:
-        ConfigurationError: the device or a library is not there, or nothing computes the model.
+        ConfigurationError: the device or a library is missing, or no backend supports the model.
     """
     if settings.name == "onnx":
         return _load_onnx(files, settings, "backend.name 'onnx'")
     if settings.name == "auto" and settings.dtype == "int8":
         backend = _load_onnx(files, settings, "backend.dtype 'int8'")
-        return _noted(backend, "onnx: torch does not compute int8 here")
+        return _with_note(backend, "onnx: torch does not compute int8 here")
     try:
         return _load_torch(files, settings)
     except UnsupportedModel as error:
-        if settings.name == "torch" or not _brings_onnx(files):
+        if settings.name == "torch" or not _has_usable_graph(files):
             raise
-        # Notes are shown to clients: the error's sentence, which may hold a path, goes to the log.
+        # Clients can read the notes, so the error, which may contain a path, is only logged.
         logger.info("%s: torch refuses it: %s", files.name, error)
         kind = files.config.get("model_type")
         note = f"onnx: torch does not compute this {kind!r}"
-        return _noted(_load_onnx(files, settings, "backend.name"), note)
+        return _with_note(_load_onnx(files, settings, "backend.name"), note)
 
 
 def _load_torch(files: ModelFiles, settings: BackendSettings) -> Backend:
@@ -57,8 +56,8 @@ def _load_onnx(files: ModelFiles, settings: BackendSettings, setting: str) -> Ba
     return backend
 
 
-def _brings_onnx(files: ModelFiles) -> bool:
-    """Tell whether a model has a graph of its own, and what runs it is there."""
+def _has_usable_graph(files: ModelFiles) -> bool:
+    """Return whether a model ships an ONNX graph and the packages that run it are installed."""
     if _missing_package() is not None:
         return False
     from embedder.backends.onnx.bundled_graph import bundled_graph
@@ -67,11 +66,11 @@ def _brings_onnx(files: ModelFiles) -> bool:
 
 
 def _missing_package() -> str | None:
-    """Return the first package that the ONNX backend needs and that is not installed."""
+    """Return the first missing package that the ONNX backend needs, else None."""
     needed = ("onnxruntime", "onnx")
     return next((name for name in needed if importlib.util.find_spec(name) is None), None)
 
 
-def _noted(backend: Backend, note: str) -> Backend:
+def _with_note(backend: Backend, note: str) -> Backend:
     backend.notes = (note, *backend.notes)
     return backend

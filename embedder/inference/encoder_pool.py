@@ -20,9 +20,9 @@ from embedder.settings.model import EmbedderSettings, ModelSettings
 
 @dataclass(frozen=True, slots=True)
 class EncoderStats:
-    """One model of an encoder: how far it is and, once it is loaded, what waits and was computed.
+    """The state of one model and, if it is loaded, its statistics.
 
-    ``waiting`` counts inputs.
+    ``waiting`` is the number of inputs in its queue.
     """
 
     model: ModelState[str]
@@ -31,11 +31,11 @@ class EncoderStats:
 
 
 class EncoderPool:
-    """The encoders of several models on one device; a CPU computes for one of them at a time."""
+    """The encoders of several models on one device; a CPU computes one batch at a time."""
 
     def __init__(self, settings: EmbedderSettings) -> None:
         self._settings = settings
-        # Cores that compute are wanted by the rest of the service too.
+        # The rest of the service needs the same cores.
         self._device = device_thread(low_priority=settings.backend.device in ("auto", "cpu"))
         self._loaded: dict[str, LocalEncoder] = {}
         self._stages: PinnedPool[LocalEncoder] = PinnedPool(
@@ -50,15 +50,15 @@ class EncoderPool:
         )
 
     async def pin(self, models: Sequence[ModelSettings]) -> None:
-        """Load these models and keep them; what was pinned before may go.
+        """Load and pin these models, and unpin all others.
 
         Raises:
-            ConfigurationError: one of them cannot be loaded; the others are pinned.
+            ConfigurationError: a model cannot be loaded; the other models are pinned.
         """
         await self._stages.pin(models)
 
     async def describe(self, model: ModelSettings) -> ModelInfo:
-        """Load a model if need be, and return what the other stages need to know of it."""
+        """Load a model if necessary, and return its description."""
         async with self._stages.pool.use(self._stages.key(model)) as encoder:
             return encoder.model
 
@@ -70,41 +70,41 @@ class EncoderPool:
         priority: Priority,
         deadline: float | None,
     ) -> Encoded:
-        """Return float32[n, width] of a batch, pooled, before normalisation, in order."""
+        """Return float32[n, width]: the pooled vectors of a batch in order, not normalized."""
         async with self._stages.pool.use(self._stages.key(model), deadline) as encoder:
             return await encoder.encode(tokens, priority=priority, deadline=deadline)
 
     async def unload_idle(self) -> None:
-        """Unload what nobody has used for long."""
+        """Unload models that have not been used for ``pool.idle_unload_s``."""
         await self._stages.pool.unload_idle()
 
     @property
     def idle(self) -> bool:
-        """Tell whether nothing waits and nothing runs, for any model."""
+        """Return whether no model has a waiting or running batch."""
         return all(encoder.batcher.idle for _, encoder in self._encoders())
 
     @property
     def batches(self) -> int:
-        """Return how many batches of the loaded models have ended, well or not."""
+        """Return the number of finished batches of the loaded models, failed ones included."""
         stats = [encoder.batcher.stats for _, encoder in self._encoders()]
-        return sum(one.batches + one.failed for one in stats)
+        return sum(counts.batches + counts.failed for counts in stats)
 
     async def probe(self) -> None:
-        """Compute one token with one of the loaded models, to see that the device answers."""
+        """Compute one token with a loaded model, to check that the device works."""
         token = TokenBatch.of([[0]])
         for key, encoder in self._encoders()[:1]:
             try:
                 await encoder.encode(token, priority=Priority.INTERACTIVE, deadline=None)
             except Unavailable:
-                if self._loaded.get(key) is encoder:  # else it had to make room meanwhile
+                if self._loaded.get(key) is encoder:  # otherwise the model was evicted meanwhile
                     raise
 
     def states(self) -> list[ModelState[str]]:
-        """Return what is loaded, being loaded, or failed when last tried."""
+        """Return the state of each model that waits, loads, is ready, or failed to load."""
         return self._stages.pool.states()
 
     def stats(self) -> list[EncoderStats]:
-        """Return the states with what each loaded model has computed: copies of all counters."""
+        """Return the state of each model with a copy of its counters."""
         batchers = {key: encoder.batcher for key, encoder in self._encoders()}
         return [
             EncoderStats(state, len(batchers[state.key]), replace(batchers[state.key].stats))
@@ -114,7 +114,7 @@ class EncoderPool:
         ]
 
     def _encoders(self) -> list[tuple[str, LocalEncoder]]:
-        # A copy, made in one step: a load puts its encoder in from a thread of its own.
+        # An atomic copy: a loading thread may insert its encoder at any time.
         return list(self._loaded.items())
 
     def _load(self, key: str) -> LocalEncoder:
@@ -130,10 +130,10 @@ class EncoderPool:
                 del self._loaded[key]
 
     def _estimate(self, key: str) -> int:
-        """Return the size of the files: what a load holds at its most, whatever it then keeps.
+        """Return the size of the weight files, which is the peak of a load.
 
-        The event loop cannot wait for the hub, so of files that are still there the catalogue
-        tells the size; without a row it shows once they have been loaded.
+        The event loop cannot wait for the hub. If the files are not on this machine yet, the
+        catalogue gives the size; without a row it is unknown (0) until the model is loaded.
         """
         model = self._stages.settings(key)
         try:

@@ -1,7 +1,6 @@
-"""A model made ready to serve: loaded, checked against published vectors, measured, described.
+"""Load a model: check it against published vectors, measure its batch budget, describe it.
 
-Blocks for as long as that takes, so it is called from a thread. Knows nothing of queues, pools or
-requests.
+Loading blocks the caller, so it is called in a thread.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from embedder.inference.tokenization import FastTokenizer
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BatchSettings, EmbedderSettings
 
-TUNED_INPUT = 64
-"""Tokens of one input while measuring: about the length of the texts that are served most."""
+TUNING_INPUT_TOKENS = 64
+"""Tokens of an input while the batch budget is measured: about the length of common texts."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedBackend:
-    """A backend that has computed something, and what is known of its model."""
+    """A backend that has computed a batch, with the description of its model."""
 
     backend: Backend
     info: ModelInfo
@@ -48,35 +47,35 @@ def load_tokenizer(files: ModelFiles) -> FastTokenizer:
 
 
 def load_model(settings: EmbedderSettings) -> LoadedBackend:
-    """Load the model that the settings name; it has computed a batch when this returns.
+    """Load the model that the settings name, and compute a first batch with it.
 
     Raises:
-        ConfigurationError: the model is missing, unsafe, not supported or not what it should be.
+        ConfigurationError: the model is missing, unsafe or not supported, its digest or its
+            vectors are not the published ones, or it computes no batch.
     """
-    began = time.monotonic()
+    started_s = time.monotonic()
     files = ModelFiles.open(settings.model)
-    digest = files.digest  # before anything computes with weights that are not the pinned ones
-    backend = _computing(files, settings)
+    digest = files.digest  # verified before any computation with the weights
+    backend = _load_warm_backend(files, settings)
     check_golden_vectors(files, backend, load_tokenizer(files))
-    tuning = _tuned(files, backend, settings.batching)
+    tuning = _tune(files, backend, settings.batching)
     info = _describe(files, digest, backend, tuning, settings.batching)
     return_freed_memory()
-    seconds = time.monotonic() - began
     logger.info(
         "loaded %s: %s %s on %s in %.1f s",
         info.name,
         info.backend,
         info.dtype,
         info.device,
-        seconds,
+        time.monotonic() - started_s,
     )
     for note in info.notes:
         logger.info("%s: %s", info.name, note)
     return LoadedBackend(backend, info, tuning)
 
 
-def _computing(files: ModelFiles, settings: EmbedderSettings) -> Backend:
-    """Load the backend of a model and compute a batch, short and long."""
+def _load_warm_backend(files: ModelFiles, settings: EmbedderSettings) -> Backend:
+    """Load the backend of a model and compute a batch of a short and a long input."""
     try:
         backend = load_backend(files, settings.backend)
         lengths = (1, min(files.max_tokens, 512))
@@ -86,8 +85,8 @@ def _computing(files: ModelFiles, settings: EmbedderSettings) -> Backend:
     return backend
 
 
-def _tuned(files: ModelFiles, backend: Backend, batching: BatchSettings) -> Tuning | None:
-    """Find the budget of a batch, unless the operator names one or wants no measuring."""
+def _tune(files: ModelFiles, backend: Backend, batching: BatchSettings) -> Tuning | None:
+    """Measure the batch budget, unless the settings fix it or turn measuring off."""
     if batching.max_tokens is not None or batching.tune_s == 0:
         return None
     kind = backend.device.partition(":")[0]
@@ -98,7 +97,7 @@ def _tuned(files: ModelFiles, backend: Backend, batching: BatchSettings) -> Tuni
     return tune(
         backend.encode,
         BOUNDS[kind],
-        longest=min(TUNED_INPUT, files.max_tokens),
+        longest=min(TUNING_INPUT_TOKENS, files.max_tokens),
         seconds=batching.tune_s,
         fits=fits,
     )
@@ -111,7 +110,7 @@ def _describe(
     tuning: Tuning | None,
     batching: BatchSettings,
 ) -> ModelInfo:
-    measured = tuning.max_tokens if tuning else backend.max_batch_tokens
+    default = tuning.max_tokens if tuning else backend.max_batch_tokens
     notes = (f"{tuning.max_tokens:,} tokens a batch: {tuning.reason}",) if tuning else ()
     return ModelInfo(
         name=files.name,
@@ -123,7 +122,7 @@ def _describe(
         width=backend.width,
         max_tokens=files.max_tokens,
         vocabulary_size=files.vocabulary_size,
-        max_batch_tokens=batching.max_tokens or measured,
+        max_batch_tokens=batching.max_tokens or default,
         pooling=files.pooling,
         dtype=backend.dtype,
         backend=backend.name,
@@ -131,14 +130,14 @@ def _describe(
         prompts=dict(files.prompts),
         default_prompt=files.default_prompt,
         similarity=files.similarity,
-        matryoshka=_matryoshka(files, backend.width),
+        matryoshka=_checked_matryoshka(files, backend.width),
         truncation=files.tokenizer_files.truncation,
         memory_bytes=backend.memory_bytes,
         notes=(*files.notes, *backend.notes, *notes),
     )
 
 
-def _matryoshka(files: ModelFiles, width: int) -> tuple[int, ...]:
+def _checked_matryoshka(files: ModelFiles, width: int) -> tuple[int, ...]:
     if files.matryoshka and max(files.matryoshka) > width:
         raise ConfigurationError(
             f"model.matryoshka holds {max(files.matryoshka)}; {files.name!r} has width {width}"

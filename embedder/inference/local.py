@@ -1,6 +1,6 @@
-"""The pipeline's stages in this process: threads where the work leaves the interpreter.
+"""The pipeline's stages in this process; threads do the work that releases the interpreter.
 
-The graph's deployments use the same classes; knows nothing of Ray.
+The deployments of the service use the same classes.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from embedder.settings.model import BatchSettings, ModelSettings
 T = TypeVar("T")
 
 THREADS = 4
-"""Threads of a tokenizer, each of which uses every core."""
+"""Threads of a tokenizer; each of them can use every core."""
 
-NICENESS = 4
-"""How much nicer a device that gives way is: less than half the share of who does not."""
+LOW_PRIORITY_NICENESS = 4
+"""Niceness added to a low-priority thread, which then gets less than half the usual CPU share."""
 
-MOST_NICENESS = 19
+MAX_NICENESS = 19
 
 
 class LocalTokenizer:
-    """Tokenize in a thread: the Rust tokenizer releases the interpreter and uses every core."""
+    """Tokenize in threads: the Rust tokenizer releases the interpreter and uses every core."""
 
     def __init__(self, tokenizer: FastTokenizer) -> None:
         self._tokenizer = tokenizer
-        # Of its own: a model that is being loaded keeps no text waiting.
+        # Its own threads: a model that is loading in the default ones would delay texts.
         self._threads = CountedThreads("tokenizer", THREADS)
 
     @classmethod
@@ -67,7 +67,7 @@ class LocalTokenizer:
     async def tokenize_with_offsets(
         self, texts: Sequence[str], *, add_special_tokens: bool
     ) -> list[list[OffsetToken]]:
-        """Return every token of every text with its place there."""
+        """Return every token of every text with its offsets."""
         return await self._threads.run(
             partial(
                 self._tokenizer.tokenize_with_offsets, texts, add_special_tokens=add_special_tokens
@@ -84,19 +84,19 @@ class LocalTokenizer:
 
     @property
     def queue(self) -> QueueStats:
-        """Return what waits for the threads, and what they do."""
+        """Return the statistics of the threads' queue."""
         return self._threads.stats
 
     def close(self) -> None:
-        """End the threads, once what they compute has ended."""
+        """Stop the threads after their current tasks."""
         self._threads.close()
 
 
 class LocalEncoder(BatchingEncoder):
-    """Encode on a device of this process, as many batches at a time as its backend wants.
+    """Encode on a device of this process, with as many batches in flight as its backend wants.
 
-    ``device`` is the thread that computes: encoders that share one never compete for the cores.
-    A backend with several batches in flight leaves the cores alone, and has threads of its own.
+    ``device`` is the computing thread; encoders that share it never compete for the cores. A
+    backend with several batches in flight does not compute on the CPU and gets its own threads.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class LocalEncoder(BatchingEncoder):
             self._own = device = ThreadPoolExecutor(
                 loaded.backend.max_concurrency, thread_name_prefix="in-flight"
             )
-        # Not a method of this object: it would be a cycle, which keeps an unloaded model in memory.
+        # A bound method would form a reference cycle and keep an unloaded model in memory.
         self._compute = partial(_compute, device, loaded.backend)
         budget = Budget(
             max_tokens=loaded.info.max_batch_tokens,
@@ -120,14 +120,14 @@ class LocalEncoder(BatchingEncoder):
         super().__init__(self._compute, budget=budget, slots=loaded.backend.max_concurrency)
 
     async def compute_largest_batch(self) -> None:
-        """Compute one batch that fills the budget in force, and forget it."""
+        """Compute one batch that fills the current budget, and discard the result."""
         budget = self.batcher.budget
         length = min(budget.max_tokens, self.model.max_tokens)
         count = min(budget.max_tokens // length, budget.max_items)
         await self._compute(TokenBatch.of([[0] * length] * count))
 
     def close(self) -> None:
-        """Answer whatever waits with an error; the running batches end by themselves."""
+        """Fail the waiting inputs; running batches finish by themselves."""
         self.batcher.close()
         if self._own is not None:
             self._own.shutdown(wait=False)
@@ -143,11 +143,11 @@ async def _compute(
     return await loop.run_in_executor(device, _timed, backend, tokens, time.monotonic())
 
 
-def _timed(backend: Backend, tokens: TokenBatch, asked_s: float) -> Encoded:
-    """Compute in the device's thread; what passed before it was free is a wait."""
-    began_s = time.monotonic()
+def _timed(backend: Backend, tokens: TokenBatch, submitted_s: float) -> Encoded:
+    """Compute in the device's thread; the time until it was free counts as waiting."""
+    started_s = time.monotonic()
     vectors = backend.encode(tokens)
-    return Encoded(vectors, began_s - asked_s, time.monotonic() - began_s)
+    return Encoded(vectors, started_s - submitted_s, time.monotonic() - started_s)
 
 
 def device_thread(*, low_priority: bool = False) -> ThreadPoolExecutor:
@@ -157,14 +157,14 @@ def device_thread(*, low_priority: bool = False) -> ThreadPoolExecutor:
     needs it at once, and a batch only takes slightly longer.
     """
     return ThreadPoolExecutor(
-        1, thread_name_prefix="device", initializer=_give_way if low_priority else None
+        1, thread_name_prefix="device", initializer=_lower_priority if low_priority else None
     )
 
 
-def _give_way() -> None:
-    """Raise the niceness of this thread, and so of those that it starts."""
-    # Elsewhere niceness is that of a whole process.
+def _lower_priority() -> None:
+    """Raise the niceness of this thread and of the threads that it starts."""
+    # On other systems niceness belongs to the whole process.
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
-        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, MOST_NICENESS))
+        niceness = os.getpriority(os.PRIO_PROCESS, thread) + LOW_PRIORITY_NICENESS
+        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, MAX_NICENESS))

@@ -1,10 +1,10 @@
-"""How much memory a process with a model takes, known before it is loaded.
+"""Estimate the memory of a process with a model before the model is loaded.
 
-Arithmetic on a model's size and the settings. The constants are measured: peak resident sizes of
-fresh processes with models of 23 and 110 million parameters, less what can be counted; Python 3.11,
-torch 2.13 for CPUs, transformers 5.23 and onnxruntime 1.32 on Linux x86-64 with glibc's allocator
-and two threads. `benchmarks.memory` compares estimates with such processes. Knows nothing of how a
-model is computed beyond what lies in memory at the same time.
+The estimate is computed from the model's size and the settings. The constants were measured: the
+peak resident size of new processes with models of 23 and 110 million parameters, minus the parts
+that can be computed, with Python 3.11, torch 2.13 for CPUs, transformers 5.23 and onnxruntime 1.32
+on Linux x86-64 with glibc's allocator and two threads. `benchmarks.memory` compares estimates with
+such processes.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ from embedder.settings.model import BackendSettings, EmbedderSettings
 MIB = 2**20
 
 Runtime = Literal["packed", "padded", "onnx"]
-"""What computes: torch here, torch as transformers uses it, or ONNX Runtime."""
+"""The packed forward pass, the padded one of transformers, or ONNX Runtime."""
 
 BASE_BYTES: Mapping[Runtime, int] = {"packed": 250 * MIB, "padded": 405 * MIB, "onnx": 265 * MIB}
-"""The interpreter with its libraries and threads, after a first batch."""
+"""Bytes of the interpreter with its libraries and threads, after a first batch."""
 
 HEAP_SHARE = 1.15
-"""What weights that are copied take of the heap, by their bytes: small copies leave gaps."""
+"""Heap bytes for each byte of copied weights: small copies leave gaps."""
 
-SPREAD: Mapping[Runtime, float] = {"packed": 2.0, "padded": 2.0, "onnx": 2.8}
-"""By how much a process grows for each byte that a batch needs at once: freed blocks of less than
-32 MiB stay with the allocator, and those of the next layer do not quite fit into them."""
+BATCH_GROWTH: Mapping[Runtime, float] = {"packed": 2.0, "padded": 2.0, "onnx": 2.8}
+"""Bytes that a process grows by for each byte that a batch needs at once. Freed blocks of less than
+32 MiB stay with the allocator, and the blocks of the next layer do not fit into them exactly."""
 
 BATCH_BYTES = 20 * MIB
-"""What the first batch takes whatever its size: buffers of the libraries' threads."""
+"""Bytes that the first batch takes at any size: buffers of the libraries' threads."""
 
 TOKENIZER_SHARE: Mapping[str, int] = {"Unigram": 75, "WordPiece": 40, "BPE": 16}
-"""What a tokenizer takes for each byte of its file."""
+"""Bytes that a tokenizer takes for each byte of its file, by algorithm."""
 
 EXPORT_BYTES = 270 * MIB
-"""What exporting a model to ONNX takes beside a copy of its weights; only its first load does."""
+"""Bytes of an export to ONNX beside a copy of the weights; only the first load exports."""
 
 BOUNDS = {"cpu": (512, 8192), "cuda": (8192, 262_144), "mps": (2048, 32_768)}
-"""Within which the budget of a batch is looked for, in tokens, by the kind of device."""
+"""Smallest and largest batch budget that is tried, in tokens, by the kind of device."""
 
 UNMEASURED_TOKENS = {"cpu": 2048, "cuda": 32_768, "mps": 32_768}
-"""The budget of a batch where nobody names one and nothing is measured."""
+"""The batch budget in tokens if the settings give none and nothing is measured."""
 
 _ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 4}
-"""Bytes of a component of the activations; what multiplies int8 keeps these in float32."""
+"""Bytes of one component of the activations, which stay float32 for int8 weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """What a process takes, in bytes; on a GPU, weights and batch lie there.
+    """The memory of a process in bytes; with a GPU, weights and batch are in its memory.
 
-    ``loading`` is what lies in memory at once while the weights are loaded: the files that are
-    mapped, and every copy. ``weights`` and ``batch`` are what it takes to compute the largest
-    batch afterwards, and ``cache`` what the cache may grow to.
+    ``loading`` is the maximum while the weights are loaded: the mapped files and every copy.
+    ``weights`` and ``batch`` are needed to compute the largest batch afterwards. ``cache`` is the
+    limit of the cache.
     """
 
     base: int
@@ -70,28 +70,28 @@ class MemoryEstimate:
 
     @property
     def working(self) -> int:
-        """Return the most that loading and computing the model ever take."""
+        """Return the maximum of loading and computing the model."""
         return max(self.loading, self.weights + self.batch)
 
     @property
     def peak(self) -> int:
-        """Return the most that the process ever takes."""
+        """Return the maximum of the whole process."""
         return self.base + self.tokenizer + self.working + self.cache
 
 
 @dataclass(frozen=True, slots=True)
 class NumberFormats:
-    """The number formats that weights are held in at once while loading, and the one that stays."""
+    """The number formats that weights have while they are loaded, and the final one."""
 
     loaded: tuple[str, ...]
     computed: str
 
     @classmethod
     def of(cls, dtype: str, runtime: Runtime, *, bfloat16: bool | None) -> NumberFormats:
-        """Return what a ``dtype`` of the settings leads to.
+        """Return the formats for a ``dtype`` of the settings.
 
-        ``bfloat16`` says whether the hardware computes it, which decides what ``auto`` does; where
-        that is not known, the most is taken.
+        ``auto`` depends on ``bfloat16``: whether the hardware computes it. If that is None
+        (unknown), the result takes the most memory.
         """
         if dtype != "auto":
             return cls((dtype,), dtype)
@@ -103,14 +103,14 @@ class NumberFormats:
 def estimate(
     files: ModelFiles, settings: EmbedderSettings, *, bfloat16: bool | None = None
 ) -> MemoryEstimate:
-    """Estimate the memory of a process with one model, from its files' headers.
+    """Estimate the memory of a process with one model, from the headers of its files.
 
     ``bfloat16`` is as in `NumberFormats.of`. Unknown values are taken at their maximum: a budget
     that is still to be measured may become the largest one that is tried, and an input longer
     than the budget runs alone.
 
     Raises:
-        UnsupportedModel: the configuration lacks a number, or the weights are damaged.
+        UnsupportedModel: the configuration lacks a number, or a weight file is damaged.
     """
     budget = settings.batching.max_tokens
     if budget is None:
@@ -128,28 +128,28 @@ def estimate(
 def estimate_size(
     size: ModelSize, runtime: Runtime, formats: NumberFormats, *, tokens: int, cache: int
 ) -> MemoryEstimate:
-    """Estimate the memory of a process with a model of a size, and batches of ``tokens`` tokens."""
+    """Estimate the memory of a process for a model's size and batches of ``tokens`` tokens."""
     return MemoryEstimate(
         base=BASE_BYTES[runtime],
         tokenizer=size.tokenizer_bytes * TOKENIZER_SHARE[size.tokenizer_kind],
         weights=weights_bytes(size, runtime, formats.computed),
         loading=_loading_bytes(size, runtime, formats.loaded),
-        batch=_batch_bytes(size.shape, formats.computed, tokens, SPREAD[runtime]),
+        batch=_batch_bytes(size.shape, formats.computed, tokens, BATCH_GROWTH[runtime]),
         cache=cache,
     )
 
 
 def expected_runtime(config: Mapping[str, Any], settings: BackendSettings) -> Runtime:
-    """Return what will compute a model, unless it turns out not to be able to."""
+    """Return the runtime that will be tried first for a model."""
     if settings.name == "onnx" or settings.dtype == "int8":
         return "onnx"
     return "packed" if packed_unsupported_reason(config) is None else "padded"
 
 
 def weights_bytes(size: ModelSize, runtime: Runtime, dtype: str) -> int:
-    """Return what a model's weights take once they are loaded."""
+    """Return the bytes of a model's loaded weights."""
     if dtype == "int8":
-        # Each matrix is kept as it was stored and as it is multiplied; tables stay float32.
+        # Each matrix is kept in its stored and in its packed form; tables stay float32.
         tables = size.parameters - size.matrix_parameters
         return 4 * (tables + size.head_parameters) + 2 * size.matrix_parameters
     share = HEAP_SHARE if runtime == "packed" else 1.0
@@ -158,28 +158,28 @@ def weights_bytes(size: ModelSize, runtime: Runtime, dtype: str) -> int:
 
 
 def batch_bytes(config: Mapping[str, Any], dtype: str, tokens: int) -> int:
-    """Return what a process grows by for the largest batch that torch computes.
+    """Return the bytes that a batch of ``tokens`` tokens takes with torch.
 
     Raises:
         UnsupportedModel: the configuration lacks a number.
     """
-    return _batch_bytes(ModelShape.of(config), dtype, tokens, SPREAD["packed"])
+    return _batch_bytes(ModelShape.of(config), dtype, tokens, BATCH_GROWTH["packed"])
 
 
 def _loading_bytes(size: ModelSize, runtime: Runtime, formats: tuple[str, ...]) -> int:
     copies = sum(weights_bytes(size, runtime, dtype) for dtype in formats)
     if runtime == "onnx":
         return copies + EXPORT_BYTES + 4 * size.parameters
-    # transformers computes with the mapped file itself where that has the number format already.
+    # transformers uses the mapped file directly if it has the final number format.
     mapped = runtime == "packed" or formats != ("float32",)
     return copies + (size.file_bytes if mapped else 0)
 
 
-def _batch_bytes(shape: ModelShape, dtype: str, tokens: int, spread: float) -> int:
-    # Rows, the three projections, these again by input, what attention mixes, and that by row.
+def _batch_bytes(shape: ModelShape, dtype: str, tokens: int, growth: float) -> int:
+    # Rows, three projections, the same by input, the output of attention, and that by row.
     attention = 10 * shape.width
-    perceptron = shape.width + 2 * shape.inner
+    feed_forward = shape.width + 2 * shape.inner
     element = _ELEMENT_BYTES[dtype]
-    rows = int(spread * tokens * max(attention, perceptron) * element)
+    rows = int(growth * tokens * max(attention, feed_forward) * element)
     biases = tokens * min(tokens, shape.positions) * shape.heads * element if shape.biased else 0
     return BATCH_BYTES + rows + biases

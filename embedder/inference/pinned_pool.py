@@ -13,7 +13,7 @@ StageT = TypeVar("StageT")
 
 
 class PinnedPool(Generic[StageT]):
-    """A pool of stages by the settings of their models, of which some are always there."""
+    """A pool of stages, keyed by the settings of their models; pinned models stay loaded."""
 
     def __init__(self, pool: ModelPool[str, StageT]) -> None:
         self.pool = pool
@@ -22,30 +22,30 @@ class PinnedPool(Generic[StageT]):
         self._pinning = asyncio.Lock()
 
     def key(self, model: ModelSettings) -> str:
-        """Return the pool's key of a model, whose settings are remembered for its load."""
+        """Return the pool's key of a model, and remember the settings for its load."""
         key = model.key
-        self._settings[key] = model  # the last one counts: what they share a key despite may change
+        self._settings[key] = model  # settings that are not part of the key may change
         return key
 
     def settings(self, key: str) -> ModelSettings:
-        """Return the settings that were given a key."""
+        """Return the latest settings with this key."""
         return self._settings[key]
 
     async def pin(self, models: Sequence[ModelSettings]) -> None:
-        """Load these models and keep them; what was pinned before may go."""
+        """Load and pin these models, and unpin all others."""
         async with self._pinning:
             wanted = {self.key(model) for model in models}
             failed: list[Exception] = []
             for key in sorted(wanted - self._pins):
                 try:
                     await self.pool.pin(key)
-                except Exception as error:  # noqa: BLE001 - the others are wanted all the same
+                except Exception as error:  # noqa: BLE001 - the other models are still needed
                     failed.append(error)
                 else:
                     self._pins.add(key)
             if failed:
                 raise failed[0]
-            # Last: whoever is still asked for the old ones finds them.
+            # Last, because requests may use the old models until the new ones are ready.
             for key in self._pins - wanted:
                 self.pool.unpin(key)
             self._pins = wanted

@@ -1,7 +1,7 @@
-"""Which models are resident and which must go: a policy of bytes, pins and last use.
+"""Decide which models of a pool stay loaded, by bytes, pins and last use.
 
-Bookkeeping only: nothing here loads, unloads or waits, and times are seconds of whatever clock the
-caller has. Knows models by their keys, and nothing of what a model is or of event loops.
+This is bookkeeping only: nothing here loads, unloads or waits. Times are seconds of the caller's
+clock.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 
 
 class State(str, Enum):
-    """How far a model is; one that has gone has no state."""
+    """The state of a model in a pool; an unloaded model has none."""
 
     WAITING = "waiting"
-    """For its turn, or for room."""
+    """Until other loads have finished, or until there is room."""
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
@@ -29,11 +29,11 @@ class State(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ModelState(Generic[KeyT]):
-    """What an operator may know of one model at one moment.
+    """A snapshot of one model.
 
-    ``bytes`` is what it holds, or is expected to hold once it is loaded; 0 of one that has failed.
-    ``idle_s`` is told of a ready model (0 while it is in use) and ``loading_s``, how long it has
-    been waiting or loading by now, of one that will be. ``load_s`` is what its load took.
+    ``bytes`` is its size, or the expected size before it is loaded; 0 if the load failed.
+    ``idle_s`` is set for a ready model (0 while it is in use). ``loading_s`` is the time that it
+    has been waiting or loading. ``load_s`` is the duration of its load.
     """
 
     key: KeyT
@@ -49,9 +49,9 @@ class ModelState(Generic[KeyT]):
 
 @dataclass(frozen=True, slots=True)
 class NoRoom(Generic[KeyT]):
-    """Why there is no room: what is in the way, and whether waiting is in vain.
+    """The models that leave no room for another one.
 
-    ``hopeless`` where the model does not fit beside the pinned ones alone.
+    ``permanent`` is True if the model does not fit beside the pinned models alone.
     """
 
     pinned: tuple[KeyT, ...]
@@ -60,12 +60,12 @@ class NoRoom(Generic[KeyT]):
     needed_bytes: int
     pinned_bytes: int
     max_bytes: int
-    hopeless: bool
+    permanent: bool
 
 
 @dataclass(eq=False, slots=True)
 class _Record:
-    """One model; ``since_s`` is when it began to wait or to load, or when it was last used."""
+    """One model; ``since_s`` is the time of its last use, or when it began to wait or to load."""
 
     state: State
     bytes: int
@@ -80,15 +80,15 @@ class _Record:
         return self.state is State.READY or self.state is State.LOADING
 
     @property
-    def may_go(self) -> bool:
+    def evictable(self) -> bool:
         return self.state is State.READY and not self.in_use and not self.pins
 
 
 class Residency(Generic[KeyT]):
-    """The models of one pool, and a byte budget for those that are loaded or being loaded.
+    """The models of one pool, with a byte budget for those that are loaded or loading.
 
-    ``max_bytes`` of ``None`` is no bound. A model goes through `wait`, `begin` and `finish` or
-    `fail`, and leaves with `remove`; the caller keeps to that order.
+    ``max_bytes=None`` means no limit. The caller must keep the order `enqueue`, `start_loading`,
+    `finish_loading` or `fail`, and `remove`.
     """
 
     def __init__(self, max_bytes: int | None) -> None:
@@ -96,49 +96,49 @@ class Residency(Generic[KeyT]):
         self._records: OrderedDict[KeyT, _Record] = OrderedDict()  # least recently used first
 
     def state(self, key: KeyT) -> State | None:
-        """Return how far a model is, or ``None`` of one that is not here."""
+        """Return the state of a model, or None if it is unknown."""
         record = self._records.get(key)
         return None if record is None else record.state
 
-    def wait(self, key: KeyT, expected: int, now: float) -> None:
-        """Let a model wait for its load; what it failed of last time is kept until it is ready."""
-        old = self._records.get(key)
-        error = None if old is None else old.error
+    def enqueue(self, key: KeyT, expected: int, now: float) -> None:
+        """Let a model wait for its load; an earlier error is kept until it is ready."""
+        earlier = self._records.get(key)
+        error = None if earlier is None else earlier.error
         self._records[key] = _Record(State.WAITING, expected, now, error=error)
 
-    def give_up(self, key: KeyT) -> None:
-        """Let a waiting model be what it was before: failed, or not here."""
+    def cancel(self, key: KeyT) -> None:
+        """Return a waiting model to its earlier state: failed or unknown."""
         if self._records[key].error is None:
             del self._records[key]
         else:
             self._records[key].state = State.FAILED
             self._records[key].bytes = 0
 
-    def begin(self, key: KeyT, now: float) -> None:
-        """Reserve the expected bytes of a waiting model, whose load begins."""
+    def start_loading(self, key: KeyT, now: float) -> None:
+        """Reserve the expected bytes of a waiting model that starts to load."""
         self._records[key].state = State.LOADING
         self._records[key].since_s = now
 
-    def finish(self, key: KeyT, size: int, now: float) -> None:
-        """Count a model as loaded with the bytes it really has, and as used just now."""
+    def finish_loading(self, key: KeyT, size: int, now: float) -> None:
+        """Record a model as ready with its true size, and as just used."""
         load_s = now - self._records[key].since_s
         self._records[key] = _Record(State.READY, size, now, load_s=load_s)
         self._records.move_to_end(key)
 
     def fail(self, key: KeyT, error: Exception, now: float) -> None:
-        """Remember why a model could not be loaded, in words; it holds nothing."""
-        told = f"{type(error).__name__}: {error}"
-        self._records[key] = _Record(State.FAILED, 0, now, error=told)
+        """Record the message of the error that a load ended with."""
+        message = f"{type(error).__name__}: {error}"
+        self._records[key] = _Record(State.FAILED, 0, now, error=message)
 
     def remove(self, keys: list[KeyT]) -> list[KeyT]:
-        """Forget models that nobody uses, their pins too, and return them."""
+        """Forget unused models and their pins, and return the keys."""
         for key in keys:
             assert not self._records[key].in_use, f"{key!r} is in use"
             del self._records[key]
         return keys
 
     def clear(self) -> list[KeyT]:
-        """Forget what waits or is unused, pinned or not; return what of it was ready."""
+        """Forget all waiting and unused models, also pinned ones; return those that were ready."""
         waiting = [k for k, record in self._records.items() if record.state is State.WAITING]
         unused = [
             key
@@ -149,74 +149,74 @@ class Residency(Generic[KeyT]):
             del self._records[key]
         return unused
 
-    def take(self, key: KeyT) -> None:
-        """Count one more user of a ready model; every call wants a `release`."""
+    def acquire(self, key: KeyT) -> None:
+        """Count one more use of a ready model; each call needs a `release`."""
         self._records[key].in_use += 1
 
     def release(self, key: KeyT, now: float) -> bool:
-        """Count one user less, and tell whether that was the last."""
+        """Count one use less, and return whether that was the last."""
         record = self._records[key]
         record.in_use -= 1
         record.since_s = now
-        # The order is kept beside the times: two uses within one tick of a clock differ in it.
+        # The order is kept separately: two uses may fall into one tick of the clock.
         self._records.move_to_end(key)
         return record.in_use == 0
 
     def pin(self, key: KeyT) -> None:
-        """Count one more pin of a ready model; with any, it never goes to make room."""
+        """Count one more pin of a ready model; a pinned model is never evicted."""
         self._records[key].pins += 1
 
     def unpin(self, key: KeyT) -> None:
         """Count one pin less.
 
         Raises:
-            InvalidInput: the model has none.
+            InvalidInput: the model has no pin.
         """
         record = self._records.get(key)
         if record is None or not record.pins:
             raise InvalidInput("key", f"is {key!r}, which is not pinned")
         record.pins -= 1
 
-    def make_room(self, key: KeyT, needed: int | None = None) -> list[KeyT] | NoRoom[KeyT]:
-        """Choose what must go so that ``key`` may hold ``needed`` bytes, or what is expected of it.
+    def choose_evictions(self, key: KeyT, needed: int | None = None) -> list[KeyT] | NoRoom[KeyT]:
+        """Return the models to evict so that ``key`` can hold ``needed`` bytes.
 
-        The least recently used go first, and no more of them than it takes. Where all that may go
-        is not enough, nothing need go: the answer then says what is in the way.
+        ``needed=None`` means the expected size. The least recently used are evicted first, and no
+        more than necessary. If all evictable models are not enough, return the reason.
         """
         if self.max_bytes is None:
             return []
         needed = self._records[key].bytes if needed is None else needed
         others = {k: record for k, record in self._records.items() if record.resident and k != key}
         missing = needed + sum(record.bytes for record in others.values()) - self.max_bytes
-        going = []
+        evicted = []
         for other, record in others.items():
             if missing <= 0:
                 break
-            if record.may_go:
-                going.append(other)
+            if record.evictable:
+                evicted.append(other)
                 missing -= record.bytes
-        return going if missing <= 0 else _blocked(others, needed, self.max_bytes)
+        return evicted if missing <= 0 else _no_room(others, needed, self.max_bytes)
 
-    def hopeless(self) -> list[tuple[KeyT, NoRoom[KeyT]]]:
-        """Return the waiting models that do not fit beside the pinned ones, and why not."""
+    def impossible(self) -> list[tuple[KeyT, NoRoom[KeyT]]]:
+        """Return the waiting models that do not fit beside the pinned ones, with the reason."""
         waiting = [k for k, record in self._records.items() if record.state is State.WAITING]
-        rooms = [(key, self.make_room(key)) for key in waiting]
-        return [(key, room) for key, room in rooms if isinstance(room, NoRoom) and room.hopeless]
+        results = [(key, self.choose_evictions(key)) for key in waiting]
+        return [(key, why) for key, why in results if isinstance(why, NoRoom) and why.permanent]
 
-    def idle(self, now: float, idle_s: float) -> list[KeyT]:
-        """Return what may go and has not been used for ``idle_s``, least recently used first."""
+    def idle_keys(self, now: float, idle_s: float) -> list[KeyT]:
+        """Return the evictable models not used for ``idle_s``, least recently used first."""
         return [
             key
             for key, record in self._records.items()
-            if record.may_go and now - record.since_s >= idle_s
+            if record.evictable and now - record.since_s >= idle_s
         ]
 
     def states(self, now: float) -> list[ModelState[KeyT]]:
-        """Return what there is to know of every model, in no particular order."""
-        return [_told(key, record, now) for key, record in self._records.items()]
+        """Return a snapshot of every model, in no particular order."""
+        return [_snapshot(key, record, now) for key, record in self._records.items()]
 
 
-def _blocked(others: dict[KeyT, _Record], needed: int, max_bytes: int) -> NoRoom[KeyT]:
+def _no_room(others: dict[KeyT, _Record], needed: int, max_bytes: int) -> NoRoom[KeyT]:
     pinned = {key: record.bytes for key, record in others.items() if record.pins}
     return NoRoom(
         pinned=tuple(pinned),
@@ -225,11 +225,11 @@ def _blocked(others: dict[KeyT, _Record], needed: int, max_bytes: int) -> NoRoom
         needed_bytes=needed,
         pinned_bytes=sum(pinned.values()),
         max_bytes=max_bytes,
-        hopeless=needed + sum(pinned.values()) > max_bytes,
+        permanent=needed + sum(pinned.values()) > max_bytes,
     )
 
 
-def _told(key: KeyT, record: _Record, now: float) -> ModelState[KeyT]:
+def _snapshot(key: KeyT, record: _Record, now: float) -> ModelState[KeyT]:
     age_s = 0.0 if record.in_use else now - record.since_s
     return ModelState(
         key=key,

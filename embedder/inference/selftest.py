@@ -1,7 +1,6 @@
-"""Whether a loaded model still computes the vectors that were published for it.
+"""Check that a loaded model computes the vectors that were published for it.
 
-Catches what a digest cannot: a library, a processor or a number format that computes otherwise.
-Knows nothing of how either side is computed.
+This detects what a digest cannot: a library, processor or number format with other results.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from embedder.inference.tokenization import FastTokenizer
 from embedder.models.files import ModelFiles
 
 TOLERANCES = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 5e-3, "int8": 3e-2}
-"""How far a component of a unit vector may be off, by number format; published digits included."""
+"""Maximum error of a component of a unit vector by number format, rounding included."""
 
 
 def check_golden_vectors(files: ModelFiles, backend: Backend, tokenizer: FastTokenizer) -> None:
-    """Compute the golden texts of a model's catalogue row, where it has any.
+    """Compare the vectors of the golden texts in a model's catalogue row, if it has any.
 
-    A pooling that the operator has chosen makes other vectors, and so does a limit of tokens that
-    cuts the text; then nothing is compared.
+    Nothing is compared if the operator has chosen another pooling or a limit that cuts the text,
+    because the vectors then differ.
 
     Raises:
-        ModelDrift: a vector is further from its published one than the number format explains.
+        ModelDrift: a vector differs from the published one by more than its format's tolerance.
     """
     row = files.source.row
     if row is None or files.revision != row.revision or files.pooling != row.pooling:
@@ -41,5 +40,5 @@ def check_golden_vectors(files: ModelFiles, backend: Backend, tokenizer: FastTok
         expected = np.asarray(golden.vector, np.float32)
         difference = float(np.abs(vector[: len(expected)] - expected).max())
         tolerance = TOLERANCES[backend.dtype]
-        if not difference <= tolerance:  # so that NaN is drift too
+        if not difference <= tolerance:  # NaN is drift too
             raise ModelDrift(files.name, golden.text, difference, tolerance)

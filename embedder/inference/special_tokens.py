@@ -1,7 +1,4 @@
-"""The special tokens that a tokenizer puts around a text, and how ids are cut between them.
-
-Knows nothing of texts.
-"""
+"""The special tokens around a text, and truncation of ids that keeps them."""
 
 from __future__ import annotations
 
@@ -14,19 +11,19 @@ from tokenizers import Tokenizer as RustTokenizer
 from embedder.core.types import Truncate
 
 _SAMPLES = ("a", "0", "the", "一", ".")
-"""Texts of which a vocabulary has at least one token."""
+"""Texts of which a vocabulary contains at least one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """The ids in front of a text and behind it."""
+    """The ids before a text and after it."""
 
     opening: tuple[int, ...] = ()
     closing: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, rust: RustTokenizer) -> SpecialTokens:
-        """Read the template of a tokenizer that neither cuts nor pads."""
+        """Read the special tokens of a tokenizer without truncation and padding."""
         for sample in _SAMPLES:
             try:
                 encoding = rust.encode(sample)
@@ -40,23 +37,18 @@ class SpecialTokens:
                 return cls(tuple(ids[:front]), tuple(ids[len(ids) - back :]))
         return cls()
 
-    def cut(self, ids: Sequence[int], most: int, truncate: Truncate) -> Sequence[int]:
-        """Return at most ``most`` of the ids; the special ones around them stay.
+    def truncate(self, ids: Sequence[int], max_tokens: int, truncate: Truncate) -> Sequence[int]:
+        """Return at most ``max_tokens`` ids, and keep the special tokens around them.
 
-        Special tokens that the ids do not begin or end with are not added.
+        Special tokens that are missing around the ids are not added.
         """
-        if len(ids) <= most or truncate is Truncate.NONE:
+        if len(ids) <= max_tokens or truncate is Truncate.NONE:
             return ids
         kept = list(ids)
         if truncate is Truncate.END:
-            closing = self._tail(kept)
-            return kept[: most - len(closing)] + closing
-        opening = kept[: len(self.opening)] if self._begins(kept) else []
-        return opening + kept[len(kept) - most + len(opening) :]
-
-    def _tail(self, ids: list[int]) -> list[int]:
-        tail = ids[len(ids) - len(self.closing) :]
-        return tail if tuple(tail) == self.closing else []
-
-    def _begins(self, ids: list[int]) -> bool:
-        return tuple(ids[: len(self.opening)]) == self.opening
+            tail = kept[len(kept) - len(self.closing) :]
+            closing = tail if tuple(tail) == self.closing else []
+            return kept[: max_tokens - len(closing)] + closing
+        head = kept[: len(self.opening)]
+        opening = head if tuple(head) == self.opening else []
+        return opening + kept[len(kept) - max_tokens + len(opening) :]

@@ -1,8 +1,7 @@
-"""Texts to token ids, by the model's own Rust tokenizer: batched, unpadded, truly truncated.
+"""Convert texts to token ids with the model's Rust tokenizer, in batches without padding.
 
-Truncation cuts the text's own tokens and keeps the special ones. Ids that come in are passed
-through, and only decoded for those who ask for it. Knows nothing of models beyond their
-``tokenizer.json``.
+Truncation removes tokens of the text and keeps the special tokens. Inputs that are ids already are
+truncated but not decoded.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ _LARGEST_ID = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class OffsetToken:
-    """One token of a text, and where it is there.
+    """One token of a text with its offsets.
 
-    ``start`` and ``stop`` count characters, and ``text`` is what is between them; tokens that are
-    smaller than a character share it. A ``special`` token was added, so that it is nowhere: its
-    text is its name.
+    ``start`` and ``stop`` are character offsets, and ``text`` is the text between them. Tokens that
+    are parts of one character have the same offsets. A ``special`` token was added by the
+    tokenizer: it has no offsets, and its text is its name.
     """
 
     id: int
@@ -43,7 +42,7 @@ class OffsetToken:
 
 
 class FastTokenizer:
-    """The tokenizer of one model; safe to use from several threads at once."""
+    """The Rust tokenizer of one model; several threads may use it at the same time."""
 
     def __init__(self, rust: RustTokenizer, *, max_tokens: int) -> None:
         special = rust.num_special_tokens_to_add(is_pair=False)
@@ -58,28 +57,28 @@ class FastTokenizer:
         self.max_tokens = max_tokens
         self._special_tokens = SpecialTokens.of(rust)
         self._words_are_independent = tokenizes_words_independently(rust)
-        # Truncation is state of the Rust object, so each way of cutting has an object of its own.
+        # Truncation is state of the Rust object, so each truncation mode has its own object.
         self._by_truncate = {Truncate.NONE: rust}
         for truncate, direction in ((Truncate.END, "right"), (Truncate.START, "left")):
-            cutting = RustTokenizer.from_str(rust.to_str())
-            cutting.enable_truncation(max_tokens, direction=direction)
-            self._by_truncate[truncate] = cutting
+            truncating = RustTokenizer.from_str(rust.to_str())
+            truncating.enable_truncation(max_tokens, direction=direction)
+            self._by_truncate[truncate] = truncating
 
     @classmethod
     def load(cls, state: str, *, max_tokens: int, lower_case: bool = False) -> FastTokenizer:
         """Load the content of a ``tokenizer.json``.
 
-        ``lower_case`` puts texts into lower case, whatever it says.
+        ``lower_case`` puts texts into lower case before the tokenizer's own steps.
 
         Raises:
-            UnsupportedModel: it is no tokenizer.
-            ConfigurationError: the limit leaves no room beside the special tokens.
+            UnsupportedModel: the content is no tokenizer.
+            ConfigurationError: ``max_tokens`` leaves no room beside the special tokens.
         """
         try:
             rust = RustTokenizer.from_str(state)
-        except Exception as error:  # the Rust library raises nothing narrower
+        except Exception as error:  # the Rust library raises no narrower type
             raise UnsupportedModel(f"tokenizer.json is not a tokenizer: {error}") from error
-        if lower_case and not _lowers(rust.normalizer):
+        if lower_case and not _lowercases(rust.normalizer):
             own = [] if rust.normalizer is None else [rust.normalizer]
             rust.normalizer = NormalizerSequence([Lowercase(), *own])
         return cls(rust, max_tokens=max_tokens)
@@ -87,37 +86,37 @@ class FastTokenizer:
     def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:
         """Return the token ids of every input, special tokens included.
 
-        With ``Truncate.NONE`` nothing is cut and the answer may exceed ``max_tokens``.
+        With ``Truncate.NONE`` the rows may exceed ``max_tokens``.
 
         Raises:
-            InvalidInput: a prompt that must stay leaves no room for its text.
-            BackendFailure: the vocabulary has no token for a part of a text.
+            InvalidInput: the text must be cut at its start, and its prompt leaves no room for it.
+            BackendFailure: the vocabulary has no token for some characters of a text.
         """
         rows: list[Sequence[int]] = [()] * len(inputs)
         truncated: NDArray[np.bool_] = np.zeros(len(inputs), np.bool_)
         texts = [(row, item) for row, item in enumerate(inputs) if isinstance(item, str)]
-        encodings = self._cut_encodings([text for _, text in texts], truncate)
+        encodings = self._encode_windows([text for _, text in texts], truncate)
         for (row, text), encoding in zip(texts, encodings, strict=True):
             rows[row] = encoding.ids
             truncated[row] = bool(encoding.overflowing)
             if truncated[row] and isinstance(text, PromptedText):
-                rows[row] = self._cut_behind_prompt(text)
+                rows[row] = self._truncate_after_prompt(text)
         for row, item in enumerate(inputs):
             if not isinstance(item, str):
-                rows[row] = self._special_tokens.cut(item, self.max_tokens, truncate)
+                rows[row] = self._special_tokens.truncate(item, self.max_tokens, truncate)
                 truncated[row] = len(rows[row]) < len(item)
         return Tokenized(TokenBatch.of(rows), truncated)
 
-    def _cut_encodings(self, texts: list[str], truncate: Truncate) -> list[Encoding]:
-        """Encode texts, of long ones only the part that is not cut off anyway."""
-        parts = [self._first_part(text, truncate) or text for text in texts]
-        encodings = self._encodings(parts, truncate)
+    def _encode_windows(self, texts: list[str], truncate: Truncate) -> list[Encoding]:
+        """Encode texts, of long ones only a window if that already exceeds the limit."""
+        windows = [self._window(text, truncate) or text for text in texts]
+        encodings = self._encodings(windows, truncate)
         for at, text in enumerate(texts):
-            if parts[at] is not text and not encodings[at].overflowing:
+            if windows[at] is not text and not encodings[at].overflowing:
                 (encodings[at],) = self._encodings([text], truncate)
         return encodings
 
-    def _first_part(self, text: str, truncate: Truncate) -> str | None:
+    def _window(self, text: str, truncate: Truncate) -> str | None:
         if (
             truncate is Truncate.NONE
             or not self._words_are_independent
@@ -129,18 +128,18 @@ class FastTokenizer:
     def tokenize_with_offsets(
         self, texts: Sequence[str], *, add_special_tokens: bool = True
     ) -> list[list[OffsetToken]]:
-        """Return every token of every text with its place; nothing is cut."""
+        """Return every token of every text with its offsets, without truncation."""
         whole = self._by_truncate[Truncate.NONE]
         encodings = whole.encode_batch(list(texts), add_special_tokens=add_special_tokens)
-        return [_offset_tokens(text, one) for text, one in zip(texts, encodings, strict=True)]
+        return [_offset_tokens(*pair) for pair in zip(texts, encodings, strict=True)]
 
     def decode(
         self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool = True
     ) -> list[str]:
-        """Return the text of every row of ids, as near as the tokens allow.
+        """Return the text of every row of ids, as close to the original as the tokens allow.
 
         Raises:
-            InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
+            InvalidInput: an id is not in the vocabulary; the error names it ``ids[row][column]``.
         """
         whole = self._by_truncate[Truncate.NONE]
         for row, ids in enumerate(rows):
@@ -156,15 +155,15 @@ class FastTokenizer:
     def _encodings(self, texts: list[str], truncate: Truncate) -> list[Encoding]:
         try:
             return self._by_truncate[truncate].encode_batch_fast(texts)
-        except Exception as error:  # as a vocabulary without an unknown token raises
+        except Exception as error:  # for example, a vocabulary without an unknown token
             raise BackendFailure(f"the tokenizer fails: {error}") from error
 
-    def _cut_behind_prompt(self, text: PromptedText) -> list[int]:
-        """Cut the start of the text that follows a prompt."""
+    def _truncate_after_prompt(self, text: PromptedText) -> list[int]:
+        """Truncate the start of the text that follows a prompt."""
         encoding = self._by_truncate[Truncate.NONE].encode(text)
-        # Opening tokens are at character 0, and so are closing ones, behind the text.
-        places = takewhile(lambda place: place[0] < text.prompt_length, encoding.offsets)
-        kept = max(sum(1 for _ in places), len(self._special_tokens.opening))
+        # Special tokens have the offset 0, also those after the text.
+        of_prompt = takewhile(lambda span: span[0] < text.prompt_length, encoding.offsets)
+        kept = max(sum(1 for _ in of_prompt), len(self._special_tokens.opening))
         room = self.max_tokens - kept
         if room <= len(self._special_tokens.closing):
             raise InvalidInput(
@@ -186,10 +185,10 @@ def _offset_tokens(text: str, encoding: Encoding) -> list[OffsetToken]:
     ]
 
 
-def _lowers(normalizer: Normalizer | None) -> bool:
-    """Tell whether a normalizer puts texts into lower case."""
+def _lowercases(normalizer: Normalizer | None) -> bool:
+    """Return whether a normalizer puts texts into lower case."""
     if isinstance(normalizer, NormalizerSequence):
-        return any(_lowers(normalizer[at]) for at in range(len(normalizer)))
+        return any(_lowercases(normalizer[at]) for at in range(len(normalizer)))
     if isinstance(normalizer, BertNormalizer):
         return bool(normalizer.lowercase)
     return isinstance(normalizer, Lowercase)

@@ -15,7 +15,7 @@ from embedder.settings.model import EmbedderSettings, ModelSettings
 
 
 class TokenizerPool:
-    """The tokenizers of several models."""
+    """The tokenizers of several models in one process."""
 
     def __init__(self, settings: EmbedderSettings) -> None:
         self._loaded: dict[str, LocalTokenizer] = {}
@@ -30,10 +30,10 @@ class TokenizerPool:
         )
 
     async def pin(self, models: Sequence[ModelSettings]) -> None:
-        """Load these models' tokenizers and keep them; what was pinned before may go.
+        """Load and pin the tokenizers of these models, and unpin all others.
 
         Raises:
-            ConfigurationError: one of them cannot be loaded; the others are pinned.
+            ConfigurationError: a model cannot be loaded; the other models are pinned.
         """
         await self._stages.pin(models)
 
@@ -45,14 +45,14 @@ class TokenizerPool:
         truncate: Truncate,
         deadline: float | None = None,
     ) -> Tokenized:
-        """Return the tokens that a model reads of every input."""
+        """Return the token ids of every input for a model."""
         async with self._stages.pool.use(self._stages.key(model), deadline) as tokenizer:
             return await tokenizer.tokenize(inputs, truncate=truncate, deadline=deadline)
 
     async def tokenize_with_offsets(
         self, model: ModelSettings, texts: Sequence[str], *, add_special_tokens: bool
     ) -> list[list[OffsetToken]]:
-        """Return every token that a model's tokenizer finds in every text, with its place there."""
+        """Return every token of every text with its offsets."""
         async with self._stages.pool.use(self._stages.key(model)) as tokenizer:
             return await tokenizer.tokenize_with_offsets(
                 texts, add_special_tokens=add_special_tokens
@@ -61,21 +61,21 @@ class TokenizerPool:
     async def decode(
         self, model: ModelSettings, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool
     ) -> list[str]:
-        """Return the text that every row of a model's ids stands for."""
+        """Return the text of every row of a model's ids."""
         async with self._stages.pool.use(self._stages.key(model)) as tokenizer:
             return await tokenizer.decode(rows, skip_special_tokens=skip_special_tokens)
 
     async def unload_idle(self) -> None:
-        """Unload what nobody has used for long."""
+        """Unload models that have not been used for ``pool.idle_unload_s``."""
         await self._stages.pool.unload_idle()
 
     def states(self) -> list[ModelState[str]]:
-        """Return what is loaded, being loaded, or failed when last tried."""
+        """Return the state of each model that waits, loads, is ready, or failed to load."""
         return self._stages.pool.states()
 
     @property
     def queue(self) -> QueueStats:
-        """Return what waits for the threads of all loaded tokenizers, and what they do."""
+        """Return the sum of the queue statistics of all loaded tokenizers."""
         return summed("tokenizer", [one.queue for one in list(self._loaded.values())])
 
     def _load(self, key: str) -> LocalTokenizer:

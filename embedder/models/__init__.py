@@ -1,1 +1,1 @@
-"""Which models there are (catalogue), where their weights come from, what their files say."""
+"""The catalogue of models, the sources of their weights, and the content of their files."""

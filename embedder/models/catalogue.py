@@ -1,6 +1,6 @@
-"""The models known by name, and what clients may call them.
+"""Look up a model in the catalogue, and the names that clients may call it.
 
-Only the operator adds rows; a client names an alias. Knows nothing of files or of loading.
+Only the operator adds rows; a client can only send a name.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ CATALOGUE = ROWS
 
 
 def find_row(name: str) -> CatalogueRow | None:
-    """Return the row with this alias or repository name."""
+    """Return the row with this alias or repository name, or None."""
     return next((row for row in CATALOGUE if name in (row.alias, row.repository)), None)
 
 
 def model_names(settings: ModelSettings) -> tuple[str, ...]:
-    """Return what clients may call the model of these settings; the first is what answers say."""
+    """Return the names that clients may send for a model; responses carry the first one."""
     row = find_row(settings.name)
-    published = (row.alias, row.repository) if row else (_last_part(settings.name),)
+    published = (row.alias, row.repository) if row else (_base_name(settings.name),)
     chosen = (settings.alias, *published) if settings.alias else published
     return tuple(dict.fromkeys((*chosen, settings.name)))
 
 
-def _last_part(name: str) -> str:
-    """Return the name of a repository without its owner, or that of a directory, "." too."""
+def _base_name(name: str) -> str:
+    """Return a repository's name without its owner, or a directory's own name, also for "."."""
     return Path(name).name or Path(name).resolve().name or "model"

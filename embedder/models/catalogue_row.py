@@ -1,7 +1,4 @@
-"""What the catalogue knows of one model: a frozen record.
-
-Knows nothing of files or of loading.
-"""
+"""The record that the catalogue holds of one model."""
 
 from __future__ import annotations
 
@@ -20,16 +17,15 @@ class GoldenVector:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueRow:
-    """One model: what it is called, where it is published, and what is known of it.
+    """One model: its repository, its pinned revision and its published properties.
 
-    ``revision`` is the commit that is loaded. ``sha256`` is of ``model.safetensors``; without one
-    the commit alone pins the weights. ``prompts`` are pairs of name and text, for models whose own
-    files carry none. ``matryoshka`` holds the widths that the model was trained to be cut to.
-    ``package`` is a Python package that carries the model in its folder
-    ``model``, for machines that reach a package index but no hub.
+    ``revision`` is the commit that is loaded. ``sha256`` is the digest of ``model.safetensors``;
+    without it the commit alone pins the weights. ``prompts`` are pairs of name and text, for models
+    whose own files carry none. ``matryoshka`` lists the widths that the model was trained to be cut
+    to. ``package`` is a Python package that carries the model in its folder ``model``, for machines
+    that reach a package index but not the hub.
     """
 
-    alias: str
     repository: str
     revision: str
     width: int
@@ -42,3 +38,8 @@ class CatalogueRow:
     matryoshka: tuple[int, ...] = ()
     package: str | None = None
     golden: tuple[GoldenVector, ...] = ()
+
+    @property
+    def alias(self) -> str:
+        """Return the repository's name without its owner."""
+        return self.repository.rpartition("/")[2]

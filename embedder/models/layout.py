@@ -1,8 +1,8 @@
-"""How a model's parts are laid out on disk: the modules of sentence-transformers, read once.
+"""Read the layout of a model directory: the modules of sentence-transformers.
 
-``modules.json`` lists Transformer, Pooling, Dense and Normalize; only these types are accepted,
-and none is imported by name. A plain model without it gets the pooling that is asked for, else
-the one that sentence-transformers gives it. Knows nothing of computing.
+``modules.json`` may list Transformer, Pooling, Dense and Normalize; no module is imported by its
+name. A model without ``modules.json`` gets the configured pooling, else the one that
+sentence-transformers would use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from embedder.settings.model import PoolingName
 MODULES = "modules.json"
 
 _TYPES = ("Transformer", "Pooling", "Dense", "Normalize")
-"""Class names; every release of sentence-transformers keeps them in other modules of its own."""
+"""Class names; their Python modules differ between releases of sentence-transformers."""
 
 _POOLING_FLAGS: dict[str, PoolingName] = {
     "pooling_mode_cls_token": "cls",
@@ -30,7 +30,7 @@ _POOLING_FLAGS: dict[str, PoolingName] = {
     "pooling_mode_weightedmean_tokens": "weighted_mean",
     "pooling_mode_lasttoken": "last",
 }
-"""What releases below 6 write, in the order in which several poolings are laid side by side."""
+"""The flags of releases below 6, in the order in which several poolings are concatenated."""
 
 _POOLING_NAMES: dict[str, PoolingName] = {
     "cls": "cls",
@@ -40,7 +40,7 @@ _POOLING_NAMES: dict[str, PoolingName] = {
     "weightedmean": "weighted_mean",
     "lasttoken": "last",
 }
-"""What release 6 writes: one name, or a list of names in their order."""
+"""The names of release 6, which writes one name or an ordered list."""
 
 ACTIVATIONS = {
     "torch.nn.modules.linear.Identity": "identity",
@@ -52,12 +52,12 @@ ACTIVATIONS = {
 }
 """The activations that a Dense module may name, by the class that its file states."""
 
-_NORMALIZE_USUAL: Mapping[str, Any] = {
+_NORMALIZE_DEFAULTS: Mapping[str, Any] = {
     "module_input_name": "sentence_embedding",
     "module_output_name": "sentence_embedding",
 }
-_DENSE_USUAL: Mapping[str, Any] = {**_NORMALIZE_USUAL, "use_residual": False}
-"""What a module may say beside its shape, and the only value that is computed."""
+_DENSE_DEFAULTS: Mapping[str, Any] = {**_NORMALIZE_DEFAULTS, "use_residual": False}
+"""Options of a module beside its shape, with the only supported value of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Dense:
 class Layout:
     """The modules of a model in the order in which they are applied.
 
-    Several poolings are laid side by side. ``note`` says in a sentence what had to be assumed.
+    Several poolings are concatenated. ``note`` is a sentence about an assumption, if one was made.
     """
 
     transformer: Path
@@ -85,22 +85,21 @@ class Layout:
 def read_layout(
     directory: Path, *, pooling: PoolingName | None, fallback: PoolingName | None = None
 ) -> Layout:
-    """Read the layout of a model; ``pooling`` takes the place of what its files say.
+    """Read the layout of a model; ``pooling`` replaces the pooling in its files.
 
-    A plain model without ``modules.json`` has the ``fallback``; None: as its architecture is
-    usually pooled.
+    A model without ``modules.json`` gets ``fallback``, or the default of its architecture if that
+    is None.
 
     Raises:
-        UnsupportedModel: a module is of another type, in another order, or set to something that
-            is not computed here.
+        UnsupportedModel: a module has another type, another position or an unsupported option.
     """
     if not os.path.lexists(directory / MODULES):
-        chosen = pooling or fallback or _usual_pooling(directory)
+        chosen = pooling or fallback or _default_pooling(directory)
         note = None if pooling else f"no {MODULES}: {chosen} pooling is assumed"
         return Layout(directory, (chosen,), note=note)
     modules = list(_modules(directory))
     kinds = [kind for kind, _ in modules]
-    if _reordered(kinds) or kinds.count("Transformer") != 1 or kinds.count("Pooling") > 1:
+    if _is_reordered(kinds) or kinds.count("Transformer") != 1 or kinds.count("Pooling") > 1:
         raise UnsupportedModel(
             f"{directory / MODULES} asks for {' → '.join(kinds)}; what is computed is "
             "Transformer → Pooling → any number of Dense → Normalize"
@@ -110,7 +109,7 @@ def read_layout(
         raise UnsupportedModel(f"{directory / MODULES} has no Pooling; set model.pooling")
     for kind, folder in modules:
         if kind == "Normalize" and os.path.lexists(folder / "config.json"):
-            _check_usual(folder / "config.json", _NORMALIZE_USUAL)
+            _check_defaults(folder / "config.json", _NORMALIZE_DEFAULTS)
     return Layout(
         transformer=folders["Transformer"],
         pooling=(pooling,) if pooling else _pooling(folders["Pooling"]),
@@ -119,8 +118,8 @@ def read_layout(
     )
 
 
-def _usual_pooling(directory: Path) -> PoolingName:
-    """Return what sentence-transformers takes for a plain model of this architecture."""
+def _default_pooling(directory: Path) -> PoolingName:
+    """Return the pooling that sentence-transformers uses for a model without modules."""
     config = read_object(directory / "config.json")
     architectures = config.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else None
@@ -138,17 +137,17 @@ def _modules(directory: Path) -> Iterator[tuple[str, Path]]:
         short = kind.rpartition(".")[2]
         if short not in _TYPES or not kind.startswith("sentence_transformers."):
             raise UnsupportedModel(f"{path} asks for {kind!r}; supported: " + ", ".join(_TYPES))
-        if not isinstance(folder, str) or not _stays_inside(folder):
+        if not isinstance(folder, str) or not _is_inside(folder):
             raise UnsupportedModel(f"{path} names the folder {folder!r}, outside of the model's")
         yield short, directory / folder
 
 
-def _stays_inside(folder: str) -> bool:
-    path = PureWindowsPath(folder)  # knows both separators, and drives
+def _is_inside(folder: str) -> bool:
+    path = PureWindowsPath(folder)  # splits at both separators, and recognises drives
     return folder.isprintable() and not path.anchor and ".." not in path.parts
 
 
-def _reordered(kinds: list[str]) -> bool:
+def _is_reordered(kinds: list[str]) -> bool:
     return kinds != sorted(kinds, key=_TYPES.index)
 
 
@@ -161,7 +160,7 @@ def _pooling(folder: Path) -> tuple[PoolingName, ...]:
         )
     named = config.get("pooling_mode")
     if named is None:
-        # Without any flag, sentence-transformers takes the mean.
+        # Without a flag, sentence-transformers uses the mean.
         flagged = tuple(name for flag, name in _POOLING_FLAGS.items() if config.get(flag))
         return flagged or ("mean",)
     wanted = named if isinstance(named, list) else [named]
@@ -179,12 +178,14 @@ def _dense(folder: Path) -> Dense:
         raise UnsupportedModel(
             f"{path} has the activation {name!r}; allowed: {', '.join(ACTIVATIONS)}"
         )
-    _check_usual(path, _DENSE_USUAL)
+    _check_defaults(path, _DENSE_DEFAULTS)
     return Dense(folder, ACTIVATIONS[name])
 
 
-def _check_usual(path: Path, usual: Mapping[str, Any]) -> None:
+def _check_defaults(path: Path, defaults: Mapping[str, Any]) -> None:
     config = read_object(path)
-    for key, only in usual.items():
-        if (value := config.get(key) or only) != only:
-            raise UnsupportedModel(f"{path} has {key!r} = {value!r}; only {only!r} is computed")
+    for key, supported in defaults.items():
+        if (value := config.get(key) or supported) != supported:
+            raise UnsupportedModel(
+                f"{path} has {key!r} = {value!r}; only {supported!r} is computed"
+            )

@@ -1,6 +1,6 @@
-"""How large a model is, as its configuration and the headers of its weights say: none is read.
+"""The size of a model, from its configuration and the headers of its weight files.
 
-Plain numbers for those who estimate memory and time. Knows nothing of how a model is computed.
+No tensor is read. Estimates of memory and time are based on these numbers.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _WIDTH = ("hidden_size", "dim", "d_model", "n_embd")
 _LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 _HEADS = ("num_attention_heads", "n_heads", "num_heads", "n_head")
 _INNER = ("intermediate_size", "hidden_dim", "d_ff", "n_inner")
-"""What the architectures call the same number."""
+"""The names of one number in different architectures."""
 
 _UNUSED = (".pooler.", ".decoder.", ".lm_head.", ".cls.")
-"""Parts of tensors' names that embeddings leave out."""
+"""Name fragments of tensors that are not needed for embeddings."""
 
-_BIASED_BY_DISTANCE = {"mpnet", "t5", "mt5"}
-"""Architectures whose attention adds a bias for every pair of tokens, which is laid out whole."""
+_RELATIVE_POSITION_BIAS = {"mpnet", "t5", "mt5"}
+"""Architectures whose attention adds a bias for each pair of tokens, as a full matrix."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The numbers that the cost of one batch depends on.
+    """The dimensions that determine the cost of one batch.
 
-    ``inner`` is the width between the two maps of a layer's perceptron. ``positions`` is the most
-    tokens of one input. ``biased`` says that attention adds a bias for every pair of tokens.
+    ``inner`` is the width of the feed-forward layer. ``positions`` is the maximum number of tokens
+    of an input. ``biased`` is True if attention adds a bias for each pair of tokens.
     """
 
     layers: int
@@ -61,18 +61,18 @@ class ModelShape:
             width=width,
             inner=_number(numbers, _INNER, default=4 * width),
             positions=_number(numbers, ("max_position_embeddings",), default=512),
-            biased=config.get("model_type") in _BIASED_BY_DISTANCE,
+            biased=config.get("model_type") in _RELATIVE_POSITION_BIAS,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """What a model's weights hold.
+    """The sizes of a model's weights and tokenizer.
 
-    ``parameters`` are all that are loaded, of which ``matrix_parameters`` are those that every
-    token is multiplied with; the others are tables of which a token takes rows. ``head_parameters``
-    are those of the Dense modules, which stay float32. ``file_bytes`` are of the transformer's
-    files, ``tokenizer_bytes`` of the tokenizer's, whose algorithm is ``tokenizer_kind``.
+    ``parameters`` counts all loaded parameters. ``matrix_parameters`` counts those that every token
+    is multiplied with; the others are lookup tables. ``head_parameters`` counts those of the Dense
+    modules, which stay float32. ``file_bytes`` is the size of the transformer's weight files,
+    ``tokenizer_bytes`` that of ``tokenizer.json``, and ``tokenizer_kind`` its algorithm.
     """
 
     shape: ModelShape
@@ -88,12 +88,12 @@ class ModelSize:
         """Read the size of a model.
 
         Raises:
-            UnsupportedModel: a number is missing, or a file of weights is damaged.
+            UnsupportedModel: a number is missing, or a weight file is damaged.
         """
         tensors = [tensor for path in files.weights for tensor in _tensors(path)]
         loaded = [(name, shape) for name, shape in tensors if not _is_unused(name)]
         vocabulary = files.vocabulary_size
-        dense = [folder.folder / WEIGHTS for folder in files.layout.dense]
+        dense = [module.folder / WEIGHTS for module in files.layout.dense]
         return cls(
             shape=ModelShape.of(files.config),
             parameters=sum(prod(shape) for _, shape in loaded),
@@ -108,23 +108,23 @@ class ModelSize:
 
 
 def _tokenizer_kind(path: Path) -> str:
-    """Return the algorithm that a tokenizer's file names; old files of BPE name none."""
+    """Return the algorithm that ``tokenizer.json`` names; old BPE files name none."""
     text = path.read_text("utf-8") if path.is_file() else ""
     return next((kind for kind in ("Unigram", "WordPiece") if f'"{kind}"' in text), "BPE")
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Give name and shape of every tensor in a file."""
+    """Yield the name and the shape of each tensor in a file."""
     try:
         with safe_open(path, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - a file of tensors is no mapping
+            for name in tensors.keys():  # noqa: SIM118 - the file object is not a mapping
                 yield name, tuple(tensors.get_slice(name).get_shape())
     except (OSError, SafetensorError) as error:
         raise UnsupportedModel(f"{path} cannot be read: {error}") from error
 
 
 def _is_unused(name: str) -> bool:
-    return any(part in f".{name}" for part in _UNUSED)
+    return any(fragment in f".{name}" for fragment in _UNUSED)
 
 
 def _is_table(name: str, shape: tuple[int, ...], vocabulary: int) -> bool:

@@ -1,7 +1,4 @@
-"""Which prompt goes in front of a request's texts: the caller's wish against the model's table.
-
-A pure function of options and model. Knows nothing of tokens.
-"""
+"""Select the prompt that is put in front of the texts of a request."""
 
 from __future__ import annotations
 
@@ -10,23 +7,24 @@ from embedder.core.request import EmbedOptions
 from embedder.core.types import InputType, ModelInfo
 
 NAMES = {InputType.QUERY: "query", InputType.DOCUMENT: "document"}
-"""The name of the prompt of each kind of input.
+"""The name of the prompt for each input type.
 
-sentence-transformers gives every model an empty prompt ``document`` if its files have none, and
-therefore never takes ``passage`` or ``corpus`` unless they are named.
+sentence-transformers gives a model without ``document`` an empty prompt of that name, so it never
+uses ``passage`` or ``corpus`` unless a request names them.
 """
 
 
 def select_prompt(options: EmbedOptions, model: ModelInfo) -> str:
-    """Return the text that goes in front of every text of a request.
+    """Return the prompt for the texts of a request.
 
-    A prompt goes before a name, and a name before a kind of input; the model's default prompt is
-    for requests that say nothing. A model without a prompt for a kind of input has an empty one.
+    A request may give a prompt, a prompt's name or an input type. If it gives none of them, the
+    model's default prompt is used. The prompt for an input type is empty if the model has none.
 
     Raises:
-        InvalidInput: two of them are given, or the model has no prompt of that name.
+        InvalidInput: the request gives two of them, or the model has no prompt of that name.
     """
-    given = [name for name in ("prompt", "prompt_name", "input_type") if _said(options, name)]
+    choices = ("prompt", "prompt_name", "input_type")
+    given = [name for name in choices if getattr(options, name) is not None]
     if len(given) > 1:
         raise InvalidInput(given[1], f"cannot stand beside {given[0]!r}")
     if options.prompt is not None:
@@ -41,7 +39,3 @@ def select_prompt(options: EmbedOptions, model: ModelInfo) -> str:
     if options.input_type is not None:
         return model.prompts.get(NAMES[options.input_type], "")
     return model.prompts[model.default_prompt] if model.default_prompt else ""
-
-
-def _said(options: EmbedOptions, name: str) -> bool:
-    return getattr(options, name) is not None

@@ -1,7 +1,6 @@
-"""Which files of a model directory are read: those that cannot run code when they are loaded.
+"""Check the files of a model directory before any of them is loaded, and read JSON safely.
 
-Looks at names, and at what configuration files ask for. Knows nothing of what the files mean, nor
-where they come from.
+No file is opened that could run code. The check looks at file names and configuration values.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from embedder.core.errors import UnsafeModel, UnsupportedModel, WeightsMismatch
 logger = logging.getLogger(__name__)
 
 MAX_JSON_BYTES = 16 * 2**20
-"""The largest files are the indexes of sharded weights, of a few MiB."""
+"""The largest JSON files are indexes of sharded weights, of a few MiB."""
 
 MAX_JSON_DEPTH = 32
-"""What is nested deeper exhausts the stack of whoever walks or prints it."""
+"""Deeper nesting could exhaust the stack of code that walks or prints the value."""
 
 _CODE = {".py", ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib"}
 _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}
 _OTHER_WEIGHTS = _PICKLES | {".h5", ".msgpack", ".tflite", ".gguf", ".ot", ".npz"}
-_NAMED = 8
-"""How many ignored files a warning names."""
+_MAX_NAMED = 8
+"""Ignored files that a warning names."""
 
 _IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 
 
 def check_files(directory: Path) -> None:
-    """Refuse a directory whose files ask for foreign kernels, or cannot be looked through.
+    """Refuse a directory that asks for third-party kernels or cannot be searched completely.
 
-    Code, pickles and weights of other formats are never opened: they are ignored, and a warning
-    names them once a process. Links to files are followed.
+    Code, pickles and weights of other formats are never opened. A warning names them, once for
+    each process. Links to files are followed.
 
     Raises:
-        UnsafeModel: it holds something that is no file, a link to a folder that would go unchecked,
-            or a configuration that asks for kernels from a repository.
+        UnsafeModel: the directory holds a special file, a link to a folder outside, or a
+            configuration that asks for kernels from a repository.
     """
     ignored = []
     for path in _files(directory):
@@ -55,50 +54,50 @@ def check_files(directory: Path) -> None:
         if path.name.lower().endswith("config.json"):
             _check_config(path)
     if ignored:
-        _report(directory, tuple(ignored))
+        _warn_ignored(directory, tuple(ignored))
 
 
 @cache
-def _report(directory: Path, ignored: tuple[str, ...]) -> None:
-    more = "" if len(ignored) <= _NAMED else f" and {len(ignored) - _NAMED} more"
+def _warn_ignored(directory: Path, ignored: tuple[str, ...]) -> None:
+    more = "" if len(ignored) <= _MAX_NAMED else f" and {len(ignored) - _MAX_NAMED} more"
     logger.warning(
         "%s: only safetensors are read; ignored and never opened: %s%s",
         directory,
-        ", ".join(ignored[:_NAMED]),
+        ", ".join(ignored[:_MAX_NAMED]),
         more,
     )
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """Yield whatever is no folder, at any depth and in a stable order."""
+    """Yield every file and special file, at any depth and in a stable order."""
     root = Path(os.path.realpath(directory))
-    for parent, folders, names in os.walk(directory, onerror=_refuse_unread):
+    for parent, folders, names in os.walk(directory, onerror=_raise_unsafe):
         folders.sort()
         for folder in folders:
-            # A link within is walked where it leads; one out of here would not be walked at all.
+            # A folder that is linked from inside is searched at its own path; one outside never is.
             if not Path(os.path.realpath(os.path.join(parent, folder))).is_relative_to(root):
                 raise UnsafeModel(f"{Path(parent, folder)} leads out of the model's directory")
         yield from (Path(parent, name) for name in sorted(names))
 
 
-def _refuse_unread(error: OSError) -> None:
+def _raise_unsafe(error: OSError) -> None:
     raise UnsafeModel(f"{error.filename} cannot be looked into: {error.strerror}") from error
 
 
 def _check_config(path: Path) -> None:
     for value in _objects(read_json(path)):
         for key in value:
-            # transformers takes a repository here, and runs the kernels that it downloads from it.
+            # transformers accepts a repository here, and runs the kernels downloaded from it.
             if key.endswith(_IMPLEMENTATIONS) and "/" in str(value[key]):
                 raise UnsafeModel(f"{path} asks for code of its own: {key!r} is {value[key]!r}")
 
 
 def _objects(content: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every object within a JSON value, at any depth."""
-    waiting = [content]
-    while waiting:
-        value = waiting.pop()
-        waiting += _inside(value)
+    """Yield every object inside a JSON value, at any depth."""
+    pending = [content]
+    while pending:
+        value = pending.pop()
+        pending += _children(value)
         if isinstance(value, dict):
             yield value
 
@@ -107,7 +106,7 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file of a model.
 
     Raises:
-        UnsupportedModel: it is not there, no file, too large, or not JSON.
+        UnsupportedModel: the file is missing, special, too large, too deeply nested, or not JSON.
     """
     try:
         if os.path.exists(path) and not os.path.isfile(path):
@@ -115,7 +114,7 @@ def read_json(path: Path) -> Any:
         if (size := path.stat().st_size) > MAX_JSON_BYTES:
             raise UnsupportedModel(f"{path} has {size} bytes; the limit is {MAX_JSON_BYTES}")
         content = json.loads(path.read_bytes())
-        if _deeper(content, MAX_JSON_DEPTH):
+        if _is_deeper(content, MAX_JSON_DEPTH):
             raise RecursionError
     except FileNotFoundError:
         raise UnsupportedModel(f"{path.parent} has no {path.name}") from None
@@ -132,7 +131,7 @@ def read_object(path: Path) -> Mapping[str, Any]:
     """Return the content of a JSON file that holds one object.
 
     Raises:
-        UnsupportedModel: it cannot be read, or holds something else.
+        UnsupportedModel: the file cannot be read, or holds another value.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -140,15 +139,15 @@ def read_object(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _deeper(content: Any, depth: int) -> bool:
-    """Tell whether a value is nested deeper than this; walks by levels, since stacks end."""
+def _is_deeper(content: Any, depth: int) -> bool:
+    """Return whether a value has more levels than ``depth``; the search is not recursive."""
     level = [content]
     for _ in range(depth):
-        level = [inner for value in level for inner in _inside(value)]
+        level = [inner for value in level for inner in _children(value)]
     return bool(level)
 
 
-def _inside(value: Any) -> list[Any]:
+def _children(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
@@ -158,7 +157,7 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits.
 
     Raises:
-        UnsupportedModel: it is not there, or cannot be read.
+        UnsupportedModel: the file is missing or cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -171,14 +170,14 @@ def sha256(path: Path) -> str:
 
 
 def verified_digest(path: Path, expected: str | None) -> str:
-    """Return the SHA-256 of a weights file.
+    """Return the SHA-256 of a weight file.
 
     The hub's cache names a file by the digest that the hub stated, so a damaged download is
-    noticed even where nobody pins one.
+    detected even if ``expected`` is None.
 
     Raises:
-        WeightsMismatch: it is neither what is expected nor what the hub stated.
-        UnsupportedModel: it cannot be read.
+        WeightsMismatch: the digest is not ``expected``, or not the one that the hub stated.
+        UnsupportedModel: the file cannot be read.
     """
     digest = sha256(path)
     stated = os.path.basename(os.path.realpath(path))

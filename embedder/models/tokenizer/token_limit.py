@@ -1,23 +1,19 @@
-"""How many tokens an input of a model may have, and how its texts are prepared: its files' word.
-
-Knows nothing of tokenizing.
-"""
+"""Read the token limit of a model and the options for preparing its texts."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.safety import read_object
+from embedder.models.config_values import read_optional
 
-WITHOUT_WORD = 512
-"""The limit of a model that states none, and has relative positions; as its authors trained T5."""
+DEFAULT_LIMIT = 512
+"""The limit of a model that states none; the T5 models were trained with it."""
 
 UNLIMITED = 10**9
-"""A limit from here on is none: transformers writes 10^30 for a tokenizer without one."""
+"""A limit of at least this is none: transformers writes 10^30 for a tokenizer without one."""
 
 _CONFIGS = tuple(
     f"sentence_{kind}_config.json"
@@ -36,7 +32,7 @@ _POSITIONS_AFTER_PADDING = {
     "xlm-roberta-xl",
     "xmod",
 }
-"""These count positions from the padding id on, so that many rows are never used."""
+"""Architectures that count positions from the padding id on, which leaves rows unused."""
 
 _HARMLESS_ARGUMENTS = {
     "attn_implementation",
@@ -46,23 +42,25 @@ _HARMLESS_ARGUMENTS = {
     "trust_remote_code",
     "use_fast",
 }
-"""Arguments of transformers' loaders that change no vector beyond rounding."""
+"""Arguments of transformers that change vectors by no more than rounding."""
 
 _N_POSITIONS = {"codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt"}
-"""These call their positions ``n_positions``, which elsewhere is no limit (T5)."""
+"""Architectures that store the number of positions as ``n_positions``; for T5 it is no limit."""
 
 
 def token_limit(folder: Path, config: Mapping[str, Any], wanted: int | None) -> int:
-    """Take the least of what the settings, the model's authors and its positions allow.
+    """Return the maximum number of tokens of an input.
+
+    This is ``wanted``, the limit of the settings, or else the smaller one of the number of
+    positions and the limit in the model's files.
 
     Raises:
-        UnsupportedModel: the settings want more than the model has positions, it has none that
-            can be used, its files state a limit that is no number of tokens, or they prepare texts
-            in a way that is not known here.
+        UnsupportedModel: ``wanted`` exceeds the positions, there is no usable position, a stated
+            limit is no number of tokens, or the files prepare texts in an unsupported way.
     """
-    path, said = _sentence_config(folder)
-    _check_preparation(folder, said)
-    _check_arguments(folder, said)
+    path, sentence_config = _sentence_config(folder)
+    _check_preparation(folder, sentence_config)
+    _check_arguments(folder, sentence_config)
     positions = _positions(config)
     if wanted is not None:
         if positions is not None and wanted > positions:
@@ -70,25 +68,27 @@ def token_limit(folder: Path, config: Mapping[str, Any], wanted: int | None) -> 
                 f"model.max_tokens is {wanted}; the model has {positions} positions"
             )
         return wanted
-    authors = _stated_limit(path, said, "max_seq_length")
-    if authors is None:
+    stated_limit = _stated_limit(path, sentence_config, "max_seq_length")
+    if stated_limit is None:
         path = folder / "tokenizer_config.json"
-        stated = _read(path)
-        key = "model_max_length" if "model_max_length" in stated else "max_len"  # the old name
-        authors = _stated_limit(path, stated, key)
-    limits = [limit for limit in (positions, authors) if limit is not None and limit < UNLIMITED]
-    return min(limits, default=WITHOUT_WORD)
+        values = read_optional(path)
+        key = "model_max_length" if "model_max_length" in values else "max_len"  # the old name
+        stated_limit = _stated_limit(path, values, key)
+    limits = [
+        limit for limit in (positions, stated_limit) if limit is not None and limit < UNLIMITED
+    ]
+    return min(limits, default=DEFAULT_LIMIT)
 
 
 def lower_case(folder: Path) -> bool:
-    """Tell whether texts are put into lower case, whatever the tokenizer's own file says."""
+    """Return whether texts are put into lower case in addition to the tokenizer's own steps."""
     return bool(_sentence_config(folder)[1].get("do_lower_case"))
 
 
 def _positions(config: Mapping[str, Any]) -> int | None:
     kind = str(config.get("model_type"))
     key = "n_positions" if kind in _N_POSITIONS else "max_position_embeddings"
-    positions = _number(config, key)
+    positions = _position_count(config, key)
     if positions is None or kind not in _POSITIONS_AFTER_PADDING:
         return positions
     padding = None if kind == "mpnet" else config.get("pad_token_id")  # which counts from 1
@@ -101,31 +101,33 @@ def _positions(config: Mapping[str, Any]) -> int | None:
     return usable
 
 
-def _check_preparation(folder: Path, said: Mapping[str, Any]) -> None:
-    """Refuse what release 6 of sentence-transformers may ask of a transformer beside its states."""
-    inputs = _inner(said, "modality_config")
-    texts, kwargs = _inner(inputs, "text"), _inner(said, "processing_kwargs")
-    for key, value, usual in (
+def _check_preparation(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse options of sentence-transformers 6 that ask for other outputs than hidden states."""
+    inputs = _inner(config, "modality_config")
+    texts, kwargs = _inner(inputs, "text"), _inner(config, "processing_kwargs")
+    for key, value, supported in (
         ("modality_config", () if "text" in inputs else tuple(inputs), "text"),
-        ("transformer_task", said.get("transformer_task"), "feature-extraction"),
-        ("module_output_name", said.get("module_output_name"), "token_embeddings"),
+        ("transformer_task", config.get("transformer_task"), "feature-extraction"),
+        ("module_output_name", config.get("module_output_name"), "token_embeddings"),
         ("method", texts.get("method"), "forward"),
         ("method_output_name", texts.get("method_output_name"), "last_hidden_state"),
-        ("query_expansion", said.get("query_expansion"), None),
-        ("query_length", said.get("query_length"), None),
-        ("document_length", said.get("document_length"), None),
+        ("query_expansion", config.get("query_expansion"), None),
+        ("query_length", config.get("query_length"), None),
+        ("document_length", config.get("document_length"), None),
         ("processing_kwargs", kwargs.get("text"), None),
         ("processing_kwargs", kwargs.get("common"), None),
     ):
-        if value and value != usual:
-            raise UnsupportedModel(f"{folder} asks for {key!r} = {value!r}; computed is {usual!r}")
+        if value and value != supported:
+            raise UnsupportedModel(
+                f"{folder} asks for {key!r} = {value!r}; computed is {supported!r}"
+            )
 
 
-def _check_arguments(folder: Path, said: Mapping[str, Any]) -> None:
-    """Refuse arguments that sentence-transformers passes on to transformers, but harmless ones."""
+def _check_arguments(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse all but harmless arguments that sentence-transformers passes to transformers."""
     for old, new in (("tokenizer", "processor"), ("model", "model"), ("config", "config")):
         for key in (f"{old}_args", f"{new}_kwargs"):
-            for name, value in _inner(said, key).items():
+            for name, value in _inner(config, key).items():
                 if name not in _HARMLESS_ARGUMENTS:
                     raise UnsupportedModel(f"{folder} asks for {key!r} with {name!r} = {value!r}")
 
@@ -136,20 +138,16 @@ def _inner(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _sentence_config(folder: Path) -> tuple[Path, Mapping[str, Any]]:
-    """Return the first file of its names that is not empty, and its content."""
-    read = ((folder / name, _read(folder / name)) for name in _CONFIGS)
+    """Return the path and the content of the first configuration that is not empty."""
+    read = ((folder / name, read_optional(folder / name)) for name in _CONFIGS)
     return next(((path, content) for path, content in read if content), (folder / _CONFIGS[0], {}))
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    return read_object(path) if os.path.lexists(path) else {}
-
-
 def _stated_limit(path: Path, values: Mapping[str, Any], key: str) -> int | None:
-    """Return the limit that a file states, at most `UNLIMITED`; None: it states none.
+    """Return the limit that a file states, at most `UNLIMITED`, or None if it states none.
 
     Raises:
-        UnsupportedModel: it is no number of tokens.
+        UnsupportedModel: the value is no number of tokens.
     """
     value = values.get(key)
     if value is None:
@@ -163,6 +161,6 @@ def _stated_limit(path: Path, values: Mapping[str, Any], key: str) -> int | None
     )
 
 
-def _number(values: Mapping[str, Any], key: str) -> int | None:
+def _position_count(values: Mapping[str, Any], key: str) -> int | None:
     value = values.get(key)
     return value if type(value) is int and 0 < value < UNLIMITED else None

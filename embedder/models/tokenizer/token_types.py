@@ -1,7 +1,7 @@
-"""The type of every token of a batch, as the template of a tokenizer gives it.
+"""Compute the type of each token of a batch from the template of a tokenizer.
 
-Models that know token types were trained with those of their template: a text may have one type,
-and a special token another. Knows nothing of models.
+A model with token types was trained with those of its template, in which a text and the special
+tokens around it may have different types.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from embedder.core.types import TokenBatch
 
 @dataclass(frozen=True, slots=True)
 class TokenTypes:
-    """The types of a text's own tokens, and of the special ones around it.
+    """The token types of a text and of the special tokens around it.
 
-    ``opening`` and ``closing`` are pairs of id and type. Ids that a caller gives without these
-    special tokens have the type of a text.
+    ``opening`` and ``closing`` are pairs of id and type. Ids from a caller that lack these special
+    tokens get the type of a text.
     """
 
     opening: tuple[tuple[int, int], ...] = ()
@@ -34,21 +34,21 @@ class TokenTypes:
         """Read the types from the content of a ``tokenizer.json``."""
         templates = list(_templates(json.loads(state).get("post_processor")))
         if not templates:
-            return cls()  # the other processors give every token of a single text the type 0
+            return cls()  # other processors give every token of a single text the type 0
         single, special = templates[-1].get("single", ()), templates[-1].get("special_tokens", {})
-        places = [at for at, piece in enumerate(single) if "Sequence" in piece]
-        if len(places) != 1:
+        positions = [at for at, element in enumerate(single) if "Sequence" in element]
+        if len(positions) != 1:
             return cls()
-        (place,) = places
+        (position,) = positions
         return cls(
-            tuple(_pairs(single[:place], special)),
-            int(single[place]["Sequence"]["type_id"]),
-            tuple(_pairs(single[place + 1 :], special)),
+            tuple(_ids_and_types(single[:position], special)),
+            int(single[position]["Sequence"]["type_id"]),
+            tuple(_ids_and_types(single[position + 1 :], special)),
         )
 
     @property
     def all(self) -> set[int]:
-        """Return every type that occurs."""
+        """Return every type of the template."""
         return {self.text, *(kind for _, kind in (*self.opening, *self.closing))}
 
     def of_batch(self, tokens: TokenBatch) -> NDArray[np.int64]:
@@ -57,13 +57,13 @@ class TokenTypes:
         ends = np.cumsum(tokens.lengths, dtype=np.int64)
         starts = ends - tokens.lengths
         for at, pair in enumerate(self.opening):
-            _mark(types, tokens, (starts + at)[tokens.lengths > at], pair)
+            _set_type(types, tokens, (starts + at)[tokens.lengths > at], pair)
         for at, pair in enumerate(reversed(self.closing), 1):
-            _mark(types, tokens, (ends - at)[tokens.lengths >= at], pair)
+            _set_type(types, tokens, (ends - at)[tokens.lengths >= at], pair)
         return types
 
 
-def _mark(
+def _set_type(
     types: NDArray[np.int64], tokens: TokenBatch, rows: NDArray[np.int64], pair: tuple[int, int]
 ) -> None:
     token, kind = pair
@@ -80,10 +80,10 @@ def _templates(processor: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any
         yield processor
 
 
-def _pairs(
-    pieces: Sequence[Mapping[str, Any]], special: Mapping[str, Any]
+def _ids_and_types(
+    elements: Sequence[Mapping[str, Any]], special: Mapping[str, Any]
 ) -> Iterator[tuple[int, int]]:
-    for piece in pieces:
-        token = piece["SpecialToken"]
+    for element in elements:
+        token = element["SpecialToken"]
         for number in special[token["id"]]["ids"]:
             yield int(number), int(token["type_id"])

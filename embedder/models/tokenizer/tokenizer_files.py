@@ -1,7 +1,7 @@
-"""How a model's texts become ids: what the files of its tokenizer say together.
+"""Read the tokenizer of a model from its files.
 
-``tokenizer.json`` alone decides only where nothing beside it says otherwise, which is read off the
-files for the commonest tokenizers; for all others the answer is that of transformers.
+``tokenizer.json`` is used directly if no companion file overrides it. In all other cases
+transformers builds the tokenizer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import Truncate
-from embedder.models.safety import read_object
+from embedder.models.config_values import read_optional
 from embedder.models.tokenizer.tokenizer_json import (
     ADDED_TOKENS,
     CONFIG,
@@ -23,13 +23,13 @@ from embedder.models.tokenizer.tokenizer_json import (
     content_of,
     declared_tokens,
     is_bert,
-    is_plain,
+    is_self_contained,
 )
 from embedder.models.tokenizer.transformers_tokenizer import build_fast_tokenizer
 
 TOKENIZER = "tokenizer.json"
-_BESIDE = (CONFIG, SPECIAL_TOKENS, ADDED_TOKENS)
-"""Files that change what ``tokenizer.json`` says; each may be missing."""
+_COMPANIONS = (CONFIG, SPECIAL_TOKENS, ADDED_TOKENS)
+"""Optional files that may override ``tokenizer.json``."""
 
 _SIDES = {"right": Truncate.END, "left": Truncate.START}
 
@@ -38,8 +38,8 @@ _SIDES = {"right": Truncate.END, "left": Truncate.START}
 class TokenizerFiles:
     """A tokenizer as its files describe it.
 
-    ``state`` is the JSON of the Rust tokenizer. ``gives_types`` says that a model is given the
-    token types, and not only the ids. ``truncation`` is the end of a long text that is cut.
+    ``state`` is the JSON of the Rust tokenizer. ``gives_types`` is True if the model reads token
+    types beside the ids. ``truncation`` is the end at which a long text is cut.
     """
 
     state: str
@@ -48,28 +48,29 @@ class TokenizerFiles:
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any], *, rows: int) -> TokenizerFiles:
-        """Read the tokenizer of a transformer, whose embedding matrix has ``rows`` rows.
+        """Read the tokenizer of a transformer.
 
-        ``config`` is the transformer's ``config.json``.
+        ``config`` is its ``config.json``; its embedding matrix has ``rows`` rows.
 
         Raises:
-            UnsupportedModel: there is no fast tokenizer, it cuts texts at an unknown end, or one
-                of its tokens has no row.
+            UnsupportedModel: there is no fast tokenizer, its truncation side is unknown, or one of
+                its tokens has no row.
         """
         path = folder / TOKENIZER
-        text = _text(path)
-        raw = _object(text, path)
-        beside = {name: _read(folder / name) for name in _BESIDE}
-        if is_plain(raw, beside, config, rows):
-            usual = ("token_type_ids",) if is_bert(beside[CONFIG], config) else ()
-            names = beside[CONFIG].get("model_input_names", usual)
-            found, side = raw, _side(raw, beside[CONFIG])
+        text = _read_text(path)
+        raw = _parse(text, path)
+        companions = {name: read_optional(folder / name) for name in _COMPANIONS}
+        tokenizer_config = companions[CONFIG]
+        if is_self_contained(raw, companions, config, rows):
+            default = ("token_type_ids",) if is_bert(tokenizer_config, config) else ()
+            names = tokenizer_config.get("model_input_names", default)
+            found, side = raw, _truncation_side(raw, tokenizer_config)
         else:
             built = build_fast_tokenizer(folder)
             if built.splits_special:
                 raise UnsupportedModel(f"{folder / CONFIG} has 'split_special_tokens', unsupported")
             names, side = built.input_names, built.truncation_side
-            found = _without_defaults(_object(built.state, path), raw, beside, rows)
+            found = _without_class_defaults(_parse(built.state, path), raw, companions, rows)
             text = json.dumps(found, ensure_ascii=False)
         if side not in _SIDES:
             raise UnsupportedModel(
@@ -80,18 +81,18 @@ class TokenizerFiles:
 
 
 def tokenizer_paths(folder: Path) -> list[Path]:
-    """Return the paths of the files that decide a tokenizer, as far as they are there.
+    """Return the paths of the existing files that describe a tokenizer.
 
     Raises:
         UnsupportedModel: there is no ``tokenizer.json``.
     """
     if not (folder / TOKENIZER).is_file():
         raise missing_tokenizer(folder / TOKENIZER)
-    return [folder / name for name in (TOKENIZER, *_BESIDE) if os.path.lexists(folder / name)]
+    return [folder / name for name in (TOKENIZER, *_COMPANIONS) if os.path.lexists(folder / name)]
 
 
 def missing_tokenizer(path: Path) -> UnsupportedModel:
-    """Return the error about a folder without ``tokenizer.json``, with the command for it."""
+    """Return the error for a missing ``tokenizer.json``, with a command that writes it."""
     folder = str(path.parent)
     return UnsupportedModel(
         f"{path} does not exist; only fast tokenizers run. To write it from the other files of the "
@@ -100,30 +101,30 @@ def missing_tokenizer(path: Path) -> UnsupportedModel:
     )
 
 
-def _side(raw: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+def _truncation_side(raw: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     truncation = raw.get("truncation") or {}
     return str(config.get("truncation_side") or truncation.get("direction", "right")).lower()
 
 
-def _without_defaults(
+def _without_class_defaults(
     built: Mapping[str, Any],
     raw: Mapping[str, Any],
-    beside: Mapping[str, Mapping[str, Any]],
+    companions: Mapping[str, Mapping[str, Any]],
     rows: int,
 ) -> Mapping[str, Any]:
-    """Leave out the tokens that only a class of transformers declares, and that have no row."""
-    stated = {token["content"] for token in raw.get("added_tokens") or ()}
-    stated |= {str(content_of(token)) for token in declared_tokens(beside)}
+    """Remove tokens that only a transformers class declares and that have no row."""
+    declared = {token["content"] for token in raw.get("added_tokens") or ()}
+    declared |= {str(content_of(token)) for token in declared_tokens(companions)}
     kept = [
         token
         for token in built.get("added_tokens") or ()
-        if token["id"] < rows or token["content"] in stated
+        if token["id"] < rows or token["content"] in declared
     ]
     return {**built, "added_tokens": kept}
 
 
 def _check_rows(folder: Path, state: Mapping[str, Any], rows: int) -> None:
-    """Refuse a tokenizer that gives ids for which the embedding matrix has no row."""
+    """Refuse a tokenizer with ids for which the embedding matrix has no row."""
     vocabulary = state["model"].get("vocab", {})
     ids = {token["content"]: token["id"] for token in state.get("added_tokens") or ()}
     if isinstance(vocabulary, dict):
@@ -139,7 +140,7 @@ def _check_rows(folder: Path, state: Mapping[str, Any], rows: int) -> None:
         )
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     if not path.is_file():
         raise missing_tokenizer(path)
     try:
@@ -148,7 +149,7 @@ def _text(path: Path) -> str:
         raise UnsupportedModel(f"{path} is not a tokenizer: {error}") from error
 
 
-def _object(text: str, path: Path) -> Mapping[str, Any]:
+def _parse(text: str, path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(text)
         if not isinstance(content.get("model"), dict):
@@ -156,7 +157,3 @@ def _object(text: str, path: Path) -> Mapping[str, Any]:
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UnsupportedModel(f"{path} is not a tokenizer: {error}") from error
     return dict(content)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    return read_object(path) if os.path.lexists(path) else {}

@@ -1,7 +1,7 @@
-"""Whether ``tokenizer.json`` alone decides how texts become ids.
+"""Decide whether ``tokenizer.json`` alone describes a tokenizer.
 
-Nothing in the files beside it may say otherwise. That can be read off the files for the commonest
-tokenizers: those of BERT, and generic ones. Knows nothing of how files are read.
+The companion files may override it. For the most common tokenizers (BERT's and generic classes)
+this can be decided from the files; all others are built by transformers.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ SPECIAL_TOKENS = "special_tokens_map.json"
 ADDED_TOKENS = "added_tokens.json"
 
 _GENERIC = {"PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend"}
-_KINDS = {"bert", "distilbert", "roberta", "xlm-roberta", "camembert", "mpnet"}
-"""Architectures with which transformers takes a tokenizer of a generic class as it is."""
+_SELF_CONTAINED = {"bert", "distilbert", "roberta", "xlm-roberta", "camembert", "mpnet"}
+"""Architectures for which transformers uses a tokenizer of a generic class unchanged."""
 
 _BERT_TOKENS = {
     "unk_token": "[UNK]",
@@ -26,82 +26,89 @@ _BERT_TOKENS = {
 }
 _NAMED_TOKENS = (*_BERT_TOKENS, "bos_token", "eos_token")
 _LISTED_TOKENS = ("additional_special_tokens", "extra_special_tokens")
-_SPECIAL = {
+_SPECIAL_FLAGS = {
     "single_word": False,
     "lstrip": False,
     "rstrip": False,
     "normalized": False,
     "special": True,
 }
-"""The flags of a special token that a class of transformers adds itself."""
+"""The flags of a special token that a transformers class adds by itself."""
 
-_PREPARING = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space")
-_REBUILDING = ("add_bos_token", "add_eos_token", "split_special_tokens", "auto_map")
-"""Keys of a configuration that change what a tokenizer of any class does."""
+_NORMALIZER_KEYS = (
+    "do_lower_case",
+    "strip_accents",
+    "tokenize_chinese_chars",
+    "add_prefix_space",
+)
+_OVERRIDING_KEYS = ("add_bos_token", "add_eos_token", "split_special_tokens", "auto_map")
+"""Configuration keys that change a tokenizer of any class."""
 
 
-def is_plain(
+def is_self_contained(
     raw: Mapping[str, Any],
-    beside: Mapping[str, Mapping[str, Any]],
+    companions: Mapping[str, Mapping[str, Any]],
     config: Mapping[str, Any],
     rows: int,
 ) -> bool:
-    """Tell whether ``tokenizer.json`` decides: nothing beside it can change what it says.
+    """Return whether no companion file changes the tokenizer in ``tokenizer.json``.
 
-    ``raw`` is its content, ``beside`` has the content of the other files by their names, ``config``
-    is that of the transformer, and ``rows`` is the number of rows of its embedding matrix.
+    ``raw`` is the content of that file, ``companions`` that of the other files by name, ``config``
+    the transformer's ``config.json``, and ``rows`` the number of rows of its embedding matrix.
     """
-    stated = beside[CONFIG]
-    if config.get("model_type") not in _KINDS or any(stated.get(key) for key in _REBUILDING):
+    tokenizer_config = companions[CONFIG]
+    if config.get("model_type") not in _SELF_CONTAINED or any(
+        tokenizer_config.get(key) for key in _OVERRIDING_KEYS
+    ):
         return False
     added = {token.get("content"): token for token in raw.get("added_tokens") or ()}
-    if not all(_agrees(token, added) for token in declared_tokens(beside)):
+    if not all(_agrees(token, added) for token in declared_tokens(companions)):
         return False
-    if is_bert(stated, config):
+    if is_bert(tokenizer_config, config):
         vocabulary = raw["model"].get("vocab", {})
-        # A default that the vocabulary lacks is added behind it, where there may be a row or not.
-        spare = rows > len(vocabulary)
-        wanted = {token for token in _BERT_TOKENS.values() if spare or token in vocabulary}
-        special = all(token.items() >= _SPECIAL.items() for token in added.values())
-        return special and wanted <= added.keys() and _is_as_bert(raw, stated)
+        # transformers appends a default token that the vocabulary lacks, if a row is left for it.
+        has_spare_rows = rows > len(vocabulary)
+        wanted = {token for token in _BERT_TOKENS.values() if has_spare_rows or token in vocabulary}
+        special = all(token.items() >= _SPECIAL_FLAGS.items() for token in added.values())
+        return special and wanted <= added.keys() and _is_standard_bert(raw, tokenizer_config)
     return (
-        _class_of(stated, config) in _GENERIC
+        _class_name(tokenizer_config, config) in _GENERIC
         and raw.get("post_processor") is not None
-        and not any(key in stated for key in _PREPARING)
+        and not any(key in tokenizer_config for key in _NORMALIZER_KEYS)
     )
 
 
-def is_bert(stated: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Tell whether a tokenizer is of BERT's class; ``stated`` is its own configuration."""
-    return _class_of(stated, config).removesuffix("Fast") == "BertTokenizer"
+def is_bert(tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Return whether a tokenizer is of BERT's class."""
+    return _class_name(tokenizer_config, config).removesuffix("Fast") == "BertTokenizer"
 
 
-def declared_tokens(beside: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:
-    """Give every token that the files beside ``tokenizer.json`` declare: a text, or an object."""
-    yield from beside[ADDED_TOKENS]
+def declared_tokens(companions: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:
+    """Yield every token that the companion files declare, as a text or an object."""
+    yield from companions[ADDED_TOKENS]
     for file in (CONFIG, SPECIAL_TOKENS):
-        values = beside[file]
+        values = companions[file]
         yield from (values[key] for key in _NAMED_TOKENS if values.get(key) is not None)
         for key in _LISTED_TOKENS:
             listed = values.get(key) or ()
             yield from listed.values() if isinstance(listed, dict) else listed
-    yield from (beside[CONFIG].get("added_tokens_decoder") or {}).values()
+    yield from (companions[CONFIG].get("added_tokens_decoder") or {}).values()
 
 
 def content_of(token: Any) -> str | None:
-    """Return the text of a token, which files state as a text or as an object."""
+    """Return the text of a token that a file declares as a text or an object."""
     content = token.get("content") if isinstance(token, dict) else token
     return None if content is None else str(content)
 
 
-def _class_of(stated: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    usual = "BertTokenizer" if config.get("model_type") == "bert" else None
-    return str(stated.get("tokenizer_class") or config.get("tokenizer_class") or usual)
+def _class_name(tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    default = "BertTokenizer" if config.get("model_type") == "bert" else None
+    return str(tokenizer_config.get("tokenizer_class") or config.get("tokenizer_class") or default)
 
 
-def _is_as_bert(raw: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Tell whether a tokenizer is the one that transformers builds for BERT."""
-    tokens = {key: content_of(config.get(key, usual)) for key, usual in _BERT_TOKENS.items()}
+def _is_standard_bert(raw: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Return whether a tokenizer is the one that transformers builds for BERT."""
+    tokens = {key: content_of(config.get(key, default)) for key, default in _BERT_TOKENS.items()}
     model, processor = raw.get("model"), raw.get("post_processor")
     if not isinstance(model, dict) or not isinstance(processor, dict):
         return False
@@ -129,7 +136,11 @@ def _is_as_bert(raw: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 
 
 def _agrees(token: Any, added: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Tell whether ``tokenizer.json`` has a declared token, and its flags where they are stated."""
-    flags = {key: token[key] for key in _SPECIAL if key in token} if isinstance(token, dict) else {}
+    """Return whether ``tokenizer.json`` has a declared token with the declared flags."""
+    flags = (
+        {key: token[key] for key in _SPECIAL_FLAGS if key in token}
+        if isinstance(token, dict)
+        else {}
+    )
     wanted = {"content": content_of(token), **flags}
     return added.get(str(content_of(token)), {}).items() >= wanted.items()

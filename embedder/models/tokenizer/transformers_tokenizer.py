@@ -1,8 +1,8 @@
-"""A model's tokenizer as transformers builds it from all files of a folder.
+"""Build a tokenizer with transformers, from all files of a folder.
 
-transformers reads several files, and many of its classes build a tokenizer anew instead of taking
-``tokenizer.json`` as it is. The work is done in a child process where this one has not imported
-torch: transformers imports it, and a process that only tokenizes would keep it in memory.
+Many classes of transformers rebuild a tokenizer instead of using ``tokenizer.json`` unchanged.
+transformers imports torch. If this process has not imported torch, a child process builds the
+tokenizer, so that a process that only tokenizes does not keep torch in memory.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 
 from embedder.core.errors import UnsupportedModel
 
-_TIMEOUT_S = 300
+_BUILD_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
 class TransformersTokenizer:
-    """What transformers tokenizes with.
+    """A tokenizer that transformers has built.
 
-    ``state`` is the JSON of the Rust tokenizer. ``truncation_side`` is the end that it cuts,
-    ``input_names`` are the arrays that it gives to a model, and ``splits_special`` says that
-    special tokens in a text are not recognised.
+    ``state`` is the JSON of the Rust tokenizer. ``truncation_side`` is the end at which it cuts,
+    ``input_names`` are the arrays that it passes to a model, and ``splits_special`` is True if it
+    splits special tokens that a text contains.
     """
 
     state: str
@@ -35,7 +35,7 @@ class TransformersTokenizer:
 
 
 def build_fast_tokenizer(folder: Path) -> TransformersTokenizer:
-    """Return the tokenizer that transformers builds from a folder; no code of a model's own runs.
+    """Return the tokenizer that transformers builds from a folder, without any custom code.
 
     Raises:
         UnsupportedModel: transformers refuses the files, or builds a tokenizer in Python.
@@ -70,12 +70,12 @@ def _build(folder: Path) -> TransformersTokenizer:
 
 def _build_in_child(folder: Path) -> TransformersTokenizer:
     path = os.pathsep.join(filter(None, sys.path))
-    finished = subprocess.run(  # noqa: S603 - this module, with a path as its argument
+    finished = subprocess.run(  # noqa: S603 - runs this module, with a path as its argument
         [sys.executable, "-m", __name__, str(folder.absolute())],
         env={**os.environ, "PYTHONPATH": path, "TRANSFORMERS_VERBOSITY": "error"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=_TIMEOUT_S,
+        timeout=_BUILD_TIMEOUT_S,
         check=False,
     )
     if finished.returncode:

@@ -16,7 +16,12 @@ import pytest
 from embedder.batching.tuning import Tuning
 from embedder.core.errors import BackendFailure, ConfigurationError, Unavailable
 from embedder.core.types import ModelInfo, Priority, TokenBatch, Truncate, Vectors
-from embedder.inference.local import NICENESS, LocalEncoder, LocalTokenizer, device_thread
+from embedder.inference.local import (
+    LOW_PRIORITY_NICENESS,
+    LocalEncoder,
+    LocalTokenizer,
+    device_thread,
+)
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.fake_device import INFO, POISON, Device, ids, loaded, vectors_of_ids
 from tests.unit.fake_model import settle
@@ -255,5 +260,5 @@ def test_a_device_gives_way_where_it_is_told_to_and_only_its_own_thread_does() -
     with device_thread() as plain, device_thread(low_priority=True) as polite:
         found = plain.submit(niceness).result(), polite.submit(niceness).result()
 
-    assert found == (before, min(before + NICENESS, 19))
+    assert found == (before, min(before + LOW_PRIORITY_NICENESS, 19))
     assert niceness() == before

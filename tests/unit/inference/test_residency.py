@@ -21,7 +21,7 @@ class Kept:
     in_use: bool
 
     @property
-    def may_go(self) -> bool:
+    def evictable(self) -> bool:
         return not self.pinned and not self.in_use
 
 
@@ -38,20 +38,20 @@ KEPT = st.lists(
 
 def ready(residency: Residency[str], key: str, size: int = 1, now: float = 0.0) -> None:
     """Let a model become ready as one does that was waited for."""
-    residency.wait(key, size, now)
-    residency.begin(key, now)
-    residency.finish(key, size, now)
+    residency.enqueue(key, size, now)
+    residency.start_loading(key, now)
+    residency.finish_loading(key, size, now)
 
 
 def filled(kept: list[Kept], max_bytes: int) -> Residency[int]:
     """Return models by number, the least recently used first."""
     residency: Residency[int] = Residency(max_bytes)
     for number, model in enumerate(kept):
-        residency.wait(number, model.bytes, 0)
-        residency.begin(number, 0)
-        residency.finish(number, model.bytes, 0)
+        residency.enqueue(number, model.bytes, 0)
+        residency.start_loading(number, 0)
+        residency.finish_loading(number, model.bytes, 0)
         if model.in_use:
-            residency.take(number)
+            residency.acquire(number)
         if model.pinned:
             residency.pin(number)
     return residency
@@ -63,11 +63,11 @@ def test_the_shortest_run_of_the_least_recently_used_goes(
 ) -> None:
     max_bytes = sum(model.bytes for model in kept) + spare
     residency = filled(kept, max_bytes)
-    loose = [number for number, model in enumerate(kept) if model.may_go]
+    loose = [number for number, model in enumerate(kept) if model.evictable]
     runs = [loose[:count] for count in range(len(loose) + 1)]
     enough = [run for run in runs if needed <= spare + sum(kept[number].bytes for number in run)]
 
-    room = residency.make_room(99, needed)
+    room = residency.choose_evictions(99, needed)
 
     if enough:
         assert room == enough[0]
@@ -83,7 +83,7 @@ def test_what_is_in_the_way_is_named_and_waiting_is_in_vain_only_for_pins(
     max_bytes = sum(model.bytes for model in kept)
     pinned = {number: model.bytes for number, model in enumerate(kept) if model.pinned}
 
-    room = filled(kept, max_bytes).make_room(99, needed)
+    room = filled(kept, max_bytes).choose_evictions(99, needed)
 
     if isinstance(room, NoRoom):
         assert room.pinned == (*pinned,)
@@ -92,7 +92,7 @@ def test_what_is_in_the_way_is_named_and_waiting_is_in_vain_only_for_pins(
         )
         assert (room.needed_bytes, room.max_bytes) == (needed, max_bytes)
         assert room.pinned_bytes == sum(pinned.values())
-        assert room.hopeless == (needed + sum(pinned.values()) > max_bytes)
+        assert room.permanent == (needed + sum(pinned.values()) > max_bytes)
 
 
 @given(kept=KEPT, ages=st.lists(st.integers(0, 5), min_size=6, max_size=6))
@@ -102,11 +102,11 @@ def test_idle_is_what_may_go_and_was_not_used_for_as_long(
     residency = filled(kept, 100)
     oldest_first = sorted(range(len(kept)), key=lambda number: -ages[number])
     for number in oldest_first:
-        residency.take(number)
+        residency.acquire(number)
         residency.release(number, 10 - ages[number])
 
-    assert residency.idle(10, 3) == [
-        number for number in oldest_first if kept[number].may_go and ages[number] >= 3
+    assert residency.idle_keys(10, 3) == [
+        number for number in oldest_first if kept[number].evictable and ages[number] >= 3
     ]
 
 
@@ -114,17 +114,17 @@ def test_a_later_release_counts_even_within_one_tick_of_the_clock() -> None:
     residency: Residency[str] = Residency(2)
     ready(residency, "a")
     ready(residency, "b")
-    residency.take("a")
+    residency.acquire("a")
     residency.release("a", 0.0)
 
-    assert residency.make_room("c", 1) == ["b"]
+    assert residency.choose_evictions("c", 1) == ["b"]
 
 
 def test_the_last_of_several_users_makes_a_model_unused() -> None:
     residency: Residency[str] = Residency(1)
     ready(residency, "a")
-    residency.take("a")
-    residency.take("a")
+    residency.acquire("a")
+    residency.acquire("a")
 
     assert [residency.release("a", 0.0), residency.release("a", 0.0)] == [False, True]
 
@@ -132,51 +132,51 @@ def test_the_last_of_several_users_makes_a_model_unused() -> None:
 def test_a_model_takes_the_place_of_what_was_reserved_for_it() -> None:
     residency: Residency[str] = Residency(4)
     ready(residency, "a", 1)
-    residency.wait("b", 2, 0.0)
-    residency.begin("b", 0.0)
+    residency.enqueue("b", 2, 0.0)
+    residency.start_loading("b", 0.0)
 
-    assert residency.make_room("b", 3) == []
-    assert residency.make_room("b", 4) == ["a"]
-    assert isinstance(residency.make_room("b", 5), NoRoom)
+    assert residency.choose_evictions("b", 3) == []
+    assert residency.choose_evictions("b", 4) == ["a"]
+    assert isinstance(residency.choose_evictions("b", 5), NoRoom)
 
 
 def test_a_model_that_is_being_loaded_is_in_the_way_but_not_for_ever() -> None:
     residency: Residency[str] = Residency(2)
-    residency.wait("a", 2, 0.0)
-    residency.begin("a", 0.0)
-    room = residency.make_room("b", 1)
+    residency.enqueue("a", 2, 0.0)
+    residency.start_loading("a", 0.0)
+    room = residency.choose_evictions("b", 1)
 
     assert isinstance(room, NoRoom)
-    assert (room.loading, room.in_use, room.pinned, room.hopeless) == (("a",), (), (), False)
+    assert (room.loading, room.in_use, room.pinned, room.permanent) == (("a",), (), (), False)
 
 
 def test_only_what_waits_can_be_hopeless() -> None:
     residency: Residency[str] = Residency(2)
-    residency.wait("large", 3, 0.0)
-    residency.wait("small", 1, 0.0)
-    residency.wait("broken", 3, 0.0)
+    residency.enqueue("large", 3, 0.0)
+    residency.enqueue("small", 1, 0.0)
+    residency.enqueue("broken", 3, 0.0)
     residency.fail("broken", ValueError("no"), 0.0)
 
-    assert [key for key, _ in residency.hopeless()] == ["large"]
+    assert [key for key, _ in residency.impossible()] == ["large"]
 
 
 def test_there_is_always_room_without_a_bound() -> None:
     residency: Residency[str] = Residency(None)
     ready(residency, "a", 10**15)
-    residency.wait("b", 10**15, 0.0)
+    residency.enqueue("b", 10**15, 0.0)
 
-    assert residency.make_room("b") == []
-    assert residency.hopeless() == []
+    assert residency.choose_evictions("b") == []
+    assert residency.impossible() == []
 
 
 def test_what_is_given_up_is_what_it_was_before() -> None:
     residency: Residency[str] = Residency(None)
-    residency.wait("new", 1, 0.0)
-    residency.wait("failed", 1, 0.0)
+    residency.enqueue("new", 1, 0.0)
+    residency.enqueue("failed", 1, 0.0)
     residency.fail("failed", ValueError("no"), 0.0)
-    residency.wait("failed", 1, 0.0)
+    residency.enqueue("failed", 1, 0.0)
     for key in ("new", "failed"):
-        residency.give_up(key)
+        residency.cancel(key)
 
     assert residency.state("new") is None
     assert [(s.state, s.bytes, s.error) for s in residency.states(0.0)] == [
@@ -188,11 +188,11 @@ def test_clearing_leaves_what_is_in_use_being_loaded_or_failed() -> None:
     residency: Residency[str] = Residency(None)
     for key in ("used", "pinned", "idle"):
         ready(residency, key)
-    residency.take("used")
+    residency.acquire("used")
     residency.pin("pinned")
     for key in ("loading", "waiting", "failed"):
-        residency.wait(key, 1, 0.0)
-    residency.begin("loading", 0.0)
+        residency.enqueue(key, 1, 0.0)
+    residency.start_loading("loading", 0.0)
     residency.fail("failed", ValueError("no"), 0.0)
 
     assert residency.clear() == ["pinned", "idle"]
@@ -202,12 +202,12 @@ def test_clearing_leaves_what_is_in_use_being_loaded_or_failed() -> None:
 def test_times_are_told_from_the_start_of_each_state() -> None:
     residency: Residency[str] = Residency(None)
     told = []
-    residency.wait("a", 5, now=10)
+    residency.enqueue("a", 5, now=10)
     told.append(residency.states(11)[0])
-    residency.begin("a", now=12)
+    residency.start_loading("a", now=12)
     told.append(residency.states(15)[0])
-    residency.finish("a", 4, now=20)
-    residency.take("a")
+    residency.finish_loading("a", 4, now=20)
+    residency.acquire("a")
     told.append(residency.states(25)[0])
     residency.release("a", now=30)
     told.append(residency.states(33)[0])
@@ -226,11 +226,11 @@ def test_pins_are_counted() -> None:
     residency.pin("a")
     residency.pin("a")
     residency.unpin("a")
-    with_one_left = residency.make_room("b", 1)
+    with_one_left = residency.choose_evictions("b", 1)
     residency.unpin("a")
 
     assert isinstance(with_one_left, NoRoom)
-    assert residency.make_room("b", 1) == ["a"]
+    assert residency.choose_evictions("b", 1) == ["a"]
 
 
 @pytest.mark.parametrize("key", ["a", "nowhere"])

@@ -22,7 +22,6 @@ from tests.tiny_models import write_layout
 from tests.unit.fake_device import Device, ids
 
 ROW = CatalogueRow(
-    alias="tiny",
     repository="someone/tiny",
     revision="a" * 40,
     width=4,

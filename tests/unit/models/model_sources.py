@@ -27,7 +27,6 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 OTHER_REVISION = "fedcba9876543210fedcba9876543210fedcba98"
 CONTENT = b"weights"
 ROW = CatalogueRow(
-    alias="tiny",
     repository="someone/tiny",
     revision=REVISION,
     width=32,

@@ -10,7 +10,7 @@ from embedder.models.catalogue_row import CatalogueRow, GoldenVector
 from tests.unit.models.model_sources import ROW
 
 
-@pytest.mark.parametrize("field", ["sha256", "revision", "alias"])
+@pytest.mark.parametrize("field", ["sha256", "revision", "repository"])
 def test_a_row_cannot_be_changed(field: str) -> None:
     with pytest.raises(FrozenInstanceError):
         setattr(ROW, field, "other")
@@ -24,7 +24,6 @@ def test_rows_that_say_the_same_are_the_same() -> None:
 
 def test_a_row_need_only_say_what_every_model_has() -> None:
     row = CatalogueRow(
-        alias="a",
         repository="b/a",
         revision="c",
         width=8,

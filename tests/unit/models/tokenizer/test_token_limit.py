@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.tokenizer.token_limit import WITHOUT_WORD, lower_case, token_limit
+from embedder.models.tokenizer.token_limit import DEFAULT_LIMIT, lower_case, token_limit
 from tests.tiny_models import write_json
 
 LIMITS = st.none() | st.integers(1, 60)
@@ -60,11 +60,11 @@ def test_the_limit_is_the_settings_else_the_least_of_authors_and_positions(
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": None}, 512),
         ({"model_type": "qwen3", "max_position_embeddings": 32768, "pad_token_id": 151643}, 32768),
         ({"model_type": "gpt2", "n_positions": 1024}, 1024),
-        ({"model_type": "t5", "n_positions": 512}, WITHOUT_WORD),
-        ({"model_type": "xlnet", "max_position_embeddings": -1}, WITHOUT_WORD),
-        ({"model_type": "bert", "max_position_embeddings": True}, WITHOUT_WORD),
-        ({"model_type": "bert", "max_position_embeddings": "512"}, WITHOUT_WORD),
-        ({}, WITHOUT_WORD),
+        ({"model_type": "t5", "n_positions": 512}, DEFAULT_LIMIT),
+        ({"model_type": "xlnet", "max_position_embeddings": -1}, DEFAULT_LIMIT),
+        ({"model_type": "bert", "max_position_embeddings": True}, DEFAULT_LIMIT),
+        ({"model_type": "bert", "max_position_embeddings": "512"}, DEFAULT_LIMIT),
+        ({}, DEFAULT_LIMIT),
     ],
 )
 def test_every_family_counts_its_positions_in_its_own_way(

@@ -1,0 +1,99 @@
+"""Read ``config_sentence_transformers.json``: prompts and similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from embedder.core.errors import UnsupportedModel
+from embedder.core.types import SimilarityName
+from embedder.models.config_values import read_optional
+from embedder.models.prompts import NAMES
+from embedder.settings.model import ModelSettings
+
+
+def read_sentence_config(directory: Path) -> Mapping[str, Any]:
+    """Return the content of the file; it is empty if a model has no such file.
+
+    Raises:
+        UnsupportedModel: the file asks for cut vectors, or for vectors that are not dense.
+    """
+    path = directory / "config_sentence_transformers.json"
+    config = read_optional(path)
+    if config.get("truncate_dim") is not None:
+        raise UnsupportedModel(
+            f"{path} has 'truncate_dim' = {config['truncate_dim']!r}; vectors have all dimensions "
+            "here unless a request asks for fewer (see model.matryoshka)"
+        )
+    kind = config.get("model_type") or "SentenceTransformer"
+    if kind != "SentenceTransformer":
+        raise UnsupportedModel(
+            f"{path} has 'model_type' = {kind!r}; only dense vectors are computed"
+        )
+    return config
+
+
+def merge_prompts(
+    config: Mapping[str, Any], row_prompts: Mapping[str, str], settings: ModelSettings
+) -> dict[str, str]:
+    """Return the prompts of a model by name.
+
+    The settings take precedence over the files, and the files over the catalogue row. An empty
+    prompt in the files does not replace the row's: some libraries write one for every model.
+
+    Raises:
+        UnsupportedModel: a prompt of the files is not Unicode text.
+    """
+    written = _written_prompts(config)
+    filled = {name: text for name, text in written.items() if text}
+    return {**written, **row_prompts, **filled, **settings.prompts}
+
+
+def default_prompt(
+    config: Mapping[str, Any], prompts: Mapping[str, str], settings: ModelSettings
+) -> str | None:
+    """Return the name of the prompt for requests that name none.
+
+    Raises:
+        UnsupportedModel: the settings or the files name a prompt that the model does not have.
+    """
+    wanted = settings.default_prompt
+    if wanted is None:
+        wanted = config.get("default_prompt_name")
+    # Membership is tested in lists, because a value of the file need not be hashable.
+    if wanted is None or wanted in list(prompts):
+        return wanted
+    if settings.default_prompt is None and wanted in list(NAMES.values()):
+        return None  # sentence-transformers gives every model these prompts, empty
+    raise UnsupportedModel(
+        f"the default prompt is {wanted!r}; there are: {', '.join(prompts) or 'none'}"
+    )
+
+
+def similarity_name(config: Mapping[str, Any]) -> SimilarityName:
+    """Return the similarity that the model was trained for; cosine if the file names none.
+
+    Raises:
+        UnsupportedModel: the file names another similarity.
+    """
+    wanted = config.get("similarity_fn_name") or "cosine"
+    known: tuple[SimilarityName, ...] = get_args(SimilarityName)
+    if wanted not in known:
+        raise UnsupportedModel(f"the similarity is {wanted!r}; supported: {', '.join(known)}")
+    return known[known.index(wanted)]
+
+
+def _written_prompts(config: Mapping[str, Any]) -> dict[str, str]:
+    prompts = config.get("prompts") or {}
+    if not isinstance(prompts, dict):
+        raise UnsupportedModel(f"'prompts' is {prompts!r}; it must be an object")
+    for name, text in prompts.items():
+        if not isinstance(text, str | None) or not _is_unicode(f"{name}{text}"):
+            raise UnsupportedModel(f"the prompt {name!r} is {text!r}; it must be Unicode text")
+    return {name: text or "" for name, text in prompts.items()}
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text can be encoded: JSON may hold lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
