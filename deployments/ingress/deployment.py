@@ -1,4 +1,4 @@
-"""The Ingress deployment: the HTTP door and the handle door on one service."""
+"""The Ingress deployment: one service, over HTTP and over a handle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from embedder.index.contract.points import CollectionInfo, StoredModel
 
 @serve.ingress()
 class Ingress:
-    """Answers HTTP, and ``embed`` calls on its handle."""
+    """Answers HTTP requests, and ``embed`` calls on its handle."""
 
     def __init__(
         self,
@@ -41,26 +41,26 @@ class Ingress:
         self._service = Service(settings, handles)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Serve other models, without a restart; returns at once, and they follow when loaded."""
+        """Change the served models without a restart; return before they are loaded."""
         self._service.configure(user_config)
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP application; Serve calls this once the constructor has returned."""
         app = build_asgi(self._service)
-        # All that is here stays: each full collection of garbage would traverse it, for 100 ms.
+        # Without this every full garbage collection traverses all modules, which takes 100 ms.
         gc.freeze()
         return app
 
     async def local_cache_stats(self) -> dict[str, Any]:
-        """Return the counters of this replica's cache; every replica is asked by an operator."""
+        """Return the counters of this replica's local cache."""
         return await self._service.local_cache_stats()
 
     async def clear_local_cache(self, tag: bytes | None = None) -> int:
-        """Forget what this replica has cached, or only one model's; return how many entries."""
+        """Clear the local cache, or the entries of one model; return their number."""
         return await self._service.clear_local_cache(tag)
 
     async def check_health(self) -> None:
-        """Do what is due from time to time: Serve calls this every few seconds."""
+        """Run the periodic maintenance; Serve calls this every few seconds."""
         self._service.run_maintenance()
 
     async def embed_for(
@@ -70,7 +70,7 @@ class Ingress:
         options: EmbedOptions,
         model: str | None = None,
     ) -> tuple[Vectors, StoredModel]:
-        """Return float32[n, width] of texts of a collection, and the model that computed them.
+        """Embed texts of a collection: return float32[n, width] and the model that computed them.
 
         Raises:
             EmbedderError: as `deployments.ingress.service.service.Service.embed_for`.
@@ -84,7 +84,7 @@ class Ingress:
         options: EmbedOptions | None = None,
         model: str | None = None,
     ) -> Vectors:
-        """Return float32[n, width], one row an input, in order.
+        """Embed inputs: return float32[n, width], one row for each input, in order.
 
         Raises:
             EmbedderError: as `embedder.pipeline.pipeline.Pipeline.embed`.

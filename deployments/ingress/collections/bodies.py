@@ -1,4 +1,4 @@
-"""What clients send to a collection, and what they get: the shapes, nothing of what they do."""
+"""The bodies of requests to collections, and of their responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from embedder.index.contract.points import Metric, PointField
 CollectionName = Annotated[str, Path(alias="name")]
 
 MAX_INCLUDED = 16
-"""Names in one ``include``: each is looked up for every point of the answer."""
+"""Names in one ``include``, each of which is looked up for every point."""
 
 
 class CollectionBody(Body):
@@ -28,14 +28,15 @@ class CollectionBody(Body):
 
     metric: Metric = Metric.COSINE
     index: IndexKind = Field(
-        IndexKind.AUTO, description="auto: exact, until searching all points takes too long"
+        IndexKind.AUTO, description="auto: exact search, until that takes too long"
     )
     width: int | None = Field(
-        None, ge=1, le=MAX_WIDTH, description="components of every vector; the first one decides"
+        None,
+        ge=1,
+        le=MAX_WIDTH,
+        description="components of every vector; default: as in the first vector",
     )
-    model: str | None = Field(
-        None, description="what texts of the collection are embedded with where a call names none"
-    )
+    model: str | None = Field(None, description="the model for texts of requests that name none")
 
 
 class PointBody(Body):
@@ -48,7 +49,7 @@ class PointBody(Body):
 
 
 class UpsertBody(Body):
-    """The body of ``POST …/points``; no id may come twice."""
+    """The body of ``POST …/points``; ids must be unique."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"points": [{"id": "a", "text": "hello world"}]}]}
@@ -59,7 +60,7 @@ class UpsertBody(Body):
 
 
 class FilterBody(Body):
-    """A body that may hold a filter."""
+    """A body that may have a filter."""
 
     filter: JsonObject | None = Field(
         None,
@@ -69,32 +70,32 @@ class FilterBody(Body):
 
 
 class IncludeBody(Body):
-    """A body that says what comes with each point."""
+    """A body that selects the fields of each point."""
 
     include: list[PointField] = Field(
         default_factory=list,
         max_length=MAX_INCLUDED,
         fail_fast=True,
-        description="what comes with each point, beside its id",
+        description="fields of each point to return beside its id",
     )
 
 
 class QueryBody(FilterBody, IncludeBody):
-    """One query: a text, a vector, or the id of a point whose neighbours are wanted."""
+    """One query: a text, a vector, or the id of a point whose neighbours are searched."""
 
     text: str | None = None
     vector: VectorField = None
     id: str | None = None
     top_k: int = Field(10, ge=1, le=MAX_TOP_K, strict=True)
     score_threshold: float | None = Field(
-        None, allow_inf_nan=False, description="points with a lower score are left out"
+        None, allow_inf_nan=False, description="leave out points with a lower score"
     )
     diversity: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="how much answers that are like each other make way: 0 is plain search "
-        "(maximal marginal relevance)",
+        description="weight of the diversity of results (maximal marginal relevance); 0: plain "
+        "search",
     )
 
 
@@ -117,7 +118,7 @@ class SearchBody(QueryBody):
     complete: bool = Field(
         False,
         strict=True,
-        description="fail where a shard does not answer, in place of leaving its points out",
+        description="fail if a shard does not answer, instead of leaving out its points",
     )
 
 
@@ -130,7 +131,7 @@ class FetchBody(IncludeBody):
 
 
 class DeleteBody(FilterBody):
-    """The body of ``POST …/points/delete``: ids, or a filter for what is to go."""
+    """The body of ``POST …/points/delete``: ids or a filter."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"ids": ["a"]}, {"filter": {"lang": "en"}}]}
@@ -152,54 +153,54 @@ class ScrollBody(FilterBody, IncludeBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 10, "include": ["text"]}]})
 
-    cursor: str | None = Field(None, description="of the page before; the first where left out")
+    cursor: str | None = Field(None, description="from the previous page; default: the first page")
     limit: int = Field(100, ge=1, le=MAX_PAGE, strict=True)
 
 
 class CollectionAnswer(BaseModel):
-    """What is known of a collection; ``width`` is null until it holds a vector."""
+    """A collection; ``width`` is null until it has a vector."""
 
     name: str
     metric: Metric
     index: IndexKind
     model: str | None
     model_revision: str | None = Field(
-        description="of the model that embedded its texts; null before the first text"
+        description="of the model that has embedded its texts; null before the first text"
     )
     model_digest: str | None = Field(description="SHA-256 of the weights of that model")
     model_pooling: str | None
-    identity: str = Field(description="new at each creation")
+    identity: str = Field(description="unique for each creation")
     width: int | None
     count: int
     sequence: int
-    serving: str = Field(description="how its largest part is searched at present")
+    serving: str = Field(description="how its largest segment is searched at present")
     segments: int
-    dead: int = Field(description="deleted points whose room is not free yet")
-    pending: int = Field(description="points that wait to become part of a segment")
+    dead: int = Field(description="deleted points that still use space")
+    pending: int = Field(description="points that are not in a segment yet")
 
 
 class UpsertAnswer(BaseModel):
-    """How many points were set, and the collection's sequence number after that."""
+    """The number of points, and the sequence number of the collection afterwards."""
 
     upserted: int
     sequence: int
 
 
 class DeleteAnswer(BaseModel):
-    """How many points were there to be deleted, and the sequence number after that."""
+    """The number of deleted points, and the sequence number of the collection afterwards."""
 
     deleted: int
     sequence: int
 
 
 class CountAnswer(BaseModel):
-    """How many points there are."""
+    """The number of points."""
 
     count: int
 
 
 class Point(BaseModel):
-    """A stored point; what was not included is left out."""
+    """A stored point, with the fields that were included."""
 
     id: str
     text: str | None = None
@@ -208,28 +209,28 @@ class Point(BaseModel):
 
 
 class Result(Point):
-    """A point that was found; ``score`` is larger for nearer."""
+    """A point that was found; a larger ``score`` is nearer."""
 
     score: float
     distance: float | None = None
 
 
 class PointsAnswer(BaseModel):
-    """Some points; ids that are not there are left out."""
+    """Points; ids without a point are left out."""
 
     points: list[Point]
 
 
 class PageAnswer(PointsAnswer):
-    """A page of points; ``cursor`` is null after the last."""
+    """A page of points; ``cursor`` is null on the last page."""
 
     cursor: str | None
 
 
 class SearchAnswer(BaseModel):
-    """The results of one query, or a list of them for ``queries``.
+    """The results of one query, or a list of results for ``queries``.
 
-    Where shards did not answer, ``partial`` is true and ``missing`` names them.
+    If shards did not answer, ``partial`` is true and ``missing`` names them.
     """
 
     results: list[Result] | list[list[Result]]

@@ -1,7 +1,4 @@
-"""Vectors for points and queries: their own, or those of their texts.
-
-Texts are embedded in the same request, all together, with the model of their collection.
-"""
+"""Vectors of points and queries: given ones, or those of their texts, embedded together."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from embedder.index.contract.points import CollectionInfo, StoredModel
 
 
 class HasContent(Protocol):
-    """A point or a query: it has a text or a vector, or neither."""
+    """A point or a query with a text, a vector, or neither."""
 
     @property
     def text(self) -> str | None:
@@ -28,14 +25,14 @@ class HasContent(Protocol):
 
     @property
     def vector(self) -> object:
-        """Return its vector as the client sent it."""
+        """Return its vector as sent by the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Items as they were sent: a vector or None for each, and the texts by their rows.
+    """The vector or None of each item, and the texts by row.
 
-    ``fields`` are what the client calls the vector of each item, which may be its text.
+    ``fields`` has the field of each item from which its vector comes, ``text`` or ``vector``.
     """
 
     vectors: list[Vectors | None]
@@ -44,10 +41,10 @@ class Contents:
 
     @classmethod
     def of(cls, items: Sequence[HasContent], names: Sequence[str]) -> Contents:
-        """Read the items; ``names`` are what the client calls each, "" for the body itself.
+        """Convert items; ``names`` has the path of each item in the body, "" for the body itself.
 
         Raises:
-            InvalidInput: a vector is none.
+            InvalidInput: a vector is invalid.
         """
         contents = cls([None] * len(items), {}, [])
         for row, (item, name) in enumerate(zip(items, names, strict=True)):
@@ -67,7 +64,7 @@ class Contents:
         model: str | None,
         priority: Priority,
     ) -> tuple[list[Vectors | None], StoredModel]:
-        """Return a vector for each item that has any content, and the model of the texts.
+        """Return the vector of each item that has content, and the model of the texts.
 
         Raises:
             EmbedderError: as `Service.embed_for`.
@@ -85,15 +82,16 @@ class Contents:
 
 
 def path(prefix: str, field: str) -> str:
-    """Return what the client calls a field of an item."""
+    """Return the path of a field of an item in the body."""
     return f"{prefix}.{field}" if prefix else field
 
 
 def check_count(field: str, count: int, limit: int) -> None:
-    """Refuse a list that is empty or longer than its limit.
+    """Check the length of a list.
 
     Raises:
-        InvalidInput: as said.
+        InvalidInput: it is empty.
+        LimitExceeded: it is longer than ``limit``.
     """
     if count == 0:
         raise InvalidInput(field, "must not be empty")

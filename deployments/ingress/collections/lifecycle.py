@@ -1,4 +1,4 @@
-"""Collections as such: made, listed, described and deleted. Knows nothing of points."""
+"""The routes that list, create, describe and delete collections."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ async def list_collections(
 async def create_collection(
     name: CollectionName, body: CollectionBody, service: Service, context: RequestContext
 ) -> CollectionAnswer:
-    """Create a collection; one that exists and was made with the same is left as it is."""
+    """Create a collection; an existing one with the same settings stays as it is."""
     service.check_model(body.model)
     width = body.width
     if width is None and len(service.index.shards) > 1:
-        # No shard sees every vector, so the first one cannot decide for all.
+        # No shard has all vectors, so the first vector cannot set the width.
         width = (await service.model(body.model, deadline=context.deadline)).width
     spec = Spec(body.metric, body.index, width, body.model)
     return _answer(await service.index.create(name, spec, context.deadline))

@@ -1,7 +1,4 @@
-"""The points of a collection: set, fetched, counted, paged through and deleted.
-
-Knows nothing of how they are kept.
-"""
+"""The routes that upsert, fetch, count, scroll, read and delete points."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ from embedder.index.contract.points import CollectionInfo, Hit, PointField, Poin
 
 
 class _PointId(StringConvertor):
-    """Any id, with slashes and line breaks; the routes that its words name take POST only."""
+    """Any id, also with slashes and line breaks; other routes below ``points/`` take POST."""
 
     regex = "(?s:.+)"
 
@@ -59,9 +56,9 @@ routes = Routes("collections")
 async def upsert_points(
     name: CollectionName, body: UpsertBody, service: Service, context: RequestContext
 ) -> UpsertAnswer:
-    """Set points by id; a collection that does not exist is created with the cosine.
+    """Insert or replace points by id; a missing collection is created with the cosine metric.
 
-    When this has answered, they are on the disk, and found by every search.
+    Once this has answered, the points are on disk, and every search finds them.
     """
     check_count("points", len(body.points), service.settings.limits.max_points)
     service.check_model(body.model)
@@ -76,7 +73,7 @@ async def upsert_points(
         points = _points(body, vectors, contents.fields)
         return await service.index.put(name, points, model, context.deadline, collection)
 
-    with _calling_fields(contents.fields):
+    with _rename_vector_errors(contents.fields):
         if contents.texts:
             sequence = await service.index.collection_cache.run(
                 name, upsert, deadline=context.deadline, texts=True
@@ -91,7 +88,7 @@ async def upsert_points(
 async def delete_points(
     name: CollectionName, body: DeleteBody, service: Service, context: RequestContext
 ) -> DeleteAnswer:
-    """Delete points by their ids, or all that meet a filter; what is not there is no error."""
+    """Delete points by id, or all that match a filter; missing points are no error."""
     if (body.ids is None) == (body.filter is None):
         raise InvalidInput("ids", "or a filter must be given, and not both")
     if body.ids is not None:
@@ -107,7 +104,7 @@ async def delete_points(
 async def fetch_points(
     name: CollectionName, body: FetchBody, service: Service, context: RequestContext
 ) -> Response:
-    """Return points by their ids, in the order asked for; what is not there is left out."""
+    """Return points by id, in the order of the ids; missing points are left out."""
     check_count("ids", len(body.ids), service.settings.limits.max_points)
     records = await service.index.fetch(name, body.ids, body.include, context.deadline)
     response = await json_response({"points": (content(one, body.include) for one in records)})
@@ -118,7 +115,7 @@ async def fetch_points(
 async def count_points(
     name: CollectionName, body: CountBody, service: Service, context: RequestContext
 ) -> CountAnswer:
-    """Count the points, or those that meet a filter."""
+    """Count the points, or those that match a filter."""
     return CountAnswer(count=await service.index.count(name, condition_of(body), context.deadline))
 
 
@@ -126,7 +123,7 @@ async def count_points(
 async def scroll_points(
     name: CollectionName, body: ScrollBody, service: Service, context: RequestContext
 ) -> Response:
-    """Return a page of points in the order of their first insertion, and where the next begins."""
+    """Return a page of points in the order of their insertion, and the cursor of the next page."""
     page = await service.index.scroll(
         name,
         body.cursor,
@@ -158,16 +155,16 @@ async def read_point(
 
 
 def condition_of(body: Any, name: str = "filter") -> Filter | None:
-    """Return what a body's filter stands for; ``name`` is what the client calls it.
+    """Return the parsed filter of a body; ``name`` is its field name.
 
     Raises:
-        InvalidInput: it is none; the error names the place in it.
+        InvalidInput: it is not a filter; the error names the place.
     """
     return None if body.filter is None else parse(body.filter, name)
 
 
 def content(found: Record | Hit, include: Sequence[PointField]) -> dict[str, Any]:
-    """Return the id of a point, and what was included."""
+    """Return the id and the included fields of a point."""
     values: dict[str, Any] = {"id": found.id}
     for name in include:
         values[name] = getattr(found, name)
@@ -175,10 +172,11 @@ def content(found: Record | Hit, include: Sequence[PointField]) -> dict[str, Any
 
 
 def _points(body: UpsertBody, vectors: Sequence[Vectors | None], fields: Sequence[str]) -> Points:
-    """Return the points of a body with their vectors, float32[n, d] together.
+    """Return the points of a body, with their vectors as float32[n, d].
 
     Raises:
-        InvalidInput: a point has neither text nor vector, or a vector another width.
+        InvalidInput: a point has neither text nor vector.
+        InvalidVector: widths differ.
     """
     rows: list[Vectors] = []
     for row, (vector, field) in enumerate(zip(vectors, fields, strict=True)):
@@ -197,10 +195,10 @@ def _points(body: UpsertBody, vectors: Sequence[Vectors | None], fields: Sequenc
 
 
 @contextmanager
-def _calling_fields(fields: Sequence[str]) -> Iterator[None]:
-    """Let errors about ``points[i].vector`` be about what the client sent for that point."""
+def _rename_vector_errors(fields: Sequence[str]) -> Iterator[None]:
+    """Rename ``points[i].vector`` in errors to the field that the client has sent."""
     try:
         yield
     except InvalidVector as error:
-        called = {f"points[{row}].vector": field for row, field in enumerate(fields)}
-        raise error.with_field(called.get(error.field, error.field)) from None
+        sent = {f"points[{row}].vector": field for row, field in enumerate(fields)}
+        raise error.with_field(sent.get(error.field, error.field)) from None

@@ -1,7 +1,4 @@
-"""Searches in a collection: by text, by vector, or by the id of a point.
-
-Knows nothing of how vectors are kept or found.
-"""
+"""The route that searches a collection by text, by vector, or by the id of a point."""
 
 from __future__ import annotations
 
@@ -43,8 +40,8 @@ async def search(
 ) -> Response:
     """Find the nearest points of one query or of several.
 
-    Where a shard of the index does not answer, its points are left out, ``partial`` is true and
-    ``missing`` names it; with ``complete`` such a search fails instead.
+    If an index shard does not answer, its points are left out, ``partial`` is true and ``missing``
+    names the shard; with ``complete`` the search fails instead.
     """
     queries: Sequence[QueryBody] = [body] if body.queries is None else body.queries
     check_count("queries", len(queries), service.settings.limits.max_queries)
@@ -56,24 +53,24 @@ async def search(
         _check_one(query, prefix)
     service.check_model(body.model)
     contents = await convert_body(context, Contents.of, queries, names)
-    asked = [
+    wanted = [
         replace(_query(name, query, prefix), vector=vector, field=field)
         for query, prefix, vector, field in zip(
             queries, names, contents.vectors, contents.fields, strict=True
         )
     ]
     if contents.texts:
-        service.search_admission.check(service.index, asked, _keys(asked, contents))
-        by_text = partial(_found_by_text, service, context, body, contents, asked)
+        service.search_admission.check(service.index, wanted, _keys(wanted, contents))
+        by_text = partial(_found_by_text, service, context, body, contents, wanted)
         found = await service.index.collection_cache.run(
             name, by_text, deadline=context.deadline, texts=True
         )
     else:
-        keys = _keys(asked, contents)
+        keys = _keys(wanted, contents)
         found = await service.search_admission.search(
-            service.index, asked, keys, complete=body.complete, deadline=context.deadline
+            service.index, wanted, keys, complete=body.complete, deadline=context.deadline
         )
-    # As iterators: each hit is unpickled, written and forgotten, so that no others wait for it.
+    # As iterators, so that each hit is unpickled and written in turn, and other requests can run.
     results = [
         (_result(hit, query) for hit in hits)
         for query, hits in zip(queries, found.hits, strict=True)
@@ -99,38 +96,38 @@ async def _found_by_text(
     context: RequestContext,
     body: SearchBody,
     contents: Contents,
-    asked: Sequence[Query],
+    wanted: Sequence[Query],
     collection: CollectionInfo | None,
 ) -> ShardedHits:
-    """Search with vectors of the model of a collection."""
+    """Embed the texts with the model of a collection, and search."""
     if collection is None:
-        raise UnknownCollection("collection", asked[0].collection)
+        raise UnknownCollection("collection", wanted[0].collection)
     vectors, model = await contents.embedded(
         service, context, collection, body.model, Priority.INTERACTIVE
     )
     if body.model is None:
-        await _adopt(service, context, collection, model)
+        await _record_model(service, context, collection, model)
     ready = [
         replace(query, vector=vector, identity=collection.identity, model=model)
-        for query, vector in zip(asked, vectors, strict=True)
+        for query, vector in zip(wanted, vectors, strict=True)
     ]
-    keys = _keys(asked, contents)
+    keys = _keys(wanted, contents)
     return await service.search_admission.search(
         service.index, ready, keys, complete=body.complete, deadline=context.deadline
     )
 
 
-def _keys(asked: Sequence[Query], contents: Contents) -> list[bytes]:
-    return [key_of(query, contents.texts.get(row)) for row, query in enumerate(asked)]
+def _keys(wanted: Sequence[Query], contents: Contents) -> list[bytes]:
+    return [key_of(query, contents.texts.get(row)) for row, query in enumerate(wanted)]
 
 
-async def _adopt(
+async def _record_model(
     service: Service, context: RequestContext, collection: CollectionInfo, model: StoredModel
 ) -> None:
-    """Record the model of the first text that a collection of points without a model is asked for.
+    """Record the model of the first search by text, if a collection with points has no model.
 
-    Points of an older version had none, and a swap must not compare them with another model. The
-    search is answered where that cannot be stored just now: the next one tries again.
+    Points of an older version have no model, and after a change of models they must not be compared
+    with another one. If the model cannot be stored now, the next search tries again.
     """
     if collection.stored is None and collection.count:
         with suppress(Unavailable):

@@ -1,1 +1,1 @@
-"""What the routes are, for programs and for people."""
+"""The description of the routes: OpenAPI, its page, and the tables of docs/."""

@@ -1,6 +1,6 @@
-"""The description of the routes, and a page that shows it without asking anybody else.
+"""The routes of the OpenAPI description and of a page that shows it.
 
-The page's script and style come from an installed package, so it works without the internet.
+The script and style of the page come from an installed package, so it works offline.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def documentation_routes(described: Sequence[Route]) -> Routes:
 
 
 async def docs() -> Response:
-    """Return a page from which every route can be tried."""
+    """Return a page that shows the description, and can send requests."""
     script, style, icon = (f"docs/{name}" for name in ASSETS)
     return get_swagger_ui_html(
         openapi_url="openapi.json",
@@ -54,14 +54,14 @@ async def docs() -> Response:
 
 
 async def asset(name: Annotated[str, fastapi.Path()]) -> Response:
-    """Return one of the page's files."""
+    """Return a file of the page."""
     if name not in ASSETS:
         raise HTTPException(404)
     return FileResponse(_folder() / name)
 
 
 def _folder() -> Path:
-    # Found, not imported: of the package only its files are wanted.
+    # Not imported, because only the files of the package are needed.
     spec = find_spec("fastapi_offline")
     assert spec is not None, "it is installed with this package"
     assert spec.origin is not None

@@ -1,7 +1,4 @@
-"""The tables of docs/, made from the code that they describe.
-
-Knows nothing of what else the pages say; a test holds them to these tables.
-"""
+"""Generates the tables of docs/; a test compares the pages with them."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from embedder.settings.problems import variable_name
 
 
 def limits_table() -> str:
-    """Return every limit of a request with its default, its variable and its meaning."""
+    """Return a table of the limits of a request."""
     rows = [
         (
             f"`{name}`",
@@ -30,7 +27,7 @@ def limits_table() -> str:
 
 
 def errors_table() -> str:
-    """Return every error code that a client may see: its statuses, and what it means."""
+    """Return a table of the error codes that a client may see."""
     rows = [
         (kind.code, status.http, status.tei_http, status.tei_kind, status.retry, _meaning(kind))
         for kind, status in STATUSES.items()
@@ -48,7 +45,7 @@ def errors_table() -> str:
 
 
 def metrics_table() -> str:
-    """Return every metric that is published."""
+    """Return a table of the published metrics."""
     rows = [(f"`{metric.exported}`", metric.kind.value, metric.description) for metric in CATALOGUE]
     return _table(("metric", "kind", "meaning"), rows)
 

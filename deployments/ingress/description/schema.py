@@ -1,8 +1,4 @@
-"""The OpenAPI description of the routes, completed by what holds for all of them.
-
-The errors of every operation come from the status table, and the keys from the settings. Knows no
-single route.
-"""
+"""The OpenAPI description of the routes, with the errors and keys that all of them share."""
 
 from __future__ import annotations
 
@@ -143,10 +139,10 @@ def _client_side(endpoint: Endpoint) -> Endpoint:
 
 
 def _add_shadowed(paths: dict[str, dict[str, Any]], routes: Sequence[Route]) -> None:
-    """Describe under each path the methods that it takes only as a value of a parameter.
+    """Describe under each fixed path the methods of a route whose pattern it matches.
 
-    GET of ``…/points/count`` reads the point ``count``; but in OpenAPI a path without a parameter
-    stands for itself alone, so its description must have GET too.
+    ``GET …/points/count`` reads the point ``count``, but in OpenAPI a path without parameters takes
+    precedence, so its description must have GET too.
     """
     shadowing = [
         (path, route.path_format, route.method.lower())
@@ -170,7 +166,7 @@ def _add_shadowed(paths: dict[str, dict[str, Any]], routes: Sequence[Route]) -> 
 
 
 def _add_errors(operation: dict[str, Any], *, is_tei: bool, wants_key: bool) -> None:
-    """Give an operation an answer for every status that the table may give it."""
+    """Describe the error of every status that an operation can have."""
     component = "TeiError" if is_tei else "Error"
     statuses = {status.tei_http if is_tei else status.http for status in STATUSES.values()}
     statuses |= HTTP_CODES.keys()

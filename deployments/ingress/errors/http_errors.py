@@ -1,8 +1,8 @@
-"""The part of the error tree that only a door over HTTP has: keys, and bodies as they come in.
+"""The errors that only requests over HTTP raise: keys, and bodies as they arrive.
 
     EmbedderError
-    ├── InvalidJson                 the body is no JSON at all
-    ├── AccessDenied                who calls may not do this
+    ├── InvalidJson
+    ├── AccessDenied
     │   ├── UnknownKey
     │   └── MissingScope
     ├── InvalidInput
@@ -12,7 +12,7 @@
     └── Unavailable
         └── BodyTooSlow
 
-The rest of the tree is in `embedder.core.errors`. These are raised and answered in one process.
+The other errors are in `embedder.core.errors`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class InvalidJson(EmbedderError):
 
 
 class AccessDenied(EmbedderError):
-    """Whoever calls may not do this, whatever the call holds."""
+    """The caller may not do this, whatever the request holds."""
 
     code = "access_denied"
 
 
 class UnknownKey(AccessDenied):
-    """The call brings no key, or none that is known; which of the two is not told."""
+    """The request has no key, or an unknown one; the answer does not say which."""
 
     code = "invalid_api_key"
 
@@ -52,7 +52,7 @@ class UnknownKey(AccessDenied):
 
 
 class MissingScope(AccessDenied):
-    """The key is good, for other calls than this one."""
+    """The key is valid, but lacks the scope for this request."""
 
     code = "missing_scope"
 
@@ -65,25 +65,25 @@ class MissingScope(AccessDenied):
 
 
 class EmptyInput(InvalidInput):
-    """A list that must hold something is empty."""
+    """A list that must not be empty is empty."""
 
     code = "empty_input"
 
     def __init__(self, field: str) -> None:
-        # Not InvalidInput's constructor: `renamed` calls this one with exactly these arguments.
+        # Not InvalidInput's constructor: `args` must be the arguments of this one, for a copy.
         Exception.__init__(self, field)
         self.field = field
         self.problem = "must not be empty"
 
 
 class BodyTooLarge(LimitExceeded):
-    """The request body has more bytes than the service reads."""
+    """The request body has more bytes than the limit."""
 
     code = "body_too_large"
 
 
 class BodyTooSlow(Unavailable):
-    """The body came so slowly that it was not waited for."""
+    """The body arrived below the minimum rate."""
 
     code = "body_too_slow"
 

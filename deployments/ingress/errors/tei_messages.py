@@ -1,7 +1,4 @@
-"""What is wrong with a request, in the words of text-embeddings-inference.
-
-Knows nothing of statuses and of routes.
-"""
+"""Messages about wrong input in the words of text-embeddings-inference."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from embedder.core.errors import InvalidInput, LimitExceeded
 
 
 def tei_message(error: InvalidInput) -> str:
-    """Return what the client reads; clients may look for these words."""
+    """Return the message for the client; clients may search it for these words."""
     if isinstance(error, EmptyInput):
         return f"`{error.field}` cannot be empty"
     if isinstance(error, LimitExceeded) and error.unit == "items":

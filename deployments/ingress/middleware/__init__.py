@@ -1,1 +1,1 @@
-"""What every HTTP request passes before its route."""
+"""The middleware of every HTTP request: keys, bodies, compression, counters."""

@@ -1,7 +1,4 @@
-"""Reading a request's body: never more bytes than the limit, nor for longer than they are worth.
-
-Knows nothing of what the body means.
-"""
+"""Reads the body of a request within a limit of bytes and a minimum rate."""
 
 from __future__ import annotations
 
@@ -20,31 +17,32 @@ from embedder.core.errors import InvalidInput
 MAX_LENGTH_DIGITS = 18
 
 LISTEN_S = 0.1
-"""Seconds of one wait for a body; whatever it takes, a client is charged for no more than these."""
+"""Seconds of one wait for a body, and the most that one wait counts against the client."""
 
 SHORTEST_WAIT_S = 0.001
-"""A rest below this counts as none: sums of seconds are rounded, and would leave a tiny rest."""
+"""A remaining time below this counts as 0, because sums of seconds are rounded."""
 
 
 async def read_body(
     receive: Receive, headers: Headers, limits: IngressLimits, deadline: float
 ) -> bytes | None:
-    """Return the whole body of a request, or None where the client has gone meanwhile.
+    """Return the whole body of a request, or None if the client has disconnected.
 
-    Too large is refused by its header where that tells, else as soon as one byte too many has come.
+    A body that is too large is refused by its content-length, else at the first byte above the
+    limit.
 
     Raises:
-        BodyTooLarge: it has more bytes than ``limits.max_body_bytes``.
-        BodyTooSlow: it comes more slowly than ``limits.min_body_bytes_per_s``.
-        InvalidInput: a proxy lost it because the request offers to upgrade the connection.
-        HTTPException: 415, it is compressed.
+        BodyTooLarge: the body has more bytes than ``limits.max_body_bytes``.
+        BodyTooSlow: the body arrives more slowly than ``limits.min_body_bytes_per_s``.
+        InvalidInput: a proxy dropped the body because the request offers a protocol upgrade.
+        HTTPException: 415, the body is compressed.
     """
     _check_encoding(headers)
     size = _declared_bytes(headers)
     body = bytearray()
-    arrival = _Arrival(receive, limits, deadline)
+    receiver = _BodyReceiver(receive, limits, deadline)
     while size <= limits.max_body_bytes:
-        message = await arrival.next(len(body))
+        message = await receiver.next(len(body))
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
@@ -56,7 +54,7 @@ async def read_body(
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body once, then whatever else comes: a disconnect."""
+    """Return a ``receive`` that gives the body once, and then what ``receive`` gives."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:
@@ -65,13 +63,12 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-class _Arrival:
-    """The messages of one body, and whether they come in time.
+class _BodyReceiver:
+    """Receives the messages of one body, and refuses a body that arrives too slowly.
 
-    The pace counts from the first byte: clients make large bodies after they have sent the headers.
-
-    What counts is the time in which the process listened: while it stands still, it sees nothing of
-    what a client sends.
+    The rate counts from the first byte, because clients may build a large body after they have
+    sent the headers. Only the time in which this process waited for the body counts: while the
+    event loop is blocked, bytes may have arrived that it has not read.
     """
 
     def __init__(self, receive: Receive, limits: IngressLimits, deadline: float) -> None:
@@ -81,28 +78,28 @@ class _Arrival:
         self._listened_s = 0.0
 
     async def next(self, size: int) -> Message:
-        """Return what comes next of a body of which ``size`` bytes have come."""
-        coming = asyncio.ensure_future(self._receive())
+        """Return the next message of a body of which ``size`` bytes have arrived."""
+        receiving = asyncio.ensure_future(self._receive())
         try:
-            while not coming.done():
+            while not receiving.done():
                 left_s = self._left_s(size)
                 if left_s < SHORTEST_WAIT_S:
                     raise BodyTooSlow(size, self._listened_s, self._limits.min_body_bytes_per_s)
-                await self._listen(coming, min(left_s, LISTEN_S))
-            message = coming.result()
+                await self._listen(receiving, min(left_s, LISTEN_S))
+            message = receiving.result()
             if size == 0 and message.get("body"):
                 self._listened_s = 0.0
             return message
         finally:
-            coming.cancel()
+            receiving.cancel()
 
-    async def _listen(self, coming: asyncio.Future[Message], seconds: float) -> None:
+    async def _listen(self, receiving: asyncio.Future[Message], seconds: float) -> None:
         began = time.monotonic()
-        await asyncio.wait({coming}, timeout=seconds)
+        await asyncio.wait({receiving}, timeout=seconds)
         self._listened_s += min(time.monotonic() - began, seconds)
 
     def _left_s(self, size: int) -> float:
-        """Return how much longer to listen for more than ``size`` bytes."""
+        """Return for how many seconds more to wait if ``size`` bytes have arrived."""
         until_deadline_s = self._deadline - time.monotonic()
         if self._limits.min_body_bytes_per_s == 0:
             return until_deadline_s
@@ -111,14 +108,14 @@ class _Arrival:
 
 
 def _check_encoding(headers: Headers) -> None:
-    """Refuse what would have to be unpickled: a small body could become one of any size."""
+    """Refuse a compressed body: it could decompress to any size."""
     encoding: Any = dict(headers).get(b"content-encoding", b"identity").strip().lower()
     if encoding != b"identity":
         raise HTTPException(415, "a compressed body is not read; send it without content-encoding")
 
 
 def _check_offer(headers: Headers, missing: int) -> None:
-    """Refuse a body that a server of Ray, started without our protocol, has lost for an offer."""
+    """Refuse a body that a proxy without `DecliningProtocol` dropped for an upgrade offer."""
     if missing > 0 and b"upgrade" in dict(headers):
         raise InvalidInput(
             "upgrade",
@@ -130,6 +127,6 @@ def _check_offer(headers: Headers, missing: int) -> None:
 def _declared_bytes(headers: Headers) -> int:
     for name, value in headers:
         if name == b"content-length" and value.isdigit():
-            # More digits than any body has; int() itself refuses thousands of them.
+            # Cut, because int() refuses thousands of digits.
             return int(value[:MAX_LENGTH_DIGITS])
     return 0

@@ -1,7 +1,4 @@
-"""One request as the door sees it: its key, and how long it may take.
-
-Made by `gate` before anything else, and found by routes in the request's state.
-"""
+"""The context of one request, which the middleware creates and routes receive."""
 
 from __future__ import annotations
 
@@ -18,10 +15,10 @@ from embedder.core.errors import InvalidInput
 
 @dataclass(slots=True)
 class RequestContext:
-    """What is known of a request before its body is read; times are on ``time.monotonic``.
+    """The key, the deadline and the headers of one request; times are on ``time.monotonic``.
 
-    ``key`` is None where the service has no keys, or the path is open; ``accept`` is the header.
-    ``body_bytes`` is the size of the body once it has been read.
+    ``key`` is None if the service has no keys or the path is open. ``body_bytes`` is set when the
+    body has been read. ``prefix`` is what was removed from the path.
     """
 
     deadline: float
@@ -33,24 +30,24 @@ class RequestContext:
     began: float = field(default_factory=time.monotonic)
 
     def remaining_s(self) -> float:
-        """Return the seconds that are left for an answer."""
+        """Return the seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
 
     def require(self, scope: Scope) -> None:
-        """Refuse a key that is for other calls; without keys everybody may do everything.
+        """Check that the key of the request has a scope; a service without keys has no scopes.
 
         Raises:
-            MissingScope: as said.
+            MissingScope: the key lacks the scope.
         """
         if self.key is not None and scope not in self.key.scopes:
             raise MissingScope(scope.value)
 
 
 def request_timeout_s(headers: Headers, limit_s: float) -> float:
-    """Return how many seconds a request may take: ``x-request-timeout``, within the server's limit.
+    """Return the seconds that a request may take: ``x-request-timeout``, at most ``limit_s``.
 
     Raises:
-        InvalidInput: the header is no number above 0.
+        InvalidInput: the header is not a number above 0.
     """
     given = dict(headers).get(b"x-request-timeout")
     if given is None:

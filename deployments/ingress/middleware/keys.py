@@ -1,8 +1,4 @@
-"""API keys: who calls, and what for. Pure functions of headers and of the configured keys.
-
-Only digests of keys are kept. Knows nothing of routes: `gate` asks here who calls, and each
-route says which scope it needs.
-"""
+"""API keys: created, read from headers, and compared with the configured digests."""
 
 from __future__ import annotations
 
@@ -21,19 +17,19 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 def new_key() -> str:
-    """Return a fresh key of 192 random bits."""
+    """Return a new key of 192 random bits."""
     return KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
 
 
 def digest(key: bytes) -> str:
-    """Return the SHA-256 of a key in hexadecimal, which is what the settings hold."""
+    """Return the SHA-256 of a key in hexadecimal, the form in which the settings hold keys."""
     return hashlib.sha256(key).hexdigest()
 
 
 def presented_key(headers: Headers) -> bytes | None:
-    """Return the key that a request brings: a bearer token, else ``x-api-key``, else ``api-key``.
+    """Return the key of a request: a bearer token, else ``x-api-key``, else ``api-key``.
 
-    The last is what clients of Azure's OpenAI service send.
+    Clients of Azure's OpenAI service send ``api-key``.
     """
     named = dict(headers)
     kind, _, token = named.get(b"authorization", b"").partition(b" ")
@@ -43,11 +39,10 @@ def presented_key(headers: Headers) -> bytes | None:
 
 
 def matching_key(key: bytes | None, keys: Sequence[ApiKey]) -> ApiKey | None:
-    """Return which of the configured keys this is, in the same time whichever it is."""
-    # Digests are compared, so not even the time of one comparison depends on a stored key.
-    shown = digest(key or b"").encode()
+    """Return the configured key with the digest of ``key``, in a time independent of its place."""
+    given = digest(key or b"").encode()
     found: ApiKey | None = None
-    for one in keys:
-        if hmac.compare_digest(shown, one.sha256.encode()):
-            found = one
+    for configured in keys:
+        if hmac.compare_digest(given, configured.sha256.encode()):
+            found = configured
     return found if key else None

@@ -1,9 +1,7 @@
-"""What every request passes before its route: a key, and a whole body in time.
+"""The middleware of every request: checks the key, reads the body, and answers errors.
 
-Whatever goes wrong here or behind is answered in one shape. Denies by default: a path that is not
-in `OPEN` wants a key wherever the service has any. Which scope it wants, each route says. Serve
-gives every request its name, ``x-request-id``, and has it in the answer and in the log. Knows
-nothing of what routes do.
+If the service has keys, every path that is not in `OPEN` needs one. Each route declares the scope
+that the key must have. Serve adds ``x-request-id`` to the request, the response and the log.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from deployments.ingress.errors.responses import (
     validation_response,
 )
 from deployments.ingress.middleware.body import read_body, replay
-from deployments.ingress.middleware.compression import Compressing
+from deployments.ingress.middleware.compression import CompressingSend
 from deployments.ingress.middleware.context import RequestContext, request_timeout_s
 from deployments.ingress.middleware.keys import matching_key, presented_key
 from deployments.ingress.middleware.request_stats import RequestStats
@@ -39,11 +37,11 @@ from embedder.core.errors import EmbedderError, InvalidInput
 logger = logging.getLogger("ray.serve")
 
 OPEN = frozenset({"/healthz", "/readyz", "/health", "/ping"})
-"""The paths that want no key: what load balancers and schedulers ask."""
+"""The paths that need no key: health checks of load balancers and schedulers."""
 
 
 class RequestMiddleware:
-    """The outermost part of the application.
+    """Runs before the application and answers the errors that it raises.
 
     Errors on a path of ``tei_paths`` are answered as by text-embeddings-inference.
     """
@@ -64,7 +62,7 @@ class RequestMiddleware:
         self._tei_paths = tei_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request through, or answer it here."""
+        """Pass one request to the application, or answer it with an error."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -80,25 +78,25 @@ class RequestMiddleware:
         is_head = scope["method"] == "HEAD"
         if is_head:
             scope = {**scope, "method": "GET"}
-        answer = _Answer(send, context, self._request_stats, has_body=not is_head)
+        sender = _ResponseSender(send, context, self._request_stats, has_body=not is_head)
         with self._request_stats.in_progress():
             try:
-                await self._pass(scope, receive, answer, context)
+                await self._pass(scope, receive, sender, context)
             except asyncio.CancelledError:
                 self._request_stats.abandoned += 1
                 raise
             except Exception as error:
-                if answer.begun and not answer.complete:
+                if sender.begun and not sender.complete:
                     raise  # the server logs it and closes the connection, which the client notices
                 response = _response(error, scope, context.error_shape)
-                if not answer.begun:
-                    await response(scope, receive, answer)
+                if not sender.begun:
+                    await response(scope, receive, sender)
 
     async def _pass(
-        self, scope: Scope, receive: Receive, answer: _Answer, context: RequestContext
+        self, scope: Scope, receive: Receive, sender: _ResponseSender, context: RequestContext
     ) -> None:
         headers = scope["headers"]
-        # By the scope's path: that of a URL is partly what the client writes into Host.
+        # The path of request.url would be wrong: it depends on the Host header of the client.
         if self._keys and not is_open(scope["method"], scope["path"]):
             context.key = matching_key(presented_key(headers), self._keys)
             if context.key is None:
@@ -111,9 +109,9 @@ class RequestMiddleware:
             self._request_stats.abandoned += 1
             return
         context.body_bytes = len(body)
-        send: Send = answer
-        if self._compress_bytes is not None and answer.has_body:
-            send = Compressing(send, headers, self._compress_bytes)
+        send: Send = sender
+        if self._compress_bytes is not None and sender.has_body:
+            send = CompressingSend(send, headers, self._compress_bytes)
         await self._app(scope, replay(body, receive), send)
 
 
@@ -129,10 +127,10 @@ def _response(error: Exception, scope: Scope, shape: ErrorShape) -> Response:
 
 
 def _check_path(scope: Scope) -> None:
-    """Refuse a path whose bytes are not UTF-8: servers put U+FFFD, which may be an id, for them.
+    """Refuse a path that is not UTF-8: the server replaces bytes by U+FFFD, which may be an id.
 
     Raises:
-        InvalidInput: as said.
+        InvalidInput: the decoded path is not UTF-8.
     """
     raw: bytes = scope.get("raw_path") or b""
     try:
@@ -144,13 +142,13 @@ def _check_path(scope: Scope) -> None:
 def is_open(method: str, path: str) -> bool:
     """Return whether a request needs no key.
 
-    Health checks of text-embeddings-inference read ``/``, to which others send texts with a key.
+    ``GET /`` is a health check of text-embeddings-inference; ``POST /`` embeds, with a key.
     """
     return path in OPEN or (path == "/" and method in ("GET", "HEAD"))
 
 
-class _Answer:
-    """Sends an answer with the headers that every answer has, and counts it."""
+class _ResponseSender:
+    """Sends one response with the headers that all responses have, and counts it."""
 
     def __init__(
         self, send: Send, context: RequestContext, request_stats: RequestStats, *, has_body: bool

@@ -1,7 +1,4 @@
-"""What goes through the door: requests in progress, and answers by status.
-
-Counts; knows nothing of what is asked or answered.
-"""
+"""Counters of requests: in progress, abandoned, and answered by status."""
 
 from __future__ import annotations
 

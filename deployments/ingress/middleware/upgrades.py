@@ -1,8 +1,8 @@
-"""A server that ignores offers to upgrade the connection, and takes headers in Latin-1 too.
+"""A uvicorn protocol that ignores upgrade offers, and accepts headers in Latin-1.
 
-Java's HttpClient and ``curl --http2`` offer HTTP/2 on every first request. uvicorn's fast parser
-takes the bytes after such a head for those of another protocol, so that the body is lost; and for a
-WebSocket it begins a handshake that gets no answer. RFC 9110 (7.8) lets a server ignore an offer.
+Java's HttpClient and ``curl --http2`` offer HTTP/2 on every first request. uvicorn's parser treats
+the bytes after such a request head as another protocol, so the body is lost; for a WebSocket it
+begins a handshake that nothing answers. RFC 9110 (7.8) allows a server to ignore an offer.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from starlette.middleware import Middleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 OFFERS = frozenset({b"upgrade", b"http2-settings"})
-"""The headers of an offer; both are named in ``connection`` as well."""
+"""The headers of an upgrade offer; ``connection`` names them too."""
 
 
 class DecliningProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with every offer removed from a head before the request begins."""
+    """uvicorn's protocol, which removes an upgrade offer from a head before the request starts."""
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come; a head with an offer is parsed a second time without it."""
+        """Parse the received bytes; parse a head with an offer a second time, without the offer."""
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
@@ -34,19 +34,19 @@ class DecliningProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; one that is not UTF-8 is Latin-1, as RFC 9110 has it.
+        """Keep a header; re-encode a value that is not UTF-8 from Latin-1, as in RFC 9110.
 
         Ray Serve decodes ``x-request-id`` and others as UTF-8, and answers 500 if it cannot.
         """
         super().on_header(name, _in_utf_8(value))
 
     def on_headers_complete(self) -> None:
-        """Begin the request, unless its head is to be parsed again."""
+        """Start the request, unless its head will be parsed again."""
         if not self._has_offer():
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """End the request, unless its head is to be parsed again."""
+        """End the request, unless its head will be parsed again."""
         if not self._has_offer():
             super().on_message_complete()
 
@@ -54,7 +54,7 @@ class DecliningProtocol(HttpToolsProtocol):
         return False
 
     def _has_offer(self) -> bool:
-        # The parser says so of CONNECT too, which has no such header.
+        # should_upgrade() is also true for CONNECT, which has no upgrade header.
         offered = any(name == b"upgrade" for name, _ in self.headers)
         return offered and bool(self.parser.should_upgrade())
 
@@ -79,7 +79,7 @@ def _in_utf_8(value: bytes) -> bytes:
 
 
 def decline_upgrades() -> list[Middleware]:
-    """Let every uvicorn server that this process starts use `DecliningProtocol`.
+    """Make `DecliningProtocol` the default of the uvicorn servers in this process.
 
     Returns no middleware: Ray Serve calls this in its proxies where
     ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`` names it, and expects a list.

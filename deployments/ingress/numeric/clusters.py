@@ -1,4 +1,4 @@
-"""Texts or vectors put into groups of like ones. Knows nothing of how they are embedded."""
+"""Clusters of texts or vectors, by k-means."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ class ClusterRequest(RowsBody):
     )
 
     inputs: RowsField
-    k: int = Field(ge=1, strict=True, description="how many groups, at most as many as inputs")
+    k: int = Field(ge=1, strict=True, description="number of groups, at most the number of inputs")
     seed: int = Field(
         0, ge=0, le=MAX_SEED, strict=True, description="the same seed gives the same groups"
     )
     spherical: bool = Field(
-        True, strict=True, description="group by direction, as the cosine compares; else by place"
+        True, strict=True, description="group by cosine; else by Euclidean distance"
     )
     include: list[Literal["centroids"]] = Field(
-        default_factory=list, fail_fast=True, description="parts to add to labels and sizes"
+        default_factory=list, fail_fast=True, description="additional fields of the response"
     )
 
 
 class ClusterAnswer(RowsAnswer):
-    """The group of every input, by its number, and how many each group has.
+    """The group number of each input, and the size of each group.
 
     ``inertia`` is the sum of the squared distances of inputs to the centroids of their groups.
     """
@@ -68,12 +68,12 @@ class ClusterAnswer(RowsAnswer):
     labels: list[int]
     sizes: list[int]
     inertia: float
-    centroids: list[list[float]] | None = Field(None, description="where ``include`` asks for it")
+    centroids: list[list[float]] | None = Field(None, description="present if ``include`` names it")
 
 
 @routes.add("POST", "/v1/cluster", scope=Scope.READ, response=ClusterAnswer)
 async def group(body: ClusterRequest, service: Service, context: RequestContext) -> Response:
-    """Put texts or vectors into ``k`` groups by k-means."""
+    """Divide texts or vectors into ``k`` groups by k-means."""
     limits = service.settings.limits
     count = check_rows(body.inputs, "inputs", limits.max_inputs)
     if body.k > limits.max_clusters:
@@ -90,7 +90,11 @@ async def group(body: ClusterRequest, service: Service, context: RequestContext)
 
 
 async def _check_centroids(body: ClusterRequest, service: Service, context: RequestContext) -> None:
-    """Refuse centroids that would be too large together, before anything is embedded."""
+    """Check the size of the centroids before anything is embedded.
+
+    Raises:
+        LimitExceeded: the response would be too large.
+    """
     width = vectors_width(body.inputs)
     if width is None:
         await check_embeddings(service, context, body, ("k", body.k))

@@ -1,7 +1,4 @@
-"""How alike texts or vectors are: every one of a list to every one of another, or to the nearest.
-
-Knows nothing of how they are embedded or measured.
-"""
+"""Similarities of texts or vectors: of all pairs of two lists, or of the nearest ones."""
 
 from __future__ import annotations
 
@@ -56,35 +53,36 @@ class SimilarityRequest(RowsBody):
     )
 
     a: RowsField
-    b: OptionalRowsField = Field(None, description="left out: the same as a")
+    b: OptionalRowsField = Field(None, description="default: the same as a")
     metric: SimilarityName = Field(
-        "cosine", description="larger is nearer: a distance (all but cosine and dot) is negated"
+        "cosine",
+        description="larger is more similar: distances (all but cosine and dot) are negated",
     )
     top_k: int | None = Field(
         None,
         ge=1,
         le=MAX_TOP_K,
         strict=True,
-        description="only the nearest of b for each of a, in place of the whole matrix",
+        description="return only the nearest items of b for each item of a, not the whole matrix",
     )
 
 
 class SimilarityAnswer(RowsAnswer):
-    """The measure of every pair: a row for each of ``a``, with a number for each of ``b``."""
+    """The similarity of each pair: a row for each item of ``a``, a column for each of ``b``."""
 
     similarity: list[list[float]]
     metric: SimilarityName
 
 
 class Neighbour(BaseModel):
-    """One of ``b``, by its number."""
+    """An item of ``b``, by its number."""
 
     index: int
     score: float
 
 
 class NeighboursAnswer(RowsAnswer):
-    """For each of ``a`` the nearest of ``b``, nearest first."""
+    """The nearest items of ``b`` for each item of ``a``, nearest first."""
 
     results: list[list[Neighbour]]
     metric: SimilarityName
@@ -94,7 +92,7 @@ class NeighboursAnswer(RowsAnswer):
     "POST", "/v1/similarity", scope=Scope.READ, response=SimilarityAnswer | NeighboursAnswer
 )
 async def compare(body: SimilarityRequest, service: Service, context: RequestContext) -> Response:
-    """Compare texts or vectors: all pairs, or with ``top_k`` the nearest of each."""
+    """Compare texts or vectors: all pairs, or with ``top_k`` the nearest for each."""
     lists = {"a": body.a} if body.b is None else {"a": body.a, "b": body.b}
     _check(lists, body.top_k, service.settings.limits)
     columns = lists["b" if "b" in lists else "a"]
@@ -107,7 +105,11 @@ async def compare(body: SimilarityRequest, service: Service, context: RequestCon
 
 
 def _check(lists: dict[str, Any], k: int | None, limits: IngressLimits) -> None:
-    """Refuse what cannot be answered, before anything is embedded."""
+    """Check the limits before anything is embedded.
+
+    Raises:
+        LimitExceeded: there are too many rows or results, or the response would be too large.
+    """
     counts = [check_rows(value, field, limits.max_inputs) for field, value in lists.items()]
     rows, columns = counts[0], counts[-1]
     if k is None and rows * columns > limits.max_similarities:
@@ -121,9 +123,9 @@ def _check(lists: dict[str, Any], k: int | None, limits: IngressLimits) -> None:
 
 
 def _answer(body: SimilarityRequest, matrices: Matrices) -> dict[str, Any]:
-    """Measure, and write the nearest of each row; both take their time."""
+    """Compute the response; runs in a thread."""
     a, b = matrices.of_lists[0], matrices.of_lists[-1]
-    # Numbers that leave the range of float32 are refused once they are there.
+    # Results out of the range of float32 are refused below.
     with np.errstate(over="ignore", invalid="ignore"):
         if body.top_k is None:
             measures = similarity(a, b, body.metric)
@@ -141,7 +143,7 @@ def _check_finite(measures: NDArray[np.float32], metric: SimilarityName) -> None
 
 
 def _rows(indices: NDArray[np.int64], scores: NDArray[np.float32]) -> list[orjson.Fragment]:
-    """Write each row for itself: as Python objects all rows together would take a gigabyte."""
+    """Write row by row, because all rows as Python objects would take 1 GB."""
     return [
         orjson.Fragment(
             orjson.dumps(

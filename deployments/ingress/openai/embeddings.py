@@ -1,7 +1,4 @@
-"""OpenAI's embeddings API, and what it lacks: prompts, truncation, number formats, streams.
-
-Reads and writes that contract; knows nothing of how vectors are made.
-"""
+"""OpenAI's embeddings API, with additions: prompts, truncation, number formats, streams."""
 
 from __future__ import annotations
 
@@ -51,20 +48,21 @@ class EmbeddingsRequest(PromptFields):
 
     input: InputField
     encoding_format: EncodingFormat = Field(
-        "float", description="base64: of the little-endian bytes of each vector"
+        "float", description="base64: the little-endian bytes of each vector"
     )
     dimensions: int | None = Field(
-        None, ge=1, strict=True, description="keep this many components: a Matryoshka width"
+        None, ge=1, strict=True, description="number of components to keep: a Matryoshka width"
     )
     normalize: bool = Field(True, strict=True, description="scale vectors to unit length")
     output_dtype: OutputDtype = Field(
-        OutputDtype.FLOAT32, description="what one component is; binary ones pack eight in a byte"
+        OutputDtype.FLOAT32,
+        description="the type of a component; binary types pack eight into a byte",
     )
     user: str | None = Field(None, description="accepted and not used")
 
 
 class Embedding(BaseModel):
-    """One vector of an answer; in base64 it is its little-endian bytes."""
+    """One vector of a response, as numbers or as base64 of its little-endian bytes."""
 
     object: Literal["embedding"]
     index: int
@@ -72,7 +70,7 @@ class Embedding(BaseModel):
 
 
 class EmbeddingsResponse(BaseModel):
-    """The answer of ``POST /v1/embeddings``."""
+    """The response of ``POST /v1/embeddings``."""
 
     object: Literal["list"]
     data: list[Embedding]
@@ -86,7 +84,8 @@ async def create_embeddings(
 ) -> Response:
     """Embed texts or token ids.
 
-    ``Accept`` chooses JSON, lines of JSON as results are ready, or the bytes of all vectors.
+    The ``Accept`` header selects JSON, lines of JSON as results are ready, or the bytes of all
+    vectors.
     """
     check_quantizable(body.output_dtype, body.normalize)
     inputs = await convert_body(context, to_inputs, body.input)
@@ -104,7 +103,7 @@ async def create_embeddings(
         rows = rows_of(vectors, body.encoding_format)
         data = [_embedding(row, number) for number, row in enumerate(rows)]
         tokens = int(answer.token_counts.sum())
-        response = await json_response(_closing(answer.model, tokens, data=data))
+        response = await json_response(_list_content(answer.model, tokens, data=data))
     else:
         response = binary_response(vectors, kind)
     response.headers.update(timing_headers(answer))
@@ -112,7 +111,7 @@ async def create_embeddings(
 
 
 async def _lines(chunks: AsyncIterator[streams.Chunk], body: EmbeddingsRequest) -> Lines:
-    """Yield a line an embedding, then one with the usage; an error is the last line."""
+    """Yield a line for each embedding, then one with the usage; an error is the last line."""
     tokens, model = 0, ""
     try:
         async for chunk in chunks:
@@ -122,8 +121,8 @@ async def _lines(chunks: AsyncIterator[streams.Chunk], body: EmbeddingsRequest) 
             yield json_lines(
                 _embedding(row, number) for number, row in enumerate(rows, chunk.first)
             )
-        yield json_lines([_closing(model, tokens)])
-    except Exception as error:  # noqa: BLE001 - the status is sent; only the body can tell
+        yield json_lines([_list_content(model, tokens)])
+    except Exception as error:  # noqa: BLE001 - the status has been sent
         yield json_lines([error_content(error)])
 
 
@@ -131,6 +130,6 @@ def _embedding(row: Any, number: int) -> dict[str, Any]:
     return {"object": "embedding", "index": number, "embedding": row}
 
 
-def _closing(model: str, tokens: int, **rest: Any) -> dict[str, Any]:
+def _list_content(model: str, tokens: int, **rest: Any) -> dict[str, Any]:
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", **rest, "model": model, "usage": usage}

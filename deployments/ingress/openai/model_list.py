@@ -1,7 +1,4 @@
-"""Which models are served, in the shape of OpenAI's API with what is known of each beside it.
-
-Reads the state of the models; loads none.
-"""
+"""OpenAI's list of models, with the state and the description of each; loads no model."""
 
 from __future__ import annotations
 
@@ -24,21 +21,21 @@ from embedder.settings.model import ModelSettings
 routes = Routes("openai")
 
 CREATED = 1_755_000_000
-"""The API wants a date of creation of every model; ours have none, and this one never changes."""
+"""OpenAI's API has a creation date for every model; this is a constant in its place."""
 
 
 class Model(BaseModel):
-    """A served model; what follows ``owned_by`` is known once it has been loaded."""
+    """A served model; the fields from ``revision`` on are present once it has loaded."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
     state: Literal["ready", "not loaded", "loading", "changing", "failed"]
-    problem: str | None = Field(None, description="why it is not what is configured")
+    problem: str | None = Field(None, description="why the configured model does not serve")
     revision: str | None = None
     dimensions: int | None = None
-    matryoshka: list[int] | None = Field(None, description="widths it was trained to be cut to")
+    matryoshka: list[int] | None = Field(None, description="widths to which vectors can be cut")
     max_input_tokens: int | None = None
     pooling: str | None = None
     similarity: str | None = None
@@ -46,11 +43,11 @@ class Model(BaseModel):
     backend: str | None = None
     device: str | None = None
     dtype: str | None = None
-    notes: list[str] | None = Field(None, description="what was decided while loading")
+    notes: list[str] | None = Field(None, description="decisions made while loading")
 
 
 class ModelList(BaseModel):
-    """The answer of ``GET /v1/models``."""
+    """The response of ``GET /v1/models``."""
 
     object: Literal["list"]
     data: list[Model]
@@ -86,7 +83,7 @@ def _model(state: ServedState[Connection]) -> dict[str, Any]:
 
 
 def _owner(settings: ModelSettings) -> str:
-    """Return who published a model; the path of a directory is the operator's own affair."""
+    """Return the publisher of a model; ``local`` for a directory, whose path stays private."""
     row = find_row(settings.name)
     if row is None and settings.revision is None:
         return "local"

@@ -1,7 +1,6 @@
-"""A large request in chunks: computed a few at a time, and answered in order as they are ready.
+"""Embeds a large request in chunks, a few at a time, and yields the chunks in order.
 
-The first chunk is waited for before anything is sent, so what is refused at once is refused with
-its status. Knows nothing of how answers are written.
+The response starts after the first chunk, so a refusal of that has its HTTP status.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from embedder.core.types import Input
 from embedder.pipeline.streaming import renumbered
 
 CHUNK = 64
-"""Inputs that are computed together: enough to fill a batch of short ones."""
+"""Inputs of one chunk: enough short texts to fill a batch."""
 
 AHEAD = 3
-"""Chunks that are computed while one is sent."""
+"""Chunks that are computed while one chunk is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +37,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The answer for some inputs, and the number of the first of them."""
+    """The embeddings of some inputs, and the number of the first one."""
 
     first: int
     answer: Embeddings
 
 
 async def begin(request: Request) -> AsyncIterator[Chunk]:
-    """Return all chunks in order, once the first of them has been computed.
+    """Return all chunks in order, once the first one has been computed.
 
     Raises:
         EmbedderError: as `Service.embed` for the first chunk; later ones raise as they are read.
@@ -78,12 +77,12 @@ async def _in_order(request: Request) -> AsyncIterator[Chunk]:
     finally:
         for task in running:
             task.cancel()
-        # Retrieved, so that an error which nobody reads any more is no warning.
+        # Awaited, so that asyncio does not log their exceptions.
         await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _compute(request: Request, first: int) -> Chunk:
-    """Compute one chunk; one that is not the first waits where the service is full."""
+    """Compute one chunk; if the service is full, wait and retry, except for the first chunk."""
     context = request.context
     inputs = request.inputs[first : first + CHUNK]
     while True:

@@ -1,1 +1,1 @@
-"""What operators and load balancers ask."""
+"""The routes for operators and load balancers."""

@@ -1,6 +1,6 @@
-"""What the service does at this moment, and its caches: for operators.
+"""Statistics of all replicas and operations on the caches, for operators.
 
-Asks every replica of every stage; what does not answer is told as a problem, and fails nothing.
+A replica that does not answer is reported as a problem, and does not fail the request.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any
 
 from fastapi import Query
 
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.operation import admin_answers as answers
+from deployments.ingress.operation import cache_answers
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service import replicas
 from deployments.ingress.service.connection import Connection
@@ -29,75 +31,75 @@ routes = Routes("operation")
 
 @routes.add("GET", "/v1/stats", scope=Scope.READ)
 async def stats(service: Service) -> answers.Stats:
-    """Tell how every stage is doing.
+    """Return the statistics of every stage.
 
-    ``ingress`` is the one replica that answers, of which there may be several: each counts its
-    own requests. All replicas of the other stages are asked, and where one does not answer within
-    two seconds that is told in their place.
+    ``ingress`` is the replica that answers; each ingress replica counts its own requests. Of the
+    other stages, all replicas are queried; a stage without an answer within two seconds is reported
+    as a problem.
     """
-    ask = service.replicas.query
+    query = service.replicas.query
     encoders, tokenizers, caches, indexes = await asyncio.gather(
-        ask("Encoder", "stats"),
-        ask("Tokenizer", "stats"),
+        query("Encoder", "stats"),
+        query("Tokenizer", "stats"),
         _of_each(service, service.cache_names),
         _of_each(service, service.index_names),
     )
     return answers.Stats(
         ingress=await _ingress(service),
         models=_models(service),
-        encoders=answers.told(encoders, answers.encoder),
-        tokenizers=answers.told(tokenizers, answers.tokenizer),
-        caches=answers.told(caches, answers.CacheShard.model_validate),
-        indexes=answers.told(indexes, answers.IndexShard.model_validate),
+        encoders=answers.converted(encoders, answers.encoder),
+        tokenizers=answers.converted(tokenizers, answers.tokenizer),
+        caches=answers.converted(caches, cache_answers.CacheShard.model_validate),
+        indexes=answers.converted(indexes, answers.IndexShard.model_validate),
         collections=await _collections(service),
     )
 
 
 @routes.add("GET", "/v1/cache", scope=Scope.READ)
-async def caches(service: Service) -> answers.Caches:
-    """Tell what the caches hold and how often they had what was looked up."""
+async def caches(service: Service) -> cache_answers.Caches:
+    """Return the sizes and the hits of the caches."""
     near, shards = await asyncio.gather(
         service.replicas.query("Ingress", "local_cache_stats"),
         _of_each(service, service.cache_names),
     )
-    return answers.Caches(
-        near=answers.told(near, answers.NearCache.model_validate),
-        shards=answers.told(shards, answers.CacheShard.model_validate),
+    return cache_answers.Caches(
+        near=answers.converted(near, cache_answers.NearCache.model_validate),
+        shards=answers.converted(shards, cache_answers.CacheShard.model_validate),
     )
 
 
 @routes.add("DELETE", "/v1/cache", scope=Scope.ADMIN)
 async def clear_caches(
     service: Service, context: RequestContext, model: Annotated[str | None, Query()] = None
-) -> answers.Cleared:
-    """Forget every vector in all caches, or those of one model as it is served now.
+) -> cache_answers.Cleared:
+    """Clear all caches, or the entries of one model as it is served now.
 
-    What is being computed meanwhile is remembered all the same. Where a cache does not answer
-    this fails, and may be tried again.
+    Vectors that are computed meanwhile are cached. If a cache does not answer, the request fails
+    and can be retried.
     """
-    tell = service.replicas.broadcast
+    broadcast = service.replicas.broadcast
     tags = []
     if model is not None:
         tags = [model_tag(await service.model(model, deadline=context.deadline))]
-    # The shards first: they would fill the near ones again.
+    # The shards first, because local caches would be filled from them again.
     shards = await asyncio.gather(
         *(
-            tell(name, "purge" if tags else "clear", context.deadline, *tags)
+            broadcast(name, "purge" if tags else "clear", context.deadline, *tags)
             for name in service.cache_names
         )
     )
-    near = await tell("Ingress", "clear_local_cache", context.deadline, *tags)
-    return answers.Cleared(cleared=sum(map(sum, (*shards, near))))
+    near = await broadcast("Ingress", "clear_local_cache", context.deadline, *tags)
+    return cache_answers.Cleared(cleared=sum(map(sum, (*shards, near))))
 
 
 async def _of_each(service: Service, names: Sequence[str]) -> list[Any]:
-    """Return what every one of these deployments says of itself, in their order."""
-    told = await asyncio.gather(*(service.replicas.query(name, "stats") for name in names))
-    return [one for replicas in told for one in replicas]
+    """Return the statistics of the replicas of these deployments, in order."""
+    replies = await asyncio.gather(*(service.replicas.query(name, "stats") for name in names))
+    return list(chain.from_iterable(replies))
 
 
 async def _collections(service: Service) -> list[answers.Collection] | Problem:
-    """Return what is known of every collection, or why that is not known."""
+    """Return every collection, or why the index does not answer."""
     try:
         infos = await service.index.collections(time.monotonic() + replicas.QUERY_TIMEOUT_S)
     except EmbedderError as error:
@@ -117,13 +119,15 @@ async def _ingress(service: Service) -> answers.Ingress:
         flights=sum(connection.pipeline.in_flight for connection in _connections(service)),
         backlog=answers.backlog(service.backlog.stats),
         queues=[answers.Queue.model_validate(one) for one in service.queues],
-        near_cache=answers.NearCache.model_validate(await service.local_cache_stats()),
-        shards=[answers.FarCache.model_validate(state) for state in service.shared_cache.states],
+        near_cache=cache_answers.NearCache.model_validate(await service.local_cache_stats()),
+        shards=[
+            cache_answers.FarCache.model_validate(state) for state in service.caches.shared.states
+        ],
     )
 
 
 def _connections(service: Service) -> set[Connection]:
-    """Return what requests go through; a name that moves to another model may share one."""
+    """Return the distinct connections of the served models."""
     return {state.serving for state in service.models() if state.serving is not None}
 
 

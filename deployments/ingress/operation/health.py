@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether every stage behind it answers."""
+"""The liveness and the readiness of the service."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ routes = Routes("health")
 
 
 class ReadinessAnswer(BaseModel):
-    """The level of each capability, and each stage's name with ``ready`` or its problem.
+    """The level of each capability, and ``ready`` or the problem of each stage.
 
-    ``ready`` is true where every required capability is ``ready`` or ``degraded``. No capability
-    needs the cache, which only saves time.
+    ``ready`` is true if every required capability is ``ready`` or ``degraded``. No capability
+    requires the cache.
     """
 
     ready: bool
@@ -29,7 +29,7 @@ class ReadinessAnswer(BaseModel):
 
 @routes.add("GET", "/healthz", scope=None)
 async def alive() -> dict[str, str]:
-    """Answer while the ingress lives, whatever the other stages do."""
+    """Answer 200 as long as the ingress runs, whatever the state of the other stages."""
     return {"status": "alive"}
 
 
@@ -46,9 +46,9 @@ async def ready(
         list[Capability], Query(description="the capabilities that the caller needs")
     ] = [Capability.EMBEDDINGS],  # noqa: B006 - never changed
 ) -> Response:
-    """Answer 200 when every required capability can be used, else 503.
+    """Answer 200 if every required capability can be used, else 503.
 
-    All probes within a second share one question to each stage.
+    All probes within a second share one call to each stage.
     """
     readiness = await service.readiness()
     is_ready = readiness.has(require)

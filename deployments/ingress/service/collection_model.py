@@ -1,7 +1,4 @@
-"""Which served model embeds the texts of a collection: the one that computed its vectors.
-
-Decides from the descriptions of both. Knows nothing of how a model is loaded.
-"""
+"""Chooses the served model for texts of a collection: the model that computed its vectors."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ ConnectionT = TypeVar("ConnectionT", bound=HasModelInfo)
 
 
 def stored_of(model: ModelInfo) -> StoredModel:
-    """Return what a collection records of a model."""
+    """Return the identity of a model that a collection records."""
     return StoredModel(model.name, model.revision, model.digest, model.pooling)
 
 
@@ -38,12 +35,11 @@ async def connection_for(
 ) -> ConnectionT:
     """Return the connection to the model that embeds texts of a collection.
 
-    ``stated`` is the model that the request states. ``connect`` returns the connection to a model
-    by its name, None being the first served one; ``serving`` returns all connections.
+    ``stated`` is the model that the request names. ``connect`` returns the connection for a name;
+    None means the first served model. ``serving`` returns all connections.
 
     Raises:
-        ModelMismatch: ``stated`` is another than the model of the collection, or that is not
-            served.
+        ModelMismatch: ``stated`` is not the model of the collection, or that is not served.
         EmbedderError: as ``connect``.
     """
     if collection is None:
@@ -51,7 +47,7 @@ async def connection_for(
     try:
         asked = await connect(collection.model if stated is None else stated)
     except UnknownModel:
-        # An unknown stated model was refused before: the collection's own is not served.
+        # The stated model was checked before, so the model of the collection is not served.
         asked = await connect(None)
     wanted = collection.stored
     if wanted is None and collection.model is not None:
@@ -62,15 +58,15 @@ async def connection_for(
             raise ModelMismatch(collection.name, *problem) from None
     if wanted is None:
         return asked
-    # A stated name means one model; without one, any name of the right model will do.
+    # If no model is stated, any served model of the right identity is used.
     return _choose(collection, wanted, asked, serving() if stated is None else ())
 
 
 def check_width(collection: CollectionInfo, model: ModelInfo) -> None:
-    """Refuse texts whose vectors cannot be in the collection.
+    """Check that vectors of a model have the width of the collection.
 
     Raises:
-        InvalidVector: the error names the first text ``input[0]``.
+        InvalidVector: they have another width; the error names the first text ``input[0]``.
     """
     if collection.width not in (None, model.width):
         raise InvalidVector(

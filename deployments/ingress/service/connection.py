@@ -1,7 +1,4 @@
-"""A loaded model as an ingress sees it, and how one comes to be: asked for, connected, and tried.
-
-Knows nothing of names: which model a name stands for is `models`' affair.
-"""
+"""Connects an ingress to a model: has it loaded, builds its pipeline, and tests its stages."""
 
 from __future__ import annotations
 
@@ -9,21 +6,22 @@ import asyncio
 import hashlib
 import logging
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from deployments.encoder.client import RemoteEncoder
 from deployments.encoder.colocated import ColocatedEncoder
+from deployments.ingress.service.caches import IngressCaches
 from deployments.ingress.service.handles import Handles
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.settings.service import ServeSettings
 from deployments.tokenizer.client import RemoteTokenizer
 from deployments.tokenizer.colocated import ColocatedTokenizer
 from embedder.cache.archive_format import ArchivedModel
-from embedder.cache.memory import MemoryCache
-from embedder.cache.sharding import ShardedCache
 from embedder.core.errors import ConfigurationError
-from embedder.core.types import ModelInfo, Priority, TokenBatch, Truncate
+from embedder.core.request import Embeddings, EmbedOptions
+from embedder.core.types import Input, ModelInfo, Priority, TokenBatch, Truncate
 from embedder.inference.loading import load_model, load_tokenizer
 from embedder.inference.local import LocalEncoder, device_thread
 from embedder.inference.tokenization import FastTokenizer
@@ -38,12 +36,12 @@ from embedder.settings.model import ModelSettings
 logger = logging.getLogger("ray.serve")
 
 ANNOUNCE_S = 10.0
-"""How long a shard of the cache may take to hear of a model, while it starts for instance."""
+"""Seconds that a cache shard, which may be starting, may take to accept an announcement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What requests for one model go through."""
+    """The pipeline and the stages of one loaded model."""
 
     pipeline: Pipeline
     tokenizer: RemoteTokenizer
@@ -53,15 +51,34 @@ class Connection:
 
     @property
     def info(self) -> ModelInfo:
-        """Return what is known of the model."""
+        """Return the description of the model."""
         return self.pipeline.model
 
+    async def embed(
+        self, inputs: Sequence[Input], options: EmbedOptions, deadline: float
+    ) -> Embeddings:
+        """Embed inputs by a deadline.
+
+        Raises:
+            EmbedderError: as `Pipeline.embed`.
+        """
+        remaining_s = max(0.0, deadline - time.monotonic())
+        return await self.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))
+
     async def check_tokenizer(self, deadline: float) -> None:
-        """Let a tokenizer answer a real question."""
+        """Tokenize one text.
+
+        Raises:
+            EmbedderError: the tokenizer fails.
+        """
         await self.tokenizer.tokenize(["ready"], truncate=Truncate.END, deadline=deadline)
 
     async def check_encoder(self, deadline: float) -> None:
-        """Let an encoder answer; not through the pipeline, whose cache would answer for it."""
+        """Encode one token; not through the pipeline, where the cache may answer.
+
+        Raises:
+            EmbedderError: the encoder fails.
+        """
         await self.encoder.encode(
             TokenBatch.of([[0]]), priority=Priority.INTERACTIVE, deadline=deadline
         )
@@ -69,22 +86,21 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """Makes connections that share the caches and the backlog of one ingress."""
+    """Makes connections that share the caches and the admission control of one ingress."""
 
     settings: ServeSettings
     handles: Handles
-    local_cache: MemoryCache
-    shared_cache: ShardedCache
+    caches: IngressCaches
     backlog: AdmissionControl
     announcements: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def __call__(self, model: ModelSettings) -> Connection:
-        """Have a model loaded, and return it when tokenizer and encoder have answered for it."""
+        """Have a model loaded, and return its connection once both stages have answered."""
         settings = self.settings
         deadline = time.monotonic() + settings.load_timeout_s
         handle = self.handles.encoder
         if not model.pinned:
-            handle = _to_where_it_is(handle, model)
+            handle = _preferring_loaded(handle, model)
         info: ModelInfo = await HandleClient("Encoder", handle).call(
             "describe", model, deadline=deadline
         )
@@ -114,8 +130,8 @@ class Connector:
             Stages(
                 tokenizer=colocated_tokenizer,
                 encoder=colocated_encoder,
-                local_cache=self.local_cache,
-                shared_cache=self.shared_cache,
+                local_cache=self.caches.local,
+                shared_cache=self.caches.shared,
             ),
             limits=settings.limits,
             computation_timeout_s=settings.limits.request_timeout_s,
@@ -130,9 +146,9 @@ class Connector:
         return connection
 
     def announce(self, info: ModelInfo) -> None:
-        """Let the cache know whose entries come, without waiting: it can do without.
+        """Announce a model to the cache shards, in the background and without retries.
 
-        A shard that knows it already does nothing.
+        A shard that knows the model does nothing.
         """
         model = ArchivedModel(
             tag=model_tag(info).hex(),
@@ -144,17 +160,21 @@ class Connector:
         )
         for name, handle in self.handles.caches.items():
             deadline = time.monotonic() + ANNOUNCE_S
-            telling = asyncio.ensure_future(
+            announcement = asyncio.ensure_future(
                 HandleClient(name, handle).call("serves", model, deadline=deadline)
             )
             # The loop keeps only weak references to tasks.
-            self.announcements.add(telling)
-            telling.add_done_callback(self.announcements.discard)
-            telling.add_done_callback(_log_failure)
+            self.announcements.add(announcement)
+            announcement.add_done_callback(self.announcements.discard)
+            announcement.add_done_callback(_log_failure)
 
 
 def _same_tokenizer(model: ModelSettings, info: ModelInfo) -> FastTokenizer:
-    """Load the tokenizer of a model, which must be the one that its encoder was loaded with."""
+    """Load the tokenizer of a model.
+
+    Raises:
+        ConfigurationError: it is not the tokenizer of the encoder replicas.
+    """
     files = ModelFiles.open(model)
     if files.tokenizer_digest != info.tokenizer_digest:
         raise ConfigurationError(f"this node has another tokenizer of {info.name!r} than encoders")
@@ -162,8 +182,12 @@ def _same_tokenizer(model: ModelSettings, info: ModelInfo) -> FastTokenizer:
 
 
 def _same_encoder(settings: ServeSettings, model: ModelSettings, info: ModelInfo) -> LocalEncoder:
-    """Load an encoder of a model, whose vectors must be those of its replicas."""
-    # What a batch may hold has been measured where the replicas are.
+    """Load an encoder of a model.
+
+    Raises:
+        ConfigurationError: it may compute other vectors than the encoder replicas.
+    """
+    # The batch limit was measured by the encoder replicas.
     batching = settings.batching.model_copy(update={"max_tokens": info.max_batch_tokens})
     loaded = load_model(settings.model_copy(update={"model": model, "batching": batching}))
     for what in ("digest", "config_digest", "dtype", "backend", "device"):
@@ -173,12 +197,12 @@ def _same_encoder(settings: ServeSettings, model: ModelSettings, info: ModelInfo
     return LocalEncoder(loaded, batching, device_thread(low_priority=True))
 
 
-def _log_failure(telling: asyncio.Future[None]) -> None:
-    if not telling.cancelled() and (error := telling.exception()):
-        logger.warning("the cache was not told of a model: %r", error)
+def _log_failure(announcement: asyncio.Future[None]) -> None:
+    if not announcement.cancelled() and (error := announcement.exception()):
+        logger.warning("a model was not announced to the cache: %r", error)
 
 
-def _to_where_it_is(encoder: Handle, model: ModelSettings) -> Handle:
-    """Return a handle whose calls prefer a replica that has loaded the model."""
+def _preferring_loaded(encoder: Handle, model: ModelSettings) -> Handle:
+    """Return a handle whose calls prefer a replica that has loaded a model."""
     digest = hashlib.blake2b(model.key.encode(), digest_size=8).hexdigest()
     return encoder.options(multiplexed_model_id=f"{model_names(model)[0]}-{digest}")

@@ -1,4 +1,4 @@
-"""The handles to every deployment of the application, and their names."""
+"""The handles to all deployments of the application, and their names."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from deployments.rpc.handle_client import Handle
 
 @dataclass(frozen=True, slots=True)
 class Handles:
-    """One handle a deployment; ``ingress`` is that to all replicas of the ingress itself.
+    """One handle for each deployment; ``ingress`` reaches all replicas of the ingress itself.
 
-    ``caches`` and ``indexes`` hold the shards by the names of their deployments, in their order.
+    ``caches`` and ``indexes`` hold the shards by deployment name, in shard order.
     """
 
     tokenizer: Handle
@@ -22,7 +22,7 @@ class Handles:
     ingress: Handle
 
     def by_name(self) -> Mapping[str, Handle]:
-        """Return the handles by the names that the deployments have in the graph."""
+        """Return the handles by deployment name."""
         return {
             "Ingress": self.ingress,
             "Tokenizer": self.tokenizer,

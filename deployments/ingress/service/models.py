@@ -1,8 +1,7 @@
-"""Which model each name stands for at this moment, and how a name moves to another model.
+"""The model behind each served name, and how a name changes to another model.
 
-A name keeps its model until the next one has been loaded and has answered; requests that have
-begun end on the model they began with. What connecting means is given by the caller. Knows
-nothing of handles or HTTP.
+A name keeps its model until the next one has loaded and has answered. Requests end on the model on
+which they started.
 """
 
 from __future__ import annotations
@@ -19,20 +18,21 @@ from embedder.settings.model import ModelSettings
 
 ConnectionT = TypeVar("ConnectionT")
 Connect = Callable[[ModelSettings], Awaitable[ConnectionT]]
-"""Load a model wherever that is done, and return what its requests go through."""
+"""Loads a model, and returns the connection for its requests."""
 
 RETRY_S = 5.0
-"""After a load that failed, before the next attempt."""
+"""Seconds between a failed load and the next attempt."""
 
 logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True, slots=True)
 class ServedState(Generic[ConnectionT]):
-    """What is known of one served model.
+    """The state of one served model.
 
-    ``serving`` is None until a request, or a pin, has had it loaded; ``settings`` are those of
-    what serves, else what is configured. ``problem`` says why that is not what is served.
+    ``serving`` is None until the model has loaded, on the first request or because it is pinned.
+    ``settings`` are those of the serving model, else of the configured one. ``problem`` says why
+    the configured model does not serve.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ServedState(Generic[ConnectionT]):
 
     @property
     def state(self) -> str:
-        """Return in a word how far the configured model is."""
+        """Return the state of the configured model as one word."""
         if self.current:
             return "ready"
         if self.problem is not None:
@@ -56,9 +56,9 @@ class ServedState(Generic[ConnectionT]):
 
 @dataclass(eq=False, slots=True)
 class _Target(Generic[ConnectionT]):
-    """One model as it was configured once, and how far it is.
+    """One configured model, and the state of its load.
 
-    Another configuration is another target, so that attempts for several never meet.
+    Each configuration has its own target, so loads of different configurations stay separate.
     """
 
     settings: ModelSettings
@@ -69,99 +69,99 @@ class _Target(Generic[ConnectionT]):
 
 
 @dataclass(eq=False, slots=True)
-class _Meaning(Generic[ConnectionT]):
-    """What one name stands for; ``before``, which is connected, answers until ``target`` is."""
+class _Assignment(Generic[ConnectionT]):
+    """The model behind a name: ``previous`` serves until ``target`` has loaded."""
 
     target: _Target[ConnectionT]
-    before: _Target[ConnectionT] | None = None
+    previous: _Target[ConnectionT] | None = None
 
     @property
     def serving(self) -> _Target[ConnectionT] | None:
-        return self.before if self.target.connection is None else self.target
+        return self.previous if self.target.connection is None else self.target
 
-    def changed_to(self, target: _Target[ConnectionT]) -> _Meaning[ConnectionT]:
+    def changed_to(self, target: _Target[ConnectionT]) -> _Assignment[ConnectionT]:
         if target is self.target:
             return self
-        return _Meaning(target, self.serving if target.connection is None else None)
+        return _Assignment(target, self.serving if target.connection is None else None)
 
 
 class ServedModels(Generic[ConnectionT]):
-    """The models that clients may name; the first one answers where a request names none."""
+    """The models that clients may name; requests without a name get the first one."""
 
     def __init__(self, connect: Connect[ConnectionT], *, retry_s: float = RETRY_S) -> None:
         self._connect = connect
         self._retry_s = retry_s
         self._targets: list[_Target[ConnectionT]] = []
-        # Under None is what answers where a request names no model.
-        self._meanings: dict[str | None, _Meaning[ConnectionT]] = {}
+        # None is the key for requests that name no model.
+        self._assignments: dict[str | None, _Assignment[ConnectionT]] = {}
 
     def configure(self, models: Sequence[ModelSettings]) -> None:
-        """Serve these models from now on, each under its names; there must be one at least.
+        """Serve these models, at least one, each under its names.
 
-        A name that gets another model goes on with what it has until that is ready, and so does
-        the name of none. A model that takes over a name is loaded at once, and so is a pinned one;
-        any other when it is first asked for. A name that is not given any more is unknown at once.
+        A name that changes to another model keeps the previous one until the other has loaded; so
+        do requests without a name. A model that takes over a name and a pinned model load at once,
+        any other on its first request. A name that no model has any more is unknown at once.
         """
         known = {
             target.settings.model_dump_json(): target
-            for meaning in self._meanings.values()
-            for target in (meaning.target, meaning.before)
+            for assignment in self._assignments.values()
+            for target in (assignment.target, assignment.previous)
             if target is not None
         }
         self._targets = [known.get(one.model_dump_json()) or _Target(one) for one in models]
         for target in known.values():
             if target not in self._targets and target.following is not None:
                 target.following.cancel()
-        self._meanings = {
-            name: self._meanings[name].changed_to(target)
-            if name in self._meanings
-            else _Meaning(target)
+        self._assignments = {
+            name: self._assignments[name].changed_to(target)
+            if name in self._assignments
+            else _Assignment(target)
             for name, target in _by_name(self._targets).items()
         }
-        for meaning in self._meanings.values():
-            if meaning.before is not None or meaning.target.settings.pinned:
-                self._follow(meaning.target)
+        for assignment in self._assignments.values():
+            if assignment.previous is not None or assignment.target.settings.pinned:
+                self._follow(assignment.target)
 
     async def get(self, name: str | None = None) -> ConnectionT:
-        """Return what requests for a model go through; wait while it is loaded for the first time.
+        """Return the connection of a model; wait for its first load.
 
-        Who waits for a model gets it even where the name gets another one meanwhile, unless it
-        cannot be loaded: then it is the other one that is waited for.
+        A caller gets the model for which it waits even if the name changes to another model
+        meanwhile. If that load fails, the caller waits for the other model.
 
         Raises:
             UnknownModel: no served model has this name.
             EmbedderError: it cannot be loaded.
         """
         while True:
-            meaning = self._meaning(name)
-            if meaning.serving is not None and meaning.serving.connection is not None:
-                return meaning.serving.connection
+            assignment = self._assignment(name)
+            if assignment.serving is not None and assignment.serving.connection is not None:
+                return assignment.serving.connection
             try:
-                return await asyncio.shield(self._attempt(meaning.target))
+                return await asyncio.shield(self._attempt(assignment.target))
             except Exception:
-                if self._meaning(name).target is meaning.target:
+                if self._assignment(name).target is assignment.target:
                     raise
 
     def check(self, name: str | None) -> None:
-        """Refuse a name that no served model has.
+        """Check that a served model has a name.
 
         Raises:
-            UnknownModel: as said.
+            UnknownModel: no served model has it.
         """
-        self._meaning(name)
+        self._assignment(name)
 
     def states(self) -> list[ServedState[ConnectionT]]:
-        """Return every served model, in the configured order."""
+        """Return the state of every served model, in the configured order."""
         return [self.state(model_names(target.settings)[0]) for target in self._targets]
 
     def state(self, name: str | None) -> ServedState[ConnectionT]:
-        """Return what one name stands for.
+        """Return the state of the model behind a name.
 
         Raises:
             UnknownModel: no served model has this name.
         """
-        meaning = self._meaning(name)
-        serving, target = meaning.serving, meaning.target
+        assignment = self._assignment(name)
+        serving, target = assignment.serving, assignment.target
         return ServedState(
             name=model_names(target.settings)[0],
             settings=(serving or target).settings,
@@ -171,17 +171,17 @@ class ServedModels(Generic[ConnectionT]):
             loading=target.attempt is not None and not target.attempt.done(),
         )
 
-    def _meaning(self, name: str | None) -> _Meaning[ConnectionT]:
-        meaning = self._meanings.get(name)
-        if meaning is None:
+    def _assignment(self, name: str | None) -> _Assignment[ConnectionT]:
+        assignment = self._assignments.get(name)
+        if assignment is None:
             if name is None:
                 raise Unavailable("no models yet")
             served = tuple(model_names(target.settings)[0] for target in self._targets)
             raise UnknownModel("model", name, served)
-        return meaning
+        return assignment
 
     def _follow(self, target: _Target[ConnectionT]) -> None:
-        """Try to connect a target until it is, without anybody who asks for it."""
+        """Connect a target in the background, with retries."""
         if target.connection is None and target.following is None:
             target.following = asyncio.get_running_loop().create_task(self._until_done(target))
 
@@ -189,11 +189,11 @@ class ServedModels(Generic[ConnectionT]):
         while target.connection is None:
             try:
                 await asyncio.shield(self._attempt(target))
-            except Exception:  # noqa: BLE001 - the attempt has told of it
+            except Exception:  # noqa: BLE001 - the attempt has logged it
                 await asyncio.sleep(self._retry_s)
 
     def _attempt(self, target: _Target[ConnectionT]) -> asyncio.Task[ConnectionT]:
-        """Return the running attempt to connect a target, or begin one."""
+        """Return the running attempt to connect a target, or start one."""
         if target.attempt is None or target.attempt.done():
             target.attempt = asyncio.get_running_loop().create_task(self._load(target))
             target.attempt.add_done_callback(_retrieve)
@@ -207,16 +207,16 @@ class ServedModels(Generic[ConnectionT]):
             logger.error("model %s cannot be loaded: %r", model_names(target.settings)[0], error)
             raise
         target.connection, target.problem = connection, None
-        for meaning in self._meanings.values():
-            if meaning.target is target:
-                meaning.before = None
+        for assignment in self._assignments.values():
+            if assignment.target is target:
+                assignment.previous = None
         return connection
 
 
 def _by_name(
     targets: Sequence[_Target[ConnectionT]],
 ) -> dict[str | None, _Target[ConnectionT]]:
-    """Return which target each name means: its own first name, else the first in the list."""
+    """Return the target of each name: first names first, then the first target with the name."""
     by_name: dict[str | None, _Target[ConnectionT]] = {None: targets[0]}
     by_name.update({model_names(target.settings)[0]: target for target in targets})
     for target in targets:
@@ -226,6 +226,6 @@ def _by_name(
 
 
 def _retrieve(done: asyncio.Task[ConnectionT]) -> None:
-    """Take note of an error that every caller has left before it came."""
+    """Retrieve an exception that no caller awaits, so that asyncio does not log it."""
     if not done.cancelled():
         done.exception()

@@ -1,4 +1,4 @@
-"""Numeric work of requests: in threads of its own, within a budget and the request's time."""
+"""Numeric work of requests, in dedicated threads, with admission control and deadlines."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from embedder.pipeline.work_queue import AdmittedJob, WorkClass, WorkQueue
 T = TypeVar("T")
 
 LARGE = 200_000_000
-"""Work of so many multiplications has a thread of its own: small work never waits for it."""
+"""Multiplications from which work runs in the thread for large work, so small work never waits."""
 
 PER_S = 1e9
-"""Multiplications a second of one thread, until they have been measured."""
+"""Multiplications per second of one thread, until measured."""
 
 
 class NumericWork:
-    """The numeric work of one ingress replica; work that would wait too long is refused."""
+    """The numeric work of one ingress replica, in two queues by size."""
 
     def __init__(self, max_wait_s: float) -> None:
         self._small = WorkQueue(WorkClass("numeric-small", 1, PER_S, max_wait_s))
@@ -33,17 +33,17 @@ class NumericWork:
 
     @property
     def queues(self) -> list[QueueStats]:
-        """Return what waits and runs now, and how much was refused."""
+        """Return the statistics of both queues."""
         return [self._small.stats, self._large.stats]
 
     @contextmanager
     def reserve(self, price: int, *request: Any) -> Iterator[AdmittedJob]:
-        """Admit work of a price before anything is embedded for it.
+        """Admit work of ``price`` multiplications, before its texts are embedded.
 
-        ``request`` identifies the request when it comes again.
+        ``request`` identifies the request when the client retries it.
 
         Raises:
-            Overloaded: other work waits for too long; it says when to come back.
+            Overloaded: the predicted wait is too long; the error says when to retry.
         """
         queue = self._large if price >= LARGE else self._small
         with queue.admit(price, partial(_ticket, request)) as reservation:
@@ -53,10 +53,10 @@ class NumericWork:
 async def compute(
     context: RequestContext, what: str, reserved: AdmittedJob, work: Callable[[], T]
 ) -> T:
-    """Return what ``work`` returns; ``what`` is what it is called where it takes too long.
+    """Run admitted work, and return its result; ``what`` names the work in an error.
 
     Raises:
-        DeadlineExceeded: the request's time is over; running work is asked to stop.
+        DeadlineExceeded: the deadline has passed; running work is asked to stop.
     """
     try:
         return await wait_within(reserved.run(work), context.remaining_s())
@@ -65,7 +65,7 @@ async def compute(
 
 
 def _ticket(request: Sequence[Any]) -> bytes:
-    # Only the ends of lists: a digest of all items would cost more than the refusal itself.
+    # Only the ends of lists, because a digest of all items would cost more than the refusal.
     ends = [one[:2] + one[-2:] if isinstance(one, list) else one for one in request]
     sizes = [len(one) for one in request if isinstance(one, list)]
     return retry_token_of(ends, sizes)

@@ -1,8 +1,7 @@
-"""Which capabilities of the service can be used now, for load balancers and operators.
+"""Which capabilities of the service can be used, for load balancers and operators.
 
-Reads the state of every stage in constant time, whatever the load. All probes within a second share
-one question to each stage. A stage that has stopped computing is for Serve's own health checks to
-find, which restart it.
+All probes within a second share one call to each stage, which takes constant time. A stage that
+hangs is found and restarted by Serve's own health checks.
 """
 
 from __future__ import annotations
@@ -25,36 +24,34 @@ from embedder.core.time_limit import wait_within
 from embedder.index.contract.health import IndexHealth
 
 KEEP_S = 1.0
-"""Seconds for which the answers of the stages are shared."""
+"""Seconds for which the states of the stages are reused."""
 
 STAGE_TIMEOUT_S = 5.0
 """Seconds that one stage may take to answer."""
 
-WITHOUT = "answers are computed without it"
-
 
 class Capability(str, Enum):
-    """What a client may need of the service."""
+    """A group of functions that a client may require."""
 
     EMBEDDINGS = "embeddings"
     INDEX = "index"
 
 
 class Level(str, Enum):
-    """Whether a stage, or a capability, can be used; from best to worst."""
+    """Whether a stage or a capability can be used, from best to worst."""
 
     READY = "ready"
     DEGRADED = "degraded"
-    """It can be used, except for the part that its state names."""
+    """Usable, except for the part that its state names."""
     WAITING = "waiting"
-    """It does not answer yet, or not at the moment."""
+    """Starting, or not answering at the moment."""
     FAILED = "failed"
-    """It needs an operator."""
+    """An operator has to repair it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """How one stage is; ``text`` is for people and holds no paths."""
+    """The state of one stage; ``text`` is for people and holds no paths."""
 
     level: Level
     text: str
@@ -73,13 +70,13 @@ class Readiness:
     stages: Mapping[str, StageState]
 
     def has(self, required: Sequence[Capability]) -> bool:
-        """Tell whether every required capability can be used."""
+        """Return whether every required capability can be used."""
         usable = (Level.READY, Level.DEGRADED)
         return all(self.capabilities[capability] in usable for capability in required)
 
 
 class StageProbe:
-    """Asks all stages how they are, once for all probes of `KEEP_S`."""
+    """Reads the states of all stages, once for all probes within `KEEP_S`."""
 
     def __init__(self, handles: Handles) -> None:
         self._stages = {name: HandleClient(name, one) for name, one in handles.by_name().items()}
@@ -87,25 +84,25 @@ class StageProbe:
             **dict.fromkeys(("Tokenizer", "Encoder", *handles.caches), "stats"),
             **dict.fromkeys(handles.indexes, "health"),
         }
-        self._asked: asyncio.Task[dict[str, StageState]] | None = None
+        self._probing: asyncio.Task[dict[str, StageState]] | None = None
         self._answered_s = 0.0
 
     async def states(self) -> Mapping[str, StageState]:
-        """Return the state of every stage, at most `KEEP_S` old when the question was answered."""
-        asked = self._asked
-        if asked is None or (asked.done() and time.monotonic() - self._answered_s >= KEEP_S):
-            self._asked = asked = asyncio.get_running_loop().create_task(self._ask_all())
-        # Shielded: a probe that is given up must not end the question of the others.
-        return await asyncio.shield(asked)
+        """Return the state of every stage, at most `KEEP_S` old."""
+        probing = self._probing
+        if probing is None or (probing.done() and time.monotonic() - self._answered_s >= KEEP_S):
+            self._probing = probing = asyncio.get_running_loop().create_task(self._probe_all())
+        # Shielded, so that a cancelled probe does not cancel the shared calls.
+        return await asyncio.shield(probing)
 
-    async def _ask_all(self) -> dict[str, StageState]:
+    async def _probe_all(self) -> dict[str, StageState]:
         states = await asyncio.gather(
-            *(self._ask(self._stages[name], method) for name, method in self._methods.items())
+            *(self._read(self._stages[name], method) for name, method in self._methods.items())
         )
         self._answered_s = time.monotonic()
         return dict(zip(self._methods, states, strict=True))
 
-    async def _ask(self, stage: HandleClient, method: str) -> StageState:
+    async def _read(self, stage: HandleClient, method: str) -> StageState:
         deadline = time.monotonic() + STAGE_TIMEOUT_S
         try:
             answer = await wait_within(stage.call(method, deadline=deadline), STAGE_TIMEOUT_S)
@@ -113,7 +110,7 @@ class StageProbe:
             return StageState(Level.WAITING, f"no answer within {STAGE_TIMEOUT_S:.0f} s")
         except Unavailable as error:
             return StageState(Level.WAITING, str(error))
-        except ConfigurationError:  # its sentence is for the operator, and may hold paths
+        except ConfigurationError:  # its message may hold paths
             return NOT_LOADED
         except EmbedderError as error:
             return StageState(Level.FAILED, str(error))
@@ -128,8 +125,8 @@ def readiness(
 ) -> Readiness:
     """Return which capabilities can be used.
 
-    ``states`` are the answers of a `StageProbe`, ``default`` is the default model, ``caches`` are
-    the shards of the cache as this ingress has seen them, and ``indexes`` name those of the index.
+    ``states`` come from a `StageProbe`, ``default`` is the default model, ``caches`` has the state
+    of each cache shard in this ingress, and ``indexes`` has the names of the index shards.
     """
     stages = {"Ingress": _of_ingress(default), **states, **_of_caches(states, caches)}
     needs = {
@@ -145,7 +142,7 @@ def readiness(
 
 
 def _of_ingress(default: ServedState[Connection]) -> StageState:
-    """Return whether this ingress has connected to the model: until then, requests wait."""
+    """Return whether this ingress has connected to the model, for which requests wait."""
     if default.serving is not None:
         return READY
     return LOADING if default.problem is None else NOT_LOADED
@@ -162,7 +159,7 @@ def _of_index(answer: Any) -> StageState:
 def _of_caches(
     states: Mapping[str, StageState], seen: Sequence[SharedCacheState]
 ) -> dict[str, StageState]:
-    """Return the states of the shards of the cache, without which answers are computed."""
+    """Return the states of the cache shards, which are at worst degraded."""
     caches = {}
     for cache in seen:
         state, problem = states[cache.name], ""
@@ -171,6 +168,8 @@ def _of_caches(
         elif cache.circuit is not CircuitState.CLOSED:
             problem = f"failed {cache.failures} times and is left alone for a moment"
         caches[cache.name] = (
-            StageState(Level.DEGRADED, f"{WITHOUT}: {problem}") if problem else READY
+            StageState(Level.DEGRADED, f"answers are computed without it: {problem}")
+            if problem
+            else READY
         )
     return caches

@@ -1,8 +1,4 @@
-"""The deployments replica by replica: all of them are asked at once, past the queues.
-
-For operators, who want what they can get while something is broken. Knows nothing of HTTP, nor of
-what the replicas say.
-"""
+"""Calls to every replica of a deployment at once, for operators."""
 
 from __future__ import annotations
 
@@ -18,12 +14,12 @@ from embedder.core.errors import EmbedderError, Unavailable
 logger = logging.getLogger("ray.serve")
 
 QUERY_TIMEOUT_S = 2.0
-"""How long replicas may take to say how they are."""
+"""Seconds that replicas may take to answer a query of an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why there is no answer, in words that anybody may read."""
+    """Why a replica has not answered; the text is for clients."""
 
     problem: str
 
@@ -35,9 +31,9 @@ class Replicas:
         self._stages = {name: HandleClient(name, handle) for name, handle in handles.items()}
 
     async def query(self, stage: str, method: str) -> list[Any]:
-        """Return what every replica of a stage answers, or the `Problem` where one does not.
+        """Return the answer of every replica of a stage, or a `Problem` for a replica that fails.
 
-        Where one of them has not answered after `QUERY_TIMEOUT_S`, that is the whole answer.
+        If any replica has not answered after `QUERY_TIMEOUT_S`, return one `Problem` alone.
         """
         deadline = time.monotonic() + QUERY_TIMEOUT_S
         try:
@@ -49,10 +45,10 @@ class Replicas:
     async def broadcast(
         self, stage: str, method: str, deadline: float, *arguments: Any
     ) -> list[Any]:
-        """Return what every replica of a stage answers.
+        """Return the answer of every replica of a stage.
 
         Raises:
-            EmbedderError: one of them does not.
+            EmbedderError: a replica fails.
         """
         answers = await self._stages[stage].broadcast(method, *arguments, deadline=deadline)
         for one in answers:
@@ -62,8 +58,8 @@ class Replicas:
 
 
 def problem(stage: str, error: EmbedderError) -> Problem:
-    """Return what is told of a stage that has answered with an error, and log the error."""
-    logger.warning("%s does not say how it is: %r", stage, error)
+    """Log the error of a stage, and return it as a `Problem`."""
+    logger.warning("%s does not answer a query: %r", stage, error)
     if isinstance(error, Unavailable):
         return Problem(str(error))
     return Problem("it failed to answer; the log says why")

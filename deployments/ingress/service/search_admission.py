@@ -1,8 +1,8 @@
-"""Admission of searches, as of texts: by the time that the queries before them take.
+"""Admits searches by the predicted time of the queries before them.
 
 Few calls to the shards run at a time, each with queries of several requests; all other queries wait
-in this process. A search is priced by the vectors and rows that its queries look at, which follow
-from the size of the collection that the shards told with their last answer.
+in this process. The price of a search is the number of vectors and rows that it reads, estimated
+from the collection size in the last answer of the shards.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class SearchAdmission:
         self._queries = 0
 
     def queue(self, index: RemoteIndex) -> QueueStats:
-        """Return the queries that wait to be sent, those that were sent, and refused searches."""
+        """Return how many queries wait and run, and how many searches were refused."""
         waiting = max((shard.waiting for shard in index.shards), default=0)
         waiting = min(self._queries, waiting)
         return QueueStats("search", waiting, self._queries - waiting, self._backlog.stats.refused)
 
     def check(self, index: RemoteIndex, queries: Sequence[Query], keys: Sequence[bytes]) -> None:
-        """Refuse a search that `search` would refuse now, before its texts are embedded.
+        """Check, before its texts are embedded, that `search` would admit a search now.
 
         Raises:
             Overloaded: as `search`.
@@ -50,10 +50,10 @@ class SearchAdmission:
         complete: bool,
         deadline: float | None,
     ) -> ShardedHits:
-        """Answer several queries of one collection, as `RemoteIndex.search`; ``keys`` are theirs.
+        """Run the queries of one request, as `RemoteIndex.search`; ``keys`` has one key per query.
 
         Raises:
-            Overloaded: the queries before them take too long; it says when to come back.
+            Overloaded: the predicted wait is too long; the error says when to retry.
         """
         asked_s, sent_at = time.monotonic(), list[float]()
         work = self._backlog.admit(keys, _price(index, queries), Priority.INTERACTIVE)
@@ -73,9 +73,9 @@ class SearchAdmission:
 
 
 def key_of(query: Query, text: str | None) -> bytes:
-    """Return the key of a query by vector, id or text, the same when it comes again.
+    """Return the key by which a retried query finds its reservation.
 
-    Two searches for one text with different filters have a booking each.
+    Queries for one text with different filters have different keys.
     """
     vector = b"" if query.vector is None else query.vector.tobytes()
     rest = f"{query.collection}\0{query.id}\0{query.top_k}\0{query.filter!r}\0{text}"

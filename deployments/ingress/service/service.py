@@ -1,7 +1,7 @@
-"""What every door of the ingress opens on: pipelines over handles, and the index.
+"""The service of one ingress replica: pipelines over handles, the caches and the index.
 
-Connects to a model when it is first needed, so an ingress is alive, and says what it waits for,
-before any model is loaded. Knows nothing of HTTP.
+Connects to a model on its first use, so an ingress can report its readiness before any model has
+loaded.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
-from deployments.cache.client import RemoteCache
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.middleware.request_stats import RequestStats
+from deployments.ingress.service.caches import IngressCaches
 from deployments.ingress.service.collection_model import check_width, connection_for, stored_of
 from deployments.ingress.service.connection import Connection, Connector
 from deployments.ingress.service.handles import Handles
@@ -27,15 +27,11 @@ from deployments.ingress.service.numeric_work import NumericWork
 from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
 from deployments.ingress.service.replicas import Replicas
 from deployments.ingress.service.search_admission import SearchAdmission
-from deployments.metrics import CACHE, QUEUES, SHARED_CACHE, MetricPublisher
+from deployments.metrics import QUEUES, MetricPublisher
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
-from embedder.cache.fail_open import FailOpenCache
-from embedder.cache.memory import MemoryCache
-from embedder.cache.sharding import ShardedCache
-from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.time_limit import wait_within
@@ -51,7 +47,7 @@ ANNOUNCE_EVERY_S = 30.0
 
 
 class Service:
-    """The graph as seen from one ingress replica."""
+    """What the routes and the handle of one ingress replica call."""
 
     def __init__(self, settings: ServeSettings, handles: Handles) -> None:
         self.settings = settings
@@ -62,30 +58,19 @@ class Service:
         self.replicas = Replicas(handles.by_name())
         self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
         self.search_admission = SearchAdmission(AdmissionControl(settings.limits))
-        self.shared_cache = ShardedCache(
-            [
-                FailOpenCache(
-                    RemoteCache(name, handle), name=name, timeout_s=settings.cache.timeout_s
-                )
-                for name, handle in handles.caches.items()
-            ]
-        )
-        self._local_cache = MemoryCache(settings.cache.near_bytes, ttl_s=settings.cache.ttl_s)
+        self.caches = IngressCaches(settings.cache, handles.caches)
         self._handles = handles
-        self._metrics, self._far_metrics = MetricPublisher(CACHE), MetricPublisher(SHARED_CACHE)
         self._queue_metrics = MetricPublisher(QUEUES)
-        self._connect = Connector(
-            settings, handles, self._local_cache, self.shared_cache, self.backlog
-        )
+        self._connect = Connector(settings, handles, self.caches, self.backlog)
         self._probe = StageProbe(handles)
         self._announce_s = 0.0
         self._models: ServedModels[Connection] = ServedModels(self._connect)
 
     def configure(self, user_config: Mapping[str, Any]) -> None:
-        """Serve the models of a ``user_config`` from now on; requests in progress go on.
+        """Serve the models of a ``user_config``; requests in progress end on their model.
 
         Raises:
-            pydantic.ValidationError: it is no list of models, and none is served yet.
+            pydantic.ValidationError: it is not a list of models, and no model is served yet.
         """
         try:
             models = ModelList.model_validate(user_config).models
@@ -97,7 +82,7 @@ class Service:
         self._models.configure(models)
 
     async def model(self, name: str | None, *, deadline: float | None = None) -> ModelInfo:
-        """Return what is known of a served model, which is loaded if need be.
+        """Return the description of a served model; load the model if necessary.
 
         Raises:
             UnknownModel: as `check_model`.
@@ -107,11 +92,11 @@ class Service:
         return (await self._connection(name, deadline)).pipeline.model
 
     def models(self) -> list[ServedState[Connection]]:
-        """Return every served model, in the configured order."""
+        """Return the state of every served model, in the configured order."""
         return self._models.states()
 
     def described(self, name: str | None) -> ServedState[Connection]:
-        """Return what is known of one served model, loaded or not.
+        """Return the state of one served model, loaded or not.
 
         Raises:
             UnknownModel: as `check_model`.
@@ -119,7 +104,7 @@ class Service:
         return self._models.state(name)
 
     def check_model(self, name: str | None) -> None:
-        """Refuse a model that is not served.
+        """Check that a model is served.
 
         Raises:
             UnknownModel: ``name`` is neither None nor a name of a served model.
@@ -137,7 +122,7 @@ class Service:
         self.check_model(model)
         deadline = self._deadline(options)
         connection = await self._connection(model, deadline)
-        answer = await _embed(connection, inputs, options, deadline)
+        answer = await connection.embed(inputs, options, deadline)
         return answer if model is None else replace(answer, model=model)
 
     async def embed_for(
@@ -161,7 +146,7 @@ class Service:
         deadline = self._deadline(options)
         connect = partial(self._connection, deadline=deadline)
         connection = await connection_for(collection, model, connect, self._serving)
-        answer = await _embed(connection, texts, options, deadline)
+        answer = await connection.embed(texts, options, deadline)
         if collection is not None:
             check_width(collection, connection.info)
         return answer, stored_of(connection.info)
@@ -174,7 +159,7 @@ class Service:
         add_special_tokens: bool,
         deadline: float,
     ) -> list[PickledRows[OffsetToken]]:
-        """Return every token of every text with its place there; nothing is cut.
+        """Return every token of every text with its offsets; texts are not truncated.
 
         Raises:
             EmbedderError: as `model`; or the tokenizer does not answer by ``deadline``.
@@ -195,7 +180,7 @@ class Service:
         """Return the text of every row of token ids.
 
         Raises:
-            InvalidInput: an id is not of the vocabulary; the error names it ``ids[row][place]``.
+            InvalidInput: an id is not in the vocabulary; the error names it ``ids[row][column]``.
             EmbedderError: as `tokenize_with_offsets`.
         """
         connection = await self._connection(model, deadline)
@@ -205,37 +190,29 @@ class Service:
 
     @property
     def index_names(self) -> tuple[str, ...]:
-        """Return the names of the deployments that hold the shards of the index."""
+        """Return the deployment names of the index shards."""
         return tuple(self._handles.indexes)
 
     async def local_cache_stats(self) -> dict[str, Any]:
-        """Return the counters of the cache in this replica, and whose they are."""
-        near = self._local_cache
-        return {
-            **asdict(near.stats),
-            "age_s": near.age_s,
-            "max_bytes": near.max_bytes,
-            "replica": self.replica,
-        }
+        """Return the counters of the local cache, and the name of this replica."""
+        return {**self.caches.local_stats(), "replica": self.replica}
 
     @property
     def cache_names(self) -> tuple[str, ...]:
-        """Return the names of the deployments that hold the shards of the cache."""
+        """Return the deployment names of the cache shards."""
         return tuple(self._handles.caches)
 
     async def clear_local_cache(self, tag: bytes | None = None) -> int:
-        """Forget what this replica has cached, or only what is of the model with this tag.
-
-        Returns how many entries that were.
-        """
-        return self._local_cache.clear() if tag is None else self._local_cache.purge(tag)
+        """Clear the local cache, or the entries of the model with this tag; return their number."""
+        return self.caches.clear_local(tag)
 
     def run_maintenance(self) -> None:
-        """Do what is due every few seconds: publish, and tell the cache whose entries come.
+        """Publish metrics, and announce the loaded models to the cache shards.
 
-        The latter again and again, since a shard that was started anew has forgotten it.
+        Announcements are repeated, because a restarted shard does not know the models.
         """
-        self._publish()
+        self._queue_metrics.publish_queues(self.queues)
+        self.caches.publish()
         now = time.monotonic()
         if now >= self._announce_s:
             self._announce_s = now + ANNOUNCE_EVERY_S
@@ -245,7 +222,7 @@ class Service:
 
     @property
     def queues(self) -> list[QueueStats]:
-        """Return what waits for threads or for the shards of the index in this replica."""
+        """Return the statistics of the queues for threads and for the index shards."""
         tokenizers = {connection.colocated_tokenizer for connection in self._serving()}
         return [
             *self.numeric_work.queues,
@@ -253,25 +230,11 @@ class Service:
             summed("tokenizer", [one.queue for one in tokenizers]),
         ]
 
-    def _publish(self) -> None:
-        self._queue_metrics.publish_queues(self.queues)
-        near = self._local_cache
-        self._metrics.publish({**asdict(near.stats), "max_bytes": near.max_bytes})
-        states = self.shared_cache.states
-        self._far_metrics.publish(
-            {
-                "failures": sum(state.failures for state in states),
-                "opened": sum(state.opened for state in states),
-                "open": sum(state.circuit is not CircuitState.CLOSED for state in states),
-            }
-        )
-
     async def readiness(self) -> Readiness:
-        """Return which capabilities can be used; the stages are asked once a second at most."""
+        """Return which capabilities can be used; stages are called at most once a second."""
         states = await self._probe.states()
-        return readiness(
-            states, self._models.state(None), self.shared_cache.states, self.index_names
-        )
+        default = self._models.state(None)
+        return readiness(states, default, self.caches.shared.states, self.index_names)
 
     def _deadline(self, options: EmbedOptions) -> float:
         limit_s = self.settings.limits.request_timeout_s
@@ -282,16 +245,9 @@ class Service:
         return [one.serving for one in self._models.states() if one.serving is not None]
 
     async def _connection(self, name: str | None, deadline: float | None) -> Connection:
-        """Return what requests for a model go through, once it is loaded."""
+        """Return the connection of a model, once it has loaded."""
         timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             return await wait_within(self._models.get(name), timeout_s)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("Encoder") from None
-
-
-async def _embed(
-    connection: Connection, inputs: Sequence[Input], options: EmbedOptions, deadline: float
-) -> Embeddings:
-    remaining_s = max(0.0, deadline - time.monotonic())
-    return await connection.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))

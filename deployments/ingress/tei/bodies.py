@@ -1,7 +1,6 @@
-"""The bodies of text-embeddings-inference: what its clients send, and what its models answer.
+"""The bodies of text-embeddings-inference: requests and responses.
 
-Unknown fields are ignored, as there: its clients send more than the routes read. Knows nothing of
-how any of it is computed.
+Unknown fields are ignored, because its clients send fields that these routes do not use.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ Direction = Literal["right", "left", "Right", "Left"]
 _ENDS = {"right": Truncate.END, "left": Truncate.START}
 
 _TEXT = {"type": "string", "minLength": 1}
-_ID = {"type": "integer", "minimum": 0}
-_IDS = {"type": "array", "items": _ID, "minItems": 1}
+ID = {"type": "integer", "minimum": 0}
+IDS = {"type": "array", "items": ID, "minItems": 1}
 
 _MIXED: list[dict[str, Any]] = [
     _TEXT,
-    _IDS,
-    {"type": "array", "items": {"oneOf": [_TEXT, _IDS]}, "minItems": 1},
+    IDS,
+    {"type": "array", "items": {"oneOf": [_TEXT, IDS]}, "minItems": 1},
 ]
 
 MixedField = Annotated[
@@ -39,56 +38,35 @@ MixedField = Annotated[
     ),
 ]
 
-TextsField = Annotated[
-    Any,
-    WithJsonSchema(
-        {
-            "description": "A text or a list of texts.",
-            "oneOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            ],
-        }
-    ),
-]
-
-IdsField = Annotated[
-    Any,
-    WithJsonSchema(
-        {
-            "description": "Token ids of the model's vocabulary, or a list of such.",
-            "oneOf": [
-                _IDS,
-                {"type": "array", "items": {"type": "array", "items": _ID}, "minItems": 1},
-            ],
-        }
-    ),
-]
-
-# Not enforced here: the pipeline's refusal of an empty text is in the words of the contract.
+# Not enforced here, because clients may look for the words in which the pipeline refuses it.
 Text = Annotated[str, Field(json_schema_extra={"minLength": 1})]
 
 
-class _Lenient(NullAsAbsent):
+class LenientBody(NullAsAbsent):
+    """Base of bodies in which unknown fields are ignored."""
+
     model_config = ConfigDict(extra="ignore")
 
 
-class _ModelField(_Lenient):
+class ModelBody(LenientBody):
+    """The field that names a model."""
+
     model: str | None = Field(
-        None, description="a served model; the first one where left out (an addition of ours)"
+        None,
+        description="a served model; default: the first one (not in text-embeddings-inference)",
     )
 
 
-class _CutFields(_Lenient):
+class _CutFields(LenientBody):
     truncate: bool | None = Field(
-        None, strict=True, description="cut what is above the model's limit; false refuses it"
+        None, strict=True, description="truncate texts above the model's limit; false refuses them"
     )
     truncation_direction: Direction | None = Field(
-        None, description="which end is cut; left out: the end that the model's files name"
+        None, description="the end to truncate; default: as in the model's files"
     )
 
     def options(self, context: RequestContext) -> EmbedOptions:
-        """Return what these fields ask of the pipeline, within the request's time."""
+        """Return the options of the pipeline, with the time until the deadline."""
         end = _ENDS[self.truncation_direction.lower()] if self.truncation_direction else None
         return EmbedOptions(
             truncate=Truncate.NONE if self.truncate is False else end,
@@ -97,7 +75,7 @@ class _CutFields(_Lenient):
         )
 
 
-class EmbedBody(_CutFields, _ModelField):
+class EmbedBody(_CutFields, ModelBody):
     """The body of ``POST /embed``."""
 
     model_config = ConfigDict(
@@ -111,16 +89,16 @@ class EmbedBody(_CutFields, _ModelField):
 
     inputs: MixedField
     prompt_name: str | None = Field(
-        None, description="puts the model's prompt of that name in front of texts"
+        None, description="the name of a prompt of the model, which is put before texts"
     )
     normalize: bool = Field(True, strict=True, description="scale vectors to unit length")
     dimensions: int | None = Field(
-        None, ge=1, strict=True, description="keep this many components: a Matryoshka width"
+        None, ge=1, strict=True, description="number of components to keep: a Matryoshka width"
     )
 
 
-class SimilarityInputs(_Lenient):
-    """A sentence, and those that it is compared with."""
+class SimilarityInputs(LenientBody):
+    """A sentence, and the sentences with which it is compared."""
 
     source_sentence: Text
     sentences: list[Text] = Field(fail_fast=True, json_schema_extra={"minItems": 1})
@@ -130,7 +108,7 @@ EitherField = Annotated[
     Any,
     WithJsonSchema(
         {
-            "description": "What /embed takes, or a sentence and those it is compared with.",
+            "description": "As for /embed, or a sentence and those with which it is compared.",
             "oneOf": [*_MIXED, SimilarityInputs.model_json_schema()],
         }
     ),
@@ -138,14 +116,14 @@ EitherField = Annotated[
 
 
 class SimilarityParameters(_CutFields):
-    """How the sentences of a comparison are read."""
+    """The truncation and the prompt of compared sentences."""
 
     prompt_name: str | None = Field(
-        None, description="puts the model's prompt of that name in front of all sentences"
+        None, description="the name of a prompt of the model, which is put before all sentences"
     )
 
 
-class SimilarityBody(_ModelField):
+class SimilarityBody(ModelBody):
     """The body of ``POST /similarity``."""
 
     model_config = ConfigDict(
@@ -167,7 +145,7 @@ class SimilarityBody(_ModelField):
 
 
 class EitherBody(EmbedBody):
-    """The body of ``POST /``: that of ``/embed``, or of ``/similarity``."""
+    """The body of ``POST /``: as for ``/embed`` or ``/similarity``."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -182,10 +160,10 @@ class EitherBody(EmbedBody):
     )
 
     inputs: EitherField
-    parameters: SimilarityParameters | None = Field(None, description="read beside sentences only")
+    parameters: SimilarityParameters | None = Field(None, description="used only with sentences")
 
 
-class RerankBody(_CutFields, _ModelField):
+class RerankBody(_CutFields, ModelBody):
     """The body of ``POST /rerank``."""
 
     model_config = ConfigDict(
@@ -203,51 +181,14 @@ class RerankBody(_CutFields, _ModelField):
     query: Text
     texts: list[Text] = Field(fail_fast=True, json_schema_extra={"minItems": 1})
     raw_scores: bool = Field(
-        False, strict=True, description="answer the cosine; else (1 + cosine) / 2"
+        False, strict=True, description="return the cosine, else (1 + cosine) / 2"
     )
-    return_text: bool = Field(False, strict=True, description="answer the texts as well")
+    return_text: bool = Field(False, strict=True, description="return the texts too")
 
 
 class Rank(BaseModel):
-    """One text of a ranking: its number in the request, and how near it is."""
+    """One text of a ranking: its number in the request, and its score."""
 
     index: int
-    text: str | None = Field(None, description="left out unless asked for")
+    text: str | None = Field(None, description="present with return_text")
     score: float
-
-
-class TokenizeBody(_ModelField):
-    """The body of ``POST /tokenize``."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"inputs": "What is deep learning?"}]}
-    )
-
-    inputs: TextsField
-    add_special_tokens: bool = Field(
-        True, strict=True, description="add the tokens that the model reads around a text"
-    )
-    prompt_name: str | None = Field(
-        None, description="puts the model's prompt of that name in front; places count from there"
-    )
-
-
-class Token(BaseModel):
-    """One token and where it is in the text, in characters; an added one is nowhere."""
-
-    id: int
-    text: str
-    special: bool
-    start: int | None
-    stop: int | None
-
-
-class DecodeBody(_ModelField):
-    """The body of ``POST /decode``."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": [101, 7592, 102]}]})
-
-    ids: IdsField
-    skip_special_tokens: bool = Field(
-        True, strict=True, description="leave out the tokens that stand around a text"
-    )

@@ -1,4 +1,4 @@
-"""What text-embeddings-inference tells of itself: the served model, the limits, the health."""
+"""The routes of text-embeddings-inference about the service: model, limits, health."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ routes = Routes("text-embeddings-inference", ErrorShape.TEI)
 VERSION = version("embedder")
 
 POOLINGS = {"last": "last_token"}
-"""The poolings that have another name there."""
+"""The poolings that have another name in text-embeddings-inference."""
 
 
 class EmbeddingKind(BaseModel):
@@ -34,13 +34,13 @@ class EmbeddingKind(BaseModel):
 
 
 class ModelKind(BaseModel):
-    """What kind of model it is: all served ones embed."""
+    """The kind of a model: all served models embed."""
 
     embedding: EmbeddingKind
 
 
 class Info(BaseModel):
-    """The answer of ``GET /info``."""
+    """The response of ``GET /info``."""
 
     model_id: str
     model_sha: str | None = Field(description="the published commit; null for a directory")
@@ -48,7 +48,7 @@ class Info(BaseModel):
     served_model_name: str
     model_type: ModelKind
     max_concurrent_requests: int | None = Field(
-        description="always null: what bounds requests is limits.max_queued_tokens"
+        description="always null: limits.max_queued_tokens bounds requests"
     )
     max_input_length: int = Field(description="tokens, special ones included")
     max_batch_tokens: int
@@ -59,7 +59,9 @@ class Info(BaseModel):
     version: str
     sha: str | None
     docker_label: str | None
-    limits: IngressLimits = Field(description="every limit of a request (an addition of ours)")
+    limits: IngressLimits = Field(
+        description="every limit of a request (not in text-embeddings-inference)"
+    )
 
 
 @routes.add("GET", "/info", scope=Scope.READ)
@@ -67,19 +69,19 @@ async def info(
     service: Service,
     context: RequestContext,
     model: Annotated[
-        str | None, Query(description="a served model; the first one where left out")
+        str | None, Query(description="a served model; default: the first one")
     ] = None,
 ) -> Info:
-    """Describe a served model and the limits of a request; loads the model if need be."""
+    """Describe a served model and the limits of a request; loads the model if necessary."""
     served = await service.model(model, deadline=context.deadline)
     return describe(served, service.settings)
 
 
 @routes.add("GET", "/health", "/ping", "/", scope=None)
 async def health(service: Service) -> Response:
-    """Answer 200 and no body when embeddings can be computed, else 503.
+    """Answer 200 and no body if embeddings can be computed, else 503.
 
-    Neither the cache nor the index is needed for that.
+    The cache and the index are not required.
     """
     if (await service.readiness()).has([Capability.EMBEDDINGS]):
         return Response()
@@ -87,7 +89,7 @@ async def health(service: Service) -> Response:
 
 
 def describe(model: ModelInfo, settings: ServeSettings) -> Info:
-    """Return what there is to know of a model and of the settings."""
+    """Return the description of a model and the limits in the settings."""
     return Info(
         model_id=model.repository,
         model_sha=None if model.revision == "local" else model.revision,

@@ -1,7 +1,4 @@
-"""The tokenizer's routes of text-embeddings-inference: texts to tokens, and ids to texts.
-
-Nothing is embedded, cached or cut here.
-"""
+"""The tokenizer routes of text-embeddings-inference: texts to tokens, and ids to texts."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
-from deployments.ingress.tei.bodies import DecodeBody, Token, TokenizeBody
+from deployments.ingress.tei.text_bodies import DecodeBody, Token, TokenizeBody
 from deployments.ingress.wire.answer_size import check_size
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import json_response
@@ -30,14 +27,14 @@ from embedder.models.prompts import select_prompt
 from embedder.settings.model import LimitSettings
 
 TOKEN_BYTES = 80
-"""A token in an answer, with its place; hardly any text has more tokens than characters."""
+"""Bytes of a token in a response; a text rarely has more tokens than characters."""
 
 routes = Routes("text-embeddings-inference", ErrorShape.TEI)
 
 
 @routes.add("POST", "/tokenize", scope=Scope.READ, response=list[list[Token]])
 async def tokenize(body: TokenizeBody, service: Service, context: RequestContext) -> Response:
-    """List the tokens of texts, and where each stands in its text with the prompt in front."""
+    """List the tokens of texts, with their offsets in the text with its prompt."""
     texts: list[str] = await convert_body(context, _items, "inputs", body.inputs, str, "a string")
     info = await service.model(body.model, deadline=context.deadline)
     prompt = select_prompt(EmbedOptions(prompt_name=body.prompt_name), info)
@@ -55,7 +52,7 @@ async def tokenize(body: TokenizeBody, service: Service, context: RequestContext
 
 @routes.add("POST", "/decode", scope=Scope.READ, response=list[str])
 async def decode(body: DecodeBody, service: Service, context: RequestContext) -> Response:
-    """Return the texts that token ids stand for."""
+    """Return the texts of token ids."""
     rows: list[Sequence[int]] = await convert_body(
         context, _items, "ids", body.ids, np.ndarray | list, "a list of token ids"
     )
@@ -69,26 +66,34 @@ async def decode(body: DecodeBody, service: Service, context: RequestContext) ->
     return await json_response(texts)
 
 
-def _items(field: str, value: Any, kind: type | UnionType, said: str) -> list[Any]:
-    """Read one item or a list of items that are all of a kind."""
+def _items(field: str, value: Any, kind: type | UnionType, expected: str) -> list[Any]:
+    """Convert one item or a list of items of one kind.
+
+    Raises:
+        InvalidInput: an item is of another kind.
+    """
     if value == []:
         raise EmptyInput(field)
     items = to_inputs(value, field)
     for row, item in enumerate(items):
         if not isinstance(item, kind):
-            raise InvalidInput(f"{field}[{row}]", f"must be {said}")
+            raise InvalidInput(f"{field}[{row}]", f"must be {expected}")
     return items
 
 
 def _check_sizes(field: str, items: Sequence[Input], limits: LimitSettings) -> None:
-    """Refuse what is above a limit before it is sent to a tokenizer."""
+    """Check the limits before anything is sent to a tokenizer.
+
+    Raises:
+        LimitExceeded: there are too many items, or items are too long.
+    """
     unit = "characters" if field == "inputs" else "token ids"
     if len(items) > limits.max_inputs:
         raise LimitExceeded(field, "items", len(items), limits.max_inputs)
     for row, item in enumerate(items):
         if len(item) > limits.max_characters:
             raise LimitExceeded(f"{field}[{row}]", unit, len(item), limits.max_characters)
-    # Hardly any text has more tokens than characters, and an answer is many times its tokens.
+    # A text rarely has more tokens than characters.
     total = sum(map(len, items))
     if total > limits.max_request_tokens:
         raise LimitExceeded(field, f"{unit} in all", total, limits.max_request_tokens)

@@ -1,7 +1,4 @@
-"""The inference routes of text-embeddings-inference: embed, compare, rank.
-
-Reads and writes that contract; knows nothing of how vectors are made.
-"""
+"""The inference routes of text-embeddings-inference: embed, compare, rank."""
 
 from __future__ import annotations
 
@@ -49,8 +46,8 @@ routes = Routes("text-embeddings-inference", ErrorShape.TEI)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One request, of which `embed` may be asked more than once."""
+class _ModelRequest:
+    """One request for vectors of a model."""
 
     service: Service
     context: RequestContext
@@ -60,17 +57,17 @@ class _Asked:
         return await self.service.embed(inputs, options, model=self.model)
 
     def reserve(self, source: str, others: list[str]) -> AbstractContextManager[AdmittedJob]:
-        """Admit the comparison of a text with others, before any of them is embedded.
+        """Admit the comparison of a text with others, before they are embedded.
 
         Raises:
-            Overloaded: other work waits for too long; it says when to come back.
+            Overloaded: the predicted wait is too long; the error says when to retry.
         """
         width = width_of(self.service, self.model, others)
         price = similarity_price(1, len(others), width)
         return self.service.numeric_work.reserve(price, source, others)
 
     async def respond(self, content: Any, answer: Embeddings, characters: int) -> Response:
-        """Return a response with the headers that tell what was computed, where and for long."""
+        """Return a response with headers about the device, the durations and the tokens."""
         info = await self.service.model(self.model)
         response = await json_response(content)
         response.headers["x-compute-type"] = f"{info.device.partition(':')[0]}+{info.dtype}"
@@ -84,8 +81,8 @@ class _Asked:
 
 @routes.add("POST", "/embed", scope=Scope.READ, response=list[list[float]])
 async def embed(body: EmbedBody, service: Service, context: RequestContext) -> Response:
-    """Embed texts or token ids: a list of vectors, also for one input."""
-    asked = _Asked(service, context, body.model)
+    """Embed texts or token ids; the response is a list of vectors, also for one input."""
+    request = _ModelRequest(service, context, body.model)
     options = replace(
         body.options(context),
         prompt_name=body.prompt_name,
@@ -97,14 +94,14 @@ async def embed(body: EmbedBody, service: Service, context: RequestContext) -> R
     inputs = await convert_body(context, to_inputs, body.inputs, "inputs")
     await check_embeddings(service, context, body, ("inputs", len(inputs)))
     with rename_input_errors("inputs"):
-        answer = await asked.embed(inputs, options)
-    return await asked.respond(answer.vectors, answer, sum(map(len, inputs)))
+        answer = await request.embed(inputs, options)
+    return await request.respond(answer.vectors, answer, sum(map(len, inputs)))
 
 
 @routes.add("POST", "/similarity", scope=Scope.READ, response=list[float])
 async def similarity(body: SimilarityBody, service: Service, context: RequestContext) -> Response:
-    """Compare a sentence with others: their cosines, in the order of the others."""
-    asked = _Asked(service, context, body.model)
+    """Compare a sentence with others; the response has their cosines, in order."""
+    request = _ModelRequest(service, context, body.model)
     parameters = body.parameters or SimilarityParameters()
     options = replace(
         parameters.options(context), prompt_name=parameters.prompt_name, normalize=False
@@ -112,40 +109,40 @@ async def similarity(body: SimilarityBody, service: Service, context: RequestCon
     if not body.inputs.sentences:
         raise EmptyInput("inputs.sentences")
     inputs = [body.inputs.source_sentence, *body.inputs.sentences]
-    with asked.reserve(inputs[0], body.inputs.sentences) as reserved:
+    with request.reserve(inputs[0], body.inputs.sentences) as reserved:
         with rename_input_errors("inputs.sentences", _compared):
-            answer = await asked.embed(inputs, options)
+            answer = await request.embed(inputs, options)
         compare = partial(_cosines, answer.vectors[:1], answer.vectors[1:])
         cosines = await compute(context, "similarity", reserved, compare)
-    return await asked.respond(cosines, answer, sum(map(len, inputs)))
+    return await request.respond(cosines, answer, sum(map(len, inputs)))
 
 
 @routes.add("POST", "/rerank", scope=Scope.READ, response=list[Rank])
 async def rerank(body: RerankBody, service: Service, context: RequestContext) -> Response:
-    """Order texts by how near they are to a query, the nearest first.
+    """Order texts by their similarity to a query, the most similar first.
 
-    By the cosine of their vectors, with the model's prompts for queries and for documents: no
-    model reads query and text together here, as a cross-encoder would.
+    The score is the cosine of the vectors, with the model's prompts for queries and documents; no
+    cross-encoder is used.
     """
-    asked = _Asked(service, context, body.model)
+    request = _ModelRequest(service, context, body.model)
     options = replace(body.options(context), normalize=False)
     if not body.texts:
         raise EmptyInput("texts")
-    with asked.reserve(body.query, body.texts) as reserved:
-        # Together, so that both get the model that the name stands for at this moment.
+    with request.reserve(body.query, body.texts) as reserved:
+        # Concurrently, so that both use the same model if the name changes meanwhile.
         query, texts = await _both(
-            _embed_query(asked, body.query, replace(options, input_type=InputType.QUERY)),
-            _embed_texts(asked, body.texts, replace(options, input_type=InputType.DOCUMENT)),
+            _embed_query(request, body.query, replace(options, input_type=InputType.QUERY)),
+            _embed_texts(request, body.texts, replace(options, input_type=InputType.DOCUMENT)),
         )
         rank = partial(_rank, body, query.vectors, texts.vectors)
         ranks = await compute(context, "ranking", reserved, rank)
     characters = len(body.query) + sum(map(len, body.texts))
-    return await asked.respond(ranks, concatenate([query, texts]), characters)
+    return await request.respond(ranks, concatenate([query, texts]), characters)
 
 
 @routes.add("POST", "/", scope=Scope.READ, response=list[list[float]] | list[float])
 async def embed_or_compare(body: EitherBody, service: Service, context: RequestContext) -> Response:
-    """Do as ``/embed`` does, or as ``/similarity`` where the inputs have a source sentence."""
+    """Do as ``/embed``, or as ``/similarity`` if the inputs have a source sentence."""
     if not isinstance(body.inputs, dict):
         return await embed(body, service, context)
     given = {"inputs": body.inputs, "parameters": body.parameters, "model": body.model}
@@ -159,7 +156,7 @@ async def embed_or_compare(body: EitherBody, service: Service, context: RequestC
 async def _both(
     query: Coroutine[Any, Any, Embeddings], texts: Coroutine[Any, Any, Embeddings]
 ) -> list[Embeddings]:
-    """Wait for both; if one fails, nothing more is computed for the other."""
+    """Await both; if one fails, cancel the other."""
     halves = [asyncio.ensure_future(query), asyncio.ensure_future(texts)]
     try:
         return await asyncio.gather(*halves)
@@ -172,20 +169,22 @@ def _compared(number: int) -> str:
     return f"inputs.sentences[{number - 1}]" if number else "inputs.source_sentence"
 
 
-async def _embed_query(asked: _Asked, query: str, options: EmbedOptions) -> Embeddings:
+async def _embed_query(request: _ModelRequest, query: str, options: EmbedOptions) -> Embeddings:
     with rename_input_errors("query", lambda _: "query"):
-        return await asked.embed([query], options)
+        return await request.embed([query], options)
 
 
-async def _embed_texts(asked: _Asked, texts: list[str], options: EmbedOptions) -> Embeddings:
+async def _embed_texts(
+    request: _ModelRequest, texts: list[str], options: EmbedOptions
+) -> Embeddings:
     with rename_input_errors("texts"):
-        return await asked.embed(texts, options)
+        return await request.embed(texts, options)
 
 
 def _rank(body: RerankBody, query: Vectors, texts: Vectors) -> list[dict[str, Any]]:
     cosines = _cosines(query, texts)
     scores = cosines if body.raw_scores else (1 + cosines) / 2
-    # Stable, so that equal ones stay in the order of the request.
+    # Stable, so that texts with equal scores stay in the order of the request.
     order = np.argsort(-scores, kind="stable").tolist()
     return [
         {"index": row, "text": body.texts[row], "score": scores[row]}

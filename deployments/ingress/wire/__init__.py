@@ -1,1 +1,1 @@
-"""How inputs, options and vectors are read and written, whichever route they belong to."""
+"""Reading inputs and options and writing vectors, for the routes of all families."""

@@ -1,6 +1,6 @@
-"""The expected size of an answer: one above ``max_response_bytes`` is refused before any work.
+"""Estimates the size of a response, to refuse before any work what exceeds the limit.
 
-Numbers are counted as they come out on average, so an answer may be some percent larger.
+Estimates use the average length of a number, so a response may be some percent larger.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NEIGHBOUR_BYTES = 45
 """A result of a similarity: ``{"index":12345,"score":0.123456789},``."""
 
 ITEM_BYTES = 64
-"""What stands around one vector."""
+"""Bytes around one vector."""
 
 _COMPONENTS: Mapping[OutputDtype, tuple[float, float]] = {
     OutputDtype.FLOAT32: (NUMBER_BYTES, 4),
@@ -33,11 +33,11 @@ _COMPONENTS: Mapping[OutputDtype, tuple[float, float]] = {
     OutputDtype.BINARY: (5 / 8, 1 / 8),
     OutputDtype.UBINARY: (4 / 8, 1 / 8),
 }
-"""Bytes of one component as a number in JSON, and as it lies in memory."""
+"""Bytes of one component as a number in JSON, and in memory."""
 
 
 def component_bytes(dtype: OutputDtype, kind: Format, encoding: EncodingFormat) -> float:
-    """Return what one component of an embedding takes in an answer."""
+    """Return the bytes of one component of an embedding in a response."""
     as_number, in_memory = _COMPONENTS[dtype]
     if kind is not Format.JSON:
         return in_memory
@@ -45,10 +45,10 @@ def component_bytes(dtype: OutputDtype, kind: Format, encoding: EncodingFormat) 
 
 
 def check_size(field: str, size: float, limits: IngressLimits) -> None:
-    """Refuse an answer that would be too large; ``field`` is what makes it so.
+    """Check the size in bytes of a response; ``field`` is the field that determines it.
 
     Raises:
-        LimitExceeded: as said.
+        LimitExceeded: the size is above ``max_response_bytes``.
     """
     if size > limits.max_response_bytes:
         unit = "bytes in its answer (max_response_bytes)"
@@ -56,47 +56,47 @@ def check_size(field: str, size: float, limits: IngressLimits) -> None:
 
 
 def check_response_size(field: str, response: Response, limits: IngressLimits) -> Response:
-    """Return a response, and refuse one that became larger than was expected.
+    """Return a response if its size is within the limit.
 
-    Ids may need escapes, and several shards of the index answer for themselves.
+    It may be larger than estimated: ids may need escapes, and index shards check separately.
 
     Raises:
-        LimitExceeded: as said.
+        LimitExceeded: the size is above ``max_response_bytes``.
     """
     check_size(field, int(response.headers["content-length"]), limits)
     return response
 
 
-class AsksForVectors(Protocol):
-    """A request for vectors of a model."""
+class VectorsBody(Protocol):
+    """A body that requests vectors of a model."""
 
     @property
     def model(self) -> str | None:
-        """Return the name of the model; None: the first one."""
+        """Return the name of the model; None means the first one."""
 
     @property
     def dimensions(self) -> int | None:
-        """Return how many components are kept; None: all."""
+        """Return how many components are kept; None means all."""
 
 
 async def check_embeddings(
     service: Service,
     context: RequestContext,
-    body: AsksForVectors,
+    body: VectorsBody,
     counted: tuple[str, int],
     component: float = NUMBER_BYTES,
 ) -> None:
-    """Refuse embeddings that would be too large together; a component takes so many bytes.
+    """Check the size of a response with embeddings of ``component`` bytes per component.
 
-    ``counted`` is the field that says how many vectors are asked for, and their number.
+    ``counted`` is the field that determines the number of vectors, and that number.
 
     Raises:
-        LimitExceeded: as said.
+        LimitExceeded: the size is above ``max_response_bytes``.
         EmbedderError: as `Service.model`.
     """
     field, count = counted
     limits = service.settings.limits
     if count * (MAX_WIDTH * component + ITEM_BYTES) <= limits.max_response_bytes:
-        return  # of any model
+        return  # within the limit for the width of any model
     width = body.dimensions or (await service.model(body.model, deadline=context.deadline)).width
     check_size(field, count * (width * component + ITEM_BYTES), limits)

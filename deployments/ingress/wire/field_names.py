@@ -1,7 +1,4 @@
-"""What clients call the inputs that the pipeline calls ``input[i]``.
-
-Knows no single route.
-"""
+"""Renames the inputs in errors of the pipeline to the fields of the client."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ _INPUT = re.compile(r"input(?:\[(\d+)\](.*))?")
 
 @contextmanager
 def rename_input_errors(whole: str, name: Callable[[int], str] | None = None) -> Iterator[None]:
-    """Let errors about the pipeline's ``input`` be about what the client calls ``whole``.
+    """Rename ``input`` in errors of the pipeline to ``whole``, and ``input[i]`` to ``name(i)``.
 
-    ``name`` returns what the client calls the input of a number; None: ``whole[number]``.
+    If ``name`` is None, ``input[i]`` becomes ``whole[i]``.
     """
     try:
         yield

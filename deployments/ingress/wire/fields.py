@@ -1,4 +1,4 @@
-"""The fields that every route which embeds shares, in requests and responses."""
+"""Fields that several routes share, in requests and responses."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ INPUT_TYPES: Mapping[str, InputType] = {
     "search_query": InputType.QUERY,
     "search_document": InputType.DOCUMENT,
 }
-"""What NIM, Cohere and Voyage call the kinds of texts, beside our own names."""
+"""The kinds of texts by our names and those of NIM, Cohere and Voyage."""
 
 TruncateName = Literal["end", "start", "none", "END", "START", "NONE"]
-"""The ends of a text that may be cut; NIM and Cohere write them in capitals."""
+"""The end of a text that is truncated; NIM and Cohere use capitals."""
 
 
 def _object(given: Any) -> Any:
@@ -51,14 +51,14 @@ JsonObject = Annotated[
     AfterValidator(_object),
     WithJsonSchema({"type": "object", "additionalProperties": True}),
 ]
-"""An object of JSON as it is: a look at each of a million keys would hold up all other requests."""
+"""A JSON object that is not validated, because a million keys would block the event loop."""
 
 LONGEST_NAME_SHOWN = 100
 """Characters of a client's field name that an error repeats."""
 
 
 class NullAsAbsent(BaseModel):
-    """Base of every object in a request: null for an optional field is the same as no field."""
+    """Base of all objects in requests: null for an optional field means that it is absent."""
 
     @model_validator(mode="before")
     @classmethod
@@ -76,7 +76,7 @@ class NullAsAbsent(BaseModel):
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Describe every optional field as one that may be null."""
+        """Describe every optional field as nullable."""
         schema = handler(core_schema)
         described = handler.resolve_ref_schema(schema)
         required = described.get("required", ())
@@ -87,7 +87,7 @@ class NullAsAbsent(BaseModel):
 
 
 def _nullable(field: JsonSchemaValue) -> JsonSchemaValue:
-    """Return the schema of a field with null as a further choice; its description stays outside."""
+    """Return the schema of a field with null as a further alternative."""
     if {"type": "null"} in field.get("anyOf", ()):
         return field
     stated = ("title", "description", "default")
@@ -97,7 +97,7 @@ def _nullable(field: JsonSchemaValue) -> JsonSchemaValue:
 
 
 class Body(NullAsAbsent):
-    """Base of the bodies: unknown fields are refused, with the list of those that are known."""
+    """Base of bodies in which unknown fields are refused, with a list of the known ones."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -112,11 +112,11 @@ class Body(NullAsAbsent):
 
 
 def _unknown(name: str, known: list[str]) -> PydanticCustomError:
-    """Return the complaint of a field that a body does not have, with the nearest that it has."""
+    """Return the error for an unknown field, with the most similar known field."""
     shown = name[:LONGEST_NAME_SHOWN]
     nearest = get_close_matches(shown, known, 1)
     meant = f"; did you mean '{nearest[0]}'?" if nearest else ";"
-    # Through the context: a brace in the template would be read as a place for a value.
+    # The names are in the context, because a brace in the template would be a placeholder.
     return PydanticCustomError(
         UNKNOWN_FIELD,
         "is not permitted here{meant} allowed: {allowed}",
@@ -125,35 +125,36 @@ def _unknown(name: str, known: list[str]) -> PydanticCustomError:
 
 
 class ModelField(Body):
-    """Which model is meant."""
+    """The field that names a model."""
 
-    model: str | None = Field(None, description="a served model; the first one where left out")
+    model: str | None = Field(None, description="a served model; default: the first one")
 
 
 class PromptFields(ModelField):
-    """What is put in front of texts, and what is cut from them."""
+    """Fields for prompts, truncation and priority."""
 
     input_type: InputTypeName | None = Field(
         None,
-        description="what texts are for: puts the model's prompt for that in front; passage and "
+        description="the kind of the texts, which selects the model's prompt; passage and "
         "search_document are document, search_query is query",
     )
     prompt_name: str | None = Field(
-        None, description="puts the model's prompt of that name in front; not beside input_type"
+        None, description="the name of a prompt of the model; not together with input_type"
     )
     truncate: TruncateName | None = Field(
         None,
-        description="which end of a text above the model's limit is cut; none refuses; left out: "
-        "the end that the model's files name",
+        description="the end at which texts above the model's limit are truncated; none: they are "
+        "refused; default: as in the model's files",
     )
     priority: PriorityName = Field(
-        "interactive", description="bulk lets others go first for a while, and is refused later"
+        "interactive",
+        description="bulk requests let others go first for a while, and are refused later",
     )
 
     def options(
         self, context: RequestContext, *, dimensions: int | None = None, normalize: bool = True
     ) -> EmbedOptions:
-        """Return what these fields ask of the pipeline, within the request's time."""
+        """Return the options of the pipeline, with the time until the deadline."""
         truncate = Truncate(self.truncate.lower()) if self.truncate else None
         return EmbedOptions(
             prompt_name=self.prompt_name,
@@ -168,7 +169,7 @@ class PromptFields(ModelField):
 
 
 class Usage(BaseModel):
-    """Tokens that the model read, special tokens included, cached or not."""
+    """Tokens of the inputs, special tokens included, cached or not."""
 
     prompt_tokens: int
     total_tokens: int

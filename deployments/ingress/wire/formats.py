@@ -1,6 +1,6 @@
-"""How vectors are written: which format a client accepts, and rows as JSON, base64 or bytes.
+"""Writes vectors in the format that a client accepts: JSON, base64 or bytes.
 
-Arrays in, bytes out; no float becomes a Python object on the way. Knows nothing of routes.
+No component is converted to a Python object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EncodingFormat = Literal["float", "base64"]
 
 
 class Format(str, Enum):
-    """What a client may accept; the values are media types."""
+    """The media types that a client may accept."""
 
     JSON = "application/json"
     NDJSON = "application/x-ndjson"
@@ -30,10 +30,10 @@ class Format(str, Enum):
 
 
 def negotiate(accept: str) -> Format:
-    """Return the format that an ``Accept`` header likes best; JSON where it names none of ours."""
+    """Return the preferred format of an ``Accept`` header; JSON if it names no other."""
     best, best_quality = Format.JSON, 0.0
-    for part in accept.split(","):
-        kind, _, parameters = part.partition(";")
+    for choice in accept.split(","):
+        kind, _, parameters = choice.partition(";")
         quality = _quality(parameters)
         if quality > best_quality and kind.strip().lower() in _KNOWN:
             best, best_quality = Format(kind.strip().lower()), quality
@@ -41,14 +41,14 @@ def negotiate(accept: str) -> Format:
 
 
 def rows_of(vectors: NDArray[Any], encoding_format: EncodingFormat) -> list[Any]:
-    """Return what stands in JSON for each row: the array itself, or base64 of its bytes."""
+    """Return the JSON value of each row: the array itself, or base64 of its bytes."""
     if encoding_format == "float":
         return list(vectors)
     return [base64.b64encode(row).decode("ascii") for row in _little_endian(vectors)]
 
 
 def binary_response(vectors: NDArray[Any], kind: Format) -> Response:
-    """Return the vectors as they lie in memory, row by row and little-endian, or as an npy file."""
+    """Return the vectors as little-endian bytes, row by row, or as an npy file."""
     array = _little_endian(vectors)
     headers = {
         "x-embedding-shape": ",".join(map(str, array.shape)),
@@ -64,9 +64,9 @@ def binary_response(vectors: NDArray[Any], kind: Format) -> Response:
 
 
 def timing_headers(answer: Embeddings) -> Mapping[str, str]:
-    """Return where the time of a request went, in whole milliseconds, and what the cache had.
+    """Return headers with the duration of each stage in milliseconds, and the cache hits.
 
-    ``server-timing`` has the same in fractions of milliseconds.
+    ``server-timing`` has the durations with fractions.
     """
     timings = answer.timings
     seconds = {

@@ -1,8 +1,8 @@
-"""JSON values to the library's inputs: texts, token ids and vectors, with errors that say where.
+"""Converts JSON values to texts, token ids and vectors, with errors that name the place.
 
-Written by hand rather than as pydantic unions: one wrong item among thousands must give one clear
-sentence. Lists of numbers are converted `CHUNK` at a time, because numpy holds the interpreter
-while it reads Python numbers, and large bodies are read in a thread beside the event loop.
+Not as pydantic unions, because a wrong item among thousands must give one clear message. Lists of
+numbers are converted `CHUNK` at a time, because numpy holds the interpreter lock meanwhile, and
+large bodies are converted in a thread.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import Input, Vectors
 
 CHUNK = 16_384
-"""Numbers that are checked or converted in one call: about a millisecond."""
+"""Numbers that are checked or converted in one call, which takes about 1 ms."""
 
 SHORT = 512
-"""Token ids of one input that stay a list; more become an array, which is checked faster."""
+"""Token ids up to which an input stays a list; a longer one becomes an array for faster checks."""
 
 _IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 _TEXT = {"type": "string", "minLength": 1}
@@ -59,12 +59,12 @@ VectorField = Annotated[
 
 
 def to_inputs(value: Any, field: str = "input") -> list[Input]:
-    """Read OpenAI's ``input``: a bare list of integers is one input of token ids.
+    """Convert OpenAI's ``input``; a plain list of integers is one input of token ids.
 
     A list of more than `SHORT` token ids becomes int64[n], unless one of them has no int64.
 
     Raises:
-        InvalidInput: it is empty or of another shape; the error names the item of ``field``.
+        InvalidInput: it is empty or of another type; the error names the item of ``field``.
     """
     if isinstance(value, str):
         return [value]
@@ -88,7 +88,7 @@ def to_inputs(value: Any, field: str = "input") -> list[Input]:
 
 
 def to_vector(value: Any, field: str) -> Vectors:
-    """Read one vector as float32[d].
+    """Convert one vector to float32[d].
 
     Raises:
         InvalidVector: it is empty, or not a vector of numbers.
@@ -105,17 +105,17 @@ def to_vector(value: Any, field: str) -> Vectors:
 
 
 def to_vectors(value: Any, field: str) -> Vectors:
-    """Read a list of vectors as float32[n, d].
+    """Convert a list of vectors to float32[n, d].
 
     Raises:
-        InvalidVector: there are none, one is no vector of numbers or has a component that float32
-            does not hold, or their widths differ; the error names the item of ``field``.
+        InvalidVector: the list is empty, an item is not a vector of numbers, a component is out of
+            the range of float32, or widths differ; the error names the item of ``field``.
     """
     if not isinstance(value, list):
         raise InvalidVector(field, f"must be a list of vectors, not {_kind(value)}")
     if not value:
         raise InvalidVector(field, "must not be empty")
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused below
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
         vectors = _to_table(value) if _is_table(value) else _one_by_one(value, field)
     if not np.isfinite(vectors).all():
         row, at = np.argwhere(~np.isfinite(vectors))[0].tolist()
@@ -124,7 +124,7 @@ def to_vectors(value: Any, field: str) -> Vectors:
 
 
 def _is_table(value: list[Any]) -> bool:
-    """Tell whether these are lists of numbers of one length, faster than by looking at each."""
+    """Return whether all items are lists of numbers of one length; faster than item by item."""
     if set(map(type, value)) != {list} or len(set(map(len, value))) > 1:
         return False
     return len(value[0]) > 0 and all(set(map(type, row)) <= {int, float} for row in value)
@@ -132,8 +132,8 @@ def _is_table(value: list[Any]) -> bool:
 
 def _to_table(rows: list[list[Any]]) -> Vectors:
     step = max(1, CHUNK // len(rows[0]))
-    parts = [np.asarray(rows[at : at + step], np.float32) for at in range(0, len(rows), step)]
-    return np.concatenate(parts)
+    chunks = [np.asarray(rows[at : at + step], np.float32) for at in range(0, len(rows), step)]
+    return np.concatenate(chunks)
 
 
 def _one_by_one(value: list[Any], field: str) -> Vectors:
@@ -161,7 +161,7 @@ def _from_numbers(value: Sequence[Any], field: str) -> Vectors:
     for at, number in enumerate(value):
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise InvalidVector(f"{field}[{at}]", f"must be a number, not {_kind(number)}")
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, which the index refuses
+    with np.errstate(over="ignore"):  # becomes infinite, which the index refuses
         return _converted(value, np.float64).astype(np.float32)
 
 
@@ -174,7 +174,7 @@ def _to_ids(field: str, ids: list[Any]) -> Sequence[int]:
     try:
         return cast("Sequence[int]", _converted(ids, np.int64))
     except OverflowError:
-        return ids  # refused with its place, as every id that is not of the vocabulary
+        return ids  # refused later with its place, like every id outside the vocabulary
 
 
 def _converted(numbers: Sequence[Any], dtype: DTypeLike) -> NDArray[Any]:

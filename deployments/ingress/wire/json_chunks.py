@@ -1,7 +1,7 @@
-"""Writing a large JSON answer in pieces, so that no step holds the interpreter for long.
+"""Writes a large JSON value in chunks, so that no step holds the interpreter lock for long.
 
-A writer in C holds the interpreter's lock from the first byte to the last: 128 MiB of numbers would
-stop every other request for half a second. Knows nothing of responses.
+orjson holds the lock for the whole value: 128 MiB of numbers would block all other requests for
+half a second.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import orjson
 
 
 def json_chunks(value: Any) -> Iterator[bytes]:
-    """Yield in pieces what ``orjson.dumps`` returns for a value, arrays of numpy included.
+    """Yield in chunks what ``orjson.dumps`` returns for a value, arrays of numpy included.
 
-    A piece is one member of the outermost object or one item of a list: a list among them is
-    divided in turn, an array by its rows. Iterators are written as lists, and advanced item by
-    item, so that the items need not exist at the same time.
+    A chunk is one member of the outermost object or one item of a list. Lists among them are
+    divided in turn, arrays into rows. Iterators are written as lists and advanced item by item, so
+    their items need not exist at the same time.
     """
     if isinstance(value, dict):
         before = b"{"

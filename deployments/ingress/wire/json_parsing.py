@@ -1,4 +1,4 @@
-"""Parsing a JSON body, with errors that say where it is wrong."""
+"""Parses a JSON body, with errors that name the place."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from deployments.ingress.wire.json_slices import loads_in_slices
 from deployments.ingress.wire.large_bodies import INLINE_BYTES
 
 SEARCH_BYTES = 2 * 2**20
-"""Bytes of the largest body that is parsed again to name the text with a lone surrogate: the
-second parser holds the interpreter for some 20 ms a MiB.
+"""Bytes up to which a body is parsed again to locate a lone surrogate; the second parser holds the
+interpreter lock for about 20 ms per MiB.
 """
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -25,13 +25,13 @@ T = TypeVar("T", int, str)
 
 
 def parse_json(body: bytes, max_containers: int) -> Any:
-    """Return the value that a body holds; a large body is parsed in slices.
+    """Return the value of a body; a large body is parsed in slices.
 
     Raises:
-        LimitExceeded: a large body has more than ``max_containers`` lists and objects; a small one
-            cannot have so many that it matters.
+        LimitExceeded: a large body has more than ``max_containers`` lists and objects. A small
+            body is too short for a number that matters.
         InvalidJson: it is not JSON in UTF-8; the error gives the line, the column and the byte,
-            and for a lone surrogate the text that has it and the character there.
+            or for a lone surrogate the text and the character.
     """
     try:
         if len(body) > INLINE_BYTES:
@@ -42,7 +42,7 @@ def parse_json(body: bytes, max_containers: int) -> Any:
 
 
 def _explained(body: bytes, error: orjson.JSONDecodeError) -> InvalidJson:
-    """Return why a body cannot be parsed; takes the time of another parser, on this path only."""
+    """Return why a body cannot be parsed."""
     try:
         text = body.decode()
     except UnicodeDecodeError as wrong:
@@ -57,7 +57,7 @@ def _explained(body: bytes, error: orjson.JSONDecodeError) -> InvalidJson:
 
 
 def _first_surrogate(text: str) -> str | None:
-    """Return where a JSON document has a lone surrogate, which no text in Unicode has."""
+    """Return where a JSON document has a lone surrogate, which Unicode text cannot have."""
     try:
         found = _lone_in(json.loads(text))
     except (ValueError, RecursionError):
@@ -72,7 +72,7 @@ def _first_surrogate(text: str) -> str | None:
 def _lone_in(value: Any) -> tuple[re.Match[str], str] | None:
     """Return the first lone surrogate of a value, and the path to it.
 
-    The path is put together on the way back: most values are numbers, which need none.
+    The path is built on the way back, because most values need none.
     """
     if isinstance(value, str):
         lone = _SURROGATE.search(value)

@@ -1,9 +1,9 @@
-"""Parsing a large JSON body in slices, so that no step holds the interpreter for long.
+"""Parses a large JSON body in slices, so that no step holds the interpreter lock for long.
 
-A parser in C holds the interpreter's lock from the first byte to the last: a body of 16 MiB would
-stop every other request for a quarter of a second, or for two with many small lists. Here numpy
-finds the brackets and commas outside of strings, the document is cut at commas into slices of
-`SLICE_BYTES`, and orjson parses one slice after the other. Run it in a thread.
+orjson holds the lock for the whole document: 16 MiB would block all other requests for 0.25 s, or
+for 2 s with many small lists. Here numpy finds the brackets and commas outside of strings, the
+document is cut at commas into slices of `SLICE_BYTES`, and orjson parses one slice after the other.
+Run it in a thread.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from embedder.core.errors import LimitExceeded
 
 SLICE_BYTES = 64 * 1024
-"""Bytes for one call of the parser: at most 10 ms, lists of empty lists included."""
+"""Bytes for one call of orjson, which takes at most 10 ms, even for lists of empty lists."""
 
 SCAN_BYTES = 2**20
 """Bytes for one pass of numpy over the document."""
 
 MAX_NAME_BYTES = 64 * 1024
-"""Bytes in which the name of a large member ends: looking for the end of one of 15 MB takes 2 s."""
+"""Bytes in which the name of a large member must end; to search 15 MB takes 2 s."""
 
 MAX_DEPTH = 1024
-"""Levels of lists and objects in each other, as in orjson."""
+"""Nesting depth of lists and objects, as in orjson."""
 
 _QUOTE, _OPEN, _CLOSE, _COMMA = 1, 2, 3, 4
 _KINDS = np.zeros(256, np.uint8)
@@ -41,7 +41,7 @@ _SPACE = b" \t\n\r"
 
 
 class _Commas(NamedTuple):
-    """Where the commas outside of strings are, and how many lists and objects each lies in."""
+    """The places of the commas outside of strings, and the nesting depth of each."""
 
     places: NDArray[np.int64]
     depths: NDArray[np.int32]
@@ -53,7 +53,7 @@ def loads_in_slices(content: bytes, *, max_containers: int, slice_bytes: int = S
     Raises:
         orjson.JSONDecodeError: it is not JSON, or nested too deeply.
         LimitExceeded: it has more than ``max_containers`` lists and objects, each of which costs
-            the garbage collector as much as hundreds of bytes cost the parser.
+            as much garbage collection time as hundreds of bytes cost to parse.
     """
     try:
         return _Document(content, slice_bytes, max_containers).load()
@@ -72,7 +72,7 @@ class _Document:
         return self._value(0, len(self._content), 0)
 
     def _value(self, begin: int, end: int, depth: int) -> Any:
-        """Return the value between two places, which lies in ``depth`` lists and objects."""
+        """Return the value between two places at a nesting depth."""
         begin, end = self._stripped(begin, end)
         opening = self._content[begin] if begin < end else 0
         if end - begin <= self._slice_bytes or opening not in _CLOSING:
@@ -106,7 +106,7 @@ class _Document:
         return members
 
     def _groups(self, begin: int, end: int, depth: int) -> Iterator[tuple[int, int]]:
-        """Yield the ends of runs of items: each within a slice, or one item that is larger."""
+        """Yield the bounds of groups of items that fit in a slice, or of one larger item."""
         places, depths = self._commas
         first, last = np.searchsorted(places, (begin, end))
         inside = places[first:last][depths[first:last] == depth]
@@ -144,7 +144,7 @@ def _commas_of(content: bytes, max_containers: int) -> _Commas:
 
     Raises:
         orjson.JSONDecodeError: lists and objects do not end, or are nested too deeply.
-        LimitExceeded: there are more than ``max_containers`` of them.
+        LimitExceeded: there are more than ``max_containers`` lists and objects.
     """
     places, depths = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     in_string, depth, containers = 0, 0, 0
@@ -173,7 +173,7 @@ def _commas_of(content: bytes, max_containers: int) -> _Commas:
 
 
 def _blocks(content: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the ends of blocks, none of which ends between a backslash and what it escapes."""
+    """Yield the bounds of blocks; no block ends between a backslash and the escaped byte."""
     begin = 0
     while begin < len(content):
         end = min(begin + SCAN_BYTES, len(content))
@@ -184,11 +184,11 @@ def _blocks(content: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _marks(block: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Return where quotes, brackets and commas are, and their kinds; escaped ones are left out."""
+    """Return the places and kinds of unescaped quotes, brackets and commas."""
     kinds = _KINDS[block]
     backslashes = np.flatnonzero(block == ord("\\"))
     if len(backslashes):
-        # In a run of backslashes every other one escapes the byte that follows.
+        # In a run of backslashes, every other one escapes the next byte.
         order = np.arange(len(backslashes))
         starts = np.where(np.diff(backslashes, prepend=-2) != 1, order, 0)
         escaping = (order - np.maximum.accumulate(starts)) % 2 == 0
@@ -199,6 +199,6 @@ def _marks(block: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.uint
 
 
 def _error(content: bytes, problem: str, place: int, further: int = 0) -> orjson.JSONDecodeError:
-    """Return the error at a byte of the document, and ``further`` characters behind it."""
+    """Return the error at ``further`` characters behind a byte of the document."""
     before = content[:place].decode(errors="replace")
     return orjson.JSONDecodeError(problem, content.decode(errors="replace"), len(before) + further)

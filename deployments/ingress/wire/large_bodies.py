@@ -1,6 +1,6 @@
-"""Reading large bodies beside the event loop, one at a time, so that other requests go on.
+"""Converts large bodies in a thread, one at a time, so that other requests can run.
 
-A small body is read at once: handing it to a thread would cost more than reading it.
+A small body is converted at once, because a change of threads would take longer.
 """
 
 from __future__ import annotations
@@ -19,26 +19,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 INLINE_BYTES = 256 * 1024
-"""Bytes of the largest body that is read on the event loop: 3 ms typically, 35 ms at most.
-
-A lone surrogate in a text among nested lists is named in 55 ms.
+"""Bytes up to which a body is converted on the event loop: typically in 3 ms, at most in 35 ms,
+or in 55 ms to locate a lone surrogate in nested lists.
 """
 
-# One thread: a document in parts takes up to ten times its bytes, and more threads would only
-# compete for the interpreter.
+# One thread, because a parsed document takes up to ten times its bytes, and more threads would
+# compete for the interpreter lock.
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
 
 
 async def convert_body(
     context: RequestContext, work: Callable[P, T], *args: P.args, **named: P.kwargs
 ) -> T:
-    """Return what ``work`` returns, which converts a part of the request's body.
+    """Run ``work``, which converts the body of a request, and return its result.
 
-    For a large body it runs in a thread; it must not hold the interpreter for long.
+    For a large body it runs in a thread, where no step may hold the interpreter lock for long.
 
     Raises:
-        DeadlineExceeded: the bodies before it, and its own, take longer than the request may. Work
-            that has not begun by then is left out.
+        DeadlineExceeded: this body and those before it take too long. Work that has not started
+            at the deadline is not run.
     """
     if context.body_bytes <= INLINE_BYTES:
         return work(*args, **named)

@@ -1,7 +1,4 @@
-"""Lists of texts and of vectors, mixed as a client likes, as the rows of matrices.
-
-The texts of all lists of a request are embedded together. Knows nothing of what becomes of rows.
-"""
+"""Converts lists of texts and vectors to matrices; the texts of all lists are embedded together."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ _LIST = {
 _MEANING = "Texts and vectors, which may be mixed; all vectors have the same width."
 
 USUAL_WIDTH = 384
-"""The width that is assumed of a model that is not loaded yet."""
+"""The assumed width of a model that has not loaded."""
 
 RowsField = Annotated[Any, WithJsonSchema({**_LIST, "description": _MEANING})]
 OptionalRowsField = Annotated[
@@ -57,7 +54,7 @@ OptionalRowsField = Annotated[
 
 
 class RowsBody(PromptFields):
-    """What a body with such lists holds beside them; all of it concerns its texts alone."""
+    """The other fields of a body with such lists; they concern only the texts."""
 
     dimensions: int | None = Field(
         None, ge=1, strict=True, description="keep this many components: a Matryoshka width"
@@ -70,7 +67,7 @@ class RowsBody(PromptFields):
 
 
 class RowsAnswer(BaseModel):
-    """What an answer about such lists says of their texts."""
+    """The fields of a response about such lists that concern the texts."""
 
     model: str | None = Field(description="what has embedded the texts; null where there are none")
     usage: Usage
@@ -78,13 +75,13 @@ class RowsAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """A float32[n, d] for each list, in order; ``answer`` is None where nothing was embedded."""
+    """A float32[n, d] for each list, in order; ``answer`` is None if there were no texts."""
 
     of_lists: list[Vectors]
     answer: Embeddings | None
 
     async def respond(self, content: Mapping[str, Any]) -> Response:
-        """Return the response with this content, and what is to be said of the texts."""
+        """Return a response with this content and the fields about the texts."""
         answer = self.answer
         tokens = 0 if answer is None else int(answer.token_counts.sum())
         response = await json_response(
@@ -99,11 +96,11 @@ class Matrices:
 
 
 def check_rows(value: Any, field: str, limit: int) -> int:
-    """Return how many rows a list has.
+    """Return the number of rows in a list.
 
     Raises:
         LimitExceeded: it has more than ``limit``.
-        InvalidInput: it is no list, or empty.
+        InvalidInput: it is not a list, or empty.
     """
     if not isinstance(value, list):
         raise InvalidInput(field, "must be a list of texts or vectors")
@@ -115,9 +112,9 @@ def check_rows(value: Any, field: str, limit: int) -> int:
 
 
 def vectors_width(items: Sequence[Any]) -> int | None:
-    """Return the width of the first vector of a list, None where it holds texts alone.
+    """Return the width of the first vector of a list; None if all items are texts.
 
-    Without a look at its numbers: the event loop asks for this, and a vector may have millions.
+    The numbers are not checked, because this runs on the event loop.
     """
     first = next((item for item in items if not isinstance(item, str)), None)
     if first is None:
@@ -129,7 +126,7 @@ def vectors_width(items: Sequence[Any]) -> int | None:
 
 
 def width_of(service: Service, model: str | None, items: Sequence[Any]) -> int:
-    """Return about how wide the vectors of a list will be, for their price."""
+    """Return the estimated width of the vectors of a list, for their price."""
     width = vectors_width(items)
     if width is not None:
         return width
@@ -141,11 +138,11 @@ def width_of(service: Service, model: str | None, items: Sequence[Any]) -> int:
 async def to_matrices(
     service: Service, context: RequestContext, body: RowsBody, lists: Mapping[str, Sequence[Any]]
 ) -> Matrices:
-    """Return the rows of all lists, which `check_rows` has seen, by the fields they come from.
+    """Return a matrix for each list, by field; `check_rows` must have checked the lists.
 
     Raises:
-        InvalidVector: a vector is wrong, or has another width than the others.
-        EmbedderError: as `Service.embed`; fields are called as the client calls them.
+        InvalidVector: a vector is invalid, or the widths differ.
+        EmbedderError: as `Service.embed`, with the field names of the client.
     """
     service.check_model(body.model)
     named = {
@@ -166,8 +163,8 @@ async def to_matrices(
 
 
 def _vectors(field: str, items: Sequence[Any]) -> dict[str, Vectors]:
-    """Return the vectors of a list, its texts left out, by their names."""
-    if all(isinstance(item, list) for item in items):  # then much faster
+    """Return the vectors among the items of a list, by their names."""
+    if all(isinstance(item, list) for item in items):  # much faster
         return {f"{field}[{row}]": one for row, one in enumerate(to_vectors(items, field))}
     return {
         f"{field}[{row}]": _vector(item, f"{field}[{row}]")
@@ -199,13 +196,13 @@ async def _embed(
     options: EmbedOptions,
     model: str | None,
 ) -> Embeddings:
-    """Embed the texts in one go; several where they are more than a request may have inputs."""
+    """Embed the texts, at most ``max_inputs`` at a time."""
     inputs, names = list(texts.values()), list(texts)
     most = service.settings.limits.max_inputs
     whole = " and ".join(dict.fromkeys(name.partition("[")[0] for name in names))
-    parts: list[Embeddings] = []
+    chunks: list[Embeddings] = []
     for start in range(0, len(inputs), most):
         options = replace(options, timeout_s=context.remaining_s())
         with rename_input_errors(whole, names[start:].__getitem__):
-            parts.append(await service.embed(inputs[start : start + most], options, model=model))
-    return concatenate(parts)
+            chunks.append(await service.embed(inputs[start : start + most], options, model=model))
+    return concatenate(chunks)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.ingress.wire import json_bodies
-from deployments.ingress.wire.json_bodies import PART_BYTES, json_response
+from deployments.ingress.wire.json_bodies import CHUNK_BYTES, json_response
 from deployments.ingress.wire.json_chunks import json_chunks
 from deployments.rpc import cooperative_yield
 from tests.unit.deployments.concurrent_request import ConcurrentRequest
@@ -58,9 +58,9 @@ def test_pieces_are_the_whole(value: Any) -> None:
     assert b"".join(json_chunks(_lazy(value))) == whole
 
 
-@pytest.mark.parametrize("bytes_of_item", [10, PART_BYTES // 2, PART_BYTES * 2])
+@pytest.mark.parametrize("bytes_of_item", [10, CHUNK_BYTES // 2, CHUNK_BYTES * 2])
 async def test_a_large_answer_is_sent_in_parts(bytes_of_item: int) -> None:
-    value = ["x" * bytes_of_item] * max(3, 3 * PART_BYTES // bytes_of_item)
+    value = ["x" * bytes_of_item] * max(3, 3 * CHUNK_BYTES // bytes_of_item)
     sent: list[MutableMapping[str, Any]] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:
@@ -73,7 +73,7 @@ async def test_a_large_answer_is_sent_in_parts(bytes_of_item: int) -> None:
     assert whole == orjson.dumps(value)
     assert dict(start["headers"])[b"content-length"] == b"%d" % len(whole)
     assert [message["more_body"] for message in bodies] == [True] * (len(bodies) - 1) + [False]
-    assert max(len(message["body"]) for message in bodies) < PART_BYTES + bytes_of_item + 10
+    assert max(len(message["body"]) for message in bodies) < CHUNK_BYTES + bytes_of_item + 10
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_others_have_their_turn_while_an_answer_is_written(
 
 
 async def test_an_answer_in_parts_is_compressed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_bodies, "PART_BYTES", 1000)
+    monkeypatch.setattr(json_bodies, "CHUNK_BYTES", 1000)
     body = {"a": np.eye(100).tolist()}
     async with FakeService(compress_bytes=1000).client() as http:
         answers = [await _raw(http, body, encoding) for encoding in ("gzip", "identity")]
