@@ -1,1 +1,1 @@
-"""The HTTP door: one module an API family, one table from errors to statuses."""
+"""The ingress: HTTP, with a folder for each family of routes, and calls over a handle."""

@@ -43,14 +43,7 @@ async def search(
     If an index shard does not answer, its points are left out, ``partial`` is true and ``missing``
     names the shard; with ``complete`` the search fails instead.
     """
-    queries: Sequence[QueryBody] = [body] if body.queries is None else body.queries
-    check_count("queries", len(queries), service.settings.limits.max_queries)
-    names = [""] if body.queries is None else [f"queries[{row}]" for row in range(len(queries))]
-    beside = QueryBody.model_fields.keys() & body.model_fields_set
-    if body.queries is not None and beside:
-        raise InvalidInput("queries", f"cannot stand beside {sorted(beside)}: put these into each")
-    for query, prefix in zip(queries, names, strict=True):
-        _check_one(query, prefix)
+    queries, names = _queries(body, service.settings.limits.max_queries)
     service.check_model(body.model)
     contents = await convert_body(context, Contents.of, queries, names)
     wanted = [
@@ -82,6 +75,23 @@ async def search(
     if found.missing:
         answer["missing"] = found.missing
     return check_response_size("top_k", await json_response(answer), service.settings.limits)
+
+
+def _queries(body: SearchBody, most: int) -> tuple[Sequence[QueryBody], Sequence[str]]:
+    """Return the queries of a body, and the path of each in the body.
+
+    Raises:
+        InvalidInput: there are none or too many, or a query is incomplete.
+    """
+    queries: Sequence[QueryBody] = [body] if body.queries is None else body.queries
+    check_count("queries", len(queries), most)
+    names = [""] if body.queries is None else [f"queries[{row}]" for row in range(len(queries))]
+    beside = QueryBody.model_fields.keys() & body.model_fields_set
+    if body.queries is not None and beside:
+        raise InvalidInput("queries", f"cannot stand beside {sorted(beside)}: put these into each")
+    for query, prefix in zip(queries, names, strict=True):
+        _check_one(query, prefix)
+    return queries, names
 
 
 def _check_one(query: QueryBody, prefix: str) -> None:

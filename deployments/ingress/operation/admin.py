@@ -117,7 +117,7 @@ async def _ingress(service: Service) -> answers.Ingress:
         answers={str(status): count for status, count in sorted(request_stats.answers.items())},
         abandoned=request_stats.abandoned,
         flights=sum(connection.pipeline.in_flight for connection in _connections(service)),
-        backlog=answers.backlog(service.backlog.stats),
+        backlog=answers.backlog(service.admission.stats),
         queues=[answers.Queue.model_validate(one) for one in service.queues],
         near_cache=cache_answers.NearCache.model_validate(await service.local_cache_stats()),
         shards=[

@@ -45,21 +45,21 @@ async def connection_for(
     if collection is None:
         return await connect(stated)
     try:
-        asked = await connect(collection.model if stated is None else stated)
+        candidate = await connect(collection.model if stated is None else stated)
     except UnknownModel:
         # The stated model was checked before, so the model of the collection is not served.
-        asked = await connect(None)
+        candidate = await connect(None)
     wanted = collection.stored
     if wanted is None and collection.model is not None:
         try:
             wanted = stored_of((await connect(collection.model)).info)
         except UnknownModel:
-            problem = repr(collection.model), str(stored_of(asked.info))
+            problem = repr(collection.model), str(stored_of(candidate.info))
             raise ModelMismatch(collection.name, *problem) from None
     if wanted is None:
-        return asked
+        return candidate
     # If no model is stated, any served model of the right identity is used.
-    return _choose(collection, wanted, asked, serving() if stated is None else ())
+    return _choose(collection, wanted, candidate, serving() if stated is None else ())
 
 
 def check_width(collection: CollectionInfo, model: ModelInfo) -> None:
@@ -79,15 +79,15 @@ def check_width(collection: CollectionInfo, model: ModelInfo) -> None:
 def _choose(
     collection: CollectionInfo,
     wanted: StoredModel,
-    asked: ConnectionT,
+    candidate: ConnectionT,
     others: Iterable[ConnectionT],
 ) -> ConnectionT:
-    """Return the connection to the model ``wanted``: ``asked``, or one of the ``others``.
+    """Return the connection to the model ``wanted``: ``candidate``, or one of the ``others``.
 
     Raises:
         ModelMismatch: none of them is a connection to that model.
     """
-    for one in (asked, *others):
+    for one in (candidate, *others):
         if wanted.is_same(stored_of(one.info)):
             return one
-    raise ModelMismatch(collection.name, str(wanted), str(stored_of(asked.info)))
+    raise ModelMismatch(collection.name, str(wanted), str(stored_of(candidate.info)))

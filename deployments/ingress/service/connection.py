@@ -91,7 +91,7 @@ class Connector:
     settings: ServeSettings
     handles: Handles
     caches: IngressCaches
-    backlog: AdmissionControl
+    admission: AdmissionControl
     announcements: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def __call__(self, model: ModelSettings) -> Connection:
@@ -104,6 +104,17 @@ class Connector:
         info: ModelInfo = await HandleClient("Encoder", handle).call(
             "describe", model, deadline=deadline
         )
+        connection = await self._connection(handle, model, info)
+        await connection.check_tokenizer(deadline)
+        await connection.check_encoder(deadline)
+        self.announce(info)
+        return connection
+
+    async def _connection(
+        self, handle: Handle, model: ModelSettings, info: ModelInfo
+    ) -> Connection:
+        """Return the connection to a loaded model, once its colocated stages have loaded."""
+        settings = self.settings
         tokenizer = RemoteTokenizer(
             self.handles.tokenizer, settings.tokenizer, model, settings.batching
         )
@@ -117,12 +128,12 @@ class Connector:
         )
         colocated_tokenizer = ColocatedTokenizer(
             tokenizer,
-            partial(_same_tokenizer, model, info),
+            partial(_load_tokenizer, model, info),
             max_characters=settings.tokenizer.ingress_characters,
         )
         share = settings.encoder.in_ingress if model.pinned and info.device == "cpu" else "none"
         colocated_encoder = ColocatedEncoder(
-            encoder, partial(_same_encoder, settings, model, info), share
+            encoder, partial(_load_encoder, settings, model, info), share
         )
         await asyncio.gather(colocated_tokenizer.load(), colocated_encoder.load())
         pipeline = Pipeline(
@@ -135,15 +146,9 @@ class Connector:
             ),
             limits=settings.limits,
             computation_timeout_s=settings.limits.request_timeout_s,
-            admission=self.backlog,
+            admission=self.admission,
         )
-        connection = Connection(
-            pipeline, tokenizer, encoder, colocated_encoder, colocated_tokenizer
-        )
-        await connection.check_tokenizer(deadline)
-        await connection.check_encoder(deadline)
-        self.announce(info)
-        return connection
+        return Connection(pipeline, tokenizer, encoder, colocated_encoder, colocated_tokenizer)
 
     def announce(self, info: ModelInfo) -> None:
         """Announce a model to the cache shards, in the background and without retries.
@@ -169,7 +174,7 @@ class Connector:
             announcement.add_done_callback(_log_failure)
 
 
-def _same_tokenizer(model: ModelSettings, info: ModelInfo) -> FastTokenizer:
+def _load_tokenizer(model: ModelSettings, info: ModelInfo) -> FastTokenizer:
     """Load the tokenizer of a model.
 
     Raises:
@@ -181,7 +186,7 @@ def _same_tokenizer(model: ModelSettings, info: ModelInfo) -> FastTokenizer:
     return load_tokenizer(files)
 
 
-def _same_encoder(settings: ServeSettings, model: ModelSettings, info: ModelInfo) -> LocalEncoder:
+def _load_encoder(settings: ServeSettings, model: ModelSettings, info: ModelInfo) -> LocalEncoder:
     """Load an encoder of a model.
 
     Raises:

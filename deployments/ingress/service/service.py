@@ -1,8 +1,4 @@
-"""The service of one ingress replica: pipelines over handles, the caches and the index.
-
-Connects to a model on its first use, so an ingress can report its readiness before any model has
-loaded.
-"""
+"""The service of one ingress replica: pipelines over handles, the caches and the index."""
 
 from __future__ import annotations
 
@@ -53,7 +49,7 @@ class Service:
         self.settings = settings
         self.replica = replica_id()
         self.request_stats = RequestStats()
-        self.backlog = AdmissionControl(settings.limits)
+        self.admission = AdmissionControl(settings.limits)
         self.numeric_work = NumericWork(settings.limits.max_wait_s)
         self.replicas = Replicas(handles.by_name())
         self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
@@ -61,7 +57,7 @@ class Service:
         self.caches = IngressCaches(settings.cache, handles.caches)
         self._handles = handles
         self._queue_metrics = MetricPublisher(QUEUES)
-        self._connect = Connector(settings, handles, self.caches, self.backlog)
+        self._connect = Connector(settings, handles, self.caches, self.admission)
         self._probe = StageProbe(handles)
         self._announce_s = 0.0
         self._models: ServedModels[Connection] = ServedModels(self._connect)

@@ -39,24 +39,24 @@ class _ChunkedResponse(Response):
 
 
 async def json_response(content: Any) -> Response:
-    """Return a JSON response; other requests run between the pieces of `json_chunks`.
+    """Return a JSON response; other requests run between its `json_chunks`.
 
     Arrays of numpy are written without Python numbers.
     """
-    chunks, pieces, size = list[bytes](), list[bytes](), 0
+    sent, chunks, size = list[bytes](), list[bytes](), 0
     yielding = CooperativeYield()
-    for piece in json_chunks(content):
-        pieces.append(piece)
-        size += len(piece)
+    for chunk in json_chunks(content):
+        chunks.append(chunk)
+        size += len(chunk)
         if size >= CHUNK_BYTES:
-            chunks.append(b"".join(pieces))
-            pieces, size = [], 0
-        await yielding.after(len(piece))
-    chunks.append(b"".join(pieces))
+            sent.append(b"".join(chunks))
+            chunks, size = [], 0
+        await yielding.after(len(chunk))
+    sent.append(b"".join(chunks))
     return (
-        Response(chunks[0], media_type="application/json")
-        if len(chunks) == 1
-        else _ChunkedResponse(chunks)
+        Response(sent[0], media_type="application/json")
+        if len(sent) == 1
+        else _ChunkedResponse(sent)
     )
 
 

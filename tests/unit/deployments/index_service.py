@@ -20,7 +20,7 @@ from embedder.core.errors import InvalidInput, Overloaded, UnknownModel
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.points import CollectionInfo, StoredModel
-from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
+from tests.unit.deployments.local_handle import LocalHandle, as_handle
 
 LETTERS = "letters"
 

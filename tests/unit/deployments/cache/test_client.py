@@ -8,7 +8,7 @@ import pytest
 
 from deployments.cache.client import RemoteCache
 from embedder.core.errors import BackendFailure
-from tests.unit.deployments.ingress.fake_service import as_handle
+from tests.unit.deployments.local_handle import as_handle
 
 
 async def test_a_failed_lookup_raises_the_error_of_the_shard() -> None:

@@ -11,7 +11,8 @@ from deployments.encoder.client import RemoteEncoder
 from deployments.settings.stages import StageSettings
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
-from tests.unit.deployments.ingress.fake_service import ALIAS, LetterEncoder, as_handle
+from tests.unit.deployments.ingress.fake_service import ALIAS, LetterEncoder
+from tests.unit.deployments.local_handle import as_handle
 
 ONE_CALL = StageSettings(max_replicas=1, flights_per_replica=1)
 

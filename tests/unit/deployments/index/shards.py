@@ -16,7 +16,7 @@ from embedder.index.contract.points import (
     Query,
     Spec,
 )
-from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
+from tests.unit.deployments.local_handle import LocalHandle, as_handle
 
 WIDTH = 4
 NAME = "things"

@@ -17,7 +17,8 @@ from deployments.index.sharded_client import RemoteIndex
 from deployments.rpc import message_size
 from deployments.settings.service import ServeSettings
 from embedder.index.contract.points import PointField, Points, Query
-from tests.unit.deployments.ingress.fake_service import FakeService, LocalHandle, as_handle
+from tests.unit.deployments.ingress.fake_service import FakeService
+from tests.unit.deployments.local_handle import LocalHandle, as_handle
 
 ALL: tuple[PointField, ...] = ("text", "metadata", "vector")
 SETTINGS = ServeSettings(data_directory=None)

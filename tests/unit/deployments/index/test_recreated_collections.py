@@ -20,7 +20,7 @@ from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import CollectionInfo, Points, Query, Spec, StoredModel
 from embedder.index.vector_index import VectorIndex
-from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
+from tests.unit.deployments.local_handle import LocalHandle, as_handle
 
 NAME = "things"
 MODEL = StoredModel("letters", "1", "0" * 64, "mean")

@@ -13,7 +13,7 @@ from embedder.core.errors import StageUnavailable, Unavailable, UnknownCollectio
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Metric, Spec
 from tests.unit.deployments.index.shards import NAME, WIDTH, Index, make_points, make_query
-from tests.unit.deployments.ingress.fake_service import as_handle
+from tests.unit.deployments.local_handle import as_handle
 
 GONE = StageUnavailable("VectorIndex", "gone")
 SPEC = Spec(Metric.L2, width=WIDTH)

@@ -1,19 +1,17 @@
-"""The real service and application, over stages in this process that stand where handles would.
+"""The real service and application, over fake stages in this process.
 
 The models count letters: the ids of a text are its code points, of which the first eight are kept,
-and its vector is how many of them are 'a', 'b', 'c' and 'd'. So "aaabbbb" is (0.6, 0.8, 0, 0).
-Any other model than the default one counts them in the opposite order.
+and its vector has the counts of 'a', 'b', 'c' and 'd'. So "aaabbbb" is (0.6, 0.8, 0, 0). All models
+but the default one count in the opposite order.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import numpy as np
@@ -23,7 +21,6 @@ from deployments.index.replica import IndexReplica
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.service import Service
-from deployments.rpc.handle_client import Handle
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import ReplicaStats
 from deployments.settings.limits import IngressLimits
@@ -36,7 +33,7 @@ from embedder.inference.residency import ModelState, State
 from embedder.inference.tokenization import OffsetToken
 from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
-from tests.unit.deployments.rpc.grpc_limit import GRPC_BYTES, check_size
+from tests.unit.deployments.local_handle import LocalHandle, as_handle
 
 MAX_TOKENS = 8
 END = "[END]"
@@ -72,76 +69,6 @@ LOADED = ModelState(
     load_s=1.5,
     error=None,
 )
-
-
-class LocalHandle:
-    """Calls a stage in this process the way a handle calls a deployment; ``fault`` breaks it.
-
-    Calls by value are refused above ``limit`` bytes, as by gRPC. Remembers for which models it was
-    asked for a replica that has them, the size of each message, and the methods by reference.
-    """
-
-    def __init__(self, stage: object, limit: int = GRPC_BYTES) -> None:
-        self.fault: Exception | None = None
-        self.multiplexed: list[str] = []
-        self.sizes: list[int] = []
-        self.by_reference: list[str] = []
-        self._stage = stage
-        self._limit = limit
-        self._by_reference = False
-
-    def options(
-        self, *, multiplexed_model_id: str = "", _by_reference: bool = False
-    ) -> LocalHandle:
-        if multiplexed_model_id:
-            self.multiplexed.append(multiplexed_model_id)
-        if not _by_reference:
-            return self
-        handle = LocalHandle(self._stage, self._limit)
-        handle.fault, handle._by_reference = self.fault, True
-        handle.sizes, handle.by_reference = self.sizes, self.by_reference
-        return handle
-
-    def __getattr__(self, method: str) -> _Method:
-        return _Method(self, method)
-
-    def broadcast(self, method: str, *args: Any) -> _Broadcast:
-        return _Broadcast(self, method, args)
-
-    async def _answer(self, method: str, args: Sequence[Any]) -> Any:
-        if self.fault is not None:
-            raise self.fault
-        if self._by_reference:
-            self.by_reference.append(method)
-        limit = sys.maxsize if self._by_reference else self._limit
-        self.sizes.append(check_size(args, limit))
-        answer = await getattr(self._stage, method)(*args)
-        self.sizes.append(check_size(answer, limit))
-        return answer
-
-
-class _Method:
-    def __init__(self, handle: LocalHandle, name: str) -> None:
-        self._handle = handle
-        self._name = name
-
-    def remote(self, *args: Any) -> Awaitable[Any]:
-        return self._handle._answer(self._name, args)
-
-
-class _Broadcast:
-    """What comes of asking all replicas, of which there is one."""
-
-    def __init__(self, handle: LocalHandle, method: str, args: Sequence[Any]) -> None:
-        self._answer = partial(handle._answer, method, args)
-
-    async def results_async(self, *, return_exceptions: bool) -> list[Any]:
-        return list(await asyncio.gather(self._answer(), return_exceptions=return_exceptions))
-
-
-def as_handle(stage: object) -> Handle:
-    """Return a stage, or its local handle, in the type that the service asks for."""
-    return cast("Handle", stage if isinstance(stage, LocalHandle) else LocalHandle(stage))
 
 
 class LetterTokenizer:

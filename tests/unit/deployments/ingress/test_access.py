@@ -42,11 +42,11 @@ every_route = pytest.mark.parametrize(
 )
 
 
-def test_the_open_routes_are_these_and_no_other() -> None:
+def test_exactly_the_health_checks_need_no_key() -> None:
     assert {(method, path) for method, path, scope in ROUTES if scope is None} == OPEN
 
 
-def test_every_other_route_has_the_scope_that_its_work_wants() -> None:
+def test_every_other_route_needs_the_scope_of_its_work() -> None:
     for method, path, scope in ROUTES:
         if (method, path) in WRITES:
             assert scope is Scope.WRITE, (method, path)
@@ -75,7 +75,7 @@ async def _ask(method: str, path: str, headers: dict[str, str]) -> httpx.Respons
     ],
     ids=["no key", "wrong bearer", "wrong x-api-key", "host like an open path", "forwarded"],
 )
-async def test_a_route_that_is_not_open_refuses_whoever_has_no_good_key(
+async def test_a_route_that_is_not_open_refuses_requests_without_a_valid_key(
     method: str, path: str, scope: Scope | None, headers: dict[str, str]
 ) -> None:
     response = await _ask(method, path, headers)
@@ -85,7 +85,7 @@ async def test_a_route_that_is_not_open_refuses_whoever_has_no_good_key(
 
 @every_route
 @pytest.mark.parametrize("held", list(Scope))
-async def test_a_route_refuses_a_key_for_other_calls(
+async def test_a_route_refuses_a_key_without_its_scope(
     method: str, path: str, scope: Scope | None, held: Scope
 ) -> None:
     response = await _ask(method, path, {"authorization": f"Bearer {held.value}"})
@@ -94,7 +94,7 @@ async def test_a_route_refuses_a_key_for_other_calls(
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/embeddings/x", "/docs/x.js", "/.env"])
-async def test_a_path_without_a_route_is_closed_too(path: str) -> None:
+async def test_a_path_without_a_route_needs_a_key_too(path: str) -> None:
     response = await _ask("GET", path, {})
 
     assert refusal(response) == (401, "invalid_api_key", None)
@@ -106,7 +106,7 @@ async def _preflight(service: FakeService) -> httpx.Response:
         return await http.options("/v1/embeddings", headers=headers)
 
 
-async def test_pages_of_other_origins_may_not_call_unless_they_are_named() -> None:
+async def test_only_configured_origins_may_send_requests() -> None:
     closed = await _preflight(FakeService())
     other = await _preflight(FakeService(cors_origins=["https://other.example"]))
     named = await _preflight(FakeService(cors_origins=["https://app.example"]))
@@ -127,7 +127,7 @@ async def _private(service: FakeService) -> httpx.Response:
         return await http.options("/v1/embeddings", headers=headers)
 
 
-async def test_a_page_may_call_into_a_private_network_only_where_that_is_set() -> None:
+async def test_requests_into_a_private_network_need_the_setting() -> None:
     origins = ["https://app.example"]
     unset = await _private(FakeService(cors_origins=origins))
     set_ = await _private(FakeService(cors_origins=origins, cors_private_network=True))
@@ -142,5 +142,5 @@ async def test_a_page_may_call_into_a_private_network_only_where_that_is_set() -
     assert set_.headers["access-control-allow-origin"] == "https://app.example"
 
 
-async def test_the_gate_stands_before_everything() -> None:
+async def test_the_middleware_is_outermost() -> None:
     assert isinstance(build_asgi(FakeService()), RequestMiddleware)

@@ -14,7 +14,7 @@ from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, mess
 
 
 @pytest.mark.parametrize("path", ["/redoc", "/v1", "/v1/embeddings/", "/v2/models", "/static"])
-async def test_what_is_no_route_is_not_found(path: str) -> None:
+async def test_an_unknown_path_is_not_found(path: str) -> None:
     async with FakeService().client() as http:
         response = await http.get(path, follow_redirects=True)
 
@@ -51,7 +51,7 @@ async def test_another_method_than_a_routes_own_is_refused(method: str, path: st
         ("/v1/embeddings", "POST"),
     ],
 )
-async def test_a_refused_method_is_told_all_that_there_are(path: str, methods: str) -> None:
+async def test_a_refused_method_gets_all_allowed_methods(path: str, methods: str) -> None:
     async with FakeService().client() as http:
         response = await http.patch(path)
 
@@ -63,7 +63,7 @@ def broken() -> NoReturn:
     raise ZeroDivisionError("/srv/secret")
 
 
-async def test_an_unexpected_error_in_a_route_is_answered_without_a_word_about_it() -> None:
+async def test_an_unexpected_error_is_answered_without_its_details() -> None:
     service = FakeService()
     service.models = broken  # type: ignore[method-assign]
     async with service.client() as http:
@@ -89,7 +89,7 @@ async def test_an_unexpected_error_in_a_route_is_answered_without_a_word_about_i
         ("/api/v1/similarity", "/v1/similarity"),
     ],
 )
-async def test_a_path_that_is_nearly_right_is_told_the_right_one(path: str, meant: str) -> None:
+async def test_a_misspelt_path_gets_a_suggestion(path: str, meant: str) -> None:
     async with FakeService().client() as http:
         response = await http.post(httpx.URL("http://test").copy_with(raw_path=path.encode()))
 
@@ -98,7 +98,7 @@ async def test_a_path_that_is_nearly_right_is_told_the_right_one(path: str, mean
 
 
 @pytest.mark.parametrize("path", ["/zzz", "/" + "a" * 50_000, "/static/.env"])
-async def test_a_path_that_is_near_to_none_is_only_not_found(path: str) -> None:
+async def test_a_path_similar_to_none_gets_no_suggestion(path: str) -> None:
     async with FakeService().client() as http:
         response = await http.get(path)
 
@@ -106,7 +106,7 @@ async def test_a_path_that_is_near_to_none_is_only_not_found(path: str) -> None:
     assert "did you mean" not in message(response)
 
 
-async def test_a_request_for_metrics_is_told_where_they_are() -> None:
+async def test_a_request_for_metrics_gets_their_location() -> None:
     async with FakeService().client() as http:
         response = await http.get("/metrics")
 
@@ -184,7 +184,7 @@ async def test_below_a_route_prefix_everything_is_as_at_the_root() -> None:
     assert answers["/api"] == answers[""]
 
 
-async def test_a_description_below_a_route_prefix_says_so() -> None:
+async def test_the_description_has_the_route_prefix() -> None:
     transport = httpx.ASGITransport(build_asgi(FakeService()), root_path="/api")
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         described = (await http.get("/api/openapi.json")).json()

@@ -77,7 +77,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("path", BODIES)
-async def test_a_cancelled_request_ends_at_any_turn(
+async def test_a_request_can_be_cancelled_at_any_step(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = _service(monkeypatch)
@@ -92,7 +92,7 @@ async def test_a_cancelled_request_ends_at_any_turn(
 
         assert request.cancelled(), f"cancelled after {turns} turns and still running"
         assert service.request_stats.in_flight == 0
-        assert not any(service.backlog.stats.queued_tokens.values())
+        assert not any(service.admission.stats.queued_tokens.values())
         [state] = service.models()
         assert state.serving is not None
         assert state.serving.pipeline.in_flight == 0

@@ -123,7 +123,7 @@ def _client() -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize("name", SERVED)
-async def test_a_request_that_is_served_gets_the_vectors_that_it_asks_for(name: str) -> None:
+async def test_a_recorded_request_gets_its_vectors(name: str) -> None:
     headers, body, texts, meant = SERVED[name]
     async with _client() as http:
         answer = await http.post("/v1/embeddings", content=body, headers=headers)
@@ -140,7 +140,7 @@ async def test_a_request_that_is_served_gets_the_vectors_that_it_asks_for(name: 
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_a_refusal_names_the_nearest_field_or_address(name: str) -> None:
+async def test_a_refusal_names_the_most_similar_field_or_path(name: str) -> None:
     path, headers, body, refused, advice = REFUSED[name]
     async with _client() as http:
         answer = await http.post(path, content=body, headers=headers)
@@ -149,7 +149,7 @@ async def test_a_refusal_names_the_nearest_field_or_address(name: str) -> None:
     assert advice in message(answer)
 
 
-async def test_the_key_of_azures_client_is_accepted_at_the_address_that_the_refusal_names() -> None:
+async def test_the_key_of_azures_client_is_accepted_on_the_suggested_path() -> None:
     *_, body, _, _ = REFUSED["openai 3.57.0, AzureOpenAI with azure_endpoint"]
     async with _client() as http:
         answer = await http.post("/embeddings?api-version=2024-10-21", content=body, headers=AZURE)

@@ -24,7 +24,7 @@ from embedder.core.errors import (
     Overloaded,
     StageUnavailable,
 )
-from tests.unit.deployments.ingress.fake_service import as_handle
+from tests.unit.deployments.local_handle import as_handle
 from tests.unit.deployments.rpc.replica_errors import from_replica
 
 LOST = ray.exceptions.RayActorError()

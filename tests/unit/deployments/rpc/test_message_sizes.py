@@ -23,7 +23,7 @@ from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.core.errors import StageUnavailable
 from embedder.core.types import Encoded, Entries, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
-from tests.unit.deployments.ingress.fake_service import LocalHandle, as_handle
+from tests.unit.deployments.local_handle import LocalHandle, as_handle
 from tests.unit.deployments.rpc.grpc_limit import GRPC_BYTES, too_large
 
 SETTINGS = ServeSettings.model_validate(

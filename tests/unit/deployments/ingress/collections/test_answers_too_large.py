@@ -58,7 +58,7 @@ async def test_pages_are_shorter_and_every_point_comes_once(http: httpx.AsyncCli
         ),
     ],
 )
-async def test_what_is_too_large_is_refused_by_the_field_that_makes_it_so(
+async def test_a_response_that_is_too_large_is_refused_by_the_field_that_determines_its_size(
     http: httpx.AsyncClient, path: str, body: dict[str, Any], field: str
 ) -> None:
     answer = await http.post(f"/v1/collections/c/{path}", json=body)
@@ -77,7 +77,7 @@ async def test_a_search_that_is_too_large_fails_alone(http: httpx.AsyncClient) -
     assert [answer.status_code for answer in answers] == [400, 200, 200, 200] * 16
 
 
-async def test_what_fits_is_answered(http: httpx.AsyncClient) -> None:
+async def test_a_response_within_the_limit_is_sent(http: httpx.AsyncClient) -> None:
     for path, body in (
         ("points/fetch", {"ids": [f"p{number}" for number in range(18)], "include": ["text"]}),
         ("points/fetch", {"ids": [point["id"] for point in POINTS], "include": ["metadata"]}),

@@ -10,13 +10,8 @@ import httpx
 import pytest
 
 from deployments.index.sharded_client import RemoteIndex
-from tests.unit.deployments.ingress.fake_service import (
-    ALIAS,
-    FakeService,
-    as_handle,
-    message,
-    refusal,
-)
+from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
+from tests.unit.deployments.local_handle import as_handle
 
 OWN = {"name": "/srv/secret/own", "alias": "own"}
 """A model that counts letters in the opposite order: "a" there is as "d" by the default one."""
@@ -138,7 +133,7 @@ async def test_a_collection_that_is_made_again_is_not_taken_for_the_old_one(
         await _fill(http, model="own")
 
 
-async def test_what_another_ingress_does_is_seen_at_the_next_call() -> None:
+async def test_changes_by_another_ingress_are_seen_by_the_next_request() -> None:
     service = FakeService({"name": ALIAS}, OWN)
     other = FakeService({"name": ALIAS}, OWN)
     other.index = RemoteIndex({"VectorIndex-0": as_handle(service.handles["index"])})

@@ -80,7 +80,7 @@ async def test_a_cursor_that_no_page_came_with_is_refused(
     assert refusal(response) == (400, "invalid_input", "cursor")
 
 
-async def test_points_go_by_their_ids_and_a_second_time_is_no_error(
+async def test_points_are_deleted_by_id_and_missing_points_are_no_error(
     http: httpx.AsyncClient,
 ) -> None:
     first = await http.post(f"{PLANE}/points/delete", json={"ids": ["a", "gone"]})
@@ -92,7 +92,7 @@ async def test_points_go_by_their_ids_and_a_second_time_is_no_error(
     assert [hit["id"] for hit in found.json()["results"]] == ["b", "c/d"]
 
 
-async def test_points_go_by_a_filter(http: httpx.AsyncClient) -> None:
+async def test_points_are_deleted_by_a_filter(http: httpx.AsyncClient) -> None:
     gone = await http.post(f"{PLANE}/points/delete", json={"filter": {"tags": "x"}})
     left = await http.post(f"{PLANE}/points/scroll", json={})
 
@@ -101,7 +101,9 @@ async def test_points_go_by_a_filter(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"ids": ["a"], "filter": {"n": 1}}])
-async def test_what_goes_is_said_in_one_way(http: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_points_are_deleted_by_either_ids_or_a_filter(
+    http: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
     response = await http.post(f"{PLANE}/points/delete", json=body)
     count = await http.post(f"{PLANE}/points/count", json={})
 
@@ -121,7 +123,7 @@ async def test_what_goes_is_said_in_one_way(http: httpx.AsyncClient, body: dict[
         ("scroll", {"limit": 1001}, "limit"),
     ],
 )
-async def test_what_cannot_be_answered_is_refused_by_its_field(
+async def test_an_invalid_field_is_refused_by_name(
     http: httpx.AsyncClient, route: str, body: dict[str, Any], field: str
 ) -> None:
     response = await http.post(f"{PLANE}/points/{route}", json=body)

@@ -36,7 +36,7 @@ def _operation(schema: dict[str, Any], method: str, path: str) -> dict[str, Any]
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_every_operation_tells_of_every_error_it_may_answer(
+def test_every_operation_describes_its_errors(
     schema: dict[str, Any], method: str, path: str
 ) -> None:
     operation = _operation(schema, method, path)
@@ -53,7 +53,7 @@ def test_every_operation_tells_of_every_error_it_may_answer(
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_every_operation_says_what_it_is_and_shows_an_example_of_its_body(
+def test_every_operation_has_a_description_and_a_valid_example(
     schema: dict[str, Any], method: str, path: str
 ) -> None:
     operation = _operation(schema, method, path)
@@ -69,7 +69,7 @@ def test_every_operation_says_what_it_is_and_shows_an_example_of_its_body(
             jsonschema.validate(example, _resolved(full))
 
 
-async def test_every_path_takes_the_methods_that_are_described_and_no_other(
+async def test_every_path_allows_exactly_the_described_methods(
     schema: dict[str, Any],
 ) -> None:
     async with FakeService().client() as http:
@@ -100,7 +100,7 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"}
 
 
-async def test_keys_are_described_where_there_are_any_and_only_there(
+async def test_keys_are_described_only_if_the_service_has_keys(
     schema: dict[str, Any],
 ) -> None:
     with_keys = await _describe(KeyedService, **{"x-api-key": "read"})
@@ -122,7 +122,7 @@ async def test_keys_are_described_where_there_are_any_and_only_there(
         assert ("401" in operation["responses"]) == (not is_open)
 
 
-async def test_the_page_loads_nothing_from_elsewhere() -> None:
+async def test_the_page_loads_nothing_from_other_hosts() -> None:
     async with FakeService().client() as http:
         page = await http.get("/docs")
         links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
@@ -135,7 +135,7 @@ async def test_the_page_loads_nothing_from_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("name", ["../core.py", "%2e%2e/core.py", "core.py", "redoc.standalone.js"])
-async def test_no_other_file_can_be_had(name: str) -> None:
+async def test_only_files_of_the_page_are_served(name: str) -> None:
     async with FakeService().client() as http:
         response = await http.get(f"/docs/{name}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Annotated, Any
 
 import httpx
@@ -19,32 +18,8 @@ from deployments.ingress.routing.route import Routes
 from deployments.ingress.routing.router import Router
 from embedder.core import errors, storage_errors
 from embedder.core.errors import EmbedderError
+from tests.unit.deployments.ingress.errors.samples import CLASSES, SAMPLES, every_class, sample
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
-
-SAMPLES: dict[str, object] = {
-    "str": "/srv/secret",
-    "int": 7,
-    "float": 2.25,
-    "tuple[str, ...]": ("/srv/secret",),
-    "str | None": None,
-}
-
-
-def _tree(base: type[EmbedderError]) -> list[type[EmbedderError]]:
-    return [base, *(found for child in base.__subclasses__() for found in _tree(child))]
-
-
-OURS = (errors.__name__, http_errors.__name__, storage_errors.__name__)
-CLASSES = [found for found in _tree(EmbedderError) if found.__module__ in OURS]
-every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-
-
-def _sample(kind: type[EmbedderError]) -> EmbedderError:
-    """Make an error whose every text is a secret path."""
-    if kind.__init__ is Exception.__init__:
-        return kind(SAMPLES["str"])
-    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
-    return kind(*(SAMPLES[str(parameter.annotation)] for parameter in parameters))
 
 
 class Item(BaseModel):
@@ -62,7 +37,7 @@ def _client() -> httpx.AsyncClient:
 
     @routes.add("GET", "/raise/{name}", scope=None)
     async def raise_error(name: Annotated[str, Path()]) -> None:
-        raise _sample({kind.__name__: kind for kind in CLASSES}[name])
+        raise sample({kind.__name__: kind for kind in CLASSES}[name])
 
     @routes.add("GET", "/bug", scope=None)
     async def bug() -> None:
@@ -88,12 +63,12 @@ async def _post(body: Any) -> httpx.Response:
         return await http.post("/body", json=body)
 
 
-def test_the_table_has_every_class_of_the_tree_and_no_other() -> None:
+def test_the_table_has_exactly_the_classes_of_errors() -> None:
     assert set(STATUSES) == set(CLASSES)
 
 
 @every_class
-def test_a_class_is_the_clients_fault_or_ours_as_the_tree_says(kind: type[EmbedderError]) -> None:
+def test_the_status_of_an_error_follows_from_its_base_class(kind: type[EmbedderError]) -> None:
     late = kind in (errors.Overloaded, errors.DeadlineExceeded, http_errors.BodyTooSlow)
     conflicts = (storage_errors.ModelMismatch, storage_errors.StaleCollection)
     refused = (errors.InvalidInput, http_errors.InvalidJson, http_errors.AccessDenied, *conflicts)
@@ -114,7 +89,7 @@ def test_a_class_is_the_clients_fault_or_ours_as_the_tree_says(kind: type[Embedd
 
 
 @every_class
-async def test_every_error_is_answered_in_one_shape(kind: type[EmbedderError]) -> None:
+async def test_every_error_has_the_same_shape(kind: type[EmbedderError]) -> None:
     response = await _get(f"/raise/{kind.__name__}")
     status, code, param = refusal(response)
 
@@ -124,10 +99,10 @@ async def test_every_error_is_answered_in_one_shape(kind: type[EmbedderError]) -
 
 
 @every_class
-async def test_what_is_our_fault_is_not_told(kind: type[EmbedderError]) -> None:
+async def test_faults_of_the_service_are_reported_generically(kind: type[EmbedderError]) -> None:
     response = await _get(f"/raise/{kind.__name__}")
     if response.status_code != 500:
-        assert message(response) == str(_sample(kind))
+        assert message(response) == str(sample(kind))
         return
 
     assert "secret" not in response.text
@@ -137,7 +112,7 @@ async def test_what_is_our_fault_is_not_told(kind: type[EmbedderError]) -> None:
 
 
 @every_class
-async def test_what_may_pass_says_when_to_come_back_and_nothing_else_does(
+async def test_exactly_temporary_errors_have_retry_after(
     kind: type[EmbedderError],
 ) -> None:
     response = await _get(f"/raise/{kind.__name__}")
@@ -163,11 +138,11 @@ async def test_what_may_pass_says_when_to_come_back_and_nothing_else_does(
 )
 def test_the_type_is_one_that_openais_clients_know(kind: type[EmbedderError], type_: str) -> None:
     assert f'"type":"{type_}"'.encode() in bytes(
-        error_response(_sample(kind), ErrorShape.OPENAI).body
+        error_response(sample(kind), ErrorShape.OPENAI).body
     )
 
 
-async def test_a_bug_is_answered_without_a_word_about_it() -> None:
+async def test_a_bug_is_answered_without_its_details() -> None:
     response = await _get("/bug")
 
     assert refusal(response) == (500, "internal_error", None)
@@ -194,14 +169,14 @@ async def test_a_wrong_field_is_named_by_its_path(body: Any, field: str) -> None
 
 
 @pytest.mark.parametrize("body", [5, [], "text"])
-async def test_a_body_that_is_no_object_has_no_field_to_name(body: Any) -> None:
+async def test_a_body_that_is_not_an_object_has_no_field_name(body: Any) -> None:
     response = await _post(body)
 
     assert refusal(response) == (400, "invalid_input", None)
     assert "body" in message(response)
 
 
-async def test_an_unknown_route_and_an_unknown_method_are_told_apart() -> None:
+async def test_an_unknown_route_and_an_unknown_method_have_different_codes() -> None:
     async with _client() as http:
         missing, wrong = await http.get("/nowhere"), await http.put("/body", json={})
 
@@ -212,8 +187,8 @@ async def test_an_unknown_route_and_an_unknown_method_are_told_apart() -> None:
 
 
 @every_class
-def test_the_other_dialect_has_its_own_codes_and_shape(kind: type[EmbedderError]) -> None:
-    response = error_response(_sample(kind), ErrorShape.TEI)
+def test_errors_in_the_shape_of_tei_have_its_codes(kind: type[EmbedderError]) -> None:
+    response = error_response(sample(kind), ErrorShape.TEI)
     body = orjson.loads(response.body)
 
     assert response.status_code == STATUSES[kind].tei_http
@@ -242,7 +217,7 @@ def test_the_codes_of_text_embeddings_inference_are_kept(
 
 
 @every_class
-async def test_a_client_is_told_whether_to_try_again(kind: type[EmbedderError]) -> None:
+async def test_a_header_tells_whether_to_retry(kind: type[EmbedderError]) -> None:
     response = await _get(f"/raise/{kind.__name__}")
     told = response.headers.get("x-should-retry")
 
@@ -252,7 +227,7 @@ async def test_a_client_is_told_whether_to_try_again(kind: type[EmbedderError]) 
         assert told is None
 
 
-async def test_a_wrong_value_is_shown_where_it_is_short() -> None:
+async def test_only_a_short_wrong_value_is_shown() -> None:
     short, long = await _post({"points": 7}), await _post({"points": "x" * 41})
 
     assert message(short).endswith(", not 7")

@@ -49,7 +49,7 @@ async def read(
 
 
 @given(st.lists(st.binary(max_size=5), min_size=1, max_size=6), st.booleans())
-async def test_exactly_the_bodies_within_the_limit_are_read_whole(
+async def test_a_body_is_read_if_it_is_within_the_limit(
     chunks: Sequence[bytes], declares: bool
 ) -> None:
     whole = b"".join(chunks)
@@ -64,7 +64,7 @@ async def test_exactly_the_bodies_within_the_limit_are_read_whole(
 
 
 @pytest.mark.parametrize("declared", [b"9", b"99999999999999999999", b"9" * 5000])
-async def test_a_length_too_large_is_refused_before_anything_is_read(declared: bytes) -> None:
+async def test_a_declared_length_above_the_limit_is_refused_unread(declared: bytes) -> None:
     wire = Wire(chunks_of(b"123456789"))
 
     with pytest.raises(BodyTooLarge):
@@ -72,7 +72,7 @@ async def test_a_length_too_large_is_refused_before_anything_is_read(declared: b
     assert len(wire.unread) == 1
 
 
-async def test_a_body_without_a_length_is_read_no_further_than_one_chunk_too_many() -> None:
+async def test_reading_stops_at_the_first_chunk_above_the_limit() -> None:
     wire = Wire(chunks_of(b"1234", b"5678", b"9", b"never read", b""))
 
     with pytest.raises(BodyTooLarge, match="9 bytes; the limit is 8"):
@@ -80,29 +80,29 @@ async def test_a_body_without_a_length_is_read_no_further_than_one_chunk_too_man
     assert len(wire.unread) == 2
 
 
-async def test_a_body_longer_than_it_says_is_counted_as_it_is() -> None:
+async def test_a_body_longer_than_declared_counts_with_its_real_length() -> None:
     with pytest.raises(BodyTooLarge, match="10 bytes"):
         await read(Wire(chunks_of(b"12345", b"67890")), (b"content-length", b"2"))
 
 
 @pytest.mark.parametrize("declared", [b"0", b"7", b"", b"-1", b"x", b"1e9"])
-async def test_a_body_shorter_than_it_says_or_says_nothing_sound_is_read_as_it_is(
+async def test_a_body_with_a_wrong_or_invalid_length_is_read(
     declared: bytes,
 ) -> None:
     assert await read(Wire(chunks_of(b"12", b"34")), (b"content-length", declared)) == b"1234"
 
 
-async def test_a_body_that_a_proxy_lost_for_an_offer_is_told_so() -> None:
+async def test_a_body_that_a_proxy_dropped_for_an_offer_is_reported() -> None:
     with pytest.raises(InvalidInput, match="without it"):
         await read(Wire(chunks_of(b"")), (b"content-length", b"4"), (b"upgrade", b"h2c"))
 
 
 @pytest.mark.parametrize("before", [[], chunks_of(b"12", b"34")[:1]])
-async def test_a_client_that_leaves_midway_has_no_body(before: list[Message]) -> None:
+async def test_a_client_that_disconnects_has_no_body(before: list[Message]) -> None:
     assert await read(Wire([*before, DISCONNECT])) is None
 
 
-async def test_a_body_that_drips_is_refused_after_the_grace_with_what_came_and_the_least(
+async def test_a_slow_body_is_refused_after_the_grace_with_its_size_and_the_minimum_rate(
     virtual_time: VirtualTime,
 ) -> None:
     drops = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=3.0)
@@ -113,7 +113,7 @@ async def test_a_body_that_drips_is_refused_after_the_grace_with_what_came_and_t
     assert virtual_time() - began == pytest.approx(3 + 10)
 
 
-async def test_a_body_that_keeps_the_pace_may_take_longer_than_the_grace(
+async def test_a_body_above_the_minimum_rate_may_take_longer_than_the_grace(
     virtual_time: VirtualTime,
 ) -> None:
     steady = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.9)
@@ -124,7 +124,7 @@ async def test_a_body_that_keeps_the_pace_may_take_longer_than_the_grace(
     assert virtual_time() - began == pytest.approx(0.9 * LIMIT)
 
 
-async def test_a_body_that_begins_late_has_its_pace_counted_from_its_first_byte(
+async def test_the_rate_counts_from_the_first_byte(
     virtual_time: VirtualTime,
 ) -> None:
     late = Wire([*chunks_of(b"1234", b"")], pause_s=9.5)
@@ -134,7 +134,7 @@ async def test_a_body_that_begins_late_has_its_pace_counted_from_its_first_byte(
     assert virtual_time() - began == pytest.approx(19)
 
 
-async def test_a_body_that_never_begins_is_refused_after_the_grace(
+async def test_a_body_without_a_first_byte_is_refused_after_the_grace(
     virtual_time: VirtualTime,
 ) -> None:
     silent = Wire(chunks_of(b"never"), pause_s=90.0)
@@ -146,7 +146,7 @@ async def test_a_body_that_never_begins_is_refused_after_the_grace(
 
 
 @pytest.mark.parametrize("standstill_s", [0.3, 0.81, 1.0, 30.0])
-async def test_a_body_is_not_late_because_the_process_stood_still(
+async def test_time_in_which_the_process_stood_still_does_not_count(
     virtual_time: VirtualTime, standstill_s: float
 ) -> None:
     steady = Wire(chunks_of(b"12", b"34"), pause_s=0.4)
@@ -155,7 +155,7 @@ async def test_a_body_is_not_late_because_the_process_stood_still(
     assert await read(steady, deadline_s=60, body_grace_s=1, min_body_bytes_per_s=1) == b"1234"
 
 
-async def test_who_drips_gains_nothing_by_a_standstill(
+async def test_a_slow_body_is_refused_despite_a_standstill(
     virtual_time: VirtualTime,
 ) -> None:
     drops = Wire(chunks_of(*[b"x"] * LIMIT), pause_s=0.75)
@@ -177,7 +177,7 @@ async def test_a_standstill_does_not_move_the_deadline(virtual_time: VirtualTime
     assert virtual_time() - began == pytest.approx(60.5)
 
 
-async def test_without_a_least_pace_only_the_deadline_ends_the_wait(
+async def test_without_a_minimum_rate_only_the_deadline_ends_the_wait(
     virtual_time: VirtualTime,
 ) -> None:
     silent = Wire(chunks_of(b"never"), pause_s=90.0)
@@ -198,13 +198,13 @@ async def test_a_compressed_body_is_refused_unread(encoding: bytes) -> None:
     assert len(wire.unread) == 1
 
 
-async def test_a_body_that_says_it_is_not_compressed_is_read() -> None:
+async def test_a_body_with_identity_encoding_is_read() -> None:
     wire = Wire(chunks_of(b"1234"))
 
     assert await read(wire, (b"content-encoding", b" Identity ")) == b"1234"
 
 
-async def test_the_application_gets_the_body_once_and_then_what_else_comes() -> None:
+async def test_replay_gives_the_body_once_and_then_further_messages() -> None:
     receive = replay(b"1234", Wire([DISCONNECT]).receive)
 
     assert await receive() == {"type": "http.request", "body": b"1234", "more_body": False}

@@ -54,7 +54,7 @@ async def _sent(
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, deflate, br", "br;q=1, GZIP; q=0.5", "*"])
-async def test_large_json_is_compressed_for_who_accepts_it(encoding: str) -> None:
+async def test_large_json_is_compressed_for_clients_that_accept_gzip(encoding: str) -> None:
     sent = await _sent(Response(NUMBERS, media_type=JSON), encoding)
 
     assert sent.encoding == "gzip"
@@ -65,7 +65,7 @@ async def test_large_json_is_compressed_for_who_accepts_it(encoding: str) -> Non
 
 
 @pytest.mark.parametrize("encoding", [None, "", "identity", "br, deflate", "gzip;q=0", "*;q=0.0"])
-async def test_who_does_not_ask_gets_the_same_bytes(encoding: str | None) -> None:
+async def test_other_clients_get_the_uncompressed_bytes(encoding: str | None) -> None:
     sent = await _sent(Response(NUMBERS, media_type=JSON), encoding)
 
     assert sent.encoding == "identity"
@@ -83,14 +83,14 @@ async def test_who_does_not_ask_gets_the_same_bytes(encoding: str | None) -> Non
     ],
     ids=["small", "base64", "numbers in bytes", "compressed already"],
 )
-async def test_what_would_gain_little_goes_out_as_it_is(answer: Response) -> None:
+async def test_a_response_that_shrinks_little_is_not_compressed(answer: Response) -> None:
     sent = await _sent(answer)
 
     assert sent.body == answer.body
     assert sent.headers["content-length"] == str(len(answer.body))
 
 
-async def test_a_stream_goes_out_line_by_line() -> None:
+async def test_a_stream_is_not_compressed() -> None:
     async def lines() -> AsyncIterator[bytes]:
         yield NUMBERS
         yield NUMBERS
@@ -122,6 +122,6 @@ async def test_vectors_are_the_same_compressed_or_not(path: str) -> None:
     assert packed.json() == plain.json()
 
 
-def test_a_header_of_the_client_that_is_nonsense_asks_for_nothing() -> None:
+def test_an_invalid_accept_encoding_disables_compression() -> None:
     for value in (b"\xff\xfe", b"gzipped", b"x-gzipper", b"q=1", b"," * 10_000, b"gzip;q=x"):
         assert not accepts_gzip([(b"accept-encoding", value)])

@@ -15,25 +15,23 @@ from embedder.core.errors import InvalidInput
 @pytest.mark.parametrize(
     ("given", "expected"), [(b"2.5", 2.5), (b"60", 60.0), (b"61", 60.0), (b"inf", 60.0)]
 )
-def test_a_client_may_ask_for_less_time_than_the_limit_and_for_no_more(
-    given: bytes, expected: float
-) -> None:
+def test_a_timeout_header_can_only_shorten_the_limit(given: bytes, expected: float) -> None:
     assert request_timeout_s([(b"x-request-timeout", given)], 60.0) == expected
     assert request_timeout_s([], 60.0) == 60.0
 
 
 @pytest.mark.parametrize("given", [b"", b"0", b"-1", b"nan", b"soon", b"\xff", b"1 s"])
-def test_a_time_that_is_none_is_refused_by_the_headers_name(given: bytes) -> None:
+def test_an_invalid_timeout_is_refused_by_the_name_of_its_header(given: bytes) -> None:
     with pytest.raises(InvalidInput, match="'x-request-timeout' must be a number"):
         request_timeout_s([(b"x-request-timeout", given)], 60.0)
 
 
-def test_what_remains_of_the_time_never_goes_below_zero() -> None:
+def test_the_remaining_time_is_never_negative() -> None:
     assert RequestContext(time.monotonic() - 5).remaining_s() == 0.0
     assert 4 < RequestContext(time.monotonic() + 5).remaining_s() <= 5
 
 
-def test_a_key_opens_what_its_scopes_say_and_nothing_more() -> None:
+def test_a_key_allows_exactly_its_scopes() -> None:
     key = ApiKey(name="admin", sha256="0" * 64, scopes=(Scope.READ, Scope.ADMIN))
     context = RequestContext(0.0, key)
 
@@ -43,6 +41,6 @@ def test_a_key_opens_what_its_scopes_say_and_nothing_more() -> None:
         context.require(Scope.WRITE)
 
 
-def test_without_keys_everybody_may_do_everything() -> None:
+def test_without_keys_every_scope_is_allowed() -> None:
     for scope in Scope:
         RequestContext(0.0).require(scope)

@@ -25,19 +25,19 @@ def test_a_key_is_found_by_its_digest(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", [None, b"", b"three", b"One", b"one ", b"\xff\x00", b"on\xc3\xa9"])
-def test_anything_else_is_nobodys(key: bytes | None) -> None:
+def test_an_unknown_key_matches_no_configured_key(key: bytes | None) -> None:
     assert matching_key(key, KEYS) is None
 
 
 @given(st.binary())
-def test_a_digest_is_no_key(key: bytes) -> None:
+def test_a_digest_is_not_accepted_as_a_key(key: bytes) -> None:
     stored = ApiKey(name="any", sha256=digest(key))
 
     assert matching_key(stored.sha256.encode(), [stored]) is None
     assert (matching_key(key, [stored]) is stored) == bool(key)
 
 
-def test_every_key_is_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_configured_key_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[bytes] = []
 
     def compare(a: bytes, b: bytes) -> bool:
@@ -74,7 +74,7 @@ def test_a_key_is_read_from_each_header(
     assert presented_key(headers.items()) == expected
 
 
-def test_keys_are_long_and_never_the_same() -> None:
+def test_new_keys_are_long_and_unique() -> None:
     keys = {new_key() for _ in range(100)}
 
     assert len(keys) == 100

@@ -55,13 +55,13 @@ class Door:
             return await http.post(path, **arguments)
 
 
-async def test_a_body_comes_through_whole() -> None:
+async def test_the_application_receives_the_whole_body() -> None:
     response = await Door().post(content=b"hello")
 
     assert response.text == "hello"
 
 
-async def test_every_answer_tells_its_time_and_is_counted() -> None:
+async def test_every_response_has_its_total_time_and_is_counted() -> None:
     door = Door()
     answered = await door.post()
     door.fault = Overloaded(2.0)
@@ -86,7 +86,7 @@ async def test_every_answer_tells_its_time_and_is_counted() -> None:
         {"x-original-url": "/healthz", "x-rewrite-url": "/healthz"},
     ],
 )
-async def test_without_a_good_key_nothing_is_read_or_run(headers: dict[str, str]) -> None:
+async def test_without_a_valid_key_nothing_is_read_or_run(headers: dict[str, str]) -> None:
     door = Door(keyed=True)
     response = await door.post(headers=headers, content=b"hello")
 
@@ -98,7 +98,7 @@ async def test_without_a_good_key_nothing_is_read_or_run(headers: dict[str, str]
 @pytest.mark.parametrize(
     "headers", [{"authorization": f"Bearer {KEY}"}, {"x-api-key": KEY}, {"X-Api-Key": KEY}]
 )
-async def test_a_good_key_opens_by_either_header(headers: dict[str, str]) -> None:
+async def test_a_valid_key_is_accepted_in_each_header(headers: dict[str, str]) -> None:
     door = Door(keyed=True)
     response = await door.post(headers=headers, content=b"hello")
 
@@ -107,11 +107,11 @@ async def test_a_good_key_opens_by_either_header(headers: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize("path", sorted(OPEN))
-async def test_the_open_paths_want_no_key(path: str) -> None:
+async def test_the_open_paths_need_no_key(path: str) -> None:
     assert (await Door(keyed=True).post(path)).status_code == 200
 
 
-async def test_the_root_is_open_to_read_and_closed_to_embed() -> None:
+async def test_the_root_needs_a_key_to_embed_and_none_for_a_health_check() -> None:
     door = Door(keyed=True)
     async with door.client() as http:
         assert (await http.get("/")).status_code == 200
@@ -122,7 +122,7 @@ async def test_the_root_is_open_to_read_and_closed_to_embed() -> None:
 @pytest.mark.parametrize(
     "path", ["/healthz/", "/healthzz", "//healthz", "/HEALTHZ", "/", "/nowhere"]
 )
-async def test_what_only_looks_like_an_open_path_is_closed(path: str) -> None:
+async def test_a_path_similar_to_an_open_path_needs_a_key(path: str) -> None:
     door = Door(keyed=True)
     response = await door.post(f"http://test{path}")
 
@@ -130,7 +130,7 @@ async def test_what_only_looks_like_an_open_path_is_closed(path: str) -> None:
     assert door.scopes == []
 
 
-async def test_a_route_of_the_other_dialect_is_refused_in_that() -> None:
+async def test_errors_on_tei_paths_have_the_shape_of_tei() -> None:
     response = await Door(keyed=True).post("/embed")
 
     assert response.status_code == 401
@@ -138,7 +138,7 @@ async def test_a_route_of_the_other_dialect_is_refused_in_that() -> None:
     assert response.json()["error_type"] == "Unauthorized"
 
 
-async def test_a_wrong_time_and_a_large_body_are_refused_before_the_route() -> None:
+async def test_an_invalid_timeout_and_a_large_body_are_refused_before_the_route() -> None:
     door = Door(max_body_bytes=4)
     late = await door.post(headers={"x-request-timeout": "soon"})
     large = await door.post(content=b"12345")
@@ -150,7 +150,7 @@ async def test_a_wrong_time_and_a_large_body_are_refused_before_the_route() -> N
     assert door.scopes == []
 
 
-async def test_requests_in_progress_are_counted_and_none_is_left_behind() -> None:
+async def test_requests_in_progress_are_counted_until_they_end() -> None:
     door = Door()
     door.hold.clear()
     running = [asyncio.ensure_future(door.post()) for _ in range(5)]
@@ -168,7 +168,7 @@ async def test_requests_in_progress_are_counted_and_none_is_left_behind() -> Non
     assert door.request_stats.answers == {200: 3}
 
 
-async def test_a_client_that_leaves_while_it_sends_is_counted_and_not_answered() -> None:
+async def test_a_client_that_disconnects_while_sending_is_counted_and_not_answered() -> None:
     door = Door()
     sent: list[Message] = []
 
@@ -187,7 +187,7 @@ async def test_a_client_that_leaves_while_it_sends_is_counted_and_not_answered()
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-async def test_what_is_no_request_passes_untouched(kind: str) -> None:
+async def test_messages_of_other_protocols_pass_unchanged(kind: str) -> None:
     seen: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -102,7 +102,7 @@ async def test_the_body_of_a_request_with_an_offer_is_read(port: int, offer: str
 
 
 @every_offer
-async def test_a_request_with_an_offer_may_come_in_any_pieces(port: int, offer: str) -> None:
+async def test_a_request_with_an_offer_may_arrive_in_any_chunks(port: int, offer: str) -> None:
     request = _post(BODY, OFFERS[offer], b"content-length: %d\r\n" % len(BODY))
     for size in (1, 7, 64):
         pieces = [request[at : at + size] for at in range(0, len(request), size)]
@@ -119,7 +119,7 @@ async def test_the_connection_serves_further_requests(port: int, offer: str) -> 
     assert [_vector(one) for one in answers] == [pytest.approx([0.6, 0.8, 0, 0])] * 4
 
 
-async def test_a_websocket_is_told_that_there_is_none(port: int) -> None:
+async def test_a_websocket_request_gets_an_http_error(port: int) -> None:
     head = b"GET /v1/embeddings HTTP/1.1\r\nhost: test\r\n%b\r\n" % OFFERS["websocket"]
     ((status, body),) = await _exchange(port, head)
 
@@ -127,7 +127,7 @@ async def test_a_websocket_is_told_that_there_is_none(port: int) -> None:
     assert json.loads(body)["error"]["code"] == "method_not_allowed"
 
 
-async def test_what_is_no_http_is_refused(port: int) -> None:
+async def test_invalid_http_is_refused(port: int) -> None:
     ((status, _),) = await _exchange(port, b"\x16\x03\x01\x02\x00\r\n\r\n")
 
     assert status == 400

@@ -21,7 +21,7 @@ async def _group(service: FakeService | None = None, **body: Any) -> httpx.Respo
 
 
 def _same_groups(labels: list[int], expected: list[int]) -> bool:
-    """Tell whether two lists of labels put the same things together, whatever they are called."""
+    """Return whether two lists of labels put the same things together, whatever they are called."""
     pairs = set(zip(labels, expected, strict=True))
     return len(pairs) == len(set(labels)) == len(set(expected))
 
@@ -115,7 +115,7 @@ async def test_what_cannot_be_grouped_is_refused_by_its_field(
     assert word in message(response)
 
 
-async def test_nothing_is_embedded_for_what_is_refused_anyhow() -> None:
+async def test_nothing_is_embedded_for_a_refused_request() -> None:
     service = FakeService()
     await _group(service, inputs=["a", "b"], k=3)
 

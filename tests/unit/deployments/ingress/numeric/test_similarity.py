@@ -217,7 +217,7 @@ async def test_a_model_that_is_not_served_is_unknown(item: Any) -> None:
     assert refusal(await _compare(a=[item], model="x")) == (404, "model_not_found", "model")
 
 
-async def test_a_service_that_is_full_says_when_to_come_back() -> None:
+async def test_a_full_service_says_when_to_retry() -> None:
     service = FakeService()
     service.handles["encoder"].fault = Overloaded(3.5)
     response = await _compare(service, a=["a"])

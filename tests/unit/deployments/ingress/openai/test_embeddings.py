@@ -69,7 +69,7 @@ async def test_base64_holds_the_same_numbers_to_the_bit() -> None:
         assert bits == np.array(plain["embedding"], "<f4").tobytes()
 
 
-async def test_usage_counts_what_the_model_read_whether_it_was_cached_or_not() -> None:
+async def test_usage_counts_tokens_of_cached_inputs_too() -> None:
     service = FakeService()
     texts = ["abc", "a" * 20, "abc", "d"]
     first, again = await _embed({"input": texts}, service), await _embed({"input": texts}, service)
@@ -123,7 +123,7 @@ async def test_fewer_dimensions_are_the_first_ones_at_unit_length() -> None:
         (["a"], (400, "invalid_input", None), "body"),
     ],
 )
-async def test_what_cannot_be_answered_is_refused_by_its_field(
+async def test_an_invalid_field_is_refused_by_name(
     body: Any, refused: tuple[int, str, str | None], word: str
 ) -> None:
     response = await _embed(body)
@@ -171,7 +171,7 @@ async def test_a_body_that_is_not_json_is_refused(content: bytes) -> None:
         (ZeroDivisionError("inside"), (500, "internal_error", None), None),
     ],
 )
-async def test_a_stage_that_fails_is_told_in_the_same_shape(
+async def test_a_failed_stage_is_reported_in_the_same_shape(
     error: Exception, refused: tuple[int, str, str | None], retry: str | None
 ) -> None:
     service = FakeService()
@@ -194,7 +194,7 @@ async def test_a_service_that_recovers_answers_again() -> None:
     assert (failed.status_code, answered.status_code) == (503, 200)
 
 
-async def test_a_cache_that_fails_costs_no_answer() -> None:
+async def test_a_failed_cache_fails_no_request() -> None:
     service = FakeService()
     service.handles["cache"].fault = ZeroDivisionError("inside")
     response = await _embed({"input": "aaabbbb"}, service)

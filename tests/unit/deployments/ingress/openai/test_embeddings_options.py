@@ -99,14 +99,14 @@ async def test_the_end_that_the_models_files_name_is_cut_where_a_request_names_n
 
 
 @pytest.mark.parametrize("truncate", ["none", "NONE"])
-async def test_what_may_not_be_cut_is_refused_with_its_tokens_and_the_models(truncate: str) -> None:
+async def test_a_long_text_is_refused_with_its_tokens_and_the_limit(truncate: str) -> None:
     response = await _embed({"input": ["a", "a" * 9], "truncate": truncate})
 
     assert refusal(response) == (400, "limit_exceeded", "input[1]")
     assert "9 tokens; the limit is 8" in message(response)
 
 
-async def test_bulk_work_is_told_to_the_encoder_as_such() -> None:
+async def test_the_priority_reaches_the_encoder() -> None:
     service = FakeService()
     await _embed({"input": "a"}, service)
     await _embed({"input": "b", "priority": "bulk"}, service)
@@ -117,7 +117,7 @@ async def test_bulk_work_is_told_to_the_encoder_as_such() -> None:
     ]
 
 
-async def test_a_client_that_asks_for_less_time_gets_it() -> None:
+async def test_a_shorter_timeout_is_respected() -> None:
     service = FakeService()
     service.encoder.gates[ALIAS] = asyncio.Event()
     response = await _embed({"input": "a"}, service, **{"x-request-timeout": "0.05"})
@@ -170,7 +170,7 @@ async def test_bits_are_packed_with_the_first_component_highest() -> None:
     assert listed[0]["embedding"] == [0b11000000]
 
 
-async def test_headers_tell_of_time_and_cache() -> None:
+async def test_headers_have_durations_and_cache_hits() -> None:
     service = FakeService()
     service.encoder.queue_s, service.encoder.inference_s = 0.25, 0.5
     first, again = [await _embed({"input": ["a", "b"]}, service) for _ in range(2)]
@@ -187,7 +187,7 @@ def _lines(response: httpx.Response) -> list[Any]:
     return [orjson.loads(line) for line in response.text.splitlines()]
 
 
-async def test_a_stream_has_a_line_an_embedding_in_order_and_then_the_usage() -> None:
+async def test_a_stream_has_one_line_per_embedding_and_then_the_usage() -> None:
     texts = ["abcd"[number % 4] * (number % 7 + 1) for number in range(3 * CHUNK + 5)]
     whole = (await _embed({"input": texts})).json()
     *embeddings, closing = _lines(await _embed({"input": texts}, accept="application/x-ndjson"))
@@ -196,7 +196,7 @@ async def test_a_stream_has_a_line_an_embedding_in_order_and_then_the_usage() ->
     assert closing == whole
 
 
-async def test_a_stream_that_is_wrong_at_its_beginning_is_refused_with_a_status() -> None:
+async def test_a_stream_whose_first_chunk_fails_is_refused_with_a_status() -> None:
     service = FakeService(max_inputs=2 * CHUNK)
     empty = await _embed({"input": ["a", ""]}, service, accept="application/x-ndjson")
     many = await _embed({"input": ["a"] * 999}, service, accept="application/x-ndjson")
@@ -205,7 +205,7 @@ async def test_a_stream_that_is_wrong_at_its_beginning_is_refused_with_a_status(
     assert refusal(many) == (400, "limit_exceeded", "input")
 
 
-async def test_a_stream_that_fails_later_says_so_in_its_last_line() -> None:
+async def test_a_stream_that_fails_later_has_the_error_in_its_last_line() -> None:
     texts = [*"abcd" * CHUNK, ""]
     *embeddings, last = _lines(await _embed({"input": texts}, accept="application/x-ndjson"))
 

@@ -35,7 +35,7 @@ async def _stats(service: FakeService) -> dict[str, Any]:
     return told
 
 
-async def test_the_ingress_that_answers_tells_what_went_through_it() -> None:
+async def test_the_ingress_that_answers_reports_its_counters() -> None:
     service = FakeService()
     await service.post_texts("a", "b")
     await service.post_texts("b", "")
@@ -88,7 +88,7 @@ async def test_the_ingress_that_answers_tells_what_went_through_it() -> None:
     }
 
 
-async def test_work_that_waits_runs_and_is_refused_is_told_of_every_queue() -> None:
+async def test_every_queue_reports_waiting_running_and_refused_work() -> None:
     service, gate = FakeService(), threading.Event()
     numeric_work = service.numeric_work
     with numeric_work.reserve(10**12, "runs") as running, numeric_work.reserve(10**12, "waits"):
@@ -110,7 +110,7 @@ async def test_work_that_waits_runs_and_is_refused_is_told_of_every_queue() -> N
     ]
 
 
-async def test_what_is_being_computed_is_told_while_it_is() -> None:
+async def test_inputs_in_progress_are_reported() -> None:
     service = FakeService()
     await service.post_texts("a")
     gate = asyncio.Event()
@@ -141,7 +141,7 @@ async def test_a_cache_that_fails_is_counted() -> None:
     assert (await _stats(service))["ingress"]["shards"][0]["failures"] >= 1
 
 
-async def test_the_models_that_clients_may_name_are_told() -> None:
+async def test_the_served_models_are_reported() -> None:
     service = FakeService({"name": ALIAS}, {"name": "/srv/secret/own"})
     service.encoder.missing.add("/srv/secret/own")
     await service.post_texts("a")
@@ -162,12 +162,12 @@ async def test_the_models_that_clients_may_name_are_told() -> None:
     assert "secret" not in str(told)
 
 
-async def test_what_the_ingress_encodes_itself_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_batches_of_the_ingress_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(tokens: TokenBatch, context: BatchContext) -> Encoded:
         return Encoded(np.ones((len(tokens), MODEL.width), np.float32), 0.0, 0.0)
 
     monkeypatch.setattr(
-        connection, "_same_encoder", lambda *_: BatchingEncoder(run, budget=Budget(64))
+        connection, "_load_encoder", lambda *_: BatchingEncoder(run, budget=Budget(64))
     )
     service = FakeService(encoder={"in_ingress": "all"})
     await service.post_texts("a", "b")
@@ -179,7 +179,7 @@ async def test_what_the_ingress_encodes_itself_is_told(monkeypatch: pytest.Monke
     assert (here["batches"], here["items"], here["budget_tokens"]) == (2, 3, 64)
 
 
-async def test_every_replica_tells_of_its_models() -> None:
+async def test_every_replica_reports_its_models() -> None:
     service = FakeService()
     await service.post_texts("a")
     told = await _stats(service)
@@ -201,7 +201,7 @@ async def test_every_replica_tells_of_its_models() -> None:
     assert "secret" not in str(told)
 
 
-async def test_the_shared_cache_and_the_collections_are_told() -> None:
+async def test_the_shared_cache_and_the_collections_are_reported() -> None:
     service = FakeService()
     async with service.client() as http:
         await http.put("/v1/collections/plane", json={"metric": "l2"})

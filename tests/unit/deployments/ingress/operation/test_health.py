@@ -14,7 +14,8 @@ from deployments.ingress.service.readiness import KEEP_S, Capability
 from embedder.cache.store.circuit_breaker import FAILURES
 from embedder.core.errors import ModelNotFound, StageUnavailable
 from embedder.index.contract.health import IndexHealth
-from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, LocalHandle
+from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
+from tests.unit.deployments.local_handle import LocalHandle
 from tests.unit.virtual_time import VirtualTime
 
 STAGES = {
@@ -59,7 +60,7 @@ async def test_a_service_whose_stages_all_answer_is_ready() -> None:
     }
 
 
-async def test_an_ingress_that_would_let_requests_wait_for_a_model_is_not_ready() -> None:
+async def test_an_ingress_whose_model_has_not_loaded_is_not_ready() -> None:
     service = FakeService()
     service.encoder.gates[ALIAS] = gate = asyncio.Event()
     loading = await _get("/readyz", service)
@@ -71,7 +72,7 @@ async def test_an_ingress_that_would_let_requests_wait_for_a_model_is_not_ready(
     assert loading.json()["stages"]["Ingress"] == "the model is being loaded"
 
 
-async def test_an_ingress_says_that_its_model_cannot_be_loaded_and_not_why() -> None:
+async def test_readiness_reports_a_failed_load_without_its_reason() -> None:
     service = FakeService()
     service.encoder.missing.add(ALIAS)
     with pytest.raises(ModelNotFound):
@@ -88,7 +89,7 @@ async def test_an_ingress_says_that_its_model_cannot_be_loaded_and_not_why() -> 
     ("fault", "level"),
     [(StageUnavailable("it", "secret"), "waiting"), (ValueError("secret"), "failed")],
 )
-async def test_a_broken_stage_takes_its_capability_and_is_named(
+async def test_a_broken_stage_fails_its_capability_and_is_named(
     broken: str, fault: Exception, level: str
 ) -> None:
     service = await _connected()
@@ -152,7 +153,7 @@ async def test_a_damaged_index_is_named_and_embeddings_stay_ready(
 
 
 @pytest.mark.parametrize("fault", [StageUnavailable("it", "secret"), ValueError("secret")])
-async def test_a_service_without_its_cache_is_ready_and_says_so(fault: Exception) -> None:
+async def test_a_service_without_its_cache_is_ready_and_reports_it(fault: Exception) -> None:
     service = await _connected()
     service.handles["cache"].fault = fault
     response = await _get("/readyz", service)
@@ -164,7 +165,7 @@ async def test_a_service_without_its_cache_is_ready_and_says_so(fault: Exception
     assert "secret" not in response.text
 
 
-async def test_a_cache_that_is_left_alone_is_told_even_where_it_answers_again() -> None:
+async def test_an_open_circuit_is_reported_even_if_the_cache_answers_again() -> None:
     service = await _connected()
     service.handles["cache"].fault = ValueError("gone")
     async with service.client() as http:
@@ -176,7 +177,7 @@ async def test_a_cache_that_is_left_alone_is_told_even_where_it_answers_again() 
     assert "left alone" in open_state
 
 
-async def test_probes_of_one_second_share_one_question_to_each_stage(
+async def test_probes_within_a_second_share_one_call_to_each_stage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each probe costs the stages nothing, however many load balancers there are."""
@@ -198,7 +199,7 @@ async def test_probes_of_one_second_share_one_question_to_each_stage(
     assert Counter(asked) == dict.fromkeys(("tokenizer", "encoder", "cache", "index"), 2)
 
 
-async def test_a_probe_that_is_given_up_does_not_end_the_question_of_the_others() -> None:
+async def test_a_cancelled_probe_does_not_cancel_the_shared_call() -> None:
     service = await _connected()
     first = asyncio.ensure_future(service.readiness())
     second = asyncio.ensure_future(service.readiness())
@@ -217,7 +218,7 @@ async def test_a_probe_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert calls == []
 
 
-async def test_the_ingress_is_alive_whatever_the_stages_do() -> None:
+async def test_the_ingress_is_alive_if_stages_fail() -> None:
     service = await _connected()
     for handle in service.handles.values():
         handle.fault = ValueError("gone")

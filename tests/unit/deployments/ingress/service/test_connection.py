@@ -43,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[EmbedderSettings]:
 def test_an_encoder_of_the_same_model_is_loaded_with_the_budget_of_its_replicas(
     asked: list[EmbedderSettings],
 ) -> None:
-    encoder = connection._same_encoder(SETTINGS, ModelSettings(alias="prod"), MODEL)
+    encoder = connection._load_encoder(SETTINGS, ModelSettings(alias="prod"), MODEL)
 
     assert encoder.batcher.budget.max_tokens == MODEL.max_batch_tokens
     assert asked[0].model.alias == "prod"
@@ -65,13 +65,13 @@ def test_an_encoder_that_would_give_other_vectors_is_refused(there: dict[str, st
     info: ModelInfo = replace(MODEL, **there)  # type: ignore[arg-type] # all of them are strings
 
     with pytest.raises(ConfigurationError, match=f"^{next(iter(there))} of"):
-        connection._same_encoder(SETTINGS, ModelSettings(), info)
+        connection._load_encoder(SETTINGS, ModelSettings(), info)
 
 
 def test_a_tokenizer_is_loaded_only_if_it_is_that_of_the_encoder() -> None:
     digest = ModelFiles.open(ModelSettings()).tokenizer_digest
     info = replace(MODEL, tokenizer_digest=digest)
 
-    assert connection._same_tokenizer(ModelSettings(), info).max_tokens > 0
+    assert connection._load_tokenizer(ModelSettings(), info).max_tokens > 0
     with pytest.raises(ConfigurationError, match="another tokenizer"):
-        connection._same_tokenizer(ModelSettings(), MODEL)
+        connection._load_tokenizer(ModelSettings(), MODEL)

@@ -18,14 +18,14 @@ async def _told(service: FakeService) -> list[str]:
     return [one.tag for one in told]
 
 
-async def test_a_shard_hears_of_a_model_when_it_is_connected() -> None:
+async def test_a_connected_model_is_announced_to_a_shard() -> None:
     service = FakeService()
     await service.model(None)
 
     assert await _told(service) == [model_tag(MODEL).hex()]
 
 
-async def test_a_shard_that_has_forgotten_hears_of_it_again(
+async def test_a_model_is_announced_again_to_a_restarted_shard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "ANNOUNCE_EVERY_S", 0.0)

@@ -40,7 +40,7 @@ async def test_a_load_that_fails_is_not_tried_again_at_once() -> None:
     assert served.loads.running == []
 
 
-async def test_a_request_hears_why_its_model_cannot_be_loaded_and_the_next_one_tries() -> None:
+async def test_a_request_gets_the_error_of_a_failed_load_and_the_next_one_retries() -> None:
     served = Served(retry_s=1000)
     await served.configure(model("one"))
     waiting = await served.ask()
@@ -79,7 +79,7 @@ async def test_an_attempt_that_is_out_of_date_leaves_no_problem_behind(late: boo
     assert len(served.loads.running) == (0 if late else 1)
 
 
-async def test_a_caller_that_leaves_takes_nobody_elses_load_with_it() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_load_of_others() -> None:
     served = Served()
     await served.start(model("one"), model("two"))
     leaving, staying = await served.ask("two"), await served.ask("two")
@@ -91,7 +91,7 @@ async def test_a_caller_that_leaves_takes_nobody_elses_load_with_it() -> None:
     assert await staying is connected
 
 
-async def test_a_load_ends_though_every_caller_has_left() -> None:
+async def test_a_load_ends_after_all_callers_are_cancelled() -> None:
     served = Served()
     await served.start(model("one"), model("two"))
     leaving = await served.ask("two")
@@ -103,7 +103,7 @@ async def test_a_load_ends_though_every_caller_has_left() -> None:
 
 
 @pytest.mark.parametrize("after", [("two", "side"), ("two", "other")])
-async def test_who_waits_while_the_list_changes_gets_the_model_it_waited_for(
+async def test_a_caller_gets_the_model_that_it_waited_for_despite_a_change(
     after: tuple[str, str],
 ) -> None:
     served = Served()
@@ -117,7 +117,7 @@ async def test_who_waits_while_the_list_changes_gets_the_model_it_waited_for(
     assert connected.settings.name == "first"
 
 
-async def test_who_waits_for_a_model_that_was_replaced_and_fails_gets_the_next_one() -> None:
+async def test_a_caller_of_a_replaced_model_that_fails_gets_the_next_one() -> None:
     served = Served()
     await served.configure(model("mistyped", "prod"))
     waiting = await served.ask("prod")
@@ -129,7 +129,7 @@ async def test_who_waits_for_a_model_that_was_replaced_and_fails_gets_the_next_o
     assert await waiting is connected
 
 
-async def test_who_waits_for_a_model_that_was_taken_away_and_fails_hears_that_it_is_gone() -> None:
+async def test_a_caller_of_a_removed_model_that_fails_gets_an_unknown_model() -> None:
     served = Served()
     await served.start(model("one"), model("two"))
     waiting = await served.ask("two")
@@ -140,7 +140,7 @@ async def test_who_waits_for_a_model_that_was_taken_away_and_fails_hears_that_it
         await waiting
 
 
-async def test_nothing_is_loaded_any_more_for_a_name_that_is_gone() -> None:
+async def test_nothing_is_loaded_for_a_removed_name() -> None:
     served = Served()
     await served.start(model("one"), model("two"))
     await served.configure(model("one"), model("missing", pinned=True))
@@ -152,7 +152,7 @@ async def test_nothing_is_loaded_any_more_for_a_name_that_is_gone() -> None:
     assert served.loads.running == []
 
 
-async def test_a_load_is_not_cut_short_by_the_deadline_of_who_asked_first() -> None:
+async def test_a_load_outlives_the_deadline_of_its_first_caller() -> None:
     served = Served()
     await served.configure(model("one"))
     with pytest.raises(asyncio.TimeoutError):
@@ -162,7 +162,7 @@ async def test_a_load_is_not_cut_short_by_the_deadline_of_who_asked_first() -> N
     assert served.state() == "ready"
 
 
-async def test_a_load_that_fails_when_every_caller_has_left_is_nobodys_unseen_error(
+async def test_a_load_that_fails_without_callers_leaves_no_unretrieved_exception(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The records that pytest keeps would hold the error, and so the task that is to go.
@@ -182,7 +182,7 @@ async def test_a_load_that_fails_when_every_caller_has_left_is_nobodys_unseen_er
     assert complaints == []
 
 
-async def test_what_was_replaced_is_held_no_longer_than_its_requests() -> None:
+async def test_a_replaced_model_is_released_after_its_last_request() -> None:
     served = Served()
     (connected,) = await served.start(model("one", "prod"))
     old = weakref.ref(connected)

@@ -25,7 +25,7 @@ def _context(seconds: float) -> RequestContext:
     return RequestContext(deadline=time.monotonic() + seconds)
 
 
-async def test_the_event_loop_goes_on_while_work_is_done() -> None:
+async def test_work_does_not_block_the_event_loop() -> None:
     gate = threading.Event()
     with NumericWork(0.5).reserve(1) as reserved:
         work = asyncio.ensure_future(
@@ -37,7 +37,7 @@ async def test_the_event_loop_goes_on_while_work_is_done() -> None:
         assert await work == 5
 
 
-async def test_work_ends_for_its_caller_with_the_time_of_the_request() -> None:
+async def test_a_caller_stops_waiting_at_its_deadline() -> None:
     gate = threading.Event()
     with pytest.raises(DeadlineExceeded) as caught, NumericWork(0.5).reserve(1) as reserved:
         await compute(_context(0.02), "sums", reserved, lambda: gate.wait(20))
@@ -62,7 +62,7 @@ def _stoppable() -> tuple[threading.Event, threading.Event, threading.Event, Cal
     return begun, gate, stopped, work
 
 
-async def test_work_in_progress_stops_when_its_caller_has_gone() -> None:
+async def test_running_work_stops_if_its_caller_is_cancelled() -> None:
     begun, gate, stopped, work = _stoppable()
     with NumericWork(0.5).reserve(1) as reserved:
         waiting = asyncio.ensure_future(compute(_context(20), "sums", reserved, work))
@@ -75,7 +75,7 @@ async def test_work_in_progress_stops_when_its_caller_has_gone() -> None:
     assert await asyncio.to_thread(stopped.wait, 20)
 
 
-async def test_an_error_of_the_work_is_its_caller_s() -> None:
+async def test_an_error_of_the_work_is_raised_to_its_caller() -> None:
     def refuse() -> None:
         raise InvalidVector("a[0]", "is bad")
 
@@ -83,7 +83,7 @@ async def test_an_error_of_the_work_is_its_caller_s() -> None:
         await compute(_context(20), "sums", reserved, refuse)
 
 
-async def test_small_work_is_admitted_and_done_beside_large_work() -> None:
+async def test_small_work_does_not_wait_for_large_work() -> None:
     numeric_work, gate = NumericWork(0.5), threading.Event()
     with ExitStack() as stack:
         large = [stack.enter_context(numeric_work.reserve(10 * LARGE, "x", at)) for at in range(8)]
@@ -99,7 +99,7 @@ async def test_small_work_is_admitted_and_done_beside_large_work() -> None:
         await asyncio.gather(*works)
 
 
-async def test_clusters_beyond_the_budget_are_refused_and_nothing_else_waits_for_them() -> None:
+async def test_clusters_above_the_budget_are_refused_and_block_nothing_else() -> None:
     service, gate = FakeService(), threading.Event()
     texts = [f"text {number}" for number in range(2048)]
     with service.numeric_work.reserve(10**12, "held") as reserved:
@@ -154,7 +154,7 @@ async def test_texts_are_compared_in_a_thread_of_numeric_work(
 
 
 @comparisons
-async def test_a_comparison_that_would_wait_too_long_is_refused_before_texts_are_embedded(
+async def test_a_comparison_with_a_long_wait_is_refused_before_texts_are_embedded(
     path: str,
 ) -> None:
     service = FakeService()
@@ -169,7 +169,7 @@ async def test_a_comparison_that_would_wait_too_long_is_refused_before_texts_are
 
 
 @comparisons
-async def test_a_comparison_stops_when_its_caller_has_gone(
+async def test_a_comparison_stops_if_its_caller_is_cancelled(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, gate, stopped, work = _stoppable()

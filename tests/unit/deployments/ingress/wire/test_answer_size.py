@@ -31,7 +31,7 @@ SMALL = [
 
 
 @pytest.mark.parametrize(("path", "body", "field"), LARGE)
-async def test_an_answer_above_its_limit_is_refused_before_anything_is_embedded(
+async def test_a_response_above_the_limit_is_refused_before_anything_is_embedded(
     path: str, body: dict[str, Any], field: str
 ) -> None:
     service = FakeService(max_response_bytes=256)
@@ -45,7 +45,7 @@ async def test_an_answer_above_its_limit_is_refused_before_anything_is_embedded(
 
 
 @pytest.mark.parametrize("path", ["/embed", "/tokenize"])
-async def test_tei_s_routes_refuse_it_in_their_shape(path: str) -> None:
+async def test_routes_of_tei_refuse_it_in_their_shape(path: str) -> None:
     service = FakeService(max_response_bytes=256)
     async with service.client() as http:
         answer = await http.post(path, json={"inputs": TEXTS})
@@ -56,7 +56,7 @@ async def test_tei_s_routes_refuse_it_in_their_shape(path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "body"), SMALL)
-async def test_an_answer_below_its_limit_is_given(path: str, body: dict[str, Any]) -> None:
+async def test_a_response_below_the_limit_is_sent(path: str, body: dict[str, Any]) -> None:
     async with FakeService(max_response_bytes=330).client() as http:
         answer = await http.post(path, json=body)
 
@@ -64,7 +64,7 @@ async def test_an_answer_below_its_limit_is_given(path: str, body: dict[str, Any
     assert len(answer.content) < 400
 
 
-async def test_a_stream_and_an_array_of_bytes_may_hold_what_numbers_may_not() -> None:
+async def test_a_stream_and_binary_vectors_may_have_more_vectors_than_json() -> None:
     async with FakeService(max_response_bytes=256).client() as http:
         for kind in ("application/x-ndjson", "application/octet-stream"):
             answer = await http.post(

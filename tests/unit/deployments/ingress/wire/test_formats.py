@@ -39,7 +39,7 @@ dtypes = pytest.mark.parametrize("dtype", ["<f4", "<f2", "i1", "u1", ">f4"])
         ("application/octet-stream, */*;q=0.1", Format.BYTES),
     ],
 )
-def test_the_format_that_is_liked_best_is_chosen(accept: str, expected: Format) -> None:
+def test_the_preferred_format_is_chosen(accept: str, expected: Format) -> None:
     assert negotiate(accept) is expected
 
 
@@ -71,7 +71,7 @@ def test_numbers_in_json_read_back_to_the_bit() -> None:
     np.testing.assert_array_equal(np.array(orjson.loads(written), np.float32), VECTORS)
 
 
-def test_headers_tell_where_the_time_went_and_what_was_cached_or_cut() -> None:
+def test_headers_have_durations_cache_hits_and_truncated_inputs() -> None:
     answer = Embeddings(
         VECTORS,
         np.array([3, 4], np.int32),

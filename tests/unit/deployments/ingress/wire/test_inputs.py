@@ -70,7 +70,7 @@ def test_a_list_of_texts_and_id_lists_is_an_input_an_item(value: list[Any]) -> N
         ([[[1]]], "input[0][0]", "a list"),
     ],
 )
-def test_anything_else_is_refused_where_it_stands(value: Any, field: str, problem: str) -> None:
+def test_another_value_is_refused_with_its_place(value: Any, field: str, problem: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         to_inputs(value)
 
@@ -78,7 +78,7 @@ def test_anything_else_is_refused_where_it_stands(value: Any, field: str, proble
     assert problem in caught.value.problem
 
 
-def test_another_route_s_field_is_named_as_that_route_calls_it() -> None:
+def test_an_error_names_the_field_of_the_route() -> None:
     for value, field in (([], "inputs"), (["a", 1], "inputs[1]"), ([1, 2.5], "inputs[1]")):
         with pytest.raises(InvalidInput) as caught:
             to_inputs(value, "inputs")
@@ -154,7 +154,7 @@ def test_numbers_of_any_kind_become_the_nearest_float32(
         (_base64(b"\0" * 7), "q.vector", "7 bytes"),
     ],
 )
-def test_what_is_no_vector_is_refused_where_it_stands(value: Any, field: str, problem: str) -> None:
+def test_an_invalid_vector_is_refused_with_its_place(value: Any, field: str, problem: str) -> None:
     with pytest.raises(InvalidVector) as caught:
         to_vector(value, "q.vector")
 
@@ -219,7 +219,7 @@ def test_vectors_are_read_together_as_they_are_one_by_one(
         ([[1], "not base64!"], "a[1]", "base64"),
     ],
 )
-def test_a_list_with_something_else_than_vectors_of_one_width_is_refused_where_it_is(
+def test_an_invalid_list_of_vectors_is_refused_with_its_place(
     value: Any, field: str, problem: str
 ) -> None:
     with pytest.raises(InvalidVector) as caught:

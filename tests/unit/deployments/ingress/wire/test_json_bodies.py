@@ -48,7 +48,7 @@ async def _post(content: bytes, kind: str | None = "application/json") -> httpx.
     "kind",
     [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"],
 )
-async def test_a_body_that_does_not_say_it_is_json_is_refused(kind: str | None) -> None:
+async def test_a_body_without_the_content_type_of_json_is_refused(kind: str | None) -> None:
     response = await _post(b'{"a":1}', kind)
 
     assert refusal(response) == (415, "unsupported_media_type", None)
@@ -59,7 +59,7 @@ async def test_a_body_that_does_not_say_it_is_json_is_refused(kind: str | None) 
     "kind",
     ["application/json", "application/json; charset=utf-8", "Application/JSON ;charset=UTF-8"],
 )
-async def test_a_body_that_says_it_is_json_is_read(kind: str) -> None:
+async def test_a_body_with_the_content_type_of_json_is_read(kind: str) -> None:
     response = await _post(b'{"a":1}', kind)
 
     assert response.json() == {"read": {"a": "1"}}
@@ -84,7 +84,7 @@ async def test_a_request_without_a_body_needs_no_content_type() -> None:
     ],
     ids=lambda content: repr(content[:24]),
 )
-async def test_what_is_not_json_is_refused_as_such(content: bytes) -> None:
+async def test_a_body_that_is_not_json_is_refused(content: bytes) -> None:
     assert refusal(await _post(content)) == (400, "invalid_json", None)
 
 
@@ -105,7 +105,9 @@ async def test_what_is_not_json_is_refused_as_such(content: bytes) -> None:
         (b'{"input": "\\ud800", x}', "at line 1 column 12 (byte 11)"),
     ],
 )
-async def test_what_is_not_json_is_told_where(path: str, content: bytes, says: str) -> None:
+async def test_a_body_that_is_not_json_is_refused_with_the_place(
+    path: str, content: bytes, says: str
+) -> None:
     async with FakeService().client() as http:
         response = await http.post(path, content=content, headers={"content-type": JSON})
 
@@ -126,7 +128,9 @@ async def test_one_text_of_thousands_with_a_lone_surrogate_is_named() -> None:
     assert "'input[1017]' has a lone surrogate (U+D83D) at character 9" in message(response)
 
 
-async def test_no_number_is_looked_at_for_a_lone_surrogate(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_numbers_are_not_searched_for_a_lone_surrogate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     looked_at: list[type] = []
     look = json_parsing._lone_in
 
@@ -145,7 +149,7 @@ async def test_no_number_is_looked_at_for_a_lone_surrogate(monkeypatch: pytest.M
     assert looked_at == [dict, list, str]
 
 
-async def test_no_body_at_all_is_refused() -> None:
+async def test_an_empty_body_is_refused() -> None:
     assert refusal(await _post(b""))[:2] == (400, "invalid_input")
 
 

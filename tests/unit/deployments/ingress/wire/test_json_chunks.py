@@ -51,7 +51,7 @@ def _lazy_list(value: Any) -> Any:
 
 
 @given(VALUES)
-def test_pieces_are_the_whole(value: Any) -> None:
+def test_chunks_are_the_whole_value(value: Any) -> None:
     whole = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
     assert b"".join(json_chunks(value)) == whole
@@ -59,7 +59,7 @@ def test_pieces_are_the_whole(value: Any) -> None:
 
 
 @pytest.mark.parametrize("bytes_of_item", [10, CHUNK_BYTES // 2, CHUNK_BYTES * 2])
-async def test_a_large_answer_is_sent_in_parts(bytes_of_item: int) -> None:
+async def test_a_large_response_is_sent_in_chunks(bytes_of_item: int) -> None:
     value = ["x" * bytes_of_item] * max(3, 3 * CHUNK_BYTES // bytes_of_item)
     sent: list[MutableMapping[str, Any]] = []
 
@@ -95,7 +95,7 @@ async def test_a_large_answer_is_sent_in_parts(bytes_of_item: int) -> None:
         ("/v1/collections/c/points/fetch", {"ids": IDS, "include": PARTS}),
     ],
 )
-async def test_others_have_their_turn_while_an_answer_is_written(
+async def test_other_requests_run_while_a_response_is_written(
     monkeypatch: pytest.MonkeyPatch, path: str, body: Any
 ) -> None:
     other, largest = ConcurrentRequest(), [0]
@@ -118,7 +118,7 @@ async def test_others_have_their_turn_while_an_answer_is_written(
     assert other.max_bytes <= 500 + largest[0] < 10_000
 
 
-async def test_an_answer_in_parts_is_compressed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_chunked_response_is_compressed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_bodies, "CHUNK_BYTES", 1000)
     body = {"a": np.eye(100).tolist()}
     async with FakeService(compress_bytes=1000).client() as http:

@@ -51,7 +51,7 @@ def test_a_document_is_the_same_in_slices(
 
 
 @given(VALUES, st.integers(1, 64), st.data())
-def test_a_spoilt_document_is_refused_in_slices_as_in_one_piece(
+def test_an_invalid_document_is_refused_in_slices_as_a_whole(
     value: Any, slice_bytes: int, data: st.DataObject
 ) -> None:
     content = bytearray(json.dumps(value, ensure_ascii=False).encode())
@@ -91,12 +91,12 @@ def test_a_block_may_end_anywhere(
     ],
 )
 @pytest.mark.parametrize("slice_bytes", [1, 2, 50])
-def test_what_is_no_json_is_refused(content: bytes, slice_bytes: int) -> None:
+def test_invalid_json_is_refused(content: bytes, slice_bytes: int) -> None:
     with pytest.raises(orjson.JSONDecodeError):
         loads_in_slices(content, slice_bytes=slice_bytes)
 
 
-def test_lists_around_much_are_never_deeper_than_the_interpreter_allows() -> None:
+def test_deep_lists_around_large_values_are_refused_without_a_recursion_error() -> None:
     content = b"[" * 1000 + b'"' + b"a" * 100 + b'"' + b"]" * 1000
 
     with pytest.raises(orjson.JSONDecodeError):

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi._compat import ModelField
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from deployments.ingress.collections import points
 from deployments.ingress.collections.bodies import DeleteBody, FetchBody, SearchBody, UpsertBody
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.numeric.clusters import ClusterRequest
+from deployments.ingress.routing import parameters
 from deployments.ingress.tei.bodies import RerankBody, SimilarityInputs
 from deployments.ingress.wire import json_parsing, json_slices, large_bodies
 from deployments.ingress.wire.inputs import SHORT, to_inputs, to_vectors
@@ -104,23 +104,22 @@ async def test_a_large_body_of_too_many_lists_is_refused() -> None:
     assert "1000" in message(response)
 
 
-async def test_a_large_body_is_checked_beside_the_event_loop(
+async def test_a_large_body_is_checked_in_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threads: set[str] = set()
-    validate = ModelField.validate
+    validate = parameters.validated
 
     def noting(metadata: Any) -> None:
         threads.add(threading.current_thread().name)
         check_metadata(metadata)
 
-    def validating(self: ModelField, value: Any, *rest: Any, **named: Any) -> Any:
-        if isinstance(value, dict):  # else it is valid already, which FastAPI only confirms
-            threads.add(threading.current_thread().name)
-        return validate(self, value, *rest, **named)
+    def validating(adapter: TypeAdapter[Any], value: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return validate(adapter, value)
 
     monkeypatch.setattr(points, "check_metadata", noting)
-    monkeypatch.setattr(ModelField, "validate", validating)
+    monkeypatch.setattr("deployments.ingress.routing.router.validated", validating)
     _everything_is_large(monkeypatch, threads)
     async with FakeService().client() as http:
         response = await http.post(
@@ -190,14 +189,14 @@ async def test_a_name_that_no_field_has_is_refused_without_a_search_for_its_end(
         (["a"], None),
     ],
 )
-def test_a_vector_is_measured_for_its_price_without_a_look_at_its_numbers(
+def test_the_width_of_a_vector_is_found_without_its_numbers(
     items: list[Any], width: int | None
 ) -> None:
     assert vectors_width(items) == width
 
 
 @pytest.mark.parametrize(("size", "beside"), [(INLINE_BYTES, False), (INLINE_BYTES + 1, True)])
-async def test_only_a_large_body_is_prepared_in_a_thread(size: int, beside: bool) -> None:
+async def test_only_a_large_body_is_converted_in_a_thread(size: int, beside: bool) -> None:
     thread = await convert_body(
         RequestContext(time.monotonic() + 60, body_bytes=size), threading.current_thread
     )
