@@ -39,7 +39,7 @@ faults: install  ## Kill, damage and stress index, cache and service (takes long
 	FUZZ_S=60 TEST_KILLS=20 TEST_SERVICES=1 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 \
 		INDEX_MACHINE_EXAMPLES=400 TEST_EXAMPLES=4 \
 		$(BIN)/pytest tests/unit/index/faults/test_kill.py tests/unit/index/test_index_machine.py \
-		tests/unit/index/search/test_stress.py tests/unit/index/faults/test_damage.py \
+		tests/unit/index/search/test_stress.py tests/unit/index/faults/test_damaged_file.py \
 		tests/unit/cache/test_killed.py tests/cluster/test_cache_faults.py \
 		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py \
 		tests/cluster/test_contract.py tests/fuzz

@@ -102,7 +102,7 @@ def check_data(settings: ServeSettings) -> None:
         if (directory / NOTE).exists():
             _check_number(directory, settings.index.shards)
         for held in sorted(directory.glob(f"VectorIndex-*/{FILE_NAME}")):
-            DirectoryLock(held.parent).release()
+            DirectoryLock(held.parent).close()
     except DirectoryInUse as error:
         raise ConfigurationError(
             f"another service uses data_directory: {error}; {CHOOSE}"

@@ -21,7 +21,7 @@ class OperatorMethods:
     def __init__(
         self, index: VectorIndex, executors: IndexExecutors, backups: ShardBackups
     ) -> None:
-        self._reembedding = index.lifecycle.reembedding
+        self._reembedding = index.reembedding
         self._executors = executors
         self._backups = backups
 

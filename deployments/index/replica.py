@@ -74,7 +74,7 @@ class IndexReplica(OperatorMethods):
 
     async def drop(self, name: str, identity: str) -> None:
         """Delete the collection with this identity."""
-        await self._executors.write(1, self._index.lifecycle.drop, name, identity)
+        await self._executors.write(1, self._index.lifecycle.delete, name, identity)
 
     async def deleted(self, identities: Sequence[str]) -> list[str]:
         """Return those identities whose collections this shard has deleted."""

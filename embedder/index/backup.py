@@ -1,8 +1,8 @@
-"""Copies of one collection in a directory of their own, and back under any name.
+"""Back up one collection into a directory of its own, and read such a backup.
 
-A backup is a SQLite file with the schema of the truth and a manifest with its SHA-256, written
-beside its place and renamed: whole or not there. It is of one moment, while writes go on. Paths
-come from the operator alone. Knows nothing of who serves the collection.
+A backup is a SQLite file with the schema of the store, and a manifest with the file's SHA-256. It
+is written to a temporary directory and renamed, so that it is complete or absent. It holds the
+collection at one moment; writes go on meanwhile. Only the operator chooses paths.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from embedder.core.private_files import OWNER_ONLY_FOLDER, create, make_folder
 from embedder.core.storage_errors import BadBackup, NotWritten, StorageDamaged
 from embedder.index.collection.scan import scan_rows
 from embedder.index.storage.atomic_files import EXISTS, raising_not_written, sync_directory
-from embedder.index.storage.failpoints import reach
-from embedder.index.storage.migration import stored_collections
-from embedder.index.storage.reading import Reader
-from embedder.index.storage.rows import EncodedRows
-from embedder.index.storage.schema import open_reader, open_writer
-from embedder.index.storage.writes import (
+from embedder.index.storage.collection_rows import (
     CollectionRow,
     as_collection,
-    find_collection,
     insert_collection,
-    upsert,
 )
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.migration import stored_collections
+from embedder.index.storage.point_rows import upsert
+from embedder.index.storage.reading import Reader
+from embedder.index.storage.row_encoding import EncodedRows
+from embedder.index.storage.schema import open_reader, open_writer
+from embedder.index.storage.staging import require_collection
 
 FORMAT = 2
-"""Backups of format 1, whose collections have no identity, can be restored too."""
+"""Format 1, whose collections have no identity, can be restored as well."""
 MANIFEST = "manifest.json"
 POINTS = "points.db"
-MOST_MANIFEST_BYTES = 1 << 16
+MAX_MANIFEST_BYTES = 1 << 16
 
 
 class BackupManifest(BaseModel):
-    """What a backup holds: the collection ``name`` as it was at ``sequence``."""
+    """Describes a backup of the collection ``name`` at ``sequence``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,12 +54,13 @@ class BackupManifest(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-def back_up(reader: Reader, name: str, number: int, directory: Path) -> BackupManifest:
-    """Copy a collection into a directory that must not exist yet.
+def back_up(reader: Reader, name: str, directory: Path) -> BackupManifest:
+    """Copy a collection into a directory that must not exist.
 
     Raises:
-        NotWritten: it does, or cannot be written; nothing is left of it.
-        StorageDamaged: a row fails its checksum; nothing is left of the copy.
+        UnknownCollection: no collection has this name.
+        NotWritten: the directory exists or cannot be written; nothing of it is left.
+        StorageDamaged: a row fails its checksum; nothing of the copy is left.
     """
     if directory.exists():
         raise NotWritten(str(directory), EXISTS)
@@ -69,9 +70,7 @@ def back_up(reader: Reader, name: str, number: int, directory: Path) -> BackupMa
             make_folder(directory.parent)
             temporary.mkdir(OWNER_ONLY_FOLDER)
         with reader.snapshot() as db:
-            row = find_collection(db, name)
-            assert row is not None
-            assert row.id == number, "the collection was found a moment ago"
+            row = require_collection(db, name)
             copy_collection(db, str(reader.path), row, temporary / POINTS)
         with raising_not_written(directory):
             manifest = _describe(row, temporary / POINTS)
@@ -88,7 +87,7 @@ def back_up(reader: Reader, name: str, number: int, directory: Path) -> BackupMa
 def copy_collection(
     source: sqlite3.Connection, path: str, row: CollectionRow, target: Path
 ) -> None:
-    """Copy a collection of ``source``, the file at ``path``, into a file of its own or with others.
+    """Copy a collection of ``source``, the file at ``path``, into a new or existing file.
 
     Raises:
         NotWritten: the target cannot be written; nothing of the collection is in it.
@@ -100,19 +99,19 @@ def copy_collection(
         for rows in scan_rows(source, path, row):
             _, copy = upsert(db, copy, rows)
         db.execute("COMMIT")
-        # One file without a log beside it.
+        # Leaves one file, without a log.
         db.execute("PRAGMA journal_mode = DELETE")
 
 
 def read_manifest(directory: Path) -> BackupManifest:
-    """Return the manifest of a backup after holding its file against it.
+    """Return the manifest of a backup after checking the size and SHA-256 of its file.
 
     Raises:
-        BadBackup: anything is not as the manifest says.
+        BadBackup: the manifest or the file is missing, damaged, or of an unknown format.
     """
     try:
         with (directory / MANIFEST).open("rb") as file:
-            manifest = BackupManifest.model_validate_json(file.read(MOST_MANIFEST_BYTES))
+            manifest = BackupManifest.model_validate_json(file.read(MAX_MANIFEST_BYTES))
     except (OSError, ValidationError) as error:
         raise BadBackup(str(directory), f"{MANIFEST} cannot be read: {error}") from error
     if not 1 <= manifest.format <= FORMAT:
@@ -130,17 +129,17 @@ def read_manifest(directory: Path) -> BackupManifest:
 
 
 class Backup:
-    """A backup that is open for reading: its collection and its rows, in their first order."""
+    """An open backup: its collection, and its rows in insertion order."""
 
     def __init__(self, directory: Path) -> None:
-        """Open a backup after looking at all of it.
+        """Check and open a backup.
 
         Raises:
-            BadBackup: it is not whole.
+            BadBackup: it is damaged or incomplete.
         """
         self.manifest = read_manifest(directory)
         self._directory = directory
-        # A file that nobody writes needs no log beside it, and may lie where nothing can be made.
+        # A frozen file needs no log beside it, and may be on a read-only file system.
         self._db = open_reader(directory / POINTS, frozen=True)
         try:
             found = self._find(self.manifest.name)
@@ -149,7 +148,9 @@ class Backup:
             raise BadBackup(str(directory), repr(error)) from error
         if found is None or found.count != self.manifest.count:
             self._db.close()
-            raise BadBackup(str(directory), f"{POINTS} has not the points that {MANIFEST} says")
+            raise BadBackup(
+                str(directory), f"{POINTS} does not have the points that {MANIFEST} says"
+            )
         self.row = found
 
     def _find(self, name: str) -> CollectionRow | None:
@@ -157,7 +158,7 @@ class Backup:
         return as_collection(rows[0]) if rows else None
 
     def rows(self) -> Iterator[EncodedRows]:
-        """Give all points.
+        """Yield all points in chunks.
 
         Raises:
             BadBackup: a row fails its checksum.

@@ -1,6 +1,6 @@
-"""Checks every row of a shard that is not served, and rebuilds its file from what is sound.
+"""Check every row of a stopped shard, and rebuild its file from the undamaged collections.
 
-Knows nothing of FAISS: snapshots can always be made again. Paths come from the operator alone.
+Snapshots are not checked, because they are rebuilt from the store. Only the operator chooses paths.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from embedder.core.storage_errors import StorageDamaged
 from embedder.index.backup import copy_collection
 from embedder.index.collection.scan import scan_rows
 from embedder.index.storage.atomic_files import raising_not_written, sync_directory
+from embedder.index.storage.collection_rows import CollectionRow, as_collection, remember_deleted
 from embedder.index.storage.lock import DirectoryLock
 from embedder.index.storage.migration import stored_collections
 from embedder.index.storage.schema import FILE_NAME, check_format, open_reader, open_writer
 from embedder.index.storage.staging import is_staged_name
-from embedder.index.storage.writes import CollectionRow, as_collection, remember_deleted
 
 NEW_FILE = f"{FILE_NAME}.new"
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """One collection of a file; ``problem`` is None where every row is what was written."""
+class CheckedCollection:
+    """One collection of a file; ``problem`` is None if it is undamaged."""
 
     name: str
     count: int
@@ -38,42 +38,42 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is in a file; ``problem`` is that of the file itself, None where SQLite finds none."""
+    """The collections of a file; ``problem`` concerns the file itself, None if it is undamaged."""
 
     problem: str | None
-    collections: list[Checked]
+    collections: list[CheckedCollection]
 
     @property
     def is_sound(self) -> bool:
-        """Say whether nothing at all is damaged."""
+        """Say whether nothing is damaged."""
         return self.problem is None and not any(one.problem for one in self.collections)
 
 
 def inspect(directory: Path) -> Inspection:
-    """Look at every row of a shard, and change nothing.
+    """Check every row of a shard, and change nothing.
 
     Raises:
-        DirectoryInUse: a running service has it.
-        NewerFormat: a later version wrote it.
+        DirectoryInUse: a running service uses the directory.
+        NewerFormat: a later version wrote the file.
     """
-    with _owned(directory):
+    with closing(DirectoryLock(directory)):
         return Inspection(
             _problem_of_file(directory), [checked for _, checked in _collections(directory)]
         )
 
 
 def repair(directory: Path) -> tuple[Inspection, Path | None]:
-    """Rebuild the file from the collections that are sound, and set the damaged one aside.
+    """Rebuild the file from the undamaged collections, and keep the damaged file under a new name.
 
-    Returns what was found, and where the old file is; None, and nothing is changed, if all of it
-    is sound.
+    Return the inspection and the new path of the damaged file. If nothing is damaged, change
+    nothing and return None as the path.
 
     Raises:
-        DirectoryInUse: a running service has it.
-        NewerFormat: a later version wrote it.
-        NotWritten: there is no space for the new file, or it cannot be written.
+        DirectoryInUse: a running service uses the directory.
+        NewerFormat: a later version wrote the file.
+        NotWritten: the new file cannot be written, for example on a full disk.
     """
-    with _owned(directory):
+    with closing(DirectoryLock(directory)):
         new = directory / NEW_FILE
         _remove(new)
         try:
@@ -96,15 +96,6 @@ def repair(directory: Path) -> tuple[Inspection, Path | None]:
 
 
 @contextmanager
-def _owned(directory: Path) -> Iterator[None]:
-    lock = DirectoryLock(directory)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
 def _reading(directory: Path) -> Iterator[sqlite3.Connection]:
     path = directory / FILE_NAME
     with translate_storage_errors(path), closing(open_reader(path)) as db:
@@ -121,13 +112,13 @@ def _problem_of_file(directory: Path) -> str | None:
     return None if found == ["ok"] else "; ".join(found)
 
 
-def _collections(directory: Path) -> Iterator[tuple[CollectionRow | None, Checked]]:
-    """Give each collection that has a name, as far as they can be read."""
+def _collections(directory: Path) -> Iterator[tuple[CollectionRow | None, CheckedCollection]]:
+    """Check and yield the named collections, as far as they can be read."""
     try:
         with _reading(directory) as db:
             found = stored_collections(db, "name IS NOT NULL")
     except (StorageDamaged, sqlite3.Error):
-        return  # the file's own problem says so
+        return  # reported as the problem of the file
     for values in found:
         name, count = str(values[2]), values[8]
         try:
@@ -136,9 +127,12 @@ def _collections(directory: Path) -> Iterator[tuple[CollectionRow | None, Checke
                 for _ in scan_rows(db, str(directory / FILE_NAME), row):
                     pass
         except (StorageDamaged, sqlite3.Error) as error:
-            yield None, Checked(name, count if isinstance(count, int) else 0, _problem_of(error))
+            yield (
+                None,
+                CheckedCollection(name, count if isinstance(count, int) else 0, _problem_of(error)),
+            )
         else:
-            yield row, Checked(name, row.count, None)
+            yield row, CheckedCollection(name, row.count, None)
 
 
 def _problem_of(error: StorageDamaged | sqlite3.Error) -> str:
@@ -151,16 +145,16 @@ def _deleted(directory: Path) -> list[str]:
         with _reading(directory) as db:
             return [one for (one,) in db.execute("SELECT identity FROM deleted ORDER BY at")]
     except (StorageDamaged, sqlite3.Error):
-        return []  # the file's own problem says so, or it is of version 1
+        return []  # reported as the problem of the file, or a file of version 1
 
 
 def _swap(directory: Path, new: Path) -> Path:
-    """Put the new file in the place of the old one, with no moment without either."""
+    """Replace the old file by the new one; at every moment, one of them has the name."""
     path = directory / FILE_NAME
     aside = path.with_name(f"{FILE_NAME}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
     with raising_not_written(path):
         os.link(path, aside)
-        # The log belongs to the old file: beside the new one it would be taken for its own.
+        # The log belongs to the old file; SQLite would apply it to the new one.
         for suffix in ("-wal", "-shm"):
             if Path(f"{path}{suffix}").exists():
                 os.replace(f"{path}{suffix}", f"{aside}{suffix}")

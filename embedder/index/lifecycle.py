@@ -1,67 +1,145 @@
-"""Which creation of a collection a shard has, and which model it records.
+"""Create and delete collections, and record their models; shards use the same calls to reconcile.
 
-By these calls the shards of one index come to agree. Knows nothing of other shards.
+Each collection has an identity, equal in all shards and new after each deletion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import logging
+import sqlite3
+from collections.abc import Sequence
 
-from embedder.index import changes
+from embedder.core.errors import InvalidInput
+from embedder.core.storage_errors import StaleCollection
+from embedder.index.collection.open_collection import OpenCollection
+from embedder.index.contract.checks import byte_count, check_kind, check_name, check_width
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
-from embedder.index.reembedding import Reembedding
 from embedder.index.shard import Shard
-from embedder.index.storage.writes import is_deleted
+from embedder.index.storage import staging
+from embedder.index.storage.collection_rows import (
+    CollectionRow,
+    find_collection,
+    insert_collection,
+    is_deleted,
+    record_model,
+    remember_deleted,
+    rename_collection,
+)
+from embedder.index.storage.committer import Effect
+
+logger = logging.getLogger(__name__)
 
 
 class CollectionLifecycle:
-    """The creations of one shard; ``sound`` refuses a shard that has failed."""
+    """Creates, deletes and changes collections of one shard as a whole."""
 
-    def __init__(self, shard: Shard, sound: Callable[[str], AbstractContextManager[None]]) -> None:
+    def __init__(self, shard: Shard) -> None:
         self._shard = shard
-        self._sound = sound
-
-    @property
-    def reembedding(self) -> Reembedding:
-        """Return the steps that give a collection the vectors of another model."""
-        return Reembedding(self._shard, self._sound)
 
     def create(self, name: str, spec: Spec) -> CollectionInfo:
-        """Create a collection, or confirm one that is there and was made with the same.
-
-        A new one gets the identity of ``spec``; one that is there keeps its own.
+        """Create a collection with the identity of ``spec``, or return an equal existing one.
 
         Raises:
-            InvalidInput: the name is not plain, the kind has no such metric, or the name is taken
-                by a collection that is made otherwise.
+            InvalidInput: the name is invalid, the kind does not support the metric, or the name is
+                taken by a collection with other settings.
         """
-        with self._sound(name):
-            return changes.create(self._shard, name, spec)
+        check_name(name)
+        check_kind(spec.kind, spec.metric)
+        check_width(spec.width)
+        byte_count(spec.model or "", "model")
+
+        def write(db: sqlite3.Connection) -> Effect[OpenCollection]:
+            row = find_collection(db, name) or insert_collection(db, name, spec)
+            return lambda: self._shard.register(row)
+
+        with self._shard.guard(name):
+            collection = self._shard.find_or_none(name)
+            if collection is None:
+                collection = self._shard.store.submit(write).result()
+            _check_same(name, collection.spec, spec, collection.width)
+            return collection.describe()
 
     def record_model(self, name: str, identity: str | None, model: StoredModel) -> CollectionInfo:
-        """Record the model that computes the vectors of a collection.
+        """Record the model that computes the vectors of a collection; None is any identity.
 
         Raises:
-            UnknownCollection: there is none of this name.
+            UnknownCollection: no collection has this name.
             StaleCollection: it has another identity, or records another model.
         """
-        with self._sound(name):
-            return changes.record(self._shard, name, identity, model)
 
-    def drop(self, name: str, identity: str) -> None:
-        """Delete the collection of this identity, which another shard has deleted or replaced.
+        def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
+            row = staging.require_collection(db, name)
+            # Not the open collection: one created in the same commit is not open yet.
+            if identity not in (None, row.identity):
+                raise StaleCollection(name)
+            updated = record_model(db, row, model)
 
-        A complete staged replaces it here, too. Again changes nothing.
+            def effect() -> CollectionInfo:
+                collection = self._shard.find(name)
+                follow_model(collection, row, updated)
+                return collection.describe()
+
+            return effect
+
+        with self._shard.guard(name):
+            self._shard.find_or_none(name)  # raises if the collection is damaged
+            return self._shard.store.submit(write).result()
+
+    def delete(self, name: str, identity: str | None = None) -> None:
+        """Delete a collection with all its points; idempotent if the identity is given.
+
+        An ``identity`` says that another shard has deleted or replaced that collection. A complete
+        staged collection then replaces it here: the other shard has switched to its staged one, or
+        has deleted that as well.
 
         Raises:
-            UnknownCollection: there is none of this name.
+            UnknownCollection: no collection has this name.
             StaleCollection: it has another identity.
         """
-        with self._sound(name):
-            changes.drop(self._shard, name, identity)
+        byte_count(name, "collection")
+
+        def write(db: sqlite3.Connection) -> Effect[None]:
+            if is_deleted(db, identity):
+                return lambda: None  # an earlier call has deleted it
+            row = staging.require_collection(db, name)
+            if identity not in (None, row.identity):
+                raise StaleCollection(name)
+            staged = staging.find_staged(db, name)
+            if identity is not None and staged and staging.is_complete(db, row, staged):
+                promoted = staging.promote(db, row, staged)
+                return lambda: self._shard.replace(self._shard.open(promoted))
+            staging.discard(db, name)
+            rename_collection(db, row, None)
+            remember_deleted(db, row.identity)
+            return lambda: self._shard.forget(name)
+
+        self._shard.commit(name, write, frees=True)
 
     def deleted(self, identities: Sequence[str]) -> list[str]:
-        """Return those of the identities whose collections were deleted here."""
-        with self._sound(""), self._shard.store.reader.snapshot() as db:
+        """Return the identities that this shard has recorded as deleted."""
+        with self._shard.guard(), self._shard.store.reader.snapshot() as db:
             return [one for one in identities if is_deleted(db, one)]
+
+
+def follow_model(collection: OpenCollection, before: CollectionRow, after: CollectionRow) -> None:
+    """Update the model of an open collection after a write has recorded one."""
+    if after.stored == before.stored:
+        return
+    collection.record(after)
+    if before.count:
+        logger.info(
+            "collection %r has %d points and recorded no model; from now on its model is %s",
+            *(after.name, before.count, after.stored),
+        )
+
+
+def _check_same(name: str, existing: Spec, wanted: Spec, width: int | None) -> None:
+    """Refuse settings that differ from those of an existing collection."""
+    for field, asked, known in (
+        ("metric", wanted.metric.value, existing.metric.value),
+        ("index", wanted.kind.value, existing.kind.value),
+        ("model", wanted.model, existing.model),
+        ("width", wanted.width, width),
+    ):
+        if asked is not None and asked != known:
+            raise InvalidInput(field, f"is {asked}; {name!r} exists with {known}")

@@ -1,4 +1,4 @@
-"""Writes a collection to a Parquet file, for other tools to read. Knows nothing of reading one."""
+"""Export a collection to a Parquet file, for other tools to read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from embedder.core.errors import MissingExtra
 from embedder.core.storage_errors import NotWritten
 from embedder.index.collection.scan import scan_rows
 from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_atomically
+from embedder.index.storage.collection_rows import CollectionRow
 from embedder.index.storage.reading import Reader
-from embedder.index.storage.writes import CollectionRow, find_collection
+from embedder.index.storage.staging import require_collection
 
 
-def export_parquet(reader: Reader, name: str, number: int, path: Path) -> int:
-    """Write all points of a collection at one moment and return how many there are.
+def export_parquet(reader: Reader, name: str, path: Path) -> int:
+    """Write all points of a collection, as they are at one moment; return their number.
 
     Raises:
+        UnknownCollection: no collection has this name.
         MissingExtra: pyarrow is not installed.
-        NotWritten: the file exists, or cannot be written; nothing is left of it.
-        StorageDamaged: a row fails its checksum; nothing is left of the file.
+        NotWritten: the file exists or cannot be written; nothing of it is left.
+        StorageDamaged: a row fails its checksum; nothing of the file is left.
     """
     try:
         import pyarrow.parquet
@@ -30,9 +32,7 @@ def export_parquet(reader: Reader, name: str, number: int, path: Path) -> int:
     if path.exists():
         raise NotWritten(str(path), EXISTS)
     with reader.snapshot() as db:
-        row = find_collection(db, name)
-        assert row is not None
-        assert row.id == number, "the collection was found a moment ago"
+        row = require_collection(db, name)
 
         def write(file: BinaryIO) -> None:
             schema = _schema(row)

@@ -8,22 +8,20 @@ a concurrent switch or discard wins. Each step may be repeated.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from embedder.core.errors import InvalidInput, Unavailable
 from embedder.core.storage_errors import StaleCollection
 from embedder.core.types import Vectors
-from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import check_points
 from embedder.index.contract.points import Points, Spec, StoredModel
 from embedder.index.shard import Shard
 from embedder.index.storage import staging
+from embedder.index.storage.collection_rows import CollectionRow, insert_collection
 from embedder.index.storage.committer import Effect
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.staging import OutdatedPoint
-from embedder.index.storage.writes import CollectionRow, insert_collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +32,24 @@ class StagedCollection:
     stored: StoredModel
 
 
-def exchange(shard: Shard, collection: OpenCollection) -> None:
-    """Serve a collection that is open in the place of that of its name; each search has one."""
-    old = shard.collections.get(collection.name)
-    shard.adopt(collection)
-    if old is not None:
-        old.drop()
-        shard.notify_maintenance(old)
-    shard.reclaim()
-
-
 class Reembedding:
-    """The staged collections of one shard; ``sound`` refuses a shard that has failed.
+    """The steps of one shard.
 
-    Any step raises `UnknownCollection` without the collection, and `StaleCollection` where it or
-    its staged has another identity.
+    Each step raises `UnknownCollection` if no collection has the name, and `StaleCollection` if the
+    collection or its staged collection has another identity.
     """
 
-    def __init__(self, shard: Shard, sound: Callable[[str], AbstractContextManager[None]]) -> None:
+    def __init__(self, shard: Shard) -> None:
         self._shard = shard
-        self._sound = sound
 
     def count_without_text(self, name: str) -> int:
-        """Return how many points of a collection have no text."""
-        with self._sound(name), self._shard.store.reader.snapshot() as db:
+        """Return how many points of the collection have no text."""
+        with self._shard.guard(name), self._shard.store.reader.snapshot() as db:
             return staging.count_without_text(db, staging.require_collection(db, name))
 
     def staged(self, name: str) -> StagedCollection | None:
         """Return the identity and model of the staged collection, or None."""
-        with self._sound(name), self._shard.store.reader.snapshot() as db:
+        with self._shard.guard(name), self._shard.store.reader.snapshot() as db:
             row = staging.find_staged(db, name)
             return None if row is None else _staged(row)
 
@@ -81,15 +68,14 @@ class Reembedding:
                 row = insert_collection(db, staging.FILLING_PREFIX + name, spec)
             return lambda: _staged(row)
 
-        with self._sound(name):
-            return self._shard.store.submit(write).result()
+        return self._shard.commit(name, write)
 
     def outdated(self, name: str, identity: str, after: int) -> list[OutdatedPoint]:
         """Return points whose current text has no vector in the staged collection.
 
         Return one page by ascending pk, starting above ``after``; an empty page is the last one.
         """
-        with self._sound(name), self._shard.store.reader.snapshot() as db:
+        with self._shard.guard(name), self._shard.store.reader.snapshot() as db:
             return staging.outdated(db, *_both(db, name, identity), after)
 
     def fill(
@@ -109,11 +95,10 @@ class Reembedding:
             staging.fill(db, source, staged, points, vectors)
             return lambda: None
 
-        with self._sound(name):
-            self._shard.store.submit(write).result()
+        self._shard.commit(name, write)
 
     def freeze(self, name: str, identity: str, dropping: bool) -> None:
-        """Let the collection take no writes until its staged collection has replaced it.
+        """Block writes to the collection until its staged collection replaces it.
 
         Raises:
             InvalidInput: points have no text, and ``dropping`` is not set.
@@ -123,39 +108,38 @@ class Reembedding:
             staging.freeze(db, *_both(db, name, identity), dropping=dropping)
             return lambda: None
 
-        with self._sound(name):
-            self._shard.store.submit(write).result()
+        self._shard.commit(name, write)
 
     def switch(self, name: str, identity: str) -> None:
         """Replace the collection by its staged collection, atomically for all callers.
 
         Raises:
-            Unavailable: the staged is not frozen, or lacks points.
+            Unavailable: the staged collection is not frozen, or lacks points.
         """
-        with self._sound(name):
+        with self._shard.guard(name):
             with self._shard.store.reader.snapshot() as db:
                 if staging.require_collection(db, name).identity == identity:
-                    return  # switched before
+                    return  # an earlier call has switched
                 source, staged = _both(db, name, identity)
                 row = replace(staged, name=name, sequence=source.sequence)
-            # Searchable before it has the name, so that the writer waits for nothing.
+            # Loaded before the switch, so that the writer does not wait for it.
             collection = self._shard.open(row)
             reach("reembed.before_switch")
 
-            def write(db: sqlite3.Connection) -> Effect[None]:
-                source, staged = _both(db, name, identity)
-                if not staging.is_complete(db, source, staged):
-                    raise Unavailable(f"the new vectors of collection {name!r} are not complete")
-                staging.promote(db, source, staged)
-                return lambda: exchange(self._shard, collection)
+        def write(db: sqlite3.Connection) -> Effect[None]:
+            source, staged = _both(db, name, identity)
+            if not staging.is_complete(db, source, staged):
+                raise Unavailable(f"the new vectors of collection {name!r} are not complete")
+            staging.promote(db, source, staged)
+            return lambda: self._shard.replace(collection)
 
-            self._shard.store.submit(write).result()
+        self._shard.commit(name, write)
 
     def discard(self, name: str, identity: str) -> None:
-        """Delete the staged collection of this identity, if there is one, and take writes again.
+        """Delete the staged collection of this identity, if there is one, and unblock writes.
 
         Raises:
-            InvalidInput: it has replaced its collection.
+            InvalidInput: it has already replaced the collection.
         """
 
         def write(db: sqlite3.Connection) -> Effect[None]:
@@ -166,12 +150,11 @@ class Reembedding:
                 staging.discard(db, name)
             return self._shard.reclaim
 
-        with self._sound(name):
-            self._shard.store.submit(write, frees=True).result()
+        self._shard.commit(name, write, frees=True)
 
 
 def _both(db: sqlite3.Connection, name: str, identity: str) -> tuple[CollectionRow, CollectionRow]:
-    """Return a collection and its staged collection."""
+    """Return a collection and its staged collection, which must have this identity."""
     source, staged = staging.require_collection(db, name), staging.find_staged(db, name)
     if staged is None or staged.identity != identity:
         raise StaleCollection(name)
@@ -179,5 +162,5 @@ def _both(db: sqlite3.Connection, name: str, identity: str) -> tuple[CollectionR
 
 
 def _staged(row: CollectionRow) -> StagedCollection:
-    assert row.stored is not None, "a staged is begun with its model"
+    assert row.stored is not None, "a staged collection is created with its model"
     return StagedCollection(row.identity, row.stored)

@@ -1,7 +1,6 @@
-"""Puts a backup into a shard as a new collection, which nobody sees before it is whole.
+"""Restore a backup into a shard as a new collection, which is invisible until it is complete.
 
-What a crash leaves half done has no name, and the next start deletes it. Knows nothing of how a
-backup is kept.
+A crash leaves a collection without a name, and the next start deletes it.
 """
 
 from __future__ import annotations
@@ -15,20 +14,19 @@ from embedder.core.errors import InvalidInput
 from embedder.index.backup import Backup
 from embedder.index.contract.checks import check_name
 from embedder.index.contract.points import CollectionInfo, Spec
-from embedder.index.reembedding import exchange
 from embedder.index.shard import Shard
-from embedder.index.storage.committer import Effect, Write
-from embedder.index.storage.failpoints import reach
-from embedder.index.storage.rows import EncodedRows
-from embedder.index.storage.staging import discard
-from embedder.index.storage.writes import (
+from embedder.index.storage.collection_rows import (
     CollectionRow,
     find_collection,
     insert_collection,
     remember_deleted,
     rename_collection,
-    upsert,
 )
+from embedder.index.storage.committer import Effect, Write
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.point_rows import upsert
+from embedder.index.storage.row_encoding import EncodedRows
+from embedder.index.storage.staging import discard
 
 EXISTS = "exists already; give it another name, or replace it"
 
@@ -41,25 +39,22 @@ def restore(
     *,
     replacing: bool = False,
 ) -> CollectionInfo:
-    """Make a collection of a backup, under its own name or another that is free.
-
-    It gets the ``identity``, the same in all shards; None: make one.
+    """Create a collection from a backup; None is the name in the backup, and a new identity.
 
     Raises:
-        BadBackup: the backup is not whole; nothing of it is kept.
-        InvalidInput: the name is not plain, or taken and ``replacing`` is not set.
+        BadBackup: the backup is damaged or incomplete; nothing of it is kept.
+        InvalidInput: the name is invalid, or is taken and ``replacing`` is not set.
     """
     with closing(Backup(directory)) as backup:
         name = name or backup.manifest.name
         check_name(name)
-        taken = name in shard.collections or name in shard.damaged
-        if taken and not replacing:
+        if name in shard.collections and not replacing:
             raise InvalidInput("collection", f"{name!r} {EXISTS}")
         spec = replace(backup.row.spec, identity=identity)
         row = shard.store.submit(lambda db: _begin(shard, db, spec)).result()
         try:
             for rows in backup.rows():
-                row = shard.store.submit(_more(row, rows)).result()
+                row = shard.store.submit(_insert(row, rows)).result()
             return _finish(shard, row, name, replacing=replacing)
         finally:
             shard.restoring.discard(row.id)
@@ -72,31 +67,31 @@ def _begin(shard: Shard, db: sqlite3.Connection, spec: Spec) -> Effect[Collectio
     return lambda: row
 
 
-def _more(row: CollectionRow, rows: EncodedRows) -> Write[CollectionRow]:
+def _insert(row: CollectionRow, rows: EncodedRows) -> Write[CollectionRow]:
     def write(db: sqlite3.Connection) -> Effect[CollectionRow]:
-        _, after = upsert(db, row, rows)
-        return lambda: after
+        _, updated = upsert(db, row, rows)
+        return lambda: updated
 
     return write
 
 
 def _finish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> CollectionInfo:
-    # Searchable before it has a name, so that the writer waits for nothing.
+    # Loaded before it has a name, so that the writer does not wait for it.
     collection = shard.open(replace(row, name=name))
     reach("restore.before_name")
 
     def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
-        there = find_collection(db, name)
-        if there is not None and not replacing:
+        existing = find_collection(db, name)
+        if existing is not None and not replacing:
             raise InvalidInput("collection", f"{name!r} {EXISTS}")
-        if there is not None:
+        if existing is not None:
             discard(db, name)
-            rename_collection(db, there, None)
-            remember_deleted(db, there.identity)
+            rename_collection(db, existing, None)
+            remember_deleted(db, existing.identity)
         rename_collection(db, row, name)
 
         def effect() -> CollectionInfo:
-            exchange(shard, collection)
+            shard.replace(collection)
             return collection.describe()
 
         return effect

@@ -1,7 +1,6 @@
-"""What one shard owns: its directory, truth, collections and threads; opened and closed as one.
+"""One shard of the index: its directory, store, open collections and maintenance thread.
 
-A shard whose stored data is damaged stays open to say so, and deletes nothing. Knows nothing of
-requests.
+A shard whose stored data is damaged stays open to report it, and deletes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
@@ -23,16 +22,16 @@ from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageRea
 from embedder.index.collection.collection_segments import Environment
 from embedder.index.collection.maintenance import MaintenanceThread
 from embedder.index.collection.open_collection import OpenCollection
+from embedder.index.collection_registry import CollectionRegistry
 from embedder.index.contract.health import IndexHealth, IndexStats, RecoveryReport, health_of
-from embedder.index.contract.points import Hit
+from embedder.index.count_repair import repair_count
 from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans
 from embedder.index.segments.snapshot_format import SnapshotIdentity
-from embedder.index.storage.committer import Effect
+from embedder.index.storage.collection_rows import CollectionRow
+from embedder.index.storage.committer import T, Write
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.reclaiming import reclaim
-from embedder.index.storage.recounting import recounted
 from embedder.index.storage.store import ShardStore
-from embedder.index.storage.writes import CollectionRow
 from embedder.settings.model import IndexSettings
 
 FOLDER = "collections"
@@ -41,20 +40,18 @@ logger = logging.getLogger(__name__)
 
 
 class Shard:
-    """Opens a directory, or a temporary one that goes with it."""
+    """Opens the directory of the settings, or a temporary one that is deleted at `close`."""
 
     def __init__(self, settings: IndexSettings, *, background: bool) -> None:
         self.settings = settings
         self.failure: StorageDamaged | None = None
-        self.damaged: dict[str, StorageDamaged] = {}  # collections that are not served
-        self.collections: dict[str, OpenCollection] = {}
         self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
-        self._lock = threading.Lock()
         self._opening = threading.Lock()
-        self._unopened: EmbedderError | None = None  # why the disk has not let it be opened
+        self._open_error: EmbedderError | None = None  # each call tries to open the shard again
         self._store: ShardStore | None = None
         self._maintenance = MaintenanceThread(self.fail) if background else None
+        self.collections = CollectionRegistry(self._maintenance)
         directory = settings.directory or tempfile.mkdtemp(prefix="embedder-index-")
         self._directory = Path(directory).expanduser()
         try:
@@ -63,14 +60,14 @@ class Shard:
             self.fail(error)
         except (StorageFull, StorageReadOnly) as error:
             logger.error("the shard is not open: %r; each call tries again", error)
-            self._unopened = error
+            self._open_error = error
         except BaseException:
             self.close()
             raise
 
     @property
     def store(self) -> ShardStore:
-        """Return the open truth.
+        """Return the open store.
 
         Raises:
             StorageDamaged: the shard has failed.
@@ -83,29 +80,32 @@ class Shard:
         """Refuse a shard that has failed.
 
         Raises:
-            StorageDamaged: it has.
-            StorageFull, StorageReadOnly: the disk still does not let it be opened.
+            StorageDamaged: its stored data is damaged.
+            StorageFull: it cannot be opened, because the disk is full.
+            StorageReadOnly: it cannot be opened, because the disk failed or is read-only.
         """
-        if self._unopened is not None:
+        if self._open_error is not None:
             self._open_again()
         if self.failure is not None:
-            # A copy: an exception keeps the traceback of every place that raises it.
+            # A copy: an exception collects the traceback of every place that raises it.
             raise copy(self.failure)
 
-    def _open_again(self) -> None:
-        with self._opening:
-            if self._unopened is not None:
-                try:
-                    self._open()
-                except StorageDamaged as error:
-                    self.fail(error)
-                self._unopened = None
+    @contextmanager
+    def guard(self, name: str = "") -> Iterator[None]:
+        """Refuse a failed shard, and record damage that the block finds in collection ``name``."""
+        self.check()
+        try:
+            yield
+        except StorageDamaged as error:
+            named = error.of(name)
+            self.fail(named)
+            raise named from error
 
     def find(self, name: str) -> OpenCollection:
         """Return a collection.
 
         Raises:
-            UnknownCollection: there is none of this name.
+            UnknownCollection: no collection has this name.
             StorageDamaged: the shard has failed, or the collection is damaged.
         """
         collection = self.find_or_none(name)
@@ -114,140 +114,90 @@ class Shard:
         return collection
 
     def find_or_none(self, name: str) -> OpenCollection | None:
-        """Return a collection, or None where there is none of this name.
+        """Return a collection, or None if no collection has this name.
 
         Raises:
             StorageDamaged: the shard has failed, or the collection is damaged.
         """
         self.check()
-        if name in self.damaged:
-            raise copy(self.damaged[name])
-        return self.collections.get(name)
+        return self.collections.find(name)
 
     def register(self, row: CollectionRow) -> OpenCollection:
-        """Serve a collection that is in the truth; the one that is served already if it is."""
+        """Open a stored collection and make it available, unless it is already."""
         assert row.name is not None
-        known = self.collections.get(row.name)
+        known = self.collections.open.get(row.name)
         if known is not None and known.id == row.id:
             return known
-        return self.adopt(self.open(row))
-
-    def open(self, row: CollectionRow) -> OpenCollection:
-        """Bring a collection up to date, without serving it yet."""
-        return OpenCollection(row, self._surroundings())
-
-    def adopt(self, collection: OpenCollection) -> OpenCollection:
-        """Serve a collection that is open."""
-        with self._lock:
-            # A new dictionary: others go through the old one meanwhile.
-            self.collections = {**self.collections, collection.name: collection}
-            self.damaged.pop(collection.name, None)
-        self.notify_maintenance(collection)
+        collection = self.open(row)
+        self.collections.put(collection)
         return collection
 
+    def open(self, row: CollectionRow) -> OpenCollection:
+        """Load a collection without making it available."""
+        assert self._store is not None
+        maintenance, reader = self._maintenance, self._store.reader
+        stop = maintenance.should_stop if maintenance is not None else lambda: False
+        return OpenCollection(row, Environment(reader, self.settings, self._snapshots, stop))
+
     def forget(self, name: str) -> None:
-        """Serve a collection no more, and delete what is stored of it little by little."""
-        with self._lock:
-            collections = dict(self.collections)
-            gone = collections.pop(name, None)
-            self.collections = collections
-            # The files of a damaged one go with the next start.
-            self.damaged.pop(name, None)
-        if gone is not None:
-            gone.drop()
-            self.notify_maintenance(gone)
+        """Remove a deleted collection, and delete its rows and files in the background."""
+        self.collections.remove(name)
+        self.reclaim()
+
+    def replace(self, collection: OpenCollection) -> None:
+        """Make an open collection available in place of the deleted one of the same name."""
+        self.collections.put(collection)
         self.reclaim()
 
     def reclaim(self) -> None:
-        """Have what is deleted given back to the disk, between other writes."""
+        """Queue the release of disk space that deleted rows take, in steps between other writes."""
         if (store := self._store) is not None:
             reclaim(store, self.restoring)
 
-    def search_exclusively(self, search: Callable[[], list[list[Hit]]]) -> list[list[Hit]]:
-        """Run a search at a moment when all that is committed can be seen, and nothing else is."""
-
-        def write(_: object) -> Effect[list[list[Hit]]]:
-            hits = search()
-            return lambda: hits
-
-        return self.store.submit(write, frees=True).result()
+    def commit(self, name: str, write: Write[T], *, frees: bool = False) -> T:
+        """Commit a write to collection ``name``, and return the result of its effect."""
+        with self.guard(name):
+            return self.store.submit(write, frees=frees).result()
 
     def save(self, collection: OpenCollection) -> None:
         """Save all segments of a collection.
 
         Raises:
-            StorageFull: there is no space for it.
+            StorageFull: the disk is full.
         """
         with translate_storage_errors(self._directory / FOLDER):
             collection.save_all()
 
-    def notify_if_changed(self, collection: OpenCollection) -> None:
-        """Have the segments of a collection looked at if they are others than at the last look."""
-        if collection.has_changed():
-            self.notify_maintenance(collection)
-
-    def notify_maintenance(self, collection: OpenCollection) -> None:
-        """Have the segments of a collection looked at."""
-        if self._maintenance:
-            self._maintenance.notify(collection)
-
     def fail(self, error: StorageDamaged) -> None:
-        """Refuse everything from now on, or everything of the one collection that is damaged."""
+        """Refuse all later calls, or those for the damaged collection that the error names."""
         if error.collection:
-            self._close_collection(error.collection, error)
+            self.collections.set_damaged(error.collection, error)
         elif self.failure is None:
             self.failure = StorageDamaged(error.path, error.problem)
             logger.error("%s: %s; %s", error.path, error.problem, self.failure)
 
-    @contextmanager
-    def reloading(self, collection: OpenCollection) -> Iterator[None]:
-        """Read a collection anew where making a committed change visible fails halfway."""
-        try:
-            yield
-        except Exception:
-            path, name = str(self.store.reader.path), collection.name
-            try:
-                row = self.store.reader.collection(name)
-                if row is not None and row.id == collection.id:
-                    collection.reload(row)
-            except Exception as error:  # noqa: BLE001 - what is searched is out of date: it is closed
-                problem = f"what is committed cannot be searched before a restart: {error!r}"
-                self.fail(StorageDamaged(path, problem, name))
-            raise
-
-    def _close_collection(self, name: str, error: StorageDamaged) -> None:
-        with self._lock:
-            if name in self.damaged:
-                return
-            self.damaged[name] = error
-            collections = dict(self.collections)
-            gone = collections.pop(name, None)
-            self.collections = collections
-        if gone is not None:
-            gone.retire()
-        logger.error("%s: %s; %s", error.path, error.problem, error)
-
     def health(self) -> IndexHealth:
         """Return whether the shard can be used, in constant time and without the disk."""
         refusal = self._store.refusal if self._store else None
-        return health_of(self.failure or self._unopened, refusal, list(self.damaged.values()))
+        damaged = list(self.collections.damaged.values())
+        return health_of(self.failure or self._open_error, refusal, damaged)
 
     def stats(self) -> IndexStats:
-        """Return how the shard is."""
-        served, health = list(self.collections.values()), self.health()
+        """Return the health and the counters of the shard."""
+        collections, health = list(self.collections.open.values()), self.health()
         return IndexStats(
             status=health.status,
             problem=health.problem,
             epoch=self._store.epoch if self._store else 0,
-            collections=len(served),
-            points=sum(one.state.count for one in served if one.state),
-            damaged_snapshots=sum(one.damaged_snapshots for one in served),
-            save_failures=sum(one.save_failures for one in served),
+            collections=len(collections),
+            points=_count_points(collections),
+            damaged_snapshots=sum(one.damaged_snapshots for one in collections),
+            save_failures=sum(one.save_failures for one in collections),
             recovery=self.recovery,
         )
 
     def close(self) -> None:
-        """Finish the queued writes and let another owner in; doing it twice is harmless."""
+        """Finish the queued writes and release the directory; idempotent."""
         if self._maintenance is not None:
             self._maintenance.close()
         store, self._store = self._store, None
@@ -260,34 +210,37 @@ class Shard:
         begun = time.monotonic()
         with translate_storage_errors(self._directory):
             make_folder(self._directory)
-            if (self._directory / FOLDER).exists():  # made by a version that let others in
+            if (self._directory / FOLDER).exists():  # an earlier version let others read it
                 (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)
         durable = self.settings.directory is not None
         self._store = ShardStore(self._directory, self.settings.reserve_bytes, durable=durable)
         rows = self._store.reader.collections()
         for row in rows:
             try:
-                self.register(recounted(self._store, row))
+                self.register(repair_count(self._store, row))
             except StorageDamaged as error:
                 if error.collection is None:
                     raise
                 self.fail(error)
         remove_orphans(self._directory / FOLDER, {row.uuid for row in rows})
-        served = list(self.collections.values())
+        collections = list(self.collections.open.values())
         reach("recovery.before_ready")
         self.recovery = RecoveryReport(
             time.monotonic() - begun,
-            sum(one.state.count for one in served if one.state),
-            sum(one.replayed for one in served),
+            _count_points(collections),
+            sum(one.replayed for one in collections),
             self._store.was_clean,
         )
         self.reclaim()
 
-    def _surroundings(self) -> Environment:
-        assert self._store is not None
-        maintenance, reader = self._maintenance, self._store.reader
-        stop = maintenance.should_stop if maintenance is not None else lambda: False
-        return Environment(reader, self.settings, self._snapshots, stop)
+    def _open_again(self) -> None:
+        with self._opening:
+            if self._open_error is not None:
+                try:
+                    self._open()
+                except StorageDamaged as error:
+                    self.fail(error)
+                self._open_error = None
 
     def _snapshots(self, row: CollectionRow, width: int) -> SnapshotFolder:
         assert self._store is not None
@@ -295,3 +248,7 @@ class Shard:
             database=self._store.uuid, collection=row.uuid, metric=row.metric, width=width
         )
         return SnapshotFolder(self._directory / FOLDER / row.uuid, identity)
+
+
+def _count_points(collections: list[OpenCollection]) -> int:
+    return sum(one.state.count for one in collections if one.state)

@@ -1,6 +1,6 @@
-"""How a collection lies over several shards: who has which point, and one answer out of several.
+"""A collection over several shards: hash partitioning of points, scatter and gather of queries.
 
-Pure functions of what is sent to shards and of what they answer. Knows nothing of where they live.
+Pure functions: the callers send the requests and collect the answers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from embedder.similarity.mmr import maximal_marginal_relevance
 
 
 def owners(ids: Sequence[str], shards: int) -> NDArray[np.intp]:
-    """Return the number of the shard that has each id, below ``shards``."""
+    """Return the number of the shard that owns each id, 0 to ``shards`` - 1."""
     if shards == 1 or not ids:
         return np.zeros(len(ids), np.intp)
     hashes = b"".join(hashlib.blake2b(one.encode(), digest_size=8).digest() for one in ids)
@@ -30,13 +30,13 @@ def owners(ids: Sequence[str], shards: int) -> NDArray[np.intp]:
 
 
 def rows_by_shard(ids: Sequence[str], shards: int) -> dict[int, list[int]]:
-    """Return the rows of the ids that each shard has; shards that have none are left out."""
+    """Return the positions in ``ids`` that each shard owns, without shards that own none."""
     owner = owners(ids, shards)
     return {int(one): np.flatnonzero(owner == one).tolist() for one in np.unique(owner)}
 
 
 def select_rows(points: Points, rows: Sequence[int]) -> Points:
-    """Return some of the points."""
+    """Return the points at these positions."""
     return Points(
         ids=[points.ids[row] for row in rows],
         vectors=points.vectors[list(rows)],
@@ -46,7 +46,7 @@ def select_rows(points: Points, rows: Sequence[int]) -> Points:
 
 
 def merge_infos(infos: Sequence[CollectionInfo]) -> CollectionInfo:
-    """Return what is known of a collection from what its shards know, of which there is one."""
+    """Return the description of a collection, given those of its shards, at least one."""
     widths = [info.width for info in infos if info.width is not None]
     largest = max(infos, key=lambda info: info.count)
     return replace(
@@ -61,30 +61,30 @@ def merge_infos(infos: Sequence[CollectionInfo]) -> CollectionInfo:
 
 
 def spec_of(info: CollectionInfo) -> Spec:
-    """Return what a collection was made with; its width stays what it is."""
+    """Return the settings with which a shard creates the same collection."""
     kind = IndexKind(info.kind)
     return Spec(info.metric, kind, info.width, info.model, info.stored, info.identity)
 
 
 def shard_query(query: Query) -> Query:
-    """Return what each shard is asked, for `merged` to make one answer of.
+    """Return the query for each shard, whose answers `merge_hits` merges.
 
-    ``query`` is by vector; where it has an id too, that is of a point that is not to be found.
+    ``query`` has a vector. If it also has an id, that point is excluded from the merged hits.
     """
     if query.diversity is None:
         return replace(query, id=None, top_k=min(_wanted(query), MAX_TOP_K))
-    # Diverse answers of each shard would not be diverse together: they are chosen from all.
+    # Hits that are diverse within each shard may not be diverse together: select after the merge.
     sample = min(_sample(query), MAX_TOP_K)
     include = (*(one for one in query.include if one != "vector"), "vector")
     most = query.max_bytes
     if most is not None and query.vector is not None:
-        # The vectors of the sample are not part of the answer.
+        # The response does not contain the vectors of the sample.
         most += sample * (POINT_BYTES + NUMBER_BYTES * len(query.vector))
-    return replace(query, id=None, top_k=sample, diversity=None, include=include, max_bytes=most)  # type: ignore[arg-type] # the names are of `Part`
+    return replace(query, id=None, top_k=sample, diversity=None, include=include, max_bytes=most)  # type: ignore[arg-type] # the names are those of `PointField`
 
 
 def merge_hits(query: Query, answers: Sequence[Sequence[Hit]], metric: Metric) -> list[Hit]:
-    """Return the hits of ``query`` from what each shard has answered to `shard_query`."""
+    """Merge the hits that each shard has found for `shard_query` into those of ``query``."""
     hits = [hit for answer in answers for hit in answer if hit.id != query.id]
     hits.sort(key=lambda hit: (-hit.score, hit.id))
     if query.diversity is None or query.vector is None or not hits:
@@ -105,15 +105,15 @@ def merge_hits(query: Query, answers: Sequence[Sequence[Hit]], metric: Metric) -
 
 
 def parse_cursor(cursor: str | None, shards: int) -> tuple[int, str | None]:
-    """Return the number of the shard that a page begins in, and the cursor inside it.
+    """Return the number of the shard where a page begins, and the cursor within that shard.
 
     Raises:
-        InvalidInput: the cursor is not one that a page came with.
+        InvalidInput: the cursor is invalid.
     """
     if cursor is None:
         return 0, None
     shard, dot, inner = cursor.partition(".")
-    # Compared as text: Python reads no number of more than 4,300 digits.
+    # Compared as text: int() refuses more than 4,300 digits.
     if not dot or shard not in map(str, range(shards)):
         raise InvalidInput("cursor", "is not one that a page came with")
     return int(shard), inner or None
@@ -124,5 +124,5 @@ def _wanted(query: Query) -> int:
 
 
 def _sample(query: Query) -> int:
-    """Return how many candidates diverse answers are chosen from."""
+    """Return from how many candidates the diverse hits are selected."""
     return max(OVERSAMPLE * _wanted(query), MIN_SAMPLE)

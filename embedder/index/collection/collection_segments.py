@@ -16,9 +16,9 @@ from embedder.index.segments.scoring import normalize
 from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.segment_index import SegmentIndex
 from embedder.index.segments.snapshot_folder import SnapshotFolder
+from embedder.index.storage.collection_rows import CollectionRow
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.reading import Reader
-from embedder.index.storage.writes import CollectionRow
 from embedder.settings.model import IndexSettings
 
 APPLY_TIMEOUT_S = 2.0

@@ -16,7 +16,7 @@ from embedder.index.contract.points import PAYLOAD, Hit, Query
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.segments.index_state import IndexState
 from embedder.index.storage.reading import Payload, Reader
-from embedder.index.storage.rows import decode_metadata
+from embedder.index.storage.row_encoding import decode_metadata
 
 SHARED_BYTES = 16 * 2**20
 """Upper bound on the texts and metadata that are read for several queries together."""

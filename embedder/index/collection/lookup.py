@@ -17,7 +17,7 @@ from embedder.index.contract.limits import MAX_PAGE
 from embedder.index.contract.points import Page, PointField, Record
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.storage.reading import Payload, Reader
-from embedder.index.storage.rows import decode_metadata
+from embedder.index.storage.row_encoding import decode_metadata
 
 ReadT = TypeVar("ReadT")
 Read = Callable[[Reader, OpenCollection], ReadT]

@@ -24,7 +24,7 @@ from embedder.index.collection.collection_segments import (
 from embedder.index.contract.points import CollectionInfo, Metric, StoredModel
 from embedder.index.segments.faiss_index import Stopped
 from embedder.index.segments.index_state import IndexState, LiveSegment
-from embedder.index.storage.writes import CollectionRow
+from embedder.index.storage.collection_rows import CollectionRow
 
 
 class OpenCollection:

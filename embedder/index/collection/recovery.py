@@ -16,9 +16,9 @@ from embedder.index.segments.scoring import normalize
 from embedder.index.segments.segment import Segment, pack_bits
 from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.snapshot_folder import SnapshotFolder
+from embedder.index.storage.collection_rows import CollectionRow
 from embedder.index.storage.reading import Reader
-from embedder.index.storage.rows import DISAGREE
-from embedder.index.storage.writes import CollectionRow
+from embedder.index.storage.row_encoding import DISAGREE
 
 MIN_LIVE_SHARE = 0.5
 """A snapshot with a smaller share of live rows is not loaded: its rows are read from the store."""

@@ -1,7 +1,4 @@
-"""Publishes files whole or not at all, and says why a file cannot be written.
-
-Knows nothing of their content.
-"""
+"""Write files atomically, and report why a file cannot be written."""
 
 from __future__ import annotations
 
@@ -22,10 +19,10 @@ EXISTS = "it exists already; choose another place"
 
 @contextmanager
 def raising_not_written(path: Path) -> Iterator[None]:
-    """Name ``path``, which the operator chose, in what the disk or SQLite refuses inside.
+    """Turn errors of the disk and of SQLite into one that names ``path``, chosen by the operator.
 
     Raises:
-        NotWritten: it cannot be written; the problem says why.
+        NotWritten: the path cannot be written.
     """
     try:
         yield
@@ -42,10 +39,10 @@ def _problem(path: Path, error: Exception) -> str:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a whole file or none, durable when this returns; an old file of the name is replaced.
+    """Write a file through a temporary one and a rename; it is durable when this returns.
 
     Raises:
-        OSError: the disk refused; no part of the file is left.
+        OSError: the disk refused; an existing file is unchanged.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -64,9 +61,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_once(path: Path, content: bytes) -> None:
-    """Write a whole file, durable when this returns, unless it is there already.
-
-    Other processes that do the same at the same time find no file or a whole one.
+    """Write a file atomically unless it exists; safe from several processes at once.
 
     Raises:
         OSError: the disk refused.
@@ -81,7 +76,7 @@ def write_once(path: Path, content: bytes) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
+    """Make the created, renamed and deleted names of a directory durable."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,8 +1,7 @@
-"""The one writer of a shard: a thread that owns the connection and commits in groups.
+"""The single writer of a shard: a thread that owns the connection and commits writes in groups.
 
-Whatever arrives while a commit waits for the disk goes with the next one, so that writers share
-its fsync without any of them waiting on a timer. A write is acknowledged when it is committed and
-its effect can be seen. Knows nothing of what is written: a write is a function.
+Writes that arrive during a commit share the next commit and its fsync; no write waits for a timer.
+A write is acknowledged when it is committed and its effect is visible.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ from embedder.index.storage.schema import read_number, release_free_pages
 
 T = TypeVar("T")
 Effect = Callable[[], T]
-"""What makes a committed write visible; its result is the acknowledgement."""
+"""Makes a committed write visible to searches; its result acknowledges the write."""
 Write = Callable[[sqlite3.Connection], Effect[T]]
-"""Writes rows inside a transaction of the committer's and returns the effect."""
+"""Writes rows inside a transaction of the committer, and returns the effect."""
 
 GROUP = 256
-"""Writes of one commit at most: what one reader of a snapshot of the log may have to wait for."""
+"""Maximum number of writes per commit, which bounds how long the first of them waits."""
 
 VACUUM_PAGES = 64
 VACUUMS = 128
-"""Free pages that are given back at once where the disk is full, and how often in a row."""
+"""On a full disk: free pages that one transaction releases, and the number of transactions."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class _Job(Generic[T]):
 
 
 class Committer:
-    """Runs writes one after the other; ``epoch`` is the ownership under which it may commit."""
+    """Runs queued writes; commits only while ``epoch`` is the epoch of the file."""
 
     def __init__(
         self, connection: sqlite3.Connection, path: Path, reserve: ReservedSpace, *, epoch: int
@@ -74,14 +73,15 @@ class Committer:
         return self._refusal
 
     def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
-        """Queue a write; its future has the effect's result, or why it was not committed.
+        """Queue a write; the future gets the result of its effect, or the error of the write.
 
-        A write whose caller has gone before its turn is dropped. ``frees`` is for what stores
-        nothing new: on a full disk it is written from the reserve.
+        A write that is cancelled before it starts is dropped. ``frees`` marks a write that stores
+        nothing new: on a full disk it may use the reserve.
 
         Raises:
-            StorageReadOnly: an earlier write failed so that none can be trusted.
+            StorageReadOnly: the disk failed in an earlier write.
             StorageDamaged: an earlier write found the file damaged.
+            Unavailable: the index is closed.
         """
         future: Future[T] = Future()
         with self._closing:
@@ -93,7 +93,7 @@ class Committer:
         return future
 
     def close(self) -> None:
-        """Finish what is queued and stop the thread; doing it twice is harmless."""
+        """Finish the queued writes and stop the thread; idempotent."""
         with self._closing:
             if not self._closed:
                 self._closed = True
@@ -129,7 +129,7 @@ class Committer:
                         done.append((job, effect))
                 reach("commit.before")
             reach("commit.after")
-        except Exception as error:  # noqa: BLE001 - every waiting writer gets an answer
+        except Exception as error:  # noqa: BLE001 - every future needs a result
             self._fail([job for job in jobs if not job.future.done()], error)
             return
         for job, effect in done:
@@ -142,21 +142,21 @@ class Committer:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             if read_number(self._connection, "epoch") != self._epoch:
-                raise StorageReadOnly(str(self._path), "another owner has taken it over")
+                raise StorageReadOnly(str(self._path), "another owner has taken over the file")
             yield
             self._connection.execute("COMMIT")
         except BaseException:
-            # A full disk has SQLite roll back by itself.
+            # On a full disk, SQLite has already rolled back.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
 
     def _attempt(self, job: _Job[Any]) -> Effect[Any] | None:
-        """Run one write of a group; one that fails leaves no trace and fails alone.
+        """Run one write of a group; if it fails, undo this write alone and return None.
 
         Raises:
-            EmbedderError: the disk failed, which concerns the whole group.
-            Exception: SQLite has ended the transaction, and with it the writes before this one.
+            EmbedderError: the disk failed, so that the whole group fails.
+            Exception: SQLite has rolled back the transaction with all writes of the group.
         """
         if job.cancellation is not None and job.cancellation.requested:
             job.future.set_exception(Cancelled())
@@ -183,8 +183,8 @@ class Committer:
             result = effect()
             reach("apply.after")
         except Exception as error:
-            # The effects make good themselves what they leave half done.
-            logger.exception("a committed write failed afterwards")
+            # The effect itself has reloaded the collection that it left inconsistent.
+            logger.exception("a write was committed, but could not be made visible")
             job.future.set_exception(error)
         else:
             job.future.set_result(result)
@@ -195,7 +195,7 @@ class Committer:
                 logger.error("no more writes until a restart: %r", error)
                 self._refusal = error
         elif len(jobs) > 1:
-            # One by one, those that are not to blame succeed, and so does what needs no space.
+            # Retry one by one: only the writes that caused the error, or need space, fail.
             for job in jobs:
                 self._commit([job])
             return
@@ -203,7 +203,7 @@ class Committer:
             self._commit(jobs)
             return
         for job in jobs:
-            # A copy each: an exception that several callers raise grows with every one of them.
+            # A copy each: an exception collects the traceback of every caller that raises it.
             job.future.set_exception(copy(error) if len(jobs) > 1 else error)
 
     def _may_use_reserve(self, jobs: Sequence[_Job[Any]]) -> bool:
@@ -213,15 +213,15 @@ class Committer:
         return self._reserve.release_chunk()
 
     def _restore_reserve(self) -> None:
-        """Give the disk what the log and deleted rows take, and hold the reserve back again."""
+        """Free the space of the log and of deleted rows, and allocate the reserve again."""
         for _ in range(VACUUMS):
             self._empty_log()
-            # Little at once: pages that are moved are written to the log before any is free.
+            # In small steps: moved pages are written to the log before any page is free.
             with suppress(sqlite3.Error, EmbedderError), self._transaction():
                 if release_free_pages(self._connection, VACUUM_PAGES):
                     continue
             break
-        # Last: the log of the next write needs room beside it.
+        # Last, because the log of the next write needs space as well.
         self._reserve.restore()
 
     def _empty_log(self) -> None:
@@ -230,6 +230,6 @@ class Committer:
 
 
 def _concerns_all(error: Exception) -> bool:
-    """Say whether no later write can be trusted after this error."""
+    """Say whether the error means that no later write can be trusted."""
     damaged = isinstance(error, StorageDamaged) and error.collection is None
     return damaged or isinstance(error, StorageReadOnly)

@@ -1,9 +1,8 @@
-"""Named points where a test lets the process die or an operation of the disk fail.
+"""Fail points: named places where a test kills the process or makes a disk operation fail.
 
-Armed from outside by one environment variable, read once: ``EMBEDDER_FAILPOINT=name:action``
-with the actions ``kill`` (SIGKILL), ``eio`` and ``enospc`` (an `OSError`), each optionally with
-``@n`` for the n-th time the point is reached: ``commit.before:kill@3``. Knows nothing of what is
-done at a point.
+An environment variable, read at import, arms one: ``EMBEDDER_FAILPOINT=name:action``. The actions
+are ``kill`` (SIGKILL), ``eio`` and ``enospc`` (an `OSError`), optionally with ``@n`` for the n-th
+time the point is reached: ``commit.before:kill@3``.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ POINTS: Final = (
     "reembed.before_switch",
     "close.before_clean",
 )
-"""Every name that `reach` is called with."""
+"""All fail points."""
 
 _ERRNOS = {"eio": errno.EIO, "enospc": errno.ENOSPC}
 
@@ -61,17 +60,17 @@ _armed: _Armed | None = _Armed(text) if (text := os.environ.get(VARIABLE)) else 
 
 
 def arm(text: str | None) -> None:
-    """Arm a point as the environment variable does, or none.
+    """Arm a point, given in the syntax of the environment variable; None disarms it.
 
     Raises:
-        ValueError: there is no such point or action.
+        ValueError: the point or the action does not exist.
     """
     global _armed
     _armed = _Armed(text) if text else None
 
 
 def reach(name: str) -> None:
-    """Do what the point is armed for, which in production is nothing.
+    """Perform the armed action of this point; in production no point is armed.
 
     Raises:
         OSError: the point is armed with ``eio`` or ``enospc``.

@@ -1,7 +1,7 @@
-"""The lock of a directory: one owner at a time, a second one is refused at once.
+"""The lock of a directory: one owner at a time; a second one is refused at once.
 
-The operating system releases the lock with the process that held it, so a crash leaves nothing
-to clean up. Knows nothing of what the directory holds. Not to be trusted on network file systems.
+The operating system releases the lock when its process ends, so a crash leaves nothing to clean up.
+Network file systems do not guarantee this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FILE_NAME = "LOCK"
 
 
 class DirectoryLock:
-    """Holds a directory from its making until `release`; the directory must exist."""
+    """Holds the lock of an existing directory until `close`."""
 
     def __init__(self, directory: Path) -> None:
         """Take the lock.
@@ -36,14 +36,14 @@ class DirectoryLock:
             raise DirectoryInUse(str(directory), owner or "unknown") from None
 
     def sign(self, epoch: int) -> None:
-        """Write who holds the lock, for people and for the message to a second owner."""
+        """Write the process id and the epoch into the file, for the message to a second owner."""
         text = f"pid {os.getpid()}, epoch {epoch}\n".encode()
-        # Overwritten in place: a rename would leave the lock on a file that nobody opens again.
+        # Overwrite in place: after a rename, the lock would be on a file that no other owner opens.
         os.pwrite(self._file, text, 0)
         os.ftruncate(self._file, len(text))
 
-    def release(self) -> None:
-        """Let another owner in; doing it twice is harmless."""
+    def close(self) -> None:
+        """Release the lock; idempotent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

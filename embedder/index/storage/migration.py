@@ -1,6 +1,6 @@
-"""Rows of collections as older formats wrote them, brought to the present format.
+"""The table of collections in every version of the format, and its migration to the current one.
 
-Version 1 had neither identities nor recorded models. Knows nothing of how files are opened.
+Version 1 had neither identities nor recorded models.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ COLUMNS = (
     "id, uuid, name, metric, kind, width, model, sequence, count, "
     "identity, revision, digest, pooling, crc"
 )
-"""The columns of a collection in the order in which its checksum covers them."""
+"""The columns of a collection; the checksum in the last one covers the others in this order."""
 
 _VERSION_1_COLUMNS = "id, uuid, name, metric, kind, width, model, sequence, count, crc"
 _SINCE_VERSION_2 = " identity TEXT, revision TEXT, digest TEXT, pooling TEXT,"
@@ -29,25 +29,25 @@ CREATE TABLE collections(
 DELETED = """
 CREATE TABLE deleted(at INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL UNIQUE);
 """
-"""Identities of deleted collections: a shard that was away must not bring them back."""
+"""Identities of deleted collections: a shard that was down must not recreate them."""
 
 _NAMESPACE = uuid.UUID("6f1c6a44-4f0b-4c38-9d0c-0f3a5b1f7d52")
 
 
 def checksum(values: Sequence[object]) -> int:
-    """Return the CRC-32 of the columns of a collection but the last one, which holds it."""
+    """Return the CRC-32 of all columns of a collection but the last."""
     return zlib.crc32(repr(tuple(values)).encode())
 
 
 def version_1(schema: str) -> str:
-    """Return the statements of the present schema as version 1 had them."""
+    """Return the schema of version 1, given the current one."""
     return schema.replace(_SINCE_VERSION_2, "").replace(DELETED, "")
 
 
 def stored_collections(
     db: sqlite3.Connection, condition: str, parameters: Sequence[object] = ()
 ) -> list[tuple[object, ...]]:
-    """Return rows of `COLUMNS` from a file of any version that meet an SQL condition of our own."""
+    """Return the `COLUMNS` of rows that meet an SQL condition, from a file of any version."""
     old = db.execute("PRAGMA user_version").fetchone()[0] == 1
     columns = _VERSION_1_COLUMNS if old else COLUMNS
     query = f"SELECT {columns} FROM collections WHERE {condition}"  # noqa: S608
@@ -56,9 +56,9 @@ def stored_collections(
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring a file of version 1 to version 2, in a transaction that the caller ends."""
+    """Migrate a file from version 1 to version 2 inside the caller's transaction."""
     rows = stored_collections(db, "1")
-    # Made anew, and not altered: the text of its statement is checked at every start.
+    # Not ALTER TABLE: each start compares the stored text of the CREATE statement.
     db.execute("DROP TABLE collections")
     db.execute(COLLECTIONS)
     places = ", ".join("?" for _ in COLUMNS.split(","))
@@ -67,9 +67,9 @@ def migrate(db: sqlite3.Connection) -> None:
 
 
 def _from_version_1(values: Sequence[object]) -> tuple[object, ...]:
-    """Return a row as version 2 has it; one that fails its checksum still fails it.
+    """Return a row in version 2; a row that failed its checksum still fails it.
 
-    All shards give a collection the same identity, because it follows from its name.
+    The identity is derived from the name, so that all shards give a collection the same one.
     """
     *kept, crc = values
     name = values[2]

@@ -1,7 +1,6 @@
-"""What is read from the truth, beside its writer: payloads, pages, filters and whole collections.
+"""Read points, pages and filter matches of a collection while the writer runs.
 
-Every row is held against its checksum. Knows nothing of projections; collections are known by
-their number.
+The checksum of every row is verified. ``collection`` is the number of a collection in the file.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from embedder.core.disk_codes import translate_storage_errors
@@ -25,15 +23,11 @@ from embedder.index.contract.filter_sql import to_sql
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import PointField
 from embedder.index.contract.response_budget import ResponseBudget
+from embedder.index.storage.collection_rows import CollectionRow, as_collection, find_collection
 from embedder.index.storage.migration import COLUMNS
-from embedder.index.storage.rows import DISAGREE, check_payload, decode_vectors
+from embedder.index.storage.point_rows import as_json, select_by_ids
+from embedder.index.storage.row_encoding import DISAGREE, check_payload, decode_vectors
 from embedder.index.storage.schema import open_reader
-from embedder.index.storage.writes import (
-    CollectionRow,
-    as_collection,
-    find_collection,
-    select_by_ids,
-)
 
 _PAYLOAD = "p.pk, p.seq, p.ext_id, p.text, p.metadata, p.crc"
 _CHOSEN = "FROM json_each(?) AS j CROSS JOIN points AS p"
@@ -51,7 +45,7 @@ class Payload:
 
 
 class Reader:
-    """Reads one file on as many connections as calls run at once; safe from several threads."""
+    """Reads one file with one connection per concurrent call; safe from several threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +54,7 @@ class Reader:
         self._closed = False
 
     def close(self) -> None:
-        """Close the connections that are free now, and others when their calls end."""
+        """Close the idle connections; close the others when their calls end."""
         with self._lock:
             self._closed = True
             free, self._free = self._free, []
@@ -69,21 +63,21 @@ class Reader:
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection that sees one moment, whatever is committed meanwhile.
+        """Yield a connection that sees one moment, whatever is committed meanwhile.
 
-        While it lasts the log cannot be reset, so it grows with every commit.
+        The log cannot be reset while a snapshot is open, and grows with every commit.
         """
         with self._connection() as db:
             db.execute("BEGIN")
             try:
                 yield db
             finally:
-                # Some errors end the transaction by themselves.
+                # Some errors have already ended the transaction.
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
     def collections(self) -> list[CollectionRow]:
-        """Return every collection that is served: staged collections are not."""
+        """Return all collections with a name that clients can use."""
         with self._connection() as db:
             query = f"SELECT {COLUMNS} FROM collections WHERE name NOT GLOB '.*'"  # noqa: S608
             rows = db.execute(query).fetchall()
@@ -97,13 +91,16 @@ class Reader:
     def payloads(
         self, collection: int, pks: Sequence[int], budget: ResponseBudget
     ) -> dict[int, Payload]:
-        """Return those of the points that are stored now, by pk, as `ResponseBudget.within`."""
+        """Return the stored points among the pks, by pk, within the response budget."""
         query = f"SELECT {_PAYLOAD} {_CHOSEN} ON p.pk = j.value WHERE p.collection = ?"
-        with self._connection() as db, closing(db.execute(query, (_json(pks), collection))) as rows:
+        with (
+            self._connection() as db,
+            closing(db.execute(query, (as_json(pks), collection))) as rows,
+        ):
             return {found.pk: found for found in budget.within(self._checked(rows, budget.include))}
 
     def by_ids(self, collection: int, ids: Sequence[str], budget: ResponseBudget) -> list[Payload]:
-        """Return those of the points that are stored, in no order, as `ResponseBudget.within`."""
+        """Return the stored points among the ids, in any order, within the response budget."""
         with (
             self.snapshot() as db,
             closing(select_by_ids(db, _PAYLOAD, collection, ids)) as rows,
@@ -118,7 +115,7 @@ class Reader:
         condition: Filter | None,
         budget: ResponseBudget,
     ) -> tuple[list[Payload], bool]:
-        """Return points with a pk above ``after``, by ascending pk, as `ResponseBudget.page`."""
+        """Return points with a pk above ``after``, by ascending pk; see `ResponseBudget.page`."""
         sql, parameters = _condition(condition)
         query = (
             f"SELECT {_PAYLOAD} FROM points AS p INDEXED BY points_by_pk "  # noqa: S608
@@ -141,9 +138,9 @@ class Reader:
     def matching(
         self, collection: int, condition: Filter, after: int = -1
     ) -> tuple[NDArray[np.int64], int]:
-        """Return pairs int64[n, 2] of pk and seq that meet a filter, and the sequence number then.
+        """Return pk and seq int64[n, 2] of points with a seq above ``after`` that meet a filter.
 
-        Only those with a seq above ``after``.
+        The second value is the collection's sequence number at that moment.
         """
         sql, parameters = _condition(condition)
         query = (
@@ -161,7 +158,7 @@ class Reader:
         """Return pk and seq int64[n, 2] of every point of a collection, by ascending pk.
 
         Raises:
-            StorageDamaged: a point is there twice.
+            StorageDamaged: the index of the table holds a point twice.
         """
         query = (
             "SELECT pk, seq FROM points INDEXED BY points_by_pk WHERE collection = ? ORDER BY pk"
@@ -175,9 +172,9 @@ class Reader:
     def vectors(
         self, pks: NDArray[np.int64], width: int
     ) -> tuple[NDArray[np.int64], list[str], Vectors]:
-        """Return pairs of pk and seq, ids and vectors of those of the pks that are stored.
+        """Return pk and seq int64[n, 2], ids, and vectors float32[n, width] of the stored pks.
 
-        In the order of ``pks``.
+        The order is that of ``pks``.
 
         Raises:
             StorageDamaged: a row fails its checksum, or has no vector.
@@ -187,7 +184,7 @@ class Reader:
             "LEFT JOIN vectors AS v ON v.pk = p.pk"
         )
         with self._connection() as db:
-            rows = db.execute(query, (_json(pks.tolist()),)).fetchall()
+            rows = db.execute(query, (as_json(pks.tolist()),)).fetchall()
         names, blobs = [row[2] for row in rows], [row[4] for row in rows]
         vectors = decode_vectors(str(self.path), names, blobs, [row[3] for row in rows], width)
         return self._pairs(row[:2] for row in rows), names, vectors
@@ -195,18 +192,18 @@ class Reader:
     def _checked(
         self, rows: Iterable[tuple[Any, ...]], include: Sequence[PointField]
     ) -> Iterator[Payload]:
-        """Yield points row by row; texts that are not included are checked and not kept."""
+        """Check and yield rows one by one, without their texts unless these are included."""
         for pk, seq, name, text, metadata, crc in rows:
             check_payload(str(self.path), name, text, metadata, (seq, crc))
             yield Payload(pk, seq, name, text if "text" in include else None, metadata)
 
     def _pairs(self, rows: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-        # One flat stream: a list of a million tuples takes several times as long to turn around.
+        # One flat iterator: building a list of tuples first takes several times as long.
         try:
             numbers = np.fromiter((number for row in rows for number in row), np.int64)
         except (TypeError, ValueError) as error:
-            # Nothing but stored columns comes here: one of them has another type than we write.
-            raise StorageDamaged(str(self.path), f"a number is none: {error}", UNNAMED) from error
+            # A flipped bit has changed the type of a stored column.
+            raise StorageDamaged(str(self.path), f"not a number: {error}", UNNAMED) from error
         return numbers.reshape(-1, 2)
 
     @contextmanager
@@ -227,12 +224,8 @@ class Reader:
 
 
 def _condition(condition: Filter | None) -> tuple[str, list[str]]:
-    """Return the text of a condition, in which only parameters are the client's, and these."""
+    """Return a filter as an SQL condition and its parameters, which hold all client input."""
     if condition is None:
         return "1", []
     sql, parameters = to_sql(condition, "p.metadata")
     return f"({sql})", parameters
-
-
-def _json(numbers: Sequence[int]) -> str:
-    return orjson.dumps(numbers).decode()

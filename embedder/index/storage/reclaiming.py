@@ -1,7 +1,6 @@
-"""Gives back the space of deleted collections and points: rows first, then pages of the file.
+"""Reclaim the space of deleted collections and points: first rows, then pages of the file.
 
-Little by little between other writes, so that none of them waits for more than one step. Knows
-nothing of searches.
+The work is done in small steps between other writes, so that no write waits for more than one step.
 """
 
 from __future__ import annotations
@@ -11,37 +10,60 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from embedder.core.errors import EmbedderError
+from embedder.index.storage.collection_rows import as_collection
 from embedder.index.storage.committer import Effect
 from embedder.index.storage.failpoints import reach
+from embedder.index.storage.migration import COLUMNS
+from embedder.index.storage.point_rows import delete_rows
 from embedder.index.storage.schema import release_free_pages
 from embedder.index.storage.store import ShardStore
-from embedder.index.storage.writes import purge
+
+PURGE_ROWS = 4096
+"""Rows of a deleted collection that one step deletes."""
 
 FREE_SHARE = 4
-"""One page in so many may be free: the next points go there."""
+"""One page in so many may stay free, for the points of later writes."""
 
 FREE_PAGES = 4096
-"""Free pages that are never given back, 16 MiB."""
+"""Free pages that are never released, 16 MiB."""
 
 STEP_PAGES = 2048
-"""Pages that one write gives back."""
+"""Pages that one step releases, 8 MiB."""
 
 
 def reclaim(store: ShardStore, spared: Collection[int]) -> None:
-    """Queue one step, which queues the next one; ``spared`` are collections that are being made."""
+    """Queue one step, which queues the next one; keep the unnamed collections ``spared``."""
 
     def write(db: sqlite3.Connection) -> Effect[None]:
         more = purge(db, spared) or shrink(db)
         reach("purge.before_commit")
         return lambda: reclaim(store, spared) if more else None
 
-    # What is left when the shard closes goes after its next start.
+    # A step that a closing or failing store refuses runs after the next start.
     with suppress(EmbedderError):
         store.submit(write, frees=True)
 
 
+def purge(db: sqlite3.Connection, spared: Collection[int]) -> bool:
+    """Delete some rows of a collection without a name; return False if there is no such one."""
+    query = f"SELECT {COLUMNS} FROM collections WHERE name IS NULL ORDER BY id"  # noqa: S608
+    found = db.execute(query).fetchall()
+    # `as_collection` checks the checksum, which covers the name: damage must not delete anything.
+    rows = [row for row in map(as_collection, found) if row.id not in spared]
+    if not rows:
+        return False
+    row = rows[0]
+    pks = db.execute(
+        "SELECT pk FROM points INDEXED BY points_by_pk WHERE collection = ? LIMIT ?",
+        (row.id, PURGE_ROWS),
+    )
+    if not delete_rows(db, [pk for (pk,) in pks]):
+        db.execute("DELETE FROM collections WHERE id = ?", (row.id,))
+    return True
+
+
 def shrink(db: sqlite3.Connection) -> bool:
-    """Take some free pages out of the file; False where there are few, or it cannot shrink."""
+    """Release some free pages; return False if few are free, or the file cannot shrink."""
     free, pages = (
         int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("freelist_count", "page_count")
     )

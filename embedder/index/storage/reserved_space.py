@@ -1,8 +1,7 @@
-"""Space on the disk that is held back for deletes and for a start, which a full disk would refuse.
+"""Disk space reserved for deletes and for a start, which must work on a full disk.
 
-A deletion and a start write a little before they free anything. The reserve is a file whose blocks
-are allocated; it is given up piece by piece, and made whole again as soon as the disk has room.
-Knows nothing of the content.
+Both write a little before they free anything. The reserve is a file of allocated blocks. It is
+released in chunks, and allocated again as soon as the disk has room.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from embedder.core.private_files import OWNER_ONLY
 
 FILE_NAME = "RESERVE"
 SHARE = 8
-"""Of a small disk it is no more than this part."""
+"""The reserve is at most this fraction (1/8) of the disk."""
 
 CHUNKS = 32
 
@@ -24,19 +23,19 @@ CHUNKS = 32
 class ReservedSpace:
     """The reserve of one directory; used by one thread at a time."""
 
-    def __init__(self, directory: Path, most: int) -> None:
-        """Prepare a reserve of ``most`` bytes, less on a small disk; `restore` makes it."""
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        """Plan a reserve of ``max_bytes``, less on a small disk; `restore` allocates it."""
         space = os.statvfs(directory)
         self._path = directory / FILE_NAME
-        self.bytes = min(most, space.f_blocks * space.f_frsize // SHARE)
+        self.bytes = min(max_bytes, space.f_blocks * space.f_frsize // SHARE)
 
     @property
     def is_complete(self) -> bool:
-        """Say whether nothing of it has been given up since it was last whole."""
+        """Say whether all of it is allocated."""
         return self._size() >= self.bytes
 
     def restore(self) -> bool:
-        """Make it whole where the disk has room for that; False where it has not."""
+        """Allocate what is missing; return False if the disk has no room."""
         if self.is_complete:
             return True
         try:
@@ -49,13 +48,13 @@ class ReservedSpace:
         except OSError as error:
             os.ftruncate(file, before)
             if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
-                self.bytes = 0  # the file system cannot hold space back
+                self.bytes = 0  # the file system cannot allocate in advance
         finally:
             os.close(file)
         return self.is_complete
 
     def release_chunk(self) -> bool:
-        """Give a piece to the disk; False where none is left."""
+        """Free a chunk; return False if none is left."""
         size = self._size()
         if not size:
             return False

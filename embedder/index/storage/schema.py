@@ -1,8 +1,7 @@
-"""The SQLite file that is the truth of one shard: its tables, and how it is opened.
+"""The SQLite file of a shard: its tables, and how it is opened.
 
-Knows nothing of FAISS, and nothing of what is written when. There is no table of deletions: a
-projection is brought up to date by comparing its (pk, seq) pairs with those that are here, so
-what is not here is deleted, whatever was lost on the way.
+Deletions of points are not recorded: a segment index is updated by comparing its (pk, seq) pairs
+with the stored ones, so that a point missing here counts as deleted, whatever a crash has lost.
 """
 
 from __future__ import annotations
@@ -23,18 +22,17 @@ from embedder.index.storage.migration import COLLECTIONS, DELETED, migrate, vers
 FILE_NAME = "truth.db"
 SCHEMA_VERSION = 2
 STEPS = 10_000
-"""Steps of SQLite's machine between two looks at whether the caller is still there."""
+"""Steps of SQLite's virtual machine between two checks for cancellation."""
 
 INCREMENTAL = 2
 PAGE_BYTES = 4096
 MAX_LOG_BYTES = 16 << 20
 APPLICATION_ID = 0x45564958
-"""Marks the file as ours, where tools such as ``file`` look."""
+"""Identifies files of this format, also for tools such as ``file``."""
 
-# A vector is apart from the rest of its point: filters and pages then read few bytes a point.
-# seq is the collection's sequence number at which the point got its present content; pk is never
-# given twice, and stays the same when a point is overwritten. A collection without a name is
-# being made or removed, and nobody sees it.
+# Vectors have a table of their own, so that filters and pages read few bytes per point.
+# seq: the collection's sequence number of the write that stored the point's current content.
+# pk: never reused; an overwritten point keeps it. A collection without a name is invisible.
 _SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 {COLLECTIONS}
@@ -51,13 +49,13 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 
 def open_writer(path: Path, *, durable: bool, log_bytes: int = 0) -> sqlite3.Connection:
-    """Open the file for its one writer, making it where there is none; no thread check.
+    """Open or create the file for its single writer; any thread may use the connection.
 
-    ``log_bytes`` is how long the log gets before it is copied into the file, 0 for the default.
+    ``log_bytes`` is the size at which the log is checkpointed into the file, 0 for the default.
 
     Raises:
-        StorageDamaged: the file is no truth, or SQLite finds it damaged.
-        NewerFormat: a later version wrote it.
+        StorageDamaged: the file has another format, or is damaged.
+        NewerFormat: a later version wrote the file.
     """
     with translate_storage_errors(path):
         _make_private(path)
@@ -71,13 +69,11 @@ def open_writer(path: Path, *, durable: bool, log_bytes: int = 0) -> sqlite3.Con
 
 
 def open_reader(path: Path, *, frozen: bool = False) -> sqlite3.Connection:
-    """Open the file for reading only; the connection goes from thread to thread.
+    """Open the file read-only; any thread may use the connection.
 
-    ``frozen`` is for a file that nobody writes.
-
-    SQLite's rule against corruption by a second writer holds: this connection can neither write
-    nor checkpoint, which read-only connections never do, so the log is reset by one connection
-    alone. Readers see the last commit, and wait for no write and no fsync.
+    ``frozen`` is for a file without a writer. A read-only connection neither writes nor
+    checkpoints, so a single connection resets the log, as SQLite requires. Readers see the last
+    commit, and wait for no write and no fsync.
     """
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if frozen else ''}",
@@ -85,7 +81,7 @@ def open_reader(path: Path, *, frozen: bool = False) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    # A scan whose caller has gone ends with "interrupted".
+    # After a cancellation, a running scan fails with "interrupted".
     connection.set_progress_handler(is_cancelled, STEPS)
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA mmap_size = 0")
@@ -93,10 +89,10 @@ def open_reader(path: Path, *, frozen: bool = False) -> sqlite3.Connection:
 
 
 def quick_check(connection: sqlite3.Connection, path: Path) -> None:
-    """Let SQLite look at every page.
+    """Let SQLite check every page.
 
     Raises:
-        StorageDamaged: it found something wrong.
+        StorageDamaged: a check failed.
     """
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
@@ -104,18 +100,18 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> int | None:
-    """Refuse a file of another format; return its version, None where it has no tables.
+    """Return the version of the file's format, None for an empty file.
 
     Raises:
-        StorageDamaged: it is a database of something else, or has not our tables.
-        NewerFormat: a later version wrote it.
+        StorageDamaged: the file is another kind of database, or lacks a table of its version.
+        NewerFormat: a later version wrote the file.
     """
     tables = _tables(connection, path)
     if not tables:
         return None
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise StorageDamaged(str(path), "is a database of something else")
+        raise StorageDamaged(str(path), "is another kind of database")
     if version > SCHEMA_VERSION:
         raise NewerFormat(str(path), version, SCHEMA_VERSION)
     if not _own_tables(version) <= tables:
@@ -124,23 +120,23 @@ def check_format(connection: sqlite3.Connection, path: Path) -> int | None:
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> int | str:
-    """Return a value of the file's own table.
+    """Return a value of the table ``meta``.
 
     Raises:
-        StorageDamaged: it is not there.
+        StorageDamaged: the value is missing.
     """
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     if row is None or not isinstance(row[0], (int, str)):
-        raise StorageDamaged(FILE_NAME, f"its own table has no {key}")
+        raise StorageDamaged(FILE_NAME, f"the table meta has no {key}")
     value: int | str = row[0]
     return value
 
 
 def read_number(connection: sqlite3.Connection, key: str) -> int:
-    """Return a number of the file's own table.
+    """Return a number of the table ``meta``.
 
     Raises:
-        StorageDamaged: it is none.
+        StorageDamaged: the value is missing, or is not a number.
     """
     value = read_meta(connection, key)
     if not isinstance(value, int):
@@ -149,9 +145,9 @@ def read_number(connection: sqlite3.Connection, key: str) -> int:
 
 
 def release_free_pages(connection: sqlite3.Connection, most: int) -> int:
-    """Take up to so many free pages out of the file, and return how many that were.
+    """Remove up to ``most`` free pages from the file; return how many were removed.
 
-    A file of a version before this one cannot shrink.
+    A file without auto-vacuum, which an earlier version created, cannot shrink.
     """
     ((free,), (mode,)) = (
         connection.execute(f"PRAGMA {name}").fetchone()
@@ -159,22 +155,22 @@ def release_free_pages(connection: sqlite3.Connection, most: int) -> int:
     )
     count = min(int(free), most) if mode == INCREMENTAL else 0
     for _ in range(count):
-        # One page a call: the module ends the statement after its first step.
+        # One page per call: the module of Python ends this statement after its first step.
         connection.execute("PRAGMA incremental_vacuum(1)")
     return count
 
 
 def write_meta(connection: sqlite3.Connection, key: str, value: int | str) -> None:
-    """Set a value of the file's own table."""
+    """Set a value of the table ``meta``."""
     connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool, log_bytes: int) -> None:
-    # Memory-mapped pages would turn a damaged disk into SIGBUS, and stray writes into damage.
+    # With memory-mapped pages, a damaged disk raises SIGBUS, and stray writes damage the file.
     connection.execute("PRAGMA mmap_size = 0")
     version = check_format(connection, path)
     if version is None:
-        # What is deleted then can be given back to the disk; only an empty file takes this.
+        # Lets the file shrink after deletions; takes effect in an empty file only.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
@@ -192,10 +188,10 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool, log_b
 
 
 def _make_private(path: Path) -> None:
-    """Let only the owner read the file; SQLite gives its mode to the log beside it."""
+    """Restrict the file to its owner; SQLite gives the log the same mode."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
     try:
-        with suppress(PermissionError):  # another user's, who decides
+        with suppress(PermissionError):  # the file belongs to another user
             os.fchmod(descriptor, OWNER_ONLY)
     finally:
         os.close(descriptor)
@@ -207,7 +203,7 @@ def _tables(connection: sqlite3.Connection, path: Path) -> set[str]:
         rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
         return {sql for (sql,) in rows}
     except sqlite3.OperationalError as error:
-        # A header that was overwritten; SQLite has no code of its own for it.
+        # The header was overwritten; SQLite has no error code for that.
         if "unsupported file format" in str(error):
             raise StorageDamaged(str(path), str(error)) from error
         raise

@@ -14,37 +14,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import orjson
 
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.types import Vectors
-from embedder.index.storage.rows import check_payload, checksum, vector_checksum, versioned
-from embedder.index.storage.schema import FILE_NAME, read_number, write_meta
-from embedder.index.storage.writes import (
+from embedder.index.storage.collection_rows import (
     CollectionRow,
-    delete,
     find_collection,
-    find_pks,
     remember_deleted,
     rename_collection,
+    update_collection,
 )
+from embedder.index.storage.point_rows import as_json, assign_pks, delete, put_rows
+from embedder.index.storage.row_encoding import check_payload, checksum, vector_checksum, versioned
+from embedder.index.storage.schema import FILE_NAME
 
 FILLING_PREFIX = "."
 FROZEN_PREFIX = ".."
 
 PAGE_POINTS = 1024
 PAGE_CHARACTERS = 4 << 20
-"""What one page of points to embed holds at most, its last point aside."""
+"""A page of outdated points ends with the point whose text exceeds this."""
 
 _OUTDATED = """
 FROM points AS p INDEXED BY points_by_pk
 WHERE p.collection = ? AND p.pk > ? AND p.text IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM points AS d INDEXED BY points_by_id
-    WHERE d.collection = ? AND d.ext_id = p.ext_id AND d.seq = p.seq)
+    SELECT 1 FROM points AS s INDEXED BY points_by_id
+    WHERE s.collection = ? AND s.ext_id = p.ext_id AND s.seq = p.seq)
+"""
+_CURRENT = """
+SELECT p.pk, p.seq, p.ext_id, p.text, p.metadata
+FROM json_each(?) AS j CROSS JOIN points AS p ON p.pk = j.value
+WHERE p.collection = ? AND p.text IS NOT NULL ORDER BY p.pk
 """
 _STAGED_PKS = """
-SELECT d.pk FROM points AS p CROSS JOIN points AS d INDEXED BY points_by_id
-ON d.collection = ? AND d.ext_id = p.ext_id
+SELECT s.pk FROM points AS p CROSS JOIN points AS s INDEXED BY points_by_id
+ON s.collection = ? AND s.ext_id = p.ext_id
 """
 _OF_DELETED = f"{_STAGED_PKS} WHERE p.pk IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
 _OF_TEXTLESS = f"{_STAGED_PKS} WHERE p.collection = ? AND p.text IS NULL"
@@ -52,7 +56,7 @@ _OF_TEXTLESS = f"{_STAGED_PKS} WHERE p.collection = ? AND p.text IS NULL"
 
 @dataclass(frozen=True, slots=True)
 class OutdatedPoint:
-    """A point whose text the staged collection has no vector of; ``seq`` is its version."""
+    """A point whose current text has no staged vector; ``seq`` is the version of the text."""
 
     pk: int
     seq: int
@@ -61,15 +65,15 @@ class OutdatedPoint:
 
 
 def is_staged_name(name: str | None) -> bool:
-    """Say whether this is the name of a staged collection, which no caller may use."""
+    """Say whether a name belongs to a staged collection, which no client may use."""
     return name is not None and name.startswith(FILLING_PREFIX)
 
 
 def require_collection(db: sqlite3.Connection, name: str) -> CollectionRow:
-    """Return the collection that a client calls ``name``.
+    """Return the collection of a client's name.
 
     Raises:
-        UnknownCollection: there is none; the name of a staged collection is none either.
+        UnknownCollection: no collection has this name, or it is the name of a staged one.
     """
     row = None if is_staged_name(name) else find_collection(db, name)
     if row is None:
@@ -83,10 +87,10 @@ def find_staged(db: sqlite3.Connection, name: str) -> CollectionRow | None:
 
 
 def refuse_if_frozen(db: sqlite3.Connection, name: str) -> None:
-    """Refuse a write to a collection that its staged collection is about to replace.
+    """Refuse a write to a collection whose staged collection is frozen.
 
     Raises:
-        Unavailable: it is.
+        Unavailable: it is frozen.
     """
     if find_collection(db, FROZEN_PREFIX + name) is not None:
         raise Unavailable(
@@ -98,7 +102,7 @@ def refuse_if_frozen(db: sqlite3.Connection, name: str) -> None:
 def outdated(
     db: sqlite3.Connection, source: CollectionRow, staged: CollectionRow, after: int
 ) -> list[OutdatedPoint]:
-    """Return the next points with a pk above ``after`` that are missing from the staged collection.
+    """Return one page of the outdated points with a pk above ``after``, by ascending pk.
 
     Raises:
         StorageDamaged: a row fails its checksum.
@@ -133,50 +137,37 @@ def fill(
     staged: CollectionRow,
     points: Sequence[OutdatedPoint],
     vectors: Vectors,
-) -> CollectionRow:
-    """Set points of the staged collection and return its new row; ``vectors`` is float32[n, width].
+) -> None:
+    """Store points in the staged collection; ``vectors`` is float32[n, width].
 
     A point that was overwritten since it was read is stored to keep its place in the insertion
     order, and stays outdated. A point that was deleted or lost its text is skipped.
     """
     given = np.ascontiguousarray(vectors, np.float32)
-    blobs = {one.pk: row.tobytes() for one, row in zip(points, given, strict=True)}
-    seqs = {one.pk: one.seq for one in points}
-    known = find_pks(db, staged.id, [one.id for one in points])
-    fresh = first = read_number(db, "next_pk")
-    rows = db.execute(
-        "SELECT p.pk, p.seq, p.ext_id, p.text, p.metadata FROM json_each(?) AS j "
-        "CROSS JOIN points AS p ON p.pk = j.value "
-        "WHERE p.collection = ? AND p.text IS NOT NULL ORDER BY p.pk",
-        (_json(list(seqs)), source.id),
-    ).fetchall()
-    for of, seq, name, text, metadata in rows:
-        if seq != seqs[of] and _is_frozen(staged):
-            continue  # a late call: nothing of a frozen staged becomes outdated
-        pk = known.get(name)
-        if pk is None:
-            pk, fresh = fresh, fresh + 1
-        crc = versioned(checksum(name, text, metadata), seqs[of])
-        db.execute(
-            "INSERT OR REPLACE INTO points(pk, collection, ext_id, seq, crc, text, metadata) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (pk, staged.id, name, seqs[of], crc, text, metadata),
-        )
-        db.execute(
-            "INSERT OR REPLACE INTO vectors(pk, crc, vector) VALUES (?, ?, ?)",
-            (pk, vector_checksum(name, blobs[of]), blobs[of]),
-        )
-    write_meta(db, "next_pk", fresh)
-    after = replace(staged, count=staged.count + fresh - first)
-    rename_collection(db, after, after.name)
-    return after
+    blobs = {point.pk: row.tobytes() for point, row in zip(points, given, strict=True)}
+    seqs = {point.pk: point.seq for point in points}
+    rows = db.execute(_CURRENT, (as_json(list(seqs)), source.id)).fetchall()
+    if _is_frozen(staged):
+        # A late call must not make a point of a frozen collection outdated.
+        rows = [row for row in rows if row[1] == seqs[row[0]]]
+    pks, added = assign_pks(db, staged.id, [row[2] for row in rows])
+    pairs = list(zip(pks, rows, strict=True))
+    put_rows(
+        db,
+        (
+            (pk, staged.id, name, seqs[of], versioned(checksum(name, *rest), seqs[of]), *rest)
+            for pk, (of, _, name, *rest) in pairs
+        ),
+        ((pk, vector_checksum(row[2], blobs[row[0]]), blobs[row[0]]) for pk, row in pairs),
+    )
+    update_collection(db, replace(staged, count=staged.count + added))
 
 
 def delete_points(db: sqlite3.Connection, name: str, pks: Sequence[int]) -> None:
     """Delete the copies of points from the staged collection, if there is one."""
     staged = find_staged(db, name)
     if staged is not None:
-        found = db.execute(_OF_DELETED, (staged.id, _json(pks)))
+        found = db.execute(_OF_DELETED, (staged.id, as_json(pks)))
         delete(db, staged, [pk for (pk,) in found])
 
 
@@ -201,15 +192,15 @@ def freeze(
     left_out = count_without_text(db, source)
     if left_out and not dropping:
         raise InvalidInput("collection", missing_texts(left_out))
-    # What had a text when it was copied, and has none now.
+    # Points that had a text when they were staged, and have none now.
     pks = [pk for (pk,) in db.execute(_OF_TEXTLESS, (staged.id, source.id))]
     delete(db, staged, pks)
-    after = replace(staged, count=staged.count - len(pks))
-    rename_collection(db, after, FROZEN_PREFIX + str(source.name))
+    updated = replace(staged, count=staged.count - len(pks))
+    rename_collection(db, updated, FROZEN_PREFIX + str(source.name))
 
 
 def missing_texts(count: int) -> str:
-    """Return why a collection with points without a text is refused."""
+    """Return why a collection with ``count`` points without a text is refused."""
     return (
         f"has {count:,} points with a vector and no text, which no model can embed again; with "
         "--drop-without-text they are left out"
@@ -217,12 +208,10 @@ def missing_texts(count: int) -> str:
 
 
 def promote(db: sqlite3.Connection, source: CollectionRow, staged: CollectionRow) -> CollectionRow:
-    """Rename the staged collection to the name of its source; record the source as deleted."""
+    """Give the staged collection the name of its source; record the source as deleted."""
     remember_deleted(db, source.identity)
     rename_collection(db, source, None)
-    after = replace(staged, name=source.name, sequence=source.sequence)
-    rename_collection(db, after, after.name)
-    return after
+    return update_collection(db, replace(staged, name=source.name, sequence=source.sequence))
 
 
 def discard(db: sqlite3.Connection, name: str) -> None:
@@ -235,7 +224,3 @@ def discard(db: sqlite3.Connection, name: str) -> None:
 
 def _is_frozen(staged: CollectionRow) -> bool:
     return str(staged.name).startswith(FROZEN_PREFIX)
-
-
-def _json(numbers: Sequence[int]) -> str:
-    return orjson.dumps(list(numbers)).decode()

@@ -1,20 +1,21 @@
-"""The truth of one shard: a directory with one owner, one writer, and readers beside it.
+"""The SQLite store of one shard: a directory with one owner, one writer and several readers.
 
-Opening it takes the lock and a new epoch, by which an owner that was replaced while it hung is
-kept from committing. Knows nothing of projections: what a write makes visible is its own affair.
+Opening it takes the lock and a new epoch. The epoch keeps a former owner, which hung while another
+process took over, from committing.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
 from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import StorageDamaged, StorageFull
 from embedder.index.storage.atomic_files import sync_directory
-from embedder.index.storage.committer import Committer, T, Write
+from embedder.index.storage.committer import Committer, Effect, T, Write
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.lock import DirectoryLock
 from embedder.index.storage.reading import Reader
@@ -31,21 +32,21 @@ from embedder.index.storage.schema import (
 logger = logging.getLogger(__name__)
 
 FIXED_IN = (3, 51, 3)
-"""Older versions of SQLite can damage a file that two connections write: ours is written by one."""
+"""Older versions of SQLite can damage a file that two connections write."""
 
 
 class ShardStore:
-    """The open file of one directory, which must exist; ``durable`` False skips every fsync."""
+    """The open store of an existing directory; without ``durable``, no fsync is made."""
 
     def __init__(self, directory: Path, reserve_bytes: int, *, durable: bool) -> None:
-        """Take the directory and open what is in it.
+        """Take the lock, and open or create the file.
 
         Raises:
-            DirectoryInUse: it has an owner.
-            NewerFormat: a later version wrote it.
-            StorageDamaged: the file is not what was written.
-            StorageFull: the disk is full, and so is the reserve.
-            StorageReadOnly: the disk failed otherwise, or takes no writes.
+            DirectoryInUse: the directory has an owner.
+            NewerFormat: a later version wrote the file.
+            StorageDamaged: the file is damaged.
+            StorageFull: the disk is full, and the reserve is used up.
+            StorageReadOnly: the disk failed otherwise, or is read-only.
         """
         self.path = directory / FILE_NAME
         self._lock = DirectoryLock(directory)
@@ -53,13 +54,13 @@ class ShardStore:
             self._reserve = ReservedSpace(directory, reserve_bytes if durable else 0)
             self._open(directory, durable=durable)
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
         if not self._reserve.restore():
-            logger.error("%s: the disk is full: only deletes are taken for now", directory)
+            logger.error("%s: the disk is full; only deletes are accepted for now", directory)
         reach("recovery.after_open")
         if sqlite3.sqlite_version_info < FIXED_IN:
-            logger.info("SQLite %s; one connection writes this file", sqlite3.sqlite_version)
+            logger.info("SQLite %s: only one connection writes the file", sqlite3.sqlite_version)
         self._committer = Committer(self._connection, self.path, self._reserve, epoch=self.epoch)
 
     @property
@@ -68,11 +69,20 @@ class ShardStore:
         return self._committer.refusal
 
     def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
-        """Queue a write, as `Committer.submit`."""
+        """Queue a write; see `Committer.submit`."""
         return self._committer.submit(write, frees=frees)
 
+    def run_exclusively(self, read: Callable[[], T]) -> T:
+        """Run ``read`` in the writer thread, when exactly the committed writes are visible."""
+
+        def write(_: sqlite3.Connection) -> Effect[T]:
+            result = read()
+            return lambda: result
+
+        return self.submit(write, frees=True).result()
+
     def close(self) -> None:
-        """Finish the queued writes, note that this was in order, and let another owner in."""
+        """Finish the queued writes, record a clean shutdown, and release the directory."""
         self._committer.close()
         self.reader.close()
         try:
@@ -80,13 +90,13 @@ class ShardStore:
                 reach("close.before_clean")
                 write_meta(self._connection, "clean", 1)
         except (sqlite3.Error, OSError):
-            logger.warning("could not note a clean end; the next start checks the file")
+            logger.warning("could not record a clean shutdown; the next start checks the file")
         finally:
             self._connection.close()
-            self._lock.release()
+            self._lock.close()
 
     def _open(self, directory: Path, *, durable: bool) -> None:
-        """Open the file and become its owner, on a full disk with the help of the reserve."""
+        """Open the file and become its owner; on a full disk, release the reserve as needed."""
         while True:
             try:
                 with translate_storage_errors(self.path):
@@ -121,7 +131,7 @@ class ShardStore:
         clean = bool(read_number(db, "clean"))
         highest = db.execute("SELECT max(pk) FROM points").fetchone()[0] or 0
         if read_number(db, "next_pk") <= highest:
-            raise StorageDamaged(str(self.path), "would give a pk again")
+            raise StorageDamaged(str(self.path), "would assign a pk twice")
         write_meta(db, "epoch", epoch)
         write_meta(db, "clean", 0)
         db.execute("COMMIT")

@@ -1,4 +1,4 @@
-"""An index that holds one collection, and settings that make rare work common."""
+"""An index with one collection, and settings with which it merges and saves often."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ from pathlib import Path
 
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import CollectionInfo, Hit, Metric, Points, Query
+from embedder.index.contract.points import (
+    CollectionInfo,
+    Hit,
+    Metric,
+    PointField,
+    Points,
+    Query,
+)
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
+
+ALL_FIELDS: tuple[PointField, ...] = ("text", "metadata", "vector")
 
 
 def small_settings(directory: Path | None = None, **changed: object) -> IndexSettings:
@@ -24,7 +33,7 @@ def small_settings(directory: Path | None = None, **changed: object) -> IndexSet
 
 
 class SmallIndex:
-    """A collection ``c`` in an index of its own."""
+    """An index with one collection, ``c``."""
 
     def __init__(
         self,
@@ -36,11 +45,11 @@ class SmallIndex:
         self.index.create("c", metric, kind=kind)
 
     def describe(self) -> CollectionInfo:
-        """Return what is known of the collection."""
+        """Return the description of the collection."""
         return self.index.describe("c")
 
     def upsert(self, points: Points) -> int:
-        """Set points."""
+        """Upsert points."""
         return self.index.upsert("c", points)
 
     def search(self, queries: Vectors, top_k: int) -> list[list[Hit]]:

@@ -1,4 +1,4 @@
-"""A backup is one moment of a collection, whole or not there; it comes back under any name."""
+"""A backup holds one moment of a collection, complete or absent; any name can be restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, Points, Query, Record
 from embedder.index.storage import failpoints
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import ALL_FIELDS, small_settings
 
 COUNT, WIDTH = 60, 4
 ROWS = np.random.default_rng(5).normal(0, 1, (COUNT, WIDTH)).astype(np.float32)
@@ -44,11 +44,11 @@ def _all(index: VectorIndex, name: str) -> list[tuple[str, object, object, objec
         assert one.vector is not None
         return one.id, one.vector.tolist(), one.text, one.metadata
 
-    page = index.scroll(name, limit=1000, include=("vector", "text", "metadata"))
+    page = index.scroll(name, limit=1000, include=ALL_FIELDS)
     return [flat(one) for one in page.records]
 
 
-def test_a_backup_comes_back_under_another_name_bit_by_bit(
+def test_a_backup_is_restored_under_another_name_with_equal_points(
     index: VectorIndex, tmp_path: Path
 ) -> None:
     manifest = index.back_up("c", tmp_path / "copies" / "one")
@@ -65,7 +65,7 @@ def test_a_backup_comes_back_under_another_name_bit_by_bit(
     index.close()
 
 
-def test_a_backup_comes_back_elsewhere_and_is_there_after_a_restart(
+def test_a_backup_restored_into_another_index_survives_a_restart(
     index: VectorIndex, tmp_path: Path
 ) -> None:
     index.back_up("c", tmp_path / "copy")
@@ -80,7 +80,7 @@ def test_a_backup_comes_back_elsewhere_and_is_there_after_a_restart(
     other.close()
 
 
-def test_a_backup_is_of_one_moment_while_writes_go_on(tmp_path: Path) -> None:
+def test_a_backup_during_writes_holds_one_moment(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(tmp_path / "index"))
     versions = 1
 
@@ -101,7 +101,7 @@ def test_a_backup_is_of_one_moment_while_writes_go_on(tmp_path: Path) -> None:
         index.restore(tmp_path / f"copy-{turn}", f"again-{turn}")
         kept = _all(index, f"again-{turn}")
 
-        # The text tells the version, which is the sequence number of its write.
+        # The text is the version, which equals the sequence number of its write.
         assert {text for _, _, text, _ in kept} == {str(manifest.sequence)}
         assert len(kept) == COUNT
     index.close()
@@ -164,7 +164,7 @@ def test_a_damaged_backup_is_refused_and_nothing_of_it_is_kept(
     index.close()
 
 
-def test_names_and_places_that_are_taken_are_refused(index: VectorIndex, tmp_path: Path) -> None:
+def test_existing_names_and_paths_are_refused(index: VectorIndex, tmp_path: Path) -> None:
     index.back_up("c", tmp_path / "copy")
     with pytest.raises(NotWritten, match="exists already"):
         index.back_up("c", tmp_path / "copy")
@@ -178,7 +178,7 @@ def test_names_and_places_that_are_taken_are_refused(index: VectorIndex, tmp_pat
     index.close()
 
 
-def test_a_backup_that_finds_no_space_leaves_nothing(index: VectorIndex, tmp_path: Path) -> None:
+def test_a_backup_without_space_leaves_nothing(index: VectorIndex, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     failpoints.arm("backup.before_publish:enospc")
     try:
@@ -191,7 +191,7 @@ def test_a_backup_that_finds_no_space_leaves_nothing(index: VectorIndex, tmp_pat
     index.close()
 
 
-def test_an_empty_collection_is_backed_up_too(tmp_path: Path) -> None:
+def test_an_empty_collection_is_backed_up(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(), background=False)
     index.create("c", Metric.DOT)
     index.back_up("c", tmp_path / "copy")
@@ -221,7 +221,7 @@ def test_a_parquet_file_has_every_point(index: VectorIndex, tmp_path: Path) -> N
     index.close()
 
 
-def test_without_pyarrow_the_export_names_what_brings_it(
+def test_without_pyarrow_the_export_names_the_missing_extra(
     index: VectorIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -224,12 +223,13 @@ class IndexMachine(RuleBasedStateMachine):
 
     def _wait_for_purge(self) -> None:
         """Wait until the writer is idle: a copy of changing files is no simulation of a crash."""
-        left = [None]
+        store, left = self.index._shard.store, [None]
         while left:
-            time.sleep(0.001)
-            with self.index._shard.store.reader.snapshot() as db:
+            # Queued behind the purge steps that are queued now.
+            store.submit(lambda _: lambda: None).result()
+            with store.reader.snapshot() as db:
                 left = db.execute("SELECT id FROM collections WHERE name IS NULL").fetchall()
-        self.index._shard.store.submit(lambda _: lambda: None).result()
+        store.submit(lambda _: lambda: None).result()
 
     def _open(self, folder: Path) -> VectorIndex:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Each creation of a collection has an identity, and its texts one model, in old files too."""
+"""Each created collection has an identity, and its texts have one model, in old files as well."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.contract.points import Points, Query, Spec, StoredModel
 from embedder.index.inspection import inspect, repair
-from embedder.index.storage import writes
+from embedder.index.storage import collection_rows
 from embedder.index.storage.schema import FILE_NAME
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
@@ -35,7 +35,7 @@ def _open(folder: Path) -> VectorIndex:
     return VectorIndex(small_settings(folder), background=False)
 
 
-def test_each_creation_has_an_identity_of_its_own_that_a_restart_keeps(tmp_path: Path) -> None:
+def test_each_created_collection_has_its_own_identity_after_a_restart(tmp_path: Path) -> None:
     index = _open(tmp_path)
     first = index.create("c").identity
     index.delete("c")
@@ -51,10 +51,10 @@ def test_each_creation_has_an_identity_of_its_own_that_a_restart_keeps(tmp_path:
     index.close()
 
 
-def test_a_deleted_identity_never_comes_back(
+def test_a_deleted_identity_is_never_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writes, "MAX_DELETED", 2)
+    monkeypatch.setattr(collection_rows, "MAX_DELETED", 2)
     index = _open(tmp_path)
     for name in ("old", "one", "two"):
         index.lifecycle.create("c", Spec(identity=name))
@@ -96,7 +96,7 @@ def test_the_first_model_is_recorded_and_another_is_refused(tmp_path: Path) -> N
     index.close()
 
 
-def test_a_file_of_version_1_is_taken_over_in_place(
+def test_a_file_of_version_1_is_migrated_in_place(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for folder in ("one", "two"):
@@ -123,7 +123,7 @@ def test_a_file_of_version_1_is_taken_over_in_place(
     index.close()
 
 
-def test_damage_in_a_file_of_version_1_stays_damage(tmp_path: Path) -> None:
+def test_a_migration_keeps_damage_detectable(tmp_path: Path) -> None:
     index = _open(tmp_path)
     index.upsert("c", POINTS)
     index.upsert("d", POINTS)
@@ -159,7 +159,7 @@ def test_a_repaired_file_keeps_identities_models_and_deletions(tmp_path: Path) -
     index.close()
 
 
-def test_a_backup_of_version_1_comes_back(tmp_path: Path) -> None:
+def test_a_backup_of_version_1_is_restored(tmp_path: Path) -> None:
     index = _open(tmp_path / "index")
     index.create("c", model="stated")
     index.upsert("c", POINTS)
@@ -183,7 +183,7 @@ def test_a_backup_keeps_the_model(tmp_path: Path) -> None:
     index.close()
 
 
-def test_a_model_is_recorded_in_the_commit_that_makes_the_collection(
+def test_a_model_is_recorded_in_the_commit_that_creates_the_collection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with closing(VectorIndex(background=False)) as index, ThreadPoolExecutor() as threads:

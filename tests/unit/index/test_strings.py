@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,17 @@ from hypothesis import strategies as st
 from embedder.core.errors import InvalidInput, UnknownCollection
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.contract.filter_parsing import parse
-from embedder.index.contract.points import PointField, Points, Query, Record
-from embedder.index.storage import writes
+from embedder.index.contract.points import Points, Query, Record
+from embedder.index.storage.collection_rows import update_collection
 from embedder.index.storage.committer import Effect
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_strategies import METADATA
 from tests.unit.index.hostile_strings import ANY_TEXT, IDS
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import ALL_FIELDS, small_settings
 
 Stored = dict[str, tuple[str | None, dict[str, Any]]]
 MEMORY = Path("/dev/shm")
 """A file system without the cost of fsync."""
-WHOLE: tuple[PointField, ...] = ("text", "metadata", "vector")
 
 
 def _put(index: VectorIndex, stored: Stored, name: str = "c") -> None:
@@ -49,7 +48,7 @@ def _content(records: list[Record]) -> Stored:
 
 def _check(index: VectorIndex, stored: Stored, name: str = "c") -> None:
     """Check every way to read the points."""
-    page = index.scroll(name, None, 1000, None, WHOLE)
+    page = index.scroll(name, None, 1000, None, ALL_FIELDS)
 
     assert [one.id for one in page.records] == list(stored)
     assert _content(page.records) == stored
@@ -89,7 +88,7 @@ def test_every_string_is_stored_and_copied_unchanged(stored: Stored, data: st.Da
             others = data.draw(st.lists(IDS.filter(lambda name: name not in stored), max_size=3))
             assert index.delete_points("c", [gone, *others]).count == 1
             left = {name: one for name, one in stored.items() if name != gone}
-            assert _content(index.scroll("c", None, 1000, None, WHOLE).records) == left
+            assert _content(index.scroll("c", None, 1000, None, ALL_FIELDS).records) == left
 
 
 def test_an_id_that_begins_with_another_id_is_a_different_id(tmp_path: Path) -> None:
@@ -107,21 +106,26 @@ def test_an_id_that_begins_with_another_id_is_a_different_id(tmp_path: Path) -> 
         _check(index, _ids("a b"))
 
 
-def test_a_file_with_a_wrong_count_of_such_ids_opens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def _set_count(index: VectorIndex, count: int) -> None:
+    """Store a wrong count of collection "c"."""
+    row = index._shard.store.reader.collection("c")
+    assert row is not None
+
+    def write(db: sqlite3.Connection) -> Effect[None]:
+        update_collection(db, replace(row, count=count))
+        return lambda: None
+
+    index._shard.store.submit(write).result()
+
+
+def test_a_wrong_count_of_such_ids_is_corrected_at_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An earlier version cut ids at their first U+0000 when it looked for known points."""
-    real = writes.find_pks
-
-    def find_pks(db: sqlite3.Connection, collection: int, ids: Iterable[str]) -> dict[str, int]:
-        return real(db, collection, [name.partition("\0")[0] for name in ids])
-
+    """An earlier version cut an id at its first U+0000, and counted it as an existing point."""
     with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
-        with monkeypatch.context() as patch:
-            patch.setattr("embedder.index.storage.writes.find_pks", find_pks)
-            for name in ("a b", "a\0b", "b\0"):
-                _put(index, _ids(name))
-        assert index.describe("c").count == 4
+        for name in ("a b", "a\0b", "b\0"):
+            _put(index, _ids(name))
+        _set_count(index, 2)
     for warned in (True, False):
         caplog.clear()
         with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
@@ -135,14 +139,7 @@ def test_a_file_with_a_wrong_count_of_such_ids_opens(
 def test_a_wrong_count_without_such_ids_is_damage(tmp_path: Path, name: str, count: int) -> None:
     with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
         _put(index, _ids(f"{name} b"))
-        row = index._shard.store.reader.collection("c")
-        assert row is not None
-
-        def miscount(db: sqlite3.Connection) -> Effect[None]:
-            writes.correct_count(db, row, count)
-            return lambda: None
-
-        index._shard.store.submit(miscount).result()
+        _set_count(index, count)
     with (
         closing(VectorIndex(small_settings(tmp_path), background=False)) as index,
         pytest.raises(StorageDamaged),

@@ -1,4 +1,4 @@
-"""Collections by name: created, found, searched together, deleted; the same as a dict of dicts."""
+"""Collections are created, described, searched together and deleted by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _query(name: str, vector: Sequence[float], top_k: int = 10) -> Query:
     return Query(name, np.array(vector, np.float32), top_k)
 
 
-def test_creating_again_with_the_same_metric_confirms_what_is_there() -> None:
+def test_creating_again_with_the_same_metric_returns_the_existing_collection() -> None:
     index = VectorIndex(small_settings(), background=False)
     created = index.create("c", Metric.L1)
     index.upsert("c", points({"a": [1, 2]}))
@@ -45,7 +45,7 @@ def test_creating_again_with_another_metric_is_refused_and_changes_nothing() -> 
 
 
 @pytest.mark.parametrize("name", ["../x", "x\0", "x\n", "x" * 256, ".x", "", "x/y"])
-def test_a_name_that_is_not_plain_is_refused_wherever_it_could_be_made(name: str) -> None:
+def test_an_invalid_name_is_refused_by_create_and_upsert(name: str) -> None:
     index = VectorIndex(small_settings(), background=False)
     with pytest.raises(InvalidInput, match="collection"):
         index.create(name, Metric.L2)
@@ -55,14 +55,14 @@ def test_a_name_that_is_not_plain_is_refused_wherever_it_could_be_made(name: str
     assert index.collections() == []
 
 
-def test_a_name_too_long_is_told_the_limit() -> None:
+def test_a_name_that_is_too_long_is_refused_with_the_limit() -> None:
     with pytest.raises(LimitExceeded) as caught:
         VectorIndex(small_settings(), background=False).create("x" * 256, Metric.L2)
 
     assert (caught.value.size, caught.value.limit) == (256, 63)
 
 
-def test_what_was_never_created_is_unknown() -> None:
+def test_a_collection_that_was_never_created_is_unknown() -> None:
     index = VectorIndex(small_settings(), background=False)
     for ask in (index.describe, index.delete):
         with pytest.raises(UnknownCollection) as caught:
@@ -73,7 +73,7 @@ def test_what_was_never_created_is_unknown() -> None:
         index.search([_query("missing", [1])])
 
 
-def test_a_first_upsert_creates_the_collection_with_the_cosine() -> None:
+def test_a_first_upsert_creates_the_collection_with_cosine() -> None:
     index = VectorIndex(small_settings(), background=False)
 
     assert index.upsert("c", points({"a": [3, 4]})) == 1
@@ -90,7 +90,7 @@ def test_a_refused_first_upsert_creates_no_collection(bad: list[float]) -> None:
     assert index.collections() == []
 
 
-def test_a_deleted_collection_begins_anew() -> None:
+def test_a_deleted_collection_can_be_created_again() -> None:
     index = VectorIndex(small_settings(), background=False)
     index.upsert("c", points({"a": [1, 2]}))
     index.delete("c")
@@ -107,7 +107,7 @@ def test_collections_are_listed_by_name() -> None:
     assert [info.name for info in index.collections()] == ["C", "a", "b"]
 
 
-def test_queries_of_many_collections_and_sizes_are_answered_each_in_its_place() -> None:
+def test_hits_have_the_order_of_the_queries_over_many_collections() -> None:
     index = VectorIndex(small_settings(), background=False)
     index.create("line", Metric.L1)
     index.upsert("line", points({"one": [1], "two": [2], "nine": [9]}))
@@ -127,7 +127,7 @@ def test_queries_of_many_collections_and_sizes_are_answered_each_in_its_place() 
     assert index.search([]) == []
 
 
-def test_a_query_of_another_width_among_sound_ones_is_refused_for_its_width() -> None:
+def test_a_query_of_another_width_among_valid_ones_is_refused() -> None:
     index = VectorIndex(small_settings(), background=False)
     index.upsert("c", points({"a": [1, 2]}))
 
@@ -136,7 +136,7 @@ def test_a_query_of_another_width_among_sound_ones_is_refused_for_its_width() ->
 
 
 @pytest.mark.parametrize("top_k", [-1, 0, MAX_TOP_K + 1])
-def test_more_or_fewer_answers_than_there_may_be_are_refused(top_k: int) -> None:
+def test_top_k_outside_the_limits_is_refused(top_k: int) -> None:
     index = VectorIndex(small_settings(), background=False)
     index.upsert("c", points({"a": [1]}))
 
@@ -147,7 +147,7 @@ def test_more_or_fewer_answers_than_there_may_be_are_refused(top_k: int) -> None
     assert len(index.search([_query("c", [1], MAX_TOP_K)])[0]) == 1
 
 
-def test_a_directory_may_begin_with_the_users_home(
+def test_a_directory_may_start_with_the_home_of_the_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

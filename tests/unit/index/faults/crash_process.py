@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import faiss  # noqa: F401 - before the fork, so that no victim waits for it
+import faiss  # noqa: F401 - before the fork, so that no child imports it again
 import numpy as np
 
 from embedder.core.errors import EmbedderError
@@ -32,30 +32,30 @@ IDS = 50
 KINDS = [IndexKind.FLAT, IndexKind.HNSW, IndexKind.IVF_FLAT]
 
 
-def tell(event: object) -> None:
-    """Write one line, at once."""
+def report(event: object) -> None:
+    """Write one line without buffering."""
     os.write(1, (json.dumps(event) + "\n").encode())
 
 
 def main() -> None:
-    """Fork a victim for every line, and tell how it ended."""
+    """Fork a child for every line, and report its exit status."""
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()
         if pid == 0:
             try:
                 run(job)
-            except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
+            except BaseException:  # noqa: BLE001 - the child must not continue as its parent
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
-        tell({"pid": pid})
+        report({"pid": pid})
         _, status = os.waitpid(pid, 0)
-        tell({"exit": -os.WTERMSIG(status) if os.WIFSIGNALED(status) else status >> 8})
+        report({"exit": -os.WTERMSIG(status) if os.WIFSIGNALED(status) else status >> 8})
 
 
 def run(job: dict[str, Any]) -> None:
-    """Do as many steps as the job says, or until killed."""
+    """Take the steps of the job until they are done or the process is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     failpoints.arm(job["failpoint"])
     chance = random.Random(job["seed"])
@@ -64,15 +64,15 @@ def run(job: dict[str, Any]) -> None:
     index.create("c", Metric.L2, kind=chance.choice(KINDS) if not job["seed"] else IndexKind.HNSW)
     for _ in range(job["steps"]):
         step = draw(chance) if job["plan"] == "random" else job["plan"].pop(0)
-        tell(step)
+        report(step)
         try:
             take(index, step)
         except EmbedderError as error:
-            tell({"refused": error.code})
+            report({"refused": error.code})
         else:
-            tell("done")
+            report("done")
     index.close()
-    tell("closed")
+    report("closed")
 
 
 def draw(chance: random.Random) -> list[Any]:
@@ -118,8 +118,8 @@ def take(index: VectorIndex, step: list[Any]) -> None:
 
 
 def reembed(index: VectorIndex, identity: str) -> None:
-    """Make every vector anew of its text, which is the same vector."""
-    steps, model = index.lifecycle.reembedding, StoredModel("m", identity, "0" * 64, "mean")
+    """Compute every vector again from its text, which gives the same vector."""
+    steps, model = index.reembedding, StoredModel("m", identity, "0" * 64, "mean")
     spec = Spec(Metric.L2, IndexKind.HNSW, WIDTH, stored=model, identity=identity)
     steps.begin("c", index.describe("c").identity, spec)
     points = steps.outdated("c", identity, 0)
@@ -130,7 +130,7 @@ def reembed(index: VectorIndex, identity: str) -> None:
 
 
 def apply(stored: dict[str, list[int]], step: list[Any]) -> dict[str, list[int]]:
-    """Return what is stored after a step: the oracle, which never saw the index."""
+    """Return the expected points after a step, computed without the index."""
     name, given = step
     if name == "upsert":
         return {**stored, **dict(given)}

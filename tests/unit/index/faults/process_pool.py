@@ -1,4 +1,4 @@
-"""The parent of victims: starts and kills them, and keeps the oracle of what was acknowledged."""
+"""Starts and kills processes that write to an index, and records what they acknowledged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Stored = dict[str, list[int]]
 
 
 class CrashProcessPool:
-    """One process that forks victims; what they acknowledged goes from one to the next."""
+    """One process that forks children; the acknowledged points carry over between them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -54,7 +54,7 @@ class CrashProcessPool:
         failpoint: str | None = None,
         plan: Any = "random",
     ) -> int:
-        """Run one victim to its end and return its exit status, negative for a signal."""
+        """Run one child to its end and return its exit status, negative for a signal."""
         assert self._process.stdin is not None
         job = {
             "directory": str(self.directory),
@@ -69,9 +69,9 @@ class CrashProcessPool:
         return self._follow(kill_after_s)
 
     def check(self) -> None:
-        """Open what the victim left, twice: it is what was acknowledged, and the same again.
+        """Open the index twice; both times it holds the acknowledged points.
 
-        A step that was begun and not acknowledged may be there whole, or not at all.
+        A step that was not acknowledged has been applied completely, or not at all.
         """
         outcomes = [self.stored]
         if self.maybe is not None:
@@ -84,7 +84,7 @@ class CrashProcessPool:
     def _follow(self, kill_after_s: float | None) -> int:
         assert self._process.stdout is not None
         pid = json.loads(self._process.stdout.readline())["pid"]
-        # Without a delay it is never started, so that cancelling it is harmless.
+        # Without a delay the timer is never started; cancelling it is harmless.
         timer = threading.Timer(kill_after_s or 0, _kill, [pid])
         if kill_after_s is not None:
             timer.start()
@@ -94,7 +94,7 @@ class CrashProcessPool:
                 timer.cancel()
                 return int(event["exit"])
             self._note(event)
-        raise AssertionError("the process of the victims ended")
+        raise AssertionError("the forking process ended")
 
     def _note(self, event: Any) -> None:
         self.events.append(event)

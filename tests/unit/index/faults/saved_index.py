@@ -1,12 +1,13 @@
-"""A closed index of two collections, of which tests damage the files."""
+"""A closed index of two collections, whose files the tests damage, and its expected content."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from embedder.index.contract.points import Metric, Points
+from embedder.index.contract.points import Metric, Points, Query
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
 
@@ -16,7 +17,7 @@ NAMES = [f"point-{number:03}" for number in range(COUNT)]
 
 
 def reopened(folder: Path) -> VectorIndex:
-    """Open the index again, without work in the background."""
+    """Open the index without background maintenance."""
     return VectorIndex(small_settings(folder), background=False)
 
 
@@ -30,3 +31,25 @@ def written(folder: Path) -> Path:
         index.snapshot(name)
     index.close()
     return folder
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    """Return data with the bit at ``place`` flipped."""
+    changed = bytearray(data)
+    changed[place // 8] ^= 1 << place % 8
+    return bytes(changed)
+
+
+def content(index: VectorIndex) -> list[tuple[str, list[float], str | None, object]]:
+    """Return all points of collection "c"; a search finds the same ones."""
+    records = index.scroll("c", limit=1000, include=("vector", "text", "metadata")).records
+    hits = index.search([Query("c", ROWS[0], 1000)])[0]
+    assert {hit.id for hit in hits} == {record.id for record in records}
+    for hit in hits:
+        assert hit.score == pytest.approx(
+            -float(np.linalg.norm(ROWS[NAMES.index(hit.id)] - ROWS[0])), abs=1e-5
+        )
+    return [
+        (one.id, one.vector.tolist() if one.vector is not None else [], one.text, one.metadata)
+        for one in records
+    ]

@@ -1,4 +1,4 @@
-"""Rows of one collection that are not what was written: it is refused alone, and named."""
+"""A collection with damaged rows is refused alone, and the error names it."""
 
 from __future__ import annotations
 
@@ -102,18 +102,18 @@ def test_a_damaged_collection_can_be_deleted_or_restored_over(
     index.close()
 
 
-@pytest.mark.parametrize("surprise", [ValueError("x"), MemoryError(), RecursionError(), OSError()])
-def test_a_surprise_while_reading_fails_one_call_and_closes_nothing(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, surprise: Exception
+@pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), RecursionError(), OSError()])
+def test_an_unexpected_error_while_reading_fails_one_call_only(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: object) -> None:
-        raise surprise
+        raise error
 
     index = reopened(directory)
     expected = _everything(index)
     with monkeypatch.context() as patch:
         patch.setattr(reading, "check_payload", fail)
-        with pytest.raises(type(surprise)):
+        with pytest.raises(type(error)):
             index.scroll("c")
 
     assert index.health().status == "ready"
@@ -121,7 +121,7 @@ def test_a_surprise_while_reading_fails_one_call_and_closes_nothing(
     index.close()
 
 
-def test_a_shard_that_has_failed_says_so_again_and_again_without_growing(tmp_path: Path) -> None:
+def test_repeated_calls_to_a_failed_shard_do_not_grow_the_traceback(tmp_path: Path) -> None:
     (tmp_path / "truth.db").write_bytes(b"x" * 8192)
     index = reopened(tmp_path)
     depths = set()

@@ -1,6 +1,6 @@
-"""Whenever the process dies, what was acknowledged is there, and what was deleted stays deleted.
+"""After a crash at any time, acknowledged writes are stored and deleted points stay deleted.
 
-``INDEX_KILLS`` scales the random kills: 200 is the full run.
+``INDEX_KILLS`` is the number of random kills; 200 is the full run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _begin(pool: CrashProcessPool, directory: Path) -> None:
     pool.directory, pool.stored, pool.maybe = directory, {}, None
 
 
-def test_nothing_acknowledged_is_lost_whenever_the_process_is_killed(
+def test_no_acknowledged_write_is_lost_when_the_process_is_killed(
     pool: CrashProcessPool, tmp_path: Path
 ) -> None:
     _begin(pool, tmp_path)
@@ -65,7 +65,7 @@ def test_nothing_acknowledged_is_lost_whenever_the_process_is_killed(
 
 @pytest.mark.parametrize("turn", [1, 2])
 @pytest.mark.parametrize("point", POINTS)
-def test_at_every_named_point_the_state_is_before_or_after_and_never_between(
+def test_a_crash_at_a_fail_point_leaves_the_state_before_or_after_the_step(
     pool: CrashProcessPool, tmp_path: Path, point: str, turn: int
 ) -> None:
     _begin(pool, tmp_path)
@@ -80,5 +80,5 @@ def test_at_every_named_point_the_state_is_before_or_after_and_never_between(
         1, steps=len(plan), plan=plan, failpoint=f"{point}:kill@{1 if once else turn}"
     )
 
-    assert status == -signal.SIGKILL, "the plan does not come by this point"
+    assert status == -signal.SIGKILL, "the plan does not reach this fail point"
     pool.check()

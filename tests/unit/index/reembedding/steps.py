@@ -1,4 +1,4 @@
-"""Two models, a collection that changes from one to the other, and what it must hold."""
+"""Two models, the steps that re-embed a collection, and its expected content."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ Vector = Callable[[str], list[float]]
 
 
 def old_vector(text: str) -> list[float]:
-    """Return what the old model makes of a text."""
+    """Return the vector of a text by the old model."""
     return [len(text), 1.0]
 
 
 def new_vector(text: str) -> list[float]:
-    """Return what the new model makes of a text."""
+    """Return the vector of a text by the new model."""
     return [1.0, 2.0, len(text)]
 
 
 def points_of(texts: Texts, vector: Vector = old_vector) -> Points:
-    """Return points with vectors of one of the models."""
+    """Return points with the vectors of one model."""
     vectors = np.array([vector(text or "") for text in texts.values()], np.float32)
     return Points(list(texts), vectors, list(texts.values()), [{"id": one} for one in texts])
 
 
 def open_index(folder: Path) -> VectorIndex:
-    """Open the index of a folder, with its collection."""
+    """Open the index of a folder; create collection "c" if it is missing."""
     index = VectorIndex(small_settings(folder), background=False)
     if not index.collections():
         index.create("c", Metric.L2)
@@ -47,7 +47,7 @@ def open_index(folder: Path) -> VectorIndex:
 
 
 def fill_page(steps: Reembedding, identity: str) -> int:
-    """Fill the draft with one page, and return how many points that was."""
+    """Fill the staged collection with one page, and return the number of points."""
     points = steps.outdated("c", identity, 0)
     if points:
         vectors = np.array([new_vector(one.text) for one in points], np.float32)
@@ -56,8 +56,8 @@ def fill_page(steps: Reembedding, identity: str) -> int:
 
 
 def complete(index: VectorIndex, *, dropping: bool = False) -> None:
-    """Do all that the operator does, from whatever there is."""
-    steps = index.lifecycle.reembedding
+    """Take all steps of a re-embedding, from any state."""
+    steps = index.reembedding
     info = index.describe("c")
     if info.stored is not None and info.stored.is_same(NEW):
         return
@@ -71,7 +71,7 @@ def complete(index: VectorIndex, *, dropping: bool = False) -> None:
 
 
 def content(index: VectorIndex) -> list[Row]:
-    """Return all that is stored, in its order."""
+    """Return all stored points in their order."""
     page = index.scroll("c", None, 1000, None, ("text", "metadata", "vector"))
     rows = [(one, one.vector) for one in page.records if one.vector is not None]
     assert len(rows) == len(page.records) == index.describe("c").count
@@ -79,7 +79,7 @@ def content(index: VectorIndex) -> list[Row]:
 
 
 def expected(texts: Texts, vector: Vector) -> list[Row]:
-    """Return what `content` must be; points without a text are left out."""
+    """Return the expected `content`, without points that have no text."""
     return [
         (one, text, {"id": one}, vector(text)) for one, text in texts.items() if text is not None
     ]

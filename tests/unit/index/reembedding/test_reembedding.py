@@ -1,4 +1,4 @@
-"""A collection gets the vectors of another model in steps, each of which may be the last one."""
+"""A collection is re-embedded in steps, and a crash may follow each of them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from tests.unit.index.reembedding.steps import (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Return the folder of an index; no point of failure stays armed."""
+    """Return the folder of an index; disarm all fail points afterwards."""
     yield tmp_path
     failpoints.arm(None)
 
 
-def test_the_texts_get_new_vectors_and_all_else_stays(folder: Path) -> None:
+def test_all_texts_get_new_vectors_and_everything_else_stays(folder: Path) -> None:
     index = open_index(folder)
     texts: Texts = {f"p{number}": "a" * number for number in range(40)}
     index.upsert("c", points_of(texts), Spec(stored=OLD))
@@ -64,12 +64,12 @@ def test_the_texts_get_new_vectors_and_all_else_stays(folder: Path) -> None:
     assert [(one.name, one.problem) for one in inspect(folder).collections] == [("c", None)]
 
 
-def test_a_draft_can_be_named_by_nobody_and_is_kept_by_a_restart(folder: Path) -> None:
+def test_a_staged_collection_is_invisible_to_clients_and_survives_a_restart(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text", "b": "more"}), Spec(stored=OLD))
     identity = index.describe("c").identity
-    index.lifecycle.reembedding.begin("c", identity, NEW_SPEC)
-    fill_page(index.lifecycle.reembedding, str(NEW_SPEC.identity))
+    index.reembedding.begin("c", identity, NEW_SPEC)
+    fill_page(index.reembedding, str(NEW_SPEC.identity))
     index.close()
     index = open_index(folder)
 
@@ -84,14 +84,14 @@ def test_a_draft_can_be_named_by_nobody_and_is_kept_by_a_restart(folder: Path) -
         with pytest.raises(InvalidInput):
             index.upsert(name, points_of({"a": "b"}))
     assert content(index) == expected({"a": "text", "b": "more"}, old_vector)
-    assert not index.lifecycle.reembedding.outdated("c", str(NEW_SPEC.identity), 0)
+    assert not index.reembedding.outdated("c", str(NEW_SPEC.identity), 0)
     index.close()
 
 
-def test_a_frozen_collection_takes_no_writes_until_the_switch(folder: Path) -> None:
+def test_a_frozen_collection_refuses_writes_until_the_switch(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
-    steps = index.lifecycle.reembedding
+    steps = index.reembedding
     identity = steps.begin("c", index.describe("c").identity, NEW_SPEC).identity
     with pytest.raises(Unavailable, match="not complete"):
         steps.switch("c", identity)
@@ -118,7 +118,7 @@ def test_points_without_a_text_are_refused_or_left_out(folder: Path) -> None:
     index = open_index(folder)
     texts: Texts = {"a": "text", "b": None, "c": "more"}
     index.upsert("c", points_of(texts))
-    assert index.lifecycle.reembedding.count_without_text("c") == 1
+    assert index.reembedding.count_without_text("c") == 1
     with pytest.raises(InvalidInput, match=r"1 points .* --drop-without-text"):
         complete(index)
     index.upsert("c", points_of({"c": None}))
@@ -129,9 +129,11 @@ def test_points_without_a_text_are_refused_or_left_out(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_who_deletes_or_restores_a_collection_ends_its_draft(folder: Path, frozen: bool) -> None:
+def test_deleting_or_restoring_a_collection_deletes_its_staged_collection(
+    folder: Path, frozen: bool
+) -> None:
     index = open_index(folder / "index")
-    steps = index.lifecycle.reembedding
+    steps = index.reembedding
     ends: list[Callable[[], object]] = [
         lambda: index.delete("c"),
         lambda: index.restore(folder / "backup", "c", replacing=True),
@@ -152,16 +154,16 @@ def test_who_deletes_or_restores_a_collection_ends_its_draft(folder: Path, froze
     index.close()
 
 
-def test_a_switch_that_another_shard_has_done_is_followed(folder: Path) -> None:
+def test_a_shard_follows_the_switch_of_another_shard(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
     old = index.describe("c").identity
-    steps = index.lifecycle.reembedding
+    steps = index.reembedding
     identity = steps.begin("c", old, NEW_SPEC).identity
     fill_page(steps, identity)
     steps.freeze("c", identity, False)
     for _ in range(2):
-        index.lifecycle.drop("c", old)
+        index.lifecycle.delete("c", old)
         assert index.describe("c").identity == identity
         assert content(index) == expected({"a": "text"}, new_vector)
     steps.switch("c", identity)
@@ -170,10 +172,10 @@ def test_a_switch_that_another_shard_has_done_is_followed(folder: Path) -> None:
     index.close()
 
 
-def test_a_late_call_outdates_nothing_of_a_frozen_draft(folder: Path) -> None:
+def test_a_late_fill_does_not_outdate_a_frozen_collection(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
-    steps = index.lifecycle.reembedding
+    steps = index.reembedding
     identity = steps.begin("c", index.describe("c").identity, NEW_SPEC).identity
     late = steps.outdated("c", identity, 0)
     index.upsert("c", points_of({"a": "changed"}))
@@ -191,13 +193,13 @@ def _write_nothing(_: object) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("include", [(), ("text",), ("vector",)])
-def test_a_search_that_the_switch_overtakes_is_answered_from_the_new_vectors(
+def test_a_search_overtaken_by_the_switch_uses_the_new_vectors(
     folder: Path, include: tuple[PointField, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = open_index(folder)
     texts: Texts = {f"p{number}": "a" * number for number in range(40)}
     index.upsert("c", points_of(texts), Spec(stored=OLD))
-    steps = index.lifecycle.reembedding
+    steps = index.reembedding
     spec = replace(NEW_SPEC, width=2)
     identity = steps.begin("c", index.describe("c").identity, spec).identity
     far = np.array([[1000, 1]] * 40, np.float32)
@@ -209,7 +211,7 @@ def test_a_search_that_the_switch_overtakes_is_answered_from_the_new_vectors(
         if not overtaken.is_set():
             overtaken.set()
             steps.switch("c", identity)
-            for _ in range(4):  # behind the writes that delete the rows of the old collection
+            for _ in range(4):  # after the writes that purge the old collection
                 index._shard.store.submit(_write_nothing, frees=True).result()
         return matching(*given)
 
@@ -228,14 +230,16 @@ POINTS = ("commit.before", "commit.after", "apply.after", "reembed.before_switch
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("step", range(1, 8))
-def test_after_a_crash_the_same_again_completes_it(folder: Path, point: str, step: int) -> None:
+def test_after_a_crash_the_same_calls_complete_the_reembedding(
+    folder: Path, point: str, step: int
+) -> None:
     index = open_index(folder)
     texts: Texts = {f"p{number}": "a" * number for number in range(5)}
     index.upsert("c", points_of(texts), Spec(stored=OLD))
     failpoints.arm(f"{point}:eio@{step}")
     try:
         complete(index)
-    except Exception:  # noqa: BLE001 - whatever the failing disk has become
+    except Exception:  # noqa: BLE001 - the error depends on the fail point
         failpoints.arm(None)
         assert content(index) in (expected(texts, old_vector), expected(texts, new_vector))
     failpoints.arm(None)

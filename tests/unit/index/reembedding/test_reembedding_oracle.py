@@ -1,4 +1,4 @@
-"""Whatever is written while a collection changes its model is there afterwards, in its order."""
+"""Points written during a re-embedding are stored afterwards, in their order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STEP = st.one_of(
 
 
 class _Run:
-    """An index and its oracle: a dictionary, which keeps texts in the same order."""
+    """An index and the expected content: a dict, which keeps texts in the same order."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class _Run:
 
     @property
     def _steps(self) -> Reembedding:
-        return self._index.lifecycle.reembedding
+        return self._index.reembedding
 
     def upsert(self, texts: Texts) -> None:
         self._index.upsert("c", points_of(texts, self._vector))
@@ -110,7 +110,7 @@ class _Run:
 @example(steps=[("read", None), ("upsert", {"a": "2", "b": ""}), ("fill", None)])
 @example(steps=[("read", None), ("delete", ["a"]), ("fill", None)])
 @example(steps=[("read", None), ("delete", ["a"]), ("upsert", {"b": "", "a": "x"}), ("fill", None)])
-def test_whatever_is_written_meanwhile_is_there_after_the_switch(
+def test_writes_during_the_reembedding_are_kept_after_the_switch(
     steps: list[tuple[str, Any]],
 ) -> None:
     with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Writers that wait together share a commit; one that is refused leaves no trace in it."""
+"""Queued writes share a commit; a refused write leaves nothing in it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from embedder.index.storage.reserved_space import ReservedSpace
 from embedder.index.storage.schema import open_writer
 
 
-class Desk:
-    """A committer, what its connection ran, and a way to keep it busy."""
+class RecordedCommitter:
+    """A committer, the statements that its connection ran, and a way to block its thread."""
 
     def __init__(self, path: Path) -> None:
         self.db = open_writer(path, durable=False)
@@ -34,7 +34,7 @@ class Desk:
         self.go = threading.Event()
 
     def hold(self) -> Future[None]:
-        """Keep the writer inside a write until `go` is set."""
+        """Block the writer thread inside a write until `go` is set."""
         inside = threading.Event()
 
         def write(_: sqlite3.Connection) -> Effect[None]:
@@ -47,7 +47,7 @@ class Desk:
         return future
 
     def note(self, text: str, error: Exception | None = None) -> Future[str]:
-        """Write a note, and fail after it if told to."""
+        """Insert a note; then raise ``error``, if given."""
 
         def write(db: sqlite3.Connection) -> Effect[str]:
             db.execute("INSERT INTO notes VALUES (?)", (text,))
@@ -58,7 +58,7 @@ class Desk:
         return self.committer.submit(write)
 
     def notes(self) -> list[str]:
-        """Return what is committed; the committer is closed after that."""
+        """Close the committer, and return the committed notes."""
         self.committer.close()
         return [text for (text,) in self.db.execute("SELECT text FROM notes ORDER BY rowid")]
 
@@ -71,43 +71,45 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path / "truth.db")
-    yield desk
-    desk.go.set()
-    desk.committer.close()
-    desk.db.close()
+def recorded(tmp_path: Path) -> Iterator[RecordedCommitter]:
+    recorded = RecordedCommitter(tmp_path / "truth.db")
+    yield recorded
+    recorded.go.set()
+    recorded.committer.close()
+    recorded.db.close()
 
 
-def test_writes_that_wait_together_are_committed_together_and_seen_in_order(desk: Desk) -> None:
-    held = desk.hold()
-    futures = [desk.note(str(number)) for number in range(40)]
-    desk.go.set()
+def test_queued_writes_share_a_commit_and_become_visible_in_order(
+    recorded: RecordedCommitter,
+) -> None:
+    held = recorded.hold()
+    futures = [recorded.note(str(number)) for number in range(40)]
+    recorded.go.set()
 
     assert [future.result(10) for future in futures] == [str(number) for number in range(40)]
     assert held.done()
-    assert desk.order == [str(number) for number in range(40)]
-    assert desk.ran.count("COMMIT") == 2
-    assert desk.notes() == desk.order
+    assert recorded.order == [str(number) for number in range(40)]
+    assert recorded.ran.count("COMMIT") == 2
+    assert recorded.notes() == recorded.order
 
 
-def test_a_refused_write_leaves_no_trace_in_the_commit_of_others(desk: Desk) -> None:
-    desk.hold()
+def test_a_refused_write_leaves_nothing_in_the_shared_commit(recorded: RecordedCommitter) -> None:
+    recorded.hold()
     futures = [
-        desk.note("a"),
-        desk.note("b", InvalidInput("points", "is refused")),
-        desk.note("c"),
+        recorded.note("a"),
+        recorded.note("b", InvalidInput("points", "is refused")),
+        recorded.note("c"),
     ]
-    desk.go.set()
+    recorded.go.set()
 
     assert futures[0].result(10) == "a"
     with pytest.raises(InvalidInput, match="is refused"):
         futures[1].result(10)
     assert futures[2].result(10) == "c"
-    assert desk.notes() == ["a", "c"] == desk.order
+    assert recorded.notes() == ["a", "c"] == recorded.order
 
 
-SURPRISES = [
+UNRELATED_ERRORS = [
     ZeroDivisionError(),
     MemoryError(),
     RecursionError(),
@@ -120,35 +122,41 @@ SURPRISES = [
 ]
 
 
-@pytest.mark.parametrize("surprise", SURPRISES, ids=repr)
-def test_an_error_that_says_nothing_of_the_disk_fails_its_own_write_alone(
-    desk: Desk, surprise: Exception
+@pytest.mark.parametrize("error", UNRELATED_ERRORS, ids=repr)
+def test_an_error_unrelated_to_the_disk_fails_only_its_own_write(
+    recorded: RecordedCommitter, error: Exception
 ) -> None:
-    desk.hold()
-    futures = [desk.note("a"), desk.note("b", surprise), desk.note("c")]
-    desk.go.set()
+    recorded.hold()
+    futures = [recorded.note("a"), recorded.note("b", error), recorded.note("c")]
+    recorded.go.set()
 
-    with pytest.raises(type(surprise)):
+    with pytest.raises(type(error)):
         futures[1].result(10)
     assert [futures[0].result(10), futures[2].result(10)] == ["a", "c"]
-    assert desk.committer.refusal is None
-    assert desk.note("d").result(10) == "d"
-    assert desk.notes() == ["a", "c", "d"] == desk.order
+    assert recorded.committer.refusal is None
+    assert recorded.note("d").result(10) == "d"
+    assert recorded.notes() == ["a", "c", "d"] == recorded.order
 
 
-def test_an_error_that_ends_the_transaction_fails_its_own_write_alone(desk: Desk) -> None:
+def test_an_error_that_ends_the_transaction_fails_only_its_own_write(
+    recorded: RecordedCommitter,
+) -> None:
     def write(db: sqlite3.Connection) -> Effect[None]:
-        db.execute("ROLLBACK")  # as SQLite does where it runs out of memory
+        db.execute("ROLLBACK")  # as SQLite does when it is out of memory
         raise MemoryError
 
-    desk.hold()
-    futures: list[Future[Any]] = [desk.note("a"), desk.committer.submit(write), desk.note("c")]
-    desk.go.set()
+    recorded.hold()
+    futures: list[Future[Any]] = [
+        recorded.note("a"),
+        recorded.committer.submit(write),
+        recorded.note("c"),
+    ]
+    recorded.go.set()
 
     with pytest.raises(MemoryError):
         futures[1].result(10)
     assert [futures[0].result(10), futures[2].result(10)] == ["a", "c"]
-    assert desk.notes() == ["a", "c"]
+    assert recorded.notes() == ["a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -159,56 +167,56 @@ def test_an_error_that_ends_the_transaction_fails_its_own_write_alone(desk: Desk
         (sqlite3.DatabaseError("database disk image is malformed"), StorageDamaged),
     ],
 )
-def test_a_failed_disk_fails_the_whole_commit_and_stops_the_writing(
-    desk: Desk, reported: Exception, kind: type[Exception]
+def test_a_failed_disk_fails_the_whole_commit_and_all_later_writes(
+    recorded: RecordedCommitter, reported: Exception, kind: type[Exception]
 ) -> None:
-    desk.hold()
-    futures = [desk.note("a"), desk.note("b", reported), desk.note("c")]
-    desk.go.set()
+    recorded.hold()
+    futures = [recorded.note("a"), recorded.note("b", reported), recorded.note("c")]
+    recorded.go.set()
     for future in futures:
         with pytest.raises(kind):
             future.result(10)
 
-    assert isinstance(desk.committer.refusal, kind)
+    assert isinstance(recorded.committer.refusal, kind)
     with pytest.raises(kind):
-        desk.note("d")
-    assert desk.notes() == []
+        recorded.note("d")
+    assert recorded.notes() == []
 
 
-def test_a_refusal_that_is_raised_again_and_again_does_not_grow(desk: Desk) -> None:
+def test_repeated_refusals_do_not_grow_the_traceback(recorded: RecordedCommitter) -> None:
     with pytest.raises(StorageReadOnly):
-        desk.note("a", OSError(errno.EIO, "x")).result(10)
+        recorded.note("a", OSError(errno.EIO, "x")).result(10)
     depths = set()
     for _ in range(5):
         with pytest.raises(StorageReadOnly) as raised:
-            desk.note("b")
+            recorded.note("b")
         depths.add(len(raised.traceback))
 
     assert len(depths) == 1
 
 
-def test_a_write_whose_caller_has_gone_before_its_turn_is_dropped(tmp_path: Path) -> None:
-    desk = Desk(tmp_path / "truth.db")
-    desk.hold()
-    first, cancellation = desk.note("a"), Cancellation()
+def test_a_write_cancelled_before_it_starts_is_dropped(tmp_path: Path) -> None:
+    recorded = RecordedCommitter(tmp_path / "truth.db")
+    recorded.hold()
+    first, cancellation = recorded.note("a"), Cancellation()
     context = copy_context()
     context.run(cancellation.enter)
-    gone = context.run(desk.note, "b")
+    gone = context.run(recorded.note, "b")
     cancellation.request()
-    desk.go.set()
+    recorded.go.set()
 
     assert first.result(10) == "a"
     assert isinstance(gone.exception(10), Cancelled)
-    assert desk.notes() == ["a"]
-    desk.db.close()
+    assert recorded.notes() == ["a"]
+    recorded.db.close()
 
 
-def test_what_is_queued_when_it_closes_is_still_committed(desk: Desk) -> None:
-    desk.hold()
-    futures = [desk.note(str(number)) for number in range(5)]
-    closing = threading.Thread(target=desk.committer.close)
+def test_writes_queued_before_closing_are_committed(recorded: RecordedCommitter) -> None:
+    recorded.hold()
+    futures = [recorded.note(str(number)) for number in range(5)]
+    closing = threading.Thread(target=recorded.committer.close)
     closing.start()
-    desk.go.set()
+    recorded.go.set()
     closing.join(10)
 
     assert [future.result(0) for future in futures] == ["0", "1", "2", "3", "4"]

@@ -1,4 +1,4 @@
-"""A fail point does what it is armed for, at its turn, and nothing otherwise."""
+"""A fail point performs its action at its turn, and does nothing when it is not armed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _disarmed() -> Iterator[None]:
     failpoints.arm(None)
 
 
-def test_an_armed_point_fails_at_its_turn_and_once() -> None:
+def test_an_armed_point_fails_once_at_its_turn() -> None:
     failpoints.arm("commit.before:enospc@2")
     reach("commit.before")
     reach("commit.after")
@@ -34,7 +34,7 @@ def test_an_armed_point_fails_at_its_turn_and_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["nowhere:kill", "commit.before", "commit.before:explode"])
-def test_what_does_not_exist_cannot_be_armed(text: str) -> None:
+def test_an_unknown_point_or_action_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no such point or action"):
         failpoints.arm(text)
 
@@ -47,7 +47,7 @@ def test_the_environment_arms_a_process() -> None:
     assert child.returncode == -9
 
 
-def test_every_point_is_in_the_code_once_and_no_other() -> None:
+def test_each_listed_point_occurs_in_the_code_exactly_once() -> None:
     names = [
         node.args[0].value
         for path in Path(ROOT / "embedder/index").rglob("*.py")

@@ -1,4 +1,4 @@
-"""On a full disk points can be deleted and a shard starts; what is deleted is given back."""
+"""On a full disk, points can be deleted and a shard can start; their space is released."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from embedder.core.storage_errors import StorageFull
-from embedder.index import changes
+from embedder.index import point_writes
 from embedder.index.contract.points import Points, Query
-from embedder.index.storage import reclaiming, schema, store, writes
+from embedder.index.storage import point_rows, reclaiming, schema, store
 from embedder.index.storage.reserved_space import CHUNKS, FILE_NAME, ReservedSpace
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
-from tests.unit.index.storage.tiny_disk import mounted
+from tests.unit.index.storage.disk_load import fill_disk, mounted, points_from
 
-WIDTH = 64
 RESERVE = 1 << 20
 
 
@@ -32,9 +30,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _points(start: int, count: int = 100) -> Points:
-    rows = np.random.default_rng(start).normal(0, 1, (count, WIDTH)).astype(np.float32)
-    names = [f"p{number}" for number in range(start, start + count)]
-    return Points(names, rows, ["x" * 200] * count, [{}] * count)
+    return points_from(start, count, "x" * 200)
 
 
 def _open(folder: Path, **changed: object) -> VectorIndex:
@@ -43,27 +39,17 @@ def _open(folder: Path, **changed: object) -> VectorIndex:
     )
 
 
-def _fill(index: VectorIndex) -> int:
-    """Write until the disk is full, and return how many points were acknowledged."""
-    for start in range(0, 100_000, 100):
-        try:
-            index.upsert("c", _points(start))
-        except StorageFull:
-            return start
-    raise AssertionError("the disk is never full")
-
-
 def _fill_the_rest(disk: Path, name: str) -> None:
     with (disk / name).open("wb", buffering=0) as file:
         while os.statvfs(disk).f_bavail:
             file.write(bytes(4096))
 
 
-def test_a_disk_without_a_byte_takes_deletes_starts_and_takes_writes_again(
+def test_a_completely_full_disk_allows_deletes_and_starts_and_then_writes(
     tiny_disk: Path,
 ) -> None:
     index = _open(tiny_disk / "index")
-    count = _fill(index)
+    count = 100 * len(fill_disk(index, 100, "x" * 200))
     _fill_the_rest(tiny_disk, "other")
     for number in range(40):
         assert index.delete_points("c", [f"p{number}"]).count == 1
@@ -84,13 +70,13 @@ def test_a_disk_without_a_byte_takes_deletes_starts_and_takes_writes_again(
 
 
 def _disk_full(times: int, call: object) -> object:
-    """Return a function that finds the disk full so many times, and then does the work."""
+    """Return ``call`` as a function that first fails ``times`` times with a full disk."""
     left = iter(range(times))
 
     def full(*arguments: object, **named: object) -> object:
         if next(left, None) is not None:
             raise sqlite3.OperationalError("database or disk is full")
-        return call(*arguments, **named)  # type: ignore[operator] # what is replaced is a function
+        return call(*arguments, **named)  # type: ignore[operator] # a replaced function
 
     return full
 
@@ -100,7 +86,7 @@ def _no_room(*_: object) -> None:
 
 
 @pytest.mark.parametrize("times", [0, 1, CHUNKS])
-def test_deletes_take_what_they_need_from_the_reserve_and_writes_wait_until_it_is_whole(
+def test_deletes_use_the_reserve_and_writes_are_refused_until_it_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     index = _open(tmp_path)
@@ -108,7 +94,7 @@ def test_deletes_take_what_they_need_from_the_reserve_and_writes_wait_until_it_i
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", _no_room)
 
-        patch.setattr(changes, "delete", _disk_full(times, writes.delete))
+        patch.setattr(point_writes, "delete", _disk_full(times, point_rows.delete))
         assert index.delete_points("c", ["p1", "p2"]).count == 2
         assert (tmp_path / FILE_NAME).stat().st_size == RESERVE - times * (RESERVE // CHUNKS)
         if times:
@@ -122,13 +108,13 @@ def test_deletes_take_what_they_need_from_the_reserve_and_writes_wait_until_it_i
     index.close()
 
 
-def test_a_delete_that_finds_no_reserve_left_is_refused_and_leaves_nothing(
+def test_a_delete_without_any_reserve_left_is_refused_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = _open(tmp_path)
     index.upsert("c", _points(0))
 
-    monkeypatch.setattr(changes, "delete", _disk_full(CHUNKS + 1, writes.delete))
+    monkeypatch.setattr(point_writes, "delete", _disk_full(CHUNKS + 1, point_rows.delete))
     with pytest.raises(StorageFull):
         index.delete_points("c", ["p1"])
     assert index.delete_points("c", ["p1"]).count == 1
@@ -136,7 +122,7 @@ def test_a_delete_that_finds_no_reserve_left_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("times", [1, CHUNKS])
-def test_a_start_takes_what_it_needs_from_the_reserve(
+def test_a_start_uses_the_reserve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     index = _open(tmp_path)
@@ -151,7 +137,7 @@ def test_a_start_takes_what_it_needs_from_the_reserve(
     index.close()
 
 
-def test_a_shard_that_cannot_be_opened_says_why_and_opens_when_there_is_room(
+def test_a_shard_that_cannot_be_opened_reports_why_and_opens_when_there_is_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = _open(tmp_path, reserve_bytes=0)
@@ -170,7 +156,7 @@ def test_a_shard_that_cannot_be_opened_says_why_and_opens_when_there_is_room(
     index.close()
 
 
-def test_what_is_deleted_is_given_back_to_the_disk(
+def test_the_space_of_deleted_points_is_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reclaiming, "FREE_PAGES", 10)
@@ -182,7 +168,7 @@ def test_what_is_deleted_is_given_back_to_the_disk(
     before = (tmp_path / "truth.db").stat().st_size
     index = _open(tmp_path)
     index.delete_points("c", [f"p{number}" for number in range(100, 2000)])
-    for _ in range(20):  # a step is made between two writes
+    for _ in range(20):  # one step runs between two writes
         index.upsert("c", _points(0))
     index.close()
 
@@ -192,7 +178,7 @@ def test_what_is_deleted_is_given_back_to_the_disk(
     index.close()
 
 
-def test_a_reserve_is_no_larger_than_a_part_of_the_disk(
+def test_the_reserve_is_at_most_a_fraction_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = os.statvfs(tmp_path)
@@ -201,7 +187,7 @@ def test_a_reserve_is_no_larger_than_a_part_of_the_disk(
     assert ReservedSpace(tmp_path, 0).is_complete
 
 
-def test_a_file_system_that_cannot_hold_space_back_refuses_nothing(
+def test_a_file_system_without_allocation_accepts_all_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unsupported(*_: object) -> None:

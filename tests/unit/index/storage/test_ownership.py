@@ -1,4 +1,4 @@
-"""A directory has one owner: a second is refused at once, and a replaced one cannot commit."""
+"""A directory has one owner: a second one is refused, and a former one cannot commit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.index.small_index import small_settings
 POINT = Points(["a"], np.ones((1, 2), np.float32), [None], [{}])
 
 
-def test_a_second_owner_is_refused_and_told_who_the_first_is(tmp_path: Path) -> None:
+def test_a_second_owner_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", POINT)
     with pytest.raises(DirectoryInUse, match=r"pid \d+, epoch 1"):
@@ -51,7 +51,7 @@ def test_every_owner_has_a_later_epoch_and_signs_with_it(tmp_path: Path) -> None
         index.close()
 
 
-def test_an_owner_whose_epoch_is_over_cannot_commit(tmp_path: Path) -> None:
+def test_an_owner_of_an_old_epoch_cannot_commit(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", POINT)
     with sqlite3.connect(tmp_path / "truth.db") as db:
@@ -68,16 +68,16 @@ def test_an_owner_whose_epoch_is_over_cannot_commit(tmp_path: Path) -> None:
     index.close()
 
 
-def test_the_lock_goes_with_its_owner(tmp_path: Path) -> None:
+def test_closing_the_lock_releases_the_directory(tmp_path: Path) -> None:
     lock = DirectoryLock(tmp_path)
     with pytest.raises(DirectoryInUse, match="unknown"):
         DirectoryLock(tmp_path)
-    lock.release()
-    lock.release()
-    DirectoryLock(tmp_path).release()
+    lock.close()
+    lock.close()
+    DirectoryLock(tmp_path).close()
 
 
-def test_nothing_is_written_after_closing(tmp_path: Path) -> None:
+def test_a_write_after_closing_is_refused(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(tmp_path), background=False)
     store = index._shard.store
     index.close()
@@ -86,7 +86,7 @@ def test_nothing_is_written_after_closing(tmp_path: Path) -> None:
         store.submit(lambda _: lambda: None)
 
 
-def test_without_a_directory_nothing_is_left_behind() -> None:
+def test_a_temporary_directory_is_deleted_on_close() -> None:
     index = VectorIndex(small_settings())
     directory = index._shard._directory
     index.upsert("c", POINT)
@@ -96,7 +96,7 @@ def test_without_a_directory_nothing_is_left_behind() -> None:
     assert not directory.exists()
 
 
-def test_an_index_that_nobody_closes_lets_go_of_its_directory(tmp_path: Path) -> None:
+def test_a_collected_index_releases_its_directory(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(tmp_path))
     index.upsert("c", POINT)
     del index
@@ -107,10 +107,10 @@ def test_an_index_that_nobody_closes_lets_go_of_its_directory(tmp_path: Path) ->
     again.close()
 
 
-def test_a_shard_that_closes_while_it_purges_ends_in_order(
+def test_a_shard_that_closes_during_a_purge_shuts_down_cleanly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedder.index.storage.writes.PURGED_AT_ONCE", 1)
+    monkeypatch.setattr("embedder.index.storage.reclaiming.PURGE_ROWS", 1)
     index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", points({f"p{number}": [1.0, number] for number in range(200)}))
     index.delete("c")

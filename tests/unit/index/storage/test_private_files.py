@@ -1,4 +1,4 @@
-"""Whatever holds texts or vectors is for its owner alone, whatever the umask says."""
+"""Files with texts or vectors are readable by their owner alone, whatever the umask is."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _open_umask() -> Iterator[None]:
 
 
 def _readable(folder: Path) -> list[Path]:
-    """Return what others than the owner may read or enter, the folder itself included."""
+    """Return the paths that other users may read or enter, the folder included."""
     return [
         path for path in (folder, *folder.rglob("*")) if stat.S_IMODE(path.stat().st_mode) & 0o077
     ]
 
 
-def test_nothing_that_an_index_writes_can_be_read_by_others(tmp_path: Path) -> None:
+def test_other_users_cannot_read_the_files_of_an_index(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(tmp_path / "made" / "index"), background=False)
     index.upsert("c", POINTS)
     index.snapshot("c")
@@ -46,7 +46,7 @@ def test_nothing_that_an_index_writes_can_be_read_by_others(tmp_path: Path) -> N
     index.close()
 
 
-def test_what_an_earlier_version_wrote_is_closed_to_others_when_it_is_opened(
+def test_opening_removes_the_permissions_that_an_earlier_version_gave(
     tmp_path: Path,
 ) -> None:
     index = VectorIndex(small_settings(tmp_path), background=False)
@@ -62,7 +62,7 @@ def test_what_an_earlier_version_wrote_is_closed_to_others_when_it_is_opened(
     index.close()
 
 
-def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+def test_an_existing_folder_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir(0o755)
     make_folder(tmp_path / "shared" / "own" / "deeper")
     make_folder(tmp_path / "shared")

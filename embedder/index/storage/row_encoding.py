@@ -1,7 +1,7 @@
-"""Points as rows of the truth: encoded once by whoever writes, checked by whoever reads.
+"""Encode points as rows of the store, and decode and check rows that are read.
 
-The checksums cover the id, the text, the metadata and the vector, so that a bit that flipped on
-disk is found when its row is read. Knows nothing of SQL.
+Checksums cover the id, the text, the metadata and the vector, so that a read detects a bit that
+flipped on disk.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from embedder.core.types import Vectors
 from embedder.index.contract.points import Points
 
 DISAGREE = "the points and their index disagree"
-"""What is wrong where an entry of the index stands twice, and so another one is missing."""
+"""The problem if an index of SQLite holds one entry twice, so that another one is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Points of one request, ready to be stored; lists of n, and ``vectors`` float32[n, d]."""
+    """Encoded points of one request: lists of length n, and ``vectors`` float32[n, width]."""
 
     ids: list[str]
     texts: list[str | None]
@@ -39,7 +39,7 @@ class EncodedRows:
 
 
 def encode(points: Points) -> EncodedRows:
-    """Return the rows of points that have been checked."""
+    """Return the rows of valid points."""
     vectors = np.ascontiguousarray(points.vectors, np.float32)
     metadata = [orjson.dumps(value).decode() for value in points.metadata]
     ids = list(points.ids)
@@ -57,32 +57,32 @@ def encode(points: Points) -> EncodedRows:
 
 
 def checksum(name: str, text: str | None, metadata: str) -> int:
-    """Return the CRC-32 of what a point is beside its vector."""
-    # An id may hold these marks too: a bit that flips in a column moves nothing to another one.
+    """Return the CRC-32 of the id, metadata and text of a point."""
+    # An id may contain the separators: a flipped bit cannot move text between columns.
     shown = "\0-" if text is None else f"\0+{text}"
     return zlib.crc32(f"{name}\0\0{metadata}\0\0{shown}".encode())
 
 
 def vector_checksum(name: str, blob: bytes | memoryview) -> int:
-    """Return the CRC-32 of a vector, which is bound to the id it belongs to."""
+    """Return the CRC-32 of a vector and the id of its point."""
     return zlib.crc32(blob, zlib.crc32(name.encode()))
 
 
 def versioned(crc: int, seq: int) -> int:
-    """Return a checksum that holds for one version only."""
+    """Return a checksum that is valid for this version of the point only."""
     return crc ^ (seq & 0xFFFFFFFF)
 
 
 def check_payload(
     path: str, name: str, text: str | None, metadata: str, stored: Sequence[int]
 ) -> int:
-    """Return the checksum of a row, unsealed; ``stored`` is its seq and its versioned checksum.
+    """Return the checksum of a row; ``stored`` is its seq and its `versioned` checksum.
 
     Raises:
-        StorageDamaged: the row is not what was written.
+        StorageDamaged: the row is not the row that was written.
     """
     seq, crc = stored
-    # A flipped bit may change the type of a column, too.
+    # A flipped bit may also change the type of a column.
     if isinstance(name, str) and isinstance(seq, int):
         found = checksum(name, text, metadata)
         if versioned(found, seq) == crc:
@@ -97,14 +97,14 @@ def decode_vectors(
     stored: Sequence[int],
     width: int,
 ) -> Vectors:
-    """Return the vectors float32[n, width] of checked rows; a vector that is missing is None.
+    """Return the vectors float32[n, width] of rows; ``stored`` are their checksums.
 
     Raises:
-        StorageDamaged: one of them is not what was written.
+        StorageDamaged: a vector is missing, or is not the vector that was written.
     """
     sound: list[bytes] = []
     for name, blob, crc in zip(names, blobs, stored, strict=True):
-        # A flipped bit may change the type of a column, too.
+        # A flipped bit may also change the type of a column.
         if not (isinstance(name, str) and isinstance(blob, bytes) and len(blob) == 4 * width) or (
             vector_checksum(name, blob) != crc
         ):
@@ -114,6 +114,6 @@ def decode_vectors(
 
 
 def decode_metadata(text: str) -> dict[str, Any]:
-    """Return metadata as it was given."""
+    """Return the metadata of a point from its JSON."""
     value: dict[str, Any] = orjson.loads(text)
     return value

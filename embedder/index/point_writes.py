@@ -1,0 +1,142 @@
+"""Upsert and delete points: each request is checked, committed as one write, and made visible."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from embedder.core.storage_errors import StorageDamaged
+from embedder.index.collection.open_collection import OpenCollection
+from embedder.index.contract.checks import check_ids, check_name, check_points
+from embedder.index.contract.filter_sql import to_sql
+from embedder.index.contract.filters import Filter
+from embedder.index.contract.points import Deleted, Points, Spec
+from embedder.index.lifecycle import follow_model
+from embedder.index.segments.scoring import normalize
+from embedder.index.shard import Shard
+from embedder.index.storage import staging
+from embedder.index.storage.collection_rows import (
+    CollectionRow,
+    find_collection,
+    insert_collection,
+    record_model,
+)
+from embedder.index.storage.committer import Effect, Write
+from embedder.index.storage.point_rows import delete, find_pks, matching_pks, upsert
+from embedder.index.storage.row_encoding import encode
+
+Choice = Callable[[sqlite3.Connection, CollectionRow], Sequence[int]]
+"""Selects the pks to delete, inside the transaction."""
+
+
+def upsert_points(shard: Shard, name: str, points: Points, spec: Spec) -> int:
+    """Store all points or none; create the collection if it is missing.
+
+    An existing collection must have the identity and the model of ``spec``, if these are given.
+    Return the sequence number of the write.
+    """
+    check_name(name)
+    while True:
+        collection = shard.find_or_none(name)
+        if collection is not None:
+            collection.check(spec.identity, spec.stored)
+        metric = collection.metric if collection else spec.metric
+        width = collection.width if collection else spec.width
+        check_points(points, width=width, metric=metric)
+        sequence = shard.store.submit(_upsert(shard, name, collection, points, spec)).result()
+        if sequence is not None:
+            return sequence
+        # Another collection has taken the name: check the points against its metric and width.
+
+
+def delete_by_ids(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
+    """Delete the points that have one of the ids."""
+    check_ids(ids, "ids[{}]")
+
+    def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
+        return sorted(find_pks(db, row.id, set(ids)).values())
+
+    return _delete(shard, name, choose)
+
+
+def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
+    """Delete the points that meet a filter at the time of the write."""
+    compiled = to_sql(condition, "metadata")
+    return _delete(shard, name, lambda db, row: matching_pks(db, row.id, compiled))
+
+
+def _upsert(
+    shard: Shard, name: str, checked: OpenCollection | None, points: Points, spec: Spec
+) -> Write[int | None]:
+    """Return the write; its result is None if ``checked`` is no longer the collection."""
+    rows = encode(points)
+    vectors = normalize(checked.metric if checked else spec.metric, rows.vectors)
+
+    def write(db: sqlite3.Connection) -> Effect[int | None]:
+        row = find_collection(db, name)
+        if row is None and checked is None:
+            row = insert_collection(db, name, spec)
+        elif row is None or checked is None or row.id != checked.id:
+            return lambda: None if row is None else _register(shard, row)
+        staging.refuse_if_frozen(db, name)
+        pks, updated = upsert(db, record_model(db, row, spec.stored), rows)
+
+        def effect() -> int:
+            # Without a width, the new collection does not read these rows from the file again.
+            collection = checked or shard.register(replace(row, width=None))
+            follow_model(collection, row, updated)
+            with _reloading(shard, collection):
+                collection.put(pks, updated.sequence, rows.ids, vectors)
+            shard.collections.notify_if_changed(collection)
+            return updated.sequence
+
+        return effect
+
+    return write
+
+
+def _register(shard: Shard, row: CollectionRow) -> None:
+    # The collection was committed, but the effect that makes it available may have failed.
+    shard.register(row)
+
+
+def _delete(shard: Shard, name: str, choose: Choice) -> Deleted:
+    def write(db: sqlite3.Connection) -> Effect[Deleted]:
+        row = staging.require_collection(db, name)
+        staging.refuse_if_frozen(db, name)
+        chosen = choose(db, row)
+        staging.delete_points(db, name, chosen)
+        pks, sequence = delete(db, row, chosen)
+
+        def effect() -> Deleted:
+            if len(pks):
+                collection = shard.find(name)
+                with _reloading(shard, collection):
+                    collection.remove(pks, sequence)
+                shard.collections.notify_if_changed(collection)
+                shard.reclaim()
+            return Deleted(len(pks), sequence)
+
+        return effect
+
+    shard.find(name)  # raises if the collection is unknown or damaged
+    return shard.store.submit(write, frees=True).result()
+
+
+@contextmanager
+def _reloading(shard: Shard, collection: OpenCollection) -> Iterator[None]:
+    """Load a collection again if the block fails to make a committed write visible."""
+    try:
+        yield
+    except Exception:
+        reader, name = shard.store.reader, collection.name
+        try:
+            row = reader.collection(name)
+            if row is not None and row.id == collection.id:
+                collection.reload(row)
+        except Exception as error:  # noqa: BLE001 - its index is out of date: close it
+            problem = f"committed writes are not searchable until a restart: {error!r}"
+            shard.fail(StorageDamaged(str(reader.path), problem, name))
+        raise
