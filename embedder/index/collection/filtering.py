@@ -11,6 +11,7 @@ from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.collection.search_view import Allowed
 from embedder.index.contract.filters import Filter
 from embedder.index.segments.index_state import IndexState
+from embedder.index.segments.segment import are_among
 from embedder.index.storage.reading import Reader
 
 TRIES = 3
@@ -39,21 +40,12 @@ def filtered_state(
 
 def _positions(state: IndexState, versions: Sequence[NDArray[np.int64]]) -> Allowed:
     """Return for each segment, then for the delta, the positions of live rows among versions."""
-    allowed = []
-    for live in state.segments:
-        mask = _are_among(live.segment.pks, live.segment.seqs, versions)
-        allowed.append(np.flatnonzero(mask & live.live_mask()))
     delta, size = state.delta, state.delta.size
-    mask = _are_among(delta.pks[:size], delta.seqs[:size], versions)
-    return [*allowed, np.flatnonzero(mask & delta.live)]
-
-
-def _are_among(
-    pks: NDArray[np.int64], seqs: NDArray[np.int64], versions: Sequence[NDArray[np.int64]]
-) -> NDArray[np.bool_]:
-    mask = np.zeros(len(pks), np.bool_)
-    for pairs in versions:
-        if len(pairs):
-            at = np.minimum(np.searchsorted(pairs[:, 0], pks), len(pairs) - 1)
-            mask |= (pairs[at, 0] == pks) & (pairs[at, 1] == seqs)
-    return mask
+    columns = [
+        *((live.segment.pks, live.segment.seqs, live.live_mask()) for live in state.segments),
+        (delta.pks[:size], delta.seqs[:size], delta.live),
+    ]
+    return [
+        np.flatnonzero(live & np.any([are_among(pks, seqs, some) for some in versions], axis=0))
+        for pks, seqs, live in columns
+    ]

@@ -13,7 +13,7 @@ from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
 from embedder.index.segments.index_state import LiveSegment
 from embedder.index.segments.scoring import normalize
-from embedder.index.segments.segment import Segment, pack_bits
+from embedder.index.segments.segment import Segment, are_among, pack_bits
 from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.snapshot_folder import SnapshotFolder
 from embedder.index.storage.collection_rows import CollectionRow
@@ -39,12 +39,13 @@ def recover(
     missing = np.ones(len(versions), np.bool_)
     segments = []
     for path, rows in snapshots.load(row.sequence):
-        found, positions = _same_versions(versions, missing, rows.pks, rows.seqs)
-        if len(found) < MIN_LIVE_SHARE * len(rows.pks):
+        positions = np.flatnonzero(are_among(rows.pks, rows.seqs, versions[missing]))
+        is_sorted = bool((np.diff(rows.pks) > 0).all())
+        if not is_sorted or len(positions) < MIN_LIVE_SHARE * len(rows.pks):
             continue
         segment = snapshots.load_segment(path, rows)
         if segment is not None:
-            missing[found] = False
+            missing[np.searchsorted(versions[:, 0], rows.pks[positions])] = False
             deleted = len(segment) - len(positions)
             live = pack_bits(positions, len(segment)) if deleted else None
             segments.append(LiveSegment(segment, live, deleted))
@@ -53,20 +54,6 @@ def recover(
         segments.append(LiveSegment(_from_store(reader, left, builder)))
     snapshots.delete_unused(segments)
     return segments, len(left)
-
-
-def _same_versions(
-    versions: NDArray[np.int64],
-    missing: NDArray[np.bool_],
-    pks: NDArray[np.int64],
-    seqs: NDArray[np.int64],
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return which missing versions a snapshot has, and the positions of its rows of them."""
-    if not len(versions) or (np.diff(pks) <= 0).any():
-        return np.empty(0, np.intp), np.empty(0, np.intp)
-    at = np.minimum(np.searchsorted(versions[:, 0], pks), len(versions) - 1)
-    same = (versions[at, 0] == pks) & (versions[at, 1] == seqs) & missing[at]
-    return at[same], np.flatnonzero(same)
 
 
 def _from_store(reader: Reader, versions: NDArray[np.int64], builder: SegmentBuilder) -> Segment:

@@ -163,3 +163,14 @@ def are_set(bits: Bitmap, positions: Positions) -> NDArray[np.bool_]:
     """Return bool[n]: whether the bit at each position is set."""
     mask: NDArray[np.bool_] = (bits[positions >> 3] >> (positions & 7)) & 1 != 0
     return mask
+
+
+def are_among(
+    pks: NDArray[np.int64], seqs: NDArray[np.int64], versions: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return bool[n]: whether ``versions``, pairs of pk and seq sorted by pk, has each row."""
+    if not len(versions):
+        return np.zeros(len(pks), np.bool_)
+    at = np.minimum(np.searchsorted(versions[:, 0], pks), len(versions) - 1)
+    among: NDArray[np.bool_] = (versions[at, 0] == pks) & (versions[at, 1] == seqs)
+    return among
