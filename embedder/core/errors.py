@@ -23,20 +23,25 @@
         ├── ArchiveError
         └── PoolFull
 
-Errors are pickled between processes: ``args`` holds every field in the order of the constructor,
-and ``__str__`` builds the message. The ingress maps errors to HTTP statuses.
+Errors are pickled between processes: ``args`` holds every field in the order of the constructor.
+The ingress maps errors to HTTP statuses.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 class EmbedderError(Exception):
-    """Base of every error of this library; ``code`` is the stable name that clients see."""
+    """Base of every error of this library.
+
+    ``code`` is the stable name that clients see; ``message`` is a template of the fields.
+    """
 
     code = "embedder_error"
+    message: ClassVar[str | None] = None
 
     def __init_subclass__(cls, *, code: str | None = None) -> None:
         if code is not None:  # Ray derives classes of its own from errors, without a code
@@ -46,16 +51,17 @@ class EmbedderError(Exception):
         """Make ``args`` complete for pickling, also where fields were given by keyword."""
         self.args = tuple(vars(self).values())
 
+    def __str__(self) -> str:
+        return super().__str__() if self.message is None else self.message.format(**vars(self))
+
 
 @dataclass(eq=False, repr=False)
 class InvalidInput(EmbedderError, code="invalid_input"):
     """The named field has an invalid value."""
 
+    message = "'{field}' {problem}"
     field: str
     problem: str
-
-    def __str__(self) -> str:
-        return f"'{self.field}' {self.problem}"
 
     def with_field(self, field: str) -> InvalidInput:
         """Return the same error for another name of the field."""
@@ -112,44 +118,37 @@ class Overloaded(Unavailable, code="overloaded"):
     ``whole_s`` is the same in whole seconds; 0 rounds ``retry_after_s`` up.
     """
 
+    message = "the service is full; retry in {retry_after_s:.1f} s"
+
     def __init__(self, retry_after_s: float, whole_s: int = 0) -> None:
         super().__init__(retry_after_s, whole_s)
         self.retry_after_s = retry_after_s
         self.whole_s = whole_s or max(1, math.ceil(retry_after_s))
-
-    def __str__(self) -> str:
-        return f"the service is full; retry in {self.retry_after_s:.1f} s"
 
 
 @dataclass(eq=False, repr=False)
 class DeadlineExceeded(Unavailable, code="deadline_exceeded"):
     """The result was not ready before the deadline of the caller."""
 
+    message = "the deadline passed while waiting for the {stage}"
     stage: str
-
-    def __str__(self) -> str:
-        return f"the deadline passed while waiting for the {self.stage}"
 
 
 @dataclass(eq=False, repr=False)
 class StageUnavailable(Unavailable, code="stage_unavailable"):
     """A stage of the service did not respond; ``reason`` is for the operator's log."""
 
+    message = "the {stage} is not available"
     stage: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"the {self.stage} is not available"
 
 
 @dataclass(eq=False, repr=False)
 class BackendFailure(EmbedderError, code="backend_failure"):
     """The model failed on a valid input; ``reason`` is for the operator's log."""
 
+    message = "the model failed on this input"
     reason: str
-
-    def __str__(self) -> str:
-        return "the model failed on this input"
 
 
 class OutOfMemory(BackendFailure, code="out_of_memory"):
@@ -175,28 +174,24 @@ class ModelNotFound(ConfigurationError, code="weights_not_found"):
 class WeightsMismatch(ConfigurationError, code="weights_mismatch"):
     """The weights on disk have another digest than catalogue, settings or hub state."""
 
+    message = "{path} has SHA-256 {actual}; expected is {expected}"
     path: str
     expected: str
     actual: str
-
-    def __str__(self) -> str:
-        return f"{self.path} has SHA-256 {self.actual}; expected is {self.expected}"
 
 
 @dataclass(eq=False, repr=False)
 class ModelDrift(ConfigurationError, code="model_drift"):
     """A loaded model computes other vectors than the catalogue states."""
 
+    message = (
+        "model {name!r} computes other vectors than its published ones: {text!r} "
+        "differs by {difference:.2g}; {tolerance:.2g} is allowed"
+    )
     name: str
     text: str
     difference: float
     tolerance: float
-
-    def __str__(self) -> str:
-        return (
-            f"model {self.name!r} computes other vectors than its published ones: {self.text!r} "
-            f"differs by {self.difference:.2g}; {self.tolerance:.2g} is allowed"
-        )
 
 
 class UnsafeModel(ConfigurationError, code="unsafe_model"):
@@ -211,26 +206,19 @@ class UnsupportedModel(ConfigurationError, code="unsupported_model"):
 class MissingExtra(ConfigurationError, code="missing_extra"):
     """A setting needs a package that is not installed; ``extra`` installs it."""
 
+    message = "{setting} needs {package}, which is not installed: pip install 'embedder[{extra}]'"
     setting: str
     package: str
     extra: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.setting} needs {self.package}, which is not installed: "
-            f"pip install 'embedder[{self.extra}]'"
-        )
 
 
 @dataclass(eq=False, repr=False)
 class ArchiveError(ConfigurationError, code="archive_error"):
     """An archive cannot be written, or is damaged, foreign or newer; nothing of it was loaded."""
 
+    message = "{name} {problem}"
     name: str
     problem: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.problem}"
 
 
 @dataclass(eq=False, repr=False)

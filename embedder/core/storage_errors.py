@@ -61,16 +61,14 @@ class StorageDamaged(EmbedderError, code="storage_damaged"):
 class ModelMismatch(EmbedderError, code="model_mismatch"):
     """A text would be embedded with another model than the vectors of its collection."""
 
+    message = (
+        "collection {collection!r} holds vectors of model {recorded}; this text "
+        "would be embedded with {served}. Serve the model of the collection, or "
+        "embed its texts with another one: 'embedder index reembed {collection}'"
+    )
     collection: str
     recorded: str
     served: str
-
-    def __str__(self) -> str:
-        return (
-            f"collection {self.collection!r} holds vectors of model {self.recorded}; this text "
-            f"would be embedded with {self.served}. Serve the model of the collection, or "
-            f"embed its texts with another one: 'embedder index reembed {self.collection}'"
-        )
 
 
 @dataclass(eq=False, repr=False)
@@ -80,76 +78,62 @@ class StaleCollection(EmbedderError, code="stale_collection"):
     Not `Unavailable`, so that in a batch only this request fails.
     """
 
+    message = "collection {name!r} changed while the request was answered; send it again"
     name: str
-
-    def __str__(self) -> str:
-        return f"collection {self.name!r} changed while the request was answered; send it again"
 
 
 @dataclass(eq=False, repr=False)
 class StorageFull(Unavailable, code="storage_full"):
     """The disk is full; reads continue, and writes as soon as there is space."""
 
+    message = "no space is left to store this"
     path: str
-
-    def __str__(self) -> str:
-        return "no space is left to store this"
 
 
 @dataclass(eq=False, repr=False)
 class StorageReadOnly(Unavailable, code="storage_read_only"):
     """A write failed in a way that makes later writes unsafe; reads continue until a restart."""
 
+    message = "the storage takes no writes until it is restarted"
     path: str
     reason: str
-
-    def __str__(self) -> str:
-        return "the storage takes no writes until it is restarted"
 
 
 @dataclass(eq=False, repr=False)
 class BadBackup(ConfigurationError, code="bad_backup"):
     """A backup is damaged, incomplete or of another kind; nothing of it was restored."""
 
+    message = "{path} cannot be restored: {problem}"
     path: str
     problem: str
-
-    def __str__(self) -> str:
-        return f"{self.path} cannot be restored: {self.problem}"
 
 
 @dataclass(eq=False, repr=False)
 class DirectoryInUse(ConfigurationError, code="directory_in_use"):
     """Another process owns the directory; ``owner`` is what that process wrote about itself."""
 
+    message = "{path} is in use by another process ({owner}); each needs its own"
     path: str
     owner: str
-
-    def __str__(self) -> str:
-        return f"{self.path} is in use by another process ({self.owner}); each needs its own"
 
 
 @dataclass(eq=False, repr=False)
 class NewerFormat(ConfigurationError, code="newer_format"):
     """Stored data has a format that needs a later version of this library."""
 
+    message = (
+        "{path} has format {found}; this version reads formats up to "
+        "{supported}: install a later one"
+    )
     path: str
     found: int
     supported: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path} has format {self.found}; this version reads formats up to "
-            f"{self.supported}: install a later one"
-        )
 
 
 @dataclass(eq=False, repr=False)
 class NotWritten(ConfigurationError, code="not_written"):
     """A file or folder of the operator cannot be written; no partial file is left."""
 
+    message = "{path} cannot be written: {problem}"
     path: str
     problem: str
-
-    def __str__(self) -> str:
-        return f"{self.path} cannot be written: {self.problem}"

@@ -9,15 +9,21 @@ import pytest
 
 from embedder import EmbeddingGenerator, EmbedOptions
 from embedder.core.errors import BackendFailure, DeadlineExceeded, InvalidInput, Unavailable
+from embedder.core.types import Vectors
 from tests.unit.fake_device import POISON, Device, settled, vectors_of, word
 from tests.unit.fake_model import settle
 
 WORDS = [word(number) for number in range(200)]
 
 
-async def entered(device: Device) -> None:
-    """Wait until the device has started to compute, without blocking the event loop."""
+async def blocked_call(
+    generator: EmbeddingGenerator, device: Device, text: str
+) -> asyncio.Task[Vectors]:
+    """Start a call, and return it while the device is blocked in its batch."""
+    device.block()
+    call = asyncio.create_task(generator.aembed(text))
     assert await asyncio.to_thread(device.entered.wait, 5)
+    return call
 
 
 async def test_a_coroutine_gets_the_same_vectors_as_a_thread(generator: EmbeddingGenerator) -> None:
@@ -31,9 +37,7 @@ async def test_a_coroutine_gets_the_same_vectors_as_a_thread(generator: Embeddin
 async def test_concurrent_calls_share_batches_and_get_their_own_vectors(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
-    device.block()
-    first = asyncio.ensure_future(generator.aembed("first"))
-    await entered(device)
+    first = await blocked_call(generator, device, "first")
     calls = [asyncio.ensure_future(generator.aembed(text)) for text in WORDS]
     await settle()
     settled(generator)
@@ -53,9 +57,7 @@ def test_several_event_loops_can_share_a_generator(generator: EmbeddingGenerator
 async def test_the_event_loop_of_the_caller_is_not_blocked(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
-    device.block()
-    call = asyncio.ensure_future(generator.aembed("abc"))
-    await entered(device)
+    call = await blocked_call(generator, device, "abc")
     await settle()
     done_while_blocked = call.done()
     device.gate.set()
@@ -67,9 +69,7 @@ async def test_the_event_loop_of_the_caller_is_not_blocked(
 async def test_a_cancelled_call_is_not_computed_and_others_are(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
-    device.block()
-    running = asyncio.ensure_future(generator.aembed("running"))
-    await entered(device)
+    running = await blocked_call(generator, device, "running")
     cancelled = asyncio.ensure_future(generator.aembed(WORDS))
     other = asyncio.ensure_future(generator.aembed(["other", "else"]))
     await settle()
@@ -89,9 +89,7 @@ async def test_a_cancelled_call_is_not_computed_and_others_are(
 async def test_a_timeout_of_the_caller_cancels_the_work(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
-    device.block()
-    running = asyncio.ensure_future(generator.aembed("running"))
-    await entered(device)
+    running = await blocked_call(generator, device, "running")
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(generator.aembed(WORDS), 0.01)
     settled(generator)
@@ -122,9 +120,9 @@ async def test_errors_of_embed_are_raised(generator: EmbeddingGenerator) -> None
 async def test_closing_raises_an_error_in_waiting_coroutines_and_cancels_none(
     generator: EmbeddingGenerator, device: Device
 ) -> None:
-    device.block()
-    calls = [asyncio.ensure_future(generator.aembed(text)) for text in WORDS[:5]]
-    await entered(device)
+    running = await blocked_call(generator, device, WORDS[0])
+    calls = [running, *(asyncio.create_task(generator.aembed(text)) for text in WORDS[1:5])]
+    await settle()
     await asyncio.to_thread(generator.close)
     results = await asyncio.gather(*calls, return_exceptions=True)
 

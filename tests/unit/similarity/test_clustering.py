@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,12 +14,19 @@ from embedder.core.types import Vectors
 from embedder.core.vectors import normalize_rows
 from embedder.similarity.assignment import Clusters
 from embedder.similarity.clustering import cluster
+from embedder.similarity.minibatch import cluster_in_batches
 
 sklearn_cluster = pytest.importorskip("sklearn.cluster")
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
 GROUPS = 8
+Algorithm = Callable[..., Clusters]
 both_ways = pytest.mark.parametrize("spherical", [True, False])
+every_algorithm = pytest.mark.parametrize(
+    "algorithm",
+    [cluster, *(partial(cluster_in_batches, batch_rows=rows) for rows in (50, 1000))],
+    ids=["cluster", "batches of 50", "batches of 1000"],
+)
 
 
 def blobs(
@@ -53,13 +63,16 @@ def check_consistent(found: Clusters, rows: Vectors) -> None:
     assert found.sizes.tolist() == np.bincount(found.labels, minlength=len(found.sizes)).tolist()
 
 
+@every_algorithm
 @both_ways
 @pytest.mark.parametrize("seed", range(5))
-def test_clearly_separated_clusters_are_found(spherical: bool, seed: int) -> None:
+def test_clearly_separated_clusters_are_found(
+    algorithm: Algorithm, spherical: bool, seed: int
+) -> None:
     rows, groups = blobs()
     fitted = sklearn_cluster.KMeans(GROUPS, n_init=10, random_state=0).fit_predict(rows)
 
-    found = cluster(rows, GROUPS, seed=seed, spherical=spherical)
+    found = algorithm(rows, GROUPS, seed=seed, spherical=spherical)
 
     assert sklearn_metrics.adjusted_rand_score(found.labels, groups) == 1
     assert sklearn_metrics.adjusted_rand_score(found.labels, fitted) == 1
@@ -112,10 +125,11 @@ def test_spherical_clusters_do_not_depend_on_lengths() -> None:
     )
 
 
+@every_algorithm
 @both_ways
-def test_equal_seeds_give_equal_clusters(spherical: bool) -> None:
+def test_equal_seeds_give_equal_clusters(algorithm: Algorithm, spherical: bool) -> None:
     rows = cloud()
-    first, again, other = (cluster(rows, 9, seed=seed, spherical=spherical) for seed in (4, 4, 5))
+    first, again, other = (algorithm(rows, 9, seed=seed, spherical=spherical) for seed in (4, 4, 5))
 
     assert first.labels.tolist() == again.labels.tolist()
     assert first.centroids.tobytes() == again.centroids.tobytes()
@@ -141,21 +155,27 @@ def test_as_many_clusters_as_rows_hold_one_row_each(spherical: bool) -> None:
     assert found.inertia == pytest.approx(0, abs=1e-5)
 
 
+@every_algorithm
 @both_ways
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_equal_rows_form_one_cluster_for_any_k(spherical: bool, k: int) -> None:
-    found = cluster(np.ones((5, 3), np.float32), k, spherical=spherical)
+def test_equal_rows_form_one_cluster_for_any_k(
+    algorithm: Algorithm, spherical: bool, k: int
+) -> None:
+    found = algorithm(np.ones((5, 3), np.float32), k, spherical=spherical)
 
     assert sorted(found.sizes.tolist())[-1] == 5
     assert found.inertia == pytest.approx(0, abs=1e-4)
 
 
+@every_algorithm
 @pytest.mark.parametrize(("shift", "scale"), [(1000, 1), (0, 1e30), (0, 1e-30), (3e38, 1e36)])
-def test_shifted_and_scaled_points_have_the_same_clusters(shift: float, scale: float) -> None:
+def test_shifted_and_scaled_points_have_the_same_clusters(
+    algorithm: Algorithm, shift: float, scale: float
+) -> None:
     rows, groups = blobs()
     moved = (rows.astype(np.float64) * scale + shift).astype(np.float32)
 
-    found = cluster(moved, GROUPS, spherical=False)
+    found = algorithm(moved, GROUPS, spherical=False)
 
     assert sklearn_metrics.adjusted_rand_score(found.labels, groups) == 1
     assert np.isfinite(found.centroids).all()
@@ -174,45 +194,53 @@ def test_all_rows_are_used_and_not_a_sample(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr() == ("", "")
 
 
+@every_algorithm
 @pytest.mark.parametrize("k", [0, -1, 6])
-def test_a_k_out_of_range_is_refused(k: int) -> None:
+def test_a_k_out_of_range_is_refused(algorithm: Algorithm, k: int) -> None:
     with pytest.raises(InvalidInput, match="between 1 and 5") as caught:
-        cluster(np.ones((5, 2), np.float32), k)
+        algorithm(np.ones((5, 2), np.float32), k)
 
     assert caught.value.field == "k"
     assert f"is {k};" in caught.value.problem
 
 
+@every_algorithm
 @both_ways
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0)])
-def test_an_empty_matrix_is_refused(shape: tuple[int, int], spherical: bool) -> None:
+def test_an_empty_matrix_is_refused(
+    algorithm: Algorithm, shape: tuple[int, int], spherical: bool
+) -> None:
     with pytest.raises(InvalidInput, match="empty") as caught:
-        cluster(np.empty(shape, np.float32), 1, spherical=spherical)
+        algorithm(np.empty(shape, np.float32), 1, spherical=spherical)
 
     assert caught.value.field == "inputs"
 
 
+@every_algorithm
 @both_ways
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_a_row_that_is_not_finite_is_named_in_the_error(broken: float, spherical: bool) -> None:
+def test_a_row_that_is_not_finite_is_named_in_the_error(
+    algorithm: Algorithm, broken: float, spherical: bool
+) -> None:
     rows = cloud(5)
     rows[3, 2] = broken
 
     with pytest.raises(InvalidVector, match="not finite") as caught:
-        cluster(rows, 2, spherical=spherical)
+        algorithm(rows, 2, spherical=spherical)
 
     assert caught.value.field == "inputs[3]"
 
 
-def test_a_row_of_zeros_is_refused_only_by_spherical_clustering() -> None:
+@every_algorithm
+def test_a_row_of_zeros_is_refused_only_by_spherical_clustering(algorithm: Algorithm) -> None:
     rows = cloud(5)
     rows[2] = 0
 
     with pytest.raises(InvalidVector, match="no direction") as caught:
-        cluster(rows, 2)
+        algorithm(rows, 2)
 
     assert caught.value.field == "inputs[2]"
-    assert cluster(rows, 2, spherical=False).sizes.sum() == 5
+    assert algorithm(rows, 2, spherical=False).sizes.sum() == 5
 
 
 def test_a_single_vector_is_refused() -> None:
