@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from embedder.backends.checkpoint import tensor_bytes
+from embedder.backends.checkpoint import read_tensors, tensor_bytes
 from embedder.backends.pooling import POOLS
 from embedder.core.errors import UnsupportedModel
 from embedder.models.layout import Dense, Layout
@@ -72,10 +70,7 @@ def _load(dense: Dense, device: torch.device) -> _DenseLayer:
     path = dense.folder / WEIGHTS
     if not path.is_file():
         raise UnsupportedModel(f"{dense.folder} has no {WEIGHTS}; no other format is read")
-    try:
-        tensors = load_file(path, device=str(device))
-    except (OSError, SafetensorError) as error:
-        raise UnsupportedModel(f"{path} cannot be read: {error}") from error
+    tensors = {name: tensor.to(device) for name, tensor in read_tensors([path]).items()}
     if "linear.weight" not in tensors:
         raise UnsupportedModel(f"{path} has no tensor 'linear.weight'")
     bias = tensors.get("linear.bias")

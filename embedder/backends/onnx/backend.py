@@ -143,10 +143,8 @@ def _check_types(files: ModelFiles) -> None:
 
 
 def _dtype(configured: str) -> str:
-    if configured in ("auto", "float32"):
-        return "float32"
-    if configured == "int8":
-        return "int8"
+    if configured in ("auto", "float32", "int8"):
+        return "int8" if configured == "int8" else "float32"
     raise ConfigurationError(
         f"backend.dtype is {configured!r}; the onnx backend computes float32 and int8"
     )

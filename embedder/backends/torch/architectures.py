@@ -15,22 +15,22 @@ _GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 @dataclass(frozen=True, slots=True)
 class TensorNames:
-    """The names of tensors in a checkpoint; those of a layer follow ``layer`` and its number.
+    """The names of tensors in a checkpoint, by default BERT's.
 
-    ``segments`` (embeddings of token types) and ``relative_bias`` (attention bias by distance) are
-    None for architectures without them.
+    Those of a layer follow ``layer`` and its number. ``segments`` (embeddings of token types) and
+    ``relative_bias`` (attention bias by distance) are None for architectures without them.
     """
 
-    layer: str
-    query: str
-    key: str
-    value: str
-    attention_output: str
-    attention_norm: str
-    up: str
-    down: str
-    output_norm: str
-    segments: str | None = None
+    layer: str = "encoder.layer"
+    query: str = "attention.self.query"
+    key: str = "attention.self.key"
+    value: str = "attention.self.value"
+    attention_output: str = "attention.output.dense"
+    attention_norm: str = "attention.output.LayerNorm"
+    up: str = "intermediate.dense"
+    down: str = "output.dense"
+    output_norm: str = "output.LayerNorm"
+    segments: str | None = "embeddings.token_type_embeddings.weight"
     relative_bias: str | None = None
 
 
@@ -54,18 +54,7 @@ class _Architecture:
     norm_epsilon: float | None = None
 
 
-_BERT = TensorNames(
-    layer="encoder.layer",
-    query="attention.self.query",
-    key="attention.self.key",
-    value="attention.self.value",
-    attention_output="attention.output.dense",
-    attention_norm="attention.output.LayerNorm",
-    up="intermediate.dense",
-    down="output.dense",
-    output_norm="output.LayerNorm",
-    segments="embeddings.token_type_embeddings.weight",
-)
+_BERT = TensorNames()
 _DISTILBERT = TensorNames(
     layer="transformer.layer",
     query="attention.q_lin",
@@ -76,17 +65,15 @@ _DISTILBERT = TensorNames(
     up="ffn.lin1",
     down="ffn.lin2",
     output_norm="output_layer_norm",
+    segments=None,
 )
 _MPNET = TensorNames(
-    layer="encoder.layer",
     query="attention.attn.q",
     key="attention.attn.k",
     value="attention.attn.v",
     attention_output="attention.attn.o",
     attention_norm="attention.LayerNorm",
-    up="intermediate.dense",
-    down="output.dense",
-    output_norm="output.LayerNorm",
+    segments=None,
     relative_bias="encoder.relative_attention_bias.weight",
 )
 _ARCHITECTURES = {

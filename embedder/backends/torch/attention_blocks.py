@@ -16,6 +16,8 @@ from embedder.backends.torch.architectures import EncoderShape
 from embedder.backends.torch.copies import to_device
 from embedder.backends.torch.relative_positions import RelativePositionBias
 
+Bias = RelativePositionBias | None
+
 KEY_MULTIPLE = 32
 """Keys are padded to a multiple of this: the softmax of other widths is several times slower."""
 
@@ -94,13 +96,7 @@ class SdpaBlock:
     mask: torch.Tensor | None
 
     @classmethod
-    def of(
-        cls,
-        group: Group,
-        shape: EncoderShape,
-        bias: RelativePositionBias | None,
-        device: torch.device,
-    ) -> SdpaBlock:
+    def of(cls, group: Group, shape: EncoderShape, bias: Bias, device: torch.device) -> SdpaBlock:
         """Prepare a group of inputs for all layers."""
         mask = None
         if not group.full:
@@ -133,27 +129,16 @@ class MatmulBlock:
 
     @classmethod
     def all_of(
-        cls,
-        group: Group,
-        shape: EncoderShape,
-        bias: RelativePositionBias | None,
-        dtype: torch.dtype,
+        cls, group: Group, shape: EncoderShape, bias: Bias, dtype: torch.dtype
     ) -> list[MatmulBlock]:
         """Prepare a group of inputs for all layers, in blocks of at most `MAX_SCORES`."""
         longest = group.rows.shape[1]
         scores = shape.heads * _round_up(longest, QUERY_MULTIPLE) * _round_up(longest, KEY_MULTIPLE)
-        return [
-            cls._of(part, shape, bias, dtype) for part in group.split(max(1, MAX_SCORES // scores))
-        ]
+        parts = group.split(max(1, MAX_SCORES // scores))
+        return [cls._of(part, shape, bias, dtype) for part in parts]
 
     @classmethod
-    def _of(
-        cls,
-        group: Group,
-        shape: EncoderShape,
-        bias: RelativePositionBias | None,
-        dtype: torch.dtype,
-    ) -> MatmulBlock:
+    def _of(cls, group: Group, shape: EncoderShape, bias: Bias, dtype: torch.dtype) -> MatmulBlock:
         count, longest = group.rows.shape
         dtype = torch.float32 if longest <= FLOAT32_TOKENS else dtype
         queries, keys = _round_up(longest, QUERY_MULTIPLE), _round_up(longest, KEY_MULTIPLE)

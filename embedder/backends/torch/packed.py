@@ -50,14 +50,21 @@ class _Layer:
     @classmethod
     def of(cls, shape: EncoderShape, weights: Checkpoint, kernels: Kernels) -> _Layer:
         names = shape.names
-        linear = _onednn if supports_onednn(weights.dtype, weights.device) else Checkpoint.linear
+        onednn = supports_onednn(weights.dtype, weights.device)
+
+        def linear(*parts: str, fused_gelu: bool = False) -> AnyLinear:
+            plain = weights.linear(*parts)
+            if fused_gelu:
+                return FusedGeluLinear(plain.weight, plain.bias)
+            return OneDnnLinear.of(plain) if onednn else plain
+
         return cls(
             shape.gelu,
-            qkv=linear(weights, names.query, names.key, names.value),
-            attention_output=linear(weights, names.attention_output),
+            qkv=linear(names.query, names.key, names.value),
+            attention_output=linear(names.attention_output),
             attention_norm=weights.norm(names.attention_norm, shape.norm_epsilon),
-            up=(_fused_gelu if kernels.fused_gelu else linear)(weights, names.up),
-            down=linear(weights, names.down),
+            up=linear(names.up, fused_gelu=kernels.fused_gelu),
+            down=linear(names.down),
             output_norm=weights.norm(names.output_norm, shape.norm_epsilon),
         )
 
@@ -72,15 +79,6 @@ class _Layer:
         if not isinstance(self.up, FusedGeluLinear):
             return self
         return replace(self, up=Linear(self.up.weight, self.up.bias))
-
-
-def _fused_gelu(weights: Checkpoint, *names: str) -> FusedGeluLinear:
-    linear = weights.linear(*names)
-    return FusedGeluLinear(linear.weight, linear.bias)
-
-
-def _onednn(weights: Checkpoint, *names: str) -> OneDnnLinear:
-    return OneDnnLinear.of(weights.linear(*names))
 
 
 class PackedForward:

@@ -56,3 +56,12 @@ def start(
     """Submit items of one token each in a new task."""
     work = batcher.submit(items, [1] * len(items), priority=priority, deadline=deadline)
     return asyncio.get_running_loop().create_task(work)
+
+
+async def started(
+    batcher: Batcher[int, int], items: Sequence[int], *, priority: Priority = Priority.INTERACTIVE
+) -> asyncio.Task[list[int]]:
+    """Submit items in a new task, and run the event loop until it is idle."""
+    task = start(batcher, items, priority=priority)
+    await run_until_idle()
+    return task

@@ -9,13 +9,12 @@ import pytest
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.core.types import Priority
-from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start
+from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start, started
 
 
 async def test_an_idle_batcher_runs_an_item_at_once() -> None:
     device = ManualDevice()
-    start(Batcher(device.run, budget=ROOMY), [1])
-    await run_until_idle()
+    await started(Batcher(device.run, budget=ROOMY), [1])
 
     assert device.batches == [[1]]
 
@@ -24,8 +23,7 @@ async def test_callers_of_the_same_loop_iteration_share_a_batch() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     for item in range(5):
-        start(batcher, [item])
-    await run_until_idle()
+        await started(batcher, [item])
 
     assert device.batches == [[0, 1, 2, 3, 4]]
 
@@ -36,8 +34,7 @@ async def test_items_submitted_during_a_run_share_the_next_batch() -> None:
     start(batcher, [1])
     for item in (2, 3, 4):
         await run_until_idle()
-        start(batcher, [item])
-    await run_until_idle()
+        await started(batcher, [item])
     waiting = len(batcher)
     await device.end(0)
 
@@ -77,8 +74,7 @@ async def test_equal_items_are_computed_separately() -> None:
 async def test_concurrent_batches_are_limited_by_the_slots() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=10, max_items=1), slots=3)
-    task = start(batcher, [1, 2, 3, 4, 5])
-    await run_until_idle()
+    task = await started(batcher, [1, 2, 3, 4, 5])
     at_first = len(device.batches)
     await device.end(1)
     after_one = len(device.batches)
@@ -92,8 +88,7 @@ async def test_concurrent_batches_are_limited_by_the_slots() -> None:
 async def test_items_that_do_not_fit_keep_their_order_in_the_queue() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=2), clock=lambda: 0.0)
-    start(batcher, range(7))
-    await run_until_idle()
+    await started(batcher, range(7))
     for number in range(4):
         await device.end(number)
 
@@ -103,12 +98,9 @@ async def test_items_that_do_not_fit_keep_their_order_in_the_queue() -> None:
 async def test_interactive_items_overtake_older_bulk_items() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=1, bulk_delay_s=1000))
-    start(batcher, [1])
-    await run_until_idle()
-    start(batcher, [2], priority=Priority.BULK)
-    await run_until_idle()
-    start(batcher, [3])
-    await run_until_idle()
+    await started(batcher, [1])
+    await started(batcher, [2], priority=Priority.BULK)
+    await started(batcher, [3])
     for number in (0, 1, 2):
         await device.end(number)
 

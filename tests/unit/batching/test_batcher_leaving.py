@@ -11,15 +11,14 @@ from embedder.batching.packing import Budget
 from embedder.batching.queue import LOOKAHEAD
 from embedder.core.errors import DeadlineExceeded, Unavailable
 from embedder.core.types import Priority
-from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start
+from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start, started
 
 
 async def fill_window(
     batcher: Batcher[int, int], *, behind: int
 ) -> tuple[asyncio.Task[list[int]], asyncio.Task[list[int]]]:
     """Queue a window of items and one more behind a running batch of the item 1."""
-    start(batcher, [1])
-    await run_until_idle()
+    await started(batcher, [1])
     tasks = start(batcher, range(LOOKAHEAD)), start(batcher, [behind])
     await run_until_idle()
     return tasks
@@ -28,8 +27,7 @@ async def fill_window(
 async def test_queued_items_of_a_cancelled_caller_are_never_run() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
-    start(batcher, [1])
-    await run_until_idle()
+    await started(batcher, [1])
     gone, stays = start(batcher, [2, 3]), start(batcher, [4])
     await run_until_idle()
     gone.cancel()
@@ -57,8 +55,7 @@ async def test_an_item_whose_deadline_passes_in_the_queue_is_never_run() -> None
     now = [0.0]
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, clock=lambda: now[0])
-    start(batcher, [1])
-    await run_until_idle()
+    await started(batcher, [1])
     late, early = start(batcher, [2], deadline=5.0), start(batcher, [3], deadline=9.0)
     await run_until_idle()
     now[0] = 5.0
@@ -108,12 +105,10 @@ async def test_an_abandoned_run_is_cancelled_only_if_the_batcher_may_cancel(
 async def test_a_cancelled_run_frees_its_slot() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, cancel_abandoned=True)
-    gone = start(batcher, [1])
-    await run_until_idle()
+    gone = await started(batcher, [1])
     gone.cancel()
     await run_until_idle()
-    task = start(batcher, [2])
-    await run_until_idle()
+    task = await started(batcher, [2])
     await device.end(1)
 
     assert task.result() == [20]
@@ -122,8 +117,7 @@ async def test_a_cancelled_run_frees_its_slot() -> None:
 async def test_a_run_whose_only_caller_has_failed_is_cancelled() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=1), slots=2, cancel_abandoned=True)
-    failed = start(batcher, [1, 2])
-    await run_until_idle()
+    failed = await started(batcher, [1, 2])
     device.pending[0].set_exception(ValueError("broken"))
     await run_until_idle()
 
@@ -134,8 +128,7 @@ async def test_a_run_whose_only_caller_has_failed_is_cancelled() -> None:
 async def test_closing_fails_all_queued_and_running_items() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
-    running = start(batcher, [1])
-    await run_until_idle()
+    running = await started(batcher, [1])
     waiting = [start(batcher, [2]), start(batcher, [3], priority=Priority.BULK)]
     await run_until_idle()
     batcher.close()

@@ -12,7 +12,7 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.core.errors import OutOfMemory
-from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start
+from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, started
 
 
 class LimitedDevice:
@@ -128,8 +128,7 @@ async def test_busy_time_counts_overlaps_once_and_excludes_idle_time() -> None:
 
     async def starts(*, at: float) -> None:
         now[0] = at
-        start(batcher, [1])
-        await run_until_idle()
+        await started(batcher, [1])
 
     await starts(at=110.0)
     await starts(at=111.0)
@@ -145,8 +144,7 @@ async def test_back_to_back_batches_are_busy_all_the_time() -> None:
     now = [0.0]
     device = ManualDevice()
     batcher = Batcher(device.run, budget=Budget(max_tokens=1), clock=lambda: now[0])
-    task = start(batcher, range(5))
-    await run_until_idle()
+    task = await started(batcher, range(5))
     for number in range(5):
         now[0] += 2.0
         await device.end(number)
@@ -160,8 +158,7 @@ async def test_failed_and_cancelled_batches_count_as_busy(cancelled: bool) -> No
     now = [0.0]
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, cancel_abandoned=True, clock=lambda: now[0])
-    task = start(batcher, [1])
-    await run_until_idle()
+    task = await started(batcher, [1])
     now[0] = 3.0
     if cancelled:
         task.cancel()
