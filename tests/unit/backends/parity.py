@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from embedder.backends.torch.backend import TorchBackend
-from embedder.core.types import Vectors
+from embedder.backends.torch.packed import PackedForward
+from embedder.core.types import TokenBatch, Vectors
 from embedder.core.vectors import normalize_rows
 from embedder.inference.loading import load_tokenizer
 from embedder.models.files import ModelFiles
@@ -62,6 +65,32 @@ def reference_vectors(directory: Path, texts: Sequence[str]) -> Vectors:
     model = SentenceTransformer(str(directory), device="cpu", local_files_only=True)
     vectors: Vectors = model.encode(list(texts), batch_size=len(texts), show_progress_bar=False)
     return vectors
+
+
+def hidden_states(
+    directory: Path,
+    inputs: list[list[int]],
+    dtype: torch.dtype = torch.float32,
+    shared_in: Path | None = None,
+) -> NDArray[np.float32]:
+    """Return the last hidden states of the packed forward pass, [tokens, width]."""
+    forward = PackedForward.load(
+        open_files(directory), dtype=dtype, device=torch.device("cpu"), shared_in=shared_in
+    )
+    with torch.inference_mode():
+        hidden: NDArray[np.float32] = forward(TokenBatch.of(inputs)).float().numpy()
+    return hidden
+
+
+def transformers_hidden_states(directory: Path, inputs: list[list[int]]) -> NDArray[np.float32]:
+    """Return the last hidden states of transformers, [tokens, width], each input computed alone."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(directory, attn_implementation="eager").eval()
+    with torch.inference_mode():
+        rows = [model(input_ids=torch.tensor([ids])).last_hidden_state[0] for ids in inputs]
+    hidden: NDArray[np.float32] = torch.cat(rows).numpy()
+    return hidden
 
 
 def assert_same(found: Vectors, expected: Vectors) -> None:

@@ -1,1 +1,1 @@
-"""Tests of packing, batching and the stages that gather."""
+"""Tests of batching."""

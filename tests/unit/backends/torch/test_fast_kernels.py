@@ -23,8 +23,8 @@ from embedder.backends.torch.packed import PackedForward
 from embedder.core.errors import OutOfMemory
 from embedder.core.types import TokenBatch
 from tests.unit.backends.conftest import WriteModel
-from tests.unit.backends.parity import cpu_settings, load, open_files
-from tests.unit.backends.torch.test_packed import INPUTS, transformers_hidden_states
+from tests.unit.backends.parity import cpu_settings, load, open_files, transformers_hidden_states
+from tests.unit.backends.torch.test_packed import INPUTS
 from tests.unit.backends.torch.varlen_reference import attend_input_by_input
 
 CPU = torch.device("cpu")

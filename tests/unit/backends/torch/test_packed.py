@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from embedder.backends.torch.packed import PackedForward, token_positions
@@ -20,30 +18,10 @@ from embedder.core.errors import UnsupportedModel
 from embedder.core.types import TokenBatch
 from tests.tiny_models import VOCABULARY, write_layout, write_tiny_bert
 from tests.unit.backends.conftest import WriteModel
-from tests.unit.backends.parity import open_files
+from tests.unit.backends.parity import hidden_states, open_files, transformers_hidden_states
 
 PADDING = 1
 INPUTS = [[5], [6, 7], list(range(40)), [PADDING, 9, PADDING, 8], [PADDING], [4] * 17]
-
-
-def _hidden(directory: Path, inputs: list[list[int]]) -> NDArray[Any]:
-    forward = PackedForward.load(
-        open_files(directory), dtype=torch.float32, device=torch.device("cpu")
-    )
-    with torch.inference_mode():
-        hidden: NDArray[Any] = forward(TokenBatch.of(inputs)).numpy()
-    return hidden
-
-
-def transformers_hidden_states(directory: Path, inputs: list[list[int]]) -> NDArray[Any]:
-    """Return the last hidden states of the inputs, each computed alone."""
-    from transformers import AutoModel
-
-    model = AutoModel.from_pretrained(directory, attn_implementation="eager").eval()
-    with torch.inference_mode():
-        rows = [model(input_ids=torch.tensor([ids])).last_hidden_state[0] for ids in inputs]
-    hidden: NDArray[Any] = torch.cat(rows).numpy()
-    return hidden
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "distilbert"])
@@ -52,7 +30,7 @@ def test_every_token_has_the_hidden_state_that_transformers_gives_it(
 ) -> None:
     directory = model_of(name)
 
-    found = _hidden(directory, INPUTS)
+    found = hidden_states(directory, INPUTS)
 
     np.testing.assert_allclose(
         found, transformers_hidden_states(directory, INPUTS), atol=1e-5, rtol=0
@@ -63,7 +41,7 @@ def test_every_token_has_the_hidden_state_that_transformers_gives_it(
 def test_the_approximate_gelus_are_those_of_transformers(tmp_path: Path, activation: str) -> None:
     directory = write_tiny_bert(tmp_path, hidden_act=activation, layer_norm_eps=1e-3)
 
-    found = _hidden(directory, INPUTS)
+    found = hidden_states(directory, INPUTS)
 
     np.testing.assert_allclose(
         found, transformers_hidden_states(directory, INPUTS), atol=1e-5, rtol=0
@@ -79,7 +57,7 @@ def test_a_checkpoint_with_a_task_head_is_the_same_model(
     headed["classifier.weight"] = torch.ones(2, 32)
     save_file(headed, write_layout(tmp_path) / "model.safetensors")
 
-    assert (_hidden(tmp_path, INPUTS) == _hidden(tiny, INPUTS)).all()
+    assert (hidden_states(tmp_path, INPUTS) == hidden_states(tiny, INPUTS)).all()
 
 
 def test_the_tensorflow_names_of_layer_norms_are_supported(tiny: Path, tmp_path: Path) -> None:
@@ -90,7 +68,7 @@ def test_the_tensorflow_names_of_layer_norms_are_supported(tiny: Path, tmp_path:
     save_file(old, write_layout(tmp_path) / "model.safetensors")
 
     assert any(name.endswith("gamma") for name in old)
-    assert (_hidden(tmp_path, INPUTS) == _hidden(tiny, INPUTS)).all()
+    assert (hidden_states(tmp_path, INPUTS) == hidden_states(tiny, INPUTS)).all()
 
 
 def test_a_missing_tensor_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
@@ -99,14 +77,14 @@ def test_a_missing_tensor_is_refused_by_name(tiny: Path, tmp_path: Path) -> None
     save_file(tensors, write_layout(tmp_path) / "model.safetensors")
 
     with pytest.raises(UnsupportedModel, match=r"encoder\.layer\.2\.output\.dense\.bias"):
-        _hidden(tmp_path, INPUTS)
+        hidden_states(tmp_path, INPUTS)
 
 
 def test_weights_without_a_text_encoder_are_refused(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(2)}, write_layout(tmp_path) / "model.safetensors")
 
     with pytest.raises(UnsupportedModel, match="word_embeddings"):
-        _hidden(tmp_path, INPUTS)
+        hidden_states(tmp_path, INPUTS)
 
 
 def test_a_damaged_file_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
@@ -114,7 +92,7 @@ def test_a_damaged_file_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
     (write_layout(tmp_path) / "model.safetensors").write_bytes(damaged)
 
     with pytest.raises(UnsupportedModel, match=r"model\.safetensors cannot be read"):
-        _hidden(tmp_path, INPUTS)
+        hidden_states(tmp_path, INPUTS)
 
 
 def test_a_missing_shard_is_refused_by_name(tmp_path: Path) -> None:
@@ -122,7 +100,7 @@ def test_a_missing_shard_is_refused_by_name(tmp_path: Path) -> None:
     (write_layout(tmp_path) / "model.safetensors.index.json").write_text(json.dumps(index))
 
     with pytest.raises(UnsupportedModel, match="00001-of-00001"):
-        _hidden(tmp_path, INPUTS)
+        hidden_states(tmp_path, INPUTS)
 
 
 def test_a_file_that_changes_after_loading_changes_no_vector(tiny: Path, tmp_path: Path) -> None:
@@ -136,7 +114,7 @@ def test_a_file_that_changes_after_loading_changes_no_vector(tiny: Path, tmp_pat
     with torch.inference_mode():
         found = forward(TokenBatch.of(INPUTS)).numpy()
 
-    assert (found == _hidden(tiny, INPUTS)).all()
+    assert (found == hidden_states(tiny, INPUTS)).all()
 
 
 def test_relative_position_buckets_are_those_of_mpnet() -> None:

@@ -10,28 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from embedder.backends.torch.backend import TorchBackend
-from embedder.backends.torch.packed import PackedForward
 from embedder.backends.torch.shared_weights import NAME, open_weights
 from embedder.core.types import TokenBatch
 from embedder.settings.model import BackendSettings
 from tests.unit.backends.conftest import WriteModel
-from tests.unit.backends.parity import open_files
+from tests.unit.backends.parity import hidden_states, open_files
 
 INPUTS = [[5], [6, 7], list(range(40)), [4] * 17]
 CPU = torch.device("cpu")
 WORDS = "embeddings.word_embeddings.weight"
-
-
-def _hidden(directory: Path, dtype: torch.dtype, shared_in: Path | None) -> NDArray[np.float32]:
-    forward = PackedForward.load(
-        open_files(directory), dtype=dtype, device=CPU, shared_in=shared_in
-    )
-    with torch.inference_mode():
-        hidden: NDArray[np.float32] = forward(TokenBatch.of(INPUTS)).float().numpy()
-    return hidden
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -39,10 +28,10 @@ def _hidden(directory: Path, dtype: torch.dtype, shared_in: Path | None) -> NDAr
 def test_shared_weights_give_identical_vectors(
     name: str, dtype: torch.dtype, model_of: WriteModel, tmp_path: Path
 ) -> None:
-    alone = _hidden(model_of(name), dtype, None)
+    alone = hidden_states(model_of(name), INPUTS, dtype, None)
 
     for _ in range(2):  # the first creates the file, the second reuses it
-        assert (_hidden(model_of(name), dtype, tmp_path) == alone).all()
+        assert (hidden_states(model_of(name), INPUTS, dtype, tmp_path) == alone).all()
     assert len(list(tmp_path.glob(f"*/{NAME}"))) == 1
 
 
@@ -82,7 +71,7 @@ def test_a_change_of_the_models_files_does_not_change_loaded_weights(
 def test_each_model_and_format_has_its_own_file(model_of: WriteModel, tmp_path: Path) -> None:
     for name in ("bert", "distilbert"):
         for dtype in (torch.float32, torch.bfloat16):
-            _hidden(model_of(name), dtype, tmp_path)
+            hidden_states(model_of(name), INPUTS, dtype, tmp_path)
 
     assert len(list(tmp_path.glob(f"*/{NAME}"))) == 4
 
@@ -93,9 +82,9 @@ def test_without_a_writable_folder_weights_are_not_shared_and_a_warning_is_logge
     (tmp_path / "file").touch()
 
     with caplog.at_level(logging.WARNING):
-        found = _hidden(tiny, torch.float32, tmp_path / "file" / "weights")
+        found = hidden_states(tiny, INPUTS, torch.float32, tmp_path / "file" / "weights")
 
-    assert (found == _hidden(tiny, torch.float32, None)).all()
+    assert (found == hidden_states(tiny, INPUTS, torch.float32, None)).all()
     assert "backend.cache_dir" in caplog.text
 
 
