@@ -14,7 +14,7 @@ from ray.serve.schema import LoggingConfig
 from deployments.cache.replica import CacheReplica
 from deployments.encoder.replica import EncoderReplica
 from deployments.index.replica import IndexReplica
-from deployments.ingress.deployment import Ingress
+from deployments.ingress.deployment import IngressReplica
 from deployments.launch.preflight import load_arguments
 from deployments.launch.services import MARK_VARIABLE, report_to_starter
 from deployments.launch.sizing import ClusterResources, missing_resources, resolve_auto
@@ -55,7 +55,7 @@ def build(args: dict[str, Any]) -> Application:
         name: _stateful(IndexReplica, name, settings.vector_index).bind(settings, name)
         for name in (f"VectorIndex-{shard}" for shard in range(settings.index.shards))
     }
-    ingress = _stateless(Ingress, "Ingress", settings.ingress, models)
+    ingress = _stateless(IngressReplica, "Ingress", settings.ingress, models)
     ingress = ingress.options(
         ray_actor_options=_routed_in_own_loop(_actor_options(settings.ingress))
     )
@@ -85,11 +85,11 @@ def _check_resources(settings: ServeSettings) -> None:
     wanted["EmbeddingCache"] = (settings.cache.shards, _needed(settings.embedding_cache))
     wanted["VectorIndex"] = (settings.index.shards, _needed(settings.vector_index))
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    known = {name for _, replica in wanted.values() for name in replica}
+    resources = {name for _, replica in wanted.values() for name in replica}
     problem = missing_resources(
         wanted,
         [
-            {name: amount for name, amount in node["Resources"].items() if name in known}
+            {name: amount for name, amount in node["Resources"].items() if name in resources}
             for node in nodes
             if node["Alive"]
         ],
@@ -135,7 +135,7 @@ def _stateful(kind: type, name: str, stage: ReplicaSettings) -> serve.Deployment
 
 
 def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -> serve.Deployment:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "ray_actor_options": _actor_options(stage),
         # The ingress limits concurrent calls and tokens; a second limit here could stall it.
         "max_ongoing_requests": 10_000,
@@ -145,7 +145,7 @@ def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -
         "logging_config": LoggingConfig(enable_access_log=False),
         **options,
     }
-    return serve.deployment(name=name, **given)(kind)
+    return serve.deployment(name=name, **defaults)(kind)
 
 
 def _routed_in_own_loop(actor_options: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from embedder.core.storage_errors import DirectoryInUse
 from embedder.index.storage.atomic_files import write_once
 from embedder.index.storage.lock import FILE_NAME, DirectoryLock
 
-NOTE = "SHARDS"
+SHARDS_FILE = "SHARDS"
 CHOOSE = "choose another data_directory, in the configuration's args or EMBEDDER_DATA_DIRECTORY"
 
 
@@ -59,30 +59,30 @@ def claim_shards(settings: ServeSettings) -> None:
         return
     try:
         make_folder(directory)
-        write_once(directory / NOTE, f"{shards}\n".encode())
+        write_once(directory / SHARDS_FILE, f"{shards}\n".encode())
         _check_number(directory, shards)
     except OSError as error:
         raise ConfigurationError(f"the index cannot be kept in {directory}: {error}") from None
 
 
-def noted_shards(directory: Path) -> int:
+def recorded_shards(directory: Path) -> int:
     """Return the recorded number of shards of the index in a folder.
 
     Raises:
         ConfigurationError: the record is missing or damaged.
     """
-    note = directory / NOTE
+    path = directory / SHARDS_FILE
     try:
-        noted = note.read_text(errors="replace").strip()
+        recorded = path.read_text(errors="replace").strip()
     except OSError as error:
-        raise ConfigurationError(f"{note} cannot be read: {error.strerror}") from None
-    if not noted.isdecimal():
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    if not recorded.isdecimal():
         found = len([*directory.glob("VectorIndex-*")])
         raise ConfigurationError(
-            f"{note} must hold the number of shards of the index, not {noted[:20]!r}: write the "
+            f"{path} must hold the number of shards of the index, not {recorded[:20]!r}: write the "
             f"number into it; there are {found} folders of shards"
         )
-    return int(noted)
+    return int(recorded)
 
 
 def check_data(settings: ServeSettings) -> None:
@@ -99,7 +99,7 @@ def check_data(settings: ServeSettings) -> None:
                 _check_writable(folder)
         if directory is None:
             return
-        if (directory / NOTE).exists():
+        if (directory / SHARDS_FILE).exists():
             _check_number(directory, settings.index.shards)
         for held in sorted(directory.glob(f"VectorIndex-*/{FILE_NAME}")):
             DirectoryLock(held.parent).close()
@@ -119,9 +119,9 @@ def _check_writable(directory: Path) -> None:
 
 
 def _check_number(directory: Path, shards: int) -> None:
-    noted = noted_shards(directory)
-    if noted != shards:
+    recorded = recorded_shards(directory)
+    if recorded != shards:
         raise ConfigurationError(
-            f"index.shards is {shards}, but the index in {directory} has {noted} shards: set "
-            f"index.shards to {noted}, or {CHOOSE}"
+            f"index.shards is {shards}, but the index in {directory} has {recorded} shards: set "
+            f"index.shards to {recorded}, or {CHOOSE}"
         )

@@ -42,40 +42,35 @@ class MetricDefinition:
         return f"ray_{self.name}" + ("_total" if self.kind is Kind.COUNTER else "")
 
 
+def _counter(
+    name: str, source: str, description: str, label: str | None = None
+) -> MetricDefinition:
+    return MetricDefinition(name, Kind.COUNTER, source, description, label)
+
+
+def _gauge(name: str, source: str, description: str, label: str | None = None) -> MetricDefinition:
+    return MetricDefinition(name, Kind.GAUGE, source, description, label)
+
+
 CACHE = (
-    MetricDefinition("embedder_cache_hits", Kind.COUNTER, "hits", "keys that were there"),
-    MetricDefinition("embedder_cache_misses", Kind.COUNTER, "misses", "keys that were not there"),
-    MetricDefinition(
-        "embedder_cache_expired", Kind.COUNTER, "expired", "entries older than the TTL"
-    ),
-    MetricDefinition("embedder_cache_evicted", Kind.COUNTER, "evicted", "entries that made room"),
-    MetricDefinition(
-        "embedder_cache_rejected", Kind.COUNTER, "rejected", "entries too large to keep"
-    ),
-    MetricDefinition("embedder_cache_entries", Kind.GAUGE, "entries", "entries held now"),
-    MetricDefinition("embedder_cache_bytes", Kind.GAUGE, "bytes", "bytes that the entries take"),
-    MetricDefinition(
-        "embedder_cache_max_bytes", Kind.GAUGE, "max_bytes", "bytes that they may take"
-    ),
+    _counter("embedder_cache_hits", "hits", "keys that were found"),
+    _counter("embedder_cache_misses", "misses", "keys that were not found"),
+    _counter("embedder_cache_expired", "expired", "entries older than the TTL"),
+    _counter("embedder_cache_evicted", "evicted", "entries removed to make room"),
+    _counter("embedder_cache_rejected", "rejected", "entries too large to keep"),
+    _gauge("embedder_cache_entries", "entries", "entries stored now"),
+    _gauge("embedder_cache_bytes", "bytes", "bytes that the entries take"),
+    _gauge("embedder_cache_max_bytes", "max_bytes", "limit of these bytes"),
 )
 """Metrics of every cache: of the shards, and of the local cache of each ingress replica."""
 
 CACHE_STORE = (
-    MetricDefinition(
-        "embedder_cache_dirty", Kind.GAUGE, "dirty", "changes not yet written to the store"
-    ),
-    MetricDefinition(
-        "embedder_cache_written", Kind.COUNTER, "written", "entries written to the store"
-    ),
-    MetricDefinition(
-        "embedder_cache_store_failures", Kind.COUNTER, "failures", "writes that the store refused"
-    ),
-    MetricDefinition(
-        "embedder_cache_store_corrupt", Kind.COUNTER, "corrupt", "damaged rows that were dropped"
-    ),
-    MetricDefinition(
+    _gauge("embedder_cache_dirty", "dirty", "changes not yet written to the store"),
+    _counter("embedder_cache_written", "written", "entries written to the store"),
+    _counter("embedder_cache_store_failures", "failures", "writes that the store refused"),
+    _counter("embedder_cache_store_corrupt", "corrupt", "damaged rows that were dropped"),
+    _counter(
         "embedder_cache_store_set_aside",
-        Kind.COUNTER,
         "set_aside",
         "damaged or foreign files that were renamed, and the cache started empty",
     ),
@@ -83,64 +78,49 @@ CACHE_STORE = (
 """Additional metrics of a cache shard that stores its entries on disk or in Redis."""
 
 SHARED_CACHE = (
-    MetricDefinition(
+    _counter(
         "embedder_cache_lookup_failures",
-        Kind.COUNTER,
         "failures",
-        "calls of this ingress to shards that came to nothing in time",
+        "calls of this ingress to shards that failed or timed out",
     ),
-    MetricDefinition(
+    _counter(
         "embedder_cache_circuit_opened",
-        Kind.COUNTER,
         "opened",
-        "how often a shard failed so often that it was left alone",
+        "times that the circuit of a shard opened after failures",
     ),
-    MetricDefinition(
-        "embedder_cache_circuits_open", Kind.GAUGE, "open", "shards that are left alone at present"
-    ),
+    _gauge("embedder_cache_circuits_open", "open", "shards whose circuit is open"),
 )
 """Metrics of an ingress replica about its calls to the cache shards."""
 
 INDEX = (
-    MetricDefinition(
-        "embedder_index_ready", Kind.GAUGE, "ready", "whether the shard takes reads and writes"
-    ),
-    MetricDefinition(
-        "embedder_index_collections", Kind.GAUGE, "collections", "collections of the shard"
-    ),
-    MetricDefinition("embedder_index_points", Kind.GAUGE, "points", "points of the shard"),
-    MetricDefinition(
+    _gauge("embedder_index_ready", "ready", "whether the shard takes reads and writes"),
+    _gauge("embedder_index_collections", "collections", "collections of the shard"),
+    _gauge("embedder_index_points", "points", "points of the shard"),
+    _counter(
         "embedder_index_damaged_snapshots",
-        Kind.COUNTER,
         "damaged_snapshots",
-        "snapshots that were set aside, and made again from the truth",
+        "damaged snapshots that were rebuilt from the store",
     ),
-    MetricDefinition(
-        "embedder_index_save_failures", Kind.COUNTER, "save_failures", "snapshots not written"
+    _counter(
+        "embedder_index_save_failures", "save_failures", "snapshots that could not be written"
     ),
-    MetricDefinition(
-        "embedder_index_recovery_s", Kind.GAUGE, "recovery_s", "what the last start took"
-    ),
-    MetricDefinition(
-        "embedder_index_replayed", Kind.GAUGE, "replayed", "points read anew by the last start"
+    _gauge("embedder_index_recovery_s", "recovery_s", "seconds that the last start took"),
+    _gauge(
+        "embedder_index_replayed", "replayed", "points read again from the store by the last start"
     ),
 )
 """Metrics of every index shard."""
 
 QUEUES = (
-    MetricDefinition(
+    _gauge(
         "embedder_queue_waiting",
-        Kind.GAUGE,
         "waiting",
         "admitted work that has not started, by `queue`",
         "queue",
     ),
-    MetricDefinition(
-        "embedder_queue_running", Kind.GAUGE, "running", "work that runs, by `queue`", "queue"
-    ),
-    MetricDefinition(
+    _gauge("embedder_queue_running", "running", "work that runs, by `queue`", "queue"),
+    _counter(
         "embedder_queue_refused",
-        Kind.COUNTER,
         "refused",
         "work that would have waited too long, by `queue`",
         "queue",

@@ -30,13 +30,13 @@ def run(options: argparse.Namespace) -> int:
     """Print a JSON list for every text, in order; show progress if stderr is a terminal."""
     from embedder.generator import EmbeddingGenerator
 
-    wanted = EmbedOptions(
+    embed_options = EmbedOptions(
         input_type=InputType(options.kind) if options.kind else None, dimensions=options.dimensions
     )
     texts = options.texts or (line.rstrip("\n") for line in sys.stdin)
     # Vectors printed on the same terminal would break up the progress bar.
     progress = sys.stderr.isatty() and not sys.stdout.isatty()
     with EmbeddingGenerator(settings=load_settings(options).settings) as generator:
-        for vector in generator.embed_stream(texts, wanted, show_progress=progress):
+        for vector in generator.embed_stream(texts, embed_options, show_progress=progress):
             print(orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode())
     return 0

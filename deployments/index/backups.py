@@ -15,7 +15,7 @@ from embedder.index.contract.points import CollectionInfo
 from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_once
 from embedder.index.vector_index import VectorIndex
 
-NOTE = "SHARDS"
+SHARDS_FILE = "SHARDS"
 
 
 class ShardBackups:
@@ -32,7 +32,7 @@ class ShardBackups:
         Raises:
             NotWritten: the folder already holds a backup, or cannot be written.
         """
-        if self._shards > 1 and (folder / NOTE).exists():
+        if self._shards > 1 and (folder / SHARDS_FILE).exists():
             raise NotWritten(str(folder), EXISTS)
         return self._index.back_up(name, self._part(folder)).count
 
@@ -45,7 +45,7 @@ class ShardBackups:
         if self._shards > 1:
             # Several shards of one node write the same file; the first one succeeds.
             with raising_not_written(folder):
-                write_once(folder / NOTE, f"{self._shards}\n".encode())
+                write_once(folder / SHARDS_FILE, f"{self._shards}\n".encode())
 
     def restore(
         self, folder: Path, name: str, identity: str, *, replacing: bool = False
@@ -56,10 +56,10 @@ class ShardBackups:
             BadBackup: the backup is incomplete, or has another number of shards.
             InvalidInput: the name is invalid, or exists and ``replacing`` is not set.
         """
-        noted = _shards_of(folder)
-        if noted != self._shards:
+        recorded = _shards_of(folder)
+        if recorded != self._shards:
             raise BadBackup(
-                str(folder), f"it has {noted} shards, but this service has {self._shards}"
+                str(folder), f"it has {recorded} shards, but this service has {self._shards}"
             )
         return self._index.restore(self._part(folder), name, identity, replacing=replacing)
 
@@ -89,7 +89,7 @@ def _shards_of(folder: Path) -> int:
         BadBackup: the folder is not a backup, or an unfinished one.
     """
     try:
-        return 1 if (folder / MANIFEST).exists() else int((folder / NOTE).read_text())
+        return 1 if (folder / MANIFEST).exists() else int((folder / SHARDS_FILE).read_text())
     except (OSError, ValueError) as error:
-        problem = f"it has no {MANIFEST} and no valid {NOTE} ({error}): no backup, or unfinished"
-        raise BadBackup(str(folder), problem) from error
+        missing = f"it has no {MANIFEST} and no valid {SHARDS_FILE} ({error})"
+        raise BadBackup(str(folder), f"{missing}: not a backup, or unfinished") from error

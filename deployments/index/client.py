@@ -84,16 +84,16 @@ class RemoteShard:
         self,
         deadline: float | None,
         name: str,
-        wanted: tuple[str | None, int, Filter | None],
+        position: tuple[str | None, int, Filter | None],
         include: Sequence[PointField],
         max_bytes: int | None,
     ) -> Page:
-        """Return a page; ``wanted`` is the cursor, the limit, and the filter."""
-        size = message_size.records_bytes(wanted[1], include)
+        """Return a page; ``position`` is the cursor, the limit, and the filter."""
+        size = message_size.records_bytes(position[1], include)
         page: Page
         records: PickledRows[Record]
         page, records = await self.call(
-            deadline, "scroll", name, *wanted, include, max_bytes, size=size
+            deadline, "scroll", name, *position, include, max_bytes, size=size
         )
         return replace(page, records=await records.unpickled())
 

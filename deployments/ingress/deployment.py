@@ -23,7 +23,7 @@ from embedder.index.contract.points import CollectionInfo, StoredModel
 
 
 @serve.ingress()
-class Ingress:
+class IngressReplica:
     """Answers HTTP requests, and ``embed`` calls on its handle."""
 
     def __init__(

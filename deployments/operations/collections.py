@@ -55,20 +55,8 @@ class CollectionOperations:
     """The collections of a running service; used from one event loop."""
 
     def __init__(self, service: RunningService) -> None:
-        self._index = RemoteIndex(service.shards("VectorIndex"))
+        self.index = RemoteIndex(service.shards("VectorIndex"))
         self._ingress = HandleClient("Ingress", service.ingress)
-
-    async def collections(self) -> list[CollectionInfo]:
-        """Return the descriptions of all collections, by name."""
-        return await self._index.collections(None)
-
-    async def describe(self, name: str) -> CollectionInfo:
-        """Return the description of a collection.
-
-        Raises:
-            UnknownCollection: there is no collection with this name.
-        """
-        return await self._index.describe(name, None)
 
     async def create(self, name: str, spec: Spec) -> CollectionInfo:
         """Create a collection, or confirm that it exists with this specification.
@@ -77,7 +65,7 @@ class CollectionOperations:
             InvalidInput: the name is invalid, or exists with another specification.
             UnknownModel: the model is not served.
         """
-        several = spec.width is None and len(self._index.shards) > 1
+        several = spec.width is None and len(self.index.shards) > 1
         if several or spec.model is not None:
             # Checks that the model is served. With several shards it also yields the width, which
             # no shard could take from the first vector for all shards.
@@ -85,15 +73,7 @@ class CollectionOperations:
             (vector,), _ = await self._embed_for(None, texts, Priority.INTERACTIVE, model)
             width = len(vector) if several else spec.width
             spec = Spec(spec.metric, spec.kind, width, spec.model)
-        return await self._index.create(name, spec, None)
-
-    async def delete(self, name: str) -> None:
-        """Delete a collection with all its points.
-
-        Raises:
-            UnknownCollection: there is no collection with this name.
-        """
-        await self._index.delete(name, None)
+        return await self.index.create(name, spec, None)
 
     async def search(
         self, name: str, text: str, top_k: int, condition: Filter | None = None
@@ -117,10 +97,10 @@ class CollectionOperations:
                 identity=info.identity,
                 model=model,
             )
-            found = await self._index.search([query], complete=True, deadline=None)
+            found = await self.index.search([query], complete=True, deadline=None)
             return list(found.hits[0])
 
-        return await self._index.collection_cache.run(name, search, deadline=None, texts=True)
+        return await self.index.collection_cache.run(name, search, deadline=None, texts=True)
 
     async def add(self, name: str, points: Iterable[PointLine], progress: Progress) -> int:
         """Store points in their order, and embed their texts as bulk work; return their number.
@@ -163,14 +143,14 @@ class CollectionOperations:
             usable = ready.model is None or ready.collection == (info and info.identity)
             now = ready if usable else await self._embedded_for(info, batch)
             with naming_lines([point.number for point in batch]):
-                await self._index.put(name, now.points, now.model, None, info)
+                await self.index.put(name, now.points, now.model, None, info)
 
         texts = ready.model is not None
-        await self._index.collection_cache.run(name, put, deadline=None, texts=texts)
+        await self.index.collection_cache.run(name, put, deadline=None, texts=texts)
 
     async def _embedded(self, name: str, batch: Sequence[PointLine]) -> _Embedded:
         embed = partial(self._embedded_for, batch=batch)
-        return await self._index.collection_cache.run(name, embed, deadline=None, texts=True)
+        return await self.index.collection_cache.run(name, embed, deadline=None, texts=True)
 
     async def _embedded_for(
         self, info: CollectionInfo | None, batch: Sequence[PointLine]

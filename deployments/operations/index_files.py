@@ -9,7 +9,7 @@ import uuid
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from deployments.data import index_directory, noted_shards
+from deployments.data import index_directory, recorded_shards
 from deployments.index.backups import ShardBackups
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
@@ -37,7 +37,7 @@ class IndexFiles:
         )
         if not self._folders:
             raise ConfigurationError(f"there is no index in {directory}")
-        self._shards = noted_shards(directory)
+        self._shards = recorded_shards(directory)
         self._settings = settings.index
 
     def check(self) -> dict[str, Inspection]:

@@ -10,7 +10,7 @@ from embedder.settings.tree import Settings
 
 
 class Scope(str, Enum):
-    """What a key may be used for; none includes another."""
+    """The kinds of requests that a key allows; no scope includes another."""
 
     READ = "read"
     WRITE = "write"
@@ -18,8 +18,8 @@ class Scope(str, Enum):
 
 
 class ApiKey(Settings):
-    """One key that clients may call with; `embedder key` makes one and prints these lines."""
+    """An API key of a client; `embedder key` makes a key and prints these fields."""
 
-    name: str = Field(min_length=1, description="what the operator calls it")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the key; the key is not kept")
-    scopes: tuple[Scope, ...] = Field((Scope.READ,), min_length=1, description="what it may do")
+    name: str = Field(min_length=1, description="the operator's name for the key")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 digest of the key")
+    scopes: tuple[Scope, ...] = Field((Scope.READ,), min_length=1, description="what it allows")

@@ -1,4 +1,4 @@
-"""Limits of one HTTP request."""
+"""The limits of the ingress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from embedder.settings.model import LimitSettings
 
 
 class IngressLimits(LimitSettings):
-    """What one request over HTTP may hold."""
+    """The limits of one HTTP request."""
 
     max_body_bytes: int = Field(16 * 2**20, ge=1, description="bytes of one request body")
     max_response_bytes: int = Field(

@@ -13,10 +13,10 @@ MODEL_DEPLOYMENTS = ("Ingress", "Tokenizer", "Encoder")
 
 
 class ModelList(Settings):
-    """The models that are served: what ``user_config`` of the deployments holds.
+    """The served models: the content of ``user_config`` of the deployments.
 
-    Serve applies a changed ``user_config`` to running replicas, so a model is added, swapped or
-    taken away without a restart. The first model answers where a request names none.
+    Serve applies a changed ``user_config`` to running replicas, so models are added, swapped or
+    removed without a restart. The first model serves requests that name no model.
     """
 
     models: tuple[ModelSettings, ...] = Field(
@@ -26,14 +26,14 @@ class ModelList(Settings):
     @field_validator("models")
     @classmethod
     def _check(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
-        """Tell the models apart by name, and pin the first."""
-        firsts = [model_names(model)[0] for model in models]
-        twice = sorted({name for name in firsts if firsts.count(name) > 1})
-        if twice:
-            raise ValueError(f"several models are called {twice[0]!r}; give each an alias")
+        """Refuse two models with the same name, and pin the first model."""
+        main_names = [model_names(model)[0] for model in models]
+        repeated = sorted({name for name in main_names if main_names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"several models are called {repeated[0]!r}; give each an alias")
         return (models[0].model_copy(update={"pinned": True}), *models[1:])
 
     @property
     def pinned(self) -> tuple[ModelSettings, ...]:
-        """Return the models that are always loaded: the first, and those that say so."""
+        """Return the models that are always loaded: the first one and those with ``pinned``."""
         return tuple(model for model in self.models if model.pinned)

@@ -13,39 +13,39 @@ from embedder.settings.model import EmbedderSettings, ModelSettings
 
 
 class ServeSettings(EmbedderSettings):
-    """The service: the library's settings, and how the graph runs."""
+    """The settings of the service: the library's settings, and those of the deployments."""
 
     further_models: tuple[ModelSettings, ...] = Field(
-        (), description="served beside model; user_config of the deployments goes before both"
+        (), description="served beside model; user_config of the deployments overrides both"
     )
     limits: IngressLimits = IngressLimits()
     cache: ServedCacheSettings = ServedCacheSettings()
     index: ServedIndexSettings = ServedIndexSettings()
     keys: tuple[ApiKey, ...] = Field(
-        (), description="keys that clients must call with; without any, keep it on loopback"
+        (), description="API keys of clients; without keys the service must listen on loopback"
     )
     cors_origins: tuple[str, ...] = Field(
-        (), description="origins whose web pages may call; none: no CORS headers"
+        (), description="origins whose web pages may call the service; none: no CORS headers"
     )
     cors_private_network: bool = Field(
         False,
-        description="let these pages call although the service is in a private network, for "
-        "browsers that ask before they do (Chrome)",
+        description="let these pages call a service in a private network, for browsers that ask "
+        "before such calls (Chrome)",
     )
     compress_bytes: int | None = Field(
         65_536,
         ge=1,
-        description="JSON answers of so many bytes or more are compressed for clients that accept "
-        "gzip, where that makes them much smaller; null: none",
+        description="JSON answers of at least so many bytes are compressed for clients that accept "
+        "gzip, if that makes them much smaller; null: never",
     )
     data_directory: str | None = Field(
         "auto",
         min_length=1,
-        description="what outlives a process is kept here, by one service only; auto: embedder/ in "
-        "the user's data folder; null: nothing is kept",
+        description="folder of the cache's and the index's files, for one service only; auto: "
+        "embedder/ in the user's data folder; null: no files",
     )
     load_timeout_s: float = Field(
-        600.0, gt=0, description="seconds until the load of a model is given up"
+        600.0, gt=0, description="seconds after which the load of a model fails"
     )
     ingress: IngressStage = IngressStage()
     tokenizer: TokenizerStage = TokenizerStage()
@@ -56,7 +56,7 @@ class ServeSettings(EmbedderSettings):
     @field_validator("data_directory")
     @classmethod
     def _check_directory(cls, stated: str | None) -> str | None:
-        """Refuse a relative path: every process of Ray has a working directory of its own."""
+        """Refuse a relative path, because each process of Ray has its own working directory."""
         if stated in (None, "auto") or str(stated).startswith(("/", "~/")):
             return stated
         raise ValueError("must be an absolute path, one that begins with ~/, auto or null")
@@ -76,7 +76,7 @@ class ServeSettings(EmbedderSettings):
     @field_validator("keys")
     @classmethod
     def _check_keys(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
-        """Tell the keys apart by name and by digest."""
+        """Refuse two keys with the same name or the same digest."""
         for field in ("name", "sha256"):
             values = [getattr(key, field) for key in keys]
             if len(set(values)) < len(values):
@@ -85,5 +85,5 @@ class ServeSettings(EmbedderSettings):
 
     @property
     def served(self) -> ModelList:
-        """Return the models that are served unless ``user_config`` says otherwise."""
+        """Return the models that are served if ``user_config`` lists none."""
         return ModelList(models=(self.model, *self.further_models))

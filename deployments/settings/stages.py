@@ -12,15 +12,15 @@ from embedder.settings.tree import Settings
 
 
 class ReplicaSettings(Settings):
-    """What one replica of a deployment takes from its node."""
+    """The resources that one replica of a deployment needs on its node."""
 
-    num_cpus: float = Field(0.1, ge=0, description="logical CPUs that Ray books for a replica")
+    num_cpus: float = Field(0.1, ge=0, description="logical CPUs that Ray reserves per replica")
     hardware: Literal["auto", "cpu", "gpu"] = Field(
-        "cpu", description="auto: a GPU where the cluster has one when the service is deployed"
+        "cpu", description="auto: a GPU if the cluster has one when the service is deployed"
     )
-    num_gpus: float = Field(1.0, gt=0, description="GPUs, or a share of one, where on a GPU")
+    num_gpus: float = Field(1.0, gt=0, description="GPUs per replica on a GPU; may be a fraction")
     resources: dict[str, float] = Field(
-        {}, description="resources of Ray that its node must have: pins what is kept on a disk"
+        {}, description="Ray resources that the node must have, to keep data on disk on one node"
     )
 
 
@@ -30,12 +30,12 @@ class StageSettings(ReplicaSettings):
     min_replicas: int = Field(1, ge=1)
     max_replicas: int = Field(2, ge=1)
     target_ongoing_requests: float = Field(
-        2.0, gt=0, description="calls in progress at each replica that autoscaling steers for"
+        2.0, gt=0, description="concurrent calls per replica that autoscaling aims for"
     )
     upscale_delay_s: float = Field(5.0, ge=0)
     downscale_delay_s: float = Field(300.0, ge=0)
     flights_per_replica: int = Field(
-        1, ge=1, description="calls of one ingress in the air for each replica there may be"
+        1, ge=1, description="concurrent calls per ingress and replica"
     )
 
     @model_validator(mode="after")
@@ -47,53 +47,54 @@ class StageSettings(ReplicaSettings):
         return self
 
     def concurrent_calls(self, *, worth_tokens: int) -> Slots:
-        """Return the calls to this stage that one ingress keeps in the air.
+        """Return the limit of concurrent calls from one ingress to this stage.
 
-        One that comes on top of one for each replica holds ``worth_tokens`` at least.
+        A call beyond one per replica must hold at least ``worth_tokens``.
         """
         count = self.flights_per_replica * self.max_replicas
         return Slots(count, eager=self.max_replicas, worth_tokens=worth_tokens)
 
 
 class IngressStage(StageSettings):
-    """How the ingress scales: it waits for others far more than it computes."""
+    """How the ingress scales; it mostly waits for other stages."""
 
-    target_ongoing_requests: float = Field(400.0, gt=0, description="requests in progress at each")
+    target_ongoing_requests: float = Field(
+        400.0, gt=0, description="concurrent requests per replica that autoscaling aims for"
+    )
 
 
 class TokenizerStage(StageSettings):
-    """How the tokenizer scales, and what never comes to it."""
+    """How the tokenizer scales, and which requests the ingress tokenizes itself."""
 
     ingress_characters: int = Field(
         16_000,
         ge=0,
-        description="the ingress itself tokenizes a request of so many characters or fewer: that "
-        "takes less than asking for it; 0: none",
+        description="the ingress tokenizes requests of at most so many characters itself, which "
+        "is faster than a call to the Tokenizer; 0: none",
     )
 
 
 class EncoderStage(StageSettings):
-    """How the encoder scales: a core each, or a GPU where the cluster has one."""
+    """How the encoder scales: one per core, or on GPUs if the cluster has some."""
 
-    num_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray books for a replica")
+    num_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray reserves per replica")
     hardware: Literal["auto", "cpu", "gpu"] = "auto"
     replicas: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
         "auto",
-        description="auto: on CPUs one for each core that there is when the service is deployed, "
-        "on GPUs min_replicas to max_replicas as calls come; null: so on CPUs too",
+        description="auto: on CPUs one per core of the cluster at deployment, on GPUs autoscaling "
+        "from min_replicas to max_replicas; null: autoscaling on CPUs too",
     )
-
     in_ingress: Literal["none", "idle", "all"] = Field(
         "idle",
-        description="what an ingress on a CPU encodes itself, by the pinned models: idle: what "
-        "comes while nothing is computed; all: everything, for one node without a GPU; then there "
-        "is an ingress for each core, and the Encoder steps in where one fails",
+        description="batches of pinned models that an ingress on a CPU encodes itself; idle: those "
+        "that arrive while no batch is computed; all: all, for one node without a GPU, with an "
+        "ingress per core and the Encoder as fallback",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _leave_to_calls(cls, given: Any) -> Any:
-        """Let bounds that stand alone mean what they say on CPUs too."""
+        """Apply bounds that are given without ``replicas`` on CPUs too."""
         bounds = {"min_replicas", "max_replicas"}
         if isinstance(given, Mapping) and "replicas" not in given and bounds & given.keys():
             return {**given, "replicas": None}

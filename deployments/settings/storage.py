@@ -9,24 +9,26 @@ from embedder.settings.model import CacheSettings, IndexSettings
 
 
 class ServedCacheSettings(CacheSettings):
-    """How the cache is spread over the graph: shards that all share, and one in each ingress."""
+    """The shared cache, sharded over deployments, and the local cache of each ingress replica."""
 
     shards: int = Field(
         1, ge=1, le=64, description="EmbeddingCache deployments, each of max_bytes bytes"
     )
-    near_bytes: int = Field(32 * 2**20, ge=0, description="the cache inside each ingress replica")
+    near_bytes: int = Field(
+        32 * 2**20, ge=0, description="bytes of the local cache of each ingress replica"
+    )
     timeout_s: float = Field(
-        TIMEOUT_S, gt=0, description="a lookup in a shard that takes longer is a miss"
+        TIMEOUT_S, gt=0, description="seconds after which a lookup in a shard counts as a miss"
     )
 
 
 class ServedIndexSettings(IndexSettings):
-    """How the index is spread over the graph."""
+    """The index, sharded over deployments."""
 
     shards: int = Field(
         1,
         ge=1,
         le=64,
-        description="VectorIndex deployments that each collection lies over; it cannot change "
-        "once there are collections",
+        description="VectorIndex deployments over which each collection is sharded; fixed once "
+        "collections exist",
     )

@@ -1,1 +1,1 @@
-"""The service as it is run: one real Ray on this machine, spoken to over HTTP."""
+"""The service on a real Ray on this machine, tested over HTTP."""

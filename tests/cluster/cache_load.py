@@ -1,4 +1,4 @@
-"""Fill and read one shard of a running cache by its handle, and check every vector that it gives.
+"""Fill and read one shard of a running cache through its handle, and check every vector.
 
 Runs as a program beside a service whose shard is killed meanwhile. A vector follows from its key,
 so a wrong one is seen at once, and what is lost is known exactly: the oracle lives here. Each line
@@ -25,7 +25,7 @@ BATCH = 20
 READ = 500
 PAUSE_S = 0.02
 LATE_S = 0.5
-"""An answer may arrive so long after its sender was killed; whoever comes in its place is later."""
+"""An answer may arrive so long after its sender was killed; its successor needs longer to start."""
 
 TAG = b"loadtest"
 
@@ -51,7 +51,7 @@ def entries_of(numbers: range) -> Entries:
 
 
 class Load:
-    """What has been acknowledged when, and what came back."""
+    """The acknowledged inserts with their times, and the results of lookups."""
 
     def __init__(self, shard: Any) -> None:
         self.sampled = self.wrong = self.failures = 0
@@ -69,13 +69,13 @@ class Load:
         self._next = numbers.stop
 
     def read(self, random_source: random.Random) -> None:
-        """Look up some of what was inserted, and compare what is there."""
+        """Look up some inserted keys, and compare the vectors."""
         if self._next:
             numbers = [random_source.randrange(self._next) for _ in range(READ)]
             self._compare(numbers, self._get(numbers))
 
     def lost(self, kills: list[float], within_s: float) -> int:
-        """Count what is gone although it was inserted longer than ``within_s`` before any kill."""
+        """Count the lost entries that were inserted more than ``within_s`` before any kill."""
         lost = 0
         for at, numbers in self._acknowledged:
             if not any(-LATE_S <= kill - at <= within_s for kill in kills):
@@ -100,7 +100,7 @@ class Load:
 
 
 def main() -> None:
-    """Load the shard until stdin ends; ``argv`` names it, and what a kill may take with it."""
+    """Load the shard until stdin ends; ``argv`` has its name, and the seconds a kill may lose."""
     name, within_s = sys.argv[1], float(sys.argv[2])
     kills: list[float] = []
     ended = threading.Event()

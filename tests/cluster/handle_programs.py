@@ -1,4 +1,4 @@
-"""Embed by handle from every kind of program; print a name and a shape, or an error, for each.
+"""Embed through the handle from every kind of program, and print a shape or an error for each.
 
 Run as a script, so that Ray sends its functions and classes along with the calls.
 """

@@ -1,4 +1,4 @@
-"""Writers and readers of one collection over HTTP, who check what they are answered.
+"""Writers and readers of one collection over HTTP that check every answer.
 
 Each writer has points of its own and does one thing after the other, so it knows what they are. A
 request is answered, or refused with 503; anything else is an error of the test.
@@ -22,13 +22,13 @@ POINTS = 200
 """Of each writer: few, so that most are set and deleted again and again."""
 
 ANCHORS = [f"anchor {number}" for number in range(150)]
-"""Points that nobody changes: every search finds all of them, or is refused."""
+"""Points that never change: every search finds all of them, or is refused."""
 
 PAUSE_S = 0.01
 
 
 class Load:
-    """What was written and read, and what was wrong with it."""
+    """The writes, the reads, and the problems found."""
 
     def __init__(self, client: httpx.AsyncClient, name: str) -> None:
         self.oracle = Oracle()
@@ -61,7 +61,7 @@ class Load:
             await asyncio.sleep(PAUSE_S)
 
     async def search(self, stop: asyncio.Event) -> None:
-        """Search for all anchors, which have to be there in their order, whatever else is."""
+        """Search for all anchors, which must be found in their order."""
         matrix = np.stack([vector_of(name, 0) for name in ANCHORS]).astype(np.float64)
         source = np.random.default_rng(0)
         last = time.monotonic()
@@ -81,7 +81,7 @@ class Load:
         return (await self._post("points/count", {})).status_code == httpx.codes.OK
 
     async def content(self) -> dict[str, int]:
-        """Return the version of every point there is, read page by page and by its id.
+        """Return the version of every point, read page by page and by its id.
 
         Each way has to tell the same, and so has the count.
         """
@@ -118,7 +118,7 @@ class Load:
         return found
 
     async def _look(self, name: str, version: int, *, there: bool) -> None:
-        """Search for what was just set, or deleted."""
+        """Search for a point that was just stored or deleted."""
         found = await self._search(vector_of(name, version), 5)
         if found is not None and (name in found[:1] if there else name in found) is not there:
             self.problems.append(f"{name} is {'not ' if there else ''}found")

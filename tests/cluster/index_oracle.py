@@ -1,4 +1,4 @@
-"""What a collection may hold, known from the answers to writes alone.
+"""The possible contents of a collection, derived from the answers to writes.
 
 A write that was answered leaves one possibility; one that was not leaves two, of which the
 collection has to keep either. Knows nothing of how writes are sent.
@@ -16,7 +16,7 @@ from embedder.core.types import Vectors
 
 WIDTH = 16
 State = int | None
-"""The version of a point, or None where it is not there."""
+"""The version of a point, or None if it does not exist."""
 
 
 def vector_of(name: str, version: int) -> Vectors:
@@ -46,7 +46,7 @@ class Oracle:
         return list(self._possible)
 
     def wrong(self, found: Mapping[str, int]) -> dict[str, tuple[set[State], State]]:
-        """Return what may not be as it was found: the states that were possible, and the found."""
+        """Return the contradictions: the possible states of a point, and the found state."""
         return {
             name: (self._possible[name], found.get(name))
             for name in {*self._possible, *found}
@@ -54,6 +54,6 @@ class Oracle:
         }
 
     def settle(self, found: Mapping[str, int]) -> None:
-        """Hold the collection to what it was found to hold, from now on."""
+        """Expect the found state from now on."""
         for name in self._possible:
             self._possible[name] = {found.get(name)}

@@ -1,4 +1,4 @@
-"""HTTP written by hand, byte by byte: what no client library would agree to send."""
+"""Raw HTTP requests that no client library would send."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def post(
     length: object = None,
     headers: Iterable[str] = (),
 ) -> bytes:
-    """Return the bytes of a request; ``length`` is what its header says, right or wrong.
+    """Return the bytes of a request; ``length`` is the value of its header, right or wrong.
 
     With a ``transfer-encoding`` among the headers it has no length.
     """

@@ -61,12 +61,12 @@ class RunningService:
         )
 
     def wait(self) -> None:
-        """Wait for the line that says it is ready; send the first request and time it."""
+        """Wait for the line that reports readiness; send the first request and time it."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"not ready:\n{self._log.read_text()[-4000:]}")
-        # Programs and commands of the tests find this service, whatever else runs here.
+        # Programs and commands of the tests connect to this service, even if others run here.
         self.environment["RAY_ADDRESS"] = ray_address({}, self.port)
         began = time.monotonic()
         first = {"input": "the very first"}
@@ -129,7 +129,7 @@ class RunningService:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""What operators ask reaches every replica of a real graph; what they clear is gone from all."""
+"""Requests of operators reach every replica of a running service."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_cleared_entries_are_gone_from_all_caches(
     client: httpx.Client,
 ) -> None:
     _embed(client, "to be forgotten")
-    time.sleep(0.5)  # nobody waits for what is put into the shared cache
+    time.sleep(0.5)  # entries are stored in the shared cache in the background
     before = _stats(client, "/v1/cache")
     cleared = client.delete("/v1/cache").raise_for_status().json()["cleared"]
     after = _stats(client, "/v1/cache")

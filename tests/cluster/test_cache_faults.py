@@ -1,4 +1,4 @@
-"""A shard of the cache that is killed under load: no request fails, and nothing wrong comes back.
+"""If a cache shard is killed under load, no request fails and no vector is wrong.
 
 ``TEST_KILLS=20`` kills it as often; without it, once.
 """

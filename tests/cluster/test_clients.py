@@ -37,7 +37,7 @@ def guard(event, arguments):
 
 sys.addaudithook(guard)
 """
-"""Runs before each program, and tells of every other machine that it looks for."""
+"""Runs before each program, and reports every other machine that the program looks up."""
 
 SIMILARITIES = "huggingface_hub, similarities"
 
@@ -60,7 +60,7 @@ needs_clients = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def expected(service: RunningService) -> Vectors:
-    """Return what a plain request gets for the texts of the page."""
+    """Return the answer of a plain request for the texts of the page."""
     answer = httpx.post(f"{service.url}/v1/embeddings", json={"input": TEXTS}).json()
     return np.array([row["embedding"] for row in answer["data"]], np.float32)
 

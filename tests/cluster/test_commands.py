@@ -1,4 +1,4 @@
-"""Commands that talk to the running service: what they print, and which service they choose."""
+"""Commands that connect to the running service: their output, and the service that they choose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description of the routes holds: schemathesis sends what it allows, and what it forbids.
+"""The OpenAPI description is correct: schemathesis sends valid and invalid requests.
 
 Once to the running service, and once, with keys, to the same application over stages in this
 process. Every check is on: statuses, headers and bodies as described, what is wrong refused, what
@@ -33,7 +33,7 @@ KEY = "emb-every-scope"
 START_S = 10.0
 TIMEOUT_S = 120.0 * TIMES
 EXAMPLES = 25 * TIMES
-"""Random requests to each operation; requests at the limits of its description come on top."""
+"""Random requests to each operation, in addition to requests at the limits of its description."""
 
 
 class Keyed:

@@ -1,4 +1,4 @@
-"""A thousand clients that hang up in the middle of a request leave nothing behind."""
+"""A thousand clients that disconnect during a request leave no work behind."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_a_text_is_answered_although_its_first_client_disconnects(
 
 
 async def _answer(client: httpx.AsyncClient, text: str) -> httpx.Response:
-    """Ask for a text, again whenever the service says when there will be room."""
+    """Request a text, and repeat the request after each ``Retry-After``."""
     while True:
         answer = await client.post("/v1/embeddings", json={"input": text})
         if answer.status_code != 429:
@@ -137,7 +137,7 @@ def _is_calm(stats: dict[str, Any], tasks: dict[str, int]) -> bool:
 
 
 async def _stats(client: httpx.AsyncClient) -> dict[str, Any]:
-    """Return what a replica of the ingress says of itself, some other one each time."""
+    """Return the stats of an ingress replica, a different one each time."""
     answer = await client.get("/v1/stats", headers={"connection": "close"})
     assert answer.status_code == 200, answer.text
     stats: dict[str, Any] = answer.json()["ingress"]

@@ -22,7 +22,7 @@ HELLO_WORLD = [-0.0345, 0.0310, 0.0067, 0.0261, -0.0394]
 
 def test_the_first_request_after_ready_is_not_slow(service: RunningService) -> None:
     """Ready means that every stage has answered: nothing is left to load or to connect."""
-    assert service.first_request_s < 5  # loading a model takes longer by far
+    assert service.first_request_s < 5  # loading a model takes much longer
 
 
 def test_every_stage_is_ready_by_name(service: RunningService) -> None:
@@ -53,7 +53,7 @@ def test_openai_s_own_client_gets_the_same(service: RunningService) -> None:
 
 
 async def test_500_at_once_and_2048_in_one_agree(service: RunningService) -> None:
-    """More than is let in at once: OpenAI's client comes back when it is told to."""
+    """More requests than are admitted at once: OpenAI's client retries after ``Retry-After``."""
     texts = [f"Sentence number {number} of a large crowd." for number in range(500)]
     others = [f"Filler {number} " + "word " * (number % 40) for number in range(2048 - 500)]
     async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key="none") as client:

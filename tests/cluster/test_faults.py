@@ -1,4 +1,4 @@
-"""Encoders that are killed under load cost time, never a request."""
+"""If encoders are killed under load, requests take longer, and none fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The handle of the service from every kind of program that can hold it."""
+"""The service's handle in every kind of program."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMS = (
 
 @pytest.fixture(scope="module")
 def answers(service: RunningService) -> dict[str, object]:
-    """Return what each form of a program was answered."""
+    """Return the answer to each form of a program."""
     script = Path(__file__).with_name("handle_programs.py")
     done = subprocess.run(
         [sys.executable, script], env=service.environment, capture_output=True, text=True

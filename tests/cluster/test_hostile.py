@@ -1,4 +1,4 @@
-"""Input that is meant to break something: a right answer or a clear refusal, at once.
+"""Hostile input gets a correct answer or a clear refusal, at once.
 
 The whole module must leave the ingress alive, and not much larger than it was.
 """
@@ -191,7 +191,7 @@ def test_a_request_is_answered_or_refused(service: RunningService, name: str) ->
 def test_a_request_without_a_clear_end_is_refused_by_the_server(
     service: RunningService, name: str
 ) -> None:
-    """It never gets as far as the application, so it has no envelope."""
+    """The server refuses it before the application, so the answer has no error envelope."""
     reply = exchange(service.url, UNFRAMED[name])
 
     assert reply.status in (400, 414, 431)

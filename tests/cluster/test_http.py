@@ -1,4 +1,4 @@
-"""Collections and refusals over real HTTP: what a proxy and a replica in between may not change."""
+"""Collections, refusals and headers over real HTTP, through the proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shard of the index that is killed while it is written and searched loses and invents nothing.
+"""If an index shard is killed during writes and searches, no point is lost or invented.
 
 ``TEST_KILLS=20`` kills it as often; without it, twice.
 """

@@ -1,4 +1,4 @@
-"""Requests of the largest sizes within the limits, and small ones beside them, in one service."""
+"""The largest requests within the limits succeed, and small requests beside them too."""
 
 from __future__ import annotations
 

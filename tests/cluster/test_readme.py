@@ -1,4 +1,4 @@
-"""README.md against the running service: every command answers as it says."""
+"""README.md against the running service: every command has the printed answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADDRESS = "http://127.0.0.1:8000"
 
 
 def test_every_curl_answers_as_shown(service: RunningService) -> None:
-    """In their order, since a search finds what the command before it has stored."""
+    """In order, because a search finds the points that the command before it has stored."""
     curls = [command for command in commands() if command.line.startswith("curl ")]
     for curl in curls:
         line = curl.line.replace(ADDRESS, service.url)

@@ -1,4 +1,4 @@
-"""A name moves to another model under load: no request fails, and every vector is one model's."""
+"""A name is switched to another model under load: no request fails, no vectors are mixed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def revisions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def expected(revisions: list[Path]) -> dict[str, Vectors]:
-    """Return what each of the two makes of the texts, computed without the service."""
+    """Return the vectors of the texts from each model, computed without the service."""
     vectors = {}
     for directory in revisions:
         with EmbeddingGenerator(str(directory)) as generator:
@@ -84,7 +84,7 @@ async def test_a_name_moves_to_another_model_without_a_failed_request(
     assert set(answers) <= {first.name, second.name}, "each vector is wholly one model's"
     assert answers[0] == first.name
     switched = answers.index(second.name) if second.name in answers else len(answers)
-    # Two that are in the air together may come back in either order.
+    # Two concurrent requests may be answered in either order.
     assert set(answers[:switched]) == {first.name}
     assert set(answers[switched + RATE_PER_S :]) <= {second.name}
     assert [process.wait(30) for process in deployed] == [0, 0]

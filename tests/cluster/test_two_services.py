@@ -1,4 +1,4 @@
-"""Two services on one machine, one with keys: whatever is killed, neither answers for the other.
+"""Two services on one machine: whichever process is killed, neither answers for the other.
 
 Each kind of process is killed in each of them. Takes minutes: ``TEST_SERVICES=1`` runs it.
 """
@@ -61,7 +61,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 def _shown(service: RunningService, headers: dict[str, str]) -> tuple[int, str]:
-    """Return what a service's port answers when it is asked for its collections; 0: nothing."""
+    """Return the status of a service's answer about its collections; 0: no answer."""
     try:
         answer = httpx.get(f"{service.url}/v1/collections", headers=headers, timeout=5)
     except httpx.HTTPError:

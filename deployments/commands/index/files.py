@@ -75,11 +75,11 @@ def _repair(options: argparse.Namespace) -> int:
 def _print(shard: str, inspection: Inspection) -> None:
     if inspection.problem is not None:
         print(f"{shard}: the file is damaged ({inspection.problem}): run 'embedder index repair'")
-    for one in inspection.collections:
-        if one.problem is None:
-            print(f"{shard}: {one.name}: {one.count:,} points, sound")
+    for collection in inspection.collections:
+        if collection.problem is None:
+            print(f"{shard}: {collection.name}: {collection.count:,} points, intact")
         else:
             print(
-                f"{shard}: {one.name}: damaged ({one.problem}): restore it with 'embedder index "
-                f"restore BACKUP {one.name} --replace'"
+                f"{shard}: {collection.name}: damaged ({collection.problem}): restore it with "
+                f"'embedder index restore BACKUP {collection.name} --replace'"
             )

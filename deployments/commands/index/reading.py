@@ -38,7 +38,7 @@ def add_reading(actions: Commands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    infos = operate(options, lambda operation: operation.collections())
+    infos = operate(options, lambda operation: operation.index.collections(None))
     if options.json:
         print(json.dumps([asdict(info) for info in infos], indent=2))
         return 0
@@ -48,7 +48,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    info = operate(options, lambda operation: operation.describe(options.name))
+    info = operate(options, lambda operation: operation.index.describe(options.name, None))
     for line in table([(name, _cell(value)) for name, value in asdict(info).items()]):
         print(line)
     return 0

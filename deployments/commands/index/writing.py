@@ -62,11 +62,11 @@ def _add(options: argparse.Namespace) -> int:
 
 def _delete(options: argparse.Namespace) -> int:
     if not options.yes:
-        info = operate(options, lambda operation: operation.describe(options.name))
+        info = operate(options, lambda operation: operation.index.describe(options.name, None))
         if not _confirmed(f"Delete {info.name} with its {info.count:,} points?"):
             print("nothing is deleted; --yes confirms without a question", file=sys.stderr)
             return 1
-    operate(options, lambda operation: operation.delete(options.name))
+    operate(options, lambda operation: operation.index.delete(options.name, None))
     print(f"{options.name} is deleted")
     return 0
 

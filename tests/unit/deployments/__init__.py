@@ -1,1 +1,1 @@
-"""The service around the library, without a Ray that runs."""
+"""Unit tests of the service, without a running Ray."""

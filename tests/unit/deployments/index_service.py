@@ -1,4 +1,4 @@
-"""A running service as the index commands see it: real shards, and an ingress that counts letters.
+"""A running service for the index commands: real shards, and an ingress that counts letters.
 
 The vector of a text is how many 'a', 'b', 'c' and 'd' it has, and one more each.
 """
@@ -26,7 +26,7 @@ LETTERS = "letters"
 
 
 class LetterIngress:
-    """Remembers what it embedded; is full for the first ``busy`` calls."""
+    """Records the embedded texts; raises `Overloaded` for the first ``busy`` calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, Priority, str | None]] = []
@@ -98,5 +98,5 @@ def vectors_of(texts: Sequence[str]) -> Vectors:
 
 
 def run(work: Any) -> Any:
-    """Return what a coroutine returns."""
+    """Return the result of a coroutine."""
     return asyncio.run(work)

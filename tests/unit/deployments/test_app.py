@@ -1,4 +1,4 @@
-"""The graph that is composed: five deployments by their names."""
+"""The composed application: five deployments by their names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = {"Ingress", "Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0"}
 
 
 def _bound(deployment: Deployment) -> dict[str, Any]:
-    """Return what a deployment is bound to by name, which Ray declares as a tuple."""
+    """Return the keyword arguments that a deployment is bound to, which Ray types as a tuple."""
     arguments: Any = deployment.init_kwargs
     return dict(arguments)
 

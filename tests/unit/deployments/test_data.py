@@ -1,4 +1,4 @@
-"""Where files are kept: as it was said, in the user's data folder, or nowhere."""
+"""The data folders: as configured, in the user's data folder, or none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 
 PROC = {"directory": "/proc/self/cache"}
-"""Where nobody, whoever it is, can make a file."""
+"""A folder in which no user can create a file."""
 
 
 def _places(**given: Any) -> tuple[Path | None, Path | None]:

@@ -1,4 +1,4 @@
-"""What the configuration may say, what it may not, and what holds where it says nothing."""
+"""The settings of the service: defaults, bounds and refused values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two YAML files that operators start from say what Ray and the service understand."""
+"""The two shipped YAML files are valid for Ray and for the service."""
 
 from __future__ import annotations
 

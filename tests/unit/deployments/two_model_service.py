@@ -47,7 +47,7 @@ class TwoModels(LetterIngress):
 
 
 def digits_of(texts: Sequence[str]) -> Vectors:
-    """Return what the second model makes of texts."""
+    """Return the vectors of texts from the second model."""
     return np.array([[len(text), 1, -1] for text in texts], np.float32)
 
 
@@ -78,7 +78,7 @@ def index_of(service: IndexService) -> RemoteIndex:
 
 
 def reembedding_of(service: IndexService) -> CollectionReembedding:
-    """Return what an operator has."""
+    """Return the re-embedding operations on a service."""
     return CollectionReembedding(service.as_running())
 
 
@@ -89,7 +89,7 @@ async def records_of(index: RemoteIndex) -> list[Record]:
 
 
 async def check(index: RemoteIndex, texts: dict[str, str], *, new: bool) -> None:
-    """Hold what is stored against texts, with vectors of the new model or of the old one."""
+    """Assert that these texts are stored, with vectors of the new model or of the old one."""
     records = await records_of(index)
     assert {one.id: one.text for one in records} == texts
     assert all(one.metadata == {"text": one.text} for one in records)

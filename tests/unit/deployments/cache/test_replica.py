@@ -1,4 +1,4 @@
-"""A shard of the cache: what it holds, what it may hold, and that it can forget."""
+"""A cache replica: entries, statistics and deletion."""
 
 from __future__ import annotations
 

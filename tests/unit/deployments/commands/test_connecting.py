@@ -1,4 +1,4 @@
-"""The connection of a command to a service: what it leaves alone."""
+"""The connection of a command to a service never starts a Ray."""
 
 from __future__ import annotations
 

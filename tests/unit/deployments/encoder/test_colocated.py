@@ -1,4 +1,4 @@
-"""What the ingress encodes itself, and what goes to the stage."""
+"""Which batches the ingress encodes, and which go to the stage."""
 
 from __future__ import annotations
 

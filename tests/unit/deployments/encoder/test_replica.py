@@ -1,4 +1,4 @@
-"""An encoder replica: several models on one device, its health, and where their calls go."""
+"""An encoder replica: several models on one device, health checks, and the routing of calls."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _config(*models: ModelSettings) -> dict[str, Any]:
 
 @pytest.fixture
 def backends(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return what computes each model that a replica loads, by the model's key."""
+    """Return the fake device of each model that a replica loads, by the model's key."""
     by_key: dict[str, Any] = {}
 
     def load(settings: EmbedderSettings) -> LoadedBackend:
@@ -186,7 +186,7 @@ async def test_idle_models_are_unloaded_and_pinned_models_stay(
 
 @pytest.fixture
 def announced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return what replicas announce to Serve, which knows of none here."""
+    """Return the models that replicas announce to Serve."""
     names: list[str] = []
 
     async def announce(replica: EncoderReplica, name: str) -> str:

@@ -1,4 +1,4 @@
-"""An index of several shards in this process, and what tests put into it."""
+"""An index of several shards in this process, with points and queries for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shard under load: no class of its work waits for another, and health waits for none."""
+"""An index shard under load: no class of work delays another one or the health check."""
 
 from __future__ import annotations
 

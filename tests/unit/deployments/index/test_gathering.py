@@ -1,4 +1,4 @@
-"""Answers of shards are merged beside the event loop where that takes long, until the deadline."""
+"""Long merges of the shards' answers run in a thread, until the deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an index answers while some of its shards are lost or damaged."""
+"""The answers of an index while some of its shards are lost or damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A collection that is deleted and made again between two calls to shards has its own errors."""
+"""A collection that is deleted and created again between two calls to shards."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Interrupted:
         self.index = RemoteIndex({name: as_handle(one) for name, one in handles.items()})
 
     async def begin(self, at: int) -> CollectionInfo:
-        """Make the collection anew and fill it; the change comes before call ``at`` from now on."""
+        """Create and fill the collection again; change it before call number ``at`` from now."""
         self._at = self.calls = -1
         for shard in self.shards:
             with suppress(UnknownCollection):

@@ -1,4 +1,4 @@
-"""Two shards of which one was away: nothing deleted comes back, and no half is taken for all."""
+"""After a shard's return nothing deleted reappears, and no partial answer passes as complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several shards of the index answer as one shard would."""
+"""Several shards of the index answer like one shard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids of any Unicode in several shards: found in their own, or refused before one is asked."""
+"""Ids of any Unicode are found in their shards, or refused before any call."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ except KeyboardInterrupt:
 
 
 def test_a_second_ctrl_c_ends_a_child_that_is_still_stopping(tmp_path: Path) -> None:
-    """As `serve run` is, which asks a Ray that is gone to stop what it serves."""
+    """Like `serve run`, which at the first Ctrl-C waits for a Ray that has ended."""
     script = """
 import signal, time
 signal.signal(signal.SIGINT, lambda *_: print("stopping", flush=True))
@@ -177,7 +177,7 @@ def test_the_operator_may_override_throughput_mode(
 def test_a_service_never_joins_the_ray_of_another_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it would take the place of the application that is served there."""
+    """It would replace the application that is served by that Ray."""
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
 
     assert "RAY_ADDRESS" not in ray_environment(service_in(tmp_path), True, alone=True)

@@ -1,4 +1,4 @@
-"""Ports of several services on one machine: no two services are given the same."""
+"""Ports of several services on one machine: no two services get the same port."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_block_of_another_service_is_skipped_even_if_its_ports_are_free(
 
 def test_a_block_with_a_port_in_use_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
-        # As Serve does it: whoever else sets this may listen on the same port.
+        # As Serve does it: other processes with this option may listen on the same port.
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -1,4 +1,4 @@
-"""What is refused before Ray is started, in a sentence that names the key."""
+"""The configurations that are refused before Ray starts, with errors that name the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray's token: made once, for its user alone."""
+"""Ray's token is made once, and only its user can read it."""
 
 from __future__ import annotations
 

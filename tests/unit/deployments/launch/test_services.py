@@ -1,4 +1,4 @@
-"""The services of this machine, with processes that are scripts of the test."""
+"""The services of this machine, with scripts of the test as their processes."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ LETTERS = [
 
 
 class InlineHandle:
-    """Calls what runs in this process, as a program calls a deployment."""
+    """Calls a stage in this process through the interface of a handle."""
 
     def __init__(self, stage: object) -> None:
         self._stage = stage
@@ -57,7 +57,7 @@ class _Answer:
 
 
 class CacheIngress:
-    """Remembers what it was to forget and to embed."""
+    """Records the deletions and the texts."""
 
     def __init__(self) -> None:
         self.forgotten: list[bytes | None] = []

@@ -1,4 +1,4 @@
-"""Which Ray a command talks to, with processes of Ray that are made up."""
+"""The choice of the Ray that a command connects to, with simulated processes of Ray."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECOND = ServiceInstance(9000, "/data/second", 2, 2, "/tmp/embedder-2", 20_200)
 
 @pytest.fixture
 def rays(monkeypatch: pytest.MonkeyPatch) -> dict[str, ServiceInstance | None]:
-    """Return what runs on this machine, which a test fills in."""
+    """Return the running services, which a test fills in."""
     found: dict[str, ServiceInstance | None] = {}
 
     def choose(port: int | None, directory: Path | None) -> ServiceInstance:

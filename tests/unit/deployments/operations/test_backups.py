@@ -1,4 +1,4 @@
-"""Collections copies to folders of the shards' nodes and back, while they are served."""
+"""Backup, restore and export of collections while the service uses them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Serve = Callable[[int], IndexService]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Yield what starts a service of some shards with a collection in it."""
+    """Yield a function that starts a service of some shards with a filled collection."""
     started: list[IndexService] = []
 
     def start(shards: int) -> IndexService:
@@ -87,7 +87,7 @@ def test_a_backup_of_another_number_of_shards_is_refused(
 
     with pytest.raises(BadBackup, match=f"has {made} shards, but this service has {restored}"):
         run(_backups(service).restore(tmp_path / "backup", "again"))
-    assert [info.name for info in run(_operation(service).collections())] == [NAME]
+    assert [info.name for info in run(_operation(service).index.collections(None))] == [NAME]
 
 
 def test_an_unfinished_backup_is_refused(serve: Serve, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_failed_restore_leaves_the_collection_in_no_shard(serve: Serve, tmp_pa
 
     with pytest.raises(BadBackup, match="VectorIndex-1"):
         run(_backups(service).restore(folder, "again"))
-    assert [info.name for info in run(_operation(service).collections())] == [NAME]
+    assert [info.name for info in run(_operation(service).index.collections(None))] == [NAME]
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -120,7 +120,7 @@ def test_a_restore_under_an_existing_name_is_refused(
 
     with pytest.raises(InvalidInput, match="exists already"):
         run(_backups(service).restore(tmp_path / "backup", NAME))
-    assert run(_operation(service).describe(NAME)).count == COUNT
+    assert run(_operation(service).index.describe(NAME, None)).count == COUNT
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -156,7 +156,7 @@ def test_an_export_into_a_missing_folder_names_the_folder(
     with pytest.raises(NotWritten) as raised:
         run(_backups(service).export(NAME, tmp_path / place))
     assert f"there is no folder {(tmp_path / place).parent}" in str(raised.value)
-    assert run(_operation(service).describe(NAME)).count == COUNT
+    assert run(_operation(service).index.describe(NAME, None)).count == COUNT
     run(_operation(service).add(NAME, [PointLine(1, "new", "b", None, {})], lambda count: None))
 
 

@@ -103,7 +103,7 @@ def test_a_check_of_intact_files_changes_nothing(
 
     assert (by_config, by_data, repaired) == (0, 0, 0)
     assert said == 3 * [
-        f"{folder.name}: {name}: 20 points, sound"
+        f"{folder.name}: {name}: 20 points, intact"
         for folder in files.folders
         for name in ("docs", "other")
     ]
@@ -125,7 +125,7 @@ def test_a_damaged_collection_is_named_and_restored_without_a_service(
     last = files.folders[-1].name
     assert f"{last}: docs: damaged (point '{last}-2' fails its checksum)" in said.out
     assert "'embedder index restore BACKUP docs --replace'" in said.out
-    assert f"{last}: other: 20 points, sound" in said.out
+    assert f"{last}: other: 20 points, intact" in said.out
     assert said.err == f"embedder: {last}: damaged\n"
     assert main(["index", "check", "--data", str(files.data)]) == 0
     assert files.counts() == [{"docs": 20, "other": 20}] * len(files.folders)

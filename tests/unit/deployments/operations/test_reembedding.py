@@ -1,4 +1,4 @@
-"""A collection of a running service changes its model, and nothing that is written is lost."""
+"""A collection is embedded again with another model, and no write is lost."""
 
 from __future__ import annotations
 

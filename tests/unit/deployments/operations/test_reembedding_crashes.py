@@ -1,4 +1,4 @@
-"""A collection changes its model, wherever the operator dies and whichever shard is away."""
+"""A collection is embedded again despite a crash at any step or a lost shard."""
 
 from __future__ import annotations
 

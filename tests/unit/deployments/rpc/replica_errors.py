@@ -1,4 +1,4 @@
-"""What calls over a handle see of a replica."""
+"""Errors of a replica as a caller receives them through a handle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ray.exceptions
 
 
 def from_replica(cause: Exception) -> Exception:
-    """Return what Ray raises here when a replica has raised ``cause``."""
+    """Return the error that Ray raises in the caller when a replica has raised ``cause``."""
     error: Any = ray.exceptions.RayTaskError("ask", "text", cause)  # type: ignore[no-untyped-call]
     raised: Exception = error.as_instanceof_cause()
     return raised

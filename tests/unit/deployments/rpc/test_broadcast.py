@@ -1,4 +1,4 @@
-"""Calls to every replica: each has its own answer or error, and there are replicas at all.
+"""Calls to every replica return an answer or an error for each.
 
 The handle is one of this process; what its replicas answer is scripted.
 """

@@ -1,4 +1,4 @@
-"""Calls over a handle: lost ones are sent again, and errors come back as our own.
+"""Calls through a handle: lost calls are repeated, and errors become the library's.
 
 The handle is one of this process; what comes out of it is scripted.
 """
@@ -31,7 +31,7 @@ LOST = ray.exceptions.RayActorError()
 
 
 class Script:
-    """Answers each call with the next thing given; what is an error is raised."""
+    """Answers each call with the next given value, or raises it if it is an error."""
 
     def __init__(self, *answers: Any) -> None:
         self.sends: list[tuple[Any, ...]] = []
@@ -46,7 +46,7 @@ class Script:
 
 
 class Stuck:
-    """Never answers, and remembers that nobody waits any more."""
+    """Never answers, and records its cancellation."""
 
     def __init__(self) -> None:
         self.cancelled = 0

@@ -1,4 +1,4 @@
-"""Whatever the width and the size, every request within the limits is answered over gRPC's 4 MiB.
+"""Calls of any width and size within the limits succeed over gRPC's limit of 4 MiB.
 
 The handles here refuse what gRPC refuses, and the stages behind them are the real ones, but for
 the model.
@@ -33,7 +33,7 @@ widths = pytest.mark.parametrize("width", [384, 768, 1024, 4096])
 
 
 class Counter:
-    """Counts its calls, and answers with as many bytes as it is asked for."""
+    """Counts its calls, and answers with the requested number of bytes."""
 
     def __init__(self) -> None:
         self.calls = 0

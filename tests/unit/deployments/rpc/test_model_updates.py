@@ -1,4 +1,4 @@
-"""A replica that starts waits for its models; one that runs never does, and never fails."""
+"""A starting replica waits for its models; a running replica loads in the background."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_WEIGHTS = ConfigurationError("no weights")
 
 
 class Stages:
-    """Loads what is to be pinned when it is told to, one list after the other."""
+    """Loads the pinned models when the test allows it, one list after the other."""
 
     def __init__(self) -> None:
         self.pinned: list[str] = []
@@ -46,7 +46,7 @@ async def settle() -> None:
 
 
 async def started(stages: Stages, retry_s: float = 0.0) -> ModelUpdates:
-    """Return what is pinned of a replica that runs with the model ``old``."""
+    """Return the model updates of a replica that runs with the model ``old``."""
     pinned = ModelUpdates(stages, retry_s=retry_s)
     starting = asyncio.ensure_future(pinned.apply(config("old")))
     await settle()

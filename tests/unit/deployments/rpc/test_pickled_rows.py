@@ -1,4 +1,4 @@
-"""Pickled rows come out as they went in, a few at a time."""
+"""Pickled rows are unpickled unchanged, a few at a time."""
 
 from __future__ import annotations
 

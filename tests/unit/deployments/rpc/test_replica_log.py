@@ -34,7 +34,7 @@ def serve_logger() -> Iterator[logging.Logger]:
 
 
 def _logged(logger: logging.Logger, caplog: pytest.LogCaptureFixture, error: Exception) -> str:
-    """Log an exception as Serve does for a call, and return what a handler writes of it."""
+    """Log an exception as Serve does for a call, and return the text that a handler writes."""
     with caplog.at_level(logging.INFO, SERVE_LOGGER):
         try:
             raise error

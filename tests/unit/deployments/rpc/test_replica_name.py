@@ -1,4 +1,4 @@
-"""What a replica is called, and how all of its deployment are reached."""
+"""The name of a replica, and the handle of its deployment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ingress tokenizes itself, and what goes to the stage."""
+"""Which requests the ingress tokenizes, and which go to the stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LENGTH = sum(map(len, TEXTS))
 
 
 class Stage:
-    """Tokenizes elsewhere, and remembers what it was asked and how."""
+    """A stage that records its calls."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[Input], Truncate, float | None]] = []

@@ -1,4 +1,4 @@
-"""``embedder index`` as an operator types it, over a service in this process."""
+"""``embedder index`` on the command line, over a service in this process."""
 
 from __future__ import annotations
 
