@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from deployments.launch.launch import launched
+from deployments.launch.child_process import launched
 
 READY_S = 300.0
 

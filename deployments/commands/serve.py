@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted and return 0; return 1 if the service ends by itself."""
-    from deployments.launch.launch import launched
+    from deployments.launch.child_process import launched
     from deployments.launch.services import services
 
     began = time.monotonic()

@@ -14,7 +14,7 @@ import pytest
 
 from deployments.cli import main
 from deployments.launch import services as module
-from deployments.launch.launch import _watched
+from deployments.launch.child_process import _watched
 from deployments.launch.services import (
     MARK_FILE,
     SESSION_FILE,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ray.serve._private import constants as serve_constants
 
-from deployments.launch.launch import Launch
+from deployments.launch.child_process import ServiceProcess
 from deployments.launch.ray_environment import THROUGHPUT, ray_environment
 from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, ServiceInstance
 from embedder.core.errors import ConfigurationError
@@ -27,7 +27,7 @@ def command(pid: int) -> str:
         return ""
 
 
-def child(tmp_path: Path, script: str) -> Launch:
+def child(tmp_path: Path, script: str) -> ServiceProcess:
     """Return a launch of a Python script whose output is its log; its URL has no listener."""
     log = tmp_path / "log"
     service = service_in(tmp_path)
@@ -40,7 +40,7 @@ def child(tmp_path: Path, script: str) -> Launch:
             start_new_session=True,
         )
     Path(service.folder, SESSION_FILE).write_text(str(process.pid))
-    return Launch(process, service, "http://127.0.0.1:9", log)
+    return ServiceProcess(process, service, "http://127.0.0.1:9", log)
 
 
 def service_in(tmp_path: Path) -> ServiceInstance:
@@ -50,7 +50,7 @@ def service_in(tmp_path: Path) -> ServiceInstance:
     return ServiceInstance(9, None, os.getpid(), 0, str(folder), 20_000)
 
 
-def until_it_says(launch: Launch, word: str) -> None:
+def until_it_says(launch: ServiceProcess, word: str) -> None:
     """Wait until the child has printed a word."""
     deadline = time.monotonic() + 20
     while word not in launch.tail():

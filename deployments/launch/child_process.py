@@ -7,16 +7,12 @@ before it starts. If this process is killed, a second child ends all processes o
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +31,7 @@ from deployments.launch.preflight import (
 )
 from deployments.launch.ray_environment import ray_environment
 from deployments.launch.ray_token import make_token
+from deployments.launch.readiness import not_ready, waiting_for
 from deployments.launch.services import (
     MARK_FILE,
     PREFIX,
@@ -48,15 +45,12 @@ from deployments.launch.services import (
 )
 from embedder.core.errors import ConfigurationError
 
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Opens addresses without a proxy: the service is on this machine."""
-
 POLL_S = 0.25
 WATCH_S = 5.0
 STOP_S = 45.0
 
 
-class Launch:
+class ServiceProcess:
     """A service that is starting or running as a child process, with its output in ``log``."""
 
     def __init__(
@@ -87,7 +81,7 @@ class Launch:
                 raise ConfigurationError(f"the service ended while starting:\n{self.tail()}")
             with contextlib.suppress(FileNotFoundError):
                 raise ConfigurationError(Path(self.service.folder, REFUSAL_FILE).read_text())
-            missing = _missing(self.url)
+            missing = waiting_for(self.url)
             if missing is None:
                 return
             progress(missing)
@@ -98,7 +92,7 @@ class Launch:
         """Report every change of the service's readiness until the service ends."""
         reported: str | None = None
         while self.process.poll() is None:
-            missing = _degraded(self.url)
+            missing = not_ready(self.url)
             if missing != reported and self.process.poll() is None:
                 report(missing or "every stage answers again")
                 reported = missing
@@ -125,7 +119,7 @@ class Launch:
 @contextmanager
 def launched(
     config: Path, *, port: int | None = None, tuned: bool = True, log: Path | None = None
-) -> Iterator[Launch]:
+) -> Iterator[ServiceProcess]:
     """Start the service of a Serve configuration, and stop it at the end.
 
     ``port`` overrides the configuration's port. ``tuned`` sets `THROUGHPUT`.
@@ -149,7 +143,7 @@ def launched(
             environment = ray_environment(service, tuned, alone=services() == [service])
             process = _run(document, service, environment, log)
             has_keys = all(application.keys for application in settings)
-            launch = Launch(process, service, base_url(document), log, has_keys=has_keys)
+            launch = ServiceProcess(process, service, base_url(document), log, has_keys=has_keys)
             try:
                 yield launch
             finally:
@@ -203,48 +197,3 @@ def _opened(log: Path) -> BinaryIO:
         return log.open("wb")
     except OSError as error:
         raise ConfigurationError(f"cannot write {log}: {error.strerror}") from error
-
-
-def _missing(url: str) -> str | None:
-    """Return what a starting service waits for, or None when it is ready."""
-    try:
-        with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
-            # Do not wait for a failed index: only the operator can repair it.
-            starting = _field(answer.read(), "capabilities").get("index") == "waiting"
-            return "waiting for the index" if starting else None
-    except urllib.error.HTTPError as error:
-        unready = _unready(error.read())
-        return "starting the ingress" if unready is None else f"waiting for {', '.join(unready)}"
-    except (OSError, ValueError, http.client.HTTPException):
-        return "no answer yet"
-
-
-def _degraded(url: str) -> str | None:
-    """Return the stages of a running service that are not ready, also optional ones, or None."""
-    try:
-        with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
-            unready = _unready(answer.read()) or {}
-            return "; ".join(f"{name}: {state}" for name, state in unready.items()) or None
-    except (OSError, http.client.HTTPException):
-        return _missing(url)
-
-
-def _unready(body: bytes) -> dict[str, str] | None:
-    """Return the stages that are not ready, or None if the answer is not from the ingress."""
-    try:
-        stages = _field(body, "stages")
-    except ValueError:
-        return None
-    return {name: state for name, state in stages.items() if state != "ready"}
-
-
-def _field(body: bytes, name: str) -> dict[str, str]:
-    """Return a field of the answer of ``/readyz``.
-
-    Raises:
-        ValueError: the answer has no such field.
-    """
-    try:
-        return dict(json.loads(body)[name])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no {name}") from error
