@@ -1,4 +1,4 @@
-"""A model whose vectors can be checked by eye, and a far cache whose faults are chosen.
+"""A model whose vectors can be checked by eye, and a shared cache whose faults a test sets.
 
 The ids of a text are its code points, and a vector is the ids' sum, their number, the first and
 the last.
@@ -108,16 +108,16 @@ class FakeSharedCache:
         self.store.put_many(keys, entries)
 
 
-def sharded(far: FakeSharedCache | None, *, timeout_s: float) -> ShardedCache:
+def sharded(shared_cache: FakeSharedCache | None, *, timeout_s: float) -> ShardedCache:
     """Return a cache of this one shard, or of none."""
-    return ShardedCache([FailOpenCache(far, timeout_s=timeout_s)] if far else [])
+    return ShardedCache([FailOpenCache(shared_cache, timeout_s=timeout_s)] if shared_cache else [])
 
 
 def pipeline(
-    model: FakeModel, far: FakeSharedCache | None = None, *, timeout_s: float = 0.01
+    model: FakeModel, shared_cache: FakeSharedCache | None = None, *, timeout_s: float = 0.01
 ) -> Pipeline:
-    """Return a pipeline with an empty near cache."""
-    stages = Stages(model, model, MemoryCache(2**20), sharded(far, timeout_s=timeout_s))
+    """Return a pipeline with an empty local cache."""
+    stages = Stages(model, model, MemoryCache(2**20), sharded(shared_cache, timeout_s=timeout_s))
     return Pipeline(MODEL, stages, limits=None)
 
 

@@ -1,1 +1,1 @@
-"""Tests of what remembers vectors."""
+"""Tests of the cache."""

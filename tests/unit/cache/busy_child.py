@@ -1,4 +1,4 @@
-"""A process that puts without a pause, and says of each batch when it was put, until it is killed.
+"""A process that puts batches until it is killed, and prints the time of each.
 
 ``python -m tests.unit.cache.busy_child FOLDER FIRST`` prints a number and a monotonic time a line:
 all entries from the last number on, up to this one, were put by then. Times are the machine's.
@@ -22,7 +22,7 @@ BATCH = 20
 
 
 async def main(folder: Path, first: int) -> None:
-    """Put until killed."""
+    """Put batches until killed."""
     cache = PersistentCache(SETTINGS, SqliteStore(folder / "a.sqlite"))
     await cache.start()
     while True:

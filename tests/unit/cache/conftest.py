@@ -22,7 +22,7 @@ START_S = 60.0
 
 @dataclass
 class RedisServer:
-    """A server on a socket in ``folder`` that may be stopped and started again."""
+    """A server on a socket in ``folder`` that can be stopped and restarted."""
 
     folder: Path
     program: str
@@ -30,11 +30,11 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Return where it is, with its password."""
+        """Return the URL with the password."""
         return f"unix://:{PASSWORD}@{self.folder / 'redis.sock'}"
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start the server and wait until it answers."""
         socket = self.folder / "redis.sock"
         options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
         options += ["--requirepass", PASSWORD, "--dir", str(self.folder), "--daemonize", "no"]
@@ -51,7 +51,7 @@ class RedisServer:
         raise AssertionError(f"the server does not answer after {START_S:.0f} s")
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the server."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -61,12 +61,12 @@ class RedisServer:
 
 @pytest.fixture
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Yield a server that runs."""
+    """Yield a running server."""
     pytest.importorskip("redis", reason="redis-py is not installed")
     program = shutil.which("valkey-server") or shutil.which("redis-server")
     if program is None:
         pytest.skip("neither valkey-server nor redis-server is installed")
-    # A short name: a socket's may have a hundred characters.
+    # A short name: the path of a socket is limited to about 100 characters.
     server = RedisServer(tmp_path_factory.mktemp("r"), program)
     server.start()
     yield server

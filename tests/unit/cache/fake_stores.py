@@ -1,4 +1,4 @@
-"""Stores without a disk or a server: they fail, wait and forget when a test says so."""
+"""Stores in memory that fail, block and lose rows when a test says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FULL = StageUnavailable("cache store", "the disk is full")
 
 
 class FakeStore:
-    """Remembers rows in a dictionary. ``failure`` is raised by everything while it is set.
+    """Keeps rows in a dictionary. Every method raises ``failure`` while it is set.
 
     While ``gate`` is closed everything waits, and ``calls`` tells what was asked for.
     """
@@ -67,7 +67,7 @@ class FakeStore:
         self.is_open = False
 
     def lose_everything(self) -> None:
-        """Be a file that was taken away: open no more, and empty when opened again."""
+        """Behave as if the file was removed: closed, and empty when opened again."""
         self.rows, self.is_open = {}, False
 
     def _is_gone(self, key: bytes) -> bool:
@@ -133,9 +133,9 @@ class FakeSharedStore(FakeStore):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let others work until a condition holds."""
+    """Run the event loop until a condition holds."""
     for _ in range(4000):
         await asyncio.sleep(0.005)
         if condition():
             return
-    raise AssertionError("it has not come true in 20 s")
+    raise AssertionError("the condition did not hold within 20 s")

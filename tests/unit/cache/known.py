@@ -1,4 +1,4 @@
-"""Entries whose content follows from a number, so that a wrong one shows wherever it turns up."""
+"""Entries whose content follows from a number, so that a wrong entry is noticed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def keys(numbers: Iterable[int], tag: bytes = TAG) -> list[bytes]:
 
 
 def row(number: int, width: int = 4, version: int = 0) -> Row:
-    """Return what an entry holds; versions of it differ, as entries of one key never should."""
+    """Return the content of an entry; its last component is the version."""
     return [float(number)] * (width - 1) + [float(version)], number % 1000, number % 2 == 0
 
 
@@ -55,7 +55,7 @@ def records(
 
 
 def rows_of(given: Entries) -> list[Row]:
-    """Return what entries hold, row by row."""
+    """Return the content of entries, row by row."""
     return list(
         zip(
             given.vectors.tolist(),
@@ -67,7 +67,7 @@ def rows_of(given: Entries) -> list[Row]:
 
 
 def by_key(every: Iterable[Records]) -> dict[bytes, Row]:
-    """Return what records hold; of a key that occurs several times, the first."""
+    """Return the content of records by key; the first occurrence of a key counts."""
     found: dict[bytes, Row] = {}
     for given in every:
         for name, content in zip(given.keys, rows_of(given.entries), strict=True):

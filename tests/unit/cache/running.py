@@ -1,4 +1,4 @@
-"""A cache that runs in front of a store of a test, and what tells how far it has come."""
+"""A running cache with a test's store, and conditions to wait for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.cache.known import entries, keys
 
 ROOM = CacheSettings(max_bytes=2**20, autosave_s=0.01)
 TIGHT = CacheSettings(max_bytes=32_000, autosave_s=0.01)
-"""Has room for a hundred entries."""
+"""A budget for about a hundred entries."""
 PATIENT = CacheSettings(max_bytes=2**20, autosave_s=60, autosave_entries=5)
 
 Store = FakeLocalStore | FakeSharedStore
@@ -20,7 +20,7 @@ Store = FakeLocalStore | FakeSharedStore
 
 @asynccontextmanager
 async def running(store: Store, settings: CacheSettings = ROOM) -> AsyncIterator[PersistentCache]:
-    """Yield a cache in front of a store; the store answers again at the latest when it stops."""
+    """Yield a started cache with a store, whose gate is opened before the stop."""
     cache = PersistentCache(settings, store)
     await cache.start()
     try:
@@ -41,5 +41,5 @@ def state_of(cache: PersistentCache) -> str:
 
 
 def is_written(cache: PersistentCache) -> Callable[[], bool]:
-    """Return what tells that nothing waits to be written."""
+    """Return the condition that no change waits to be written."""
     return lambda: state_of(cache) == "ready" and cache.stats()["store"]["dirty"] == 0

@@ -15,7 +15,7 @@ from tests.unit.cache.archives import MODEL, archived_records, archived_rows
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_what_was_written_comes_back_to_the_byte(tmp_path: Path) -> None:
+def test_an_archive_is_read_back_exactly(tmp_path: Path) -> None:
     path = tmp_path / "archive"
     given_records = [
         archived_records(4),
@@ -55,7 +55,7 @@ def test_an_empty_cache_is_an_archive_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("now_s", "aged_s"), [(1000.0, 0), (1102.5, 102.5), (200.0, 0), (9e9, 9e9)]
 )
-def test_lives_go_on_while_an_archive_lies_and_never_grow(
+def test_ttls_shrink_with_the_age_of_an_archive_and_never_grow(
     written: Path, now_s: float, aged_s: float
 ) -> None:
     found = archived_rows(records_of(written, read_archive(written), clock=lambda: now_s))
@@ -68,14 +68,14 @@ def test_lives_go_on_while_an_archive_lies_and_never_grow(
     assert found == expected
 
 
-def test_what_is_there_already_is_left_as_it_is(written: Path) -> None:
+def test_an_existing_archive_is_not_changed(written: Path) -> None:
     with pytest.raises(ArchiveError, match="exists already"):
         write_archive(written, [])
 
     assert read_archive(written).count == 35
 
 
-def test_a_disk_that_is_full_leaves_nothing_behind(
+def test_a_full_disk_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_parts: None
 ) -> None:
     syncs = []
@@ -92,7 +92,7 @@ def test_a_disk_that_is_full_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_source_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failing_source_leaves_no_files(tmp_path: Path) -> None:
     def failing() -> Iterator[Records]:
         yield archived_records(3)
         raise RuntimeError

@@ -31,7 +31,7 @@ def _manifest(path: Path, **changes: Any) -> None:
 
 
 def _part(path: Path, content: bytes, **changes: Any) -> None:
-    """Put another first part there, for which the manifest vouches."""
+    """Replace the first part, with its checksum in the manifest."""
     (path / PART).write_bytes(content)
     parts = json.loads((path / MANIFEST).read_text())["parts"]
     digest = hashlib.sha256(content).hexdigest()
@@ -103,7 +103,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize(("damage", "problem"), DAMAGES.values(), ids=DAMAGES)
-def test_an_archive_that_is_not_what_was_written_is_refused_and_says_where(
+def test_a_changed_archive_is_refused_with_the_name_of_the_file(
     written: Path, damage: Damage, problem: str
 ) -> None:
     damage(written)
@@ -114,7 +114,7 @@ def test_an_archive_that_is_not_what_was_written_is_refused_and_says_where(
 
 @settings(max_examples=60)
 @given(st.data())
-def test_no_flipped_bit_and_no_missing_end_goes_unseen(data: st.DataObject) -> None:
+def test_every_flipped_bit_and_every_truncation_is_found(data: st.DataObject) -> None:
     path = _scratch()
     victim = data.draw(st.sampled_from(sorted(path.glob("*.safetensors"))))
     content = bytearray(victim.read_bytes())
@@ -130,14 +130,14 @@ def test_no_flipped_bit_and_no_missing_end_goes_unseen(data: st.DataObject) -> N
 
 
 def _scratch() -> Path:
-    """Return a fresh archive; hypothesis runs many examples within one test's fixtures."""
+    """Return a fresh archive for each example of hypothesis."""
     path = Path(os.environ["XDG_DATA_HOME"]) / "archive"
     shutil.rmtree(path, ignore_errors=True)
     write_archive(path, [archived_records(20), archived_records(5, width=2)])
     return path
 
 
-def test_a_part_that_changes_after_it_was_checked_is_not_taken(written: Path) -> None:
+def test_a_part_that_changes_after_the_check_is_refused(written: Path) -> None:
     manifest = read_archive(written)
     shutil.copy(written / "entries-00001.safetensors", written / PART)
 

@@ -1,4 +1,4 @@
-"""A far cache that is slow, failing or absent costs a miss and never an error."""
+"""A shared cache that is slow, failing or down is a miss and never an error."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ FAILURES = [StageUnavailable("cache", "gone"), Overloaded(1.0), ConnectionError(
 every_failure = pytest.mark.parametrize("failure", FAILURES, ids=lambda error: type(error).__name__)
 
 
-class FarCache:
-    """A cache behind something that takes time or fails."""
+class FakeSharedCache:
+    """A cache whose calls take time or fail."""
 
     def __init__(self, *, delay_s: float = 0.0, failure: Exception | None = None) -> None:
         self.memory = MemoryCache(2**20)
@@ -61,7 +61,7 @@ class FarCache:
 
 
 async def _settle() -> None:
-    """Wait for every task but this one."""
+    """Wait for all other tasks."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 5)
 
@@ -72,8 +72,8 @@ def _assert_nothing(hits: CacheHits) -> None:
     assert len(hits.entries) == 0
 
 
-async def test_what_was_inserted_is_found() -> None:
-    cache = FailOpenCache(FarCache())
+async def test_inserted_entries_are_found() -> None:
+    cache = FailOpenCache(FakeSharedCache())
 
     cache.put_later(KEYS, ENTRIES)
     await _settle()
@@ -86,22 +86,22 @@ async def test_what_was_inserted_is_found() -> None:
     assert cache.state.failures == 0
 
 
-async def test_a_slow_cache_is_a_miss_once_its_time_is_up() -> None:
-    far = FarCache(delay_s=60)
-    cache = FailOpenCache(far, timeout_s=0.02)
+async def test_a_slow_cache_is_a_miss_after_the_timeout() -> None:
+    shared_cache = FakeSharedCache(delay_s=60)
+    cache = FailOpenCache(shared_cache, timeout_s=0.02)
     begun = time.monotonic()
 
     hits = await cache.get_many(KEYS, WIDTH)
 
     assert time.monotonic() - begun < 30
-    assert far.cancelled == 1
+    assert shared_cache.cancelled == 1
     assert cache.state.failures == 1
     _assert_nothing(hits)
 
 
 async def test_a_large_lookup_has_more_time_than_a_small_one(virtual_time: VirtualTime) -> None:
-    far = FarCache(delay_s=0.3)
-    cache = FailOpenCache(far, timeout_s=0.05)
+    shared_cache = FakeSharedCache(delay_s=0.3)
+    cache = FailOpenCache(shared_cache, timeout_s=0.05)
     keys = [number.to_bytes(32, "big") for number in range(2048)]
 
     await cache.get_many(keys, 768)  # 6 MiB
@@ -114,7 +114,7 @@ async def test_a_large_lookup_has_more_time_than_a_small_one(virtual_time: Virtu
 async def test_a_failing_lookup_is_a_miss(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = FailOpenCache(FarCache(failure=failure))
+    cache = FailOpenCache(FakeSharedCache(failure=failure))
 
     with caplog.at_level(logging.WARNING):
         for _ in range(TIMES):
@@ -125,10 +125,10 @@ async def test_a_failing_lookup_is_a_miss(
 
 
 @every_failure
-async def test_a_failing_insert_is_forgotten(
+async def test_a_failing_insert_is_dropped(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = FailOpenCache(FarCache(failure=failure))
+    cache = FailOpenCache(FakeSharedCache(failure=failure))
 
     with caplog.at_level(logging.WARNING):
         for _ in range(TIMES):
@@ -139,20 +139,20 @@ async def test_a_failing_insert_is_forgotten(
     assert caplog.text.count(type(failure).__name__) == 1
 
 
-async def test_an_insert_does_not_keep_its_caller_waiting() -> None:
-    far = FarCache(delay_s=0.05)
-    cache = FailOpenCache(far)
+async def test_an_insert_does_not_block_its_caller() -> None:
+    shared_cache = FakeSharedCache(delay_s=0.05)
+    cache = FailOpenCache(shared_cache)
 
     cache.put_later(KEYS, ENTRIES)
-    before = far.memory.stats.entries
+    before = shared_cache.memory.stats.entries
     await _settle()
 
     assert before == 0
-    assert far.memory.stats.entries == 2
+    assert shared_cache.memory.stats.entries == 2
 
 
-async def test_a_caller_that_leaves_is_no_failure_of_the_cache() -> None:
-    cache = FailOpenCache(FarCache(delay_s=60), timeout_s=60)
+async def test_a_cancelled_caller_is_not_a_failure_of_the_cache() -> None:
+    cache = FailOpenCache(FakeSharedCache(delay_s=60), timeout_s=60)
     lookup = asyncio.ensure_future(cache.get_many(KEYS, WIDTH))
     await asyncio.sleep(0)
 
@@ -163,20 +163,20 @@ async def test_a_caller_that_leaves_is_no_failure_of_the_cache() -> None:
     assert cache.state.failures == 0
 
 
-async def test_a_cache_that_fails_is_left_alone_for_a_while_and_then_asked_again(
+async def test_a_failing_cache_is_skipped_and_tried_after_a_pause(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
-    far = FarCache(failure=ConnectionError())
-    cache = FailOpenCache(far, clock=lambda: now)
+    shared_cache = FakeSharedCache(failure=ConnectionError())
+    cache = FailOpenCache(shared_cache, clock=lambda: now)
     for _ in range(TIMES + 5):
         _assert_nothing(await cache.get_many(KEYS, WIDTH))
         cache.put_later(KEYS, ENTRIES)
         await _settle()
     failures_while_open, state = cache.state.failures, cache.state.circuit
     now = PAUSE_S
-    far.mend()
-    far.memory.put_many(KEYS, ENTRIES)
+    shared_cache.mend()
+    shared_cache.memory.put_many(KEYS, ENTRIES)
     found = await cache.get_many(KEYS, WIDTH)
 
     assert failures_while_open == TIMES
@@ -190,44 +190,44 @@ async def test_a_cache_that_fails_is_left_alone_for_a_while_and_then_asked_again
     ]
 
 
-async def test_only_a_lookup_tries_a_cache_that_failed() -> None:
-    """An insert that fails is lost, while a lookup that fails is a miss."""
+async def test_only_a_lookup_is_a_trial() -> None:
+    """A failing insert would be lost; a failing lookup is only a miss."""
     now = 0.0
-    far = FarCache(failure=ConnectionError())
-    cache = FailOpenCache(far, clock=lambda: now)
+    shared_cache = FakeSharedCache(failure=ConnectionError())
+    cache = FailOpenCache(shared_cache, clock=lambda: now)
     for _ in range(TIMES):
         await cache.get_many(KEYS, WIDTH)
     now = PAUSE_S
-    far.mend()
+    shared_cache.mend()
     cache.put_later(KEYS, ENTRIES)
     await _settle()
 
-    assert far.memory.stats.entries == 0
+    assert shared_cache.memory.stats.entries == 0
     assert cache.state.circuit is CircuitState.OPEN
 
 
-async def test_a_trial_whose_caller_leaves_is_taken_over_by_the_next() -> None:
+async def test_after_a_cancelled_trial_the_next_lookup_is_the_trial() -> None:
     now = 0.0
-    far = FarCache(failure=ConnectionError())
-    cache = FailOpenCache(far, clock=lambda: now, timeout_s=60)
+    shared_cache = FakeSharedCache(failure=ConnectionError())
+    cache = FailOpenCache(shared_cache, clock=lambda: now, timeout_s=60)
     for _ in range(TIMES):
         await cache.get_many(KEYS, WIDTH)
     now = PAUSE_S
-    far.mend()
-    far.delay_s = 60
+    shared_cache.mend()
+    shared_cache.delay_s = 60
     trial = asyncio.ensure_future(cache.get_many(KEYS, WIDTH))
     await asyncio.sleep(0)
     trial.cancel()
     await _settle()
-    far.delay_s = 0
+    shared_cache.delay_s = 0
     await cache.get_many(KEYS, WIDTH)
 
     assert cache.state.circuit is CircuitState.CLOSED
 
 
-async def test_a_cache_that_takes_no_inserts_does_not_fill_the_memory() -> None:
-    far = FarCache(delay_s=60)
-    cache = FailOpenCache(far)
+async def test_pending_inserts_are_limited() -> None:
+    shared_cache = FakeSharedCache(delay_s=60)
+    cache = FailOpenCache(shared_cache)
     for _ in range(MAX_PENDING_INSERTS + 10):
         cache.put_later(KEYS, ENTRIES)
     pending = asyncio.all_tasks() - {asyncio.current_task()}

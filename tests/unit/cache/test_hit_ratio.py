@@ -1,4 +1,4 @@
-"""Hits are likely after many of them, no more after many misses, and then not asked for."""
+"""Hits are likely after many hits; after many misses small lookups are skipped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from embedder.cache.hit_ratio import FIRST, MANY, SAMPLE, HitRatio
 
 
 @given(st.lists(st.integers(0, 4), max_size=30))
-def test_the_last_lookups_decide_whatever_was_before(before: list[int]) -> None:
+def test_the_last_lookups_decide(before: list[int]) -> None:
     share = HitRatio()
     for found in before:
         share.learn(found, 4)
@@ -23,16 +23,16 @@ def test_the_last_lookups_decide_whatever_was_before(before: list[int]) -> None:
     assert not share.hit_is_likely
 
 
-def test_nothing_is_likely_before_anything_was_asked() -> None:
+def test_no_hit_is_likely_before_the_first_lookup() -> None:
     assert not HitRatio().hit_is_likely
 
 
 @given(st.integers(0, FIRST - 1), st.integers(1, 100))
-def test_the_first_lookups_are_all_made(misses: int, keys: int) -> None:
+def test_the_first_lookups_are_all_sent(misses: int, keys: int) -> None:
     assert _after(misses).lookup_pays(keys)
 
 
-def test_where_nothing_is_ever_found_one_in_so_many_lookups_of_few_keys_is_made() -> None:
+def test_without_hits_a_sample_of_the_small_lookups_is_sent() -> None:
     share = _after(200)
     made = [share.lookup_pays(1) for _ in range(10 * SAMPLE)]
 
@@ -40,7 +40,7 @@ def test_where_nothing_is_ever_found_one_in_so_many_lookups_of_few_keys_is_made(
     assert all(share.lookup_pays(MANY) for _ in range(100))
 
 
-def test_a_find_brings_lookups_back_until_nothing_is_found_for_long() -> None:
+def test_a_hit_restores_lookups_until_many_misses() -> None:
     share = _after(200)
     share.learn(1, 1)
     asked = 0

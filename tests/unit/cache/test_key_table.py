@@ -1,4 +1,4 @@
-"""Keys are found where they were put, however many share a bucket or look alike in it."""
+"""Keys are found even if many share a bucket or a half word."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ CAPACITY = 64
 
 
 def key_of(number: int) -> bytes:
-    """Return a key of its own for every number, as if hashed: spread over all of its bytes."""
+    """Return a distinct key for each number, spread like a hash."""
     return bytes(8) + np.random.default_rng(number).bytes(24)
 
 
 def word_key(*words: int) -> bytes:
-    """Return the key of four words: tag, home, mark, and what only a full comparison sees."""
+    """Return the key of four words: tag, bucket, check, and a rest."""
     return b"".join(word.to_bytes(8, "little") for word in words)
 
 
 CROWD = [
-    word_key(0, home, mark << 32, last)
-    for home in (0, 1)
-    for mark in (0, 1, 9)
+    word_key(0, bucket, check << 32, last)
+    for bucket in (0, 1)
+    for check in (0, 1, 9)
     for last in range(8)
 ]
-"""Far more for two buckets than these have cells for; a mark of 0 is that of an empty cell."""
+"""Many more keys than two buckets have cells; a half word of 0 is that of an empty cell."""
 
 POOL = [*CROWD, *(key_of(number) for number in range(40))]
 some_keys = st.lists(st.sampled_from(POOL), unique=True, max_size=20)
 
 
 class TableMachine(RuleBasedStateMachine):
-    """A table, and a dictionary with the same keys."""
+    """A table and a dictionary with the same keys."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ TableMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=2
 TestKeyTable = TableMachine.TestCase
 
 
-def test_many_keys_are_found_at_once_and_others_are_not() -> None:
+def test_a_batch_finds_present_keys_only() -> None:
     keys = [key_of(number) for number in range(3000)]
     table = KeyTable(2000)
     table.insert(words_of(keys[:2000]), np.arange(2000))
@@ -80,8 +80,8 @@ def test_many_keys_are_found_at_once_and_others_are_not() -> None:
     assert table.find(words_of(keys)).tolist() == [*range(2000), *[-1] * 1000]
 
 
-def test_a_bucket_that_is_full_turns_nobody_away() -> None:
-    keys = [word_key(0, 0, mark << 32, 0) for mark in range(3 * WAYS)]
+def test_a_full_bucket_overflows_into_the_dictionary() -> None:
+    keys = [word_key(0, 0, check << 32, 0) for check in range(3 * WAYS)]
     table = KeyTable(len(keys))
 
     table.insert(words_of(keys), np.arange(len(keys)))
@@ -89,8 +89,8 @@ def test_a_bucket_that_is_full_turns_nobody_away() -> None:
     assert table.find(words_of(keys)).tolist() == list(range(len(keys)))
 
 
-def test_a_key_of_zeros_is_found_where_its_bucket_is_full() -> None:
-    """Whatever the memory of a slot that nobody has written to happens to hold."""
+def test_a_key_of_zeros_is_found_if_its_bucket_is_full() -> None:
+    """Whatever the memory of an unused slot holds."""
     keys = [word_key(number, 0, 0, 0) for number in range(3 * WAYS)]
     table = KeyTable(2 * len(keys))
     table.words[:] = 0
@@ -100,12 +100,12 @@ def test_a_key_of_zeros_is_found_where_its_bucket_is_full() -> None:
     assert (table.find(words_of(keys[:-WAYS])) >= 0).all()
 
 
-def test_nothing_is_found_of_nothing() -> None:
+def test_no_keys_find_no_slots() -> None:
     assert KeyTable(1).find(words_of([])).tolist() == []
     assert KeyTable(1).find(words_of([bytes(32)])).tolist() == [-1]
 
 
-def test_keys_become_numbers_and_keys_again() -> None:
+def test_keys_become_words_and_keys_again() -> None:
     keys = [key_of(number) for number in range(5)]
 
     assert keys_of(words_of(keys)) == keys

@@ -1,4 +1,4 @@
-"""A process that is killed loses at most what it put in the last moments, and nothing else."""
+"""A killed process loses at most the entries that it had not saved yet."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.unit.cache.known import by_key, key, records
 ROOT = Path(__file__).parents[3]
 KILLS = 6
 ALLOWANCE_S = 0.5
-"""What may be lost beside what is waiting to be saved."""
+"""Entries that may be lost beside those that wait to be saved."""
 
 
 def _killed(folder: Path, first: int, after_s: float) -> tuple[list[tuple[int, float]], float]:
-    """Let a child put for so long, kill it, and return what it said and when it was killed."""
+    """Run a child for some seconds, kill it, and return its output and the time of the kill."""
     command = [sys.executable, "-m", "tests.unit.cache.busy_child", str(folder), str(first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
         assert child.stdout is not None
@@ -33,24 +33,24 @@ def _killed(folder: Path, first: int, after_s: float) -> tuple[list[tuple[int, f
     return [(int(number), float(at)) for number, at in said], killed_at
 
 
-def test_at_most_the_last_moments_are_lost_and_nothing_is_wrong(tmp_path: Path) -> None:
+def test_at_most_unsaved_entries_are_lost_and_none_is_wrong(tmp_path: Path) -> None:
     moments = random.Random(0)
     first = 0
     for _ in range(KILLS):
         said, killed_at = _killed(tmp_path, first, moments.uniform(0.5, 1.5))
-        # On a busy machine the child may not have run for a while: then it could not save either.
+        # On a busy machine the child may have paused; then it could not save either.
         pause_s = max(after - before for (_, before), (_, after) in pairwise(said))
         safe_until = killed_at - SETTINGS.autosave_s - ALLOWANCE_S - pause_s
         safe = max((number for number, at in said if at < safe_until), default=first)
         store = SqliteStore(tmp_path / "a.sqlite")
         store.open()
         found = by_key(store.load())
-        last = said[-1][0] + BATCH  # there may have been no time to say so
+        last = said[-1][0] + BATCH  # its line may not have been printed
 
         assert found.items() <= by_key([records(range(last), WIDTH)]).items()
         assert [number for number in range(safe) if key(number) not in found] == []
         assert (store.stats.corrupt, store.stats.set_aside) == (0, 0)
         store.close()
-        # What was lost is put again, so that everything below is known to be there.
+        # Put lost entries again, so that all numbers below are present.
         first = min((number for number in range(last) if key(number) not in found), default=last)
     assert first > 0

@@ -11,16 +11,14 @@ from tests.unit.cache.numbered_entries import entry_size, numbered_entries
 
 
 @pytest.mark.parametrize(("width", "kept"), [(1, True), (100, True), (101, False)])
-def test_an_entry_that_takes_more_than_a_hundredth_of_the_budget_is_not_kept(
-    width: int, kept: bool
-) -> None:
+def test_an_entry_above_a_hundredth_of_the_budget_is_rejected(width: int, kept: bool) -> None:
     cache = MemoryCache(100 * entry_size(100))
     cache.put_many([b"k" * 32], numbered_entries(1, width))
 
     assert (cache.stats.entries, cache.stats.rejected) == ((1, 0) if kept else (0, 1))
 
 
-def test_more_entries_than_are_put_at_once_leave_the_last_ones() -> None:
+def test_a_put_above_the_budget_keeps_the_last_entries() -> None:
     count = 3 * memory.BATCH
     keys = [number.to_bytes(32, "little") for number in range(count)]
     cache = MemoryCache(500 * entry_size(1))
@@ -32,8 +30,8 @@ def test_more_entries_than_are_put_at_once_leave_the_last_ones() -> None:
     assert cache.stats.evicted == count - 500
 
 
-def test_a_cache_that_is_used_for_long_keeps_its_order() -> None:
-    """Through many clearings of the log that the order is kept in."""
+def test_the_lru_order_is_exact_over_many_operations() -> None:
+    """Through many compactions of the recency log."""
     random = np.random.default_rng(0)
     keys = [number.to_bytes(32, "little") for number in range(300)]
     cache = MemoryCache(200 * entry_size(1))

@@ -43,12 +43,12 @@ class _Stored:
 
 
 class CacheMachine(RuleBasedStateMachine):
-    """Does everything twice: to the cache, and to ``stored`` and ``order``, oldest use first."""
+    """Applies each operation to the cache, and to ``stored`` and ``order`` (oldest use first)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        # A budget of five entries would admit none.
+        # Otherwise a budget of five entries would accept none.
         self.patch.setattr(memory, "MAX_ENTRY_SHARE", 1.0)
 
     def teardown(self) -> None:
@@ -93,12 +93,12 @@ class CacheMachine(RuleBasedStateMachine):
         lives = data.draw(st.none() | st.lists(LIVES, min_size=len(keys), max_size=len(keys)))
         entries = numbered_entries(len(keys), width, first=self.written + 1)
         self.cache.put_many(keys, entries, None if lives is None else np.array(lives))
-        entries.vectors[:] = -1  # what the cache keeps is its own
+        entries.vectors[:] = -1  # the cache has its own copy
         new = [self._dated(width, life) for life in lives or [math.inf] * len(keys)]
         if entry_size(width) > self.cache.max_bytes:
             self.expected.rejected += len(keys)
             return
-        # A key that comes twice is put where it came first, with what came last.
+        # A key that occurs twice has its first position and its last entry.
         for key, stored in {key: new[at] for at, key in enumerate(keys)}.items():
             self.stored[key] = stored
             self._use(key)
@@ -122,7 +122,7 @@ class CacheMachine(RuleBasedStateMachine):
 
         hits = self.cache.get_many(keys, width)
         found = rows_of(hits.entries)
-        hits.entries.vectors[:] = -1  # and what it gives away is the caller's
+        hits.entries.vectors[:] = -1  # the caller has its own copy
 
         assert hits.rows.tolist() == there
         assert found == expected
@@ -184,7 +184,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(keys=SOME_KEYS)
     def look(self, keys: list[bytes]) -> None:
-        """What is looked at in this way is neither used nor counted: the invariants see that."""
+        """Reading records is not a use and is not counted, as the invariants check."""
         keys = list(dict.fromkeys(keys))
         found = {
             key: (row, life)
@@ -209,7 +209,7 @@ class CacheMachine(RuleBasedStateMachine):
         assert self.cache.stats.bytes <= self.cache.max_bytes
 
     @invariant()
-    def the_order_is_that_of_use(self) -> None:
+    def the_order_is_lru(self) -> None:
         assert self.cache.keys() == self.order[::-1]
 
     @invariant()
@@ -219,12 +219,12 @@ class CacheMachine(RuleBasedStateMachine):
         assert self.cache.age_s == (self.now_s - min(puts) if puts else None)
 
     @invariant()
-    def whatever_goes_by_itself_is_told(self) -> None:
+    def all_removed_keys_are_reported(self) -> None:
         assert sorted(self.forgotten) == sorted(self.expected_forgotten)
 
 
 def _assert_lives(hits: CacheHits, lives: Sequence[float]) -> None:
-    """None stands for entries that all live for ever."""
+    """None means that no entry expires."""
     if hits.ttls_s is None:
         assert all(math.isinf(life) for life in lives)
     else:

@@ -1,4 +1,4 @@
-"""Which store is behind a cache follows from the settings, and nothing is touched to find out."""
+"""The settings select the store of a cache, without opening it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.cache.fake_stores import until
 from tests.unit.cache.known import entries, keys
 
 
-def test_nothing_is_saved_where_nothing_says_where() -> None:
+def test_without_a_directory_or_url_there_is_no_store() -> None:
     assert open_store(CacheSettings(), "cache-0") is None
 
 
@@ -25,23 +25,21 @@ def test_a_cache_that_is_turned_off_has_no_store(tmp_path: Path) -> None:
     assert open_store(settings, "cache-0") is None
 
 
-def test_a_directory_makes_a_store_of_its_own(tmp_path: Path) -> None:
+def test_a_directory_gives_a_local_store(tmp_path: Path) -> None:
     store = open_store(CacheSettings(directory=str(tmp_path / "new")), "cache-0")
 
     assert isinstance(store, SqliteStore)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_url_makes_a_store_that_is_shared() -> None:
+def test_a_url_gives_a_shared_store() -> None:
     pytest.importorskip("redis", reason="redis-py is not installed")
     settings = CacheSettings(url=SecretStr("redis://localhost:1"))
 
     assert isinstance(open_store(settings, "cache-0"), RedisStore)
 
 
-async def test_each_name_has_a_file_of_its_own_that_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_each_name_has_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     settings = CacheSettings(directory="~/saved")
     for name, number in (("cache-0", 1), ("cache-1", 2)):

@@ -1,4 +1,4 @@
-"""A cache and its file through restarts and crashes, against what it held before."""
+"""A cache and its file through restarts and crashes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 TTL_S = 100.0
 SETTINGS = CacheSettings(max_bytes=32_000, ttl_s=TTL_S, autosave_s=0.005)
-"""Has room for a hundred entries."""
+"""A budget for about a hundred entries."""
 
 NUMBERS = st.lists(st.integers(0, 149), min_size=1, max_size=60, unique=True)
 TAGS = st.sampled_from([TAG, OTHER_TAG])
 
 
-class ShardMachine(RuleBasedStateMachine):
-    """Knows every version that was ever put, and when; ``saved`` is what the file must have."""
+class PersistentCacheMachine(RuleBasedStateMachine):
+    """Knows all versions that were put; ``saved`` is the content that the file must have."""
 
     @initialize()
     def start(self) -> None:
@@ -90,10 +90,10 @@ class ShardMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Go on with a copy of the files: what a process leaves that is killed now."""
+        """Continue with a copy of the files, as a killed process leaves them."""
         folder = Path(tempfile.mkdtemp())
         assert self.cache._writer is not None
-        thread = self.cache._writer._thread  # which does nothing else while the files are copied
+        thread = self.cache._writer._thread  # idle while the files are copied
         self._run(self._copy(thread, folder))
         self._run(self.cache.stop())
         shutil.rmtree(self.folder)
@@ -146,11 +146,11 @@ class ShardMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
 
-TestShard = ShardMachine.TestCase
-TestShard.settings = settings(max_examples=20, stateful_step_count=20)
+TestPersistentCache = PersistentCacheMachine.TestCase
+TestPersistentCache.settings = settings(max_examples=20, stateful_step_count=20)
 
 
-async def test_without_a_store_it_is_a_cache_in_memory() -> None:
+async def test_without_a_store_the_cache_works_in_memory() -> None:
     cache = PersistentCache(CacheSettings())
     await cache.start()
 
@@ -175,7 +175,7 @@ async def _reopened(folder: Path, wall_s: float, ttl_s: float | None = None) -> 
     return cache
 
 
-async def test_a_life_goes_on_while_the_service_is_down(tmp_path: Path) -> None:
+async def test_a_ttl_shrinks_while_the_service_is_down(tmp_path: Path) -> None:
     cache = await _reopened(tmp_path, 1000.0, ttl_s=600.0)
     await cache.put_many(keys([1, 2]), entries([1, 2]), np.array([50.0, np.inf]))
     await cache.stop()
@@ -192,7 +192,7 @@ async def test_a_life_goes_on_while_the_service_is_down(tmp_path: Path) -> None:
     assert lives == {1040.0: [10.0, 560.0], 900.0: [50.0, 600.0], 1700.0: [], 1e12: []}
 
 
-async def test_a_shorter_ttl_holds_for_what_was_saved_under_a_longer_one(tmp_path: Path) -> None:
+async def test_a_shorter_ttl_applies_to_entries_saved_with_a_longer_one(tmp_path: Path) -> None:
     cache = await _reopened(tmp_path, 1000.0)
     await cache.put_many(keys([1]), entries([1]))
     await cache.stop()
@@ -205,7 +205,7 @@ async def test_a_shorter_ttl_holds_for_what_was_saved_under_a_longer_one(tmp_pat
     await cache.stop()
 
 
-async def test_a_model_that_is_replaced_is_not_there_after_the_next_start(tmp_path: Path) -> None:
+async def test_entries_of_a_replaced_model_are_not_loaded(tmp_path: Path) -> None:
     cache = await _reopened(tmp_path, 1000.0)
     cache.serves({"name": TAG})
     await cache.put_many(keys([1]), entries([1]))

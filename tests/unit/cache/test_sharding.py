@@ -1,4 +1,4 @@
-"""A cache of several shards answers as one, and a shard that is added takes only its share."""
+"""A cache of several shards works as one; a new shard takes only its share of the keys."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _entries(count: int) -> Entries:
 
 
 class Shard:
-    """A shard in this process; remembers who asked for what, and fails when told."""
+    """A shard in this process that records its calls and fails on demand."""
 
     def __init__(self) -> None:
         self.memory = MemoryCache(2**20)
@@ -66,7 +66,7 @@ async def _filled(count: int, keys: list[bytes]) -> tuple[ShardedCache, list[Sha
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 7, 16])
-def test_every_shard_gets_about_its_share(shards: int) -> None:
+def test_keys_are_spread_evenly_over_shards(shards: int) -> None:
     counts = Counter(owners(_keys(MANY), shards).tolist())
 
     assert set(counts) == set(range(shards))
@@ -75,7 +75,7 @@ def test_every_shard_gets_about_its_share(shards: int) -> None:
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])
-def test_a_shard_that_is_added_takes_its_share_and_no_other_key_moves(shards: int) -> None:
+def test_a_new_shard_takes_its_share_and_no_other_key_moves(shards: int) -> None:
     before, after = owners(_keys(MANY), shards), owners(_keys(MANY), shards + 1)
     moved = before != after
 
@@ -83,19 +83,19 @@ def test_a_shard_that_is_added_takes_its_share_and_no_other_key_moves(shards: in
     assert moved.mean() == pytest.approx(1 / (shards + 1), abs=0.03)
 
 
-def test_the_owner_of_a_key_is_the_same_in_every_process_and_release() -> None:
-    """Pinned: another answer would be a cache that forgets everything at an upgrade."""
+def test_the_owner_of_a_key_never_changes() -> None:
+    """Pinned: a change would invalidate all caches at an upgrade."""
     assert owners(_keys(12), 5).tolist() == [4, 1, 3, 1, 1, 0, 3, 4, 4, 2, 0, 1]
 
 
-def test_the_tag_decides_nothing() -> None:
+def test_the_tag_does_not_select_the_shard() -> None:
     one, other = owners(_keys(50, b"modelone"), 4), owners(_keys(50, b"modeltwo"), 4)
 
     assert one.tolist() == other.tolist()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
-async def test_what_was_inserted_is_found_in_order(count: int) -> None:
+async def test_inserted_entries_are_found_in_order(count: int) -> None:
     keys = _keys(40)
     cache, _ = await _filled(max(count, 1), keys)
     if count == 0:
@@ -122,7 +122,7 @@ async def test_a_shard_is_asked_for_its_own_keys_only() -> None:
         assert shard.memory.stats.entries == len(owned)
 
 
-async def test_a_shard_that_fails_costs_its_own_keys_only() -> None:
+async def test_a_failing_shard_misses_its_own_keys_only() -> None:
     keys = _keys(40)
     cache, shards = await _filled(3, keys)
     shards[1].fails = True
@@ -138,8 +138,8 @@ async def test_a_shard_that_fails_costs_its_own_keys_only() -> None:
     st.lists(st.sets(st.integers(0, 9)), min_size=3, max_size=3),
     st.lists(st.booleans(), min_size=3, max_size=3),
 )
-def test_merged_hits_keep_each_life_with_its_row(found: list[set[int]], mortal: list[bool]) -> None:
-    """Rows 0, 3, 6 … are the first shard's, 1, 4, 7 … the second's, and so on."""
+def test_merged_hits_keep_the_ttl_of_each_row(found: list[set[int]], mortal: list[bool]) -> None:
+    """Rows 0, 3, 6 … belong to the first shard, 1, 4, 7 … to the second, and so on."""
     parts = []
     expected: dict[int, float] = {}
     for shard, (places, ends) in enumerate(zip(found, mortal, strict=True)):

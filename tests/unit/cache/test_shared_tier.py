@@ -1,4 +1,4 @@
-"""Caches that share a store find in it what others have put, and do without where it is gone."""
+"""Caches with a shared store find entries of each other, and work without it if it is down."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _cache(store: RedisStore | FakeSharedStore) -> AsyncIterator[Persisten
         await cache.stop()
 
 
-async def test_what_one_cache_put_another_finds(redis: RedisServer) -> None:
+async def test_entries_of_one_cache_are_found_by_another(redis: RedisServer) -> None:
     async with _cache(RedisStore(redis.url)) as one, _cache(RedisStore(redis.url)) as other:
         await one.put_many(keys(range(10)), entries(range(10)), np.full(10, 50.0))
         await until(lambda: one.stats()["store"]["dirty"] == 0)
@@ -46,12 +46,12 @@ async def test_what_one_cache_put_another_finds(redis: RedisServer) -> None:
             assert found.entries.vectors.tolist() == expected
             assert found.ttls_s is not None
             assert [round(life, -1) for life in found.ttls_s] == [50, 600, 50, 50]
-        told = other.stats()["store"]["look_up"]
-        assert (told["found"], told["absent"]) == (3, 4)
+        lookups = other.stats()["store"]["look_up"]
+        assert (lookups["found"], lookups["absent"]) == (3, 4)
         assert other.memory.stats.entries == 3
 
 
-async def test_what_memory_has_is_not_asked_for() -> None:
+async def test_keys_in_memory_are_not_looked_up() -> None:
     store = FakeSharedStore()
     async with _cache(store) as cache:
         await cache.put_many(keys([1, 2]), entries([1, 2]))
@@ -62,7 +62,7 @@ async def test_what_memory_has_is_not_asked_for() -> None:
         assert "get_many" not in store.calls
 
 
-async def test_what_is_found_is_not_written_again() -> None:
+async def test_found_entries_are_not_written_again() -> None:
     store = FakeSharedStore()
     store.put_many(records([1]))
     async with _cache(store) as cache:
@@ -72,7 +72,7 @@ async def test_what_is_found_is_not_written_again() -> None:
         assert cache.stats()["store"]["written"] == 0
 
 
-async def test_a_server_that_is_killed_costs_misses_and_is_used_again_when_it_is_back(
+async def test_a_killed_server_causes_misses_and_is_used_again_when_it_is_back(
     redis: RedisServer,
 ) -> None:
     now = 0.0
@@ -99,7 +99,7 @@ async def test_a_server_that_is_killed_costs_misses_and_is_used_again_when_it_is
     await cache.stop()
 
 
-async def test_a_lookup_that_fails_leaves_what_memory_has() -> None:
+async def test_a_failing_lookup_returns_the_hits_of_memory() -> None:
     store = FakeSharedStore()
     async with _cache(store) as cache:
         await cache.put_many(keys([1]), entries([1]))

@@ -15,7 +15,7 @@ from tests.unit.cache.running import PATIENT, ROOM, TIGHT, Store, is_written, pu
 
 
 @pytest.mark.parametrize("make", [FakeLocalStore, FakeSharedStore])
-async def test_what_is_put_is_written_without_a_word(make: Callable[[], Store]) -> None:
+async def test_entries_are_written_in_the_background(make: Callable[[], Store]) -> None:
     store = make()
     async with running(store) as cache:
         await put(cache, [1, 2, 3])
@@ -28,7 +28,7 @@ async def test_what_is_put_is_written_without_a_word(make: Callable[[], Store]) 
         assert stats["last_write_age_s"] >= 0
 
 
-async def test_few_entries_wait_and_many_are_written_at_once() -> None:
+async def test_few_entries_wait_and_many_are_written_immediately() -> None:
     store = FakeLocalStore()
     async with running(store, PATIENT) as cache:
         await until(is_written(cache))
@@ -42,7 +42,7 @@ async def test_few_entries_wait_and_many_are_written_at_once() -> None:
         assert store.rows == by_key([records([1, 2, 3, 4, 5])])
 
 
-async def test_stopping_writes_what_waits_and_closes_the_store() -> None:
+async def test_stopping_writes_the_remaining_changes_and_closes_the_store() -> None:
     store = FakeLocalStore()
     async with running(store, PATIENT) as cache:
         await until(is_written(cache))
@@ -53,7 +53,7 @@ async def test_stopping_writes_what_waits_and_closes_the_store() -> None:
     assert state_of(cache) == "stopped"
 
 
-async def test_what_is_put_before_the_store_is_open_is_not_lost_by_stopping() -> None:
+async def test_entries_put_before_the_store_is_open_are_written_at_the_stop() -> None:
     store = FakeLocalStore()
     async with running(store, PATIENT) as cache:
         await put(cache, [1])
@@ -70,7 +70,7 @@ async def test_a_cache_that_was_never_started_stops() -> None:
     assert store.calls == []
 
 
-async def test_what_goes_from_memory_goes_from_a_store_of_its_own() -> None:
+async def test_evicted_entries_are_deleted_from_a_local_store() -> None:
     store = FakeLocalStore()
     async with running(store, TIGHT) as cache:
         for first in range(0, 300, 50):
@@ -82,7 +82,7 @@ async def test_what_goes_from_memory_goes_from_a_store_of_its_own() -> None:
         assert set(store.rows) == set(kept)
 
 
-async def test_what_goes_from_memory_stays_in_a_store_that_others_share() -> None:
+async def test_evicted_entries_stay_in_a_shared_store() -> None:
     store = FakeSharedStore()
     async with running(store, TIGHT) as cache:
         for first in range(0, 300, 50):
@@ -112,7 +112,7 @@ async def test_deleting_purging_and_clearing_reach_the_store() -> None:
         assert store.rows == by_key([records([4])])
 
 
-async def test_rows_that_are_out_of_date_are_renewed_or_cut_off(
+async def test_outdated_rows_are_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(write_behind, "SPARE_ROWS", 0)
@@ -132,7 +132,7 @@ def _refuse(*_: object) -> None:
     raise InvalidInput("keys", "are refused")
 
 
-async def test_what_memory_refuses_is_not_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_that_memory_rejects_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     store = FakeLocalStore()
     async with running(store) as cache:
         await until(is_written(cache))

@@ -13,7 +13,7 @@ from tests.unit.cache.known import TAG, by_key, key, keys, records
 from tests.unit.cache.running import PATIENT, TIGHT, is_written, put, running, state_of
 
 
-async def test_what_a_store_cannot_take_is_served_and_written_later(
+async def test_rejected_changes_are_served_and_written_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = FakeLocalStore()
@@ -37,7 +37,7 @@ async def test_what_a_store_cannot_take_is_served_and_written_later(
         assert store.rows == by_key([records([1, 2, 3])])
 
 
-async def test_a_store_that_takes_nothing_is_not_asked_all_the_time() -> None:
+async def test_a_failing_store_is_not_called_at_every_put() -> None:
     store = FakeLocalStore()
     async with running(store, PATIENT) as cache:
         await until(is_written(cache))
@@ -72,7 +72,7 @@ async def test_a_store_that_cannot_be_opened_is_tried_again(
         assert (await cache.get_many([key(9)], 4)).rows.tolist() == [0]
 
 
-async def test_a_store_that_was_lost_gets_everything_anew(
+async def test_a_lost_store_is_written_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(write_behind, "REOPEN_S", 0.01)
@@ -90,7 +90,7 @@ async def test_a_store_that_was_lost_gets_everything_anew(
         assert store.served == {"a": TAG}
 
 
-async def test_more_deletes_than_are_worth_remembering_begin_the_store_anew(
+async def test_too_many_deleted_keys_clear_the_store_and_write_it_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(write_behind, "MAX_DELETED_KEYS", 100)
@@ -110,7 +110,7 @@ async def test_more_deletes_than_are_worth_remembering_begin_the_store_anew(
         assert set(store.rows) == set(cache.memory.keys())
 
 
-async def test_a_bug_in_a_store_costs_one_turn_and_no_more(
+async def test_an_unexpected_error_costs_one_flush(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(write_behind, "REOPEN_S", 0.01)
@@ -129,7 +129,7 @@ async def test_a_bug_in_a_store_costs_one_turn_and_no_more(
         assert "ZeroDivisionError" in caplog.text
 
 
-async def test_stopping_with_a_store_that_takes_nothing_says_what_is_lost(
+async def test_stopping_with_a_failing_store_logs_the_lost_changes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = FakeLocalStore()

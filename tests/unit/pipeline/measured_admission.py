@@ -15,7 +15,7 @@ WAITED = Timings(queue_s=1.0, inference_s=0.0)
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -26,20 +26,20 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return a clock that stands still."""
+    """Return a clock that does not advance by itself."""
     return Clock()
 
 
 @pytest.fixture
 def admission(clock: Clock) -> AdmissionControl:
-    """Return admission control that has measured `RATE`, and in which nothing is queued."""
+    """Return admission control that has measured `RATE`, with an empty queue."""
     admission = AdmissionControl(LIMITS, clock=clock)
     measure(admission, clock, RATE)
     return admission
 
 
 def measure(admission: AdmissionControl, clock: Clock, rate: int) -> None:
-    """Let work be done at a rate for long."""
+    """Report work at a rate for 100 s."""
     work = admission.admit([b"measured"], 10**6, Priority.BULK)
     for _ in range(100):
         clock.now += 1.0
@@ -53,7 +53,7 @@ def ask(
     tokens: int = 10,
     priority: Priority = Priority.INTERACTIVE,
 ) -> AdmittedTokens | float:
-    """Return the work of a request, or the whole seconds after which it is to come back."""
+    """Return the admitted work, or the whole seconds that the refusal states."""
     try:
         return admission.admit([name.encode()], tokens, priority)
     except Overloaded as error:

@@ -22,15 +22,15 @@ from embedder.settings.model import LimitSettings
 
 BATCH_TOKENS = 2048
 OVERHEAD_S = 0.005
-"""What a batch costs beside its tokens: a small one is dear."""
+"""Fixed seconds of a batch."""
 
 PATH_S = 0.003
-"""What the way to the device and back costs beside all waits."""
+"""Seconds from the ingress to the device and back."""
 
 
 @dataclass
 class Request:
-    """One request, and what became of it."""
+    """One request and its outcome."""
 
     number: int
     tokens: int
@@ -48,13 +48,13 @@ class Request:
 
 @dataclass
 class Simulation:
-    """``rate`` is what one device computes in full batches, in tokens a second."""
+    """``rate`` is the tokens per second of one device with full batches."""
 
     rate: float = 10_000.0
     devices: int = 1
     limits: LimitSettings = field(default_factory=LimitSettings)
     seed: int = 0
-    comes_back: Callable[[Request, Overloaded], float | None] = lambda request, error: error.whole_s
+    retry_after: Callable[[Request, Overloaded], float | None] = lambda _, error: error.whole_s
 
     def __post_init__(self) -> None:
         self.now = 0.0
@@ -69,11 +69,11 @@ class Simulation:
         self._free = self.devices
 
     def at(self, when: float, what: Callable[[], None]) -> None:
-        """Let something happen."""
+        """Schedule an event."""
         heapq.heappush(self._events, (when, next(self._order), what))
 
     def load(self, share: float, begin: float, end: float) -> None:
-        """Let newcomers arrive at random, of so much of what the devices compute."""
+        """Schedule random arrivals of ``share`` times the capacity of the devices."""
         mean = self.rate * self.devices * share / MEAN_TOKENS
         when = begin
         while (when := when + self.random.expovariate(mean)) < end:
@@ -88,14 +88,14 @@ class Simulation:
         *,
         inputs: int = 1,
     ) -> Request:
-        """Let one newcomer arrive."""
+        """Schedule the arrival of one request."""
         request = Request(len(self.requests), tokens, priority, inputs)
         self.requests.append(request)
         self.at(when, lambda: self._ask(request))
         return request
 
     def call(self, calls: int, concurrency: int, tokens: int, *, inputs: int) -> list[Request]:
-        """Let clients make so many calls from now on, each after an answer or when it gives up."""
+        """Schedule ``calls`` calls by ``concurrency`` clients, each after the end of the last."""
         made: list[Request] = []
 
         def next_call() -> None:
@@ -108,14 +108,14 @@ class Simulation:
         return made
 
     def run(self, until: float) -> None:
-        """Let everything happen up to a time."""
+        """Run all events until a time."""
         while self._events and self._events[0][0] <= until:
             self.now, _, what = heapq.heappop(self._events)
             what()
         self.now = until
 
     def goodput(self, begin: float, end: float) -> float:
-        """Return how much of what the devices can compute they did."""
+        """Return the share of the capacity of the devices that was used."""
         done = sum(tokens for when, tokens in self.computed if begin < when <= end)
         return done / (self.rate * self.devices * (end - begin))
 
@@ -132,9 +132,9 @@ class Simulation:
         return float(np.quantile(waits, quantile)) if waits else 0.0
 
     def returns(self) -> tuple[int, int]:
-        """Return how many came back, and how many of these were admitted at their second try."""
-        back = [one for one in self.requests if one.tries > 1]
-        return len(back), sum(one.admitted_at == 2 for one in back)
+        """Return how many requests returned, and how many of those were admitted then."""
+        returned = [one for one in self.requests if one.tries > 1]
+        return len(returned), sum(one.admitted_at == 2 for one in returned)
 
     def _ask(self, request: Request) -> None:
         request.tries += 1
@@ -143,10 +143,10 @@ class Simulation:
             request.work = self.admission.admit(keys, request.tokens, request.priority)
         except Overloaded as error:
             self.refusals.append(error.retry_after_s)
-            back_s = self.comes_back(request, error)
-            if back_s is not None:
+            retry_s = self.retry_after(request, error)
+            if retry_s is not None:
                 latency = self.random.uniform(0.001, 0.03)
-                self.at(self.now + back_s + latency, lambda: self._ask(request))
+                self.at(self.now + retry_s + latency, lambda: self._ask(request))
             else:
                 request.done()
             return

@@ -12,7 +12,7 @@ from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S
 from tests.unit.pipeline.measured_admission import LIMITS, RATE, WAITED, Clock, ask, measure
 
 
-def test_all_is_counted_while_it_waits_and_nothing_once_it_has_ended(
+def test_tokens_count_while_they_are_queued_and_not_after_the_end(
     admission: AdmissionControl,
 ) -> None:
     works = [
@@ -34,7 +34,7 @@ def test_all_is_counted_while_it_waits_and_nothing_once_it_has_ended(
     assert admission.stats.queued_tokens == {Priority.INTERACTIVE: 0, Priority.BULK: 0}
 
 
-def test_more_computed_than_was_estimated_takes_off_no_more_than_was_there(
+def test_more_computed_tokens_than_estimated_leave_none_queued(
     admission: AdmissionControl,
 ) -> None:
     work = admission.admit([b"a"], 100, Priority.INTERACTIVE)
@@ -53,11 +53,11 @@ def test_interactive_work_is_refused_when_it_would_wait_too_long(
     assert admission.stats.predicted_wait_s == pytest.approx(0.51, rel=0.01)
 
 
-def test_a_large_request_is_admitted_when_nothing_waits(admission: AdmissionControl) -> None:
+def test_a_large_request_is_admitted_when_nothing_is_queued(admission: AdmissionControl) -> None:
     assert isinstance(ask(admission, "a", 10**9), AdmittedTokens)
 
 
-def test_before_the_rate_is_known_only_the_bound_on_tokens_counts(clock: Clock) -> None:
+def test_before_the_rate_is_known_only_the_token_limit_applies(clock: Clock) -> None:
     admission = AdmissionControl(LIMITS, clock=clock)
     admission.admit([b"a"], 9000, Priority.INTERACTIVE)
 
@@ -67,19 +67,19 @@ def test_before_the_rate_is_known_only_the_bound_on_tokens_counts(clock: Clock) 
     assert admission.stats.booked_tokens == 1
 
 
-def test_while_little_is_known_of_the_rate_all_are_told_to_come_soon(clock: Clock) -> None:
+def test_while_little_is_known_of_the_rate_refusals_state_a_short_time(clock: Clock) -> None:
     admission = AdmissionControl(LIMITS, clock=clock)
     work = admission.admit([b"a"], 5000, Priority.INTERACTIVE)
     clock.now += 0.2
     work.computed(20, Timings(queue_s=0.1, inference_s=0.1))
     clock.now += 0.01
-    told = {ask(admission, str(number), 100) for number in range(50)}
+    retry_after_s = {ask(admission, str(number), 100) for number in range(50)}
 
     assert admission.stats.tokens_per_s == pytest.approx(100)
-    assert told == {1}
+    assert retry_after_s == {1}
 
 
-def test_bulk_work_is_bound_by_tokens_alone_and_told_when_there_will_be_room(
+def test_bulk_work_is_limited_by_tokens_alone_and_refusals_state_when_they_are_done(
     admission: AdmissionControl,
 ) -> None:
     admission.admit([b"a"], 9000, Priority.BULK)
@@ -90,14 +90,14 @@ def test_bulk_work_is_bound_by_tokens_alone_and_told_when_there_will_be_room(
     assert ask(admission, "e", 10**9, Priority.BULK) == MAX_RETRY_AFTER_S
 
 
-def test_bulk_work_keeps_no_interactive_work_out(admission: AdmissionControl) -> None:
+def test_bulk_work_delays_no_interactive_work(admission: AdmissionControl) -> None:
     admission.admit([b"a"], 10_000, Priority.BULK)
 
     assert isinstance(ask(admission, "b", 400), AdmittedTokens)
     assert isinstance(ask(admission, "c"), AdmittedTokens)
 
 
-def test_an_operator_sees_what_was_decided(admission: AdmissionControl, clock: Clock) -> None:
+def test_the_statistics_count_all_decisions(admission: AdmissionControl, clock: Clock) -> None:
     before = admission.stats
     admission.admit([b"a"], 600, Priority.INTERACTIVE)
     ask(admission, "b", 25)
@@ -120,10 +120,10 @@ def test_without_limits_everything_is_admitted(clock: Clock) -> None:
     )
 
 
-def test_a_large_request_may_wait_for_as_long_as_its_own_size_is_worth(
+def test_a_large_request_may_wait_a_multiple_of_its_own_compute_time(
     admission: AdmissionControl,
 ) -> None:
-    """A few clients with large requests take turns, and nobody sends them away for that."""
+    """A few clients with large requests wait for each other and are not refused."""
     admission.admit([b"a"], 1000, Priority.INTERACTIVE)
 
     assert isinstance(ask(admission, "large", int(1000 / OWN_TIME_FACTOR) + 1), AdmittedTokens)

@@ -1,4 +1,4 @@
-"""Any course of events: nothing is left behind, and refusals are those of the rule."""
+"""Random events: refusals follow the rule, and nothing is left at the end."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LIMITS = LimitSettings(max_queued_tokens=3000, max_wait_s=0.5)
 EPSILON = 1e-6
 
 
-class BacklogMachine(RuleBasedStateMachine):
-    """Keeps its own books: the tokens of each work, and who was told to come back when."""
+class AdmissionMachine(RuleBasedStateMachine):
+    """Keeps its own account of queued tokens and of the times in refusals."""
 
     works: Bundle[AdmittedTokens] = Bundle("works")
 
@@ -40,7 +40,7 @@ class BacklogMachine(RuleBasedStateMachine):
         self.counts = {"admitted": 0, "refused": 0, "returned": 0}
 
     def ahead(self, priority: Priority) -> int:
-        """Return what such work waits behind."""
+        """Return the tokens that go before work of this priority."""
         return sum(n for work, n in self.tokens.items() if work.priority <= priority)
 
     @rule(
@@ -52,7 +52,7 @@ class BacklogMachine(RuleBasedStateMachine):
     def ask(
         self, name: str, tokens: int, priority: Priority
     ) -> AdmittedTokens | MultipleResults[AdmittedTokens]:
-        """Ask for work, and compare with the rule."""
+        """Ask for admission and compare the decision with the rule."""
         ahead = self.ahead(priority)
         full = ahead > 0 and ahead + tokens > LIMITS.max_queued_tokens
         stats = self.admission.stats
@@ -72,7 +72,7 @@ class BacklogMachine(RuleBasedStateMachine):
             if priority is Priority.BULK:
                 assert full
                 return multiple()
-            self.told(name, error, due)
+            self.record_refusal(name, error, due)
             if due is not None and due <= self.now:
                 assert full or wait_s > RETURN_SLACK * bearable_s - EPSILON
             else:
@@ -92,18 +92,18 @@ class BacklogMachine(RuleBasedStateMachine):
 
     @property
     def reservations(self) -> Reservations:
-        """Return who was told to come back."""
+        """Return the reservations."""
         return self.admission._policy.reservations
 
-    def told(self, name: str, error: Overloaded, due: float | None) -> None:
-        """Take note of when to come back; a request that came too early keeps its time."""
+    def record_refusal(self, name: str, error: Overloaded, due: float | None) -> None:
+        """Record the time in a refusal; a request that returns early keeps its time."""
         assert 0 <= error.retry_after_s <= MAX_RETRY_AFTER_S
         assert error.retry_after_s - EPSILON <= error.whole_s <= MAX_RETRY_AFTER_S + 2
         if due is not None and due > self.now:
             assert abs(self.now + error.retry_after_s - due) < EPSILON
         elif self.reservations.find(_retry_token([name.encode()]), self.now) is not None:
             self.due[name] = self.now + error.retry_after_s
-        else:  # the line is too long
+        else:  # too many reservations
             assert error.retry_after_s == MAX_RETRY_AFTER_S
             self.due.pop(name, None)
 
@@ -120,25 +120,25 @@ class BacklogMachine(RuleBasedStateMachine):
         seconds=st.floats(0.001, 0.5),
     )
     def compute(self, work: AdmittedTokens, tokens: int, queue_s: float, seconds: float) -> None:
-        """Let some of a work be computed."""
+        """Report a part of a work as computed."""
         self.now += seconds
         work.computed(tokens, Timings(queue_s=queue_s, inference_s=0.01))
         self.tokens[work] = max(0, self.tokens[work] - tokens)
 
     @rule(work=consumes(works))
     def end(self, work: AdmittedTokens) -> None:
-        """Let a work end: done, failed or cancelled, it is all the same."""
+        """End a work, as after success, failure or cancellation."""
         work.end()
         del self.tokens[work]
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 2.5, 70.0]))
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += seconds
 
     @invariant()
-    def the_books_agree(self) -> None:
-        """Compare what is queued, and what was counted."""
+    def the_statistics_agree(self) -> None:
+        """Compare the queued tokens and the counters."""
         stats = self.admission.stats
         for priority in Priority:
             mine = sum(n for work, n in self.tokens.items() if work.priority == priority)
@@ -148,7 +148,7 @@ class BacklogMachine(RuleBasedStateMachine):
         assert seen == self.counts
 
     def teardown(self) -> None:
-        """Let all end: nothing is left behind."""
+        """End all work: nothing is left."""
         for work in self.tokens:
             work.end()
         self.now += MAX_RETRY_AFTER_S + 2 * GRACE_S + 2
@@ -158,5 +158,5 @@ class BacklogMachine(RuleBasedStateMachine):
         assert len(self.reservations) == 0
 
 
-TestBacklog = BacklogMachine.TestCase
-TestBacklog.settings = settings(max_examples=50 * TIMES, stateful_step_count=40, deadline=None)
+TestAdmission = AdmissionMachine.TestCase
+TestAdmission.settings = settings(max_examples=50 * TIMES, stateful_step_count=40, deadline=None)

@@ -12,38 +12,38 @@ from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S
 from tests.unit.pipeline.measured_admission import LIMITS, RATE, Clock, ask, measure
 
 
-def test_whoever_comes_back_as_told_is_admitted_though_newcomers_are_not(
+def test_a_request_that_returns_in_time_is_admitted_before_new_requests(
     admission: AdmissionControl, clock: Clock
 ) -> None:
     admission.admit([b"a"], 600, Priority.INTERACTIVE)
-    told = ask(admission, "b")
+    retry_after_s = ask(admission, "b")
     clock.now += 1.0
 
-    assert told == 1
+    assert retry_after_s == 1
     assert ask(admission, "c") == 1
     assert isinstance(ask(admission, "b"), AdmittedTokens)
     assert admission.stats.returned == 1
     assert ask(admission, "b") == 1, "a reservation is good for one time"
 
 
-def test_whoever_comes_too_early_is_told_the_rest_and_keeps_the_booking(
+def test_a_request_that_returns_early_keeps_its_reservation_and_gets_the_remaining_time(
     admission: AdmissionControl, clock: Clock
 ) -> None:
     first = admission.admit([b"a"], 2700, Priority.INTERACTIVE)
     first.resize(2000)
     admission.admit([b"x"], 1, Priority.BULK)
-    told = ask(admission, "b")
+    retry_after_s = ask(admission, "b")
     clock.now += 0.3
     early = [ask(admission, "b") for _ in range(3)]
     clock.now += 1.8
     first.resize(700)
 
-    assert told == 2
+    assert retry_after_s == 2
     assert early == [2, 2, 2]
     assert isinstance(ask(admission, "b"), AdmittedTokens)
 
 
-def test_whoever_comes_early_and_finds_room_is_let_in(
+def test_a_request_that_returns_early_is_admitted_if_there_is_capacity(
     admission: AdmissionControl, clock: Clock
 ) -> None:
     first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
@@ -55,7 +55,7 @@ def test_whoever_comes_early_and_finds_room_is_let_in(
 
 
 @pytest.mark.parametrize(("late_s", "admitted"), [(GRACE_S, True), (GRACE_S + 0.01, False)])
-def test_a_booking_is_kept_for_a_while(
+def test_a_reservation_is_kept_for_its_grace_time(
     admission: AdmissionControl, clock: Clock, late_s: float, admitted: bool
 ) -> None:
     admission.admit([b"a"], 600, Priority.INTERACTIVE)
@@ -65,24 +65,24 @@ def test_a_booking_is_kept_for_a_while(
     assert isinstance(ask(admission, "b"), AdmittedTokens) is admitted
 
 
-def test_those_who_are_due_go_before_newcomers(admission: AdmissionControl, clock: Clock) -> None:
+def test_due_requests_go_before_new_ones(admission: AdmissionControl, clock: Clock) -> None:
     first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
     for number in range(9):
         ask(admission, f"due {number}", 80)
         clock.now += 0.1
     first.resize(300)
 
-    assert ask(admission, "newcomer") == 1
+    assert ask(admission, "new request") == 1
     first.end()
-    assert isinstance(ask(admission, "newcomer"), AdmittedTokens), (
+    assert isinstance(ask(admission, "new request"), AdmittedTokens), (
         "nothing is queued: no reason to idle"
     )
 
 
-def test_whoever_comes_back_when_far_too_much_waits_books_anew(
+def test_a_request_that_returns_to_a_long_queue_gets_a_new_reservation(
     admission: AdmissionControl, clock: Clock
 ) -> None:
-    """The rate has sunk since, or those before were larger than they looked."""
+    """The rate has fallen, or the requests before had more tokens than estimated."""
     first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
     ask(admission, "b")
     clock.now += 1.0
@@ -93,19 +93,19 @@ def test_whoever_comes_back_when_far_too_much_waits_books_anew(
     assert admission.stats.returned == 0
 
 
-def test_whoever_comes_back_is_still_bound_by_tokens(
+def test_a_returning_request_is_still_limited_by_tokens(
     admission: AdmissionControl, clock: Clock
 ) -> None:
     measure(admission, clock, 100_000)
     admission.admit([b"a"], 9_995, Priority.INTERACTIVE)
-    told = ask(admission, "b")
+    retry_after_s = ask(admission, "b")
     clock.now += 1.0
 
-    assert told == 1
+    assert retry_after_s == 1
     assert ask(admission, "b") == 1
 
 
-def test_beyond_two_minutes_nothing_is_promised(admission: AdmissionControl) -> None:
+def test_no_reservation_is_made_beyond_two_minutes(admission: AdmissionControl) -> None:
     admission.admit([b"a"], 9_000, Priority.INTERACTIVE)
     for number in range(12):
         ask(admission, f"large {number}", 9_900)
@@ -115,7 +115,7 @@ def test_beyond_two_minutes_nothing_is_promised(admission: AdmissionControl) -> 
     assert admission.stats.booked_tokens == booked
 
 
-def test_a_request_is_known_by_all_its_keys(admission: AdmissionControl, clock: Clock) -> None:
+def test_a_request_is_identified_by_all_its_keys(admission: AdmissionControl, clock: Clock) -> None:
     admission.admit([b"a"], 600, Priority.INTERACTIVE)
     for keys in ([b"b", b"c"], [b"b"], [b"c", b"b"]):
         with pytest.raises(Overloaded):

@@ -1,4 +1,4 @@
-"""Many calls at once, in simulated time: as fast as the same calls a few at a time."""
+"""A burst of calls in simulated time is as fast as the same calls in a stream."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from embedder.core.errors import Overloaded
 from tests.unit.pipeline.simulation import Request, Simulation
 
 RATE = 3500.0
-"""Tokens a second of a machine of two slow cores."""
+"""Tokens per second of a machine with two slow cores."""
 
 Client = Callable[[Request, Overloaded], float | None]
 
 
 def openai(request: Request, error: Overloaded) -> float | None:
-    """Try twice more, after as many milliseconds as told."""
+    """Retry twice, after the milliseconds that the refusal states."""
     return error.retry_after_s if request.tries <= 2 else None
 
 
 def plain(request: Request, error: Overloaded) -> float | None:
-    """Try twice more, after as many whole seconds as told."""
+    """Retry twice, after the whole seconds that the refusal states."""
     return error.whole_s if request.tries <= 2 else None
 
 
 def gives_up(request: Request, error: Overloaded) -> float | None:
-    """Never try again."""
+    """Never retry."""
     return None
 
 
 def measured(client: Client) -> Simulation:
-    """Return a simulation that has measured its rate, and in which nothing is left to do."""
-    simulation = Simulation(rate=RATE, comes_back=client)
+    """Return a simulation that has measured its rate, with an empty queue."""
+    simulation = Simulation(rate=RATE, retry_after=client)
     simulation.load(3.0, 0.0, 3.0)
     simulation.run(300.0)
     simulation.refusals.clear()
@@ -40,7 +40,7 @@ def measured(client: Client) -> Simulation:
 
 
 def seconds(client: Client, concurrency: int, *, texts: int, tokens: int, calls: int) -> float:
-    """Return what so many calls take; all of them are answered."""
+    """Return the duration of all calls, which all succeed."""
     simulation = measured(client)
     made = simulation.call(calls, concurrency, tokens, inputs=texts)
     simulation.run(900.0)
@@ -63,7 +63,7 @@ def seconds(client: Client, concurrency: int, *, texts: int, tokens: int, calls:
         (gives_up, 64, 640, 50, 1.05),
     ],
 )
-def test_a_burst_is_as_fast_as_a_stream_and_nobody_fails(
+def test_a_burst_is_as_fast_as_a_stream_and_no_request_fails(
     client: Client, texts: int, tokens: int, calls: int, most: float
 ) -> None:
     stream = seconds(client, 4, texts=texts, tokens=tokens, calls=calls)
@@ -73,7 +73,7 @@ def test_a_burst_is_as_fast_as_a_stream_and_nobody_fails(
 
 
 @pytest.mark.parametrize("client", [openai, plain, gives_up])
-def test_the_last_refused_request_is_told_the_time_of_all_the_work(client: Client) -> None:
+def test_the_last_refusal_states_the_time_of_all_the_work(client: Client) -> None:
     simulation = measured(client)
     simulation.call(50, 50, 512, inputs=1)
     simulation.run(300.0)

@@ -1,4 +1,4 @@
-"""A large batch encoded in parts: the same vectors, and its progress told."""
+"""A large batch encoded in chunks: the same vectors, and reported progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.fake_model import settle
 
 
 class Encoder:
-    """Encodes each call when the test says so; a vector is the sum and the number of its ids."""
+    """Answers each call when the test releases it; a vector is the sum and count of its ids."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[list[int]], Priority]] = []
@@ -44,11 +44,11 @@ BATCH = TokenBatch.of([[1] * 3, [2] * 3, [3] * 2, [4] * 9, [5]])
 
 
 def start(encoder: Encoder, work: AdmittedTokens) -> asyncio.Task[Encoded]:
-    """Start encoding the batch in parts of four tokens."""
+    """Start to encode the batch in chunks of four tokens."""
     return asyncio.create_task(encode_in_chunks(encoder, BATCH, work, max_tokens=4, deadline=None))
 
 
-async def test_parts_come_together_in_order_with_the_longest_times() -> None:
+async def test_chunks_are_joined_in_order_with_the_longest_times() -> None:
     encoder, admission = Encoder(), AdmissionControl()
     work = admission.admit([b"a"], 18, Priority.BULK)
     call = start(encoder, work)
@@ -67,7 +67,7 @@ async def test_parts_come_together_in_order_with_the_longest_times() -> None:
     assert queued == [18, 8, 3, 0]
 
 
-async def test_an_error_of_one_part_cancels_the_others() -> None:
+async def test_an_error_of_one_chunk_cancels_the_others() -> None:
     encoder = Encoder()
     call = start(encoder, AdmissionControl().admit([b"a"], 18, Priority.BULK))
     await settle()
@@ -79,7 +79,7 @@ async def test_an_error_of_one_part_cancels_the_others() -> None:
     assert encoder.cancelled == 2
 
 
-async def test_whoever_gives_up_gives_up_all_parts() -> None:
+async def test_a_cancelled_caller_cancels_all_chunks() -> None:
     encoder = Encoder()
     call = start(encoder, AdmissionControl().admit([b"a"], 18, Priority.BULK))
     await settle()
@@ -91,7 +91,7 @@ async def test_whoever_gives_up_gives_up_all_parts() -> None:
 
 
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 100))
-def test_parts_hold_all_rows_in_order_and_hardly_more_than_they_may(
+def test_chunks_hold_all_rows_in_order_within_the_token_limit(
     lengths: list[int], max_tokens: int
 ) -> None:
     rows = [[number] * length for number, length in enumerate(lengths)]

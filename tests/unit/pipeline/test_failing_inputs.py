@@ -1,4 +1,4 @@
-"""A text on which torch fails: its own request fails, and no other request that shares a batch."""
+"""A text on which torch fails: only its own request fails, not others in the batch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tokenizer(settings: EmbedderSettings) -> LocalTokenizer:
 def poisoned(
     encoder: LocalEncoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Let torch fail on every batch that holds the poisoned text, once the model is loaded."""
+    """Make torch fail on every batch with the failing text, once the model is loaded."""
     compute, poison = PackedForward.__call__, VOCABULARY.index(POISON)
 
     def fail(forward: PackedForward, tokens: TokenBatch) -> torch.Tensor:
@@ -86,7 +86,7 @@ async def test_only_the_request_of_the_failing_text_fails(
     assert embedder.in_flight == 0
 
 
-async def test_the_encoder_stage_answers_where_the_one_in_the_ingress_fails(
+async def test_the_encoder_stage_answers_if_the_encoder_in_the_ingress_fails(
     encoder: LocalEncoder, tokenizer: LocalTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [RuntimeError("device-side assert")]
@@ -98,9 +98,9 @@ async def test_the_encoder_stage_answers_where_the_one_in_the_ingress_fails(
         return compute(forward, tokens)
 
     monkeypatch.setattr(PackedForward, "__call__", fail_once)
-    near = ColocatedEncoder(encoder, lambda: encoder, "all")
-    await near.load()
-    embedder = Pipeline(encoder.model, Stages(tokenizer, near, MemoryCache(0)), limits=None)
+    colocated = ColocatedEncoder(encoder, lambda: encoder, "all")
+    await colocated.load()
+    embedder = Pipeline(encoder.model, Stages(tokenizer, colocated, MemoryCache(0)), limits=None)
 
     answer = await embedder.embed(["a"])
 

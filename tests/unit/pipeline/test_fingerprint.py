@@ -59,7 +59,7 @@ MAKES_NO_OTHER_VECTOR = {
     "memory_bytes": 5,
     "notes": ("noted",),
 }
-"""Prompts do, and the end that is cut: they are parts of their own."""
+"""Prompts and truncation are in the key already, as fields of their own."""
 
 
 def _model(**changes: Any) -> ModelInfo:
@@ -119,7 +119,7 @@ def test_a_key_changes_with_the_prompt(prompts: list[str], item: Input) -> None:
 
 
 @given(INPUTS)
-def test_a_key_changes_with_the_way_of_cutting(item: Input) -> None:
+def test_a_key_changes_with_the_truncation(item: Input) -> None:
     assert len({_key(item, truncate=truncate) for truncate in Truncate}) == len(Truncate)
 
 
@@ -130,7 +130,7 @@ def test_a_key_does_not_change_with_what_no_vector_depends_on(
     assert _key(item, _model(**dict([change]))) == _key(item)
 
 
-def test_of_every_field_of_a_model_it_is_said_whether_vectors_depend_on_it() -> None:
+def test_every_field_of_a_model_is_declared_relevant_or_irrelevant_to_keys() -> None:
     said = {*MATTERS, *NUMBERS, *MAKES_NO_OTHER_VECTOR}
 
     assert {field.name for field in fields(ModelInfo)} == said
@@ -147,8 +147,8 @@ def test_inputs_share_a_key_exactly_when_they_are_the_same(items: list[Input]) -
 
 
 @given(IDS)
-def test_no_text_can_pose_as_ids(ids: list[int]) -> None:
-    """The bytes of the ids, and their tagged bytes, are tried as a text where UTF-8 allows."""
+def test_no_text_has_the_key_of_ids(ids: list[int]) -> None:
+    """The text is made of the bytes of the ids, or of their prefixed bytes, if they are UTF-8."""
     packed = b"".join(number.to_bytes(4, "little") for number in ids)
     texts = [(tag + packed).decode(errors="ignore") for tag in (b"", b"i", b"t")]
 
@@ -156,7 +156,7 @@ def test_no_text_can_pose_as_ids(ids: list[int]) -> None:
 
 
 @given(WORDS.filter(bool), WORDS, st.sampled_from([*pairwise(MATTERS)]))
-def test_no_letter_can_move_from_one_part_to_the_next(
+def test_moving_a_letter_between_two_fields_changes_the_key(
     first: str, second: str, fields: tuple[str, str]
 ) -> None:
     one = _model(**{fields[0]: first, fields[1]: second})
@@ -166,7 +166,7 @@ def test_no_letter_can_move_from_one_part_to_the_next(
 
 
 @given(WORDS.filter(bool), TEXTS)
-def test_no_letter_can_move_from_the_prompt_to_the_text(prompt: str, text: str) -> None:
+def test_moving_a_letter_from_prompt_to_text_changes_the_key(prompt: str, text: str) -> None:
     assert _key(text, prompt=prompt) != _key(prompt[-1] + text, prompt=prompt[:-1])
     assert _key(text, prompt=prompt) != _key(prompt + text)
 

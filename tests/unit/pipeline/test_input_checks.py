@@ -1,4 +1,4 @@
-"""A refusal names the field, the size and the limit; what is within every limit passes."""
+"""An error names the field, the size and the limit; inputs within all limits pass."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_exactly_the_inputs_within_all_limits_pass(inputs: list[Input]) -> None:
 
 
 @given(INPUTS)
-def test_without_limits_exactly_what_has_no_meaning_is_refused(inputs: list[Input]) -> None:
+def test_without_limits_exactly_invalid_inputs_are_refused(inputs: list[Input]) -> None:
     if all(_acceptable(item, float("inf")) for item in inputs):
         _check(inputs, None)
         return
@@ -82,7 +82,7 @@ def test_an_input_above_a_limit_is_refused_with_its_size_and_the_limit(
         ([[-1]], "input[0][0]", "-1"),
     ],
 )
-def test_an_input_without_meaning_is_refused_by_its_place(
+def test_an_invalid_input_is_refused_with_its_row(
     inputs: list[Input], field: str, word: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
@@ -120,19 +120,19 @@ def test_exactly_the_token_counts_within_all_limits_pass(
     assert caught.value.limit == (6 if uncut else 12)
 
 
-def test_an_input_that_may_not_be_cut_is_named_as_its_caller_knows_it() -> None:
+def test_an_input_that_must_not_be_truncated_is_named_by_its_row_in_the_request() -> None:
     with pytest.raises(LimitExceeded) as caught:
         _check_lengths([6, 7, 8], first=40)
 
     assert caught.value.args == ("input[41]", "tokens", 7, 6)
 
 
-def test_an_input_of_which_no_token_is_left_is_refused_by_its_name() -> None:
+def test_an_input_without_tokens_is_refused_with_its_row() -> None:
     with pytest.raises(InvalidInput, match=r"'input\[8\]' has no tokens"):
         _check_lengths([3, 0], first=7)
 
 
-def test_too_many_tokens_in_all_are_refused_with_their_sum() -> None:
+def test_too_many_tokens_in_total_are_refused_with_their_sum() -> None:
     with pytest.raises(LimitExceeded) as caught:
         _check_lengths([6, 6, 1])
 

@@ -1,4 +1,4 @@
-"""One request's way through the pipeline: answers, options, what the near cache spares it."""
+"""One request in the pipeline: results, options, and hits of the local cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from embedder.pipeline.stage_executor import Stages
 from tests.unit.fake_model import MODEL, RAW, FakeModel, expected, pipeline, settle
 
 
-async def test_the_answer_has_a_row_an_input_in_order() -> None:
+async def test_the_result_has_one_row_per_input_in_order() -> None:
     model = FakeModel()
     answer = await pipeline(model).embed(["abc", "z", "hello"], RAW)
 
@@ -36,7 +36,7 @@ async def test_no_inputs_give_no_rows_and_no_work() -> None:
     assert model.tokenized == model.encoded == []
 
 
-async def test_duplicates_in_a_request_are_computed_once_and_answered_each() -> None:
+async def test_duplicates_in_a_request_are_computed_once() -> None:
     model = FakeModel()
     answer = await pipeline(model).embed(["b", "a", "b", "b", "a"], RAW)
 
@@ -44,7 +44,7 @@ async def test_duplicates_in_a_request_are_computed_once_and_answered_each() -> 
     assert model.encoded == [[[98], [97]]]
 
 
-async def test_ids_and_texts_may_stand_in_one_request() -> None:
+async def test_one_request_may_mix_ids_and_texts() -> None:
     model = FakeModel()
     answer = await pipeline(model).embed(["ab", [97, 98], [999]], RAW)
 
@@ -73,7 +73,7 @@ PROMPTED = replace(
 
 
 def prompted(model: FakeModel) -> Pipeline:
-    """Return a pipeline of a model that has prompts, one of them for who says nothing."""
+    """Return a pipeline of a model with several prompts and a default prompt."""
     return Pipeline(PROMPTED, Stages(model, model, MemoryCache(2**20)), limits=None)
 
 
@@ -88,15 +88,13 @@ def prompted(model: FakeModel) -> Pipeline:
         (replace(RAW, input_type=InputType.DOCUMENT), "pa"),
     ],
 )
-async def test_the_prompt_is_what_options_and_model_decide(
-    options: EmbedOptions, text: str
-) -> None:
+async def test_options_and_model_decide_the_prompt(options: EmbedOptions, text: str) -> None:
     answer = await prompted(FakeModel()).embed(["a", [98]], options)
 
     assert answer.vectors.tolist() == expected(text, "b").tolist()
 
 
-async def test_ways_to_name_one_prompt_share_what_is_in_the_cache() -> None:
+async def test_different_names_of_one_prompt_share_cache_entries() -> None:
     model = FakeModel()
     embedder = prompted(model)
     await embedder.embed(["a"], EmbedOptions(prompt="q"))
@@ -119,7 +117,7 @@ async def test_a_prompt_that_the_model_lacks_is_refused_before_any_work() -> Non
 @pytest.mark.parametrize(
     ("truncate", "kept"), [(Truncate.END, "abcdefgh"), (Truncate.START, "cdefghij")]
 )
-async def test_the_end_that_is_cut_is_the_one_asked_for(truncate: Truncate, kept: str) -> None:
+async def test_the_requested_end_is_truncated(truncate: Truncate, kept: str) -> None:
     options = EmbedOptions(truncate=truncate, normalize=False)
     answer = await pipeline(FakeModel()).embed(["abcdefghij", "abcdefgh"], options)
 
@@ -142,7 +140,7 @@ async def test_a_cached_answer_is_the_same_to_the_byte() -> None:
     assert len(model.encoded) == 1
 
 
-async def test_changing_an_answer_changes_no_later_one() -> None:
+async def test_changing_a_result_does_not_change_the_cache() -> None:
     embedder = pipeline(FakeModel())
     first = await embedder.embed(["abc"], RAW)
     first.vectors[:] = -1
@@ -161,7 +159,7 @@ async def test_only_what_is_missing_is_computed() -> None:
     assert answer.cached == 1
 
 
-async def test_every_width_and_length_is_derived_from_one_computation() -> None:
+async def test_all_dimensions_and_norms_are_derived_from_one_computation() -> None:
     model = FakeModel()
     embedder = pipeline(model)
     unit = await embedder.embed(["abc"])
@@ -175,14 +173,14 @@ async def test_every_width_and_length_is_derived_from_one_computation() -> None:
     assert raw_two.vectors.tolist() == [[294, 3]]
 
 
-async def test_the_encoder_is_told_whose_work_it_is() -> None:
+async def test_the_encoder_gets_the_priority_of_the_request() -> None:
     model = FakeModel()
     await pipeline(model).embed(["a"], EmbedOptions(priority=Priority.BULK))
 
     assert model.priorities == [Priority.BULK]
 
 
-async def test_a_request_out_of_time_fails_and_leaves_nothing_in_the_air() -> None:
+async def test_a_request_that_times_out_leaves_no_computation() -> None:
     model = FakeModel()
     model.gate = asyncio.Event()
     embedder = pipeline(model)

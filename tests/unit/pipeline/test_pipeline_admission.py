@@ -19,38 +19,40 @@ from tests.unit.fake_model import MODEL, RAW, FakeModel, FakeSharedCache, expect
 FULL = LimitSettings(max_queued_tokens=20)
 
 
-def shared(
-    admission: AdmissionControl, model: FakeModel, far: FakeSharedCache | None = None
+def sharing(
+    admission: AdmissionControl, model: FakeModel, shared_cache: FakeSharedCache | None = None
 ) -> Pipeline:
-    """Return one of the pipelines that share an admission control."""
-    stages = Stages(model, model, MemoryCache(2**20), sharded(far, timeout_s=5))
+    """Return a pipeline with a shared admission control."""
+    stages = Stages(model, model, MemoryCache(2**20), sharded(shared_cache, timeout_s=5))
     return Pipeline(MODEL, stages, limits=None, admission=admission)
 
 
 def gated() -> FakeModel:
-    """Return a model that computes when its gate is set."""
+    """Return a model that computes once its gate is set."""
     model = FakeModel()
     model.gate = asyncio.Event()
     return model
 
 
 def queued(admission: AdmissionControl) -> int:
-    """Return how many tokens wait or are computed."""
+    """Return the queued tokens."""
     return sum(admission.stats.queued_tokens.values())
 
 
 def waiting(admission: AdmissionControl) -> list[Priority]:
-    """Return the priorities of which something is queued."""
+    """Return the priorities with queued tokens."""
     return [priority for priority, tokens in admission.stats.queued_tokens.items() if tokens]
 
 
-async def test_texts_count_as_estimated_and_then_as_they_are() -> None:
-    admission, model, far = AdmissionControl(), gated(), FakeSharedCache()
-    far.open.clear()
-    call = asyncio.create_task(shared(admission, model, far).embed(["abcdefg", [1, 2, 3]]))
+async def test_texts_count_as_estimated_until_they_are_tokenized() -> None:
+    admission, model, shared_cache = AdmissionControl(), gated(), FakeSharedCache()
+    shared_cache.open.clear()
+    call = asyncio.create_task(
+        sharing(admission, model, shared_cache).embed(["abcdefg", [1, 2, 3]])
+    )
     await settle()
     estimated = queued(admission)
-    far.open.set()
+    shared_cache.open.set()
     await settle()
     counted = queued(admission)
     assert model.gate is not None
@@ -60,14 +62,14 @@ async def test_texts_count_as_estimated_and_then_as_they_are() -> None:
     assert (estimated, counted, queued(admission)) == (2 + 3, 7 + 3, 0)
 
 
-async def test_what_the_far_cache_has_is_taken_off_when_it_has_answered() -> None:
-    admission, model, far = AdmissionControl(), gated(), FakeSharedCache()
+async def test_hits_of_the_shared_cache_are_released_when_it_answers() -> None:
+    admission, model, shared_cache = AdmissionControl(), gated(), FakeSharedCache()
     assert model.gate is not None
     model.gate.set()
-    await shared(admission, model, far).embed(["abcd", "efgh"])
+    await sharing(admission, model, shared_cache).embed(["abcd", "efgh"])
     await settle()
     model.gate.clear()
-    call = asyncio.create_task(shared(admission, model, far).embed(["abcd", "x", "efgh"]))
+    call = asyncio.create_task(sharing(admission, model, shared_cache).embed(["abcd", "x", "efgh"]))
     await settle()
     await settle()
     counted = queued(admission)
@@ -77,10 +79,10 @@ async def test_what_the_far_cache_has_is_taken_off_when_it_has_answered() -> Non
     assert counted == 1
 
 
-async def test_hits_and_what_is_in_the_air_are_free_however_much_waits() -> None:
+async def test_hits_and_joined_computations_are_admitted_on_a_full_queue() -> None:
     admission, model = AdmissionControl(FULL), gated()
     assert model.gate is not None
-    embedder = shared(admission, model)
+    embedder = sharing(admission, model)
     model.gate.set()
     await embedder.embed(["cached"])
     model.gate.clear()
@@ -101,9 +103,9 @@ async def test_hits_and_what_is_in_the_air_are_free_however_much_waits() -> None
     assert queued(admission) == 0
 
 
-async def test_a_refused_request_has_cost_nothing_and_leaves_nothing() -> None:
+async def test_a_refused_request_does_no_work_and_leaves_nothing() -> None:
     admission, model = AdmissionControl(FULL), gated()
-    embedder = shared(admission, model)
+    embedder = sharing(admission, model)
     first = asyncio.create_task(embedder.embed([[1] * 8, [2] * 8]))
     await settle()
     with pytest.raises(Overloaded) as caught:
@@ -117,12 +119,12 @@ async def test_a_refused_request_has_cost_nothing_and_leaves_nothing() -> None:
     assert len(embedder._single_flight) == queued(admission) == 0
 
 
-async def test_pipelines_of_several_models_share_what_waits() -> None:
+async def test_pipelines_of_several_models_share_one_queue() -> None:
     admission, slow = AdmissionControl(FULL), gated()
-    first = asyncio.create_task(shared(admission, slow).embed([[1] * 8, [2] * 8]))
+    first = asyncio.create_task(sharing(admission, slow).embed([[1] * 8, [2] * 8]))
     await settle()
     with pytest.raises(Overloaded):
-        await shared(admission, FakeModel()).embed([[3] * 5])
+        await sharing(admission, FakeModel()).embed([[3] * 5])
     assert slow.gate is not None
     slow.gate.set()
     await first
@@ -132,7 +134,7 @@ async def test_pipelines_of_several_models_share_what_waits() -> None:
 
 async def test_work_counts_by_its_priority() -> None:
     admission, model = AdmissionControl(), gated()
-    embedder = shared(admission, model)
+    embedder = sharing(admission, model)
     bulk = asyncio.create_task(embedder.embed([[1] * 8], EmbedOptions(priority=Priority.BULK)))
     await settle()
     before = waiting(admission)
@@ -144,12 +146,12 @@ async def test_work_counts_by_its_priority() -> None:
     assert waiting(admission) == []
 
 
-@pytest.mark.parametrize("turns", [0, 1, 3, 10])
-async def test_a_thousand_cancelled_requests_leave_exactly_nothing(turns: int) -> None:
-    admission, model, far = AdmissionControl(), gated(), FakeSharedCache()
-    embedder = shared(admission, model, far)
+@pytest.mark.parametrize("steps", [0, 1, 3, 10])
+async def test_a_thousand_cancelled_requests_leave_exactly_nothing(steps: int) -> None:
+    admission, model, shared_cache = AdmissionControl(), gated(), FakeSharedCache()
+    embedder = sharing(admission, model, shared_cache)
     calls = [asyncio.create_task(embedder.embed([f"text {at}"])) for at in range(1000)]
-    for _ in range(turns):
+    for _ in range(steps):
         await asyncio.sleep(0)
     for call in calls:
         call.cancel()
@@ -161,7 +163,7 @@ async def test_a_thousand_cancelled_requests_leave_exactly_nothing(turns: int) -
 
 async def test_a_computation_that_fails_leaves_nothing() -> None:
     admission = AdmissionControl()
-    embedder = shared(admission, FakeModel())
+    embedder = sharing(admission, FakeModel())
     with pytest.raises(InvalidInput):
         await embedder.embed(["ok", "x" * 9], EmbedOptions(truncate=Truncate.NONE))
     await settle()
@@ -182,7 +184,7 @@ async def test_the_rate_is_learnt_from_what_the_encoder_reports() -> None:
 
     model = Timed()
     model.queue_s, model.inference_s = 1.0, 0.2
-    embedder = shared(admission, model)
+    embedder = sharing(admission, model)
     for number in range(20):
         await embedder.embed([[number, one, 1, 1] for one in range(25)])
 
@@ -190,7 +192,7 @@ async def test_the_rate_is_learnt_from_what_the_encoder_reports() -> None:
     assert admission.stats.admitted == 20
 
 
-async def test_a_large_request_is_taken_off_part_by_part() -> None:
+async def test_a_large_request_is_released_chunk_by_chunk() -> None:
     admission, progress = AdmissionControl(), []
 
     class Watched(FakeModel):
@@ -203,7 +205,7 @@ async def test_a_large_request_is_taken_off_part_by_part() -> None:
             return answer
 
     model = Watched()
-    answer = await shared(admission, model).embed([[at, 1, 1, 1, 1] for at in range(60)], RAW)
+    answer = await sharing(admission, model).embed([[at, 1, 1, 1, 1] for at in range(60)], RAW)
 
     assert progress == [300, 300, 300]
     assert len(model.encoded) == 3

@@ -1,4 +1,4 @@
-"""What the pipeline refuses: the error names the field by the caller's own numbering."""
+"""Limits of the pipeline: the error names the row of the request."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ UNCUT = EmbedOptions(truncate=Truncate.NONE, normalize=False)
 
 
 def limited(model: FakeModel) -> Pipeline:
-    """Return a pipeline with limits that are easily reached."""
+    """Return a pipeline with small limits."""
     limits = LimitSettings(max_inputs=3, max_characters=10, max_request_tokens=12)
     return Pipeline(MODEL, Stages(model, model, MemoryCache(2**20)), limits=limits)
 
 
 async def refusal(embedder: Pipeline, inputs: Sequence[Input], options: EmbedOptions) -> str:
-    """Return the sentence with which a request is refused."""
+    """Return the message of the error of a request."""
     with pytest.raises(InvalidInput) as caught:
         await embedder.embed(inputs, options)
     return str(caught.value)
@@ -66,8 +66,8 @@ async def test_a_width_that_the_model_lacks_is_refused(dimensions: int) -> None:
     assert sentence == f"'dimensions' is {dimensions}; 'sums' has widths 4 to 1"
 
 
-async def test_an_input_that_may_not_be_cut_is_refused_by_the_callers_number() -> None:
-    """Not by its number among the distinct or the uncached ones."""
+async def test_an_input_that_must_not_be_truncated_is_refused_with_its_row() -> None:
+    """Not with its row among the distinct or the uncached inputs."""
     model = FakeModel()
     embedder = pipeline(model)
     await embedder.embed(["cached"], UNCUT)
@@ -78,14 +78,14 @@ async def test_an_input_that_may_not_be_cut_is_refused_by_the_callers_number() -
     assert len(embedder._single_flight) == 0
 
 
-async def test_an_input_of_exactly_the_models_length_needs_no_cut() -> None:
+async def test_an_input_of_exactly_the_models_length_is_not_truncated() -> None:
     answer = await pipeline(FakeModel()).embed(["eight ok"], UNCUT)
 
     assert answer.vectors.tolist() == expected("eight ok").tolist()
     assert answer.truncated.tolist() == [False]
 
 
-async def test_tokens_in_the_cache_are_not_counted_against_the_request() -> None:
+async def test_cached_tokens_do_not_count_toward_the_request_limit() -> None:
     embedder = limited(FakeModel())
     await embedder.embed(["ab" * 4])
     answer = await embedder.embed(["ab" * 4, "cd" * 4])
@@ -93,7 +93,7 @@ async def test_tokens_in_the_cache_are_not_counted_against_the_request() -> None
     assert answer.token_counts.tolist() == [8, 8]
 
 
-async def test_without_limits_only_what_has_no_meaning_is_refused() -> None:
+async def test_without_limits_only_invalid_inputs_are_refused() -> None:
     embedder = pipeline(FakeModel())
     answer = await embedder.embed([str(number) * 8 for number in range(9)] + ["x" * 20])
 
@@ -101,13 +101,13 @@ async def test_without_limits_only_what_has_no_meaning_is_refused() -> None:
     assert await refusal(embedder, [""], EmbedOptions()) == "'input[0]' must not be empty"
 
 
-async def test_a_text_that_no_utf8_can_carry_is_refused() -> None:
+async def test_a_text_that_utf8_cannot_encode_is_refused() -> None:
     assert "lone surrogate" in await refusal(
         pipeline(FakeModel()), ["a", "b\ud800"], EmbedOptions()
     )
 
 
-async def test_a_prompt_that_no_utf8_can_carry_is_refused() -> None:
+async def test_a_prompt_that_utf8_cannot_encode_is_refused() -> None:
     with pytest.raises(InvalidInput, match="prompt"):
         await pipeline(FakeModel()).embed(["a"], EmbedOptions(prompt="\ud800"))
 

@@ -1,4 +1,4 @@
-"""Requests that want the same things at once: computed once, and nobody's fault spreads."""
+"""Concurrent requests with the same inputs are computed once; a failure does not spread."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tests.unit.fake_model import MODEL, RAW, FakeModel, expected, pipeline, set
 def start(
     embedder: Pipeline, texts: Sequence[str], options: EmbedOptions = RAW
 ) -> asyncio.Task[Embeddings]:
-    """Embed from a task of its own."""
+    """Start to embed in a task."""
     return asyncio.get_running_loop().create_task(embedder.embed(texts, options))
 
 
 def gated() -> tuple[FakeModel, asyncio.Event]:
-    """Return a model that computes nothing before its gate is opened."""
+    """Return a model that computes once its gate is set, and the gate."""
     model = FakeModel()
     model.gate = asyncio.Event()
     return model, model.gate
 
 
 class Watched(FakeModel):
-    """Tells when its work is cancelled, and fails what it is told to fail."""
+    """Counts cancelled calls, and fails with the error of ``failure``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Watched(FakeModel):
             raise
 
 
-async def test_what_concurrent_requests_share_is_computed_once() -> None:
+async def test_inputs_that_concurrent_requests_share_are_computed_once() -> None:
     model, gate = gated()
     embedder = pipeline(model)
     one, two = start(embedder, ["a", "b"]), start(embedder, ["c", "b"])
@@ -74,7 +74,7 @@ async def test_a_thousand_identical_requests_are_one_encoder_call() -> None:
     assert len(embedder._single_flight) == 0
 
 
-async def test_requests_that_share_a_computation_may_want_it_finished_differently() -> None:
+async def test_requests_that_share_a_computation_may_differ_in_dimensions_and_norm() -> None:
     model, gate = gated()
     embedder = pipeline(model)
     raw = start(embedder, ["a"])
@@ -122,7 +122,7 @@ async def test_the_encoder_is_cancelled_when_every_caller_has_left() -> None:
     assert len(embedder._single_flight) == 0
 
 
-async def test_a_request_after_an_abandoned_one_starts_afresh() -> None:
+async def test_a_request_after_an_abandoned_one_starts_a_new_computation() -> None:
     model, gate = gated()
     embedder = pipeline(model)
     gone = start(embedder, ["a"])
@@ -136,7 +136,7 @@ async def test_a_request_after_an_abandoned_one_starts_afresh() -> None:
 
 
 async def test_a_bad_input_of_one_request_does_not_fail_another() -> None:
-    """The other one joined before the fault was known, and computes its own part alone."""
+    """The other request joined before the error and computes its own input alone."""
     model = FakeModel()
     embedder = pipeline(model)
     uncut = EmbedOptions(truncate=Truncate.NONE, normalize=False)
@@ -150,7 +150,7 @@ async def test_a_bad_input_of_one_request_does_not_fail_another() -> None:
     assert len(embedder._single_flight) == 0
 
 
-async def test_a_failure_reaches_everyone_whose_own_input_it_is() -> None:
+async def test_a_failure_reaches_all_requests_with_that_input() -> None:
     class Broken(FakeModel):
         async def encode(
             self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
@@ -169,7 +169,7 @@ async def test_a_failure_reaches_everyone_whose_own_input_it_is() -> None:
     assert len(embedder._single_flight) == 0
 
 
-async def test_a_failure_is_not_remembered() -> None:
+async def test_a_failure_is_not_cached() -> None:
     model = Watched()
     model.failure = asyncio.get_running_loop().create_future()
     embedder = pipeline(model)
@@ -183,10 +183,10 @@ async def test_a_failure_is_not_remembered() -> None:
     assert (await embedder.embed(["a"], RAW)).vectors.tolist() == expected("a").tolist()
 
 
-async def test_a_request_that_comes_in_the_tick_of_a_failure_is_answered(
+async def test_a_request_in_the_event_loop_step_of_a_failure_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A flight that has failed but not yet landed must not be joined again and again."""
+    """A failed computation that is not removed yet must not be joined again and again."""
     model = Watched()
     model.failure = asyncio.get_running_loop().create_future()
     embedder = pipeline(model)
@@ -197,7 +197,7 @@ async def test_a_request_that_comes_in_the_tick_of_a_failure_is_answered(
     def counted(key: bytes) -> PendingResult | None:
         nonlocal looks
         looks += 1
-        assert looks < 100, "the loop never turns again"
+        assert looks < 100, "the event loop is blocked"
         return find(key)
 
     monkeypatch.setattr(embedder._single_flight, "find", counted)
@@ -209,7 +209,7 @@ async def test_a_request_that_comes_in_the_tick_of_a_failure_is_answered(
     assert answer.vectors.tolist() == expected("a").tolist()
 
 
-async def test_a_computation_may_take_as_long_as_the_pipeline_allows() -> None:
+async def test_a_computation_has_the_deadline_of_the_pipeline() -> None:
     class Clocked(FakeModel):
         deadline: float | None = None
 
@@ -231,8 +231,8 @@ async def test_a_computation_may_take_as_long_as_the_pipeline_allows() -> None:
     assert unbounded.deadline is None
 
 
-async def test_requests_that_share_a_bad_input_fail_together_after_one_try() -> None:
-    """Nothing in the flight is anybody else's, so trying again would be in vain, once a caller."""
+async def test_requests_that_share_a_bad_input_fail_after_one_computation() -> None:
+    """The computation has no other input, so a retry per request would fail again."""
 
     class Broken(FakeModel):
         async def encode(

@@ -1,4 +1,4 @@
-"""Where the time of a request went: what the stages report, and what the pipeline measures."""
+"""The timings of a request: reported by the stages and measured by the pipeline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.fake_model import FakeModel, FakeSharedCache, pipeline, settle
 
 
 class Timed(FakeModel):
-    """Tokenizes at a second a character by its own clock, and reports the times it is given."""
+    """Tokenizes one character per second of its clock, and reports given times."""
 
     def __init__(self, queue_s: float = 0.0, inference_s: float = 0.0) -> None:
         super().__init__()
@@ -29,39 +29,39 @@ class Timed(FakeModel):
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Timed:
-    """Return a model by whose clock the pipeline measures."""
+    """Return a model whose clock is that of the pipeline."""
     model = Timed(queue_s=3.0, inference_s=5.0)
     clock = SimpleNamespace(monotonic=lambda: model.now_s)
     monkeypatch.setattr("embedder.pipeline.stage_executor.time", clock)
     return model
 
 
-async def test_an_answer_tells_how_long_each_stage_took(model: Timed) -> None:
+async def test_timings_have_the_time_of_each_stage(model: Timed) -> None:
     answer = await pipeline(model).embed(["ab", "cde"])
 
     assert answer.timings == Timings(tokenization_s=5.0, queue_s=3.0, inference_s=5.0)
 
 
-async def test_what_the_near_cache_has_takes_no_time(model: Timed) -> None:
+async def test_hits_of_the_local_cache_have_no_timings(model: Timed) -> None:
     embedder = pipeline(model)
     await embedder.embed(["ab"])
 
     assert (await embedder.embed(["ab"])).timings == Timings(0.0, 0.0, 0.0)
 
 
-async def test_what_the_far_cache_has_takes_no_time(model: Timed) -> None:
-    far = FakeSharedCache()
-    await pipeline(model, far).embed(["ab"])
+async def test_hits_of_the_shared_cache_have_no_timings(model: Timed) -> None:
+    shared_cache = FakeSharedCache()
+    await pipeline(model, shared_cache).embed(["ab"])
     await settle()
 
-    assert (await pipeline(model, far).embed(["ab"])).timings == Timings(0.0, 0.0, 0.0)
+    assert (await pipeline(model, shared_cache).embed(["ab"])).timings == Timings(0.0, 0.0, 0.0)
 
 
-async def test_nothing_takes_no_time() -> None:
+async def test_an_empty_request_has_no_timings() -> None:
     assert (await pipeline(Timed(1.0, 1.0)).embed([])).timings == Timings(0.0, 0.0, 0.0)
 
 
-async def test_of_several_computations_the_longest_time_of_each_part_counts(model: Timed) -> None:
+async def test_timings_are_the_longest_of_several_computations(model: Timed) -> None:
     model.gate = asyncio.Event()
     embedder = pipeline(model)
     shared = asyncio.ensure_future(embedder.embed(["long one"]))

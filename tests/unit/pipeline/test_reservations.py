@@ -17,27 +17,27 @@ RATE = 1000.0
 def book(
     reservations: Reservations, name: str, units: int, now: float, after_s: float = 0.0
 ) -> Reservation | None:
-    """Book by a name."""
+    """Add a reservation under a name."""
     return reservations.add(name.encode(), units, units_per_s=RATE, after_s=after_s, now=now)
 
 
-def turns(
+def ready_times(
     reservations: Reservations, *sizes: int, now: float = 0.0, after_s: float = 0.0
 ) -> list[Any]:
-    """Return in how many seconds the turns of several reservations are."""
+    """Add reservations of several sizes; return in how many seconds they are ready."""
     made = [book(reservations, f"{now} {at}", size, now, after_s) for at, size in enumerate(sizes)]
     return [pytest.approx(one.ready_s - now) for one in made if one is not None]
 
 
-def test_each_turn_comes_when_all_work_before_it_is_done() -> None:
+def test_a_reservation_is_ready_when_all_work_before_it_is_done() -> None:
     reservations = Reservations()
 
-    assert turns(reservations, 100, 500, 1400, 7, after_s=0.3) == [0.3, 0.4, 0.9, 2.3]
-    assert turns(reservations, 1, now=1.0) == [1.307], "also of those who ask later"
-    assert turns(reservations, 1, now=5.0) == [0.0], "once the line has passed"
+    assert ready_times(reservations, 100, 500, 1400, 7, after_s=0.3) == [0.3, 0.4, 0.9, 2.3]
+    assert ready_times(reservations, 1, now=1.0) == [1.307], "also for later requests"
+    assert ready_times(reservations, 1, now=5.0) == [0.0], "after all reservations are over"
 
 
-def test_clients_that_wait_whole_seconds_come_when_it_is_their_turn_and_not_much_later() -> None:
+def test_reservations_are_due_after_whole_seconds_and_soon_after_they_are_ready() -> None:
     reservations, now = Reservations(), 7.35
     made = [book(reservations, str(number), 50, now) for number in range(100)]
 
@@ -48,8 +48,8 @@ def test_clients_that_wait_whole_seconds_come_when_it_is_their_turn_and_not_much
         assert 0.0 <= one.due_s - one.ready_s <= 2.0
 
 
-def test_whole_seconds_bunch_those_who_ask_all_the_time_only_a_little() -> None:
-    """Were only the next whole second told, twice as much as can be done would come at times."""
+def test_whole_seconds_bunch_steady_requests_only_a_little() -> None:
+    """With the next whole second alone, twice the capacity would return at times."""
     reservations, chance = Reservations(), random.Random(2)
     waiting: list[tuple[float, bytes]] = []
     due: list[float] = []
@@ -67,7 +67,7 @@ def test_whole_seconds_bunch_those_who_ask_all_the_time_only_a_little() -> None:
     assert sum(halves) == pytest.approx(27_000, rel=0.1)
 
 
-def test_beyond_the_horizon_nothing_is_booked() -> None:
+def test_no_reservation_is_made_beyond_the_maximum_time() -> None:
     reservations = Reservations()
     book(reservations, "all", 10**6, 0.0)
 
@@ -76,7 +76,7 @@ def test_beyond_the_horizon_nothing_is_booked() -> None:
     assert len(reservations) == 1
 
 
-def test_a_booking_is_found_until_its_grace_is_over_and_then_it_is_gone() -> None:
+def test_a_reservation_is_found_until_its_grace_time_is_over() -> None:
     reservations = Reservations()
     book(reservations, "a", 70, 0.5)
 
@@ -86,7 +86,7 @@ def test_a_booking_is_found_until_its_grace_is_over_and_then_it_is_gone() -> Non
     assert len(reservations) == 0
 
 
-def test_a_request_that_is_claimed_is_awaited_no_more() -> None:
+def test_a_claimed_reservation_is_removed() -> None:
     reservations = Reservations()
     book(reservations, "a", 70, 0.5)
     reservations.claim(b"a")
@@ -96,7 +96,7 @@ def test_a_request_that_is_claimed_is_awaited_no_more() -> None:
     assert reservations.expected(1.0, 5.0) == 0
 
 
-def test_a_request_that_books_anew_loses_the_old_booking() -> None:
+def test_a_new_reservation_replaces_the_old_one() -> None:
     reservations = Reservations()
     book(reservations, "a", 70, 0.5)
     book(reservations, "a", 30, 0.6)
@@ -106,7 +106,7 @@ def test_a_request_that_books_anew_loses_the_old_booking() -> None:
     assert reservations.units(20.0) == 0
 
 
-def test_as_much_is_expected_as_came_of_the_work_that_was_due() -> None:
+def test_the_expected_share_is_the_share_that_returned_lately() -> None:
     reservations = Reservations()
     for tick in range(400):
         now = tick / 10
@@ -120,16 +120,16 @@ def test_as_much_is_expected_as_came_of_the_work_that_was_due() -> None:
     assert reservations.expected(40.0, 1.0) == pytest.approx(due / 4, rel=0.2)
 
 
-def test_work_that_never_returns_makes_the_line_hardly_longer() -> None:
+def test_work_that_never_returns_takes_little_capacity() -> None:
     reservations = Reservations()
     book(reservations, "lost", 5000, 0.0)
     reservations.find(b"", 1.1 + GRACE_S)
     now = 10.0
 
-    assert turns(reservations, 1000, 1000, 1000, now=now) == [0.0, 0.1, 0.2]
+    assert ready_times(reservations, 1000, 1000, 1000, now=now) == [0.0, 0.1, 0.2]
 
 
-def test_the_line_never_holds_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_reservations_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_RESERVATIONS", 10)
     reservations = Reservations()
     answers = [book(reservations, str(number), 1, 0.0) for number in range(20)]
@@ -138,7 +138,7 @@ def test_the_line_never_holds_more_than_its_bound(monkeypatch: pytest.MonkeyPatc
     assert book(reservations, "later", 1, 30.0) is not None
 
 
-def test_nothing_is_left_when_everything_has_passed() -> None:
+def test_nothing_is_left_when_all_reservations_have_expired() -> None:
     reservations = Reservations()
     for number in range(1000):
         book(reservations, str(number), 500, number / 100)

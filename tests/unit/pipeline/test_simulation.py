@@ -17,24 +17,24 @@ from embedder.settings.model import LimitSettings
 from tests.unit.pipeline.simulation import Request, Simulation
 
 BEGIN, END = 10.0, 40.0
-"""When more comes than can be done."""
+"""Seconds of overload."""
 
-ComesBack = Callable[[Request, Overloaded], float | None]
+RetryAfter = Callable[[Request, Overloaded], float | None]
 
 
 def once(request: Request, error: Overloaded) -> float | None:
-    """Come back as told, in whole seconds as most clients do, and then give up."""
+    """Return once, after the whole seconds that the refusal states."""
     return error.whole_s if request.tries == 1 else None
 
 
 def never(request: Request, error: Overloaded) -> float | None:
-    """Give up at once."""
+    """Never return."""
     return None
 
 
-def overloaded(comes_back: ComesBack, *, seed: int = 0, rate: float = 10_000.0) -> Simulation:
-    """Return a simulation with the load in it."""
-    simulation = Simulation(rate=rate, seed=seed, comes_back=comes_back)
+def overloaded(retry_after: RetryAfter, *, seed: int = 0, rate: float = 10_000.0) -> Simulation:
+    """Return a simulation with the load scheduled."""
+    simulation = Simulation(rate=rate, seed=seed, retry_after=retry_after)
     simulation.load(0.8, 0.0, BEGIN)
     simulation.load(3.0, BEGIN, END)
     return simulation
@@ -42,7 +42,7 @@ def overloaded(comes_back: ComesBack, *, seed: int = 0, rate: float = 10_000.0) 
 
 @cache
 def obedient(seed: int) -> Simulation:
-    """Return what comes of everybody's coming back once, as told."""
+    """Return the simulation in which all clients return once, in time."""
     simulation = overloaded(once, seed=seed)
     simulation.run(END + 2 * MAX_RETRY_AFTER_S)
     return simulation
@@ -50,11 +50,11 @@ def obedient(seed: int) -> Simulation:
 
 @pytest.fixture(params=[0, 1])
 def simulation(request: pytest.FixtureRequest) -> Simulation:
-    """Return one of several courses of chance."""
+    """Return one of several random seeds."""
     return obedient(request.param)
 
 
-def test_nobody_is_refused_while_devices_keep_up() -> None:
+def test_no_request_is_refused_while_devices_keep_up() -> None:
     simulation = Simulation()
     simulation.load(0.8, 0.0, 30.0)
     simulation.run(40.0)
@@ -63,7 +63,7 @@ def test_nobody_is_refused_while_devices_keep_up() -> None:
     assert simulation.wait_s(0.99) < 0.25
 
 
-def test_who_comes_back_as_told_is_admitted_though_newcomers_keep_coming(
+def test_requests_that_return_in_time_are_admitted_under_overload(
     simulation: Simulation,
 ) -> None:
     returned, admitted = simulation.returns()
@@ -79,7 +79,7 @@ def test_the_wait_stays_short_under_three_times_the_load(simulation: Simulation)
     assert simulation.wait_s(0.99, BEGIN, END) <= bound_s + 0.1, "with the time of finding it out"
 
 
-def test_the_devices_have_work_all_the_time(simulation: Simulation) -> None:
+def test_the_devices_are_never_idle(simulation: Simulation) -> None:
     assert simulation.goodput(BEGIN, END) >= 0.95
 
 
@@ -91,13 +91,13 @@ def test_nothing_is_left_when_the_load_has_ended(simulation: Simulation) -> None
     assert len(simulation.admission._policy.reservations) == 0
 
 
-def test_the_measured_rate_is_what_the_devices_can(simulation: Simulation) -> None:
+def test_the_measured_rate_is_that_of_the_devices(simulation: Simulation) -> None:
     assert simulation.admission.stats.tokens_per_s == pytest.approx(10_000, rel=0.1)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_cold_start_into_the_overload_ends_well(seed: int) -> None:
-    simulation = Simulation(comes_back=once, seed=seed)
+def test_a_cold_start_under_overload_recovers(seed: int) -> None:
+    simulation = Simulation(retry_after=once, seed=seed)
     simulation.load(3.0, 0.0, 30.0)
     simulation.run(30.0 + 2 * MAX_RETRY_AFTER_S)
     returned, admitted = simulation.returns()
@@ -116,7 +116,7 @@ def test_clients_that_never_come_back_leave_no_device_idle() -> None:
     assert simulation.wait_s(0.99, BEGIN, END) <= 0.7
 
 
-def test_clients_of_whom_half_come_back_are_admitted() -> None:
+def test_clients_are_admitted_if_half_of_them_return() -> None:
     simulation = overloaded(lambda request, error: error.whole_s if request.number % 2 else None)
     simulation.run(END + 2 * MAX_RETRY_AFTER_S)
     returned, admitted = simulation.returns()
@@ -125,7 +125,7 @@ def test_clients_of_whom_half_come_back_are_admitted() -> None:
     assert simulation.goodput(BEGIN, END) >= 0.95
 
 
-def test_clients_that_come_too_early_get_in_when_they_obey() -> None:
+def test_clients_that_return_too_early_are_admitted_once_they_wait() -> None:
     def impatient(request: Request, error: Overloaded) -> float | None:
         return {1: error.whole_s / 2, 2: error.whole_s}.get(request.tries)
 
@@ -139,11 +139,11 @@ def test_clients_that_come_too_early_get_in_when_they_obey() -> None:
     assert simulation.wait_s(0.99, BEGIN + 2) <= 1.0
 
 
-@pytest.mark.parametrize(("comes_back", "most_s"), [(never, 1.0), (once, 3.5)])
-def test_devices_that_get_half_as_fast_are_neither_idle_nor_swamped(
-    comes_back: ComesBack, most_s: float
+@pytest.mark.parametrize(("retry_after", "most_s"), [(never, 1.0), (once, 3.5)])
+def test_devices_at_half_speed_are_neither_idle_nor_overloaded(
+    retry_after: RetryAfter, most_s: float
 ) -> None:
-    simulation = overloaded(comes_back)
+    simulation = overloaded(retry_after)
 
     def halve() -> None:
         simulation.rate /= 2
@@ -156,8 +156,8 @@ def test_devices_that_get_half_as_fast_are_neither_idle_nor_swamped(
     assert set(simulation.admission.stats.queued_tokens.values()) == {0}
 
 
-def test_a_large_bulk_request_keeps_no_small_ones_waiting() -> None:
-    simulation = Simulation(comes_back=once)
+def test_a_large_bulk_request_does_not_delay_small_requests() -> None:
+    simulation = Simulation(retry_after=once)
     simulation.load(0.6, 0.0, 90.0)
     bulk = simulation.arrive(20.0, 200_000, Priority.BULK)
     simulation.run(120.0)
@@ -167,9 +167,9 @@ def test_a_large_bulk_request_keeps_no_small_ones_waiting() -> None:
     assert bulk.left == 0
 
 
-def test_a_large_interactive_request_among_small_ones_is_answered_and_so_are_they() -> None:
-    """Devices take work in its order, so whoever comes behind it is told to come back."""
-    simulation = Simulation(comes_back=once)
+def test_a_large_interactive_request_and_small_ones_are_all_answered() -> None:
+    """Devices take work in order, so requests behind it are refused with a time to return."""
+    simulation = Simulation(retry_after=once)
     simulation.load(0.6, 0.0, 90.0)
     large = simulation.arrive(20.0, 200_000)
     simulation.run(90.0 + 2 * MAX_RETRY_AFTER_S)
@@ -181,8 +181,8 @@ def test_a_large_interactive_request_among_small_ones_is_answered_and_so_are_the
 
 
 def test_several_slow_devices_are_all_kept_busy() -> None:
-    """What they compute at once takes longer than anybody may wait, and is no wait."""
-    simulation = Simulation(rate=1250.0, devices=8, comes_back=once)
+    """One batch takes longer than the maximum wait, but does not count as a wait."""
+    simulation = Simulation(rate=1250.0, devices=8, retry_after=once)
     simulation.load(0.8, 0.0, BEGIN)
     simulation.load(3.0, BEGIN, END)
     simulation.run(END + 2 * MAX_RETRY_AFTER_S)
@@ -192,7 +192,7 @@ def test_several_slow_devices_are_all_kept_busy() -> None:
     assert admitted / returned >= 0.9
 
 
-def test_who_comes_back_somewhat_late_is_admitted_still() -> None:
+def test_requests_that_return_somewhat_late_are_admitted() -> None:
     simulation = overloaded(lambda request, error: error.whole_s + GRACE_S / 2)
     simulation.run(END + 4 * MAX_RETRY_AFTER_S)
     returned, admitted = simulation.returns()

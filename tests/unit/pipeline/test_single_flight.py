@@ -1,4 +1,4 @@
-"""Single-computation computations: joining, cancelling, completing and removing them."""
+"""Single-flight: joining, cancelling, completing and removing computations."""
 
 from __future__ import annotations
 

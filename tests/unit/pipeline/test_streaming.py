@@ -1,4 +1,4 @@
-"""Chunks of any number of inputs: order, bounded reading ahead, and what an end does."""
+"""Streams of inputs in chunks: order, bounded read-ahead, errors and interruptions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AHEADS = st.integers(0, 4)
 
 
 class Answer(Future[Embeddings]):
-    """The future of a chunk, computed at the moment when somebody waits for it."""
+    """The future of a chunk; it is computed when its result is awaited."""
 
     def __init__(self, part: list[Input], outcome: BaseException | None) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Answer(Future[Embeddings]):
 
 
 class Submitter:
-    """What is submitted; ``outcomes`` are the errors of chunks by their numbers."""
+    """Records submitted chunks; ``outcomes`` are errors by the number of the chunk."""
 
     def __init__(self, outcomes: dict[int, BaseException] | None = None) -> None:
         self.answers: list[Answer] = []
@@ -61,7 +61,7 @@ class Submitter:
 
 
 class Reading:
-    """An input that counts how much of it was read; it ends with an error, or never."""
+    """An iterable that counts the items read, and ends with an error or never."""
 
     def __init__(self, *, until: int | None = None, fault: BaseException | None = None) -> None:
         self.read = 0
@@ -77,18 +77,18 @@ class Reading:
 
 
 def texts(total: int) -> Iterator[str]:
-    """Yield numbers as texts."""
+    """Yield the numbers as texts."""
     return map(str, range(total))
 
 
 def answer_of(part: list[Input]) -> Embeddings:
-    """Return vectors of one component: the number that the text is."""
+    """Return vectors of one component, the number in the text."""
     vectors = np.array([[float(str(item))] for item in part], np.float32)
     return Embeddings(vectors, np.ones(len(part), np.int32), np.zeros(len(part), np.bool_), 0, "m")
 
 
 def taken(answers: Iterable[Embeddings], most: int = 1000) -> tuple[list[int], Exception | None]:
-    """Take answers: return the numbers that were the texts, and the error that ended them."""
+    """Read a stream; return the numbers, and the error that ended it."""
     numbers: list[int] = []
     try:
         for answer in islice(answers, most):
@@ -99,7 +99,7 @@ def taken(answers: Iterable[Embeddings], most: int = 1000) -> tuple[list[int], E
 
 
 @given(st.integers(0, 40), SIZES, AHEADS)
-def test_every_input_comes_once_in_order_and_in_full_chunks(
+def test_every_input_is_yielded_once_in_order_and_in_full_chunks(
     total: int, chunk: int, ahead: int
 ) -> None:
     work = Submitter()
@@ -112,9 +112,7 @@ def test_every_input_comes_once_in_order_and_in_full_chunks(
 
 
 @given(SIZES, AHEADS, st.integers(1, 6))
-def test_no_more_is_read_than_the_chunks_that_are_ahead(
-    chunk: int, ahead: int, chunks: int
-) -> None:
+def test_at_most_the_chunks_ahead_are_read(chunk: int, ahead: int, chunks: int) -> None:
     source = Reading()
     stream = in_chunks(source, Submitter().submit, chunk=chunk, ahead=ahead)
     before = source.read
@@ -126,7 +124,7 @@ def test_no_more_is_read_than_the_chunks_that_are_ahead(
     assert source.read == reads[-1]
 
 
-def test_an_iterator_that_has_ended_is_not_asked_again() -> None:
+def test_an_exhausted_iterator_is_not_read_again() -> None:
     class Ending:
         asked = 0
 
@@ -152,7 +150,7 @@ def test_an_iterator_that_has_ended_is_not_asked_again() -> None:
     bad=st.sets(st.integers(0, 9)),
     most=st.integers(0, 12),
 )
-def test_an_error_comes_at_its_place_and_what_was_not_asked_for_is_cancelled(
+def test_an_error_is_raised_in_order_and_later_chunks_are_cancelled(
     chunk: int, ahead: int, total: int, bad: set[int], most: int
 ) -> None:
     errors = {number: BackendFailure(str(number)) for number in bad}
@@ -176,7 +174,7 @@ def test_an_error_comes_at_its_place_and_what_was_not_asked_for_is_cancelled(
     until=st.integers(0, 30),
     fault=st.sampled_from([OSError("gone"), RuntimeError(), InvalidInput("input[1]", "is bad")]),
 )
-def test_a_fault_of_the_input_comes_behind_all_that_had_been_read(
+def test_an_error_of_the_iterable_is_raised_after_the_chunks_before_it(
     chunk: int, ahead: int, until: int, fault: Exception
 ) -> None:
     work = Submitter()
@@ -200,7 +198,7 @@ def test_a_fault_of_the_input_comes_behind_all_that_had_been_read(
         (InvalidInput("dimensions", "is 0"), "'dimensions' is 0"),
     ],
 )
-def test_an_error_names_an_input_by_its_number_among_all(
+def test_an_error_names_an_input_by_its_row_in_the_stream(
     error: InvalidInput, sentence: str
 ) -> None:
     _, raised = taken(in_chunks(texts(9), Submitter({2: error}).submit, chunk=2))
@@ -210,7 +208,7 @@ def test_an_error_names_an_input_by_its_number_among_all(
 
 
 @pytest.mark.parametrize("interrupted", [0, 2])
-def test_an_interrupted_wait_cancels_what_was_waited_for_and_what_is_ahead(
+def test_an_interrupted_wait_cancels_all_pending_chunks(
     interrupted: int,
 ) -> None:
     work = Submitter({interrupted: KeyboardInterrupt()})
@@ -220,7 +218,7 @@ def test_an_interrupted_wait_cancels_what_was_waited_for_and_what_is_ahead(
     assert work.cancelled == [False] * interrupted + [True] * 4
 
 
-def test_an_interruption_while_reading_comes_at_once() -> None:
+def test_an_interruption_while_reading_is_raised_at_once() -> None:
     work = Submitter()
     source = Reading(until=5, fault=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -229,7 +227,7 @@ def test_an_interruption_while_reading_comes_at_once() -> None:
     assert work.cancelled == [True, True]
 
 
-def test_what_refuses_to_be_submitted_cancels_what_was() -> None:
+def test_a_failing_submission_cancels_the_earlier_ones() -> None:
     submitted: list[Future[Embeddings]] = []
 
     def submit(part: list[Input]) -> Future[Embeddings]:

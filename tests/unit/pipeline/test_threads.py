@@ -1,4 +1,4 @@
-"""Threads without a budget: what waits for them and what they do is counted."""
+"""Threads without a budget: waiting and running work is counted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 from embedder.pipeline.threads import CountedThreads, QueueStats, summed
 
 
-async def test_work_is_counted_while_it_waits_and_runs_and_no_more_when_its_caller_has_gone() -> (
-    None
-):
+async def test_work_counts_while_it_waits_and_runs_and_not_after_cancellation() -> None:
     threads, gate, begun = CountedThreads("some", 1), threading.Event(), threading.Event()
 
     def work() -> bool:
@@ -36,7 +34,7 @@ async def test_work_is_counted_while_it_waits_and_runs_and_no_more_when_its_call
     assert threads.stats == QueueStats("some", 0, 0)
 
 
-def test_several_queues_are_told_as_one() -> None:
+def test_several_queues_are_summed() -> None:
     assert summed("all", []) == QueueStats("all", 0, 0)
     queues = [QueueStats("a", 1, 2, 3), QueueStats("b", 4, 5, 6)]
     assert summed("all", queues) == QueueStats("all", 5, 7, 9)

@@ -1,4 +1,4 @@
-"""The measured rate: what raises it, what lowers it, and when it is known at all."""
+"""The measured rate: when it is known, and when it rises and falls."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def compute(
     *,
     step: float = 0.05,
 ) -> float:
-    """Let a batch end at every step, without a pause; return when the last one did."""
+    """Report a batch at every step; return the time of the last one."""
     steps = round((end - begin) / step)
     for number in range(1, steps + 1):
         rate.computed(round(tokens_per_s * step), times, begin + number * step)
     return end
 
 
-def test_nothing_is_known_and_nothing_is_waited_for_before_work_has_waited() -> None:
+def test_the_rate_is_unknown_until_work_has_waited() -> None:
     rate = TokenRate()
     rate.started(0.0)
     compute(rate, 0.0, 10.0, 1000, IDLE)
@@ -45,7 +45,7 @@ def test_nothing_is_known_and_nothing_is_waited_for_before_work_has_waited() -> 
     assert rate.wait_s(10**9) == 0.0
 
 
-def test_the_rate_is_known_soon_after_work_has_begun_to_wait() -> None:
+def test_the_rate_is_known_soon_after_work_waits() -> None:
     rate = TokenRate()
     rate.started(0.0)
     compute(rate, 0.0, 0.2, 5000, BUSY)
@@ -53,7 +53,7 @@ def test_the_rate_is_known_soon_after_work_has_begun_to_wait() -> None:
     assert rate.tokens_per_s == pytest.approx(5000, rel=0.01)
 
 
-def test_a_window_holds_whole_batches_though_each_request_tells_of_itself() -> None:
+def test_a_window_ends_between_batches_although_each_request_reports_itself() -> None:
     rate = TokenRate()
     rate.started(0.0)
     for end in (0.25, 0.5, 0.75, 1.0):
@@ -63,10 +63,10 @@ def test_a_window_holds_whole_batches_though_each_request_tells_of_itself() -> N
     assert rate.tokens_per_s == pytest.approx(12 * 20 / 0.25, rel=0.01)
 
 
-def test_a_batch_that_takes_longer_than_those_before_counts_whole_too() -> None:
+def test_a_batch_that_takes_longer_counts_completely() -> None:
     rate = TokenRate()
     rate.started(0.0)
-    # Only what is computed from the fourth batch on has waited for long.
+    # Only tokens from the fourth batch on have waited for long.
     for end, requests in ((0.02, 4), (0.09, 14), (0.27, 36), (0.47, 40), (0.67, 40)):
         rate.catch_up(end)
         for _ in range(requests):
@@ -78,7 +78,7 @@ def test_a_batch_that_takes_longer_than_those_before_counts_whole_too() -> None:
     assert rate.tokens_per_s == pytest.approx(10_000, rel=0.05)
 
 
-def test_batches_that_run_into_each_other_are_counted_too() -> None:
+def test_batches_without_a_gap_between_them_are_counted() -> None:
     rate = TokenRate()
     rate.started(0.0)
     times = Timings(queue_s=0.2, inference_s=0.004)
@@ -87,10 +87,10 @@ def test_batches_that_run_into_each_other_are_counted_too() -> None:
     assert rate.tokens_per_s == pytest.approx(50_000, rel=0.02)
 
 
-def test_small_batches_at_the_very_beginning_are_no_ground_for_a_promise() -> None:
+def test_small_first_batches_give_no_promised_rate() -> None:
     rate = TokenRate()
     rate.started(0.0)
-    # Two devices: a lone text, two batches of what had come by then, and then full ones.
+    # Two devices: a single text, two partial batches, and then full ones.
     rate.computed(20, Timings(queue_s=0.02, inference_s=0.05), 0.05)
     ends = [(0.24, 80), (0.25, 80)]
     ends += [(0.25 * number + lag, 480) for number in range(2, 20) for lag in (0.0, 0.02)]
@@ -121,11 +121,11 @@ def test_overlapping_small_requests_without_a_pause_do_not_lower_the_rate() -> N
     now = compute(rate, 0.0, 3.0, 10_000, BUSY)
     compute(rate, now, now + 60, 500, IDLE)
 
-    # One window held the end of the one and the beginning of the other.
+    # One window has the end of one batch and the start of the next.
     assert rate.tokens_per_s == pytest.approx(10_000, rel=0.03)
 
 
-def test_more_than_was_thought_raises_the_rate_though_nothing_waits() -> None:
+def test_a_higher_rate_raises_the_estimate_without_waiting_work() -> None:
     rate = TokenRate()
     rate.started(0.0)
     now = compute(rate, 0.0, 3.0, 1000, BUSY)
@@ -135,7 +135,7 @@ def test_more_than_was_thought_raises_the_rate_though_nothing_waits() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_a_device_that_changes_its_pace_is_followed_within_seconds(factor: float) -> None:
+def test_the_estimate_follows_a_change_of_speed_within_seconds(factor: float) -> None:
     rate = TokenRate()
     rate.started(0.0)
     now = compute(rate, 0.0, 10.0, 8000, BUSY)
@@ -144,7 +144,7 @@ def test_a_device_that_changes_its_pace_is_followed_within_seconds(factor: float
     assert rate.tokens_per_s == pytest.approx(factor * 8000, rel=0.06)
 
 
-def test_a_standstill_is_forgotten_as_soon_as_it_was_learnt() -> None:
+def test_the_estimate_recovers_from_a_standstill_as_fast_as_it_fell() -> None:
     rate = TokenRate()
     rate.started(0.0)
     now = compute(rate, 0.0, 10.0, 8000, BUSY)
@@ -158,7 +158,7 @@ def test_a_standstill_is_forgotten_as_soon_as_it_was_learnt() -> None:
     assert rate.tokens_per_s == pytest.approx(8000, rel=0.06)
 
 
-def test_batches_that_end_at_any_time_give_the_rate_on_average() -> None:
+def test_batches_that_end_at_random_times_give_the_rate_on_average() -> None:
     chance = random.Random(1)
     rate, now, tokens = TokenRate(), 0.0, 0
     rate.started(now)
@@ -171,7 +171,7 @@ def test_batches_that_end_at_any_time_give_the_rate_on_average() -> None:
     assert rate.tokens_per_s == pytest.approx(10_000, rel=0.01)
 
 
-def test_what_is_computed_at_once_is_not_waited_for() -> None:
+def test_the_tokens_of_one_batch_delay_nothing() -> None:
     rate = TokenRate()
     rate.started(0.0)
     compute(rate, 0.0, 5.0, 1000, Timings(queue_s=1.0, inference_s=0.6), step=0.6)
@@ -180,7 +180,7 @@ def test_what_is_computed_at_once_is_not_waited_for() -> None:
     assert rate.wait_s(1600) == pytest.approx(1.0, rel=0.05)
 
 
-def test_work_that_takes_no_time_at_all_tells_nothing() -> None:
+def test_work_that_takes_no_time_changes_nothing() -> None:
     rate = TokenRate()
     rate.started(1.0)
     rate.computed(100, BUSY, 1.0)
@@ -191,7 +191,9 @@ def test_work_that_takes_no_time_at_all_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize(("queue_s", "known"), [(SATURATED_S, True), (0.9 * SATURATED_S, False)])
-def test_what_counts_is_how_long_tokens_waited_on_average(queue_s: float, known: bool) -> None:
+def test_the_average_wait_decides_whether_a_window_is_saturated(
+    queue_s: float, known: bool
+) -> None:
     rate = TokenRate()
     rate.started(0.0)
     rate.computed(900, Timings(queue_s=0.0, inference_s=0.05), 0.05)

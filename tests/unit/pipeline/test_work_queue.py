@@ -1,4 +1,4 @@
-"""One class of work: what it admits, in which order it starts, and when it is told to stop."""
+"""One class of work: admission, order, cancellation and statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PER_S = 1000.0
 
 
 class Threads:
-    """A queue of one thread that works until it is let go, on a clock that stands still."""
+    """A queue of one thread whose work runs until the test releases it."""
 
     def __init__(self, max_units: int | None = None) -> None:
         self.now = 0.0
@@ -37,7 +37,7 @@ class Threads:
         return held
 
     async def ask(self, units: int) -> int:
-        """Begin work of a price; return its number among all that was asked for."""
+        """Start work of a price; return its number."""
         number = len(self.tasks)
         key = number.to_bytes(8, "big")
         running = self.queue.run(units, self.work(number), lambda: key)
@@ -46,7 +46,7 @@ class Threads:
         return number
 
     async def refusal(self, units: int) -> Overloaded:
-        """Return why work of a price is refused."""
+        """Return the error with which work of a price is refused."""
         number = await self.ask(units)
         with pytest.raises(Overloaded) as refused:
             await self.tasks[number]
@@ -55,7 +55,7 @@ class Threads:
 
 @pytest.fixture
 async def threads() -> AsyncIterator[Threads]:
-    """Yield a queue of one thread."""
+    """Yield a queue of one thread; release its work at the end."""
     threads = Threads()
     yield threads
     threads.go.set()
@@ -86,15 +86,17 @@ async def test_work_that_would_wait_too_long_is_refused_before_it_starts(threads
     assert threads.queue.queued == 0
 
 
-async def test_ten_times_too_much_is_told_how_long_all_of_it_takes(threads: Threads) -> None:
+async def test_refusals_under_tenfold_overload_state_honest_times(
+    threads: Threads,
+) -> None:
     await threads.ask(600)
-    told = [(await threads.refusal(60)).retry_after_s for _ in range(80)]
+    times = [(await threads.refusal(60)).retry_after_s for _ in range(80)]
 
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx((600 + 80 * 60) / PER_S, rel=0.15)
+    assert times == sorted(times)
+    assert times[-1] == pytest.approx((600 + 80 * 60) / PER_S, rel=0.15)
 
 
-async def test_large_work_may_wait_for_some_of_its_own_size(threads: Threads) -> None:
+async def test_large_work_may_wait_a_multiple_of_its_own_time(threads: Threads) -> None:
     for _ in range(int(OWN_TIME_FACTOR) + 1):
         await threads.ask(100_000)
     refused = await threads.refusal(100_000)
@@ -103,7 +105,7 @@ async def test_large_work_may_wait_for_some_of_its_own_size(threads: Threads) ->
     assert refused.retry_after_s <= 120
 
 
-async def test_what_is_held_in_memory_is_bounded(threads: Threads) -> None:
+async def test_the_units_in_memory_are_limited(threads: Threads) -> None:
     bounded = Threads(max_units=1000)
     for _ in range(3000):
         await bounded.ask(90)
@@ -117,7 +119,7 @@ async def test_what_is_held_in_memory_is_bounded(threads: Threads) -> None:
     bounded.queue.close()
 
 
-async def test_anything_is_admitted_where_nothing_waits(threads: Threads) -> None:
+async def test_any_work_is_admitted_when_nothing_is_queued(threads: Threads) -> None:
     bounded = Threads(max_units=10)
     await bounded.ask(10**9)
     bounded.go.set()
@@ -126,7 +128,7 @@ async def test_anything_is_admitted_where_nothing_waits(threads: Threads) -> Non
     bounded.queue.close()
 
 
-async def test_work_whose_caller_has_gone_is_never_started(threads: Threads) -> None:
+async def test_cancelled_work_that_waits_is_never_started(threads: Threads) -> None:
     for _ in range(4):
         await threads.ask(10)
     for gone in (1, 2):
@@ -140,7 +142,9 @@ async def test_work_whose_caller_has_gone_is_never_started(threads: Threads) -> 
     assert threads.started == [0, 3]
 
 
-async def test_running_work_is_told_to_stop_and_counts_until_it_has(threads: Threads) -> None:
+async def test_cancelled_work_that_runs_counts_until_it_ends(
+    threads: Threads,
+) -> None:
     stopped: list[bool] = []
 
     def work() -> None:
@@ -177,13 +181,13 @@ async def test_the_rate_is_what_was_measured(threads: Threads) -> None:
     assert (await threads.refusal(1)).retry_after_s == pytest.approx(0.6, rel=0.1)
 
 
-async def test_a_request_that_returns_as_told_goes_before_newcomers(threads: Threads) -> None:
+async def test_a_request_that_returns_in_time_goes_before_new_requests(threads: Threads) -> None:
     await threads.ask(550)
     with pytest.raises(Overloaded) as refused:
         await threads.queue.run(10, threads.work(7), lambda: b"same")
     threads.now += refused.value.retry_after_s
     with pytest.raises(Overloaded):
-        await threads.queue.run(10, threads.work(8), lambda: b"newcomer")
+        await threads.queue.run(10, threads.work(8), lambda: b"new")
     again = asyncio.ensure_future(threads.queue.run(10, threads.work(9), lambda: b"same"))
     await asyncio.sleep(0)
     threads.go.set()
@@ -191,7 +195,7 @@ async def test_a_request_that_returns_as_told_goes_before_newcomers(threads: Thr
     assert await again == 9
 
 
-async def test_an_error_of_the_work_is_its_caller_s(threads: Threads) -> None:
+async def test_an_error_of_the_work_is_raised_to_its_caller(threads: Threads) -> None:
     def fail() -> None:
         raise ValueError("no")
 
@@ -200,7 +204,7 @@ async def test_an_error_of_the_work_is_its_caller_s(threads: Threads) -> None:
     assert threads.queue.queued == 0
 
 
-async def test_a_closed_queue_says_so(threads: Threads) -> None:
+async def test_a_closed_queue_raises_unavailable(threads: Threads) -> None:
     threads.queue.close()
 
     for _ in range(3):

@@ -1,1 +1,1 @@
-"""Tests of what outlives the process of a cache."""
+"""Tests of the stores behind a cache."""

@@ -9,7 +9,7 @@ from embedder.cache.store.circuit_breaker import FAILURES, PAUSE_S, CircuitBreak
 
 
 class Clock:
-    """A clock that goes on when a test says so."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -81,7 +81,7 @@ def test_a_trial_that_fails_begins_another_pause() -> None:
     assert circuit.opened == 1
 
 
-def test_a_trial_that_nobody_waits_for_leaves_the_next_call_to_try() -> None:
+def test_after_an_abandoned_trial_the_next_call_is_the_trial() -> None:
     clock = Clock()
     circuit = _opened(clock)
     clock.now_s += PAUSE_S
@@ -92,8 +92,10 @@ def test_a_trial_that_nobody_waits_for_leaves_the_next_call_to_try() -> None:
 
 
 @given(st.lists(st.sampled_from(["fail", "succeed", "leave", "wait"]), max_size=60))
-def test_what_has_become_well_is_used_again_whatever_happened_before(events: list[str]) -> None:
-    """However it got where it is: with a pause and a success it lets everything through."""
+def test_after_a_pause_and_a_success_all_calls_pass(
+    events: list[str],
+) -> None:
+    """Whatever happened before."""
     clock = Clock()
     circuit = CircuitBreaker(clock=clock)
     for event in events:

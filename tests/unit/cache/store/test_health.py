@@ -1,4 +1,4 @@
-"""A store that fails is told once, and once more when it works again."""
+"""A failing store is logged once, and its recovery once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FULL = StageUnavailable("cache store", "the disk is full")
 
 
 @pytest.mark.parametrize(
-    ("condition", "state"),
+    ("health", "state"),
     [
         (StoreHealth(), "opening"),
         (StoreHealth(failing=True), "unavailable"),
@@ -23,29 +23,29 @@ FULL = StageUnavailable("cache store", "the disk is full")
         (StoreHealth(stopped=True, failing=True), "stopped"),
     ],
 )
-def test_the_state_is_one_word(condition: StoreHealth, state: str) -> None:
-    assert condition.state == state
+def test_the_state_is_one_word(health: StoreHealth, state: str) -> None:
+    assert health.state == state
 
 
-def test_failures_are_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    condition = StoreHealth(is_open=True)
+def test_failures_are_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    health = StoreHealth(is_open=True)
 
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            condition.failed(FULL)
-        condition.recovered()
-        condition.recovered()
-        condition.failed(FULL)
+            health.failed(FULL)
+        health.recovered()
+        health.recovered()
+        health.failed(FULL)
 
-    assert condition.failures == 4
+    assert health.failures == 4
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "ERROR"]
     assert "the disk is full" in caplog.messages[0]
 
 
-def test_what_was_written_is_counted() -> None:
-    condition = StoreHealth()
+def test_written_entries_are_counted() -> None:
+    health = StoreHealth()
 
-    condition.wrote(3, 1.0)
-    condition.wrote(4, 2.5)
+    health.wrote(3, 1.0)
+    health.wrote(4, 2.5)
 
-    assert (condition.written, condition.written_at) == (7, 2.5)
+    assert (health.written, health.written_at) == (7, 2.5)

@@ -1,4 +1,4 @@
-"""What a store has is taken in while the cache already answers, and what is newer stays."""
+"""Records of a store are loaded while the cache answers; newer entries stay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.cache.running import TIGHT, is_written, put, running, state_of
 SAVED = [records(range(first, first + 10)) for first in range(0, 50, 10)]
 
 
-async def test_a_start_waits_for_nothing_and_what_is_not_there_yet_is_a_miss() -> None:
+async def test_starting_does_not_wait_and_entries_not_loaded_yet_are_misses() -> None:
     store = FakeLocalStore(SAVED)
     store.gate.clear()
     async with running(store) as cache:
@@ -29,7 +29,7 @@ async def test_a_start_waits_for_nothing_and_what_is_not_there_yet_is_a_miss() -
         assert (stats["loaded"], stats["total"]) == (50, 50)
 
 
-async def test_what_was_put_meanwhile_is_newer_than_what_is_loaded() -> None:
+async def test_entries_put_while_loading_are_newer_than_loaded_ones() -> None:
     store = FakeLocalStore(SAVED)
     store.gate.clear()
     async with running(store) as cache:
@@ -41,7 +41,7 @@ async def test_what_was_put_meanwhile_is_newer_than_what_is_loaded() -> None:
         assert hits.entries.vectors[:, -1].tolist() == [0, 5, 5]
 
 
-async def test_what_was_forgotten_meanwhile_is_not_loaded() -> None:
+async def test_entries_deleted_while_loading_are_not_loaded() -> None:
     saved = [records(range(5)), records([7], tag=OTHER_TAG), records([8])]
     store = FakeLocalStore(saved)
     store.gate.clear()
@@ -54,7 +54,7 @@ async def test_what_was_forgotten_meanwhile_is_not_loaded() -> None:
         assert set(cache.memory.keys()) == set(keys([0, 1, 2, 4, 8]))
 
 
-async def test_nothing_is_loaded_of_what_was_there_before_everything_was_cleared() -> None:
+async def test_no_entries_from_before_clearing_are_loaded() -> None:
     store = FakeLocalStore(SAVED)
     store.gate.clear()
     async with running(store) as cache:
@@ -78,7 +78,7 @@ async def test_writing_does_not_wait_for_the_end_of_loading() -> None:
     assert "load" in store.calls[written:]
 
 
-async def test_there_is_no_more_loaded_than_there_is_room_for() -> None:
+async def test_loading_stops_at_the_memory_budget() -> None:
     store = FakeLocalStore([records(range(first, first + 40)) for first in range(0, 400, 40)])
     async with running(store, TIGHT) as cache:
         await until(is_written(cache))
@@ -89,7 +89,7 @@ async def test_there_is_no_more_loaded_than_there_is_room_for() -> None:
         assert set(cache.memory.keys()) == set(keys(range(stats.entries)))
 
 
-async def test_loading_begins_again_where_the_store_could_not_be_read() -> None:
+async def test_loading_starts_again_after_a_read_error() -> None:
     store = FakeLocalStore(SAVED)
     store.fails_after = 3
     async with running(store) as cache:
@@ -110,4 +110,4 @@ async def test_stopping_does_not_wait_for_the_end_of_loading(
 
     assert store.calls.count("load") < len(store.saved)
     assert store.rows == by_key([records([60])])
-    assert "renew" not in store.calls  # what was not loaded is not out of date
+    assert "renew" not in store.calls  # rows that are not loaded yet are not outdated

@@ -1,4 +1,4 @@
-"""A shared store that is slow or gone costs a miss, then not even time, and never an error."""
+"""A shared store that is slow or down is a miss, then is skipped, and is never an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.cache.known import by_key, key, keys, records
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -26,14 +26,14 @@ class Clock:
 
 @pytest.fixture
 def store() -> Iterator[FakeSharedStore]:
-    """Yield a store that has number 1; whatever waits for it is let go at the end."""
+    """Yield a store with number 1; open its gate at the end."""
     store = FakeSharedStore()
     store.put_many(records([1]))
     yield store
     store.gate.set()
 
 
-async def test_what_is_there_is_found_and_the_rest_is_not(store: FakeSharedStore) -> None:
+async def test_present_keys_are_found_and_absent_keys_are_not(store: FakeSharedStore) -> None:
     look_up = StoreLookup(store, timeout_s=60)
 
     found = await look_up.find(keys([1, 2, 3]), 4)
@@ -56,7 +56,7 @@ async def test_a_store_that_takes_too_long_is_a_miss(store: FakeSharedStore) -> 
 
 
 @pytest.mark.parametrize("failure", [FULL, RuntimeError("a bug")])
-async def test_a_store_that_keeps_failing_is_left_alone_and_then_tried_once(
+async def test_a_store_that_keeps_failing_is_skipped_and_tried_after_a_pause(
     store: FakeSharedStore, failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
@@ -82,7 +82,7 @@ async def test_a_store_that_keeps_failing_is_left_alone_and_then_tried_once(
     look_up.close()
 
 
-async def test_a_caller_who_leaves_does_not_use_up_the_trial(store: FakeSharedStore) -> None:
+async def test_a_cancelled_caller_does_not_use_up_the_trial(store: FakeSharedStore) -> None:
     clock = Clock()
     look_up = StoreLookup(store, timeout_s=60, clock=clock)
     store.failure = FULL

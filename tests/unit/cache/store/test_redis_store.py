@@ -1,4 +1,4 @@
-"""Records in a real server: what it has is right, what it lacks is a miss, and errors are ours."""
+"""A real Redis server: hits are right, absent keys are misses, errors are `StageUnavailable`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.cache.known import OTHER_TAG, TAG, by_key, key, keys, records
 
 @pytest.fixture
 def store(redis: RedisServer) -> Iterator[RedisStore]:
-    """Yield a store on a server that runs."""
+    """Yield a store on a running server."""
     store = RedisStore(redis.url)
     store.open()
     yield store
@@ -31,14 +31,14 @@ def _client(store: RedisStore) -> Any:
     return store._client
 
 
-def test_it_is_a_store_of_several_caches(redis: RedisServer) -> None:
+def test_it_is_a_shared_store(redis: RedisServer) -> None:
     store = RedisStore(redis.url)
 
     assert isinstance(store, SharedStore)
     assert not isinstance(store, LocalStore)
 
 
-def test_what_was_put_is_found_by_another(store: RedisStore, redis: RedisServer) -> None:
+def test_another_client_finds_the_records(store: RedisStore, redis: RedisServer) -> None:
     store.put_many(records([1, 2, 3], 384))
     store.put_many(records([3], 384, version=5))
     other = RedisStore(redis.url)
@@ -58,7 +58,7 @@ def test_a_row_of_another_width_is_a_miss(store: RedisStore) -> None:
     assert store.stats.corrupt == 0
 
 
-def test_an_entry_goes_by_itself_when_its_life_ends(store: RedisStore) -> None:
+def test_an_entry_expires_in_the_server(store: RedisStore) -> None:
     store.put_many(records([1], ttls_s=1000.0))
     store.put_many(records([2], ttls_s=0.0))
 
@@ -104,7 +104,7 @@ def test_deleting_purging_and_clearing_touch_nothing_else(store: RedisStore) -> 
     assert client.keys() == [b"theirs"]
 
 
-def test_a_server_that_is_gone_is_an_error_of_ours_until_it_is_back(
+def test_a_server_that_is_down_raises_unavailable_until_it_is_back(
     store: RedisStore, redis: RedisServer
 ) -> None:
     store.put_many(records([1]))
@@ -121,7 +121,7 @@ def test_a_server_that_is_gone_is_an_error_of_ours_until_it_is_back(
     assert len(store.get_many([key(1)], 4)) == 1
 
 
-def test_no_error_tells_the_password(
+def test_no_error_contains_the_password(
     redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong = redis.url.replace(PASSWORD, "wrong-horse")
@@ -133,8 +133,8 @@ def test_no_error_tells_the_password(
             with pytest.raises(StageUnavailable) as refused:
                 store.open()
 
-            told = f"{refused.value.reason}{refused.value!r}{refused.value.__cause__!r}"
-            assert "horse" not in told
+            shown = f"{refused.value.reason}{refused.value!r}{refused.value.__cause__!r}"
+            assert "horse" not in shown
             assert not store.is_open
             with pytest.raises(StageUnavailable):
                 store.get_many([key(1)], 4)
@@ -142,7 +142,7 @@ def test_no_error_tells_the_password(
     assert "horse" not in caplog.text
 
 
-def test_nothing_asked_for_is_nothing_found(store: RedisStore) -> None:
+def test_no_keys_find_no_records(store: RedisStore) -> None:
     store.put_many(records([]))
     store.delete_many([])
 

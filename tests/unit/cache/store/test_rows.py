@@ -1,4 +1,4 @@
-"""A row is read as it was written or not at all, and lives no longer than it should."""
+"""A row is read exactly or not at all, and expires in time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def _cut(packed: bytes, width: int) -> list[bytes]:
 
 
 @given(data=st.data(), width=st.integers(1, 40), now=TIMES)
-def test_what_was_packed_is_unpacked_to_the_last_bit(
-    data: st.DataObject, width: int, now: float
-) -> None:
+def test_packed_rows_are_unpacked_exactly(data: st.DataObject, width: int, now: float) -> None:
     bits = data.draw(st.lists(st.integers(0, 2**32 - 1), min_size=width, max_size=width * 5))
     count = len(bits) // width
     vectors = np.array(bits[: count * width], np.uint32).view(np.float32).reshape(count, width)
@@ -48,7 +46,7 @@ def test_what_was_packed_is_unpacked_to_the_last_bit(
     assert read.ttls_s.tolist() == [FOREVER] * count
 
 
-def test_rows_of_several_widths_come_as_records_of_one_each() -> None:
+def test_rows_of_several_widths_become_records_by_width() -> None:
     narrow, wide = records([1, 2], 3), records([3], 5)
     values = _cut(pack(narrow, NOW), 3) + _cut(pack(wide, NOW), 5)
     order = [2, 0, 1]
@@ -104,9 +102,7 @@ def test_a_sound_row_beside_a_damaged_one_is_read() -> None:
 
 
 @given(life=LIVES, saved=TIMES, read=TIMES)
-def test_a_life_is_what_it_was_less_the_time_since_and_never_more(
-    life: float, saved: float, read: float
-) -> None:
+def test_a_ttl_shrinks_with_time_and_never_grows(life: float, saved: float, read: float) -> None:
     left = life - max(0.0, read - saved)
     packed = pack(records([1], ttls_s=life), saved)
 
@@ -120,7 +116,7 @@ def test_a_life_is_what_it_was_less_the_time_since_and_never_more(
         assert found.ttls_s[0] <= life
 
 
-def test_a_clock_that_jumps_a_hundred_times_gives_no_entry_more_than_it_had() -> None:
+def test_no_clock_jump_extends_a_ttl() -> None:
     jumps = random.Random(0)
     given_life, life, now = 3600.0, 3600.0, NOW
     for _ in range(100):
@@ -136,7 +132,7 @@ def test_a_clock_that_jumps_a_hundred_times_gives_no_entry_more_than_it_had() ->
     assert 0 < life < given_life
 
 
-def test_the_alive_are_told_from_the_expired() -> None:
+def test_live_and_expired_rows_are_separated() -> None:
     given_records = records([1, 2, 3])
     given_records.ttls_s[:] = [10.0, 20.0, 30.0]
     values = _cut(pack(given_records, NOW), 4)
@@ -148,6 +144,6 @@ def test_the_alive_are_told_from_the_expired() -> None:
     assert unpacked.records[0].ttls_s.tolist() == [10.0]
 
 
-def test_nothing_is_packed_as_nothing() -> None:
+def test_no_records_pack_to_no_bytes() -> None:
     assert pack(records([]), NOW) == b""
     assert unpack([], [], NOW) == Unpacked()

@@ -53,7 +53,7 @@ def _other_tables(path: Path) -> None:
 
 
 def _torn_and_open(path: Path) -> None:
-    """Damage a page of a file that was not closed, where only a check finds it."""
+    """Damage a page of a file that was not closed, so that only a check finds it."""
     made = made_file(path, closed=False)
     with made.reading() as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -76,7 +76,7 @@ def _torn_and_open(path: Path) -> None:
         (_torn_and_open, "damaged"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_set_aside_as_it_is(
+def test_an_unusable_file_is_renamed_unchanged(
     tmp_path: Path, spoil: Callable[[Path], None], word: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "a.sqlite"
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_used_is_set_aside_as_it_is(
     file.close()
 
 
-def test_the_log_of_a_file_goes_with_it(tmp_path: Path) -> None:
+def test_the_log_of_a_file_is_renamed_with_it(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     _text(path)
     Path(f"{path}-wal").write_text("its log")
@@ -111,7 +111,7 @@ def test_the_log_of_a_file_goes_with_it(tmp_path: Path) -> None:
     file.close()
 
 
-def test_every_file_that_is_set_aside_keeps_a_name_of_its_own(tmp_path: Path) -> None:
+def test_every_renamed_file_has_its_own_name(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / "a.sqlite").write_text(f"rubbish {number}")
         file = new_file(tmp_path / "a.sqlite")
@@ -122,7 +122,7 @@ def test_every_file_that_is_set_aside_keeps_a_name_of_its_own(tmp_path: Path) ->
     assert asides == ["rubbish 0", "rubbish 1", "rubbish 2"]
 
 
-def test_damage_that_shows_while_it_is_in_use_sets_the_file_aside(tmp_path: Path) -> None:
+def test_damage_found_in_use_renames_the_file_at_the_next_open(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     file = made_file(path, closed=False)
 

@@ -1,4 +1,4 @@
-"""However a file is damaged: a store opens, gives nothing wrong, and takes what is put."""
+"""A damaged file: the store opens, yields no wrong record, and accepts new ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHOLE = by_key([records(range(COUNT), WIDTH)])
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a closed file, and in ``open`` the same as a killed process left it."""
+    """Return a folder with a closed file, and in ``open`` a copy that was not closed."""
     folder = tmp_path_factory.mktemp("sound")
     store = SqliteStore(folder / "a.sqlite", clock=lambda: 1_700_000_000.0)
     store.open()
@@ -35,7 +35,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _again(store: SqliteStore, work: Callable[[], None]) -> None:
-    """Do some work, once more where damage has shown: then the file has been set aside."""
+    """Do some work; retry it once after damage is found, with a new file."""
     try:
         work()
     except StageUnavailable:
@@ -60,7 +60,7 @@ def _read(path: Path) -> tuple[dict[bytes, Row], SqliteStore]:
 
 
 def _survives(path: Path) -> tuple[int, SqliteStore]:
-    """Check that nothing wrong comes out of a file and that it works; return how much came."""
+    """Check that a file yields no wrong record and works; return the number of records."""
     found, store = _read(path)
     assert {name: WHOLE[name] for name in found} == found
     new = records([5000], WIDTH)
@@ -75,7 +75,7 @@ def _survives(path: Path) -> tuple[int, SqliteStore]:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("left", ["closed", "open"])
-def test_flipped_bits_give_nothing_wrong(sound: Path, tmp_path: Path, seed: int, left: str) -> None:
+def test_flipped_bits_give_no_wrong_rows(sound: Path, tmp_path: Path, seed: int, left: str) -> None:
     source = sound / "a.sqlite" if left == "closed" else sound / "open" / "a.sqlite-wal"
     content = source.read_bytes()
     places = random.Random(seed)
@@ -96,7 +96,7 @@ def test_flipped_bits_give_nothing_wrong(sound: Path, tmp_path: Path, seed: int,
     assert noticed > 0
 
 
-def test_a_file_cut_off_anywhere_gives_nothing_wrong(sound: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_gives_no_wrong_records(sound: Path, tmp_path: Path) -> None:
     content = (sound / "a.sqlite").read_bytes()
     for length in [*range(0, len(content), 4096), 1, 15, 16, 99, 100, 511, 512, len(content) - 1]:
         path = tmp_path / "a.sqlite"
@@ -144,12 +144,12 @@ def test_a_damaged_row_is_counted_and_the_rest_is_read(sound: Path, tmp_path: Pa
     count, store = _survives(path)
 
     assert count == COUNT - 1
-    assert store.stats.corrupt == 2  # once by each of the two that loaded it
+    assert store.stats.corrupt == 2  # once by each of the two loads
     assert store.stats.set_aside == 0
     store.close()
 
 
-def test_an_unreadable_folder_does_not_take_the_service_down(sound: Path, tmp_path: Path) -> None:
+def test_an_unreadable_folder_does_not_stop_the_service(sound: Path, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     shutil.copy(sound / "a.sqlite", tmp_path / "a.sqlite")
@@ -161,7 +161,7 @@ def test_an_unreadable_folder_does_not_take_the_service_down(sound: Path, tmp_pa
         tmp_path.chmod(0o700)
 
 
-def test_a_damaged_note_of_what_is_purged_sets_the_file_aside(sound: Path, tmp_path: Path) -> None:
+def test_a_damaged_purge_record_renames_the_file(sound: Path, tmp_path: Path) -> None:
     shutil.copy(sound / "a.sqlite", tmp_path / "a.sqlite")
     with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection, connection:
         connection.execute("INSERT INTO purged VALUES (?, ?)", (b"tag", b"no number"))

@@ -15,7 +15,7 @@ from tests.unit.cache.store.things_file import add, made_file, names, new_file
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path, closed: bool) -> None:
+def test_rows_are_there_when_the_file_is_opened_again(tmp_path: Path, closed: bool) -> None:
     made = made_file(tmp_path / "one" / "a.sqlite", closed=closed)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     made.close()
@@ -29,7 +29,7 @@ def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path, close
 
 
 @pytest.mark.parametrize("cut_off", ["nothing", "a header"])
-def test_what_is_left_of_a_beginning_is_no_damage(tmp_path: Path, cut_off: str) -> None:
+def test_an_interrupted_creation_is_not_damage(tmp_path: Path, cut_off: str) -> None:
     path = tmp_path / "a.sqlite"
     path.touch()
     if cut_off == "a header":
@@ -45,7 +45,7 @@ def test_what_is_left_of_a_beginning_is_no_damage(tmp_path: Path, cut_off: str) 
     file.close()
 
 
-def test_a_file_says_whose_it_is_and_is_for_its_owner_only(tmp_path: Path) -> None:
+def test_a_file_has_the_application_id_and_owner_only_permissions(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     made_file(path)
 
@@ -69,7 +69,7 @@ def test_a_second_owner_is_refused_until_the_first_is_gone(tmp_path: Path) -> No
     second.close()
 
 
-def test_a_place_that_cannot_be_written_to_is_no_crash(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_raises_unavailable(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("no folder")
 
     with pytest.raises(StageUnavailable, match="cache store"):
@@ -80,7 +80,7 @@ def test_a_place_that_cannot_be_written_to_is_no_crash(tmp_path: Path) -> None:
     assert [found.name for found in tmp_path.glob("*corrupt*")] == []
 
 
-def test_a_file_that_is_not_open_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_not_open_raises_unavailable(tmp_path: Path) -> None:
     file = new_file(tmp_path / "a.sqlite")
 
     with pytest.raises(StageUnavailable) as refused, file.reading():
@@ -110,9 +110,7 @@ def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("whole_folder", [True, False])
-def test_a_file_that_was_taken_away_is_noticed_and_made_again(
-    tmp_path: Path, whole_folder: bool
-) -> None:
+def test_a_removed_file_is_noticed_and_created_again(tmp_path: Path, whole_folder: bool) -> None:
     path = tmp_path / "folder" / "a.sqlite"
     file = made_file(path, closed=False)
     if whole_folder:
@@ -120,9 +118,9 @@ def test_a_file_that_was_taken_away_is_noticed_and_made_again(
     else:
         path.unlink()
 
-    with pytest.raises(StageUnavailable) as told:
+    with pytest.raises(StageUnavailable) as caught:
         add(file, b"lost")
-    assert "removed or replaced" in told.value.reason
+    assert "removed or replaced" in caught.value.reason
     assert not file.is_open
 
     file.open()
@@ -132,7 +130,7 @@ def test_a_file_that_was_taken_away_is_noticed_and_made_again(
     file.close()
 
 
-def test_replacing_a_file_gives_its_room_back_and_keeps_it_locked(tmp_path: Path) -> None:
+def test_replacing_a_file_frees_its_space_and_keeps_it_locked(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     file = made_file(path, closed=False)
     add(file, bytes(5_000_000))

@@ -1,4 +1,4 @@
-"""A disk that is full costs what is put while it is, and nothing else; afterwards all goes on."""
+"""A full disk: only records that are put meanwhile are lost, and the store recovers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _fill(store: SqliteStore, first: int = 0) -> int:
-    """Put until no more goes in, and return the first number that did not."""
+    """Put until the store rejects records; return the first rejected number."""
     for number in range(first, first + 100_000, 100):
         try:
             store.put_many(records(range(number, number + 100), WIDTH))
@@ -43,7 +43,7 @@ def _holds(store: SqliteStore, count: int) -> None:
     assert by_key(store.load()) == by_key([records(range(count), WIDTH)])
 
 
-def test_a_full_disk_loses_nothing_that_was_put_and_takes_more_once_it_is_not(
+def test_a_full_disk_loses_no_records_and_accepts_more_once_there_is_space(
     small_disk: Path,
 ) -> None:
     ballast = small_disk / "ballast"
@@ -71,7 +71,7 @@ def test_a_full_disk_loses_nothing_that_was_put_and_takes_more_once_it_is_not(
     store.close()
 
 
-def test_a_disk_that_is_full_from_the_start_is_told(small_disk: Path) -> None:
+def test_a_disk_that_is_full_from_the_start_raises_unavailable(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space"):
         ballast.write_bytes(bytes(20 * 2**20))
@@ -88,7 +88,7 @@ def test_a_disk_that_is_full_from_the_start_is_told(small_disk: Path) -> None:
     store.close()
 
 
-def test_clearing_makes_room_on_a_full_disk(small_disk: Path) -> None:
+def test_clearing_frees_space_on_a_full_disk(small_disk: Path) -> None:
     store = SqliteStore(small_disk / "a.sqlite")
     store.open()
     _fill(store)
@@ -99,8 +99,8 @@ def test_clearing_makes_room_on_a_full_disk(small_disk: Path) -> None:
     store.close()
 
 
-def test_a_file_that_may_not_grow_takes_more_once_it_may(tmp_path: Path) -> None:
-    """The same without a disk of its own: SQLite calls a file full that has its most pages."""
+def test_a_file_at_its_maximum_size_accepts_more_once_it_may_grow(tmp_path: Path) -> None:
+    """Simulated by SQLite's maximum number of pages."""
     store = SqliteStore(tmp_path / "a.sqlite")
     store.open()
     with store._file.reading() as connection:
@@ -116,7 +116,7 @@ def test_a_file_that_may_not_grow_takes_more_once_it_may(tmp_path: Path) -> None
     store.close()
 
 
-def test_renewing_makes_room_where_a_file_may_not_grow(tmp_path: Path) -> None:
+def test_renewing_frees_space_in_a_file_at_its_maximum_size(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "a.sqlite")
     store.open()
     with store._file.reading() as connection:

@@ -19,14 +19,14 @@ def _open(path: Path) -> SqliteStore:
     return store
 
 
-def test_it_is_a_store_of_one_cache_and_not_of_several(tmp_path: Path) -> None:
+def test_it_is_a_local_store_and_not_a_shared_one(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "a.sqlite")
 
     assert isinstance(store, LocalStore)
     assert not isinstance(store, SharedStore)
 
 
-def test_what_was_put_last_comes_first(tmp_path: Path) -> None:
+def test_the_newest_records_are_loaded_first(tmp_path: Path) -> None:
     store = _open(tmp_path)
     for first in range(0, 3000, 300):
         store.put_many(records(range(first, first + 300)))
@@ -37,7 +37,7 @@ def test_what_was_put_last_comes_first(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_loader_takes_no_notice_of_what_is_put_but_of_what_is_deleted(tmp_path: Path) -> None:
+def test_loading_ignores_new_records_and_skips_deleted_keys(tmp_path: Path) -> None:
     store = _open(tmp_path)
     store.put_many(records(range(CHUNK_ROWS)))
     store.put_many(records(range(CHUNK_ROWS, 2 * CHUNK_ROWS)))
@@ -55,7 +55,7 @@ def test_a_loader_takes_no_notice_of_what_is_put_but_of_what_is_deleted(tmp_path
     store.close()
 
 
-def test_a_loader_stops_where_everything_is_cleared(tmp_path: Path) -> None:
+def test_loading_stops_when_the_store_is_cleared(tmp_path: Path) -> None:
     store = _open(tmp_path)
     store.put_many(records(range(3 * CHUNK_ROWS)))
     chunks = store.load()
@@ -69,7 +69,7 @@ def test_a_loader_stops_where_everything_is_cleared(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_loader_gives_no_more_of_a_model_that_is_purged(tmp_path: Path) -> None:
+def test_loading_skips_a_model_that_is_purged(tmp_path: Path) -> None:
     store = _open(tmp_path)
     for first in range(0, 3 * CHUNK_ROWS, CHUNK_ROWS):
         tag = OTHER_TAG if first == CHUNK_ROWS else TAG
@@ -83,13 +83,13 @@ def test_a_loader_gives_no_more_of_a_model_that_is_purged(tmp_path: Path) -> Non
     store.close()
 
 
-def test_renewing_bounds_the_rows_and_the_file(tmp_path: Path) -> None:
+def test_renewing_limits_the_rows_and_the_file_size(tmp_path: Path) -> None:
     store = _open(tmp_path)
     alive = range(200)
     store.put_many(records(alive, 384))
     largest = 0
-    for turn in range(200):
-        numbers = range(1000 + 50 * turn, 1050 + 50 * turn)
+    for step in range(200):
+        numbers = range(1000 + 50 * step, 1050 + 50 * step)
         store.put_many(records(numbers, 384))
         store.delete_many(keys(numbers))
         while store.stats.rows > 2 * len(alive):
@@ -115,7 +115,7 @@ def test_keys_of_another_length_are_refused(tmp_path: Path) -> None:
     store.close()
 
 
-def test_nothing_to_do_is_nothing_done(tmp_path: Path) -> None:
+def test_calls_without_records_change_nothing(tmp_path: Path) -> None:
     store = _open(tmp_path)
 
     store.delete_many([])
@@ -134,7 +134,7 @@ def _none(store: SqliteStore) -> tuple[int, list[Records]]:
     return upto, []
 
 
-def test_a_store_that_is_not_open_refuses_everything(tmp_path: Path) -> None:
+def test_a_store_that_is_not_open_raises_unavailable(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "a.sqlite")
 
     assert not store.is_open

@@ -23,7 +23,7 @@ WIDTHS = st.sampled_from([1, 4])
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Does everything twice: to the store, and to ``kept``; ``lives`` end at times of the clock."""
+    """Applies each operation to the store and to ``kept``; ``ends`` are expiry times."""
 
     @initialize()
     def start(self) -> None:
@@ -80,7 +80,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(closed=st.booleans())
     def restart(self, closed: bool) -> None:
-        """Go on with a copy of the files, as a process does that was killed, or after closing."""
+        """Continue with a copy of the files, closed or as a killed process leaves them."""
         if closed:
             self.store.close()
         folder = Path(tempfile.mkdtemp())
