@@ -74,7 +74,7 @@ class CollectionRegistry:
     def notify(self, collection: OpenCollection) -> None:
         """Queue maintenance of a collection."""
         if self._maintenance is not None:
-            self._maintenance.notify(collection)
+            self._maintenance.notify(collection.maintain)
 
     def _close(self, name: str) -> OpenCollection | None:
         remaining = dict(self.open)

@@ -9,22 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from embedder.core.storage_errors import StorageDamaged
 
 RETRY_S = 5.0
 """Seconds before work that failed for the disk is tried again."""
 
+Task = Callable[[], bool]
+"""Does one step of work, and returns False if there was none."""
+
 logger = logging.getLogger(__name__)
-
-
-class MaintenanceTask(Protocol):
-    """An object with work to do from time to time."""
-
-    def maintain(self) -> bool:
-        """Do one step of work; return False if there was none."""
-        ...
 
 
 class MaintenanceThread:
@@ -32,17 +26,17 @@ class MaintenanceThread:
 
     def __init__(self, on_damage: Callable[[StorageDamaged], None]) -> None:
         self._on_damage = on_damage
-        self._waiting: dict[int, MaintenanceTask] = {}
-        self._failed: dict[int, MaintenanceTask] = {}
+        self._waiting: dict[Task, None] = {}
+        self._failed: dict[Task, None] = {}
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index-maintenance", daemon=True)
         self._thread.start()
 
-    def notify(self, task: MaintenanceTask) -> None:
+    def notify(self, task: Task) -> None:
         """Queue a task, unless it is queued already."""
         with self._changed:
-            self._waiting.setdefault(id(task), task)
+            self._waiting.setdefault(task)
             self._changed.notify()
 
     def should_stop(self) -> bool:
@@ -60,23 +54,25 @@ class MaintenanceThread:
     def _run(self) -> None:
         while (task := self._next()) is not None:
             try:
-                if task.maintain():
+                if task():
                     self.notify(task)
             except OSError:
                 logger.exception("a segment could not be saved; trying again in %g s", RETRY_S)
                 with self._changed:
-                    self._failed[id(task)] = task
+                    self._failed[task] = None
             except StorageDamaged as error:
                 self._on_damage(error)
             except Exception:
                 logger.exception("maintenance failed; the next write starts it again")
 
-    def _next(self) -> MaintenanceTask | None:
+    def _next(self) -> Task | None:
         """Wait for the next task; return None after `close`."""
         with self._changed:
             while not self._stop.is_set():
                 if self._waiting:
-                    return self._waiting.pop(next(iter(self._waiting)))
+                    task = next(iter(self._waiting))
+                    del self._waiting[task]
+                    return task
                 if not self._changed.wait(RETRY_S if self._failed else None):
                     self._waiting, self._failed = self._failed, {}
             return None

@@ -22,12 +22,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from embedder.core.errors import InvalidInput, InvalidVector, NotFound
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import Metric, PointField, Points, Query
+from embedder.index.contract.points import Metric, Points, Query
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_strategies import METADATA, TEXTS, filters
 from tests.unit.index.hostile_strings import HOSTILE_IDS, IDS
 from tests.unit.index.reference_index import ReferenceIndex, Stored
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import ALL_FIELDS, small_settings
 
 EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "25"))
 STEPS = 50
@@ -37,7 +37,6 @@ COMPONENTS = st.integers(-12, 12).map(lambda number: number / 4)
 VECTORS = st.lists(COMPONENTS, min_size=WIDTH, max_size=WIDTH).filter(any)
 POINT = st.tuples(VECTORS, METADATA, st.none() | TEXTS)
 SEEDS = st.integers(0, 2**32 - 1)
-WHOLE: tuple[PointField, ...] = ("text", "metadata", "vector")
 MANY_IDS = [*HOSTILE_IDS, *(f"q{number}" for number in range(90 - len(HOSTILE_IDS)))]
 
 
@@ -107,7 +106,7 @@ class IndexMachine(RuleBasedStateMachine):
         condition = None if given is None else parse(given)
         given_vector = np.array(vector, np.float32)
         query = Query(
-            "c", given_vector, top_k, filter=condition, threshold=threshold, include=WHOLE
+            "c", given_vector, top_k, filter=condition, threshold=threshold, include=ALL_FIELDS
         )
         self.model.check(query, self.index.search([query])[0], given)
 
@@ -138,7 +137,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule(names=st.lists(IDS, min_size=1, max_size=5))
     def fetch(self, names: list[str]) -> None:
-        records, stored = self.index.fetch("c", names, WHOLE), self.model.stored
+        records, stored = self.index.fetch("c", names, ALL_FIELDS), self.model.stored
 
         assert [one.id for one in records] == [one for one in dict.fromkeys(names) if one in stored]
         for one in records:
@@ -170,8 +169,8 @@ class IndexMachine(RuleBasedStateMachine):
         folder = self._new_folder()
         self.index.back_up("c", folder)
         self.index.restore(folder, "copy")
-        originals = self.index.scroll("c", None, 1000, None, WHOLE)
-        copies = self.index.scroll("copy", None, 1000, None, WHOLE)
+        originals = self.index.scroll("c", None, 1000, None, ALL_FIELDS)
+        copies = self.index.scroll("copy", None, 1000, None, ALL_FIELDS)
         self.index.delete("copy")
 
         assert [one.id for one in originals.records] == list(self.model.stored)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -12,16 +11,18 @@ from embedder.index.collection import maintenance
 from embedder.index.collection.maintenance import MaintenanceThread
 
 
-class Task:
+class Steps:
     """A task of several steps, which records each step in a shared list."""
 
     def __init__(self, name: str, steps: int, done: list[str], ready: threading.Event) -> None:
         self.name, self.left, self.done, self.ready = name, steps, done, ready
+        self.finished = threading.Event()
 
-    def maintain(self) -> bool:
+    def __call__(self) -> bool:
         """Do one step."""
         assert self.ready.wait(10)
         if not self.left:
+            self.finished.set()
             return False
         self.left -= 1
         self.done.append(self.name)
@@ -34,7 +35,7 @@ class FailingTask:
     def __init__(self, *errors: Exception) -> None:
         self.errors, self.reached = list(errors), threading.Event()
 
-    def maintain(self) -> bool:
+    def __call__(self) -> bool:
         """Raise the next error, or succeed."""
         if self.errors:
             raise self.errors.pop(0)
@@ -42,23 +43,15 @@ class FailingTask:
         return False
 
 
-def _until(holds: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("the condition never held")
-
-
 def test_tasks_take_turns_after_each_step() -> None:
     done, ready = list[str](), threading.Event()
     thread = MaintenanceThread(lambda error: None)
-    tasks = [Task(name, steps, done, ready) for name, steps in (("a", 5), ("b", 2), ("c", 1))]
+    tasks = [Steps(name, steps, done, ready) for name, steps in (("a", 5), ("b", 2), ("c", 1))]
     for task in tasks:
         thread.notify(task)
         thread.notify(task)
     ready.set()
-    _until(lambda: len(done) == 8)
+    assert all(task.finished.wait(10) for task in tasks)
     thread.close()
 
     assert done == ["a", "b", "c", "a", "b", "a", "a", "a"]

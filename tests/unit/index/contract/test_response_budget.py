@@ -17,8 +17,8 @@ from embedder.index.contract.points import PointField, Points, Query, Record
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.storage.reading import Payload
 from embedder.index.vector_index import VectorIndex
+from tests.unit.index.small_index import ALL_FIELDS
 
-ALL: tuple[PointField, ...] = ("text", "metadata", "vector")
 COUNT = 20
 TEXT = 1000
 
@@ -40,7 +40,7 @@ def _size(answers: Any) -> int:
 
 
 @pytest.mark.parametrize("max_bytes", [1, 500, 2_000, 5_000, 10**6])
-@pytest.mark.parametrize("include", [(), ("text",), ("vector",), ALL])
+@pytest.mark.parametrize("include", [(), ("text",), ("vector",), ALL_FIELDS])
 def test_pages_end_early_and_skip_no_point(
     index: VectorIndex, max_bytes: int, include: tuple[PointField, ...]
 ) -> None:
