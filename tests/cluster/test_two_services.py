@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -36,9 +37,8 @@ KINDS = (
     ("ray::ServeReplica:embedder:Encoder",),
     ("ray::ServeReplica:embedder:EmbeddingCache-0",),
     ("ray::ServeReplica:embedder:VectorIndex-0",),
-    ("ray::DashboardAgent",),
 )
-LAST = (("raylet",), ("gcs_server",))
+LAST = (("raylet",), ("gcs_server",), ("ray::DashboardAgent",))
 """What Ray does not start again: the service ends with it."""
 
 Pair = tuple[RunningService, RunningService]
@@ -86,7 +86,8 @@ def _foreign(pair: Pair) -> Iterator[str]:
 
 
 def _kill(service: RunningService, kinds: tuple[str, ...]) -> None:
-    killed = set()
+    # All are found before any is killed, because some end with others.
+    found: dict[int, str] = {}
     for pid in service.processes():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
@@ -94,9 +95,11 @@ def _kill(service: RunningService, kinds: tuple[str, ...]) -> None:
             continue
         title = words.split(" ")[0].rpartition("/")[2] if words.startswith("/") else words.strip()
         if title in kinds:
+            found[pid] = title
+    assert set(found.values()) == set(kinds), f"{set(kinds) - set(found.values())} do not run"
+    for pid in found:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-            killed.add(title)
-    assert killed == set(kinds), f"{set(kinds) - killed} do not run"
 
 
 def _until_both_answer(pair: Pair) -> None:
