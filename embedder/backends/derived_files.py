@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from embedder.core.errors import ConfigurationError
+from embedder.core.private_files import sync
 from embedder.models.safety import sha256
 
 _DIGESTS = "sha256.json"
@@ -82,15 +83,15 @@ def _replace(target: Path, create: Create) -> None:
         staging.rename(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _sync_with_digests(folder: Path) -> None:
     """Write the digests of a folder's files, and flush all of it to the disk."""
     (folder / _DIGESTS).write_text(json.dumps(_digests(folder)))
     for path in folder.iterdir():
-        _sync(path)
-    _sync(folder)
+        sync(path)
+    sync(folder)
 
 
 def _is_intact(folder: Path, name: str) -> bool:
@@ -104,11 +105,3 @@ def _is_intact(folder: Path, name: str) -> bool:
 
 def _digests(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in folder.iterdir() if path.name != _DIGESTS}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -29,7 +29,7 @@ from embedder.cache.archive_format import (
 )
 from embedder.cache.store.records import Records
 from embedder.core.errors import ArchiveError
-from embedder.core.private_files import create, make_folder
+from embedder.core.private_files import make_folder, sync, write_durably
 
 MAX_MANIFEST_BYTES = 16 * 2**20
 
@@ -62,10 +62,10 @@ def write_archive(
             models=tuple(models),
             parts=tuple(parts),
         )
-        _write(unfinished / MANIFEST, manifest.model_dump_json(indent=2).encode())
-        _sync(unfinished)
+        write_durably(unfinished / MANIFEST, manifest.model_dump_json(indent=2).encode())
+        sync(unfinished)
         unfinished.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise ArchiveError(str(path), f"cannot be written: {error.strerror or error}") from error
     finally:
@@ -129,7 +129,7 @@ def _gathered(records: Iterable[Records]) -> Iterator[Records]:
 def _write_part(folder: Path, number: int, records: Records) -> Part:
     name = f"entries-{number:05d}.safetensors"
     content = encode_part(records)
-    _write(folder / name, content)
+    write_durably(folder / name, content)
     return Part(
         name=name,
         sha256=hashlib.sha256(content).hexdigest(),
@@ -158,19 +158,3 @@ def _read(path: Path, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise ArchiveError(path.name, f"has more than {max_bytes} bytes, its maximum")
     return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    with create(path, exclusive=True) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Flush created and renamed entries of a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -30,3 +30,24 @@ def create(path: Path, *, exclusive: bool = False) -> BinaryIO:
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if exclusive else os.O_TRUNC)
     return os.fdopen(os.open(path, flags, OWNER_ONLY), "w+b")
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a new file; it is on the disk when this returns.
+
+    Raises:
+        OSError: the file exists, or the disk failed.
+    """
+    with create(path, exclusive=True) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the created, renamed and deleted names of a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

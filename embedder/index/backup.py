@@ -17,10 +17,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from embedder.core.private_files import OWNER_ONLY_FOLDER, create, make_folder
+from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder, sync, write_durably
 from embedder.core.storage_errors import BadBackup, NotWritten, StorageDamaged
 from embedder.index.collection.scan import scan_rows
-from embedder.index.storage.atomic_files import EXISTS, raising_not_written, sync_directory
+from embedder.index.storage.atomic_files import EXISTS, raising_not_written
 from embedder.index.storage.collection_rows import (
     CollectionRow,
     as_collection,
@@ -74,11 +74,11 @@ def back_up(reader: Reader, name: str, directory: Path) -> BackupManifest:
             copy_collection(db, str(reader.path), row, temporary / POINTS)
         with raising_not_written(directory):
             manifest = _describe(row, temporary / POINTS)
-            _write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
-            sync_directory(temporary)
+            write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
+            sync(temporary)
             reach("backup.before_publish")
             temporary.rename(directory)
-            sync_directory(directory.parent)
+            sync(directory.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return manifest
@@ -190,10 +190,3 @@ def _digest(path: Path) -> str:
         while data := file.read(1 << 20):
             digest.update(data)
     return digest.hexdigest()
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with create(path) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

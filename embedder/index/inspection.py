@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.core.disk_codes import translate_storage_errors
+from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.backup import copy_collection
 from embedder.index.collection.scan import scan_rows
-from embedder.index.storage.atomic_files import raising_not_written, sync_directory
+from embedder.index.storage.atomic_files import raising_not_written
 from embedder.index.storage.collection_rows import CollectionRow, as_collection, remember_deleted
 from embedder.index.storage.lock import DirectoryLock
 from embedder.index.storage.migration import stored_collections
@@ -159,7 +160,7 @@ def _swap(directory: Path, new: Path) -> Path:
             if Path(f"{path}{suffix}").exists():
                 os.replace(f"{path}{suffix}", f"{aside}{suffix}")
         os.replace(new, path)
-        sync_directory(directory)
+        sync(directory)
     return aside
 
 

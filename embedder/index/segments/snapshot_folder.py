@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from embedder.core.private_files import make_folder
+from embedder.core.private_files import make_folder, sync
 from embedder.index.segments.index_state import LiveSegment
 from embedder.index.segments.segment import Segment
 from embedder.index.segments.snapshot_format import (
@@ -24,7 +24,7 @@ from embedder.index.segments.snapshot_format import (
     read_segment,
     write_segment,
 )
-from embedder.index.storage.atomic_files import sync_directory, write_atomically
+from embedder.index.storage.atomic_files import write_atomically
 from embedder.index.storage.failpoints import reach
 
 _FILE = re.compile(r"segment-(\d{10})\.snap\Z")
@@ -53,7 +53,7 @@ class SnapshotFolder:
         """
         self._last += 1
         make_folder(self.directory)
-        sync_directory(self.directory.parent)
+        sync(self.directory.parent)
         path = self.directory / f"segment-{self._last:010d}.snap"
         write_atomically(path, lambda file: write_segment(file, segment, self._identity))
         reach("snapshot.after_publish")

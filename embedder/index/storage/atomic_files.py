@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from embedder.core.private_files import create
+from embedder.core.private_files import create, sync
 from embedder.core.storage_errors import NotWritten, StorageFull
 from embedder.index.storage.failpoints import reach
 
@@ -57,7 +57,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def write_once(path: Path, content: bytes) -> None:
@@ -73,12 +73,3 @@ def write_once(path: Path, content: bytes) -> None:
             write_atomically(path, lambda file: file.write(content))
     finally:
         os.close(folder)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the created, renamed and deleted names of a directory durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from embedder.core.disk_codes import translate_storage_errors
+from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged, StorageFull
-from embedder.index.storage.atomic_files import sync_directory
 from embedder.index.storage.committer import Committer, Effect, T, Write
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.lock import DirectoryLock
@@ -120,7 +120,7 @@ class ShardStore:
             quick_check(self._connection, self.path)
         self._lock.sign(self.epoch)
         if durable:
-            sync_directory(directory)
+            sync(directory)
         self.uuid = str(read_meta(self._connection, "uuid"))
         self.reader = Reader(self.path)
 

@@ -57,8 +57,7 @@ def test_all_texts_get_new_vectors_and_everything_else_stays(folder: Path) -> No
         index = open_index(folder)
 
     assert (before.stored, after.width, after.count) == (OLD, 3, 40)
-    assert after.sequence == before.sequence
-    assert after.identity == NEW_SPEC.identity
+    assert (after.sequence, after.identity) == (before.sequence, NEW_SPEC.identity)
     assert index.lifecycle.deleted([before.identity]) == [before.identity]
     index.close()
     assert [(one.name, one.problem) for one in inspect(folder).collections] == [("c", None)]
@@ -200,8 +199,8 @@ def test_a_search_overtaken_by_the_switch_uses_the_new_vectors(
     texts: Texts = {f"p{number}": "a" * number for number in range(40)}
     index.upsert("c", points_of(texts), Spec(stored=OLD))
     steps = index.reembedding
-    spec = replace(NEW_SPEC, width=2)
-    identity = steps.begin("c", index.describe("c").identity, spec).identity
+    source = index.describe("c").identity
+    identity = steps.begin("c", source, replace(NEW_SPEC, width=2)).identity
     far = np.array([[1000, 1]] * 40, np.float32)
     steps.fill("c", identity, steps.outdated("c", identity, 0), far)
     steps.freeze("c", identity, False)
