@@ -31,14 +31,18 @@ FLAGS = (
     "pooling_mode_weightedmean_tokens",
 )
 WIDTH = 32
+MODULES = [("", "Transformer"), ("1_Pooling", "Pooling")]
 TEXTS = mixed_texts(ARCHITECTURES["bert"], 15)
 
 
-def _without_modules(directory: Path, tmp_path: Path) -> Path:
-    """Copy a transformer without the modules after it."""
-    return shutil.copytree(
+def _with_pooling(directory: Path, tmp_path: Path, *flags: str) -> Path:
+    """Copy a transformer, with one pooling module after it."""
+    copy = shutil.copytree(
         directory, tmp_path / "copy", ignore=shutil.ignore_patterns("[0-9]_*", "modules.json")
     )
+    write_pooling(copy / "1_Pooling", WIDTH, *flags)
+    write_modules(copy, MODULES)
+    return copy
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -63,9 +67,7 @@ def test_only_architectures_without_packed_forward_are_padded(
 def test_every_pooling_is_the_same(
     name: str, flag: str, model_of: WriteModel, tmp_path: Path
 ) -> None:
-    directory = _without_modules(model_of(name), tmp_path)
-    write_pooling(directory / "1_Pooling", WIDTH, flag)
-    write_modules(directory, [("", "Transformer"), ("1_Pooling", "Pooling")])
+    directory = _with_pooling(model_of(name), tmp_path, flag)
 
     assert_same(our_vectors(directory, TEXTS), reference_vectors(directory, TEXTS))
 
@@ -74,11 +76,8 @@ def test_every_pooling_is_the_same(
 def test_concatenated_poolings_are_the_same(
     name: str, model_of: WriteModel, tmp_path: Path
 ) -> None:
-    directory = _without_modules(model_of(name), tmp_path)
-    write_pooling(
-        directory / "1_Pooling", WIDTH, "pooling_mode_max_tokens", "pooling_mode_cls_token"
-    )
-    write_modules(directory, [("", "Transformer"), ("1_Pooling", "Pooling")])
+    flags = ("pooling_mode_max_tokens", "pooling_mode_cls_token")
+    directory = _with_pooling(model_of(name), tmp_path, *flags)
 
     found = our_vectors(directory, TEXTS)
 
@@ -91,19 +90,10 @@ def test_concatenated_poolings_are_the_same(
 def test_a_dense_module_is_the_same_with_every_activation(
     activation: str, bias: bool, model_of: WriteModel, tmp_path: Path
 ) -> None:
-    directory = _without_modules(model_of("bert"), tmp_path)
-    write_pooling(directory / "1_Pooling", WIDTH, "pooling_mode_mean_tokens")
+    directory = _with_pooling(model_of("bert"), tmp_path, "pooling_mode_mean_tokens")
     write_dense(directory / "2_Dense", WIDTH, 20, activation=activation, bias=bias)
     write_dense(directory / "3_Dense", 20, 12)
-    write_modules(
-        directory,
-        [
-            ("", "Transformer"),
-            ("1_Pooling", "Pooling"),
-            ("2_Dense", "Dense"),
-            ("3_Dense", "Dense"),
-        ],
-    )
+    write_modules(directory, [*MODULES, ("2_Dense", "Dense"), ("3_Dense", "Dense")])
 
     found = our_vectors(directory, TEXTS)
 

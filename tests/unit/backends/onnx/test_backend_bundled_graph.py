@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,32 +138,32 @@ def test_a_graph_that_refers_to_other_files_is_refused(model: Path) -> None:
         _load(model)
 
 
-def test_a_damaged_graph_is_not_used(model: Path) -> None:
+def _write_damaged(model: Path) -> None:
     _write_graph(model / BUNDLED_GRAPH)
     (model / BUNDLED_GRAPH).write_bytes((model / BUNDLED_GRAPH).read_bytes()[:200])
 
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (_write_damaged, "it cannot be read"),
+        (lambda model: _write_beside(model).unlink(), "onnxruntime refuses it"),
+        (
+            lambda model: _write_graph(model / BUNDLED_GRAPH, inputs=(*USUAL, "position_ids")),
+            "its inputs are",
+        ),
+    ],
+    ids=["damaged", "without weights", "other inputs"],
+)
+def test_an_unusable_graph_is_replaced_by_an_export(
+    model: Path, write: Callable[[Path], None], reason: str
+) -> None:
+    write(model)
+
     backend = _load(model)
 
     assert _is_exported(backend)
-    assert backend.notes[0].startswith(f"the model's own {BUNDLED_GRAPH} is not used: it cannot be")
-
-
-def test_a_graph_without_its_weights_is_not_used(model: Path) -> None:
-    _write_beside(model).unlink()
-
-    backend = _load(model)
-
-    assert _is_exported(backend)
-    assert "is not used: onnxruntime refuses it" in backend.notes[0]
-
-
-def test_a_graph_with_other_inputs_is_not_used(model: Path) -> None:
-    _write_graph(model / BUNDLED_GRAPH, inputs=(*USUAL, "position_ids"))
-
-    backend = _load(model)
-
-    assert _is_exported(backend)
-    assert "is not used: its inputs are" in backend.notes[0]
+    assert backend.notes[0].startswith(f"the model's own {BUNDLED_GRAPH} is not used: {reason}")
 
 
 def test_a_graph_is_not_used_if_a_digest_of_the_weights_is_configured(model: Path) -> None:
