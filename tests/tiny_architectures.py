@@ -1,4 +1,4 @@
-"""A tiny model of each architecture that is served, in the layout that its authors publish."""
+"""A tiny model of each supported architecture, in its published layout."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MEAN = "pooling_mode_mean_tokens"
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture: its numbers, its special tokens by id, and the modules after it.
+    """An architecture with its configuration, its special tokens by id, and its modules.
 
     ``pooling`` are flags of a Pooling module. ``dense`` is the shape of a Dense module without
     bias and activation. ``packed`` says that it has a padding-free forward pass.
@@ -53,7 +53,7 @@ class Architecture:
 
     @property
     def padding(self) -> str:
-        """Return the token that is put behind shorter inputs."""
+        """Return the padding token."""
         return next((token for token in self.special if "pad" in token.lower()), self.special[0])
 
 
@@ -156,7 +156,7 @@ def write_architecture(
 
 
 def write_encoder(folder: Path, architecture: Architecture, *, max_shard_size: str = "1GB") -> Path:
-    """Write the transformer and its tokenizer alone."""
+    """Write only the transformer and its tokenizer."""
     from transformers import AutoConfig, AutoModel, T5EncoderModel
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,9 +210,9 @@ def write_dense(
 
 
 def mixed_texts(architecture: Architecture, count: int = 40) -> list[str]:
-    """Return ``count`` texts, at least 9, of many lengths: up to the limit and beyond it.
+    """Return ``count`` texts (at least 9) of many lengths, below and above the limit.
 
-    One holds the padding token itself, which a text may well do.
+    One text contains the padding token.
     """
     source = random.Random(5)
 

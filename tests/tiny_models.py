@@ -42,7 +42,7 @@ def write_json(path: Path, value: object) -> Path:
 
 
 def write_modules(directory: Path, modules: Sequence[tuple[str, str]]) -> Path:
-    """Write the ``modules.json`` of pairs of folder and type."""
+    """Write ``modules.json`` from pairs of folder and type."""
     entries = [
         {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for at, (path, kind) in enumerate(modules)
@@ -51,7 +51,7 @@ def write_modules(directory: Path, modules: Sequence[tuple[str, str]]) -> Path:
 
 
 def write_layout(directory: Path, **config: object) -> Path:
-    """Write every file of a tiny BERT but its weights; ``config`` overrides ``config.json``."""
+    """Write all files of a tiny BERT except its weights; ``config`` overrides ``config.json``."""
     write_json(directory / "config.json", {**BERT_CONFIG, **config})
     write_json(directory / "sentence_bert_config.json", {"max_seq_length": 24})
     write_json(directory / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
@@ -72,9 +72,9 @@ def write_tiny_bert(directory: Path, **config: object) -> Path:
 
 
 def draw_parameters(model: Any, *, seed: int = 7) -> Any:
-    """Draw every parameter, biases and norms too: none may be left out without a difference.
+    """Draw every parameter at random, so that omitting one changes the output.
 
-    Matrices keep the size of what goes through them, so that the output depends on the input.
+    Matrices preserve the scale of their input, so that the output depends on it.
     """
     import torch
 
@@ -92,7 +92,7 @@ def draw_parameters(model: Any, *, seed: int = 7) -> Any:
 def write_tokenizer(directory: Path, special: Sequence[str], template: str) -> Path:
     """Write a tokenizer of letters whose first ids are the special tokens; return its directory.
 
-    The template says where these stand in a text; the one with "unk" in it is the unknown one.
+    The template places them around a text; the one that contains "unk" is the unknown token.
     """
     vocabulary = {token: number for number, token in enumerate((*special, *PIECES))}
     unknown = next(token for token in special if "unk" in token.lower())

@@ -1,1 +1,1 @@
-"""Numbers that no change may move."""
+"""Vectors that no change may alter."""

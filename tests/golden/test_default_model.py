@@ -1,4 +1,4 @@
-"""The default model's vectors are those of the published model, in every number format.
+"""The default model reproduces its published vectors in every number format.
 
 The reference is the plain `transformers` model in float32, one text at a time, mean over tokens.
 """
@@ -130,7 +130,7 @@ def test_the_first_components_agree_one_by_one(
     np.testing.assert_allclose(vectors[:, :8], reference[chosen, :8], atol=COMPONENT[dtype])
 
 
-def test_hello_world_is_where_it_was_published(generator: EmbeddingGenerator) -> None:
+def test_hello_world_has_its_published_vector(generator: EmbeddingGenerator) -> None:
     vector = generator.embed("hello world")[0]
 
     np.testing.assert_allclose(
@@ -138,7 +138,7 @@ def test_hello_world_is_where_it_was_published(generator: EmbeddingGenerator) ->
     )
 
 
-def test_the_vectors_of_the_catalogue_are_where_they_were_published(
+def test_the_golden_vectors_of_the_catalogue_are_reproduced(
     generator: EmbeddingGenerator, dtype: str
 ) -> None:
     row = find_row(generator.model.name)

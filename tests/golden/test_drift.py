@@ -1,4 +1,4 @@
-"""A default model that computes something else than was published does not come to serve."""
+"""A default model with other vectors than the published ones is refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def backend(request: pytest.FixtureRequest) -> TorchBackend:
 
 @pytest.fixture
 def loaded_before(backend: TorchBackend, monkeypatch: pytest.MonkeyPatch) -> TorchBackend:
-    """Let every load give the same backend, which a test may disturb."""
+    """Make every load return the same backend, whose matrices a test may scale."""
     monkeypatch.setattr("embedder.inference.loading.load_backend", lambda files, settings: backend)
     return backend
 
@@ -53,7 +53,7 @@ def matrices(backend: TorchBackend) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def disturbed(loaded_before: TorchBackend) -> Iterator[Callable[[str, float], None]]:
-    """Return what scales one matrix, until the test has ended."""
+    """Return a function that scales a matrix until the test ends."""
     kept = {name: matrix.clone() for name, matrix in matrices(loaded_before).items()}
 
     def disturb(name: str, factor: float) -> None:
@@ -73,17 +73,17 @@ def published() -> CatalogueRow:
 
 
 @pytest.mark.usefixtures("loaded_before")
-def test_the_model_as_it_is_passes() -> None:
+def test_the_unchanged_model_passes() -> None:
     info = load_model(SETTINGS).info
 
     assert info.digest == published().sha256
 
 
 @pytest.mark.parametrize("name", ["0.qkv", "0.up", "2.down", "5.qkv", "5.down"])
-def test_a_matrix_that_is_off_by_a_hundredth_is_noticed(
+def test_a_matrix_scaled_by_one_percent_is_detected(
     disturbed: Callable[[str, float], None], backend: TorchBackend, name: str
 ) -> None:
-    """In float32; bfloat16 itself is off by as much, and only what is gross stands out."""
+    """bfloat16 itself differs by one percent, so there the factor is larger."""
     disturbed(name, 1.01 if backend.dtype == "float32" else 1.3)
 
     with pytest.raises(ModelDrift, match="all-MiniLM-L6-v2"):
@@ -91,7 +91,7 @@ def test_a_matrix_that_is_off_by_a_hundredth_is_noticed(
 
 
 @pytest.mark.usefixtures("loaded_before")
-def test_another_vector_than_the_published_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_vector_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     (golden, *_) = published().golden
     wrong = GoldenVector(golden.text, tuple(-value for value in golden.vector))
     row = replace(published(), golden=(wrong,))
@@ -103,7 +103,7 @@ def test_another_vector_than_the_published_one_is_noticed(monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("loaded_before")
 @pytest.mark.parametrize("chosen", [{"pooling": "cls"}, {"max_tokens": 4}])
-def test_what_the_operator_has_chosen_otherwise_is_not_compared(
+def test_vectors_of_changed_settings_are_not_compared(
     monkeypatch: pytest.MonkeyPatch, chosen: dict[str, object]
 ) -> None:
     (golden, *_) = published().golden

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from embedder import EmbeddingGenerator
     from embedder.settings.model import ModelSettings
     from tests.unit.fake_device import Device
-    from tests.unit.inference.fake_loads import Loads
+    from tests.unit.inference.fake_loads import FakeLoads
     from tests.unit.virtual_time import VirtualTime
 
 # No deadline: on a busy machine an example may take any time.
@@ -139,11 +139,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSettings]
 
 
 @pytest.fixture
-def loads() -> Iterator[Loads]:
+def loads() -> Iterator[FakeLoads]:
     """Yield loads that end when a test allows it; all end with the test."""
-    from tests.unit.inference.fake_loads import Loads
+    from tests.unit.inference.fake_loads import FakeLoads
 
-    loads = Loads()
+    loads = FakeLoads()
     yield loads
     loads.gate.set()
     for device in loads.devices.values():

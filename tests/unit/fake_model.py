@@ -1,7 +1,7 @@
 """A model whose vectors can be checked by eye, and a shared cache whose faults a test sets.
 
-The ids of a text are its code points, and a vector is the ids' sum, their number, the first and
-the last.
+The ids of a text are its code points. A vector holds their sum, their number, the first and the
+last.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RAW = EmbedOptions(normalize=False)
 
 
 class FakeModel:
-    """Tokenizer and encoder in one; remembers what it was asked, and reports times as set."""
+    """Tokenizer and encoder in one; records its inputs and reports the times that a test sets."""
 
     def __init__(self) -> None:
         self.tokenized: list[list[Input]] = []
@@ -83,7 +83,7 @@ class FakeModel:
 
 
 class FakeSharedCache:
-    """A cache elsewhere: what it holds, how often it was asked, and what is wrong with it."""
+    """A shared cache in memory that counts lookups, and can block or fail."""
 
     def __init__(self) -> None:
         self.store = MemoryCache(2**20)
@@ -122,12 +122,12 @@ def pipeline(
 
 
 def expected(*texts: str) -> NDArray[np.float32]:
-    """Return what the model makes of texts, worked out from their letters."""
+    """Return the model's vectors of texts, computed from their letters."""
     rows = [list(map(ord, text)) for text in texts]
     return np.array([[sum(row), len(row), row[0], row[-1]] for row in rows], np.float32)
 
 
 async def settle() -> None:
-    """Let everything happen that needs no further event."""
+    """Run all callbacks that are ready."""
     for _ in range(10):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Several models that load on a test's command, each on a device of its own making."""
+"""An encoder pool whose loads end on a test's command, each with its own device."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tests.tiny_models import write_layout
 from tests.unit.fake_device import INFO, Device, loaded, vectors_of_ids
 
 BYTES = 1000
-"""What each model takes, as its file says and once it has been loaded."""
+"""Bytes of each model, on disk and loaded."""
 
 
-class Loads:
-    """Stands in for loading: what was asked for in order, and whose load waits or fails.
+class FakeLoads:
+    """Replaces `load_model`: records the requested models; loads may be blocked or fail.
 
-    The devices are not kept alive, so that what is unloaded can be seen to go.
+    The devices are weakly referenced, so that a test sees when an unloaded model is freed.
     """
 
     def __init__(self) -> None:
-        self.asked: list[ModelSettings] = []
+        self.requested: list[ModelSettings] = []
         self.devices: WeakValueDictionary[str, Device] = WeakValueDictionary()
         self.faults: dict[str, Exception] = {}
         self.entered = threading.Event()
@@ -37,7 +37,7 @@ class Loads:
         self.gate.set()
 
     def __call__(self, settings: EmbedderSettings) -> LoadedBackend:
-        self.asked.append(settings.model)
+        self.requested.append(settings.model)
         self.entered.set()
         assert self.gate.wait(10), "the test has left the gate closed"
         name = Path(settings.model.name).name
@@ -50,34 +50,38 @@ class Loads:
     @property
     def names(self) -> list[str]:
         """Return the models that were loaded, in order."""
-        return [Path(model.name).name for model in self.asked]
+        return [Path(model.name).name for model in self.requested]
 
     def block(self) -> None:
-        """Let loads wait from now on."""
+        """Block all loads from now on."""
         self.entered.clear()
         self.gate.clear()
 
 
 def write_models(directory: Path, names: Iterable[str]) -> dict[str, ModelSettings]:
-    """Write models that can be opened, and return their settings by name."""
+    """Write small model directories, and return their settings by name."""
     for name in names:
         (write_layout(directory / name) / "model.safetensors").write_bytes(b"x" * BYTES)
     return {name: ModelSettings(name=str(directory / name)) for name in names}
 
 
-def encoders(
-    patch: pytest.MonkeyPatch, loads: Loads, *, room: int | None = None, idle_s: float | None = None
+def encoder_pool(
+    patch: pytest.MonkeyPatch,
+    loads: FakeLoads,
+    *,
+    room: int | None = None,
+    idle_s: float | None = None,
 ) -> EncoderPool:
-    """Return encoders with room for so many models."""
+    """Return a pool with room for ``room`` models."""
     patch.setattr("embedder.inference.encoder_pool.load_model", loads)
     max_bytes = None if room is None else room * BYTES
     pool = PoolSettings(max_bytes=max_bytes, idle_unload_s=idle_s)
     return EncoderPool(EmbedderSettings(pool=pool))
 
 
-async def encode(many: EncoderPool, model: ModelSettings, *numbers: int) -> list[list[float]]:
+async def encode(pool: EncoderPool, model: ModelSettings, *numbers: int) -> list[list[float]]:
     """Encode inputs of one token each."""
-    encoded = await many.encode(
+    encoded = await pool.encode(
         model,
         TokenBatch.of([[number] for number in numbers]),
         priority=Priority.INTERACTIVE,
@@ -88,23 +92,23 @@ async def encode(many: EncoderPool, model: ModelSettings, *numbers: int) -> list
 
 
 def expected(*numbers: int) -> list[list[float]]:
-    """Return what the devices make of inputs of one token each."""
+    """Return the vectors of inputs of one token each."""
     answer: list[list[float]] = vectors_of_ids([[number] for number in numbers]).tolist()
     return answer
 
 
-def ready(many: EncoderPool) -> set[str]:
-    """Return the names of what is loaded."""
-    return {_name(state.key) for state in many.states() if state.state == "ready"}
+def ready(pool: EncoderPool) -> set[str]:
+    """Return the names of the loaded models."""
+    return {_name(state.key) for state in pool.states() if state.state == "ready"}
 
 
-def pinned(many: EncoderPool) -> set[str]:
-    """Return the names of what is pinned."""
-    return {_name(state.key) for state in many.states() if state.pinned}
+def pinned(pool: EncoderPool) -> set[str]:
+    """Return the names of the pinned models."""
+    return {_name(state.key) for state in pool.states() if state.pinned}
 
 
-async def happened(event: threading.Event) -> None:
-    """Wait for another thread, and leave the loop free meanwhile."""
+async def wait_for_event(event: threading.Event) -> None:
+    """Wait for an event of another thread without blocking the loop."""
     assert await asyncio.to_thread(event.wait, 5)
 
 

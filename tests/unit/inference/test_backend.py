@@ -1,4 +1,4 @@
-"""Which backend loads a model: the one that is named, or the first that can."""
+"""A model is loaded by the configured backend, or by the first that supports it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUNDLED_GRAPH = "onnx/model.onnx"
 
 
 class FakeOnnx:
-    """Stands in for the ONNX backend: remembers what it was asked for, and computes nothing."""
+    """Replaces the ONNX backend: records its arguments and computes nothing."""
 
     name = "onnx"
     device = "cpu"
@@ -62,7 +62,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["onnxruntime", "onnx"])
 def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Take one of the packages away that the ONNX backend needs, and return its name."""
+    """Hide a package that the ONNX backend needs, and return its name."""
     name = str(request.param)
     monkeypatch.setitem(sys.modules, name, None)
     return name
@@ -88,7 +88,7 @@ def test_torch_computes_what_it_can(tiny: Path, name: str) -> None:
 
 
 @pytest.mark.usefixtures("onnx")
-def test_onnx_is_loaded_where_it_is_named_with_what_is_asked_for(tiny: Path) -> None:
+def test_onnx_is_loaded_with_the_given_settings_if_configured(tiny: Path) -> None:
     files, settings = open_files(tiny), BackendSettings(name="onnx", device="cpu")
 
     backend = load_backend(files, settings)
@@ -99,7 +99,7 @@ def test_onnx_is_loaded_where_it_is_named_with_what_is_asked_for(tiny: Path) -> 
 
 
 @pytest.mark.usefixtures("onnx")
-def test_int8_is_computed_by_onnx_and_the_operator_is_told(tiny: Path) -> None:
+def test_int8_selects_onnx_with_a_note(tiny: Path) -> None:
     backend = _load(tiny, dtype="int8")
 
     assert backend.name == "onnx"
@@ -107,7 +107,7 @@ def test_int8_is_computed_by_onnx_and_the_operator_is_told(tiny: Path) -> None:
 
 
 @pytest.mark.usefixtures("onnx")
-def test_a_model_that_torch_does_not_know_is_computed_from_its_own_graph(unknown: Path) -> None:
+def test_a_model_unknown_to_torch_runs_from_its_onnx_graph(unknown: Path) -> None:
     backend = _load(unknown)
 
     assert backend.name == "onnx"
@@ -116,7 +116,7 @@ def test_a_model_that_torch_does_not_know_is_computed_from_its_own_graph(unknown
 
 
 @pytest.mark.usefixtures("onnx")
-def test_a_model_that_nothing_knows_is_refused_by_what_it_is(unknown: Path) -> None:
+def test_a_model_that_no_backend_supports_is_refused(unknown: Path) -> None:
     (unknown / BUNDLED_GRAPH).unlink()
 
     with pytest.raises(UnsupportedModel, match="of-another-world"):
@@ -124,13 +124,13 @@ def test_a_model_that_nothing_knows_is_refused_by_what_it_is(unknown: Path) -> N
 
 
 @pytest.mark.usefixtures("onnx")
-def test_torch_by_name_never_becomes_onnx(unknown: Path) -> None:
+def test_a_configured_torch_is_never_replaced_by_onnx(unknown: Path) -> None:
     with pytest.raises(UnsupportedModel, match="of-another-world"):
         _load(unknown, name="torch")
 
 
 @pytest.mark.usefixtures("onnx")
-def test_torch_by_name_does_not_compute_int8(tiny: Path) -> None:
+def test_a_configured_torch_refuses_int8(tiny: Path) -> None:
     with pytest.raises(ConfigurationError, match="int8"):
         _load(tiny, name="torch", dtype="int8")
 
@@ -139,7 +139,7 @@ def test_torch_by_name_does_not_compute_int8(tiny: Path) -> None:
     ("settings", "asking"),
     [({"name": "onnx"}, "backend.name 'onnx'"), ({"dtype": "int8"}, "backend.dtype 'int8'")],
 )
-def test_without_what_runs_onnx_the_setting_that_needs_it_is_named(
+def test_a_missing_onnx_package_is_reported_with_the_setting(
     tiny: Path, missing: str, settings: dict[str, str], asking: str
 ) -> None:
     with pytest.raises(MissingExtra) as caught:
@@ -150,6 +150,6 @@ def test_without_what_runs_onnx_the_setting_that_needs_it_is_named(
 
 
 @pytest.mark.usefixtures("missing")
-def test_without_what_runs_onnx_a_graph_is_no_way_out(unknown: Path) -> None:
+def test_an_onnx_graph_without_its_packages_is_not_used(unknown: Path) -> None:
     with pytest.raises(UnsupportedModel, match="of-another-world"):
         _load(unknown)

@@ -1,4 +1,4 @@
-"""Several models in one process: who is loaded, who goes, and that nobody in progress suffers."""
+"""An encoder pool loads and evicts models without disturbing running requests."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from embedder.core.errors import (
     PoolFull,
 )
 from embedder.core.types import Priority, TokenBatch
+from embedder.inference.encoder_pool import EncoderPool
 from embedder.settings.model import ModelSettings
 from tests.unit.fake_model import settle
 from tests.unit.inference.fake_loads import (
     BYTES,
-    Loads,
+    FakeLoads,
     encode,
-    encoders,
+    encoder_pool,
     expected,
-    happened,
     pinned,
     ready,
+    wait_for_event,
 )
 
 Models = dict[str, ModelSettings]
 
 
 async def test_every_model_has_its_own_answers_and_all_share_one_thread(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+    models: Models, loads: FakeLoads, pool: EncoderPool
 ) -> None:
-    many = encoders(monkeypatch, loads)
     answers = await asyncio.gather(
-        *(encode(many, models[name], number) for number in range(10) for name in "ab")
+        *(encode(pool, models[name], number) for number in range(10) for name in "ab")
     )
 
     assert answers == [expected(number) for number in range(10) for _ in "ab"]
@@ -46,72 +46,71 @@ async def test_every_model_has_its_own_answers_and_all_share_one_thread(
     assert len({*loads.devices["a"].threads, *loads.devices["b"].threads}) == 1
 
 
-async def test_a_model_is_loaded_once_for_all_who_ask(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+async def test_a_model_is_loaded_once_for_all_callers(
+    models: Models, loads: FakeLoads, pool: EncoderPool
 ) -> None:
-    many = encoders(monkeypatch, loads)
-    infos = await asyncio.gather(*(many.describe(models["a"]) for _ in range(50)))
+    infos = await asyncio.gather(*(pool.describe(models["a"]) for _ in range(50)))
 
     assert {info.name for info in infos} == {"a"}
     assert loads.names == ["a"]
 
 
-async def test_the_least_recently_used_model_makes_room_and_leaves_memory_at_once(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+async def test_an_evicted_model_is_freed_at_once(
+    models: Models, loads: FakeLoads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = encoders(monkeypatch, loads, room=2)
+    pool = encoder_pool(monkeypatch, loads, room=2)
     for name in "aba":
-        await encode(many, models[name], 1)
+        await encode(pool, models[name], 1)
     gc.disable()
     try:
-        await encode(many, models["c"], 1)
+        await encode(pool, models["c"], 1)
         in_memory = set(loads.devices)
     finally:
         gc.enable()
 
-    assert ready(many) == {"a", "c"}
+    assert ready(pool) == {"a", "c"}
     assert in_memory == {"a", "c"}
-    assert await encode(many, models["b"], 7) == expected(7)
+    assert await encode(pool, models["b"], 7) == expected(7)
     assert loads.names == ["a", "b", "c", "b"]
 
 
-async def test_what_is_pinned_stays_though_it_was_used_longest_ago(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+async def test_a_pinned_model_stays_even_if_least_recently_used(
+    models: Models, loads: FakeLoads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = encoders(monkeypatch, loads, room=2)
-    await many.pin([models["a"]])
+    pool = encoder_pool(monkeypatch, loads, room=2)
+    await pool.pin([models["a"]])
     for name in "bcd":
-        await encode(many, models[name], 1)
+        await encode(pool, models[name], 1)
 
-    assert ready(many) == {"a", "d"}
-    assert pinned(many) == {"a"}
+    assert ready(pool) == {"a", "d"}
+    assert pinned(pool) == {"a"}
 
 
-async def test_what_does_not_fit_beside_the_pinned_is_refused(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+async def test_a_model_that_does_not_fit_beside_pinned_ones_is_refused(
+    models: Models, loads: FakeLoads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = encoders(monkeypatch, loads, room=2)
-    await many.pin([models["a"], models["b"]])
+    pool = encoder_pool(monkeypatch, loads, room=2)
+    await pool.pin([models["a"], models["b"]])
     with pytest.raises(PoolFull):
-        await encode(many, models["c"], 1)
+        await encode(pool, models["c"], 1)
 
-    assert await encode(many, models["b"], 1) == expected(1)
+    assert await encode(pool, models["b"], 1) == expected(1)
 
 
-async def test_a_model_in_use_is_not_taken_from_those_who_use_it(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+async def test_a_model_in_use_is_not_evicted(
+    models: Models, loads: FakeLoads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = encoders(monkeypatch, loads, room=2)
-    await encode(many, models["a"], 1)
-    await encode(many, models["b"], 1)
+    pool = encoder_pool(monkeypatch, loads, room=2)
+    await encode(pool, models["a"], 1)
+    await encode(pool, models["b"], 1)
     device = loads.devices["a"]
     device.block()
-    running = asyncio.ensure_future(encode(many, models["a"], 5))
-    await happened(device.entered)
-    waiting = asyncio.ensure_future(encode(many, models["a"], 6))
-    other = asyncio.ensure_future(many.describe(models["c"]))
+    running = asyncio.ensure_future(encode(pool, models["a"], 5))
+    await wait_for_event(device.entered)
+    waiting = asyncio.ensure_future(encode(pool, models["a"], 6))
+    other = asyncio.ensure_future(pool.describe(models["c"]))
     assert (await other).name == "c"
-    resident = ready(many)
+    resident = ready(pool)
     device.gate.set()
 
     assert await running == expected(5)
@@ -119,10 +118,10 @@ async def test_a_model_in_use_is_not_taken_from_those_who_use_it(
     assert resident == {"a", "c"}, "b was used after a, but a was in use"
 
 
-async def test_with_room_for_two_everybody_is_answered_and_the_budget_holds(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+async def test_two_hundred_requests_for_four_models_keep_a_budget_of_two(
+    models: Models, loads: FakeLoads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = encoders(monkeypatch, loads, room=2)
+    pool = encoder_pool(monkeypatch, loads, room=2)
     order = random.Random(3)
     most = 0
 
@@ -130,23 +129,22 @@ async def test_with_room_for_two_everybody_is_answered_and_the_budget_holds(
         nonlocal most
         await asyncio.sleep(order.random() / 20)
         name = order.choice("abcd")
-        right = await encode(many, models[name], number) == expected(number)
-        most = max(most, sum(state.bytes for state in many.states() if state.state == "ready"))
+        right = await encode(pool, models[name], number) == expected(number)
+        most = max(most, sum(state.bytes for state in pool.states() if state.state == "ready"))
         return right
 
     assert all(await asyncio.gather(*(ask(number) for number in range(200))))
     assert most <= 2 * BYTES
-    assert len(ready(many)) <= 2
+    assert len(ready(pool)) <= 2
 
 
-async def test_a_caller_that_leaves_while_its_model_loads_disturbs_nobody(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+async def test_cancelling_one_caller_during_a_load_does_not_affect_others(
+    models: Models, loads: FakeLoads, pool: EncoderPool
 ) -> None:
-    many = encoders(monkeypatch, loads)
     loads.block()
-    leaving = asyncio.ensure_future(encode(many, models["a"], 1))
-    staying = asyncio.ensure_future(encode(many, models["a"], 2))
-    await happened(loads.entered)
+    leaving = asyncio.ensure_future(encode(pool, models["a"], 1))
+    staying = asyncio.ensure_future(encode(pool, models["a"], 2))
+    await wait_for_event(loads.entered)
     leaving.cancel()
     await settle()
     loads.gate.set()
@@ -156,12 +154,11 @@ async def test_a_caller_that_leaves_while_its_model_loads_disturbs_nobody(
 
 
 async def test_a_deadline_holds_while_a_model_loads(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+    models: Models, loads: FakeLoads, pool: EncoderPool
 ) -> None:
-    many = encoders(monkeypatch, loads)
     loads.block()
     with pytest.raises(DeadlineExceeded):
-        await many.encode(
+        await pool.encode(
             models["a"],
             TokenBatch.of([[1]]),
             priority=Priority.INTERACTIVE,
@@ -169,48 +166,46 @@ async def test_a_deadline_holds_while_a_model_loads(
         )
     loads.gate.set()
 
-    assert await encode(many, models["a"], 1) == expected(1)
+    assert await encode(pool, models["a"], 1) == expected(1)
 
 
-async def test_what_nobody_has_used_for_long_goes_unless_it_is_pinned(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+async def test_idle_models_are_unloaded_unless_pinned(
+    models: Models, loads: FakeLoads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = encoders(monkeypatch, loads, idle_s=0.01)
-    await many.pin([models["a"]])
-    await encode(many, models["b"], 1)
-    await many.unload_idle()
-    before = ready(many)
+    pool = encoder_pool(monkeypatch, loads, idle_s=0.01)
+    await pool.pin([models["a"]])
+    await encode(pool, models["b"], 1)
+    await pool.unload_idle()
+    before = ready(pool)
     await asyncio.sleep(0.02)
-    await many.unload_idle()
+    await pool.unload_idle()
 
     assert before == {"a", "b"}
-    assert ready(many) == {"a"}
+    assert ready(pool) == {"a"}
 
 
-async def test_a_load_that_fails_is_told_and_leaves_the_rest(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch
+async def test_a_failed_load_is_reported_and_other_models_keep_working(
+    models: Models, loads: FakeLoads, pool: EncoderPool
 ) -> None:
-    many = encoders(monkeypatch, loads)
     loads.faults["b"] = ModelDrift("b", "text", 0.1, 0.01)
-    await encode(many, models["a"], 1)
+    await encode(pool, models["a"], 1)
     with pytest.raises(ModelDrift):
-        await encode(many, models["b"], 1)
-    told = {state.error for state in many.states() if state.state == "failed"}
+        await encode(pool, models["b"], 1)
+    errors = {state.error for state in pool.states() if state.state == "failed"}
     del loads.faults["b"]
 
-    assert await encode(many, models["a"], 1) == expected(1)
-    assert len(told) == 1
-    assert "ModelDrift" in str(told)
-    assert await encode(many, models["b"], 1) == expected(1), "it may work the next time"
+    assert await encode(pool, models["a"], 1) == expected(1)
+    assert len(errors) == 1
+    assert "ModelDrift" in str(errors)
+    assert await encode(pool, models["b"], 1) == expected(1), "it may work the next time"
 
 
-async def test_a_model_whose_files_are_missing_is_refused_and_shown(
-    models: Models, loads: Loads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+async def test_a_model_with_missing_files_is_refused_and_reported(
+    models: Models, tmp_path: Path, pool: EncoderPool
 ) -> None:
-    many = encoders(monkeypatch, loads)
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(ConfigurationError):
-        await encode(many, ModelSettings(name=str(empty)), 1)
+        await encode(pool, ModelSettings(name=str(empty)), 1)
 
-    assert [state.state for state in many.states()] == ["failed"]
-    assert await encode(many, models["a"], 1) == expected(1)
+    assert [state.state for state in pool.states()] == ["failed"]
+    assert await encode(pool, models["a"], 1) == expected(1)

@@ -1,31 +1,26 @@
-"""What an encoder process says of its models: how far each is, and what it has computed."""
+"""The statistics of an encoder pool: the state of each model and its counters."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from embedder.core.errors import ModelDrift
+from embedder.inference.encoder_pool import EncoderPool
 from embedder.settings.model import ModelSettings
-from tests.unit.inference.fake_loads import Loads, encode, encoders, happened, write_models
+from tests.unit.inference.fake_loads import FakeLoads, encode, wait_for_event
 
-
-@pytest.fixture
-def models(tmp_path: Path) -> dict[str, ModelSettings]:
-    """Return the settings of three models that can be opened."""
-    return write_models(tmp_path, "abc")
+Models = dict[str, ModelSettings]
 
 
 async def test_each_loaded_model_counts_what_was_computed_with_it(
-    models: dict[str, ModelSettings], monkeypatch: pytest.MonkeyPatch
+    models: Models, pool: EncoderPool
 ) -> None:
-    many = encoders(monkeypatch, Loads())
-    await encode(many, models["a"], 1, 2, 3)
-    await encode(many, models["b"], 1)
-    told = {one.model.key: one for one in many.stats()}
-    a, b = (told[models[name].key] for name in "ab")
+    await encode(pool, models["a"], 1, 2, 3)
+    await encode(pool, models["b"], 1)
+    stats = {one.model.key: one for one in pool.stats()}
+    a, b = (stats[models[name].key] for name in "ab")
 
     assert a.batching is not None
     assert b.batching is not None
@@ -34,35 +29,30 @@ async def test_each_loaded_model_counts_what_was_computed_with_it(
     assert a.model.state == b.model.state == "ready"
 
 
-async def test_what_was_told_does_not_change_any_more(
-    models: dict[str, ModelSettings], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    many = encoders(monkeypatch, Loads())
-    await encode(many, models["a"], 1)
-    (told,) = many.stats()
-    await encode(many, models["a"], 2)
+async def test_stats_are_copies(models: Models, pool: EncoderPool) -> None:
+    await encode(pool, models["a"], 1)
+    (stats,) = pool.stats()
+    await encode(pool, models["a"], 2)
 
-    assert told.batching is not None
-    assert told.batching.items == 1
+    assert stats.batching is not None
+    assert stats.batching.items == 1
 
 
 async def test_a_model_that_is_not_loaded_has_computed_nothing(
-    models: dict[str, ModelSettings], monkeypatch: pytest.MonkeyPatch
+    models: Models, loads: FakeLoads, pool: EncoderPool
 ) -> None:
-    loads = Loads()
-    many = encoders(monkeypatch, loads)
     loads.faults["b"] = ModelDrift("b", "text", 0.1, 0.01)
     with pytest.raises(ModelDrift):
-        await encode(many, models["b"], 1)
+        await encode(pool, models["b"], 1)
     loads.block()
-    loading = asyncio.ensure_future(encode(many, models["c"], 1))
-    await happened(loads.entered)
-    told = {one.model.key: one for one in many.stats()}
+    loading = asyncio.ensure_future(encode(pool, models["c"], 1))
+    await wait_for_event(loads.entered)
+    stats = {one.model.key: one for one in pool.stats()}
     loads.gate.set()
     await loading
 
-    assert {key: one.model.state.value for key, one in told.items()} == {
+    assert {key: one.model.state.value for key, one in stats.items()} == {
         models["b"].key: "failed",
         models["c"].key: "loading",
     }
-    assert {(one.waiting, one.batching) for one in told.values()} == {(0, None)}
+    assert {(one.waiting, one.batching) for one in stats.values()} == {(0, None)}

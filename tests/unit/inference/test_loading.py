@@ -1,4 +1,4 @@
-"""A model is ready when it has been checked, has computed, and is described as it is."""
+"""Loading checks a model, computes a batch with it and describes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORT = BatchSettings(tune_s=0.05)
 
 
 class Described(Device):
-    """A device that has much to say of itself."""
+    """A device whose attributes all differ from the defaults."""
 
     memory_bytes = 1234
     max_concurrency = 1
@@ -76,14 +76,14 @@ def test_a_loaded_model_is_described_by_its_files_and_its_backend(
     assert {len(info.digest), len(info.config_digest), len(info.tokenizer_digest)} == {64}
 
 
-def test_the_settings_go_before_what_the_files_say(directory: Path, device: Described) -> None:
+def test_settings_take_precedence_over_files(directory: Path, device: Described) -> None:
     chosen = settings(directory, max_tokens=9, prompts={"query": "own "}, alias="mine")
     info = load_model(chosen).info
 
     assert (info.max_tokens, info.prompts, info.name) == (9, {"query": "own "}, "mine")
 
 
-def test_a_model_may_be_cut_to_the_widths_that_the_operator_lists(
+def test_matryoshka_widths_of_the_settings_are_described(
     directory: Path, device: Described
 ) -> None:
     assert load_model(settings(directory, matryoshka=(4, 2))).info.matryoshka == (4, 2)
@@ -94,15 +94,13 @@ def test_a_listed_width_that_the_model_lacks_is_refused(directory: Path, device:
         load_model(settings(directory, matryoshka=(2, 5)))
 
 
-def test_it_has_computed_short_and_long_inputs_once_loaded(
-    directory: Path, device: Described
-) -> None:
+def test_loading_computes_a_short_and_a_long_input(directory: Path, device: Described) -> None:
     load_model(settings(directory))
 
     assert [len(row) for row in device.rows] == [1, 24]
 
 
-def test_what_was_decided_for_the_operator_is_noted(
+def test_assumptions_and_measurements_are_noted_and_logged(
     directory: Path, device: Described, caplog: pytest.LogCaptureFixture
 ) -> None:
     (directory / "modules.json").unlink()
@@ -147,7 +145,7 @@ def test_every_kind_of_device_has_bounds(
     assert asked == [BOUNDS[bounds]]
 
 
-def test_measuring_ends_where_memory_does(
+def test_measuring_stops_at_the_available_memory(
     directory: Path, device: Described, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -161,9 +159,7 @@ def test_measuring_ends_where_memory_does(
     assert max(sum(map(len, batch)) for batch in device.batches) <= 1024
 
 
-def test_a_budget_that_the_operator_names_is_taken_and_nothing_is_measured(
-    directory: Path, device: Described
-) -> None:
+def test_a_configured_budget_is_used_without_measuring(directory: Path, device: Described) -> None:
     model = load_model(settings(directory, BatchSettings(max_tokens=77, tune_s=5)))
 
     assert model.info.max_batch_tokens == 77
@@ -180,9 +176,7 @@ def test_without_measuring_the_device_has_its_usual_budget(
     assert model.tuning is None
 
 
-def test_weights_that_are_not_the_pinned_ones_are_never_computed_with(
-    directory: Path, device: Described
-) -> None:
+def test_weights_with_another_digest_are_never_used(directory: Path, device: Described) -> None:
     with pytest.raises(WeightsMismatch):
         load_model(settings(directory, sha256="0" * 64))
 

@@ -1,4 +1,4 @@
-"""The stages in this process: a real tokenizer, and a device whose faults are chosen."""
+"""The encoder in this process, with a device whose faults a test chooses."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from types import SimpleNamespace
 import pytest
 
 from embedder.batching.tuning import Tuning
-from embedder.core.errors import BackendFailure, ConfigurationError, Unavailable
-from embedder.core.types import ModelInfo, Priority, TokenBatch, Truncate, Vectors
+from embedder.core.errors import BackendFailure, Unavailable
+from embedder.core.types import ModelInfo, Priority, TokenBatch, Vectors
 from embedder.inference.local import (
     LOW_PRIORITY_NICENESS,
     LocalEncoder,
-    LocalTokenizer,
     device_thread,
 )
-from embedder.settings.model import BatchSettings, ModelSettings
+from embedder.settings.model import BatchSettings
 from tests.unit.fake_device import INFO, POISON, Device, ids, loaded, vectors_of_ids
 from tests.unit.fake_model import settle
 
@@ -44,53 +43,9 @@ async def encode(encoder: LocalEncoder, *rows: list[int]) -> list[list[float]]:
 
 
 def expected(*rows: list[int]) -> list[list[float]]:
-    """Return what the device makes of rows of ids."""
+    """Return the vectors that the device computes for rows of ids."""
     answer: list[list[float]] = vectors_of_ids(rows).tolist()
     return answer
-
-
-async def test_the_tokenizer_adds_the_special_tokens_of_the_model() -> None:
-    tokenizer = LocalTokenizer.load(ModelSettings(offline=True))
-    answer = await tokenizer.tokenize(
-        ["hello world", "hello"], truncate=Truncate.END, deadline=None
-    )
-
-    rows = [row.tolist() for row in answer.tokens.rows()]
-    assert rows == [[101, 7592, 2088, 102], [101, 7592, 102]]
-    assert answer.truncated.tolist() == [False, False]
-
-
-async def test_the_tokenizer_tells_pieces_and_turns_ids_back_into_text() -> None:
-    tokenizer = LocalTokenizer.load(ModelSettings(offline=True))
-    (tokens,) = await tokenizer.tokenize_with_offsets(["Hello, world"], add_special_tokens=True)
-    ids = [[token.id for token in tokens]]
-
-    assert [token.text for token in tokens] == ["[CLS]", "Hello", ",", "world", "[SEP]"]
-    assert await tokenizer.decode(ids, skip_special_tokens=True) == ["hello, world"]
-    assert await tokenizer.decode(ids, skip_special_tokens=False) == ["[CLS] hello, world [SEP]"]
-
-
-async def test_the_tokenizer_cuts_to_what_the_settings_allow() -> None:
-    tokenizer = LocalTokenizer.load(ModelSettings(offline=True, max_tokens=4))
-    answer = await tokenizer.tokenize(["hello " * 50], truncate=Truncate.END, deadline=None)
-
-    assert answer.tokens.rows()[0].tolist() == [101, 7592, 7592, 102]
-    assert answer.truncated.tolist() == [True]
-
-
-def test_the_tokenizer_answers_in_the_callers_thread_as_well() -> None:
-    tokenizer = LocalTokenizer.load(ModelSettings(offline=True))
-
-    assert tokenizer.encode(["hello"], truncate=Truncate.END).tokens.ids.tolist() == [
-        101,
-        7592,
-        102,
-    ]
-
-
-def test_a_limit_without_room_for_a_text_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"max_seq_length in .* is 2; .* 2 special tokens"):
-        LocalTokenizer.load(ModelSettings(offline=True, max_tokens=2))
 
 
 def test_batches_are_what_the_model_and_the_settings_say(device: Device) -> None:
@@ -126,7 +81,7 @@ async def test_encoding_leaves_the_loop_free_and_keeps_to_one_thread(device: Dev
     encoder.close()
 
 
-async def test_waiting_for_the_device_is_a_wait_and_computing_is_not(
+async def test_time_before_the_device_is_free_counts_as_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Slow(Device):
@@ -178,7 +133,7 @@ async def test_encoders_that_share_a_device_compute_one_after_the_other() -> Non
     assert most == 1
 
 
-async def test_a_batch_that_is_too_large_for_the_device_is_answered_in_parts() -> None:
+async def test_a_batch_too_large_for_the_device_is_split() -> None:
     encoder = local(Device(capacity=3))
     rows = [[number] for number in range(10)]
 
@@ -234,8 +189,8 @@ async def test_a_closed_encoder_accepts_nothing(device: Device) -> None:
         await encode(encoder, [1])
 
 
-async def test_an_encoder_that_is_let_go_frees_its_model_without_the_collector() -> None:
-    """A pool unloads one model to make room for the next; it cannot wait for a collection."""
+async def test_a_closed_encoder_frees_its_model_without_the_collector() -> None:
+    """A pool evicts a model to load another one, and cannot wait for the collector."""
     gc.disable()
     try:
         device = Device()
@@ -252,7 +207,7 @@ async def test_an_encoder_that_is_let_go_frees_its_model_without_the_collector()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="niceness is that of a thread only there")
-def test_a_device_gives_way_where_it_is_told_to_and_only_its_own_thread_does() -> None:
+def test_only_the_thread_of_a_low_priority_device_is_nicer() -> None:
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 

@@ -1,4 +1,4 @@
-"""A device that wants several batches in flight has them, and every caller its answer."""
+"""A device may have several batches in flight, and every caller gets its own vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.inference.test_local import encode, expected
 
 
 class TwoAtOnce(Device):
-    """A device that wants two batches in flight, and remembers how many it had."""
+    """A device that computes only while two batches are in flight."""
 
     max_concurrency = 2
 
@@ -30,7 +30,7 @@ class TwoAtOnce(Device):
         return super().encode(tokens)
 
 
-async def test_a_device_that_computes_by_itself_has_two_batches_in_flight() -> None:
+async def test_a_device_may_have_two_batches_in_flight() -> None:
     device = TwoAtOnce()
     settings = BatchSettings(max_items=1)
     with device_thread() as thread:

@@ -1,4 +1,4 @@
-"""Memory is estimated by arithmetic that a hand can follow, and near what a process takes."""
+"""Memory estimates follow simple formulas and are close to a real process."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_batch_takes_twice_what_attention_has_in_memory(dtype: str, element: i
     assert grown == 2 * 1000 * 10 * 100 * element
 
 
-def test_a_wide_perceptron_takes_more_than_attention() -> None:
+def test_a_wide_feed_forward_layer_takes_more_than_attention() -> None:
     wide = {**BERT, "intermediate_size": 1000}
 
     assert batch_bytes(wide, "float32", 10) - BATCH_BYTES == 2 * 10 * (100 + 2000) * 4
@@ -140,7 +140,7 @@ def test_auto_holds_both_formats_where_the_hardware_has_both(
         ({"model_type": "bert"}, {"dtype": "int8"}, "onnx"),
     ],
 )
-def test_the_runtime_is_what_the_settings_and_the_architecture_leave(
+def test_the_runtime_follows_from_settings_and_architecture(
     config: dict[str, Any], settings: dict[str, Any], expected: str
 ) -> None:
     assert expected_runtime(config, BackendSettings(**settings)) == expected
@@ -178,7 +178,7 @@ def _settings(**batching: Any) -> EmbedderSettings:
     )
 
 
-def test_an_open_budget_is_taken_at_its_most_and_a_long_input_runs_alone() -> None:
+def test_an_unknown_budget_is_estimated_at_its_maximum() -> None:
     files = ModelFiles.open(EmbedderSettings().model)
 
     def tokens_of(**batching: Any) -> int:
@@ -191,7 +191,7 @@ def test_an_open_budget_is_taken_at_its_most_and_a_long_input_runs_alone() -> No
     assert tokens_of(max_tokens=1) == files.max_tokens
 
 
-def test_a_real_process_takes_what_was_estimated() -> None:
+def test_a_real_process_takes_the_estimated_memory() -> None:
     settings = _settings(max_tokens=2048)
     files = ModelFiles.open(settings.model)
     bfloat16 = has_fast_bfloat16(torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The end of a pool: nobody is left waiting, and no model is left behind."""
+"""Closing a pool fails every waiting caller and unloads every model."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import pytest
 from embedder.core.errors import Unavailable
 from embedder.inference.pool import ModelPool
 from embedder.inference.residency import State
-from tests.unit.inference.test_pool import (
+from tests.unit.inference.fake_pool import (
+    FakeLoader,
     Model,
-    Visitor,
-    Workshop,
+    PoolUser,
     pinned,
     settle,
     states,
-    use_once,
+    use_in_turn,
 )
 
 
-async def test_closing_unloads_at_once_what_nobody_uses_and_refuses_further_use() -> None:
-    workshop = Workshop({"a": 1, "b": 1})
-    pool = workshop.pool()
-    await use_once(workshop, pool, "a")
-    await pinned(workshop, pool, "b")
+async def test_closing_unloads_unused_models_and_refuses_further_use() -> None:
+    loader = FakeLoader({"a": 1, "b": 1})
+    pool = loader.pool()
+    await use_in_turn(loader, pool, "a")
+    await pinned(loader, pool, "b")
     await pool.close()
     await pool.close()
 
-    assert workshop.log[2:] == ["unload a", "unload b"]
+    assert loader.log[2:] == ["unload a", "unload b"]
     assert pool.states() == []
     pool.unpin("b")
     for attempt in (pool.use("a").__aenter__(), pool.pin("a")):
@@ -37,55 +37,55 @@ async def test_closing_unloads_at_once_what_nobody_uses_and_refuses_further_use(
             await attempt
 
 
-async def test_closing_leaves_a_model_to_its_users_until_the_last_has_left() -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
-    first, second = Visitor(pool, "a"), Visitor(pool, "a")
-    await workshop.make()
-    await pinned(workshop, pool, "a")
+async def test_closing_unloads_a_used_model_after_its_last_use() -> None:
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
+    first, second = PoolUser(pool, "a"), PoolUser(pool, "a")
+    await loader.finish_loads()
+    await pinned(loader, pool, "a")
     await pool.close()
-    refused = Visitor(pool, "a")
-    first.leave()
+    refused = PoolUser(pool, "a")
+    first.release()
     await settle()
-    with_one_left = [*workshop.log]
-    second.leave()
+    with_one_left = [*loader.log]
+    second.release()
     await settle()
 
     assert refused.status == "Unavailable"
     assert with_one_left == ["load a"]
-    assert workshop.log == ["load a", "unload a"]
+    assert loader.log == ["load a", "unload a"]
     assert pool.states() == []
 
 
-async def test_closing_refuses_those_who_wait_and_unloads_what_was_being_loaded() -> None:
-    workshop = Workshop({"a": 1, "b": 1})
-    pool = workshop.pool()
-    loading, waiting = Visitor(pool, "a"), Visitor(pool, "b")
+async def test_closing_fails_waiting_callers_and_unloads_a_finished_load() -> None:
+    loader = FakeLoader({"a": 1, "b": 1})
+    pool = loader.pool()
+    loading, waiting = PoolUser(pool, "a"), PoolUser(pool, "b")
     await settle()
     await pool.close()
     await settle()
     before = loading.status, waiting.status, states(pool)
-    await workshop.make()
+    await loader.finish_loads()
 
     assert before == ("Unavailable", "Unavailable", {"a": State.LOADING})
-    assert workshop.log == ["load a", "unload a"]
+    assert loader.log == ["load a", "unload a"]
     assert pool.states() == []
 
 
-async def test_a_load_that_fails_after_closing_troubles_nobody() -> None:
-    workshop = Workshop({"a": 1})
-    workshop.broken["a"] = OSError("gone")
-    pool = workshop.pool()
-    Visitor(pool, "a")
+async def test_a_load_may_fail_after_closing() -> None:
+    loader = FakeLoader({"a": 1})
+    loader.broken["a"] = OSError("gone")
+    pool = loader.pool()
+    PoolUser(pool, "a")
     await settle()
     await pool.close()
-    await workshop.make()
+    await loader.finish_loads()
 
-    assert workshop.alive == []
+    assert loader.alive == []
     assert {*states(pool).values()} <= {State.FAILED}
 
 
-def test_a_model_whose_load_outlasts_the_program_is_unloaded_all_the_same() -> None:
+def test_a_load_that_ends_after_the_loop_closes_is_unloaded() -> None:
     unloaded: list[str] = []
 
     def load(key: str) -> Model:

@@ -1,4 +1,4 @@
-"""Users of a pool that are cancelled or late: nobody else is disturbed, and no use is left."""
+"""Cancelled and late users of a pool affect no other user and release their model."""
 
 from __future__ import annotations
 
@@ -10,176 +10,176 @@ import pytest
 
 from embedder.core.errors import DeadlineExceeded
 from embedder.inference.residency import State
-from tests.unit.inference.test_pool import Visitor, Workshop, settle, states
+from tests.unit.inference.fake_pool import FakeLoader, PoolUser, settle, states
 
 
 async def test_a_user_cancelled_while_waiting_does_not_disturb_the_other() -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
-    gone, stays = Visitor(pool, "a"), Visitor(pool, "a")
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
+    gone, stays = PoolUser(pool, "a"), PoolUser(pool, "a")
     await settle()
     gone.task.cancel()
-    await workshop.make()
+    await loader.finish_loads()
 
-    assert (gone.status, stays.status) == ("cancelled", "inside")
-    assert workshop.log == ["load a"]
+    assert (gone.status, stays.status) == ("cancelled", "using")
+    assert loader.log == ["load a"]
     assert pool.states()[0].in_use == 1
 
 
-async def test_a_load_that_has_begun_is_finished_even_for_nobody() -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
-    gone = Visitor(pool, "a")
+async def test_a_started_load_finishes_without_callers() -> None:
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
+    gone = PoolUser(pool, "a")
     await settle()
     gone.task.cancel()
     await settle()
     while_loading = states(pool)
-    late = Visitor(pool, "a")
-    await workshop.make()
+    late = PoolUser(pool, "a")
+    await loader.finish_loads()
 
     assert while_loading == {"a": State.LOADING}
-    assert late.status == "inside"
-    assert workshop.log == ["load a"]
+    assert late.status == "using"
+    assert loader.log == ["load a"]
 
 
-async def test_a_model_that_nobody_waits_for_any_more_is_not_loaded_and_the_next_is() -> None:
-    workshop = Workshop({"busy": 2, "big": 2, "small": 1})
-    pool = workshop.pool(3)
-    Visitor(pool, "busy")
-    await workshop.make()
-    big, small = Visitor(pool, "big"), Visitor(pool, "small")
+async def test_a_model_without_callers_is_skipped() -> None:
+    loader = FakeLoader({"busy": 2, "big": 2, "small": 1})
+    pool = loader.pool(3)
+    PoolUser(pool, "busy")
+    await loader.finish_loads()
+    big, small = PoolUser(pool, "big"), PoolUser(pool, "small")
     await settle()
-    before = small.status, len(workshop.jobs)
+    before = small.status, len(loader.pending)
     big.task.cancel()
-    await workshop.make()
+    await loader.finish_loads()
 
     assert before == ("waiting", 0)
-    assert small.status == "inside"
+    assert small.status == "using"
     assert states(pool) == {"busy": State.READY, "small": State.READY}
 
 
-async def test_no_load_begins_for_one_who_was_cancelled_in_the_same_turn() -> None:
-    workshop = Workshop({"a": 1, "b": 1, "c": 1})
-    pool = workshop.pool(1)
-    user = Visitor(pool, "a")
-    await workshop.make()
-    gone, stays = Visitor(pool, "b"), Visitor(pool, "c")
+async def test_no_load_starts_for_a_caller_cancelled_at_the_same_time() -> None:
+    loader = FakeLoader({"a": 1, "b": 1, "c": 1})
+    pool = loader.pool(1)
+    user = PoolUser(pool, "a")
+    await loader.finish_loads()
+    gone, stays = PoolUser(pool, "b"), PoolUser(pool, "c")
     await settle()
-    user.leave()
+    user.release()
     gone.task.cancel()
-    await workshop.make()
+    await loader.finish_loads()
 
-    assert (gone.status, stays.status) == ("cancelled", "inside")
-    assert workshop.log == ["load a", "unload a", "load c"]
+    assert (gone.status, stays.status) == ("cancelled", "using")
+    assert loader.log == ["load a", "unload a", "load c"]
 
 
-async def test_a_model_is_not_handed_to_one_who_was_cancelled_just_before() -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
-    gone = Visitor(pool, "a")
+async def test_a_cancelled_caller_gets_no_model() -> None:
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
+    gone = PoolUser(pool, "a")
     await settle()
     gone.task.cancel()
-    workshop.end_load()
+    loader.finish_load()
     await settle()
 
     assert gone.status == "cancelled"
     assert [state.in_use for state in pool.states()] == [0]
 
 
-async def test_a_cancellation_after_the_model_was_handed_over_lets_it_go_again() -> None:
-    """The future of the caller has its model already, but its task has not been woken."""
-    workshop = Workshop({"a": 1, "b": 1})
-    pool = workshop.pool(1)
-    gone, next_one = Visitor(pool, "a"), Visitor(pool, "b")
+async def test_cancelling_after_the_model_was_assigned_releases_it() -> None:
+    """The caller's future has its result, but its task has not resumed yet."""
+    loader = FakeLoader({"a": 1, "b": 1})
+    pool = loader.pool(1)
+    gone, next_one = PoolUser(pool, "a"), PoolUser(pool, "b")
     await settle()
-    workshop.end_load()
+    loader.finish_load()
     await asyncio.sleep(0)
     handed_over = {state.key: state.in_use for state in pool.states()}["a"], gone.model
     gone.task.cancel()
-    await workshop.make()
+    await loader.finish_loads()
 
     assert handed_over == (1, None)
-    assert (gone.status, next_one.status) == ("cancelled", "inside")
-    assert workshop.log == ["load a", "unload a", "load b"]
+    assert (gone.status, next_one.status) == ("cancelled", "using")
+    assert loader.log == ["load a", "unload a", "load b"]
 
 
-async def test_a_user_cancelled_inside_has_left() -> None:
-    workshop = Workshop({"a": 1, "b": 1})
-    pool = workshop.pool(1)
-    gone = Visitor(pool, "a")
-    await workshop.make()
-    next_one = Visitor(pool, "b")
+async def test_a_cancelled_user_releases_its_model() -> None:
+    loader = FakeLoader({"a": 1, "b": 1})
+    pool = loader.pool(1)
+    gone = PoolUser(pool, "a")
+    await loader.finish_loads()
+    next_one = PoolUser(pool, "b")
     await settle()
     gone.task.cancel()
-    await workshop.make()
+    await loader.finish_loads()
 
-    assert (gone.status, next_one.status) == ("cancelled", "inside")
+    assert (gone.status, next_one.status) == ("cancelled", "using")
 
 
-async def test_a_pin_that_is_cancelled_pins_nothing() -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
+async def test_a_cancelled_pin_has_no_effect() -> None:
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
     pin = asyncio.create_task(pool.pin("a"))
     await settle()
     pin.cancel()
-    await workshop.make()
+    await loader.finish_loads()
 
     assert [state.pinned for state in pool.states()] == [False]
 
 
-async def test_who_waits_for_room_is_told_when_the_deadline_has_passed() -> None:
-    workshop = Workshop({"a": 1, "b": 1})
-    pool = workshop.pool(1)
-    user = Visitor(pool, "a")
-    await workshop.make()
-    late, patient = Visitor(pool, "b", deadline=0.01), Visitor(pool, "b")
+async def test_a_caller_waiting_for_room_times_out_at_its_deadline() -> None:
+    loader = FakeLoader({"a": 1, "b": 1})
+    pool = loader.pool(1)
+    user = PoolUser(pool, "a")
+    await loader.finish_loads()
+    late, patient = PoolUser(pool, "b", deadline=0.01), PoolUser(pool, "b")
     error = (await asyncio.gather(late.task, return_exceptions=True))[0]
-    user.leave()
-    await workshop.make()
+    user.release()
+    await loader.finish_loads()
 
     assert isinstance(error, DeadlineExceeded)
     assert error.stage == "model pool"
-    assert patient.status == "inside"
+    assert patient.status == "using"
 
 
-async def test_when_the_only_one_who_waited_is_late_the_next_model_is_loaded() -> None:
-    workshop = Workshop({"busy": 2, "big": 2, "small": 1})
-    pool = workshop.pool(3)
-    Visitor(pool, "busy")
-    await workshop.make()
-    late, small = Visitor(pool, "big", deadline=0.01), Visitor(pool, "small")
+async def test_the_next_model_is_loaded_after_the_only_caller_times_out() -> None:
+    loader = FakeLoader({"busy": 2, "big": 2, "small": 1})
+    pool = loader.pool(3)
+    PoolUser(pool, "busy")
+    await loader.finish_loads()
+    late, small = PoolUser(pool, "big", deadline=0.01), PoolUser(pool, "small")
     await asyncio.wait([late.task])
-    await workshop.make()
+    await loader.finish_loads()
 
-    assert (late.status, small.status) == ("DeadlineExceeded", "inside")
-    assert workshop.log == ["load busy", "load small"]
+    assert (late.status, small.status) == ("DeadlineExceeded", "using")
+    assert loader.log == ["load busy", "load small"]
 
 
-async def test_a_load_outlives_the_deadline_of_who_asked_for_it() -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
-    late = Visitor(pool, "a", deadline=0.01)
+async def test_a_load_continues_after_its_callers_deadline() -> None:
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
+    late = PoolUser(pool, "a", deadline=0.01)
     await asyncio.wait([late.task])
-    await workshop.make()
+    await loader.finish_loads()
 
     assert late.status == "DeadlineExceeded"
     assert states(pool) == {"a": State.READY}
 
 
-async def test_nothing_is_loaded_for_one_who_comes_too_late() -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
-    workshop.clock.now = 5
-    late = Visitor(pool, "a", deadline=5)
-    await workshop.make()
+async def test_nothing_is_loaded_after_the_deadline() -> None:
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
+    loader.clock.now = 5
+    late = PoolUser(pool, "a", deadline=5)
+    await loader.finish_loads()
 
     assert late.status == "DeadlineExceeded"
-    assert workshop.log == []
+    assert loader.log == []
 
 
 async def test_a_deadline_that_was_met_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
     loop = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = []
     call_later = loop.call_later
@@ -189,22 +189,22 @@ async def test_a_deadline_that_was_met_leaves_no_timer(monkeypatch: pytest.Monke
         return timers[-1]
 
     monkeypatch.setattr(loop, "call_later", note)
-    visitor = Visitor(pool, "a", deadline=100.0)
-    await workshop.make()
+    user = PoolUser(pool, "a", deadline=100.0)
+    await loader.finish_loads()
 
-    assert visitor.status == "inside"
+    assert user.status == "using"
     assert [timer.cancelled() for timer in timers] == [True]
 
 
-async def test_those_who_have_left_are_forgotten_while_others_wait_on() -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
-    patient = Visitor(pool, "a")
+async def test_cancelled_callers_are_forgotten_while_others_wait() -> None:
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
+    patient = PoolUser(pool, "a")
     await settle()
-    gone = [Visitor(pool, "a") for _ in range(50)]
+    gone = [PoolUser(pool, "a") for _ in range(50)]
     await settle()
-    for visitor in gone:
-        visitor.task.cancel()
+    for user in gone:
+        user.task.cancel()
     await settle()
     gone.clear()
     gc.collect()

@@ -1,6 +1,6 @@
-"""Whatever falls into one turn of the loop, every user of a pool ends, and no use is left behind.
+"""In any interleaving of steps, every user of a pool ends and every use is released.
 
-Here nothing comes to rest between the steps, so that any two of them may meet.
+Callbacks do not run between the steps, so that any two steps may overlap.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from embedder.inference.pool import ModelPool
 from embedder.inference.residency import State
 from tests.unit.examples import TIMES
-from tests.unit.inference.test_pool import Model, Pool, Visitor, Workshop, settle
+from tests.unit.inference.fake_pool import FakeLoader, Model, Pool, PoolUser, settle
 
 SIZES = {"a": 1, "b": 2, "c": 3}
 Which = st.integers(0, 20)
@@ -43,60 +43,60 @@ STEPS: st.SearchStrategy[list[Step]] = st.lists(
 
 @dataclass
 class World:
-    """A pool, its users and its pins; each step of a play is done without waiting for any other."""
+    """A pool, its users and its pins; each step is done without waiting for the others."""
 
-    workshop: Workshop
+    loader: FakeLoader
     pool: Pool
-    visitors: list[Visitor] = field(default_factory=list)
+    users: list[PoolUser] = field(default_factory=list)
     pins: list[asyncio.Task[None]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
 
     async def do(self, step: str, which: int) -> None:
         key = "abc"[which % 3]
         if step in ("enter", "late"):
-            deadline = None if step == "enter" else self.workshop.clock.now + which % 5
-            self.visitors.append(Visitor(self.pool, key, deadline))
+            deadline = None if step == "enter" else self.loader.clock.now + which % 5
+            self.users.append(PoolUser(self.pool, key, deadline))
         elif step == "pin":
             self.pins.append(asyncio.create_task(self.pool.pin(key)))
             self.keys.append(key)
         elif step in ("tick", "turn"):
-            self.workshop.clock.now += step == "tick"
+            self.loader.clock.now += step == "tick"
             await asyncio.sleep(0)
-        elif step in ("land", "fail") and self.workshop.jobs:
-            self.workshop.broken = {} if step == "land" else dict.fromkeys("abc", OSError())
-            self.workshop.end_load()
-        elif step in ("leave", "cancel") and self.visitors:
-            visitor = self.visitors[which % len(self.visitors)]
-            visitor.leave() if step == "leave" else visitor.task.cancel()
+        elif step in ("land", "fail") and self.loader.pending:
+            self.loader.broken = {} if step == "land" else dict.fromkeys("abc", OSError())
+            self.loader.finish_load()
+        elif step in ("leave", "cancel") and self.users:
+            user = self.users[which % len(self.users)]
+            user.release() if step == "leave" else user.task.cancel()
         self.check()
 
     def check(self) -> None:
-        """Fail if a budget, a user or the order of loads has come to harm."""
+        """Check the budget, the users and that loads do not overlap."""
         held = [s.bytes for s in self.pool.states() if s.state in (State.READY, State.LOADING)]
         assert sum(held) <= 4
-        assert len(self.workshop.jobs) <= 1
-        assert all(visitor.model is None or visitor.model.alive for visitor in self.visitors)
+        assert len(self.loader.pending) <= 1
+        assert all(user.model is None or user.model.alive for user in self.users)
 
     async def finish(self) -> None:
-        """Let everybody leave and everything end that can."""
-        self.workshop.broken = {}
-        for visitor in self.visitors:
-            visitor.leave()
-        for _ in range(len(self.visitors) + len(self.pins) + 1):
-            await self.workshop.make()
+        """Release all users and finish all loads and pins."""
+        self.loader.broken = {}
+        for user in self.users:
+            user.release()
+        for _ in range(len(self.users) + len(self.pins) + 1):
+            await self.loader.finish_loads()
             ended = [at for at, pin in enumerate(self.pins) if pin.done()]
             for at in reversed(ended):
                 pin, key = self.pins.pop(at), self.keys.pop(at)
                 if pin.exception() is None:
                     self.pool.unpin(key)
-            if not self.pins and all(visitor.task.done() for visitor in self.visitors):
+            if not self.pins and all(user.task.done() for user in self.users):
                 return
 
 
 async def played(steps: list[Step]) -> World:
-    workshop = Workshop(SIZES, estimates={"a": 1, "b": 1, "c": 3})
-    pytest.MonkeyPatch().setattr(asyncio.get_running_loop(), "time", workshop.clock)
-    world = World(workshop, workshop.pool(4))
+    loader = FakeLoader(SIZES, estimates={"a": 1, "b": 1, "c": 3})
+    pytest.MonkeyPatch().setattr(asyncio.get_running_loop(), "time", loader.clock)
+    world = World(loader, loader.pool(4))
     for step, which in steps:
         await world.do(step, which)
     return world
@@ -104,20 +104,20 @@ async def played(steps: list[Step]) -> World:
 
 @settings(max_examples=100 * TIMES)
 @given(steps=STEPS)
-def test_every_user_ends_and_every_use_with_it(steps: list[Step]) -> None:
+def test_every_user_ends_and_releases_its_model(steps: list[Step]) -> None:
     async def play() -> None:
         world = await played(steps)
         await world.finish()
 
-        ends = {visitor.status for visitor in world.visitors}
-        assert ends <= {"left", "cancelled", "OSError", "PoolFull", "DeadlineExceeded"}
+        ends = {user.status for user in world.users}
+        assert ends <= {"released", "cancelled", "OSError", "PoolFull", "DeadlineExceeded"}
         assert world.pins == []
         assert {(state.in_use, state.pinned) for state in world.pool.states()} <= {(0, False)}
         for key in SIZES:  # whatever has happened, everything can still be loaded
-            visitor = Visitor(world.pool, key)
-            await world.workshop.make()
-            assert visitor.status == "inside"
-            visitor.leave()
+            user = PoolUser(world.pool, key)
+            await world.loader.finish_loads()
+            assert user.status == "using"
+            user.release()
             await settle()
 
     asyncio.run(play())
@@ -125,28 +125,26 @@ def test_every_user_ends_and_every_use_with_it(steps: list[Step]) -> None:
 
 @settings(max_examples=100 * TIMES)
 @given(before=STEPS, after=STEPS)
-def test_whenever_a_pool_is_closed_nothing_is_left_of_it(
-    before: list[Step], after: list[Step]
-) -> None:
+def test_a_pool_closed_at_any_time_keeps_no_model(before: list[Step], after: list[Step]) -> None:
     async def play() -> None:
         world = await played(before)
-        early = len(world.visitors)
+        early = len(world.users)
         await world.pool.close()
         for step, which in after:
             await world.do(step, which)
         await world.finish()
 
-        late = {visitor.status for visitor in world.visitors[early:]}
+        late = {user.status for user in world.users[early:]}
         assert late <= {"Unavailable", "cancelled"}
-        assert {"inside", "waiting"}.isdisjoint(visitor.status for visitor in world.visitors)
+        assert {"using", "waiting"}.isdisjoint(user.status for user in world.users)
         assert world.pins == []
-        assert world.workshop.alive == []
+        assert world.loader.alive == []
         assert {state.state for state in world.pool.states()} <= {State.FAILED}
 
     asyncio.run(play())
 
 
-async def test_hundreds_of_users_at_random_never_meet_a_model_that_is_gone() -> None:
+async def test_hundreds_of_random_users_never_get_an_unloaded_model() -> None:
     chance = random.Random(7)
     keys = [f"model-{number}" for number in range(6)]
     loading, most, held, budget = 0, 0, 0, 4

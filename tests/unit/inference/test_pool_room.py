@@ -1,4 +1,4 @@
-"""A pool with a budget: who has to go, who has to wait, and who is refused."""
+"""A pool with a budget: evictions, waiting loads and refusals."""
 
 from __future__ import annotations
 
@@ -6,83 +6,83 @@ import pytest
 
 from embedder.core.errors import InvalidInput, PoolFull
 from embedder.inference.residency import State
-from tests.unit.inference.test_pool import Visitor, Workshop, pinned, settle, states, use_once
+from tests.unit.inference.fake_pool import FakeLoader, PoolUser, pinned, settle, states, use_in_turn
 
 
-async def test_of_two_the_least_recently_used_goes_for_a_third() -> None:
-    workshop = Workshop({"a": 1, "b": 1, "c": 1})
-    pool = workshop.pool(2)
-    await use_once(workshop, pool, "a", "b", "a", "c")
+async def test_the_least_recently_used_model_is_evicted() -> None:
+    loader = FakeLoader({"a": 1, "b": 1, "c": 1})
+    pool = loader.pool(2)
+    await use_in_turn(loader, pool, "a", "b", "a", "c")
 
-    assert workshop.log == ["load a", "load b", "unload b", "load c"]
+    assert loader.log == ["load a", "load b", "unload b", "load c"]
 
 
-async def test_pinned_stays_and_in_flight_does_not_fail_while_a_third_comes() -> None:
-    workshop = Workshop({"pinned": 1, "idle": 1, "busy": 1, "third": 1})
-    pool = workshop.pool(3)
-    await pinned(workshop, pool, "pinned")
-    busy = Visitor(pool, "busy")
-    await workshop.make()
-    await use_once(workshop, pool, "idle", "third")
+async def test_pinned_and_used_models_stay_while_another_is_loaded() -> None:
+    loader = FakeLoader({"pinned": 1, "idle": 1, "busy": 1, "third": 1})
+    pool = loader.pool(3)
+    await pinned(loader, pool, "pinned")
+    busy = PoolUser(pool, "busy")
+    await loader.finish_loads()
+    await use_in_turn(loader, pool, "idle", "third")
 
-    assert workshop.log[3:] == ["unload idle", "load third"]
-    assert busy.status == "inside"
-    busy.leave()
+    assert loader.log[3:] == ["unload idle", "load third"]
+    assert busy.status == "using"
+    busy.release()
     await busy.task
 
 
-async def test_room_is_made_before_the_load_begins() -> None:
-    workshop = Workshop({"a": 2, "b": 1, "c": 3})
-    pool = workshop.pool(3)
-    await use_once(workshop, pool, "a", "b")
-    Visitor(pool, "c")
+async def test_models_are_evicted_before_a_load() -> None:
+    loader = FakeLoader({"a": 2, "b": 1, "c": 3})
+    pool = loader.pool(3)
+    await use_in_turn(loader, pool, "a", "b")
+    PoolUser(pool, "c")
     await settle()
 
-    assert workshop.log[2:] == ["unload a", "unload b"]
+    assert loader.log[2:] == ["unload a", "unload b"]
     assert states(pool) == {"c": State.LOADING}
 
 
-async def test_no_more_goes_than_it_takes() -> None:
-    workshop = Workshop({"a": 2, "b": 2, "c": 2, "d": 3})
-    pool = workshop.pool(7)
-    await use_once(workshop, pool, "a", "b", "c", "d")
+async def test_no_more_models_are_evicted_than_needed() -> None:
+    loader = FakeLoader({"a": 2, "b": 2, "c": 2, "d": 3})
+    pool = loader.pool(7)
+    await use_in_turn(loader, pool, "a", "b", "c", "d")
 
-    assert workshop.log[3:] == ["unload a", "load d"]
-
-
-async def test_without_a_bound_nothing_goes() -> None:
-    workshop = Workshop({"a": 10**15, "b": 10**15})
-    pool = workshop.pool()
-    await use_once(workshop, pool, "a", "b")
-
-    assert workshop.log == ["load a", "load b"]
+    assert loader.log[3:] == ["unload a", "load d"]
 
 
-async def test_a_load_waits_until_enough_is_released_and_no_longer() -> None:
-    workshop = Workshop({"a": 1, "b": 1, "c": 2})
-    pool = workshop.pool(2)
-    first, second = Visitor(pool, "a"), Visitor(pool, "b")
-    await workshop.make()
-    third = Visitor(pool, "c")
+async def test_without_a_limit_nothing_is_evicted() -> None:
+    loader = FakeLoader({"a": 10**15, "b": 10**15})
+    pool = loader.pool()
+    await use_in_turn(loader, pool, "a", "b")
+
+    assert loader.log == ["load a", "load b"]
+
+
+async def test_a_load_starts_as_soon_as_enough_models_are_released() -> None:
+    loader = FakeLoader({"a": 1, "b": 1, "c": 2})
+    pool = loader.pool(2)
+    first, second = PoolUser(pool, "a"), PoolUser(pool, "b")
+    await loader.finish_loads()
+    third = PoolUser(pool, "c")
     await settle()
-    first.leave()
+    first.release()
     await settle()
-    with_one_released = len(workshop.jobs)
-    second.leave()
-    await workshop.make()
+    with_one_released = len(loader.pending)
+    second.release()
+    await loader.finish_loads()
 
     assert with_one_released == 0
-    assert third.status == "inside"
-    assert workshop.log[2:] == ["unload a", "unload b", "load c"]
+    assert third.status == "using"
+    assert loader.log[2:] == ["unload a", "unload b", "load c"]
 
 
-async def test_nothing_goes_for_a_load_that_has_to_wait_all_the_same() -> None:
-    workshop = Workshop({"idle": 1, "busy": 1, "big": 2})
-    pool = workshop.pool(2)
-    await use_once(workshop, pool, "idle")
-    Visitor(pool, "busy")
-    await workshop.make()
-    Visitor(pool, "big")
+async def test_nothing_is_evicted_for_a_load_that_must_wait_anyway() -> None:
+    loader = FakeLoader({"idle": 1, "busy": 1, "big": 2})
+    pool = loader.pool(2)
+    await use_in_turn(loader, pool, "idle")
+    PoolUser(pool, "busy")
+    await loader.finish_loads()
+    PoolUser(pool, "big")
     await settle()
 
     assert states(pool) == {
@@ -92,11 +92,11 @@ async def test_nothing_goes_for_a_load_that_has_to_wait_all_the_same() -> None:
     }
 
 
-async def test_what_never_fits_is_refused_at_once_even_during_another_load() -> None:
-    workshop = Workshop({"pinned": 2, "slow": 1, "big": 2})
-    pool = workshop.pool(3)
-    await pinned(workshop, pool, "pinned")
-    slow, big = Visitor(pool, "slow"), Visitor(pool, "big")
+async def test_a_model_that_never_fits_is_refused_during_another_load() -> None:
+    loader = FakeLoader({"pinned": 2, "slow": 1, "big": 2})
+    pool = loader.pool(3)
+    await pinned(loader, pool, "pinned")
+    slow, big = PoolUser(pool, "slow"), PoolUser(pool, "big")
     await settle()
     error = big.task.exception()
 
@@ -106,111 +106,111 @@ async def test_what_never_fits_is_refused_at_once_even_during_another_load() -> 
     assert states(pool)["big"] is State.FAILED
 
 
-async def test_a_pin_that_leaves_no_room_refuses_those_who_wait_for_some() -> None:
-    workshop = Workshop({"a": 1, "big": 2, "small": 1})
-    pool = workshop.pool(2)
-    user = Visitor(pool, "a")
-    await workshop.make()
-    big = Visitor(pool, "big")
+async def test_a_pin_that_leaves_no_room_fails_waiting_callers() -> None:
+    loader = FakeLoader({"a": 1, "big": 2, "small": 1})
+    pool = loader.pool(2)
+    user = PoolUser(pool, "a")
+    await loader.finish_loads()
+    big = PoolUser(pool, "big")
     await settle()
-    small = Visitor(pool, "small")
+    small = PoolUser(pool, "small")
     await settle()
     before = big.status, small.status
     await pool.pin("a")
-    await workshop.make()
+    await loader.finish_loads()
 
     assert before == ("waiting", "waiting")
-    assert (big.status, small.status) == ("PoolFull", "inside")
-    assert user.status == "inside"
+    assert (big.status, small.status) == ("PoolFull", "using")
+    assert user.status == "using"
 
 
-async def test_a_model_may_go_when_it_has_been_unpinned_as_often_as_pinned() -> None:
-    workshop = Workshop({"a": 1, "b": 1})
-    pool = workshop.pool(1)
+async def test_a_model_is_evictable_after_its_last_unpin() -> None:
+    loader = FakeLoader({"a": 1, "b": 1})
+    pool = loader.pool(1)
     for _ in range(2):
-        await pinned(workshop, pool, "a")
+        await pinned(loader, pool, "a")
     pool.unpin("a")
-    refused = Visitor(pool, "b")
+    refused = PoolUser(pool, "b")
     await settle()
     pool.unpin("a")
-    taken = Visitor(pool, "b")
-    await workshop.make()
+    taken = PoolUser(pool, "b")
+    await loader.finish_loads()
 
     assert refused.status == "PoolFull"
-    assert taken.status == "inside"
-    assert workshop.log == ["load a", "unload a", "load b"]
+    assert taken.status == "using"
+    assert loader.log == ["load a", "unload a", "load b"]
 
 
-async def test_an_unpinned_model_makes_room_for_a_load_that_waits() -> None:
-    workshop = Workshop({"a": 1, "b": 1, "c": 1})
-    pool = workshop.pool(2)
-    await pinned(workshop, pool, "a")
-    Visitor(pool, "b")
-    await workshop.make()
-    waiting = Visitor(pool, "c")
+async def test_an_unpinned_model_is_evicted_for_a_waiting_load() -> None:
+    loader = FakeLoader({"a": 1, "b": 1, "c": 1})
+    pool = loader.pool(2)
+    await pinned(loader, pool, "a")
+    PoolUser(pool, "b")
+    await loader.finish_loads()
+    waiting = PoolUser(pool, "c")
     await settle()
     pool.unpin("a")
-    await workshop.make()
+    await loader.finish_loads()
 
-    assert waiting.status == "inside"
-    assert workshop.log == ["load a", "load b", "unload a", "load c"]
+    assert waiting.status == "using"
+    assert loader.log == ["load a", "load b", "unload a", "load c"]
 
 
 async def test_only_a_pinned_model_can_be_unpinned() -> None:
-    workshop = Workshop({"a": 1})
-    pool = workshop.pool()
-    await use_once(workshop, pool, "a")
+    loader = FakeLoader({"a": 1})
+    pool = loader.pool()
+    await use_in_turn(loader, pool, "a")
 
     for key in ("a", "nowhere"):
         with pytest.raises(InvalidInput, match=f"'{key}', which is not pinned"):
             pool.unpin(key)
 
 
-async def test_a_model_larger_than_expected_makes_more_of_the_idle_go() -> None:
-    workshop = Workshop({"a": 1, "b": 1, "c": 2}, estimates={"a": 1, "b": 1, "c": 1})
-    pool = workshop.pool(3)
-    await use_once(workshop, pool, "a", "b")
-    visitor = Visitor(pool, "c")
-    await workshop.make()
+async def test_a_model_larger_than_estimated_evicts_more_idle_models() -> None:
+    loader = FakeLoader({"a": 1, "b": 1, "c": 2}, estimates={"a": 1, "b": 1, "c": 1})
+    pool = loader.pool(3)
+    await use_in_turn(loader, pool, "a", "b")
+    user = PoolUser(pool, "c")
+    await loader.finish_loads()
 
-    assert visitor.status == "inside"
-    assert workshop.log == ["load a", "load b", "load c", "unload a"]
+    assert user.status == "using"
+    assert loader.log == ["load a", "load b", "load c", "unload a"]
 
 
-async def test_a_model_that_can_never_fit_is_unloaded_and_not_loaded_a_second_time() -> None:
-    workshop = Workshop({"a": 1, "b": 9}, estimates={"a": 1, "b": 1})
-    pool = workshop.pool(2)
-    await use_once(workshop, pool, "a")
-    first = Visitor(pool, "b")
-    await workshop.make()
-    second = Visitor(pool, "b")
-    await workshop.make()
+async def test_a_model_that_never_fits_is_not_loaded_again() -> None:
+    loader = FakeLoader({"a": 1, "b": 9}, estimates={"a": 1, "b": 1})
+    pool = loader.pool(2)
+    await use_in_turn(loader, pool, "a")
+    first = PoolUser(pool, "b")
+    await loader.finish_loads()
+    second = PoolUser(pool, "b")
+    await loader.finish_loads()
 
     assert (first.status, second.status) == ("PoolFull", "PoolFull")
-    assert workshop.log == ["load a", "load b", "unload b"]
+    assert loader.log == ["load a", "load b", "unload b"]
     assert states(pool) == {"a": State.READY, "b": State.FAILED}
 
 
-async def test_a_model_larger_than_the_room_left_by_users_is_loaded_again_when_they_leave() -> None:
-    workshop = Workshop({"a": 2, "b": 2}, estimates={"a": 2, "b": 1})
-    pool = workshop.pool(3)
-    user = Visitor(pool, "a")
-    await workshop.make()
-    late = Visitor(pool, "b")
-    await workshop.make()
+async def test_a_model_too_large_beside_used_ones_is_loaded_again_later() -> None:
+    loader = FakeLoader({"a": 2, "b": 2}, estimates={"a": 2, "b": 1})
+    pool = loader.pool(3)
+    user = PoolUser(pool, "a")
+    await loader.finish_loads()
+    late = PoolUser(pool, "b")
+    await loader.finish_loads()
     before = late.status, pool.states()[-1].bytes
-    user.leave()
-    await workshop.make()
+    user.release()
+    await loader.finish_loads()
 
     assert before == ("waiting", 2)
-    assert late.status == "inside"
-    assert workshop.log == ["load a", "load b", "unload b", "unload a", "load b"]
+    assert late.status == "using"
+    assert loader.log == ["load a", "load b", "unload b", "unload a", "load b"]
 
 
-async def test_a_model_smaller_than_expected_leaves_the_rest_to_others() -> None:
-    workshop = Workshop({"a": 1, "b": 2}, estimates={"a": 3, "b": 2})
-    pool = workshop.pool(3)
-    visitors = [Visitor(pool, "a"), Visitor(pool, "b")]
-    await workshop.make()
+async def test_a_model_smaller_than_estimated_frees_the_difference() -> None:
+    loader = FakeLoader({"a": 1, "b": 2}, estimates={"a": 3, "b": 2})
+    pool = loader.pool(3)
+    users = [PoolUser(pool, "a"), PoolUser(pool, "b")]
+    await loader.finish_loads()
 
-    assert [visitor.status for visitor in visitors] == ["inside", "inside"]
+    assert [user.status for user in users] == ["using", "using"]

@@ -1,4 +1,4 @@
-"""Which models go and which stay, against the plainest search that could be written for it."""
+"""Evictions follow the rules, compared with an exhaustive search."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEPT = st.lists(
 
 
 def ready(residency: Residency[str], key: str, size: int = 1, now: float = 0.0) -> None:
-    """Let a model become ready as one does that was waited for."""
+    """Take a model through all states until it is ready."""
     residency.enqueue(key, size, now)
     residency.start_loading(key, now)
     residency.finish_loading(key, size, now)
@@ -58,7 +58,7 @@ def filled(kept: list[Kept], max_bytes: int) -> Residency[int]:
 
 
 @given(kept=KEPT, needed=st.integers(0, 12), spare=st.integers(0, 3))
-def test_the_shortest_run_of_the_least_recently_used_goes(
+def test_the_fewest_least_recently_used_models_are_evicted(
     kept: list[Kept], needed: int, spare: int
 ) -> None:
     max_bytes = sum(model.bytes for model in kept) + spare
@@ -77,7 +77,7 @@ def test_the_shortest_run_of_the_least_recently_used_goes(
 
 
 @given(kept=KEPT, needed=st.integers(0, 40))
-def test_what_is_in_the_way_is_named_and_waiting_is_in_vain_only_for_pins(
+def test_missing_room_is_explained_and_permanent_only_for_pins(
     kept: list[Kept], needed: int
 ) -> None:
     max_bytes = sum(model.bytes for model in kept)
@@ -96,7 +96,7 @@ def test_what_is_in_the_way_is_named_and_waiting_is_in_vain_only_for_pins(
 
 
 @given(kept=KEPT, ages=st.lists(st.integers(0, 5), min_size=6, max_size=6))
-def test_idle_is_what_may_go_and_was_not_used_for_as_long(
+def test_idle_models_are_evictable_and_unused_for_the_given_time(
     kept: list[Kept], ages: list[int]
 ) -> None:
     residency = filled(kept, 100)
@@ -120,7 +120,7 @@ def test_a_later_release_counts_even_within_one_tick_of_the_clock() -> None:
     assert residency.choose_evictions("c", 1) == ["b"]
 
 
-def test_the_last_of_several_users_makes_a_model_unused() -> None:
+def test_a_model_is_unused_after_its_last_release() -> None:
     residency: Residency[str] = Residency(1)
     ready(residency, "a")
     residency.acquire("a")
@@ -129,7 +129,7 @@ def test_the_last_of_several_users_makes_a_model_unused() -> None:
     assert [residency.release("a", 0.0), residency.release("a", 0.0)] == [False, True]
 
 
-def test_a_model_takes_the_place_of_what_was_reserved_for_it() -> None:
+def test_a_loaded_model_replaces_its_own_reservation() -> None:
     residency: Residency[str] = Residency(4)
     ready(residency, "a", 1)
     residency.enqueue("b", 2, 0.0)
@@ -140,7 +140,7 @@ def test_a_model_takes_the_place_of_what_was_reserved_for_it() -> None:
     assert isinstance(residency.choose_evictions("b", 5), NoRoom)
 
 
-def test_a_model_that_is_being_loaded_is_in_the_way_but_not_for_ever() -> None:
+def test_a_loading_model_leaves_no_room_temporarily() -> None:
     residency: Residency[str] = Residency(2)
     residency.enqueue("a", 2, 0.0)
     residency.start_loading("a", 0.0)
@@ -150,7 +150,7 @@ def test_a_model_that_is_being_loaded_is_in_the_way_but_not_for_ever() -> None:
     assert (room.loading, room.in_use, room.pinned, room.permanent) == (("a",), (), (), False)
 
 
-def test_only_what_waits_can_be_hopeless() -> None:
+def test_only_waiting_models_can_be_impossible() -> None:
     residency: Residency[str] = Residency(2)
     residency.enqueue("large", 3, 0.0)
     residency.enqueue("small", 1, 0.0)
@@ -160,7 +160,7 @@ def test_only_what_waits_can_be_hopeless() -> None:
     assert [key for key, _ in residency.impossible()] == ["large"]
 
 
-def test_there_is_always_room_without_a_bound() -> None:
+def test_without_a_limit_there_is_always_room() -> None:
     residency: Residency[str] = Residency(None)
     ready(residency, "a", 10**15)
     residency.enqueue("b", 10**15, 0.0)
@@ -169,7 +169,7 @@ def test_there_is_always_room_without_a_bound() -> None:
     assert residency.impossible() == []
 
 
-def test_what_is_given_up_is_what_it_was_before() -> None:
+def test_a_cancelled_model_returns_to_its_earlier_state() -> None:
     residency: Residency[str] = Residency(None)
     residency.enqueue("new", 1, 0.0)
     residency.enqueue("failed", 1, 0.0)
@@ -184,7 +184,7 @@ def test_what_is_given_up_is_what_it_was_before() -> None:
     ]
 
 
-def test_clearing_leaves_what_is_in_use_being_loaded_or_failed() -> None:
+def test_clearing_keeps_models_in_use_loading_or_failed() -> None:
     residency: Residency[str] = Residency(None)
     for key in ("used", "pinned", "idle"):
         ready(residency, key)
@@ -199,7 +199,7 @@ def test_clearing_leaves_what_is_in_use_being_loaded_or_failed() -> None:
     assert {state.key for state in residency.states(0.0)} == {"used", "loading", "failed"}
 
 
-def test_times_are_told_from_the_start_of_each_state() -> None:
+def test_times_are_counted_from_the_start_of_each_state() -> None:
     residency: Residency[str] = Residency(None)
     told = []
     residency.enqueue("a", 5, now=10)
@@ -234,7 +234,7 @@ def test_pins_are_counted() -> None:
 
 
 @pytest.mark.parametrize("key", ["a", "nowhere"])
-def test_what_is_not_pinned_cannot_be_unpinned(key: str) -> None:
+def test_an_unpinned_model_cannot_be_unpinned(key: str) -> None:
     residency: Residency[str] = Residency(1)
     ready(residency, "a")
 

@@ -1,4 +1,4 @@
-"""Published vectors are compared as far as the number format allows, and where they apply."""
+"""Published vectors are compared within tolerances, if they apply to the loaded model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TEXT = "some words"
 
 
 class Fixed(Device):
-    """A model that has one answer, of any length, in some number format."""
+    """A model that returns one fixed vector for every input."""
 
     def __init__(self, vector: Sequence[float] = VECTOR, dtype: str = "float32") -> None:
         super().__init__()
@@ -53,13 +53,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
 
 
 def open_files(directory: Path, **settings: int | str) -> ModelFiles:
-    """Open a model that no catalogue knows."""
+    """Open a model without a catalogue row."""
     named = {"name": str(directory), **settings}
     return ModelFiles.open(ModelSettings.model_validate(named))
 
 
 def published(files: ModelFiles, *golden: GoldenVector, row: CatalogueRow = ROW) -> ModelFiles:
-    """Return the files as if a row of the catalogue had led to them."""
+    """Return the files as if they had a catalogue row."""
     source = replace(files.source, row=replace(row, golden=golden), revision="a" * 40)
     return replace(files, source=source)
 
@@ -69,7 +69,7 @@ def check(files: ModelFiles, backend: Device) -> None:
     check_golden_vectors(files, backend, load_tokenizer(files))
 
 
-def test_the_text_is_computed_as_it_stands(plain: ModelFiles) -> None:
+def test_the_golden_text_is_computed_unchanged(plain: ModelFiles) -> None:
     backend = Fixed()
     check(published(plain, GoldenVector(TEXT, VECTOR)), backend)
 
@@ -78,14 +78,14 @@ def test_the_text_is_computed_as_it_stands(plain: ModelFiles) -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES.items())
 @pytest.mark.parametrize("component", range(4))
-def test_a_vector_may_be_off_by_what_the_number_format_explains(
+def test_a_vector_may_differ_within_the_tolerance_of_its_format(
     plain: ModelFiles, dtype: str, tolerance: float, component: int
 ) -> None:
     near, far = (
         [value + share * tolerance * (at == component) for at, value in enumerate(VECTOR)]
         for share in (0.9, 1.1)
     )
-    # What is computed is brought to unit length, so the published one is what is moved.
+    # Computed vectors are normalized, so the published vector is changed instead.
     check(published(plain, GoldenVector(TEXT, tuple(near))), Fixed(dtype=dtype))
     with pytest.raises(ModelDrift) as caught:
         check(published(plain, GoldenVector(TEXT, tuple(far))), Fixed(dtype=dtype))
@@ -96,7 +96,9 @@ def test_a_vector_may_be_off_by_what_the_number_format_explains(
 
 
 @given(st.floats(1e-3, 1e3))
-def test_the_length_of_what_is_computed_does_not_count(plain: ModelFiles, length: float) -> None:
+def test_computed_vectors_are_normalized_before_the_comparison(
+    plain: ModelFiles, length: float
+) -> None:
     check(published(plain, GoldenVector(TEXT, VECTOR)), Fixed([length * one for one in VECTOR]))
 
 
@@ -113,7 +115,7 @@ def test_a_narrower_vector_is_drift(plain: ModelFiles) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
-def test_what_is_no_vector_at_all_is_drift(plain: ModelFiles, bad: float) -> None:
+def test_a_vector_that_is_not_finite_or_zero_is_drift(plain: ModelFiles, bad: float) -> None:
     with (
         np.errstate(invalid="ignore"),
         pytest.raises(ModelDrift),

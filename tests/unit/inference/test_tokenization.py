@@ -1,19 +1,15 @@
-"""Cutting keeps the special tokens and the limit, with the tokenizer of the default model."""
+"""Truncation keeps the special tokens and the limit, with the default model's tokenizer."""
 
 from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
-from unicodedata import normalize
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Regex, normalizers
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers.models import WordLevel, WordPiece
+from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Split
 
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
@@ -44,7 +40,7 @@ def _encode(item: Input, truncate: Truncate, tokenizer: FastTokenizer = TOKENIZE
 
 
 def _whole(text: str) -> list[int]:
-    """Return what the library of the tokenizer itself makes of a text, uncut."""
+    """Return the ids of the tokenizers library for a text, without truncation."""
     ids: list[int] = ORACLE.encode(text).ids
     return ids
 
@@ -70,9 +66,7 @@ def test_a_text_that_may_not_be_cut_keeps_every_token(text: str) -> None:
 
 @pytest.mark.parametrize("truncate", Truncate)
 @pytest.mark.parametrize("count", [LIMIT - 1, LIMIT, LIMIT + 1])
-def test_exactly_the_texts_above_the_limit_are_marked_as_cut(
-    count: int, truncate: Truncate
-) -> None:
+def test_only_texts_above_the_limit_are_marked_as_truncated(count: int, truncate: Truncate) -> None:
     text = " ".join(WORDS[: count - 2])
     cut = truncate is not Truncate.NONE and count > LIMIT
 
@@ -156,7 +150,7 @@ def test_an_input_has_the_same_tokens_alone_and_among_others(inputs: list[Input]
     ]
 
 
-def test_threads_that_cut_differently_do_not_disturb_each_other() -> None:
+def test_threads_with_different_truncation_do_not_affect_each_other() -> None:
     numbers = random.Random(5)
     work = [
         ([" ".join(numbers.choices(WORDS, k=numbers.randint(1, 30))) for _ in range(20)], truncate)
@@ -200,64 +194,6 @@ def test_padding_and_truncation_of_the_file_are_turned_off() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "1.0"}', "\x00"])
-def test_what_is_no_tokenizer_is_refused(content: str) -> None:
+def test_invalid_tokenizer_content_is_refused(content: str) -> None:
     with pytest.raises(UnsupportedModel, match=r"tokenizer\.json is not a tokenizer"):
         FastTokenizer.load(content, max_tokens=LIMIT)
-
-
-CASED = [
-    chr(code)
-    for code in range(0x11000)
-    if not 0xD800 <= code < 0xE000 and chr(code).lower() != chr(code)
-]
-NORMALIZERS = {
-    "none": None,
-    "nothing of letters": normalizers.NFC(),
-    "capitals of its own": normalizers.Replace("A", "b"),
-    "an empty sequence": normalizers.Sequence([]),
-    "a sequence": normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]),
-    "case kept": normalizers.BertNormalizer(lowercase=False, strip_accents=True),
-    "case lowered": normalizers.BertNormalizer(lowercase=True),
-    "case lowered, accents kept": normalizers.BertNormalizer(lowercase=True, strip_accents=False),
-    "lowered": normalizers.Lowercase(),
-    "lowered last": normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase()]),
-    "lowered within": normalizers.Sequence(
-        [normalizers.Sequence([normalizers.BertNormalizer()]), normalizers.NFKC()]
-    ),
-}
-"""The tokenizer's own normalizer, before texts are put into lower case."""
-
-
-def _write(own: normalizers.Normalizer | None, path: Path) -> RustTokenizer:
-    """Write a tokenizer whose ids are the code points of what its normalizer leaves."""
-    forms = (str, str.lower, partial(normalize, "NFD"), partial(normalize, "NFKC"))
-    letters = {
-        letter for form in forms for cased in CASED for letter in form(f"{cased}{cased.lower()}")
-    }
-    rust = RustTokenizer(
-        WordLevel({letter: ord(letter) for letter in sorted({"?", *letters})}, unk_token="?")
-    )
-    rust.pre_tokenizer = Split(Regex("."), "isolated")
-    if own is not None:
-        rust.normalizer = own
-    rust.save(str(path))
-    return rust
-
-
-@pytest.mark.parametrize("own", NORMALIZERS.values(), ids=NORMALIZERS)
-@pytest.mark.parametrize("lower_case", [False, True])
-def test_texts_are_put_into_lower_case_in_front_of_everything_else(
-    tmp_path: Path, own: normalizers.Normalizer | None, lower_case: bool
-) -> None:
-    path = tmp_path / "tokenizer.json"
-    oracle = _write(own, path)
-    if lower_case:
-        inner = [] if own is None else [own]
-        oracle.normalizer = normalizers.Sequence([normalizers.Lowercase(), *inner])
-
-    tokenizer = FastTokenizer.load(path.read_text(), max_tokens=LIMIT, lower_case=lower_case)
-
-    expected = [encoding.ids for encoding in oracle.encode_batch(CASED)]
-    for truncate in Truncate:
-        answer = tokenizer.encode(CASED, truncate=truncate)
-        assert [row.tolist() for row in answer.tokens.rows()] == expected

@@ -1,4 +1,4 @@
-"""Tokens with their places in a text, and back to text, against transformers' own tokenizer."""
+"""Tokens with offsets and decoded texts are those of the transformers tokenizer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _offset_tokens(
 
 @given(TEXTS)
 @pytest.mark.parametrize("special", [True, False])
-def test_pieces_are_the_tokens_that_transformers_finds_and_where(special: bool, text: str) -> None:
+def test_tokens_and_offsets_are_those_of_transformers(special: bool, text: str) -> None:
     expected = ORACLE(
         text,
         add_special_tokens=special,
@@ -66,7 +66,7 @@ def test_pieces_are_the_tokens_that_transformers_finds_and_where(special: bool, 
             assert token.text == text[start:stop]
 
 
-def test_special_tokens_that_were_added_are_nowhere_in_the_text() -> None:
+def test_added_special_tokens_have_no_offsets() -> None:
     first, word, spelt, last = _offset_tokens("cat [SEP]")
 
     assert first == OffsetToken(101, "[CLS]", True, None, None)
@@ -75,7 +75,7 @@ def test_special_tokens_that_were_added_are_nowhere_in_the_text() -> None:
     assert last == OffsetToken(102, "[SEP]", True, None, None)
 
 
-def test_places_count_characters_whatever_their_bytes() -> None:
+def test_offsets_count_characters() -> None:
     tokens = _offset_tokens("🙂 Café cat", special=False)
 
     assert [(token.text, token.start, token.stop) for token in tokens] == [
@@ -107,7 +107,7 @@ def _bytes_tokenizer() -> FastTokenizer:
     return FastTokenizer.load(rust.to_str(), max_tokens=8)
 
 
-def test_pieces_of_less_than_a_character_share_it(tmp_path: Path) -> None:
+def test_tokens_within_one_character_share_its_offsets(tmp_path: Path) -> None:
     tokenizer = _bytes_tokenizer()
 
     tokens = _offset_tokens("aé🙂", tokenizer=tokenizer)

@@ -1,4 +1,4 @@
-"""A part of a long text has the very tokens that the whole text is cut to, and costs less."""
+"""Tokenizing a window of a long text gives the same tokens as truncating the whole text."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ STATES = {"bert": BERT, "bytes": _byte_level()}
 
 
 @pytest.fixture
-def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let parts be short, so that short texts have some."""
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten windows, so that short texts have them."""
     monkeypatch.setattr(windows, "CHARACTERS_PER_TOKEN", 1)
 
 
-@pytest.mark.usefixtures("short_parts")
+@pytest.mark.usefixtures("short_windows")
 @pytest.mark.parametrize("truncate", [Truncate.END, Truncate.START])
 @pytest.mark.parametrize("state", STATES)
-def test_a_part_has_the_tokens_of_the_whole_text(state: str, truncate: Truncate) -> None:
+def test_a_window_gives_the_tokens_of_the_whole_text(state: str, truncate: Truncate) -> None:
     tokenizer = FastTokenizer.load(STATES[state], max_tokens=LIMIT)
     whole = FastTokenizer.load(STATES[state], max_tokens=LIMIT)
     whole._words_are_independent = False
@@ -87,31 +87,29 @@ def test_a_part_has_the_tokens_of_the_whole_text(state: str, truncate: Truncate)
 
 
 @given(st.text(max_size=200), st.integers(1, 5), st.booleans())
-def test_a_part_is_an_end_of_the_text_that_divides_no_word(
-    text: str, tokens: int, from_end: bool
-) -> None:
-    part = truncation_window(text, tokens, from_end=from_end)
-    if part is not None:
-        rest = text[: -len(part)] if from_end else text[len(part) :]
-        assert text == (rest + part if from_end else part + rest)
-        before, behind = (rest, part) if from_end else (part, rest)
+def test_a_window_divides_no_word(text: str, tokens: int, from_end: bool) -> None:
+    window = truncation_window(text, tokens, from_end=from_end)
+    if window is not None:
+        rest = text[: -len(window)] if from_end else text[len(window) :]
+        assert text == (rest + window if from_end else window + rest)
+        before, behind = (rest, window) if from_end else (window, rest)
         assert not before[-1].isspace()
         assert behind[0] in " \n\t"
 
 
-def test_of_a_long_text_only_a_part_is_read() -> None:
+def test_only_a_window_of_a_long_text_is_tokenized() -> None:
     size = LIMIT * CHARACTERS_PER_TOKEN
     text = "a cat " * 1_000_000
 
     for from_end in (False, True):
-        part = truncation_window(text, LIMIT, from_end=from_end)
-        assert part is not None
-        assert abs(len(part) - size) < len("a cat ")
+        window = truncation_window(text, LIMIT, from_end=from_end)
+        assert window is not None
+        assert abs(len(window) - size) < len("a cat ")
     assert truncation_window("x" * 1_000_000, LIMIT, from_end=False) is None
     assert truncation_window("a cat", LIMIT, from_end=False) is None
 
 
-def test_tokenizers_that_may_read_across_words_are_given_whole_texts() -> None:
+def test_tokenizers_that_merge_across_words_get_whole_texts() -> None:
     bert = RustTokenizer.from_str(BERT)
     assert tokenizes_words_independently(bert)
 

@@ -1,1 +1,1 @@
-"""Tests of where a model comes from and what its files say."""
+"""Tests of the sources and the files of models."""

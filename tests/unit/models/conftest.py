@@ -1,4 +1,4 @@
-"""A tiny model on disk, and the places that models are looked for in."""
+"""A tiny model on disk, and simulated sources of weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.models.model_sources import Places, fill
+from tests.unit.models.model_sources import FakeSources, fill
 
 
 @pytest.fixture
@@ -16,6 +16,6 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
-    """Return every place that weights may come from, empty."""
-    return Places(tmp_path, monkeypatch)
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSources:
+    """Return all sources of weights, empty."""
+    return FakeSources(tmp_path, monkeypatch)

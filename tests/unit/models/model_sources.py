@@ -1,4 +1,4 @@
-"""Every place that weights may come from, on disk as the real ones are, and a hub that answers.
+"""All sources of weights, laid out on disk like the real ones, and a fake hub.
 
 A snapshot in the hub's cache holds links into a folder of blobs, each named by its digest.
 """
@@ -41,7 +41,7 @@ ROW = CatalogueRow(
 
 
 def open_files(name: Path | str, **settings: Any) -> ModelFiles:
-    """Open a model without asking a hub."""
+    """Open a model without the hub."""
     return ModelFiles.open(ModelSettings(name=str(name), offline=True, **settings))
 
 
@@ -70,8 +70,8 @@ def link_into_blobs(snapshot: Path) -> Path:
     return snapshot
 
 
-class Places:
-    """A catalogue of one row, and every place that its weights may come from, empty at first."""
+class FakeSources:
+    """A catalogue of one row, and all sources of its weights, empty at first."""
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.packages = root / "packages"
@@ -85,9 +85,9 @@ class Places:
         patch.setattr(constants, "HF_HUB_OFFLINE", True)
         patch.syspath_prepend(self.packages)
         patch.chdir(root)
-        self.know(ROW)
+        self.set_row(ROW)
 
-    def know(self, row: CatalogueRow) -> None:
+    def set_row(self, row: CatalogueRow) -> None:
         """Make this row the whole catalogue."""
         for module in (catalogue, weights):
             self._patch.setattr(module, "CATALOGUE", (row,))
@@ -112,7 +112,7 @@ class Places:
         return self.hub_cache / "models--someone--tiny"
 
     def answer_downloads(self, answer: Callable[[], str]) -> None:
-        """Answer in the hub's stead; lookups in its cache stay as they are."""
+        """Replace downloads from the hub; lookups in its cache stay real."""
         look_up = huggingface_hub.snapshot_download
 
         def snapshot(repository: str, **wanted: Any) -> object:

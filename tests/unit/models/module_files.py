@@ -1,4 +1,4 @@
-"""The files that say which modules a model has, in the words of each sentence-transformers."""
+"""Write ``modules.json`` and module folders as the releases of sentence-transformers do."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NEW = {
     "Dense": "sentence_transformers.base.modules.dense.Dense",
     "Normalize": "sentence_transformers.base.modules.normalize.Normalize",
 }
-"""What releases 2 to 5 write as types, and what release 6 writes."""
+"""The types in releases 2 to 5, and in release 6."""
 
 
 def write_modules(directory: Path, *kinds: str, types: Mapping[str, str] = OLD) -> Path:
-    """Write the modules of these kinds, each with what its file says by itself."""
+    """Write modules of these kinds with default configurations."""
     entries = []
     for at, kind in enumerate(kinds):
         folder = "" if kind == "Transformer" else f"{at}_{kind}"

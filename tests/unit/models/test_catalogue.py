@@ -1,4 +1,4 @@
-"""What the models of the catalogue are called, and that every row pins what it names."""
+"""The names of catalogue models, and the pins of every row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_no_two_rows_of_the_catalogue_share_a_name() -> None:
 
 
 @every_row
-def test_a_row_is_found_by_both_of_its_names_in_their_own_letters(row: CatalogueRow) -> None:
+def test_a_row_is_found_by_its_exact_alias_or_repository(row: CatalogueRow) -> None:
     assert find_row(row.alias) is find_row(row.repository) is row
     assert find_row(row.alias.swapcase()) is None
 
@@ -55,7 +55,7 @@ def test_a_row_names_a_repository_and_an_alias_that_settings_and_urls_can_hold(
 
 
 @every_row
-def test_a_row_says_of_its_vectors_what_can_be(row: CatalogueRow) -> None:
+def test_a_row_has_valid_widths_pooling_and_licence(row: CatalogueRow) -> None:
     assert row.pooling in get_args(PoolingName)
     assert min(row.width, row.max_tokens, row.parameters) > 0
     assert all(0 < width <= row.width for width in row.matryoshka)
@@ -64,7 +64,7 @@ def test_a_row_says_of_its_vectors_what_can_be(row: CatalogueRow) -> None:
 
 
 @every_row
-def test_a_row_has_every_prompt_once_and_none_that_says_nothing(row: CatalogueRow) -> None:
+def test_a_row_has_no_duplicate_and_no_empty_prompt(row: CatalogueRow) -> None:
     assert len(dict(row.prompts)) == len(row.prompts)
     assert all(name and text for name, text in row.prompts)
 

@@ -1,4 +1,4 @@
-"""A row of the catalogue can be shared by everybody, since nobody can change it."""
+"""A row of the catalogue is immutable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_rows_that_say_the_same_are_the_same() -> None:
     assert replace(ROW, golden=(GoldenVector("a", (1.0,)),)) != ROW
 
 
-def test_a_row_need_only_say_what_every_model_has() -> None:
+def test_optional_fields_of_a_row_have_defaults() -> None:
     row = CatalogueRow(
         repository="b/a",
         revision="c",

@@ -1,4 +1,4 @@
-"""Numbers of a configuration are whole ones, or refused by their name."""
+"""Values of a configuration that are not integers are refused by name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from embedder.models.config_values import required_int
 
 
 @pytest.mark.parametrize("value", [None, "5", 5.0, True, [5]])
-def test_a_number_that_is_no_whole_one_is_refused_by_its_name(value: object) -> None:
-    """Other architectures, T5 for one, lack numbers: unsupported, not a crash."""
+def test_a_value_that_is_no_integer_is_refused(value: object) -> None:
+    """Some architectures, such as T5, lack numbers; they are unsupported."""
     assert required_int({"vocab_size": 5}, "vocab_size") == 5
 
     with pytest.raises(UnsupportedModel, match=re.escape(f"'vocab_size' = {value!r}")):

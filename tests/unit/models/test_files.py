@@ -1,4 +1,4 @@
-"""What a model directory says as a whole."""
+"""The properties of a whole model directory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from embedder.models.files import ModelFiles
 from embedder.models.weights import WEIGHTS
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import BERT_CONFIG, VOCABULARY, write_json
-from tests.unit.models.model_sources import ROW, Places, digest_of, fill, open_files
+from tests.unit.models.model_sources import ROW, FakeSources, digest_of, fill, open_files
 
 STATED = "config_sentence_transformers.json"
 IDENTITY = "torch.nn.modules.linear.Identity"
 TANH = "torch.nn.modules.activation.Tanh"
 
 
-def test_the_default_model_says_what_its_authors_published() -> None:
+def test_the_default_model_has_its_published_properties() -> None:
     row = CATALOGUE[0]
 
     files = ModelFiles.open(ModelSettings(offline=True))
@@ -38,7 +38,7 @@ def test_the_default_model_says_what_its_authors_published() -> None:
     assert files.digest == row.sha256
 
 
-def test_a_directory_of_ones_own_is_known_by_its_name_and_its_weights(tiny: Path) -> None:
+def test_a_local_directory_is_identified_by_its_name_and_weights(tiny: Path) -> None:
     files = open_files(tiny)
 
     assert (files.name, files.repository, files.revision) == ("tiny", "tiny", "local")
@@ -49,7 +49,7 @@ def test_a_directory_of_ones_own_is_known_by_its_name_and_its_weights(tiny: Path
     assert files.config["hidden_size"] == BERT_CONFIG["hidden_size"]
 
 
-def test_the_operator_s_alias_is_what_answers_say(tiny: Path) -> None:
+def test_the_configured_alias_is_the_models_name(tiny: Path) -> None:
     assert open_files(tiny, alias="house model").name == "house model"
 
 
@@ -60,31 +60,31 @@ def test_several_poolings_are_joined_by_plus_signs(tiny: Path) -> None:
     assert open_files(tiny, pooling="last").pooling == "last"
 
 
-def test_what_had_to_be_assumed_is_noted(tiny: Path) -> None:
+def test_an_assumed_pooling_is_noted(tiny: Path) -> None:
     (tiny / "modules.json").unlink()
 
     assert open_files(tiny).notes == ("no modules.json: mean pooling is assumed",)
     assert open_files(tiny, pooling="mean").notes == ()
 
 
-def test_a_plain_model_is_pooled_as_its_row_says(places: Places) -> None:
-    (places.fill_hub_cache() / "modules.json").unlink()
+def test_a_plain_model_is_pooled_as_its_row_says(sources: FakeSources) -> None:
+    (sources.fill_hub_cache() / "modules.json").unlink()
 
     assert open_files("tiny").pooling == ROW.pooling == "cls"
 
 
-def test_a_model_may_be_cut_to_the_widths_of_its_row_unless_the_operator_says_others(
-    places: Places,
+def test_matryoshka_widths_come_from_the_settings_or_the_row(
+    sources: FakeSources,
 ) -> None:
-    places.know(replace(ROW, matryoshka=(32, 16)))
-    places.fill_hub_cache()
+    sources.set_row(replace(ROW, matryoshka=(32, 16)))
+    sources.fill_hub_cache()
 
     assert open_files("tiny").matryoshka == (32, 16)
     assert open_files("tiny", matryoshka=(8,)).matryoshka == (8,)
     assert open_files("tiny", matryoshka=()).matryoshka == ()
 
 
-def test_a_directory_may_be_cut_to_what_the_operator_says_alone(tiny: Path) -> None:
+def test_matryoshka_widths_of_a_directory_come_from_the_settings(tiny: Path) -> None:
     assert open_files(tiny).matryoshka == ()
     assert open_files(tiny, matryoshka=(16,)).matryoshka == (16,)
 
@@ -109,7 +109,7 @@ def test_the_transformer_s_folder_holds_its_files(tmp_path: Path) -> None:
     assert files.tokenizer == transformer / "tokenizer.json"
 
 
-def test_a_config_that_names_other_weights_than_are_verified_is_refused(tiny: Path) -> None:
+def test_a_config_that_points_to_unverified_weights_is_refused(tiny: Path) -> None:
     write_json(tiny / "config.json", {**BERT_CONFIG, "transformers_weights": "x.safetensors"})
 
     with pytest.raises(UnsupportedModel, match=r"'transformers_weights' = 'x\.safetensors'"):

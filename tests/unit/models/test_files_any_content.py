@@ -1,4 +1,4 @@
-"""Nothing that a model's files may hold crashes whoever opens it."""
+"""Any content of a model's files leads to a result or a configuration error."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _everything(files: ModelFiles) -> tuple[object, ...]:
 
 
 @given(st.lists(CHANGES, min_size=1, max_size=2), st.booleans())
-def test_whatever_the_files_say_only_the_operator_s_errors_come_out(
+def test_any_content_of_the_files_raises_only_configuration_errors(
     tmp_path_factory: pytest.TempPathFactory,
     changes: list[tuple[str, tuple[Any, ...], object]],
     plain: bool,

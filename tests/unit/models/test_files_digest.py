@@ -1,4 +1,4 @@
-"""What identifies the weights and the tokenizer of a model, and what they are held to."""
+"""The digests of weights and tokenizers, and the digests that they must match."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.models.model_sources import (
     OTHER_REVISION,
     REVISION,
     ROW,
-    Places,
+    FakeSources,
     digest_of,
     fill,
     open_files,
@@ -49,8 +49,8 @@ def _add_dense(directory: Path, activation: str, weights: bytes = b"dense") -> P
     return directory
 
 
-def test_the_row_s_digest_is_expected_wherever_its_revision_was_found(places: Places) -> None:
-    for directory in (places.fill_package(), places.fill_hub_cache()):
+def test_the_row_s_digest_is_expected_wherever_its_revision_was_found(sources: FakeSources) -> None:
+    for directory in (sources.fill_package(), sources.fill_hub_cache()):
         (directory / WEIGHTS).unlink()
         (directory / WEIGHTS).write_bytes(b"other")
 
@@ -60,8 +60,8 @@ def test_the_row_s_digest_is_expected_wherever_its_revision_was_found(places: Pl
         (directory / WEIGHTS).unlink()
 
 
-def test_a_directory_of_the_row_s_name_is_held_to_its_digest(
-    places: Places, tmp_path: Path
+def test_a_directory_named_like_a_row_must_match_its_digest(
+    sources: FakeSources, tmp_path: Path
 ) -> None:
     (fill(tmp_path / "tiny") / WEIGHTS).write_bytes(b"other")
 
@@ -71,16 +71,16 @@ def test_a_directory_of_the_row_s_name_is_held_to_its_digest(
     assert open_files(tmp_path / "tiny").digest == digest_of(b"other")
 
 
-def test_the_row_s_digest_says_nothing_of_another_revision(places: Places) -> None:
-    snapshot = places.fill_hub_cache(OTHER_REVISION)
+def test_the_row_s_digest_does_not_apply_to_another_revision(sources: FakeSources) -> None:
+    snapshot = sources.fill_hub_cache(OTHER_REVISION)
     (snapshot / WEIGHTS).unlink()
     (snapshot / WEIGHTS).write_bytes(b"other")
 
     assert open_files("tiny", revision=OTHER_REVISION).digest == digest_of(b"other")
 
 
-def test_the_operator_s_digest_goes_before_the_row_s(places: Places) -> None:
-    directory = places.fill_package()
+def test_a_configured_digest_takes_precedence_over_the_row(sources: FakeSources) -> None:
+    directory = sources.fill_package()
     wanted = digest_of(b"retrained")
 
     with pytest.raises(WeightsMismatch) as caught:
@@ -92,9 +92,9 @@ def test_the_operator_s_digest_goes_before_the_row_s(places: Places) -> None:
     assert open_files("tiny", revision=REVISION, sha256=wanted).expected_sha256 == wanted
 
 
-def test_a_row_without_a_digest_trusts_its_commit_but_no_damaged_blob(places: Places) -> None:
-    places.know(replace(ROW, sha256=None))
-    snapshot = places.fill_hub_cache()
+def test_a_row_without_a_digest_still_detects_a_damaged_blob(sources: FakeSources) -> None:
+    sources.set_row(replace(ROW, sha256=None))
+    snapshot = sources.fill_hub_cache()
     assert open_files("tiny").digest == digest_of(b"weights")
 
     (snapshot / WEIGHTS).resolve().write_bytes(b"damaged")
@@ -110,7 +110,7 @@ def test_the_digest_of_shards_is_that_of_their_digests_by_name(tiny: Path) -> No
     assert files.digest == _joined(digest_of(b"1"), digest_of(b"2"))
 
 
-def test_what_is_pinned_of_shards_is_the_first(tiny: Path) -> None:
+def test_the_pinned_digest_is_that_of_the_first_shard(tiny: Path) -> None:
     _shard(tiny, a=b"1", b=b"2")
 
     assert open_files(tiny, sha256=digest_of(b"1")).digest == open_files(tiny).digest
@@ -118,9 +118,7 @@ def test_what_is_pinned_of_shards_is_the_first(tiny: Path) -> None:
         _ = open_files(tiny, sha256=digest_of(b"2")).digest
 
 
-def test_every_shard_and_every_dense_module_is_held_to_what_the_hub_stated(
-    tiny: Path, tmp_path: Path
-) -> None:
+def test_every_weight_file_must_match_the_digest_of_the_hub(tiny: Path, tmp_path: Path) -> None:
     _add_dense(_shard(tiny, a=b"1", b=b"2"), TANH)
     whole = open_files(tiny).digest
     for name in ("a.safetensors", "b.safetensors", f"2_Dense/{WEIGHTS}"):
@@ -158,7 +156,7 @@ def test_weights_that_are_missing_are_named(tiny: Path, remove: str, problem: st
         _ = open_files(tiny).digest
 
 
-def test_the_tokenizer_s_digest_has_in_it_how_texts_are_prepared(tiny: Path) -> None:
+def test_the_tokenizer_s_digest_covers_text_preparation(tiny: Path) -> None:
     digests = {open_files(tiny).tokenizer_digest}
 
     write_json(tiny / "sentence_bert_config.json", {"do_lower_case": True})

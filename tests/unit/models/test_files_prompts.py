@@ -1,4 +1,4 @@
-"""Which prompts and which similarity a model has, by whose word."""
+"""The sources of a model's prompts and similarity, and their precedence."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pytest
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import SimilarityName
 from tests.tiny_models import write_json
-from tests.unit.models.model_sources import Places, open_files
+from tests.unit.models.model_sources import FakeSources, open_files
 
 STATED = "config_sentence_transformers.json"
 IDENTITY = "torch.nn.modules.linear.Identity"
 TANH = "torch.nn.modules.activation.Tanh"
 
 
-def test_prompts_are_the_row_s_then_the_files_then_the_operator_s(places: Places) -> None:
+def test_prompts_are_the_row_s_then_the_files_then_the_operator_s(sources: FakeSources) -> None:
     stated = {"prompts": {"query": "file query: ", "passage": "", "own": "file own: "}}
-    write_json(places.fill_package() / STATED, stated)
+    write_json(sources.fill_package() / STATED, stated)
 
     files = open_files("tiny", prompts={"own": "operator own: ", "more": "operator more: "})
 
@@ -74,9 +74,7 @@ def test_the_default_prompt_of_the_files_may_be_empty(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["x", "", 5, ["query"], {"query": 1}, True])
-def test_a_default_prompt_that_is_not_there_is_refused_by_its_name(
-    tiny: Path, named: object
-) -> None:
+def test_an_unknown_default_prompt_in_the_files_is_refused(tiny: Path, named: object) -> None:
     write_json(tiny / STATED, {"prompts": {"query": "q: "}, "default_prompt_name": named})
 
     with pytest.raises(UnsupportedModel, match=re.escape(f"is {named!r}; there are: query")):
@@ -84,7 +82,7 @@ def test_a_default_prompt_that_is_not_there_is_refused_by_its_name(
 
 
 @pytest.mark.parametrize("named", ["query", ""])
-def test_a_default_prompt_of_the_operator_s_must_be_there_too(tiny: Path, named: str) -> None:
+def test_an_unknown_default_prompt_in_the_settings_is_refused(tiny: Path, named: str) -> None:
     write_json(tiny / STATED, {"prompts": {"own": "", "x": "y"}, "default_prompt_name": "own"})
 
     with pytest.raises(UnsupportedModel, match=f"is '{named}'; there are: own, x"):
@@ -92,14 +90,14 @@ def test_a_default_prompt_of_the_operator_s_must_be_there_too(tiny: Path, named:
 
 
 @pytest.mark.parametrize("name", get_args(SimilarityName))
-def test_the_similarity_is_the_files_word(tiny: Path, name: str) -> None:
+def test_the_similarity_is_read_from_the_files(tiny: Path, name: str) -> None:
     write_json(tiny / STATED, {"similarity_fn_name": name})
 
     assert open_files(tiny).similarity == name
 
 
 @pytest.mark.parametrize("stated", [{}, {"similarity_fn_name": None}])
-def test_without_a_word_the_similarity_is_the_cosine(tiny: Path, stated: object) -> None:
+def test_the_default_similarity_is_cosine(tiny: Path, stated: object) -> None:
     write_json(tiny / STATED, stated)
 
     assert open_files(tiny).similarity == "cosine"

@@ -1,4 +1,4 @@
-"""Which modules a model has, and in which order."""
+"""The modules of a model and their order."""
 
 from __future__ import annotations
 
@@ -121,9 +121,7 @@ def test_a_module_whose_type_is_no_name_is_refused(tmp_path: Path, kind: object)
         ["1_Pooling"],
     ],
 )
-def test_a_folder_that_is_not_within_the_model_s_is_refused_by_its_name(
-    tmp_path: Path, folder: object
-) -> None:
+def test_a_module_folder_outside_the_model_is_refused(tmp_path: Path, folder: object) -> None:
     entries = [{"path": "", "type": OLD["Transformer"]}, {"path": folder, "type": OLD["Pooling"]}]
     write_json(tmp_path / "model" / MODULES, entries)
     write_json(tmp_path / "outside" / "config.json", {})
@@ -133,9 +131,7 @@ def test_a_folder_that_is_not_within_the_model_s_is_refused_by_its_name(
 
 
 @pytest.mark.parametrize("content", [{}, None, 5, "x", [5], [[]], [None], ["Transformer"]])
-def test_a_file_of_modules_that_is_no_list_of_them_is_refused(
-    tmp_path: Path, content: object
-) -> None:
+def test_a_modules_file_that_is_no_list_is_refused(tmp_path: Path, content: object) -> None:
     write_json(tmp_path / MODULES, content)
 
     with pytest.raises(UnsupportedModel, match="is not a list of modules"):
@@ -197,14 +193,14 @@ def test_another_activation_is_refused_by_its_name(tmp_path: Path, stated: objec
         ("use_residual", True),
     ],
 )
-def test_a_dense_module_that_does_more_than_is_computed_is_refused(
+def test_a_dense_module_with_unsupported_options_is_refused(
     tmp_path: Path, key: str, value: object
 ) -> None:
     with pytest.raises(UnsupportedModel, match=f"2_Dense.*'{key}' = {value!r}"):
         _dense(tmp_path, activation_function=TANH, **{key: value})
 
 
-def test_a_dense_module_may_say_what_is_usual(tmp_path: Path) -> None:
+def test_a_dense_module_may_state_default_options(tmp_path: Path) -> None:
     config = {
         "in_features": 8,
         "out_features": 4,

@@ -1,4 +1,4 @@
-"""How a model is pooled, by the words of every release of sentence-transformers."""
+"""The pooling of a model as written by each release of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_several_names_are_laid_side_by_side_in_the_order_given(
     assert layout.pooling == tuple(NAMES[name] for name in names)
 
 
-def test_a_name_goes_before_the_flags(tmp_path: Path) -> None:
+def test_a_pooling_name_takes_precedence_over_flags(tmp_path: Path) -> None:
     config = {"pooling_mode": "cls", "pooling_mode_mean_tokens": True}
 
     assert _pooled(tmp_path, config).pooling == ("cls",)
@@ -99,7 +99,7 @@ def test_a_name_goes_before_the_flags(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "named", ["attention", "", "MEAN", [], ["mean", "x"], 5, {"mean": 1}, [[]]]
 )
-def test_a_pooling_of_another_name_is_refused_by_it(tmp_path: Path, named: object) -> None:
+def test_an_unknown_pooling_is_refused(tmp_path: Path, named: object) -> None:
     with pytest.raises(UnsupportedModel, match=r"names the pooling .*supported: cls, max, mean"):
         _pooled(tmp_path, {"pooling_mode": named})
 
@@ -110,13 +110,13 @@ def test_a_pooling_that_leaves_the_prompt_out_is_refused(tmp_path: Path, include
         _pooled(tmp_path, {"include_prompt": included})
 
 
-def test_the_settings_take_the_place_of_what_the_files_say(tmp_path: Path) -> None:
+def test_configured_pooling_replaces_the_files_pooling(tmp_path: Path) -> None:
     layout = _pooled(tmp_path, {"pooling_mode": "attention"}, pooling="last")
 
     assert (layout.pooling, layout.note) == (("last",), None)
 
 
-def test_modules_without_a_pooling_want_it_from_the_settings(tmp_path: Path) -> None:
+def test_modules_without_pooling_need_a_configured_pooling(tmp_path: Path) -> None:
     write_modules(tmp_path, "Transformer", "Normalize")
 
     assert read_layout(tmp_path, pooling="cls").pooling == ("cls",)
@@ -124,19 +124,19 @@ def test_modules_without_a_pooling_want_it_from_the_settings(tmp_path: Path) -> 
         read_layout(tmp_path, pooling=None, fallback="cls")
 
 
-def test_a_plain_encoder_has_the_mean_and_says_so(tmp_path: Path) -> None:
+def test_an_encoder_without_modules_gets_mean_pooling_with_a_note(tmp_path: Path) -> None:
     layout = read_layout(_plain(tmp_path, architectures=["BertModel"]), pooling=None)
 
     assert layout == Layout(tmp_path, ("mean",), note="no modules.json: mean pooling is assumed")
 
 
-def test_a_plain_model_has_what_the_catalogue_knows_of_it(tmp_path: Path) -> None:
+def test_a_model_without_modules_gets_the_pooling_of_its_row(tmp_path: Path) -> None:
     layout = read_layout(tmp_path, pooling=None, fallback="cls")
 
     assert (layout.pooling, layout.note) == (("cls",), "no modules.json: cls pooling is assumed")
 
 
-def test_a_plain_model_has_what_the_settings_want_and_nothing_is_assumed(tmp_path: Path) -> None:
+def test_configured_pooling_needs_no_note(tmp_path: Path) -> None:
     layout = read_layout(_plain(tmp_path), pooling="max", fallback="cls")
 
     assert (layout.pooling, layout.note) == (("max",), None)
@@ -157,7 +157,7 @@ def test_a_plain_model_has_what_the_settings_want_and_nothing_is_assumed(tmp_pat
         ({}, "mean"),
     ],
 )
-def test_a_plain_decoder_has_its_last_token_as_sentence_transformers_gives_it(
+def test_a_decoder_without_modules_gets_last_token_pooling(
     tmp_path: Path, config: dict[str, object], pooling: str
 ) -> None:
     layout = read_layout(_plain(tmp_path, **config), pooling=None)
@@ -167,7 +167,7 @@ def test_a_plain_decoder_has_its_last_token_as_sentence_transformers_gives_it(
 
 
 @pytest.mark.parametrize("kind", ["folder", "dangling link"])
-def test_modules_that_cannot_be_read_do_not_make_a_plain_model(tmp_path: Path, kind: str) -> None:
+def test_unreadable_modules_are_refused(tmp_path: Path, kind: str) -> None:
     _plain(tmp_path)
     if kind == "folder":
         (tmp_path / MODULES).mkdir()

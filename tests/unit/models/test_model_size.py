@@ -1,4 +1,4 @@
-"""How large a model is, is read from numbers and headers; torch counts the same."""
+"""The size of a model is read from its headers and agrees with torch."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_shape_is_found_under_every_architectures_names(
     assert ModelShape.of(config) == expected
 
 
-def test_a_shape_that_is_not_stated_is_refused_by_its_names() -> None:
+def test_a_missing_dimension_is_refused_with_its_names() -> None:
     with pytest.raises(UnsupportedModel, match="hidden_size, dim, d_model"):
         ModelShape.of({"num_hidden_layers": 2})
 
@@ -71,7 +71,7 @@ def test_parameters_are_those_that_torch_has(tmp_path: Path) -> None:
     assert size.tokenizer_kind == "WordPiece"
 
 
-def test_what_embeddings_leave_out_does_not_count(tmp_path: Path) -> None:
+def test_unused_tensors_are_not_counted(tmp_path: Path) -> None:
     from transformers import BertConfig, BertForMaskedLM
 
     write_layout(tmp_path)
@@ -101,7 +101,9 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         ('{"model": {"vocab": {}}}', "BPE"),
     ],
 )
-def test_a_tokenizer_is_known_by_its_algorithm(text: str, kind: str, tmp_path: Path) -> None:
+def test_the_algorithm_of_a_tokenizer_is_read_from_its_file(
+    text: str, kind: str, tmp_path: Path
+) -> None:
     directory = write_tiny_bert(tmp_path)
     (directory / "tokenizer.json").write_text(text)
 

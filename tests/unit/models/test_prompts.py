@@ -1,4 +1,4 @@
-"""Which prompt is meant: the caller's word before the model's, and never two at once."""
+"""The prompt of a request follows its options, then the model's default."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def model(prompts: Mapping[str, str], default: str | None = None) -> ModelInfo:
         (EmbedOptions(input_type=QUERY), {}, None, ""),
     ],
 )
-def test_the_prompt_is_the_one_that_was_meant(
+def test_the_prompt_follows_the_options_and_the_model(
     options: EmbedOptions, prompts: Mapping[str, str], default: str | None, expected: str
 ) -> None:
     assert select_prompt(options, model(prompts, default)) == expected
@@ -80,7 +80,9 @@ def test_the_prompt_is_the_one_that_was_meant(
         ),
     ],
 )
-def test_what_is_unknown_or_said_twice_is_refused(options: EmbedOptions, sentence: str) -> None:
+def test_unknown_names_and_conflicting_options_are_refused(
+    options: EmbedOptions, sentence: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         select_prompt(options, model(BOTH))
 
@@ -93,7 +95,7 @@ def test_a_model_without_prompts_says_that_it_has_none() -> None:
 
 
 @given(TABLES, st.text(max_size=8), st.none() | NAMES)
-def test_a_text_of_the_callers_own_is_taken_as_it_is(
+def test_an_explicit_prompt_is_used_unchanged(
     prompts: dict[str, str], own: str, default: str | None
 ) -> None:
     known = default if default in prompts else None
@@ -112,7 +114,7 @@ def test_a_name_gives_its_text_or_is_refused(prompts: dict[str, str], name: str)
 
 
 @given(TABLES, st.sampled_from(InputType), st.none() | NAMES)
-def test_a_kind_of_input_is_never_refused_and_never_takes_the_default(
+def test_an_input_type_is_never_refused_and_never_uses_the_default(
     prompts: dict[str, str], kind: InputType, default: str | None
 ) -> None:
     known = default if default in prompts else None
@@ -122,7 +124,7 @@ def test_a_kind_of_input_is_never_refused_and_never_takes_the_default(
 
 
 @given(TABLES)
-def test_the_default_is_for_requests_that_say_nothing(prompts: dict[str, str]) -> None:
+def test_the_default_prompt_applies_if_a_request_gives_none(prompts: dict[str, str]) -> None:
     for name, text in prompts.items():
         assert select_prompt(EmbedOptions(), model(prompts, name)) == text
     assert select_prompt(EmbedOptions(), model(prompts)) == ""

@@ -1,4 +1,4 @@
-"""What a file of a model may hold, and what its digest is held to."""
+"""Limits of JSON files, and verification of digests."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes) -> Non
 
 
 @pytest.mark.parametrize(("levels", "allowed"), [(1, True), (32, True), (33, False)])
-def test_json_has_a_largest_depth(tmp_path: Path, levels: int, allowed: bool) -> None:
+def test_json_depth_is_limited(tmp_path: Path, levels: int, allowed: bool) -> None:
     path = tmp_path / "x.json"
     path.write_text(_nested(levels))
 
@@ -96,7 +96,7 @@ def test_json_above_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.Mo
         read_json(path)
 
 
-def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+def test_special_files_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
 
@@ -144,7 +144,7 @@ def test_a_digest_is_the_sha256_of_the_whole_file(tmp_path: Path, content: bytes
 
 
 @pytest.mark.parametrize("name", ["gone", "folder"])
-def test_a_digest_of_what_is_no_file_names_its_path(tmp_path: Path, name: str) -> None:
+def test_a_digest_of_a_missing_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
 
     with pytest.raises(UnsupportedModel, match=f"{name} cannot be read"):
@@ -179,14 +179,14 @@ def test_a_blob_whose_content_does_not_match_its_name_is_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a" * 40, "z" * 64, "weights", "a" * 63, "a" * 65])
-def test_a_link_to_a_name_that_is_no_sha256_states_nothing(tmp_path: Path, name: str) -> None:
+def test_a_link_target_that_is_no_sha256_states_no_digest(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"weights")
     (tmp_path / WEIGHTS).symlink_to(name)
 
     assert verified_digest(tmp_path / WEIGHTS, None) == hashlib.sha256(b"weights").hexdigest()
 
 
-def test_a_file_of_its_own_states_nothing_by_its_name(tmp_path: Path) -> None:
+def test_the_name_of_a_regular_file_states_no_digest(tmp_path: Path) -> None:
     path = tmp_path / ("a" * 64)
     path.write_bytes(b"weights")
 

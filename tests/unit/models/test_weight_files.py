@@ -1,4 +1,4 @@
-"""Which files hold a model's weights, and which index of shards is refused."""
+"""The weight files of a model, and indexes of shards that are refused."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_index_without_shards_is_refused(tmp_path: Path, index: object) -> No
 
 
 @pytest.mark.parametrize("other", [None, "pytorch_model.bin", "pytorch_model.bin.index.json"])
-def test_weights_of_another_format_are_none(tmp_path: Path, other: str | None) -> None:
+def test_weights_in_other_formats_are_not_accepted(tmp_path: Path, other: str | None) -> None:
     if other is not None:
         (tmp_path / other).touch()
 

@@ -1,4 +1,4 @@
-"""How many tokens fit, by the word of the settings, the authors and the positions."""
+"""The token limit from the settings, the files and the positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.tiny_models import write_json
 LIMITS = st.none() | st.integers(1, 60)
 ABSOLUTE = {"model_type": "bert", "max_position_embeddings": 512}
 UNBOUNDED = 1000000000000000019884624838656
-"""What transformers writes for a tokenizer without a limit."""
+"""The limit that transformers writes for a tokenizer without one."""
 
 
 def _sentence_config(folder: Path, content: object, kind: str = "bert") -> None:
@@ -82,9 +82,7 @@ def test_relative_positions_set_no_bound_to_the_settings(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("wanted", [513, 514])
-def test_rows_that_no_position_reaches_are_no_room_for_the_settings(
-    tmp_path: Path, wanted: int
-) -> None:
+def test_unused_position_rows_do_not_raise_the_limit(tmp_path: Path, wanted: int) -> None:
     config = {"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}
 
     with pytest.raises(UnsupportedModel, match=f"is {wanted}; the model has 512 positions"):
@@ -107,9 +105,7 @@ def test_positions_that_the_padding_uses_up_are_refused(
 
 @pytest.mark.parametrize("stated", [None, 512, 513, 10**9, UNBOUNDED, 1e30, float("inf")])
 @pytest.mark.parametrize("key", ["max_seq_length", "model_max_length", "max_len"])
-def test_a_limit_beyond_the_positions_leaves_those(
-    tmp_path: Path, key: str, stated: object
-) -> None:
+def test_positions_bound_a_larger_stated_limit(tmp_path: Path, key: str, stated: object) -> None:
     _state_limit(tmp_path, key, stated)
 
     assert token_limit(tmp_path, ABSOLUTE, None) == 512
@@ -142,14 +138,14 @@ def _state_limit(folder: Path, key: str, value: object) -> Path:
 @pytest.mark.parametrize(
     "kind", ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"]
 )
-def test_the_authors_word_is_found_under_every_name_of_its_file(tmp_path: Path, kind: str) -> None:
+def test_the_stated_limit_is_found_under_every_file_name(tmp_path: Path, kind: str) -> None:
     _sentence_config(tmp_path, {"max_seq_length": 100, "do_lower_case": True}, kind)
 
     assert token_limit(tmp_path, ABSOLUTE, None) == 100
     assert lower_case(tmp_path) is True
 
 
-def test_the_first_file_that_says_anything_counts(tmp_path: Path) -> None:
+def test_the_first_file_with_content_counts(tmp_path: Path) -> None:
     _sentence_config(tmp_path, {})
     _sentence_config(tmp_path, {"max_seq_length": 100}, "roberta")
     _sentence_config(tmp_path, {"max_seq_length": 50}, "xlnet")
@@ -173,7 +169,7 @@ def test_texts_are_left_as_they_are_where_no_file_says_anything(tmp_path: Path) 
     assert lower_case(tmp_path) is False
 
 
-def test_what_release_6_of_sentence_transformers_writes_for_texts_is_usual(tmp_path: Path) -> None:
+def test_the_text_options_of_sentence_transformers_6_are_accepted(tmp_path: Path) -> None:
     content = {
         "transformer_task": "feature-extraction",
         "modality_config": {
@@ -203,9 +199,7 @@ def test_what_release_6_of_sentence_transformers_writes_for_texts_is_usual(tmp_p
         ("query_expansion", {"strategy": "fixed"}),
     ],
 )
-def test_another_way_to_prepare_texts_is_refused_by_its_name(
-    tmp_path: Path, key: str, value: object
-) -> None:
+def test_unsupported_text_preparation_is_refused(tmp_path: Path, key: str, value: object) -> None:
     _sentence_config(tmp_path, {key: value})
     named = "method" if key == "modality_config" and "text" in str(value) else key
 

@@ -1,4 +1,4 @@
-"""The type of every token, of texts and of ids that come without special tokens."""
+"""Token types of texts, and of ids without special tokens."""
 
 from __future__ import annotations
 
