@@ -40,7 +40,7 @@ class RunningService:
         self._log = folder / "serve.log"
         self.environment = {
             **os.environ,
-            # A service that somebody runs on this machine has the default ports.
+            # Another service on this machine may use the default ports.
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
             # Programs of the tests show the token, as the commands do by themselves.
@@ -93,7 +93,7 @@ class RunningService:
             if path.name.isdigit() and (parent := _parent(int(path.name))) is not None:
                 children.setdefault(parent, []).append(int(path.name))
         found = [self._process.pid]
-        for pid in found:  # grows while it is walked
+        for pid in found:  # the loop appends to it
             found += children.get(pid, [])
         return found[1:]
 
@@ -172,7 +172,7 @@ def _command(pid: int) -> str:
 
 def _parent(pid: int) -> int | None:
     try:
-        # The name in brackets may hold anything; the parent is the second field after it.
+        # The name in brackets may hold any character; the parent is the second field after it.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return None

@@ -14,7 +14,7 @@ from tests.cluster.service import RunningService, write_config
 
 def _run(service: RunningService, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("embedder")), *arguments]
-    # As an operator's shell: nothing of Ray's is set.
+    # Like an operator's shell, without variables of Ray.
     environment = {
         name: value for name, value in service.environment.items() if not name.startswith("RAY_")
     }

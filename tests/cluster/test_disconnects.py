@@ -34,7 +34,7 @@ async def test_disconnected_clients_leave_nothing_behind_and_delay_no_others(
         before = await _tasks(client)
         slots = asyncio.Semaphore(AT_ONCE)
         gone = asyncio.gather(*(_hang_up(service.url, number, slots) for number in range(CLIENTS)))
-        await asyncio.sleep(0.2)  # some have begun with the texts that the others ask for
+        await asyncio.sleep(0.2)  # some clients compute texts that other clients also request
         answers = await asyncio.gather(*(_answer(client, _shared(at)) for at in range(SHARED)))
         await gone
         left = await _until_calm(client, before, time.monotonic() + WITHIN_S)
@@ -53,7 +53,7 @@ async def test_a_text_is_answered_although_its_first_client_disconnects(
     slots = asyncio.Semaphore(1)
     statuses = []
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
-        await client.get("/healthz")  # connected, so that the second asker is close behind
+        await client.get("/healthz")  # connected, so that the second request follows quickly
         for number in range(10):
             text = f"long text {number} that two clients ask for, reset: {reset} " * 100
             sending = _send(service.url, post(_body(text)), 0.02, slots, reset=reset)

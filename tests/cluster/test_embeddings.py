@@ -58,7 +58,7 @@ async def test_500_at_once_and_2048_in_one_agree(service: RunningService) -> Non
     others = [f"Filler {number} " + "word " * (number % 40) for number in range(2048 - 500)]
     async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key="none") as client:
         answers = await asyncio.gather(*(_embed(client, [text]) for text in texts))
-        # Forgotten in between, or the second half would only show that the cache works.
+        # Clear the cache in between, or the second half would only test the cache.
         together = await _embed(client, [text + " " for text in texts] + others)
         alone = np.concatenate(answers)
 

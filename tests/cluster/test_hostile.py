@@ -167,7 +167,7 @@ def test_a_naughty_string_has_the_same_vector_alone_and_among_others(
             began = time.monotonic()
             alone.append(_vectors(client, [text])[0])
             assert time.monotonic() - began < PROMPT_S, repr(text[:50])
-        # With a space more they are no longer in the cache.
+        # An additional space, so that they are not in the cache.
         together = _vectors(client, [f"{text} " for text in strings])
 
     assert (np.stack(alone) * together).sum(axis=1).min() > 0.9999

@@ -42,9 +42,9 @@ async def test_nothing_is_lost_doubled_or_undeleted_when_the_index_is_killed(
         await client.delete(f"/v1/collections/{NAME}")
 
     assert wrong == {}
-    assert again == {}, "what a write without an answer came to stays so"
+    assert again == {}, "the outcome of an unanswered write does not change later"
     assert load.problems == []
-    assert len(set(victims)) == KILLS, "each kill met a replica of its own"
+    assert len(set(victims)) == KILLS, "each kill hit another replica"
     assert load.answered > 20 * KILLS
     assert load.searches > 20 * KILLS
     assert load.oracle.certain() > len(ANCHORS)

@@ -21,7 +21,7 @@ def test_every_curl_answers_as_shown(service: RunningService) -> None:
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
 
         assert shape(done.stdout) == shape(curl.answer), curl.line
-        # A processor without bfloat16 computes in float32, and that shows.
+        # A processor without bfloat16 computes in float32, which changes the digits.
         assert decimals(done.stdout) == pytest.approx(decimals(curl.answer), abs=5e-3)
     assert len(curls) >= 3
 

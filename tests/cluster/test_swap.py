@@ -57,7 +57,7 @@ def expected(revisions: list[Path]) -> dict[str, Vectors]:
         with EmbeddingGenerator(str(directory)) as generator:
             vectors[directory.name] = generator.embed(TEXTS)
     first, second = vectors.values()
-    assert (first * second).sum(axis=1).max() < 0.9, "they must be told apart"
+    assert (first * second).sum(axis=1).max() < 0.9, "the two models must differ clearly"
     return vectors
 
 
@@ -123,7 +123,7 @@ async def _until_answers_are(
 ) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while (await _whose(client, 0, expected))[1] != name:
-        assert time.monotonic() < deadline, "the name has not moved"
+        assert time.monotonic() < deadline, "the name still has its old model"
         await asyncio.sleep(0.2)
 
 

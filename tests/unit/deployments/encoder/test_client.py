@@ -69,7 +69,7 @@ async def test_bulk_work_waits_for_a_call_up_to_bulk_delay_s(
         batch = TokenBatch.of([ids])
         return asyncio.create_task(remote.encode(batch, priority=priority, deadline=None))
 
-    # While the first is in the air, the others wait.
+    # The others wait while the first call is in progress.
     sent = [encode([97], Priority.INTERACTIVE)]
     await asyncio.sleep(0)
     sent += [encode([98], Priority.BULK), encode([99], Priority.INTERACTIVE)]

@@ -44,7 +44,7 @@ class Interrupted:
         settings = ServeSettings(data_directory=None)
         self._on, self._again = shards, again
         self._busy = asyncio.Lock()
-        self._at = self.calls = -1  # none is counted before `begin`
+        self._at = self.calls = -1  # calls are counted from `begin` on
         self.shards = [IndexReplica(settings, f"VectorIndex-{at}") for at in range(2)]
         handles = {f"VectorIndex-{at}": self._handle(one) for at, one in enumerate(self.shards)}
         self.index = RemoteIndex({name: as_handle(one) for name, one in handles.items()})
@@ -82,7 +82,7 @@ class Interrupted:
     async def _change(self) -> None:
         again = Spec(width=4, identity=uuid.uuid4().hex)
         for at in self._on:
-            with suppress(UnknownCollection):  # where the work itself has deleted it
+            with suppress(UnknownCollection):  # the work itself may have deleted it
                 await self.shards[at].delete(NAME)
                 if self._again:
                     await self.shards[at].create(NAME, again)
@@ -132,7 +132,7 @@ async def test_work_completes_or_is_refused_if_the_collection_changes_at_any_ste
             # 404 and 409: anything else, as a KeyError, fails the test.
             with suppress(UnknownCollection, StaleCollection, NotFound):
                 await work(two.index, info)
-            if two.calls <= at:  # it has ended before the change
+            if two.calls <= at:  # the work ended before the change
                 ended[name] += 1
                 break
     await two.close()

@@ -128,7 +128,7 @@ def test_folders_of_services_without_processes_are_removed(tmp_path: Path) -> No
 def test_the_watcher_ends_the_service_when_its_starter_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.undo()  # it is another process
+    monkeypatch.undo()  # the command runs in another process
     ours = service(tmp_path, 1)
     with process(ours) as child:
         with _watched(ours):

@@ -113,7 +113,7 @@ async def _go_on(service: IndexService, *, abandoned: bool) -> bool:
         assert info.stored == DIGITS
         new = True
     await check(index_of(service), TEXTS, new=new)
-    # It takes writes again.
+    # The collection accepts writes again.
     values = np.ones((1, 3 if new else 4), np.float32)
     await index_of(service).upsert(NAME, Points(["last"], values, ["last"], [{}]), None)
     assert await index_of(service).count(NAME, None, None) == len(TEXTS) + 1

@@ -131,7 +131,7 @@ async def test_a_cache_has_2048_entries_of_any_width_and_its_circuit_stays_close
 ) -> None:
     monkeypatch.setattr("deployments.cache.client.INSERTS_PAUSE_S", 0)
     handle = LocalHandle(CacheReplica(SETTINGS, "EmbeddingCache-0"))
-    # Time plays no part here, on however slow a machine.
+    # A long timeout, so that a slow machine does not fail the test.
     cache = FailOpenCache(RemoteCache("EmbeddingCache-0", as_handle(handle)), timeout_s=60)
     keys = [number.to_bytes(32, "big") for number in range(2048)]
     entries = Entries.allocate(len(keys), width)

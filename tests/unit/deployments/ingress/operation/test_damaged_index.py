@@ -96,7 +96,8 @@ async def test_a_collection_that_is_damaged_leaves_all_others_and_names_itself(
     (shard,) = (await kept.get("/v1/stats")).json()["indexes"]
     assert (shard["status"], shard["collections"]) == ("degraded", 1)
     assert remedy in shard["problem"]
-    assert len([one for one in caplog.records if one.name == "embedder.index.shard"]) == 1
+    logger = "embedder.index.collection_registry"
+    assert len([record for record in caplog.records if record.name == logger]) == 1
 
 
 async def test_a_sound_shard_has_no_problem(kept: Kept) -> None:
