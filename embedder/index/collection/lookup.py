@@ -14,9 +14,9 @@ from embedder.core.types import Vectors
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.limits import MAX_PAGE
-from embedder.index.contract.points import Page, PointField, Record
+from embedder.index.contract.points import Page, Payload, PointField, Record
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.storage.reading import Payload, Reader
+from embedder.index.storage.reading import Reader
 from embedder.index.storage.row_encoding import decode_metadata
 
 ReadT = TypeVar("ReadT")

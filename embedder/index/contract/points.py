@@ -137,6 +137,17 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Payload:
+    """A stored version of a point without its vector; ``metadata`` is JSON."""
+
+    pk: int
+    seq: int
+    id: str
+    text: str | None
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """A stored point; ``vector`` float32[d] is unchanged, and None if it was not included."""
 

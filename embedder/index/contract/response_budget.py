@@ -7,12 +7,11 @@ as they are read, and reading stops at the first point that exceeds the limit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
 
 import orjson
 
 from embedder.core.errors import LimitExceeded
-from embedder.index.contract.points import PAYLOAD, PointField
+from embedder.index.contract.points import PAYLOAD, Payload, PointField
 
 NUMBER_BYTES = 13
 """A float32 in JSON, with its comma."""
@@ -21,21 +20,6 @@ POINT_BYTES = 96
 """An id and a score, with the JSON around them."""
 
 UNIT = "bytes or more in its answer (max_response_bytes)"
-
-
-class HasPayload(Protocol):
-    """A stored point; ``metadata`` is JSON."""
-
-    @property
-    def text(self) -> str | None:
-        """Return its text."""
-
-    @property
-    def metadata(self) -> str:
-        """Return its metadata."""
-
-
-PointT = TypeVar("PointT", bound=HasPayload)
 
 
 class ResponseBudget:
@@ -67,7 +51,7 @@ class ResponseBudget:
         if self._max_bytes is not None and count * self._each > self._max_bytes:
             raise LimitExceeded(self._field, UNIT, count * self._each, self._max_bytes)
 
-    def add(self, point: HasPayload) -> bool:
+    def add(self, point: Payload) -> bool:
         """Count a point, and return whether it is within the limit."""
         if self._max_bytes is None:
             return True
@@ -78,7 +62,7 @@ class ResponseBudget:
             self.used += len(point.metadata.encode())
         return self.used <= self._max_bytes
 
-    def require(self, point: HasPayload) -> None:
+    def require(self, point: Payload) -> None:
         """Count a point.
 
         Raises:
@@ -87,7 +71,7 @@ class ResponseBudget:
         if not self.add(point):
             raise LimitExceeded(self._field, UNIT, self.used, self._max_bytes or 0)
 
-    def within(self, points: Iterable[PointT]) -> Iterator[PointT]:
+    def within(self, points: Iterable[Payload]) -> Iterator[Payload]:
         """Yield and count points.
 
         Raises:
@@ -97,9 +81,9 @@ class ResponseBudget:
             self.require(point)
             yield point
 
-    def page(self, points: Iterable[PointT], limit: int) -> tuple[list[PointT], bool]:
+    def page(self, points: Iterable[Payload], limit: int) -> tuple[list[Payload], bool]:
         """Return the first points within both limits, at least one, and whether more follow."""
-        shown: list[PointT] = []
+        shown: list[Payload] = []
         for point in points:
             if len(shown) == limit or (not self.add(point) and shown):
                 return shown, True

@@ -9,7 +9,6 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
 from embedder.index.contract.filter_sql import to_sql
 from embedder.index.contract.filters import Filter
-from embedder.index.contract.points import PointField
+from embedder.index.contract.points import Payload, PointField
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.storage.collection_rows import CollectionRow, as_collection, find_collection
 from embedder.index.storage.migration import COLUMNS
@@ -31,17 +30,6 @@ from embedder.index.storage.schema import open_reader
 
 _PAYLOAD = "p.pk, p.seq, p.ext_id, p.text, p.metadata, p.crc"
 _CHOSEN = "FROM json_each(?) AS j CROSS JOIN points AS p"
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """A point without its vector; ``metadata`` is JSON."""
-
-    pk: int
-    seq: int
-    id: str
-    text: str | None
-    metadata: str
 
 
 class Reader:

@@ -105,16 +105,6 @@ def test_a_request_with_an_invalid_vector_is_refused_and_stores_nothing(
     assert [hit.id for hit in _search(collection, [3, 4])] == ["a"] * filled
 
 
-def test_a_request_with_another_width_is_refused_and_stores_nothing() -> None:
-    collection = SmallIndex(Metric.L1)
-    collection.upsert(points({"a": [1, 2]}))
-    before = collection.describe()
-    with pytest.raises(InvalidVector, match=r"points\[0\]\.vector.*3.*2"):
-        collection.upsert(points({"b": [1, 2, 3]}))
-
-    assert collection.describe() == before
-
-
 @pytest.mark.parametrize("bad", ["", "a" * 256, "\ud800"])
 def test_a_request_with_an_invalid_id_is_refused_and_stores_nothing(bad: str) -> None:
     collection = SmallIndex(Metric.L1)

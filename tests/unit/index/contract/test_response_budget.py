@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import LimitExceeded
-from embedder.index.contract.points import PointField, Points, Query, Record
+from embedder.index.contract.points import Payload, PointField, Points, Query, Record
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.storage.reading import Payload
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import ALL_FIELDS
 
