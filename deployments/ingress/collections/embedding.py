@@ -10,7 +10,6 @@ from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.inputs import to_vector
-from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.points import CollectionInfo, StoredModel
@@ -49,7 +48,7 @@ class Contents:
         contents = cls([None] * len(items), {}, [])
         for row, (item, name) in enumerate(zip(items, names, strict=True)):
             by_text = item.vector is None and item.text is not None
-            contents.fields.append(path(name, "text" if by_text else "vector"))
+            contents.fields.append(field_path(name, "text" if by_text else "vector"))
             if item.vector is not None:
                 contents.vectors[row] = to_vector(item.vector, contents.fields[row])
             elif item.text is not None:
@@ -81,19 +80,6 @@ class Contents:
         return found, stored
 
 
-def path(prefix: str, field: str) -> str:
+def field_path(prefix: str, field: str) -> str:
     """Return the path of a field of an item in the body."""
     return f"{prefix}.{field}" if prefix else field
-
-
-def check_count(field: str, count: int, limit: int) -> None:
-    """Check the length of a list.
-
-    Raises:
-        InvalidInput: it is empty.
-        LimitExceeded: it is longer than ``limit``.
-    """
-    if count == 0:
-        raise InvalidInput(field, "must not be empty")
-    if count > limit:
-        raise LimitExceeded(field, "items", count, limit)

@@ -25,11 +25,12 @@ from deployments.ingress.collections.bodies import (
     UpsertAnswer,
     UpsertBody,
 )
-from deployments.ingress.collections.embedding import Contents, check_count
+from deployments.ingress.collections.embedding import Contents
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_response_size
+from deployments.ingress.wire.inputs import check_count
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.large_bodies import convert_body
 from deployments.settings.access import Scope

@@ -17,13 +17,14 @@ from deployments.ingress.collections.bodies import (
     SearchAnswer,
     SearchBody,
 )
-from deployments.ingress.collections.embedding import Contents, check_count, path
+from deployments.ingress.collections.embedding import Contents, field_path
 from deployments.ingress.collections.points import condition_of, content
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.search_admission import key_of
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_response_size
+from deployments.ingress.wire.inputs import check_count
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.large_bodies import convert_body
 from deployments.settings.access import Scope
@@ -98,7 +99,7 @@ def _check_one(query: QueryBody, prefix: str) -> None:
     given = [name for name in ("text", "vector", "id") if getattr(query, name) is not None]
     if len(given) != 1:
         problem = f"must be one of {given}" if given else "must have a text, a vector or an id"
-        raise InvalidInput(path(prefix, given[1]) if given else prefix or "text", problem)
+        raise InvalidInput(field_path(prefix, given[1]) if given else prefix or "text", problem)
 
 
 async def _found_by_text(
@@ -150,7 +151,7 @@ def _query(name: str, query: QueryBody, prefix: str) -> Query:
         vector=None,
         top_k=query.top_k,
         id=query.id,
-        filter=condition_of(query, path(prefix, "filter")),
+        filter=condition_of(query, field_path(prefix, "filter")),
         threshold=query.score_threshold,
         diversity=query.diversity,
         include=tuple(query.include),

@@ -88,7 +88,8 @@ def http_response(error: HTTPException, scope: Scope, shape: ErrorShape) -> Resp
         response = tei_envelope(error.status_code, message, "Validation")
     else:
         code = HTTP_CODES.get(error.status_code)
-        response = envelope(error.status_code, message, "invalid_request_error", None, code)
+        content = _content(message, "invalid_request_error", None, code)
+        response = _json(error.status_code, content)
     response.headers.update(error.headers or {})
     return response
 
@@ -100,7 +101,8 @@ def bug_response(shape: ErrorShape) -> Response:
     if shape is ErrorShape.TEI:
         response = tei_envelope(failed.tei_http, message, failed.tei_kind)
     else:
-        response = envelope(failed.http, message, failed.kind, None, "internal_error")
+        content = _content(message, failed.kind, None, "internal_error")
+        response = _json(failed.http, content)
     response.headers["x-should-retry"] = "false"
     return response
 
@@ -115,12 +117,7 @@ def validation_response(error: InvalidRequest, shape: ErrorShape) -> Response:
     message = f"'{field}': {problem}" if field else f"the body: {problem}"
     if shape is ErrorShape.TEI:
         return tei_envelope(422, message, "Validation")
-    return envelope(400, message, "invalid_request_error", field or None, "invalid_input")
-
-
-def envelope(status: int, message: str, kind: str, param: str | None, code: str | None) -> Response:
-    """Return a response in the error shape of OpenAI's API, all four keys present."""
-    return _json(status, _content(message, kind, param, code))
+    return _json(400, _content(message, "invalid_request_error", field or None, "invalid_input"))
 
 
 def tei_envelope(status: int, message: str, kind: str) -> Response:
@@ -162,6 +159,7 @@ def _is_beyond_int64(value: Any) -> bool:
 
 
 def _content(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    """Return the JSON of an error in OpenAI's shape, with all four keys."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 

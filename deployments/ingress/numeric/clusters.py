@@ -13,10 +13,10 @@ from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_embeddings, check_size
+from deployments.ingress.wire.fields import EmbeddingFields
 from deployments.ingress.wire.rows import (
     Matrices,
     RowsAnswer,
-    RowsBody,
     RowsField,
     check_rows,
     to_matrices,
@@ -34,7 +34,7 @@ routes = Routes("similarity")
 MAX_SEED = 2**31 - 1
 
 
-class ClusterRequest(RowsBody):
+class ClusterRequest(EmbeddingFields):
     """The body of ``POST /v1/cluster``."""
 
     model_config = ConfigDict(

@@ -16,11 +16,11 @@ from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import NEIGHBOUR_BYTES, check_size
+from deployments.ingress.wire.fields import EmbeddingFields
 from deployments.ingress.wire.rows import (
     Matrices,
     OptionalRowsField,
     RowsAnswer,
-    RowsBody,
     RowsField,
     check_rows,
     to_matrices,
@@ -39,7 +39,7 @@ from embedder.similarity.topk import top_k
 routes = Routes("similarity")
 
 
-class SimilarityRequest(RowsBody):
+class SimilarityRequest(EmbeddingFields):
     """The body of ``POST /v1/similarity``."""
 
     model_config = ConfigDict(

@@ -14,7 +14,7 @@ from deployments.ingress.openai import streams
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_embeddings, component_bytes
-from deployments.ingress.wire.fields import PromptFields, Usage
+from deployments.ingress.wire.fields import EmbeddingFields, Usage
 from deployments.ingress.wire.formats import (
     EncodingFormat,
     Format,
@@ -34,7 +34,7 @@ Lines = AsyncIterator[bytes]
 routes = Routes("openai")
 
 
-class EmbeddingsRequest(PromptFields):
+class EmbeddingsRequest(EmbeddingFields):
     """The body of ``POST /v1/embeddings``."""
 
     model_config = ConfigDict(
@@ -50,10 +50,6 @@ class EmbeddingsRequest(PromptFields):
     encoding_format: EncodingFormat = Field(
         "float", description="base64: the little-endian bytes of each vector"
     )
-    dimensions: int | None = Field(
-        None, ge=1, strict=True, description="number of components to keep: a Matryoshka width"
-    )
-    normalize: bool = Field(True, strict=True, description="scale vectors to unit length")
     output_dtype: OutputDtype = Field(
         OutputDtype.FLOAT32,
         description="the type of a component; binary types pack eight into a byte",
@@ -89,7 +85,7 @@ async def create_embeddings(
     """
     check_quantizable(body.output_dtype, body.normalize)
     inputs = await convert_body(context, to_inputs, body.input)
-    options = body.options(context, dimensions=body.dimensions, normalize=body.normalize)
+    options = body.options(context)
     kind = negotiate(context.accept)
     if kind is Format.NDJSON:
         wanted = streams.Request(service, inputs, options, body.model, context)

@@ -11,20 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.wire.fields import NullAsAbsent
+from deployments.ingress.wire.inputs import IDS, TEXT
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Truncate
 
 Direction = Literal["right", "left", "Right", "Left"]
 _ENDS = {"right": Truncate.END, "left": Truncate.START}
 
-_TEXT = {"type": "string", "minLength": 1}
-ID = {"type": "integer", "minimum": 0}
-IDS = {"type": "array", "items": ID, "minItems": 1}
-
 _MIXED: list[dict[str, Any]] = [
-    _TEXT,
+    TEXT,
     IDS,
-    {"type": "array", "items": {"oneOf": [_TEXT, IDS]}, "minItems": 1},
+    {"type": "array", "items": {"oneOf": [TEXT, IDS]}, "minItems": 1},
 ]
 
 MixedField = Annotated[

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from deployments.ingress.tei.bodies import ID, IDS, ModelBody
+from deployments.ingress.tei.bodies import ModelBody
+from deployments.ingress.wire.inputs import ID, IDS
 
 TextsField = Annotated[
     Any,

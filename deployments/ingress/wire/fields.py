@@ -130,8 +130,8 @@ class ModelField(Body):
     model: str | None = Field(None, description="a served model; default: the first one")
 
 
-class PromptFields(ModelField):
-    """Fields for prompts, truncation and priority."""
+class EmbeddingFields(ModelField):
+    """Fields for prompts, truncation, priority and the form of vectors."""
 
     input_type: InputTypeName | None = Field(
         None,
@@ -151,9 +151,16 @@ class PromptFields(ModelField):
         description="bulk requests let others go first for a while, and are refused later",
     )
 
-    def options(
-        self, context: RequestContext, *, dimensions: int | None = None, normalize: bool = True
-    ) -> EmbedOptions:
+    dimensions: int | None = Field(
+        None, ge=1, strict=True, description="number of components to keep: a Matryoshka width"
+    )
+    normalize: bool = Field(
+        True,
+        strict=True,
+        description="scale the vectors of texts to unit length; given vectors stay as they are",
+    )
+
+    def options(self, context: RequestContext) -> EmbedOptions:
         """Return the options of the pipeline, with the time until the deadline."""
         truncate = Truncate(self.truncate.lower()) if self.truncate else None
         return EmbedOptions(
@@ -161,8 +168,8 @@ class PromptFields(ModelField):
             input_type=INPUT_TYPES[self.input_type] if self.input_type else None,
             truncate=truncate,
             any_length=truncate in (Truncate.END, Truncate.START),
-            dimensions=dimensions,
-            normalize=normalize,
+            dimensions=self.dimensions,
+            normalize=self.normalize,
             priority=Priority[self.priority.upper()],
             timeout_s=context.remaining_s(),
         )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydantic import WithJsonSchema
 
-from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.core.types import Input, Vectors
 
 CHUNK = 16_384
@@ -25,8 +25,11 @@ CHUNK = 16_384
 SHORT = 512
 """Token ids up to which an input stays a list; a longer one becomes an array for faster checks."""
 
-_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
-_TEXT = {"type": "string", "minLength": 1}
+ID = {"type": "integer", "minimum": 0}
+IDS = {"type": "array", "items": ID, "minItems": 1}
+TEXT = {"type": "string", "minLength": 1}
+NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
+BASE64 = {"type": "string", "contentEncoding": "base64"}
 
 InputField = Annotated[
     Any,
@@ -35,10 +38,10 @@ InputField = Annotated[
             "description": "A text, a list of texts, token ids of the model's vocabulary "
             "(special tokens included), or a list of such.",
             "oneOf": [
-                _TEXT,
-                _IDS,
-                {"type": "array", "items": _TEXT, "minItems": 1},
-                {"type": "array", "items": _IDS, "minItems": 1},
+                TEXT,
+                IDS,
+                {"type": "array", "items": TEXT, "minItems": 1},
+                {"type": "array", "items": IDS, "minItems": 1},
             ],
         }
     ),
@@ -49,13 +52,23 @@ VectorField = Annotated[
     WithJsonSchema(
         {
             "description": "A vector: numbers, or little-endian float32 in base64.",
-            "oneOf": [
-                {"type": "array", "items": {"type": "number"}, "minItems": 1},
-                {"type": "string", "contentEncoding": "base64"},
-            ],
+            "oneOf": [NUMBERS, BASE64],
         }
     ),
 ]
+
+
+def check_count(field: str, count: int, limit: int) -> None:
+    """Check the length of a list.
+
+    Raises:
+        InvalidInput: it is empty.
+        LimitExceeded: it is longer than ``limit``.
+    """
+    if count == 0:
+        raise InvalidInput(field, "must not be empty")
+    if count > limit:
+        raise LimitExceeded(field, "items", count, limit)
 
 
 def to_inputs(value: Any, field: str = "input") -> list[Input]:

@@ -13,29 +13,34 @@ from starlette.responses import Response
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.field_names import rename_input_errors
-from deployments.ingress.wire.fields import PromptFields, Usage
+from deployments.ingress.wire.fields import EmbeddingFields, Usage
 from deployments.ingress.wire.formats import timing_headers
-from deployments.ingress.wire.inputs import to_vector, to_vectors
+from deployments.ingress.wire.inputs import (
+    BASE64,
+    NUMBERS,
+    TEXT,
+    check_count,
+    to_vector,
+    to_vectors,
+)
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.large_bodies import convert_body
-from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
+from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Vectors
 
-_NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
-_BASE64 = {"type": "string", "contentEncoding": "base64"}
 _LIST = {
     "type": "array",
     "minItems": 1,
     "items": {
         "oneOf": [
-            {"type": "string", "minLength": 1, "description": "a text"},
-            {**_NUMBERS, "description": "a vector"},
+            {**TEXT, "description": "a text"},
+            {**NUMBERS, "description": "a vector"},
             {
                 "type": "object",
                 "description": "a vector, where it is not given as numbers: as little-endian "
                 "float32 in base64",
-                "properties": {"vector": {"oneOf": [_NUMBERS, _BASE64]}},
+                "properties": {"vector": {"oneOf": [NUMBERS, BASE64]}},
                 "required": ["vector"],
                 "additionalProperties": False,
             },
@@ -51,19 +56,6 @@ RowsField = Annotated[Any, WithJsonSchema({**_LIST, "description": _MEANING})]
 OptionalRowsField = Annotated[
     Any, WithJsonSchema({"anyOf": [_LIST, {"type": "null"}], "description": _MEANING})
 ]
-
-
-class RowsBody(PromptFields):
-    """The other fields of a body with such lists; they concern only the texts."""
-
-    dimensions: int | None = Field(
-        None, ge=1, strict=True, description="keep this many components: a Matryoshka width"
-    )
-    normalize: bool = Field(
-        True,
-        strict=True,
-        description="scale the vectors of texts to unit length; given ones stay as they are",
-    )
 
 
 class RowsAnswer(BaseModel):
@@ -104,10 +96,7 @@ def check_rows(value: Any, field: str, limit: int) -> int:
     """
     if not isinstance(value, list):
         raise InvalidInput(field, "must be a list of texts or vectors")
-    if not value:
-        raise InvalidInput(field, "must not be empty")
-    if len(value) > limit:
-        raise LimitExceeded(field, "items", len(value), limit)
+    check_count(field, len(value), limit)
     return len(value)
 
 
@@ -136,7 +125,10 @@ def width_of(service: Service, model: str | None, items: Sequence[Any]) -> int:
 
 
 async def to_matrices(
-    service: Service, context: RequestContext, body: RowsBody, lists: Mapping[str, Sequence[Any]]
+    service: Service,
+    context: RequestContext,
+    body: EmbeddingFields,
+    lists: Mapping[str, Sequence[Any]],
 ) -> Matrices:
     """Return a matrix for each list, by field; `check_rows` must have checked the lists.
 
@@ -154,7 +146,7 @@ async def to_matrices(
         rows.update(await convert_body(context, _vectors, field, items))
     answer: Embeddings | None = None
     if texts:
-        options = body.options(context, dimensions=body.dimensions, normalize=body.normalize)
+        options = body.options(context)
         answer = await _embed(service, context, texts, options, body.model)
         rows.update(zip(texts, answer.vectors, strict=True))
     matrix = _stacked({name: rows[name] for name in named})

@@ -1,1 +1,1 @@
-"""The HTTP door, over stages in this process."""
+"""Tests of the HTTP application, over stages in this process."""

@@ -119,19 +119,19 @@ class LetterTokenizer:
 class LetterEncoder:
     """Counts letters; remembers whose work it was and how long it might take; times are as set.
 
-    A model in ``missing`` cannot be loaded, and the load of one in ``gates`` waits for it.
+    A model in ``missing`` cannot be loaded, and the load of one in ``releases`` waits for it.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[list[int]], Priority, float | None]] = []
         self.missing: set[str] = set()
-        self.gates: dict[str, asyncio.Event] = {}
+        self.releases: dict[str, asyncio.Event] = {}
         self.truncation = Truncate.END
         self.queue_s = self.inference_s = 0.0
 
     async def describe(self, model: ModelSettings) -> ModelInfo:
-        if gate := self.gates.get(model.name):
-            await gate.wait()
+        if release := self.releases.get(model.name):
+            await release.wait()
         if model.name in self.missing:
             raise ModelNotFound(model.name, ("/srv/secret/place",))
         name = model_names(model)[0]

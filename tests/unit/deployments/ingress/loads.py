@@ -1,4 +1,4 @@
-"""Loads of models that end when a test says so, and the names that are served from them."""
+"""Loads of models that a test ends, and the names that are served from them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from embedder.settings.model import ModelSettings
 
 @dataclass(frozen=True, eq=False)
 class Connected:
-    """What a load gives that has ended well."""
+    """The result of a successful load."""
 
     settings: ModelSettings
 
 
 @dataclass(frozen=True, eq=False)
 class Load:
-    """One attempt, which waits to be told how it ends."""
+    """One attempt, which a test ends."""
 
     settings: ModelSettings
     end: asyncio.Future[Connected]
 
 
 class Loads:
-    """Connects to models; remembers every attempt in order, and what came of it."""
+    """Connects to models; records every attempt in order, with its result."""
 
     def __init__(self) -> None:
         self.begun: list[ModelSettings] = []
@@ -54,7 +54,7 @@ class Loads:
 
 
 class Served:
-    """The served models, over loads that end when they are told to."""
+    """The served models, over loads that a test ends."""
 
     def __init__(self, retry_s: float = 0.0) -> None:
         self.loads = Loads()
@@ -84,7 +84,7 @@ class Served:
 
 
 async def settle() -> None:
-    """Let every task run until it waits for something."""
+    """Let every task run until it waits."""
     for _ in range(10):
         await asyncio.sleep(0)
 

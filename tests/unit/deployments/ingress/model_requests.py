@@ -41,9 +41,9 @@ async def listed_models(service: FakeService) -> list[dict[str, Any]]:
 
 
 def hold_load(encoder: LetterEncoder, name: str) -> asyncio.Event:
-    """Let loads of a model wait until the returned event is set."""
-    gate = encoder.gates[name] = asyncio.Event()
-    return gate
+    """Block loads of a model until the returned event is set."""
+    release = encoder.releases[name] = asyncio.Event()
+    return release
 
 
 async def until_state(service: FakeService, name: str, state: str) -> None:

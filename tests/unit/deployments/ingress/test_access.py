@@ -1,4 +1,4 @@
-"""Every route wants a key with its scope, but for the few that are named open here."""
+"""Every route needs a key with its scope, except for the health checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no route answers, or answers wrongly, is told in one shape all the same."""
+"""Unknown paths, refused methods and bugs are answered in one shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request that is cancelled, whenever that happens, stops and leaves no work behind.
+"""A cancelled request stops at any step and leaves no work behind.
 
 Serve cancels the request when its client disconnects.
 """
@@ -21,7 +21,7 @@ MAX_TURNS = 60
 
 
 def _service(patch: pytest.MonkeyPatch) -> FakeService:
-    """Return a service whose encoder answers no request: they end only by their cancellation."""
+    """Return a service whose encoder never answers, so requests end only by cancellation."""
     service = FakeService()
     answer = service.encoder.encode
 

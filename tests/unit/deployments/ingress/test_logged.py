@@ -1,4 +1,4 @@
-"""The log of an ingress: nothing of a client's errors, one traceback of a fault of its own."""
+"""The log of an ingress has no errors of clients, and one traceback for each fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of clients that are not installed here, as their packages sent them.
+"""Requests of clients that are not installed here, recorded from their packages.
 
 Each was sent once by the package of the version in its name, with the key ``read`` and the texts
 "abc" and "d", to a server that wrote down path, headers and body. Headers that only a server reads,

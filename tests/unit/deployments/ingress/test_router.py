@@ -1,4 +1,4 @@
-"""Each request goes to the function whose route has its method and path, with its arguments."""
+"""Each request calls the function of the route with its method and path."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Numbers(BaseModel):
 
 
 def _client() -> httpx.AsyncClient:
-    """Serve routes whose parameters have names that say nothing of what they are."""
+    """Serve routes whose parameter names differ from the declared names."""
     routes = Routes(tag=None)
 
     @routes.add("POST", "/sum/{label}", "/total/{label}", scope=None)

@@ -32,7 +32,7 @@ from tests.unit.deployments.ingress.model_requests import (
 
 
 @pytest.mark.parametrize(
-    ("name", "expected", "told"),
+    ("name", "expected", "expected_model"),
     [
         (None, FORWARDS, ALIAS),
         (ALIAS, FORWARDS, ALIAS),
@@ -42,13 +42,13 @@ from tests.unit.deployments.ingress.model_requests import (
     ],
 )
 async def test_a_request_goes_to_the_model_that_it_names(
-    name: str | None, expected: list[float], told: str
+    name: str | None, expected: list[float], expected_model: str
 ) -> None:
     response = await embed(FakeService(DEFAULT, {"name": OWN}), name)
     body = response.json()
 
     np.testing.assert_allclose(body["data"][0]["embedding"], expected, atol=1e-6)
-    assert body["model"] == told
+    assert body["model"] == expected_model
 
 
 async def test_the_caches_never_answer_for_another_model() -> None:

@@ -1,4 +1,4 @@
-"""Answers about collections stay within ``max_response_bytes``, and say so where they cannot."""
+"""Responses about collections stay within ``max_response_bytes``, or are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strings of any Unicode over HTTP: they come back the same, or are refused by their field."""
+"""Any Unicode strings over HTTP come back the same, or are refused by their field."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def test_a_collection_s_name_that_is_not_plain_is_refused(
 
 
 async def test_a_path_that_is_not_utf_8_names_no_point(http: httpx.AsyncClient) -> None:
-    """U+FFFD is an id as well, and must not stand for bytes that are no text."""
+    """U+FFFD is a valid id, and must not stand for invalid bytes."""
     await _put(http, {"id": "\ufffd"})
     there, wrong = [await http.get(f"{PLANE}/points/{one}") for one in ("%EF%BF%BD", "%FF")]
 

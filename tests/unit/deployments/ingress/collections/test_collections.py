@@ -14,9 +14,9 @@ async def test_a_collection_is_described_as_it_is(plane: Plane) -> None:
     response = await plane.describe()
 
     assert response.status_code == 200
-    told = response.json()
-    assert len(told.pop("identity")) == 32
-    assert told == {
+    described = response.json()
+    assert len(described.pop("identity")) == 32
+    assert described == {
         "name": "plane",
         "metric": "l2",
         "index": "auto",

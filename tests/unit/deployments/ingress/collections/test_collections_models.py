@@ -1,4 +1,4 @@
-"""Texts of collections are embedded with one model, on both ways, or refused."""
+"""Texts of points and queries of a collection are embedded with one model, or refused."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ async def _refused(response: httpx.Response) -> None:
 
 async def test_a_collection_says_which_model_filled_it(http: httpx.AsyncClient) -> None:
     await _fill(http)
-    told = (await http.get("/v1/collections/texts")).json()
+    described = (await http.get("/v1/collections/texts")).json()
 
-    assert told["model"] == ALIAS
-    assert (told["model_revision"], told["model_digest"]) == ("1", "0" * 64)
+    assert described["model"] == ALIAS
+    assert (described["model_revision"], described["model_digest"]) == ("1", "0" * 64)
 
 
 @pytest.mark.parametrize("stated", [None, ALIAS])
@@ -124,10 +124,10 @@ async def test_a_collection_that_is_made_again_is_not_taken_for_the_old_one(
         if made:
             await http.put("/v1/collections/texts", json={})
         answer = await _fill(http)
-        told = (await http.get("/v1/collections/texts")).json()
+        described = (await http.get("/v1/collections/texts")).json()
 
         assert answer.status_code == 200, answer.text
-        assert told["model"] == ALIAS
+        assert described["model"] == ALIAS
         assert await _nearest(http, text="a") == "a"
         await http.delete("/v1/collections/texts")
         await _fill(http, model="own")
@@ -169,11 +169,11 @@ async def test_a_model_stated_at_the_creation_is_that_of_the_first_text(
     await http.put("/v1/collections/texts", json={"model": "own"})
     refused = await _fill(http, model=ALIAS)
     await _fill(http)
-    told = (await http.get("/v1/collections/texts")).json()
+    described = (await http.get("/v1/collections/texts")).json()
     again = await http.put("/v1/collections/texts", json={"model": "own"})
 
     await _refused(refused)
-    assert (told["model"], told["model_digest"]) == ("own", "2" * 64)
+    assert (described["model"], described["model_digest"]) == ("own", "2" * 64)
     assert again.status_code == 200
     assert await _nearest(http, text="a") == "a"
 

@@ -1,4 +1,4 @@
-"""The description tells of every route, its errors and its keys; its page asks nobody else."""
+"""The description has every route, its errors and its keys; its page works offline."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_every_operation_describes_its_errors(
     for status in expected:
         content = operation["responses"][str(status)].get("content")
         if path not in ("/readyz", "/health"):
-            told = content["application/json"]["schema"]
-            assert told["$ref"].endswith("/TeiError" if tei else "/Error")
+            error = content["application/json"]["schema"]
+            assert error["$ref"].endswith("/TeiError" if tei else "/Error")
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)

@@ -29,7 +29,7 @@ every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__n
 
 
 def sample(kind: type[EmbedderError]) -> EmbedderError:
-    """Make an error whose every text is a secret path."""
+    """Return an error all of whose texts are a secret path."""
     if kind.__init__ is Exception.__init__:
         return kind(SAMPLES["str"])
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]

@@ -1,4 +1,4 @@
-"""Every failure is one shape with its own status, and tells nothing that is not the client's."""
+"""Errors have one shape, their own status, and no internal details."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Body(BaseModel):
 
 
 def _client() -> httpx.AsyncClient:
-    """Serve every error of the tree, a bug, and a body with fields."""
+    """Serve routes that raise each error and a bug, and one with a body."""
     routes = Routes(tag=None)
 
     @routes.add("GET", "/raise/{name}", scope=None)
@@ -219,12 +219,12 @@ def test_the_codes_of_text_embeddings_inference_are_kept(
 @every_class
 async def test_a_header_tells_whether_to_retry(kind: type[EmbedderError]) -> None:
     response = await _get(f"/raise/{kind.__name__}")
-    told = response.headers.get("x-should-retry")
+    retry = response.headers.get("x-should-retry")
 
     if response.status_code >= 500 or response.status_code in (408, 429):
-        assert told == ("true" if issubclass(kind, errors.Unavailable) else "false")
+        assert retry == ("true" if issubclass(kind, errors.Unavailable) else "false")
     else:
-        assert told is None
+        assert retry is None
 
 
 async def test_only_a_short_wrong_value_is_shown() -> None:

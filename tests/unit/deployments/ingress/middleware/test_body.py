@@ -1,4 +1,4 @@
-"""A body is read up to its limit and not a byte further, and no longer than it is worth."""
+"""A body is read up to the limit of bytes, and at a minimum rate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DISCONNECT: Message = {"type": "http.disconnect"}
 
 
 class Wire:
-    """What a client sends, a message at a time; ``unread`` is what nobody asked for."""
+    """The messages of a client; ``unread`` has those that were not received."""
 
     def __init__(self, messages: Iterable[Message], *, pause_s: float = 0.0) -> None:
         self.unread = list(messages)

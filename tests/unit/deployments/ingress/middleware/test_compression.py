@@ -1,4 +1,4 @@
-"""Large JSON is compressed for clients that ask for it; everything else goes out as it is."""
+"""Large JSON is compressed for clients that accept it; other responses are not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Sent:
-    """An answer as it went over the wire."""
+    """A response as it was sent."""
 
     body: bytes
     headers: httpx.Headers
@@ -43,8 +43,8 @@ class Sent:
 async def _sent(
     app: ASGIApp, encoding: str | None = "gzip", *, method: str = "GET", least: int | None = LEAST
 ) -> Sent:
-    gate = RequestMiddleware(app, ServeSettings(compress_bytes=least), RequestStats())
-    transport = httpx.ASGITransport(app=gate)
+    app = RequestMiddleware(app, ServeSettings(compress_bytes=least), RequestStats())
+    transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         del http.headers["accept-encoding"]
         headers = {} if encoding is None else {"accept-encoding": encoding}

@@ -1,4 +1,4 @@
-"""A request has a time to live, and a key for some calls."""
+"""The deadline and the key of a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A key is known by its digest, whatever bytes it has, and by nothing else."""
+"""A key is compared by its digest, whatever its bytes."""
 
 from __future__ import annotations
 

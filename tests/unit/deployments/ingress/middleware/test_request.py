@@ -1,4 +1,4 @@
-"""Nothing reaches a route without a key where there are any, and a whole body."""
+"""A request reaches the application only with a valid key, if there are keys, and a whole body."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.unit.deployments.ingress.fake_service import refusal
 KEY = "emb-sesame"
 
 
-class Door:
-    """A gate, and behind it an application that says what it was given."""
+class EchoServer:
+    """The middleware in front of an application that echoes bodies."""
 
     def __init__(self, *, keyed: bool = False, **limits: float) -> None:
         self.request_stats = RequestStats()
@@ -31,7 +31,7 @@ class Door:
         self.hold.set()
         entry = {"name": "a", "sha256": digest(KEY.encode()), "scopes": ["read"]}
         arguments: dict[str, Any] = {"limits": limits, "keys": [entry] if keyed else []}
-        self.gate = RequestMiddleware(
+        self.app = RequestMiddleware(
             self._answer,
             ServeSettings.model_validate(arguments),
             self.request_stats,
@@ -47,7 +47,7 @@ class Door:
         await PlainTextResponse(body)(scope, receive, send)
 
     def client(self) -> httpx.AsyncClient:
-        transport = httpx.ASGITransport(app=self.gate, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://test")
 
     async def post(self, path: str = "/any", **arguments: Any) -> httpx.Response:
@@ -56,21 +56,21 @@ class Door:
 
 
 async def test_the_application_receives_the_whole_body() -> None:
-    response = await Door().post(content=b"hello")
+    response = await EchoServer().post(content=b"hello")
 
     assert response.text == "hello"
 
 
 async def test_every_response_has_its_total_time_and_is_counted() -> None:
-    door = Door()
-    answered = await door.post()
-    door.fault = Overloaded(2.0)
-    refused = await door.post()
+    server = EchoServer()
+    answered = await server.post()
+    server.fault = Overloaded(2.0)
+    refused = await server.post()
 
     assert int(answered.headers["x-total-time"]) >= 0
     assert int(refused.headers["x-total-time"]) >= 0
     assert refused.headers["retry-after"] == "2"
-    assert door.request_stats.answers == {200: 1, 429: 1}
+    assert server.request_stats.answers == {200: 1, 429: 1}
 
 
 @pytest.mark.parametrize(
@@ -87,33 +87,33 @@ async def test_every_response_has_its_total_time_and_is_counted() -> None:
     ],
 )
 async def test_without_a_valid_key_nothing_is_read_or_run(headers: dict[str, str]) -> None:
-    door = Door(keyed=True)
-    response = await door.post(headers=headers, content=b"hello")
+    server = EchoServer(keyed=True)
+    response = await server.post(headers=headers, content=b"hello")
 
     assert refusal(response) == (401, "invalid_api_key", None)
     assert response.headers["www-authenticate"] == "Bearer"
-    assert door.scopes == []
+    assert server.scopes == []
 
 
 @pytest.mark.parametrize(
     "headers", [{"authorization": f"Bearer {KEY}"}, {"x-api-key": KEY}, {"X-Api-Key": KEY}]
 )
 async def test_a_valid_key_is_accepted_in_each_header(headers: dict[str, str]) -> None:
-    door = Door(keyed=True)
-    response = await door.post(headers=headers, content=b"hello")
+    server = EchoServer(keyed=True)
+    response = await server.post(headers=headers, content=b"hello")
 
     assert response.text == "hello"
-    assert door.scopes[0]["state"]["context"].key.name == "a"
+    assert server.scopes[0]["state"]["context"].key.name == "a"
 
 
 @pytest.mark.parametrize("path", sorted(OPEN))
 async def test_the_open_paths_need_no_key(path: str) -> None:
-    assert (await Door(keyed=True).post(path)).status_code == 200
+    assert (await EchoServer(keyed=True).post(path)).status_code == 200
 
 
 async def test_the_root_needs_a_key_to_embed_and_none_for_a_health_check() -> None:
-    door = Door(keyed=True)
-    async with door.client() as http:
+    server = EchoServer(keyed=True)
+    async with server.client() as http:
         assert (await http.get("/")).status_code == 200
         assert (await http.head("/")).status_code == 200
         assert (await http.put("/")).status_code == 401
@@ -123,15 +123,15 @@ async def test_the_root_needs_a_key_to_embed_and_none_for_a_health_check() -> No
     "path", ["/healthz/", "/healthzz", "//healthz", "/HEALTHZ", "/", "/nowhere"]
 )
 async def test_a_path_similar_to_an_open_path_needs_a_key(path: str) -> None:
-    door = Door(keyed=True)
-    response = await door.post(f"http://test{path}")
+    server = EchoServer(keyed=True)
+    response = await server.post(f"http://test{path}")
 
     assert response.status_code == 401
-    assert door.scopes == []
+    assert server.scopes == []
 
 
 async def test_errors_on_tei_paths_have_the_shape_of_tei() -> None:
-    response = await Door(keyed=True).post("/embed")
+    response = await EchoServer(keyed=True).post("/embed")
 
     assert response.status_code == 401
     assert response.json().keys() == {"error", "error_type"}
@@ -139,37 +139,37 @@ async def test_errors_on_tei_paths_have_the_shape_of_tei() -> None:
 
 
 async def test_an_invalid_timeout_and_a_large_body_are_refused_before_the_route() -> None:
-    door = Door(max_body_bytes=4)
-    late = await door.post(headers={"x-request-timeout": "soon"})
-    large = await door.post(content=b"12345")
-    packed = await door.post(content=b"1", headers={"content-encoding": "gzip"})
+    server = EchoServer(max_body_bytes=4)
+    late = await server.post(headers={"x-request-timeout": "soon"})
+    large = await server.post(content=b"12345")
+    packed = await server.post(content=b"1", headers={"content-encoding": "gzip"})
 
     assert refusal(late) == (400, "invalid_input", "x-request-timeout")
     assert refusal(large) == (413, "body_too_large", "body")
     assert refusal(packed) == (415, "unsupported_media_type", None)
-    assert door.scopes == []
+    assert server.scopes == []
 
 
 async def test_requests_in_progress_are_counted_until_they_end() -> None:
-    door = Door()
-    door.hold.clear()
-    running = [asyncio.ensure_future(door.post()) for _ in range(5)]
+    server = EchoServer()
+    server.hold.clear()
+    running = [asyncio.ensure_future(server.post()) for _ in range(5)]
     await asyncio.sleep(0.02)
-    during = door.request_stats.in_flight
+    during = server.request_stats.in_flight
     for one in running[:2]:
         one.cancel()
     await asyncio.gather(*running[:2], return_exceptions=True)
-    door.hold.set()
+    server.hold.set()
     await asyncio.gather(*running[2:])
 
     assert during == 5
-    assert door.request_stats.in_flight == 0
-    assert door.request_stats.abandoned == 2
-    assert door.request_stats.answers == {200: 3}
+    assert server.request_stats.in_flight == 0
+    assert server.request_stats.abandoned == 2
+    assert server.request_stats.answers == {200: 3}
 
 
 async def test_a_client_that_disconnects_while_sending_is_counted_and_not_answered() -> None:
-    door = Door()
+    server = EchoServer()
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -179,11 +179,11 @@ async def test_a_client_that_disconnects_while_sending_is_counted_and_not_answer
         sent.append(message)
 
     scope: Scope = {"type": "http", "method": "POST", "path": "/any", "headers": []}
-    await door.gate(scope, receive, send)
+    await server.app(scope, receive, send)
 
     assert sent == []
-    assert door.scopes == []
-    assert (door.request_stats.in_flight, door.request_stats.abandoned) == (0, 1)
+    assert server.scopes == []
+    assert (server.request_stats.in_flight, server.request_stats.abandoned) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])

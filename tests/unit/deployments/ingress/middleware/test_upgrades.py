@@ -1,4 +1,4 @@
-"""No offer to upgrade the connection, and no header in Latin-1, keeps a request from its answer.
+"""Requests with an upgrade offer or with a header in Latin-1 are answered.
 
 Over real connections to uvicorn, as Serve starts it.
 """

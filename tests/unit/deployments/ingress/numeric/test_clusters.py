@@ -1,4 +1,4 @@
-"""Clusters over HTTP: like inputs share a group, and the numbers describe the groups."""
+"""Clusters over HTTP: similar inputs share a group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def _group(service: FakeService | None = None, **body: Any) -> httpx.Respo
 
 
 def _same_groups(labels: list[int], expected: list[int]) -> bool:
-    """Return whether two lists of labels put the same things together, whatever they are called."""
+    """Return whether two lists of labels describe the same groups."""
     pairs = set(zip(labels, expected, strict=True))
     return len(pairs) == len(set(labels)) == len(set(expected))
 

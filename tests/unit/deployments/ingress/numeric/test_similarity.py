@@ -1,4 +1,4 @@
-"""Similarity over HTTP: every pair or the nearest, of texts and vectors in any mixture."""
+"""Similarity over HTTP: all pairs or the nearest, of texts and vectors."""
 
 from __future__ import annotations
 

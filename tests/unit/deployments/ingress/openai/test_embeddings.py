@@ -1,4 +1,4 @@
-"""OpenAI's embeddings API: the shape of every answer, and of every refusal."""
+"""OpenAI's embeddings API: the shapes of responses and errors."""
 
 from __future__ import annotations
 

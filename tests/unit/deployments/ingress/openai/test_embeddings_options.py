@@ -1,4 +1,4 @@
-"""What the embeddings route takes beyond OpenAI's fields, and every format that it answers in."""
+"""The additions of the embeddings route to OpenAI's API: fields and formats."""
 
 from __future__ import annotations
 
@@ -117,9 +117,10 @@ async def test_the_priority_reaches_the_encoder() -> None:
     ]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_shorter_timeout_is_respected() -> None:
     service = FakeService()
-    service.encoder.gates[ALIAS] = asyncio.Event()
+    service.encoder.releases[ALIAS] = asyncio.Event()
     response = await _embed({"input": "a"}, service, **{"x-request-timeout": "0.05"})
 
     assert refusal(response) == (408, "deadline_exceeded", None)

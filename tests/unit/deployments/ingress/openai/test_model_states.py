@@ -37,9 +37,9 @@ async def test_a_model_that_is_not_loaded_is_listed_by_what_is_known_of_it() -> 
 async def test_a_loaded_model_is_described() -> None:
     service = FakeService(DEFAULT)
     await vector_of(service)
-    (told,) = await listed_models(service)
+    (listed,) = await listed_models(service)
 
-    assert {key: told[key] for key in told.keys() - {"created"}} == {
+    assert {key: listed[key] for key in listed.keys() - {"created"}} == {
         "id": ALIAS,
         "object": "model",
         "owned_by": "sentence-transformers",
@@ -64,10 +64,10 @@ async def test_a_failed_model_is_listed_with_the_model_that_serves() -> None:
     service.encoder.missing.add(OWN)
     service.configure({"models": [{"name": OWN, "alias": "prod"}]})
     await until_state(service, "prod", "failed")
-    (told,) = await listed_models(service)
+    (listed,) = await listed_models(service)
 
-    assert (told["id"], told["state"], told["pooling"]) == ("prod", "failed", "mean")
-    assert "could not be loaded" in told["problem"]
+    assert (listed["id"], listed["state"], listed["pooling"]) == ("prod", "failed", "mean")
+    assert "could not be loaded" in listed["problem"]
 
 
 @pytest.mark.parametrize("state", ["not loaded", "ready", "changing", "failed"])
@@ -77,11 +77,11 @@ async def test_clients_see_neither_paths_nor_messages_of_load_errors(state: str)
     if state != "not loaded":
         await vector_of(service, "own")
     if state in ("changing", "failed"):
-        gate = hold_load(service.encoder, OWN)
+        release = hold_load(service.encoder, OWN)
         service.encoder.missing.add(OWN)
         service.configure({"models": [DEFAULT, {"name": OWN, "alias": "own"}]})
         if state == "failed":
-            gate.set()
+            release.set()
     await until_state(service, "own", state)
     async with service.client() as http:
         answers = [await http.get(path) for path in ("/v1/models", "/v1/models/own", "/readyz")]

@@ -1,4 +1,4 @@
-"""What an operator is told and may do: true numbers, of whatever still answers."""
+"""Operators get the true numbers of the stages that answer."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ async def _stats(service: FakeService) -> dict[str, Any]:
     async with service.client() as http:
         response = await http.get("/v1/stats")
     assert response.status_code == 200
-    told: dict[str, Any] = response.json()
-    return told
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 async def test_the_ingress_that_answers_reports_its_counters() -> None:
     service = FakeService()
     await service.post_texts("a", "b")
     await service.post_texts("b", "")
-    told = (await _stats(service))["ingress"]
+    answer = (await _stats(service))["ingress"]
 
-    assert told.pop("uptime_s") > 0
-    assert told.pop("tasks") >= 1
-    assert told["near_cache"].pop("age_s") >= 0
+    assert answer.pop("uptime_s") > 0
+    assert answer.pop("tasks") >= 1
+    assert answer["near_cache"].pop("age_s") >= 0
     # Those that arrived a moment ago are counted too.
-    assert told["shards"][0].pop("pending") <= 1
-    assert told == {
+    assert answer["shards"][0].pop("pending") <= 1
+    assert answer == {
         "replica": "local",
         "in_flight": 1,
         "answers": {"200": 1, "400": 1},
@@ -89,15 +89,15 @@ async def test_the_ingress_that_answers_reports_its_counters() -> None:
 
 
 async def test_every_queue_reports_waiting_running_and_refused_work() -> None:
-    service, gate = FakeService(), threading.Event()
+    service, release = FakeService(), threading.Event()
     numeric_work = service.numeric_work
     with numeric_work.reserve(10**12, "runs") as running, numeric_work.reserve(10**12, "waits"):
-        task = asyncio.ensure_future(running.run(lambda: gate.wait(20)))
+        task = asyncio.ensure_future(running.run(lambda: release.wait(20)))
         with pytest.raises(Overloaded), numeric_work.reserve(LARGE, "refused"):
             pass
         await asyncio.sleep(0)
         during = await _stats(service)
-        gate.set()
+        release.set()
         await task
     after = await _stats(service)
 
@@ -113,18 +113,18 @@ async def test_every_queue_reports_waiting_running_and_refused_work() -> None:
 async def test_inputs_in_progress_are_reported() -> None:
     service = FakeService()
     await service.post_texts("a")
-    gate = asyncio.Event()
+    release = asyncio.Event()
     encode = service.encoder.encode
 
     async def wait(*args: Any) -> Any:
-        await gate.wait()
+        await release.wait()
         return await encode(*args)
 
     service.encoder.encode = wait  # type: ignore[assignment, method-assign]
     embedding = asyncio.ensure_future(service.post_texts("b", "c", "dd"))
     await asyncio.sleep(0.05)
     during = (await _stats(service))["ingress"]
-    gate.set()
+    release.set()
     await embedding
     after = (await _stats(service))["ingress"]
 
@@ -147,9 +147,9 @@ async def test_the_served_models_are_reported() -> None:
     await service.post_texts("a")
     async with service.client() as http:
         await http.post("/v1/embeddings", json={"input": "a", "model": "own"})
-    told = await _stats(service)
+    answer = await _stats(service)
 
-    assert told["models"] == [
+    assert answer["models"] == [
         {"name": ALIAS, "state": "ready", "problem": None, "waiting": 0, "in_ingress": None},
         {
             "name": "own",
@@ -159,7 +159,7 @@ async def test_the_served_models_are_reported() -> None:
             "in_ingress": None,
         },
     ]
-    assert "secret" not in str(told)
+    assert "secret" not in str(answer)
 
 
 async def test_batches_of_the_ingress_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,8 +182,8 @@ async def test_batches_of_the_ingress_are_reported(monkeypatch: pytest.MonkeyPat
 async def test_every_replica_reports_its_models() -> None:
     service = FakeService()
     await service.post_texts("a")
-    told = await _stats(service)
-    (encoder,), (tokenizer,) = told["encoders"], told["tokenizers"]
+    answer = await _stats(service)
+    (encoder,), (tokenizer,) = answer["encoders"], answer["tokenizers"]
     ready, failed = encoder["models"]
 
     assert (encoder["replica"], tokenizer["replica"]) == ("encoder-1", "tokenizer-1")
@@ -198,7 +198,7 @@ async def test_every_replica_reports_its_models() -> None:
     assert failed["problem"] == "it could not be loaded; the log says why"
     assert failed["batching"] is None
     assert tokenizer["models"][0].keys() == ready.keys() - {"waiting", "batching"}
-    assert "secret" not in str(told)
+    assert "secret" not in str(answer)
 
 
 async def test_the_shared_cache_and_the_collections_are_reported() -> None:
@@ -207,13 +207,13 @@ async def test_the_shared_cache_and_the_collections_are_reported() -> None:
         await http.put("/v1/collections/plane", json={"metric": "l2"})
         await http.post("/v1/collections/plane/points", json={"points": [{"id": "a", "text": "b"}]})
     await asyncio.sleep(0.01)
-    told = await _stats(service)
+    answer = await _stats(service)
 
-    assert told["collections"] == [
+    assert answer["collections"] == [
         {"name": "plane", "metric": "l2", "width": 4, "count": 1, "sequence": 1}
     ]
-    assert (told["caches"][0]["entries"], told["caches"][0]["misses"]) == (1, 1)
-    assert told["caches"][0]["max_bytes"] == 256 * 2**20
+    assert (answer["caches"][0]["entries"], answer["caches"][0]["misses"]) == (1, 1)
+    assert answer["caches"][0]["max_bytes"] == 256 * 2**20
 
 
 @pytest.mark.parametrize("broken", STAGES)
@@ -229,11 +229,11 @@ async def test_a_stage_that_fails_is_told_in_its_place_and_the_others_are_told(
 ) -> None:
     service = FakeService()
     service.handles[broken].fault = fault
-    told = await _stats(service)
+    answer = await _stats(service)
 
-    assert told[STAGES[broken]] in ({"problem": says}, [{"problem": says}])
-    assert [name for name in STAGES.values() if says in str(told[name])] == [STAGES[broken]]
-    assert "secret" not in str(told)
+    assert answer[STAGES[broken]] in ({"problem": says}, [{"problem": says}])
+    assert [name for name in STAGES.values() if says in str(answer[name])] == [STAGES[broken]]
+    assert "secret" not in str(answer)
 
 
 async def test_a_stage_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ async def test_a_stage_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     service = FakeService()
     service.encoder.stats = hang  # type: ignore[assignment, method-assign]
     monkeypatch.setattr(replicas, "QUERY_TIMEOUT_S", 0.05)
-    told = await _stats(service)
+    answer = await _stats(service)
 
-    assert told["encoders"] == [{"problem": "the deadline passed while waiting for the Encoder"}]
-    assert told["tokenizers"][0]["replica"] == "tokenizer-1"
+    assert answer["encoders"] == [{"problem": "the deadline passed while waiting for the Encoder"}]
+    assert answer["tokenizers"][0]["replica"] == "tokenizer-1"

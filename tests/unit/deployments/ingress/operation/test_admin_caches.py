@@ -19,15 +19,15 @@ async def test_the_caches_tell_what_they_hold_and_how_often_that_was_wanted() ->
         for texts in (["a", "b"], ["a"], ["a"]):
             await http.post("/v1/embeddings", json={"input": texts})
         await asyncio.sleep(0.01)
-        told = (await http.get("/v1/cache")).json()
+        caches = (await http.get("/v1/cache")).json()
 
     assert empty["near"][0]["hit_ratio"] is empty["shards"][0]["hit_ratio"] is None
-    assert told["near"][0]["replica"] == "local"
-    assert (told["near"][0]["hits"], told["near"][0]["misses"]) == (2, 2)
-    assert told["near"][0]["hit_ratio"] == 0.5
-    assert (told["shards"][0]["hits"], told["shards"][0]["misses"]) == (0, 2)
-    assert told["shards"][0]["entries"] == 2
-    assert told["shards"][0]["shard"] == "EmbeddingCache-0"
+    assert caches["near"][0]["replica"] == "local"
+    assert (caches["near"][0]["hits"], caches["near"][0]["misses"]) == (2, 2)
+    assert caches["near"][0]["hit_ratio"] == 0.5
+    assert (caches["shards"][0]["hits"], caches["shards"][0]["misses"]) == (0, 2)
+    assert caches["shards"][0]["entries"] == 2
+    assert caches["shards"][0]["shard"] == "EmbeddingCache-0"
 
 
 async def test_clearing_forgets_every_vector_everywhere() -> None:
@@ -36,14 +36,14 @@ async def test_clearing_forgets_every_vector_everywhere() -> None:
     await asyncio.sleep(0.01)
     async with service.client() as http:
         cleared = await http.delete("/v1/cache")
-        told = (await http.get("/v1/cache")).json()
+        caches = (await http.get("/v1/cache")).json()
         again = await http.delete("/v1/cache")
     await service.post_texts("a")
 
     assert (cleared.status_code, cleared.json()) == (200, {"cleared": 4})
     assert again.json() == {"cleared": 0}
-    assert told["near"][0]["entries"] == told["shards"][0]["entries"] == 0
-    assert told["near"][0]["bytes"] == told["shards"][0]["bytes"] == 0
+    assert caches["near"][0]["entries"] == caches["shards"][0]["entries"] == 0
+    assert caches["near"][0]["bytes"] == caches["shards"][0]["bytes"] == 0
     assert len(service.encoder.calls) == 2, "it is computed again"
 
 

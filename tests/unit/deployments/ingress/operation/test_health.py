@@ -1,4 +1,4 @@
-"""Alive is not ready: what each says, and what the application says of itself."""
+"""Liveness and readiness, and what they report of the stages."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ async def test_a_service_whose_stages_all_answer_is_ready() -> None:
 
 async def test_an_ingress_whose_model_has_not_loaded_is_not_ready() -> None:
     service = FakeService()
-    service.encoder.gates[ALIAS] = gate = asyncio.Event()
+    service.encoder.releases[ALIAS] = release = asyncio.Event()
     loading = await _get("/readyz", service)
-    gate.set()
+    release.set()
     await service.model(None)
     loaded = await _get("/readyz", service)
 
@@ -139,10 +139,10 @@ async def test_a_damaged_index_is_named_and_embeddings_stay_ready(
 ) -> None:
     service = await _connected()
 
-    async def told() -> IndexHealth:
+    async def degraded() -> IndexHealth:
         return health
 
-    monkeypatch.setattr(service.handles["index"]._stage, "health", told)
+    monkeypatch.setattr(service.handles["index"]._stage, "health", degraded)
     answers = [
         await _get(path, service) for path in ("/readyz", "/health", "/readyz?require=index")
     ]

@@ -1,4 +1,4 @@
-"""What an ingress loads for itself must give the vectors and tokens that the stages give."""
+"""Colocated stages are loaded only if they compute as the replicas do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = ServeSettings()
 
 
 class Backend:
-    """What a loaded model computes with, as far as an encoder looks at it before a batch."""
+    """The backend of a loaded model, as far as an encoder reads it before a batch."""
 
     max_concurrency = 1
     padded = False
@@ -28,7 +28,7 @@ class Backend:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[EmbedderSettings]:
-    """Let a model be loaded whose vectors are those of `MODEL`; return for what it was asked."""
+    """Load a model with the vectors of `MODEL`; return the settings of each load."""
     given: list[EmbedderSettings] = []
 
     def load(settings: EmbedderSettings) -> LoadedBackend:

@@ -1,4 +1,4 @@
-"""What an ingress does by itself: it tells the shards of the cache whose entries come."""
+"""The maintenance of an ingress: it announces models to the cache shards."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from embedder.pipeline.fingerprint import model_tag
 from tests.unit.deployments.ingress.fake_service import MODEL, FakeService
 
 
-async def _told(service: FakeService) -> list[str]:
+async def _announced(service: FakeService) -> list[str]:
     await asyncio.sleep(0.02)
-    told = await service.handles["cache"].models.remote()
-    return [one.tag for one in told]
+    announced = await service.handles["cache"].models.remote()
+    return [one.tag for one in announced]
 
 
 async def test_a_connected_model_is_announced_to_a_shard() -> None:
     service = FakeService()
     await service.model(None)
 
-    assert await _told(service) == [model_tag(MODEL).hex()]
+    assert await _announced(service) == [model_tag(MODEL).hex()]
 
 
 async def test_a_model_is_announced_again_to_a_restarted_shard(
@@ -33,8 +33,8 @@ async def test_a_model_is_announced_again_to_a_restarted_shard(
     service.handles["cache"].fault = StageUnavailable("EmbeddingCache-0", "gone")
     await service.model(None)
     service.handles["cache"].fault = None
-    before = await _told(service)
+    before = await _announced(service)
     service.run_maintenance()
 
     assert before == []
-    assert await _told(service) == [model_tag(MODEL).hex()]
+    assert await _announced(service) == [model_tag(MODEL).hex()]

@@ -1,4 +1,4 @@
-"""A name keeps its model until the next one is there, and then stands for that one."""
+"""A name keeps its model until the next one has loaded."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_requests_without_a_name_keep_their_model_where_the_first_entry_is
 
 
 async def test_a_published_name_is_never_answered_by_another_model() -> None:
-    """That of the coming model is not the old one's, though they share an alias."""
+    """The name of the next model is not that of the old one, although they share an alias."""
     served = Served()
     (old,) = await served.start(model("one", "prod"))
     await served.configure(model("two", "prod"))

@@ -1,4 +1,4 @@
-"""Loads that fail, callers that leave, and lists that change while either waits."""
+"""Failed loads, cancelled callers, and lists of models that change meanwhile."""
 
 from __future__ import annotations
 

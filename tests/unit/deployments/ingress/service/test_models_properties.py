@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, names have whole models and end on what was said last."""
+"""In any order of events, names have loaded models and end on the last configuration."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ steps = st.lists(
 
 
 def meant(models: Sequence[ModelSettings]) -> dict[str | None, ModelSettings]:
-    """Return which entry of a list each name means."""
+    """Return the entry of a list for each name."""
     meaning: dict[str | None, ModelSettings] = {}
     for entry in reversed(models):
         meaning.update(dict.fromkeys(model_names(entry), entry))
@@ -45,7 +45,7 @@ def meant(models: Sequence[ModelSettings]) -> dict[str | None, ModelSettings]:
 
 
 class Play:
-    """Requests, loads and lists as they come, with what must hold after each of them."""
+    """Requests, loads and lists in any order, with the invariants after each."""
 
     def __init__(self) -> None:
         self.served = Served()

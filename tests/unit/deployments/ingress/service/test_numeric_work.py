@@ -1,4 +1,4 @@
-"""Numeric work: in threads of its own, refused before it starts where it would wait too long."""
+"""Numeric work runs in its own threads, and is refused if it would wait too long."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ def _context(seconds: float) -> RequestContext:
 
 
 async def test_work_does_not_block_the_event_loop() -> None:
-    gate = threading.Event()
+    release = threading.Event()
     with NumericWork(0.5).reserve(1) as reserved:
         work = asyncio.ensure_future(
-            compute(_context(20), "sums", reserved, lambda: gate.wait(20) and 5)
+            compute(_context(20), "sums", reserved, lambda: release.wait(20) and 5)
         )
         await asyncio.sleep(0)
-        gate.set()
+        release.set()
 
         assert await work == 5
 
 
 async def test_a_caller_stops_waiting_at_its_deadline() -> None:
-    gate = threading.Event()
+    release = threading.Event()
     with pytest.raises(DeadlineExceeded) as caught, NumericWork(0.5).reserve(1) as reserved:
-        await compute(_context(0.02), "sums", reserved, lambda: gate.wait(20))
-    gate.set()
+        await compute(_context(0.02), "sums", reserved, lambda: release.wait(20))
+    release.set()
 
     assert str(caught.value) == "the deadline passed while waiting for the sums"
 
 
 def _stoppable() -> tuple[threading.Event, threading.Event, threading.Event, Callable[[], None]]:
-    """Return work that waits for a gate, with the events that it begins, may go on and stopped."""
-    begun, gate, stopped = threading.Event(), threading.Event(), threading.Event()
+    """Return work that waits, and the events of its start, its continuation and its end."""
+    begun, release, stopped = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
         begun.set()
-        assert gate.wait(20)
+        assert release.wait(20)
         try:
             stop_if_cancelled()
         except Cancelled:
             stopped.set()
             raise
 
-    return begun, gate, stopped, work
+    return begun, release, stopped, work
 
 
 async def test_running_work_stops_if_its_caller_is_cancelled() -> None:
-    begun, gate, stopped, work = _stoppable()
+    begun, release, stopped, work = _stoppable()
     with NumericWork(0.5).reserve(1) as reserved:
         waiting = asyncio.ensure_future(compute(_context(20), "sums", reserved, work))
         assert await asyncio.to_thread(begun.wait, 20)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    gate.set()
+    release.set()
 
     assert await asyncio.to_thread(stopped.wait, 20)
 
@@ -84,32 +84,32 @@ async def test_an_error_of_the_work_is_raised_to_its_caller() -> None:
 
 
 async def test_small_work_does_not_wait_for_large_work() -> None:
-    numeric_work, gate = NumericWork(0.5), threading.Event()
+    numeric_work, release = NumericWork(0.5), threading.Event()
     with ExitStack() as stack:
         large = [stack.enter_context(numeric_work.reserve(10 * LARGE, "x", at)) for at in range(8)]
         works = [
-            asyncio.ensure_future(compute(_context(20), "sums", one, lambda: gate.wait(20)))
+            asyncio.ensure_future(compute(_context(20), "sums", one, lambda: release.wait(20)))
             for one in large
         ]
         with numeric_work.reserve(1000, "small") as small:
             assert await compute(_context(20), "sums", small, lambda: 7) == 7
         with pytest.raises(Overloaded), numeric_work.reserve(2 * LARGE, "one more"):
             pass
-        gate.set()
+        release.set()
         await asyncio.gather(*works)
 
 
 async def test_clusters_above_the_budget_are_refused_and_block_nothing_else() -> None:
-    service, gate = FakeService(), threading.Event()
+    service, release = FakeService(), threading.Event()
     texts = [f"text {number}" for number in range(2048)]
     with service.numeric_work.reserve(10**12, "held") as reserved:
-        running = asyncio.ensure_future(reserved.run(lambda: gate.wait(20)))
+        running = asyncio.ensure_future(reserved.run(lambda: release.wait(20)))
         async with service.client() as http:
             refused = await http.post("/v1/cluster", json={"inputs": texts, "k": 1024})
             computed = list(service.encoder.calls)
             similar = await http.post("/v1/similarity", json={"a": [[1, 0]], "b": [[0, 1]]})
             embedded = await http.post("/v1/embeddings", json={"input": "a" * 2640})
-        gate.set()
+        release.set()
         await running
 
     assert refused.status_code == 429, refused.text
@@ -130,7 +130,7 @@ comparisons = pytest.mark.parametrize("path", COMPARISONS)
 
 
 def _patch_similarity(monkeypatch: pytest.MonkeyPatch, path: str, work: Callable[[], None]) -> None:
-    """Have ``work`` done before the vectors are compared."""
+    """Run ``work`` before vectors are compared."""
     module, name = (numeric, "similarity") if path == "/v1/similarity" else (tei, "similarities")
 
     def compare(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> Vectors:
@@ -172,7 +172,7 @@ async def test_a_comparison_with_a_long_wait_is_refused_before_texts_are_embedde
 async def test_a_comparison_stops_if_its_caller_is_cancelled(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, gate, stopped, work = _stoppable()
+    begun, release, stopped, work = _stoppable()
     _patch_similarity(monkeypatch, path, work)
     async with FakeService().client() as http:
         asked = asyncio.ensure_future(http.post(path, json=COMPARISONS[path]))
@@ -180,6 +180,6 @@ async def test_a_comparison_stops_if_its_caller_is_cancelled(
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asked
-    gate.set()
+    release.set()
 
     assert await asyncio.to_thread(stopped.wait, 20)

@@ -1,4 +1,4 @@
-"""Searches beyond what the shards can answer, in virtual time: who waits, and who is refused."""
+"""Overload by searches, in virtual time: which ones wait, and which are refused."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.virtual_time import VirtualTime
 
 SECONDS = 0.02
-"""What a search takes."""
+"""Seconds of a search."""
 
 
 class OneByOne:
-    """Answers one search after the other, each in the time that its collection takes."""
+    """Answers searches one by one, each in the time of its collection."""
 
     def __init__(self, *collections: CollectionInfo) -> None:
         self.busy = asyncio.Lock()
@@ -68,7 +68,7 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
     backlog = AdmissionControl(LimitSettings(), clock=time.monotonic)
     searching = SearchAdmission(backlog)
     waits: list[float] = []
-    told: list[float] = []
+    retry_after_s: list[float] = []
 
     async def ask(number: int) -> None:
         query = Query("things", np.full(4, number, np.float32), 10)
@@ -78,7 +78,7 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
             shards = cast("RemoteIndex", index)
             await searching.search(shards, [query], keys, complete=False, deadline=None)
         except Overloaded as error:
-            told.append(error.retry_after_s)
+            retry_after_s.append(error.retry_after_s)
         else:
             waits.append(time.monotonic() - asked_s)
 
@@ -91,12 +91,12 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
     done = index.answered
     await asyncio.gather(*asked)
 
-    assert len(told) >= 0.8 * 4000
+    assert len(retry_after_s) >= 0.8 * 4000
     assert done >= 0.95 * busy_s / SECONDS, "the shards are never idle"
     # Nothing is refused before the rate is known.
     late = waits[len(waits) // 2 :]
     assert sorted(late)[int(0.99 * len(late))] <= 1.0
-    assert all(0 < seconds <= 120 for seconds in told)
+    assert all(0 < seconds <= 120 for seconds in retry_after_s)
 
 
 async def test_a_large_collection_admits_as_much_fewer_searches_as_each_takes_longer(

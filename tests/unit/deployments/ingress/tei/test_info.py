@@ -1,4 +1,4 @@
-"""What text-embeddings-inference tells of itself, told of this service."""
+"""The routes of text-embeddings-inference about the service."""
 
 from __future__ import annotations
 

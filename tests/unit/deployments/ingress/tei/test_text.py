@@ -172,11 +172,12 @@ async def test_what_is_of_another_shape_is_refused(
 @pytest.mark.parametrize(
     ("path", "body"), [("/tokenize", {"inputs": "a"}), ("/decode", {"ids": [97]})]
 )
-async def test_a_model_that_is_not_loaded_in_time_is_not_waited_for(
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_load_that_exceeds_the_timeout_is_not_awaited(
     path: str, body: dict[str, Any]
 ) -> None:
     service = FakeService({"name": ALIAS}, {"name": "/models/other"})
-    service.encoder.gates["/models/other"] = asyncio.Event()
+    service.encoder.releases["/models/other"] = asyncio.Event()
     async with service.client() as http:
         response = await http.post(
             path, json={**body, "model": "other"}, headers={"x-request-timeout": "0.05"}

@@ -1,4 +1,4 @@
-"""Answers above their limit are refused before any work; those below are answered."""
+"""Responses above the limit are refused before any work."""
 
 from __future__ import annotations
 

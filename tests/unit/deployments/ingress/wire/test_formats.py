@@ -1,4 +1,4 @@
-"""The bytes of vectors are the same in every format, and the client's header chooses it."""
+"""Vectors are the same in every format, which the Accept header selects."""
 
 from __future__ import annotations
 

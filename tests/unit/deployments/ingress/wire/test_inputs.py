@@ -1,4 +1,4 @@
-"""What JSON may say for texts, token ids and vectors, and where a mistake is said to be."""
+"""Conversion of JSON to texts, token ids and vectors, and the places in errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON is what its standard says, said by its header, and arrays are written as numbers."""
+"""JSON follows its standard and its content type, and arrays are written as numbers."""
 
 from __future__ import annotations
 

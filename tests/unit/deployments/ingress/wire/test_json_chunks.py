@@ -1,4 +1,4 @@
-"""An answer in pieces has the same bytes as in one piece, and others have their turn in between."""
+"""A chunked response has the same bytes as a whole one, and other requests run meanwhile."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PARTS = ["text", "metadata", "vector"]
 
 
 def _lazy(value: Any) -> Any:
-    """Return a value whose lists in each other, from the outermost on, are iterators."""
+    """Return a value whose nested lists are iterators."""
     if isinstance(value, dict):
         return {name: _lazy(member) for name, member in value.items()}
     return _lazy_list(value)

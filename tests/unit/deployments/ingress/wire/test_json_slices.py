@@ -1,4 +1,4 @@
-"""A document in slices is what it is in one piece, and so is what is no document."""
+"""A document is parsed in slices as in one call, valid or not."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_an_error_names_its_place_in_the_whole_document() -> None:
 
 
 def test_no_call_of_the_parser_has_more_than_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Longer calls would keep every other request waiting."""
+    """Longer calls would block all other requests."""
     rows = np.arange(40_000).reshape(400, 100).tolist()
     content = orjson.dumps({"input": rows, "model": "a"})
     sizes = []

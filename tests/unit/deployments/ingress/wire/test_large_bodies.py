@@ -1,4 +1,4 @@
-"""A large body is answered as a small one, and is read in a thread beside the event loop."""
+"""A large body is answered like a small one, and is converted in a thread."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PATHS: dict[str, dict[str, Any]] = {
 
 
 def _everything_is_large(patch: pytest.MonkeyPatch, threads: set[str]) -> None:
-    """Read every body as a large one; ``threads`` gets the names of the threads that parse."""
+    """Convert every body as a large one; ``threads`` gets the names of the parsing threads."""
     parse = json_slices.loads_in_slices
 
     def parsed(content: bytes, *, max_containers: int) -> Any:
@@ -53,7 +53,7 @@ def _everything_is_large(patch: pytest.MonkeyPatch, threads: set[str]) -> None:
 
 
 def _stable(answer: Any) -> Any:
-    """Leave out what differs between two answers to one request."""
+    """Remove what differs between two responses to one request."""
     if isinstance(answer, dict):
         return {key: value for key, value in answer.items() if key != "sequence"}
     return answer
@@ -146,7 +146,7 @@ async def test_a_large_body_is_checked_in_a_thread(
 def test_of_a_list_only_the_first_wrong_item_is_looked_at(
     body: type[BaseModel], wrong: dict[str, Any]
 ) -> None:
-    """A body has room for millions, and a complaint of each takes a microsecond and a kilobyte."""
+    """A body has room for millions, and an error for each takes 1 µs and 1 kB."""
     with pytest.raises(ValidationError) as complaints:
         body.model_validate(wrong)
 

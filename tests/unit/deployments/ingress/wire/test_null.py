@@ -1,4 +1,4 @@
-"""Null for an optional field asks for the same as leaving it out, wherever a route takes one.
+"""Null for an optional field means the same as no field, on every route.
 
 The fields come from the description of the routes, so a new one is tested without a line here.
 """
@@ -109,7 +109,7 @@ def _objects(
 
 
 def _choices(schema: Schema, description: Schema) -> list[Schema]:
-    """Return the schemas of which a value may follow any."""
+    """Return the alternative schemas of a value."""
     schema = _resolved(schema, description)
     choices = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
     return [one for choice in choices for one in _choices(choice, description)] or [schema]
@@ -139,7 +139,7 @@ def _at(body: Any, place: Place) -> Any:
 
 
 async def _answer(service: FakeService, method: str, path: str, body: Any) -> tuple[int, Any]:
-    """Return status and content of an answer; the collection holds one point, as if new."""
+    """Return status and content of a response; the collection is new and has one point."""
     async with service.client() as http:
         if path.startswith("/v1/collections"):
             await http.delete("/v1/collections/c")
