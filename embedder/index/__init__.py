@@ -1,1 +1,1 @@
-"""Collections of vectors that are searched: what is stored, and FAISS as its projection."""
+"""The vector index: collections of points, stored in SQLite and searched with FAISS."""

@@ -45,7 +45,7 @@ class Inspection:
     collections: list[CheckedCollection]
 
     @property
-    def is_sound(self) -> bool:
+    def is_undamaged(self) -> bool:
         """Say whether nothing is damaged."""
         return self.problem is None and not any(one.problem for one in self.collections)
 
@@ -89,7 +89,7 @@ def repair(directory: Path) -> tuple[Inspection, Path | None]:
                     with _reading(directory) as db:
                         copy_collection(db, str(directory / FILE_NAME), row, new)
             inspection = Inspection(_problem_of_file(directory), checked)
-            if inspection.is_sound:
+            if inspection.is_undamaged:
                 return inspection, None
             return inspection, _swap(directory, new)
         finally:

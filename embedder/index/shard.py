@@ -81,8 +81,7 @@ class Shard:
 
         Raises:
             StorageDamaged: its stored data is damaged.
-            StorageFull: it cannot be opened, because the disk is full.
-            StorageReadOnly: it cannot be opened, because the disk failed or is read-only.
+            StorageFull, StorageReadOnly: it cannot be opened, because of the disk.
         """
         if self._open_error is not None:
             self._open_again()
@@ -114,11 +113,7 @@ class Shard:
         return collection
 
     def find_or_none(self, name: str) -> OpenCollection | None:
-        """Return a collection, or None if no collection has this name.
-
-        Raises:
-            StorageDamaged: the shard has failed, or the collection is damaged.
-        """
+        """Return a collection, or None if no collection has this name; otherwise as `find`."""
         self.check()
         return self.collections.find(name)
 

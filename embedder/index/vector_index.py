@@ -46,12 +46,10 @@ class VectorIndex:
     only `run_maintenance` merges and saves segments.
 
     Raises:
-        DirectoryInUse: at creation, if the directory has an owner.
-        NewerFormat: at creation, if a later version wrote the directory.
+        DirectoryInUse, NewerFormat: at creation, if it has an owner, or a later version wrote it.
         UnknownCollection: in each method with a name, if no collection has it.
         StorageDamaged: in any method, if stored data is damaged.
-        StorageFull: in a write, if the disk is full.
-        StorageReadOnly: in a write, if the disk has failed or is read-only.
+        StorageFull, StorageReadOnly: in a write, if the disk is full, has failed or is read-only.
         NotWritten: in a backup or export, if the target exists or cannot be written.
     """
 
@@ -227,10 +225,8 @@ class VectorIndex:
     def export_parquet(self, name: str, path: Path) -> int:
         """Write a collection, as it is at one moment, to a Parquet file; return its points.
 
-        The columns are ``id``, ``vector``, ``text`` and ``metadata`` (JSON).
-
-        Raises:
-            MissingExtra: pyarrow is not installed.
+        The columns are ``id``, ``vector``, ``text`` and ``metadata`` (JSON). Without pyarrow, raise
+        `MissingExtra`.
         """
         with self._shard.guard(name):
             self._shard.find(name)

@@ -58,7 +58,7 @@ def _check(options: argparse.Namespace) -> int:
     found = index_files(options.config, options.data).check()
     for shard, inspection in found.items():
         _print(shard, inspection)
-    damaged = [shard for shard, inspection in found.items() if not inspection.is_sound]
+    damaged = [shard for shard, inspection in found.items() if not inspection.is_undamaged]
     if damaged:
         print(f"embedder: {', '.join(damaged)}: damaged", file=sys.stderr)
     return 1 if damaged else 0

@@ -1,4 +1,4 @@
-"""The lock of a directory: one owner at a time; a second one is refused at once.
+"""The lock of a directory, which has one owner at a time; a second owner is refused.
 
 The operating system releases the lock when its process ends, so a crash leaves nothing to clean up.
 Network file systems do not guarantee this.

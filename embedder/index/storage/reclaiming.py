@@ -45,7 +45,7 @@ def reclaim(store: ShardStore, spared: Collection[int]) -> None:
 
 
 def purge(db: sqlite3.Connection, spared: Collection[int]) -> bool:
-    """Delete some rows of a collection without a name; return False if there is no such one."""
+    """Delete some rows of a collection without a name; return False if no such one is left."""
     query = f"SELECT {COLUMNS} FROM collections WHERE name IS NULL ORDER BY id"  # noqa: S608
     found = db.execute(query).fetchall()
     # `as_collection` checks the checksum, which covers the name: damage must not delete anything.
