@@ -1,4 +1,4 @@
-"""README.md as its readers see it: blocks of code, and commands with their answers."""
+"""The code blocks of README.md, and its commands with their output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"-?\d+\.\d+")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command after a prompt, and the lines that it is said to print."""
+    """A command, and its documented output."""
 
     line: str
     answer: str
@@ -31,12 +31,12 @@ def blocks(language: str) -> list[str]:
 
 
 def run_block(block: str) -> None:
-    """Run a block of Python as a program of its own is run, in this process."""
+    """Run a block of Python as a main program in this process."""
     exec(block, {"__name__": "__main__"})
 
 
 def commands() -> list[Command]:
-    """Return every ``$ command`` of the console blocks with its answer."""
+    """Return every ``$ command`` of the console blocks with its output."""
     found = []
     for block in blocks("console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:

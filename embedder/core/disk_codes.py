@@ -56,7 +56,7 @@ def storage_error(error: BaseException, path: Path) -> EmbedderError | None:
 
 @contextmanager
 def translate_storage_errors(path: Path) -> Iterator[None]:
-    """Raise storage errors in place of the errors that `storage_error` translates.
+    """Translate exceptions with `storage_error`, and raise others unchanged.
 
     Raises:
         StorageDamaged: the file is damaged.

@@ -79,8 +79,8 @@ def nearest_centroids(
 
     Of centroids at equal distance the one with the lower number is taken.
     """
-    # At unit length the Euclidean distance has the order of the cosine, but tells near directions
-    # apart that have the same cosine in single precision.
+    # At unit length the Euclidean distance has the order of the cosine, and still differs between
+    # directions whose cosines are equal in single precision.
     largest = 1.0 if spherical else max(_largest(vectors), _largest(centroids))
     scale = np.float32(1 / _HUGE if largest > _HUGE else 1)
     scaled_centroids = normalize_rows(centroids) if spherical else centroids * scale

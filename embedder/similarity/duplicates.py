@@ -83,11 +83,11 @@ def _join(roots: NDArray[np.int64], pairs: Pairs) -> None:
 
 def _grouped(roots: NDArray[np.int64], preference: NDArray[np.int64]) -> NearDuplicates:
     """Return the groups; the row that comes first in ``preference`` represents its group."""
-    known, first, places = np.unique(roots[preference], return_index=True, return_inverse=True)
+    labels, first, indices = np.unique(roots[preference], return_index=True, return_inverse=True)
     representative_of = np.empty_like(roots)
-    representative_of[preference] = preference[first][places]
+    representative_of[preference] = preference[first][indices]
     order = np.argsort(roots, kind="stable")
-    starts = np.searchsorted(roots[order], known)
+    starts = np.searchsorted(roots[order], labels)
     groups = [group for group in np.split(order, starts[1:]) if len(group) > 1]
     representatives = np.array([representative_of[group[0]] for group in groups], np.int64)
     return NearDuplicates(tuple(groups), representatives, representative_of)

@@ -1,4 +1,4 @@
-"""How often the tests with drawn input try: ``TEST_EXAMPLES=10`` makes it ten times as often."""
+"""The factor on the number of hypothesis examples, from the variable ``TEST_EXAMPLES``."""
 
 from __future__ import annotations
 

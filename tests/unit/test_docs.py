@@ -1,4 +1,4 @@
-"""What the pages under docs/ show runs, is valid, and names what exists."""
+"""Code in docs/ runs, configurations are valid, and named commands, routes and files exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODELS = next(page for page in PAGES if page.name == "models.md").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_python_block_prints_what_it_says(
+def test_every_python_block_prints_its_documented_output(
     page: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for block in fenced(page.read_text(), "python"):
@@ -33,7 +33,7 @@ def test_every_python_block_prints_what_it_says(
         assert capsys.readouterr().out.strip() == block.rpartition("# ")[2].strip()
 
 
-def test_the_list_of_models_is_one_that_the_deployments_take() -> None:
+def test_the_list_of_models_is_valid_for_the_deployments() -> None:
     (block,) = fenced(MODELS, "yaml")
     deployments = yaml.safe_load(block)["deployments"]
     lists = [ModelList.model_validate(one["user_config"]) for one in deployments]
@@ -42,7 +42,7 @@ def test_the_list_of_models_is_one_that_the_deployments_take() -> None:
     assert lists[0] == lists[1] == lists[2]
 
 
-def test_the_page_knows_every_backend_number_format_and_preset() -> None:
+def test_the_page_names_every_backend_number_format_and_preset() -> None:
     backends = get_args(BackendSettings.model_fields["name"].annotation)
 
     missing = [
@@ -54,7 +54,7 @@ def test_the_page_knows_every_backend_number_format_and_preset() -> None:
     assert f"{len(CATALOGUE)} models" in MODELS
 
 
-def test_every_command_is_one_that_the_command_line_has(
+def test_every_named_command_exists(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     named = set(re.findall(r"(?:`|\$ (?:\S+=\S+ )?)embedder (\w+)", MODELS))
@@ -66,7 +66,7 @@ def test_every_command_is_one_that_the_command_line_has(
     assert named <= set(known[1].split(","))
 
 
-def test_the_tables_of_limits_and_errors_are_those_of_the_code() -> None:
+def test_the_tables_of_limits_errors_and_metrics_equal_the_code() -> None:
     page = next(page for page in PAGES if page.name == "api.md").read_text()
 
     assert limits_table() in page

@@ -1,4 +1,4 @@
-"""Every example is short, and runs as it stands."""
+"""Every example is short, and runs unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return what runs an example in a folder of its own, and returns what it prints."""
+    """Return a function that runs an example in a new folder, and returns its output."""
 
     def run(name: str, *arguments: object) -> str:
         monkeypatch.chdir(tmp_path)
@@ -58,7 +58,7 @@ def test_the_batch_example_writes_a_vector_for_every_line(run: Run, tmp_path: Pa
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
 
 
-def test_the_comparison_prints_a_line_a_model_and_draws_a_plot(run: Run, tmp_path: Path) -> None:
+def test_the_comparison_prints_a_line_per_model_and_draws_a_plot(run: Run, tmp_path: Path) -> None:
     tiny = write_tiny_bert(tmp_path / "tiny")
     printed = run("compare.py", "all-MiniLM-L6-v2@float32", tiny)
     real, random = [float(line.partition("Spearman ")[2][:6]) for line in printed.splitlines()]

@@ -1,4 +1,4 @@
-"""What the targets of the Makefile run."""
+"""The commands that the targets of the Makefile run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ ROOT = Path(__file__).parents[2]
         (["PORT=9000"], "embedder deploy serve_config.yaml --port 9000"),
     ],
 )
-def test_deploy_goes_to_the_service_on_the_port_that_is_said(
-    arguments: list[str], ends: str
-) -> None:
-    # What `make test` tells the make programs below it is not meant for this one.
+def test_deploy_passes_the_port_on(arguments: list[str], ends: str) -> None:
+    # Variables that `make test` sets for its own child processes must not reach this make.
     hidden = ("PORT", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(

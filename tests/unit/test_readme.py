@@ -1,4 +1,4 @@
-"""What README.md shows without a server: its code runs, and what it names is there."""
+"""Code in README.md that needs no server runs, and named pages and targets exist."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.readme import README, blocks, commands, run_block
 ROOT = README.parent
 
 
-def test_every_page_that_is_linked_exists() -> None:
+def test_every_linked_page_exists() -> None:
     linked = re.findall(r"\]\(([^)#]+)\)", README.read_text())
 
     assert linked
     assert [page for page in linked if not (ROOT / page).exists()] == []
 
 
-def test_the_block_for_one_process_prints_what_it_says(
+def test_the_block_for_one_process_prints_its_documented_output(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (block,) = [block for block in blocks("python") if "EmbeddingGenerator" in block]
@@ -27,7 +27,7 @@ def test_the_block_for_one_process_prints_what_it_says(
     assert capsys.readouterr().out.strip() == block.rpartition("# ")[2].strip()
 
 
-def test_the_first_command_and_its_answer_come_within_25_lines() -> None:
+def test_the_first_command_and_its_output_are_within_25_lines() -> None:
     lines = README.read_text().splitlines()
     served = lines.index("$ make serve")
     curl = next(number for number, line in enumerate(lines) if line.startswith("$ curl"))
@@ -36,7 +36,7 @@ def test_the_first_command_and_its_answer_come_within_25_lines() -> None:
     assert len(lines) <= 150
 
 
-def test_make_knows_every_target_that_is_named() -> None:
+def test_every_named_target_of_make_exists() -> None:
     known = (ROOT / "Makefile").read_text()
     named = {command.line.split()[1] for command in commands() if command.line.startswith("make ")}
 

@@ -1,6 +1,6 @@
-"""Time that passes only while everything waits, and then at once: what takes long takes no time.
+"""Virtual time: it passes only while the event loop waits, and then at once.
 
-Knows nothing of what is tested. A machine that stands still for a moment changes no outcome.
+A pause of the machine does not change the outcome of a test.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import pytest
 
 
 class VirtualTime:
-    """Takes the place of the clock of the running event loop, and of ``time.monotonic``."""
+    """Replaces the clock of the running event loop, and ``time.monotonic``."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._now = time.monotonic()
         loop = asyncio.get_running_loop()
-        # Private, yet the one place where every loop of asyncio waits.
+        # Private, but every loop of asyncio waits in its selector.
         self._selector: Any = loop._selector  # type: ignore[attr-defined]
         self._select = self._selector.select
         patch.setattr(self._selector, "select", self._wait)
@@ -26,15 +26,15 @@ class VirtualTime:
         patch.setattr(time, "monotonic", self)
 
     def __call__(self) -> float:
-        """Return the seconds of now."""
+        """Return the current virtual time in seconds."""
         return self._now
 
     def stand_still(self, seconds: float) -> None:
-        """Let time pass in which the loop gets nothing done."""
+        """Let time pass without running the loop."""
         self._now += seconds
 
     def _wait(self, timeout: float | None) -> Any:
-        """Let the time pass that the loop would wait; if only others can wake it, wait for them."""
+        """Let the waiting time of the loop pass; without a timeout, wait for other threads."""
         if timeout is None:
             return self._select(None)
         self._now += timeout
