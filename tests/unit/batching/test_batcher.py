@@ -23,7 +23,8 @@ async def test_callers_of_the_same_loop_iteration_share_a_batch() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
     for item in range(5):
-        await started(batcher, [item])
+        start(batcher, [item])
+    await run_until_idle()
 
     assert device.batches == [[0, 1, 2, 3, 4]]
 
@@ -31,9 +32,7 @@ async def test_callers_of_the_same_loop_iteration_share_a_batch() -> None:
 async def test_items_submitted_during_a_run_share_the_next_batch() -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY)
-    start(batcher, [1])
-    for item in (2, 3, 4):
-        await run_until_idle()
+    for item in (1, 2, 3, 4):
         await started(batcher, [item])
     waiting = len(batcher)
     await device.end(0)
