@@ -1,1 +1,1 @@
-"""What remembers vectors between requests. A cache may forget; it never answers wrongly."""
+"""Caches of vectors between requests. A cache may lose entries; it never returns wrong ones."""

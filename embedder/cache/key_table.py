@@ -67,15 +67,15 @@ class KeyTable:
         """Return the slot of every key, -1 if it has none."""
         buckets = self._cells.take(self._bucket_of(words), 0)
         # If the upper half of a cell is that of the key, the XOR leaves the slot.
-        alike = (buckets ^ (words[:, _CHECK_WORD, None] & ~_LOW)) <= _LOW
-        cells = buckets[np.arange(len(words)), alike.argmax(1)]
+        matching = (buckets ^ (words[:, _CHECK_WORD, None] & ~_LOW)) <= _LOW
+        cells = buckets[np.arange(len(words)), matching.argmax(1)]
         slots: Slots = (cells & _LOW).astype(np.intp) - 1
         same = (self.words.take(slots, 0, mode="wrap") == words).all(1)
         # The words of an empty cell are undefined and may equal the key by chance.
         others = np.flatnonzero(~same | (slots < 0))
         if len(others):
             slots[others] = -1
-            self._find_elsewhere(others, words, buckets, alike, slots)
+            self._find_elsewhere(others, words, buckets, matching, slots)
         return slots
 
     def insert(self, words: Words, slots: Slots) -> None:
@@ -97,9 +97,9 @@ class KeyTable:
 
     def remove(self, slots: Slots) -> None:
         """Remove the keys of distinct slots in use."""
-        bucket_rows, ways, here = self._locate(slots)
+        bucket_rows, ways, stored = self._locate(slots)
         self._cells[bucket_rows, ways] = 0
-        for key in keys_of(self.words[slots[~here]]):
+        for key in keys_of(self.words[slots[~stored]]):
             del self._overflow[key]
 
     def _bucket_of(self, words: Words) -> Slots:
@@ -109,20 +109,20 @@ class KeyTable:
         """Return bucket and way of the slots that have a cell, and a mask of these slots."""
         bucket_rows = self._bucket_of(self.words[slots])
         matches = (self._cells[bucket_rows] & _LOW) == (slots + 1).astype(np.uint64)[:, None]
-        here = matches.any(1)
-        return bucket_rows[here], matches.argmax(1)[here], here
+        stored = matches.any(1)
+        return bucket_rows[stored], matches.argmax(1)[stored], stored
 
     def _find_elsewhere(
         self,
         rows: Slots,
         words: Words,
         buckets: NDArray[np.uint64],
-        alike: NDArray[np.bool_],
+        matching: NDArray[np.bool_],
         slots: Slots,
     ) -> None:
         """Search other cells with the same half word, and the overflow dictionary."""
-        for row in rows[alike[rows].sum(1) > 1].tolist():
-            for cell in buckets[row, alike[row]].tolist():
+        for row in rows[matching[rows].sum(1) > 1].tolist():
+            for cell in buckets[row, matching[row]].tolist():
                 slot = (cell & int(_LOW)) - 1
                 if slot >= 0 and np.array_equal(self.words[slot], words[row]):
                     slots[row] = slot

@@ -44,7 +44,7 @@ SPARE_ROWS = 10_000
 """Rows above that multiple that are tolerated, since few are not worth the work."""
 
 MAX_DELETED_KEYS = 100_000
-"""Deleted keys above memory's entries; with more, the store is cleared and written anew."""
+"""Deleted keys above memory's entries; with more, the store is cleared and rewritten."""
 
 
 class WriteBehind:
@@ -210,7 +210,7 @@ class WriteBehind:
             at_least -= BATCH_KEYS
 
     def _bound_dirty_keys(self) -> None:
-        """Clear a local store and write it anew if too many deleted keys wait."""
+        """Clear a local store and rewrite it if too many deleted keys wait."""
         too_many = len(self._dirty) > self._memory.stats.entries + MAX_DELETED_KEYS
         if self._local is not None and too_many:
             self._dirty.clear()

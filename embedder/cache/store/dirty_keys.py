@@ -82,7 +82,7 @@ class DirtyKeys:
         return changes.cleared or key in changes.keys or key[:TAG_BYTES] in changes.purged
 
     def take(self) -> Flush:
-        """Return all changes, and start to collect anew."""
+        """Return all changes and start an empty collection."""
         flush, self._next = self._next, Flush()
         return flush
 

@@ -8,37 +8,28 @@ from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
 from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
 from embedder.settings.model import LimitSettings
+from tests.unit.manual_clock import ManualClock
 
 RATE = 1000
 LIMITS = LimitSettings(max_queued_tokens=10_000, max_wait_s=0.5)
 WAITED = Timings(queue_s=1.0, inference_s=0.0)
 
 
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> ManualClock:
     """Return a clock that does not advance by itself."""
-    return Clock()
+    return ManualClock(100.0)
 
 
 @pytest.fixture
-def admission(clock: Clock) -> AdmissionControl:
+def admission(clock: ManualClock) -> AdmissionControl:
     """Return admission control that has measured `RATE`, with an empty queue."""
     admission = AdmissionControl(LIMITS, clock=clock)
     measure(admission, clock, RATE)
     return admission
 
 
-def measure(admission: AdmissionControl, clock: Clock, rate: int) -> None:
+def measure(admission: AdmissionControl, clock: ManualClock, rate: int) -> None:
     """Report work at a rate for 100 s."""
     work = admission.admit([b"measured"], 10**6, Priority.BULK)
     for _ in range(100):

@@ -9,7 +9,8 @@ from embedder.core.types import Priority, Timings
 from embedder.pipeline.admission_control import MANY_INPUTS, AdmissionControl, AdmittedTokens
 from embedder.pipeline.admission_policy import OWN_TIME_FACTOR
 from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S
-from tests.unit.pipeline.measured_admission import LIMITS, RATE, WAITED, Clock, ask, measure
+from tests.unit.manual_clock import ManualClock
+from tests.unit.pipeline.measured_admission import LIMITS, RATE, WAITED, ask, measure
 
 
 def test_tokens_count_while_they_are_queued_and_not_after_the_end(
@@ -57,7 +58,7 @@ def test_a_large_request_is_admitted_when_nothing_is_queued(admission: Admission
     assert isinstance(ask(admission, "a", 10**9), AdmittedTokens)
 
 
-def test_before_the_rate_is_known_only_the_token_limit_applies(clock: Clock) -> None:
+def test_before_the_rate_is_known_only_the_token_limit_applies(clock: ManualClock) -> None:
     admission = AdmissionControl(LIMITS, clock=clock)
     admission.admit([b"a"], 9000, Priority.INTERACTIVE)
 
@@ -67,7 +68,7 @@ def test_before_the_rate_is_known_only_the_token_limit_applies(clock: Clock) -> 
     assert admission.stats.booked_tokens == 1
 
 
-def test_while_little_is_known_of_the_rate_refusals_state_a_short_time(clock: Clock) -> None:
+def test_while_little_is_known_of_the_rate_refusals_state_a_short_time(clock: ManualClock) -> None:
     admission = AdmissionControl(LIMITS, clock=clock)
     work = admission.admit([b"a"], 5000, Priority.INTERACTIVE)
     clock.now += 0.2
@@ -97,7 +98,9 @@ def test_bulk_work_delays_no_interactive_work(admission: AdmissionControl) -> No
     assert isinstance(ask(admission, "c"), AdmittedTokens)
 
 
-def test_the_statistics_count_all_decisions(admission: AdmissionControl, clock: Clock) -> None:
+def test_the_statistics_count_all_decisions(
+    admission: AdmissionControl, clock: ManualClock
+) -> None:
     before = admission.stats
     admission.admit([b"a"], 600, Priority.INTERACTIVE)
     ask(admission, "b", 25)
@@ -111,7 +114,7 @@ def test_the_statistics_count_all_decisions(admission: AdmissionControl, clock: 
     assert admission.stats.booked_tokens == 0
 
 
-def test_without_limits_everything_is_admitted(clock: Clock) -> None:
+def test_without_limits_everything_is_admitted(clock: ManualClock) -> None:
     admission = AdmissionControl(clock=clock)
     measure(admission, clock, 1)
 

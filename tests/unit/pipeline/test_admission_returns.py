@@ -9,11 +9,12 @@ from embedder.core.types import Priority
 from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
 from embedder.pipeline.admission_policy import RETURN_SLACK
 from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S
-from tests.unit.pipeline.measured_admission import LIMITS, RATE, Clock, ask, measure
+from tests.unit.manual_clock import ManualClock
+from tests.unit.pipeline.measured_admission import LIMITS, RATE, ask, measure
 
 
 def test_a_request_that_returns_in_time_is_admitted_before_new_requests(
-    admission: AdmissionControl, clock: Clock
+    admission: AdmissionControl, clock: ManualClock
 ) -> None:
     admission.admit([b"a"], 600, Priority.INTERACTIVE)
     retry_after_s = ask(admission, "b")
@@ -27,7 +28,7 @@ def test_a_request_that_returns_in_time_is_admitted_before_new_requests(
 
 
 def test_a_request_that_returns_early_keeps_its_reservation_and_gets_the_remaining_time(
-    admission: AdmissionControl, clock: Clock
+    admission: AdmissionControl, clock: ManualClock
 ) -> None:
     first = admission.admit([b"a"], 2700, Priority.INTERACTIVE)
     first.resize(2000)
@@ -44,7 +45,7 @@ def test_a_request_that_returns_early_keeps_its_reservation_and_gets_the_remaini
 
 
 def test_a_request_that_returns_early_is_admitted_if_there_is_capacity(
-    admission: AdmissionControl, clock: Clock
+    admission: AdmissionControl, clock: ManualClock
 ) -> None:
     first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
     ask(admission, "b")
@@ -56,7 +57,7 @@ def test_a_request_that_returns_early_is_admitted_if_there_is_capacity(
 
 @pytest.mark.parametrize(("late_s", "admitted"), [(GRACE_S, True), (GRACE_S + 0.01, False)])
 def test_a_reservation_is_kept_for_its_grace_time(
-    admission: AdmissionControl, clock: Clock, late_s: float, admitted: bool
+    admission: AdmissionControl, clock: ManualClock, late_s: float, admitted: bool
 ) -> None:
     admission.admit([b"a"], 600, Priority.INTERACTIVE)
     ask(admission, "b")
@@ -65,7 +66,7 @@ def test_a_reservation_is_kept_for_its_grace_time(
     assert isinstance(ask(admission, "b"), AdmittedTokens) is admitted
 
 
-def test_due_requests_go_before_new_ones(admission: AdmissionControl, clock: Clock) -> None:
+def test_due_requests_go_before_new_ones(admission: AdmissionControl, clock: ManualClock) -> None:
     first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
     for number in range(9):
         ask(admission, f"due {number}", 80)
@@ -80,7 +81,7 @@ def test_due_requests_go_before_new_ones(admission: AdmissionControl, clock: Clo
 
 
 def test_a_request_that_returns_to_a_long_queue_gets_a_new_reservation(
-    admission: AdmissionControl, clock: Clock
+    admission: AdmissionControl, clock: ManualClock
 ) -> None:
     """The rate has fallen, or the requests before had more tokens than estimated."""
     first = admission.admit([b"a"], 600, Priority.INTERACTIVE)
@@ -94,7 +95,7 @@ def test_a_request_that_returns_to_a_long_queue_gets_a_new_reservation(
 
 
 def test_a_returning_request_is_still_limited_by_tokens(
-    admission: AdmissionControl, clock: Clock
+    admission: AdmissionControl, clock: ManualClock
 ) -> None:
     measure(admission, clock, 100_000)
     admission.admit([b"a"], 9_995, Priority.INTERACTIVE)
@@ -115,7 +116,9 @@ def test_no_reservation_is_made_beyond_two_minutes(admission: AdmissionControl) 
     assert admission.stats.booked_tokens == booked
 
 
-def test_a_request_is_identified_by_all_its_keys(admission: AdmissionControl, clock: Clock) -> None:
+def test_a_request_is_identified_by_all_its_keys(
+    admission: AdmissionControl, clock: ManualClock
+) -> None:
     admission.admit([b"a"], 600, Priority.INTERACTIVE)
     for keys in ([b"b", b"c"], [b"b"], [b"c", b"b"]):
         with pytest.raises(Overloaded):

@@ -6,19 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.cache.store.circuit_breaker import FAILURES, PAUSE_S, CircuitBreaker, CircuitState
+from tests.unit.manual_clock import ManualClock
 
 
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-def _opened(clock: Clock) -> CircuitBreaker:
+def _opened(clock: ManualClock) -> CircuitBreaker:
     circuit = CircuitBreaker(clock=clock)
     for _ in range(FAILURES):
         circuit.failed()
@@ -38,7 +29,7 @@ def test_failures_that_are_not_in_a_row_change_nothing() -> None:
 
 
 def test_failures_in_a_row_open_it_once() -> None:
-    circuit = _opened(Clock())
+    circuit = _opened(ManualClock(100.0))
     circuit.failed()
 
     assert circuit.state is CircuitState.OPEN
@@ -47,9 +38,9 @@ def test_failures_in_a_row_open_it_once() -> None:
 
 
 def test_after_the_pause_one_call_is_tried_and_no_other() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     circuit = _opened(clock)
-    clock.now_s += PAUSE_S
+    clock.now += PAUSE_S
 
     assert circuit.allows_call()
     assert circuit.state is CircuitState.TRIAL
@@ -57,9 +48,9 @@ def test_after_the_pause_one_call_is_tried_and_no_other() -> None:
 
 
 def test_a_trial_that_succeeds_closes_it() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     circuit = _opened(clock)
-    clock.now_s += PAUSE_S
+    clock.now += PAUSE_S
     circuit.allows_call()
     circuit.succeeded()
 
@@ -68,23 +59,23 @@ def test_a_trial_that_succeeds_closes_it() -> None:
 
 
 def test_a_trial_that_fails_begins_another_pause() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     circuit = _opened(clock)
-    clock.now_s += PAUSE_S
+    clock.now += PAUSE_S
     circuit.allows_call()
     circuit.failed()
-    clock.now_s += PAUSE_S * 0.9
+    clock.now += PAUSE_S * 0.9
 
     assert not circuit.allows_call()
-    clock.now_s += PAUSE_S * 0.2
+    clock.now += PAUSE_S * 0.2
     assert circuit.allows_call()
     assert circuit.opened == 1
 
 
 def test_after_an_abandoned_trial_the_next_call_is_the_trial() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     circuit = _opened(clock)
-    clock.now_s += PAUSE_S
+    clock.now += PAUSE_S
     circuit.allows_call()
     circuit.abandoned()
 
@@ -96,16 +87,16 @@ def test_after_a_pause_and_a_success_all_calls_pass(
     events: list[str],
 ) -> None:
     """Whatever happened before."""
-    clock = Clock()
+    clock = ManualClock(100.0)
     circuit = CircuitBreaker(clock=clock)
     for event in events:
         if event == "wait":
-            clock.now_s += PAUSE_S / 2
+            clock.now += PAUSE_S / 2
         elif circuit.allows_call():
             {"fail": circuit.failed, "succeed": circuit.succeeded, "leave": circuit.abandoned}[
                 event
             ]()
-    clock.now_s += PAUSE_S
+    clock.now += PAUSE_S
     through = circuit.allows_call()
     circuit.succeeded()
 

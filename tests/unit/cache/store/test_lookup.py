@@ -12,16 +12,7 @@ from embedder.cache.store.circuit_breaker import FAILURES, PAUSE_S, CircuitState
 from embedder.cache.store.lookup import StoreLookup
 from tests.unit.cache.fake_stores import FULL, FakeSharedStore
 from tests.unit.cache.known import by_key, key, keys, records
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.manual_clock import ManualClock
 
 
 @pytest.fixture
@@ -59,7 +50,7 @@ async def test_a_store_that_takes_too_long_is_a_miss(store: FakeSharedStore) -> 
 async def test_a_store_that_keeps_failing_is_skipped_and_tried_after_a_pause(
     store: FakeSharedStore, failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     look_up = StoreLookup(store, timeout_s=60, clock=clock)
     store.failure = failure
     with caplog.at_level(logging.WARNING):
@@ -83,7 +74,7 @@ async def test_a_store_that_keeps_failing_is_skipped_and_tried_after_a_pause(
 
 
 async def test_a_cancelled_caller_does_not_use_up_the_trial(store: FakeSharedStore) -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     look_up = StoreLookup(store, timeout_s=60, clock=clock)
     store.failure = FULL
     for _ in range(FAILURES):

@@ -39,6 +39,15 @@ def _fill(store: SqliteStore, first: int = 0) -> int:
     raise AssertionError("the disk is not full")
 
 
+def _at_maximum_size(folder: Path) -> tuple[SqliteStore, int]:
+    """Fill a file up to a maximum number of pages; return also the first rejected number."""
+    store = SqliteStore(folder / "a.sqlite")
+    store.open()
+    with store._file.reading() as connection:
+        connection.execute("PRAGMA max_page_count = 40")
+    return store, _fill(store)
+
+
 def _holds(store: SqliteStore, count: int) -> None:
     assert by_key(store.load()) == by_key([records(range(count), WIDTH)])
 
@@ -100,12 +109,7 @@ def test_clearing_frees_space_on_a_full_disk(small_disk: Path) -> None:
 
 
 def test_a_file_at_its_maximum_size_accepts_more_once_it_may_grow(tmp_path: Path) -> None:
-    """Simulated by SQLite's maximum number of pages."""
-    store = SqliteStore(tmp_path / "a.sqlite")
-    store.open()
-    with store._file.reading() as connection:
-        connection.execute("PRAGMA max_page_count = 40")
-    full = _fill(store)
+    store, full = _at_maximum_size(tmp_path)
     _holds(store, full)
 
     with store._file.reading() as connection:
@@ -117,11 +121,7 @@ def test_a_file_at_its_maximum_size_accepts_more_once_it_may_grow(tmp_path: Path
 
 
 def test_renewing_frees_space_in_a_file_at_its_maximum_size(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "a.sqlite")
-    store.open()
-    with store._file.reading() as connection:
-        connection.execute("PRAGMA max_page_count = 40")
-    full = _fill(store)
+    store, full = _at_maximum_size(tmp_path)
 
     upto, names = store.oldest(200)
     store.renew(upto, [records(range(20), WIDTH)])
