@@ -21,8 +21,8 @@ StoreState = Literal["opening", "loading", "ready", "failing", "unavailable", "s
 class StoreHealth:
     """What a cache has observed of its store.
 
-    ``loaded`` entries came from the store, which had ``total`` rows when loading started. ``written``
-    counts entries, the last at ``written_at`` of a monotonic clock; ``failures`` counts attempts.
+    ``loaded`` entries came from the store, which had ``total`` rows at first. ``written`` counts
+    entries, the last at ``written_at`` of a monotonic clock; ``failures`` counts attempts.
     """
 
     is_open: bool = False
