@@ -37,7 +37,11 @@ def build_asgi(service: Service) -> ASGIApp:
     """Return the application that answers for ``service``."""
     settings = service.settings
     app = RequestMiddleware(
-        Router(ROUTES, service), settings, service.request_stats, tei_paths=TEI_PATHS
+        Router(ROUTES, service),
+        settings,
+        service.request_stats,
+        service.large_bodies,
+        tei_paths=TEI_PATHS,
     )
     if not settings.cors_origins:
         return app

@@ -141,6 +141,11 @@ class AdmittedJob:
             raise
         return result
 
+    def resize(self, units: int) -> None:
+        """Correct the units of work that has not started."""
+        self._queue._queued += units - self._units
+        self._units = units
+
     def release(self) -> None:
         """Stop counting the units; if the thread still runs, they count until it ends."""
         if not self._in_thread:

@@ -20,13 +20,13 @@ from deployments.ingress.collections.bodies import (
 from deployments.ingress.collections.embedding import Contents, field_path
 from deployments.ingress.collections.points import condition_of, content
 from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.search_admission import key_of
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_response_size
 from deployments.ingress.wire.inputs import check_count
 from deployments.ingress.wire.json_bodies import json_response
-from deployments.ingress.wire.large_bodies import convert_body
 from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.types import Priority

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -11,8 +12,10 @@ from starlette.types import Message, Receive
 
 from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.keys import Headers
+from deployments.ingress.middleware.large_bodies import INLINE_BYTES
 from deployments.settings.limits import IngressLimits
 from embedder.core.errors import InvalidInput
+from embedder.pipeline.work_queue import AdmittedJob
 
 MAX_LENGTH_DIGITS = 18
 
@@ -23,30 +26,43 @@ SHORTEST_WAIT_S = 0.001
 """A remaining time below this counts as 0, because sums of seconds are rounded."""
 
 
+Admit = Callable[[int, bytes], AdmittedJob]
+"""Admits a large body by its size in bytes and its first bytes, before the rest is read."""
+
+SLOW_S = 0.5
+"""Seconds of waiting for a client after which only the bytes that have arrived count as queued."""
+
+
 async def read_body(
-    receive: Receive, headers: Headers, limits: IngressLimits, deadline: float
+    receive: Receive, headers: Headers, limits: IngressLimits, deadline: float, admit: Admit
 ) -> bytes | None:
     """Return the whole body of a request, or None if the client has disconnected.
 
     A body that is too large is refused by its content-length, else at the first byte above the
-    limit.
+    limit. A large body is admitted when its first bytes have arrived.
 
     Raises:
         BodyTooLarge: the body has more bytes than ``limits.max_body_bytes``.
         BodyTooSlow: the body arrives more slowly than ``limits.min_body_bytes_per_s``.
         InvalidInput: a proxy dropped the body because the request offers a protocol upgrade.
         HTTPException: 415, the body is compressed.
+        Overloaded: as ``admit`` raises it.
     """
     _check_encoding(headers)
     size = _declared_bytes(headers)
     body = bytearray()
     receiver = _BodyReceiver(receive, limits, deadline)
+    job: AdmittedJob | None = None
     while size <= limits.max_body_bytes:
         message = await receiver.next(len(body))
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
         size = max(size, len(body))
+        if job is None and size > INLINE_BYTES:
+            job = admit(size, bytes(body))
+        elif job is not None:
+            job.resize(len(body) if receiver.listened_s > SLOW_S else size)
         if not message.get("more_body", False) and size <= limits.max_body_bytes:
             _check_offer(headers, size - len(body))
             return bytes(body)
@@ -75,7 +91,7 @@ class _BodyReceiver:
         self._receive = receive
         self._limits = limits
         self._deadline = deadline
-        self._listened_s = 0.0
+        self.listened_s = 0.0
 
     async def next(self, size: int) -> Message:
         """Return the next message of a body of which ``size`` bytes have arrived."""
@@ -84,11 +100,11 @@ class _BodyReceiver:
             while not receiving.done():
                 left_s = self._left_s(size)
                 if left_s < SHORTEST_WAIT_S:
-                    raise BodyTooSlow(size, self._listened_s, self._limits.min_body_bytes_per_s)
+                    raise BodyTooSlow(size, self.listened_s, self._limits.min_body_bytes_per_s)
                 await self._listen(receiving, min(left_s, LISTEN_S))
             message = receiving.result()
             if size == 0 and message.get("body"):
-                self._listened_s = 0.0
+                self.listened_s = 0.0
             return message
         finally:
             receiving.cancel()
@@ -96,7 +112,7 @@ class _BodyReceiver:
     async def _listen(self, receiving: asyncio.Future[Message], seconds: float) -> None:
         began = time.monotonic()
         await asyncio.wait({receiving}, timeout=seconds)
-        self._listened_s += min(time.monotonic() - began, seconds)
+        self.listened_s += min(time.monotonic() - began, seconds)
 
     def _left_s(self, size: int) -> float:
         """Return for how many seconds more to wait if ``size`` bytes have arrived."""
@@ -104,7 +120,7 @@ class _BodyReceiver:
         if self._limits.min_body_bytes_per_s == 0:
             return until_deadline_s
         worth_s = max(self._limits.body_grace_s, size / self._limits.min_body_bytes_per_s)
-        return min(worth_s - self._listened_s, until_deadline_s)
+        return min(worth_s - self.listened_s, until_deadline_s)
 
 
 def _check_encoding(headers: Headers) -> None:

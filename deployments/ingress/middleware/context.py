@@ -11,20 +11,21 @@ from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.keys import Headers
 from deployments.settings.access import ApiKey, Scope
 from embedder.core.errors import InvalidInput
+from embedder.pipeline.work_queue import AdmittedJob
 
 
 @dataclass(slots=True)
 class RequestContext:
     """The key, the deadline and the headers of one request; times are on ``time.monotonic``.
 
-    ``key`` is None if the service has no keys or the path is open. ``body_bytes`` is set when the
-    body has been read. ``prefix`` is what was removed from the path.
+    ``key`` is None if the service has no keys or the path is open. ``large_body`` is the admitted
+    job of a large body, None for a small one. ``prefix`` is what was removed from the path.
     """
 
     deadline: float
     key: ApiKey | None = None
     accept: str = ""
-    body_bytes: int = 0
+    large_body: AdmittedJob | None = None
     prefix: str = ""
     error_shape: ErrorShape = ErrorShape.OPENAI
     began: float = field(default_factory=time.monotonic)

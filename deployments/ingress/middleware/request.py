@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Container
+from contextlib import ExitStack
 from urllib.parse import unquote_to_bytes
 
 from starlette.exceptions import HTTPException
@@ -29,10 +30,12 @@ from deployments.ingress.middleware.body import read_body, replay
 from deployments.ingress.middleware.compression import CompressingSend
 from deployments.ingress.middleware.context import RequestContext, request_timeout_s
 from deployments.ingress.middleware.keys import matching_key, presented_key
+from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.middleware.route_prefix import strip_prefix
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import EmbedderError, InvalidInput
+from embedder.pipeline.work_queue import AdmittedJob
 
 logger = logging.getLogger("ray.serve")
 
@@ -51,10 +54,12 @@ class RequestMiddleware:
         app: ASGIApp,
         settings: ServeSettings,
         request_stats: RequestStats,
+        large_bodies: LargeBodies,
         *,
         tei_paths: Container[str] = (),
     ) -> None:
         self._app = app
+        self._large_bodies = large_bodies
         self._keys = settings.keys
         self._limits = settings.limits
         self._compress_bytes = settings.compress_bytes
@@ -104,15 +109,21 @@ class RequestMiddleware:
         _check_path(scope)
         timeout_s = request_timeout_s(headers, self._limits.request_timeout_s)
         context.deadline = context.began + timeout_s
-        body = await read_body(receive, headers, self._limits, context.deadline)
-        if body is None:
-            self._request_stats.abandoned += 1
-            return
-        context.body_bytes = len(body)
-        send: Send = sender
-        if self._compress_bytes is not None and sender.has_body:
-            send = CompressingSend(send, headers, self._compress_bytes)
-        await self._app(scope, replay(body, receive), send)
+        with ExitStack() as admitted:
+
+            def admit(size: int, start: bytes) -> AdmittedJob:
+                job = admitted.enter_context(self._large_bodies.admit(scope["path"], size, start))
+                context.large_body = job
+                return job
+
+            body = await read_body(receive, headers, self._limits, context.deadline, admit)
+            if body is None:
+                self._request_stats.abandoned += 1
+                return
+            send: Send = sender
+            if self._compress_bytes is not None and sender.has_body:
+                send = CompressingSend(send, headers, self._compress_bytes)
+            await self._app(scope, replay(body, receive), send)
 
 
 def _response(error: Exception, scope: Scope, shape: ErrorShape) -> Response:

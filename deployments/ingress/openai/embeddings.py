@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from deployments.ingress.errors.responses import error_content
 from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.openai import streams
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
@@ -25,7 +26,6 @@ from deployments.ingress.wire.formats import (
 )
 from deployments.ingress.wire.inputs import InputField, to_inputs
 from deployments.ingress.wire.json_bodies import json_lines, json_response
-from deployments.ingress.wire.large_bodies import convert_body
 from deployments.settings.access import Scope
 from embedder.core.quantization import OutputDtype, check_quantizable, quantize
 

@@ -14,13 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.errors.responses import ErrorShape, InvalidRequest
 from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.parameters import validated
 from deployments.ingress.routing.route import Route
 from deployments.ingress.routing.suggestions import suggested_path
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.json_bodies import check_content_type
 from deployments.ingress.wire.json_parsing import parse_json
-from deployments.ingress.wire.large_bodies import convert_body
 
 METRICS_ADVICE = (
     "Ray exports the metrics of every node for Prometheus at an address of its own, which Ray's "

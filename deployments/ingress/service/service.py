@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.service.caches import IngressCaches
 from deployments.ingress.service.collection_model import check_width, connection_for, stored_of
@@ -50,6 +51,7 @@ class Service:
         self.replica = replica_id()
         self.request_stats = RequestStats()
         self.admission = AdmissionControl(settings.limits)
+        self.large_bodies = LargeBodies(settings.limits.max_wait_s)
         self.numeric_work = NumericWork(settings.limits.max_wait_s)
         self.replicas = Replicas(handles.by_name())
         self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
@@ -221,6 +223,7 @@ class Service:
         """Return the statistics of the queues for threads and for the index shards."""
         tokenizers = {connection.colocated_tokenizer for connection in self._serving()}
         return [
+            self.large_bodies.stats,
             *self.numeric_work.queues,
             self.search_admission.queue(self.index),
             summed("tokenizer", [one.queue for one in tokenizers]),

@@ -12,13 +12,13 @@ from starlette.responses import Response
 from deployments.ingress.errors.http_errors import EmptyInput
 from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.ingress.tei.text_bodies import DecodeBody, Token, TokenizeBody
 from deployments.ingress.wire.answer_size import check_size
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import json_response
-from deployments.ingress.wire.large_bodies import convert_body
 from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.request import EmbedOptions

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from deployments.ingress.errors.http_errors import EmptyInput
 from deployments.ingress.errors.responses import ErrorShape, InvalidRequest
 from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
@@ -33,7 +34,6 @@ from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import json_response
-from deployments.ingress.wire.large_bodies import convert_body
 from deployments.ingress.wire.rows import width_of
 from deployments.settings.access import Scope
 from embedder.core.request import Embeddings, EmbedOptions, concatenate

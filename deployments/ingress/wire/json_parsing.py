@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import orjson
 
 from deployments.ingress.errors.http_errors import InvalidJson
+from deployments.ingress.middleware.large_bodies import INLINE_BYTES
 from deployments.ingress.wire.json_slices import loads_in_slices
-from deployments.ingress.wire.large_bodies import INLINE_BYTES
 
 SEARCH_BYTES = 2 * 2**20
 """Bytes up to which a body is parsed again to locate a lone surrogate; the second parser holds the

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.responses import Response
 
 from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.fields import EmbeddingFields, Usage
@@ -24,7 +25,6 @@ from deployments.ingress.wire.inputs import (
     to_vectors,
 )
 from deployments.ingress.wire.json_bodies import json_response
-from deployments.ingress.wire.large_bodies import convert_body
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Vectors

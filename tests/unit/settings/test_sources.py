@@ -176,6 +176,6 @@ def test_every_setting_is_explained_in_order() -> None:
         "encoder.num_cpus",
         2.0,
         "argument",
-        "logical CPUs that Ray books for a replica",
+        "logical CPUs that Ray reserves per replica",
     ) in rows
     assert len(paths) == len(set(paths))

@@ -37,7 +37,7 @@ def _client() -> httpx.AsyncClient:
         factor: Annotated[int, Query(alias="times")] = 1,
         tags: Annotated[list[str], Query(alias="tag")] = ["none"],  # noqa: B006 - never changed
     ) -> dict[str, Any]:
-        assert asked.body_bytes > 0
+        assert asked.large_body is None
         assert isinstance(behind, FakeService)
         return {"label": named, "sum": factor * sum(given.numbers), "tags": tags}
 
@@ -46,7 +46,9 @@ def _client() -> httpx.AsyncClient:
         return named
 
     service = FakeService()
-    app = RequestMiddleware(Router(routes, service), service.settings, service.request_stats)
+    app = RequestMiddleware(
+        Router(routes, service), service.settings, service.request_stats, service.large_bodies
+    )
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 

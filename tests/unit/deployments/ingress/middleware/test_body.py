@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -16,36 +17,24 @@ from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.body import LISTEN_S, read_body, replay
 from deployments.settings.limits import IngressLimits
 from embedder.core.errors import InvalidInput
+from tests.unit.deployments.ingress.middleware.body_wire import Wire, chunks_of
 from tests.unit.virtual_time import VirtualTime
 
 LIMIT = 8
 DISCONNECT: Message = {"type": "http.disconnect"}
 
 
-class Wire:
-    """The messages of a client; ``unread`` has those that were not received."""
-
-    def __init__(self, messages: Iterable[Message], *, pause_s: float = 0.0) -> None:
-        self.unread = list(messages)
-        self._pause_s = pause_s
-
-    async def receive(self) -> Message:
-        await asyncio.sleep(self._pause_s)
-        return self.unread.pop(0)
-
-
-def chunks_of(*chunks: bytes) -> list[Message]:
-    return [
-        {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
-        for number, chunk in enumerate(chunks, start=1)
-    ]
-
-
 async def read(
     wire: Wire, *headers: tuple[bytes, bytes], deadline_s: float = 5.0, **limits: float
 ) -> bytes | None:
     settings = IngressLimits.model_validate({"max_body_bytes": LIMIT, **limits})
-    return await read_body(wire.receive, headers, settings, time.monotonic() + deadline_s)
+    return await read_body(
+        wire.receive, headers, settings, time.monotonic() + deadline_s, admit_nothing
+    )
+
+
+def admit_nothing(size: int, start: bytes) -> NoReturn:
+    raise AssertionError("these bodies are small")
 
 
 @given(st.lists(st.binary(max_size=5), min_size=1, max_size=6), st.booleans())

@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp
 
 from deployments.ingress.middleware.compression import accepts_gzip
+from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.settings.service import ServeSettings
@@ -43,7 +44,9 @@ class Sent:
 async def _sent(
     app: ASGIApp, encoding: str | None = "gzip", *, method: str = "GET", least: int | None = LEAST
 ) -> Sent:
-    app = RequestMiddleware(app, ServeSettings(compress_bytes=least), RequestStats())
+    app = RequestMiddleware(
+        app, ServeSettings(compress_bytes=least), RequestStats(), LargeBodies(1.0)
+    )
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         del http.headers["accept-encoding"]

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from deployments.ingress.middleware.keys import digest
+from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request import OPEN, RequestMiddleware
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.settings.service import ServeSettings
@@ -35,6 +36,7 @@ class EchoServer:
             self._answer,
             ServeSettings.model_validate(arguments),
             self.request_stats,
+            LargeBodies(1.0),
             tei_paths={"/embed"},
         )
 
@@ -196,6 +198,7 @@ async def test_messages_of_other_protocols_pass_unchanged(kind: str) -> None:
     async def never(*_: Any) -> Any:
         raise AssertionError("nothing is read or sent")
 
-    await RequestMiddleware(app, ServeSettings(), RequestStats())({"type": kind}, never, never)
+    middleware = RequestMiddleware(app, ServeSettings(), RequestStats(), LargeBodies(1.0))
+    await middleware({"type": kind}, never, never)
 
     assert seen == [{"type": kind}]

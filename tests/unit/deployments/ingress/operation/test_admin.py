@@ -63,7 +63,7 @@ async def test_the_ingress_that_answers_reports_its_counters() -> None:
         },
         "queues": [
             {"name": name, "waiting": 0, "running": 0, "refused": 0}
-            for name in ("numeric-small", "numeric-large", "search", "tokenizer")
+            for name in ("large-bodies", "numeric-small", "numeric-large", "search", "tokenizer")
         ],
         "near_cache": {
             "replica": "local",
@@ -102,8 +102,8 @@ async def test_every_queue_reports_waiting_running_and_refused_work() -> None:
     after = await _stats(service)
 
     large = {"name": "numeric-large", "waiting": 1, "running": 1, "refused": 1}
-    assert during["ingress"]["queues"][1] == large
-    assert after["ingress"]["queues"][1] == {**large, "waiting": 0, "running": 0}
+    assert during["ingress"]["queues"][2] == large
+    assert after["ingress"]["queues"][2] == {**large, "waiting": 0, "running": 0}
     (shard,) = during["indexes"]
     assert [one["name"] for one in shard["queues"]] == [
         f"index-{kind}" for kind in ("search", "read", "scan", "write", "copy")

@@ -33,7 +33,9 @@ def _client() -> httpx.AsyncClient:
         return {"read": None}
 
     service = FakeService()
-    app = RequestMiddleware(Router(routes, service), service.settings, service.request_stats)
+    app = RequestMiddleware(
+        Router(routes, service), service.settings, service.request_stats, service.large_bodies
+    )
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 

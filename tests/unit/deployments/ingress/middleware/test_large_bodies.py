@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -13,16 +11,17 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from deployments.ingress.collections import points
 from deployments.ingress.collections.bodies import DeleteBody, FetchBody, SearchBody, UpsertBody
-from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.middleware import body
+from deployments.ingress.middleware.large_bodies import (
+    INLINE_BYTES,
+)
 from deployments.ingress.numeric.clusters import ClusterRequest
 from deployments.ingress.routing import parameters
 from deployments.ingress.tei.bodies import RerankBody, SimilarityInputs
-from deployments.ingress.wire import json_parsing, json_slices, large_bodies
+from deployments.ingress.wire import json_parsing, json_slices
 from deployments.ingress.wire.inputs import SHORT, to_inputs, to_vectors
 from deployments.ingress.wire.json_slices import MAX_NAME_BYTES
-from deployments.ingress.wire.large_bodies import INLINE_BYTES, convert_body
 from deployments.ingress.wire.rows import vectors_width
-from embedder.core.errors import DeadlineExceeded
 from embedder.index.contract.checks import check_metadata
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 
@@ -47,7 +46,7 @@ def _everything_is_large(patch: pytest.MonkeyPatch, threads: set[str]) -> None:
         threads.add(threading.current_thread().name)
         return parse(content, max_containers=max_containers, slice_bytes=8)
 
-    patch.setattr(large_bodies, "INLINE_BYTES", 0)
+    patch.setattr(body, "INLINE_BYTES", 0)
     patch.setattr(json_parsing, "INLINE_BYTES", 0)
     patch.setattr(json_parsing, "loads_in_slices", parsed)
 
@@ -193,37 +192,6 @@ def test_the_width_of_a_vector_is_found_without_its_numbers(
     items: list[Any], width: int | None
 ) -> None:
     assert vectors_width(items) == width
-
-
-@pytest.mark.parametrize(("size", "beside"), [(INLINE_BYTES, False), (INLINE_BYTES + 1, True)])
-async def test_only_a_large_body_is_converted_in_a_thread(size: int, beside: bool) -> None:
-    thread = await convert_body(
-        RequestContext(time.monotonic() + 60, body_bytes=size), threading.current_thread
-    )
-
-    assert (thread is not threading.current_thread()) == beside
-
-
-async def test_a_large_body_waits_for_others_no_longer_than_its_request_may() -> None:
-    began, others_end, done = threading.Event(), threading.Event(), list[str]()
-
-    def hold() -> None:
-        began.set()
-        others_end.wait(30)
-
-    patient = RequestContext(deadline=time.monotonic() + 60, body_bytes=INLINE_BYTES + 1)
-    other = asyncio.create_task(convert_body(patient, hold))
-    await asyncio.to_thread(began.wait)
-    late = RequestContext(deadline=time.monotonic() + 0.01, body_bytes=INLINE_BYTES + 1)
-    try:
-        with pytest.raises(DeadlineExceeded, match="reads large bodies"):
-            await convert_body(late, done.append, "late")
-    finally:
-        others_end.set()
-    await other
-    await convert_body(patient, done.append, "next")
-
-    assert done == ["next"]
 
 
 @pytest.mark.parametrize("count", [SHORT, SHORT + 1, 40_000])
