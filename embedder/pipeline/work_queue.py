@@ -70,6 +70,12 @@ class WorkQueue:
         waiting = len(self._jobs) - running
         return QueueStats(self._kind.name, waiting, running, self._refused)
 
+    def is_due(self, retry_token: bytes) -> bool | None:
+        """Return whether a refused request may return now; None if it has no reservation."""
+        now = self._clock()
+        reservation = self._policy.reservations.find(retry_token, now)
+        return None if reservation is None else reservation.ready_s <= now
+
     async def run(self, units: int, work: Callable[[], T], retry_token: Callable[[], bytes]) -> T:
         """Run work in a thread and return its result.
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -106,6 +107,19 @@ async def test_a_refused_large_body_is_admitted_when_it_returns_at_its_time() ->
                 bodies.admit("/", 2**20, start).__enter__()
     with bodies.admit("/", 2**20, b"one"):
         assert bodies.stats.waiting == 1
+
+
+async def test_refused_bodies_that_begin_alike_return_one_after_the_other() -> None:
+    bodies = LargeBodies(max_wait_s=0.1)
+    size = int(BYTES_PER_S)
+    times = []
+    with bodies.admit("/", 20 * size, b"others"):
+        for _ in range(5):
+            with pytest.raises(Overloaded) as caught:
+                bodies.admit("/", size, b"alike").__enter__()
+            times.append(caught.value.retry_after_s)
+
+    assert all(after > before + 0.9 for before, after in pairwise(times))
 
 
 async def _read(wire: Wire, bodies: LargeBodies, size: int) -> bytes | None:
