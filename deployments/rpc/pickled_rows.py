@@ -45,6 +45,11 @@ class PickledRows(Generic[T]):
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def pickled_bytes(self) -> int:
+        """Return the bytes of all chunks."""
+        return sum(map(len, self.chunks))
+
     def __iter__(self) -> Iterator[T]:
         for chunk in self.chunks:
             yield from self._unpickle(chunk)

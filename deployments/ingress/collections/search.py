@@ -32,6 +32,9 @@ from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.types import Priority
 from embedder.index.contract.points import CollectionInfo, Hit, Query, StoredModel
 
+JSON_PER_PICKLED_BYTE = 6
+"""The most bytes of JSON for a byte of pickled hits: a control character is escaped by six."""
+
 routes = Routes("collections")
 
 
@@ -75,7 +78,9 @@ async def search(
     }
     if found.missing:
         answer["missing"] = found.missing
-    return check_response_size("top_k", await json_response(answer), service.settings.limits)
+    expected_bytes = JSON_PER_PICKLED_BYTE * sum(hits.pickled_bytes for hits in found.hits)
+    response = await json_response(answer, expected_bytes)
+    return check_response_size("top_k", response, service.settings.limits)
 
 
 def _queries(body: SearchBody, most: int) -> tuple[Sequence[QueryBody], Sequence[str]]:

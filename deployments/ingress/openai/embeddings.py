@@ -99,7 +99,9 @@ async def create_embeddings(
         rows = rows_of(vectors, body.encoding_format)
         data = [_embedding(row, number) for number, row in enumerate(rows)]
         tokens = int(answer.token_counts.sum())
-        response = await json_response(_list_content(answer.model, tokens, data=data))
+        response = await json_response(
+            _list_content(answer.model, tokens, data=data), answer.vectors.size * component
+        )
     else:
         response = binary_response(vectors, kind)
     response.headers.update(timing_headers(answer))

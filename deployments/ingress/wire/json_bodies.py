@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.middleware.keys import Headers
 from deployments.ingress.wire.json_chunks import json_chunks
-from deployments.rpc.cooperative_yield import CooperativeYield
+from deployments.rpc.cooperative_yield import YIELD_BYTES, CooperativeYield
 
 CHUNK_BYTES = 2**20
 """Bytes that are sent at a time: copying more would hold the interpreter lock for long."""
@@ -38,11 +39,15 @@ class _ChunkedResponse(Response):
             await asyncio.sleep(0)
 
 
-async def json_response(content: Any) -> Response:
+async def json_response(content: Any, expected_bytes: float = math.inf) -> Response:
     """Return a JSON response; other requests run between its `json_chunks`.
 
-    Arrays of numpy are written without Python numbers.
+    If ``expected_bytes`` are few, all is written in one step. Iterators are written as lists, and
+    arrays of numpy without Python numbers.
     """
+    if expected_bytes <= YIELD_BYTES:
+        whole = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY, default=list)
+        return Response(whole, media_type="application/json")
     sent, chunks, size = list[bytes](), list[bytes](), 0
     yielding = CooperativeYield()
     for chunk in json_chunks(content):

@@ -58,6 +58,14 @@ def test_chunks_are_the_whole_value(value: Any) -> None:
     assert b"".join(json_chunks(_lazy(value))) == whole
 
 
+@given(VALUES)
+async def test_a_small_response_is_written_in_one_step_with_the_same_bytes(value: Any) -> None:
+    in_chunks = await json_response(_lazy(value))
+    at_once = await json_response(_lazy(value), expected_bytes=0)
+
+    assert at_once.body == in_chunks.body
+
+
 @pytest.mark.parametrize("bytes_of_item", [10, CHUNK_BYTES // 2, CHUNK_BYTES * 2])
 async def test_a_large_response_is_sent_in_chunks(bytes_of_item: int) -> None:
     value = ["x" * bytes_of_item] * max(3, 3 * CHUNK_BYTES // bytes_of_item)
