@@ -78,10 +78,8 @@ class AdmissionPolicy:
         """Accept work behind ``ahead`` units of other work unless it would wait too long.
 
         ``retry_token`` identifies a repeated request and is called only under load. ``excess`` is
-        the number of units above a bound. ``max_wait_s`` replaces the limit of the class.
-
-        Return the token of a reservation that the caller claims when the work starts, or None if
-        the request has none.
+        the number of units above a bound. ``max_wait_s`` replaces the limit of the class. Return
+        the token of the reservation that the caller claims when the work starts, if it has one.
 
         Raises:
             Overloaded: the work would wait too long, or ``excess`` is above 0.
@@ -92,14 +90,14 @@ class AdmissionPolicy:
             OWN_TIME_FACTOR * self._rate.seconds(units),
         )
         fits = excess <= 0 and wait_s <= limit_s
-        behind = excess if wait_s <= limit_s else ahead
         if fits and not len(self.reservations):
             return None
         token = retry_token()
         reservation = self.reservations.find(token, now)
+        behind = excess if wait_s <= limit_s else ahead
+        if reservation is None and not fits:
+            self._refuse(token, units, behind, now)
         if reservation is None:
-            if not fits:
-                self._refuse(token, units, behind, now)
             return None
         if reservation.ready_s > now and not fits:
             raise _overloaded(reservation, now)

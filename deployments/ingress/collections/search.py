@@ -67,7 +67,13 @@ async def search(
         found = await service.search_admission.search(
             service.index, wanted, keys, complete=body.complete, deadline=context.deadline
         )
-    # As iterators, so that each hit is unpickled and written in turn, and other requests can run.
+    expected_bytes = JSON_PER_PICKLED_BYTE * sum(hits.pickled_bytes for hits in found.hits)
+    response = await json_response(_answer(body, queries, found), expected_bytes)
+    return check_response_size("top_k", response, service.settings.limits)
+
+
+def _answer(body: SearchBody, queries: Sequence[QueryBody], found: ShardedHits) -> dict[str, Any]:
+    # Iterators, so that each hit is unpickled and written in turn, and other requests can run.
     results = [
         (_result(hit, query) for hit in hits)
         for query, hits in zip(queries, found.hits, strict=True)
@@ -76,11 +82,7 @@ async def search(
         "results": results[0] if body.queries is None else results,
         "partial": bool(found.missing),
     }
-    if found.missing:
-        answer["missing"] = found.missing
-    expected_bytes = JSON_PER_PICKLED_BYTE * sum(hits.pickled_bytes for hits in found.hits)
-    response = await json_response(answer, expected_bytes)
-    return check_response_size("top_k", response, service.settings.limits)
+    return {**answer, "missing": found.missing} if found.missing else answer
 
 
 def _queries(body: SearchBody, most: int) -> tuple[Sequence[QueryBody], Sequence[str]]:

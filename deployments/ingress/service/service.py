@@ -181,8 +181,8 @@ class Service:
             InvalidInput: an id is not in the vocabulary; the error names it ``ids[row][column]``.
             EmbedderError: as `tokenize_with_offsets`.
         """
-        connection = await self._connection(model, deadline)
-        return await connection.tokenizer.decode(
+        tokenizer = (await self._connection(model, deadline)).tokenizer
+        return await tokenizer.decode(
             rows, skip_special_tokens=skip_special_tokens, deadline=deadline
         )
 
@@ -211,12 +211,10 @@ class Service:
         """
         self._queue_metrics.publish_queues(self.queues)
         self.caches.publish()
-        now = time.monotonic()
-        if now >= self._announce_s:
+        if (now := time.monotonic()) >= self._announce_s:
             self._announce_s = now + ANNOUNCE_EVERY_S
-            for state in self.models():
-                if state.serving is not None:
-                    self._connect.announce(state.serving.pipeline.model)
+            for connection in self._serving():
+                self._connect.announce(connection.pipeline.model)
 
     @property
     def queues(self) -> list[QueueStats]:

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from benchmarks.overload import Outcome, figures_of, open_loop
+from benchmarks.overload import open_loop
+from benchmarks.overload_figures import Outcome, figures_of
 from benchmarks.overload_routes import ROUTES, embedded, requests
 
 

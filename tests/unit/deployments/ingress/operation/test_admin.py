@@ -27,12 +27,46 @@ STAGES = {
 }
 
 
-async def _stats(service: FakeService) -> dict[str, Any]:
+COUNTERS: dict[str, Any] = {
+    "replica": "local",
+    "in_flight": 1,
+    "answers": {"200": 1, "400": 1},
+    "abandoned": 0,
+    "flights": 0,
+    "backlog": {
+        "queued_tokens": {"interactive": 0, "bulk": 0},
+        "tokens_per_s": None,
+        "predicted_wait_s": 0.0,
+        "admitted": 1,
+        "refused": 0,
+        "returned": 0,
+        "booked_tokens": 0,
+    },
+    "queues": [
+        {"name": name, "waiting": 0, "running": 0, "refused": 0}
+        for name in ("large-bodies", "numeric-small", "numeric-large", "search", "tokenizer")
+    ],
+    "near_cache": {
+        "replica": "local",
+        "entries": 2,
+        "bytes": 2 * (OVERHEAD_BYTES + 4 * 4),
+        "max_bytes": 32 * 2**20,
+        "hits": 0,
+        "misses": 2,
+        "expired": 0,
+        "evicted": 0,
+        "rejected": 0,
+        "hit_ratio": 0.0,
+    },
+    "shards": [{"name": "EmbeddingCache-0", "circuit": "closed", "failures": 0, "opened": 0}],
+}
+"""The counters of an ingress after one answer with two vectors and one refusal."""
+
+
+async def _stats(service: FakeService) -> Any:
     async with service.client() as http:
         response = await http.get("/v1/stats")
-    assert response.status_code == 200
-    answer: dict[str, Any] = response.json()
-    return answer
+    return response.raise_for_status().json()
 
 
 async def test_the_ingress_that_answers_reports_its_counters() -> None:
@@ -46,46 +80,7 @@ async def test_the_ingress_that_answers_reports_its_counters() -> None:
     assert answer["near_cache"].pop("age_s") >= 0
     # Those that arrived a moment ago are counted too.
     assert answer["shards"][0].pop("pending") <= 1
-    assert answer == {
-        "replica": "local",
-        "in_flight": 1,
-        "answers": {"200": 1, "400": 1},
-        "abandoned": 0,
-        "flights": 0,
-        "backlog": {
-            "queued_tokens": {"interactive": 0, "bulk": 0},
-            "tokens_per_s": None,
-            "predicted_wait_s": 0.0,
-            "admitted": 1,
-            "refused": 0,
-            "returned": 0,
-            "booked_tokens": 0,
-        },
-        "queues": [
-            {"name": name, "waiting": 0, "running": 0, "refused": 0}
-            for name in ("large-bodies", "numeric-small", "numeric-large", "search", "tokenizer")
-        ],
-        "near_cache": {
-            "replica": "local",
-            "entries": 2,
-            "bytes": 2 * (OVERHEAD_BYTES + 4 * 4),
-            "max_bytes": 32 * 2**20,
-            "hits": 0,
-            "misses": 2,
-            "expired": 0,
-            "evicted": 0,
-            "rejected": 0,
-            "hit_ratio": 0.0,
-        },
-        "shards": [
-            {
-                "name": "EmbeddingCache-0",
-                "circuit": "closed",
-                "failures": 0,
-                "opened": 0,
-            }
-        ],
-    }
+    assert answer == COUNTERS
 
 
 async def test_every_queue_reports_waiting_running_and_refused_work() -> None:
