@@ -139,7 +139,7 @@ def _answer(body: SimilarityRequest, matrices: Matrices) -> dict[str, Any]:
 
 def _check_finite(measures: NDArray[np.float32], metric: SimilarityName) -> None:
     for row in np.flatnonzero(~np.isfinite(measures).all(axis=1)).tolist():
-        raise InvalidVector(f"a[{row}]", f"is too large: its {metric} measure has no float32")
+        raise InvalidVector(f"a[{row}]", f"is too large: its {metric} similarity exceeds float32")
 
 
 def _rows(indices: NDArray[np.int64], scores: NDArray[np.float32]) -> list[orjson.Fragment]:
