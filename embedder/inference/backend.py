@@ -50,7 +50,7 @@ def _load_torch(files: ModelFiles, settings: BackendSettings) -> Backend:
 def _load_onnx(files: ModelFiles, settings: BackendSettings, setting: str) -> Backend:
     if (package := _missing_package()) is not None:
         raise MissingExtra(setting, package, "onnx")
-    from embedder.backends.onnx.backend import OnnxBackend
+    from embedder.backends.onnx_backend import OnnxBackend
 
     backend: Backend = OnnxBackend.load(files, settings)
     return backend
@@ -60,7 +60,7 @@ def _has_usable_graph(files: ModelFiles) -> bool:
     """Return whether a model ships an ONNX graph and the packages that run it are installed."""
     if _missing_package() is not None:
         return False
-    from embedder.backends.onnx.bundled_graph import bundled_graph
+    from embedder.backends.onnx_bundled_graph import bundled_graph
 
     return bundled_graph(files) is not None
 

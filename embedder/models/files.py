@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from embedder.core.errors import UnsupportedModel
+from embedder.core.token_types import TokenTypes
 from embedder.core.types import SimilarityName
 from embedder.models.catalogue import model_names
-from embedder.models.config_values import required_int
 from embedder.models.layout import Layout, read_layout
 from embedder.models.safety import read_object, sha256, verified_digest
 from embedder.models.sentence_config import (
@@ -22,9 +22,8 @@ from embedder.models.sentence_config import (
     read_sentence_config,
     similarity_name,
 )
-from embedder.models.tokenizer.token_limit import lower_case, token_limit
-from embedder.models.tokenizer.token_types import TokenTypes
-from embedder.models.tokenizer.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
+from embedder.models.token_limit import lower_case, token_limit
+from embedder.models.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
 from embedder.models.weights import WEIGHTS, ModelSource, locate, weight_files
 from embedder.settings.model import ModelSettings
 
@@ -197,3 +196,15 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     if os.path.lexists(folder / "adapter_config.json"):
         raise UnsupportedModel(f"{folder} holds an adapter; merge it into the weights")
     return config
+
+
+def required_int(config: Mapping[str, Any], key: str) -> int:
+    """Return an integer of a ``config.json``.
+
+    Raises:
+        UnsupportedModel: the key is missing, or its value is not an integer.
+    """
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UnsupportedModel(f"config.json has {key!r} = {value!r}; it must be a whole number")
+    return value

@@ -186,3 +186,12 @@ def verified_digest(path: Path, expected: str | None) -> str:
     if expected is not None and digest != expected:
         raise WeightsMismatch(str(path), expected, digest)
     return digest
+
+
+def read_optional(path: Path) -> Mapping[str, Any]:
+    """Return the object in a JSON file, or an empty one if the file does not exist.
+
+    Raises:
+        UnsupportedModel: the file exists and cannot be read, or does not hold an object.
+    """
+    return read_object(path) if os.path.lexists(path) else {}

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import SimilarityName
-from embedder.models.config_values import read_optional
 from embedder.models.prompts import NAMES
+from embedder.models.safety import read_optional
 from embedder.settings.model import ModelSettings
 
 

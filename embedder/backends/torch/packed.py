@@ -25,8 +25,8 @@ from embedder.backends.torch.kernels import PLAIN, FusedGeluLinear, Kernels, fas
 from embedder.backends.torch.onednn import OneDnnLinear, supports_onednn
 from embedder.backends.torch.relative_positions import RelativePositionBias
 from embedder.backends.torch.shared_weights import open_weights
+from embedder.core.token_types import TokenTypes
 from embedder.core.types import TokenBatch
-from embedder.models.tokenizer.token_types import TokenTypes
 
 if TYPE_CHECKING:
     # The GPU benchmark runs where pydantic is not installed.

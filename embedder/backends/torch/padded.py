@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from embedder.backends.grouping import group_by_length
 from embedder.backends.pretrained import load_pretrained
+from embedder.core.token_types import TokenTypes
 from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles
-from embedder.models.tokenizer.token_types import TokenTypes
 
 
 class PaddedForward:

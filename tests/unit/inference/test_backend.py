@@ -48,11 +48,11 @@ class FakeOnnx:
 
 @pytest.fixture
 def onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime, backend = ModuleType("onnxruntime"), ModuleType("embedder.backends.onnx.backend")
+    runtime, backend = ModuleType("onnxruntime"), ModuleType("embedder.backends.onnx_backend")
     runtime.__spec__ = ModuleSpec("onnxruntime", None)
     backend.__dict__["OnnxBackend"] = FakeOnnx
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
-    monkeypatch.setitem(sys.modules, "embedder.backends.onnx.backend", backend)
+    monkeypatch.setitem(sys.modules, "embedder.backends.onnx_backend", backend)
 
 
 @pytest.fixture(scope="module")

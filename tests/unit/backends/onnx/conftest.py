@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from embedder.backends.onnx.backend import OnnxBackend
+from embedder.backends.onnx_backend import OnnxBackend
 from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings, ModelSettings, PoolingName

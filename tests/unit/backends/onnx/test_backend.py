@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.backends.onnx.backend import OnnxBackend
+from embedder.backends.onnx_backend import OnnxBackend
 from embedder.backends.precision import min_cosine
 from embedder.core.errors import BackendFailure, ConfigurationError, OutOfMemory
 from embedder.core.types import TokenBatch

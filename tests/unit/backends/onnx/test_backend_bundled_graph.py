@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from embedder.backends.onnx import backend as onnx_backend
-from embedder.backends.onnx.backend import OnnxBackend
-from embedder.backends.onnx.bundled_graph import BUNDLED_GRAPH
+from embedder.backends import onnx_backend
+from embedder.backends.onnx_backend import OnnxBackend
+from embedder.backends.onnx_bundled_graph import BUNDLED_GRAPH
 from embedder.core.errors import UnsafeModel, UnsupportedModel
 from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from embedder.backends.onnx import backend as onnx_backend
-from embedder.backends.onnx.backend import OnnxBackend
+from embedder.backends import onnx_backend
+from embedder.backends.onnx_backend import OnnxBackend
 from embedder.backends.precision import min_cosine
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import TokenBatch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.backends.onnx.backend import OnnxBackend
+from embedder.backends.onnx_backend import OnnxBackend
 from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings, ModelSettings

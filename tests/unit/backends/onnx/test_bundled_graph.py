@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from embedder.backends.onnx.bundled_graph import bundled_graph, graph_files, unusable_reason
+from embedder.backends.onnx_bundled_graph import bundled_graph, graph_files, unusable_reason
 from embedder.core.errors import UnsafeModel
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings

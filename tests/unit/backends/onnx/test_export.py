@@ -14,8 +14,8 @@ import onnxruntime
 import pytest
 import torch
 
-from embedder.backends.onnx import export
-from embedder.backends.onnx.export import GRAPH, INPUTS, OPSETS, OUTPUT, export_graph, graph_key
+from embedder.backends import onnx_export
+from embedder.backends.onnx_export import GRAPH, INPUTS, OPSETS, OUTPUT, export_graph, graph_key
 from embedder.core.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
@@ -95,13 +95,13 @@ def opsets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         tried.append(opset)
         path.touch()
 
-    monkeypatch.setattr(export, "_export", pretend)
+    monkeypatch.setattr(onnx_export, "_export", pretend)
     return tried
 
 
 def _set_cosines(monkeypatch: pytest.MonkeyPatch, *cosines: float) -> None:
     found = iter(cosines)
-    monkeypatch.setattr(export, "_worst_cosine", lambda *_: next(found))
+    monkeypatch.setattr(onnx_export, "_worst_cosine", lambda *_: next(found))
 
 
 def test_the_first_opset_with_an_accurate_graph_is_used(
@@ -139,7 +139,7 @@ def test_a_graph_of_other_weights_is_refused(
     def stale(model: object, files: ModelFiles, path: Path, opset: int) -> None:
         shutil.copytree(exported[0], path.parent, dirs_exist_ok=True)
 
-    monkeypatch.setattr(export, "_export", stale)
+    monkeypatch.setattr(onnx_export, "_export", stale)
 
     with pytest.raises(UnsupportedModel, match=r"hidden states is only -?0\.\d+"):
         export_graph(_files(other), tmp_path / "graph")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from embedder.backends.onnx.export import GRAPH
-from embedder.backends.onnx.quantization import quantize_graph, weight_bits
+from embedder.backends.onnx_export import GRAPH
+from embedder.backends.onnx_quantization import quantize_graph, weight_bits
 from embedder.core.errors import UnsupportedModel
 
 Array = NDArray[np.float32]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.config_values import read_optional
+from embedder.models.safety import read_optional
 
 DEFAULT_LIMIT = 512
 """The limit of a model that states none; the T5 models were trained with it."""

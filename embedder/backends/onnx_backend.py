@@ -16,16 +16,16 @@ from embedder.backends.derived_files import cache_folder, derived_file, discard
 from embedder.backends.error_translation import translate_errors
 from embedder.backends.grouping import group_by_length
 from embedder.backends.head import Head
-from embedder.backends.onnx.bundled_graph import (
+from embedder.backends.onnx_bundled_graph import (
     BUNDLED_GRAPH,
     OUTPUTS,
     bundled_graph,
     graph_files,
     unusable_reason,
 )
-from embedder.backends.onnx.export import GRAPH, export_graph, graph_key
-from embedder.backends.onnx.quantization import quantize_graph, weight_bits
-from embedder.backends.onnx.session import choose_device, open_session
+from embedder.backends.onnx_export import GRAPH, export_graph, graph_key
+from embedder.backends.onnx_quantization import quantize_graph, weight_bits
+from embedder.backends.onnx_session import choose_device, open_session
 from embedder.backends.precision import reference_batch
 from embedder.core.errors import ConfigurationError, UnsupportedModel
 from embedder.core.types import TokenBatch, Vectors

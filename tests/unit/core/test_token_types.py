@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from embedder.core.token_types import TokenTypes
 from embedder.core.types import TokenBatch
-from embedder.models.tokenizer.token_types import TokenTypes
 
 
 def _state(template: list[tuple[str, int]]) -> str:

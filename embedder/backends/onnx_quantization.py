@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from embedder.backends.onnx.export import GRAPH
+from embedder.backends.onnx_export import GRAPH
 from embedder.core.errors import UnsupportedModel
 
 _MICROSOFT = "com.microsoft"

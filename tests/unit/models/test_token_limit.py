@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.tokenizer.token_limit import DEFAULT_LIMIT, lower_case, token_limit
+from embedder.models.token_limit import DEFAULT_LIMIT, lower_case, token_limit
 from tests.tiny_models import write_json
 
 LIMITS = st.none() | st.integers(1, 60)

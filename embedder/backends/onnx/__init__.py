@@ -1,1 +1,0 @@
-"""The backend that computes an ONNX graph with ONNX Runtime, and the graphs it computes."""
