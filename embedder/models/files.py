@@ -15,7 +15,7 @@ from embedder.core.token_types import TokenTypes
 from embedder.core.types import SimilarityName
 from embedder.models.catalogue import model_names
 from embedder.models.layout import Layout, read_layout
-from embedder.models.safety import read_object, sha256, verified_digest
+from embedder.models.safety import read_object, required_int, sha256, verified_digest
 from embedder.models.sentence_config import (
     default_prompt,
     merge_prompts,
@@ -196,15 +196,3 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     if os.path.lexists(folder / "adapter_config.json"):
         raise UnsupportedModel(f"{folder} holds an adapter; merge it into the weights")
     return config
-
-
-def required_int(config: Mapping[str, Any], key: str) -> int:
-    """Return an integer of a ``config.json``.
-
-    Raises:
-        UnsupportedModel: the key is missing, or its value is not an integer.
-    """
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UnsupportedModel(f"config.json has {key!r} = {value!r}; it must be a whole number")
-    return value

@@ -195,3 +195,15 @@ def read_optional(path: Path) -> Mapping[str, Any]:
         UnsupportedModel: the file exists and cannot be read, or does not hold an object.
     """
     return read_object(path) if os.path.lexists(path) else {}
+
+
+def required_int(config: Mapping[str, Any], key: str) -> int:
+    """Return an integer of a ``config.json``.
+
+    Raises:
+        UnsupportedModel: the key is missing, or its value is not an integer.
+    """
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UnsupportedModel(f"config.json has {key!r} = {value!r}; it must be a whole number")
+    return value

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.files import required_int
+from embedder.models.safety import required_int
 
 _GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 """The value of torch's ``approximate`` for each supported activation."""

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.files import required_int
+from embedder.models.safety import required_int
 
 
 @pytest.mark.parametrize("value", [None, "5", 5.0, True, [5]])
