@@ -28,7 +28,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one phase shows; ``p50_ms`` and ``p99_ms`` are of what is accepted, returns included.
+    """The figures of one phase; ``p50_ms`` and ``p99_ms`` are of accepted requests and returns.
 
     A ``client_late_p99_ms`` that is no small part of ``p99_ms`` says that the machine was too busy.
     """

@@ -70,7 +70,7 @@ class SingleFlight:
         computation.waiters += 1
 
     def leave(self, computation: Computation) -> None:
-        """Remove a waiter; the last one cancels the computation, and nobody can join it then."""
+        """Remove a waiter; the last one cancels the computation, which no request can join then."""
         computation.waiters -= 1
         if computation.waiters == 0 and not computation.task.done():
             self._remove(computation)

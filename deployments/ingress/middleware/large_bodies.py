@@ -1,7 +1,7 @@
 """Admits large bodies before they are read, and converts them in a thread, one at a time.
 
 Without admission, clients that send more than the thread can convert would wait until their
-deadline, and the event loop would be busy with bytes for which nobody waits any more. A small body
+deadline, and the event loop would receive bytes of requests that can only time out. A small body
 is converted at once, because a change of threads would take longer.
 """
 

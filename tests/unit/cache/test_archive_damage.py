@@ -71,7 +71,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "no manifest": (lambda path: (path / MANIFEST).unlink(), "manifest.json is missing"),
     "no JSON": (lambda path: (path / MANIFEST).write_bytes(b"{"), "is not a manifest"),
     "a newer format": (lambda path: _manifest(path, format=2), "has format 2; this version reads"),
-    "a field that nobody knows": (lambda path: _manifest(path, more=1), "more"),
+    "an unknown field": (lambda path: _manifest(path, more=1), "more"),
     "another count": (
         lambda path: _manifest(path, count=36),
         "counts 36 entries; the parts hold 35",

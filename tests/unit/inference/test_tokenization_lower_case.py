@@ -40,7 +40,7 @@ NORMALIZERS = {
 
 
 def _write(own: normalizers.Normalizer | None, path: Path) -> RustTokenizer:
-    """Write a tokenizer whose ids are the code points of what its normalizer leaves."""
+    """Write a tokenizer whose ids are the code points of the normalized text."""
     forms = (str, str.lower, partial(normalize, "NFD"), partial(normalize, "NFKC"))
     letters = {
         letter for form in forms for cased in CASED for letter in form(f"{cased}{cased.lower()}")

@@ -37,7 +37,7 @@ from tests.unit.deployments.local_handle import LocalHandle, as_handle
 
 MAX_TOKENS = 8
 END = "[END]"
-"""The special token, of id 0, that is at the end of a text for those who ask for its tokens."""
+"""The special token with id 0 at the end of a text, in responses with special tokens."""
 ALIAS = "all-MiniLM-L6-v2"
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL = ModelInfo(
