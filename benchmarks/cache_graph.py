@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from benchmarks.service import measured_service
 from benchmarks.texts import sample
 
-NEAR = "EMBEDDER_CACHE__NEAR_BYTES"
+NEAR = "EMBEDDER_CACHE__LOCAL_BYTES"
 TEXTS = 64
 
 
@@ -58,8 +58,8 @@ def main() -> None:
     """Measure, and print a table and a JSON line."""
     options = _options()
     figures = {}
-    for name, near_bytes in (("the ingress's own cache", None), ("a shard", "0")):
-        with _environment(near_bytes), measured_service(None, options.config) as url:
+    for name, local_bytes in (("the ingress's own cache", None), ("a shard", "0")):
+        with _environment(local_bytes), measured_service(None, options.config) as url:
             figures[name] = _measure(Client(url), options)
     print(f"{'p50 of one client, ms':26}{'no-op':>8}{'one hop':>9}{'cached':>8}{'ratio':>7}")
     for name, (noop, hop, cached) in figures.items():
@@ -92,10 +92,10 @@ def _measure(client: Client, options: argparse.Namespace) -> tuple[float, float,
 
 
 @contextmanager
-def _environment(near_bytes: str | None) -> Iterator[None]:
+def _environment(local_bytes: str | None) -> Iterator[None]:
     """Set the variable that the service reads, or leave it out, for a while."""
-    if near_bytes is not None:
-        os.environ[NEAR] = near_bytes
+    if local_bytes is not None:
+        os.environ[NEAR] = local_bytes
     try:
         yield
     finally:

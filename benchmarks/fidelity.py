@@ -167,7 +167,7 @@ def _generator(dtype: Dtype, model: ModelSettings | None = None) -> Iterator[Emb
     settings = EmbedderSettings(
         model=model or ModelSettings(),
         backend=BackendSettings(dtype=dtype),
-        batching=BatchSettings(tune_s=0),  # how much is computed at once changes no vector
+        batching=BatchSettings(autotune_s=0),  # how much is computed at once changes no vector
         cache=CacheSettings(max_bytes=0),
     )
     with EmbeddingGenerator(settings=settings) as generator:

@@ -61,7 +61,7 @@ class Contenders:
         self._metric, self._bare = collection.metric, segment.index
         self._parameters: Any = None
         if segment.kind.value == "hnsw":
-            effort = max(index._shard.settings.hnsw_search_effort, 2 * top)
+            effort = max(index._shard.settings.hnsw_ef_search, 2 * top)
             self._parameters = faiss.SearchParametersHNSW(efSearch=effort)
 
     def ours(self, queries: Vectors) -> list[list[Hit]]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine
 from itertools import count
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import orjson
 from starlette.types import ASGIApp, Message
@@ -41,8 +41,6 @@ COUNTED = 5
 """Requests of a kind that are counted; the table has the one with the fewest calls, because a batch
 of insertions into the cache may leave beside any other.
 """
-
-Placement = Literal["ingress", "stages"]
 
 
 class Walk:
@@ -105,7 +103,7 @@ def main() -> None:
     parser.add_argument("--files", action="store_true", help="print the calls of each file, too")
     shows_files = parser.parse_args().files
     rows = dict[str, Counter[str]]()
-    for placement in get_args(Placement):
+    for placement in ("colocated", "remote"):
         rows |= asyncio.run(walks(placement))
     print(f"{'request':48}{'files':>6}{'calls':>7}")
     for name, calls in rows.items():
@@ -116,8 +114,8 @@ def main() -> None:
     os._exit(0)  # without waiting for the threads of the replicas
 
 
-async def walks(placement: Placement) -> dict[str, Counter[str]]:
-    """Return the calls of every kind of request, by file; ``placement`` is that of the encoder."""
+async def walks(placement: str) -> dict[str, Counter[str]]:
+    """Return the calls of every kind of request, by file; ``placement`` is that of both stages."""
     app = await _application(placement)
     numbers = count()
 
@@ -132,7 +130,7 @@ async def walks(placement: Placement) -> dict[str, Counter[str]]:
         body = {"text": text(), "top_k": 2, "filter": {"n": {"$gte": 0}}}
         return "/v1/collections/walks/search", body
 
-    where = "in the ingress" if placement == "ingress" else "through the stages"
+    where = "in the ingress" if placement == "colocated" else "through the stages"
     kinds = {
         f"embedding, {where}": lambda: ("/v1/embeddings", {"input": text()}),
         "embedding, cached": lambda: ("/v1/embeddings", {"input": "the same text"}),
@@ -142,12 +140,12 @@ async def walks(placement: Placement) -> dict[str, Counter[str]]:
     return {name: await _counted(app, kind) for name, kind in kinds.items()}
 
 
-async def _application(placement: Placement) -> ASGIApp:
+async def _application(placement: str) -> ASGIApp:
     settings = ServeSettings.model_validate(
         {
             "data_directory": None,
-            "encoder": {"in_ingress": "all" if placement == "ingress" else "none"},
-            "tokenizer": {} if placement == "ingress" else {"ingress_characters": 0},
+            "encoder": {"placement": placement},
+            "tokenizer": {"placement": placement},
         }
     )
     models = {"models": [{**settings.model.model_dump(mode="json"), "pinned": True}]}

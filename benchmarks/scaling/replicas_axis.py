@@ -62,7 +62,7 @@ def with_replicas(document: dict[str, Any], count: int) -> dict[str, Any]:
         encoder = arguments.setdefault("encoder", {})
         for bound in ("min_replicas", "max_replicas"):
             encoder.pop(bound, None)
-        encoder |= {"replicas": count, "in_ingress": "none", "num_cpus": BOOKED_CPUS}
+        encoder |= {"replicas": count, "placement": "remote", "num_cpus": BOOKED_CPUS}
     return derived
 
 

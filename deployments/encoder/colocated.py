@@ -9,8 +9,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
+from deployments.settings.placement import Placement
 from embedder.batching.batcher import BatcherStats
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.errors import DeadlineExceeded
@@ -18,23 +18,20 @@ from embedder.core.types import Encoded, Priority, TokenBatch
 
 logger = logging.getLogger("ray.serve")
 
-Share = Literal["none", "idle", "all"]
-"""Which batches the ingress encodes: none, those that arrive while no batch is computed, or all."""
-
 
 class ColocatedEncoder:
-    """Encodes a share of the batches in this process, and the others by ``stage``.
+    """Encodes the batches of its placement in this process, and the others by ``stage``.
 
     ``load`` runs in a separate thread. Until it returns, or if it fails, all batches go to the
     stage.
     """
 
     def __init__(
-        self, stage: BatchingEncoder, load: Callable[[], BatchingEncoder], share: Share
+        self, stage: BatchingEncoder, load: Callable[[], BatchingEncoder], placement: Placement
     ) -> None:
         self._stage = stage
         self._load = load
-        self._share = share
+        self._placement = placement
         self._near: BatchingEncoder | None = None
 
     @property
@@ -44,7 +41,7 @@ class ColocatedEncoder:
 
     async def load(self) -> None:
         """Load the encoder, unless all batches go to the stage."""
-        if self._share == "none":
+        if self._placement == "remote":
             return
         try:
             self._near = await asyncio.to_thread(self._load)
@@ -56,7 +53,7 @@ class ColocatedEncoder:
     ) -> Encoded:
         """Return float32[n, width], pooled, before normalisation, in order; and its timings."""
         near = self._near
-        if near is not None and (self._share == "all" or self._is_idle(near)):
+        if near is not None and (self._placement == "colocated" or self._is_idle(near)):
             try:
                 return await near.encode(tokens, priority=priority, deadline=deadline)
             except DeadlineExceeded:

@@ -47,7 +47,7 @@ def resolve_auto(settings: ServeSettings, cluster: ClusterResources) -> ServeSet
     if backend.device == "cpu":
         backend = _cpu_backend(backend)
     ingress, encoder = settings.ingress, _encoder_stage(settings, cluster)
-    if encoder.in_ingress == "all" and not ingress.model_fields_set & {
+    if encoder.placement == "colocated" and not ingress.model_fields_set & {
         "min_replicas",
         "max_replicas",
     }:
@@ -97,8 +97,8 @@ def _cpu_backend(backend: BackendSettings) -> BackendSettings:
 def _encoder_stage(settings: ServeSettings, cluster: ClusterResources) -> EncoderStage:
     """Return the encoder's stage with the bounds that ``replicas`` stands for."""
     stage = settings.encoder
-    if stage.hardware == "gpu" and "flights_per_replica" not in stage.model_fields_set:
-        stage = stage.model_copy(update={"flights_per_replica": GPU_CALLS_PER_REPLICA})
+    if stage.hardware == "gpu" and "calls_per_replica" not in stage.model_fields_set:
+        stage = stage.model_copy(update={"calls_per_replica": GPU_CALLS_PER_REPLICA})
     if stage.replicas is None or (stage.replicas == "auto" and stage.hardware == "gpu"):
         return stage
     count = _encoders_that_fit(settings, cluster) if stage.replicas == "auto" else stage.replicas

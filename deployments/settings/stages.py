@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from deployments.settings.placement import AUTO_CHARACTERS, Placement
 from embedder.batching.slots import Slots
 from embedder.settings.tree import Settings
 
@@ -34,9 +35,7 @@ class StageSettings(ReplicaSettings):
     )
     upscale_delay_s: float = Field(5.0, ge=0)
     downscale_delay_s: float = Field(300.0, ge=0)
-    flights_per_replica: int = Field(
-        1, ge=1, description="concurrent calls per ingress and replica"
-    )
+    calls_per_replica: int = Field(1, ge=1, description="concurrent calls per ingress and replica")
 
     @model_validator(mode="after")
     def _ordered(self) -> StageSettings:
@@ -51,7 +50,7 @@ class StageSettings(ReplicaSettings):
 
         A call beyond one per replica must hold at least ``worth_tokens``.
         """
-        count = self.flights_per_replica * self.max_replicas
+        count = self.calls_per_replica * self.max_replicas
         return Slots(count, eager=self.max_replicas, worth_tokens=worth_tokens)
 
 
@@ -66,11 +65,10 @@ class IngressStage(StageSettings):
 class TokenizerStage(StageSettings):
     """How the tokenizer scales, and which requests the ingress tokenizes itself."""
 
-    ingress_characters: int = Field(
-        16_000,
-        ge=0,
-        description="the ingress tokenizes requests of at most so many characters itself, which "
-        "is faster than a call to the Tokenizer; 0: none",
+    placement: Placement = Field(
+        "auto",
+        description="what the ingress tokenizes itself; remote: nothing; auto: requests of at most "
+        f"{AUTO_CHARACTERS:,} characters; colocated: all requests",
     )
 
 
@@ -84,11 +82,11 @@ class EncoderStage(StageSettings):
         description="auto: on CPUs one per core of the cluster at deployment, on GPUs autoscaling "
         "from min_replicas to max_replicas; null: autoscaling on CPUs too",
     )
-    in_ingress: Literal["none", "idle", "all"] = Field(
-        "idle",
-        description="batches of pinned models that an ingress on a CPU encodes itself; idle: those "
-        "that arrive while no batch is computed; all: all, for one node without a GPU, with an "
-        "ingress per core and the Encoder as fallback",
+    placement: Placement = Field(
+        "auto",
+        description="batches of pinned models that an ingress on a CPU encodes itself; remote: "
+        "none; auto: those that arrive while no batch is computed; colocated: all, for one node "
+        "without a GPU, with an ingress per core and the Encoder as fallback",
     )
 
     @model_validator(mode="before")

@@ -14,7 +14,7 @@ class ServedCacheSettings(CacheSettings):
     shards: int = Field(
         1, ge=1, le=64, description="EmbeddingCache deployments, each of max_bytes bytes"
     )
-    near_bytes: int = Field(
+    local_bytes: int = Field(
         32 * 2**20, ge=0, description="bytes of the local cache of each ingress replica"
     )
     timeout_s: float = Field(

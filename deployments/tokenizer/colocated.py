@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
+from deployments.settings.placement import AUTO_CHARACTERS, Placement
 from embedder.core.protocols import Tokenizing
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.tokenization import FastTokenizer
 from embedder.pipeline.threads import CountedThreads, QueueStats
 
 logger = logging.getLogger("ray.serve")
+
+MAX_CHARACTERS: Mapping[Placement, float] = MappingProxyType(
+    {"remote": 0, "auto": AUTO_CHARACTERS, "colocated": math.inf}
+)
+"""The characters of the largest request that the ingress tokenizes."""
 
 IN_LOOP_CHARACTERS = 2000
 """Tokenizing so many characters takes under 0.5 ms, about the cost of a switch to a thread."""
@@ -25,18 +33,18 @@ THREADS = 2
 
 
 class ColocatedTokenizer:
-    """Tokenizes up to ``max_characters`` per request here, and larger requests by ``stage``.
+    """Tokenizes the requests of its placement here, and larger ones by ``stage``.
 
     ``load`` runs in a separate thread. Until it returns, or if it fails, all requests go to the
     stage. Ids count like characters.
     """
 
     def __init__(
-        self, stage: Tokenizing, load: Callable[[], FastTokenizer], *, max_characters: int
+        self, stage: Tokenizing, load: Callable[[], FastTokenizer], placement: Placement
     ) -> None:
         self._stage = stage
         self._load = load
-        self._max_characters = max_characters
+        self._max_characters = MAX_CHARACTERS[placement]
         # Separate threads, so that no other work delays a request here.
         self._threads = CountedThreads("tokenizer", THREADS)
         self._tokenizer: FastTokenizer | None = None

@@ -59,7 +59,7 @@ class VectorIndex:
         self.reembedding = Reembedding(self._shard)
         given = self._shard.settings
         self._search_params = SearchParams(
-            given.hnsw_search_effort, given.ivf_probes, given.search_threads
+            given.hnsw_ef_search, given.ivf_probes, given.search_threads
         )
         # Without a call of `close`, runs when the object is collected or the process ends.
         self._closer = weakref.finalize(self, self._shard.close)

@@ -87,7 +87,7 @@ def _load_warm_backend(files: ModelFiles, settings: EmbedderSettings) -> Backend
 
 def _tune(files: ModelFiles, backend: Backend, batching: BatchSettings) -> Tuning | None:
     """Measure the batch budget, unless the settings fix it or turn measuring off."""
-    if batching.max_tokens is not None or batching.tune_s == 0:
+    if batching.max_tokens is not None or batching.autotune_s == 0:
         return None
     kind = backend.device.partition(":")[0]
 
@@ -98,7 +98,7 @@ def _tune(files: ModelFiles, backend: Backend, batching: BatchSettings) -> Tunin
         backend.encode,
         BOUNDS[kind],
         longest=min(TUNING_INPUT_TOKENS, files.max_tokens),
-        seconds=batching.tune_s,
+        seconds=batching.autotune_s,
         fits=fits,
     )
 

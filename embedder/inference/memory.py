@@ -114,7 +114,7 @@ def estimate(
     """
     budget = settings.batching.max_tokens
     if budget is None:
-        budget = BOUNDS["cpu"][1] if settings.batching.tune_s else UNMEASURED_TOKENS["cpu"]
+        budget = BOUNDS["cpu"][1] if settings.batching.autotune_s else UNMEASURED_TOKENS["cpu"]
     runtime = expected_runtime(files.config, settings.backend)
     return estimate_size(
         ModelSize.of(files),

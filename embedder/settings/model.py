@@ -90,8 +90,8 @@ class BatchSettings(Settings):
     max_tokens: int | None = Field(
         None, ge=1, description="tokens per batch; None: found by measuring while loading"
     )
-    tune_s: float = Field(
-        2.0, ge=0, description="seconds of measuring; 0: 2,048 tokens on a CPU, 32,768 on a GPU"
+    autotune_s: float = Field(
+        2.0, ge=0, description="seconds of measuring max_tokens; 0: 2,048 on a CPU, 32,768 on a GPU"
     )
     max_items: int = Field(1024, ge=1, description="inputs per batch")
     bulk_delay_s: float = Field(
@@ -178,7 +178,7 @@ class IndexSettings(Settings):
     delta_rows: int = Field(
         4096, ge=1, description="new points that are searched one by one before they are a segment"
     )
-    max_dead: float = Field(
+    max_deleted_share: float = Field(
         0.2, gt=0, le=0.3, description="share of deleted points from which a segment is rewritten"
     )
     max_queued_bytes: int = Field(
@@ -196,12 +196,12 @@ class IndexSettings(Settings):
     auto_hnsw_rows: int = Field(
         50_000, ge=1, description="rows from which segments of kind auto are HNSW graphs"
     )
-    hnsw_links: int = Field(32, ge=4, le=128, description="M of new HNSW graphs")
-    hnsw_build_effort: int = Field(
+    hnsw_m: int = Field(32, ge=4, le=128, description="M of new HNSW graphs")
+    hnsw_ef_construction: int = Field(
         100, ge=8, le=1000, description="efConstruction of new HNSW graphs"
     )
-    hnsw_search_effort: int = Field(
-        64, ge=8, le=4096, description="lowest efSearch; twice top_k if that is more"
+    hnsw_ef_search: int = Field(
+        64, ge=8, le=4096, description="lowest efSearch of a search; twice top_k if that is more"
     )
     ivf_probes: int | None = Field(
         None, ge=1, description="inverted lists read per query; None: an eighth of them"

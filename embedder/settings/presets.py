@@ -18,7 +18,7 @@ PRESETS: Mapping[PresetName, Mapping[str, Mapping[str, Any]]] = MappingProxyType
         # A longer measurement at start finds the batch size with the highest throughput.
         "high_performance": {
             "backend": {"dtype": "auto"},
-            "batching": {"tune_s": 3.0},
+            "batching": {"autotune_s": 3.0},
             "cache": {"max_bytes": 1024 * _MIB},
         },
         # Small batches limit the memory of activations.

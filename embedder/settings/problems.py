@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
@@ -15,6 +16,24 @@ PREFIX = "EMBEDDER_"
 
 SEPARATOR = "__"
 """Separates the names of sections and settings in an environment variable."""
+
+RENAMED: Mapping[str, str] = MappingProxyType(
+    {
+        "batching.tune_s": "batching.autotune_s",
+        "cache.near_bytes": "cache.local_bytes",
+        "encoder.in_ingress": "encoder.placement",
+        "tokenizer.ingress_characters": "tokenizer.placement",
+        **{
+            f"{stage}.flights_per_replica": f"{stage}.calls_per_replica"
+            for stage in ("ingress", "tokenizer", "encoder")
+        },
+        "index.max_dead": "index.max_deleted_share",
+        "index.hnsw_links": "index.hnsw_m",
+        "index.hnsw_build_effort": "index.hnsw_ef_construction",
+        "index.hnsw_search_effort": "index.hnsw_ef_search",
+    }
+)
+"""The present path of every setting of an earlier version that has another path now."""
 
 
 def variable_name(path: str) -> str:
@@ -34,7 +53,7 @@ def describe_errors(
         origin = origins_at(assignments, path)
         place = describe_place(path, origin)
         if unknown:
-            message = "no such setting" + _suggestion(kind, path, origin)
+            message = _unknown(kind, path, in_environment=origin.startswith("environment "))
         else:
             message = problem["msg"].removeprefix("Value error, ")
             values[place] = _shown(problem["input"], choices(type_at(kind, path)))
@@ -50,11 +69,15 @@ def describe_place(path: Path, origin: str) -> str:
     return place if place.isprintable() else repr(place)[1:-1]
 
 
-def _suggestion(kind: type[Settings], path: Path, origin: str) -> str:
-    names = suggestions(kind, path)
-    if origin.startswith("environment "):
+def _unknown(kind: type[Settings], path: Path, *, in_environment: bool) -> str:
+    """Return the message for a path without a setting: its new name, or names that are similar."""
+    new = RENAMED.get(".".join(path))
+    names = suggestions(kind, path) if new is None else [new]
+    if in_environment:
         names = [f"{name} ({variable_name(name)})" for name in names]
-    return f"; did you mean {' or '.join(names)}?" if names else ""
+    if new is not None:
+        return f"has been renamed to {names[0]}"
+    return "no such setting" + (f"; did you mean {' or '.join(names)}?" if names else "")
 
 
 def _shown(value: Any, types: tuple[Any, ...]) -> str:

@@ -86,7 +86,7 @@ def generator(dtype: Literal["float32", "auto"]) -> Iterator[EmbeddingGenerator]
     settings = EmbedderSettings(
         model=ModelSettings(offline=True),
         backend=BackendSettings(dtype=dtype, device="cpu"),
-        batching=BatchSettings(tune_s=0),
+        batching=BatchSettings(autotune_s=0),
         cache=CacheSettings(max_bytes=0),
     )
     with EmbeddingGenerator(settings=settings) as generator:

@@ -21,7 +21,7 @@ from embedder.settings.model import BackendSettings, BatchSettings, EmbedderSett
 SETTINGS = EmbedderSettings(
     model=ModelSettings(offline=True),
     backend=BackendSettings(dtype="float32", device="cpu"),
-    batching=BatchSettings(tune_s=0),
+    batching=BatchSettings(autotune_s=0),
 )
 FILES = ModelFiles.open(SETTINGS.model)
 

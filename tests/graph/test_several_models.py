@@ -23,7 +23,7 @@ from embedder.core.types import Vectors
 from tests.tiny_models import write_tiny_bert
 
 TEXTS = ["one text", "another one", "one text"]
-QUICK: dict[str, Any] = {"tune_s": 0}
+QUICK: dict[str, Any] = {"autotune_s": 0}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from embedder.settings.model import BatchSettings, CacheSettings, LimitSettings,
 # Without a cache, so that a repeated call computes again.
 SETTINGS = EmbedderSettings(
     model=ModelSettings(offline=True, matryoshka=(64,)),
-    batching=BatchSettings(tune_s=0),
+    batching=BatchSettings(autotune_s=0),
     cache=CacheSettings(max_bytes=0),
     limits=LimitSettings(max_inputs=1, max_request_tokens=1),
 )

@@ -18,7 +18,7 @@ peers = pytest.importorskip("sentence_transformers")
 TEXTS = ["some words", "a", "other words that are many", "the end " * 12]
 BOTH = {"query": "find ", "document": "keep "}
 SETTINGS = EmbedderSettings(
-    backend=BackendSettings(dtype="float32", device="cpu"), batching=BatchSettings(tune_s=0)
+    backend=BackendSettings(dtype="float32", device="cpu"), batching=BatchSettings(autotune_s=0)
 )
 
 Open = Callable[[Mapping[str, Any]], tuple[EmbeddingGenerator, Any]]

@@ -20,7 +20,7 @@ class IngressCaches:
     """The local cache, the shared cache, and their metrics."""
 
     def __init__(self, settings: ServedCacheSettings, shards: Mapping[str, Handle]) -> None:
-        self.local = MemoryCache(settings.near_bytes, ttl_s=settings.ttl_s)
+        self.local = MemoryCache(settings.local_bytes, ttl_s=settings.ttl_s)
         self.shared = ShardedCache(
             [
                 FailOpenCache(RemoteCache(name, handle), name=name, timeout_s=settings.timeout_s)

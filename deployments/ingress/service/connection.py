@@ -129,11 +129,12 @@ class Connector:
         colocated_tokenizer = ColocatedTokenizer(
             tokenizer,
             partial(_load_tokenizer, model, info),
-            max_characters=settings.tokenizer.ingress_characters,
+            settings.tokenizer.placement,
         )
-        share = settings.encoder.in_ingress if model.pinned and info.device == "cpu" else "none"
         colocated_encoder = ColocatedEncoder(
-            encoder, partial(_load_encoder, settings, model, info), share
+            encoder,
+            partial(_load_encoder, settings, model, info),
+            settings.encoder.placement if model.pinned and info.device == "cpu" else "remote",
         )
         await asyncio.gather(colocated_tokenizer.load(), colocated_encoder.load())
         pipeline = Pipeline(

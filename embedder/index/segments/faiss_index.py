@@ -94,8 +94,8 @@ def _empty(kind: IndexKind, metric: Metric, source: VectorSource, settings: Inde
     if kind is IndexKind.FLAT:
         return faiss.IndexFlat(width, measure)
     if kind is IndexKind.HNSW:
-        graph = faiss.IndexHNSWFlat(width, settings.hnsw_links, measure)
-        graph.hnsw.efConstruction = settings.hnsw_build_effort
+        graph = faiss.IndexHNSWFlat(width, settings.hnsw_m, measure)
+        graph.hnsw.efConstruction = settings.hnsw_ef_construction
         return graph
     coarse = faiss.IndexFlat(width, measure)
     lists = int(LISTS_PER_ROOT * source.count**0.5)

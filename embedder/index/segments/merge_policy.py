@@ -61,7 +61,7 @@ def to_merge(
 ) -> list[int]:
     """Return the numbers of the segments to merge next, or an empty list."""
     for number, one in enumerate(segments):
-        if one.deleted and one.deleted >= settings.max_dead * one.rows:
+        if one.deleted and one.deleted >= settings.max_deleted_share * one.rows:
             return [number]
     tiers: dict[int, list[int]] = {}
     for number, one in enumerate(segments):

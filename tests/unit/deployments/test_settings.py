@@ -13,6 +13,9 @@ from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from deployments.settings.stages import StageSettings
 from embedder.batching.slots import Slots
+from embedder.core.errors import ConfigurationError
+from embedder.settings.problems import RENAMED, variable_name
+from embedder.settings.sources import load
 
 CONFIGURATION = Path(__file__).parents[3] / "serve_config.yaml"
 STATELESS = ("ingress", "tokenizer", "encoder")
@@ -30,7 +33,7 @@ def test_the_default_values() -> None:
     assert (settings.limits.max_points, settings.limits.max_queries) == (2048, 256)
     assert settings.limits.max_inputs == 2048
     assert settings.limits.request_timeout_s == 60
-    assert (settings.cache.shards, settings.cache.near_bytes) == (1, 32 * 1024 * 1024)
+    assert (settings.cache.shards, settings.cache.local_bytes) == (1, 32 * 1024 * 1024)
     assert settings.cache.timeout_s == 0.05
     assert settings.data_directory == "auto"
     assert settings.model.name == "all-MiniLM-L6-v2"
@@ -91,11 +94,13 @@ def test_min_replicas_above_max_replicas_is_refused(name: str) -> None:
         {"encoder": {"num_gpus": 0}},
         {"encoder": {"hardware": "tpu"}},
         {"encoder": {"target_ongoing_requests": 0}},
-        {"encoder": {"flights_per_replica": 0}},
+        {"encoder": {"calls_per_replica": 0}},
+        {"encoder": {"placement": "idle"}},
+        {"tokenizer": {"placement": 16_000}},
         {"limits": {"max_body_bytes": 0}},
         {"limits": {"request_timeout_s": 0}},
         {"cache": {"timeout_s": 0}},
-        {"cache": {"near_bytes": -1}},
+        {"cache": {"local_bytes": -1}},
         {"cache": {"shards": 0}},
         {"cache": {"shards": 65}},
     ],
@@ -105,16 +110,35 @@ def test_a_value_out_of_bounds_is_refused(args: dict[str, Any]) -> None:
         _read(args)
 
 
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_of_a_setting_is_refused_with_the_new_one(old: str, new: str) -> None:
+    section, name = old.split(".")
+    variable = variable_name(old)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"file": {section: {name: 1}}}, f"{old} (file): has been renamed to {new}"),
+        ({"arguments": {old: 1}}, f"{old} (argument): has been renamed to {new}"),
+        (
+            {"environment": {variable: "1"}},
+            f"{old} (environment {variable}): has been renamed to {new} ({variable_name(new)})",
+        ),
+    ]
+    for sources, message in cases:
+        with pytest.raises(ConfigurationError) as caught:
+            load(ServeSettings, **sources)
+        assert str(caught.value) == message
+    assert new in load(ServeSettings).origins
+
+
 def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        _read({}).cache.near_bytes = 1  # type: ignore[misc]
+        _read({}).cache.local_bytes = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("replicas", "flights", "most"), [(1, 1, 1), (2, 2, 4), (3, 5, 15)])
+@pytest.mark.parametrize(("replicas", "calls", "most"), [(1, 1, 1), (2, 2, 4), (3, 5, 15)])
 def test_concurrent_calls_are_counted_for_max_replicas(
-    replicas: int, flights: int, most: int
+    replicas: int, calls: int, most: int
 ) -> None:
-    stage = StageSettings(max_replicas=replicas, flights_per_replica=flights)
+    stage = StageSettings(max_replicas=replicas, calls_per_replica=calls)
 
     assert stage.concurrent_calls(worth_tokens=9) == Slots(most, eager=replicas, worth_tokens=9)
 

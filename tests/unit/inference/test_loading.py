@@ -19,8 +19,8 @@ from embedder.settings.model import (
 from tests.tiny_models import write_json, write_layout
 from tests.unit.fake_device import Device
 
-FAST = BatchSettings(tune_s=0)
-SHORT = BatchSettings(tune_s=0.05)
+FAST = BatchSettings(autotune_s=0)
+SHORT = BatchSettings(autotune_s=0.05)
 
 
 class Described(Device):
@@ -160,7 +160,7 @@ def test_measuring_stops_at_the_available_memory(
 
 
 def test_a_configured_budget_is_used_without_measuring(directory: Path, device: Described) -> None:
-    model = load_model(settings(directory, BatchSettings(max_tokens=77, tune_s=5)))
+    model = load_model(settings(directory, BatchSettings(max_tokens=77, autotune_s=5)))
 
     assert model.info.max_batch_tokens == 77
     assert model.tuning is None

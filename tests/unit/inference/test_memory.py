@@ -186,7 +186,7 @@ def test_an_unknown_budget_is_estimated_at_its_maximum() -> None:
         return grown // (2 * 10 * 384 * 4)
 
     assert tokens_of() == BOUNDS["cpu"][1]
-    assert tokens_of(tune_s=0) == 2048
+    assert tokens_of(autotune_s=0) == 2048
     assert tokens_of(max_tokens=1000) == 1000
     assert tokens_of(max_tokens=1) == files.max_tokens
 

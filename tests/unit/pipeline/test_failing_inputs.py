@@ -31,7 +31,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> EmbedderSettings:
     return EmbedderSettings(
         model=ModelSettings(name=str(directory)),
         backend=BackendSettings(dtype="float32", device="cpu", shared_weights=False),
-        batching=BatchSettings(tune_s=0),
+        batching=BatchSettings(autotune_s=0),
     )
 
 
@@ -98,7 +98,7 @@ async def test_the_encoder_stage_answers_if_the_encoder_in_the_ingress_fails(
         return compute(forward, tokens)
 
     monkeypatch.setattr(PackedForward, "__call__", fail_once)
-    colocated = ColocatedEncoder(encoder, lambda: encoder, "all")
+    colocated = ColocatedEncoder(encoder, lambda: encoder, "colocated")
     await colocated.load()
     embedder = Pipeline(encoder.model, Stages(tokenizer, colocated, MemoryCache(0)), limits=None)
 

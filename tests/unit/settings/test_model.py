@@ -66,7 +66,7 @@ def test_settings_cannot_be_changed(node: type[Settings]) -> None:
         (LimitSettings, "max_characters", 1),
         (LimitSettings, "max_request_tokens", 1),
         (LimitSettings, "max_queued_tokens", 1),
-        (BatchSettings, "tune_s", 0),
+        (BatchSettings, "autotune_s", 0),
         (CacheSettings, "max_bytes", 0),
         (CacheSettings, "autosave_entries", 1),
         (PoolSettings, "max_bytes", 1),

@@ -55,14 +55,14 @@ def test_sources_have_an_order_of_priority() -> None:
         EmbedderSettings,
         arguments={"batching.max_tokens": 1},
         environment={"EMBEDDER_BATCHING__MAX_TOKENS": "2", "EMBEDDER_BATCHING__MAX_ITEMS": "3"},
-        file={"preset": "low_memory", "batching": {"max_items": 4, "tune_s": 5}},
+        file={"preset": "low_memory", "batching": {"max_items": 4, "autotune_s": 5}},
     )
 
-    assert loaded.settings.batching == BatchSettings(max_tokens=1, max_items=3, tune_s=5)
+    assert loaded.settings.batching == BatchSettings(max_tokens=1, max_items=3, autotune_s=5)
     assert loaded.settings.cache.max_bytes == 16 * 2**20
     assert loaded.origins["batching.max_tokens"] == "argument"
     assert loaded.origins["batching.max_items"] == "environment EMBEDDER_BATCHING__MAX_ITEMS"
-    assert loaded.origins["batching.tune_s"] == "file"
+    assert loaded.origins["batching.autotune_s"] == "file"
     assert loaded.origins["cache.max_bytes"] == "preset low_memory"
 
 
@@ -118,7 +118,7 @@ def test_a_preset_may_come_from_any_source(source: str) -> None:
         ("embedder_model__offline", "true", "model.offline", True),
         ("EMBEDDER_BACKEND__THREADS", "null", "backend.threads", None),
         ("EMBEDDER_BACKEND__DTYPE", "int8", "backend.dtype", "int8"),
-        ("EMBEDDER_BATCHING__TUNE_S", "0.5", "batching.tune_s", 0.5),
+        ("EMBEDDER_BATCHING__AUTOTUNE_S", "0.5", "batching.autotune_s", 0.5),
         ("EMBEDDER_MODEL__PROMPTS", '{"Query": "q: "}', "model.prompts", {"Query": "q: "}),
         ("EMBEDDER_MODEL__PROMPTS__QUERY", "[x] ", "model.prompts", {"query": "[x] "}),
         ("EMBEDDER_MODEL", '{"name": "null"}', "model.name", "null"),

@@ -32,7 +32,7 @@ def test_a_derived_configuration_is_one_that_the_service_takes(document: dict[st
     settings = ServeSettings.model_validate(application["args"])
 
     assert settings.encoder.replicas == 3
-    assert settings.encoder.in_ingress == "none"
+    assert settings.encoder.placement == "remote"
     assert (
         settings.tokenizer.max_replicas
         == document["applications"][0]["args"]["tokenizer"]["max_replicas"]

@@ -14,7 +14,7 @@ from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, LetterEncoder
 from tests.unit.deployments.local_handle import as_handle
 
-ONE_CALL = StageSettings(max_replicas=1, flights_per_replica=1)
+ONE_CALL = StageSettings(max_replicas=1, calls_per_replica=1)
 
 
 def _encoder(

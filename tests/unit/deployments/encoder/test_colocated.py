@@ -8,7 +8,8 @@ import logging
 import numpy as np
 import pytest
 
-from deployments.encoder.colocated import ColocatedEncoder, Share
+from deployments.encoder.colocated import ColocatedEncoder
+from deployments.settings.placement import Placement
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
@@ -40,29 +41,33 @@ class Device:
 class Pair:
     """A colocated encoder over one device, and the stage over another."""
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, placement: Placement) -> None:
         self.local, self.stage = Device(1.0), Device(2.0)
-        self.encoder = ColocatedEncoder(self.stage.encoder, lambda: self.local.encoder, share)
+        self.encoder = ColocatedEncoder(self.stage.encoder, lambda: self.local.encoder, placement)
 
     async def encode(self) -> list[float]:
         encoded = await self.encoder.encode(TOKENS, priority=Priority.INTERACTIVE, deadline=None)
         return [float(one) for one in encoded.vectors[:, 0]]
 
 
-@pytest.mark.parametrize(("share", "mark"), [("none", 2.0), ("idle", 1.0), ("all", 1.0)])
-async def test_an_idle_process_encodes_according_to_its_share(share: Share, mark: float) -> None:
-    pair = Pair(share)
+@pytest.mark.parametrize(
+    ("placement", "mark"), [("remote", 2.0), ("auto", 1.0), ("colocated", 1.0)]
+)
+async def test_an_idle_process_encodes_according_to_its_placement(
+    placement: Placement, mark: float
+) -> None:
+    pair = Pair(placement)
     await pair.encoder.load()
 
     assert await pair.encode() == [mark, mark]
 
 
 @pytest.mark.parametrize("busy", ["local", "stage"])
-@pytest.mark.parametrize(("share", "mark"), [("idle", 2.0), ("all", 1.0)])
-async def test_a_busy_process_encodes_only_with_share_all(
-    share: Share, mark: float, busy: str
+@pytest.mark.parametrize(("placement", "mark"), [("auto", 2.0), ("colocated", 1.0)])
+async def test_a_busy_process_encodes_only_if_the_encoder_is_colocated(
+    placement: Placement, mark: float, busy: str
 ) -> None:
-    pair = Pair(share)
+    pair = Pair(placement)
     await pair.encoder.load()
     device: Device = getattr(pair, busy)
     device.gate.clear()
@@ -79,7 +84,7 @@ async def test_a_busy_process_encodes_only_with_share_all(
 
 
 async def test_stats_count_the_batches_of_this_process() -> None:
-    pair = Pair("all")
+    pair = Pair("colocated")
     snapshots = [pair.encoder.stats]
     await pair.encoder.load()
     for _ in range(2):
@@ -94,7 +99,7 @@ async def test_stats_count_the_batches_of_this_process() -> None:
 
 
 async def test_all_batches_go_to_the_stage_until_the_encoder_is_loaded() -> None:
-    pair = Pair("all")
+    pair = Pair("colocated")
 
     assert await pair.encode() == [2.0, 2.0]
 
@@ -103,7 +108,7 @@ async def test_all_batches_go_to_the_stage_until_the_encoder_is_loaded() -> None
 async def test_a_batch_that_fails_here_goes_to_the_stage_with_a_warning(
     caplog: pytest.LogCaptureFixture, kind: type[Exception]
 ) -> None:
-    pair = Pair("all")
+    pair = Pair("colocated")
     await pair.encoder.load()
     pair.local.error = kind("no such instruction")
     with caplog.at_level(logging.WARNING, "ray.serve"):
@@ -114,7 +119,7 @@ async def test_a_batch_that_fails_here_goes_to_the_stage_with_a_warning(
 
 
 async def test_a_batch_after_its_deadline_is_not_repeated() -> None:
-    pair = Pair("all")
+    pair = Pair("colocated")
     await pair.encoder.load()
     pair.local.error = DeadlineExceeded("queue")
 
@@ -130,7 +135,7 @@ async def test_without_an_encoder_all_batches_go_to_the_stage_with_a_warning(
         raise OSError("no such disk")
 
     stage = Device(2.0)
-    encoder = ColocatedEncoder(stage.encoder, fail, "all")
+    encoder = ColocatedEncoder(stage.encoder, fail, "colocated")
     with caplog.at_level(logging.WARNING, "ray.serve"):
         await encoder.load()
     encoded = await encoder.encode(TOKENS, priority=Priority.BULK, deadline=None)
@@ -143,4 +148,4 @@ async def test_nothing_is_loaded_if_all_work_goes_to_the_stage() -> None:
     def never() -> BatchingEncoder:
         raise AssertionError("loaded in vain")
 
-    await ColocatedEncoder(Device(2.0).encoder, never, "none").load()
+    await ColocatedEncoder(Device(2.0).encoder, never, "remote").load()

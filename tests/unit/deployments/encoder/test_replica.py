@@ -46,7 +46,7 @@ def start(models: tuple[ModelSettings, ModelSettings]) -> Start:
     """Start a replica whose first model is pinned, in the test's own event loop."""
 
     async def started(**args: Any) -> EncoderReplica:
-        settings = ServeSettings.model_validate({"batching": {"tune_s": 0}, **args})
+        settings = ServeSettings.model_validate({"batching": {"autotune_s": 0}, **args})
         replica = EncoderReplica(settings)
         await replica.reconfigure(_config(models[0]))
         return replica

@@ -182,8 +182,8 @@ class FakeService(Service):
         # What is no setting of the service is a limit.
         limits = {name: given.pop(name) for name in IngressLimits.model_fields.keys() & given}
         # An ingress that did so itself would load the real model, in a thread, for each of these.
-        given.setdefault("encoder", {"in_ingress": "none"})
-        given.setdefault("tokenizer", {"ingress_characters": 0})
+        given.setdefault("encoder", {"placement": "remote"})
+        given.setdefault("tokenizer", {"placement": "remote"})
         settings = ServeSettings.model_validate({"limits": limits, **given})
         handles = {name: as_handle(handle) for name, handle in self.handles.items()}
         caches = {"EmbeddingCache-0": handles.pop("cache")}

@@ -50,7 +50,7 @@ def test_resolving_the_hardware_changes_nothing_else(gpus: float) -> None:
     for settings in (before, after):
         for field in ("device", "threads", "shared_weights"):
             del settings["backend"][field]
-        for field in ("hardware", "flights_per_replica", "min_replicas", "max_replicas"):
+        for field in ("hardware", "calls_per_replica", "min_replicas", "max_replicas"):
             del settings["encoder"][field]
 
     assert after == before
@@ -96,12 +96,12 @@ def test_concurrent_calls_follow_the_number_of_encoders() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "stated", "calls"), [(0, {}, 1), (1, {}, 2), (1, {"flights_per_replica": 1}, 1)]
+    ("gpus", "stated", "calls"), [(0, {}, 1), (1, {}, 2), (1, {"calls_per_replica": 1}, 1)]
 )
 def test_an_encoder_on_a_gpu_gets_two_concurrent_calls(
     gpus: float, stated: dict[str, int], calls: int
 ) -> None:
-    assert _decided(gpus, encoder=stated).encoder.flights_per_replica == calls
+    assert _decided(gpus, encoder=stated).encoder.calls_per_replica == calls
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_encoders_on_cpus_share_weights_by_default(
 @pytest.mark.parametrize(
     ("stated", "replicas"), [({}, (4, 4)), ({"min_replicas": 1, "max_replicas": 3}, (1, 3))]
 )
-def test_with_in_ingress_all_there_is_an_ingress_per_core(
+def test_with_a_colocated_encoder_there_is_an_ingress_per_core(
     stated: dict[str, int], replicas: tuple[int, int]
 ) -> None:
-    ingress = _decided(0, cpus=4, encoder={"in_ingress": "all"}, ingress=stated).ingress
+    ingress = _decided(0, cpus=4, encoder={"placement": "colocated"}, ingress=stated).ingress
 
     assert (ingress.min_replicas, ingress.max_replicas) == replicas
 

@@ -18,7 +18,7 @@ from tests.unit.deployments.ingress.fake_service import END, LetterTokenizer
 from tests.unit.deployments.local_handle import as_handle
 from tests.unit.deployments.rpc.replica_errors import from_replica
 
-ONE_CALL = StageSettings(max_replicas=1, flights_per_replica=1)
+ONE_CALL = StageSettings(max_replicas=1, calls_per_replica=1)
 
 
 class SlowTokenizer(LetterTokenizer):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from deployments.settings.placement import AUTO_CHARACTERS, Placement
 from deployments.tokenizer.colocated import IN_LOOP_CHARACTERS, ColocatedTokenizer
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.loading import load_tokenizer
@@ -16,7 +17,6 @@ from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
 
 TEXTS = ["Ships at dawn", "a quay", "a ship"]
-LENGTH = sum(map(len, TEXTS))
 
 
 class Stage:
@@ -43,17 +43,25 @@ def stage() -> Stage:
 
 
 @pytest.mark.parametrize(
-    ("max_characters", "calls"), [(0, 1), (LENGTH - 1, 1), (LENGTH, 0), (10**9, 0)]
+    ("placement", "characters", "calls"),
+    [
+        ("remote", 30, 1),
+        ("auto", AUTO_CHARACTERS, 0),
+        ("auto", AUTO_CHARACTERS + 1, 1),
+        ("colocated", AUTO_CHARACTERS + 1, 0),
+    ],
 )
-async def test_small_requests_are_tokenized_in_the_ingress(
-    stage: Stage, max_characters: int, calls: int
+async def test_the_ingress_tokenizes_the_requests_of_its_placement(
+    stage: Stage, placement: Placement, characters: int, calls: int
 ) -> None:
-    near = ColocatedTokenizer(stage, load, max_characters=max_characters)
+    texts = ["Ships at dawn", "a quay", "a " * characters]
+    texts[-1] = texts[-1][: characters - len("".join(texts[:-1]))]
+    near = ColocatedTokenizer(stage, load, placement)
     await near.load()
-    found = await near.tokenize(TEXTS, truncate=Truncate.START, deadline=7.0)
-    expected = stage.tokenizer.encode(TEXTS, truncate=Truncate.START)
+    found = await near.tokenize(texts, truncate=Truncate.START, deadline=7.0)
+    expected = stage.tokenizer.encode(texts, truncate=Truncate.START)
 
-    assert stage.asked == [(TEXTS, Truncate.START, 7.0)] * calls
+    assert stage.asked == [(texts, Truncate.START, 7.0)] * calls
     assert found.tokens.ids.tolist() == expected.tokens.ids.tolist()
     assert found.truncated.tolist() == expected.truncated.tolist()
 
@@ -71,7 +79,7 @@ async def test_only_short_inputs_are_tokenized_on_the_event_loop(
             threads.append(threading.get_ident())
             return stage.tokenizer.encode(inputs, truncate=truncate)
 
-    near = ColocatedTokenizer(stage, lambda: Watched.__new__(Watched), max_characters=10**9)
+    near = ColocatedTokenizer(stage, lambda: Watched.__new__(Watched), "colocated")
     await near.load()
     text = "a" * characters
     found = await near.tokenize([text], truncate=Truncate.END, deadline=None)
@@ -83,7 +91,7 @@ async def test_only_short_inputs_are_tokenized_on_the_event_loop(
 
 
 async def test_all_requests_go_to_the_stage_until_the_tokenizer_is_loaded(stage: Stage) -> None:
-    near = ColocatedTokenizer(stage, load, max_characters=10**9)
+    near = ColocatedTokenizer(stage, load, "colocated")
     await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
     await near.load()
     await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
@@ -97,7 +105,7 @@ async def test_without_a_tokenizer_all_requests_go_to_the_stage_with_a_warning(
     def fail() -> FastTokenizer:
         raise OSError("no such disk")
 
-    near = ColocatedTokenizer(stage, fail, max_characters=10**9)
+    near = ColocatedTokenizer(stage, fail, "colocated")
     with caplog.at_level(logging.WARNING, "ray.serve"):
         await near.load()
     await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
@@ -110,4 +118,4 @@ async def test_nothing_is_loaded_if_all_work_goes_to_the_stage(stage: Stage) -> 
     def never() -> FastTokenizer:
         raise AssertionError("loaded in vain")
 
-    await ColocatedTokenizer(stage, never, max_characters=0).load()
+    await ColocatedTokenizer(stage, never, "remote").load()

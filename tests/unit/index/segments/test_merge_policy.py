@@ -20,7 +20,9 @@ from embedder.index.segments.merge_policy import (
 )
 from embedder.settings.model import IndexSettings
 
-SETTINGS = IndexSettings(delta_rows=10, max_dead=0.2, min_indexed_rows=40, auto_hnsw_rows=100)
+SETTINGS = IndexSettings(
+    delta_rows=10, max_deleted_share=0.2, min_indexed_rows=40, auto_hnsw_rows=100
+)
 BUILT = [kind for kind in IndexKind if kind is not IndexKind.AUTO]
 FACTS = st.builds(
     lambda kind, rows, share, saved: SegmentFacts(kind, rows, int(rows * share), saved),

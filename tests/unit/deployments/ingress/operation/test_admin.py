@@ -164,7 +164,7 @@ async def test_batches_of_the_ingress_are_reported(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         connection, "_load_encoder", lambda *_: BatchingEncoder(run, budget=Budget(64))
     )
-    service = FakeService(encoder={"in_ingress": "all"})
+    service = FakeService(encoder={"placement": "colocated"})
     await service.post_texts("a", "b")
     await service.post_texts("c")
     (model,) = (await _stats(service))["models"]
