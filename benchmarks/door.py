@@ -27,6 +27,7 @@ from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.service import Service
 from deployments.rpc.handle_client import Handle
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import Deadline
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, Vectors
 
@@ -75,7 +76,12 @@ class Answered(Service):
         )
 
     async def embed(
-        self, inputs: Sequence[Input], options: EmbedOptions, *, model: str | None = None
+        self,
+        inputs: Sequence[Input],
+        options: EmbedOptions,
+        deadline: Deadline,
+        *,
+        model: str | None = None,
     ) -> Embeddings:
         """Return the answer."""
         return self._answer

@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from embedder.cache.memory import MemoryCache
+from embedder.core.deadline import Deadline
 from embedder.core.errors import Unavailable
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, InputType, SimilarityName, TokenRow, Truncate, Vectors
@@ -183,7 +184,9 @@ class EmbeddingGenerator:
         self._device.shutdown(wait=False)
 
     def _submit(self, rows: Sequence[Input], options: EmbedOptions | None) -> Future[Embeddings]:
-        return self._on_loop(self._pipeline.embed(rows, options))
+        options = options or EmbedOptions()
+        deadline = Deadline.after(options.timeout_s)
+        return self._on_loop(self._pipeline.embed(rows, options, deadline))
 
     def _chunks(
         self, inputs: Iterable[Input], options: EmbedOptions | None

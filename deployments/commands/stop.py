@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from deployments.commands.arguments import Commands, add_service
 from deployments.launch.services import choose, end, ray_addresses, remove_folders, services
+from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError
 
 STOP_S = 60.0
@@ -41,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
     if service.is_attended:
         with suppress(ProcessLookupError):
             os.kill(service.starter, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S
-        while service.is_attended and time.monotonic() < deadline:
+        deadline = Deadline.after(STOP_S)
+        while service.is_attended and not deadline.expired:
             time.sleep(POLL_S)
     if remaining := end(service):
         raise ConfigurationError(f"these processes do not end: {', '.join(map(str, remaining))}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployments.rpc import message_size
-from deployments.rpc.handle_client import Handle, HandleClient, remaining_s
+from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
@@ -48,13 +48,12 @@ class RemoteEncoder(BatchingEncoder):
         )
 
     async def _call(self, tokens: TokenBatch, context: BatchContext) -> Encoded:
-        timeout_s = remaining_s(context.deadline)
         encoded: Encoded = await self._client.call(
             "encode",
             self._model,
             tokens,
             context.priority,
-            timeout_s,
+            context.deadline,
             size=4 * max(len(tokens) * self._width, len(tokens.ids)),
             deadline=context.deadline,
         )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from deployments.settings.placement import Placement
 from embedder.batching.batcher import BatcherStats
 from embedder.batching.stages import BatchingEncoder
+from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.types import Encoded, Priority, TokenBatch
 
@@ -49,7 +50,7 @@ class ColocatedEncoder:
             logger.warning("no encoder in the ingress, all batches go to the Encoder: %r", error)
 
     async def encode(
-        self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+        self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
         """Return float32[n, width], pooled, before normalisation, in order; and its timings."""
         near = self._near

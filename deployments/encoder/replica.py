@@ -12,6 +12,7 @@ from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import Deadline
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
 from embedder.inference.encoder_pool import EncoderPool, EncoderStats
 from embedder.settings.model import ModelSettings
@@ -51,10 +52,9 @@ class EncoderReplica:
         return ReplicaStats(replica_id(), self._encoders.stats())
 
     async def encode(
-        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
+        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, deadline: Deadline
     ) -> Encoded:
         """Return float32[n, width], pooled, not normalized, in input order."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         encoded = await self._encoders.encode(model, tokens, priority=priority, deadline=deadline)
         await self._announce()
         return encoded

@@ -13,6 +13,7 @@ from deployments.rpc.pickled_rows import PickledRows
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
+from embedder.core.deadline import Deadline
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import (
     CollectionInfo,
@@ -54,20 +55,18 @@ class RemoteShard:
         """Return the number of queries that wait to be sent."""
         return len(self._searches)
 
-    async def call(
-        self, deadline: float | None, method: str, *arguments: Any, size: int = 0
-    ) -> Any:
+    async def call(self, deadline: Deadline, method: str, *arguments: Any, size: int = 0) -> Any:
         """Call a method of the shard; ``size`` is as for `HandleClient.call`."""
         return await self._client.call(method, *arguments, size=size, deadline=deadline)
 
-    async def upsert(self, deadline: float | None, name: str, points: Points, *spec: Spec) -> int:
+    async def upsert(self, deadline: Deadline, name: str, points: Points, *spec: Spec) -> int:
         """Store points and return the sequence number."""
         size = message_size.points_bytes(points)
         return int(await self.call(deadline, "upsert", name, points, *spec, size=size))
 
     async def fetch(
         self,
-        deadline: float | None,
+        deadline: Deadline,
         name: str,
         ids: Sequence[str],
         include: Sequence[PointField],
@@ -82,7 +81,7 @@ class RemoteShard:
 
     async def scroll(
         self,
-        deadline: float | None,
+        deadline: Deadline,
         name: str,
         position: tuple[str | None, int, Filter | None],
         include: Sequence[PointField],
@@ -98,7 +97,7 @@ class RemoteShard:
         return replace(page, records=await records.unpickled())
 
     async def search(
-        self, queries: Sequence[Query], deadline: float | None, sent_at: list[float] | None = None
+        self, queries: Sequence[Query], deadline: Deadline, sent_at: list[float] | None = None
     ) -> list[PickledRows[Hit]]:
         """Answer several queries; append the time at which each was sent to ``sent_at``."""
         sizes = list(map(message_size.query_bytes, queries))

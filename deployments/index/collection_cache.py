@@ -11,12 +11,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from embedder.core.deadline import Deadline
 from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import ModelMismatch, StaleCollection
 from embedder.index.contract.points import CollectionInfo
 
 T = TypeVar("T")
-LookUp = Callable[[str, "float | None"], Awaitable["CollectionInfo | None"]]
+LookUp = Callable[[str, Deadline], Awaitable["CollectionInfo | None"]]
 """Returns the description of a collection by its name and a deadline; None if it is unknown."""
 
 CACHED_S = 5.0
@@ -44,7 +45,7 @@ class CollectionCache:
         name: str,
         work: Callable[[CollectionInfo | None], Awaitable[T]],
         *,
-        deadline: float | None,
+        deadline: Deadline,
         texts: bool,
     ) -> T:
         """Return the result of ``work`` for a collection's description, or for None if unknown.
@@ -79,7 +80,7 @@ class CollectionCache:
             return None
         return info
 
-    async def _look_up_and_cache(self, name: str, deadline: float | None) -> CollectionInfo | None:
+    async def _look_up_and_cache(self, name: str, deadline: Deadline) -> CollectionInfo | None:
         info = await self._look_up(name, deadline)
         if info is not None:
             if len(self._cached) >= MAX_CACHED:

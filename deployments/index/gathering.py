@@ -9,11 +9,10 @@ from typing import TypeVar
 
 from deployments.index.client import RemoteShard
 from deployments.rpc.cooperative_yield import CooperativeYield
-from deployments.rpc.handle_client import remaining_s
 from deployments.rpc.pickled_rows import PickledRows
+from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded, Unavailable, UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
-from embedder.core.time_limit import wait_within
 from embedder.index import sharding
 from embedder.index.contract.points import Deleted, Hit, Metric, Query
 
@@ -68,7 +67,7 @@ async def merge_hits(
     queries: Sequence[Query],
     answers: Sequence[list[PickledRows[Hit]]],
     metric: Metric,
-    deadline: float | None,
+    deadline: Deadline,
 ) -> list[PickledRows[Hit]]:
     """Merge the shards' answers into the hits of each query; other requests run in between.
 
@@ -86,9 +85,9 @@ async def merge_hits(
             merged.append(_merge(query, lists, metric))
             await yielding.after(sum(len(chunk) for hits in lists for chunk in hits.chunks))
             continue
-        merging = asyncio.to_thread(_merge, query, lists, metric)
         try:
-            merged.append(await wait_within(merging, remaining_s(deadline)))
+            async with deadline.limit():
+                merged.append(await asyncio.to_thread(_merge, query, lists, metric))
         except asyncio.TimeoutError:
             raise DeadlineExceeded("index") from None
     return merged

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from deployments.index.client import RemoteShard
 from deployments.index.gathering import LOST, errors_in, gather_all
+from embedder.core.deadline import Deadline
 from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection
 from embedder.index import sharding
@@ -19,7 +20,7 @@ from embedder.index.contract.reconciliation import reconcile
 
 
 async def look_up(
-    shards: Sequence[RemoteShard], name: str, deadline: float | None
+    shards: Sequence[RemoteShard], name: str, deadline: Deadline
 ) -> CollectionInfo | None:
     """Return the description of a collection from the shards that answer; None if it is unknown.
 
@@ -48,7 +49,7 @@ async def look_up(
 
 
 async def all_collections(
-    shards: Sequence[RemoteShard], deadline: float | None
+    shards: Sequence[RemoteShard], deadline: Deadline
 ) -> list[CollectionInfo]:
     """Return the descriptions of all collections, by name.
 
@@ -68,9 +69,7 @@ async def all_collections(
     return found
 
 
-async def delete_everywhere(
-    shards: Sequence[RemoteShard], name: str, deadline: float | None
-) -> None:
+async def delete_everywhere(shards: Sequence[RemoteShard], name: str, deadline: Deadline) -> None:
     """Delete a collection in all shards that answer.
 
     Raises:
@@ -91,7 +90,7 @@ async def _repair(
     name: str,
     infos: dict[int, CollectionInfo | None],
     identities: list[str],
-    deadline: float | None,
+    deadline: Deadline,
 ) -> list[CollectionInfo]:
     """Reconcile the shards that answer, and return their descriptions of the collection then."""
     if not identities:

@@ -15,6 +15,7 @@ from functools import partial
 from deployments.index.gathering import gather_all, sum_deletions
 from deployments.index.shard_repair import delete_everywhere
 from deployments.index.sharded_reads import ShardedReads
+from embedder.core.deadline import Deadline
 from embedder.index import sharding
 from embedder.index.contract.checks import check_points
 from embedder.index.contract.filters import Filter
@@ -24,7 +25,7 @@ from embedder.index.contract.points import CollectionInfo, Deleted, Points, Spec
 class RemoteIndex(ShardedReads):
     """All shards of the index: the reads of `ShardedReads`, and writes."""
 
-    async def create(self, name: str, spec: Spec, deadline: float | None) -> CollectionInfo:
+    async def create(self, name: str, spec: Spec, deadline: Deadline) -> CollectionInfo:
         """Create a collection, or confirm that it exists; the first shard decides."""
         if len(self.shards) > 1:
             await self._look_up(name, deadline)
@@ -35,7 +36,7 @@ class RemoteIndex(ShardedReads):
         return sharding.merge_infos([first, *await gather_all(others)])
 
     async def record_model(
-        self, info: CollectionInfo, model: StoredModel, deadline: float | None
+        self, info: CollectionInfo, model: StoredModel, deadline: Deadline
     ) -> None:
         """Record in all shards the model that computes the vectors of a collection.
 
@@ -46,12 +47,12 @@ class RemoteIndex(ShardedReads):
         for shard in self.shards:
             await shard.call(deadline, "record_model", info.name, info.identity, model)
 
-    async def delete(self, name: str, deadline: float | None) -> None:
+    async def delete(self, name: str, deadline: Deadline) -> None:
         """Delete a collection; a shard that is down deletes it after its return."""
         self.collection_cache.forget(name)
         await delete_everywhere(self.shards, name, deadline)
 
-    async def upsert(self, name: str, points: Points, deadline: float | None) -> int:
+    async def upsert(self, name: str, points: Points, deadline: Deadline) -> int:
         """Store points of a collection: all or none, unless a shard is lost during the call.
 
         The metadata must have passed `check_metadata`, because pickle fails on values that are
@@ -67,7 +68,7 @@ class RemoteIndex(ShardedReads):
         name: str,
         points: Points,
         model: StoredModel | None,
-        deadline: float | None,
+        deadline: Deadline,
         info: CollectionInfo | None,
     ) -> int:
         """Store points, as `upsert`, in the collection that ``info`` describes, or in a new one.
@@ -99,7 +100,7 @@ class RemoteIndex(ShardedReads):
             )
         )
 
-    async def delete_points(self, name: str, ids: Sequence[str], deadline: float | None) -> Deleted:
+    async def delete_points(self, name: str, ids: Sequence[str], deadline: Deadline) -> Deleted:
         """Delete those of the points that exist."""
         return sum_deletions(
             await gather_all(
@@ -108,9 +109,7 @@ class RemoteIndex(ShardedReads):
             )
         )
 
-    async def delete_matching(
-        self, name: str, condition: Filter, deadline: float | None
-    ) -> Deleted:
+    async def delete_matching(self, name: str, condition: Filter, deadline: Deadline) -> Deleted:
         """Delete all points that match a filter."""
         await self._repair(name, deadline)
         return sum_deletions(await self._call_all(deadline, "delete_matching", name, condition))

@@ -13,6 +13,7 @@ from deployments.index.gathering import ShardedHits, gather_all
 from deployments.index.shard_repair import all_collections, look_up
 from deployments.index.sharded_search import search_shards, with_vectors
 from deployments.rpc.handle_client import Handle
+from embedder.core.deadline import Deadline
 from embedder.core.errors import UnknownCollection
 from embedder.index import sharding
 from embedder.index.contract.checks import check_ids, check_query
@@ -31,17 +32,17 @@ class ShardedReads:
         self.collection_cache = CollectionCache(self._look_up)
         self.shards = tuple(RemoteShard(name, handle) for name, handle in handles.items())
 
-    async def collections(self, deadline: float | None) -> list[CollectionInfo]:
+    async def collections(self, deadline: Deadline) -> list[CollectionInfo]:
         """Return the descriptions of all collections, by name."""
         return await all_collections(self.shards, deadline)
 
-    async def describe(self, name: str, deadline: float | None) -> CollectionInfo:
+    async def describe(self, name: str, deadline: Deadline) -> CollectionInfo:
         """Return the description of a collection, summed over all shards."""
         await self._repair(name, deadline)
         return sharding.merge_infos(await self._call_all(deadline, "describe", name))
 
     async def fetch(
-        self, name: str, ids: Sequence[str], include: Sequence[PointField], deadline: float | None
+        self, name: str, ids: Sequence[str], include: Sequence[PointField], deadline: Deadline
     ) -> list[Record]:
         """Return those of the points that exist, each once, in the order of ``ids``."""
         shards = self._ids_by_shard(ids)
@@ -53,7 +54,7 @@ class ShardedReads:
         found = {record.id: record for records in records_by_shard for record in records}
         return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
-    async def count(self, name: str, condition: Filter | None, deadline: float | None) -> int:
+    async def count(self, name: str, condition: Filter | None, deadline: Deadline) -> int:
         """Return the number of points, or of the points that match a filter."""
         await self._repair(name, deadline)
         return sum(await self._call_all(deadline, "count", name, condition))
@@ -66,7 +67,7 @@ class ShardedReads:
         condition: Filter | None,
         include: Sequence[PointField],
         *,
-        deadline: float | None,
+        deadline: Deadline,
     ) -> Page:
         """Return a page of points: shard by shard, in each shard in insertion order.
 
@@ -94,7 +95,7 @@ class ShardedReads:
         queries: Sequence[Query],
         *,
         complete: bool,
-        deadline: float | None,
+        deadline: Deadline,
         sent_at: list[float] | None = None,
     ) -> ShardedHits:
         """Answer several queries of one collection; ``sent_at`` is as for `RemoteShard.search`.
@@ -124,7 +125,7 @@ class ShardedReads:
         self,
         queries: Sequence[Query],
         complete: bool,
-        deadline: float | None,
+        deadline: Deadline,
         sent_at: list[float] | None,
         info: CollectionInfo | None,
     ) -> ShardedHits:
@@ -143,10 +144,10 @@ class ShardedReads:
             sent_at=sent_at,
         )
 
-    async def _look_up(self, name: str, deadline: float | None) -> CollectionInfo | None:
+    async def _look_up(self, name: str, deadline: Deadline) -> CollectionInfo | None:
         return await look_up(self.shards, name, deadline)
 
-    async def _repair(self, name: str, deadline: float | None) -> None:
+    async def _repair(self, name: str, deadline: Deadline) -> None:
         """Make several shards agree on the collection, before each answers for its own points."""
         if len(self.shards) > 1 and await self._look_up(name, deadline) is None:
             raise UnknownCollection("collection", name)
@@ -160,5 +161,5 @@ class ShardedReads:
             for shard, rows in rows_by_shard.items()
         ]
 
-    async def _call_all(self, deadline: float | None, method: str, *arguments: Any) -> list[Any]:
+    async def _call_all(self, deadline: Deadline, method: str, *arguments: Any) -> list[Any]:
         return await gather_all(shard.call(deadline, method, *arguments) for shard in self.shards)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from deployments.index.client import RemoteShard
 from deployments.index.gathering import ShardedHits, merge_hits, split_answers
+from embedder.core.deadline import Deadline
 from embedder.core.errors import NotFound
 from embedder.index import sharding
 from embedder.index.contract.points import CollectionInfo, Metric, Query, Record
@@ -18,7 +19,7 @@ async def search_shards(
     queries: Sequence[Query],
     *,
     complete: bool,
-    deadline: float | None,
+    deadline: Deadline,
     sent_at: list[float] | None,
 ) -> ShardedHits:
     """Answer queries by vector, all of one creation of one collection.
@@ -55,7 +56,7 @@ async def with_vectors(
     ]
 
 
-async def _metric(queries: Sequence[Query], shard: RemoteShard, deadline: float | None) -> Metric:
+async def _metric(queries: Sequence[Query], shard: RemoteShard, deadline: Deadline) -> Metric:
     """Return the collection's metric if a query wants diversity; else any metric will do."""
     if all(query.diversity is None for query in queries):
         return Metric.COSINE

@@ -75,7 +75,10 @@ class IngressReplica:
         Raises:
             EmbedderError: as `deployments.ingress.service.service.Service.embed_for`.
         """
-        answer, stored = await self._service.embed_for(collection, texts, options, model=model)
+        deadline = self._service.deadline(options.timeout_s)
+        answer, stored = await self._service.embed_for(
+            collection, texts, options, deadline, model=model
+        )
         return answer.vectors, stored
 
     async def embed(
@@ -90,5 +93,7 @@ class IngressReplica:
             EmbedderError: as `embedder.pipeline.pipeline.Pipeline.embed`.
         """
         rows: Sequence[Input] = [inputs] if isinstance(inputs, str) else inputs
-        answer = await self._service.embed(rows, options or EmbedOptions(), model=model)
+        options = options or EmbedOptions()
+        deadline = self._service.deadline(options.timeout_s)
+        answer = await self._service.embed(rows, options, deadline, model=model)
         return answer.vectors

@@ -43,6 +43,7 @@ from deployments.launch.services import (
     services,
     start_time,
 )
+from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError
 
 POLL_S = 0.25
@@ -75,8 +76,8 @@ class ServiceProcess:
             ConfigurationError: the service ended, cannot start, or is not ready in time; the
                 message gives the reason, or the end of the log.
         """
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+        deadline = Deadline.after(timeout_s)
+        while not deadline.expired:
             if self.process.poll() is not None:
                 raise ConfigurationError(f"the service ended while starting:\n{self.tail()}")
             with contextlib.suppress(FileNotFoundError):

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError
 
 MARK_VARIABLE = "SERVED_BY_EMBEDDER"
@@ -126,8 +127,8 @@ def ray_addresses() -> dict[str, ServiceInstance | None]:
 
 def end(service: ServiceInstance) -> list[int]:
     """Kill all processes of a service and remove its folder; return the processes that remain."""
-    deadline = time.monotonic() + END_S
-    while (processes := service.processes()) and time.monotonic() < deadline:
+    deadline = Deadline.after(END_S)
+    while (processes := service.processes()) and not deadline.expired:
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)

@@ -9,6 +9,7 @@ from pathlib import Path
 from deployments.index.gathering import errors_in, gather_all
 from deployments.index.sharded_client import RemoteIndex
 from deployments.operations.running_service import RunningService
+from embedder.core.deadline import NEVER
 from embedder.index import sharding
 from embedder.index.contract.points import CollectionInfo
 
@@ -29,9 +30,9 @@ class IndexBackups:
             NotWritten: the folder holds a backup, or cannot be written.
         """
         counts = await gather_all(
-            shard.call(None, "back_up", name, folder) for shard in self._shards
+            shard.call(NEVER, "back_up", name, folder) for shard in self._shards
         )
-        await gather_all(shard.call(None, "finish_backup", folder) for shard in self._shards)
+        await gather_all(shard.call(NEVER, "finish_backup", folder) for shard in self._shards)
         return sum(map(int, counts))
 
     async def restore(self, folder: Path, name: str, *, replacing: bool = False) -> CollectionInfo:
@@ -47,14 +48,14 @@ class IndexBackups:
         identity = uuid.uuid4().hex
         results = await asyncio.gather(
             *(
-                shard.call(None, "restore", folder, name, identity, replacing)
+                shard.call(NEVER, "restore", folder, name, identity, replacing)
                 for shard in self._shards
             ),
             return_exceptions=True,
         )
         for error in errors_in(results):
             await gather_all(
-                shard.call(None, "delete", name)
+                shard.call(NEVER, "delete", name)
                 for shard, result in zip(self._shards, results, strict=True)
                 if not isinstance(result, BaseException) and not replacing
             )
@@ -68,5 +69,5 @@ class IndexBackups:
             UnknownCollection: there is no collection with this name.
             NotWritten: the file exists, or cannot be written.
         """
-        calls = (shard.call(None, "export", name, file) for shard in self._shards)
+        calls = (shard.call(NEVER, "export", name, file) for shard in self._shards)
         return sum(map(int, await gather_all(calls)))

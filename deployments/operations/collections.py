@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.operations.point_lines import PointLine, naming_lines
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import HandleClient
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import InvalidVector, Unavailable, UnknownCollection
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors
@@ -73,7 +73,7 @@ class CollectionOperations:
             (vector,), _ = await self._embed_for(None, texts, Priority.INTERACTIVE, model)
             width = len(vector) if several else spec.width
             spec = Spec(spec.metric, spec.kind, width, spec.model)
-        return await self.index.create(name, spec, None)
+        return await self.index.create(name, spec, NEVER)
 
     async def search(
         self, name: str, text: str, top_k: int, condition: Filter | None = None
@@ -97,10 +97,10 @@ class CollectionOperations:
                 identity=info.identity,
                 model=model,
             )
-            found = await self.index.search([query], complete=True, deadline=None)
+            found = await self.index.search([query], complete=True, deadline=NEVER)
             return list(found.hits[0])
 
-        return await self.index.collection_cache.run(name, search, deadline=None, texts=True)
+        return await self.index.collection_cache.run(name, search, deadline=NEVER, texts=True)
 
     async def add(self, name: str, points: Iterable[PointLine], progress: Progress) -> int:
         """Store points in their order, and embed their texts as bulk work; return their number.
@@ -143,14 +143,14 @@ class CollectionOperations:
             usable = ready.model is None or ready.collection == (info and info.identity)
             now = ready if usable else await self._embedded_for(info, batch)
             with naming_lines([point.number for point in batch]):
-                await self.index.put(name, now.points, now.model, None, info)
+                await self.index.put(name, now.points, now.model, NEVER, info)
 
         texts = ready.model is not None
-        await self.index.collection_cache.run(name, put, deadline=None, texts=texts)
+        await self.index.collection_cache.run(name, put, deadline=NEVER, texts=texts)
 
     async def _embedded(self, name: str, batch: Sequence[PointLine]) -> _Embedded:
         embed = partial(self._embedded_for, batch=batch)
-        return await self.index.collection_cache.run(name, embed, deadline=None, texts=True)
+        return await self.index.collection_cache.run(name, embed, deadline=NEVER, texts=True)
 
     async def _embedded_for(
         self, info: CollectionInfo | None, batch: Sequence[PointLine]
@@ -199,11 +199,11 @@ class CollectionOperations:
 
 async def retry_unavailable(call: Callable[[], Awaitable[T]]) -> T:
     """Return the result of a call; while it raises `Unavailable`, repeat it for `RETRY_FOR_S`."""
-    deadline = time.monotonic() + RETRY_FOR_S
+    deadline = Deadline.after(RETRY_FOR_S)
     while True:
         try:
             return await call()
         except Unavailable:
-            if time.monotonic() > deadline:
+            if deadline.expired:
                 raise
             await asyncio.sleep(PAUSE_S)

@@ -21,6 +21,7 @@ from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.operations.collections import BATCH, Progress, retry_unavailable
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import HandleClient
+from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput
 from embedder.core.request import EmbedOptions
 from embedder.core.storage_errors import ModelMismatch
@@ -59,12 +60,12 @@ class CollectionReembedding:
             StaleCollection: the collection was deleted or replaced in the meantime.
             Unavailable: the service was unavailable for `RETRY_FOR_S`.
         """
-        info = await self._index.describe(name, None)
+        info = await self._index.describe(name, NEVER)
         (vector,), wanted = await self._embed(["width"], model, Priority.INTERACTIVE)
         if info.stored is not None and info.stored.is_same(wanted):
             return info
         counts = await gather_all(
-            shard.call(None, "count_without_text", name) for shard in self._shards
+            shard.call(NEVER, "count_without_text", name) for shard in self._shards
         )
         if sum(counts) and not dropping:
             raise InvalidInput("collection", missing_texts(sum(counts)))
@@ -73,14 +74,14 @@ class CollectionReembedding:
         await self._catch_up(fill)
         # Stop writes, so that the next pass over the staged collections is the last one.
         for shard in self._shards:
-            freeze = partial(shard.call, None, "freeze", name, staged.identity, dropping)
+            freeze = partial(shard.call, NEVER, "freeze", name, staged.identity, dropping)
             await retry_unavailable(freeze)
         for shard in self._shards:
             await fill(shard)
         # The first shard decides; the others follow it now or at the next look-up.
         for shard in self._shards:
-            await retry_unavailable(partial(shard.call, None, "switch", name, staged.identity))
-        return await self._index.describe(name, None)
+            await retry_unavailable(partial(shard.call, NEVER, "switch", name, staged.identity))
+        return await self._index.describe(name, NEVER)
 
     async def abandon(self, name: str) -> None:
         """Delete the staged collections, and keep the collection unchanged.
@@ -90,16 +91,16 @@ class CollectionReembedding:
             InvalidInput: there is no staged collection, or it has already replaced the collection.
         """
         # Completes a switch that has reached the first shard.
-        await self._index.describe(name, None)
+        await self._index.describe(name, NEVER)
         first, *others = self._shards
-        found: StagedCollection | None = await first.call(None, "staged", name)
+        found: StagedCollection | None = await first.call(NEVER, "staged", name)
         if found is not None:
-            await first.call(None, "discard_staged", name, found.identity)
+            await first.call(NEVER, "discard_staged", name, found.identity)
         for shard in others:
-            staged: StagedCollection | None = await shard.call(None, "staged", name)
+            staged: StagedCollection | None = await shard.call(NEVER, "staged", name)
             # Keep one that the first shard has not discarded: a switch to it is in progress.
-            if staged is not None and await first.call(None, "deleted", [staged.identity]):
-                await shard.call(None, "discard_staged", name, staged.identity)
+            if staged is not None and await first.call(NEVER, "deleted", [staged.identity]):
+                await shard.call(NEVER, "discard_staged", name, staged.identity)
                 found = staged
         if found is None:
             raise InvalidInput("collection", "is not being embedded again")
@@ -122,7 +123,7 @@ class CollectionReembedding:
             staged = await self._begin_in(shard, info, spec)
             if staged.identity != first.identity:
                 # An older one, which the first shard discarded while this shard was down.
-                await shard.call(None, "discard_staged", info.name, staged.identity)
+                await shard.call(NEVER, "discard_staged", info.name, staged.identity)
                 await self._begin_in(shard, info, spec)
         return first
 
@@ -130,7 +131,7 @@ class CollectionReembedding:
         self, shard: RemoteShard, info: CollectionInfo, spec: Spec
     ) -> StagedCollection:
         staged: StagedCollection = await shard.call(
-            None, "begin_staged", info.name, info.identity, spec
+            NEVER, "begin_staged", info.name, info.identity, spec
         )
         return staged
 
@@ -147,7 +148,7 @@ class CollectionReembedding:
         """Embed the points that a staged collection lacks, in insertion order; return the count."""
         after = count = 0
         while True:
-            missing = partial(shard.call, None, "outdated", name, staged.identity, after)
+            missing = partial(shard.call, NEVER, "outdated", name, staged.identity, after)
             points: list[OutdatedPoint] = await retry_unavailable(missing)
             if not points:
                 return count
@@ -157,7 +158,7 @@ class CollectionReembedding:
                     self._vectors(name, staged.stored, points[at : at + BATCH]) for at in starts
                 )
             )
-            fill = partial(shard.call, None, "fill_staged", name, staged.identity, points, vectors)
+            fill = partial(shard.call, NEVER, "fill_staged", name, staged.identity, points, vectors)
             await retry_unavailable(fill)
             after = points[-1].pk
             count += len(points)

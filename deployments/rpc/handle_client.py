@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
@@ -19,8 +18,8 @@ import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
 from deployments.rpc.message_size import LARGE_BYTES
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
-from embedder.core.time_limit import wait_within
 
 Handle = DeploymentHandle[Any]
 
@@ -53,15 +52,13 @@ class HandleClient:
         self.stage = stage
         self._handle = handle
 
-    async def call(
-        self, method: str, *args: Any, size: int = 0, deadline: float | None = None
-    ) -> Any:
+    async def call(self, method: str, *args: Any, size: int = 0, deadline: Deadline = NEVER) -> Any:
         """Call a method of one replica; if that replica is lost, repeat the call on another one.
 
         ``size`` is the estimated bytes of the arguments or of the answer, whichever is larger.
 
         Raises:
-            DeadlineExceeded: no answer by ``deadline``, which is on ``time.monotonic``.
+            DeadlineExceeded: no answer by ``deadline``.
             StageUnavailable: the replica was lost, and so were the replicas of all retries.
             BackendFailure: the method raised an error that is not an `EmbedderError`.
         """
@@ -75,7 +72,7 @@ class HandleClient:
                     raise StageUnavailable(self.stage, str(error)) from error
                 by_reference = True
 
-    async def broadcast(self, method: str, *args: Any, deadline: float | None = None) -> list[Any]:
+    async def broadcast(self, method: str, *args: Any, deadline: Deadline = NEVER) -> list[Any]:
         """Call a method of every replica; return an answer or an `EmbedderError` for each.
 
         For operators: the calls bypass the queues, start together, and wait for the slowest.
@@ -90,10 +87,11 @@ class HandleClient:
             for answer in answers
         ]
 
-    async def _answer(self, send: Callable[[], Awaitable[Any]], deadline: float | None) -> Any:
+    async def _answer(self, send: Callable[[], Awaitable[Any]], deadline: Deadline) -> Any:
         for attempt in range(RETRIES + 1):
             try:
-                return await wait_within(send(), remaining_s(deadline))
+                async with deadline.limit():
+                    return await send()
             # Before the timeouts: a remote TimeoutError has both classes, and is not our deadline.
             except ray.exceptions.RayTaskError as error:
                 raise _unwrapped(error.cause) from error
@@ -133,22 +131,16 @@ class HandleClient:
         return _unwrapped(error)
 
 
-def _pause_s(attempt: int, deadline: float | None) -> float:
+def _pause_s(attempt: int, deadline: Deadline) -> float:
     """Return a growing pause; jitter spreads the retries of calls that failed together."""
     pause_s = 0.1 * 4.0**attempt * (1 + random.random())  # noqa: S311
-    left_s = remaining_s(deadline)
-    return pause_s if left_s is None else min(pause_s, left_s)
+    return min(pause_s, deadline.remaining_s())
 
 
 def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
     """Return whether gRPC refused a message of the caller or of the replica for its size."""
     exhausted = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     return exhausted and "larger than max" in (error.details() or "")
-
-
-def remaining_s(deadline: float | None) -> float | None:
-    """Return the seconds until a deadline on ``time.monotonic``; 0 when it has passed."""
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _unwrapped(cause: BaseException) -> EmbedderError:

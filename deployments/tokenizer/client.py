@@ -10,6 +10,7 @@ from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingTokenizer
+from embedder.core.deadline import Deadline
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.tokenization import OffsetToken
 from embedder.settings.model import BatchSettings, ModelSettings
@@ -55,7 +56,7 @@ class RemoteTokenizer(BatchingTokenizer):
         return answer
 
     async def tokenize_with_offsets(
-        self, texts: Sequence[str], *, add_special_tokens: bool, deadline: float | None
+        self, texts: Sequence[str], *, add_special_tokens: bool, deadline: Deadline
     ) -> list[PickledRows[OffsetToken]]:
         """Return every token of every text with its offsets, without truncation."""
         tokens: list[PickledRows[OffsetToken]] = await self._client.call(
@@ -69,7 +70,7 @@ class RemoteTokenizer(BatchingTokenizer):
         return tokens
 
     async def decode(
-        self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool, deadline: float | None
+        self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool, deadline: Deadline
     ) -> list[str]:
         """Return the text of every row of ids.
 

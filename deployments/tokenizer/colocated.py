@@ -14,6 +14,7 @@ from functools import partial
 from types import MappingProxyType
 
 from deployments.settings.placement import AUTO_CHARACTERS, Placement
+from embedder.core.deadline import Deadline
 from embedder.core.protocols import Tokenizing
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.tokenization import FastTokenizer
@@ -66,7 +67,7 @@ class ColocatedTokenizer:
             )
 
     async def tokenize(
-        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: Deadline
     ) -> Tokenized:
         """Return the tokens of every input."""
         characters = sum(map(len, inputs))

@@ -19,6 +19,7 @@ from embedder.batching.adaptive_budget import AdaptiveBudget
 from embedder.batching.packing import Budget, pack
 from embedder.batching.queue import BatchContext, ItemQueue, ItemT, QueuedItem, ResultT, Submission
 from embedder.batching.slots import Slots
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import (
     BackendFailure,
     DeadlineExceeded,
@@ -99,7 +100,7 @@ class Batcher(Generic[ItemT, ResultT]):
         lengths: Sequence[int],
         *,
         priority: Priority = Priority.INTERACTIVE,
-        deadline: float | None = None,
+        deadline: Deadline = NEVER,
     ) -> list[ResultT]:
         """Return the results of ``items``, in order, when all of them are computed.
 
@@ -173,7 +174,7 @@ class Batcher(Generic[ItemT, ResultT]):
         return [window[at] for at in chosen]
 
     def _is_needed(self, queued: QueuedItem[ItemT, ResultT], now: float) -> bool:
-        if queued.deadline is not None and queued.deadline <= now:
+        if queued.deadline <= now:
             queued.submission.fail(DeadlineExceeded("queue"))
         if queued.submission.future.done():
             self.stats.dropped += 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar, cast
 
+from embedder.core.deadline import Deadline
 from embedder.core.types import Priority
 
 ItemT = TypeVar("ItemT")
@@ -48,27 +49,23 @@ class QueuedItem(Generic[ItemT, ResultT]):
     length: int
     arrived_s: float
     priority: Priority
-    deadline: float | None
+    deadline: Deadline
     submission: Submission[ResultT]
     position: int
 
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """The deadline and the priority of a whole batch: the latest and the most urgent of its items.
+    """The deadline and priority of a whole batch: the latest and the most urgent of its items."""
 
-    ``deadline`` is None if any item has none.
-    """
-
-    deadline: float | None
+    deadline: Deadline
     priority: Priority
 
     @classmethod
     def of(cls, batch: list[QueuedItem[ItemT, ResultT]]) -> BatchContext:
         """Return the context of a batch of at least one item."""
-        deadlines = [queued.deadline for queued in batch if queued.deadline is not None]
         return cls(
-            deadline=max(deadlines) if len(deadlines) == len(batch) else None,
+            deadline=max(queued.deadline for queued in batch),
             priority=min(queued.priority for queued in batch),
         )
 

@@ -16,6 +16,7 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.slots import Slots
+from embedder.core.deadline import Deadline
 from embedder.core.types import (
     CacheHits,
     Encoded,
@@ -68,7 +69,7 @@ class BatchingEncoder:
         )
 
     async def encode(
-        self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+        self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
         """Return float32[n, width] for at least one input, in order.
 
@@ -107,7 +108,7 @@ class BatchingTokenizer:
         }
 
     async def tokenize(
-        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: Deadline
     ) -> Tokenized:
         """Return the tokens of every input; the budget counts characters."""
         rows = await self._batchers[truncate].submit(

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from embedder.cache.store.circuit_breaker import CircuitBreaker, CircuitState
+from embedder.core.deadline import Deadline
 from embedder.core.protocols import Caching
-from embedder.core.time_limit import wait_within
 from embedder.core.types import CacheHits, Entries
 
 logger = logging.getLogger(__name__)
@@ -78,8 +78,8 @@ class FailOpenCache:
         if not self._circuit.allows_call():
             return CacheHits.empty(width)
         try:
-            seconds = self._lookup_s(len(keys) * width * 4)
-            hits = await wait_within(self._cache.get_many(keys, width), seconds)
+            async with Deadline.after(self._lookup_s(len(keys) * width * 4)).limit():
+                hits = await self._cache.get_many(keys, width)
         except asyncio.CancelledError:
             self._circuit.abandoned()
             raise
@@ -112,7 +112,8 @@ class FailOpenCache:
 
     async def _put(self, keys: Sequence[bytes], entries: Entries) -> None:
         try:
-            await wait_within(self._cache.put_many(keys, entries), INSERT_TIMEOUT_S)
+            async with Deadline.after(INSERT_TIMEOUT_S).limit():
+                await self._cache.put_many(keys, entries)
         except Exception as error:  # noqa: BLE001 - the request does not need it
             self._failed(error)
 

@@ -22,8 +22,8 @@ from embedder.cache.store.dirty_keys import DirtyKeys, Flush
 from embedder.cache.store.health import StoreHealth
 from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.cache.store.records import Records
+from embedder.core.deadline import Deadline
 from embedder.core.errors import StageUnavailable
-from embedder.core.time_limit import wait_within
 from embedder.settings.model import CacheSettings
 
 logger = logging.getLogger(__name__)
@@ -234,7 +234,8 @@ class WriteBehind:
         if seconds <= 0 or self._stopping:
             return
         try:
-            await wait_within(self._wake.wait(), seconds)
+            async with Deadline.after(seconds).limit():
+                await self._wake.wait()
         except asyncio.TimeoutError:
             return
 

@@ -1,13 +1,11 @@
-"""Protocols of the stages that the pipeline calls, in the same process or over Ray handles.
-
-Deadlines are points on ``time.monotonic``.
-"""
+"""Protocols of the stages that the pipeline calls, in the same process or over Ray handles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
+from embedder.core.deadline import Deadline
 from embedder.core.types import (
     CacheHits,
     Encoded,
@@ -24,7 +22,7 @@ class Tokenizing(Protocol):
     """Turns inputs into tokens."""
 
     async def tokenize(
-        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: Deadline
     ) -> Tokenized:
         """Return the tokens of every input; ``truncate`` is the end that is cut at the limit."""
 
@@ -33,7 +31,7 @@ class Encoding(Protocol):
     """Turns tokens into vectors."""
 
     async def encode(
-        self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+        self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
         """Return pooled vectors float32[n, width] before normalization, in order, and timings."""
 

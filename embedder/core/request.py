@@ -29,7 +29,8 @@ class EmbedOptions:
     At most one of ``prompt`` (a text), ``prompt_name`` (in the model's table) and ``input_type``
     selects the prompt in front of every text; token ids get none. ``any_length`` accepts inputs
     above the limit of characters, because the caller asked for truncation. ``truncate`` None cuts
-    the end that the model's files name.
+    the end that the model's files name. ``timeout_s`` counts from the call of a generator or of a
+    handle; within the service, each request has a `Deadline`.
     """
 
     prompt: str | None = None

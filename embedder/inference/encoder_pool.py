@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from embedder.batching.batcher import BatcherStats
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import ModelNotFound, Unavailable
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
 from embedder.inference.loading import load_model
@@ -68,7 +69,7 @@ class EncoderPool:
         tokens: TokenBatch,
         *,
         priority: Priority,
-        deadline: float | None,
+        deadline: Deadline,
     ) -> Encoded:
         """Return float32[n, width]: the pooled vectors of a batch in order, not normalized."""
         async with self._stages.pool.use(self._stages.key(model), deadline) as encoder:
@@ -94,7 +95,7 @@ class EncoderPool:
         token = TokenBatch.of([[0]])
         for key, encoder in self._encoders()[:1]:
             try:
-                await encoder.encode(token, priority=Priority.INTERACTIVE, deadline=None)
+                await encoder.encode(token, priority=Priority.INTERACTIVE, deadline=NEVER)
             except Unavailable:
                 if self._loaded.get(key) is encoder:  # otherwise the model was evicted meanwhile
                     raise

@@ -19,6 +19,7 @@ from embedder.backends.protocol import Backend
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
+from embedder.core.deadline import Deadline
 from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
 from embedder.inference.loading import LoadedBackend, load_tokenizer
 from embedder.inference.tokenization import FastTokenizer, OffsetToken
@@ -59,7 +60,7 @@ class LocalTokenizer:
         return self._tokenizer.encode(inputs, truncate=truncate)
 
     async def tokenize(
-        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: Deadline
     ) -> Tokenized:
         """Return the tokens of every input."""
         return await self._threads.run(partial(self._tokenizer.encode, inputs, truncate=truncate))

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Generic, TypeVar
 
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded, PoolFull, Unavailable
 from embedder.inference.load_thread import start_load
 from embedder.inference.residency import KeyT, ModelState, NoRoom, Residency, State
@@ -63,7 +64,7 @@ class ModelPool(Generic[KeyT, ModelT]):
         self._closed = False
 
     @asynccontextmanager
-    async def use(self, key: KeyT, deadline: float | None = None) -> AsyncIterator[ModelT]:
+    async def use(self, key: KeyT, deadline: Deadline = NEVER) -> AsyncIterator[ModelT]:
         """Give a model that stays loaded until the ``async with`` block ends.
 
         A ready model is given without suspending. Otherwise one load serves all callers, and it
@@ -130,20 +131,22 @@ class ModelPool(Generic[KeyT, ModelT]):
         elif unused and self._waiters:
             self._schedule()
 
-    async def _acquire(self, key: KeyT, deadline: float | None) -> ModelT:
+    async def _acquire(self, key: KeyT, deadline: Deadline) -> ModelT:
         """Return a model with one use counted, as soon as it is ready."""
         if self._closed:
             raise Unavailable("the model pool is closed")
         if key in self._models:
             self._residency.acquire(key)
             return self._models[key]
-        left_s = None if deadline is None else deadline - self._clock()
+        left_s = deadline - self._clock()
         late = DeadlineExceeded("model pool")
-        if left_s is not None and left_s <= 0:
+        if left_s <= 0:
             raise late
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ModelT] = loop.create_future()
-        timer = None if left_s is None else loop.call_later(left_s, _fail_futures, [future], late)
+        timer = None
+        if deadline != NEVER:
+            timer = loop.call_later(left_s, _fail_futures, [future], late)
         try:
             self._enqueue(key, future)
             return await future

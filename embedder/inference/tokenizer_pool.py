@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.local import LocalTokenizer
 from embedder.inference.pinned_pool import PinnedPool
@@ -43,7 +44,7 @@ class TokenizerPool:
         inputs: Sequence[Input],
         *,
         truncate: Truncate,
-        deadline: float | None = None,
+        deadline: Deadline = NEVER,
     ) -> Tokenized:
         """Return the token ids of every input for a model."""
         async with self._stages.pool.use(self._stages.key(model), deadline) as tokenizer:

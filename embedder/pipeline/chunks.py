@@ -10,6 +10,7 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.core.deadline import Deadline
 from embedder.core.protocols import Encoding
 from embedder.core.types import Encoded, Timings, TokenBatch
 from embedder.pipeline.admission_control import AdmittedTokens
@@ -21,7 +22,7 @@ async def encode_in_chunks(
     work: AdmittedTokens,
     *,
     max_tokens: int,
-    deadline: float | None,
+    deadline: Deadline,
 ) -> Encoded:
     """Encode at least one input, and subtract each chunk from ``work`` once it is computed.
 
@@ -55,7 +56,7 @@ def split(tokens: TokenBatch, max_tokens: int) -> list[TokenBatch]:
 
 
 async def _encode(
-    encoder: Encoding, tokens: TokenBatch, work: AdmittedTokens, deadline: float | None
+    encoder: Encoding, tokens: TokenBatch, work: AdmittedTokens, deadline: Deadline
 ) -> Encoded:
     encoded = await encoder.encode(tokens, priority=work.priority, deadline=deadline)
     times = Timings(queue_s=encoded.queue_s, inference_s=encoded.inference_s)

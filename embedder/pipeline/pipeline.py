@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.request import DistinctInputs, Embeddings, EmbedOptions, EntryResults
-from embedder.core.time_limit import wait_within
 from embedder.core.types import Input, ModelInfo
 from embedder.core.vectors import check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
@@ -57,9 +57,12 @@ class Pipeline:
         return len(self._single_flight)
 
     async def embed(
-        self, inputs: Sequence[Input], options: EmbedOptions | None = None
+        self,
+        inputs: Sequence[Input],
+        options: EmbedOptions | None = None,
+        deadline: Deadline = NEVER,
     ) -> Embeddings:
-        """Embed the inputs.
+        """Embed the inputs by ``deadline``; the caller makes it of ``options.timeout_s``.
 
         Raises:
             InvalidInput: an input or an option is invalid.
@@ -80,7 +83,8 @@ class Pipeline:
         keys = self._fingerprinter.keys(inputs, prompt=prompt, truncate=truncate)
         distinct = DistinctInputs.of(keys, inputs, prompt, truncate, options)
         try:
-            results = await wait_within(self._results(distinct), options.timeout_s)
+            async with deadline.limit():
+                results = await self._results(distinct)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("embeddings") from None
         entries = results.entries

@@ -11,6 +11,7 @@ import numpy as np
 from embedder.cache.hit_ratio import HitRatio
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
+from embedder.core.deadline import Deadline
 from embedder.core.protocols import Encoding, Tokenizing
 from embedder.core.request import DistinctInputs, EntryResults
 from embedder.core.types import CacheHits, Entries, ModelInfo, Timings, Tokenized
@@ -54,7 +55,7 @@ class StageExecutor:
 
     async def run(self, distinct: DistinctInputs, work: AdmittedTokens) -> EntryResults:
         """Return the results for all keys, from the shared cache or computed by the model."""
-        deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        deadline = Deadline.after(self._timeout_s)
         # Tokenize in parallel with the cache lookup, which takes longer, unless a full hit is
         # likely: then the call to the tokenizer would be wasted.
         tokenizing = None
@@ -92,14 +93,14 @@ class StageExecutor:
         return asyncio.ensure_future(cache.get_many(distinct.keys, self._model.width))
 
     def _start_tokenizing(
-        self, distinct: DistinctInputs, deadline: float | None
+        self, distinct: DistinctInputs, deadline: Deadline
     ) -> asyncio.Future[tuple[Tokenized, float]]:
         tokenizing = asyncio.ensure_future(self._tokenize(distinct, deadline))
         tokenizing.add_done_callback(_retrieve_error)
         return tokenizing
 
     async def _tokenize(
-        self, distinct: DistinctInputs, deadline: float | None
+        self, distinct: DistinctInputs, deadline: Deadline
     ) -> tuple[Tokenized, float]:
         """Return the tokens, and the seconds that tokenization took."""
         start_s = time.monotonic()
@@ -115,7 +116,7 @@ class StageExecutor:
         distinct: DistinctInputs,
         misses: list[int],
         tokenized: Tokenized,
-        deadline: float | None,
+        deadline: Deadline,
         work: AdmittedTokens,
     ) -> tuple[Entries, Timings]:
         rows = np.array(misses, np.intp)

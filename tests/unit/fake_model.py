@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
+from embedder.core.deadline import Deadline
 from embedder.core.request import EmbedOptions
 from embedder.core.types import (
     CacheHits,
@@ -61,7 +62,7 @@ class FakeModel:
         self.queue_s = self.inference_s = 0.0
 
     async def tokenize(
-        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: Deadline
     ) -> Tokenized:
         self.tokenized.append(list(inputs))
         ids = [list(map(ord, item)) if isinstance(item, str) else list(item) for item in inputs]
@@ -71,7 +72,7 @@ class FakeModel:
         return Tokenized(TokenBatch.of(rows), np.array(shorter, np.bool_))
 
     async def encode(
-        self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+        self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
         rows = [row.tolist() for row in tokens.rows()]
         self.encoded.append(rows)

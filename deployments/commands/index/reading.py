@@ -10,6 +10,7 @@ from typing import Any
 from deployments.commands.arguments import Commands
 from deployments.commands.index.operating import operate
 from deployments.commands.models import table
+from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.filters import Filter
@@ -38,7 +39,7 @@ def add_reading(actions: Commands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    infos = operate(options, lambda operation: operation.index.collections(None))
+    infos = operate(options, lambda operation: operation.index.collections(NEVER))
     if options.json:
         print(json.dumps([asdict(info) for info in infos], indent=2))
         return 0
@@ -48,7 +49,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    info = operate(options, lambda operation: operation.index.describe(options.name, None))
+    info = operate(options, lambda operation: operation.index.describe(options.name, NEVER))
     for line in table([(name, _cell(value)) for name, value in asdict(info).items()]):
         print(line)
     return 0

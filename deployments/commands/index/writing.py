@@ -10,6 +10,7 @@ from deployments.commands.arguments import Commands
 from deployments.commands.index.operating import operate
 from deployments.commands.lines import numbered_lines
 from deployments.commands.progress import bar
+from embedder.core.deadline import NEVER
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, Spec
 
@@ -62,11 +63,11 @@ def _add(options: argparse.Namespace) -> int:
 
 def _delete(options: argparse.Namespace) -> int:
     if not options.yes:
-        info = operate(options, lambda operation: operation.index.describe(options.name, None))
+        info = operate(options, lambda operation: operation.index.describe(options.name, NEVER))
         if not _confirmed(f"Delete {info.name} with its {info.count:,} points?"):
             print("nothing is deleted; --yes confirms without a question", file=sys.stderr)
             return 1
-    operate(options, lambda operation: operation.index.delete(options.name, None))
+    operate(options, lambda operation: operation.index.delete(options.name, NEVER))
     print(f"{options.name} is deleted")
     return 0
 

@@ -69,10 +69,10 @@ class Contents:
             EmbedderError: as `Service.embed_for`.
         """
         fields = [self.fields[row] for row in self.texts]
-        options = EmbedOptions(priority=priority, timeout_s=context.remaining_s())
+        options = EmbedOptions(priority=priority)
         with rename_input_errors("input", fields.__getitem__):
             answer, stored = await service.embed_for(
-                collection, list(self.texts.values()), options, model=model
+                collection, list(self.texts.values()), options, context.deadline, model=model
             )
         found = list(self.vectors)
         for row, vector in zip(self.texts, answer.vectors, strict=True):

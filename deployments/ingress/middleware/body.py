@@ -14,6 +14,7 @@ from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.keys import Headers
 from deployments.ingress.middleware.large_bodies import INLINE_BYTES
 from deployments.settings.limits import IngressLimits
+from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
 from embedder.pipeline.work_queue import AdmittedJob
 
@@ -34,7 +35,7 @@ SLOW_S = 0.5
 
 
 async def read_body(
-    receive: Receive, headers: Headers, limits: IngressLimits, deadline: float, admit: Admit
+    receive: Receive, headers: Headers, limits: IngressLimits, deadline: Deadline, admit: Admit
 ) -> bytes | None:
     """Return the whole body of a request, or None if the client has disconnected.
 
@@ -87,7 +88,7 @@ class _BodyReceiver:
     event loop is blocked, bytes may have arrived that it has not read.
     """
 
-    def __init__(self, receive: Receive, limits: IngressLimits, deadline: float) -> None:
+    def __init__(self, receive: Receive, limits: IngressLimits, deadline: Deadline) -> None:
         self._receive = receive
         self._limits = limits
         self._deadline = deadline
@@ -116,7 +117,7 @@ class _BodyReceiver:
 
     def _left_s(self, size: int) -> float:
         """Return for how many seconds more to wait if ``size`` bytes have arrived."""
-        until_deadline_s = self._deadline - time.monotonic()
+        until_deadline_s = self._deadline.remaining_s()
         if self._limits.min_body_bytes_per_s == 0:
             return until_deadline_s
         worth_s = max(self._limits.body_grace_s, size / self._limits.min_body_bytes_per_s)

@@ -10,29 +10,26 @@ from deployments.ingress.errors.http_errors import MissingScope
 from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.keys import Headers
 from deployments.settings.access import ApiKey, Scope
+from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
 from embedder.pipeline.work_queue import AdmittedJob
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """The key, the deadline and the headers of one request; times are on ``time.monotonic``.
+    """The key, the deadline and the headers of one request; ``began`` is on ``time.monotonic``.
 
     ``key`` is None if the service has no keys or the path is open. ``large_body`` is the admitted
     job of a large body, None for a small one. ``prefix`` is what was removed from the path.
     """
 
-    deadline: float
+    deadline: Deadline
     key: ApiKey | None = None
     accept: str = ""
     large_body: AdmittedJob | None = None
     prefix: str = ""
     error_shape: ErrorShape = ErrorShape.OPENAI
     began: float = field(default_factory=time.monotonic)
-
-    def remaining_s(self) -> float:
-        """Return the seconds until the deadline, at least 0."""
-        return max(0.0, self.deadline - time.monotonic())
 
     def require(self, scope: Scope) -> None:
         """Check that the key of the request has a scope; a service without keys has no scopes.

@@ -17,7 +17,6 @@ from typing import ParamSpec, TypeVar
 
 from deployments.ingress.middleware.context import RequestContext
 from embedder.core.errors import DeadlineExceeded
-from embedder.core.time_limit import wait_within
 from embedder.pipeline.reservations import retry_token_of
 from embedder.pipeline.threads import QueueStats
 from embedder.pipeline.work_queue import AdmittedJob, WorkClass, WorkQueue
@@ -98,6 +97,7 @@ async def convert_body(
         return work(*args, **named)
     call = partial(work, *args, **named)
     try:
-        return await wait_within(context.large_body.run(call), context.remaining_s())
+        async with context.deadline.limit():
+            return await context.large_body.run(call)
     except asyncio.TimeoutError:
         raise DeadlineExceeded("thread that reads large bodies") from None

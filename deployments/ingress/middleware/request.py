@@ -34,6 +34,7 @@ from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.middleware.route_prefix import strip_prefix
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import Deadline
 from embedder.core.errors import EmbedderError, InvalidInput
 from embedder.pipeline.work_queue import AdmittedJob
 
@@ -74,7 +75,7 @@ class RequestMiddleware:
         scope, prefix = strip_prefix(scope)
         is_tei = scope["path"] in self._tei_paths
         context = RequestContext(
-            time.monotonic() + self._limits.request_timeout_s,
+            Deadline.after(self._limits.request_timeout_s),
             accept=dict(scope["headers"]).get(b"accept", b"").decode("latin-1"),
             prefix=prefix,
             error_shape=ErrorShape.TEI if is_tei else ErrorShape.OPENAI,
@@ -108,7 +109,7 @@ class RequestMiddleware:
                 raise UnknownKey
         _check_path(scope)
         timeout_s = request_timeout_s(headers, self._limits.request_timeout_s)
-        context.deadline = context.began + timeout_s
+        context.deadline = Deadline(context.began + timeout_s)
         with ExitStack() as admitted:
 
             def admit(size: int, start: bytes) -> AdmittedJob:

@@ -85,7 +85,7 @@ async def create_embeddings(
     """
     check_quantizable(body.output_dtype, body.normalize)
     inputs = await convert_body(context, to_inputs, body.input)
-    options = body.options(context)
+    options = body.options()
     kind = negotiate(context.accept)
     if kind is Format.NDJSON:
         wanted = streams.Request(service, inputs, options, body.model, context)
@@ -93,7 +93,7 @@ async def create_embeddings(
         return StreamingResponse(_lines(chunks, body), media_type=kind.value)
     component = component_bytes(body.output_dtype, kind, body.encoding_format)
     await check_embeddings(service, context, body, ("input", len(inputs)), component)
-    answer = await service.embed(inputs, options, model=body.model)
+    answer = await service.embed(inputs, options, context.deadline, model=body.model)
     vectors = quantize(answer.vectors, body.output_dtype)
     if kind is Format.JSON:
         rows = rows_of(vectors, body.encoding_format)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
@@ -83,14 +83,16 @@ async def _in_order(request: Request) -> AsyncIterator[Chunk]:
 
 async def _compute(request: Request, first: int) -> Chunk:
     """Compute one chunk; if the service is full, wait and retry, except for the first chunk."""
-    context = request.context
+    deadline = request.context.deadline
     inputs = request.inputs[first : first + CHUNK]
     while True:
-        options = replace(request.options, timeout_s=context.remaining_s())
         try:
-            return Chunk(first, await request.service.embed(inputs, options, model=request.model))
+            embeddings = await request.service.embed(
+                inputs, request.options, deadline, model=request.model
+            )
+            return Chunk(first, embeddings)
         except Overloaded as error:
-            if first == 0 or error.retry_after_s >= context.remaining_s():
+            if first == 0 or error.retry_after_s >= deadline.remaining_s():
                 raise
             await asyncio.sleep(error.retry_after_s)
         except InvalidInput as error:

@@ -6,7 +6,6 @@ A replica that does not answer is reported as a problem, and does not fail the r
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from itertools import chain
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ from deployments.ingress.service.models import ServedState
 from deployments.ingress.service.replicas import Problem
 from deployments.ingress.service.service import Service
 from deployments.settings.access import Scope
+from embedder.core.deadline import Deadline
 from embedder.core.errors import EmbedderError
 from embedder.pipeline.fingerprint import model_tag
 
@@ -101,7 +101,7 @@ async def _of_each(service: Service, names: Sequence[str]) -> list[Any]:
 async def _collections(service: Service) -> list[answers.Collection] | Problem:
     """Return every collection, or why the index does not answer."""
     try:
-        infos = await service.index.collections(time.monotonic() + replicas.QUERY_TIMEOUT_S)
+        infos = await service.index.collections(Deadline.after(replicas.QUERY_TIMEOUT_S))
     except EmbedderError as error:
         return replicas.problem("VectorIndex", error)
     return [answers.Collection.model_validate(info) for info in infos]

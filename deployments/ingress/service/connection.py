@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from deployments.encoder.client import RemoteEncoder
@@ -19,9 +17,9 @@ from deployments.settings.service import ServeSettings
 from deployments.tokenizer.client import RemoteTokenizer
 from deployments.tokenizer.colocated import ColocatedTokenizer
 from embedder.cache.archive_format import ArchivedModel
+from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError
-from embedder.core.request import Embeddings, EmbedOptions
-from embedder.core.types import Input, ModelInfo, Priority, TokenBatch, Truncate
+from embedder.core.types import ModelInfo, Priority, TokenBatch, Truncate
 from embedder.inference.loading import load_model, load_tokenizer
 from embedder.inference.local import LocalEncoder, device_thread
 from embedder.inference.tokenization import FastTokenizer
@@ -54,18 +52,7 @@ class Connection:
         """Return the description of the model."""
         return self.pipeline.model
 
-    async def embed(
-        self, inputs: Sequence[Input], options: EmbedOptions, deadline: float
-    ) -> Embeddings:
-        """Embed inputs by a deadline.
-
-        Raises:
-            EmbedderError: as `Pipeline.embed`.
-        """
-        remaining_s = max(0.0, deadline - time.monotonic())
-        return await self.pipeline.embed(inputs, replace(options, timeout_s=remaining_s))
-
-    async def check_tokenizer(self, deadline: float) -> None:
+    async def check_tokenizer(self, deadline: Deadline) -> None:
         """Tokenize one text.
 
         Raises:
@@ -73,7 +60,7 @@ class Connection:
         """
         await self.tokenizer.tokenize(["ready"], truncate=Truncate.END, deadline=deadline)
 
-    async def check_encoder(self, deadline: float) -> None:
+    async def check_encoder(self, deadline: Deadline) -> None:
         """Encode one token; not through the pipeline, where the cache may answer.
 
         Raises:
@@ -97,7 +84,7 @@ class Connector:
     async def __call__(self, model: ModelSettings) -> Connection:
         """Have a model loaded, and return its connection once both stages have answered."""
         settings = self.settings
-        deadline = time.monotonic() + settings.load_timeout_s
+        deadline = Deadline.after(settings.load_timeout_s)
         handle = self.handles.encoder
         if not model.pinned:
             handle = _preferring_loaded(handle, model)
@@ -165,7 +152,7 @@ class Connector:
             width=info.width,
         )
         for name, handle in self.handles.caches.items():
-            deadline = time.monotonic() + ANNOUNCE_S
+            deadline = Deadline.after(ANNOUNCE_S)
             announcement = asyncio.ensure_future(
                 HandleClient(name, handle).call("serves", model, deadline=deadline)
             )

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from deployments.ingress.middleware.context import RequestContext
 from embedder.core.errors import DeadlineExceeded
-from embedder.core.time_limit import wait_within
 from embedder.pipeline.reservations import retry_token_of
 from embedder.pipeline.threads import QueueStats
 from embedder.pipeline.work_queue import AdmittedJob, WorkClass, WorkQueue
@@ -59,7 +58,8 @@ async def compute(
         DeadlineExceeded: the deadline has passed; running work is asked to stop.
     """
     try:
-        return await wait_within(reserved.run(work), context.remaining_s())
+        async with context.deadline.limit():
+            return await reserved.run(work)
     except asyncio.TimeoutError:
         raise DeadlineExceeded(what) from None
 

@@ -19,8 +19,8 @@ from deployments.ingress.service.models import ServedState
 from deployments.rpc.handle_client import HandleClient
 from embedder.cache.fail_open import SharedCacheState
 from embedder.cache.store.circuit_breaker import CircuitState
-from embedder.core.errors import ConfigurationError, EmbedderError, Unavailable
-from embedder.core.time_limit import wait_within
+from embedder.core.deadline import Deadline
+from embedder.core.errors import ConfigurationError, DeadlineExceeded, EmbedderError, Unavailable
 from embedder.index.contract.health import IndexHealth
 
 KEEP_S = 1.0
@@ -103,10 +103,9 @@ class StageProbe:
         return dict(zip(self._methods, states, strict=True))
 
     async def _read(self, stage: HandleClient, method: str) -> StageState:
-        deadline = time.monotonic() + STAGE_TIMEOUT_S
         try:
-            answer = await wait_within(stage.call(method, deadline=deadline), STAGE_TIMEOUT_S)
-        except asyncio.TimeoutError:
+            answer = await stage.call(method, deadline=Deadline.after(STAGE_TIMEOUT_S))
+        except DeadlineExceeded:
             return StageState(Level.WAITING, f"no answer within {STAGE_TIMEOUT_S:.0f} s")
         except Unavailable as error:
             return StageState(Level.WAITING, str(error))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from deployments.rpc.handle_client import Handle, HandleClient
+from embedder.core.deadline import Deadline
 from embedder.core.errors import EmbedderError, Unavailable
 
 logger = logging.getLogger("ray.serve")
@@ -35,7 +35,7 @@ class Replicas:
 
         If any replica has not answered after `QUERY_TIMEOUT_S`, return one `Problem` alone.
         """
-        deadline = time.monotonic() + QUERY_TIMEOUT_S
+        deadline = Deadline.after(QUERY_TIMEOUT_S)
         try:
             answers = await self._stages[stage].broadcast(method, deadline=deadline)
         except EmbedderError as error:
@@ -43,7 +43,7 @@ class Replicas:
         return [problem(stage, one) if isinstance(one, EmbedderError) else one for one in answers]
 
     async def broadcast(
-        self, stage: str, method: str, deadline: float, *arguments: Any
+        self, stage: str, method: str, deadline: Deadline, *arguments: Any
     ) -> list[Any]:
         """Return the answer of every replica of a stage.
 

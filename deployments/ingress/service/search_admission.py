@@ -13,6 +13,7 @@ from hashlib import blake2b
 
 from deployments.index.gathering import ShardedHits
 from deployments.index.sharded_client import RemoteIndex
+from embedder.core.deadline import Deadline
 from embedder.core.types import Priority, Timings
 from embedder.index.contract.points import Query
 from embedder.index.contract.pricing import search_price
@@ -48,7 +49,7 @@ class SearchAdmission:
         keys: Sequence[bytes],
         *,
         complete: bool,
-        deadline: float | None,
+        deadline: Deadline,
     ) -> ShardedHits:
         """Run the queries of one request, as `RemoteIndex.search`; ``keys`` has one key per query.
 

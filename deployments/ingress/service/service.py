@@ -29,9 +29,9 @@ from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.request import Embeddings, EmbedOptions
-from embedder.core.time_limit import wait_within
 from embedder.core.types import Input, ModelInfo
 from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.inference.tokenization import OffsetToken
@@ -79,7 +79,7 @@ class Service:
             return
         self._models.configure(models)
 
-    async def model(self, name: str | None, *, deadline: float | None = None) -> ModelInfo:
+    async def model(self, name: str | None, *, deadline: Deadline = NEVER) -> ModelInfo:
         """Return the description of a served model; load the model if necessary.
 
         Raises:
@@ -109,18 +109,27 @@ class Service:
         """
         self._models.check(name)
 
+    def deadline(self, timeout_s: float | None) -> Deadline:
+        """Return the deadline of a call by handle, at most ``request_timeout_s`` from now."""
+        limit_s = self.settings.limits.request_timeout_s
+        return Deadline.after(limit_s if timeout_s is None else min(timeout_s, limit_s))
+
     async def embed(
-        self, inputs: Sequence[Input], options: EmbedOptions, *, model: str | None = None
+        self,
+        inputs: Sequence[Input],
+        options: EmbedOptions,
+        deadline: Deadline,
+        *,
+        model: str | None = None,
     ) -> Embeddings:
-        """Embed the inputs within the request deadline.
+        """Embed the inputs by the deadline of the request.
 
         Raises:
             EmbedderError: as `Pipeline.embed`; or the model is not served here.
         """
         self.check_model(model)
-        deadline = self._deadline(options)
         connection = await self._connection(model, deadline)
-        answer = await connection.embed(inputs, options, deadline)
+        answer = await connection.pipeline.embed(inputs, options, deadline)
         return answer if model is None else replace(answer, model=model)
 
     async def embed_for(
@@ -128,6 +137,7 @@ class Service:
         collection: CollectionInfo | None,
         texts: Sequence[str],
         options: EmbedOptions,
+        deadline: Deadline,
         *,
         model: str | None = None,
     ) -> tuple[Embeddings, StoredModel]:
@@ -141,10 +151,9 @@ class Service:
             EmbedderError: as `embed`.
         """
         self.check_model(model)
-        deadline = self._deadline(options)
         connect = partial(self._connection, deadline=deadline)
         connection = await connection_for(collection, model, connect, self._serving)
-        answer = await connection.embed(texts, options, deadline)
+        answer = await connection.pipeline.embed(texts, options, deadline)
         if collection is not None:
             check_width(collection, connection.info)
         return answer, stored_of(connection.info)
@@ -155,7 +164,7 @@ class Service:
         *,
         model: str | None,
         add_special_tokens: bool,
-        deadline: float,
+        deadline: Deadline,
     ) -> list[PickledRows[OffsetToken]]:
         """Return every token of every text with its offsets; texts are not truncated.
 
@@ -173,7 +182,7 @@ class Service:
         *,
         model: str | None,
         skip_special_tokens: bool,
-        deadline: float,
+        deadline: Deadline,
     ) -> list[str]:
         """Return the text of every row of token ids.
 
@@ -233,18 +242,13 @@ class Service:
         default = self._models.state(None)
         return readiness(states, default, self.caches.shared.states, self.index_names)
 
-    def _deadline(self, options: EmbedOptions) -> float:
-        limit_s = self.settings.limits.request_timeout_s
-        given_s = limit_s if options.timeout_s is None else options.timeout_s
-        return time.monotonic() + min(given_s, limit_s)
-
     def _serving(self) -> list[Connection]:
         return [one.serving for one in self._models.states() if one.serving is not None]
 
-    async def _connection(self, name: str | None, deadline: float | None) -> Connection:
+    async def _connection(self, name: str | None, deadline: Deadline) -> Connection:
         """Return the connection of a model, once it has loaded."""
-        timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            return await wait_within(self._models.get(name), timeout_s)
+            async with deadline.limit():
+                return await self._models.get(name)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("Encoder") from None

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.wire.fields import NullAsAbsent
 from deployments.ingress.wire.inputs import IDS, TEXT
 from embedder.core.request import EmbedOptions
@@ -62,13 +61,12 @@ class _CutFields(LenientBody):
         None, description="the end to truncate; default: as in the model's files"
     )
 
-    def options(self, context: RequestContext) -> EmbedOptions:
-        """Return the options of the pipeline, with the time until the deadline."""
+    def options(self) -> EmbedOptions:
+        """Return the options of the pipeline."""
         end = _ENDS[self.truncation_direction.lower()] if self.truncation_direction else None
         return EmbedOptions(
             truncate=Truncate.NONE if self.truncate is False else end,
             any_length=self.truncate is True,
-            timeout_s=context.remaining_s(),
         )
 
 

@@ -54,7 +54,7 @@ class _ModelRequest:
     model: str | None
 
     async def embed(self, inputs: Sequence[Input], options: EmbedOptions) -> Embeddings:
-        return await self.service.embed(inputs, options, model=self.model)
+        return await self.service.embed(inputs, options, self.context.deadline, model=self.model)
 
     def reserve(self, source: str, others: list[str]) -> AbstractContextManager[AdmittedJob]:
         """Admit the comparison of a text with others, before they are embedded.
@@ -84,7 +84,7 @@ async def embed(body: EmbedBody, service: Service, context: RequestContext) -> R
     """Embed texts or token ids; the response is a list of vectors, also for one input."""
     request = _ModelRequest(service, context, body.model)
     options = replace(
-        body.options(context),
+        body.options(),
         prompt_name=body.prompt_name,
         dimensions=body.dimensions,
         normalize=body.normalize,
@@ -103,9 +103,7 @@ async def similarity(body: SimilarityBody, service: Service, context: RequestCon
     """Compare a sentence with others; the response has their cosines, in order."""
     request = _ModelRequest(service, context, body.model)
     parameters = body.parameters or SimilarityParameters()
-    options = replace(
-        parameters.options(context), prompt_name=parameters.prompt_name, normalize=False
-    )
+    options = replace(parameters.options(), prompt_name=parameters.prompt_name, normalize=False)
     if not body.inputs.sentences:
         raise EmptyInput("inputs.sentences")
     inputs = [body.inputs.source_sentence, *body.inputs.sentences]
@@ -125,7 +123,7 @@ async def rerank(body: RerankBody, service: Service, context: RequestContext) ->
     cross-encoder is used.
     """
     request = _ModelRequest(service, context, body.model)
-    options = replace(body.options(context), normalize=False)
+    options = replace(body.options(), normalize=False)
     if not body.texts:
         raise EmptyInput("texts")
     with request.reserve(body.query, body.texts) as reserved:

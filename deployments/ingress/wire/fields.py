@@ -19,7 +19,6 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from deployments.ingress.errors.responses import UNKNOWN_FIELD
-from deployments.ingress.middleware.context import RequestContext
 from embedder.core.request import EmbedOptions
 from embedder.core.types import InputType, Priority, Truncate
 
@@ -160,8 +159,8 @@ class EmbeddingFields(ModelField):
         description="scale the vectors of texts to unit length; given vectors stay as they are",
     )
 
-    def options(self, context: RequestContext) -> EmbedOptions:
-        """Return the options of the pipeline, with the time until the deadline."""
+    def options(self) -> EmbedOptions:
+        """Return the options of the pipeline."""
         truncate = Truncate(self.truncate.lower()) if self.truncate else None
         return EmbedOptions(
             prompt_name=self.prompt_name,
@@ -171,7 +170,6 @@ class EmbeddingFields(ModelField):
             dimensions=self.dimensions,
             normalize=self.normalize,
             priority=Priority[self.priority.upper()],
-            timeout_s=context.remaining_s(),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -146,8 +146,7 @@ async def to_matrices(
         rows.update(await convert_body(context, _vectors, field, items))
     answer: Embeddings | None = None
     if texts:
-        options = body.options(context)
-        answer = await _embed(service, context, texts, options, body.model)
+        answer = await _embed(service, context, texts, body.options(), body.model)
         rows.update(zip(texts, answer.vectors, strict=True))
     matrix = _stacked({name: rows[name] for name in named})
     ends = np.cumsum([len(items) for items in lists.values()])
@@ -194,7 +193,7 @@ async def _embed(
     whole = " and ".join(dict.fromkeys(name.partition("[")[0] for name in names))
     chunks: list[Embeddings] = []
     for start in range(0, len(inputs), most):
-        options = replace(options, timeout_s=context.remaining_s())
+        chunk = inputs[start : start + most]
         with rename_input_errors(whole, names[start:].__getitem__):
-            chunks.append(await service.embed(inputs[start : start + most], options, model=model))
+            chunks.append(await service.embed(chunk, options, context.deadline, model=model))
     return concatenate(chunks)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from embedder.cache.store.circuit_breaker import CircuitBreaker, CircuitState
 from embedder.cache.store.protocol import SharedStore
 from embedder.cache.store.records import Records
-from embedder.core.time_limit import wait_within
+from embedder.core.deadline import Deadline
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +64,10 @@ class StoreLookup:
             return None
         loop = asyncio.get_running_loop()
         try:
-            asked = loop.run_in_executor(self._threads, self._store.get_many, keys, width)
-            records = await wait_within(asked, self._timeout_s)
+            async with Deadline.after(self._timeout_s).limit():
+                records = await loop.run_in_executor(
+                    self._threads, self._store.get_many, keys, width
+                )
         except Exception as error:  # noqa: BLE001 - any error of the store is a miss
             self._failed(error)
             self.stats.skipped += len(keys)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.types import Priority
 
 ROOMY = Budget(max_tokens=100_000, max_items=10_000)
@@ -18,7 +19,7 @@ class ManualDevice:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.deadlines: list[float | None] = []
+        self.deadlines: list[float] = []
         self.pending: list[asyncio.Future[None]] = []
         self.cancelled = 0
 
@@ -51,7 +52,7 @@ def start(
     items: Sequence[int],
     *,
     priority: Priority = Priority.INTERACTIVE,
-    deadline: float | None = None,
+    deadline: Deadline = NEVER,
 ) -> asyncio.Task[list[int]]:
     """Submit items of one token each in a new task."""
     work = batcher.submit(items, [1] * len(items), priority=priority, deadline=deadline)

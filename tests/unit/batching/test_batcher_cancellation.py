@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.queue import LOOKAHEAD
+from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded, Unavailable
 from embedder.core.types import Priority
 from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start, started
@@ -56,7 +58,8 @@ async def test_an_item_whose_deadline_passes_in_the_queue_is_never_run() -> None
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, clock=lambda: now[0])
     await started(batcher, [1])
-    late, early = start(batcher, [2], deadline=5.0), start(batcher, [3], deadline=9.0)
+    late = start(batcher, [2], deadline=Deadline(5.0))
+    early = start(batcher, [3], deadline=Deadline(9.0))
     await run_until_idle()
     now[0] = 5.0
     await device.end(0)
@@ -70,15 +73,16 @@ async def test_an_item_whose_deadline_passes_in_the_queue_is_never_run() -> None
 
 
 @pytest.mark.parametrize(
-    ("deadlines", "expected"), [((5.0, 9.0), 9.0), ((5.0, None), None), ((None, None), None)]
+    ("deadlines", "expected"),
+    [((5.0, 9.0), 9.0), ((5.0, math.inf), math.inf), ((math.inf, math.inf), math.inf)],
 )
 async def test_a_batch_has_the_latest_deadline_of_its_items(
-    deadlines: tuple[float | None, float | None], expected: float | None
+    deadlines: tuple[float, float], expected: float
 ) -> None:
     device = ManualDevice()
     batcher = Batcher(device.run, budget=ROOMY, clock=lambda: 0.0)
     for item, deadline in enumerate(deadlines):
-        start(batcher, [item], deadline=deadline)
+        start(batcher, [item], deadline=Deadline(deadline))
     await run_until_idle()
 
     assert device.deadlines == [expected]

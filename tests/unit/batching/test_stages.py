@@ -12,6 +12,7 @@ from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingCache, BatchingEncoder, BatchingTokenizer
 from embedder.cache.memory import MemoryCache
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.types import (
     CacheHits,
@@ -70,8 +71,8 @@ async def test_callers_of_an_encoder_share_a_batch() -> None:
     device = FakeEncoder()
     encoder = BatchingEncoder(device.run, budget=ROOMY)
     one, two = await asyncio.gather(
-        encoder.encode(TokenBatch.of([[1, 2], [5]]), priority=Priority.INTERACTIVE, deadline=None),
-        encoder.encode(TokenBatch.of([[7, 7, 7]]), priority=Priority.BULK, deadline=None),
+        encoder.encode(TokenBatch.of([[1, 2], [5]]), priority=Priority.INTERACTIVE, deadline=NEVER),
+        encoder.encode(TokenBatch.of([[7, 7, 7]]), priority=Priority.BULK, deadline=NEVER),
     )
 
     assert device.batches == [[[1, 2], [5], [7, 7, 7]]]
@@ -85,7 +86,7 @@ async def test_an_encoder_restores_the_order_of_inputs_across_batches() -> None:
     encoder = BatchingEncoder(device.run, budget=Budget(max_tokens=4))
     rows = [[9] * 4, [1], [2, 2, 2], [3]]
     encoded = await encoder.encode(
-        TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=None
+        TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=NEVER
     )
 
     assert len(device.batches) > 1
@@ -97,8 +98,8 @@ async def test_an_encoder_reports_the_longest_wait_and_the_longest_batch() -> No
     encoder = BatchingEncoder(device.run, budget=Budget(max_tokens=4), clock=device.clock)
     rows = [[9] * 4, [1] * 2, [2] * 3]
     every, last = await asyncio.gather(
-        encoder.encode(TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=None),
-        encoder.encode(TokenBatch.of([[3] * 4]), priority=Priority.INTERACTIVE, deadline=None),
+        encoder.encode(TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=NEVER),
+        encoder.encode(TokenBatch.of([[3] * 4]), priority=Priority.INTERACTIVE, deadline=NEVER),
     )
 
     assert [sum(map(len, batch)) for batch in device.batches] == [4, 2, 3, 4]
@@ -111,7 +112,7 @@ async def test_an_encoder_never_computes_an_input_past_its_deadline() -> None:
     device = FakeEncoder()
     encoder = BatchingEncoder(device.run, budget=ROOMY)
     with pytest.raises(DeadlineExceeded):
-        await encoder.encode(TokenBatch.of([[1]]), priority=Priority.BULK, deadline=0.0)
+        await encoder.encode(TokenBatch.of([[1]]), priority=Priority.BULK, deadline=Deadline(0.0))
 
     assert device.batches == []
 
@@ -120,8 +121,8 @@ async def test_callers_of_a_tokenizer_share_a_batch() -> None:
     worker = FakeTokenizer()
     tokenizer = BatchingTokenizer(worker.run, budget=ROOMY)
     one, two = await asyncio.gather(
-        tokenizer.tokenize(["ab", "abcd"], truncate=Truncate.END, deadline=None),
-        tokenizer.tokenize(["c"], truncate=Truncate.END, deadline=None),
+        tokenizer.tokenize(["ab", "abcd"], truncate=Truncate.END, deadline=NEVER),
+        tokenizer.tokenize(["c"], truncate=Truncate.END, deadline=NEVER),
     )
 
     assert worker.batches == [(["ab", "abcd", "c"], Truncate.END)]
@@ -135,7 +136,7 @@ async def test_a_tokenizer_batch_has_one_truncation_mode() -> None:
     worker = FakeTokenizer()
     tokenizer = BatchingTokenizer(worker.run, budget=ROOMY)
     await asyncio.gather(
-        *(tokenizer.tokenize(["x"], truncate=way, deadline=None) for way in Truncate)
+        *(tokenizer.tokenize(["x"], truncate=way, deadline=NEVER) for way in Truncate)
     )
 
     assert sorted(worker.batches) == sorted((["x"], way) for way in Truncate)
@@ -144,7 +145,7 @@ async def test_a_tokenizer_batch_has_one_truncation_mode() -> None:
 async def test_the_budget_of_a_tokenizer_counts_characters() -> None:
     worker = FakeTokenizer()
     tokenizer = BatchingTokenizer(worker.run, budget=Budget(max_tokens=5))
-    await tokenizer.tokenize(["abc", "de", "fgh"], truncate=Truncate.NONE, deadline=None)
+    await tokenizer.tokenize(["abc", "de", "fgh"], truncate=Truncate.NONE, deadline=NEVER)
 
     assert [inputs for inputs, _ in worker.batches] == [["abc", "de"], ["fgh"]]
 

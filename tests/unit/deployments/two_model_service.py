@@ -12,10 +12,11 @@ from deployments.index.sharded_client import RemoteIndex
 from deployments.operations.collections import CollectionOperations
 from deployments.operations.point_lines import PointLine
 from deployments.operations.reembedding import CollectionReembedding
+from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput, StageUnavailable
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Vectors
-from embedder.index.contract.points import Metric, Points, Record, Spec, StoredModel
+from embedder.index.contract.points import Metric, PointField, Points, Record, Spec, StoredModel
 from tests.unit.deployments.index_service import IndexService, LetterIngress, vectors_of
 
 NAME = "things"
@@ -84,7 +85,8 @@ def reembedding_of(service: IndexService) -> CollectionReembedding:
 
 async def records_of(index: RemoteIndex) -> list[Record]:
     """Return all that is stored."""
-    page = await index.scroll(NAME, None, 1000, None, ("text", "metadata", "vector"), deadline=None)
+    include: tuple[PointField, ...] = ("text", "metadata", "vector")
+    page = await index.scroll(NAME, None, 1000, None, include, deadline=NEVER)
     return page.records
 
 

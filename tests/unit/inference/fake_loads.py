@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import pytest
 
+from embedder.core.deadline import NEVER
 from embedder.core.types import Priority, TokenBatch
 from embedder.inference.encoder_pool import EncoderPool
 from embedder.inference.loading import LoadedBackend
@@ -85,7 +86,7 @@ async def encode(pool: EncoderPool, model: ModelSettings, *numbers: int) -> list
         model,
         TokenBatch.of([[number] for number in numbers]),
         priority=Priority.INTERACTIVE,
-        deadline=None,
+        deadline=NEVER,
     )
     answer: list[list[float]] = encoded.vectors.tolist()
     return answer

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from embedder.core.deadline import NEVER, Deadline
 from embedder.inference.pool import ModelPool
 from embedder.inference.residency import State
 
@@ -104,7 +105,7 @@ class PoolUser:
     running: ClassVar[set[PoolUser]] = set()
     """Keeps tasks alive, since event loops refer to them weakly."""
 
-    def __init__(self, pool: Pool, key: str, deadline: float | None = None) -> None:
+    def __init__(self, pool: Pool, key: str, deadline: Deadline = NEVER) -> None:
         self.model: Model | None = None
         self._released = asyncio.Event()
         self.task = asyncio.get_running_loop().create_task(self._use(pool, key, deadline))
@@ -116,7 +117,7 @@ class PoolUser:
         if not task.cancelled():
             task.exception()  # retrieved, because not every test does
 
-    async def _use(self, pool: Pool, key: str, deadline: float | None) -> None:
+    async def _use(self, pool: Pool, key: str, deadline: Deadline) -> None:
         async with pool.use(key, deadline) as model:
             assert model.alive
             assert model.key == key

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import time
 from pathlib import Path
 
 import pytest
 
+from embedder.core.deadline import Deadline
 from embedder.core.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -162,7 +162,7 @@ async def test_a_deadline_holds_while_a_model_loads(
             models["a"],
             TokenBatch.of([[1]]),
             priority=Priority.INTERACTIVE,
-            deadline=time.monotonic() + 0.02,
+            deadline=Deadline.after(0.02),
         )
     loads.gate.set()
 

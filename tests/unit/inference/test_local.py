@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from embedder.batching.tuning import Tuning
+from embedder.core.deadline import NEVER
 from embedder.core.errors import BackendFailure, Unavailable
 from embedder.core.types import ModelInfo, Priority, TokenBatch, Vectors
 from embedder.inference.local import (
@@ -36,7 +37,7 @@ def local(
 async def encode(encoder: LocalEncoder, *rows: list[int]) -> list[list[float]]:
     """Encode rows of ids as an interactive caller would."""
     encoded = await encoder.encode(
-        TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=None
+        TokenBatch.of(rows), priority=Priority.INTERACTIVE, deadline=NEVER
     )
     answer: list[list[float]] = encoded.vectors.tolist()
     return answer
@@ -99,7 +100,7 @@ async def test_time_before_the_device_is_free_counts_as_waiting(
     batch = TokenBatch.of([[1]])
     device.block()
     both = [
-        asyncio.create_task(encoder.encode(batch, priority=Priority.INTERACTIVE, deadline=None))
+        asyncio.create_task(encoder.encode(batch, priority=Priority.INTERACTIVE, deadline=NEVER))
         for encoder in (one, two)
     ]
     await asyncio.to_thread(device.entered.wait, 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from embedder.core.deadline import NEVER
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import Truncate
 from embedder.inference.local import LocalTokenizer
@@ -13,7 +14,7 @@ from embedder.settings.model import ModelSettings
 async def test_the_tokenizer_adds_the_special_tokens_of_the_model() -> None:
     tokenizer = LocalTokenizer.load(ModelSettings(offline=True))
     answer = await tokenizer.tokenize(
-        ["hello world", "hello"], truncate=Truncate.END, deadline=None
+        ["hello world", "hello"], truncate=Truncate.END, deadline=NEVER
     )
 
     rows = [row.tolist() for row in answer.tokens.rows()]
@@ -33,7 +34,7 @@ async def test_the_tokenizer_tells_pieces_and_turns_ids_back_into_text() -> None
 
 async def test_the_tokenizer_cuts_to_what_the_settings_allow() -> None:
     tokenizer = LocalTokenizer.load(ModelSettings(offline=True, max_tokens=4))
-    answer = await tokenizer.tokenize(["hello " * 50], truncate=Truncate.END, deadline=None)
+    answer = await tokenizer.tokenize(["hello " * 50], truncate=Truncate.END, deadline=NEVER)
 
     assert answer.tokens.rows()[0].tolist() == [101, 7592, 7592, 102]
     assert answer.truncated.tolist() == [True]

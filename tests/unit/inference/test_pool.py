@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from embedder.core.deadline import Deadline
 from embedder.inference.pool import ModelPool
 from embedder.inference.residency import State
 from tests.unit.inference.fake_pool import FakeLoader, PoolUser, pinned, settle, states, use_in_turn
@@ -27,7 +28,7 @@ async def test_a_ready_model_is_given_without_a_pause() -> None:
     pool = loader.pool()
     await use_in_turn(loader, pool, "a")
     tasks = asyncio.all_tasks()
-    use = pool.use("a", deadline=-1.0)
+    use = pool.use("a", deadline=Deadline(-1.0))
 
     with pytest.raises(StopIteration) as entered:
         use.__aenter__().__await__().__next__()

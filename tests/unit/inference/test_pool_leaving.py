@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.inference.residency import State
 from tests.unit.inference.fake_pool import FakeLoader, PoolUser, settle, states
@@ -132,7 +133,7 @@ async def test_a_caller_waiting_for_room_times_out_at_its_deadline() -> None:
     pool = loader.pool(1)
     user = PoolUser(pool, "a")
     await loader.finish_loads()
-    late, patient = PoolUser(pool, "b", deadline=0.01), PoolUser(pool, "b")
+    late, patient = PoolUser(pool, "b", deadline=Deadline(0.01)), PoolUser(pool, "b")
     error = (await asyncio.gather(late.task, return_exceptions=True))[0]
     user.release()
     await loader.finish_loads()
@@ -147,7 +148,7 @@ async def test_the_next_model_is_loaded_after_the_only_caller_times_out() -> Non
     pool = loader.pool(3)
     PoolUser(pool, "busy")
     await loader.finish_loads()
-    late, small = PoolUser(pool, "big", deadline=0.01), PoolUser(pool, "small")
+    late, small = PoolUser(pool, "big", deadline=Deadline(0.01)), PoolUser(pool, "small")
     await asyncio.wait([late.task])
     await loader.finish_loads()
 
@@ -158,7 +159,7 @@ async def test_the_next_model_is_loaded_after_the_only_caller_times_out() -> Non
 async def test_a_load_continues_after_its_callers_deadline() -> None:
     loader = FakeLoader({"a": 1})
     pool = loader.pool()
-    late = PoolUser(pool, "a", deadline=0.01)
+    late = PoolUser(pool, "a", deadline=Deadline(0.01))
     await asyncio.wait([late.task])
     await loader.finish_loads()
 
@@ -170,7 +171,7 @@ async def test_nothing_is_loaded_after_the_deadline() -> None:
     loader = FakeLoader({"a": 1})
     pool = loader.pool()
     loader.clock.now = 5
-    late = PoolUser(pool, "a", deadline=5)
+    late = PoolUser(pool, "a", deadline=Deadline(5))
     await loader.finish_loads()
 
     assert late.status == "DeadlineExceeded"
@@ -189,7 +190,7 @@ async def test_a_deadline_that_was_met_leaves_no_timer(monkeypatch: pytest.Monke
         return timers[-1]
 
     monkeypatch.setattr(loop, "call_later", note)
-    user = PoolUser(pool, "a", deadline=100.0)
+    user = PoolUser(pool, "a", deadline=Deadline(100.0))
     await loader.finish_loads()
 
     assert user.status == "using"

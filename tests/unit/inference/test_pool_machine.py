@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from embedder.core.deadline import Deadline
 from embedder.inference.residency import State
 from tests.unit.inference.fake_pool import FakeLoader, PoolUser, settle
 from tests.unit.inference.pool_oracle import Oracle
@@ -77,7 +78,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS), wait_s=st.one_of(st.just(1e6), st.integers(1, 6)))
     def start_use(self, key: str, wait_s: float) -> None:
         async def enter() -> PoolUser:
-            return PoolUser(self.pool, key, self.loader.clock.now + wait_s)
+            return PoolUser(self.pool, key, Deadline(self.loader.clock.now + wait_s))
 
         self.users.append(self.loop.run_until_complete(enter()))
         self.oracle.start_use(key, wait_s)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedder.core.deadline import NEVER, Deadline
 from embedder.inference.pool import ModelPool
 from embedder.inference.residency import State
 from tests.unit.examples import TIMES
@@ -54,7 +55,7 @@ class World:
     async def do(self, step: str, which: int) -> None:
         key = "abc"[which % 3]
         if step in ("enter", "late"):
-            deadline = None if step == "enter" else self.loader.clock.now + which % 5
+            deadline = NEVER if step == "enter" else Deadline(self.loader.clock.now + which % 5)
             self.users.append(PoolUser(self.pool, key, deadline))
         elif step == "pin":
             self.pins.append(asyncio.create_task(self.pool.pin(key)))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import BackendFailure
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
@@ -25,7 +26,7 @@ class Encoder:
         self.cancelled = 0
 
     async def encode(
-        self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+        self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
         rows = [row.tolist() for row in tokens.rows()]
         number = len(self.calls)
@@ -45,7 +46,7 @@ BATCH = TokenBatch.of([[1] * 3, [2] * 3, [3] * 2, [4] * 9, [5]])
 
 def start(encoder: Encoder, work: AdmittedTokens) -> asyncio.Task[Encoded]:
     """Start to encode the batch in chunks of four tokens."""
-    return asyncio.create_task(encode_in_chunks(encoder, BATCH, work, max_tokens=4, deadline=None))
+    return asyncio.create_task(encode_in_chunks(encoder, BATCH, work, max_tokens=4, deadline=NEVER))
 
 
 async def test_chunks_are_joined_in_order_with_the_longest_times() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from embedder.cache.memory import MemoryCache
+from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded, InvalidInput
 from embedder.core.request import EmbedOptions
 from embedder.core.types import InputType, Priority, Truncate
@@ -185,13 +186,15 @@ async def test_a_request_that_times_out_leaves_no_computation() -> None:
     model.gate = asyncio.Event()
     embedder = pipeline(model)
     with pytest.raises(DeadlineExceeded):
-        await embedder.embed(["a"], EmbedOptions(timeout_s=0.01))
+        await embedder.embed(["a"], deadline=Deadline.after(0.01))
     await settle()
 
     assert len(embedder._single_flight) == 0
 
 
 async def test_a_request_in_time_is_answered() -> None:
-    answer = await pipeline(FakeModel()).embed(["a"], EmbedOptions(timeout_s=5, normalize=False))
+    answer = await pipeline(FakeModel()).embed(
+        ["a"], EmbedOptions(normalize=False), Deadline.after(5)
+    )
 
     assert answer.vectors.tolist() == expected("a").tolist()

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from embedder.cache.memory import MemoryCache
+from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput, Overloaded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Encoded, Priority, Timings, TokenBatch, Truncate
@@ -177,7 +178,7 @@ async def test_the_rate_is_learnt_from_what_the_encoder_reports() -> None:
 
     class Timed(FakeModel):
         async def encode(
-            self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+            self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
         ) -> Encoded:
             now[0] += 0.2
             return await super().encode(tokens, priority=priority, deadline=deadline)
@@ -197,7 +198,7 @@ async def test_a_large_request_is_released_chunk_by_chunk() -> None:
 
     class Watched(FakeModel):
         async def encode(
-            self, tokens: TokenBatch, *, priority: Priority, deadline: float | None
+            self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
         ) -> Encoded:
             answer = await super().encode(tokens, priority=priority, deadline=deadline)
             progress.append(queued(admission))

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from embedder.core.deadline import Deadline
 from embedder.core.types import Input, Timings, Tokenized, Truncate
 from tests.unit.fake_model import FakeModel, FakeSharedCache, pipeline, settle
 
@@ -21,7 +22,7 @@ class Timed(FakeModel):
         self.now_s = 0.0
 
     async def tokenize(
-        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: Deadline
     ) -> Tokenized:
         self.now_s += sum(map(len, inputs))
         return await super().tokenize(inputs, truncate=truncate, deadline=deadline)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from deployments.encoder.client import RemoteEncoder
 from deployments.settings.stages import StageSettings
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, LetterEncoder
@@ -40,7 +40,7 @@ async def test_waiting_batches_share_calls() -> None:
 
     async def encode(number: int) -> Encoded:
         batch = TokenBatch.of([_row(number)])
-        return await remote.encode(batch, priority=Priority.INTERACTIVE, deadline=None)
+        return await remote.encode(batch, priority=Priority.INTERACTIVE, deadline=NEVER)
 
     answers = await asyncio.gather(*(encode(number) for number in range(20)))
 
@@ -53,7 +53,7 @@ async def test_waiting_batches_share_calls() -> None:
 async def test_no_call_has_more_inputs_than_a_batch() -> None:
     stage = LetterEncoder()
     tokens = TokenBatch.of([_row(number) for number in range(20)])
-    await _encoder(stage, max_items=3).encode(tokens, priority=Priority.BULK, deadline=None)
+    await _encoder(stage, max_items=3).encode(tokens, priority=Priority.BULK, deadline=NEVER)
 
     assert [len(rows) for rows, _, _ in stage.calls] == [3, 3, 3, 3, 3, 3, 2]
 
@@ -67,7 +67,7 @@ async def test_bulk_work_waits_for_a_call_up_to_bulk_delay_s(
 
     def encode(ids: list[int], priority: Priority) -> asyncio.Task[Encoded]:
         batch = TokenBatch.of([ids])
-        return asyncio.create_task(remote.encode(batch, priority=priority, deadline=None))
+        return asyncio.create_task(remote.encode(batch, priority=priority, deadline=NEVER))
 
     # The others wait while the first call is in progress.
     sent = [encode([97], Priority.INTERACTIVE)]
@@ -86,10 +86,10 @@ async def test_queue_s_has_the_wait_for_a_call_without_the_call_itself() -> None
             model: ModelSettings,
             tokens: TokenBatch,
             priority: Priority,
-            timeout_s: float | None,
+            deadline: Deadline,
         ) -> Encoded:
             await asyncio.sleep(0.02)
-            return await super().encode(model, tokens, priority, timeout_s)
+            return await super().encode(model, tokens, priority, deadline)
 
     stage = SlowEncoder()
     stage.queue_s, stage.inference_s = 5.0, 7.0
@@ -97,7 +97,7 @@ async def test_queue_s_has_the_wait_for_a_call_without_the_call_itself() -> None
 
     async def encode(number: int) -> Encoded:
         batch = TokenBatch.of([[97] * 100])
-        return await remote.encode(batch, priority=Priority.INTERACTIVE, deadline=None)
+        return await remote.encode(batch, priority=Priority.INTERACTIVE, deadline=NEVER)
 
     first, second = await asyncio.gather(encode(0), encode(1))
 
@@ -107,27 +107,24 @@ async def test_queue_s_has_the_wait_for_a_call_without_the_call_itself() -> None
 
 
 @pytest.mark.parametrize("priority", Priority)
-async def test_a_call_has_the_priority_and_the_remaining_seconds(
+async def test_a_call_has_the_priority_and_the_deadline(
     priority: Priority,
 ) -> None:
     stage = LetterEncoder()
     remote = _encoder(stage)
     batch = TokenBatch.of([[97]])
-    await remote.encode(batch, priority=priority, deadline=time.monotonic() + 30)
-    await remote.encode(batch, priority=priority, deadline=None)
-    (_, first, seconds), (_, second, forever) = stage.calls
+    deadline = Deadline.after(30)
+    await remote.encode(batch, priority=priority, deadline=deadline)
+    await remote.encode(batch, priority=priority, deadline=NEVER)
 
-    assert first is second is priority
-    assert seconds is not None
-    assert 25 < seconds <= 30
-    assert forever is None
+    assert [call[1:] for call in stage.calls] == [(priority, deadline), (priority, NEVER)]
 
 
 async def test_a_call_names_its_model() -> None:
     remotes = [_encoder(LetterEncoder(), ModelSettings(name=name)) for name in (ALIAS, "own")]
     batch = TokenBatch.of([[97]])
     answers = [
-        await remote.encode(batch, priority=Priority.BULK, deadline=None) for remote in remotes
+        await remote.encode(batch, priority=Priority.BULK, deadline=NEVER) for remote in remotes
     ]
 
     assert [answer.vectors.tolist() for answer in answers] == [[[1, 0, 0, 0]], [[0, 0, 0, 1]]]

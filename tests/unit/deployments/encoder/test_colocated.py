@@ -13,6 +13,7 @@ from deployments.settings.placement import Placement
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
+from embedder.core.deadline import NEVER
 from embedder.core.errors import BackendFailure, DeadlineExceeded
 from embedder.core.types import Encoded, Priority, TokenBatch
 
@@ -46,7 +47,7 @@ class Pair:
         self.encoder = ColocatedEncoder(self.stage.encoder, lambda: self.local.encoder, placement)
 
     async def encode(self) -> list[float]:
-        encoded = await self.encoder.encode(TOKENS, priority=Priority.INTERACTIVE, deadline=None)
+        encoded = await self.encoder.encode(TOKENS, priority=Priority.INTERACTIVE, deadline=NEVER)
         return [float(one) for one in encoded.vectors[:, 0]]
 
 
@@ -72,7 +73,7 @@ async def test_a_busy_process_encodes_only_if_the_encoder_is_colocated(
     device: Device = getattr(pair, busy)
     device.gate.clear()
     before = asyncio.ensure_future(
-        device.encoder.encode(TOKENS, priority=Priority.INTERACTIVE, deadline=None)
+        device.encoder.encode(TOKENS, priority=Priority.INTERACTIVE, deadline=NEVER)
     )
     await asyncio.sleep(0)
     asked = asyncio.ensure_future(pair.encode())
@@ -138,7 +139,7 @@ async def test_without_an_encoder_all_batches_go_to_the_stage_with_a_warning(
     encoder = ColocatedEncoder(stage.encoder, fail, "colocated")
     with caplog.at_level(logging.WARNING, "ray.serve"):
         await encoder.load()
-    encoded = await encoder.encode(TOKENS, priority=Priority.BULK, deadline=None)
+    encoded = await encoder.encode(TOKENS, priority=Priority.BULK, deadline=NEVER)
 
     assert encoded.vectors.tolist() == [[2.0], [2.0]]
     assert "no such disk" in caplog.text

@@ -14,6 +14,7 @@ from ray import serve
 from deployments.encoder import replica as encoder
 from deployments.encoder.replica import EncoderReplica
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import NEVER
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import Priority, TokenBatch, Vectors
 from embedder.inference import encoder_pool
@@ -82,7 +83,7 @@ def _loaded(replica: EncoderReplica) -> list[str]:
 
 
 async def _encode(replica: EncoderReplica, model: ModelSettings) -> Vectors:
-    return (await replica.encode(model, ROW, Priority.INTERACTIVE, None)).vectors
+    return (await replica.encode(model, ROW, Priority.INTERACTIVE, NEVER)).vectors
 
 
 async def test_a_replica_encodes_with_the_model_of_the_call(

@@ -9,6 +9,7 @@ import numpy as np
 from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import NEVER
 from embedder.index.contract.points import (
     Hit,
     Metric,
@@ -38,7 +39,7 @@ class Index:
             await shard._stop()
 
     async def found(self, *queries: Query, complete: bool = False) -> list[list[Hit]]:
-        found = await self.remote.search(queries, complete=complete, deadline=None)
+        found = await self.remote.search(queries, complete=complete, deadline=NEVER)
         return [list(hits) for hits in found.hits]
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from deployments.index.replica import IndexReplica
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import Deadline
 from embedder.core.errors import Overloaded
-from embedder.core.time_limit import wait_within
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Points, Query
 
@@ -74,10 +74,11 @@ async def test_health_and_stats_need_no_thread(
         )
     ]
     await asyncio.sleep(0)  # each call is admitted or refused in its first step
-    await wait_within(shard.check_health(), 10)
-    assert (await wait_within(shard.stats(), 10))["points"] == 100
-    assert (await wait_within(shard.describe(NAME), 10)).count == 100
-    assert len(await wait_within(shard.collections(), 10)) == 1
+    async with Deadline.after(10).limit():
+        await shard.check_health()
+        assert (await shard.stats())["points"] == 100
+        assert (await shard.describe(NAME)).count == 100
+        assert len(await shard.collections()) == 1
     held.go.set()
     await asyncio.gather(*busy)
 
@@ -98,7 +99,8 @@ async def test_no_class_of_work_waits_for_another(
     busy = [asyncio.ensure_future(calls[full]()) for _ in range(20)]
     for name, call in calls.items():
         if name != full:
-            await wait_within(call(), 10)
+            async with Deadline.after(10).limit():
+                await call()
     held.go.set()
     await asyncio.gather(*busy)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from deployments.index.gathering import merge_hits
 from deployments.rpc.pickled_rows import PickledRows
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.index import sharding
 from embedder.index.contract.points import Hit, Metric, Query
@@ -34,7 +34,7 @@ async def test_hits_with_diversity_are_merged_in_a_thread(
 
     monkeypatch.setattr(sharding, "merge_hits", merging)
     queries, answers = [DIVERSE, PLAIN], [[SHARD, SHARD], [OTHER, OTHER]]
-    found = await merge_hits(queries, answers, Metric.COSINE, None)
+    found = await merge_hits(queries, answers, Metric.COSINE, NEVER)
 
     assert here == [False, True]
     assert [[hit.id for hit in hits] for hits in found] == [["a", "b"]] * 2
@@ -46,4 +46,4 @@ async def test_a_merge_with_diversity_ends_at_the_deadline(
     monkeypatch.setattr(sharding, "merge_hits", pytest.fail)
 
     with pytest.raises(DeadlineExceeded):
-        await merge_hits([DIVERSE], [[SHARD]], Metric.COSINE, time.monotonic())
+        await merge_hits([DIVERSE], [[SHARD]], Metric.COSINE, Deadline.after(0))

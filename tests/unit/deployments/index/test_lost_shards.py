@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from embedder.core.deadline import NEVER
 from embedder.core.errors import (
     NotFound,
     StageUnavailable,
@@ -20,9 +21,9 @@ from tests.unit.deployments.rpc.replica_errors import from_replica
 
 
 async def test_a_search_names_a_lost_shard(several: Index) -> None:
-    await several.remote.upsert(NAME, make_points(60), None)
+    await several.remote.upsert(NAME, make_points(60), NEVER)
     several.handles[1].fault = StageUnavailable("VectorIndex-1", "gone")
-    answer = await several.remote.search([make_query(top_k=60)], complete=False, deadline=None)
+    answer = await several.remote.search([make_query(top_k=60)], complete=False, deadline=NEVER)
     lost = {record.id for record in (await several.shards[1].scroll(NAME, None, 60, None, ()))[1]}
 
     assert answer.missing == ["VectorIndex-1"]
@@ -30,18 +31,18 @@ async def test_a_search_names_a_lost_shard(several: Index) -> None:
 
 
 async def test_a_search_names_a_damaged_shard(several: Index) -> None:
-    await several.remote.upsert(NAME, make_points(60), None)
+    await several.remote.upsert(NAME, make_points(60), NEVER)
     several.handles[1].fault = from_replica(StorageDamaged("truth.db", "is flipped"))
-    answer = await several.remote.search([make_query(top_k=60)], complete=False, deadline=None)
+    answer = await several.remote.search([make_query(top_k=60)], complete=False, deadline=NEVER)
 
     assert answer.missing == ["VectorIndex-1"]
     assert 0 < len(answer.hits[0]) < 60
     with pytest.raises(StorageDamaged):
-        await several.remote.search([make_query()], complete=True, deadline=None)
+        await several.remote.search([make_query()], complete=True, deadline=NEVER)
 
 
 async def test_every_search_updates_the_description_of_the_collection(several: Index) -> None:
-    await several.remote.upsert(NAME, make_points(60), None)
+    await several.remote.upsert(NAME, make_points(60), NEVER)
     assert several.remote.searched(NAME) is None
     several.handles[0].fault = StageUnavailable("VectorIndex-0", "is gone")
     await several.found(make_query())
@@ -52,20 +53,20 @@ async def test_every_search_updates_the_description_of_the_collection(several: I
 
 
 async def test_a_complete_search_fails_without_a_shard(several: Index) -> None:
-    await several.remote.upsert(NAME, make_points(60), None)
+    await several.remote.upsert(NAME, make_points(60), NEVER)
     several.handles[1].fault = StageUnavailable("VectorIndex-1", "gone")
 
     with pytest.raises(StageUnavailable):
-        await several.remote.search([make_query()], complete=True, deadline=None)
+        await several.remote.search([make_query()], complete=True, deadline=NEVER)
 
 
 async def test_without_any_shard_a_search_fails(several: Index) -> None:
-    await several.remote.upsert(NAME, make_points(60), None)
+    await several.remote.upsert(NAME, make_points(60), NEVER)
     for handle in several.handles:
         handle.fault = StageUnavailable("VectorIndex", "gone")
 
     with pytest.raises(StageUnavailable):
-        await several.remote.search([make_query()], complete=False, deadline=None)
+        await several.remote.search([make_query()], complete=False, deadline=NEVER)
 
 
 async def test_a_shard_that_missed_a_creation_gets_the_collection_with_its_points(
@@ -73,15 +74,15 @@ async def test_a_shard_that_missed_a_creation_gets_the_collection_with_its_point
 ) -> None:
     for shard in several.shards[:2]:
         await shard.create(NAME, replace(L2, identity="one"))
-    await several.remote.upsert(NAME, make_points(60), None)
+    await several.remote.upsert(NAME, make_points(60), NEVER)
 
     assert (await several.shards[2].describe(NAME)).metric is Metric.L2
-    assert await several.remote.count(NAME, None, None) == 60
+    assert await several.remote.count(NAME, None, NEVER) == 60
 
 
 async def test_an_unknown_collection_is_not_found(several: Index) -> None:
     with pytest.raises(UnknownCollection):
-        await several.remote.search([make_query()], complete=False, deadline=None)
-    await several.remote.upsert(NAME, make_points(9), None)
+        await several.remote.search([make_query()], complete=False, deadline=NEVER)
+    await several.remote.upsert(NAME, make_points(9), NEVER)
     with pytest.raises(NotFound, match="gone"):
         await several.found(make_query(vector=None, id="gone"))

@@ -16,6 +16,7 @@ from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
 from deployments.rpc import message_size
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import NEVER
 from embedder.index.contract.points import PointField, Points, Query
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.deployments.local_handle import LocalHandle, as_handle
@@ -49,12 +50,12 @@ async def test_a_thousand_points_of_any_width_are_stored_and_read(
 ) -> None:
     remote, _ = index
     points = _points(1000, width, text=200)
-    await remote.upsert("wide", points, None)
-    page = await remote.scroll("wide", None, 1000, None, ALL, deadline=None)
-    records = await remote.fetch("wide", points.ids, ALL, None)
+    await remote.upsert("wide", points, NEVER)
+    page = await remote.scroll("wide", None, 1000, None, ALL, deadline=NEVER)
+    records = await remote.fetch("wide", points.ids, ALL, NEVER)
     query = Query("wide", points.vectors[0], 1000, include=ALL)
     by_id = Query("wide", None, 999, id="p0", include=ALL)
-    found = await remote.search([query, by_id], complete=False, deadline=None)
+    found = await remote.search([query, by_id], complete=False, deadline=NEVER)
 
     assert len(page.records) == len(records) == len(found.hits[0]) == 1000
     assert len(found.hits[1]) == 999
@@ -66,14 +67,14 @@ async def test_small_searches_succeed_beside_large_ones(
 ) -> None:
     remote, handle = index
     points = _points(1000, 384, text=500)
-    await remote.upsert("many", points, None)
+    await remote.upsert("many", points, NEVER)
 
     async def search(number: int) -> list[list[str]]:
         large = number % 8 == 0
         top_k, include = (1000, ALL) if large else (3, ())
         query = Query("many", points.vectors[number], top_k, include=include)
         queries = [query] if large else [query] * 3
-        found = await remote.search(queries, complete=False, deadline=None)
+        found = await remote.search(queries, complete=False, deadline=NEVER)
         return [[hit.id for hit in hits] for hits in found.hits]
 
     handle.sizes.clear()

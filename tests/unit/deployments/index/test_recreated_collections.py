@@ -15,6 +15,7 @@ import pytest
 from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import NEVER
 from embedder.core.errors import NotFound, UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.contract.filter_parsing import parse
@@ -55,8 +56,8 @@ class Interrupted:
         for shard in self.shards:
             with suppress(UnknownCollection):
                 await shard.delete(NAME)
-        await self.index.create(NAME, Spec(width=4), None)
-        await self.index.upsert(NAME, POINTS, None)
+        await self.index.create(NAME, Spec(width=4), NEVER)
+        await self.index.upsert(NAME, POINTS, NEVER)
         self.index.collection_cache.forget(NAME)
         self._at, self.calls = at, 0
         return await self.shards[0].describe(NAME)
@@ -93,27 +94,27 @@ Work = Callable[[RemoteIndex, CollectionInfo], Coroutine[Any, Any, object]]
 
 async def _put(index: RemoteIndex, model: StoredModel | None) -> int:
     async def put(info: CollectionInfo | None) -> int:
-        return await index.put(NAME, POINTS, model, None, info)
+        return await index.put(NAME, POINTS, model, NEVER, info)
 
-    return await index.collection_cache.run(NAME, put, deadline=None, texts=True)
+    return await index.collection_cache.run(NAME, put, deadline=NEVER, texts=True)
 
 
 WORKS: dict[str, Work] = {
-    "create": lambda index, _: index.create(NAME, Spec(width=4), None),
-    "describe": lambda index, _: index.describe(NAME, None),
-    "list": lambda index, _: index.collections(None),
-    "delete": lambda index, _: index.delete(NAME, None),
-    "upsert": lambda index, _: index.upsert(NAME, POINTS, None),
+    "create": lambda index, _: index.create(NAME, Spec(width=4), NEVER),
+    "describe": lambda index, _: index.describe(NAME, NEVER),
+    "list": lambda index, _: index.collections(NEVER),
+    "delete": lambda index, _: index.delete(NAME, NEVER),
+    "upsert": lambda index, _: index.upsert(NAME, POINTS, NEVER),
     "texts": lambda index, _: _put(index, MODEL),
-    "record": lambda index, info: index.record_model(info, MODEL, None),
-    "delete points": lambda index, _: index.delete_points(NAME, POINTS.ids, None),
-    "delete matching": lambda index, _: index.delete_matching(NAME, ALL, None),
-    "fetch": lambda index, _: index.fetch(NAME, POINTS.ids, ("vector",), None),
-    "count": lambda index, _: index.count(NAME, ALL, None),
-    "scroll": lambda index, _: index.scroll(NAME, None, 9, ALL, ("text",), deadline=None),
-    "search": lambda index, _: index.search([QUERY], complete=True, deadline=None),
+    "record": lambda index, info: index.record_model(info, MODEL, NEVER),
+    "delete points": lambda index, _: index.delete_points(NAME, POINTS.ids, NEVER),
+    "delete matching": lambda index, _: index.delete_matching(NAME, ALL, NEVER),
+    "fetch": lambda index, _: index.fetch(NAME, POINTS.ids, ("vector",), NEVER),
+    "count": lambda index, _: index.count(NAME, ALL, NEVER),
+    "scroll": lambda index, _: index.scroll(NAME, None, 9, ALL, ("text",), deadline=NEVER),
+    "search": lambda index, _: index.search([QUERY], complete=True, deadline=NEVER),
     "by id": lambda index, _: index.search(
-        [Query(NAME, None, 5, id="p1", diversity=0.5)], complete=True, deadline=None
+        [Query(NAME, None, 5, id="p1", diversity=0.5)], complete=True, deadline=NEVER
     ),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from deployments.index.sharded_client import RemoteIndex
+from embedder.core.deadline import NEVER
 from embedder.core.errors import StageUnavailable, Unavailable, UnknownCollection
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Metric, Spec
@@ -23,8 +24,8 @@ SPEC = Spec(Metric.L2, width=WIDTH)
 async def index() -> AsyncIterator[Index]:
     """Yield an index of two shards with a filled collection, which an ingress has just used."""
     made = Index(2)
-    await made.remote.create(NAME, SPEC, None)
-    await made.remote.upsert(NAME, make_points(40), None)
+    await made.remote.create(NAME, SPEC, NEVER)
+    await made.remote.upsert(NAME, make_points(40), NEVER)
     await made.found(make_query(top_k=40))
     yield made
     await made.close()
@@ -38,17 +39,17 @@ def _elsewhere(index: Index) -> RemoteIndex:
 
 
 READS: dict[str, Callable[[RemoteIndex], Awaitable[Any]]] = {
-    "search": lambda remote: remote.search([make_query(top_k=40)], complete=False, deadline=None),
-    "complete search": lambda remote: remote.search([make_query()], complete=True, deadline=None),
+    "search": lambda remote: remote.search([make_query(top_k=40)], complete=False, deadline=NEVER),
+    "complete search": lambda remote: remote.search([make_query()], complete=True, deadline=NEVER),
     "search by id": lambda remote: remote.search(
-        [make_query(vector=None, id="point 1")], complete=False, deadline=None
+        [make_query(vector=None, id="point 1")], complete=False, deadline=NEVER
     ),
-    "count": lambda remote: remote.count(NAME, None, None),
-    "count by a filter": lambda remote: remote.count(NAME, parse({"n": {"$lt": 20}}), None),
-    "scroll": lambda remote: remote.scroll(NAME, None, 40, None, (), deadline=None),
-    "fetch": lambda remote: remote.fetch(NAME, make_points(40).ids, (), None),
-    "describe": lambda remote: remote.describe(NAME, None),
-    "delete_matching": lambda remote: remote.delete_matching(NAME, parse({"n": 1}), None),
+    "count": lambda remote: remote.count(NAME, None, NEVER),
+    "count by a filter": lambda remote: remote.count(NAME, parse({"n": {"$lt": 20}}), NEVER),
+    "scroll": lambda remote: remote.scroll(NAME, None, 40, None, (), deadline=NEVER),
+    "fetch": lambda remote: remote.fetch(NAME, make_points(40).ids, (), NEVER),
+    "describe": lambda remote: remote.describe(NAME, NEVER),
+    "delete_matching": lambda remote: remote.delete_matching(NAME, parse({"n": 1}), NEVER),
 }
 
 
@@ -59,12 +60,12 @@ async def test_a_deletion_that_a_shard_missed_is_completed_after_its_return(
 ) -> None:
     index.handles[away].fault = GONE
     with pytest.raises(StageUnavailable):
-        await _elsewhere(index).delete(NAME, None)
+        await _elsewhere(index).delete(NAME, NEVER)
     index.handles[away].fault = None
     with pytest.raises(UnknownCollection):
         await read(index.remote)
 
-    assert await index.remote.collections(None) == []
+    assert await index.remote.collections(NEVER) == []
     assert [await shard.collections() for shard in index.shards] == [[], []]
 
 
@@ -75,47 +76,47 @@ async def test_a_new_collection_has_no_points_of_the_old_one(
 ) -> None:
     index.handles[away].fault = GONE
     with pytest.raises(StageUnavailable):
-        await _elsewhere(index).delete(NAME, None)
+        await _elsewhere(index).delete(NAME, NEVER)
     if again:
         with pytest.raises(StageUnavailable):
-            await _elsewhere(index).create(NAME, SPEC, None)
+            await _elsewhere(index).create(NAME, SPEC, NEVER)
     index.handles[away].fault = None
-    await _elsewhere(index).create(NAME, SPEC, None)
+    await _elsewhere(index).create(NAME, SPEC, NEVER)
     points = make_points(3)
     new = replace(points, ids=["new 1", "new 2", "new 3"])
-    await index.remote.upsert(NAME, new, None)
-    answer = await index.remote.search([make_query(top_k=40)], complete=False, deadline=None)
+    await index.remote.upsert(NAME, new, NEVER)
+    answer = await index.remote.search([make_query(top_k=40)], complete=False, deadline=NEVER)
 
     assert {hit.id for hit in answer.hits[0]} == set(new.ids)
     assert answer.missing == []
-    assert await index.remote.count(NAME, None, None) == 3
+    assert await index.remote.count(NAME, None, NEVER) == 3
 
 
 async def test_a_creation_that_a_shard_missed_is_completed(index: Index) -> None:
     index.handles[1].fault = GONE
     with pytest.raises(StageUnavailable):
-        await index.remote.create("new", SPEC, None)
+        await index.remote.create("new", SPEC, NEVER)
     index.handles[1].fault = None
 
-    assert await index.remote.count("new", None, None) == 0
+    assert await index.remote.count("new", None, NEVER) == 0
     identities = {(await shard.describe("new")).identity for shard in index.shards}
-    assert identities == {(await index.remote.describe("new", None)).identity}
+    assert identities == {(await index.remote.describe("new", NEVER)).identity}
 
 
 async def test_a_second_deletion_is_not_found_or_completes_the_first(index: Index) -> None:
     index.handles[1].fault = GONE
     for _ in range(2):
         with pytest.raises(StageUnavailable):
-            await index.remote.delete(NAME, None)
+            await index.remote.delete(NAME, NEVER)
     index.handles[1].fault = None
-    await index.remote.delete(NAME, None)
+    await index.remote.delete(NAME, NEVER)
     with pytest.raises(UnknownCollection):
-        await index.remote.delete(NAME, None)
+        await index.remote.delete(NAME, NEVER)
 
 
 async def test_while_a_shard_is_down_the_answer_names_it(index: Index) -> None:
     index.handles[0].fault = GONE
-    answer = await _elsewhere(index).search([make_query(top_k=40)], complete=False, deadline=None)
+    answer = await _elsewhere(index).search([make_query(top_k=40)], complete=False, deadline=NEVER)
 
     assert answer.missing == ["VectorIndex-0"]
     for name in ("count", "scroll", "describe"):
@@ -125,9 +126,9 @@ async def test_while_a_shard_is_down_the_answer_names_it(index: Index) -> None:
 
 async def test_a_shard_with_an_older_creation_never_answers_for_the_new_one(index: Index) -> None:
     other = Index(1)
-    await other.remote.create(NAME, replace(SPEC, identity="other"), None)
-    await other.remote.upsert(NAME, make_points(9), None)
+    await other.remote.create(NAME, replace(SPEC, identity="other"), NEVER)
+    await other.remote.upsert(NAME, make_points(9), NEVER)
     index.handles[1]._stage = other.shards[0]
     with pytest.raises(Unavailable, match="different collections"):
-        await index.remote.search([make_query()], complete=False, deadline=None)
+        await index.remote.search([make_query()], complete=False, deadline=NEVER)
     await other.close()

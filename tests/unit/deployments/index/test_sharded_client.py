@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from deployments.index import sharded_client as remote_index
+from embedder.core.deadline import NEVER
 from embedder.core.errors import (
     EmbedderError,
     InvalidInput,
@@ -55,8 +56,8 @@ async def test_several_shards_answer_like_one(
     several: Index, single: Index, fields: dict[str, Any], metric: Metric
 ) -> None:
     for index in (several, single):
-        await index.remote.create(NAME, Spec(metric, width=WIDTH), None)
-        await index.remote.upsert(NAME, make_points(60), None)
+        await index.remote.create(NAME, Spec(metric, width=WIDTH), NEVER)
+        await index.remote.upsert(NAME, make_points(60), NEVER)
     if "threshold" in fields and metric in (Metric.COSINE, Metric.DOT):
         fields = {"threshold": 0.1}
     (expected,) = await single.found(make_query(**fields))
@@ -67,16 +68,16 @@ async def test_several_shards_answer_like_one(
 
 
 async def test_each_point_is_in_one_shard_and_all_shards_have_points(several: Index) -> None:
-    await several.remote.create(NAME, L2, None)
-    await several.remote.upsert(NAME, make_points(60), None)
-    await several.remote.upsert(NAME, make_points(60), None)
+    await several.remote.create(NAME, L2, NEVER)
+    await several.remote.upsert(NAME, make_points(60), NEVER)
+    await several.remote.upsert(NAME, make_points(60), NEVER)
     counts = [(await shard.describe(NAME)).count for shard in several.shards]
-    info = await several.remote.describe(NAME, None)
+    info = await several.remote.describe(NAME, NEVER)
 
     assert sum(counts) == info.count == 60
     assert min(counts) > 5
     assert (info.metric, info.width) == (Metric.L2, WIDTH)
-    assert [one.count for one in await several.remote.collections(None)] == [60]
+    assert [one.count for one in await several.remote.collections(NEVER)] == [60]
 
 
 async def test_points_are_checked_in_a_thread(
@@ -89,7 +90,7 @@ async def test_points_are_checked_in_a_thread(
         check_points(points, **rest)
 
     monkeypatch.setattr(remote_index, "check_points", checking)
-    await several.remote.upsert(NAME, make_points(3), None)
+    await several.remote.upsert(NAME, make_points(3), NEVER)
 
     assert len(threads) == 1
     assert threading.current_thread() not in threads
@@ -99,30 +100,30 @@ async def test_points_are_read_paged_counted_and_deleted_in_all_shards(
     several: Index,
 ) -> None:
     index = several.remote
-    await index.upsert(NAME, make_points(60), None)
+    await index.upsert(NAME, make_points(60), NEVER)
     ids = [f"point {number}" for number in (40, 3, 59, 3)]
-    fetched = await index.fetch(NAME, [*ids, "gone"], ("metadata",), None)
+    fetched = await index.fetch(NAME, [*ids, "gone"], ("metadata",), NEVER)
     pages, cursor = [], None
     while True:
-        page = await index.scroll(NAME, cursor, 7, None, (), deadline=None)
+        page = await index.scroll(NAME, cursor, 7, None, (), deadline=NEVER)
         pages.append([record.id for record in page.records])
         if (cursor := page.cursor) is None:
             break
-    deleted = await index.delete_points(NAME, ids, None)
-    matching = await index.delete_matching(NAME, parse({"n": {"$gte": 50}}), None)
+    deleted = await index.delete_points(NAME, ids, NEVER)
+    matching = await index.delete_matching(NAME, parse({"n": {"$gte": 50}}), NEVER)
 
     assert [record.metadata["n"] for record in fetched] == [40, 3, 59]
     assert sorted(name for one in pages for name in one) == sorted(make_points(60).ids)
     assert max(map(len, pages)) == 7
     assert (deleted.count, matching.count) == (3, 9)
-    assert await index.count(NAME, None, None) == 48
-    assert await index.count(NAME, parse({"n": {"$lt": 10}}), None) == 9
+    assert await index.count(NAME, None, NEVER) == 48
+    assert await index.count(NAME, parse({"n": {"$lt": 10}}), NEVER) == 9
 
 
 async def test_a_request_with_an_invalid_point_stores_nothing_in_any_shard(
     several: Index,
 ) -> None:
-    await several.remote.upsert(NAME, make_points(60), None)
+    await several.remote.upsert(NAME, make_points(60), NEVER)
     new = make_points(90)
     wrong = [
         make_points(90, width=3),
@@ -131,9 +132,9 @@ async def test_a_request_with_an_invalid_point_stores_nothing_in_any_shard(
     ]
     for points in wrong:
         with pytest.raises(InvalidInput):
-            await several.remote.upsert(NAME, points, None)
+            await several.remote.upsert(NAME, points, NEVER)
 
-    assert await several.remote.count(NAME, None, None) == 60
+    assert await several.remote.count(NAME, None, NEVER) == 60
 
 
 async def test_a_recorded_model_is_cached(single: Index) -> None:
@@ -142,20 +143,19 @@ async def test_a_recorded_model_is_cached(single: Index) -> None:
     async def recorded(info: CollectionInfo | None) -> StoredModel | None:
         return info.stored if info else None
 
-    await single.remote.put(NAME, make_points(1), model, None, None)
-    first = await single.remote.collection_cache.run(NAME, recorded, deadline=None, texts=True)
+    await single.remote.put(NAME, make_points(1), model, NEVER, None)
+    first = await single.remote.collection_cache.run(NAME, recorded, deadline=NEVER, texts=True)
     single.handles[0].fault = StageUnavailable("VectorIndex-0", "gone")
 
     assert first == model
-    assert (
-        await single.remote.collection_cache.run(NAME, recorded, deadline=None, texts=True) == model
-    )
+    second = await single.remote.collection_cache.run(NAME, recorded, deadline=NEVER, texts=True)
+    assert second == model
 
 
 async def test_waiting_searches_share_calls_and_fail_separately(
     single: Index,
 ) -> None:
-    await single.remote.upsert(NAME, make_points(9), None)
+    await single.remote.upsert(NAME, make_points(9), NEVER)
     asked: list[int] = []
     search = single.shards[0].search
 

@@ -26,6 +26,7 @@ from deployments.rpc.replica_name import ReplicaStats
 from deployments.settings.limits import IngressLimits
 from deployments.settings.service import ServeSettings
 from embedder.batching.batcher import BatcherStats
+from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput, ModelNotFound
 from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
 from embedder.inference.encoder_pool import EncoderStats
@@ -147,11 +148,11 @@ class LetterEncoder:
         )
 
     async def encode(
-        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
+        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, deadline: Deadline
     ) -> Encoded:
         rows = [row.tolist() for row in tokens.rows()]
         if rows != [[0]]:  # what only sees it answer
-            self.calls.append((rows, priority, timeout_s))
+            self.calls.append((rows, priority, deadline))
         letters = "abcd" if model.name == ALIAS else "dcba"
         counts = [[row.count(ord(one)) for one in letters] for row in rows]
         return Encoded(np.array(counts, np.float32), self.queue_s, self.inference_s)

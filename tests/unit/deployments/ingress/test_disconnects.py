@@ -12,6 +12,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Scope
 
 from deployments.ingress.asgi import build_asgi
+from embedder.core.deadline import Deadline
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.settings.model import ModelSettings
 from tests.unit.deployments.ingress.fake_service import FakeService
@@ -26,11 +27,11 @@ def _service(patch: pytest.MonkeyPatch) -> FakeService:
     answer = service.encoder.encode
 
     async def encode(
-        model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
+        model: ModelSettings, tokens: TokenBatch, priority: Priority, deadline: Deadline
     ) -> Encoded:
         if tokens.ids.tolist() != [0]:  # the probe of a new connection
             await asyncio.Event().wait()
-        return await answer(model, tokens, priority, timeout_s)
+        return await answer(model, tokens, priority, deadline)
 
     patch.setattr(service.encoder, "encode", encode)
     return service

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.request import EmbedOptions
 from tests.unit.deployments.ingress.fake_service import (
@@ -118,7 +119,7 @@ async def test_a_request_that_began_before_a_change_is_answered_by_the_model_it_
 ):
     service = FakeService({"name": ALIAS, "alias": "prod"})
     loaded = hold_load(service.encoder, ALIAS)
-    began = asyncio.ensure_future(service.embed(["aaabbbb"], EmbedOptions(), model="prod"))
+    began = asyncio.ensure_future(service.embed(["aaabbbb"], EmbedOptions(), NEVER, model="prod"))
     await settle()
     service.configure({"models": [{"name": OWN, "alias": "prod"}]})
     await until_state(service, "prod", "ready")
@@ -132,7 +133,7 @@ async def test_a_load_that_exceeds_a_deadline_fails_that_request_alone() -> None
     service = FakeService(DEFAULT, {"name": OWN})
     loaded = hold_load(service.encoder, OWN)
     with pytest.raises(DeadlineExceeded):
-        await service.embed(["aaabbbb"], EmbedOptions(timeout_s=0.01), model="own")
+        await service.embed(["aaabbbb"], EmbedOptions(), Deadline.after(0.01), model="own")
     loaded.set()
 
     np.testing.assert_allclose(await vector_of(service, "own"), BACKWARDS, atol=1e-6)

@@ -12,6 +12,7 @@ import pytest
 from deployments.operations.backups import IndexBackups
 from deployments.operations.collections import CollectionOperations
 from deployments.operations.point_lines import PointLine
+from embedder.core.deadline import NEVER
 from embedder.core.errors import ConfigurationError, InvalidInput, UnknownCollection
 from embedder.core.storage_errors import BadBackup, NotWritten
 from embedder.index.vector_index import VectorIndex
@@ -87,7 +88,7 @@ def test_a_backup_of_another_number_of_shards_is_refused(
 
     with pytest.raises(BadBackup, match=f"has {made} shards, but this service has {restored}"):
         run(_backups(service).restore(tmp_path / "backup", "again"))
-    assert [info.name for info in run(_operation(service).index.collections(None))] == [NAME]
+    assert [info.name for info in run(_operation(service).index.collections(NEVER))] == [NAME]
 
 
 def test_an_unfinished_backup_is_refused(serve: Serve, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_failed_restore_leaves_the_collection_in_no_shard(serve: Serve, tmp_pa
 
     with pytest.raises(BadBackup, match="VectorIndex-1"):
         run(_backups(service).restore(folder, "again"))
-    assert [info.name for info in run(_operation(service).index.collections(None))] == [NAME]
+    assert [info.name for info in run(_operation(service).index.collections(NEVER))] == [NAME]
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -120,7 +121,7 @@ def test_a_restore_under_an_existing_name_is_refused(
 
     with pytest.raises(InvalidInput, match="exists already"):
         run(_backups(service).restore(tmp_path / "backup", NAME))
-    assert run(_operation(service).index.describe(NAME, None)).count == COUNT
+    assert run(_operation(service).index.describe(NAME, NEVER)).count == COUNT
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -156,7 +157,7 @@ def test_an_export_into_a_missing_folder_names_the_folder(
     with pytest.raises(NotWritten) as raised:
         run(_backups(service).export(NAME, tmp_path / place))
     assert f"there is no folder {(tmp_path / place).parent}" in str(raised.value)
-    assert run(_operation(service).index.describe(NAME, None)).count == COUNT
+    assert run(_operation(service).index.describe(NAME, NEVER)).count == COUNT
     run(_operation(service).add(NAME, [PointLine(1, "new", "b", None, {})], lambda count: None))
 
 

@@ -10,6 +10,7 @@ import pytest
 from deployments.operations import collections as index_operation
 from deployments.operations.collections import BATCH, CollectionOperations
 from deployments.operations.point_lines import PointLine
+from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput, InvalidVector, Overloaded, UnknownModel
 from embedder.core.types import Priority
 from embedder.index.contract.filter_parsing import parse
@@ -53,9 +54,9 @@ def test_points_are_embedded_as_bulk_work_a_batch_at_a_time(
     count = run(operation.add(NAME, iter(_texts(2 * BATCH + 5)), progress.append))
 
     assert progress == [BATCH, BATCH, 5]
-    assert count == run(operation.index.describe(NAME, None)).count == sum(progress)
+    assert count == run(operation.index.describe(NAME, NEVER)).count == sum(progress)
     assert service.fake_ingress.calls == [(size, Priority.BULK, LETTERS) for size in progress]
-    assert [info.name for info in run(operation.index.collections(None))] == [NAME]
+    assert [info.name for info in run(operation.index.collections(NEVER))] == [NAME]
 
 
 def test_the_last_line_with_an_id_wins(operation: CollectionOperations) -> None:
@@ -65,7 +66,7 @@ def test_the_last_line_with_an_id_wins(operation: CollectionOperations) -> None:
     (hit,) = run(operation.search(NAME, "dddd", 1))
 
     assert (hit.id, hit.text) == (first.id, "dddd")
-    assert run(operation.index.describe(NAME, None)).count == BATCH
+    assert run(operation.index.describe(NAME, NEVER)).count == BATCH
 
 
 def test_a_search_uses_the_text_and_the_filter(
@@ -147,13 +148,13 @@ def test_points_before_an_invalid_line_are_stored_and_reported(
     with pytest.raises(InvalidInput, match="line 900"):
         run(operation.add(NAME, points, progress.append))
     assert progress == [BATCH]
-    assert run(operation.index.describe(NAME, None)).count == BATCH
+    assert run(operation.index.describe(NAME, NEVER)).count == BATCH
 
 
 def test_a_model_that_is_not_served_creates_no_collection(operation: CollectionOperations) -> None:
     with pytest.raises(UnknownModel, match="numbers"):
         run(operation.create(NAME, Spec(model="numbers")))
-    assert run(operation.index.collections(None)) == []
+    assert run(operation.index.collections(NEVER)) == []
 
 
 def test_with_several_shards_the_width_is_the_models(tmp_path: Path) -> None:
@@ -162,8 +163,8 @@ def test_with_several_shards_the_width_is_the_models(tmp_path: Path) -> None:
         service = IndexService(tmp_path / str(shards), shards)
         operation = CollectionOperations(service.as_running())
         widths[shards] = run(operation.create(NAME, Spec())).width
-        run(operation.index.delete(NAME, None))
-        assert run(operation.index.collections(None)) == []
+        run(operation.index.delete(NAME, NEVER))
+        assert run(operation.index.collections(NEVER)) == []
         service.close()
 
     assert widths == {1: None, 2: 4}

@@ -11,6 +11,7 @@ import pytest
 
 from deployments.operations import collections as index_operation
 from deployments.operations.collections import CollectionOperations
+from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import ModelMismatch, StaleCollection
 from embedder.index.storage import staging
@@ -93,8 +94,8 @@ async def test_concurrent_writes_are_not_lost(
             changed = {f"p{step}": "b" * step, f"p{11 - step}": "c", f"new {step}": "d"}
             expected.update(changed)
             expected.pop(f"p{step + 4}")
-            await index.upsert(NAME, points_of(changed), None)
-            await index.delete_points(NAME, [f"p{step + 4}"], None)
+            await index.upsert(NAME, points_of(changed), NEVER)
+            await index.delete_points(NAME, [f"p{step + 4}"], NEVER)
             break
 
     fake_ingress_of(service).meanwhile = write
@@ -108,7 +109,7 @@ async def test_points_without_a_text_are_refused_or_dropped(
     service: IndexService,
 ) -> None:
     bare = {"v1": "x", "v2": "y"}
-    await index_of(service).upsert(NAME, replace(points_of(bare), texts=[None, None]), None)
+    await index_of(service).upsert(NAME, replace(points_of(bare), texts=[None, None]), NEVER)
     with pytest.raises(InvalidInput, match=r"has 2 points .* --drop-without-text"):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
     assert fake_ingress_of(service).texts == []
@@ -117,10 +118,10 @@ async def test_points_without_a_text_are_refused_or_dropped(
 
 
 async def test_the_error_of_a_refused_text_names_its_point(service: IndexService) -> None:
-    await index_of(service).upsert(NAME, points_of({"x": "bad"}), None)
+    await index_of(service).upsert(NAME, points_of({"x": "bad"}), NEVER)
     with pytest.raises(InvalidInput, match="text of point 'x'' has too many tokens"):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
-    await index_of(service).delete_points(NAME, ["x"], None)
+    await index_of(service).delete_points(NAME, ["x"], NEVER)
     await reembedding_of(service).reembed(NAME, "digits", ignore)
     await check(index_of(service), TEXTS, new=True)
 
@@ -165,10 +166,10 @@ async def test_vectors_of_a_model_swapped_in_the_meantime_are_refused(
 
 async def test_a_collection_deleted_in_the_meantime_stays_deleted(service: IndexService) -> None:
     index = index_of(service)
-    fake_ingress_of(service).meanwhile = lambda: index.delete(NAME, None)
+    fake_ingress_of(service).meanwhile = lambda: index.delete(NAME, NEVER)
     with pytest.raises((StaleCollection, UnknownCollection)):
         await reembedding_of(service).reembed(NAME, "digits", ignore)
-    assert await index.collections(None) == []
+    assert await index.collections(NEVER) == []
 
 
 async def test_an_overloaded_service_is_retried(
@@ -184,4 +185,4 @@ async def test_an_overloaded_service_is_retried(
     fake_ingress_of(service).meanwhile = refuse
     await reembedding_of(service).reembed(NAME, "digits", ignore)
     await check(index_of(service), TEXTS, new=True)
-    assert LETTERS not in {info.model for info in await index_of(service).collections(None)}
+    assert LETTERS not in {info.model for info in await index_of(service).collections(NEVER)}

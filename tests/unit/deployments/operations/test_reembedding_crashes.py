@@ -13,6 +13,7 @@ import pytest
 
 from deployments.operations import collections as index_operation
 from deployments.operations.reembedding import CollectionReembedding
+from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput, StageUnavailable, Unavailable
 from embedder.index.contract.points import Points, Query
 from embedder.index.sharding import owners
@@ -58,7 +59,7 @@ async def _is_new(service: IndexService) -> bool:
     for width in (4, 3):
         query = Query(NAME, np.ones(width, np.float32), 100, include=("text", "vector"))
         try:
-            found = await index.search([query], complete=False, deadline=None)
+            found = await index.search([query], complete=False, deadline=NEVER)
         except InvalidInput:
             continue
         assert not found.missing
@@ -115,8 +116,8 @@ async def _go_on(service: IndexService, *, abandoned: bool) -> bool:
     await check(index_of(service), TEXTS, new=new)
     # The collection accepts writes again.
     values = np.ones((1, 3 if new else 4), np.float32)
-    await index_of(service).upsert(NAME, Points(["last"], values, ["last"], [{}]), None)
-    assert await index_of(service).count(NAME, None, None) == len(TEXTS) + 1
+    await index_of(service).upsert(NAME, Points(["last"], values, ["last"], [{}]), NEVER)
+    assert await index_of(service).count(NAME, None, NEVER) == len(TEXTS) + 1
     return new
 
 
@@ -143,7 +144,7 @@ async def test_a_shard_that_is_down_at_the_switch_follows_or_delays_it(
     second = ids[int(np.argmax(owners(ids, 2)))]
     point = Points([second], np.ones((1, 3 if switched else 4), np.float32), ["a"], [{}])
     with pytest.raises(Unavailable, match="not available" if switched else "takes no writes"):
-        await index_of(service).upsert(NAME, point, None)
+        await index_of(service).upsert(NAME, point, NEVER)
     broken.fault = None
     assert await _is_new(service) == switched
     await reembedding_of(service).reembed(NAME, "digits", ignore)

@@ -6,7 +6,6 @@ The handle is one of this process; what its replicas answer is scripted.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, cast
 
 import pytest
@@ -15,6 +14,7 @@ import ray.serve.exceptions
 from ray.serve._private.common import DeploymentID
 
 from deployments.rpc.handle_client import Handle, HandleClient
+from embedder.core.deadline import Deadline
 from embedder.core.errors import BackendFailure, DeadlineExceeded, Overloaded, StageUnavailable
 from tests.unit.deployments.rpc.replica_errors import from_replica
 
@@ -91,12 +91,12 @@ async def test_a_broadcast_ends_at_its_deadline() -> None:
             return []
 
     with pytest.raises(DeadlineExceeded):
-        await _remote(Hanging()).broadcast("ask", deadline=time.monotonic() + 0.05)
+        await _remote(Hanging()).broadcast("ask", deadline=Deadline.after(0.05))
 
 
 async def test_a_broadcast_after_its_deadline_is_not_sent() -> None:
     replicas = Replicas([1])
     with pytest.raises(DeadlineExceeded):
-        await _remote(replicas).broadcast("ask", deadline=time.monotonic() - 1)
+        await _remote(replicas).broadcast("ask", deadline=Deadline.after(-1))
 
     assert replicas.sends == []

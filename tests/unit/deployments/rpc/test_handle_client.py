@@ -6,7 +6,6 @@ The handle is one of this process; what comes out of it is scripted.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import grpc
@@ -16,6 +15,7 @@ import ray.serve.exceptions
 from ray.serve._private.common import DeploymentID
 
 from deployments.rpc.handle_client import HandleClient
+from embedder.core.deadline import Deadline
 from embedder.core.errors import (
     BackendFailure,
     DeadlineExceeded,
@@ -127,7 +127,7 @@ async def test_an_embedder_error_of_a_replica_is_raised_without_a_retry(
 async def test_another_error_of_a_replica_is_a_backend_failure(cause: Exception) -> None:
     script = Script(from_replica(cause), "never asked for")
     with pytest.raises(BackendFailure) as caught:
-        await _remote(script).call("ask", deadline=time.monotonic() + 60)
+        await _remote(script).call("ask", deadline=Deadline.after(60))
 
     assert "bad" in caught.value.reason
     assert len(script.sends) == 1
@@ -146,7 +146,7 @@ async def test_an_unknown_error_of_a_call_is_a_backend_failure(error: Exception)
 async def test_a_deadline_cancels_the_call_in_the_replica() -> None:
     stuck = Stuck()
     with pytest.raises(DeadlineExceeded) as caught:
-        await _remote(stuck).call("ask", deadline=time.monotonic() + 0.05)
+        await _remote(stuck).call("ask", deadline=Deadline.after(0.05))
 
     assert caught.value.stage == "Encoder"
     assert stuck.cancelled == 1
@@ -167,6 +167,6 @@ async def test_a_cancelled_caller_cancels_its_call() -> None:
 async def test_a_call_after_its_deadline_is_not_sent(allowed_s: float, sends: int) -> None:
     script = Script(LOST, "too late")
     with pytest.raises(DeadlineExceeded):
-        await _remote(script).call("ask", deadline=time.monotonic() + allowed_s)
+        await _remote(script).call("ask", deadline=Deadline.after(allowed_s))
 
     assert len(script.sends) == sends

@@ -20,6 +20,7 @@ from deployments.settings.service import ServeSettings
 from deployments.settings.stages import StageSettings
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.store.circuit_breaker import CircuitState
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import StageUnavailable
 from embedder.core.types import Encoded, Entries, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
@@ -50,7 +51,7 @@ class WideEncoder:
         self.width = width
 
     async def encode(
-        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, timeout_s: float | None
+        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, deadline: Deadline
     ) -> Encoded:
         firsts = np.array([row[0] for row in tokens.rows()], np.float32)
         return Encoded(np.tile(firsts[:, None], self.width), 0.0, 0.0)
@@ -119,7 +120,7 @@ async def test_an_encoder_answers_2048_short_inputs_of_any_width(width: int) -> 
         width=width,
     )
     tokens = TokenBatch.of([[number] for number in range(2048)])
-    answer = await remote.encode(tokens, priority=Priority.BULK, deadline=None)
+    answer = await remote.encode(tokens, priority=Priority.BULK, deadline=NEVER)
 
     assert answer.vectors.shape == (2048, width)
     assert answer.vectors[:, -1].tolist() == list(range(2048))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import pytest
 
 from deployments.settings.stages import StageSettings
 from deployments.tokenizer.client import RemoteTokenizer
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded, EmbedderError, InvalidInput
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.tokenization import OffsetToken
@@ -37,7 +37,7 @@ async def test_waiting_requests_share_calls() -> None:
     remote = RemoteTokenizer(as_handle(stage), ONE_CALL, ModelSettings(), BatchSettings())
     texts = [["first"], *([chr(97 + number), "and more"] for number in range(20))]
     answers = await asyncio.gather(
-        *(remote.tokenize(text, truncate=Truncate.END, deadline=None) for text in texts)
+        *(remote.tokenize(text, truncate=Truncate.END, deadline=NEVER) for text in texts)
     )
 
     assert len(stage.calls) < len(texts) / 4
@@ -57,21 +57,21 @@ async def test_errors_of_pieces_and_ids_name_row_and_column() -> None:
                 raise from_replica(error) from None
 
     remote = RemoteTokenizer(as_handle(Replica()), ONE_CALL, ModelSettings(), BatchSettings())
-    (tokens,) = await remote.tokenize_with_offsets(["ab"], add_special_tokens=True, deadline=None)
+    (tokens,) = await remote.tokenize_with_offsets(["ab"], add_special_tokens=True, deadline=NEVER)
 
     assert list(tokens) == [
         OffsetToken(97, "a", False, 0, 1),
         OffsetToken(98, "b", False, 1, 2),
         OffsetToken(0, END, True, None, None),
     ]
-    (bare,) = await remote.tokenize_with_offsets(["a"], add_special_tokens=False, deadline=None)
+    (bare,) = await remote.tokenize_with_offsets(["a"], add_special_tokens=False, deadline=NEVER)
     assert list(bare) == list(tokens)[:1]
     for skipped, texts in ((True, ["ab", ""]), (False, ["ab", END])):
         assert texts == await remote.decode(
-            [[97, 98], [0]], skip_special_tokens=skipped, deadline=None
+            [[97, 98], [0]], skip_special_tokens=skipped, deadline=NEVER
         )
     with pytest.raises(InvalidInput) as caught:
-        await remote.decode([[97], [98, 1000]], skip_special_tokens=True, deadline=None)
+        await remote.decode([[97], [98, 1000]], skip_special_tokens=True, deadline=NEVER)
     assert caught.value.field == "ids[1][1]"
 
 
@@ -84,5 +84,5 @@ async def test_pieces_end_at_the_deadline() -> None:
 
     with pytest.raises(DeadlineExceeded, match="Tokenizer"):
         await remote.tokenize_with_offsets(
-            ["a"], add_special_tokens=True, deadline=time.monotonic() + 0.05
+            ["a"], add_special_tokens=True, deadline=Deadline.after(0.05)
         )

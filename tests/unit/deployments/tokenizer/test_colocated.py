@@ -10,6 +10,7 @@ import pytest
 
 from deployments.settings.placement import AUTO_CHARACTERS, Placement
 from deployments.tokenizer.colocated import IN_LOOP_CHARACTERS, ColocatedTokenizer
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.loading import load_tokenizer
 from embedder.inference.tokenization import FastTokenizer
@@ -27,7 +28,7 @@ class Stage:
         self.tokenizer = load()
 
     async def tokenize(
-        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: float | None
+        self, inputs: Sequence[Input], *, truncate: Truncate, deadline: Deadline
     ) -> Tokenized:
         self.asked.append((list(inputs), truncate, deadline))
         return self.tokenizer.encode(inputs, truncate=truncate)
@@ -58,7 +59,7 @@ async def test_the_ingress_tokenizes_the_requests_of_its_placement(
     texts[-1] = texts[-1][: characters - len("".join(texts[:-1]))]
     near = ColocatedTokenizer(stage, load, placement)
     await near.load()
-    found = await near.tokenize(texts, truncate=Truncate.START, deadline=7.0)
+    found = await near.tokenize(texts, truncate=Truncate.START, deadline=Deadline(7.0))
     expected = stage.tokenizer.encode(texts, truncate=Truncate.START)
 
     assert stage.asked == [(texts, Truncate.START, 7.0)] * calls
@@ -82,7 +83,7 @@ async def test_only_short_inputs_are_tokenized_on_the_event_loop(
     near = ColocatedTokenizer(stage, lambda: Watched.__new__(Watched), "colocated")
     await near.load()
     text = "a" * characters
-    found = await near.tokenize([text], truncate=Truncate.END, deadline=None)
+    found = await near.tokenize([text], truncate=Truncate.END, deadline=NEVER)
 
     assert (threads == [threading.get_ident()]) is in_loop
     expected = stage.tokenizer.encode([text], truncate=Truncate.END)
@@ -92,9 +93,9 @@ async def test_only_short_inputs_are_tokenized_on_the_event_loop(
 
 async def test_all_requests_go_to_the_stage_until_the_tokenizer_is_loaded(stage: Stage) -> None:
     near = ColocatedTokenizer(stage, load, "colocated")
-    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
+    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=NEVER)
     await near.load()
-    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
+    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=NEVER)
 
     assert len(stage.asked) == 1
 
@@ -108,7 +109,7 @@ async def test_without_a_tokenizer_all_requests_go_to_the_stage_with_a_warning(
     near = ColocatedTokenizer(stage, fail, "colocated")
     with caplog.at_level(logging.WARNING, "ray.serve"):
         await near.load()
-    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=None)
+    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=NEVER)
 
     assert len(stage.asked) == 1
     assert "no such disk" in caplog.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -16,6 +15,7 @@ from starlette.types import Message
 from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.body import LISTEN_S, read_body, replay
 from deployments.settings.limits import IngressLimits
+from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
 from tests.unit.deployments.ingress.middleware.body_wire import Wire, chunks_of
 from tests.unit.virtual_time import VirtualTime
@@ -29,7 +29,7 @@ async def read(
 ) -> bytes | None:
     settings = IngressLimits.model_validate({"max_body_bytes": LIMIT, **limits})
     return await read_body(
-        wire.receive, headers, settings, time.monotonic() + deadline_s, admit_nothing
+        wire.receive, headers, settings, Deadline.after(deadline_s), admit_nothing
     )
 
 

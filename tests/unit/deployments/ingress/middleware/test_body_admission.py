@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from contextlib import ExitStack
 from itertools import pairwise
 
@@ -23,6 +22,7 @@ from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.routing.router import Router
 from deployments.settings.limits import IngressLimits
+from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded, Overloaded
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.deployments.ingress.middleware.body_wire import Wire, chunks_of
@@ -55,8 +55,8 @@ async def test_a_large_body_waits_for_others_no_longer_than_its_request_may() ->
         others_end.wait(30)
 
     with bodies.admit("/", 1, b"") as first, bodies.admit("/", 1, b"") as second:
-        patient = RequestContext(time.monotonic() + 60, large_body=first)
-        late = RequestContext(time.monotonic() + 0.01, large_body=second)
+        patient = RequestContext(Deadline.after(60), large_body=first)
+        late = RequestContext(Deadline.after(0.01), large_body=second)
         other = asyncio.create_task(convert_body(patient, hold))
         await asyncio.to_thread(began.wait)
         try:
@@ -128,7 +128,7 @@ async def _read(wire: Wire, bodies: LargeBodies, size: int) -> bytes | None:
             wire.receive,
             [(b"content-length", b"%d" % size)],
             IngressLimits(max_body_bytes=2**40),
-            time.monotonic() + 60,
+            Deadline.after(60),
             lambda size, start: admitted.enter_context(bodies.admit("/", size, start)),
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -15,6 +14,7 @@ from deployments.ingress.numeric import similarity as numeric
 from deployments.ingress.service.numeric_work import LARGE, NumericWork, compute
 from deployments.ingress.tei import vectors as tei
 from embedder.core.cancellation import Cancelled, stop_if_cancelled
+from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded, InvalidVector, Overloaded
 from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity.metrics import similarity
@@ -22,7 +22,7 @@ from tests.unit.deployments.ingress.fake_service import FakeService
 
 
 def _context(seconds: float) -> RequestContext:
-    return RequestContext(deadline=time.monotonic() + seconds)
+    return RequestContext(deadline=Deadline.after(seconds))
 
 
 async def test_work_does_not_block_the_event_loop() -> None:

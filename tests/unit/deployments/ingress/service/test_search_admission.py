@@ -15,6 +15,7 @@ from deployments.index.gathering import ShardedHits
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.service.search_admission import SearchAdmission, key_of
 from deployments.rpc.pickled_rows import PickledRows
+from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
 from embedder.index.contract.filter_parsing import parse
@@ -47,7 +48,7 @@ class OneByOne:
         queries: Sequence[Query],
         *,
         complete: bool,
-        deadline: float | None,
+        deadline: Deadline,
         sent_at: list[float],
     ) -> ShardedHits:
         async with self.busy:
@@ -76,7 +77,7 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
         asked_s = time.monotonic()
         try:
             shards = cast("RemoteIndex", index)
-            await searching.search(shards, [query], keys, complete=False, deadline=None)
+            await searching.search(shards, [query], keys, complete=False, deadline=NEVER)
         except Overloaded as error:
             retry_after_s.append(error.retry_after_s)
         else:
@@ -112,7 +113,7 @@ async def test_a_large_collection_admits_as_much_fewer_searches_as_each_takes_lo
         query = Query(name, np.full(4, number, np.float32), 10)
         keys, asked_s = [key_of(query, None)], time.monotonic()
         shards = cast("RemoteIndex", index)
-        await searching.search(shards, [query], keys, complete=False, deadline=None)
+        await searching.search(shards, [query], keys, complete=False, deadline=NEVER)
         waits.append(time.monotonic() - asked_s - SECONDS * (100 if name == "large" else 1))
 
     # The rate is known from searches of a small collection, and the size of the large one.
