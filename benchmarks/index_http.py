@@ -166,7 +166,7 @@ def _wait_until_settled(client: httpx.Client, path: str) -> None:
     known: tuple[Any, ...] = ()
     while time.monotonic() < deadline:
         told = client.get(path).raise_for_status().json()
-        now = (told["segments"], told["pending"], told["dead"])
+        now = (told["segments"], told["pending"], told["deleted"])
         if now == known:
             return
         known = now

@@ -7,7 +7,7 @@ label. A replica reads its counters every few seconds, so metrics cost no reques
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
 import ray
@@ -42,14 +42,12 @@ class MetricDefinition:
         return f"ray_{self.name}" + ("_total" if self.kind is Kind.COUNTER else "")
 
 
-def _counter(
-    name: str, source: str, description: str, label: str | None = None
-) -> MetricDefinition:
-    return MetricDefinition(name, Kind.COUNTER, source, description, label)
+def _counter(name: str, source: str, description: str) -> MetricDefinition:
+    return MetricDefinition(name, Kind.COUNTER, source, description)
 
 
-def _gauge(name: str, source: str, description: str, label: str | None = None) -> MetricDefinition:
-    return MetricDefinition(name, Kind.GAUGE, source, description, label)
+def _gauge(name: str, source: str, description: str) -> MetricDefinition:
+    return MetricDefinition(name, Kind.GAUGE, source, description)
 
 
 CACHE = (
@@ -70,8 +68,8 @@ CACHE_STORE = (
     _counter("embedder_cache_store_failures", "failures", "writes that the store refused"),
     _counter("embedder_cache_store_corrupt", "corrupt", "damaged rows that were dropped"),
     _counter(
-        "embedder_cache_store_set_aside",
-        "set_aside",
+        "embedder_cache_store_renamed_files",
+        "renamed_files",
         "damaged or foreign files that were renamed, and the cache started empty",
     ),
 )
@@ -106,25 +104,24 @@ INDEX = (
     ),
     _gauge("embedder_index_recovery_s", "recovery_s", "seconds that the last start took"),
     _gauge(
-        "embedder_index_replayed", "replayed", "points read again from the store by the last start"
+        "embedder_index_points_from_store",
+        "points_from_store",
+        "points read again from the store by the last start",
     ),
 )
 """Metrics of every index shard."""
 
-QUEUES = (
-    _gauge(
-        "embedder_queue_waiting",
-        "waiting",
-        "admitted work that has not started, by `queue`",
-        "queue",
-    ),
-    _gauge("embedder_queue_running", "running", "work that runs, by `queue`", "queue"),
-    _counter(
-        "embedder_queue_refused",
-        "refused",
-        "work that would have waited too long, by `queue`",
-        "queue",
-    ),
+QUEUES = tuple(
+    replace(definition, label="queue")
+    for definition in (
+        _gauge(
+            "embedder_queue_waiting", "waiting", "admitted work that has not started, by `queue`"
+        ),
+        _gauge("embedder_queue_running", "running", "work that runs, by `queue`"),
+        _counter(
+            "embedder_queue_refused", "refused", "work that would have waited too long, by `queue`"
+        ),
+    )
 )
 """Metrics of each queue of an ingress replica, a tokenizer replica and an index shard."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deployments.rpc import message_size
@@ -15,6 +15,7 @@ from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.core.deadline import Deadline
 from embedder.index.contract.filters import Filter
+from embedder.index.contract.health import IndexStats
 from embedder.index.contract.points import (
     CollectionInfo,
     Hit,
@@ -25,12 +26,26 @@ from embedder.index.contract.points import (
     Record,
     Spec,
 )
+from embedder.pipeline.threads import QueueStats
 
 CALL_QUERIES = 256
 """The most queries of one call, which is also limited by ``GATHERED_BYTES``."""
 
 MAX_SEARCHED = 10_000
 """The most collections whose descriptions are kept."""
+
+
+@dataclass(frozen=True)
+class ShardStats(IndexStats):
+    """The statistics of one shard, with its name and its queues.
+
+    ``problem`` names the damaged collections, or says why the shard is not ready, and the remedy.
+    ``damaged_snapshots`` were renamed, and built again from the store; ``save_failures`` counts
+    snapshots that could not be written.
+    """
+
+    shard: str
+    queues: list[QueueStats]
 
 
 class RemoteShard:

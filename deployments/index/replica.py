@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from deployments.data import claim_shards, index_directory
 from deployments.index.backups import ShardBackups
+from deployments.index.client import ShardStats
 from deployments.index.executors import IndexExecutors
 from deployments.index.operator_methods import OperatorMethods
 from deployments.metrics import INDEX, QUEUES, MetricPublisher
@@ -145,11 +146,11 @@ class IndexReplica(OperatorMethods):
         infos = [self._index.describe(name) for name in {query.collection for query in queries}]
         return await self._executors.search(len(queries), self._search, queries), infos
 
-    async def stats(self) -> dict[str, Any]:
+    async def stats(self) -> ShardStats:
         """Return the statistics of the shard, even if its data is damaged."""
         # On the event loop, like all methods that only read state in memory.
-        stats = asdict(self._index.stats())
-        return {"shard": self._name, **stats, "queues": self._executors.queues}
+        stats = self._index.stats()
+        return ShardStats(**vars(stats), shard=self._name, queues=self._executors.queues)
 
     async def health(self) -> IndexHealth:
         """Return at once whether the shard can be used, without a thread or the disk."""
@@ -162,14 +163,13 @@ class IndexReplica(OperatorMethods):
         reports the damage.
         """
         stats = await self.stats()
-        recovery = stats["recovery"]
-        self._queue_metrics.publish_queues(stats["queues"])
+        self._queue_metrics.publish_queues(stats.queues)
         self._metrics.publish(
             {
-                **stats,
-                "ready": float(stats["status"] == "ready"),
-                "recovery_s": recovery["seconds"],
-                "replayed": recovery["replayed"],
+                **vars(stats),
+                "ready": float(stats.status == "ready"),
+                "recovery_s": stats.recovery.seconds,
+                "points_from_store": stats.recovery.points_from_store,
             }
         )
 

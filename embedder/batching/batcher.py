@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Generic
+from typing import ClassVar, Generic
 
 import numpy as np
 
@@ -37,11 +37,11 @@ Run = Callable[[list[ItemT], BatchContext], Awaitable[Sequence[ResultT]]]
 class BatcherStats:
     """The counters of a batcher since its creation, and its present budget.
 
-    ``budget_tokens`` is lower than the configured budget while memory is short.
-    ``largest_batch_tokens`` is the cost of the largest batch that succeeded. ``busy_s`` is the time
-    in which at least one batch ran, up to the end of the last one.
+    While memory is short, ``budget_tokens`` is below the configured budget. ``busy_s`` counts while
+    any batch runs, ``largest_batch_tokens`` is the cost of the largest batch that succeeded.
     """
 
+    __pydantic_config__: ClassVar = {"json_schema_serialization_defaults_required": True}
     budget_tokens: int
     batches: int = 0
     failed: int = 0

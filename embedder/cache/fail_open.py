@@ -33,8 +33,8 @@ MAX_PENDING_INSERTS = 256
 class SharedCacheState:
     """The state of a shared cache as its client sees it.
 
-    ``failures`` counts failed lookups and inserts, ``opened`` how often the circuit breaker has
-    opened, ``pending`` the inserts that have not completed.
+    ``failures`` counts lookups and inserts that failed or timed out, ``opened`` how often the
+    circuit breaker has opened, ``pending`` the inserts that have not completed.
     """
 
     name: str

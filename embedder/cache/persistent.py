@@ -146,7 +146,7 @@ class PersistentCache:
             "last_write_age_s": None if written_at is None else self._clock() - written_at,
         }
         if self._lookup is not None:
-            stats["look_up"] = {**asdict(self._lookup.stats), "circuit": self._lookup.circuit.value}
+            stats["lookup"] = {**asdict(self._lookup.stats), "circuit": self._lookup.circuit.value}
         return stats
 
 

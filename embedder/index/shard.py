@@ -183,7 +183,6 @@ class Shard:
         return IndexStats(
             status=health.status,
             problem=health.problem,
-            epoch=self._store.epoch if self._store else 0,
             collections=len(collections),
             points=_count_points(collections),
             damaged_snapshots=sum(one.damaged_snapshots for one in collections),
@@ -223,7 +222,7 @@ class Shard:
         self.recovery = RecoveryReport(
             time.monotonic() - begun,
             _count_points(collections),
-            sum(one.replayed for one in collections),
+            sum(one.points_from_store for one in collections),
             self._store.was_clean,
         )
         self.reclaim()

@@ -55,7 +55,7 @@ def merge_infos(infos: Sequence[CollectionInfo]) -> CollectionInfo:
         count=sum(info.count for info in infos),
         sequence=max(info.sequence for info in infos),
         segments=sum(info.segments for info in infos),
-        dead=sum(info.dead for info in infos),
+        deleted=sum(info.deleted for info in infos),
         pending=sum(info.pending for info in infos),
     )
 

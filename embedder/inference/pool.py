@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded, PoolFull, Unavailable
 from embedder.inference.load_thread import start_load
-from embedder.inference.residency import KeyT, ModelState, NoRoom, Residency, State
+from embedder.inference.residency import KeyT, LoadState, ModelState, NoRoom, Residency
 
 ModelT = TypeVar("ModelT")
 
@@ -181,7 +181,7 @@ class ModelPool(Generic[KeyT, ModelT]):
     def _schedule(self) -> None:
         """Fail, drop and start loads as the current state allows; called after every change."""
         for key, futures in [*self._waiters.items()]:
-            waiting = self._residency.state(key) is State.WAITING
+            waiting = self._residency.state(key) is LoadState.WAITING
             if waiting and all(future.done() for future in futures):
                 del self._waiters[key]
                 self._residency.cancel(key)

@@ -17,7 +17,7 @@ from embedder.core.errors import InvalidInput
 KeyT = TypeVar("KeyT", bound=Hashable)
 
 
-class State(str, Enum):
+class LoadState(str, Enum):
     """The state of a model in a pool; an unloaded model has none."""
 
     WAITING = "waiting"
@@ -37,7 +37,7 @@ class ModelState(Generic[KeyT]):
     """
 
     key: KeyT
-    state: State
+    state: LoadState
     bytes: int
     in_use: int
     pinned: bool
@@ -67,7 +67,7 @@ class NoRoom(Generic[KeyT]):
 class _Record:
     """One model; ``since_s`` is the time of its last use, or when it began to wait or to load."""
 
-    state: State
+    state: LoadState
     bytes: int
     since_s: float
     in_use: int = 0
@@ -77,11 +77,11 @@ class _Record:
 
     @property
     def resident(self) -> bool:
-        return self.state is State.READY or self.state is State.LOADING
+        return self.state is LoadState.READY or self.state is LoadState.LOADING
 
     @property
     def evictable(self) -> bool:
-        return self.state is State.READY and not self.in_use and not self.pins
+        return self.state is LoadState.READY and not self.in_use and not self.pins
 
 
 class Residency(Generic[KeyT]):
@@ -95,7 +95,7 @@ class Residency(Generic[KeyT]):
         self.max_bytes = max_bytes
         self._records: OrderedDict[KeyT, _Record] = OrderedDict()  # least recently used first
 
-    def state(self, key: KeyT) -> State | None:
+    def state(self, key: KeyT) -> LoadState | None:
         """Return the state of a model, or None if it is unknown."""
         record = self._records.get(key)
         return None if record is None else record.state
@@ -104,31 +104,31 @@ class Residency(Generic[KeyT]):
         """Let a model wait for its load; an earlier error is kept until it is ready."""
         earlier = self._records.get(key)
         error = None if earlier is None else earlier.error
-        self._records[key] = _Record(State.WAITING, expected, now, error=error)
+        self._records[key] = _Record(LoadState.WAITING, expected, now, error=error)
 
     def cancel(self, key: KeyT) -> None:
         """Return a waiting model to its earlier state: failed or unknown."""
         if self._records[key].error is None:
             del self._records[key]
         else:
-            self._records[key].state = State.FAILED
+            self._records[key].state = LoadState.FAILED
             self._records[key].bytes = 0
 
     def start_loading(self, key: KeyT, now: float) -> None:
         """Reserve the expected bytes of a waiting model that starts to load."""
-        self._records[key].state = State.LOADING
+        self._records[key].state = LoadState.LOADING
         self._records[key].since_s = now
 
     def finish_loading(self, key: KeyT, size: int, now: float) -> None:
         """Record a model as ready with its true size, and as just used."""
         load_s = now - self._records[key].since_s
-        self._records[key] = _Record(State.READY, size, now, load_s=load_s)
+        self._records[key] = _Record(LoadState.READY, size, now, load_s=load_s)
         self._records.move_to_end(key)
 
     def fail(self, key: KeyT, error: Exception, now: float) -> None:
         """Record the message of the error that a load ended with."""
         message = f"{type(error).__name__}: {error}"
-        self._records[key] = _Record(State.FAILED, 0, now, error=message)
+        self._records[key] = _Record(LoadState.FAILED, 0, now, error=message)
 
     def remove(self, keys: list[KeyT]) -> list[KeyT]:
         """Forget unused models and their pins, and return the keys."""
@@ -139,11 +139,11 @@ class Residency(Generic[KeyT]):
 
     def clear(self) -> list[KeyT]:
         """Forget all waiting and unused models, also pinned ones; return those that were ready."""
-        waiting = [k for k, record in self._records.items() if record.state is State.WAITING]
+        waiting = [k for k, record in self._records.items() if record.state is LoadState.WAITING]
         unused = [
             key
             for key, record in self._records.items()
-            if record.state is State.READY and not record.in_use
+            if record.state is LoadState.READY and not record.in_use
         ]
         for key in (*waiting, *unused):
             del self._records[key]
@@ -199,7 +199,7 @@ class Residency(Generic[KeyT]):
 
     def impossible(self) -> list[tuple[KeyT, NoRoom[KeyT]]]:
         """Return the waiting models that do not fit beside the pinned ones, with the reason."""
-        waiting = [k for k, record in self._records.items() if record.state is State.WAITING]
+        waiting = [k for k, record in self._records.items() if record.state is LoadState.WAITING]
         results = [(key, self.choose_evictions(key)) for key in waiting]
         return [(key, why) for key, why in results if isinstance(why, NoRoom) and why.permanent]
 
@@ -221,7 +221,7 @@ def _no_room(others: dict[KeyT, _Record], needed: int, max_bytes: int) -> NoRoom
     return NoRoom(
         pinned=tuple(pinned),
         in_use=tuple(key for key in others if others[key].in_use and key not in pinned),
-        loading=tuple(key for key in others if others[key].state is State.LOADING),
+        loading=tuple(key for key in others if others[key].state is LoadState.LOADING),
         needed_bytes=needed,
         pinned_bytes=sum(pinned.values()),
         max_bytes=max_bytes,
@@ -237,8 +237,8 @@ def _snapshot(key: KeyT, record: _Record, now: float) -> ModelState[KeyT]:
         bytes=record.bytes,
         in_use=record.in_use,
         pinned=record.pins > 0,
-        idle_s=age_s if record.state is State.READY else None,
-        loading_s=age_s if record.state in (State.WAITING, State.LOADING) else None,
+        idle_s=age_s if record.state is LoadState.READY else None,
+        loading_s=age_s if record.state in (LoadState.WAITING, LoadState.LOADING) else None,
         load_s=record.load_s,
         error=record.error,
     )

@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
+
+from pydantic import PlainSerializer
 
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
@@ -24,23 +27,27 @@ MANY_INPUTS = 32
 """A request of this many inputs may wait ``max_wait_many_s``: no user waits at a screen for it."""
 
 
+def _by_name(tokens: Mapping[Priority, int]) -> dict[str, int]:
+    return {priority.name.lower(): count for priority, count in tokens.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class AdmissionStats:
     """The statistics of admission control.
 
-    ``queued_tokens`` are queued or computed. ``tokens_per_s`` is None until it has been measured.
-    ``predicted_wait_s`` is the wait of an interactive request that would come now. ``returned``
-    counts the requests among ``admitted`` that had been refused before. ``booked_tokens`` belong to
-    refused requests that may still return.
+    ``queued_tokens`` of each priority are queued or computed. ``tokens_per_s`` is None until it has
+    been measured. ``predicted_wait_s`` is the wait of an interactive request that would come now.
+    ``returned`` counts the requests among ``admitted`` that had been refused before.
+    ``reserved_tokens`` are for refused requests that may still return.
     """
 
-    queued_tokens: Mapping[Priority, int]
+    queued_tokens: Annotated[Mapping[Priority, int], PlainSerializer(_by_name)]
     tokens_per_s: float | None
     predicted_wait_s: float
     admitted: int
     refused: int
     returned: int
-    booked_tokens: int
+    reserved_tokens: int
 
 
 class AdmittedTokens:
@@ -99,7 +106,7 @@ class AdmissionControl:
             admitted=self._admitted,
             refused=self._refused,
             returned=self._returned,
-            booked_tokens=round(self._policy.reservations.units(now)),
+            reserved_tokens=round(self._policy.reservations.units(now)),
         )
 
     def admit(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> AdmittedTokens:

@@ -15,13 +15,13 @@ T = TypeVar("T")
 class QueueStats:
     """The state of one queue: ``waiting`` work is admitted and has not started.
 
-    ``refused`` is a counter.
+    ``refused`` counts the work that was refused since the start.
     """
 
     name: str
     waiting: int
     running: int
-    refused: int = 0
+    refused: int
 
 
 def summed(name: str, queues: Iterable[QueueStats]) -> QueueStats:
@@ -43,7 +43,7 @@ class CountedThreads:
         """Return the work that waits and runs now."""
         futures = list(self._futures)  # one atomic copy: worker threads remove their futures
         running = sum(future.running() for future in futures)
-        return QueueStats(self._name, len(futures) - running, running)
+        return QueueStats(self._name, len(futures) - running, running, refused=0)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run work in a thread and return its result; cancelled work that waits never starts."""

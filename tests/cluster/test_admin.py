@@ -54,7 +54,7 @@ def test_every_encoder_reports_its_stats(client: httpx.Client) -> None:
     assert sum(batches) > 0
     assert stats["tokenizers"][0]["models"][0]["name"] == "all-MiniLM-L6-v2"
     assert stats["models"][0]["state"] == "ready"
-    assert stats["ingress"]["backlog"]["admitted"] > 0
+    assert stats["ingress"]["admission"]["admitted"] > 0
 
 
 def test_cleared_entries_are_gone_from_all_caches(
@@ -67,10 +67,10 @@ def test_cleared_entries_are_gone_from_all_caches(
     after = _stats(client, "/v1/cache")
     again = _embed(client, "to be forgotten")
 
-    caches = [*before["near"], *before["shards"]]
+    caches = [*before["local"], *before["shards"]]
     assert all(cache["entries"] > 0 for cache in caches)
     assert cleared == sum(cache["entries"] for cache in caches)
-    assert [cache["entries"] for cache in (*after["near"], *after["shards"])] == [0] * len(caches)
+    assert [cache["entries"] for cache in (*after["local"], *after["shards"])] == [0] * len(caches)
     assert again.headers["x-cache-hits"] == "0"
 
 

@@ -130,8 +130,8 @@ def _is_calm(stats: dict[str, Any], tasks: dict[str, int]) -> bool:
     """
     return bool(
         stats["in_flight"] <= 1
-        and stats["flights"] == 0
-        and not any(stats["backlog"]["queued_tokens"].values())
+        and stats["in_flight_inputs"] == 0
+        and not any(stats["admission"]["queued_tokens"].values())
         and stats["tasks"] <= tasks.get(stats["replica"], stats["tasks"]) + TASKS_MORE
     )
 

@@ -175,7 +175,7 @@ class CollectionAnswer(BaseModel):
     sequence: int
     serving: str = Field(description="how its largest segment is searched at present")
     segments: int
-    dead: int = Field(description="deleted points that still use space")
+    deleted: int = Field(description="deleted points that still use space")
     pending: int = Field(description="points that are not in a segment yet")
 
 

@@ -13,8 +13,7 @@ from typing import Annotated, Any
 from fastapi import Query
 
 from deployments.ingress.middleware.context import RequestContext
-from deployments.ingress.operation import admin_answers as answers
-from deployments.ingress.operation import cache_answers
+from deployments.ingress.operation import answers
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service import replicas
 from deployments.ingress.service.connection import Connection
@@ -46,32 +45,32 @@ async def stats(service: Service) -> answers.Stats:
     )
     return answers.Stats(
         ingress=await _ingress(service),
-        models=_models(service),
+        models=[_model(state) for state in service.models()],
         encoders=answers.converted(encoders, answers.encoder),
         tokenizers=answers.converted(tokenizers, answers.tokenizer),
-        caches=answers.converted(caches, cache_answers.CacheShard.model_validate),
-        indexes=answers.converted(indexes, answers.IndexShard.model_validate),
+        caches=answers.converted(caches, answers.cache_shard),
+        indexes=indexes,
         collections=await _collections(service),
     )
 
 
 @routes.add("GET", "/v1/cache", scope=Scope.READ)
-async def caches(service: Service) -> cache_answers.Caches:
+async def caches(service: Service) -> answers.Caches:
     """Return the sizes and the hits of the caches."""
-    near, shards = await asyncio.gather(
+    local, shards = await asyncio.gather(
         service.replicas.query("Ingress", "local_cache_stats"),
         _of_each(service, service.cache_names),
     )
-    return cache_answers.Caches(
-        near=answers.converted(near, cache_answers.NearCache.model_validate),
-        shards=answers.converted(shards, cache_answers.CacheShard.model_validate),
+    return answers.Caches(
+        local=answers.converted(local, answers.local_cache),
+        shards=answers.converted(shards, answers.cache_shard),
     )
 
 
 @routes.add("DELETE", "/v1/cache", scope=Scope.ADMIN)
 async def clear_caches(
     service: Service, context: RequestContext, model: Annotated[str | None, Query()] = None
-) -> cache_answers.Cleared:
+) -> answers.Cleared:
     """Clear all caches, or the entries of one model as it is served now.
 
     Vectors that are computed meanwhile are cached. If a cache does not answer, the request fails
@@ -88,8 +87,8 @@ async def clear_caches(
             for name in service.cache_names
         )
     )
-    near = await broadcast("Ingress", "clear_local_cache", context.deadline, *tags)
-    return cache_answers.Cleared(cleared=sum(map(sum, (*shards, near))))
+    local = await broadcast("Ingress", "clear_local_cache", context.deadline, *tags)
+    return answers.Cleared(cleared=sum(map(sum, (*shards, local))))
 
 
 async def _of_each(service: Service, names: Sequence[str]) -> list[Any]:
@@ -116,13 +115,11 @@ async def _ingress(service: Service) -> answers.Ingress:
         tasks=len(asyncio.all_tasks()),
         answers={str(status): count for status, count in sorted(request_stats.answers.items())},
         abandoned=request_stats.abandoned,
-        flights=sum(connection.pipeline.in_flight for connection in _connections(service)),
-        backlog=answers.backlog(service.admission.stats),
-        queues=[answers.Queue.model_validate(one) for one in service.queues],
-        near_cache=cache_answers.NearCache.model_validate(await service.local_cache_stats()),
-        shards=[
-            cache_answers.FarCache.model_validate(state) for state in service.caches.shared.states
-        ],
+        in_flight_inputs=sum(connection.pipeline.in_flight for connection in _connections(service)),
+        admission=service.admission.stats,
+        queues=service.queues,
+        local_cache=answers.local_cache(await service.local_cache_stats()),
+        shards=service.caches.shared.states,
     )
 
 
@@ -131,17 +128,12 @@ def _connections(service: Service) -> set[Connection]:
     return {state.serving for state in service.models() if state.serving is not None}
 
 
-def _models(service: Service) -> list[answers.ServedModel]:
-    return [_model(state) for state in service.models()]
-
-
 def _model(state: ServedState[Connection]) -> answers.ServedModel:
     serving = state.serving
-    here = None if serving is None else serving.colocated_encoder.stats
     return answers.ServedModel(
         name=state.name,
         state=state.state,
         problem=None if state.problem is None else answers.NOT_LOADED,
         waiting=0 if serving is None else len(serving.encoder.batcher),
-        in_ingress=None if here is None else answers.Batches.model_validate(here),
+        colocated=None if serving is None else serving.colocated_encoder.stats,
     )

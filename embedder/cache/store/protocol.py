@@ -18,15 +18,15 @@ class StoreStats:
     """The size of a store, ``bytes`` on the disk, and counters since it was created.
 
     ``rows`` counts appended rows that have not been removed, ``read`` those that the last
-    `LocalStore.load` has read. ``corrupt`` rows were dropped; damaged or foreign files were
-    ``set_aside``.
+    `LocalStore.load` has read. ``corrupt`` rows were dropped; ``renamed_files`` counts damaged or
+    foreign files, which were renamed.
     """
 
     rows: int = 0
     read: int = 0
     bytes: int = 0
     corrupt: int = 0
-    set_aside: int = 0
+    renamed_files: int = 0
 
 
 class Store(Protocol):

@@ -51,12 +51,12 @@ _PRAGMAS = (
 class SqliteFile:
     """Transactions on the file at ``path``; ``schema`` are the statements that create its tables.
 
-    ``set_aside`` counts the files that were renamed because they could not be used.
+    ``renamed_files`` counts the files that were renamed because they could not be used.
     """
 
     def __init__(self, path: Path, schema: Sequence[str]) -> None:
         self.path = path
-        self.set_aside = 0
+        self.renamed_files = 0
         self._schema = schema
         self._lock: int | None = None
         self._inode = 0
@@ -184,7 +184,7 @@ class SqliteFile:
     def _set_aside(self, problem: str) -> None:
         target = rename_unusable(self.path)
         self._damaged = False
-        self.set_aside += 1
+        self.renamed_files += 1
         logger.error(
             "%s %s; it is renamed to %s and a new file is created", self.path, problem, target.name
         )

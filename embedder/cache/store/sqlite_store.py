@@ -70,7 +70,7 @@ class SqliteStore:
         try:
             self._file.open()
         finally:
-            self.stats.set_aside = self._file.set_aside
+            self.stats.renamed_files = self._file.renamed_files
         with self._file.reading() as connection:
             (newest,) = connection.execute("SELECT max(number) FROM entries").fetchone()
         self._last = newest or 0

@@ -63,10 +63,12 @@ class CollectionSegments:
         )
         self.snapshots = environment.snapshots(row, width)
         segments: list[LiveSegment] = []
-        self.replayed = 0
+        self.points_from_store = 0
         """Points that no snapshot had, so that they were read from the store."""
         if load:
-            segments, self.replayed = recover(self._reader, row, self.snapshots, self._builder)
+            segments, self.points_from_store = recover(
+                self._reader, row, self.snapshots, self._builder
+            )
         self.index = SegmentIndex(
             width,
             seal_rows=environment.settings.delta_rows,

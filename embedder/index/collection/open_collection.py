@@ -68,9 +68,9 @@ class OpenCollection:
         return self._segments.index.state if self._segments else None
 
     @property
-    def replayed(self) -> int:
+    def points_from_store(self) -> int:
         """Return how many points no snapshot had when the collection was opened."""
-        return self._segments.replayed if self._segments else 0
+        return self._segments.points_from_store if self._segments else 0
 
     @property
     def damaged_snapshots(self) -> int:
@@ -92,7 +92,7 @@ class OpenCollection:
             spec.model,
             serving=largest.segment.kind.value if largest else "flat",
             segments=len(segments),
-            dead=state.deleted if state else 0,
+            deleted=state.deleted if state else 0,
             pending=state.delta.count if state else 0,
             model_revision=spec.stored.revision if spec.stored else None,
             model_digest=spec.stored.digest if spec.stored else None,

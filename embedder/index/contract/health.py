@@ -9,11 +9,11 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
-    """How the last start went; ``replayed`` points were in no snapshot, so the store was read."""
+    """How the last start went; ``points_from_store`` were in no snapshot, so the store was read."""
 
     seconds: float
     points: int
-    replayed: int
+    points_from_store: int
     was_clean: bool
 
 
@@ -29,13 +29,12 @@ class IndexHealth:
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IndexStats:
     """Statistics of a shard; ``status`` and ``problem`` as in `IndexHealth`."""
 
     status: Status
     problem: str | None
-    epoch: int
     collections: int
     points: int
     damaged_snapshots: int

@@ -181,8 +181,8 @@ class Deleted:
 class CollectionInfo:
     """The description of a collection; ``width`` is None until it is stated or a vector is stored.
 
-    ``kind`` is the requested kind, and ``serving`` that of the largest segment. ``dead`` counts the
-    deleted points that segments still hold, ``pending`` the points that are in no segment yet.
+    ``kind`` is the requested kind, and ``serving`` that of the largest segment. ``deleted`` counts
+    the deleted points that segments still hold, ``pending`` those that are in no segment yet.
     ``model`` is the stated name or that of the recorded model, whose other fields are None before
     the first text. ``identity`` is new for each creation.
     """
@@ -196,7 +196,7 @@ class CollectionInfo:
     model: str | None = None
     serving: str = "flat"
     segments: int = 0
-    dead: int = 0
+    deleted: int = 0
     pending: int = 0
     model_revision: str | None = None
     model_digest: str | None = None

@@ -49,7 +49,7 @@ def test_at_most_unsaved_entries_are_lost_and_none_is_wrong(tmp_path: Path) -> N
 
         assert found.items() <= by_key([records(range(last), WIDTH)]).items()
         assert [number for number in range(safe) if key(number) not in found] == []
-        assert (store.stats.corrupt, store.stats.set_aside) == (0, 0)
+        assert (store.stats.corrupt, store.stats.renamed_files) == (0, 0)
         store.close()
         # Put lost entries again, so that all numbers below are present.
         first = min((number for number in range(last) if key(number) not in found), default=last)

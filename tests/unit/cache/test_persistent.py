@@ -129,7 +129,7 @@ class PersistentCacheMachine(RuleBasedStateMachine):
         self.cache = PersistentCache(SETTINGS, store, clock=lambda: self.now)
         self._run(self.cache.start())
         self._run(until(lambda: self.cache.stats()["store"]["state"] == "ready"))
-        assert self.cache.stats()["store"]["set_aside"] == 0
+        assert self.cache.stats()["store"]["renamed_files"] == 0
 
     async def _copy(self, thread: Executor, folder: Path) -> None:
         copy = partial(shutil.copytree, self.folder, folder, dirs_exist_ok=True)

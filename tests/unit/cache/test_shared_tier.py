@@ -46,7 +46,7 @@ async def test_entries_of_one_cache_are_found_by_another(redis: RedisServer) -> 
             assert found.entries.vectors.tolist() == expected
             assert found.ttls_s is not None
             assert [round(life, -1) for life in found.ttls_s] == [50, 600, 50, 50]
-        lookups = other.stats()["store"]["look_up"]
+        lookups = other.stats()["store"]["lookup"]
         assert (lookups["found"], lookups["absent"]) == (3, 4)
         assert other.memory.stats.entries == 3
 
@@ -85,7 +85,7 @@ async def test_a_killed_server_causes_misses_and_is_used_again_when_it_is_back(
     for _ in range(8):
         hits = await cache.get_many(keys([1, 2]), 4)
         assert hits.rows.tolist() == [0]
-    assert cache.stats()["store"]["look_up"]["circuit"] == "open"
+    assert cache.stats()["store"]["lookup"]["circuit"] == "open"
     await cache.put_many(keys([3]), entries([3]))
     await until(lambda: cache.stats()["store"]["state"] == "failing")
 
@@ -95,7 +95,7 @@ async def test_a_killed_server_causes_misses_and_is_used_again_when_it_is_back(
     async with _cache(RedisStore(redis.url)) as other:
         assert (await other.get_many(keys([3]), 4)).rows.tolist() == [0]
     assert (await cache.get_many(keys([4]), 4)).rows.tolist() == []
-    assert cache.stats()["store"]["look_up"]["circuit"] == "closed"
+    assert cache.stats()["store"]["lookup"]["circuit"] == "closed"
     await cache.stop()
 
 

@@ -153,7 +153,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.index.optimize("c")
 
         assert self.index.describe("c").segments <= 1
-        assert self.index.describe("c").dead == 0
+        assert self.index.describe("c").deleted == 0
 
     @rule()
     def snapshot(self) -> None:

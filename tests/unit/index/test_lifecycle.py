@@ -112,7 +112,7 @@ def test_a_file_of_version_1_is_migrated_in_place(
         recorded = index.lifecycle.record_model("c", info.identity, A)
 
     assert (info.model, info.stored, info.count) == ("stated", None, 1)
-    assert index.stats().recovery.replayed == 0, "its snapshots are good"
+    assert index.stats().recovery.points_from_store == 0, "its snapshots are good"
     assert info.identity == other.describe("c").identity, "the shards of one index agree"
     assert recorded.stored == StoredModel("stated", A.revision, A.digest, A.pooling)
     assert "recorded no model" in caplog.text

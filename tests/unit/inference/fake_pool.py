@@ -12,7 +12,7 @@ import pytest
 
 from embedder.core.deadline import NEVER, Deadline
 from embedder.inference.pool import ModelPool
-from embedder.inference.residency import State
+from embedder.inference.residency import LoadState
 
 Pool = ModelPool[str, "Model"]
 
@@ -164,5 +164,5 @@ async def pinned(loader: FakeLoader, pool: Pool, key: str) -> None:
     await pin
 
 
-def states(pool: Pool) -> dict[str, State]:
+def states(pool: Pool) -> dict[str, LoadState]:
     return {state.key: state.state for state in pool.states()}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from embedder.inference.residency import State
+from embedder.inference.residency import LoadState
 
-Snapshot = tuple[State, int, int, bool, float | None]
+Snapshot = tuple[LoadState, int, int, bool, float | None]
 
 
 @dataclass
@@ -107,16 +107,22 @@ class Oracle:
 
     def states(self) -> dict[str, Snapshot]:
         snapshots: dict[str, Snapshot] = {
-            key: (State.FAILED, 0, 0, False, None) for key in self.failed
+            key: (LoadState.FAILED, 0, 0, False, None) for key in self.failed
         }
         for key in self.queue:
-            snapshots[key] = (State.WAITING, self.expected[key], 0, False, None)
+            snapshots[key] = (LoadState.WAITING, self.expected[key], 0, False, None)
         if self.loading is not None:
-            snapshots[self.loading] = (State.LOADING, self.expected[self.loading], 0, False, None)
+            snapshots[self.loading] = (
+                LoadState.LOADING,
+                self.expected[self.loading],
+                0,
+                False,
+                None,
+            )
         for key, used in self.ready.items():
             idle = 0 if self.using[key] else self.now - used
             snapshots[key] = (
-                State.READY,
+                LoadState.READY,
                 self.sizes[key],
                 self.using[key],
                 self.pins[key] > 0,

@@ -9,7 +9,7 @@ import pytest
 
 from embedder.core.deadline import Deadline
 from embedder.inference.pool import ModelPool
-from embedder.inference.residency import State
+from embedder.inference.residency import LoadState
 from tests.unit.inference.fake_pool import FakeLoader, PoolUser, pinned, settle, states, use_in_turn
 
 
@@ -105,9 +105,10 @@ async def test_states_describe_each_model() -> None:
     told = {state.key: state for state in pool.states()}
 
     assert (told["ready"].bytes, told["ready"].load_s, told["ready"].idle_s) == (3, 7, 2)
-    assert (told["slow"].state, told["slow"].loading_s) == (State.LOADING, 2)
-    assert (told["next"].state, told["next"].loading_s) == (State.WAITING, 2)
-    assert (told["broken"].state, told["broken"].error) == (State.FAILED, "OSError: no such file")
+    assert (told["slow"].state, told["slow"].loading_s) == (LoadState.LOADING, 2)
+    assert (told["next"].state, told["next"].loading_s) == (LoadState.WAITING, 2)
+    assert told["broken"].state is LoadState.FAILED
+    assert told["broken"].error == "OSError: no such file"
 
 
 async def test_loads_run_in_a_thread_and_everything_else_on_the_loop() -> None:

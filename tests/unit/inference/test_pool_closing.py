@@ -9,7 +9,7 @@ import pytest
 
 from embedder.core.errors import Unavailable
 from embedder.inference.pool import ModelPool
-from embedder.inference.residency import State
+from embedder.inference.residency import LoadState
 from tests.unit.inference.fake_pool import (
     FakeLoader,
     Model,
@@ -67,7 +67,7 @@ async def test_closing_fails_waiting_callers_and_unloads_a_finished_load() -> No
     before = loading.status, waiting.status, states(pool)
     await loader.finish_loads()
 
-    assert before == ("Unavailable", "Unavailable", {"a": State.LOADING})
+    assert before == ("Unavailable", "Unavailable", {"a": LoadState.LOADING})
     assert loader.log == ["load a", "unload a"]
     assert pool.states() == []
 
@@ -82,7 +82,7 @@ async def test_a_load_may_fail_after_closing() -> None:
     await loader.finish_loads()
 
     assert loader.alive == []
-    assert {*states(pool).values()} <= {State.FAILED}
+    assert {*states(pool).values()} <= {LoadState.FAILED}
 
 
 def test_a_load_that_ends_after_the_loop_closes_is_unloaded() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from embedder.core.errors import BackendFailure
 from embedder.inference.pool import ModelPool
-from embedder.inference.residency import State
+from embedder.inference.residency import LoadState
 from tests.unit.inference.fake_pool import FakeLoader, Model, PoolUser, settle, states, use_in_turn
 
 
@@ -25,7 +25,7 @@ async def test_a_failed_load_fails_its_callers_and_no_other_model() -> None:
 
     assert [user.task.exception() for user in users] == [loader.broken["b"]] * 3
     assert user.status == "using"
-    assert states(pool) == {"a": State.READY, "b": State.FAILED}
+    assert states(pool) == {"a": LoadState.READY, "b": LoadState.FAILED}
 
 
 async def test_the_next_use_after_a_failure_tries_again() -> None:
@@ -60,8 +60,12 @@ async def test_an_error_is_kept_during_a_retry_that_is_cancelled() -> None:
     given_up = {state.key: state for state in pool.states()}["a"]
 
     assert failed.status == "OSError"
-    assert (waiting.state, waiting.error) == (State.WAITING, "OSError: busy")
-    assert (given_up.state, given_up.error, given_up.bytes) == (State.FAILED, "OSError: busy", 0)
+    assert (waiting.state, waiting.error) == (LoadState.WAITING, "OSError: busy")
+    assert (given_up.state, given_up.error, given_up.bytes) == (
+        LoadState.FAILED,
+        "OSError: busy",
+        0,
+    )
 
 
 async def test_a_failed_load_starts_the_next_one() -> None:
@@ -90,7 +94,7 @@ async def test_a_load_that_raises_a_base_exception_is_a_backend_failure(
 
     assert isinstance(told, BackendFailure)
     assert type(error).__name__ in told.reason
-    assert states(pool) == {"a": State.FAILED}
+    assert states(pool) == {"a": LoadState.FAILED}
 
 
 async def test_stop_iteration_in_a_real_thread_fails_the_load() -> None:
@@ -113,7 +117,7 @@ async def test_a_failing_estimate_fails_before_any_eviction() -> None:
     await loader.finish_loads()
 
     assert user.status == "KeyError"
-    assert states(pool) == {"a": State.READY, "unknown": State.FAILED}
+    assert states(pool) == {"a": LoadState.READY, "unknown": LoadState.FAILED}
     assert loader.log == ["load a"]
 
 
@@ -131,7 +135,7 @@ async def test_a_model_that_cannot_be_measured_is_unloaded() -> None:
 
     assert user.status == "ValueError"
     assert loader.log == ["load a", "unload a"]
-    assert states(pool) == {"a": State.FAILED}
+    assert states(pool) == {"a": LoadState.FAILED}
 
 
 async def test_a_load_without_a_thread_fails_and_can_be_retried(
@@ -162,7 +166,7 @@ async def test_a_cancelled_executor_future_fails_the_load() -> None:
     await settle()
 
     assert user.status == "BackendFailure"
-    assert states(pool) == {"a": State.FAILED}
+    assert states(pool) == {"a": LoadState.FAILED}
 
 
 async def test_an_unload_that_raises_is_logged_and_counts_as_done(
@@ -187,7 +191,7 @@ async def test_an_unload_that_raises_is_logged_and_counts_as_done(
 
     assert loader.log == ["load a", "load b", "unload a", "unload b", "load c"]
     assert ["'a'" in record.getMessage() for record in errors] == [True]
-    assert states(pool) == {"c": State.READY}
+    assert states(pool) == {"c": LoadState.READY}
 
 
 async def test_an_unload_may_unpin_another_model() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded
-from embedder.inference.residency import State
+from embedder.inference.residency import LoadState
 from tests.unit.inference.fake_pool import FakeLoader, PoolUser, settle, states
 
 
@@ -38,7 +38,7 @@ async def test_a_started_load_finishes_without_callers() -> None:
     late = PoolUser(pool, "a")
     await loader.finish_loads()
 
-    assert while_loading == {"a": State.LOADING}
+    assert while_loading == {"a": LoadState.LOADING}
     assert late.status == "using"
     assert loader.log == ["load a"]
 
@@ -56,7 +56,7 @@ async def test_a_model_without_callers_is_skipped() -> None:
 
     assert before == ("waiting", 0)
     assert small.status == "using"
-    assert states(pool) == {"busy": State.READY, "small": State.READY}
+    assert states(pool) == {"busy": LoadState.READY, "small": LoadState.READY}
 
 
 async def test_no_load_starts_for_a_caller_cancelled_at_the_same_time() -> None:
@@ -164,7 +164,7 @@ async def test_a_load_continues_after_its_callers_deadline() -> None:
     await loader.finish_loads()
 
     assert late.status == "DeadlineExceeded"
-    assert states(pool) == {"a": State.READY}
+    assert states(pool) == {"a": LoadState.READY}
 
 
 async def test_nothing_is_loaded_after_the_deadline() -> None:

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from embedder.core.deadline import Deadline
-from embedder.inference.residency import State
+from embedder.inference.residency import LoadState
 from tests.unit.inference.fake_pool import FakeLoader, PoolUser, settle
 from tests.unit.inference.pool_oracle import Oracle
 
@@ -178,7 +178,7 @@ class PoolMachine(RuleBasedStateMachine):
             user.release()
         self.loop.run_until_complete(self.loader.finish_loads())
         assert self.loader.alive == []
-        assert {state.state for state in self.pool.states()} <= {State.FAILED}
+        assert {state.state for state in self.pool.states()} <= {LoadState.FAILED}
         self.loop.close()
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from embedder.core.deadline import NEVER, Deadline
 from embedder.inference.pool import ModelPool
-from embedder.inference.residency import State
+from embedder.inference.residency import LoadState
 from tests.unit.examples import TIMES
 from tests.unit.inference.fake_pool import FakeLoader, Model, Pool, PoolUser, settle
 
@@ -73,7 +73,9 @@ class World:
 
     def check(self) -> None:
         """Check the budget, the users and that loads do not overlap."""
-        held = [s.bytes for s in self.pool.states() if s.state in (State.READY, State.LOADING)]
+        held = [
+            s.bytes for s in self.pool.states() if s.state in (LoadState.READY, LoadState.LOADING)
+        ]
         assert sum(held) <= 4
         assert len(self.loader.pending) <= 1
         assert all(user.model is None or user.model.alive for user in self.users)
@@ -140,7 +142,7 @@ def test_a_pool_closed_at_any_time_keeps_no_model(before: list[Step], after: lis
         assert {"using", "waiting"}.isdisjoint(user.status for user in world.users)
         assert world.pins == []
         assert world.loader.alive == []
-        assert {state.state for state in world.pool.states()} <= {State.FAILED}
+        assert {state.state for state in world.pool.states()} <= {LoadState.FAILED}
 
     asyncio.run(play())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embedder.core.errors import InvalidInput, PoolFull
-from embedder.inference.residency import State
+from embedder.inference.residency import LoadState
 from tests.unit.inference.fake_pool import FakeLoader, PoolUser, pinned, settle, states, use_in_turn
 
 
@@ -39,7 +39,7 @@ async def test_models_are_evicted_before_a_load() -> None:
     await settle()
 
     assert loader.log[2:] == ["unload a", "unload b"]
-    assert states(pool) == {"c": State.LOADING}
+    assert states(pool) == {"c": LoadState.LOADING}
 
 
 async def test_no_more_models_are_evicted_than_needed() -> None:
@@ -86,9 +86,9 @@ async def test_nothing_is_evicted_for_a_load_that_must_wait_anyway() -> None:
     await settle()
 
     assert states(pool) == {
-        "idle": State.READY,
-        "busy": State.READY,
-        "big": State.WAITING,
+        "idle": LoadState.READY,
+        "busy": LoadState.READY,
+        "big": LoadState.WAITING,
     }
 
 
@@ -103,7 +103,7 @@ async def test_a_model_that_never_fits_is_refused_during_another_load() -> None:
     assert isinstance(error, PoolFull)
     assert error.args == ("big", 2, 3, 2)
     assert slow.status == "waiting"
-    assert states(pool)["big"] is State.FAILED
+    assert states(pool)["big"] is LoadState.FAILED
 
 
 async def test_a_pin_that_leaves_no_room_fails_waiting_callers() -> None:
@@ -188,7 +188,7 @@ async def test_a_model_that_never_fits_is_not_loaded_again() -> None:
 
     assert (first.status, second.status) == ("PoolFull", "PoolFull")
     assert loader.log == ["load a", "load b", "unload b"]
-    assert states(pool) == {"a": State.READY, "b": State.FAILED}
+    assert states(pool) == {"a": LoadState.READY, "b": LoadState.FAILED}
 
 
 async def test_a_model_too_large_beside_used_ones_is_loaded_again_later() -> None:

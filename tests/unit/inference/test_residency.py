@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import InvalidInput
-from embedder.inference.residency import NoRoom, Residency, State
+from embedder.inference.residency import LoadState, NoRoom, Residency
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def test_a_cancelled_model_returns_to_its_earlier_state() -> None:
 
     assert residency.state("new") is None
     assert [(s.state, s.bytes, s.error) for s in residency.states(0.0)] == [
-        (State.FAILED, 0, "ValueError: no")
+        (LoadState.FAILED, 0, "ValueError: no")
     ]
 
 

@@ -65,7 +65,7 @@ def test_before_the_rate_is_known_only_the_token_limit_applies(clock: ManualCloc
     assert isinstance(ask(admission, "b", 1000), AdmittedTokens)
     assert ask(admission, "c", 1) == 1
     assert admission.stats.tokens_per_s is None
-    assert admission.stats.booked_tokens == 1
+    assert admission.stats.reserved_tokens == 1
 
 
 def test_while_little_is_known_of_the_rate_refusals_state_a_short_time(clock: ManualClock) -> None:
@@ -110,8 +110,8 @@ def test_the_statistics_count_all_decisions(
 
     assert (stats.admitted - before.admitted, stats.refused, stats.returned) == (1, 2, 0)
     assert stats.tokens_per_s == pytest.approx(RATE)
-    assert stats.booked_tokens == 60
-    assert admission.stats.booked_tokens == 0
+    assert stats.reserved_tokens == 60
+    assert admission.stats.reserved_tokens == 0
 
 
 def test_without_limits_everything_is_admitted(clock: ManualClock) -> None:

@@ -143,7 +143,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         for priority in Priority:
             mine = sum(n for work, n in self.tokens.items() if work.priority == priority)
             assert stats.queued_tokens[priority] == mine >= 0
-        assert stats.booked_tokens >= 0
+        assert stats.reserved_tokens >= 0
         seen = {"admitted": stats.admitted, "refused": stats.refused, "returned": stats.returned}
         assert seen == self.counts
 
@@ -154,7 +154,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.now += MAX_RETRY_AFTER_S + 2 * GRACE_S + 2
         stats = self.admission.stats
         assert set(stats.queued_tokens.values()) == {0}
-        assert stats.booked_tokens == 0
+        assert stats.reserved_tokens == 0
         assert len(self.reservations) == 0
 
 

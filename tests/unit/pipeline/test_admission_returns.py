@@ -52,7 +52,7 @@ def test_a_request_that_returns_early_is_admitted_if_there_is_capacity(
     first.end()
 
     assert isinstance(ask(admission, "b"), AdmittedTokens)
-    assert admission.stats.booked_tokens == 0
+    assert admission.stats.reserved_tokens == 0
 
 
 @pytest.mark.parametrize(("late_s", "admitted"), [(GRACE_S, True), (GRACE_S + 0.01, False)])
@@ -90,7 +90,7 @@ def test_a_request_that_returns_to_a_long_queue_gets_a_new_reservation(
     first.resize(int(RATE * (RETURN_SLACK * LIMITS.max_wait_s + 1)))
 
     assert ask(admission, "b") == RETURN_SLACK * LIMITS.max_wait_s + 1
-    assert admission.stats.booked_tokens == 10
+    assert admission.stats.reserved_tokens == 10
     assert admission.stats.returned == 0
 
 
@@ -110,10 +110,10 @@ def test_no_reservation_is_made_beyond_two_minutes(admission: AdmissionControl) 
     admission.admit([b"a"], 9_000, Priority.INTERACTIVE)
     for number in range(12):
         ask(admission, f"large {number}", 9_900)
-    booked = admission.stats.booked_tokens
+    booked = admission.stats.reserved_tokens
 
     assert ask(admission, "b") == MAX_RETRY_AFTER_S
-    assert admission.stats.booked_tokens == booked
+    assert admission.stats.reserved_tokens == booked
 
 
 def test_a_request_is_identified_by_all_its_keys(

@@ -87,7 +87,7 @@ def test_nothing_is_left_when_the_load_has_ended(simulation: Simulation) -> None
     stats = simulation.admission.stats
 
     assert set(stats.queued_tokens.values()) == {0}
-    assert stats.booked_tokens == 0
+    assert stats.reserved_tokens == 0
     assert len(simulation.admission._policy.reservations) == 0
 
 

@@ -19,22 +19,22 @@ async def test_work_counts_while_it_waits_and_runs_and_not_after_cancellation() 
 
     tasks = [asyncio.ensure_future(threads.run(work)) for _ in range(3)]
     assert await asyncio.to_thread(begun.wait, 20)
-    assert threads.stats == QueueStats("some", waiting=2, running=1)
+    assert threads.stats == QueueStats("some", waiting=2, running=1, refused=0)
     for task in tasks[:2]:
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await tasks[0]
     await asyncio.sleep(0)
-    assert threads.stats == QueueStats("some", waiting=1, running=1)
+    assert threads.stats == QueueStats("some", waiting=1, running=1, refused=0)
     gate.set()
 
     assert await tasks[2]
     await asyncio.to_thread(lambda: None)
     threads.close()
-    assert threads.stats == QueueStats("some", 0, 0)
+    assert threads.stats == QueueStats("some", 0, 0, 0)
 
 
 def test_several_queues_are_summed() -> None:
-    assert summed("all", []) == QueueStats("all", 0, 0)
+    assert summed("all", []) == QueueStats("all", 0, 0, 0)
     queues = [QueueStats("a", 1, 2, 3), QueueStats("b", 4, 5, 6)]
     assert summed("all", queues) == QueueStats("all", 5, 7, 9)

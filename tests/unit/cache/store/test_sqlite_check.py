@@ -90,7 +90,7 @@ def test_an_unusable_file_is_renamed_unchanged(
 
     (aside,) = tmp_path.glob("a.sqlite.corrupt-*")
     assert names(file) == [b"new"]
-    assert file.set_aside == 1
+    assert file.renamed_files == 1
     assert aside.read_bytes() == before
     assert word in caplog.text
     assert aside.name in caplog.text
@@ -132,6 +132,6 @@ def test_damage_found_in_use_renames_the_file_at_the_next_open(tmp_path: Path) -
     file.open()
 
     assert names(file) == []
-    assert file.set_aside == 1
+    assert file.renamed_files == 1
     assert len(list(tmp_path.glob("a.sqlite.corrupt-*"))) >= 1
     file.close()

@@ -42,7 +42,7 @@ def _again(store: SqliteStore, work: Callable[[], None]) -> None:
         assert not store.is_open
         store.open()
         work()
-        assert store.stats.set_aside == 1
+        assert store.stats.renamed_files == 1
 
 
 def _read(path: Path) -> tuple[dict[bytes, Row], SqliteStore]:
@@ -105,7 +105,7 @@ def test_a_truncated_file_gives_no_wrong_records(sound: Path, tmp_path: Path) ->
         count, store = _survives(path)
 
         assert count == 0 or length == len(content) - 1
-        assert store.stats.set_aside == (0 < length < len(content) - 1)
+        assert store.stats.renamed_files == (0 < length < len(content) - 1)
         store.close()
 
 
@@ -127,7 +127,7 @@ def test_a_log_cut_off_anywhere_gives_back_what_was_committed_before(
         assert {name: WHOLE[name] for name in found} == found
         assert len(found) % 100 == 0
         assert len(found) >= former
-        assert store.stats.set_aside == 0
+        assert store.stats.renamed_files == 0
         former = len(found)
         store.close()
         path.unlink()
@@ -145,7 +145,7 @@ def test_a_damaged_row_is_counted_and_the_rest_is_read(sound: Path, tmp_path: Pa
 
     assert count == COUNT - 1
     assert store.stats.corrupt == 2  # once by each of the two loads
-    assert store.stats.set_aside == 0
+    assert store.stats.renamed_files == 0
     store.close()
 
 
@@ -168,5 +168,5 @@ def test_a_damaged_purge_record_renames_the_file(sound: Path, tmp_path: Path) ->
 
     count, store = _survives(tmp_path / "a.sqlite")
 
-    assert (count, store.stats.set_aside) == (0, 1)
+    assert (count, store.stats.renamed_files) == (0, 1)
     store.close()

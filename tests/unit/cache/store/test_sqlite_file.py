@@ -24,7 +24,7 @@ def test_rows_are_there_when_the_file_is_opened_again(tmp_path: Path, closed: bo
     file.open()
 
     assert names(file) == [b"kept"]
-    assert file.set_aside == 0
+    assert file.renamed_files == 0
     file.close()
 
 
@@ -40,7 +40,7 @@ def test_an_interrupted_creation_is_not_damage(tmp_path: Path, cut_off: str) -> 
     file = new_file(path)
     file.open()
 
-    assert file.set_aside == 0
+    assert file.renamed_files == 0
     add(file, b"new")
     file.close()
 

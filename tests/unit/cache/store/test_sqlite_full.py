@@ -75,7 +75,7 @@ def test_a_full_disk_loses_no_records_and_accepts_more_once_there_is_space(
 
     store = SqliteStore(small_disk / "a.sqlite")
     store.open()
-    assert store.stats.set_aside == 0
+    assert store.stats.renamed_files == 0
     _holds(store, full + 100)
     store.close()
 
@@ -93,7 +93,7 @@ def test_a_disk_that_is_full_from_the_start_raises_unavailable(small_disk: Path)
     store.open()
     store.put_many(records([1], WIDTH))
 
-    assert store.stats.set_aside == 0
+    assert store.stats.renamed_files == 0
     store.close()
 
 

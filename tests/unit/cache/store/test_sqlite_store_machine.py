@@ -90,7 +90,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = folder
         self.store = SqliteStore(folder / "a.sqlite", clock=lambda: self.now)
         self.store.open()
-        assert self.store.stats.set_aside == 0
+        assert self.store.stats.renamed_files == 0
 
     @rule()
     def load(self) -> None:

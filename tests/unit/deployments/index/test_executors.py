@@ -76,7 +76,7 @@ async def test_health_and_stats_need_no_thread(
     await asyncio.sleep(0)  # each call is admitted or refused in its first step
     async with Deadline.after(10).limit():
         await shard.check_health()
-        assert (await shard.stats())["points"] == 100
+        assert (await shard.stats()).points == 100
         assert (await shard.describe(NAME)).count == 100
         assert len(await shard.collections()) == 1
     held.go.set()
@@ -134,7 +134,7 @@ async def test_ten_times_too_many_scans_are_refused_before_they_start(
     held = Held(monkeypatch, shard, "count")
     calls = [asyncio.ensure_future(shard.count(NAME, FILTER)) for _ in range(200)]
     await asyncio.sleep(0)  # each call is admitted or refused in its first step
-    scans = next(one for one in (await shard.stats())["queues"] if one.name == "index-scan")
+    scans = next(one for one in (await shard.stats()).queues if one.name == "index-scan")
     refused = [call.exception() for call in calls if call.done()]
     held.go.set()
     await asyncio.gather(*calls, return_exceptions=True)

@@ -30,7 +30,7 @@ from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput, ModelNotFound
 from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
 from embedder.inference.encoder_pool import EncoderStats
-from embedder.inference.residency import ModelState, State
+from embedder.inference.residency import LoadState, ModelState
 from embedder.inference.tokenization import OffsetToken
 from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
@@ -61,7 +61,7 @@ MODEL = ModelInfo(
 
 LOADED = ModelState(
     key=ModelSettings(name="/srv/secret/letters", alias="letters").key,
-    state=State.READY,
+    state=LoadState.READY,
     bytes=7,
     in_use=1,
     pinned=True,
@@ -159,7 +159,9 @@ class LetterEncoder:
 
     async def stats(self) -> ReplicaStats[EncoderStats]:
         batching = BatcherStats(100, batches=len(self.calls))
-        failed = replace(LOADED, state=State.FAILED, bytes=0, error="OSError: /srv/secret/place")
+        failed = replace(
+            LOADED, state=LoadState.FAILED, bytes=0, error="OSError: /srv/secret/place"
+        )
         return ReplicaStats("encoder-1", [EncoderStats(LOADED, 3, batching), EncoderStats(failed)])
 
 

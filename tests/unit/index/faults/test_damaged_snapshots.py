@@ -108,7 +108,7 @@ def test_a_damaged_snapshot_is_set_aside_and_its_points_are_read_from_the_store(
     assert len([one for one in caplog.records if "set aside" in one.message]) == (
         stats.damaged_snapshots
     )
-    assert stats.recovery.replayed == COUNT * stats.damaged_snapshots
+    assert stats.recovery.points_from_store == COUNT * stats.damaged_snapshots
     assert content(index) == expected
     index.close()
     again = reopened(directory)
@@ -139,6 +139,6 @@ def test_a_snapshot_newer_than_a_restored_store_is_not_used(
 def test_an_undamaged_snapshot_replaces_reading_the_points(directory: Path) -> None:
     index = reopened(directory)
 
-    assert index.stats().recovery.replayed == 0
+    assert index.stats().recovery.points_from_store == 0
     assert len(content(index)) == COUNT
     index.close()

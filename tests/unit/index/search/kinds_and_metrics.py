@@ -79,7 +79,7 @@ class Pair:
         self.index.snapshot("c")
         self.index.close()
         self.index = VectorIndex(self.settings, background=False)
-        assert self.index.stats().recovery.replayed == 0
+        assert self.index.stats().recovery.points_from_store == 0
 
 
 def use(kind: IndexKind, metric: Metric, directory: Path) -> dict[str, object]:
@@ -100,7 +100,7 @@ def use(kind: IndexKind, metric: Metric, directory: Path) -> dict[str, object]:
     pair.restart()
     report["restarted"] = pair.recall()
     pair.index.run_maintenance()
-    assert pair.index.describe("c").dead == 0
+    assert pair.index.describe("c").deleted == 0
     report["merged"] = pair.recall()
     pair.restart()
     report["again"] = pair.recall()

@@ -96,7 +96,7 @@ def test_a_write_without_space_leaves_nothing_behind(tmp_path: Path, point: str)
     index.close()
     index = VectorIndex(small_settings(tmp_path), background=False)
     assert holds(index, [0, 20])
-    assert index.stats().recovery.replayed == 20
+    assert index.stats().recovery.points_from_store == 20
     index.close()
 
 

@@ -46,7 +46,7 @@ def test_every_owner_has_a_later_epoch_and_signs_with_it(tmp_path: Path) -> None
     for epoch in (1, 2, 3):
         index = VectorIndex(small_settings(tmp_path), background=False)
 
-        assert index.stats().epoch == epoch
+        assert index._shard.store.epoch == epoch
         assert f"epoch {epoch}\n" in (tmp_path / FILE_NAME).read_text()
         index.close()
 

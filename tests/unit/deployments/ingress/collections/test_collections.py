@@ -29,7 +29,7 @@ async def test_a_collection_is_described_as_it_is(plane: Plane) -> None:
         "sequence": 1,
         "serving": "flat",
         "segments": 0,
-        "dead": 0,
+        "deleted": 0,
         "pending": 3,
     }
 

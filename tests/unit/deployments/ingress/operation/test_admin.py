@@ -32,21 +32,21 @@ COUNTERS: dict[str, Any] = {
     "in_flight": 1,
     "answers": {"200": 1, "400": 1},
     "abandoned": 0,
-    "flights": 0,
-    "backlog": {
+    "in_flight_inputs": 0,
+    "admission": {
         "queued_tokens": {"interactive": 0, "bulk": 0},
         "tokens_per_s": None,
         "predicted_wait_s": 0.0,
         "admitted": 1,
         "refused": 0,
         "returned": 0,
-        "booked_tokens": 0,
+        "reserved_tokens": 0,
     },
     "queues": [
         {"name": name, "waiting": 0, "running": 0, "refused": 0}
         for name in ("large-bodies", "numeric-small", "numeric-large", "search", "tokenizer")
     ],
-    "near_cache": {
+    "local_cache": {
         "replica": "local",
         "entries": 2,
         "bytes": 2 * (OVERHEAD_BYTES + 4 * 4),
@@ -77,7 +77,7 @@ async def test_the_ingress_that_answers_reports_its_counters() -> None:
 
     assert answer.pop("uptime_s") > 0
     assert answer.pop("tasks") >= 1
-    assert answer["near_cache"].pop("age_s") >= 0
+    assert answer["local_cache"].pop("age_s") >= 0
     # Those that arrived a moment ago are counted too.
     assert answer["shards"][0].pop("pending") <= 1
     assert answer == COUNTERS
@@ -123,9 +123,9 @@ async def test_inputs_in_progress_are_reported() -> None:
     await embedding
     after = (await _stats(service))["ingress"]
 
-    assert (during["flights"], during["in_flight"]) == (3, 2)
-    assert during["backlog"]["queued_tokens"]["interactive"] > 0
-    assert (after["flights"], after["in_flight"]) == (0, 1)
+    assert (during["in_flight_inputs"], during["in_flight"]) == (3, 2)
+    assert during["admission"]["queued_tokens"]["interactive"] > 0
+    assert (after["in_flight_inputs"], after["in_flight"]) == (0, 1)
 
 
 async def test_a_cache_that_fails_is_counted() -> None:
@@ -145,13 +145,13 @@ async def test_the_served_models_are_reported() -> None:
     answer = await _stats(service)
 
     assert answer["models"] == [
-        {"name": ALIAS, "state": "ready", "problem": None, "waiting": 0, "in_ingress": None},
+        {"name": ALIAS, "state": "ready", "problem": None, "waiting": 0, "colocated": None},
         {
             "name": "own",
             "state": "failed",
             "problem": "it could not be loaded; the log says why",
             "waiting": 0,
-            "in_ingress": None,
+            "colocated": None,
         },
     ]
     assert "secret" not in str(answer)
@@ -170,7 +170,7 @@ async def test_batches_of_the_ingress_are_reported(monkeypatch: pytest.MonkeyPat
     (model,) = (await _stats(service))["models"]
 
     assert service.encoder.calls == []
-    here = model["in_ingress"]
+    here = model["colocated"]
     assert (here["batches"], here["items"], here["budget_tokens"]) == (2, 3, 64)
 
 

@@ -21,10 +21,10 @@ async def test_the_caches_tell_what_they_hold_and_how_often_that_was_wanted() ->
         await asyncio.sleep(0.01)
         caches = (await http.get("/v1/cache")).json()
 
-    assert empty["near"][0]["hit_ratio"] is empty["shards"][0]["hit_ratio"] is None
-    assert caches["near"][0]["replica"] == "local"
-    assert (caches["near"][0]["hits"], caches["near"][0]["misses"]) == (2, 2)
-    assert caches["near"][0]["hit_ratio"] == 0.5
+    assert empty["local"][0]["hit_ratio"] is empty["shards"][0]["hit_ratio"] is None
+    assert caches["local"][0]["replica"] == "local"
+    assert (caches["local"][0]["hits"], caches["local"][0]["misses"]) == (2, 2)
+    assert caches["local"][0]["hit_ratio"] == 0.5
     assert (caches["shards"][0]["hits"], caches["shards"][0]["misses"]) == (0, 2)
     assert caches["shards"][0]["entries"] == 2
     assert caches["shards"][0]["shard"] == "EmbeddingCache-0"
@@ -42,8 +42,8 @@ async def test_clearing_forgets_every_vector_everywhere() -> None:
 
     assert (cleared.status_code, cleared.json()) == (200, {"cleared": 4})
     assert again.json() == {"cleared": 0}
-    assert caches["near"][0]["entries"] == caches["shards"][0]["entries"] == 0
-    assert caches["near"][0]["bytes"] == caches["shards"][0]["bytes"] == 0
+    assert caches["local"][0]["entries"] == caches["shards"][0]["entries"] == 0
+    assert caches["local"][0]["bytes"] == caches["shards"][0]["bytes"] == 0
     assert len(service.encoder.calls) == 2, "it is computed again"
 
 
