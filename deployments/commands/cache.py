@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployments.commands.arguments import Commands, add_service
+from deployments.commands.arguments import Commands, add_command, add_service
 from deployments.commands.connecting import connected
 from deployments.commands.lines import numbered_lines
+from deployments.commands.models import print_table
 from deployments.commands.progress import bar
 from embedder.core.errors import InvalidInput
 
@@ -27,33 +28,27 @@ def add(commands: Commands) -> None:
         "cache", help="show, fill, export, import or clear the cache of the running service"
     )
     actions = cache.add_subparsers(required=True)
-    stats = actions.add_parser("stats", help="print the size and the hits of every cache")
+    stats = add_command(actions, "stats", _stats, "print the size and the hits of every cache")
     stats.add_argument("--json", action="store_true", help="everything, as JSON")
-    stats.set_defaults(run=_stats)
-    export = actions.add_parser("export", help="write every entry to an archive")
+    export = add_command(actions, "export", _export, "write every entry to an archive")
     export.add_argument("folder", type=Path, help="a new folder")
-    export.set_defaults(run=_export)
-    importing = actions.add_parser("import", help="store the entries of an archive")
+    importing = add_command(actions, "import", _import, "store the entries of an archive")
     importing.add_argument("folder", type=Path, help="an archive that export wrote")
-    importing.set_defaults(run=_import)
-    warm = actions.add_parser("warm", help="embed the texts of a file, so that they are cached")
+    warm = add_command(actions, "warm", _warm, "embed the texts of a file, so that they are cached")
     warm.add_argument(
         "file", type=Path, help="a text a line, or .jsonl with a key 'text'; .gz of either; -"
     )
     warm.add_argument("--model", help="default: the first served model")
-    warm.set_defaults(run=_warm)
-    clear = actions.add_parser("clear", help="delete all entries")
-    clear.set_defaults(run=_clear)
-    purge = actions.add_parser("purge", help="delete the entries of one model, in all revisions")
+    add_command(actions, "clear", _clear, "delete all entries")
+    purge = add_command(
+        actions, "purge", _purge, "delete the entries of one model, in all revisions"
+    )
     purge.add_argument("--model", required=True, help="the name that clients use")
-    purge.set_defaults(run=_purge)
     for action in actions.choices.values():
         add_service(action)
 
 
 def _stats(options: argparse.Namespace) -> int:
-    from deployments.commands.models import table
-
     with _operation(options) as operation:
         caches = operation.stats()
     if options.json:
@@ -68,8 +63,7 @@ def _stats(options: argparse.Namespace) -> int:
         )
         for name, stats in caches.items()
     ]
-    for line in table([COLUMNS, *rows]):
-        print(line)
+    print_table([COLUMNS, *rows])
     return 0
 
 
@@ -122,14 +116,10 @@ def _texts(path: Path) -> Iterator[str]:
     """
     is_json = ".jsonl" in path.suffixes
     for number, line in numbered_lines(path):
-        text = _text(line, number) if is_json else line.rstrip("\r\n")
+        try:
+            text = str(json.loads(line)["text"]) if is_json else line.rstrip("\r\n")
+        except (ValueError, KeyError, TypeError):
+            problem = f"line {number} must be a JSON object with the key 'text'"
+            raise InvalidInput("file", problem) from None
         if text:
             yield text
-
-
-def _text(line: str, number: int) -> str:
-    try:
-        return str(json.loads(line)["text"])
-    except (ValueError, KeyError, TypeError):
-        problem = f"line {number} must be a JSON object with the key 'text'"
-        raise InvalidInput("file", problem) from None

@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from deployments.commands.arguments import Commands, add_config
-from deployments.commands.models import table
+from deployments.commands.arguments import Commands, add_command, add_config
+from deployments.commands.models import print_table
 from deployments.launch.preflight import (
     MODEL_SETTINGS,
     check_contents,
@@ -19,12 +19,11 @@ from embedder.settings.sources import explain
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    config = commands.add_parser(
-        "config", help="check a configuration, and print every setting with its source"
+    config = add_command(
+        commands, "config", run, "check a configuration, and print every setting with its source"
     )
     add_config(config)
     config.add_argument("--describe", action="store_true", help="explain each setting")
-    config.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
             for path, value, origin, description in explain(loaded)
             if not path.startswith(MODEL_SETTINGS) or models == loaded.settings.served
         ]
-        print("\n".join(table(rows)))
+        print_table(rows)
         print("# models, from user_config or from the settings above")
         for model in models.models:
             print(model.model_dump_json(exclude_defaults=True))

@@ -6,15 +6,19 @@ Ray is imported only here, because the import takes 1 s and wrong arguments are 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.launch.ray_token import show_token
 
 if TYPE_CHECKING:
+    from deployments.operations.collections import CollectionOperations
     from deployments.operations.running_service import RunningService
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -31,3 +35,13 @@ def connected(options: argparse.Namespace) -> Iterator[RunningService]:
 
     with running_service(options.port, options.data_directory) as service:
         yield service
+
+
+def operate(
+    options: argparse.Namespace, action: Callable[[CollectionOperations], Coroutine[Any, Any, T]]
+) -> T:
+    """Return the result of an action on the collections of the service that the options choose."""
+    with connected(options) as service:
+        from deployments.operations.collections import CollectionOperations
+
+        return asyncio.run(action(CollectionOperations(service)))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from deployments.commands.arguments import Commands, add_config, add_service
+from deployments.commands.arguments import Commands, add_command, add_config, add_service
 from deployments.commands.connecting import connected
 from deployments.launch.preflight import check_contents, read_config
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    deploy = commands.add_parser(
-        "deploy", help="apply a changed configuration to the running service, without a restart"
+    deploy = add_command(
+        commands,
+        "deploy",
+        run,
+        "apply a changed configuration to the running service, without a restart",
     )
     add_config(deploy)
     add_service(deploy)
-    deploy.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,14 +7,14 @@ import sys
 
 import orjson
 
-from deployments.commands.arguments import Commands, add_settings, load_settings
+from deployments.commands.arguments import Commands, add_command, add_settings, load_settings
 from embedder.core.request import EmbedOptions
 from embedder.core.types import InputType
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    embed = commands.add_parser("embed", help="embed texts in this process, one JSON list a line")
+    embed = add_command(commands, "embed", run, "embed texts in this process, one JSON list a line")
     embed.add_argument("texts", nargs="*", help="texts; without any, the lines of stdin")
     embed.add_argument(
         "--as", dest="kind", choices=[kind.value for kind in InputType], help="which prompt to use"
@@ -23,7 +23,6 @@ def add(commands: Commands) -> None:
         "--dimensions", type=int, help="keep this many components, if the model allows it"
     )
     add_settings(embed)
-    embed.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from deployments.commands.arguments import Commands
+from deployments.commands.arguments import Commands, add_command
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    key = commands.add_parser("key", help="make an API key for clients")
+    key = add_command(commands, "key", run, "make an API key for clients")
     key.add_argument("name", help="of the key, like the team that gets it")
     key.add_argument(
         "--scopes",
@@ -18,7 +18,6 @@ def add(commands: Commands) -> None:
         metavar="SCOPE[,SCOPE]",
         help="what the key allows: read, write, admin (default: read)",
     )
-    key.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -31,12 +31,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
     if str(path) == "-":
         yield sys.stdin
         return
-    compressed = path.suffix == ".gz"
-    # Skips U+FEFF, with which some editors begin a file.
-    encoding = "utf-8-sig"
-    with (
-        gzip.open(path, "rt", encoding=encoding)
-        if compressed
-        else path.open(encoding=encoding) as file
-    ):
+    opened = gzip.open if path.suffix == ".gz" else open
+    # This encoding skips U+FEFF, with which some editors begin a file.
+    with opened(path, "rt", encoding="utf-8-sig") as file:
         yield file

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import orjson
 
-from deployments.commands.arguments import Commands
+from deployments.commands.arguments import Commands, add_command
 from embedder.models.catalogue import CATALOGUE
 from embedder.models.catalogue_row import CatalogueRow
 
@@ -17,9 +17,8 @@ COLUMNS = ("alias", "width", "tokens", "pooling", "params", "prompts", "matryosh
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    models = commands.add_parser("models", help="list the models of the catalogue")
+    models = add_command(commands, "models", run, "list the models of the catalogue")
     models.add_argument("--json", action="store_true", help="everything, as JSON")
-    models.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,20 +27,18 @@ def run(options: argparse.Namespace) -> int:
         rows = [{"alias": row.alias, **asdict(row)} for row in CATALOGUE]
         print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return 0
-    for line in table([COLUMNS, *(_cells(row) for row in CATALOGUE)]):
-        print(line)
+    print_table([COLUMNS, *map(_cells, CATALOGUE)])
     print("\nAny directory in the layout of sentence-transformers works too, and any repository")
     print("whose commit you name: model.name and model.revision (see embedder config).")
     return 0
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines with aligned columns."""
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print a line for each row, with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())
 
 
 def _cells(row: CatalogueRow) -> tuple[str, ...]:

@@ -7,20 +7,22 @@ import sys
 
 import yaml
 
-from deployments.commands.arguments import Commands, add_settings, load_settings
+from deployments.commands.arguments import Commands, add_command, add_settings, load_settings
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    plan = commands.add_parser(
-        "plan", help="measure this machine, and print settings for a memory, latency or speed limit"
+    plan = add_command(
+        commands,
+        "plan",
+        run,
+        "measure this machine, and print settings for a memory, latency or speed limit",
     )
     plan.add_argument("--max-memory-gb", type=float, help="peak memory of one process")
     plan.add_argument("--target-latency-ms", type=float, help="of one text on a busy device")
     plan.add_argument("--min-texts-per-s", type=float, help="of one process")
     plan.add_argument("--tokens-per-text", type=int, default=64, help="of a typical text (64)")
     add_settings(plan)
-    plan.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from deployments.commands.arguments import Commands
+from deployments.commands.arguments import Commands, add_command
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    reference = commands.add_parser(
-        "reference", help="print every limit of a request, every error, and every metric"
+    add_command(
+        commands, "reference", run, "print every limit of a request, every error, and every metric"
     )
-    reference.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from deployments.commands.arguments import Commands, add_config
+from deployments.commands.arguments import Commands, add_command, add_config
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    serve = commands.add_parser("serve", help="run the service until Ctrl-C")
+    serve = add_command(commands, "serve", run, "run the service until Ctrl-C")
     add_config(serve)
     serve.add_argument("--port", type=int, help="overrides the port of the configuration")
     serve.add_argument("--plain", action="store_true", help="leave out HAProxy and throughput mode")
@@ -22,7 +22,6 @@ def add(commands: Commands) -> None:
     serve.add_argument(
         "--timeout", type=float, default=300.0, help="seconds until it must be ready"
     )
-    serve.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,9 +41,12 @@ def run(options: argparse.Namespace) -> int:
             for other in services():
                 if not other.is_attended:
                     _report(f"still here: {other}; end it by 'embedder stop --port {other.port}'")
-            launch.wait_until_ready(options.timeout, _Progress(began))
+            launch.wait_until_ready(
+                options.timeout,
+                lambda missing: _show(f"{missing} … {time.monotonic() - began:.0f} s"),
+            )
             seconds = time.monotonic() - began
-            _clear_line()
+            _show("")
             ready = f"embedder serves at {launch.url} (ready in {seconds:.0f} s, Ctrl-C stops)"
             print(ready, flush=True)
             if not launch.has_keys:
@@ -61,21 +63,10 @@ def _report(change: str) -> None:
     print(f"embedder: {change}", file=sys.stderr, flush=True)
 
 
-class _Progress:
-    """Shows on one line of a terminal what the start waits for."""
-
-    def __init__(self, began: float) -> None:
-        self._began = began
-
-    def __call__(self, missing: str) -> None:
-        if sys.stderr.isatty():
-            seconds = time.monotonic() - self._began
-            print(f"\r\033[K{missing} … {seconds:.0f} s", end="", file=sys.stderr, flush=True)
-
-
-def _clear_line() -> None:
+def _show(progress: str) -> None:
+    """Replace the present line of a terminal."""
     if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:

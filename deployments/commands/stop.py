@@ -8,7 +8,7 @@ import signal
 import time
 from contextlib import suppress
 
-from deployments.commands.arguments import Commands, add_service
+from deployments.commands.arguments import Commands, add_command, add_service
 from deployments.launch.services import choose, end, ray_addresses, remove_folders, services
 from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError
@@ -21,12 +21,14 @@ POLL_S = 0.1
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    stop = commands.add_parser(
-        "stop", help="end a service of this machine, or the remaining processes of a killed one"
+    stop = add_command(
+        commands,
+        "stop",
+        run,
+        "end a service of this machine, or the remaining processes of a killed one",
     )
     add_service(stop)
     stop.add_argument("--list", action="store_true", help="only print all services")
-    stop.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,8 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
@@ -51,23 +52,15 @@ WATCH_S = 5.0
 STOP_S = 45.0
 
 
+@dataclass(frozen=True, slots=True)
 class ServiceProcess:
     """A service that is starting or running as a child process, with its output in ``log``."""
 
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        service: ServiceInstance,
-        url: str,
-        log: Path,
-        *,
-        has_keys: bool = False,
-    ) -> None:
-        self.process = process
-        self.service = service
-        self.url = url
-        self.log = log
-        self.has_keys = has_keys
+    process: subprocess.Popen[bytes]
+    service: ServiceInstance
+    url: str
+    log: Path
+    has_keys: bool = False
 
     def wait_until_ready(self, timeout_s: float, progress: Callable[[str], None]) -> None:
         """Wait for ``/readyz``, and report to ``progress`` what the service still waits for.
@@ -180,7 +173,11 @@ def _run(
     """Start `serve run` in a separate session, so that only this process receives Ctrl-C."""
     resolved = Path(service.folder, "serve_config.yaml")
     resolved.write_text(yaml.safe_dump(document, sort_keys=False))
-    with _opened(log) as output:
+    try:
+        output = log.open("wb")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {log}: {error.strerror}") from error
+    with output:
         process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
             [sys.executable, "-m", "ray.serve.scripts", "run", str(resolved)],
             env=environment,
@@ -191,10 +188,3 @@ def _run(
         )
     Path(service.folder, SESSION_FILE).write_text(str(process.pid))
     return process
-
-
-def _opened(log: Path) -> BinaryIO:
-    try:
-        return log.open("wb")
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {log}: {error.strerror}") from error

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
+from deployments.index.client import RemoteShard
 from deployments.index.gathering import errors_in, gather_all
-from deployments.index.sharded_client import RemoteIndex
-from deployments.operations.running_service import RunningService
 from embedder.core.deadline import NEVER
 from embedder.index import sharding
 from embedder.index.contract.points import CollectionInfo
@@ -17,8 +17,8 @@ from embedder.index.contract.points import CollectionInfo
 class IndexBackups:
     """Backs up, restores and exports collections of a running service; used from one event loop."""
 
-    def __init__(self, service: RunningService) -> None:
-        self._shards = RemoteIndex(service.shards("VectorIndex")).shards
+    def __init__(self, shards: Sequence[RemoteShard]) -> None:
+        self._shards = shards
 
     async def back_up(self, name: str, folder: Path) -> int:
         """Copy a collection into a new folder; return its number of points.

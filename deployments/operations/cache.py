@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from deployments.operations.running_service import RunningService
-from deployments.rpc.handle_client import Handle
 from embedder.cache.archive import read_archive, records_of, write_archive
 from embedder.cache.archive_format import ArchivedModel, Manifest
 from embedder.cache.sharding import owners
@@ -34,18 +33,18 @@ class CacheOperations:
     """The cache of a running service: its shards, and the local caches of ingress replicas."""
 
     def __init__(self, service: RunningService) -> None:
-        self._shards = service.shards("EmbeddingCache")
+        self._shards = list(service.shards("EmbeddingCache").values())
         self._ingress = service.ingress
 
     def stats(self) -> dict[str, Mapping[str, Any]]:
         """Return the statistics of every cache, by the name of its shard or replica."""
         local: Sequence[dict[str, Any]] = self._broadcast("local_cache_stats")
-        shards = {name: shard.stats.remote().result() for name, shard in self._shards.items()}
+        shards = {stats["shard"]: stats for stats in self._each("stats")}
         return {**shards, **{f"Ingress {stats['replica']}": stats for stats in local}}
 
     def clear(self) -> int:
         """Delete all entries and return the number of entries that the shards had."""
-        count = sum(int(shard.clear.remote().result()) for shard in self._all())
+        count: int = sum(self._each("clear"))
         self._broadcast("clear_local_cache")
         return count
 
@@ -60,13 +59,13 @@ class CacheOperations:
             raise UnknownModel("model", model)
         count = 0
         for tag in sorted(tags):
-            count += sum(shard.purge.remote(tag).result() for shard in self._all())
+            count += sum(self._each("purge", tag))
             self._broadcast("clear_local_cache", tag)
         return count
 
     def count(self) -> int:
         """Return the number of entries in the shards."""
-        return sum(int(shard.stats.remote().result()["entries"]) for shard in self._all())
+        return sum(stats["entries"] for stats in self._each("stats"))
 
     def export_to(self, folder: Path, progress: Progress) -> Manifest:
         """Write all entries of the shards to a new archive; a failure leaves no archive behind.
@@ -83,11 +82,10 @@ class CacheOperations:
             ArchiveError: the archive is damaged, foreign or newer; then nothing was stored.
         """
         manifest = read_archive(folder)
-        shards = self._all()
         count = 0
         for records in records_of(folder, manifest):
-            owner = owners(records.keys, len(shards))
-            for number, shard in enumerate(shards):
+            owner = owners(records.keys, len(self._shards))
+            for number, shard in enumerate(self._shards):
                 rows = np.flatnonzero(owner == number)
                 keys = [records.keys[row] for row in rows.tolist()]
                 entries, ttls_s = records.entries.take(rows), records.ttls_s[rows]
@@ -109,7 +107,7 @@ class CacheOperations:
         return count + sum(_finish(size, answer, progress) for size, answer in pending)
 
     def _records(self, progress: Progress) -> Iterator[Records]:
-        for shard in self._all():
+        for shard in self._shards:
             keys: list[bytes] = shard.keys.remote().result()
             for start in range(0, len(keys), PAGE):
                 page = keys[start : start + PAGE]
@@ -117,13 +115,14 @@ class CacheOperations:
                 progress(len(page))
 
     def _models(self) -> list[ArchivedModel]:
-        models: dict[str, ArchivedModel] = {}
-        for shard in self._all():
-            models.update((model.tag, model) for model in shard.models.remote().result())
-        return list(models.values())
+        return list(
+            {model.tag: model for models in self._each("models") for model in models}.values()
+        )
 
-    def _all(self) -> list[Handle]:
-        return list(self._shards.values())
+    def _each(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of every shard at once, and return the answers in order."""
+        calls = [getattr(shard, method).remote(*arguments) for shard in self._shards]
+        return [call.result() for call in calls]
 
     def _broadcast(self, method: str, *arguments: Any) -> list[Any]:
         answers: list[Any] = self._ingress.broadcast(method, *arguments).results()

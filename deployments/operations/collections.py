@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.wire.field_names import rename_input_errors
+from deployments.operations.backups import IndexBackups
 from deployments.operations.point_lines import PointLine, naming_lines
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import HandleClient
@@ -39,23 +40,12 @@ Progress = Callable[[int], object]
 """Receives the number of points stored since the last call."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    """Points with vectors that ``model`` computed for the collection with identity ``collection``.
-
-    ``model`` is None if all vectors were given; ``collection`` if it did not exist yet.
-    """
-
-    points: Points
-    model: StoredModel | None
-    collection: str | None
-
-
 class CollectionOperations:
     """The collections of a running service; used from one event loop."""
 
     def __init__(self, service: RunningService) -> None:
         self.index = RemoteIndex(service.shards("VectorIndex"))
+        self.backups = IndexBackups(self.index.shards)
         self._ingress = HandleClient("Ingress", service.ingress)
 
     async def create(self, name: str, spec: Spec) -> CollectionInfo:
@@ -69,10 +59,9 @@ class CollectionOperations:
         if several or spec.model is not None:
             # Checks that the model is served. With several shards it also yields the width, which
             # no shard could take from the first vector for all shards.
-            texts, model = ["width"], spec.model
-            (vector,), _ = await self._embed_for(None, texts, Priority.INTERACTIVE, model)
-            width = len(vector) if several else spec.width
-            spec = Spec(spec.metric, spec.kind, width, spec.model)
+            embed = embed_for(self._ingress, None, ["width"], Priority.INTERACTIVE, spec.model)
+            (vector,), _ = await embed
+            spec = replace(spec, width=len(vector)) if several else spec
         return await self.index.create(name, spec, NEVER)
 
     async def search(
@@ -90,7 +79,9 @@ class CollectionOperations:
             if info is None:
                 raise UnknownCollection("collection", name)
             with rename_input_errors("input", lambda _: "text"):
-                (vector,), model = await self._embed_for(info, [text], Priority.INTERACTIVE)
+                (vector,), model = await embed_for(
+                    self._ingress, info, [text], Priority.INTERACTIVE
+                )
             query = Query(
                 *(name, vector, top_k, "text"),
                 filter=condition,
@@ -115,47 +106,48 @@ class CollectionOperations:
             ModelMismatch: the model that embedded the collection's texts is not served.
         """
         source = iter(points)
-        ahead: deque[tuple[list[PointLine], asyncio.Task[_Embedded]]] = deque()
+        ahead: deque[tuple[int, asyncio.Task[None]]] = deque()
         count = 0
         try:
             while True:
                 while len(ahead) <= AHEAD and (batch := list(islice(source, BATCH))):
-                    ahead.append((batch, asyncio.create_task(self._embedded(name, batch))))
+                    previous = ahead[-1][1] if ahead else None
+                    task = asyncio.create_task(self._add_batch(name, batch, previous))
+                    ahead.append((len(batch), task))
                 if not ahead:
                     return count
-                batch, embedding = ahead[0]
-                ready = await embedding
-                # In the order of the lines, because the last of several points with one id counts.
-                await retry_unavailable(partial(self._store, name, batch, ready))
+                size, storing = ahead[0]
+                await storing
                 ahead.popleft()
-                count += len(batch)
-                progress(len(batch))
+                count += size
+                progress(size)
         finally:
             tasks = [task for _, task in ahead]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _store(self, name: str, batch: Sequence[PointLine], ready: _Embedded) -> None:
-        """Store a batch; embed it again if its collection was created again in the meantime."""
+    async def _add_batch(
+        self, name: str, batch: Sequence[PointLine], previous: asyncio.Task[None] | None
+    ) -> None:
+        """Embed a batch, and store it after the previous one."""
 
-        async def put(info: CollectionInfo | None) -> None:
-            usable = ready.model is None or ready.collection == (info and info.identity)
-            now = ready if usable else await self._embedded_for(info, batch)
+        async def embed_and_store(info: CollectionInfo | None) -> None:
+            points, model = await self._embedded(info, batch)
+            if previous is not None:
+                # In the order of the lines, because the last of several points with one id counts.
+                await previous
             with naming_lines([point.number for point in batch]):
-                await self.index.put(name, now.points, now.model, NEVER, info)
+                await self.index.put(name, points, model, NEVER, info)
 
-        texts = ready.model is not None
-        await self.index.collection_cache.run(name, put, deadline=NEVER, texts=texts)
+        texts = any(point.vector is None for point in batch)
+        add = partial(self.index.collection_cache.run, deadline=NEVER, texts=texts)
+        await retry_unavailable(add, name, embed_and_store)
 
-    async def _embedded(self, name: str, batch: Sequence[PointLine]) -> _Embedded:
-        embed = partial(self._embedded_for, batch=batch)
-        return await self.index.collection_cache.run(name, embed, deadline=NEVER, texts=True)
-
-    async def _embedded_for(
+    async def _embedded(
         self, info: CollectionInfo | None, batch: Sequence[PointLine]
-    ) -> _Embedded:
-        """Return a batch with a vector for every point.
+    ) -> tuple[Points, StoredModel | None]:
+        """Return a batch with a vector for every point, and the model of its texts, if any.
 
         Raises:
             InvalidInput: a text cannot be embedded, or a vector has another width than the first.
@@ -164,9 +156,10 @@ class CollectionOperations:
         texts = {at: str(one.text) for at, one in enumerate(batch) if one.vector is None}
         model = None
         if texts:
-            embed = partial(self._embed_for, info, list(texts.values()), Priority.BULK)
             with naming_lines([batch[at].number for at in texts]):
-                found, model = await retry_unavailable(embed)
+                found, model = await embed_for(
+                    self._ingress, info, list(texts.values()), Priority.BULK
+                )
             for at, vector in zip(texts, found, strict=True):
                 rows[at] = vector
         vectors = [row for row in rows if row is not None]
@@ -181,28 +174,30 @@ class CollectionOperations:
             texts=[point.text for point in batch],
             metadata=[point.metadata for point in batch],
         )
-        return _Embedded(points, model, info.identity if info else None)
-
-    async def _embed_for(
-        self,
-        info: CollectionInfo | None,
-        texts: list[str],
-        priority: Priority,
-        model: str | None = None,
-    ) -> tuple[Vectors, StoredModel]:
-        options = EmbedOptions(priority=priority)
-        answer: tuple[Vectors, StoredModel] = await self._ingress.call(
-            "embed_for", info, texts, options, model
-        )
-        return answer
+        return points, model
 
 
-async def retry_unavailable(call: Callable[[], Awaitable[T]]) -> T:
+async def embed_for(
+    ingress: HandleClient,
+    info: CollectionInfo | None,
+    texts: Sequence[str],
+    priority: Priority,
+    model: str | None = None,
+) -> tuple[Vectors, StoredModel]:
+    """Embed texts of a collection, or with the given model; return also the model that did it."""
+    options = EmbedOptions(priority=priority)
+    answer: tuple[Vectors, StoredModel] = await ingress.call(
+        "embed_for", info, list(texts), options, model
+    )
+    return answer
+
+
+async def retry_unavailable(call: Callable[..., Awaitable[T]], *arguments: Any) -> T:
     """Return the result of a call; while it raises `Unavailable`, repeat it for `RETRY_FOR_S`."""
     deadline = Deadline.after(RETRY_FOR_S)
     while True:
         try:
-            return await call()
+            return await call(*arguments)
         except Unavailable:
             if deadline.expired:
                 raise

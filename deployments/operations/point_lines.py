@@ -73,9 +73,7 @@ def _point(number: int, line: str) -> PointLine:
     with naming_lines([number]):
         # Before points are sent, because pickle fails on values that are nested too deeply.
         check_metadata([body.metadata])
-    if body.vector is not None:
-        vector = to_vector(body.vector, f"{where}.vector")
-        return PointLine(number, body.id, body.text, vector, body.metadata)
-    if body.text is None:
+    vector = None if body.vector is None else to_vector(body.vector, f"{where}.vector")
+    if vector is None and body.text is None:
         raise InvalidInput(where, "must have a text or a vector")
-    return PointLine(number, body.id, body.text, None, body.metadata)
+    return PointLine(number, body.id, body.text, vector, body.metadata)

@@ -18,12 +18,11 @@ from deployments.index.client import RemoteShard
 from deployments.index.gathering import gather_all
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.wire.field_names import rename_input_errors
-from deployments.operations.collections import BATCH, Progress, retry_unavailable
+from deployments.operations.collections import BATCH, Progress, embed_for, retry_unavailable
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import HandleClient
 from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput
-from embedder.core.request import EmbedOptions
 from embedder.core.storage_errors import ModelMismatch
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.kinds import IndexKind
@@ -70,17 +69,7 @@ class CollectionReembedding:
         if sum(counts) and not dropping:
             raise InvalidInput("collection", missing_texts(sum(counts)))
         staged = await self._begin(info, wanted, len(vector))
-        fill = partial(self._fill, name, staged, progress)
-        await self._catch_up(fill)
-        # Stop writes, so that the next pass over the staged collections is the last one.
-        for shard in self._shards:
-            freeze = partial(shard.call, NEVER, "freeze", name, staged.identity, dropping)
-            await retry_unavailable(freeze)
-        for shard in self._shards:
-            await fill(shard)
-        # The first shard decides; the others follow it now or at the next look-up.
-        for shard in self._shards:
-            await retry_unavailable(partial(shard.call, NEVER, "switch", name, staged.identity))
+        await self._replace(name, staged, partial(self._fill, name, staged, progress), dropping)
         return await self._index.describe(name, NEVER)
 
     async def abandon(self, name: str) -> None:
@@ -111,7 +100,8 @@ class CollectionReembedding:
         """Create or find the same staged collection in all shards, and return it."""
         kind = IndexKind(info.kind)
         spec = Spec(info.metric, kind, width, stored=wanted, identity=uuid.uuid4().hex)
-        first = await self._begin_in(self._shards[0], info, spec)
+        begin = ("begin_staged", info.name, info.identity)
+        first: StagedCollection = await self._shards[0].call(NEVER, *begin, spec)
         if not first.stored.is_same(wanted):
             raise InvalidInput(
                 "model",
@@ -120,27 +110,33 @@ class CollectionReembedding:
             )
         spec = replace(spec, identity=first.identity)
         for shard in self._shards[1:]:
-            staged = await self._begin_in(shard, info, spec)
+            staged: StagedCollection = await shard.call(NEVER, *begin, spec)
             if staged.identity != first.identity:
                 # An older one, which the first shard discarded while this shard was down.
                 await shard.call(NEVER, "discard_staged", info.name, staged.identity)
-                await self._begin_in(shard, info, spec)
+                await shard.call(NEVER, *begin, spec)
         return first
 
-    async def _begin_in(
-        self, shard: RemoteShard, info: CollectionInfo, spec: Spec
-    ) -> StagedCollection:
-        staged: StagedCollection = await shard.call(
-            NEVER, "begin_staged", info.name, info.identity, spec
-        )
-        return staged
-
-    async def _catch_up(self, fill: Callable[[RemoteShard], Awaitable[int]]) -> None:
-        """Fill the staged collections until at most a page is left for the time without writes."""
+    async def _replace(
+        self,
+        name: str,
+        staged: StagedCollection,
+        fill: Callable[[RemoteShard], Awaitable[int]],
+        dropping: bool,
+    ) -> None:
+        """Fill the staged collections, stop writes, complete them, and switch to them."""
         for shard in self._shards:
             for _ in range(PASSES):
+                # Leaves at most a page for the time without writes.
                 if await fill(shard) <= PAGE_POINTS:
                     break
+        for shard in self._shards:
+            await retry_unavailable(shard.call, NEVER, "freeze", name, staged.identity, dropping)
+        for shard in self._shards:
+            await fill(shard)
+        # The first shard decides; the others follow it now or at the next look-up.
+        for shard in self._shards:
+            await retry_unavailable(shard.call, NEVER, "switch", name, staged.identity)
 
     async def _fill(
         self, name: str, staged: StagedCollection, progress: Progress, shard: RemoteShard
@@ -148,8 +144,9 @@ class CollectionReembedding:
         """Embed the points that a staged collection lacks, in insertion order; return the count."""
         after = count = 0
         while True:
-            missing = partial(shard.call, NEVER, "outdated", name, staged.identity, after)
-            points: list[OutdatedPoint] = await retry_unavailable(missing)
+            points: list[OutdatedPoint] = await retry_unavailable(
+                shard.call, NEVER, "outdated", name, staged.identity, after
+            )
             if not points:
                 return count
             starts = range(0, len(points), BATCH)
@@ -158,8 +155,8 @@ class CollectionReembedding:
                     self._vectors(name, staged.stored, points[at : at + BATCH]) for at in starts
                 )
             )
-            fill = partial(shard.call, NEVER, "fill_staged", name, staged.identity, points, vectors)
-            await retry_unavailable(fill)
+            fill = ("fill_staged", name, staged.identity, points, vectors)
+            await retry_unavailable(shard.call, NEVER, *fill)
             after = points[-1].pk
             count += len(points)
             progress(len(points))
@@ -177,7 +174,4 @@ class CollectionReembedding:
     async def _embed(
         self, texts: Sequence[str], model: str | None, priority: Priority
     ) -> tuple[Vectors, StoredModel]:
-        options = EmbedOptions(priority=priority)
-        embed = partial(self._ingress.call, "embed_for", None, list(texts), options, model)
-        answer: tuple[Vectors, StoredModel] = await retry_unavailable(embed)
-        return answer
+        return await retry_unavailable(embed_for, self._ingress, None, texts, priority, model)

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
-from deployments.commands.arguments import Commands
-from deployments.commands.connecting import connected
+from deployments.commands.arguments import Commands, add_command
+from deployments.commands.connecting import operate
 from deployments.commands.index.files import DATA_HELP, index_files
-
-if TYPE_CHECKING:
-    from deployments.operations.backups import IndexBackups
-
-T = TypeVar("T")
 
 ON_NODE = "on the node of the shard; several shards write a part each, on their own nodes"
 
 
 def add_backups(actions: Commands) -> None:
     """Add the commands that copy a collection to and from folders."""
-    back_up = actions.add_parser("backup", help="copy a collection while the service uses it")
+    back_up = add_command(
+        actions, "backup", _back_up, "copy a collection while the service uses it"
+    )
     back_up.add_argument("name")
     back_up.add_argument("folder", type=Path, help=f"a new folder {ON_NODE}")
-    back_up.set_defaults(run=_back_up)
-    restore = actions.add_parser("restore", help="create a collection from a backup")
+    restore = add_command(actions, "restore", _restore, "create a collection from a backup")
     restore.add_argument(
         "folder",
         type=Path,
@@ -40,18 +33,18 @@ def add_backups(actions: Commands) -> None:
         "--config", type=Path, help="work on the files of a stopped service of this configuration"
     )
     restore.add_argument("--data", type=Path, metavar="DIR", help=f"likewise: {DATA_HELP}")
-    restore.set_defaults(run=_restore)
-    export = actions.add_parser("export", help="write a collection to Parquet, for other tools")
+    export = add_command(
+        actions, "export", _export, "write a collection to Parquet, for other tools"
+    )
     export.add_argument("name")
     export.add_argument(
         "file", type=Path, metavar="FILE.parquet", help=f"a new file, or folder of files, {ON_NODE}"
     )
-    export.set_defaults(run=_export)
 
 
 def _back_up(options: argparse.Namespace) -> int:
     folder = options.folder.absolute()
-    count = _operate(options, lambda backups: backups.back_up(options.name, folder))
+    count = operate(options, lambda operation: operation.backups.back_up(options.name, folder))
     print(f"{count:,} points are in {folder}")
     return 0
 
@@ -62,22 +55,15 @@ def _restore(options: argparse.Namespace) -> int:
         files = index_files(options.config, options.data)
         info = files.restore(folder, name, replacing=replacing)
     else:
-        info = _operate(options, lambda backups: backups.restore(folder, name, replacing=replacing))
+        info = operate(
+            options, lambda operation: operation.backups.restore(folder, name, replacing=replacing)
+        )
     print(f"{info.name} exists, with {info.count:,} points")
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
     file = options.file.absolute()
-    count = _operate(options, lambda backups: backups.export(options.name, file))
+    count = operate(options, lambda operation: operation.backups.export(options.name, file))
     print(f"{count:,} points are in {file}")
     return 0
-
-
-def _operate(
-    options: argparse.Namespace, action: Callable[[IndexBackups], Coroutine[Any, Any, T]]
-) -> T:
-    with connected(options) as service:
-        from deployments.operations.backups import IndexBackups
-
-        return asyncio.run(action(IndexBackups(service)))

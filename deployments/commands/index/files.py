@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployments.commands.arguments import Commands, add_config
+from deployments.commands.arguments import Commands, add_command, add_config
+from deployments.launch.preflight import load_applications, read_config
+from deployments.settings.service import ServeSettings
+from embedder.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from deployments.operations.index_files import IndexFiles
@@ -18,22 +21,25 @@ DATA_HELP = "the data_directory of a service, instead of a configuration"
 
 def add_file_commands(actions: Commands) -> None:
     """Add the commands, which refuse to work while a service uses the files."""
-    check = actions.add_parser(
+    check = add_command(
+        actions,
         "check",
-        help="look for damage in the files of a stopped service",
-        description="Read every row of a stopped service's index and compare it with its "
+        _check,
+        "look for damage in the files of a stopped service",
+        "Read every row of a stopped service's index and compare it with its "
         "checksums. The exit status is 1 if anything is damaged.",
     )
-    repair = actions.add_parser(
+    repair = add_command(
+        actions,
         "repair",
-        help="rebuild damaged files of a stopped service from their intact collections",
-        description="Rebuild each damaged file from its intact collections, keep the old file "
+        _repair,
+        "rebuild damaged files of a stopped service from their intact collections",
+        "Rebuild each damaged file from its intact collections, keep the old file "
         "beside it, and name the collections that must be restored from a backup.",
     )
-    for parser, run in ((check, _check), (repair, _repair)):
+    for parser in (check, repair):
         add_config(parser)
         parser.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
-        parser.set_defaults(run=run)
 
 
 def index_files(config: Path, data: Path | None) -> IndexFiles:
@@ -42,10 +48,7 @@ def index_files(config: Path, data: Path | None) -> IndexFiles:
     Raises:
         ConfigurationError: the configuration is invalid, or there is no index.
     """
-    from deployments.launch.preflight import load_applications, read_config
     from deployments.operations.index_files import IndexFiles
-    from deployments.settings.service import ServeSettings
-    from embedder.core.errors import ConfigurationError
 
     if data is not None:
         return IndexFiles(ServeSettings(data_directory=str(data.absolute())))

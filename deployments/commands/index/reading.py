@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from deployments.commands.arguments import Commands
-from deployments.commands.index.operating import operate
-from deployments.commands.models import table
+from deployments.commands.arguments import Commands, add_command
+from deployments.commands.connecting import operate
+from deployments.commands.models import print_table
 from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput
 from embedder.index.contract.filter_parsing import parse
@@ -23,19 +23,18 @@ SHOWN_CHARACTERS = 80
 
 def add_reading(actions: Commands) -> None:
     """Add the commands that change nothing."""
-    listing = actions.add_parser("list", help="print all collections")
+    listing = add_command(actions, "list", _list, "print all collections")
     listing.add_argument("--json", action="store_true", help="everything, as JSON")
-    listing.set_defaults(run=_list)
-    describe = actions.add_parser("describe", help="print the full description of a collection")
+    describe = add_command(
+        actions, "describe", _describe, "print the full description of a collection"
+    )
     describe.add_argument("name")
-    describe.set_defaults(run=_describe)
-    search = actions.add_parser("search", help="find the points nearest to a text")
+    search = add_command(actions, "search", _search, "find the points nearest to a text")
     search.add_argument("name")
     search.add_argument("text")
     search.add_argument("--top-k", type=int, default=10)
     search.add_argument("--filter", metavar="JSON", help='like {"year": {"$gte": 2000}}')
     search.add_argument("--json", action="store_true", help="a point a line, with its metadata")
-    search.set_defaults(run=_search)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -43,15 +42,13 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(info) for info in infos], indent=2))
         return 0
-    for line in table([COLUMNS, *map(_cells, infos)]):
-        print(line)
+    print_table([COLUMNS, *map(_cells, infos)])
     return 0
 
 
 def _describe(options: argparse.Namespace) -> int:
     info = operate(options, lambda operation: operation.index.describe(options.name, NEVER))
-    for line in table([(name, _cell(value)) for name, value in asdict(info).items()]):
-        print(line)
+    print_table([(name, _cell(value)) for name, value in asdict(info).items()])
     return 0
 
 
@@ -61,8 +58,11 @@ def _search(options: argparse.Namespace) -> int:
         options,
         lambda operation: operation.search(options.name, options.text, options.top_k, condition),
     )
-    for line in map(_json_line, hits) if options.json else table([_hit_cells(hit) for hit in hits]):
-        print(line)
+    if options.json:
+        for hit in hits:
+            print(_json_line(hit))
+    else:
+        print_table([_hit_cells(hit) for hit in hits])
     return 0
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from deployments.commands.arguments import Commands
+from deployments.commands.arguments import Commands, add_command
 from deployments.commands.connecting import connected
 from deployments.commands.progress import bar
 
 
 def add_reembed(actions: Commands) -> None:
     """Add the command."""
-    reembed = actions.add_parser(
+    reembed = add_command(
+        actions,
         "reembed",
-        help="embed the texts of a collection again, with another model",
+        _reembed,
+        "embed the texts of a collection again, with another model",
         description="Embed the texts of a collection again, with another model. Searches use the "
         "old vectors until all new ones are stored, and writes go on until shortly before that. "
         "If interrupted, run the same command again to continue.",
@@ -27,7 +29,6 @@ def add_reembed(actions: Commands) -> None:
     reembed.add_argument(
         "--abandon", action="store_true", help="delete the new vectors, and keep the old ones"
     )
-    reembed.set_defaults(run=_reembed)
 
 
 def _reembed(options: argparse.Namespace) -> int:

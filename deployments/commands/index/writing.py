@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from deployments.commands.arguments import Commands
-from deployments.commands.index.operating import operate
+from deployments.commands.arguments import Commands, add_command
+from deployments.commands.connecting import operate
 from deployments.commands.lines import numbered_lines
 from deployments.commands.progress import bar
 from embedder.core.deadline import NEVER
@@ -17,16 +17,19 @@ from embedder.index.contract.points import Metric, Spec
 
 def add_writing(actions: Commands) -> None:
     """Add the commands that create, fill and delete a collection."""
-    create = actions.add_parser("create", help="create a collection, or confirm that it exists")
+    create = add_command(
+        actions, "create", _create, "create a collection, or confirm that it exists"
+    )
     create.add_argument("name")
     create.add_argument("--metric", choices=[metric.value for metric in Metric], default="cosine")
     create.add_argument("--kind", choices=[kind.value for kind in IndexKind], default="auto")
     create.add_argument("--width", type=int, help="default: the width of the first vector")
     create.add_argument("--model", help="of its texts; default: the first served model")
-    create.set_defaults(run=_create)
-    fill = actions.add_parser(
+    fill = add_command(
+        actions,
         "add",
-        help="store the points of a file",
+        _add,
+        "store the points of a file",
         description="Store the points of a file, and create the collection if it does not exist. "
         "The command may be interrupted and run again: points that are stored again stay the same.",
     )
@@ -36,11 +39,9 @@ def add_writing(actions: Commands) -> None:
         type=Path,
         help=".jsonl[.gz], or -: an object a line with id, text or vector, and metadata",
     )
-    fill.set_defaults(run=_add)
-    delete = actions.add_parser("delete", help="delete a collection with all its points")
+    delete = add_command(actions, "delete", _delete, "delete a collection with all its points")
     delete.add_argument("name")
     delete.add_argument("--yes", action="store_true", help="do not ask")
-    delete.set_defaults(run=_delete)
 
 
 def _create(options: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 
 def _backups(service: IndexService) -> IndexBackups:
-    return IndexBackups(service.as_running())
+    return CollectionOperations(service.as_running()).backups
 
 
 def _operation(service: IndexService) -> CollectionOperations:
