@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from embedder.cache.memory import MemoryCache
-from embedder.cache.slab_pool import OVERHEAD_BYTES
+from embedder.cache.slab import OVERHEAD_BYTES
 from embedder.core.types import Entries
 
 WIDTH = 384

@@ -12,7 +12,8 @@ from deployments.data import cache_directory
 from deployments.metrics import CACHE, CACHE_STORE, MetricPublisher
 from deployments.settings.service import ServeSettings
 from embedder.cache.archive_format import ArchivedModel
-from embedder.cache.opening import open_cache
+from embedder.cache.opening import open_store
+from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.records import Records
 from embedder.core.types import CacheHits, Entries
 from embedder.settings.model import CacheSettings
@@ -23,7 +24,8 @@ class CacheReplica:
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
         self._name = name
-        self._cache = open_cache(_cache_settings(settings), name)
+        cache = _cache_settings(settings)
+        self._cache = PersistentCache(cache, open_store(cache, name))
         self._models: dict[str, ArchivedModel] = {}
         self._served: dict[str, bytes] = {}
         self._metrics = MetricPublisher((*CACHE, *CACHE_STORE))

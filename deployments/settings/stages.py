@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from deployments.settings.placement import AUTO_CHARACTERS, Placement
-from embedder.batching.slots import Slots
+from embedder.batching.packing import Slots
 from embedder.settings.tree import Settings
 
 

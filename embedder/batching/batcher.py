@@ -13,16 +13,21 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import ClassVar, Generic
 
-import numpy as np
-
 from embedder.batching.adaptive_budget import AdaptiveBudget
-from embedder.batching.packing import Budget, pack
-from embedder.batching.queue import BatchContext, ItemQueue, ItemT, QueuedItem, ResultT, Submission
-from embedder.batching.slots import Slots
+from embedder.batching.packing import Budget, Slots
+from embedder.batching.queue import (
+    BatchContext,
+    ItemQueue,
+    ItemT,
+    QueuedItem,
+    ResultT,
+    Submission,
+    deliver,
+    still_needed,
+)
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import (
     BackendFailure,
-    DeadlineExceeded,
     EmbedderError,
     OutOfMemory,
     Unavailable,
@@ -87,12 +92,12 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def __len__(self) -> int:
         """Return the number of queued items."""
-        return len(self._queue)
+        return self._queue.count
 
     @property
     def idle(self) -> bool:
         """Tell whether nothing is queued and nothing runs."""
-        return not self._queue and not self._running
+        return not self._queue.count and not self._running
 
     async def submit(
         self,
@@ -115,13 +120,17 @@ class Batcher(Generic[ItemT, ResultT]):
             raise Unavailable("the batcher is closed")
         if not items:
             return []
-        future: asyncio.Future[list[ResultT]] = asyncio.get_running_loop().create_future()
-        submission: Submission[ResultT] = Submission(future, [None] * len(items), len(items))
-        now = self._clock()
-        pairs = list(zip(items, lengths, strict=True))
-        for position, (item, length) in enumerate(pairs):
-            self._queue.add(QueuedItem(item, length, now, priority, deadline, submission, position))
-        self._schedule_start()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[ResultT]] = loop.create_future()
+        self._queue.add(
+            items,
+            lengths,
+            Submission(future, [None] * len(items), len(items), self._clock(), priority, deadline),
+        )
+        if not self._start_scheduled:
+            # Form batches after all callers that are ready in this iteration have submitted.
+            self._start_scheduled = True
+            loop.call_soon(self._start_batches)
         try:
             return await future
         except BaseException:
@@ -137,49 +146,24 @@ class Batcher(Generic[ItemT, ResultT]):
         for task in self._running:
             task.cancel()
 
-    def _schedule_start(self) -> None:
-        """Form batches after all callers that are ready in this loop iteration have submitted."""
-        if not self._start_scheduled:
-            self._start_scheduled = True
-            asyncio.get_running_loop().call_soon(self._start_batches)
-
     def _start_batches(self) -> None:
         self._start_scheduled = False
-        while self._queue:
+        while self._queue.count:
             budget = self._slots.next_budget(
                 self.budget, running=len(self._running), waiting_tokens=self._queue.tokens
             )
             if budget is None:
                 return
-            batch = self._next_batch(budget)
-            if not batch:  # the window held only dropped items; more may be queued behind it
+            waiting = self._queue.count
+            batch = self._queue.take(budget, self._clock())
+            self.stats.dropped += waiting - self._queue.count - len(batch)
+            if not batch:  # only dropped items were considered; more may be queued behind them
                 continue
             if not self._running:
                 self._busy_since_s = self._clock()
             task = asyncio.get_running_loop().create_task(self._execute(batch))
             self._running[task] = batch
             task.add_done_callback(self._on_task_done)
-
-    def _next_batch(self, budget: Budget) -> list[QueuedItem[ItemT, ResultT]]:
-        now = self._clock()
-        window = [queued for queued in self._queue.pop_window() if self._is_needed(queued, now)]
-        chosen = pack(
-            np.fromiter((queued.length for queued in window), np.int64, len(window)),
-            now - np.fromiter((queued.arrived_s for queued in window), np.float64, len(window)),
-            np.fromiter((queued.priority is Priority.BULK for queued in window), np.bool_),
-            budget,
-        )
-        taken = set(chosen)
-        self._queue.put_back([item for at, item in enumerate(window) if at not in taken])
-        return [window[at] for at in chosen]
-
-    def _is_needed(self, queued: QueuedItem[ItemT, ResultT], now: float) -> bool:
-        if queued.deadline <= now:
-            queued.submission.fail(DeadlineExceeded("queue"))
-        if queued.submission.future.done():
-            self.stats.dropped += 1
-            return False
-        return True
 
     async def _execute(self, batch: list[QueuedItem[ItemT, ResultT]]) -> None:
         """Run a batch and deliver its results; if it fails, find the failing item."""
@@ -192,8 +176,7 @@ class Batcher(Generic[ItemT, ResultT]):
             await self._bisect(batch, error)
             return
         self._record_success(batch)
-        for queued, result in zip(batch, results, strict=True):
-            queued.submission.deliver(queued.position, result)
+        deliver(batch, results)
 
     async def _bisect(self, batch: list[QueuedItem[ItemT, ResultT]], error: Exception) -> None:
         """Bisect a failed batch until the failing item is alone; fail only its submission."""
@@ -202,7 +185,7 @@ class Batcher(Generic[ItemT, ResultT]):
             if len(batch) > 1:  # a smaller budget does not help a batch of one
                 cost = self.budget.cost([queued.length for queued in batch])
                 self._adaptive.record_out_of_memory(cost)
-                self._apply_budget()
+                self._adapt_budget()
         if len(batch) == 1 or isinstance(error, Unavailable):
             for queued in batch:
                 queued.submission.fail(error)
@@ -211,9 +194,10 @@ class Batcher(Generic[ItemT, ResultT]):
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
             # Items of a submission that has failed in the other half need no more work.
-            wanted = [queued for queued in half if self._is_needed(queued, self._clock())]
-            if wanted:
-                await self._execute(wanted)
+            needed = still_needed(half, self._clock())
+            self.stats.dropped += len(half) - len(needed)
+            if needed:
+                await self._execute(needed)
 
     def _record_success(self, batch: list[QueuedItem[ItemT, ResultT]]) -> None:
         lengths = [queued.length for queued in batch]
@@ -223,12 +207,12 @@ class Batcher(Generic[ItemT, ResultT]):
         self.stats.tokens += sum(lengths)
         self.stats.largest_batch_tokens = max(self.stats.largest_batch_tokens, cost)
         self._adaptive.record_success(cost)
-        self._apply_budget()
-
-    def _apply_budget(self) -> None:
         if self.stats.budget_tokens != self._adaptive.tokens:
-            self.stats.budget_tokens = self._adaptive.tokens
-            self.budget = replace(self.budget, max_tokens=self._adaptive.tokens)
+            self._adapt_budget()
+
+    def _adapt_budget(self) -> None:
+        self.stats.budget_tokens = self._adaptive.tokens
+        self.budget = replace(self.budget, max_tokens=self._adaptive.tokens)
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         batch = self._running.pop(task)

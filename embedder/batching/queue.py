@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Generic, TypeVar, cast
 
+import numpy as np
+
+from embedder.batching.packing import Budget, pack
 from embedder.core.deadline import Deadline
+from embedder.core.errors import DeadlineExceeded
 from embedder.core.types import Priority
 
 ItemT = TypeVar("ItemT")
@@ -25,15 +29,9 @@ class Submission(Generic[ResultT]):
     future: asyncio.Future[list[ResultT]]
     results: list[ResultT | None]
     missing: int
-
-    def deliver(self, position: int, result: ResultT) -> None:
-        """Store one result; the last one completes the caller's future."""
-        if self.future.done():
-            return
-        self.results[position] = result
-        self.missing -= 1
-        if self.missing == 0:
-            self.future.set_result(cast("list[ResultT]", self.results))
+    arrived_s: float
+    priority: Priority
+    deadline: Deadline
 
     def fail(self, error: BaseException) -> None:
         """Raise an error in the caller, unless its future is already done."""
@@ -47,9 +45,6 @@ class QueuedItem(Generic[ItemT, ResultT]):
 
     item: ItemT
     length: int
-    arrived_s: float
-    priority: Priority
-    deadline: Deadline
     submission: Submission[ResultT]
     position: int
 
@@ -62,49 +57,111 @@ class BatchContext:
     priority: Priority
 
     @classmethod
-    def of(cls, batch: list[QueuedItem[ItemT, ResultT]]) -> BatchContext:
+    def of(cls, batch: Sequence[QueuedItem[ItemT, ResultT]]) -> BatchContext:
         """Return the context of a batch of at least one item."""
-        return cls(
-            deadline=max(queued.deadline for queued in batch),
-            priority=min(queued.priority for queued in batch),
-        )
+        first = batch[0].submission
+        deadline, priority = first.deadline, first.priority
+        for queued in batch:
+            deadline = max(deadline, queued.submission.deadline)
+            priority = min(priority, queued.submission.priority)
+        return cls(deadline, priority)
 
 
-@dataclass(slots=True)
+def deliver(batch: Sequence[QueuedItem[ItemT, ResultT]], results: Sequence[ResultT]) -> None:
+    """Store one result for each item; the last result of a submission completes its future."""
+    for queued, result in zip(batch, results, strict=True):
+        submission = queued.submission
+        submission.results[queued.position] = result
+        submission.missing -= 1
+        if submission.missing == 0 and not submission.future.done():
+            submission.future.set_result(cast("list[ResultT]", submission.results))
+
+
+def still_needed(
+    items: Sequence[QueuedItem[ItemT, ResultT]], now: float
+) -> list[QueuedItem[ItemT, ResultT]]:
+    """Return the items whose callers still wait; fail those whose deadline has passed."""
+    needed = []
+    for queued in items:
+        submission = queued.submission
+        if submission.deadline <= now:
+            submission.fail(DeadlineExceeded("queue"))
+        if not submission.future.done():
+            needed.append(queued)
+    return needed
+
+
 class ItemQueue(Generic[ItemT, ResultT]):
-    """Queued items in order of arrival, one lane per priority; ``tokens`` is their total length."""
+    """Queued items in order of arrival, one lane per priority.
 
-    lanes: dict[Priority, deque[QueuedItem[ItemT, ResultT]]] = field(
-        default_factory=lambda: {priority: deque() for priority in Priority}
-    )
-    tokens: int = 0
+    ``count`` is the number of items, and ``tokens`` their total length.
+    """
 
-    def __len__(self) -> int:
-        return sum(map(len, self.lanes.values()))
+    def __init__(self) -> None:
+        self.count = 0
+        self.tokens = 0
+        self._lanes: dict[Priority, list[QueuedItem[ItemT, ResultT]]] = {
+            priority: [] for priority in Priority
+        }
 
-    def add(self, queued: QueuedItem[ItemT, ResultT]) -> None:
-        """Append an item to the lane of its priority."""
-        self.lanes[queued.priority].append(queued)
-        self.tokens += queued.length
+    def add(
+        self, items: Sequence[ItemT], lengths: Sequence[int], submission: Submission[ResultT]
+    ) -> None:
+        """Append all items of a submission to the lane of its priority.
 
-    def pop_window(self) -> list[QueuedItem[ItemT, ResultT]]:
-        """Remove and return the oldest items of every lane, at most `LOOKAHEAD` of each."""
-        window = [
-            lane.popleft() for lane in self.lanes.values() for _ in range(min(len(lane), LOOKAHEAD))
-        ]
-        self.tokens -= sum(queued.length for queued in window)
+        Raises:
+            ValueError: there are not as many lengths as items; then nothing is queued.
+        """
+        if len(items) != len(lengths):
+            raise ValueError(f"{len(items)} items have {len(lengths)} lengths")
+        lane = self._lanes[submission.priority]
+        for position, length in enumerate(lengths):
+            lane.append(QueuedItem(items[position], length, submission, position))
+        self.count += len(lengths)
+        self.tokens += sum(lengths)
+
+    def take(self, budget: Budget, now: float) -> list[QueuedItem[ItemT, ResultT]]:
+        """Remove and return the items of the next batch; remove those that nobody needs.
+
+        The batch is empty if none of the oldest `LOOKAHEAD` items of each lane is needed.
+        """
+        needed = still_needed(self._pop_window(), now)
+        lengths = [queued.length for queued in needed]
+        if len(needed) <= budget.max_items and budget.cost(lengths) <= budget.max_tokens:
+            return needed
+        submissions = [queued.submission for queued in needed]
+        chosen = pack(
+            np.array(lengths, np.int64),
+            now - np.array([submission.arrived_s for submission in submissions]),
+            np.array([submission.priority is Priority.BULK for submission in submissions]),
+            budget,
+        )
+        taken = set(chosen)
+        self._put_back([queued for at, queued in enumerate(needed) if at not in taken])
+        return [needed[at] for at in chosen]
+
+    def _pop_window(self) -> list[QueuedItem[ItemT, ResultT]]:
+        window: list[QueuedItem[ItemT, ResultT]] = []
+        for lane in self._lanes.values():
+            window += lane[:LOOKAHEAD]
+            del lane[:LOOKAHEAD]
+        self.count -= len(window)
+        for queued in window:
+            self.tokens -= queued.length
         return window
 
-    def put_back(self, unused: list[QueuedItem[ItemT, ResultT]]) -> None:
-        """Return unused items of a window to the front of their lanes, in the same order."""
-        for queued in reversed(unused):
-            self.lanes[queued.priority].appendleft(queued)
+    def _put_back(self, unused: Sequence[QueuedItem[ItemT, ResultT]]) -> None:
+        """Return items of a window to the front of their lanes, in the same order."""
+        for priority, lane in self._lanes.items():
+            lane[:0] = [queued for queued in unused if queued.submission.priority is priority]
+        self.count += len(unused)
+        for queued in unused:
             self.tokens += queued.length
 
     def drain(self) -> list[QueuedItem[ItemT, ResultT]]:
         """Remove and return all items."""
-        drained = list(chain(*self.lanes.values()))
-        for lane in self.lanes.values():
+        drained = list(chain.from_iterable(self._lanes.values()))
+        for lane in self._lanes.values():
             lane.clear()
-        self.tokens = 0
+        self.count = self.tokens = 0
         return drained

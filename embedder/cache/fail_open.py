@@ -1,40 +1,40 @@
 """A shared cache that fails open: if it is slow, down or full, a lookup is a miss, not an error.
 
-It wraps any `Caching` stage with a time limit and a circuit breaker.
+It wraps any `Caching` stage with a time limit, a circuit breaker, and a buffer of insertions.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from embedder.cache.store.circuit_breaker import CircuitBreaker, CircuitState
 from embedder.core.deadline import Deadline
 from embedder.core.protocols import Caching
 from embedder.core.types import CacheHits, Entries
 
-logger = logging.getLogger(__name__)
-
 TIMEOUT_S = 0.05
 """About the time to embed a few texts: a longer lookup saves nothing."""
 
 TIMEOUT_BYTES = 2**20
-"""A lookup gets the timeout once more for each of this many bytes that it may return."""
+"""A lookup gets the timeout once more for each of this many bytes that it may return. Embedding
+would take longer too, and a large lookup that is slow does not mean that the cache fails."""
 
-INSERT_TIMEOUT_S = 5.0
-MAX_PENDING_INSERTS = 256
-"""Pending inserts of a slow cache; more are dropped, since they would fill the memory."""
+INSERTION_TIMEOUT_S = 5.0
+MAX_WAITING_BYTES = 32 * 2**20
+"""Vectors that may wait for a slow cache; more are dropped, since they would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedCacheState:
     """The state of a shared cache as its client sees it.
 
-    ``failures`` counts lookups and inserts that failed or timed out, ``opened`` how often the
-    circuit breaker has opened, ``pending`` the inserts that have not completed.
+    ``failures`` counts lookups and insertions that failed or timed out, ``opened`` how often the
+    circuit breaker has opened, ``pending`` the insertions that have not completed.
     """
 
     name: str
@@ -45,9 +45,10 @@ class SharedCacheState:
 
 
 class FailOpenCache:
-    """Lookups within a timeout, and inserts in the background. ``name`` is for the log.
+    """Lookups within a timeout, and insertions in the background. ``name`` is for the log.
 
-    The timeout is ``timeout_s``, and longer for a lookup that may return many bytes.
+    The timeout is ``timeout_s``, and longer for a lookup that may return many bytes. Insertions
+    that come during a call share the next one, which starts at least ``pause_s`` later.
     """
 
     def __init__(
@@ -56,75 +57,72 @@ class FailOpenCache:
         *,
         name: str = "cache",
         timeout_s: float = TIMEOUT_S,
+        pause_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cache = cache
         self._name = name
         self._timeout_s = timeout_s
-        self._circuit = CircuitBreaker(clock=clock)
-        self._failures = 0
-        self._inserts: set[asyncio.Task[None]] = set()
+        self._pause_s = pause_s
+        self._circuit = CircuitBreaker(name, clock=clock)
+        self._waiting: list[tuple[Sequence[bytes], Entries]] = []
+        self._waiting_bytes = 0
+        self._in_flight = 0
+        self._dropped = 0
+        self._sending: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> SharedCacheState:
         """Return the state of the cache."""
         circuit = self._circuit
         return SharedCacheState(
-            self._name, circuit.state, self._failures, circuit.opened, len(self._inserts)
+            self._name,
+            circuit.state,
+            circuit.failures + self._dropped,
+            circuit.opened,
+            len(self._waiting) + self._in_flight,
         )
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
         """Return the hits of the cache, or none if it does not answer in time."""
-        if not self._circuit.allows_call():
-            return CacheHits.empty(width)
-        try:
-            async with Deadline.after(self._lookup_s(len(keys) * width * 4)).limit():
-                hits = await self._cache.get_many(keys, width)
-        except asyncio.CancelledError:
-            self._circuit.abandoned()
-            raise
-        except Exception as error:  # noqa: BLE001 - any error is a miss
-            self._failed(error)
-            return CacheHits.empty(width)
-        self._succeeded()
-        return hits
-
-    def _lookup_s(self, size: int) -> float:
-        """Return the timeout of a lookup of ``size`` bytes.
-
-        Embedding would take longer for a larger lookup too, and a large lookup that is slow does
-        not mean that the cache fails.
-        """
-        return self._timeout_s * (1 + size / TIMEOUT_BYTES)
+        seconds = self._timeout_s * (1 + len(keys) * width * 4 / TIMEOUT_BYTES)
+        hits = await self._circuit.run(partial(self._cache.get_many, keys, width), seconds)
+        return CacheHits.empty(width) if hits is None else hits
 
     def put_later(self, keys: Sequence[bytes], entries: Entries) -> None:
-        """Send entries to the cache without waiting for it."""
-        # Only lookups are trials: an insert would be lost if the trial failed.
+        """Collect entries for the next call with insertions; drop them if too much waits."""
+        # Only lookups are trials: an insertion would be lost if the trial failed.
         if self._circuit.state is not CircuitState.CLOSED:
             return
-        if len(self._inserts) >= MAX_PENDING_INSERTS:
-            self._failures += 1
+        if self._waiting_bytes >= MAX_WAITING_BYTES:
+            self._dropped += 1
             return
-        task = asyncio.get_running_loop().create_task(self._put(keys, entries))
-        # The loop keeps only weak references to tasks.
-        self._inserts.add(task)
-        task.add_done_callback(self._inserts.discard)
+        self._waiting.append((keys, entries))
+        self._waiting_bytes += entries.vectors.nbytes
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.get_running_loop().create_task(self._send_waiting())
 
-    async def _put(self, keys: Sequence[bytes], entries: Entries) -> None:
+    async def _send_waiting(self) -> None:
+        """Send all insertions that wait, one call for each width, until none has come since."""
+        while self._waiting:
+            by_width: dict[int, list[tuple[Sequence[bytes], Entries]]] = defaultdict(list)
+            for keys, entries in self._waiting:
+                by_width[entries.vectors.shape[1]].append((keys, entries))
+            self._in_flight = len(self._waiting)
+            self._waiting, self._waiting_bytes = [], 0
+            try:
+                for insertions in by_width.values():
+                    await self._insert(insertions)
+            finally:
+                self._in_flight = 0
+            await asyncio.sleep(self._pause_s)
+
+    async def _insert(self, insertions: Sequence[tuple[Sequence[bytes], Entries]]) -> None:
+        keys = [key for some, _ in insertions for key in some]
+        entries = Entries.concatenate([entries for _, entries in insertions])
         try:
-            async with Deadline.after(INSERT_TIMEOUT_S).limit():
+            async with Deadline.after(INSERTION_TIMEOUT_S).limit():
                 await self._cache.put_many(keys, entries)
-        except Exception as error:  # noqa: BLE001 - the request does not need it
-            self._failed(error)
-
-    def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        was = self._circuit.state
-        self._circuit.failed()
-        if was is CircuitState.CLOSED and self._circuit.state is CircuitState.OPEN:
-            logger.warning("%s fails; requests are computed without it: %r", self._name, error)
-
-    def _succeeded(self) -> None:
-        if self._circuit.state is not CircuitState.CLOSED:
-            logger.warning("%s answers again", self._name)
-        self._circuit.succeeded()
+        except Exception as error:  # noqa: BLE001 - no request needs it
+            for _ in insertions:
+                self._circuit.failed(error)

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.cache.key_table import Slots, keys_of, words_of
-from embedder.cache.slab import Slab
-from embedder.cache.slab_pool import SlabPool, entry_bytes
+from embedder.cache.key_table import Slots, Words, keys_of, words_of
+from embedder.cache.slab import Slab, entry_bytes
 from embedder.cache.store.records import FOREVER, TAG_BYTES, Records
 from embedder.core.types import CacheHits, Entries
 
@@ -46,7 +45,7 @@ class MemoryCache:
     """An exact LRU cache of entries with a byte budget; a budget of 0 keeps nothing.
 
     An entry is returned for at most ``ttl_s`` seconds; None sets no limit. ``on_forget`` is called
-    with every key that is removed by eviction, expiry, `delete_many` or `purge`.
+    with every key that is removed by eviction, expiry or `purge`.
     """
 
     def __init__(
@@ -62,21 +61,24 @@ class MemoryCache:
         self._ttl_s = FOREVER if ttl_s is None else ttl_s
         self._clock = clock
         self._on_forget = on_forget
-        self._slabs = SlabPool(max_bytes, BATCH)
+        self._slabs: dict[int, Slab] = {}
+        # The LRU order of all slabs: the tick of the next use, and one before all uses.
+        self._next_tick = 0
+        self._first_tick = 0
 
     @property
     def age_s(self) -> float | None:
         """Return the age of the oldest entry in seconds; None if there is none."""
-        puts = [slab.put_times().min() for slab in self._slabs]
+        puts = [slab.put_s[slab.recency.used()].min() for slab in self._slabs.values()]
         return self._clock() - float(min(puts)) if puts else None
 
     def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
         """Return the entries of these keys that have ``width`` components and have not expired."""
-        slab = self._slabs.find(width)
+        slab = self._slabs.get(width)
         if slab is None:
             self.stats.misses += len(keys)
             return CacheHits.empty(width)
-        slots = slab.find(words_of(keys))
+        slots = slab.table.find(words_of(keys))
         rows, ttls_s = np.flatnonzero(slots >= 0), None
         slots = slots[rows]
         deadlines = slab.deadlines[slots]
@@ -85,12 +87,11 @@ class MemoryCache:
             dead = ttls_s <= 0
             if dead.any():
                 self.stats.expired += self._forget(slab, np.unique(slots[dead]))
-                self._count()
                 rows, slots, ttls_s = rows[~dead], slots[~dead], ttls_s[~dead]
-        slab.recency.use(slots, self._slabs.later_ticks(len(slots)))
+        self._use(slab, slots)
         self.stats.hits += len(rows)
         self.stats.misses += len(keys) - len(rows)
-        return CacheHits(rows, slab.read(slots), ttls_s)
+        return CacheHits(rows, slab.entries.take(slots), ttls_s)
 
     def put_many(
         self, keys: Sequence[bytes], entries: Entries, ttls_s: NDArray[np.float64] | None = None
@@ -111,7 +112,6 @@ class MemoryCache:
             batch = slice(start, start + BATCH)
             self._put(keys[batch], entries.view(batch), None if ttls_s is None else ttls_s[batch])
             self._evict()
-        self._count()
 
     def fill(self, records: Records) -> int:
         """Store records of absent keys as less recently used than all others; evict nothing.
@@ -125,60 +125,53 @@ class MemoryCache:
         room = (self.max_bytes - self.stats.bytes) // entry_bytes(width)
         words = words_of(records.keys)
         absent = records.ttls_s > 0
-        for slab in self._slabs:
-            absent &= slab.find(words) < 0
+        for slab in self._slabs.values():
+            absent &= slab.table.find(words) < 0
         first = {key: row for row, key in reversed(list(enumerate(records.keys)))}
         taken = np.array(sorted(first.values()), np.intp)
         taken = taken[absent[taken]][: max(0, room)]
         for start in range(0, len(taken), BATCH):
             rows = taken[start : start + BATCH]
-            slab = self._slabs.ensure(width)
-            slots = slab.write(words[rows], records.entries.take(rows))
-            self._set_times(slab, slots, records.ttls_s[rows])
-            slab.recency.use_before(slots, self._slabs.earlier_ticks(len(rows)))
-        self._count()
+            slab = self._slab(width)
+            slots = self._write(slab, words[rows], records.entries.take(rows), records.ttls_s[rows])
+            self._first_tick -= len(rows)
+            slab.recency.use_before(slots, self._first_tick)
         return len(taken)
 
     def records(self, keys: Sequence[bytes]) -> list[Records]:
         """Return the records of these keys, by width, without counting as a use of them."""
         found = []
         now, words = self._clock(), words_of(keys)
-        for slab in self._slabs:
-            slots = slab.find(words)
+        for slab in self._slabs.values():
+            slots = slab.table.find(words)
             rows = np.flatnonzero(slots >= 0)
             ttls_s = slab.deadlines[slots[rows]] - now
             rows, ttls_s = rows[ttls_s > 0], ttls_s[ttls_s > 0]
             if len(rows):
-                entries = slab.read(slots[rows])
+                entries = slab.entries.take(slots[rows])
                 found.append(Records([keys[row] for row in rows.tolist()], entries, ttls_s))
         return found
 
     def keys(self) -> list[bytes]:
         """Return all keys, most recently used first."""
-        return self._slabs.keys()
-
-    def delete_many(self, keys: Sequence[bytes]) -> int:
-        """Remove these keys; return the number of keys that were present."""
-        count = 0
-        words = words_of(keys)
-        for slab in self._slabs:
-            slots = slab.find(words)
-            count += self._forget(slab, np.unique(slots[slots >= 0]))
-        self._count()
-        return count
+        slabs = list(self._slabs.values())
+        if not slabs:
+            return []
+        orders = [slab.recency.in_order() for slab in slabs]
+        ticks = [slab.recency.ticks[order] for slab, order in zip(slabs, orders, strict=True)]
+        words = [slab.table.words[order] for slab, order in zip(slabs, orders, strict=True)]
+        return keys_of(np.concatenate(words)[np.argsort(-np.concatenate(ticks))])
 
     def purge(self, tag: bytes) -> int:
         """Remove every key that begins with the tag of a model; return their number."""
         assert len(tag) == TAG_BYTES
-        count = sum(self._forget(slab, slab.of_tag(tag)) for slab in self._slabs)
-        self._count()
-        return count
+        return sum(self._forget(slab, slab.of_tag(tag)) for slab in list(self._slabs.values()))
 
     def clear(self) -> int:
         """Remove everything; return the number of entries."""
         count = self.stats.entries
         self._slabs.clear()
-        self._count()
+        self.stats.entries = self.stats.bytes = 0
         return count
 
     def _accepts(self, keys: Sequence[bytes], entries: Entries) -> bool:
@@ -191,38 +184,65 @@ class MemoryCache:
     def _put(
         self, keys: Sequence[bytes], entries: Entries, ttls_s: NDArray[np.float64] | None
     ) -> None:
-        slab, words = self._slabs.ensure(entries.vectors.shape[1]), words_of(keys)
-        for other in self._slabs:
+        slab, words = self._slab(entries.vectors.shape[1]), words_of(keys)
+        for other in list(self._slabs.values()):
             if other is not slab:
-                slots = other.find(words)
-                other.free(slots[slots >= 0])
-                self._slabs.drop_if_empty(other)
-        slots = slab.write(words, entries)
-        self._set_times(slab, slots, ttls_s)
-        slab.recency.use(slots, self._slabs.later_ticks(len(slots)))
+                slots = other.table.find(words)
+                self._free(other, slots[slots >= 0])
+        self._use(slab, self._write(slab, words, entries, ttls_s))
 
-    def _set_times(self, slab: Slab, slots: Slots, ttls_s: NDArray[np.float64] | None) -> None:
-        now = self._clock()
-        slab.put_s[slots] = now
-        slab.deadlines[slots] = now + (
-            self._ttl_s if ttls_s is None else np.minimum(ttls_s, self._ttl_s)
-        )
+    def _slab(self, width: int) -> Slab:
+        """Return the slab of a width; make it if there is none."""
+        slab = self._slabs.get(width)
+        if slab is None:
+            slab = self._slabs[width] = Slab(width, self.max_bytes // entry_bytes(width) + BATCH)
+        return slab
+
+    def _write(
+        self, slab: Slab, words: Words, entries: Entries, ttls_s: NDArray[np.float64] | None
+    ) -> Slots:
+        """Write the entries of distinct keys with their times; return their slots."""
+        before, now = slab.count, self._clock()
+        lives_s = self._ttl_s if ttls_s is None else np.minimum(ttls_s, self._ttl_s)
+        slots = slab.write(words, entries, now, now + lives_s)
+        self.stats.entries += slab.count - before
+        self.stats.bytes += (slab.count - before) * slab.entry_bytes
+        return slots
+
+    def _use(self, slab: Slab, slots: Slots) -> None:
+        """Record a use of each slot, in order and later than all others."""
+        slab.recency.use(slots, self._next_tick)
+        self._next_tick += len(slots)
 
     def _evict(self) -> None:
         """Remove the least recently used entries, over all widths, until the budget is kept."""
-        while (over := self._slabs.total_bytes - self.max_bytes) > 0:
-            slab, before = self._slabs.oldest()
-            count = -(-over // entry_bytes(slab.width))
+        while (over := self.stats.bytes - self.max_bytes) > 0:
+            slab, before = self._oldest()
+            count = -(-over // slab.entry_bytes)
             self.stats.evicted += self._forget(slab, slab.recency.oldest(count, before))
 
+    def _oldest(self) -> tuple[Slab, int | None]:
+        """Return the slab of the least recently used entry.
+
+        The tick is the next candidate's in another slab, None if there is no other slab.
+        """
+        if len(self._slabs) == 1:
+            return next(iter(self._slabs.values())), None
+        ticks = sorted((slab.recency.oldest_tick(), width) for width, slab in self._slabs.items())
+        return self._slabs[ticks[0][1]], ticks[1][0]
+
     def _forget(self, slab: Slab, slots: Slots) -> int:
-        keys = [] if self._on_forget is None else keys_of(slab.words_at(slots))
-        slab.free(slots)
-        self._slabs.drop_if_empty(slab)
+        """Remove the entries at distinct slots and report their keys; return their number."""
+        keys = [] if self._on_forget is None else keys_of(slab.table.words[slots])
+        self._free(slab, slots)
         for key in keys:
             self._on_forget(key)  # type: ignore[misc]
         return len(slots)
 
-    def _count(self) -> None:
-        self.stats.entries = len(self._slabs)
-        self.stats.bytes = self._slabs.total_bytes
+    def _free(self, slab: Slab, slots: Slots) -> None:
+        """Remove the entries at distinct slots; release the memory of an empty slab."""
+        slab.free(slots)
+        self.stats.entries -= len(slots)
+        self.stats.bytes -= len(slots) * slab.entry_bytes
+        if not slab.count:
+            self._slabs.pop(slab.width, None)

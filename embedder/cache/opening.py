@@ -1,12 +1,9 @@
-"""Make a cache and its store from settings. The thread that uses a store opens it."""
+"""Make the store of a cache from settings. The thread that uses a store opens it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.redis_store import RedisStore
 from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.settings.model import CacheSettings
@@ -25,14 +22,3 @@ def open_store(settings: CacheSettings, name: str) -> SqliteStore | RedisStore |
     if settings.directory is not None:
         return SqliteStore(Path(settings.directory).expanduser() / f"{name}.sqlite")
     return None
-
-
-def open_cache(
-    settings: CacheSettings, name: str, *, clock: Callable[[], float] = time.monotonic
-) -> PersistentCache:
-    """Return the cache of this name; start it before use.
-
-    Raises:
-        MissingExtra: as `open_store` does.
-    """
-    return PersistentCache(settings, open_store(settings, name), clock=clock)

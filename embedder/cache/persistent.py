@@ -37,7 +37,7 @@ class PersistentCache:
         self._store = store
         shared = store if isinstance(store, SharedStore) else None
         # A shared store keeps what this memory evicts: other caches may ask for it.
-        forget = self._dirty.delete_one if shared is None else self._dirty.discard
+        forget = self._dirty.delete if shared is None else self._dirty.discard
         self.memory = MemoryCache(
             settings.max_bytes,
             ttl_s=settings.ttl_s,
@@ -92,12 +92,6 @@ class PersistentCache:
                 self._dirty.discard(key)
             raise
         self._writer.notify()
-
-    def delete_many(self, keys: Sequence[bytes]) -> None:
-        """Remove these keys, in the store too."""
-        self.memory.delete_many(keys)
-        if self._writer is not None:
-            self._dirty.delete(keys)
 
     def purge(self, tag: bytes) -> int:
         """Remove the entries of one model, in the store too; return their number in memory."""

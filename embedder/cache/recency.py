@@ -2,17 +2,14 @@
 
 Every use appends the slot and its tick to a log, and stores the tick of the slot. A log entry whose
 tick differs from that of its slot is stale (the slot was used again or freed) and is skipped. The
-caller gives the ticks, so that several orders can be merged.
+caller gives the first tick of each call, so that several orders can be merged.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedder.cache.key_table import Slots
-
-Ticks = NDArray[np.int64]
 
 FREE = np.iinfo(np.int64).min
 """The tick of a free slot."""
@@ -26,17 +23,18 @@ class Recency:
 
     def __init__(self, capacity: int) -> None:
         self.ticks = np.full(capacity, FREE, np.int64)
-        # Room for all slots twice, and for a window between two compactions.
-        self._log_slots = np.empty(2 * capacity + WINDOW, np.intp)
+        self._capacity = capacity
+        # After a compaction all slots fit before the valid entries, and once more behind them. The
+        # operating system gives memory only to the part that is used.
+        self._log_slots = np.empty(3 * capacity + WINDOW, np.intp)
         self._log_ticks = np.empty(len(self._log_slots), np.int64)
-        self._head = self._tail = 0
-        # Slots that were added as older than all others, the oldest last.
-        self._older: list[tuple[Slots, Ticks]] = []
+        self._head = self._tail = capacity
 
-    def use(self, slots: Slots, ticks: Ticks) -> None:
-        """Record a use of each slot; ticks ascend and exceed all earlier ones."""
+    def use(self, slots: Slots, first_tick: int) -> None:
+        """Record a use of each slot, from ``first_tick`` on, which exceeds all earlier ticks."""
         for start in range(0, len(slots), WINDOW):
-            window, times = slots[start : start + WINDOW], ticks[start : start + WINDOW]
+            window = slots[start : start + WINDOW]
+            times = np.arange(first_tick + start, first_tick + start + len(window), dtype=np.int64)
             if self._tail + len(window) > len(self._log_slots):
                 self._compact()
             end = self._tail + len(window)
@@ -46,11 +44,15 @@ class Recency:
             # A slot that occurs twice keeps its last tick.
             self.ticks[window] = times
 
-    def use_before(self, slots: Slots, ticks: Ticks) -> None:
-        """Record each slot as used before all others; ticks descend below all earlier ones."""
-        if len(slots):
-            self.ticks[slots] = ticks
-            self._older.append((slots, ticks))
+    def use_before(self, slots: Slots, first_tick: int) -> None:
+        """Record each slot as used before those before it; the last one gets ``first_tick``."""
+        if self._head < len(slots):
+            self._compact()
+        part = slice(self._head - len(slots), self._head)
+        self._log_slots[part] = slots[::-1]
+        self._log_ticks[part] = np.arange(first_tick, first_tick + len(slots), dtype=np.int64)
+        self._head = part.start
+        self.ticks[self._log_slots[part]] = self._log_ticks[part]
 
     def free(self, slots: Slots) -> None:
         """Remove the slots from the order."""
@@ -62,21 +64,17 @@ class Recency:
         Fewer may be returned although more exist; none are returned only if none exist.
         """
         self._drop_stale()
-        if self._older:
-            slots, ticks = (part[::-1] for part in self._older[-1])
-        else:
-            part = slice(self._head, min(self._tail, self._head + WINDOW))
-            slots, ticks = self._log_slots[part], self._log_ticks[part]
+        part = slice(self._head, min(self._tail, self._head + WINDOW))
+        slots, ticks = self._log_slots[part], self._log_ticks[part]
         valid = self.ticks[slots] == ticks
         if before is not None:
             valid &= ticks < before
         found: Slots = slots[valid][:most]
         return found
 
-    def oldest_tick(self) -> int | None:
-        """Return the tick of the least recently used slot, None if there is no slot."""
-        slots = self.oldest(1)
-        return int(self.ticks[slots[0]]) if len(slots) else None
+    def oldest_tick(self) -> int:
+        """Return the tick of the least recently used slot, of at least one slot in use."""
+        return int(self.ticks[self.oldest(1)[0]])
 
     def used(self) -> Slots:
         """Return all slots in use, unordered, in time proportional to the capacity."""
@@ -90,14 +88,6 @@ class Recency:
 
     def _drop_stale(self) -> None:
         """Remove stale entries from the oldest end."""
-        while self._older:
-            slots, ticks = self._older[-1]
-            valid = np.flatnonzero(self.ticks[slots] == ticks)
-            if len(valid):
-                last = int(valid[-1]) + 1
-                self._older[-1] = slots[:last], ticks[:last]
-                return
-            self._older.pop()
         while self._head < self._tail:
             part = slice(self._head, min(self._tail, self._head + WINDOW))
             valid = np.flatnonzero(self.ticks[self._log_slots[part]] == self._log_ticks[part])
@@ -107,10 +97,10 @@ class Recency:
             self._head = part.stop
 
     def _compact(self) -> None:
-        """Move valid entries to the beginning of the log; more than half of it is free then."""
+        """Move the valid entries to where there is room for all slots on both sides."""
         part = slice(self._head, self._tail)
         valid = self.ticks[self._log_slots[part]] == self._log_ticks[part]
         slots, times = self._log_slots[part][valid], self._log_ticks[part][valid]
-        self._head, self._tail = 0, len(slots)
-        self._log_slots[: len(slots)] = slots
-        self._log_ticks[: len(slots)] = times
+        self._head, self._tail = self._capacity, self._capacity + len(slots)
+        self._log_slots[self._head : self._tail] = slots
+        self._log_ticks[self._head : self._tail] = times

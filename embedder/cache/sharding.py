@@ -19,8 +19,8 @@ from embedder.core.types import CacheHits, Entries
 
 def owners(keys: Sequence[bytes], shards: int) -> NDArray[np.intp]:
     """Return the number of the shard that owns each 32-byte key, below ``shards``."""
-    if shards == 1 or not keys:
-        return np.zeros(len(keys), np.intp)
+    if not keys:
+        return np.zeros(0, np.intp)
     # The bytes after the tag are a hash; all keys of a model share the tag.
     words = np.frombuffer(b"".join(key[TAG_BYTES : TAG_BYTES + 8] for key in keys), "<u8")
     return rendezvous.owners(words, shards)
@@ -46,6 +46,8 @@ class ShardedCache:
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
         """Return the hits of all shards, in the order of the keys."""
+        if len(self._shards) == 1:
+            return await self._shards[0].get_many(keys, width)
         by_shard = self._by_shard(keys)
         found = await asyncio.gather(
             *(
@@ -59,9 +61,11 @@ class ShardedCache:
 
     def put_later(self, keys: Sequence[bytes], entries: Entries) -> None:
         """Send entries to their shards without waiting for them."""
+        if len(self._shards) == 1:
+            self._shards[0].put_later(keys, entries)
+            return
         for shard, rows in self._by_shard(keys):
-            owned = entries if len(rows) == len(keys) else entries.take(rows)
-            self._shards[shard].put_later([keys[row] for row in rows], owned)
+            self._shards[shard].put_later([keys[row] for row in rows], entries.take(rows))
 
     def _by_shard(self, keys: Sequence[bytes]) -> list[tuple[int, NDArray[np.intp]]]:
         """Return the shards that own these keys, each with the rows of its keys."""

@@ -187,8 +187,9 @@ class WriteBehind:
             await self._call(self._store.purge, flush.purged[0])
             del flush.purged[0]
         while batch := dict(islice(flush.keys.items(), BATCH_KEYS)):
-            if deletes := [key for key, put in batch.items() if not put]:
-                await self._call(self._store.delete_many, deletes)
+            deleted = [key for key, put in batch.items() if not put]
+            if deleted and self._local is not None:
+                await self._call(self._local.delete_many, deleted)
             for records in self._memory.records([key for key, put in batch.items() if put]):
                 await self._call(self._store.put_many, records)
                 self.health.wrote(len(records), self._clock())

@@ -68,7 +68,7 @@ class TokenBatch:
     @classmethod
     def of(cls, rows: Sequence[Sequence[int] | TokenRow]) -> TokenBatch:
         """Pack rows of token ids."""
-        lengths = np.fromiter((len(row) for row in rows), dtype=np.int32, count=len(rows))
+        lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
         if not rows:
             return cls(np.empty(0, np.int32), lengths)
         return cls(np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]), lengths)

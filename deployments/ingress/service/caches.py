@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from deployments.cache.client import RemoteCache
+from deployments.cache.client import INSERTION_PAUSE_S, RemoteCache
 from deployments.metrics import CACHE, SHARED_CACHE, MetricPublisher
 from deployments.rpc.handle_client import Handle
 from deployments.settings.storage import ServedCacheSettings
@@ -23,7 +23,12 @@ class IngressCaches:
         self.local = MemoryCache(settings.local_bytes, ttl_s=settings.ttl_s)
         self.shared = ShardedCache(
             [
-                FailOpenCache(RemoteCache(name, handle), name=name, timeout_s=settings.timeout_s)
+                FailOpenCache(
+                    RemoteCache(name, handle),
+                    name=name,
+                    timeout_s=settings.timeout_s,
+                    pause_s=INSERTION_PAUSE_S,
+                )
                 for name, handle in shards.items()
             ]
         )

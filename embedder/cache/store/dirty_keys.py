@@ -46,12 +46,8 @@ class DirtyKeys:
         """Record keys whose values memory has stored."""
         self._next.keys.update(dict.fromkeys(keys, True))
 
-    def delete(self, keys: Iterable[bytes]) -> None:
-        """Record keys that the store has to delete."""
-        self._next.keys.update(dict.fromkeys(keys, False))
-
-    def delete_one(self, key: bytes) -> None:
-        """Record one key that the store has to delete."""
+    def delete(self, key: bytes) -> None:
+        """Record a key that the store has to delete."""
         self._next.keys[key] = False
 
     def discard(self, key: bytes) -> None:

@@ -6,18 +6,15 @@ A store that is slow or down causes misses; after a few failures it is not asked
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from embedder.cache.store.circuit_breaker import CircuitBreaker, CircuitState
 from embedder.cache.store.protocol import SharedStore
 from embedder.cache.store.records import Records
-from embedder.core.deadline import Deadline
-
-logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 0.025
 """Half of the callers' timeout for this cache, so that hits of memory reach them in time."""
@@ -49,7 +46,7 @@ class StoreLookup:
         self.stats = LookupStats()
         self._store = store
         self._timeout_s = timeout_s
-        self._circuit = CircuitBreaker(clock=clock)
+        self._circuit = CircuitBreaker("the shared cache store", clock=clock)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cache-look-up")
 
     @property
@@ -59,23 +56,11 @@ class StoreLookup:
 
     async def find(self, keys: Sequence[bytes], width: int) -> Records | None:
         """Return the store's records in any order, or None if it failed or was not asked."""
-        if not self._circuit.allows_call():
+        records = await self._circuit.run(partial(self._ask, keys, width), self._timeout_s)
+        self.stats.failures = self._circuit.failures
+        if records is None:
             self.stats.skipped += len(keys)
             return None
-        loop = asyncio.get_running_loop()
-        try:
-            async with Deadline.after(self._timeout_s).limit():
-                records = await loop.run_in_executor(
-                    self._threads, self._store.get_many, keys, width
-                )
-        except Exception as error:  # noqa: BLE001 - any error of the store is a miss
-            self._failed(error)
-            self.stats.skipped += len(keys)
-            return None
-        except BaseException:
-            self._circuit.abandoned()
-            raise
-        self._succeeded()
         self.stats.found += len(records)
         self.stats.absent += len(keys) - len(records)
         return records
@@ -84,15 +69,6 @@ class StoreLookup:
         """Start no more lookups."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _failed(self, error: Exception) -> None:
-        opened = self._circuit.opened
-        self.stats.failures += 1
-        self._circuit.failed()
-        if self._circuit.opened > opened:
-            reason = str(getattr(error, "reason", "")) or type(error).__name__
-            logger.error("the shared cache store fails; lookups pause: %s", reason)
-
-    def _succeeded(self) -> None:
-        if self._circuit.state is not CircuitState.CLOSED:
-            logger.warning("the shared cache store answers again")
-        self._circuit.succeeded()
+    def _ask(self, keys: Sequence[bytes], width: int) -> Awaitable[Records]:
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._threads, self._store.get_many, keys, width)

@@ -44,9 +44,6 @@ class Store(Protocol):
     def put_many(self, records: Records) -> None:
         """Keep the records; replace others with the same keys."""
 
-    def delete_many(self, keys: Sequence[bytes]) -> None:
-        """Delete these keys."""
-
     def purge(self, tag: bytes) -> None:
         """Delete all present keys of one model, at once or in steps."""
 
@@ -63,6 +60,9 @@ class LocalStore(Store, Protocol):
 
     def load(self) -> Iterator[Records]:
         """Yield all live records, newest first, a few hundred at a time."""
+
+    def delete_many(self, keys: Sequence[bytes]) -> None:
+        """Delete these keys."""
 
     def serves(self, models: Mapping[str, bytes]) -> None:
         """Set the served models (name to tag); delete the keys of models that they replace."""

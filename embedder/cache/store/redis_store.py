@@ -103,16 +103,6 @@ class RedisStore:
                     pipeline.set(PREFIX + key, rows[at * size : (at + 1) * size], px=ttl_ms)
             pipeline.execute()
 
-    def delete_many(self, keys: Sequence[bytes]) -> None:
-        """Delete these keys for all services.
-
-        Raises:
-            StageUnavailable: some or all keys are still stored.
-        """
-        if keys:
-            with self._reporting():
-                self._connected().unlink(*(PREFIX + key for key in keys))
-
     def purge(self, tag: bytes) -> None:
         """Delete all keys of one model for all services.
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.batching.packing import Budget
-from embedder.batching.slots import Slots
+from embedder.batching.packing import Budget, Slots
 
 BUDGET = Budget(1000, max_items=7, bulk_delay_s=3.0)
 TOKENS = st.integers(0, 5000)

@@ -10,14 +10,11 @@ import pytest
 
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
-from embedder.batching.stages import BatchingCache, BatchingEncoder, BatchingTokenizer
-from embedder.cache.memory import MemoryCache
+from embedder.batching.stages import BatchingEncoder, BatchingTokenizer
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.types import (
-    CacheHits,
     Encoded,
-    Entries,
     Input,
     Priority,
     TokenBatch,
@@ -26,8 +23,6 @@ from embedder.core.types import (
 )
 
 ROOMY = Budget(max_tokens=10_000)
-
-ONE, THREE, NONE, X = (name.ljust(32).encode() for name in ("one", "three", "none", "x"))
 
 
 class FakeEncoder:
@@ -148,81 +143,3 @@ async def test_the_budget_of_a_tokenizer_counts_characters() -> None:
     await tokenizer.tokenize(["abc", "de", "fgh"], truncate=Truncate.NONE, deadline=NEVER)
 
     assert [inputs for inputs, _ in worker.batches] == [["abc", "de"], ["fgh"]]
-
-
-class CountingCache:
-    """A memory cache that counts its calls; lookups wait until ``released`` is set."""
-
-    def __init__(self) -> None:
-        self.memory = MemoryCache(2**20)
-        self.released = asyncio.Event()
-        self.lookups: list[int] = []
-        self.inserts: list[int] = []
-
-    async def get(self, keys: list[bytes], width: int, context: BatchContext) -> CacheHits:
-        await self.released.wait()
-        self.lookups.append(len(keys))
-        return self.memory.get_many(keys, width)
-
-    async def put(self, keys: list[bytes], entries: Entries, context: BatchContext) -> None:
-        self.inserts.append(len(keys))
-        self.memory.put_many(keys, entries)
-
-
-def rows(*values: float) -> Entries:
-    """Return a row [value, -value] with value tokens for each value."""
-    return Entries(
-        np.array([[value, -value] for value in values], np.float32),
-        np.array(values, np.int32),
-        np.array([value > 2 for value in values], np.bool_),
-    )
-
-
-def _batching(cache: CountingCache) -> BatchingCache:
-    def budget(width: int) -> Budget:
-        return Budget(100)
-
-    return BatchingCache(cache.get, cache.put, lookups=budget, inserts=budget)
-
-
-async def test_lookups_of_several_requests_share_a_batch() -> None:
-    cache = CountingCache()
-    batching = _batching(cache)
-    await batching.put_many([ONE, THREE], rows(1, 3))
-    first = asyncio.create_task(batching.get_many([X], 2))
-    await asyncio.sleep(0)
-    lookups = [
-        asyncio.create_task(batching.get_many(keys, 2))
-        for keys in ([NONE, THREE, ONE], [NONE], [ONE])
-    ]
-    await asyncio.sleep(0.01)
-    cache.released.set()
-    both, nothing, one = await asyncio.gather(*lookups)
-    await first
-
-    assert sorted(cache.lookups) in ([1, 5], [6])
-    assert both.rows.tolist() == [1, 2]
-    assert both.entries.vectors.tolist() == [[3, -3], [1, -1]]
-    assert both.entries.truncated.tolist() == [True, False]
-    assert (nothing.rows.tolist(), nothing.entries.vectors.shape) == ([], (0, 2))
-    assert one.entries.token_counts.tolist() == [1]
-
-
-async def test_a_lookup_of_another_width_finds_nothing() -> None:
-    cache = CountingCache()
-    cache.released.set()
-    batching = _batching(cache)
-    await batching.put_many([ONE], rows(1))
-
-    assert (await batching.get_many([ONE], 3)).rows.tolist() == []
-    assert (await batching.get_many([ONE], 2)).rows.tolist() == [0]
-
-
-async def test_inserts_of_several_requests_share_a_batch() -> None:
-    cache = CountingCache()
-    batching = _batching(cache)
-    await asyncio.gather(*(batching.put_many([bytes([at]) * 32], rows(at)) for at in range(10)))
-
-    assert sum(cache.inserts) == 10
-    assert len(cache.inserts) < 10
-    assert cache.memory.stats.entries == 10

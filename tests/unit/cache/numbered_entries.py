@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embedder.cache.slab_pool import OVERHEAD_BYTES
+from embedder.cache.slab import OVERHEAD_BYTES
 from embedder.core.types import Entries
 
 

@@ -4,65 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
-from embedder.cache.fail_open import MAX_PENDING_INSERTS, FailOpenCache
-from embedder.cache.memory import MemoryCache
+from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.store.circuit_breaker import FAILURES as TIMES
 from embedder.cache.store.circuit_breaker import PAUSE_S, CircuitState
 from embedder.core.errors import Overloaded, StageUnavailable
-from embedder.core.types import CacheHits, Entries
+from embedder.core.types import CacheHits
+from tests.unit.cache.fake_shared_cache import ENTRIES, KEYS, WIDTH, FakeSharedCache, settle
 from tests.unit.virtual_time import VirtualTime
 
-WIDTH = 3
-KEYS = [b"a" * 32, b"b" * 32]
-ENTRIES = Entries(
-    np.arange(6, dtype=np.float32).reshape(2, 3),
-    np.array([4, 5], np.int32),
-    np.array([True, False]),
-)
 FAILURES = [StageUnavailable("cache", "gone"), Overloaded(1.0), ConnectionError(), RuntimeError()]
 every_failure = pytest.mark.parametrize("failure", FAILURES, ids=lambda error: type(error).__name__)
-
-
-class FakeSharedCache:
-    """A cache whose calls take time or fail."""
-
-    def __init__(self, *, delay_s: float = 0.0, failure: Exception | None = None) -> None:
-        self.memory = MemoryCache(2**20)
-        self.cancelled = 0
-        self.delay_s = delay_s
-        self._failure = failure
-
-    def mend(self) -> None:
-        """Fail no more."""
-        self._failure = None
-
-    async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        await self._travel()
-        return self.memory.get_many(keys, width)
-
-    async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
-        await self._travel()
-        self.memory.put_many(keys, entries)
-
-    async def _travel(self) -> None:
-        try:
-            await asyncio.sleep(self.delay_s)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if self._failure is not None:
-            raise self._failure
-
-
-async def _settle() -> None:
-    """Wait for all other tasks."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 5)
 
 
 def _assert_nothing(hits: CacheHits) -> None:
@@ -75,7 +29,7 @@ async def test_inserted_entries_are_found() -> None:
     cache = FailOpenCache(FakeSharedCache())
 
     cache.put_later(KEYS, ENTRIES)
-    await _settle()
+    await settle()
     hits = await cache.get_many([b"x" * 32, *KEYS], WIDTH)
 
     assert hits.rows.tolist() == [1, 2]
@@ -132,22 +86,10 @@ async def test_a_failing_insert_is_dropped(
     with caplog.at_level(logging.WARNING):
         for _ in range(TIMES):
             cache.put_later(KEYS, ENTRIES)
-        await _settle()
+        await settle()
 
     assert cache.state.failures == TIMES
     assert caplog.text.count(type(failure).__name__) == 1
-
-
-async def test_an_insert_does_not_block_its_caller() -> None:
-    shared_cache = FakeSharedCache(delay_s=0.05)
-    cache = FailOpenCache(shared_cache)
-
-    cache.put_later(KEYS, ENTRIES)
-    before = shared_cache.memory.stats.entries
-    await _settle()
-
-    assert before == 0
-    assert shared_cache.memory.stats.entries == 2
 
 
 async def test_a_cancelled_caller_is_not_a_failure_of_the_cache() -> None:
@@ -171,7 +113,7 @@ async def test_a_failing_cache_is_skipped_and_tried_after_a_pause(
     for _ in range(TIMES + 5):
         _assert_nothing(await cache.get_many(KEYS, WIDTH))
         cache.put_later(KEYS, ENTRIES)
-        await _settle()
+        await settle()
     failures_while_open, state = cache.state.failures, cache.state.circuit
     now = PAUSE_S
     shared_cache.mend()
@@ -189,22 +131,6 @@ async def test_a_failing_cache_is_skipped_and_tried_after_a_pause(
     ]
 
 
-async def test_only_a_lookup_is_a_trial() -> None:
-    """A failing insert would be lost; a failing lookup is only a miss."""
-    now = 0.0
-    shared_cache = FakeSharedCache(failure=ConnectionError())
-    cache = FailOpenCache(shared_cache, clock=lambda: now)
-    for _ in range(TIMES):
-        await cache.get_many(KEYS, WIDTH)
-    now = PAUSE_S
-    shared_cache.mend()
-    cache.put_later(KEYS, ENTRIES)
-    await _settle()
-
-    assert shared_cache.memory.stats.entries == 0
-    assert cache.state.circuit is CircuitState.OPEN
-
-
 async def test_after_a_cancelled_trial_the_next_lookup_is_the_trial() -> None:
     now = 0.0
     shared_cache = FakeSharedCache(failure=ConnectionError())
@@ -217,22 +143,8 @@ async def test_after_a_cancelled_trial_the_next_lookup_is_the_trial() -> None:
     trial = asyncio.ensure_future(cache.get_many(KEYS, WIDTH))
     await asyncio.sleep(0)
     trial.cancel()
-    await _settle()
+    await settle()
     shared_cache.delay_s = 0
     await cache.get_many(KEYS, WIDTH)
 
     assert cache.state.circuit is CircuitState.CLOSED
-
-
-async def test_pending_inserts_are_limited() -> None:
-    shared_cache = FakeSharedCache(delay_s=60)
-    cache = FailOpenCache(shared_cache)
-    for _ in range(MAX_PENDING_INSERTS + 10):
-        cache.put_later(KEYS, ENTRIES)
-    pending = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in pending:
-        task.cancel()
-    await _settle()
-
-    assert len(pending) == MAX_PENDING_INSERTS
-    assert cache.state.failures == 10

@@ -159,14 +159,6 @@ class CacheMachine(RuleBasedStateMachine):
 
         assert taken == expected
 
-    @rule(keys=SOME_KEYS)
-    def delete(self, keys: list[bytes]) -> None:
-        here = sorted({key for key in keys if key in self.stored})
-        for key in here:
-            self._forget(key)
-
-        assert self.cache.delete_many(keys) == len(here)
-
     @rule(tag=st.sampled_from(TAGS))
     def purge(self, tag: bytes) -> None:
         here = sorted(key for key in self.stored if key.startswith(tag))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from embedder.cache.opening import open_cache, open_store
+from embedder.cache.opening import open_store
+from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.redis_store import RedisStore
 from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.settings.model import CacheSettings
@@ -43,12 +44,12 @@ async def test_each_name_has_its_own_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", str(tmp_path))
     settings = CacheSettings(directory="~/saved")
     for name, number in (("cache-0", 1), ("cache-1", 2)):
-        cache = open_cache(settings, name)
+        cache = PersistentCache(settings, open_store(settings, name))
         await cache.start()
         await cache.put_many(keys([number]), entries([number]))
         await cache.stop()
 
-    cache = open_cache(settings, "cache-0")
+    cache = PersistentCache(settings, open_store(settings, "cache-0"))
     await cache.start()
     await until(lambda: cache.stats()["store"]["state"] == "ready")
 

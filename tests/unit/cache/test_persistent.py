@@ -55,11 +55,6 @@ class PersistentCacheMachine(RuleBasedStateMachine):
             self.versions.setdefault(name, {})[self.version] = self.now
         self.changed.update(names, self.saved)  # any of them may have made room
 
-    @rule(numbers=NUMBERS, tag=TAGS)
-    def delete(self, numbers: list[int], tag: bytes) -> None:
-        self.cache.delete_many(keys(numbers, tag))
-        self.changed.update(keys(numbers, tag))
-
     @rule(tag=TAGS)
     def purge(self, tag: bytes) -> None:
         self.cache.purge(tag)
@@ -162,8 +157,7 @@ async def test_without_a_store_the_cache_works_in_memory() -> None:
     assert hits.ttls_s is not None
     assert cache.stats()["store"] is None
     assert cache.stats()["entries"] == 1
-    cache.delete_many(keys([1]))
-    assert (cache.purge(TAG), cache.clear()) == (0, 0)
+    assert (cache.purge(TAG), cache.clear()) == (1, 0)
     await cache.stop()
 
 

@@ -10,7 +10,7 @@ from embedder.cache import write_behind
 from embedder.cache.persistent import PersistentCache
 from embedder.core.errors import InvalidInput
 from tests.unit.cache.fake_stores import FakeLocalStore, FakeSharedStore, until
-from tests.unit.cache.known import OTHER_TAG, by_key, entries, key, keys, records
+from tests.unit.cache.known import OTHER_TAG, by_key, entries, keys, records
 from tests.unit.cache.running import PATIENT, ROOM, TIGHT, Store, is_written, put, running, state_of
 
 
@@ -88,25 +88,22 @@ async def test_evicted_entries_stay_in_a_shared_store() -> None:
         for first in range(0, 300, 50):
             await put(cache, range(first, first + 50))
             await until(is_written(cache))
-        cache.delete_many(keys([0, 299]))
-        await until(is_written(cache))
 
-        assert set(store.rows) == set(keys(range(1, 299)))
+        assert set(store.rows) == set(keys(range(300)))
 
 
-async def test_deleting_purging_and_clearing_reach_the_store() -> None:
+async def test_purging_and_clearing_reach_the_store() -> None:
     store = FakeLocalStore()
     async with running(store) as cache:
         await put(cache, [1, 2])
         await cache.put_many(keys([3], OTHER_TAG), entries([3]))
         await until(is_written(cache))
 
-        cache.delete_many([key(1)])
         assert cache.purge(OTHER_TAG) == 1
         await until(is_written(cache))
-        assert store.rows == by_key([records([2])])
+        assert store.rows == by_key([records([1, 2])])
 
-        assert cache.clear() == 1
+        assert cache.clear() == 2
         await put(cache, [4])
         await until(is_written(cache))
         assert store.rows == by_key([records([4])])
@@ -118,10 +115,11 @@ async def test_outdated_rows_are_removed(
     monkeypatch.setattr(write_behind, "SPARE_ROWS", 0)
     store = FakeLocalStore()
     async with running(store) as cache:
-        await put(cache, range(10))
+        await put(cache, range(2))
+        await cache.put_many(keys(range(2, 10), OTHER_TAG), entries(range(2, 10)))
         await until(is_written(cache))
         store.oldest_keys = keys([0, 1, 77])
-        cache.delete_many(keys(range(2, 10)))
+        cache.purge(OTHER_TAG)
 
         await until(lambda: store.stats.rows <= 4)
 

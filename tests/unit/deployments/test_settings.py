@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from deployments.settings.stages import StageSettings
-from embedder.batching.slots import Slots
+from embedder.batching.packing import Slots
 from embedder.core.errors import ConfigurationError
 from embedder.settings.problems import RENAMED, variable_name
 from embedder.settings.sources import load

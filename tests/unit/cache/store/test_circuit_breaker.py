@@ -8,19 +8,21 @@ from hypothesis import strategies as st
 from embedder.cache.store.circuit_breaker import FAILURES, PAUSE_S, CircuitBreaker, CircuitState
 from tests.unit.manual_clock import ManualClock
 
+ERROR = ConnectionError()
+
 
 def _opened(clock: ManualClock) -> CircuitBreaker:
-    circuit = CircuitBreaker(clock=clock)
+    circuit = CircuitBreaker("the service", clock=clock)
     for _ in range(FAILURES):
-        circuit.failed()
+        circuit.failed(ERROR)
     return circuit
 
 
 def test_failures_that_are_not_in_a_row_change_nothing() -> None:
-    circuit = CircuitBreaker()
+    circuit = CircuitBreaker("the service")
     for _ in range(10):
         for _ in range(FAILURES - 1):
-            circuit.failed()
+            circuit.failed(ERROR)
         circuit.succeeded()
 
     assert circuit.state is CircuitState.CLOSED
@@ -30,7 +32,7 @@ def test_failures_that_are_not_in_a_row_change_nothing() -> None:
 
 def test_failures_in_a_row_open_it_once() -> None:
     circuit = _opened(ManualClock(100.0))
-    circuit.failed()
+    circuit.failed(ERROR)
 
     assert circuit.state is CircuitState.OPEN
     assert not circuit.allows_call()
@@ -63,7 +65,7 @@ def test_a_trial_that_fails_begins_another_pause() -> None:
     circuit = _opened(clock)
     clock.now += PAUSE_S
     circuit.allows_call()
-    circuit.failed()
+    circuit.failed(ERROR)
     clock.now += PAUSE_S * 0.9
 
     assert not circuit.allows_call()
@@ -88,14 +90,15 @@ def test_after_a_pause_and_a_success_all_calls_pass(
 ) -> None:
     """Whatever happened before."""
     clock = ManualClock(100.0)
-    circuit = CircuitBreaker(clock=clock)
+    circuit = CircuitBreaker("the service", clock=clock)
     for event in events:
         if event == "wait":
             clock.now += PAUSE_S / 2
         elif circuit.allows_call():
-            {"fail": circuit.failed, "succeed": circuit.succeeded, "leave": circuit.abandoned}[
-                event
-            ]()
+            if event == "fail":
+                circuit.failed(ERROR)
+            else:
+                {"succeed": circuit.succeeded, "leave": circuit.abandoned}[event]()
     clock.now += PAUSE_S
     through = circuit.allows_call()
     circuit.succeeded()

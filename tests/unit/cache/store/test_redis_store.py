@@ -85,7 +85,7 @@ def test_damaged_and_foreign_values_are_dropped_and_counted(store: RedisStore) -
     assert store.stats.corrupt == 2
 
 
-def test_deleting_purging_and_clearing_touch_nothing_else(store: RedisStore) -> None:
+def test_purging_and_clearing_touch_nothing_else(store: RedisStore) -> None:
     awkward = b"*?[]\\^ab"
     client = _client(store)
     client.set(b"theirs", b"1")
@@ -93,8 +93,6 @@ def test_deleting_purging_and_clearing_touch_nothing_else(store: RedisStore) -> 
     store.put_many(records(range(30), tag=OTHER_TAG))
     store.put_many(records(range(30), tag=awkward))
 
-    store.delete_many(keys([0, 1, 99]))
-    assert len(store.get_many(keys(range(30)), 4)) == 28
     store.purge(awkward)
     assert len(store.get_many(keys(range(30), awkward), 4)) == 0
     assert len(store.get_many(keys(range(30), OTHER_TAG), 4)) == 30
@@ -144,7 +142,6 @@ def test_no_error_contains_the_password(
 
 def test_no_keys_find_no_records(store: RedisStore) -> None:
     store.put_many(records([]))
-    store.delete_many([])
 
     assert len(store.get_many([], 4)) == 0
 

@@ -6,8 +6,6 @@ the model.
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pytest
 
@@ -24,6 +22,7 @@ from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import StageUnavailable
 from embedder.core.types import Encoded, Entries, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
+from tests.unit.cache.fake_stores import until
 from tests.unit.deployments.local_handle import LocalHandle, as_handle
 from tests.unit.deployments.rpc.grpc_limit import GRPC_BYTES, too_large
 
@@ -128,9 +127,8 @@ async def test_an_encoder_answers_2048_short_inputs_of_any_width(width: int) -> 
 
 @widths
 async def test_a_cache_has_2048_entries_of_any_width_and_its_circuit_stays_closed(
-    width: int, monkeypatch: pytest.MonkeyPatch
+    width: int,
 ) -> None:
-    monkeypatch.setattr("deployments.cache.client.INSERTS_PAUSE_S", 0)
     handle = LocalHandle(CacheReplica(SETTINGS, "EmbeddingCache-0"))
     # A long timeout, so that a slow machine does not fail the test.
     cache = FailOpenCache(RemoteCache("EmbeddingCache-0", as_handle(handle)), timeout_s=60)
@@ -138,25 +136,8 @@ async def test_a_cache_has_2048_entries_of_any_width_and_its_circuit_stays_close
     entries = Entries.allocate(len(keys), width)
     entries.vectors[:] = np.arange(len(keys), dtype=np.float32)[:, None]
     cache.put_later(keys, entries)
-    await asyncio.gather(*cache._inserts)
+    await until(lambda: cache.state.pending == 0)
     hits = [await cache.get_many(keys, width) for _ in range(2)]
 
     assert all(np.array_equal(one.entries.vectors, entries.vectors) for one in hits)
     assert (cache.state.failures, cache.state.circuit) == (0, CircuitState.CLOSED)
-
-
-async def test_entries_of_two_widths_are_stored_in_separate_calls(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("deployments.cache.client.INSERTS_PAUSE_S", 0)
-    handle = LocalHandle(CacheReplica(SETTINGS, "EmbeddingCache-0"))
-    remote = RemoteCache("EmbeddingCache-0", as_handle(handle))
-    await asyncio.gather(
-        *(
-            remote.put_many([bytes([width]) * 32], Entries.allocate(1, width))
-            for width in (8, 4, 8, 4)
-        )
-    )
-
-    assert [len((await remote.get_many([bytes([one]) * 32], one)).rows) for one in (8, 4)] == [1, 1]
-    assert len(handle.sizes) == 2 * (2 + 2), "two inserts and two lookups"

@@ -14,7 +14,7 @@ from deployments.ingress.service.numeric_work import LARGE
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
-from embedder.cache.slab_pool import OVERHEAD_BYTES
+from embedder.cache.slab import OVERHEAD_BYTES
 from embedder.core.errors import Overloaded, StageUnavailable
 from embedder.core.types import Encoded, TokenBatch
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, FakeService

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from deployments.cache.client import INSERTS_PAUSE_S
+from deployments.cache.client import INSERTION_PAUSE_S
 from embedder.core.errors import StageUnavailable
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, refusal
 from tests.unit.deployments.ingress.test_access import KeyedService
@@ -53,7 +53,7 @@ async def test_forgetting_one_model_leaves_the_others() -> None:
         for model in (ALIAS, "own"):
             await http.post("/v1/embeddings", json={"input": ["a", "b"], "model": model})
         # Inserts follow each other with a pause.
-        await asyncio.sleep(2 * INSERTS_PAUSE_S)
+        await asyncio.sleep(2 * INSERTION_PAUSE_S)
         cleared = await http.delete("/v1/cache", params={"model": "own"})
         unknown = await http.delete("/v1/cache", params={"model": "other"})
         for model in (ALIAS, "own"):
