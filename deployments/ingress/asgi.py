@@ -37,7 +37,7 @@ def build_asgi(service: Service) -> ASGIApp:
     """Return the application that answers for ``service``."""
     settings = service.settings
     app = RequestMiddleware(
-        Router(ROUTES, service),
+        Router(ROUTES, service).answer,
         settings,
         service.request_stats,
         service.large_bodies,

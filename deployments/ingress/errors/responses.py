@@ -16,10 +16,9 @@ import orjson
 from ray.exceptions import RayTaskError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Scope
 
 from deployments.ingress.errors.http_errors import UnknownKey
-from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES
+from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES, Status
 from deployments.ingress.errors.tei_messages import tei_message
 from embedder.core.errors import BackendFailure, EmbedderError, InvalidInput, Overloaded
 
@@ -40,11 +39,34 @@ class ErrorShape(str, Enum):
 
 
 class InvalidRequest(Exception):
-    """A body or a parameter is not of its declared type; ``complaint`` is pydantic's error."""
+    """A body or a parameter, which ``place`` names, is not of its declared type.
 
-    def __init__(self, complaint: Mapping[str, Any]) -> None:
-        super().__init__(complaint)
-        self.complaint = complaint
+    ``complaint`` is pydantic's error, whose location begins with the place.
+    """
+
+    def __init__(self, complaint: Mapping[str, Any], *place: str) -> None:
+        super().__init__(complaint, *place)
+        self.complaint = {**complaint, "loc": (*place, *complaint["loc"])}
+
+
+def response_to(error: Exception, request: str, shape: ErrorShape) -> Response:
+    """Return the response for an exception; ``request`` is the method and the path."""
+    if isinstance(error, EmbedderError):
+        return error_response(error, shape)
+    if isinstance(error, InvalidRequest):
+        return _validation_response(error.complaint, shape)
+    if isinstance(error, HTTPException):
+        message = f"{request}: {error.detail} (see /openapi.json)"
+        code = error.status_code
+        status = Status(code, "invalid_request_error", code, "Validation")
+        response = _response(shape, status, message, code=HTTP_CODES.get(code))
+        response.headers.update(error.headers or {})
+        return response
+    logger.error("unexpected error", exc_info=error)
+    failure = BackendFailure("")
+    response = _response(shape, STATUSES[BackendFailure], _message(failure), code=_code(failure))
+    response.headers["x-should-retry"] = "false"
+    return response
 
 
 def error_response(error: EmbedderError, shape: ErrorShape) -> Response:
@@ -52,11 +74,11 @@ def error_response(error: EmbedderError, shape: ErrorShape) -> Response:
     status = STATUSES[type(error)]
     if status.http >= 500:
         _log_fault(error, with_traceback=status.http == 500)
-    if shape is ErrorShape.TEI:
-        message = tei_message(error) if isinstance(error, InvalidInput) else _message(error)
-        response = tei_envelope(status.tei_http, message, status.tei_kind)
-    else:
-        response = _json(status.http, error_content(error))
+    field, message = None, _message(error)
+    if isinstance(error, InvalidInput):
+        field = error.field
+        message = tei_message(error) if shape is ErrorShape.TEI else message
+    response = _response(shape, status, message, field, _code(error))
     if response.status_code in (408, 429) or response.status_code >= 500:
         response.headers["x-should-retry"] = "true" if status.retry else "false"
     if isinstance(error, Overloaded):
@@ -75,54 +97,40 @@ def error_content(error: Exception) -> dict[str, Any]:
     if not isinstance(error, EmbedderError):
         logger.error("unexpected error", exc_info=error)
         error = BackendFailure(repr(error))
-    status = STATUSES[type(error)]
     field = error.field if isinstance(error, InvalidInput) else None
-    code = "internal_error" if status.http == 500 else error.code
-    return _content(_message(error), status.kind, field, code)
-
-
-def http_response(error: HTTPException, scope: Scope, shape: ErrorShape) -> Response:
-    """Return the response for a request that the router or the protocol refuses."""
-    message = f"{scope['method']} {scope['path'][:200]}: {error.detail} (see /openapi.json)"
-    if shape is ErrorShape.TEI:
-        response = tei_envelope(error.status_code, message, "Validation")
-    else:
-        code = HTTP_CODES.get(error.status_code)
-        content = _content(message, "invalid_request_error", None, code)
-        response = _json(error.status_code, content)
-    response.headers.update(error.headers or {})
-    return response
-
-
-def bug_response(shape: ErrorShape) -> Response:
-    """Return the response for an exception that is no `EmbedderError`."""
-    failed = STATUSES[BackendFailure]
-    message = _message(BackendFailure(""))
-    if shape is ErrorShape.TEI:
-        response = tei_envelope(failed.tei_http, message, failed.tei_kind)
-    else:
-        content = _content(message, failed.kind, None, "internal_error")
-        response = _json(failed.http, content)
-    response.headers["x-should-retry"] = "false"
-    return response
-
-
-def validation_response(error: InvalidRequest, shape: ErrorShape) -> Response:
-    """Return the response for a body or a parameter that is not of its declared type."""
-    first = error.complaint
-    field = _field(first["loc"])
-    problem = f"{first['msg']}{_given(first.get('input'))}"
-    if first["type"] == UNKNOWN_FIELD:
-        field = _field((*first["loc"], first["ctx"]["field"]))
-    message = f"'{field}': {problem}" if field else f"the body: {problem}"
-    if shape is ErrorShape.TEI:
-        return tei_envelope(422, message, "Validation")
-    return _json(400, _content(message, "invalid_request_error", field or None, "invalid_input"))
+    return _content(_message(error), STATUSES[type(error)].kind, field, _code(error))
 
 
 def tei_envelope(status: int, message: str, kind: str) -> Response:
     """Return a response in the error shape of text-embeddings-inference."""
     return _json(status, {"error": message, "error_type": kind})
+
+
+def _validation_response(complaint: Mapping[str, Any], shape: ErrorShape) -> Response:
+    """Return the response for a body or a parameter that is not of its declared type."""
+    field = _field(complaint["loc"])
+    problem = f"{complaint['msg']}{_given(complaint.get('input'))}"
+    if complaint["type"] == UNKNOWN_FIELD:
+        field = _field((*complaint["loc"], complaint["ctx"]["field"]))
+    message = f"'{field}': {problem}" if field else f"the body: {problem}"
+    return _response(shape, STATUSES[InvalidInput], message, field or None, InvalidInput.code)
+
+
+def _response(
+    shape: ErrorShape,
+    status: Status,
+    message: str,
+    field: str | None = None,
+    code: str | None = None,
+) -> Response:
+    """Return the response for an error in one of both shapes; TEI's names no field."""
+    if shape is ErrorShape.TEI:
+        return tei_envelope(status.tei_http, message, status.tei_kind)
+    return _json(status.http, _content(message, status.kind, field, code))
+
+
+def _code(error: EmbedderError) -> str:
+    return "internal_error" if STATUSES[type(error)].http == 500 else error.code
 
 
 def _message(error: EmbedderError) -> str:

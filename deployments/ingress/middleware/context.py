@@ -17,7 +17,7 @@ from embedder.pipeline.work_queue import AdmittedJob
 
 @dataclass(slots=True)
 class RequestContext:
-    """The key, the deadline and the headers of one request; ``began`` is on ``time.monotonic``.
+    """The head, the key and the deadline of one request; ``began`` is on ``time.monotonic``.
 
     ``key`` is None if the service has no keys or the path is open. ``large_body`` is the admitted
     job of a large body, None for a small one. ``prefix`` is what was removed from the path.
@@ -25,8 +25,11 @@ class RequestContext:
 
     deadline: Deadline
     key: ApiKey | None = None
-    accept: str = ""
     large_body: AdmittedJob | None = None
+    method: str = "GET"
+    path: str = "/"
+    query: bytes = b""
+    headers: Headers = field(default_factory=dict)
     prefix: str = ""
     error_shape: ErrorShape = ErrorShape.OPENAI
     began: float = field(default_factory=time.monotonic)
@@ -41,15 +44,12 @@ class RequestContext:
             raise MissingScope(scope.value)
 
 
-def request_timeout_s(headers: Headers, limit_s: float) -> float:
+def request_timeout_s(given: bytes, limit_s: float) -> float:
     """Return the seconds that a request may take: ``x-request-timeout``, at most ``limit_s``.
 
     Raises:
-        InvalidInput: the header is not a number above 0.
+        InvalidInput: the value of the header is not a number above 0.
     """
-    given = dict(headers).get(b"x-request-timeout")
-    if given is None:
-        return limit_s
     try:
         seconds = float(given)
     except ValueError:

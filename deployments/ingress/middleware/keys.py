@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from deployments.settings.access import ApiKey
 
 KEY_PREFIX = "emb-"
 KEY_BYTES = 24
 
-Headers = Iterable[tuple[bytes, bytes]]
-"""Names in lower case and values, as ASGI has them."""
+Headers = Mapping[bytes, bytes]
+"""The last value of each header of a request, by its name in lower case."""
 
 
 def new_key() -> str:
@@ -31,11 +31,10 @@ def presented_key(headers: Headers) -> bytes | None:
 
     Clients of Azure's OpenAI service send ``api-key``.
     """
-    named = dict(headers)
-    kind, _, token = named.get(b"authorization", b"").partition(b" ")
+    kind, _, token = headers.get(b"authorization", b"").partition(b" ")
     if kind.lower() == b"bearer" and token.strip():
         return token.strip()
-    return named.get(b"x-api-key", b"").strip() or named.get(b"api-key", b"").strip() or None
+    return headers.get(b"x-api-key", b"").strip() or headers.get(b"api-key", b"").strip() or None
 
 
 def matching_key(key: bytes | None, keys: Sequence[ApiKey]) -> ApiKey | None:

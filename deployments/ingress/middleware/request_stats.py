@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class RequestStats:
@@ -21,12 +19,3 @@ class RequestStats:
     def uptime_s(self) -> float:
         """Return the seconds since the start."""
         return time.monotonic() - self._began
-
-    @contextmanager
-    def in_progress(self) -> Iterator[None]:
-        """Count a request as in progress for as long as the block runs."""
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1

@@ -5,14 +5,8 @@ Serve leaves ``route_prefix`` in the path, as ASGI requires, and repeats it in `
 
 from __future__ import annotations
 
-from starlette.types import Scope
 
-
-def strip_prefix(scope: Scope) -> tuple[Scope, str]:
-    """Return the scope of a request with a path without the prefix, and the prefix."""
-    prefix: str = scope.get("root_path", "")
-    path: str = scope["path"]
-    below = path.removeprefix(prefix) or "/"
-    if not prefix or not below.startswith("/"):
-        return scope, ""
-    return {**scope, "path": below, "root_path": ""}, prefix
+def strip_prefix(path: str, root_path: str) -> tuple[str, str]:
+    """Return a path without ``root_path``, and the prefix, which is empty if it has another one."""
+    below = path.removeprefix(root_path) or "/"
+    return (below, root_path) if below.startswith("/") else (path, "")

@@ -97,7 +97,7 @@ async def _check_centroids(body: ClusterRequest, service: Service, context: Requ
     """
     width = vectors_width(body.inputs)
     if width is None:
-        await check_embeddings(service, context, body, ("k", body.k))
+        await check_embeddings(service, context, body, "k", body.k)
     else:
         check_size("k", body.k * width * NUMBER_BYTES, service.settings.limits)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from deployments.ingress.errors.responses import error_content
 from deployments.ingress.middleware.context import RequestContext
-from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.openai import streams
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
@@ -24,7 +24,7 @@ from deployments.ingress.wire.formats import (
     rows_of,
     timing_headers,
 )
-from deployments.ingress.wire.inputs import InputField, to_inputs
+from deployments.ingress.wire.inputs import InputField
 from deployments.ingress.wire.json_bodies import json_lines, json_response
 from deployments.settings.access import Scope
 from embedder.core.quantization import OutputDtype, check_quantizable, quantize
@@ -83,25 +83,23 @@ async def create_embeddings(
     The ``Accept`` header selects JSON, lines of JSON as results are ready, or the bytes of all
     vectors.
     """
-    check_quantizable(body.output_dtype, body.normalize)
-    inputs = await convert_body(context, to_inputs, body.input)
+    dtype, encoding = body.output_dtype, body.encoding_format
+    if dtype is not OutputDtype.FLOAT32:
+        check_quantizable(dtype, body.normalize)
     options = body.options()
-    kind = negotiate(context.accept)
+    kind = negotiate(context.headers.get(b"accept", b""))
     if kind is Format.NDJSON:
-        wanted = streams.Request(service, inputs, options, body.model, context)
+        wanted = streams.Request(service, body.input, options, body.model, context)
         chunks = await streams.begin(wanted)
         return StreamingResponse(_lines(chunks, body), media_type=kind.value)
-    component = component_bytes(body.output_dtype, kind, body.encoding_format)
-    await check_embeddings(service, context, body, ("input", len(inputs)), component)
-    answer = await service.embed(inputs, options, context.deadline, model=body.model)
-    vectors = quantize(answer.vectors, body.output_dtype)
+    component = component_bytes(dtype, kind, encoding)
+    await check_embeddings(service, context, body, "input", len(body.input), component)
+    answer = await service.embed(body.input, options, context.deadline, model=body.model)
+    vectors = answer.vectors if dtype is OutputDtype.FLOAT32 else quantize(answer.vectors, dtype)
     if kind is Format.JSON:
-        rows = rows_of(vectors, body.encoding_format)
-        data = [_embedding(row, number) for number, row in enumerate(rows)]
         tokens = int(answer.token_counts.sum())
-        response = await json_response(
-            _list_content(answer.model, tokens, data=data), answer.vectors.size * component
-        )
+        content = _list_content(answer.model, tokens, data=_data(vectors, encoding))
+        response = await json_response(content, answer.vectors.size * component)
     else:
         response = binary_response(vectors, kind)
     response.headers.update(timing_headers(answer))
@@ -115,17 +113,19 @@ async def _lines(chunks: AsyncIterator[streams.Chunk], body: EmbeddingsRequest) 
         async for chunk in chunks:
             answer = chunk.answer
             tokens, model = tokens + int(answer.token_counts.sum()), answer.model
-            rows = rows_of(quantize(answer.vectors, body.output_dtype), body.encoding_format)
-            yield json_lines(
-                _embedding(row, number) for number, row in enumerate(rows, chunk.first)
-            )
+            vectors = quantize(answer.vectors, body.output_dtype)
+            yield json_lines(_data(vectors, body.encoding_format, chunk.first))
         yield json_lines([_list_content(model, tokens)])
     except Exception as error:  # noqa: BLE001 - the status has been sent
         yield json_lines([error_content(error)])
 
 
-def _embedding(row: Any, number: int) -> dict[str, Any]:
-    return {"object": "embedding", "index": number, "embedding": row}
+def _data(vectors: NDArray[Any], encoding: EncodingFormat, first: int = 0) -> list[dict[str, Any]]:
+    """Return the embeddings of a response, of which the first has the number ``first``."""
+    return [
+        {"object": "embedding", "index": number, "embedding": row}
+        for number, row in enumerate(rows_of(vectors, encoding), first)
+    ]
 
 
 def _list_content(model: str, tokens: int, **rest: Any) -> dict[str, Any]:

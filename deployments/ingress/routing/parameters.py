@@ -40,7 +40,10 @@ class QueryParameter:
         given: Any = query.getlist(self.name) if self.is_list else query.get(self.name)
         if not given and self.name not in query:
             return self.default
-        return validated(self.adapter, given, self.name)
+        try:
+            return self.adapter.validate_python(given)
+        except ValidationError as error:
+            raise InvalidRequest(error.errors()[0], self.name) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +87,6 @@ def parameters_of(endpoint: Endpoint) -> Mapping[str, tuple[Parameter, Any]]:
     """Return every parameter of a function by its name, with its evaluated annotation."""
     hints = get_type_hints(endpoint, include_extras=True)
     return {name: (one, hints[name]) for name, one in signature(endpoint).parameters.items()}
-
-
-def validated(adapter: TypeAdapter[Any], value: Any, *place: str) -> Any:
-    """Return a value as its declared type; ``place`` is where errors say that it is.
-
-    Raises:
-        InvalidRequest: it is of another type.
-    """
-    try:
-        # With from_attributes, the message about a body that is no object names no class.
-        return adapter.validate_python(value, from_attributes=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidRequest({**first, "loc": (*place, *first["loc"])}) from None
 
 
 def _query_parameter(argument: str, name: str, parameter: Parameter, hint: Any) -> QueryParameter:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-import starlette.routing
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.errors.responses import ErrorShape, InvalidRequest
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.large_bodies import convert_body
-from deployments.ingress.routing.parameters import validated
 from deployments.ingress.routing.route import Route
 from deployments.ingress.routing.suggestions import suggested_path
 from deployments.ingress.service.service import Service
-from deployments.ingress.wire.json_bodies import check_content_type
+from deployments.ingress.wire.compression import compressed
+from deployments.ingress.wire.json_bodies import MEDIA_TYPE, check_content_type
 from deployments.ingress.wire.json_parsing import parse_json
 
 METRICS_ADVICE = (
@@ -28,10 +28,9 @@ METRICS_ADVICE = (
 )
 """The answer to ``/metrics``: one replica of the ingress knows only its own numbers."""
 
-_MISSING = {"type": "missing", "loc": (), "msg": "Field required"}
+JSON = MEDIA_TYPE.encode()
 
-_NOT_HTTP = starlette.routing.Router()
-"""Answers the lifespan messages of a server, and closes WebSockets."""
+_MISSING = {"type": "missing", "loc": (), "msg": "Field required"}
 
 
 class Router:
@@ -40,12 +39,13 @@ class Router:
     def __init__(self, routes: Sequence[Route], service: Service) -> None:
         self._routes = routes
         self._service = service
+        self._compress_bytes = service.settings.compress_bytes or math.inf
         self._by_path = {
             (route.method, route.path): route for route in routes if not route.has_path_parameters
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, whose body has been read and whose context is in its state.
+    async def answer(self, context: RequestContext, content: bytes) -> Response:
+        """Return the response to one request, whose body is ``content``.
 
         Raises:
             HTTPException: 404 or 405, no route has the path or the method; 415, the body is not
@@ -53,27 +53,30 @@ class Router:
             InvalidRequest: the body or the query is of another type than declared.
             EmbedderError: as the function of the route.
         """
-        if scope["type"] != "http":
-            await _NOT_HTTP(scope, receive, send)
-            return
+        method = "GET" if context.method == "HEAD" else context.method
         values: Mapping[str, str] = {}
-        route = self._by_path.get((scope["method"], scope["path"]))
+        route = self._by_path.get((method, context.path))
         if route is None:
-            route, values = self._match(scope["method"], scope["path"])
-        context: RequestContext = scope["state"]["context"]
-        if route.scope is not None:
+            route, values = self._match(method, context.path)
+        if route.scope is not None and context.key is not None:
             context.require(route.scope)  # before a body is parsed for a key that may not send it
-        arguments = self._arguments(route, values, scope, context)
+        arguments = self._arguments(route, values, context)
         if route.parameters.body is not None:
-            check_content_type(scope["headers"])
             name, adapter = route.parameters.body
-            content = (await receive()).get("body", b"")
-            arguments[name] = await convert_body(context, self._read_body, route, adapter, content)
-        answer = await route.endpoint(**arguments)
+            kind = context.headers.get(b"content-type", b"")
+            if kind != JSON:
+                check_content_type(kind)
+            read = partial(self._read_body, route, adapter, content)
+            large = context.large_body is not None
+            arguments[name] = await convert_body(context, read) if large else read()
+        response = await route.endpoint(**arguments)
         if route.returned is not None:
-            content = route.returned.dump_json(answer)
-            answer = Response(content, route.status, media_type="application/json")
-        await answer(scope, receive, send)
+            content = route.returned.dump_json(response)
+            response = Response(content, route.status, media_type=MEDIA_TYPE)
+        length = dict(response.raw_headers).get(b"content-length", b"0")
+        if int(length) >= self._compress_bytes:
+            response = await compressed(response, context)
+        return cast("Response", response)
 
     def _match(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """Return the route whose pattern a path has, and the values of its parameters."""
@@ -83,7 +86,7 @@ class Router:
         raise self._unknown(path)
 
     def _arguments(
-        self, route: Route, values: Mapping[str, str], scope: Scope, context: RequestContext
+        self, route: Route, values: Mapping[str, str], context: RequestContext
     ) -> dict[str, Any]:
         """Return the arguments of a route's function, except for the body."""
         parameters = route.parameters
@@ -93,7 +96,7 @@ class Router:
         for name, in_path in parameters.path:
             arguments[name] = values[in_path]
         if parameters.query:
-            query = QueryParams(scope["query_string"])
+            query = QueryParams(context.query)
             for parameter in parameters.query:
                 arguments[parameter.argument] = parameter.read(query)
         return arguments
@@ -102,7 +105,11 @@ class Router:
         if not content and route.errors is ErrorShape.OPENAI:
             raise InvalidRequest(_MISSING)
         value = parse_json(content, self._service.settings.limits.max_body_containers)
-        return validated(adapter, value)
+        try:
+            # With from_attributes, the message about a body that is no object names no class.
+            return adapter.validate_python(value, from_attributes=True)
+        except ValidationError as error:
+            raise InvalidRequest(error.errors()[0]) from None
 
     def _unknown(self, path: str) -> HTTPException:
         """Return the error for a path or a method that no route has."""

@@ -5,14 +5,17 @@ Unknown fields are ignored, because its clients send fields that these routes do
 
 from __future__ import annotations
 
+from types import UnionType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
+from deployments.ingress.errors.http_errors import EmptyInput
 from deployments.ingress.wire.fields import NullAsAbsent
-from deployments.ingress.wire.inputs import IDS, TEXT
+from deployments.ingress.wire.inputs import IDS, TEXT, to_inputs
+from embedder.core.errors import InvalidInput
 from embedder.core.request import EmbedOptions
-from embedder.core.types import Truncate
+from embedder.core.types import Input, Truncate
 
 Direction = Literal["right", "left", "Right", "Left"]
 _ENDS = {"right": Truncate.END, "left": Truncate.START}
@@ -23,8 +26,32 @@ _MIXED: list[dict[str, Any]] = [
     {"type": "array", "items": {"oneOf": [TEXT, IDS]}, "minItems": 1},
 ]
 
+
+def to_items(
+    value: Any, *, field: str = "inputs", kind: type | UnionType = object, expected: str = ""
+) -> list[Any]:
+    """Convert one item or a list of items of one kind.
+
+    Raises:
+        EmptyInput: it is an empty list.
+        InvalidInput: an item is of another kind.
+    """
+    if value == []:
+        raise EmptyInput(field)
+    items = to_inputs(value, field=field)
+    for row, item in enumerate(items):
+        if not isinstance(item, kind):
+            raise InvalidInput(f"{field}[{row}]", f"must be {expected}")
+    return items
+
+
+def _to_items_or_comparison(value: Any) -> Any:
+    return value if isinstance(value, dict) else to_items(value)
+
+
 MixedField = Annotated[
-    Any,
+    list[Input],
+    PlainValidator(to_items),
     WithJsonSchema(
         {
             "description": "A text, token ids of the model's vocabulary (special tokens "
@@ -101,6 +128,7 @@ class SimilarityInputs(LenientBody):
 
 EitherField = Annotated[
     Any,
+    PlainValidator(_to_items_or_comparison),
     WithJsonSchema(
         {
             "description": "As for /embed, or a sentence and those with which it is compared.",

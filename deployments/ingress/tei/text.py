@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import UnionType
-from typing import Any
 
-import numpy as np
 from starlette.responses import Response
 
-from deployments.ingress.errors.http_errors import EmptyInput
 from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.context import RequestContext
-from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.ingress.tei.text_bodies import DecodeBody, Token, TokenizeBody
 from deployments.ingress.wire.answer_size import check_size
-from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.settings.access import Scope
-from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.core.errors import LimitExceeded
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input
 from embedder.models.prompts import select_prompt
@@ -35,10 +29,9 @@ routes = Routes("text-embeddings-inference", ErrorShape.TEI)
 @routes.add("POST", "/tokenize", scope=Scope.READ, response=list[list[Token]])
 async def tokenize(body: TokenizeBody, service: Service, context: RequestContext) -> Response:
     """List the tokens of texts, with their offsets in the text with its prompt."""
-    texts: list[str] = await convert_body(context, _items, "inputs", body.inputs, str, "a string")
     info = await service.model(body.model, deadline=context.deadline)
     prompt = select_prompt(EmbedOptions(prompt_name=body.prompt_name), info)
-    whole = [prompt + text for text in texts]
+    whole = [prompt + text for text in body.inputs]
     _check_sizes("inputs", whole, service.settings.limits)
     check_size("inputs", sum(map(len, whole)) * TOKEN_BYTES, service.settings.limits)
     rows = await service.tokenize_with_offsets(
@@ -53,32 +46,14 @@ async def tokenize(body: TokenizeBody, service: Service, context: RequestContext
 @routes.add("POST", "/decode", scope=Scope.READ, response=list[str])
 async def decode(body: DecodeBody, service: Service, context: RequestContext) -> Response:
     """Return the texts of token ids."""
-    rows: list[Sequence[int]] = await convert_body(
-        context, _items, "ids", body.ids, np.ndarray | list, "a list of token ids"
-    )
-    _check_sizes("ids", rows, service.settings.limits)
+    _check_sizes("ids", body.ids, service.settings.limits)
     texts = await service.decode(
-        rows,
+        body.ids,
         model=body.model,
         skip_special_tokens=body.skip_special_tokens,
         deadline=context.deadline,
     )
     return await json_response(texts)
-
-
-def _items(field: str, value: Any, kind: type | UnionType, expected: str) -> list[Any]:
-    """Convert one item or a list of items of one kind.
-
-    Raises:
-        InvalidInput: an item is of another kind.
-    """
-    if value == []:
-        raise EmptyInput(field)
-    items = to_inputs(value, field)
-    for row, item in enumerate(items):
-        if not isinstance(item, kind):
-            raise InvalidInput(f"{field}[{row}]", f"must be {expected}")
-    return items
 
 
 def _check_sizes(field: str, items: Sequence[Input], limits: LimitSettings) -> None:

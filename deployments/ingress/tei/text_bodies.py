@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
-from deployments.ingress.tei.bodies import ModelBody
+from deployments.ingress.tei.bodies import ModelBody, to_items
 from deployments.ingress.wire.inputs import ID, IDS
 
 TextsField = Annotated[
-    Any,
+    list[str],
+    PlainValidator(partial(to_items, kind=str, expected="a string")),
     WithJsonSchema(
         {
             "description": "A text or a list of texts.",
@@ -22,8 +26,10 @@ TextsField = Annotated[
     ),
 ]
 
+_ID_LISTS = partial(to_items, field="ids", kind=np.ndarray | list, expected="a list of token ids")
 IdsField = Annotated[
-    Any,
+    list[Sequence[int]],
+    PlainValidator(_ID_LISTS),
     WithJsonSchema(
         {
             "description": "Token ids of the model's vocabulary, or a list of such.",

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from deployments.ingress.errors.http_errors import EmptyInput
 from deployments.ingress.errors.responses import ErrorShape, InvalidRequest
 from deployments.ingress.middleware.context import RequestContext
-from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
@@ -32,7 +31,6 @@ from deployments.ingress.tei.bodies import (
 from deployments.ingress.wire.answer_size import check_embeddings
 from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.formats import timing_headers
-from deployments.ingress.wire.inputs import to_inputs
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.ingress.wire.rows import width_of
 from deployments.settings.access import Scope
@@ -89,13 +87,10 @@ async def embed(body: EmbedBody, service: Service, context: RequestContext) -> R
         dimensions=body.dimensions,
         normalize=body.normalize,
     )
-    if body.inputs == []:
-        raise EmptyInput("inputs")
-    inputs = await convert_body(context, to_inputs, body.inputs, "inputs")
-    await check_embeddings(service, context, body, ("inputs", len(inputs)))
+    await check_embeddings(service, context, body, "inputs", len(body.inputs))
     with rename_input_errors("inputs"):
-        answer = await request.embed(inputs, options)
-    return await request.respond(answer.vectors, answer, sum(map(len, inputs)))
+        answer = await request.embed(body.inputs, options)
+    return await request.respond(answer.vectors, answer, sum(map(len, body.inputs)))
 
 
 @routes.add("POST", "/similarity", scope=Scope.READ, response=list[float])

@@ -6,6 +6,7 @@ Estimates use the average length of a number, so a response may be some percent 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Protocol
 
 from starlette.responses import Response
@@ -36,6 +37,7 @@ _COMPONENTS: Mapping[OutputDtype, tuple[float, float]] = {
 """Bytes of one component as a number in JSON, and in memory."""
 
 
+@cache
 def component_bytes(dtype: OutputDtype, kind: Format, encoding: EncodingFormat) -> float:
     """Return the bytes of one component of an embedding in a response."""
     as_number, in_memory = _COMPONENTS[dtype]
@@ -83,18 +85,18 @@ async def check_embeddings(
     service: Service,
     context: RequestContext,
     body: VectorsBody,
-    counted: tuple[str, int],
+    field: str,
+    count: int,
     component: float = NUMBER_BYTES,
 ) -> None:
-    """Check the size of a response with embeddings of ``component`` bytes per component.
+    """Check the size of a response with ``count`` embeddings of ``component`` bytes per component.
 
-    ``counted`` is the field that determines the number of vectors, and that number.
+    ``field`` is the field of the request that determines the count.
 
     Raises:
         LimitExceeded: the size is above ``max_response_bytes``.
         EmbedderError: as `Service.model`.
     """
-    field, count = counted
     limits = service.settings.limits
     if count * (MAX_WIDTH * component + ITEM_BYTES) <= limits.max_response_bytes:
         return  # within the limit for the width of any model

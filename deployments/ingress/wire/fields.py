@@ -61,15 +61,9 @@ class NullAsAbsent(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or None not in given.values():
-            return given
-        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
-        return {
-            name: value
-            for name, value in given.items()
-            if value is not None or name not in optional
-        }
+    def _given_fields(cls, given: Any) -> Any:
+        has_null = isinstance(given, dict) and None in given.values()
+        return _without_nulls(cls, given) if has_null else given
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -83,6 +77,14 @@ class NullAsAbsent(BaseModel):
             if name not in required:
                 described["properties"][name] = _nullable(field)
         return schema
+
+
+def _without_nulls(body: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the given fields of a body without its optional fields that are null."""
+    optional = {name for name, field in body.model_fields.items() if not field.is_required()}
+    return {
+        name: value for name, value in given.items() if value is not None or name not in optional
+    }
 
 
 def _nullable(field: JsonSchemaValue) -> JsonSchemaValue:
@@ -102,12 +104,14 @@ class Body(NullAsAbsent):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            for name in given:
-                if name not in cls.model_fields:
-                    raise _unknown(name, list(cls.model_fields))
-        return given
+    def _given_fields(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        known = cls.model_fields
+        for name in given:
+            if name not in known:
+                raise _unknown(name, list(known))
+        return _without_nulls(cls, given) if None in given.values() else given
 
 
 def _unknown(name: str, known: list[str]) -> PydanticCustomError:

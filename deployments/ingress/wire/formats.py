@@ -29,10 +29,12 @@ class Format(str, Enum):
     BYTES = "application/octet-stream"
 
 
-def negotiate(accept: str) -> Format:
+def negotiate(accept: bytes) -> Format:
     """Return the preferred format of an ``Accept`` header; JSON if it names no other."""
     best, best_quality = Format.JSON, 0.0
-    for choice in accept.split(","):
+    if accept in _USUAL:
+        return best
+    for choice in accept.decode("latin-1").split(","):
         kind, _, parameters = choice.partition(";")
         quality = _quality(parameters)
         if quality > best_quality and kind.strip().lower() in _KNOWN:
@@ -69,16 +71,17 @@ def timing_headers(answer: Embeddings) -> Mapping[str, str]:
     ``server-timing`` has the durations with fractions.
     """
     timings = answer.timings
-    seconds = {
-        "queue": timings.queue_s,
-        "tokenization": timings.tokenization_s,
-        "inference": timings.inference_s,
+    queue_ms = timings.queue_s * 1000
+    tokenization_ms = timings.tokenization_s * 1000
+    inference_ms = timings.inference_s * 1000
+    headers = {
+        "x-queue-time": str(round(queue_ms)),
+        "x-tokenization-time": str(round(tokenization_ms)),
+        "x-inference-time": str(round(inference_ms)),
+        "server-timing": f"queue;dur={queue_ms:.2f}, tokenization;dur={tokenization_ms:.2f}, "
+        f"inference;dur={inference_ms:.2f}",
+        "x-cache-hits": str(answer.cached),
     }
-    headers = {f"x-{name}-time": str(round(value * 1000)) for name, value in seconds.items()}
-    headers["server-timing"] = ", ".join(
-        f"{name};dur={value * 1000:.2f}" for name, value in seconds.items()
-    )
-    headers["x-cache-hits"] = str(answer.cached)
     truncated = int(answer.truncated.sum())
     if truncated:
         headers["x-truncated-inputs"] = str(truncated)
@@ -86,6 +89,7 @@ def timing_headers(answer: Embeddings) -> Mapping[str, str]:
 
 
 _KNOWN = frozenset(kind.value for kind in Format)
+_USUAL = (b"", b"*/*", b"application/json")
 
 
 def _quality(parameters: str) -> float:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from pydantic import WithJsonSchema
+from pydantic import PlainValidator, WithJsonSchema
 
 from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.core.types import Input, Vectors
@@ -30,22 +30,6 @@ IDS = {"type": "array", "items": ID, "minItems": 1}
 TEXT = {"type": "string", "minLength": 1}
 NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
 BASE64 = {"type": "string", "contentEncoding": "base64"}
-
-InputField = Annotated[
-    Any,
-    WithJsonSchema(
-        {
-            "description": "A text, a list of texts, token ids of the model's vocabulary "
-            "(special tokens included), or a list of such.",
-            "oneOf": [
-                TEXT,
-                IDS,
-                {"type": "array", "items": TEXT, "minItems": 1},
-                {"type": "array", "items": IDS, "minItems": 1},
-            ],
-        }
-    ),
-]
 
 VectorField = Annotated[
     Any,
@@ -71,7 +55,7 @@ def check_count(field: str, count: int, limit: int) -> None:
         raise LimitExceeded(field, "items", count, limit)
 
 
-def to_inputs(value: Any, field: str = "input") -> list[Input]:
+def to_inputs(value: Any, *, field: str = "input") -> list[Input]:
     """Convert OpenAI's ``input``; a plain list of integers is one input of token ids.
 
     A list of more than `SHORT` token ids becomes int64[n], unless one of them has no int64.
@@ -98,6 +82,24 @@ def to_inputs(value: Any, field: str = "input") -> list[Input]:
                 f"{field}[{row}]", f"must be a string or a list of token ids, not {_kind(item)}"
             )
     return inputs
+
+
+InputField = Annotated[
+    list[Input],
+    PlainValidator(to_inputs),
+    WithJsonSchema(
+        {
+            "description": "A text, a list of texts, token ids of the model's vocabulary "
+            "(special tokens included), or a list of such.",
+            "oneOf": [
+                TEXT,
+                IDS,
+                {"type": "array", "items": TEXT, "minItems": 1},
+                {"type": "array", "items": IDS, "minItems": 1},
+            ],
+        }
+    ),
+]
 
 
 def to_vector(value: Any, field: str) -> Vectors:

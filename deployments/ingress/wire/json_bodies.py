@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,29 +12,33 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from deployments.ingress.middleware.keys import Headers
 from deployments.ingress.wire.json_chunks import json_chunks
 from deployments.rpc.cooperative_yield import YIELD_BYTES, CooperativeYield
+
+MEDIA_TYPE = "application/json"
 
 CHUNK_BYTES = 2**20
 """Bytes that are sent at a time: copying more would hold the interpreter lock for long."""
 
 
-class _ChunkedResponse(Response):
+class ChunkedResponse(Response):
     """A large JSON response, sent in chunks."""
 
-    media_type = "application/json"
+    media_type = MEDIA_TYPE
 
-    def __init__(self, chunks: Sequence[bytes]) -> None:
-        super().__init__(headers={"content-length": str(sum(map(len, chunks)))})
-        self._chunks = chunks
+    def __init__(
+        self, chunks: Sequence[bytes], status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        length = str(sum(map(len, chunks)))
+        super().__init__(None, status, {**(headers or {}), "content-length": length})
+        self.chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response, and let other requests run after each chunk."""
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
-        for at, chunk in enumerate(self._chunks, 1):
-            more = at < len(self._chunks)
+        for at, chunk in enumerate(self.chunks, 1):
+            more = at < len(self.chunks)
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
             await asyncio.sleep(0)
 
@@ -47,7 +51,7 @@ async def json_response(content: Any, expected_bytes: float = math.inf) -> Respo
     """
     if expected_bytes <= YIELD_BYTES:
         whole = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY, default=list)
-        return Response(whole, media_type="application/json")
+        return Response(whole, media_type=MEDIA_TYPE)
     sent, chunks, size = list[bytes](), list[bytes](), 0
     yielding = CooperativeYield()
     for chunk in json_chunks(content):
@@ -58,11 +62,7 @@ async def json_response(content: Any, expected_bytes: float = math.inf) -> Respo
             chunks, size = [], 0
         await yielding.after(len(chunk))
     sent.append(b"".join(chunks))
-    return (
-        Response(sent[0], media_type="application/json")
-        if len(sent) == 1
-        else _ChunkedResponse(sent)
-    )
+    return Response(sent[0], media_type=MEDIA_TYPE) if len(sent) == 1 else ChunkedResponse(sent)
 
 
 def json_lines(objects: Iterable[Any]) -> bytes:
@@ -71,12 +71,11 @@ def json_lines(objects: Iterable[Any]) -> bytes:
     return b"".join(orjson.dumps(one, option=option) for one in objects)
 
 
-def check_content_type(headers: Headers) -> None:
-    """Check that the header declares a JSON body.
+def check_content_type(kind: bytes) -> None:
+    """Check that a ``content-type`` is that of JSON.
 
     Raises:
-        HTTPException: 415, it declares another type or none.
+        HTTPException: 415, it is another type.
     """
-    kind = dict(headers).get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind != b"application/json":
+    if kind.partition(b";")[0].strip().lower() != MEDIA_TYPE.encode():
         raise HTTPException(415, "the content-type must be application/json")

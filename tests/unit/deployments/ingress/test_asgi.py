@@ -168,7 +168,9 @@ async def test_below_a_route_prefix_everything_is_as_at_the_root() -> None:
     keys = [{"name": "only", "sha256": "0" * 64, "scopes": ["read"]}]
     answers = {}
     for prefix in ("", "/api"):
-        transport = httpx.ASGITransport(build_asgi(FakeService(keys=keys)), root_path=prefix)
+        service = FakeService(keys=keys)
+        await service.model(None)
+        transport = httpx.ASGITransport(build_asgi(service), root_path=prefix)
         async with httpx.AsyncClient(transport=transport, base_url=f"http://test{prefix}") as http:
             asked = [await http.get(path) for path in ("/healthz", "/readyz", "/health", "/ping")]
             asked += [

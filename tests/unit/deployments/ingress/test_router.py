@@ -10,7 +10,7 @@ from fastapi import Path, Query
 from pydantic import BaseModel
 from starlette.types import Message
 
-from deployments.ingress.asgi import ROUTES, TEI_PATHS
+from deployments.ingress.asgi import ROUTES, TEI_PATHS, build_asgi
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.routing.route import Routes
@@ -47,7 +47,10 @@ def _client() -> httpx.AsyncClient:
 
     service = FakeService()
     app = RequestMiddleware(
-        Router(routes, service), service.settings, service.request_stats, service.large_bodies
+        Router(routes, service).answer,
+        service.settings,
+        service.request_stats,
+        service.large_bodies,
     )
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
@@ -128,7 +131,7 @@ async def test_a_server_may_announce_its_start_and_its_end() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Router(ROUTES, FakeService())({"type": "lifespan", "state": {}}, receive, send)
+    await build_asgi(FakeService())({"type": "lifespan", "state": {}}, receive, send)
 
     assert [message["type"] for message in sent] == [
         "lifespan.startup.complete",
@@ -146,6 +149,6 @@ async def test_a_websocket_is_closed() -> None:
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/v1/embeddings", "root_path": "", "headers": []}
-    await Router(ROUTES, FakeService())(scope, receive, send)
+    await build_asgi(FakeService())(scope, receive, send)
 
     assert [message["type"] for message in sent] == ["websocket.close"]

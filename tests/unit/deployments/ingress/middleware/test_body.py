@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
-from deployments.ingress.middleware.body import LISTEN_S, read_body, replay
+from deployments.ingress.middleware.body import LISTEN_S, read_body
 from deployments.settings.limits import IngressLimits
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
@@ -29,7 +29,7 @@ async def read(
 ) -> bytes | None:
     settings = IngressLimits.model_validate({"max_body_bytes": LIMIT, **limits})
     return await read_body(
-        wire.receive, headers, settings, Deadline.after(deadline_s), admit_nothing
+        wire.receive, dict(headers), settings, Deadline.after(deadline_s), admit_nothing
     )
 
 
@@ -193,8 +193,50 @@ async def test_a_body_with_identity_encoding_is_read() -> None:
     assert await read(wire, (b"content-encoding", b" Identity ")) == b"1234"
 
 
-async def test_replay_gives_the_body_once_and_then_further_messages() -> None:
-    receive = replay(b"1234", Wire([DISCONNECT]).receive)
+async def test_a_body_that_has_arrived_is_read_in_the_same_iteration_of_the_loop() -> None:
+    messages = chunks_of(b"12", b"34")
 
-    assert await receive() == {"type": "http.request", "body": b"1234", "more_body": False}
-    assert await receive() == DISCONNECT
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    reading = read_body(receive, {}, IngressLimits(), Deadline.after(5), admit_nothing)
+    with pytest.raises(StopIteration) as end:
+        reading.send(None)
+    assert end.value.value == b"1234"
+
+
+async def test_an_error_of_the_server_is_raised_whether_it_comes_at_once_or_later() -> None:
+    for pauses in (False, True):
+
+        async def receive(pauses: bool = pauses) -> Message:
+            if pauses:
+                await asyncio.sleep(0)
+            raise ConnectionError("lost")
+
+        with pytest.raises(ConnectionError):
+            await read_body(receive, {}, IngressLimits(), Deadline.after(5), admit_nothing)
+
+
+async def test_a_cancelled_request_cancels_what_it_waits_for() -> None:
+    ended: list[str] = []
+
+    async def receive() -> Message:
+        try:
+            await asyncio.sleep(0)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        raise AssertionError("nothing sets the event")
+
+    for turns in (1, 2, 3):
+        reading = asyncio.ensure_future(
+            read_body(receive, {}, IngressLimits(), Deadline.after(5), admit_nothing)
+        )
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait({reading})
+        await asyncio.sleep(0)
+        assert reading.cancelled()
+        assert ended == ["cancelled"] * turns

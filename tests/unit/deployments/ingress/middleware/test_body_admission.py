@@ -126,7 +126,7 @@ async def _read(wire: Wire, bodies: LargeBodies, size: int) -> bytes | None:
     with ExitStack() as admitted:
         return await read_body(
             wire.receive,
-            [(b"content-length", b"%d" % size)],
+            {b"content-length": b"%d" % size},
             IngressLimits(max_body_bytes=2**40),
             Deadline.after(60),
             lambda size, start: admitted.enter_context(bodies.admit("/", size, start)),
@@ -136,6 +136,6 @@ async def _read(wire: Wire, bodies: LargeBodies, size: int) -> bytes | None:
 def _client(routes: Routes, bodies: LargeBodies) -> httpx.AsyncClient:
     service = FakeService()
     app = RequestMiddleware(
-        Router(routes, service), service.settings, service.request_stats, bodies
+        Router(routes, service).answer, service.settings, service.request_stats, bodies
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")

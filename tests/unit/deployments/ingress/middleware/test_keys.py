@@ -71,7 +71,7 @@ def test_every_configured_key_is_compared(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_key_is_read_from_each_header(
     headers: dict[bytes, bytes], expected: bytes | None
 ) -> None:
-    assert presented_key(headers.items()) == expected
+    assert presented_key(headers) == expected
 
 
 def test_new_keys_are_long_and_unique() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from deployments.ingress.collections import points
 from deployments.ingress.collections.bodies import DeleteBody, FetchBody, SearchBody, UpsertBody
@@ -16,7 +16,7 @@ from deployments.ingress.middleware.large_bodies import (
     INLINE_BYTES,
 )
 from deployments.ingress.numeric.clusters import ClusterRequest
-from deployments.ingress.routing import parameters
+from deployments.ingress.routing.router import Router
 from deployments.ingress.tei.bodies import RerankBody, SimilarityInputs
 from deployments.ingress.wire import json_parsing, json_slices
 from deployments.ingress.wire.inputs import SHORT, to_inputs, to_vectors
@@ -107,18 +107,18 @@ async def test_a_large_body_is_checked_in_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threads: set[str] = set()
-    validate = parameters.validated
+    read = Router._read_body
 
     def noting(metadata: Any) -> None:
         threads.add(threading.current_thread().name)
         check_metadata(metadata)
 
-    def validating(adapter: TypeAdapter[Any], value: Any) -> Any:
+    def reading(*arguments: Any) -> Any:
         threads.add(threading.current_thread().name)
-        return validate(adapter, value)
+        return read(*arguments)
 
     monkeypatch.setattr(points, "check_metadata", noting)
-    monkeypatch.setattr("deployments.ingress.routing.router.validated", validating)
+    monkeypatch.setattr(Router, "_read_body", reading)
     _everything_is_large(monkeypatch, threads)
     async with FakeService().client() as http:
         response = await http.post(

@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.responses import PlainTextResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Message, Scope
 
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.keys import digest
 from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request import OPEN, RequestMiddleware
@@ -26,7 +27,7 @@ class EchoServer:
 
     def __init__(self, *, keyed: bool = False, **limits: float) -> None:
         self.request_stats = RequestStats()
-        self.scopes: list[Scope] = []
+        self.contexts: list[RequestContext] = []
         self.fault: Exception | None = None
         self.hold = asyncio.Event()
         self.hold.set()
@@ -40,13 +41,12 @@ class EchoServer:
             tei_paths={"/embed"},
         )
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scopes.append(scope)
+    async def _answer(self, context: RequestContext, body: bytes) -> Response:
+        self.contexts.append(context)
         await self.hold.wait()
         if self.fault is not None:
             raise self.fault
-        body = (await receive()).get("body", b"")
-        await PlainTextResponse(body)(scope, receive, send)
+        return PlainTextResponse(body)
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
@@ -94,7 +94,7 @@ async def test_without_a_valid_key_nothing_is_read_or_run(headers: dict[str, str
 
     assert refusal(response) == (401, "invalid_api_key", None)
     assert response.headers["www-authenticate"] == "Bearer"
-    assert server.scopes == []
+    assert server.contexts == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,9 @@ async def test_a_valid_key_is_accepted_in_each_header(headers: dict[str, str]) -
     response = await server.post(headers=headers, content=b"hello")
 
     assert response.text == "hello"
-    assert server.scopes[0]["state"]["context"].key.name == "a"
+    [context] = server.contexts
+    assert context.key is not None
+    assert context.key.name == "a"
 
 
 @pytest.mark.parametrize("path", sorted(OPEN))
@@ -129,7 +131,7 @@ async def test_a_path_similar_to_an_open_path_needs_a_key(path: str) -> None:
     response = await server.post(f"http://test{path}")
 
     assert response.status_code == 401
-    assert server.scopes == []
+    assert server.contexts == []
 
 
 async def test_errors_on_tei_paths_have_the_shape_of_tei() -> None:
@@ -149,7 +151,16 @@ async def test_an_invalid_timeout_and_a_large_body_are_refused_before_the_route(
     assert refusal(late) == (400, "invalid_input", "x-request-timeout")
     assert refusal(large) == (413, "body_too_large", "body")
     assert refusal(packed) == (415, "unsupported_media_type", None)
-    assert server.scopes == []
+    assert server.contexts == []
+
+
+async def test_the_deadline_is_the_limit_or_what_the_client_asks_if_that_is_less() -> None:
+    server = EchoServer(request_timeout_s=30.0)
+    for given in (None, "2.5", "31"):
+        await server.post(headers={} if given is None else {"x-request-timeout": given})
+
+    times = [context.deadline - context.began for context in server.contexts]
+    assert times == [pytest.approx(seconds) for seconds in (30.0, 2.5, 30.0)]
 
 
 async def test_requests_in_progress_are_counted_until_they_end() -> None:
@@ -184,21 +195,5 @@ async def test_a_client_that_disconnects_while_sending_is_counted_and_not_answer
     await server.app(scope, receive, send)
 
     assert sent == []
-    assert server.scopes == []
+    assert server.contexts == []
     assert (server.request_stats.in_flight, server.request_stats.abandoned) == (0, 1)
-
-
-@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-async def test_messages_of_other_protocols_pass_unchanged(kind: str) -> None:
-    seen: list[Scope] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(scope)
-
-    async def never(*_: Any) -> Any:
-        raise AssertionError("nothing is read or sent")
-
-    middleware = RequestMiddleware(app, ServeSettings(), RequestStats(), LargeBodies(1.0))
-    await middleware({"type": kind}, never, never)
-
-    assert seen == [{"type": kind}]

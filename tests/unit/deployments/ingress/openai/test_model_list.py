@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -10,6 +12,7 @@ from tests.unit.deployments.ingress.fake_service import ALIAS, REPOSITORY, FakeS
 
 async def _get(path: str) -> httpx.Response:
     async with FakeService().client() as http:
+        await asyncio.sleep(0)  # starts to load the model
         return await http.get(path)
 
 

@@ -40,7 +40,7 @@ dtypes = pytest.mark.parametrize("dtype", ["<f4", "<f2", "i1", "u1", ">f4"])
     ],
 )
 def test_the_preferred_format_is_chosen(accept: str, expected: Format) -> None:
-    assert negotiate(accept) is expected
+    assert negotiate(accept.encode()) is expected
 
 
 @dtypes

@@ -81,7 +81,7 @@ def test_another_value_is_refused_with_its_place(value: Any, field: str, problem
 def test_an_error_names_the_field_of_the_route() -> None:
     for value, field in (([], "inputs"), (["a", 1], "inputs[1]"), ([1, 2.5], "inputs[1]")):
         with pytest.raises(InvalidInput) as caught:
-            to_inputs(value, "inputs")
+            to_inputs(value, field="inputs")
 
         assert caught.value.field == field
 

@@ -34,7 +34,10 @@ def _client() -> httpx.AsyncClient:
 
     service = FakeService()
     app = RequestMiddleware(
-        Router(routes, service), service.settings, service.request_stats, service.large_bodies
+        Router(routes, service).answer,
+        service.settings,
+        service.request_stats,
+        service.large_bodies,
     )
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")

@@ -12,13 +12,13 @@ import httpx
 import numpy as np
 import pytest
 from starlette.responses import Response, StreamingResponse
-from starlette.types import ASGIApp
 
-from deployments.ingress.middleware.compression import accepts_gzip
 from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.middleware.request_stats import RequestStats
-from deployments.settings.service import ServeSettings
+from deployments.ingress.routing.route import Routes
+from deployments.ingress.routing.router import Router
+from deployments.ingress.wire.compression import accepts_gzip
 from tests.unit.deployments.ingress.fake_service import FakeService
 
 LEAST = 1000
@@ -42,10 +42,21 @@ class Sent:
 
 
 async def _sent(
-    app: ASGIApp, encoding: str | None = "gzip", *, method: str = "GET", least: int | None = LEAST
+    answer: Response,
+    encoding: str | None = "gzip",
+    *,
+    method: str = "GET",
+    least: int | None = LEAST,
 ) -> Sent:
+    routes = Routes(tag=None)
+
+    @routes.add("GET", "/any", scope=None)
+    async def respond() -> Response:
+        return answer
+
+    service = FakeService(compress_bytes=least)
     app = RequestMiddleware(
-        app, ServeSettings(compress_bytes=least), RequestStats(), LargeBodies(1.0)
+        Router(routes, service).answer, service.settings, RequestStats(), LargeBodies(1.0)
     )
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
@@ -127,4 +138,4 @@ async def test_vectors_are_the_same_compressed_or_not(path: str) -> None:
 
 def test_an_invalid_accept_encoding_disables_compression() -> None:
     for value in (b"\xff\xfe", b"gzipped", b"x-gzipper", b"q=1", b"," * 10_000, b"gzip;q=x"):
-        assert not accepts_gzip([(b"accept-encoding", value)])
+        assert not accepts_gzip({b"accept-encoding": value})
