@@ -4,7 +4,7 @@ PORT ?= 8000
 CONFIG ?= serve_config.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test faults fuzz clients check cluster bench overload clean
+.PHONY: help install serve deploy test wheel faults fuzz clients check cluster bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,18 +35,21 @@ test: install  ## Run every test, with coverage
 	$(BIN)/pytest --cov --cov-report=term $(UNIT)
 	$(BIN)/pytest --ignore=tests/unit
 
+wheel: install  ## Run the unit tests against the installed wheel, outside the checkout
+	.ci/test_wheel $(BIN)/python $(UNIT)
+
 faults: install  ## Kill, damage and stress index, cache and service (takes long)
 	FUZZ_S=60 TEST_KILLS=20 TEST_SERVICES=1 INDEX_KILLS=200 INDEX_DAMAGES=400 INDEX_STRESS_S=60 \
 		INDEX_MACHINE_EXAMPLES=400 TEST_EXAMPLES=4 \
-		$(BIN)/pytest tests/unit/index/faults/test_kill.py tests/unit/index/test_index_machine.py \
+		$(BIN)/pytest --timeout=0 tests/unit/index/faults/test_kill.py tests/unit/index/test_index_machine.py \
 		tests/unit/index/search/test_stress.py tests/unit/index/faults/test_damaged_file.py \
 		tests/unit/cache/test_killed.py tests/cluster/test_cache_faults.py \
 		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py \
 		tests/cluster/test_contract.py tests/fuzz
-	TEST_EXAMPLES=10 $(BIN)/pytest $(UNIT) -m hypothesis
+	TEST_EXAMPLES=10 $(BIN)/pytest --timeout=0 $(UNIT) -m hypothesis
 
 fuzz: install  ## Send hostile requests to a real service: FUZZ_S seconds (900), FUZZ_SEED (0)
-	FUZZ_S=$(or $(FUZZ_S),900) FUZZ_SEED=$(or $(FUZZ_SEED),0) $(BIN)/pytest -s tests/fuzz
+	FUZZ_S=$(or $(FUZZ_S),900) FUZZ_SEED=$(or $(FUZZ_SEED),0) $(BIN)/pytest --timeout=0 -s tests/fuzz
 
 clients: install .venv-clients/.installed  ## Run the client programs of docs/clients.md
 	$(BIN)/pytest tests/cluster/test_clients.py

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from embedder.inference.loading import LoadedBackend
 from embedder.settings.model import BatchSettings, CacheSettings, ModelSettings
 from tests.tiny_models import PIECES, SPECIAL, VOCABULARY, write_layout
 from tests.unit.fake_model import MODEL, settle
+from tests.unit.waiting import LONG_S
 
 INFO = replace(MODEL, max_tokens=24, vocabulary_size=len(VOCABULARY), max_batch_tokens=64)
 POISON = "zzz"
@@ -61,7 +61,7 @@ class Device:
         rows = [row.tolist() for row in tokens.rows()]
         self.threads.add(threading.current_thread().name)
         self.entered.set()
-        assert self.gate.wait(10), "the test has left the gate closed"
+        assert self.gate.wait(LONG_S), "the test has left the gate closed"
         if sum(map(len, rows)) > self.capacity:
             raise OutOfMemory("full")
         if ids(POISON) in rows:
@@ -133,15 +133,5 @@ def make_generator(
 
 def settled(generator: EmbeddingGenerator) -> EmbeddingGenerator:
     """Return the generator after its event loop has run everything that is ready."""
-    asyncio.run_coroutine_threadsafe(settle(), generator._loop).result(5)
+    asyncio.run_coroutine_threadsafe(settle(), generator._loop).result(LONG_S)
     return generator
-
-
-def eventually(condition: Callable[[], bool], *, seconds: float = 5.0) -> bool:
-    """Wait for a condition that another thread fulfils; return whether it is fulfilled."""
-    ends = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > ends:
-            return False
-        time.sleep(0.002)
-    return True

@@ -13,6 +13,7 @@ from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions
 from embedder.core.errors import ConfigurationError, InvalidInput
 from embedder.core.types import Input, Truncate, Vectors
 from embedder.settings.model import BatchSettings, CacheSettings, LimitSettings, ModelSettings
+from tests.unit.waiting import LONG_S
 
 # Without a cache, so that a repeated call computes again.
 SETTINGS = EmbedderSettings(
@@ -84,7 +85,7 @@ def test_several_threads_get_the_same_vectors_as_one(
     barrier = threading.Barrier(len(parts))
 
     def embed(texts: list[str]) -> Vectors:
-        barrier.wait(5)
+        barrier.wait(LONG_S)
         return generator.embed(texts)
 
     with ThreadPoolExecutor(len(parts)) as threads:

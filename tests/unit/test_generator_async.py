@@ -12,6 +12,7 @@ from embedder.core.errors import BackendFailure, DeadlineExceeded, InvalidInput,
 from embedder.core.types import Vectors
 from tests.unit.fake_device import POISON, Device, settled, vectors_of, word
 from tests.unit.fake_model import settle
+from tests.unit.waiting import LONG_S
 
 WORDS = [word(number) for number in range(200)]
 
@@ -22,7 +23,7 @@ async def blocked_call(
     """Start a call, and return it while the device is blocked in its batch."""
     device.block()
     call = asyncio.create_task(generator.aembed(text))
-    assert await asyncio.to_thread(device.entered.wait, 5)
+    assert await asyncio.to_thread(device.entered.wait, LONG_S)
     return call
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from embedder import EmbeddingGenerator
 from embedder.core.errors import EmbedderError, ModelDrift, Unavailable
-from tests.unit.fake_device import Device, eventually, make_generator, vectors_of, word
+from tests.unit.fake_device import Device, make_generator, vectors_of, word
+from tests.unit.waiting import LONG_S, eventually
 
 WORDS = [word(number) for number in range(100)]
 Make = Callable[[Device], EmbeddingGenerator]
@@ -113,9 +114,9 @@ def test_closing_fails_calls_that_wait_for_the_device(
     device.block()
     with ThreadPoolExecutor(3) as threads:
         answers = [threads.submit(outcome, call, generator) for _ in range(3)]
-        assert device.entered.wait(5)
+        assert device.entered.wait(LONG_S)
         generator.close()
-        types = [type(answer.result(5)) for answer in answers]
+        types = [type(answer.result(LONG_S)) for answer in answers]
 
     assert types == [Unavailable] * 3
 
@@ -128,16 +129,16 @@ def test_closing_fails_calls_that_wait_for_the_tokenizer(
 
     def blocked(*_: object, **__: object) -> None:
         entered.set()
-        assert go.wait(10)
+        assert go.wait(LONG_S)
 
     monkeypatch.setattr("embedder.inference.tokenization.FastTokenizer.encode", blocked)
     with ThreadPoolExecutor(2) as threads:
         answer = threads.submit(outcome, CALLS["embed"], generator)
-        assert entered.wait(5)
+        assert entered.wait(LONG_S)
         closing = threads.submit(generator.close)
-        kind = type(answer.result(5))
+        kind = type(answer.result(LONG_S))
         go.set()
-        closing.result(5)
+        closing.result(LONG_S)
 
     assert kind is Unavailable
 
@@ -150,9 +151,9 @@ def test_a_batch_that_ends_after_closing_causes_no_error(
     device.block()
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(outcome, CALLS["embed"], generator)
-        assert device.entered.wait(5)
+        assert device.entered.wait(LONG_S)
         generator.close()
-        assert isinstance(answer.result(5), Unavailable)
+        assert isinstance(answer.result(LONG_S), Unavailable)
     device.gate.set()
 
     assert eventually(lambda: set(threading.enumerate()) <= before)
@@ -166,7 +167,7 @@ def test_a_deleted_generator_frees_its_model_at_once(make: Make) -> None:
     generator.close()
     del generator
 
-    assert eventually(lambda: model() is None, seconds=1)
+    assert eventually(lambda: model() is None)
 
 
 def test_two_generators_are_independent(make: Make) -> None:

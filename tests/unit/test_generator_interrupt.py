@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from itertools import count
+from types import FrameType
 
 import numpy as np
 import pytest
 
+import embedder.generator
 from embedder import EmbeddingGenerator
 from embedder.pipeline.streaming import AHEAD, CHUNK
 from tests.unit.fake_device import Device, settled, vectors_of, word
+from tests.unit.waiting import LONG_S, eventually
+
+WAITING = (threading.Condition.wait.__name__, threading.__file__)
+"""The function and the file in which a thread waits for a lock."""
 
 WORDS = [word(number) for number in range(2 * CHUNK)]
 
@@ -35,12 +41,22 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+def waits_in_a_call() -> bool:
+    """Return whether the main thread waits for a lock in a call of the generator."""
+    frame: FrameType | None = sys._current_frames()[threading.main_thread().ident or 0]
+    if frame is None or (frame.f_code.co_name, frame.f_code.co_filename) != WAITING:
+        return False
+    while frame is not None and frame.f_code.co_filename != embedder.generator.__file__:
+        frame = frame.f_back
+    return frame is not None
+
+
 def interrupt_when(event: threading.Event) -> threading.Thread:
-    """Send SIGINT to the main thread after an event."""
+    """Send SIGINT to the main thread once it waits for its result after an event."""
 
     def interrupt() -> None:
-        assert event.wait(5)
-        time.sleep(0.02)  # the caller waits for its result by then
+        assert event.wait(LONG_S)
+        assert eventually(waits_in_a_call)
         # Only a real signal wakes a thread that waits for a lock.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
@@ -73,15 +89,13 @@ def test_ctrl_c_in_one_call_affects_no_other(generator: EmbeddingGenerator, devi
     answers: list[object] = []
     other = threading.Thread(target=lambda: answers.append(generator.embed(WORDS[:20])))
     other.start()
-    assert device.entered.wait(5)
-    soon = threading.Event()
-    threading.Timer(0.05, soon.set).start()
-    thread = interrupt_when(soon)
+    assert device.entered.wait(LONG_S)
+    thread = interrupt_when(device.entered)
     with pytest.raises(KeyboardInterrupt):
         generator.embed(WORDS[20:])
     thread.join()
     device.gate.set()
-    other.join(5)
+    other.join()
 
     assert len(answers) == 1
     assert np.array_equal(np.asarray(answers[0]), vectors_of(WORDS[:20]))

@@ -14,14 +14,8 @@ from embedder import EmbeddingGenerator, EmbedOptions
 from embedder.core.errors import BackendFailure, InvalidInput, Unavailable
 from embedder.core.types import Input, Vectors
 from embedder.pipeline.streaming import AHEAD, CHUNK
-from tests.unit.fake_device import (
-    POISON,
-    Device,
-    eventually,
-    settled,
-    vectors_of,
-    word,
-)
+from tests.unit.fake_device import POISON, Device, settled, vectors_of, word
+from tests.unit.waiting import LONG_S, eventually
 
 WORDS = [word(number) for number in range(3 * CHUNK + 17)]
 
@@ -155,7 +149,7 @@ def test_several_threads_can_each_read_a_stream(generator: EmbeddingGenerator) -
     barrier = threading.Barrier(len(parts))
 
     def read(texts: list[str]) -> bool:
-        barrier.wait(5)
+        barrier.wait(LONG_S)
         return np.array_equal(list(generator.embed_stream(iter(texts))), vectors_of(texts))
 
     with ThreadPoolExecutor(len(parts)) as threads:

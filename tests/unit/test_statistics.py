@@ -14,7 +14,8 @@ from embedder import EmbeddingGenerator
 from embedder.batching.tuning import Measurement, Tuning
 from embedder.core.errors import BackendFailure
 from embedder.settings.model import BatchSettings
-from tests.unit.fake_device import INFO, POISON, Device, eventually, ids, make_generator, word
+from tests.unit.fake_device import INFO, POISON, Device, ids, make_generator, word
+from tests.unit.waiting import LONG_S, eventually
 
 WORDS = [word(number) for number in range(100)]
 TOKENS = sum(len(ids(text)) for text in WORDS)
@@ -140,10 +141,10 @@ def test_waiting_inputs_are_counted(make: Make) -> None:
     device.block()
     thread = threading.Thread(target=generator.embed, args=(WORDS[:10],))
     thread.start()
-    assert device.entered.wait(5)
+    assert device.entered.wait(LONG_S)
     waiting = generator.stats().waiting
     device.gate.set()
-    thread.join(5)
+    thread.join(LONG_S)
 
     assert waiting == 9
     assert eventually(lambda: generator.stats().waiting == 0)

@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from embedder.backends.derived_files import cache_folder, derived_file, discard
 from embedder.core.errors import ConfigurationError
+from tests.unit.waiting import LONG_S
 
 KEY = "0123"
 NAME = "model.onnx"
@@ -138,19 +140,27 @@ def test_concurrent_callers_create_a_graph_once(tmp_path: Path) -> None:
     assert all(map(_is_complete, graphs))
 
 
-def test_a_caller_waits_while_another_process_writes(tmp_path: Path) -> None:
-    create = Creator()
+def test_a_caller_waits_while_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, lock, asked = Creator(), fcntl.flock, threading.Event()
+
+    def lock_and_tell(file: IO[str], operation: int) -> None:
+        asked.set()
+        lock(file, operation)
+
     graph = derived_file(tmp_path, KEY, NAME, create)
     finished = graph.parent.rename(tmp_path / "finished")
     with (tmp_path / f"{KEY}.lock").open() as file, ThreadPoolExecutor(1) as pool:
         fcntl.flock(file, fcntl.LOCK_EX)  # as another process would
+        monkeypatch.setattr(fcntl, "flock", lock_and_tell)
         waiting = pool.submit(derived_file, tmp_path, KEY, NAME, create)
-        with pytest.raises(TimeoutError):
-            waiting.result(timeout=0.2)
+        assert asked.wait(LONG_S)
         finished.rename(graph.parent)
-        fcntl.flock(file, fcntl.LOCK_UN)
+        assert not waiting.done()
+        lock(file, fcntl.LOCK_UN)
 
-        assert waiting.result(timeout=5) == graph
+        assert waiting.result(timeout=LONG_S) == graph
 
     assert create.calls == 1
 

@@ -45,7 +45,7 @@ async def submit_all(
 ) -> list[list[int] | BaseException]:
     """Submit all calls in one loop iteration and return each result or error."""
     work = [batcher.submit(call, [1] * len(call)) for call in calls]
-    return await asyncio.wait_for(asyncio.gather(*work, return_exceptions=True), 5)
+    return await asyncio.gather(*work, return_exceptions=True)
 
 
 async def test_only_the_caller_of_the_failing_item_gets_the_error() -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks import cranfield
-from benchmarks.cranfield import main, ndcg, read_judgements, read_texts
-from tests.unit.benchmarks.door_here import door_here
+from benchmarks.cranfield import ndcg, read_judgements, read_texts
 
 
 @pytest.mark.parametrize(
@@ -56,31 +53,3 @@ def data(tmp_path: Path) -> Path:
 def test_texts_without_words_are_left_out(data: Path) -> None:
     assert list(read_texts(data / "cranfield" / "corpus.jsonl.gz")) == [*"012345"]
     assert read_judgements(data / "cranfield" / "qrels.tsv") == {"aaa": {"0": 1}, "ddd": {"3": 1}}
-
-
-def _run(data: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    with door_here() as client:
-        monkeypatch.setattr("httpx.Client", lambda **_: client)
-        return main(["--data", str(data), "--url", "http://here"])
-
-
-def test_the_service_ranks_as_numpy_does(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _run(data, monkeypatch) == 0
-    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-
-    assert (figures["documents"], figures["questions"]) == (6, 2)
-    assert figures["ndcg_service"] == figures["ndcg_numpy"] == 1.0
-    assert figures["same"] == 1.0
-
-
-def test_an_index_that_ranks_otherwise_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ranked = cranfield._ranked
-
-    def otherwise(*given: Any) -> list[list[str]]:
-        return [row[::-1] for row in ranked(*given)]
-
-    monkeypatch.setattr(cranfield, "_ranked", otherwise)
-
-    assert _run(data, monkeypatch) == 1

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.fidelity import main, table
 from benchmarks.reference import (
     Dtype,
     Finding,
@@ -187,26 +186,3 @@ def test_sentences_keep_their_quotes(tmp_path: Path) -> None:
     path.write_text('a\tb\tc\t1\t2.5\t"So" he said.\tHe said "so.\textra\n')
 
     assert read_sts(path) == ([2.5], ['"So" he said.'], ['He said "so.'])
-
-
-def test_the_table_says_what_failed() -> None:
-    lines = table(
-        [
-            Finding("good", "float32", 1.0, 0.9, least=True),
-            Finding("bad", "auto", 1.0, 0.9),
-            Finding("figure", "auto", 0.5, None),
-        ]
-    ).splitlines()
-
-    assert [line.split()[-1] for line in lines[1:]] == ["ok", "FAILED", "shown"]
-    assert ">= 0.9" in lines[1]
-    assert "<= 0.9" in lines[2]
-
-
-def test_a_folder_that_is_not_there_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        main(["--data", str(tmp_path / "missing")])
-
-    assert "no such folder" in capsys.readouterr().err

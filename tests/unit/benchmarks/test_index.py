@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.index import Line, main, ratio, table
+from benchmarks.index import Line, ratio, table
 from benchmarks.index_loads import clustered
 from benchmarks.index_mnist import read_images, read_neighbours
 
@@ -71,16 +70,3 @@ def test_files_of_both_formats_are_read(tmp_path: Path) -> None:
         == pixels.reshape(3, 4).astype(float).tolist()
     )
     assert read_neighbours(tmp_path / "a.ivecs").tolist() == [[5, 6], [7, 8]]
-
-
-def test_the_whole_benchmark_runs_on_a_few_points(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main(["--points", "2500", "--width", "8", "--queries", "2", "--directory", str(tmp_path)])
-    shown = capsys.readouterr().out
-    lines = json.loads(shown.splitlines()[-1])
-
-    assert {"hnsw: recall@10", "restart with flat", "restart with flat and hnsw"} <= {
-        line["name"] for line in lines
-    }
-    assert [*tmp_path.iterdir()] == []

@@ -3,81 +3,92 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import islice
+from typing import cast
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from benchmarks.overload import open_loop
 from benchmarks.overload_figures import Outcome, figures_of
 from benchmarks.overload_routes import ROUTES, embedded, requests
+from tests.unit.virtual_time import VirtualTime
 
 
-class Door:
-    """A service that refuses each text once, and answers when it was asked for so many texts."""
+@dataclass(frozen=True)
+class _Response:
+    status: int
+    headers: dict[str, str]
 
-    def __init__(self, texts: int = 1) -> None:
+    async def read(self) -> bytes:
+        return b"{}"
+
+
+class Service:
+    """A service in virtual time, in place of a client's session.
+
+    It refuses each text of ``refused`` once, and answers the others after ``answer_s``.
+    """
+
+    def __init__(self, answer_s: float = 0.0, refused: str = "") -> None:
         self.asked: dict[str, list[float]] = {}
         self.probes = 0
-        self._texts = texts
-        self._all_asked = asyncio.Event()
+        self._answer_s = answer_s
+        self._refused = refused
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """Serve, and yield a client of it."""
-        application = web.Application()
-        application.router.add_post("/v1/embeddings", self._embed)
-        application.router.add_get("/healthz", self._health)
-        runner = web.AppRunner(application)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        try:
-            async with aiohttp.ClientSession(site.name) as session:
-                yield session
-        finally:
-            await runner.cleanup()
-
-    async def _embed(self, request: web.Request) -> web.Response:
-        (text,) = (await request.json())["input"]
+    async def post(self, path: str, *, data: bytes, headers: object) -> AsyncIterator[_Response]:
+        """Answer a request for one text."""
+        (text,) = json.loads(data)["input"]
         self.asked.setdefault(text, []).append(time.perf_counter())
-        if text.startswith("refused") and len(self.asked[text]) == 1:
-            return web.Response(status=429, headers={"retry-after": "0.5"})
-        if len(self.asked) == self._texts:
-            self._all_asked.set()
-        await self._all_asked.wait()
-        return web.Response(text="{}")
+        if text in self._refused and len(self.asked[text]) == 1:
+            yield _Response(429, {"retry-after": "0.5"})
+            return
+        await asyncio.sleep(self._answer_s)
+        yield _Response(200, {})
 
-    async def _health(self, request: web.Request) -> web.Response:
+    @asynccontextmanager
+    async def get(self, path: str) -> AsyncIterator[_Response]:
+        """Answer a probe."""
         self.probes += 1
-        return web.Response()
+        yield _Response(200, {})
 
 
-async def test_requests_go_out_when_due_whatever_has_become_of_the_others() -> None:
-    door = Door(texts=3)
-    due = [0.0, 0.1, 0.2]
-    began = time.perf_counter()
-    async with door.session() as session:
-        outcomes, probes = await open_loop(session, due, [embedded([one]) for one in "abc"])
+async def _open_loop(
+    service: Service, due: list[float], texts: str
+) -> tuple[list[Outcome], list[float]]:
+    session = cast("aiohttp.ClientSession", service)
+    return await open_loop(session, due, [embedded([text]) for text in texts])
 
-    assert list(door.asked) == ["a", "b", "c"]
-    assert door.asked["b"][0] >= began + 0.1
-    assert door.asked["c"][0] >= began + 0.2
+
+@pytest.fixture(autouse=True)
+async def began(monkeypatch: pytest.MonkeyPatch, virtual_time: VirtualTime) -> float:
+    """Measure in virtual time; return when the test begins."""
+    monkeypatch.setattr(time, "perf_counter", virtual_time)
+    return virtual_time()
+
+
+async def test_requests_go_out_when_due_whatever_has_become_of_the_others(began: float) -> None:
+    service, due = Service(answer_s=0.5), [0.0, 0.125, 0.25]
+    outcomes, probes = await _open_loop(service, due, "abc")
+
+    sent = [service.asked[text] for text in "abc"]
+    assert [moment - began for (moment,) in sent] == pytest.approx(due)
     assert [outcome.status for outcome in outcomes] == [200, 200, 200]
-    assert door.probes == len(probes) >= 1
+    assert service.probes == len(probes) >= 1
 
 
 async def test_a_refused_request_comes_back_once_after_its_retry_after() -> None:
-    door = Door()
-    async with door.session() as session:
-        (outcome,), _ = await open_loop(session, [0.0], [embedded(one) for one in [["refused"]]])
+    service = Service(refused="a")
+    (outcome,), _ = await _open_loop(service, [0.0], "a")
 
-    first, again = door.asked["refused"]
-    assert again - first >= 0.5
+    first, again = service.asked["a"]
+    assert again - first == pytest.approx(0.5)
     assert (outcome.status, outcome.again) == (429, 200)
 
 

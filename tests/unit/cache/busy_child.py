@@ -1,14 +1,13 @@
-"""A process that puts batches until it is killed, and prints the time of each.
+"""A process that puts batches until it is killed, and prints two numbers after each.
 
-``python -m tests.unit.cache.busy_child FOLDER FIRST`` prints a number and a monotonic time a line:
-all entries from the last number on, up to this one, were put by then. Times are the machine's.
+``python -m tests.unit.cache.busy_child FOLDER FIRST``: all entries from ``FIRST`` up to the first
+number were put by then; the second number says how many of the last of them are not saved yet.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 
 from embedder.cache.persistent import PersistentCache
@@ -16,7 +15,7 @@ from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.settings.model import CacheSettings
 from tests.unit.cache.known import entries, keys
 
-SETTINGS = CacheSettings(max_bytes=256 * 2**20, autosave_s=0.3, autosave_entries=10_000)
+SETTINGS = CacheSettings(max_bytes=256 * 2**20, autosave_s=0.03, autosave_entries=10_000)
 WIDTH = 8
 BATCH = 20
 
@@ -29,9 +28,9 @@ async def main(folder: Path, first: int) -> None:
         numbers = range(first, first + BATCH)
         await cache.put_many(keys(numbers), entries(numbers, WIDTH))
         first += BATCH
-        sys.stdout.write(f"{first} {time.monotonic()}\n")
+        sys.stdout.write(f"{first} {cache.stats()['store']['dirty']}\n")
         sys.stdout.flush()
-        await asyncio.sleep(0.004)
+        await asyncio.sleep(0.001)
 
 
 if __name__ == "__main__":

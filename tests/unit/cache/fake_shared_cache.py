@@ -55,4 +55,4 @@ class FakeSharedCache:
 async def settle() -> None:
     """Wait for all other tasks."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 60)
+    await asyncio.gather(*others, return_exceptions=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -130,12 +129,3 @@ class FakeSharedStore(FakeStore):
             np.array([truncated for _, _, truncated in rows], np.bool_),
         )
         return Records(there, entries, np.full(len(there), 60.0))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Run the event loop until a condition holds."""
-    for _ in range(4000):
-        await asyncio.sleep(0.005)
-        if condition():
-            return
-    raise AssertionError("the condition did not hold within 20 s")

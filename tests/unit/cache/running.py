@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,7 @@ from embedder.cache.persistent import PersistentCache
 from embedder.settings.model import CacheSettings
 from tests.unit.cache.fake_stores import FakeLocalStore, FakeSharedStore
 from tests.unit.cache.known import entries, keys
+from tests.unit.fake_model import settle
 
 ROOM = CacheSettings(max_bytes=2**20, autosave_s=0.01)
 TIGHT = CacheSettings(max_bytes=32_000, autosave_s=0.01)
@@ -33,6 +35,13 @@ async def running(store: Store, settings: CacheSettings = ROOM) -> AsyncIterator
 async def put(cache: PersistentCache, numbers: Sequence[int], version: int = 0) -> None:
     """Put the entries of numbers."""
     await cache.put_many(keys(numbers), entries(numbers, version=version))
+
+
+async def queued_calls(cache: PersistentCache) -> None:
+    """Wait until the store has been called as often as the cache wants by now."""
+    await settle()
+    assert cache._writer is not None
+    await asyncio.get_running_loop().run_in_executor(cache._writer._thread, int)
 
 
 def state_of(cache: PersistentCache) -> str:

@@ -12,8 +12,8 @@ from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.redis_store import RedisStore
 from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.settings.model import CacheSettings
-from tests.unit.cache.fake_stores import until
 from tests.unit.cache.known import entries, keys
+from tests.unit.waiting import until
 
 
 def test_without_a_directory_or_url_there_is_no_store() -> None:

@@ -12,8 +12,9 @@ from embedder.cache.store.circuit_breaker import PAUSE_S
 from embedder.cache.store.redis_store import RedisStore
 from embedder.settings.model import CacheSettings
 from tests.unit.cache.conftest import RedisServer
-from tests.unit.cache.fake_stores import FULL, FakeSharedStore, until
+from tests.unit.cache.fake_stores import FULL, FakeSharedStore
 from tests.unit.cache.known import entries, key, keys, records, rows_of
+from tests.unit.waiting import until
 
 SETTINGS = CacheSettings(ttl_s=600, autosave_s=0.01)
 

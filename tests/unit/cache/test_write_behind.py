@@ -9,9 +9,10 @@ import pytest
 from embedder.cache import write_behind
 from embedder.cache.persistent import PersistentCache
 from embedder.core.errors import InvalidInput
-from tests.unit.cache.fake_stores import FakeLocalStore, FakeSharedStore, until
+from tests.unit.cache.fake_stores import FakeLocalStore, FakeSharedStore
 from tests.unit.cache.known import OTHER_TAG, by_key, entries, keys, records
 from tests.unit.cache.running import PATIENT, ROOM, TIGHT, Store, is_written, put, running, state_of
+from tests.unit.waiting import until
 
 
 @pytest.mark.parametrize("make", [FakeLocalStore, FakeSharedStore])

@@ -8,9 +8,18 @@ import pytest
 
 from embedder.cache import write_behind
 from embedder.core.errors import StageUnavailable
-from tests.unit.cache.fake_stores import FULL, FakeLocalStore, until
+from tests.unit.cache.fake_stores import FULL, FakeLocalStore
 from tests.unit.cache.known import TAG, by_key, key, keys, records
-from tests.unit.cache.running import PATIENT, TIGHT, is_written, put, running, state_of
+from tests.unit.cache.running import (
+    PATIENT,
+    TIGHT,
+    is_written,
+    put,
+    queued_calls,
+    running,
+    state_of,
+)
+from tests.unit.waiting import until
 
 
 async def test_rejected_changes_are_served_and_written_later(
@@ -47,7 +56,7 @@ async def test_a_failing_store_is_not_called_at_every_put() -> None:
         asked = len(store.calls)
         for number in range(10, 20):
             await put(cache, [number])
-            await until(lambda: True)
+            await queued_calls(cache)
 
         assert len(store.calls) == asked
         store.failure = None

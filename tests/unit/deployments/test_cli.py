@@ -17,8 +17,6 @@ from embedder.models.catalogue import CATALOGUE
 from embedder.settings.model import EmbedderSettings
 from embedder.settings.sources import load
 
-ROOT = Path(__file__).parents[3]
-
 
 def test_embed_prints_one_vector_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["embed", "hello world", "another"])
@@ -91,20 +89,6 @@ def test_plan_reports_a_limit_that_cannot_be_kept(capsys: pytest.CaptureFixture[
 
     assert captured.err.startswith("embedder: ")
     assert "short by" in captured.err
-
-
-def test_config_prints_every_setting_with_its_source(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EMBEDDER_LIMITS__MAX_INPUTS", "77")
-
-    assert main(["config", str(ROOT / "serve_config.yaml"), "--describe"]) == 0
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert "77" in lines["limits.max_inputs"]
-    assert "(environment EMBEDDER_LIMITS__MAX_INPUTS)" in lines["limits.max_inputs"]
-    assert "(file)" in lines["cache.max_bytes"]
-    assert "(default)" in lines["pool.max_bytes"]
-    assert "inputs per request" in lines["limits.max_inputs"]
 
 
 @pytest.mark.parametrize(

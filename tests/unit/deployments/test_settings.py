@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from embedder.core.errors import ConfigurationError
 from embedder.settings.problems import RENAMED, variable_name
 from embedder.settings.sources import load
 
-CONFIGURATION = Path(__file__).parents[3] / "serve_config.yaml"
 STATELESS = ("ingress", "tokenizer", "encoder")
 STATEFUL = ("embedding_cache", "vector_index")
 
@@ -148,13 +146,6 @@ def test_setting_one_value_of_a_stage_leaves_its_other_values_as_they_were(name:
     stage = getattr(_read({name: {"num_gpus": 0.5}}), name)
 
     assert stage == getattr(_read({}), name).model_copy(update={"num_gpus": 0.5})
-
-
-def test_the_configuration_that_is_shipped_is_accepted() -> None:
-    document = yaml.safe_load(CONFIGURATION.read_text())
-    (application,) = document["applications"]
-
-    assert _read(application["args"]).model.name == "all-MiniLM-L6-v2"
 
 
 def _list(*models: dict[str, Any]) -> ModelList:

@@ -15,9 +15,12 @@ from embedder.core.deadline import NEVER
 from embedder.core.types import Priority, TokenBatch
 from embedder.inference.encoder_pool import EncoderPool
 from embedder.inference.loading import LoadedBackend
+from embedder.inference.tokenizer_pool import TokenizerPool
 from embedder.settings.model import EmbedderSettings, ModelSettings, PoolSettings
 from tests.tiny_models import write_layout
 from tests.unit.fake_device import INFO, Device, loaded, vectors_of_ids
+from tests.unit.manual_clock import ManualClock
+from tests.unit.waiting import LONG_S
 
 BYTES = 1000
 """Bytes of each model, on disk and loaded."""
@@ -40,7 +43,7 @@ class FakeLoads:
     def __call__(self, settings: EmbedderSettings) -> LoadedBackend:
         self.requested.append(settings.model)
         self.entered.set()
-        assert self.gate.wait(10), "the test has left the gate closed"
+        assert self.gate.wait(LONG_S), "the test has left the gate closed"
         name = Path(settings.model.name).name
         if name in self.faults:
             raise self.faults[name]
@@ -108,9 +111,16 @@ def pinned(pool: EncoderPool) -> set[str]:
     return {_name(state.key) for state in pool.states() if state.pinned}
 
 
+def clock_of(pool: EncoderPool | TokenizerPool) -> ManualClock:
+    """Return a clock of the test that the pool has from now on."""
+    clock = ManualClock()
+    pool._stages.pool._clock = clock
+    return clock
+
+
 async def wait_for_event(event: threading.Event) -> None:
     """Wait for an event of another thread without blocking the loop."""
-    assert await asyncio.to_thread(event.wait, 5)
+    assert await asyncio.to_thread(event.wait, LONG_S)
 
 
 def _name(key: str) -> str:

@@ -23,6 +23,7 @@ from tests.unit.fake_model import settle
 from tests.unit.inference.fake_loads import (
     BYTES,
     FakeLoads,
+    clock_of,
     encode,
     encoder_pool,
     expected,
@@ -127,7 +128,8 @@ async def test_two_hundred_requests_for_four_models_keep_a_budget_of_two(
 
     async def ask(number: int) -> bool:
         nonlocal most
-        await asyncio.sleep(order.random() / 20)
+        for _ in range(order.randrange(20)):
+            await asyncio.sleep(0)
         name = order.choice("abcd")
         right = await encode(pool, models[name], number) == expected(number)
         most = max(most, sum(state.bytes for state in pool.states() if state.state == "ready"))
@@ -172,12 +174,14 @@ async def test_a_deadline_holds_while_a_model_loads(
 async def test_idle_models_are_unloaded_unless_pinned(
     models: Models, loads: FakeLoads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = encoder_pool(monkeypatch, loads, idle_s=0.01)
+    pool = encoder_pool(monkeypatch, loads, idle_s=60)
+    clock = clock_of(pool)
     await pool.pin([models["a"]])
     await encode(pool, models["b"], 1)
+    clock.now = 59.0
     await pool.unload_idle()
     before = ready(pool)
-    await asyncio.sleep(0.02)
+    clock.now = 61.0
     await pool.unload_idle()
 
     assert before == {"a", "b"}

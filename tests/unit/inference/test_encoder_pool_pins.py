@@ -17,7 +17,7 @@ from embedder.models.catalogue import find_row
 from embedder.settings.model import EmbedderSettings, ModelSettings, PoolSettings
 from tests.unit.fake_device import ids
 from tests.unit.inference import fake_loads
-from tests.unit.inference.fake_loads import FakeLoads, encode, pinned, wait_for_event
+from tests.unit.inference.fake_loads import FakeLoads, clock_of, encode, pinned, wait_for_event
 
 Models = dict[str, ModelSettings]
 
@@ -201,11 +201,12 @@ async def test_an_idle_tokenizer_is_unloaded(
         return load(settings)
 
     monkeypatch.setattr(LocalTokenizer, "load", counted)
-    pool = TokenizerPool(EmbedderSettings(pool=PoolSettings(max_bytes=1, idle_unload_s=0.01)))
+    pool = TokenizerPool(EmbedderSettings(pool=PoolSettings(max_bytes=1, idle_unload_s=60)))
+    clock = clock_of(pool)
     await pool.pin([models["b"]])
     for _ in range(3):
         await pool.tokenize(models["a"], ["a"], truncate=Truncate.END)
-    await asyncio.sleep(0.02)
+    clock.now = 61.0
     await pool.unload_idle()
     for name in "ab":
         await pool.tokenize(models[name], ["a"], truncate=Truncate.END)

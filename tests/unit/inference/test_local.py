@@ -25,6 +25,7 @@ from embedder.inference.local import (
 from embedder.settings.model import BatchSettings
 from tests.unit.fake_device import INFO, POISON, Device, ids, loaded, vectors_of_ids
 from tests.unit.fake_model import settle
+from tests.unit.waiting import LONG_S, eventually
 
 
 def local(
@@ -69,7 +70,7 @@ async def test_encoding_leaves_the_loop_free_and_keeps_to_one_thread(device: Dev
     encoder = local(device)
     device.block()
     first = asyncio.create_task(encode(encoder, [1, 2]))
-    await asyncio.to_thread(device.entered.wait, 5)
+    await asyncio.to_thread(device.entered.wait, LONG_S)
     others = [asyncio.create_task(encode(encoder, [number])) for number in range(5)]
     await asyncio.sleep(0)
     device.gate.set()
@@ -103,7 +104,7 @@ async def test_time_before_the_device_is_free_counts_as_waiting(
         asyncio.create_task(encoder.encode(batch, priority=Priority.INTERACTIVE, deadline=NEVER))
         for encoder in (one, two)
     ]
-    await asyncio.to_thread(device.entered.wait, 5)
+    await asyncio.to_thread(device.entered.wait, LONG_S)
     await settle()
     device.gate.set()
     first, second = await asyncio.gather(*both)
@@ -171,7 +172,7 @@ async def test_closing_fails_what_runs_and_what_waits(device: Device) -> None:
     encoder = local(device)
     device.block()
     running = asyncio.create_task(encode(encoder, [1]))
-    await asyncio.to_thread(device.entered.wait, 5)
+    await asyncio.to_thread(device.entered.wait, LONG_S)
     waiting = asyncio.create_task(encode(encoder, [2]))
     await asyncio.sleep(0)
     encoder.close()
@@ -200,9 +201,9 @@ async def test_a_closed_encoder_frees_its_model_without_the_collector() -> None:
         freed = weakref.ref(device)
         encoder.close()
         del encoder, device
-        await asyncio.sleep(0.01)
+        await settle()
 
-        assert freed() is None
+        assert eventually(lambda: freed() is None)
     finally:
         gc.enable()
 

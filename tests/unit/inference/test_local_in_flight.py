@@ -11,8 +11,9 @@ from embedder.core.errors import BackendFailure, Unavailable
 from embedder.core.types import TokenBatch, Vectors
 from embedder.inference.local import LocalEncoder, device_thread
 from embedder.settings.model import BatchSettings
-from tests.unit.fake_device import POISON, Device, eventually, ids, loaded
+from tests.unit.fake_device import POISON, Device, ids, loaded
 from tests.unit.inference.test_local import encode, expected
+from tests.unit.waiting import LONG_S, eventually
 
 
 class TwoAtOnce(Device):
@@ -22,7 +23,7 @@ class TwoAtOnce(Device):
 
     def __init__(self) -> None:
         super().__init__()
-        self.meeting = threading.Barrier(2, timeout=5)
+        self.meeting = threading.Barrier(2, timeout=LONG_S)
 
     def encode(self, tokens: TokenBatch) -> Vectors:
         """Wait until another batch is in flight."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 
 import pytest
 
@@ -19,6 +19,7 @@ from tests.unit.inference.fake_pool import (
     states,
     use_in_turn,
 )
+from tests.unit.waiting import LONG_S
 
 
 async def test_closing_unloads_unused_models_and_refuses_further_use() -> None:
@@ -85,11 +86,13 @@ async def test_a_load_may_fail_after_closing() -> None:
     assert {*states(pool).values()} <= {LoadState.FAILED}
 
 
-def test_a_load_that_ends_after_the_loop_closes_is_unloaded() -> None:
-    unloaded: list[str] = []
+def test_a_load_that_ends_while_the_loop_closes_is_unloaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unloaded, closing = list[str](), threading.Event()
 
     def load(key: str) -> Model:
-        time.sleep(0.05)
+        assert closing.wait(LONG_S)
         return Model(key, 1)
 
     async def program() -> None:
@@ -103,6 +106,15 @@ def test_a_load_that_ends_after_the_loop_closes_is_unloaded() -> None:
         await asyncio.sleep(0)
         await pool.close()
         await asyncio.gather(waiting, return_exceptions=True)
+        # The loop waits for its threads last, in a thread of its own.
+        loop = asyncio.get_running_loop()
+        shut_down = loop.shutdown_default_executor
+
+        async def end_loads(*timeout_s: float) -> None:
+            loop.call_soon(closing.set)
+            await shut_down(*timeout_s)
+
+        monkeypatch.setattr(loop, "shutdown_default_executor", end_loads)
 
     asyncio.run(program())
 

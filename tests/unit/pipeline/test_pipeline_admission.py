@@ -193,6 +193,7 @@ async def test_the_rate_is_learnt_from_what_the_encoder_reports() -> None:
     assert admission.stats.admitted == 20
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_large_request_is_released_chunk_by_chunk() -> None:
     admission, progress = AdmissionControl(), []
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from embedder.pipeline.threads import CountedThreads, QueueStats, summed
+from tests.unit.waiting import LONG_S
 
 
 async def test_work_counts_while_it_waits_and_runs_and_not_after_cancellation() -> None:
@@ -15,7 +16,7 @@ async def test_work_counts_while_it_waits_and_runs_and_not_after_cancellation() 
 
     def work() -> bool:
         begun.set()
-        return gate.wait(20)
+        return gate.wait(LONG_S)
 
     tasks = [asyncio.ensure_future(threads.run(work)) for _ in range(3)]
     assert await asyncio.to_thread(begun.wait, 20)

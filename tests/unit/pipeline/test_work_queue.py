@@ -12,6 +12,7 @@ from embedder.core.cancellation import Cancelled, stop_if_cancelled
 from embedder.core.errors import Overloaded, Unavailable
 from embedder.pipeline.admission_policy import OWN_TIME_FACTOR
 from embedder.pipeline.work_queue import WorkClass, WorkQueue
+from tests.unit.waiting import LONG_S
 
 WAIT_S = 0.5
 PER_S = 1000.0
@@ -31,7 +32,7 @@ class Threads:
     def work(self, number: int) -> Callable[[], int]:
         def held() -> int:
             self.started.append(number)
-            assert self.go.wait(20)
+            assert self.go.wait(LONG_S)
             return number
 
         return held
@@ -149,7 +150,7 @@ async def test_cancelled_work_that_runs_counts_until_it_ends(
 
     def work() -> None:
         threads.begun.set()
-        assert threads.go.wait(20)
+        assert threads.go.wait(LONG_S)
         try:
             stop_if_cancelled()
         except Cancelled:

@@ -12,7 +12,7 @@ import torch
 
 from embedder.backends.torch.launcher import CONCURRENT_BATCHES, Launcher
 from embedder.core.types import TokenBatch, Vectors
-from tests.unit.fake_device import eventually
+from tests.unit.waiting import LONG_S, eventually
 
 
 class ManualDevice:
@@ -41,7 +41,7 @@ class ManualDevice:
         number = int(vectors[0, 0])
 
         def wait() -> Vectors:
-            assert self.arrived[number].wait(10)
+            assert self.arrived[number].wait(LONG_S)
             if number == 13:
                 raise RuntimeError("an illegal memory access was encountered")
             found: Vectors = vectors.numpy().astype(np.float32)
@@ -70,10 +70,10 @@ def test_a_batch_is_launched_while_another_is_computed(device: ManualDevice) -> 
         first, second = (pool.submit(launcher.encode, _batch(number)) for number in (1, 2))
         device.arrive(2)  # returns after the second is launched
 
-        assert second.result(10).tolist() == [[2, 2]]
+        assert second.result(LONG_S).tolist() == [[2, 2]]
         assert not first.done()
         device.arrive(1)
-        assert first.result(10).tolist() == [[1, 1]]
+        assert first.result(LONG_S).tolist() == [[1, 1]]
 
 
 def test_every_batch_has_its_own_vectors_and_launches_never_overlap(device: ManualDevice) -> None:
@@ -83,7 +83,7 @@ def test_every_batch_has_its_own_vectors_and_launches_never_overlap(device: Manu
         batches = [pool.submit(launcher.encode, _batch(number)) for number in numbers]
         for number in numbers:
             device.arrive(number)
-        found = [batch.result(10)[0, 0] for batch in batches]
+        found = [batch.result(LONG_S)[0, 0] for batch in batches]
 
     assert found == numbers
     assert sorted(device.launched) == numbers
@@ -96,12 +96,12 @@ def test_a_failed_launch_does_not_affect_other_batches(device: ManualDevice) -> 
         first = pool.submit(launcher.encode, _batch(1))
         failed = pool.submit(launcher.encode, _batch(-1))
         with pytest.raises(torch.OutOfMemoryError, match="no memory left"):
-            failed.result(10)
+            failed.result(LONG_S)
         third = pool.submit(launcher.encode, _batch(3))
         device.arrive(3)
         device.arrive(1)
 
-        assert [first.result(10)[0, 0], third.result(10)[0, 0]] == [1, 3]
+        assert [first.result(LONG_S)[0, 0], third.result(LONG_S)[0, 0]] == [1, 3]
 
 
 def test_a_failed_copy_does_not_affect_other_batches(device: ManualDevice) -> None:
@@ -112,5 +112,5 @@ def test_a_failed_copy_does_not_affect_other_batches(device: ManualDevice) -> No
         device.arrive(14)
 
         with pytest.raises(RuntimeError, match="illegal memory access"):
-            lost.result(10)
-        assert other.result(10)[0, 0] == 14
+            lost.result(LONG_S)
+        assert other.result(LONG_S)[0, 0] == 14

@@ -17,6 +17,7 @@ from embedder.backends.torch.microbatches import (
     split_batch,
 )
 from embedder.core.types import TokenBatch, Vectors
+from tests.unit.waiting import LONG_S
 
 LENGTHS = st.lists(st.integers(1, 600), max_size=40)
 THREADS = st.integers(1, 4)
@@ -87,7 +88,7 @@ def test_vectors_are_in_the_order_of_the_inputs(lengths: list[int], threads: int
 
 
 def test_microbatches_are_computed_concurrently_on_one_thread_each() -> None:
-    barrier = threading.Barrier(2, timeout=30)
+    barrier = threading.Barrier(2, timeout=LONG_S)
 
     def encode(tokens: TokenBatch) -> Vectors:
         barrier.wait()  # fails unless both are computed at once

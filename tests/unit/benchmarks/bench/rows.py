@@ -6,8 +6,6 @@ from benchmarks.bench.figures import Figures
 from benchmarks.bench.plan import BULK, CACHED, LOADS, MIXED, NOOP, SENTENCES, SINGLE, open_name
 from benchmarks.bench.results import EMBEDDER, INFINITY, SERVICE, ST, Cosine, Results
 
-STAGES_MS = {"tokenization": 1.0, "queue": 2.0, "inference": 5.0}
-
 
 def add(results: Results, contender: str, measurement: str, *rates: float, **rest: float) -> None:
     """Add a round for each rate."""

@@ -131,33 +131,3 @@ def test_vectors_are_compared_with_those_in_float32() -> None:
 
     assert bench.results.cosines[ST].least == pytest.approx(1.0)
     assert 0.99 < bench.results.cosines[SERVICE].least < 1.0
-
-
-def test_one_that_breaks_keeps_what_it_has_and_the_others_go_on() -> None:
-    contenders: dict[str, Contender] = {
-        ST: _encoder(10.0, breaks_after=3),
-        EMBEDDER: _encoder(50.0),
-        INFINITY: _server("http://broken"),
-    }
-    bench = _bench(contenders, FakeClient(), rounds=3)
-    bench.measure()
-
-    rows = {(row.contender, row.measurement): row for row in bench.results}
-    assert len(rows[ST, SENTENCES].rounds) == 2
-    assert rows[ST, MIXED].reason == "out of memory"
-    assert rows[INFINITY, "start"].reason == "no vectors: 500"
-    assert not any(name == INFINITY for name, measurement in rows if measurement != "start")
-    assert len(rows[EMBEDDER, MIXED].rounds) == 3
-
-
-def test_one_that_cannot_start_is_named_and_the_others_go_on() -> None:
-    contenders: dict[str, Contender] = {ST: _encoder(10.0)}
-    bench = _bench(contenders, FakeClient(), rounds=2)
-    bench.options = parse(["--rounds", "2", "--only", ST, INFINITY, EMBEDDER])
-    bench.measure()
-
-    assert bench.about == {ST: {"version": "1"}}
-    rows = {(row.contender, row.measurement): row for row in bench.results}
-    assert rows[INFINITY, "start"].reason == rows[EMBEDDER, "start"].reason == "not installed"
-    assert len(rows[ST, SENTENCES].rounds) == 2
-    assert running == set()

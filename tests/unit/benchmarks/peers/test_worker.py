@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ import pytest
 from benchmarks.peers import worker
 
 LIBRARIES = {"sentence_transformers", "torch"}
+PASS_S = 0.125
 
 
 class Encoder:
-    """Counts how often it was called."""
+    """Counts its calls, each of which takes ``PASS_S`` by its clock."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -25,24 +27,22 @@ class Encoder:
         self.calls += 1
         return np.array([[len(text), 0.5] for text in texts], np.float64)
 
+    def clock(self) -> float:
+        """Return the time that all calls have taken."""
+        return self.calls * PASS_S
 
-def test_a_rate_counts_every_pass_and_takes_one_at_least() -> None:
+
+@pytest.mark.parametrize(("seconds", "passes"), [(0.0, 1), (0.3, 3), (1.0, 8)])
+def test_texts_are_embedded_again_until_the_time_is_over_and_once_at_least(
+    seconds: float, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = Encoder()
+    monkeypatch.setattr(time, "perf_counter", encoder.clock)
 
-    answer = worker.answer(encoder, {"texts": ["a", "b"], "seconds": 0.0})
+    answer = worker.answer(encoder, {"texts": ["a", "b"], "seconds": seconds})
 
-    assert answer["passes"] == encoder.calls == 1
-    assert isinstance(answer["texts_per_s"], float)
-    assert answer["texts_per_s"] > 0
-
-
-def test_texts_are_embedded_again_until_the_time_is_over() -> None:
-    encoder = Encoder()
-
-    answer = worker.answer(encoder, {"texts": ["a"], "seconds": 0.05})
-
-    assert answer["passes"] == encoder.calls > 10
-    assert answer["texts_per_s"] == pytest.approx(encoder.calls / 0.05, rel=0.5)
+    assert answer["passes"] == encoder.calls == passes
+    assert answer["texts_per_s"] == 2 / PASS_S
 
 
 def test_vectors_come_as_little_endian_float32() -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from embedder.cache import write_behind
 from embedder.settings.model import CacheSettings
-from tests.unit.cache.fake_stores import FakeLocalStore, until
+from tests.unit.cache.fake_stores import FakeLocalStore
 from tests.unit.cache.known import OTHER_TAG, by_key, entries, key, keys, records, rows_of
 from tests.unit.cache.running import TIGHT, is_written, put, running, state_of
+from tests.unit.waiting import until
 
 SAVED = [records(range(first, first + 10)) for first in range(0, 50, 10)]
 

@@ -14,6 +14,8 @@ from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, LetterEncoder
 from tests.unit.deployments.local_handle import as_handle
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 ONE_CALL = StageSettings(max_replicas=1, calls_per_replica=1)
 
 

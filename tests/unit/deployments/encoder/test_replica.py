@@ -21,6 +21,8 @@ from embedder.inference import encoder_pool
 from embedder.inference.loading import LoadedBackend, load_model
 from embedder.settings.model import EmbedderSettings, ModelSettings
 from tests.tiny_models import write_tiny_bert
+from tests.unit.inference.fake_loads import clock_of
+from tests.unit.waiting import LONG_S, until
 
 ROW = TokenBatch.of([[2, 5, 3]])
 Start = Callable[..., Awaitable[EncoderReplica]]
@@ -108,11 +110,14 @@ async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_pat
 
 
 async def test_a_change_that_cannot_be_loaded_keeps_the_present_models(
-    start: Start, models: tuple[ModelSettings, ModelSettings], tmp_path: Path
+    start: Start,
+    models: tuple[ModelSettings, ModelSettings],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     replica = await start()
     await replica.reconfigure(_config(_model(tmp_path / "missing")))
-    await asyncio.sleep(0.05)
+    await until(lambda: "the pinned models stay unchanged" in caplog.text)
 
     assert (await _encode(replica, models[0])).shape == (1, 32)
     assert _names(replica) == {"wide"}
@@ -149,18 +154,19 @@ async def test_a_busy_replica_is_healthy_until_no_batch_has_ended_for_long(
 ) -> None:
     replica = await start()
     await _encode(replica, models[1])
-    gate = threading.Event()
+    entered, gate = threading.Event(), threading.Event()
     real = backends[models[busy].key].encode
 
     def wait(tokens: TokenBatch) -> Vectors:
-        gate.wait(20)
+        entered.set()
+        gate.wait(LONG_S)
         vectors: Vectors = real(tokens)
         return vectors
 
     await replica.check_health()
     backends[models[busy].key].encode = wait
     call = asyncio.create_task(_encode(replica, models[busy]))
-    await asyncio.sleep(0.01)
+    await asyncio.to_thread(entered.wait, LONG_S)
     await replica.check_health()
     monkeypatch.setattr(encoder, "STUCK_S", 0.0)
     with pytest.raises(RuntimeError, match="no batch has ended"):
@@ -173,10 +179,11 @@ async def test_a_busy_replica_is_healthy_until_no_batch_has_ended_for_long(
 async def test_idle_models_are_unloaded_and_pinned_models_stay(
     start: Start, models: tuple[ModelSettings, ModelSettings]
 ) -> None:
-    replica = await start(pool={"idle_unload_s": 0.01})
+    replica = await start(pool={"idle_unload_s": 60})
+    clock = clock_of(replica._encoders)
     await _encode(replica, models[1])
     before = _names(replica)
-    await asyncio.sleep(0.02)
+    clock.now = 61.0
     await replica.check_health()
     after = _names(replica)
     await replica.check_health()

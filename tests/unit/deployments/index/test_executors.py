@@ -17,6 +17,7 @@ from embedder.core.deadline import Deadline
 from embedder.core.errors import Overloaded
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Points, Query
+from tests.unit.waiting import LONG_S
 
 NAME = "notes"
 FILTER = parse({"n": {"$gte": 0}})
@@ -40,7 +41,7 @@ class Held:
     def _held(self, name: str, method: Any) -> Any:
         def wait(*arguments: Any) -> Any:
             self.started.append(name)
-            assert self.go.wait(20)
+            assert self.go.wait(LONG_S)
             return method(*arguments)
 
         wait.__name__ = name
@@ -154,7 +155,7 @@ async def test_a_scan_of_a_cancelled_caller_stops_between_two_steps(
 
     def held(*arguments: Any) -> int:
         started.set()
-        assert go.wait(20)
+        assert go.wait(LONG_S)
         try:
             return count(*arguments)
         finally:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from deployments.launch.child_process import ServiceProcess
 from deployments.launch.ray_environment import THROUGHPUT, ray_environment
 from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, ServiceInstance
 from embedder.core.errors import ConfigurationError
+from tests.unit.waiting import LONG_S, eventually
 
 
 def command(pid: int) -> str:
@@ -52,17 +52,14 @@ def service_in(tmp_path: Path) -> ServiceInstance:
 
 def until_it_says(launch: ServiceProcess, word: str) -> None:
     """Wait until the child has printed a word."""
-    deadline = time.monotonic() + 20
-    while word not in launch.tail():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert eventually(lambda: word in launch.tail())
 
 
 def test_a_child_that_ends_while_starting_is_an_error_with_its_last_output(tmp_path: Path) -> None:
     launch = child(tmp_path, "print('no such model'); raise SystemExit(3)")
 
     with pytest.raises(ConfigurationError, match="no such model"):
-        launch.wait_until_ready(20, lambda missing: None)
+        launch.wait_until_ready(LONG_S, lambda missing: None)
 
 
 def test_a_service_that_cannot_be_placed_is_refused_while_its_child_lives(tmp_path: Path) -> None:
@@ -74,7 +71,7 @@ time.sleep(60)
 """
     launch = child(tmp_path, script)
     with pytest.raises(ConfigurationError, match="no node has that"):
-        launch.wait_until_ready(20, lambda missing: None)
+        launch.wait_until_ready(LONG_S, lambda missing: None)
     launch.stop()
 
     assert launch.tail().splitlines()[0] == "True"
@@ -138,22 +135,24 @@ import os, subprocess
 print(subprocess.Popen(["sleep", "60"], preexec_fn=os.setpgrp).pid, flush=True)
 """
     launch = child(tmp_path, script)
-    launch.process.wait(20)
+    launch.process.wait(LONG_S)
     grandchild = int(launch.tail())
     alive_before = command(grandchild)
     launch.stop()
-    deadline = time.monotonic() + 5
-    while command(grandchild) and time.monotonic() < deadline:
-        time.sleep(0.02)
 
     assert "sleep" in alive_before
-    assert command(grandchild) == ""
+    assert eventually(lambda: command(grandchild) == "")
 
 
 def test_watching_reports_changes_and_ends_with_the_service(tmp_path: Path) -> None:
-    launch = child(tmp_path, "import time; time.sleep(1)")
+    launch = child(tmp_path, "import time; time.sleep(60)")
     reports: list[str] = []
-    launch.watch(reports.append)
+
+    def report(said: str) -> None:
+        reports.append(said)
+        launch.process.kill()
+
+    launch.watch(report)
 
     assert reports == ["no answer yet"]
 

@@ -50,12 +50,6 @@ def test_the_error_of_an_invalid_file_names_it(text: str, tmp_path: Path) -> Non
         read_config(path)
 
 
-def test_the_shipped_configuration_passes() -> None:
-    shipped = read_config(Path(__file__).parents[4] / "serve_config.yaml", port=0)
-
-    check(shipped)
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

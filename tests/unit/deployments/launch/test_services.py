@@ -26,6 +26,7 @@ from deployments.launch.services import (
     start_time,
 )
 from embedder.core.errors import ConfigurationError
+from tests.unit.waiting import LONG_S
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 
@@ -75,7 +76,7 @@ def test_the_processes_of_a_service_are_ended_and_those_of_others_are_not(tmp_pa
     with process(ours) as mine, process(other) as theirs, process(None) as foreign:
         before = ours.processes()
         remaining = end(ours)
-        mine.wait(20)
+        mine.wait(LONG_S)
 
         assert before == [mine.pid]
         assert remaining == []
@@ -134,7 +135,7 @@ def test_the_watcher_ends_the_service_when_its_starter_ends(
         with _watched(ours):
             assert child.poll() is None
 
-        assert child.wait(20) == -signal.SIGKILL
+        assert child.wait(LONG_S) == -signal.SIGKILL
     assert not Path(ours.folder).exists()
 
 
@@ -160,7 +161,7 @@ def test_stop_ends_an_orphaned_service_and_describes_it(
         assert main(["stop", "--list"]) == 0
         listed = capsys.readouterr().out
         assert main(["stop"]) == 0
-        child.wait(20)
+        child.wait(LONG_S)
     ended = capsys.readouterr().out
 
     assert "left behind" in listed

@@ -18,6 +18,8 @@ from embedder.core.deadline import Deadline
 from embedder.core.errors import BackendFailure, DeadlineExceeded, Overloaded, StageUnavailable
 from tests.unit.deployments.rpc.replica_errors import from_replica
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 NOBODY = ray.serve.exceptions.DeploymentUnavailableError(DeploymentID(name="Encoder"))
 
 

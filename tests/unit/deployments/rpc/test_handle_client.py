@@ -26,6 +26,9 @@ from embedder.core.errors import (
 )
 from tests.unit.deployments.local_handle import as_handle
 from tests.unit.deployments.rpc.replica_errors import from_replica
+from tests.unit.fake_model import settle
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 LOST = ray.exceptions.RayActorError()
 
@@ -155,7 +158,7 @@ async def test_a_deadline_cancels_the_call_in_the_replica() -> None:
 async def test_a_cancelled_caller_cancels_its_call() -> None:
     stuck = Stuck()
     calling = asyncio.ensure_future(_remote(stuck).call("ask"))
-    await asyncio.sleep(0.01)
+    await settle()
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling

@@ -18,6 +18,8 @@ from tests.unit.deployments.ingress.fake_service import END, LetterTokenizer
 from tests.unit.deployments.local_handle import as_handle
 from tests.unit.deployments.rpc.replica_errors import from_replica
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 ONE_CALL = StageSettings(max_replicas=1, calls_per_replica=1)
 
 

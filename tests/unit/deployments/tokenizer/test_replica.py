@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from embedder.core.errors import ConfigurationError
 from embedder.core.types import Truncate
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import SPECIAL, VOCABULARY, write_tiny_bert, write_tokenizer
+from tests.unit.inference.fake_loads import clock_of
+from tests.unit.waiting import until
 
 REVERSED = tuple(reversed(SPECIAL))
 """The special tokens of the second model, whose ids are those of the first one turned around."""
@@ -94,12 +95,12 @@ async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_pat
 
 
 async def test_a_change_that_cannot_be_loaded_keeps_the_present_models(
-    models: tuple[ModelSettings, ModelSettings], tmp_path: Path
+    models: tuple[ModelSettings, ModelSettings], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     replica = TokenizerReplica(ServeSettings())
     await replica.reconfigure(_config(models[0]))
     await replica.reconfigure(_config(_model(tmp_path / "missing")))
-    await asyncio.sleep(0.05)
+    await until(lambda: "the pinned models stay unchanged" in caplog.text)
 
     assert len(await _ids(replica, models[0], "b")) == 3
 
@@ -107,10 +108,11 @@ async def test_a_change_that_cannot_be_loaded_keeps_the_present_models(
 async def test_an_idle_tokenizer_is_unloaded_and_loaded_again_on_demand(
     models: tuple[ModelSettings, ModelSettings],
 ) -> None:
-    replica = TokenizerReplica(ServeSettings.model_validate({"pool": {"idle_unload_s": 0.01}}))
+    replica = TokenizerReplica(ServeSettings.model_validate({"pool": {"idle_unload_s": 60}}))
+    clock = clock_of(replica._tokenizers)
     await replica.reconfigure(_config(*models))
     ids = await _ids(replica, models[1], "b")
-    await asyncio.sleep(0.02)
+    clock.now = 61.0
     await replica.check_health()
     told = await replica.stats()
 

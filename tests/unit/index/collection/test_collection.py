@@ -24,6 +24,7 @@ from tests.unit.index.brute_force import (
     vectors,
 )
 from tests.unit.index.small_index import SmallIndex
+from tests.unit.waiting import LONG_S
 
 WIDTH = 2
 EVERY_METRIC = pytest.mark.parametrize("metric", Metric, ids=lambda metric: metric.value)
@@ -177,9 +178,9 @@ def test_concurrent_searches_and_writes_return_consistent_points() -> None:
     with ThreadPoolExecutor(12) as pool:
         writing = [pool.submit(_write, collection, n, rounds) for n in range(1, writers + 1)]
         reading = [pool.submit(_read, collection, rounds, writers) for _ in range(8)]
-        answers = [hits for future in reading for hits in future.result(timeout=60)]
+        answers = [hits for future in reading for hits in future.result(timeout=LONG_S)]
         for future in writing:
-            future.result(timeout=60)
+            future.result(timeout=LONG_S)
 
     known = {"shared", *(f"own-{n}" for n in range(1, writers + 1))}
     for hits in answers:

@@ -9,6 +9,7 @@ import pytest
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.collection import maintenance
 from embedder.index.collection.maintenance import MaintenanceThread
+from tests.unit.waiting import LONG_S
 
 
 class Steps:
@@ -20,7 +21,7 @@ class Steps:
 
     def __call__(self) -> bool:
         """Do one step."""
-        assert self.ready.wait(10)
+        assert self.ready.wait(LONG_S)
         if not self.left:
             self.finished.set()
             return False
@@ -51,7 +52,7 @@ def test_tasks_take_turns_after_each_step() -> None:
         thread.notify(task)
         thread.notify(task)
     ready.set()
-    assert all(task.finished.wait(10) for task in tasks)
+    assert all(task.finished.wait(LONG_S) for task in tasks)
     thread.close()
 
     assert done == ["a", "b", "c", "a", "b", "a", "a", "a"]
@@ -63,7 +64,7 @@ def test_a_task_that_failed_for_the_disk_is_tried_again(monkeypatch: pytest.Monk
     task = FailingTask(OSError("full"), OSError("full"))
     thread.notify(task)
 
-    assert task.reached.wait(10)
+    assert task.reached.wait(LONG_S)
     thread.close()
 
 
@@ -75,10 +76,10 @@ def test_a_failed_task_stops_no_other() -> None:
     for task in (bad, worse, good):
         thread.notify(task)
 
-    assert good.reached.wait(10)
+    assert good.reached.wait(LONG_S)
     assert damaged == [damage]
     thread.notify(worse)
-    assert worse.reached.wait(10)
+    assert worse.reached.wait(LONG_S)
     thread.close()
     thread.close()
 

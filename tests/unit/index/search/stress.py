@@ -100,14 +100,16 @@ class Stress:
 
 
 def main(seconds: float, kind: IndexKind, directory: Path) -> None:
-    """Run all threads for some seconds; a failed thread fails the process."""
+    """Run all threads for some seconds, and until one has searched; a failure ends the process."""
     stress = Stress(kind, directory)
     with ThreadPoolExecutor(SEARCHERS + 5) as pool:
         running = [pool.submit(stress.search, seed) for seed in range(SEARCHERS)]
         running += [pool.submit(stress.change, seed) for seed in range(4)]
         running.append(pool.submit(stress.maintain))
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not any(one.done() for one in running):
+        while not any(one.done() for one in running):
+            if stress.searches and time.monotonic() > end:
+                break
             time.sleep(0.05)
         stress.stop.set()
         for one in running:

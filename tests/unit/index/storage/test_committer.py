@@ -19,6 +19,7 @@ from embedder.core.storage_errors import StorageDamaged, StorageReadOnly
 from embedder.index.storage.committer import Committer, Effect
 from embedder.index.storage.reserved_space import ReservedSpace
 from embedder.index.storage.schema import open_writer
+from tests.unit.waiting import LONG_S
 
 
 class RecordedCommitter:
@@ -39,11 +40,11 @@ class RecordedCommitter:
 
         def write(_: sqlite3.Connection) -> Effect[None]:
             inside.set()
-            assert self.go.wait(10)
+            assert self.go.wait(LONG_S)
             return lambda: None
 
         future = self.committer.submit(write)
-        assert inside.wait(10)
+        assert inside.wait(LONG_S)
         return future
 
     def note(self, text: str, error: Exception | None = None) -> Future[str]:
@@ -86,7 +87,7 @@ def test_queued_writes_share_a_commit_and_become_visible_in_order(
     futures = [recorded.note(str(number)) for number in range(40)]
     recorded.go.set()
 
-    assert [future.result(10) for future in futures] == [str(number) for number in range(40)]
+    assert [future.result(LONG_S) for future in futures] == [str(number) for number in range(40)]
     assert held.done()
     assert recorded.order == [str(number) for number in range(40)]
     assert recorded.ran.count("COMMIT") == 2
@@ -102,10 +103,10 @@ def test_a_refused_write_leaves_nothing_in_the_shared_commit(recorded: RecordedC
     ]
     recorded.go.set()
 
-    assert futures[0].result(10) == "a"
+    assert futures[0].result(LONG_S) == "a"
     with pytest.raises(InvalidInput, match="is refused"):
-        futures[1].result(10)
-    assert futures[2].result(10) == "c"
+        futures[1].result(LONG_S)
+    assert futures[2].result(LONG_S) == "c"
     assert recorded.notes() == ["a", "c"] == recorded.order
 
 
@@ -131,10 +132,10 @@ def test_an_error_unrelated_to_the_disk_fails_only_its_own_write(
     recorded.go.set()
 
     with pytest.raises(type(error)):
-        futures[1].result(10)
-    assert [futures[0].result(10), futures[2].result(10)] == ["a", "c"]
+        futures[1].result(LONG_S)
+    assert [futures[0].result(LONG_S), futures[2].result(LONG_S)] == ["a", "c"]
     assert recorded.committer.refusal is None
-    assert recorded.note("d").result(10) == "d"
+    assert recorded.note("d").result(LONG_S) == "d"
     assert recorded.notes() == ["a", "c", "d"] == recorded.order
 
 
@@ -154,8 +155,8 @@ def test_an_error_that_ends_the_transaction_fails_only_its_own_write(
     recorded.go.set()
 
     with pytest.raises(MemoryError):
-        futures[1].result(10)
-    assert [futures[0].result(10), futures[2].result(10)] == ["a", "c"]
+        futures[1].result(LONG_S)
+    assert [futures[0].result(LONG_S), futures[2].result(LONG_S)] == ["a", "c"]
     assert recorded.notes() == ["a", "c"]
 
 
@@ -175,7 +176,7 @@ def test_a_failed_disk_fails_the_whole_commit_and_all_later_writes(
     recorded.go.set()
     for future in futures:
         with pytest.raises(kind):
-            future.result(10)
+            future.result(LONG_S)
 
     assert isinstance(recorded.committer.refusal, kind)
     with pytest.raises(kind):
@@ -185,7 +186,7 @@ def test_a_failed_disk_fails_the_whole_commit_and_all_later_writes(
 
 def test_repeated_refusals_do_not_grow_the_traceback(recorded: RecordedCommitter) -> None:
     with pytest.raises(StorageReadOnly):
-        recorded.note("a", OSError(errno.EIO, "x")).result(10)
+        recorded.note("a", OSError(errno.EIO, "x")).result(LONG_S)
     depths = set()
     for _ in range(5):
         with pytest.raises(StorageReadOnly) as raised:
@@ -205,7 +206,7 @@ def test_a_write_cancelled_before_it_starts_is_dropped(tmp_path: Path) -> None:
     cancellation.request()
     recorded.go.set()
 
-    assert first.result(10) == "a"
+    assert first.result(LONG_S) == "a"
     assert isinstance(gone.exception(10), Cancelled)
     assert recorded.notes() == ["a"]
     recorded.db.close()
@@ -217,6 +218,6 @@ def test_writes_queued_before_closing_are_committed(recorded: RecordedCommitter)
     closing = threading.Thread(target=recorded.committer.close)
     closing.start()
     recorded.go.set()
-    closing.join(10)
+    closing.join(LONG_S)
 
     assert [future.result(0) for future in futures] == ["0", "1", "2", "3", "4"]

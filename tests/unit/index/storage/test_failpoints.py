@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import embedder.index
 from embedder.index.storage import failpoints
 from embedder.index.storage.failpoints import POINTS, VARIABLE, reach
 from tests.unit.index.faults.process_pool import ROOT
@@ -50,7 +51,7 @@ def test_the_environment_arms_a_process() -> None:
 def test_each_listed_point_occurs_in_the_code_exactly_once() -> None:
     names = [
         node.args[0].value
-        for path in Path(ROOT / "embedder/index").rglob("*.py")
+        for path in Path(embedder.index.__path__[0]).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)

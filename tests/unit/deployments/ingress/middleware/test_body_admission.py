@@ -27,6 +27,7 @@ from embedder.core.errors import DeadlineExceeded, Overloaded
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.deployments.ingress.middleware.body_wire import Wire, chunks_of
 from tests.unit.virtual_time import VirtualTime
+from tests.unit.waiting import LONG_S
 
 
 @pytest.mark.parametrize(("size", "beside"), [(INLINE_BYTES, False), (INLINE_BYTES + 1, True)])
@@ -52,7 +53,7 @@ async def test_a_large_body_waits_for_others_no_longer_than_its_request_may() ->
 
     def hold() -> None:
         began.set()
-        others_end.wait(30)
+        others_end.wait(LONG_S)
 
     with bodies.admit("/", 1, b"") as first, bodies.admit("/", 1, b"") as second:
         patient = RequestContext(Deadline.after(60), large_body=first)

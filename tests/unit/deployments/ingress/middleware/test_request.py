@@ -18,6 +18,7 @@ from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import Overloaded
 from tests.unit.deployments.ingress.fake_service import refusal
+from tests.unit.fake_model import settle
 
 KEY = "emb-sesame"
 
@@ -167,7 +168,7 @@ async def test_requests_in_progress_are_counted_until_they_end() -> None:
     server = EchoServer()
     server.hold.clear()
     running = [asyncio.ensure_future(server.post()) for _ in range(5)]
-    await asyncio.sleep(0.02)
+    await settle()
     during = server.request_stats.in_flight
     for one in running[:2]:
         one.cancel()

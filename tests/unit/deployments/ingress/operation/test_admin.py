@@ -18,6 +18,7 @@ from embedder.cache.slab import OVERHEAD_BYTES
 from embedder.core.errors import Overloaded, StageUnavailable
 from embedder.core.types import Encoded, TokenBatch
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, FakeService
+from tests.unit.waiting import LONG_S
 
 STAGES = {
     "encoder": "encoders",
@@ -87,7 +88,7 @@ async def test_every_queue_reports_waiting_running_and_refused_work() -> None:
     service, release = FakeService(), threading.Event()
     numeric_work = service.numeric_work
     with numeric_work.reserve(10**12, "runs") as running, numeric_work.reserve(10**12, "waits"):
-        task = asyncio.ensure_future(running.run(lambda: release.wait(20)))
+        task = asyncio.ensure_future(running.run(lambda: release.wait(LONG_S)))
         with pytest.raises(Overloaded), numeric_work.reserve(LARGE, "refused"):
             pass
         await asyncio.sleep(0)
@@ -105,6 +106,7 @@ async def test_every_queue_reports_waiting_running_and_refused_work() -> None:
     ]
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_inputs_in_progress_are_reported() -> None:
     service = FakeService()
     await service.post_texts("a")
@@ -196,6 +198,7 @@ async def test_every_replica_reports_its_models() -> None:
     assert "secret" not in str(answer)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_the_shared_cache_and_the_collections_are_reported() -> None:
     service = FakeService()
     async with service.client() as http:

@@ -11,6 +11,8 @@ from embedder.core.errors import StageUnavailable
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, refusal
 from tests.unit.deployments.ingress.test_access import KeyedService
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 async def test_the_caches_tell_what_they_hold_and_how_often_that_was_wanted() -> None:
     service = FakeService()

@@ -11,6 +11,8 @@ from embedder.core.errors import StageUnavailable
 from embedder.pipeline.fingerprint import model_tag
 from tests.unit.deployments.ingress.fake_service import MODEL, FakeService
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 async def _announced(service: FakeService) -> list[str]:
     await asyncio.sleep(0.02)

@@ -19,6 +19,7 @@ from embedder.core.errors import DeadlineExceeded, InvalidVector, Overloaded
 from embedder.core.types import SimilarityName, Vectors
 from embedder.similarity.metrics import similarity
 from tests.unit.deployments.ingress.fake_service import FakeService
+from tests.unit.waiting import LONG_S
 
 
 def _context(seconds: float) -> RequestContext:
@@ -29,7 +30,7 @@ async def test_work_does_not_block_the_event_loop() -> None:
     release = threading.Event()
     with NumericWork(0.5).reserve(1) as reserved:
         work = asyncio.ensure_future(
-            compute(_context(20), "sums", reserved, lambda: release.wait(20) and 5)
+            compute(_context(LONG_S), "sums", reserved, lambda: release.wait(LONG_S) and 5)
         )
         await asyncio.sleep(0)
         release.set()
@@ -40,7 +41,7 @@ async def test_work_does_not_block_the_event_loop() -> None:
 async def test_a_caller_stops_waiting_at_its_deadline() -> None:
     release = threading.Event()
     with pytest.raises(DeadlineExceeded) as caught, NumericWork(0.5).reserve(1) as reserved:
-        await compute(_context(0.02), "sums", reserved, lambda: release.wait(20))
+        await compute(_context(0.02), "sums", reserved, lambda: release.wait(LONG_S))
     release.set()
 
     assert str(caught.value) == "the deadline passed while waiting for the sums"
@@ -52,7 +53,7 @@ def _stoppable() -> tuple[threading.Event, threading.Event, threading.Event, Cal
 
     def work() -> None:
         begun.set()
-        assert release.wait(20)
+        assert release.wait(LONG_S)
         try:
             stop_if_cancelled()
         except Cancelled:
@@ -65,7 +66,7 @@ def _stoppable() -> tuple[threading.Event, threading.Event, threading.Event, Cal
 async def test_running_work_stops_if_its_caller_is_cancelled() -> None:
     begun, release, stopped, work = _stoppable()
     with NumericWork(0.5).reserve(1) as reserved:
-        waiting = asyncio.ensure_future(compute(_context(20), "sums", reserved, work))
+        waiting = asyncio.ensure_future(compute(_context(LONG_S), "sums", reserved, work))
         assert await asyncio.to_thread(begun.wait, 20)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -80,7 +81,7 @@ async def test_an_error_of_the_work_is_raised_to_its_caller() -> None:
         raise InvalidVector("a[0]", "is bad")
 
     with pytest.raises(InvalidVector, match="is bad"), NumericWork(0.5).reserve(1) as reserved:
-        await compute(_context(20), "sums", reserved, refuse)
+        await compute(_context(LONG_S), "sums", reserved, refuse)
 
 
 async def test_small_work_does_not_wait_for_large_work() -> None:
@@ -88,11 +89,13 @@ async def test_small_work_does_not_wait_for_large_work() -> None:
     with ExitStack() as stack:
         large = [stack.enter_context(numeric_work.reserve(10 * LARGE, "x", at)) for at in range(8)]
         works = [
-            asyncio.ensure_future(compute(_context(20), "sums", one, lambda: release.wait(20)))
+            asyncio.ensure_future(
+                compute(_context(LONG_S), "sums", one, lambda: release.wait(LONG_S))
+            )
             for one in large
         ]
         with numeric_work.reserve(1000, "small") as small:
-            assert await compute(_context(20), "sums", small, lambda: 7) == 7
+            assert await compute(_context(LONG_S), "sums", small, lambda: 7) == 7
         with pytest.raises(Overloaded), numeric_work.reserve(2 * LARGE, "one more"):
             pass
         release.set()
@@ -103,7 +106,7 @@ async def test_clusters_above_the_budget_are_refused_and_block_nothing_else() ->
     service, release = FakeService(), threading.Event()
     texts = [f"text {number}" for number in range(2048)]
     with service.numeric_work.reserve(10**12, "held") as reserved:
-        running = asyncio.ensure_future(reserved.run(lambda: release.wait(20)))
+        running = asyncio.ensure_future(reserved.run(lambda: release.wait(LONG_S)))
         async with service.client() as http:
             refused = await http.post("/v1/cluster", json={"inputs": texts, "k": 1024})
             computed = list(service.encoder.calls)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.tiny_models import write_tiny_bert
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 MOST_LINES = 40
 
 

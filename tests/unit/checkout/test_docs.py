@@ -18,7 +18,7 @@ from embedder.settings.model import BackendSettings, DtypeName
 from embedder.settings.presets import PRESETS
 from tests.readme import fenced, run_block
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 MODELS = next(page for page in PAGES if page.name == "models.md").read_text()
 
