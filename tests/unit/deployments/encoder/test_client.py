@@ -8,11 +8,13 @@ import pytest
 
 from deployments.encoder.client import RemoteEncoder
 from deployments.settings.stages import StageSettings
+from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, LetterEncoder
 from tests.unit.deployments.local_handle import as_handle
+from tests.unit.virtual_time import VirtualTime
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -81,7 +83,12 @@ async def test_bulk_work_waits_for_a_call_up_to_bulk_delay_s(
     assert [whose[rows[0][0]] for rows, _, _ in stage.calls][:2] == ["in the air", first]
 
 
-async def test_queue_s_has_the_wait_for_a_call_without_the_call_itself() -> None:
+async def test_queue_s_has_the_wait_for_a_call_without_the_call_itself(
+    virtual_time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = BatchingEncoder.__init__.__kwdefaults__ or {}
+    monkeypatch.setitem(defaults, "clock", virtual_time)
+
     class SlowEncoder(LetterEncoder):
         async def encode(
             self,
@@ -104,8 +111,8 @@ async def test_queue_s_has_the_wait_for_a_call_without_the_call_itself() -> None
     first, second = await asyncio.gather(encode(0), encode(1))
 
     assert first.inference_s == second.inference_s == 7.0
-    assert second.queue_s >= 5.019
-    assert 5.0 <= first.queue_s < second.queue_s
+    assert first.queue_s == pytest.approx(5.0)
+    assert second.queue_s == pytest.approx(5.02)
 
 
 @pytest.mark.parametrize("priority", Priority)

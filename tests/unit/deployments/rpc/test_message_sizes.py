@@ -22,9 +22,9 @@ from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import StageUnavailable
 from embedder.core.types import Encoded, Entries, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
-from tests.unit.cache.fake_stores import until
 from tests.unit.deployments.local_handle import LocalHandle, as_handle
 from tests.unit.deployments.rpc.grpc_limit import GRPC_BYTES, too_large
+from tests.unit.waiting import until
 
 SETTINGS = ServeSettings.model_validate(
     {"data_directory": None, "cache": {"max_bytes": 128 * 2**20, "shards": 1}}
