@@ -22,10 +22,18 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.index_loads import Contenders, clustered, percentile, upsert_all, while_writing
+from benchmarks.index_loads import (
+    Contenders,
+    clustered,
+    merge_all,
+    percentile,
+    upsert_all,
+    while_writing,
+)
 from benchmarks.index_mnist import recalls
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.points import Spec
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 
@@ -122,12 +130,12 @@ def _synthetic(options: argparse.Namespace, folder: Path) -> list[Line]:
     lines: list[Line] = []
     for kind in (IndexKind.FLAT, IndexKind.HNSW):
         index = VectorIndex(settings, background=False)
-        index.create(kind.value, kind=kind)
+        index.create(kind.value, Spec(kind=kind))
         rate = upsert_all(index, kind.value, rows, WRITE_BATCH)
         if kind is IndexKind.FLAT:
             lines.append(Line("durable upserts, one writer", rate, "vectors/s", at_least=20_000))
         begun = time.perf_counter()
-        index.optimize(kind.value)
+        merge_all(index, kind.value)
         lines.append(Line(f"{kind.value}: merging", time.perf_counter() - begun, "s"))
         index.run_maintenance()
         lines += _searches(index, kind, queries)

@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.service import measured_service
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import Points, Query
+from embedder.index.contract.points import Points, Query, Spec
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 
@@ -126,7 +126,7 @@ def _library(
 ) -> Contender:
     index = VectorIndex(IndexSettings(search_threads=options.threads))
     stack.callback(index.close)
-    index.create("flat", kind=IndexKind.FLAT)
+    index.create("flat", Spec(kind=IndexKind.FLAT))
     for at in range(0, len(ids), POINTS):
         part = ids[at : at + POINTS]
         texts, metadata = [None] * len(part), [{}] * len(part)  # type: ignore[var-annotated] # both say nothing

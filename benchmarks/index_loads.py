@@ -45,6 +45,14 @@ def upsert_all(index: VectorIndex, name: str, rows: Vectors, size: int) -> float
     return len(rows) / (time.perf_counter() - begun)
 
 
+def merge_all(index: VectorIndex, name: str) -> None:
+    """Merge all segments of a collection into one, as merges do in the long run."""
+    segments = index._shard.find(name)._segments
+    if segments is not None:
+        segments.index.seal()
+        segments._merge(segments.index.state.segments)
+
+
 class Contenders:
     """The index, and the FAISS index inside its only segment with the same parameters."""
 
@@ -55,7 +63,7 @@ class Contenders:
         state = collection.state
         assert state is not None
         assert len(state.segments) == 1, "the collection is merged"
-        segment = state.segments[0].segment
+        segment = state.segments[0]
         faiss.omp_set_num_threads(1)
         self._index, self._name, self._top = index, name, top
         self._metric, self._bare = collection.metric, segment.index

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.index_loads import points
+from benchmarks.index_loads import merge_all, points
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import Metric, Query
+from embedder.index.contract.points import Metric, Query, Spec
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 
@@ -53,9 +53,9 @@ def read_neighbours(path: Path) -> NDArray[np.int32]:
 
 def _recall(kind: IndexKind, images: Vectors, exact: NDArray[np.int32], folder: Path) -> float:
     index = VectorIndex(IndexSettings(directory=str(folder)), background=False)
-    index.create("mnist", Metric.L2, kind=kind)
+    index.create("mnist", Spec(Metric.L2, kind=kind))
     index.upsert("mnist", points(images[:BASE], 0))
-    index.optimize("mnist")
+    merge_all(index, "mnist")
     asked = [Query("mnist", image, TOP, include=()) for image in images[BASE:]]
     answers = index.search(asked)
     index.close()

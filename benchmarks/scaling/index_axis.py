@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from itertools import cycle
 
 from benchmarks.bench.measuring import say
-from benchmarks.index_loads import clustered, points
+from benchmarks.index_loads import clustered, merge_all, points
 from benchmarks.scaling.laws import descent, scan
 from benchmarks.scaling.options import Options
 from benchmarks.scaling.rounds import Tell, in_turn, median_seconds
 from benchmarks.scaling.series import Series, series
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import Query
+from embedder.index.contract.points import Query, Spec
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 
@@ -88,12 +88,12 @@ def name_of(kind: IndexKind, count: int) -> str:
 
 def build(index: VectorIndex, name: str, kind: IndexKind, count: int, width: int) -> None:
     """Fill a collection, and merge it into one segment."""
-    index.create(name, kind=kind)
+    index.create(name, Spec(kind=kind))
     for start in range(0, count, PART):
         rows = clustered(min(PART, count - start), width, start)
         for at in range(0, len(rows), WRITE_BATCH):
             index.upsert(name, points(rows[at : at + WRITE_BATCH], start + at))
-    index.optimize(name)
+    merge_all(index, name)
     index.run_maintenance()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from deployments.index.methods import METHODS
 from deployments.rpc import message_size
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.rpc.pickled_rows import PickledRows
@@ -14,19 +15,13 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.core.deadline import Deadline
-from embedder.index.contract.filters import Filter
 from embedder.index.contract.health import IndexStats
-from embedder.index.contract.points import (
-    CollectionInfo,
-    Hit,
-    Page,
-    PointField,
-    Points,
-    Query,
-    Record,
-    Spec,
-)
+from embedder.index.contract.points import CollectionInfo, Hit, Query
+from embedder.index.vector_index import VectorIndex
 from embedder.pipeline.threads import QueueStats
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CALL_QUERIES = 256
 """The most queries of one call, which is also limited by ``GATHERED_BYTES``."""
@@ -46,6 +41,18 @@ class ShardStats(IndexStats):
 
     shard: str
     queues: list[QueueStats]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardedHits:
+    """The hits of every query, and the names of the shards that did not answer.
+
+    ``sent_s`` is the time on ``time.monotonic`` at which the last of the queries was sent.
+    """
+
+    hits: list[PickledRows[Hit]]
+    missing: list[str]
+    sent_s: float
 
 
 class RemoteShard:
@@ -70,69 +77,39 @@ class RemoteShard:
         """Return the number of queries that wait to be sent."""
         return len(self._searches)
 
-    async def call(self, deadline: Deadline, method: str, *arguments: Any, size: int = 0) -> Any:
-        """Call a method of the shard; ``size`` is as for `HandleClient.call`."""
-        return await self._client.call(method, *arguments, size=size, deadline=deadline)
-
-    async def upsert(self, deadline: Deadline, name: str, points: Points, *spec: Spec) -> int:
-        """Store points and return the sequence number."""
-        size = message_size.points_bytes(points)
-        return int(await self.call(deadline, "upsert", name, points, *spec, size=size))
-
-    async def fetch(
+    async def call(
         self,
         deadline: Deadline,
-        name: str,
-        ids: Sequence[str],
-        include: Sequence[PointField],
-        max_bytes: int | None,
-    ) -> list[Record]:
-        """Return those of the points that exist."""
-        size = message_size.records_bytes(len(ids), include)
-        records: PickledRows[Record] = await self.call(
-            deadline, "fetch", name, ids, include, max_bytes, size=size
+        method: Callable[Concatenate[VectorIndex, P], T],
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """Call a method of `VectorIndex`, which `METHODS` lists, with arguments by position."""
+        assert not named, "the size and the price of a call are computed by position"
+        how = METHODS[method.__name__]
+        size = how.size(*arguments)
+        sent = await self._client.call(
+            "call", method.__name__, *arguments, size=size, deadline=deadline
         )
-        return await records.unpickled()
+        answer: T = sent if how.unpack is None else await how.unpack(sent)
+        return answer
 
-    async def scroll(
-        self,
-        deadline: Deadline,
-        name: str,
-        position: tuple[str | None, int, Filter | None],
-        include: Sequence[PointField],
-        max_bytes: int | None,
-    ) -> Page:
-        """Return a page; ``position`` is the cursor, the limit, and the filter."""
-        size = message_size.records_bytes(position[1], include)
-        page: Page
-        records: PickledRows[Record]
-        page, records = await self.call(
-            deadline, "scroll", name, *position, include, max_bytes, size=size
-        )
-        return replace(page, records=await records.unpickled())
-
-    async def search(
-        self, queries: Sequence[Query], deadline: Deadline, sent_at: list[float] | None = None
-    ) -> list[PickledRows[Hit]]:
-        """Answer several queries; append the time at which each was sent to ``sent_at``."""
+    async def search(self, queries: Sequence[Query], deadline: Deadline) -> ShardedHits:
+        """Answer several queries, in calls that they share with queries of other requests."""
         sizes = list(map(message_size.query_bytes, queries))
         answers = await self._searches.submit(queries, sizes, deadline=deadline)
-        if sent_at is not None:
-            sent_at += [sent_s for _, sent_s in answers]
-        return [hits for hits, _ in answers]
+        sent_s = max((sent_s for _, sent_s in answers), default=time.monotonic())
+        return ShardedHits([hits for hits, _ in answers], [], sent_s)
 
     async def _search(
         self, queries: list[Query], context: BatchContext
     ) -> list[tuple[PickledRows[Hit], float]]:
         sent_s = time.monotonic()
+        # The hits stay pickled until a response is written or several shards are merged.
+        answer: Any = await self.call(context.deadline, VectorIndex.search, queries)
         answers: list[PickledRows[Hit]]
         infos: list[CollectionInfo]
-        answers, infos = await self._client.call(
-            "search",
-            queries,
-            size=sum(map(message_size.query_bytes, queries)),
-            deadline=context.deadline,
-        )
+        answers, infos = answer
         if len(self.searched) > MAX_SEARCHED:
             self.searched.clear()
         self.searched.update((info.name, info) for info in infos)

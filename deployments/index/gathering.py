@@ -1,20 +1,24 @@
-"""The answers of several shards to one call, gathered into one answer that names lost shards."""
+"""Calls to several shards whose answers are gathered into one, which names lost shards.
+
+In a search, each shard gets all queries, and the best hits of all shards are merged.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from deployments.index.client import RemoteShard
+from deployments.index.client import RemoteShard, ShardedHits
 from deployments.rpc.cooperative_yield import CooperativeYield
 from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.deadline import Deadline
-from embedder.core.errors import DeadlineExceeded, Unavailable, UnknownCollection
+from embedder.core.errors import DeadlineExceeded, NotFound, Unavailable, UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index import sharding
-from embedder.index.contract.points import Deleted, Hit, Metric, Query
+from embedder.index.contract.points import Deleted, Hit, Metric, Query, Record
+from embedder.index.vector_index import VectorIndex
 
 T = TypeVar("T")
 
@@ -25,42 +29,61 @@ INLINE_HITS = 4000
 """The most hits of one query that are merged on the event loop, which takes about 10 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShardedHits:
-    """The hits of every query, and the names of the shards that did not answer."""
-
-    hits: list[PickledRows[Hit]]
-    missing: list[str]
-
-
-def split_answers(
+async def search_shards(
     shards: Sequence[RemoteShard],
-    results: Sequence[list[PickledRows[Hit]] | BaseException],
+    queries: Sequence[Query],
     *,
     complete: bool,
-) -> tuple[list[tuple[int, list[PickledRows[Hit]]]], list[str]]:
-    """Return the answers with their shards' numbers, and the names of shards without an answer.
+    deadline: Deadline,
+) -> ShardedHits:
+    """Answer queries by vector, all of one creation of one collection.
+
+    With ``complete``, a shard that does not answer fails the search; else its hits are missing.
 
     Raises:
         StaleCollection: only some of the shards have the collection.
         EmbedderError: no shard answered or, with ``complete``, not every shard.
     """
-    answers = [
-        (number, result)
-        for number, result in enumerate(results)
-        if not isinstance(result, BaseException)
-    ]
-    for error in errors_in(results):
-        if isinstance(error, UnknownCollection) and answers:
-            raise StaleCollection(error.name) from error
-        if complete or not answers or not isinstance(error, LOST):
-            raise error
-    missing = [
-        shard.name
+    asked = [sharding.shard_query(query) for query in queries]
+    results = await asyncio.gather(
+        *(shard.search(asked, deadline) for shard in shards), return_exceptions=True
+    )
+    found = {
+        shard: result
         for shard, result in zip(shards, results, strict=True)
-        if isinstance(result, LOST)
+        if not isinstance(result, BaseException)
+    }
+    for error in errors_in(results):
+        if isinstance(error, UnknownCollection) and found:
+            raise StaleCollection(error.name) from error
+        if complete or not found or not isinstance(error, LOST):
+            raise error
+    metric = Metric.COSINE  # any will do, unless a query wants diversity
+    if any(query.diversity is not None for query in queries):
+        first = next(iter(found))
+        info = await first.call(deadline, VectorIndex.describe, queries[0].collection)
+        metric = info.metric
+    hits = await merge_hits(queries, [one.hits for one in found.values()], metric, deadline)
+    missing = [shard.name for shard in shards if shard not in found]
+    return ShardedHits(hits, missing, max(one.sent_s for one in found.values()))
+
+
+async def with_vectors(
+    queries: Sequence[Query], fetch: Callable[[list[str]], Awaitable[list[Record]]]
+) -> list[Query]:
+    """Return the queries, those by id with the vectors of their points.
+
+    Raises:
+        NotFound: there is no point with one of the ids.
+    """
+    ids = [query.id for query in queries if query.id is not None]
+    vectors = {record.id: record.vector for record in await fetch(ids)} if ids else {}
+    for id_ in ids:
+        if id_ not in vectors:
+            raise NotFound("id", id_)
+    return [
+        query if query.id is None else replace(query, vector=vectors[query.id]) for query in queries
     ]
-    return answers, missing
 
 
 async def merge_hits(

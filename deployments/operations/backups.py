@@ -12,6 +12,7 @@ from deployments.index.gathering import errors_in, gather_all
 from embedder.core.deadline import NEVER
 from embedder.index import sharding
 from embedder.index.contract.points import CollectionInfo
+from embedder.index.vector_index import VectorIndex
 
 
 class IndexBackups:
@@ -30,10 +31,12 @@ class IndexBackups:
             NotWritten: the folder holds a backup, or cannot be written.
         """
         counts = await gather_all(
-            shard.call(NEVER, "back_up", name, folder) for shard in self._shards
+            shard.call(NEVER, VectorIndex.back_up, name, folder) for shard in self._shards
         )
-        await gather_all(shard.call(NEVER, "finish_backup", folder) for shard in self._shards)
-        return sum(map(int, counts))
+        await gather_all(
+            shard.call(NEVER, VectorIndex.finish_backup, folder) for shard in self._shards
+        )
+        return sum(counts)
 
     async def restore(self, folder: Path, name: str, *, replacing: bool = False) -> CollectionInfo:
         """Create a collection from a backup in all shards, or in none.
@@ -48,14 +51,14 @@ class IndexBackups:
         identity = uuid.uuid4().hex
         results = await asyncio.gather(
             *(
-                shard.call(NEVER, "restore", folder, name, identity, replacing)
+                shard.call(NEVER, VectorIndex.restore, folder, name, identity, replacing)
                 for shard in self._shards
             ),
             return_exceptions=True,
         )
         for error in errors_in(results):
             await gather_all(
-                shard.call(NEVER, "delete", name)
+                shard.call(NEVER, VectorIndex.delete, name)
                 for shard, result in zip(self._shards, results, strict=True)
                 if not isinstance(result, BaseException) and not replacing
             )
@@ -69,5 +72,5 @@ class IndexBackups:
             UnknownCollection: there is no collection with this name.
             NotWritten: the file exists, or cannot be written.
         """
-        calls = (shard.call(NEVER, "export", name, file) for shard in self._shards)
-        return sum(map(int, await gather_all(calls)))
+        calls = (shard.call(NEVER, VectorIndex.export, name, file) for shard in self._shards)
+        return sum(await gather_all(calls))

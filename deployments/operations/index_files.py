@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from deployments.data import index_directory, recorded_shards
-from deployments.index.backups import ShardBackups
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.index import sharding
@@ -72,9 +71,9 @@ class IndexFiles:
             shards = []
             for folder in self._folders:
                 settings = self._settings.model_copy(update={"directory": str(folder)})
-                index = stack.enter_context(closing(VectorIndex(settings, background=False)))
-                shards.append(ShardBackups(index, folder.name, self._shards))
+                index = VectorIndex(settings, folder.name, self._shards, background=False)
+                shards.append(stack.enter_context(closing(index)))
             identity = uuid.uuid4().hex
             return sharding.merge_infos(
-                [shard.restore(backup, name, identity, replacing=replacing) for shard in shards]
+                [shard.restore(backup, name, identity, replacing) for shard in shards]
             )

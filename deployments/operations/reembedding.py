@@ -29,6 +29,7 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
 from embedder.index.reembedding import StagedCollection
 from embedder.index.storage.staging import PAGE_POINTS, OutdatedPoint, missing_texts
+from embedder.index.vector_index import VectorIndex
 
 PASSES = 5
 """The most passes over points that were changed in the meantime, before writes are stopped."""
@@ -64,7 +65,7 @@ class CollectionReembedding:
         if info.stored is not None and info.stored.is_same(wanted):
             return info
         counts = await gather_all(
-            shard.call(NEVER, "count_without_text", name) for shard in self._shards
+            shard.call(NEVER, VectorIndex.count_without_text, name) for shard in self._shards
         )
         if sum(counts) and not dropping:
             raise InvalidInput("collection", missing_texts(sum(counts)))
@@ -82,14 +83,17 @@ class CollectionReembedding:
         # Completes a switch that has reached the first shard.
         await self._index.describe(name, NEVER)
         first, *others = self._shards
-        found: StagedCollection | None = await first.call(NEVER, "staged", name)
+        found = await first.call(NEVER, VectorIndex.staged, name)
         if found is not None:
-            await first.call(NEVER, "discard_staged", name, found.identity)
+            await first.call(NEVER, VectorIndex.discard_staged, name, found.identity)
         for shard in others:
-            staged: StagedCollection | None = await shard.call(NEVER, "staged", name)
+            staged = await shard.call(NEVER, VectorIndex.staged, name)
+            if staged is None:
+                continue
             # Keep one that the first shard has not discarded: a switch to it is in progress.
-            if staged is not None and await first.call(NEVER, "deleted", [staged.identity]):
-                await shard.call(NEVER, "discard_staged", name, staged.identity)
+            discarded = await first.call(NEVER, VectorIndex.deleted, [staged.identity])
+            if discarded:
+                await shard.call(NEVER, VectorIndex.discard_staged, name, staged.identity)
                 found = staged
         if found is None:
             raise InvalidInput("collection", "is not being embedded again")
@@ -100,8 +104,8 @@ class CollectionReembedding:
         """Create or find the same staged collection in all shards, and return it."""
         kind = IndexKind(info.kind)
         spec = Spec(info.metric, kind, width, stored=wanted, identity=uuid.uuid4().hex)
-        begin = ("begin_staged", info.name, info.identity)
-        first: StagedCollection = await self._shards[0].call(NEVER, *begin, spec)
+        begin, of = VectorIndex.begin_staged, (info.name, info.identity)
+        first = await self._shards[0].call(NEVER, begin, *of, spec)
         if not first.stored.is_same(wanted):
             raise InvalidInput(
                 "model",
@@ -110,11 +114,11 @@ class CollectionReembedding:
             )
         spec = replace(spec, identity=first.identity)
         for shard in self._shards[1:]:
-            staged: StagedCollection = await shard.call(NEVER, *begin, spec)
+            staged = await shard.call(NEVER, begin, *of, spec)
             if staged.identity != first.identity:
                 # An older one, which the first shard discarded while this shard was down.
-                await shard.call(NEVER, "discard_staged", info.name, staged.identity)
-                await shard.call(NEVER, *begin, spec)
+                await shard.call(NEVER, VectorIndex.discard_staged, info.name, staged.identity)
+                await shard.call(NEVER, begin, *of, spec)
         return first
 
     async def _replace(
@@ -131,12 +135,14 @@ class CollectionReembedding:
                 if await fill(shard) <= PAGE_POINTS:
                     break
         for shard in self._shards:
-            await retry_unavailable(shard.call, NEVER, "freeze", name, staged.identity, dropping)
+            await retry_unavailable(
+                shard.call, NEVER, VectorIndex.freeze, name, staged.identity, dropping
+            )
         for shard in self._shards:
             await fill(shard)
         # The first shard decides; the others follow it now or at the next look-up.
         for shard in self._shards:
-            await retry_unavailable(shard.call, NEVER, "switch", name, staged.identity)
+            await retry_unavailable(shard.call, NEVER, VectorIndex.switch, name, staged.identity)
 
     async def _fill(
         self, name: str, staged: StagedCollection, progress: Progress, shard: RemoteShard
@@ -144,8 +150,8 @@ class CollectionReembedding:
         """Embed the points that a staged collection lacks, in insertion order; return the count."""
         after = count = 0
         while True:
-            points: list[OutdatedPoint] = await retry_unavailable(
-                shard.call, NEVER, "outdated", name, staged.identity, after
+            points = await retry_unavailable(
+                shard.call, NEVER, VectorIndex.outdated, name, staged.identity, after
             )
             if not points:
                 return count
@@ -155,8 +161,8 @@ class CollectionReembedding:
                     self._vectors(name, staged.stored, points[at : at + BATCH]) for at in starts
                 )
             )
-            fill = ("fill_staged", name, staged.identity, points, vectors)
-            await retry_unavailable(shard.call, NEVER, *fill)
+            given = (name, staged.identity, points, vectors)
+            await retry_unavailable(shard.call, NEVER, VectorIndex.fill_staged, *given)
             after = points[-1].pk
             count += len(points)
             progress(len(points))

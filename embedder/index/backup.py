@@ -1,8 +1,11 @@
-"""Back up one collection into a directory of its own, and read such a backup.
+"""Back up one shard's part of a collection into a folder of its own, and read such a backup.
 
 A backup is a SQLite file with the schema of the store, and a manifest with the file's SHA-256. It
-is written to a temporary directory and renamed, so that it is complete or absent. It holds the
+is written to a temporary folder and renamed, so that it is complete or absent. It holds the
 collection at one moment; writes go on meanwhile. Only the operator chooses paths.
+
+With several shards, the folder holds a folder for each shard, and a file, written last, with the
+number of shards.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder, sync, write_durably
 from embedder.core.storage_errors import BadBackup, NotWritten, StorageDamaged
 from embedder.index.collection.scan import scan_rows
-from embedder.index.storage.atomic_files import EXISTS, raising_not_written
+from embedder.index.shard import Shard
+from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_once
 from embedder.index.storage.collection_rows import (
     CollectionRow,
     as_collection,
@@ -29,7 +33,6 @@ from embedder.index.storage.collection_rows import (
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.migration import stored_collections
 from embedder.index.storage.point_rows import upsert
-from embedder.index.storage.reading import Reader
 from embedder.index.storage.row_encoding import EncodedRows
 from embedder.index.storage.schema import open_reader, open_writer
 from embedder.index.storage.staging import require_collection
@@ -38,6 +41,7 @@ FORMAT = 2
 """Format 1, whose collections have no identity, can be restored as well."""
 MANIFEST = "manifest.json"
 POINTS = "points.db"
+SHARDS_FILE = "SHARDS"
 MAX_MANIFEST_BYTES = 1 << 16
 
 
@@ -54,34 +58,67 @@ class BackupManifest(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-def back_up(reader: Reader, name: str, directory: Path) -> BackupManifest:
-    """Copy a collection into a directory that must not exist.
+def back_up(shard: Shard, name: str, folder: Path) -> int:
+    """Copy a collection, as it is at one moment, and return its number of points.
 
     Raises:
-        UnknownCollection: no collection has this name.
-        NotWritten: the directory exists or cannot be written; nothing of it is left.
+        NotWritten: the folder already holds a backup or cannot be written; nothing of it is left.
         StorageDamaged: a row fails its checksum; nothing of the copy is left.
     """
-    if directory.exists():
-        raise NotWritten(str(directory), EXISTS)
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    if shard.shards > 1 and (folder / SHARDS_FILE).exists():
+        raise NotWritten(str(folder), EXISTS)
+    shard.find(name)
+    part, reader = part_of(shard, folder), shard.store.reader
+    if part.exists():
+        raise NotWritten(str(part), EXISTS)
+    temporary = part.with_name(f".{part.name}.{os.getpid()}.tmp")
     try:
-        with raising_not_written(directory):
-            make_folder(directory.parent)
+        with raising_not_written(part):
+            make_folder(part.parent)
             temporary.mkdir(OWNER_ONLY_FOLDER)
         with reader.snapshot() as db:
             row = require_collection(db, name)
             copy_collection(db, str(reader.path), row, temporary / POINTS)
-        with raising_not_written(directory):
+        with raising_not_written(part):
             manifest = _describe(row, temporary / POINTS)
             write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
             sync(temporary)
             reach("backup.before_publish")
-            temporary.rename(directory)
-            sync(directory.parent)
+            temporary.rename(part)
+            sync(part.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return manifest
+    return row.count
+
+
+def finish_backup(shard: Shard, folder: Path) -> None:
+    """Record that all shards have copied their parts; before that, none can be restored.
+
+    Raises:
+        NotWritten: the folder cannot be written.
+    """
+    if shard.shards > 1:
+        # Several shards of one node write the same file; the first one succeeds.
+        with raising_not_written(folder):
+            write_once(folder / SHARDS_FILE, f"{shard.shards}\n".encode())
+
+
+def part_of(shard: Shard, folder: Path) -> Path:
+    """Return the folder of this shard's part of a backup."""
+    return folder / shard.name if shard.shards > 1 else folder
+
+
+def shards_of(folder: Path) -> int:
+    """Return the number of shards of a backup.
+
+    Raises:
+        BadBackup: the folder is not a backup, or an unfinished one.
+    """
+    try:
+        return 1 if (folder / MANIFEST).exists() else int((folder / SHARDS_FILE).read_text())
+    except (OSError, ValueError) as error:
+        missing = f"it has no {MANIFEST} and no valid {SHARDS_FILE} ({error})"
+        raise BadBackup(str(folder), f"{missing}: not a backup, or unfinished") from error
 
 
 def copy_collection(

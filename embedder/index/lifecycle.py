@@ -15,13 +15,12 @@ from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import byte_count, check_kind, check_name, check_width
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
 from embedder.index.shard import Shard
-from embedder.index.storage import staging
+from embedder.index.storage import collection_rows, staging
 from embedder.index.storage.collection_rows import (
     CollectionRow,
     find_collection,
     insert_collection,
     is_deleted,
-    record_model,
     remember_deleted,
     rename_collection,
 )
@@ -30,95 +29,93 @@ from embedder.index.storage.committer import Effect
 logger = logging.getLogger(__name__)
 
 
-class CollectionLifecycle:
-    """Creates, deletes and changes collections of one shard as a whole."""
+def create(shard: Shard, name: str, spec: Spec | None = None) -> CollectionInfo:
+    """Create a collection with the identity of ``spec``, or return an equal existing one.
 
-    def __init__(self, shard: Shard) -> None:
-        self._shard = shard
+    ``spec`` None is that of a collection by cosine.
 
-    def create(self, name: str, spec: Spec) -> CollectionInfo:
-        """Create a collection with the identity of ``spec``, or return an equal existing one.
+    Raises:
+        InvalidInput: the name is invalid, the kind does not support the metric, or the name is
+            taken by a collection with other settings.
+    """
+    spec = spec or Spec()
+    check_name(name)
+    check_kind(spec.kind, spec.metric)
+    check_width(spec.width)
+    byte_count(spec.model or "", "model")
 
-        Raises:
-            InvalidInput: the name is invalid, the kind does not support the metric, or the name is
-                taken by a collection with other settings.
-        """
-        check_name(name)
-        check_kind(spec.kind, spec.metric)
-        check_width(spec.width)
-        byte_count(spec.model or "", "model")
+    def write(db: sqlite3.Connection) -> Effect[OpenCollection]:
+        row = find_collection(db, name) or insert_collection(db, name, spec)
+        return lambda: shard.register(row)
 
-        def write(db: sqlite3.Connection) -> Effect[OpenCollection]:
-            row = find_collection(db, name) or insert_collection(db, name, spec)
-            return lambda: self._shard.register(row)
+    collection = shard.find_or_none(name)
+    if collection is None:
+        collection = shard.commit(write)
+    _check_same(name, collection.spec, spec, collection.width)
+    return collection.describe()
 
-        with self._shard.guard(name):
-            collection = self._shard.find_or_none(name)
-            if collection is None:
-                collection = self._shard.store.submit(write).result()
-            _check_same(name, collection.spec, spec, collection.width)
+
+def record_model(
+    shard: Shard, name: str, identity: str | None, model: StoredModel
+) -> CollectionInfo:
+    """Record the model that computes the vectors of a collection; None is any identity.
+
+    Raises:
+        StaleCollection: it has another identity, or records another model.
+    """
+
+    def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
+        row = staging.require_collection(db, name)
+        # Not the open collection: one created in the same commit is not open yet.
+        if identity not in (None, row.identity):
+            raise StaleCollection(name)
+        updated = collection_rows.record_model(db, row, model)
+
+        def effect() -> CollectionInfo:
+            collection = shard.find(name)
+            follow_model(collection, row, updated)
             return collection.describe()
 
-    def record_model(self, name: str, identity: str | None, model: StoredModel) -> CollectionInfo:
-        """Record the model that computes the vectors of a collection; None is any identity.
+        return effect
 
-        Raises:
-            UnknownCollection: no collection has this name.
-            StaleCollection: it has another identity, or records another model.
-        """
+    shard.find_or_none(name)  # raises if the collection is damaged
+    return shard.commit(write)
 
-        def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
-            row = staging.require_collection(db, name)
-            # Not the open collection: one created in the same commit is not open yet.
-            if identity not in (None, row.identity):
-                raise StaleCollection(name)
-            updated = record_model(db, row, model)
 
-            def effect() -> CollectionInfo:
-                collection = self._shard.find(name)
-                follow_model(collection, row, updated)
-                return collection.describe()
+def delete(shard: Shard, name: str, identity: str | None = None) -> None:
+    """Delete a collection with all its points; idempotent if the identity is given.
 
-            return effect
+    An ``identity`` says that another shard has deleted or replaced that collection. A complete
+    staged collection then replaces it here: the other shard has switched to its staged one, or
+    has deleted that as well.
 
-        with self._shard.guard(name):
-            self._shard.find_or_none(name)  # raises if the collection is damaged
-            return self._shard.store.submit(write).result()
+    Raises:
+        StaleCollection: it has another identity.
+    """
+    byte_count(name, "collection")
 
-    def delete(self, name: str, identity: str | None = None) -> None:
-        """Delete a collection with all its points; idempotent if the identity is given.
+    def write(db: sqlite3.Connection) -> Effect[None]:
+        if is_deleted(db, identity):
+            return lambda: None  # an earlier call has deleted it
+        row = staging.require_collection(db, name)
+        if identity not in (None, row.identity):
+            raise StaleCollection(name)
+        staged = staging.find_staged(db, name)
+        if identity is not None and staged and staging.is_complete(db, row, staged):
+            promoted = staging.promote(db, row, staged)
+            return lambda: shard.replace(shard.open(promoted))
+        staging.discard(db, name)
+        rename_collection(db, row, None)
+        remember_deleted(db, row.identity)
+        return lambda: shard.forget(name)
 
-        An ``identity`` says that another shard has deleted or replaced that collection. A complete
-        staged collection then replaces it here: the other shard has switched to its staged one, or
-        has deleted that as well.
+    shard.commit(write, frees=True)
 
-        Raises:
-            UnknownCollection: no collection has this name.
-            StaleCollection: it has another identity.
-        """
-        byte_count(name, "collection")
 
-        def write(db: sqlite3.Connection) -> Effect[None]:
-            if is_deleted(db, identity):
-                return lambda: None  # an earlier call has deleted it
-            row = staging.require_collection(db, name)
-            if identity not in (None, row.identity):
-                raise StaleCollection(name)
-            staged = staging.find_staged(db, name)
-            if identity is not None and staged and staging.is_complete(db, row, staged):
-                promoted = staging.promote(db, row, staged)
-                return lambda: self._shard.replace(self._shard.open(promoted))
-            staging.discard(db, name)
-            rename_collection(db, row, None)
-            remember_deleted(db, row.identity)
-            return lambda: self._shard.forget(name)
-
-        self._shard.commit(name, write, frees=True)
-
-    def deleted(self, identities: Sequence[str]) -> list[str]:
-        """Return the identities that this shard has recorded as deleted."""
-        with self._shard.guard(), self._shard.store.reader.snapshot() as db:
-            return [one for one in identities if is_deleted(db, one)]
+def deleted(shard: Shard, identities: Sequence[str]) -> list[str]:
+    """Return the identities that this shard has recorded as deleted."""
+    with shard.store.reader.snapshot() as db:
+        return [one for one in identities if is_deleted(db, one)]
 
 
 def follow_model(collection: OpenCollection, before: CollectionRow, after: CollectionRow) -> None:

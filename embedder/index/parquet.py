@@ -1,4 +1,4 @@
-"""Export a collection to a Parquet file, for other tools to read."""
+"""Export one shard's part of a collection to a Parquet file, for other tools to read."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import BinaryIO
 import numpy as np
 
 from embedder.core.errors import MissingExtra
+from embedder.core.private_files import OWNER_ONLY_FOLDER
 from embedder.core.storage_errors import NotWritten
 from embedder.index.collection.scan import scan_rows
+from embedder.index.shard import Shard
 from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_atomically
 from embedder.index.storage.collection_rows import CollectionRow
-from embedder.index.storage.reading import Reader
 from embedder.index.storage.staging import require_collection
 
 
-def export_parquet(reader: Reader, name: str, path: Path) -> int:
-    """Write all points of a collection, as they are at one moment; return their number.
+def export(shard: Shard, name: str, file: Path) -> int:
+    """Write a collection, as it is at one moment, and return its number of points.
+
+    The columns are ``id``, ``vector``, ``text`` and ``metadata`` (JSON). With several shards,
+    ``file`` becomes a folder with a file for each shard.
 
     Raises:
-        UnknownCollection: no collection has this name.
         MissingExtra: pyarrow is not installed.
         NotWritten: the file exists or cannot be written; nothing of it is left.
         StorageDamaged: a row fails its checksum; nothing of the file is left.
@@ -29,14 +32,20 @@ def export_parquet(reader: Reader, name: str, path: Path) -> int:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtra("an export to Parquet", "pyarrow", "parquet") from error
-    if path.exists():
-        raise NotWritten(str(path), EXISTS)
+    shard.find(name)
+    if shard.shards > 1:
+        with raising_not_written(file):
+            file.mkdir(OWNER_ONLY_FOLDER, exist_ok=True)
+        file = file / f"{shard.name}.parquet"
+    if file.exists():
+        raise NotWritten(str(file), EXISTS)
+    reader = shard.store.reader
     with reader.snapshot() as db:
         row = require_collection(db, name)
 
-        def write(file: BinaryIO) -> None:
+        def write(target: BinaryIO) -> None:
             schema = _schema(row)
-            with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+            with pyarrow.parquet.ParquetWriter(target, schema) as writer:
                 for rows in scan_rows(db, str(reader.path), row):
                     vectors = pyarrow.FixedSizeListArray.from_arrays(
                         pyarrow.array(np.ravel(rows.vectors)), row.width
@@ -44,8 +53,8 @@ def export_parquet(reader: Reader, name: str, path: Path) -> int:
                     columns = [rows.ids, vectors, rows.texts, rows.metadata]
                     writer.write_table(pyarrow.table(columns, schema=schema))
 
-        with raising_not_written(path):
-            write_atomically(path, write)
+        with raising_not_written(file):
+            write_atomically(file, write)
     return row.count
 
 

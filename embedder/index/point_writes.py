@@ -16,7 +16,7 @@ from embedder.index.contract.points import Deleted, Points, Spec
 from embedder.index.lifecycle import follow_model
 from embedder.index.segments.scoring import normalize
 from embedder.index.shard import Shard
-from embedder.index.storage import staging
+from embedder.index.storage import point_rows, staging
 from embedder.index.storage.collection_rows import (
     CollectionRow,
     find_collection,
@@ -24,19 +24,24 @@ from embedder.index.storage.collection_rows import (
     record_model,
 )
 from embedder.index.storage.committer import Effect, Write
-from embedder.index.storage.point_rows import delete, find_pks, matching_pks, upsert
 from embedder.index.storage.row_encoding import encode
 
 Choice = Callable[[sqlite3.Connection, CollectionRow], Sequence[int]]
 """Selects the pks to delete, inside the transaction."""
 
 
-def upsert_points(shard: Shard, name: str, points: Points, spec: Spec) -> int:
-    """Store all points or none; create the collection if it is missing.
+def upsert(shard: Shard, name: str, points: Points, spec: Spec | None = None) -> int:
+    """Store points; create a missing collection as ``spec`` says, by default with cosine.
 
-    An existing collection must have the identity and the model of ``spec``, if these are given.
-    Return the sequence number of the write.
+    An existing collection must have the identity and the model of ``spec``, if these are given;
+    ``spec.stored`` is the model that computed the vectors. Return the collection's sequence
+    number. Repeating a request does not change the points.
+
+    Raises:
+        InvalidInput: the name, an id or a vector is invalid; nothing was stored.
+        StaleCollection: the collection has another identity or another model than ``spec``.
     """
+    spec = spec or Spec()
     check_name(name)
     while True:
         collection = shard.find_or_none(name)
@@ -45,26 +50,30 @@ def upsert_points(shard: Shard, name: str, points: Points, spec: Spec) -> int:
         metric = collection.metric if collection else spec.metric
         width = collection.width if collection else spec.width
         check_points(points, width=width, metric=metric)
-        sequence = shard.store.submit(_upsert(shard, name, collection, points, spec)).result()
+        sequence = shard.commit(_upsert(shard, name, collection, points, spec))
         if sequence is not None:
             return sequence
         # Another collection has taken the name: check the points against its metric and width.
 
 
-def delete_by_ids(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
-    """Delete the points that have one of the ids."""
+def delete_points(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
+    """Delete the points that have one of the ids.
+
+    Raises:
+        InvalidInput: an id is invalid.
+    """
     check_ids(ids, "ids[{}]")
 
     def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
-        return sorted(find_pks(db, row.id, set(ids)).values())
+        return sorted(point_rows.find_pks(db, row.id, set(ids)).values())
 
     return _delete(shard, name, choose)
 
 
 def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
-    """Delete the points that meet a filter at the time of the write."""
+    """Delete all points that meet a filter at the time of the write, atomically."""
     compiled = to_sql(condition, "metadata")
-    return _delete(shard, name, lambda db, row: matching_pks(db, row.id, compiled))
+    return _delete(shard, name, lambda db, row: point_rows.matching_pks(db, row.id, compiled))
 
 
 def _upsert(
@@ -81,7 +90,7 @@ def _upsert(
         elif row is None or checked is None or row.id != checked.id:
             return lambda: None if row is None else _register(shard, row)
         staging.refuse_if_frozen(db, name)
-        pks, updated = upsert(db, record_model(db, row, spec.stored), rows)
+        pks, updated = point_rows.upsert(db, record_model(db, row, spec.stored), rows)
 
         def effect() -> int:
             # Without a width, the new collection does not read these rows from the file again.
@@ -108,7 +117,7 @@ def _delete(shard: Shard, name: str, choose: Choice) -> Deleted:
         staging.refuse_if_frozen(db, name)
         chosen = choose(db, row)
         staging.delete_points(db, name, chosen)
-        pks, sequence = delete(db, row, chosen)
+        pks, sequence = point_rows.delete(db, row, chosen)
 
         def effect() -> Deleted:
             if len(pks):
@@ -122,7 +131,7 @@ def _delete(shard: Shard, name: str, choose: Choice) -> Deleted:
         return effect
 
     shard.find(name)  # raises if the collection is unknown or damaged
-    return shard.store.submit(write, frees=True).result()
+    return shard.commit(write, frees=True)
 
 
 @contextmanager

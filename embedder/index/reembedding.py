@@ -2,7 +2,8 @@
 
 Begin a staged collection, fill it, freeze it, and switch to it; or discard it before the switch.
 The caller takes each step in every shard, and in the first shard first: that shard decides whether
-a concurrent switch or discard wins. Each step may be repeated.
+a concurrent switch or discard wins. Each step may be repeated. A step raises `StaleCollection` if
+the collection or its staged collection has another identity.
 """
 
 from __future__ import annotations
@@ -32,133 +33,129 @@ class StagedCollection:
     stored: StoredModel
 
 
-class Reembedding:
-    """The steps of one shard.
+def count_without_text(shard: Shard, name: str) -> int:
+    """Return how many points of the collection have no text."""
+    with shard.store.reader.snapshot() as db:
+        return staging.count_without_text(db, staging.require_collection(db, name))
 
-    Each step raises `UnknownCollection` if no collection has the name, and `StaleCollection` if the
-    collection or its staged collection has another identity.
+
+def staged(shard: Shard, name: str) -> StagedCollection | None:
+    """Return the identity and model of the staged collection, or None."""
+    with shard.store.reader.snapshot() as db:
+        row = staging.find_staged(db, name)
+        return None if row is None else _staged(row)
+
+
+def begin_staged(shard: Shard, name: str, source: str, spec: Spec) -> StagedCollection:
+    """Return the staged collection of a collection; create it if it is missing.
+
+    Raises:
+        StaleCollection: the collection does not have the identity ``source``.
     """
 
-    def __init__(self, shard: Shard) -> None:
-        self._shard = shard
+    def write(db: sqlite3.Connection) -> Effect[StagedCollection]:
+        if staging.require_collection(db, name).identity != source:
+            raise StaleCollection(name)
+        row = staging.find_staged(db, name)
+        if row is None:
+            row = insert_collection(db, staging.FILLING_PREFIX + name, spec)
+        return lambda: _staged(row)
 
-    def count_without_text(self, name: str) -> int:
-        """Return how many points of the collection have no text."""
-        with self._shard.guard(name), self._shard.store.reader.snapshot() as db:
-            return staging.count_without_text(db, staging.require_collection(db, name))
+    return shard.commit(write)
 
-    def staged(self, name: str) -> StagedCollection | None:
-        """Return the identity and model of the staged collection, or None."""
-        with self._shard.guard(name), self._shard.store.reader.snapshot() as db:
-            row = staging.find_staged(db, name)
-            return None if row is None else _staged(row)
 
-    def begin(self, name: str, source: str, spec: Spec) -> StagedCollection:
-        """Return the staged collection of a collection; create it if it is missing.
+def outdated(shard: Shard, name: str, identity: str, after: int) -> list[OutdatedPoint]:
+    """Return points whose current text has no vector in the staged collection.
 
-        Raises:
-            StaleCollection: the collection does not have the identity ``source``.
-        """
+    Return one page by ascending pk, starting above ``after``; an empty page is the last one.
+    """
+    with shard.store.reader.snapshot() as db:
+        return staging.outdated(db, *_both(db, name, identity), after)
 
-        def write(db: sqlite3.Connection) -> Effect[StagedCollection]:
-            if staging.require_collection(db, name).identity != source:
-                raise StaleCollection(name)
-            row = staging.find_staged(db, name)
-            if row is None:
-                row = insert_collection(db, staging.FILLING_PREFIX + name, spec)
-            return lambda: _staged(row)
 
-        return self._shard.commit(name, write)
+def fill_staged(
+    shard: Shard, name: str, identity: str, points: Sequence[OutdatedPoint], vectors: Vectors
+) -> None:
+    """Set the vectors float32[n, width] of points in the staged collection.
 
-    def outdated(self, name: str, identity: str, after: int) -> list[OutdatedPoint]:
-        """Return points whose current text has no vector in the staged collection.
+    Raises:
+        InvalidInput: a vector cannot be stored.
+    """
 
-        Return one page by ascending pk, starting above ``after``; an empty page is the last one.
-        """
-        with self._shard.guard(name), self._shard.store.reader.snapshot() as db:
-            return staging.outdated(db, *_both(db, name, identity), after)
+    def write(db: sqlite3.Connection) -> Effect[None]:
+        source, copy = _both(db, name, identity)
+        ids, none = [one.id for one in points], [None] * len(points)
+        given = Points(ids, vectors, none, [{}] * len(points))
+        check_points(given, width=copy.width, metric=copy.metric)
+        staging.fill(db, source, copy, points, vectors)
+        return lambda: None
 
-    def fill(
-        self, name: str, identity: str, points: Sequence[OutdatedPoint], vectors: Vectors
-    ) -> None:
-        """Set the vectors float32[n, width] of points in the staged collection.
+    shard.commit(write)
 
-        Raises:
-            InvalidInput: a vector cannot be stored.
-        """
 
-        def write(db: sqlite3.Connection) -> Effect[None]:
-            source, staged = _both(db, name, identity)
-            ids, none = [one.id for one in points], [None] * len(points)
-            given = Points(ids, vectors, none, [{}] * len(points))
-            check_points(given, width=staged.width, metric=staged.metric)
-            staging.fill(db, source, staged, points, vectors)
-            return lambda: None
+def freeze(shard: Shard, name: str, identity: str, dropping: bool) -> None:
+    """Block writes to the collection until its staged collection replaces it.
 
-        self._shard.commit(name, write)
+    Raises:
+        InvalidInput: points have no text, and ``dropping`` is not set.
+    """
 
-    def freeze(self, name: str, identity: str, dropping: bool) -> None:
-        """Block writes to the collection until its staged collection replaces it.
+    def write(db: sqlite3.Connection) -> Effect[None]:
+        staging.freeze(db, *_both(db, name, identity), dropping=dropping)
+        return lambda: None
 
-        Raises:
-            InvalidInput: points have no text, and ``dropping`` is not set.
-        """
+    shard.commit(write)
 
-        def write(db: sqlite3.Connection) -> Effect[None]:
-            staging.freeze(db, *_both(db, name, identity), dropping=dropping)
-            return lambda: None
 
-        self._shard.commit(name, write)
+def switch(shard: Shard, name: str, identity: str) -> None:
+    """Replace the collection by its staged collection, atomically for all callers.
 
-    def switch(self, name: str, identity: str) -> None:
-        """Replace the collection by its staged collection, atomically for all callers.
+    Raises:
+        Unavailable: the staged collection is not frozen, or lacks points.
+    """
+    with shard.store.reader.snapshot() as db:
+        if staging.require_collection(db, name).identity == identity:
+            return  # an earlier call has switched
+        source, copy = _both(db, name, identity)
+        row = replace(copy, name=name, sequence=source.sequence)
+    # Loaded before the switch, so that the writer does not wait for it.
+    collection = shard.open(row)
+    reach("reembed.before_switch")
 
-        Raises:
-            Unavailable: the staged collection is not frozen, or lacks points.
-        """
-        with self._shard.guard(name):
-            with self._shard.store.reader.snapshot() as db:
-                if staging.require_collection(db, name).identity == identity:
-                    return  # an earlier call has switched
-                source, staged = _both(db, name, identity)
-                row = replace(staged, name=name, sequence=source.sequence)
-            # Loaded before the switch, so that the writer does not wait for it.
-            collection = self._shard.open(row)
-            reach("reembed.before_switch")
+    def write(db: sqlite3.Connection) -> Effect[None]:
+        source, copy = _both(db, name, identity)
+        if not staging.is_complete(db, source, copy):
+            raise Unavailable(f"the new vectors of collection {name!r} are not complete")
+        staging.promote(db, source, copy)
+        return lambda: shard.replace(collection)
 
-        def write(db: sqlite3.Connection) -> Effect[None]:
-            source, staged = _both(db, name, identity)
-            if not staging.is_complete(db, source, staged):
-                raise Unavailable(f"the new vectors of collection {name!r} are not complete")
-            staging.promote(db, source, staged)
-            return lambda: self._shard.replace(collection)
+    shard.commit(write)
 
-        self._shard.commit(name, write)
 
-    def discard(self, name: str, identity: str) -> None:
-        """Delete the staged collection of this identity, if there is one, and unblock writes.
+def discard_staged(shard: Shard, name: str, identity: str) -> None:
+    """Delete the staged collection of this identity, if there is one, and unblock writes.
 
-        Raises:
-            InvalidInput: it has already replaced the collection.
-        """
+    Raises:
+        InvalidInput: it has already replaced the collection.
+    """
 
-        def write(db: sqlite3.Connection) -> Effect[None]:
-            if staging.require_collection(db, name).identity == identity:
-                raise InvalidInput("collection", "has its new vectors already")
-            staged = staging.find_staged(db, name)
-            if staged is not None and staged.identity == identity:
-                staging.discard(db, name)
-            return self._shard.reclaim
+    def write(db: sqlite3.Connection) -> Effect[None]:
+        if staging.require_collection(db, name).identity == identity:
+            raise InvalidInput("collection", "has its new vectors already")
+        copy = staging.find_staged(db, name)
+        if copy is not None and copy.identity == identity:
+            staging.discard(db, name)
+        return shard.reclaim
 
-        self._shard.commit(name, write, frees=True)
+    shard.commit(write, frees=True)
 
 
 def _both(db: sqlite3.Connection, name: str, identity: str) -> tuple[CollectionRow, CollectionRow]:
     """Return a collection and its staged collection, which must have this identity."""
-    source, staged = staging.require_collection(db, name), staging.find_staged(db, name)
-    if staged is None or staged.identity != identity:
+    source, copy = staging.require_collection(db, name), staging.find_staged(db, name)
+    if copy is None or copy.identity != identity:
         raise StaleCollection(name)
-    return source, staged
+    return source, copy
 
 
 def _staged(row: CollectionRow) -> StagedCollection:

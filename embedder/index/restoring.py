@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from embedder.core.errors import InvalidInput
-from embedder.index.backup import Backup
+from embedder.core.storage_errors import BadBackup
+from embedder.index.backup import Backup, part_of, shards_of
 from embedder.index.contract.checks import check_name
-from embedder.index.contract.points import CollectionInfo, Spec
+from embedder.index.contract.points import CollectionInfo
 from embedder.index.shard import Shard
+from embedder.index.storage import point_rows
 from embedder.index.storage.collection_rows import (
     CollectionRow,
     find_collection,
@@ -24,58 +26,62 @@ from embedder.index.storage.collection_rows import (
 )
 from embedder.index.storage.committer import Effect, Write
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.point_rows import upsert
 from embedder.index.storage.row_encoding import EncodedRows
 from embedder.index.storage.staging import discard
-
-EXISTS = "exists already; give it another name, or replace it"
 
 
 def restore(
     shard: Shard,
-    directory: Path,
-    name: str | None,
-    identity: str | None,
-    *,
+    folder: Path,
+    name: str | None = None,
+    identity: str | None = None,
     replacing: bool = False,
 ) -> CollectionInfo:
     """Create a collection from a backup; None is the name in the backup, and a new identity.
 
+    All shards give a collection the same identity. With ``replacing``, it replaces an existing
+    collection of the name, even a damaged one.
+
     Raises:
-        BadBackup: the backup is damaged or incomplete; nothing of it is kept.
+        BadBackup: the backup is damaged or incomplete, or has another number of shards; nothing of
+            it is kept.
         InvalidInput: the name is invalid, or is taken and ``replacing`` is not set.
     """
-    with closing(Backup(directory)) as backup:
+    recorded = shards_of(folder)
+    if recorded != shard.shards:
+        problem = f"it has {recorded} shards, but this service has {shard.shards}"
+        raise BadBackup(str(folder), problem)
+    with closing(Backup(part_of(shard, folder))) as backup:
         name = name or backup.manifest.name
         check_name(name)
         if name in shard.collections and not replacing:
-            raise InvalidInput("collection", f"{name!r} {EXISTS}")
+            raise _taken(name)
         spec = replace(backup.row.spec, identity=identity)
-        row = shard.store.submit(lambda db: _begin(shard, db, spec)).result()
+
+        def begin(db: sqlite3.Connection) -> Effect[CollectionRow]:
+            row = insert_collection(db, None, spec)
+            shard.restoring.add(row.id)
+            return lambda: row
+
+        row = shard.commit(begin)
         try:
             for rows in backup.rows():
-                row = shard.store.submit(_insert(row, rows)).result()
-            return _finish(shard, row, name, replacing=replacing)
+                row = shard.commit(_insert(row, rows))
+            return _publish(shard, row, name, replacing=replacing)
         finally:
             shard.restoring.discard(row.id)
             shard.reclaim()
 
 
-def _begin(shard: Shard, db: sqlite3.Connection, spec: Spec) -> Effect[CollectionRow]:
-    row = insert_collection(db, None, spec)
-    shard.restoring.add(row.id)
-    return lambda: row
-
-
 def _insert(row: CollectionRow, rows: EncodedRows) -> Write[CollectionRow]:
     def write(db: sqlite3.Connection) -> Effect[CollectionRow]:
-        _, updated = upsert(db, row, rows)
+        _, updated = point_rows.upsert(db, row, rows)
         return lambda: updated
 
     return write
 
 
-def _finish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> CollectionInfo:
+def _publish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> CollectionInfo:
     # Loaded before it has a name, so that the writer does not wait for it.
     collection = shard.open(replace(row, name=name))
     reach("restore.before_name")
@@ -83,7 +89,7 @@ def _finish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> 
     def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
         existing = find_collection(db, name)
         if existing is not None and not replacing:
-            raise InvalidInput("collection", f"{name!r} {EXISTS}")
+            raise _taken(name)
         if existing is not None:
             discard(db, name)
             rename_collection(db, existing, None)
@@ -96,4 +102,9 @@ def _finish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> 
 
         return effect
 
-    return shard.store.submit(write).result()
+    return shard.commit(write)
+
+
+def _taken(name: str) -> InvalidInput:
+    problem = f"{name!r} exists already; give it another name, or replace it"
+    return InvalidInput("collection", problem)

@@ -24,7 +24,6 @@ from embedder.index.collection.maintenance import MaintenanceThread
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.collection_registry import CollectionRegistry
 from embedder.index.contract.health import IndexHealth, IndexStats, RecoveryReport, health_of
-from embedder.index.count_repair import repair_count
 from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans
 from embedder.index.segments.snapshot_format import SnapshotIdentity
 from embedder.index.storage.collection_rows import CollectionRow
@@ -40,10 +39,17 @@ logger = logging.getLogger(__name__)
 
 
 class Shard:
-    """Opens the directory of the settings, or a temporary one that is deleted at `close`."""
+    """Opens the directory of the settings, or a temporary one that is deleted at `close`.
 
-    def __init__(self, settings: IndexSettings, *, background: bool) -> None:
+    It is one of ``shards``, and ``name`` tells it from the others in backups.
+    """
+
+    def __init__(
+        self, settings: IndexSettings, name: str, shards: int, *, background: bool
+    ) -> None:
         self.settings = settings
+        self.name = name
+        self.shards = shards
         self.failure: StorageDamaged | None = None
         self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
@@ -149,19 +155,14 @@ class Shard:
         if (store := self._store) is not None:
             reclaim(store, self.restoring)
 
-    def commit(self, name: str, write: Write[T], *, frees: bool = False) -> T:
-        """Commit a write to collection ``name``, and return the result of its effect."""
-        with self.guard(name):
-            return self.store.submit(write, frees=frees).result()
-
-    def save(self, collection: OpenCollection) -> None:
-        """Save all segments of a collection.
+    def commit(self, write: Write[T], *, frees: bool = False) -> T:
+        """Commit a write, and return the result of its effect; ``frees`` as in `Committer.submit`.
 
         Raises:
-            StorageFull: the disk is full.
+            StorageDamaged: the shard has failed.
+            StorageFull, StorageReadOnly: the disk is full, or has failed.
         """
-        with translate_storage_errors(self._directory / FOLDER):
-            collection.save_all()
+        return self.store.submit(write, frees=frees).result()
 
     def fail(self, error: StorageDamaged) -> None:
         """Refuse all later calls, or those for the damaged collection that the error names."""
@@ -211,7 +212,7 @@ class Shard:
         rows = self._store.reader.collections()
         for row in rows:
             try:
-                self.register(repair_count(self._store, row))
+                self.register(self._store.repair_count(row))
             except StorageDamaged as error:
                 if error.collection is None:
                     raise

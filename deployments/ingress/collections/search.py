@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from deployments.index.gathering import ShardedHits
+from deployments.index.client import ShardedHits
 from deployments.ingress.collections.bodies import (
     CollectionName,
     QueryBody,

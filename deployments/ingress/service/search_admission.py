@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from deployments.index.gathering import ShardedHits
+from deployments.index.client import ShardedHits
 from deployments.index.sharded_client import RemoteIndex
 from embedder.core.deadline import Deadline
 from embedder.core.types import Priority, Timings
@@ -56,15 +56,13 @@ class SearchAdmission:
         Raises:
             Overloaded: the predicted wait is too long; the error says when to retry.
         """
-        asked_s, sent_at = time.monotonic(), list[float]()
+        asked_s = time.monotonic()
         work = self._backlog.admit(keys, _price(index, queries), Priority.INTERACTIVE)
         self._queries += len(queries)
         try:
-            found = await index.search(
-                queries, complete=complete, deadline=deadline, sent_at=sent_at
-            )
-            sent_s = max(sent_at, default=asked_s)
-            times = Timings(queue_s=sent_s - asked_s, inference_s=time.monotonic() - sent_s)
+            found = await index.search(queries, complete=complete, deadline=deadline)
+            inference_s = time.monotonic() - found.sent_s
+            times = Timings(queue_s=found.sent_s - asked_s, inference_s=inference_s)
             work.resize(_price(index, queries))
             work.computed(work.tokens, times)
             return found

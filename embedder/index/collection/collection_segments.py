@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
 from embedder.index.collection.recovery import recover
-from embedder.index.segments.index_state import IndexState, LiveSegment
-from embedder.index.segments.merge_policy import SegmentFacts, needs_merging, to_merge, to_save
+from embedder.index.segments.index_state import IndexState
+from embedder.index.segments.merge_policy import SegmentFacts, to_merge, to_save
 from embedder.index.segments.scoring import normalize
+from embedder.index.segments.segment import Segment
 from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.segment_index import SegmentIndex
 from embedder.index.segments.snapshot_folder import SnapshotFolder
@@ -62,7 +63,7 @@ class CollectionSegments:
             row.kind, row.metric, width, environment.settings, should_stop
         )
         self.snapshots = environment.snapshots(row, width)
-        segments: list[LiveSegment] = []
+        segments: list[Segment] = []
         self.points_from_store = 0
         """Points that no snapshot had, so that they were read from the store."""
         if load:
@@ -94,17 +95,6 @@ class CollectionSegments:
         numbers = to_merge(_facts(state), self._row.kind, self._settings)
         return bool(numbers) and self._merge([state.segments[number] for number in numbers])
 
-    def merge_all(self) -> None:
-        """Seal the delta and merge all segments into one, which is the fastest to search.
-
-        Raises:
-            Stopped: the merge was stopped; the segments did not change.
-        """
-        self.index.seal()
-        state = self.index.state
-        if needs_merging(_facts(state), self._row.kind, self._settings):
-            self._merge(state.segments)
-
     def save_next(self, recovery_s: float) -> bool:
         """Save one segment if a start would take longer than ``recovery_s``; else return False.
 
@@ -115,12 +105,11 @@ class CollectionSegments:
         number = to_save(_facts(state), recovery_s)
         if number is None:
             return False
-        segment = state.segments[number].segment
-        self.index.replace_saved(segment, self.snapshots.save(segment))
+        self.index.replace_saved(self.snapshots.save(state.segments[number]))
         self.snapshots.delete_unused(self.index.state.segments)
         return True
 
-    def _merge(self, sources: Sequence[LiveSegment]) -> bool:
+    def _merge(self, sources: Sequence[Segment]) -> bool:
         merged = self._builder.merge(sources, self.fetch)
         # The merge may have read vectors from the store that are not visible yet: wait until
         # they are, so that the merged segment is not newer than the state.
@@ -134,8 +123,6 @@ class CollectionSegments:
 
 def _facts(state: IndexState) -> list[SegmentFacts]:
     return [
-        SegmentFacts(
-            live.segment.kind, len(live.segment), live.deleted, live.segment.path is not None
-        )
-        for live in state.segments
+        SegmentFacts(one.kind, len(one), one.deleted, one.path is not None)
+        for one in state.segments
     ]

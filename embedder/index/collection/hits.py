@@ -7,7 +7,7 @@ may be ahead of the searched state for a moment.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from embedder.index.collection.nearest import Neighbors
 from embedder.index.collection.open_collection import OpenCollection
@@ -30,13 +30,13 @@ class VersionChanged(Exception):
         self.sequence = sequence
 
 
+@dataclass(frozen=True, slots=True)
 class HitReader:
     """Reads the hits of one collection in one state."""
 
-    def __init__(self, collection: OpenCollection, reader: Reader, state: IndexState) -> None:
-        self._collection = collection
-        self._reader = reader
-        self._state = state
+    collection: OpenCollection
+    reader: Reader
+    state: IndexState
 
     def read(self, queries: Sequence[Query], answers: Sequence[Neighbors]) -> list[list[Hit]]:
         """Return the hits of each query.
@@ -56,12 +56,10 @@ class HitReader:
         }
         payloads: dict[int, Payload] = {}
         if pks:
-            budget = (
-                budget_of(queries[0], self._collection.width)
-                if len(queries) == 1
-                else _shared_budget(queries)
-            )
-            payloads = self._reader.payloads(self._collection.id, list(pks), budget)
+            several = len(queries) > 1
+            width = self.collection.width
+            budget = _shared_budget(queries) if several else budget_of(queries[0], width)
+            payloads = self.reader.payloads(self.collection.id, list(pks), budget)
         hits = [self._hits(found) for found in answers]
         for row, (query, found) in enumerate(zip(queries, answers, strict=True)):
             if with_payload[row]:
@@ -71,22 +69,22 @@ class HitReader:
         return hits
 
     def _hits(self, found: Neighbors) -> list[Hit]:
-        scores, ids = found.scores.tolist(), ids_at(self._state, found.locations)
-        is_distance = self._collection.metric.is_distance
+        scores, ids = found.scores.tolist(), ids_at(self.state, found.locations)
+        is_distance = self.collection.metric.is_distance
         distances = [-score for score in scores] if is_distance else [None] * len(scores)
         return [*map(Hit, ids, scores, distances)]
 
     def _add_payloads(
         self, query: Query, found: Neighbors, hits: list[Hit], payloads: dict[int, Payload]
     ) -> None:
-        budget = budget_of(query, self._collection.width)
+        budget = budget_of(query, self.collection.width)
         with_text, with_metadata = "text" in query.include, "metadata" in query.include
         for hit, pk, location in zip(
             hits, found.pks.tolist(), found.locations.tolist(), strict=True
         ):
             payload = payloads.get(pk)
-            if payload is None or payload.seq != seq_at(self._state, location):
-                raise VersionChanged(payload.seq if payload else self._state.sequence + 1)
+            if payload is None or payload.seq != seq_at(self.state, location):
+                raise VersionChanged(payload.seq if payload else self.state.sequence + 1)
             budget.require(payload)
             if with_text:
                 hit.text = payload.text
@@ -94,10 +92,10 @@ class HitReader:
                 hit.metadata = decode_metadata(payload.metadata)
 
     def _with_vectors(self, found: Neighbors, hits: list[Hit]) -> list[Hit]:
-        pairs, _, vectors = self._reader.vectors(found.pks, self._state.width)
-        seqs = [seq_at(self._state, location) for location in found.locations.tolist()]
+        pairs, _, vectors = self.reader.vectors(found.pks, self.state.width)
+        seqs = [seq_at(self.state, location) for location in found.locations.tolist()]
         if pairs.tolist() != [list(pair) for pair in zip(found.pks.tolist(), seqs, strict=True)]:
-            raise VersionChanged(self._state.sequence + 1)
+            raise VersionChanged(self.state.sequence + 1)
         return [replace(hit, vector=vector) for hit, vector in zip(hits, vectors, strict=True)]
 
 

@@ -18,13 +18,11 @@ from embedder.index.collection.search_view import (
     SearchView,
     by_segment,
     locations_of,
-    pks_of,
     rows_of,
 )
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.segments.index_state import LiveSegment
 from embedder.index.segments.scoring import Positions, Scores, exact_scores, largest, nearest_rows
-from embedder.index.segments.segment import pack_bits
+from embedder.index.segments.segment import Segment, pack_bits
 
 MARGIN = 8
 """Candidates fetched beyond ``k``: approximate scores may swap neighbours, and ties show here."""
@@ -77,10 +75,10 @@ def _attempt(view: SearchView, queries: Vectors, k: int, size: int) -> list[Neig
     """Return the nearest of at least ``size`` candidates of each segment, with exact scores."""
     candidates: list[tuple[Scores, Locations]] = []
     kept = size
-    for number, live in enumerate(view.state.segments):
-        wanted = _wanted(live.segment.kind, k, size)
+    for number, segment in enumerate(view.state.segments):
+        wanted = _wanted(segment.kind, k, size)
         kept = max(kept, wanted)
-        scores, at = _of_segment(view, number, live, queries, k, wanted)
+        scores, at = _of_segment(view, number, segment, queries, k, wanted)
         candidates.append((scores, locations_of(number, at)))
     if view.state.delta.size:
         scores, at = _of_delta(view, queries, size)
@@ -111,10 +109,10 @@ def _wanted(kind: IndexKind, k: int, size: int) -> int:
 
 
 def _of_segment(
-    view: SearchView, number: int, live: LiveSegment, queries: Vectors, k: int, wanted: int
+    view: SearchView, number: int, segment: Segment, queries: Vectors, k: int, wanted: int
 ) -> tuple[Scores, Positions]:
     """Return up to ``wanted`` candidates: at least ``k`` if the segment has as many."""
-    segment, bits, count = live.segment, live.live, live.count
+    bits, count = segment.live, segment.count
     allowed = None if view.allowed is None else view.allowed[number]
     if allowed is not None:
         count = len(allowed)
@@ -123,15 +121,15 @@ def _of_segment(
     wanted = min(wanted, count)
     if allowed is not None:
         if count <= max(FEW_ROWS, FEW_SHARE * len(segment)):
-            return segment.search_all(queries, wanted, allowed, view.params)
+            return segment.search_all(queries, wanted, allowed, view.settings)
         bits = pack_bits(allowed, len(segment))
-    scores, at = segment.search(queries, wanted, bits, view.params)
+    scores, at = segment.search(queries, wanted, bits, view.settings)
     # FAISS puts found rows first. A graph or a few lists may hold too few live rows: where fewer
     # than k were found, compare every row.
     short = np.flatnonzero(at[:, min(k, count) - 1] < 0)
     if len(short):
-        every = np.flatnonzero(live.live_mask()) if allowed is None else allowed
-        scores[short], at[short] = segment.search_all(queries[short], wanted, every, view.params)
+        every = np.flatnonzero(segment.live_mask()) if allowed is None else allowed
+        scores[short], at[short] = segment.search_all(queries[short], wanted, every, view.settings)
     return scores, at
 
 
@@ -166,7 +164,7 @@ def _exact(
     """Return the pks and exact scores of candidates; a missing row scores minus infinity."""
     pks, scores = np.zeros(len(locations), np.int64), np.full(len(locations), -np.inf, np.float32)
     for number, mine, positions in by_segment(view.state, locations):
-        pks[mine] = pks_of(view.state, number)[positions]
+        pks[mine] = view.state.source(number).pks[positions]
         rows, at = rows_of(view, number, pks[mine], positions)
         scores[mine] = exact_scores(view.metric, queries, query_numbers[mine], rows, at)
     return pks, scores

@@ -21,9 +21,10 @@ from embedder.index.collection.collection_segments import (
     CollectionSegments,
     Environment,
 )
-from embedder.index.contract.points import CollectionInfo, Metric, StoredModel
+from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.index.segments.faiss_index import Stopped
-from embedder.index.segments.index_state import IndexState, LiveSegment
+from embedder.index.segments.index_state import IndexState
+from embedder.index.segments.segment import Segment
 from embedder.index.storage.collection_rows import CollectionRow
 
 
@@ -41,21 +42,20 @@ class OpenCollection:
         self.uuid = row.uuid
         self.name = row.name
         self.spec = row.spec
-        self.save_failures = 0
+        self.metric = row.metric
+        self.points_from_store = 0
+        """Points that no snapshot had when the collection was opened."""
+        self.damaged_snapshots = self.save_failures = 0
+        """Snapshots that were set aside, and failed saves, since the start."""
         self._row = row
         self._environment = environment
         self._maintaining = threading.Lock()
         self._dropped = threading.Event()
         self._retired = threading.Event()
-        self._seen: tuple[LiveSegment, ...] = ()
+        self._seen: tuple[Segment, ...] = ()
         self._segments: CollectionSegments | None = None
         if row.width is not None:
             self._segments = self._load(row)
-
-    @property
-    def metric(self) -> Metric:
-        """Return the metric of its searches."""
-        return self.spec.metric
 
     @property
     def width(self) -> int | None:
@@ -67,21 +67,11 @@ class OpenCollection:
         """Return the state that a search reads, None before the first vector."""
         return self._segments.index.state if self._segments else None
 
-    @property
-    def points_from_store(self) -> int:
-        """Return how many points no snapshot had when the collection was opened."""
-        return self._segments.points_from_store if self._segments else 0
-
-    @property
-    def damaged_snapshots(self) -> int:
-        """Return how many snapshots were set aside since the start."""
-        return self._segments.snapshots.damaged if self._segments else 0
-
     def describe(self) -> CollectionInfo:
         """Return the current description of the collection."""
         spec, state = self.spec, self.state
         segments = state.segments if state else ()
-        largest = max(segments, key=lambda live: live.count, default=None)
+        largest = max(segments, key=lambda one: one.count, default=None)
         return CollectionInfo(
             self.name,
             spec.metric,
@@ -90,7 +80,7 @@ class OpenCollection:
             state.count if state else 0,
             state.sequence if state else self._row.sequence,
             spec.model,
-            serving=largest.segment.kind.value if largest else "flat",
+            serving=largest.kind.value if largest else "flat",
             segments=len(segments),
             deleted=state.deleted if state else 0,
             pending=state.delta.count if state else 0,
@@ -169,28 +159,6 @@ class OpenCollection:
             except Stopped:
                 return False
 
-    def save_all(self) -> None:
-        """Seal the delta and save every segment.
-
-        Raises:
-            OSError: the disk failed or is full.
-        """
-        with self._maintaining:
-            if self._segments is not None:
-                self._segments.index.seal()
-                while self._save_next(self._segments, 0.0):
-                    pass
-
-    def merge_all(self) -> None:
-        """Seal the delta and merge all segments into one, which is the fastest to search.
-
-        Raises:
-            Stopped: the index is closing.
-        """
-        with self._maintaining:
-            if self._segments is not None:
-                self._segments.merge_all()
-
     def drop(self) -> None:
         """Mark the collection as deleted; the next `maintain` deletes its snapshots."""
         self._dropped.set()
@@ -218,9 +186,12 @@ class OpenCollection:
     def _load(self, row: CollectionRow) -> CollectionSegments:
         assert row.width is not None
         with self._naming():
-            return CollectionSegments(
+            segments = CollectionSegments(
                 row, row.width, self._environment, self._should_stop, load=True
             )
+        self.points_from_store = segments.points_from_store
+        self.damaged_snapshots += segments.snapshots.damaged
+        return segments
 
     def _save_next(self, segments: CollectionSegments, recovery_s: float) -> bool:
         try:

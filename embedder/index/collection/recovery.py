@@ -6,12 +6,13 @@ snapshot has are read from the store. So missing, old or damaged snapshots only 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
-from embedder.index.segments.index_state import LiveSegment
 from embedder.index.segments.scoring import normalize
 from embedder.index.segments.segment import Segment, are_among, pack_bits
 from embedder.index.segments.segment_builder import SegmentBuilder
@@ -26,7 +27,7 @@ MIN_LIVE_SHARE = 0.5
 
 def recover(
     reader: Reader, row: CollectionRow, snapshots: SnapshotFolder, builder: SegmentBuilder
-) -> tuple[list[LiveSegment], int]:
+) -> tuple[list[Segment], int]:
     """Return segments of exactly the stored points, and how many points no snapshot had.
 
     Raises:
@@ -48,10 +49,10 @@ def recover(
             missing[np.searchsorted(versions[:, 0], rows.pks[positions])] = False
             deleted = len(segment) - len(positions)
             live = pack_bits(positions, len(segment)) if deleted else None
-            segments.append(LiveSegment(segment, live, deleted))
+            segments.append(replace(segment, live=live, deleted=deleted))
     left = versions[missing]
     if len(left):
-        segments.append(LiveSegment(_from_store(reader, left, builder)))
+        segments.append(_from_store(reader, left, builder))
     snapshots.delete_unused(segments)
     return segments, len(left)
 

@@ -16,7 +16,7 @@ from embedder.core.types import Vectors
 from embedder.index.contract.points import Metric
 from embedder.index.segments.index_state import IndexState
 from embedder.index.segments.scoring import Positions
-from embedder.index.segments.segment import SearchParams
+from embedder.settings.model import IndexSettings
 
 _POSITION_BITS = 40
 _POSITION_MASK = (1 << _POSITION_BITS) - 1
@@ -33,14 +33,14 @@ class SearchView:
 
     state: IndexState
     metric: Metric
-    params: SearchParams
+    settings: IndexSettings
     fetch: Callable[[NDArray[np.int64]], Vectors]
     allowed: Allowed | None = None
 
     @property
     def is_exact(self) -> bool:
         """Return whether a search always finds the nearest points."""
-        return all(live.segment.is_exact for live in self.state.segments)
+        return all(one.is_exact for one in self.state.segments)
 
 
 def locations_of(number: int, positions: Positions) -> Locations:
@@ -75,10 +75,7 @@ def ids_at(state: IndexState, locations: Locations) -> list[str]:
     """Return the ids of the points at locations."""
     ids = [""] * len(locations)
     for number, mine, positions in by_segment(state, locations):
-        if number < len(state.segments):
-            found = state.segments[number].segment.ids.take(positions)
-        else:
-            found = [state.delta.ids[row] for row in positions.tolist()]
+        found = state.source(number).ids_at(positions)
         if isinstance(mine, slice):
             return found
         for row, name in zip(np.flatnonzero(mine).tolist(), found, strict=True):
@@ -88,10 +85,8 @@ def ids_at(state: IndexState, locations: Locations) -> list[str]:
 
 def seq_at(state: IndexState, location: int) -> int:
     """Return the sequence number of the version at a location."""
-    number, position = location >> _POSITION_BITS, location & _POSITION_MASK
-    in_delta = number == len(state.segments)
-    seqs = state.delta.seqs if in_delta else state.segments[number].segment.seqs
-    return int(seqs[position])
+    seqs = state.source(location >> _POSITION_BITS).seqs
+    return int(seqs[location & _POSITION_MASK])
 
 
 def vectors_at(view: SearchView, pks: NDArray[np.int64], locations: Locations) -> Vectors:
@@ -103,20 +98,14 @@ def vectors_at(view: SearchView, pks: NDArray[np.int64], locations: Locations) -
     return vectors
 
 
-def pks_of(state: IndexState, number: int) -> NDArray[np.int64]:
-    """Return the pks of all rows of a segment or of the delta."""
-    return state.delta.pks if number == len(state.segments) else state.segments[number].segment.pks
-
-
 def rows_of(
     view: SearchView, number: int, pks: NDArray[np.int64], positions: Positions
 ) -> tuple[Vectors, Positions]:
     """Return vectors of a segment, and where those at the positions are among them; -1 stays -1."""
-    if number == len(view.state.segments):
-        return view.state.delta.rows, positions
-    segment = view.state.segments[number].segment
-    if segment.rows is not None:
-        return segment.rows, positions
+    source = view.state.source(number)
+    if source.rows is not None:
+        return source.rows, positions
+    segment = view.state.segments[number]
     at, found = np.full(len(positions), -1, np.int64), positions >= 0
     # Several queries may have found the same point: read its vector once.
     distinct, first, at[found] = np.unique(pks[found], return_index=True, return_inverse=True)

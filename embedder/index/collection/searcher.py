@@ -3,49 +3,46 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder.core.errors import NotFound, UnknownCollection
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
-from embedder.index.collection.filtering import filtered_state
 from embedder.index.collection.hits import HitReader, VersionChanged, budget_of
 from embedder.index.collection.nearest import Neighbors, search
 from embedder.index.collection.open_collection import OpenCollection
-from embedder.index.collection.search_view import SearchView, vectors_at
+from embedder.index.collection.search_view import Allowed, SearchView, vectors_at
 from embedder.index.contract.checks import check_vectors
+from embedder.index.contract.filters import Filter
 from embedder.index.contract.limits import MIN_SAMPLE, OVERSAMPLE
 from embedder.index.contract.points import Hit, Query
 from embedder.index.contract.response_budget import ResponseBudget
+from embedder.index.segments.index_state import IndexState
 from embedder.index.segments.scoring import normalize
-from embedder.index.segments.segment import SearchParams
+from embedder.index.segments.segment import are_among
 from embedder.index.storage.reading import Reader
+from embedder.index.storage.store import ShardStore
+from embedder.settings.model import IndexSettings
 from embedder.similarity.mmr import maximal_marginal_relevance
 
 TRIES = 3
-"""Optimistic attempts while points are overwritten, before a search runs with writers blocked."""
+"""Optimistic attempts while points are overwritten, before a search runs with writers blocked; also
+attempts to filter at the sequence number of the state, while other requests write.
+"""
 MAX_SCORE = float(np.finfo(np.float32).max)
 
-BlockWrites = Callable[[Callable[[], list[list[Hit]]]], list[list[Hit]]]
-"""Runs a search while nothing is committed, and returns its result."""
 
-
+@dataclass(frozen=True, slots=True)
 class Searcher:
     """Searches one collection on behalf of its shard; safe from several threads."""
 
-    def __init__(
-        self,
-        collection: OpenCollection,
-        reader: Reader,
-        params: SearchParams,
-        block_writes: BlockWrites,
-    ) -> None:
-        self._collection = collection
-        self._reader = reader
-        self._params = params
-        self._block_writes = block_writes
+    collection: OpenCollection
+    store: ShardStore
+    settings: IndexSettings
 
     def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Return the hits of queries with the same ``top_k``, filter and diversity.
@@ -58,23 +55,26 @@ class Searcher:
             StorageDamaged: a row that was found fails its checksum.
         """
         for query in queries:
-            self._collection.check(query.identity, query.model)
+            self.collection.check(query.identity, query.model)
         for _ in range(TRIES):
             try:
                 return self._attempt(queries)
             except VersionChanged as changed:
-                if self._collection.is_dropped:
-                    raise UnknownCollection("collection", self._collection.name) from None
-                self._collection.wait(changed.sequence)
+                if self.collection.is_dropped:
+                    raise UnknownCollection("collection", self.collection.name) from None
+                self.collection.wait(changed.sequence)
         try:
-            return self._block_writes(lambda: self._attempt(queries))
+            return self.store.run_exclusively(lambda: self._attempt(queries))
         except VersionChanged as changed:
             # Nothing is being written, so an entry of the database's index must be wrong.
-            path, problem = str(self._reader.path), "the rows and the index of a table disagree"
+            path, problem = (
+                str(self.store.reader.path),
+                "the rows and the index of a table disagree",
+            )
             raise StorageDamaged(path, problem, UNNAMED) from changed
 
     def _attempt(self, queries: Sequence[Query]) -> list[list[Hit]]:
-        collection, first = self._collection, queries[0]
+        collection, first = self.collection, queries[0]
         count = collection.describe().count
         for query in queries:
             budget_of(query, collection.width).check(min(query.top_k, count))
@@ -82,10 +82,10 @@ class Searcher:
         if first.filter is None:
             state, allowed = collection.state, None
         else:
-            state, allowed = filtered_state(collection, self._reader, first.filter)
+            state, allowed = _filtered_state(collection, self.store.reader, first.filter)
         if state is None or vectors is None:
             return [[] for _ in queries]
-        view = SearchView(state, collection.metric, self._params, collection.fetch, allowed)
+        view = SearchView(state, collection.metric, self.settings, collection.fetch, allowed)
         wanted = first.top_k + any(pk is not None for pk in own_pks)
         if first.diversity is not None:
             wanted = max(OVERSAMPLE * wanted, MIN_SAMPLE)
@@ -95,7 +95,7 @@ class Searcher:
                 queries, vectors, own_pks, search(view, vectors, wanted), strict=True
             )
         ]
-        return HitReader(collection, self._reader, state).read(queries, answers)
+        return HitReader(collection, self.store.reader, state).read(queries, answers)
 
     def _vectors(self, queries: Sequence[Query]) -> tuple[Vectors | None, list[int | None]]:
         """Return the normalized query vectors, and the pks of the points that queries name by id.
@@ -107,20 +107,20 @@ class Searcher:
         given = np.array([query.vector for query in queries])
         norms = check_vectors(
             given,
-            width=self._collection.width,
-            metric=self._collection.metric,
+            width=self.collection.width,
+            metric=self.collection.metric,
             names=[query.field for query in queries],
         )
-        return normalize(self._collection.metric, given, norms), [None] * len(queries)
+        return normalize(self.collection.metric, given, norms), [None] * len(queries)
 
     def _stored_vectors(self, ids: Sequence[str | None]) -> tuple[Vectors | None, list[int | None]]:
-        collection, width = self._collection, self._collection.width
+        collection, width = self.collection, self.collection.width
         names = [name for name in ids if name is not None]
         rows: dict[str, tuple[int, Vectors]] = {}
         if width is not None:
-            points = self._reader.by_ids(collection.id, names, ResponseBudget(()))
+            points = self.store.reader.by_ids(collection.id, names, ResponseBudget(()))
             pks = np.array(list({found.id: found.pk for found in points}.values()), np.int64)
-            pairs, found, stored = self._reader.vectors(pks, width)
+            pairs, found, stored = self.store.reader.vectors(pks, width)
             for (pk, _), name, vector in zip(pairs.tolist(), found, stored, strict=True):
                 rows[name] = (pk, vector)
         for name in names:
@@ -138,6 +138,39 @@ def group_queries(queries: Sequence[Query]) -> Iterable[list[int]]:
         key = (query.collection, query.top_k, query.filter, query.diversity is None, width)
         groups[key].append(row)
     return groups.values()
+
+
+def _filtered_state(
+    collection: OpenCollection, reader: Reader, condition: Filter
+) -> tuple[IndexState | None, Allowed | None]:
+    """Return a state, at least as new as the filtered points, and its rows that meet the filter.
+
+    Both are None before the first vector.
+    """
+    pairs, sequence = reader.matching(collection.id, condition)
+    versions = [pairs]
+    for _ in range(TRIES):
+        # An older state would lack points that the filter has just found.
+        collection.wait(sequence)
+        state = collection.state
+        if state is None or state.sequence == sequence:
+            break
+        pairs, sequence = reader.matching(collection.id, condition, sequence)
+        versions.append(pairs)
+    return state, None if state is None else _positions(state, versions)
+
+
+def _positions(state: IndexState, versions: Sequence[NDArray[np.int64]]) -> Allowed:
+    """Return for each segment, then for the delta, the positions of live rows among versions."""
+    delta, size = state.delta, state.delta.size
+    columns = [
+        *((one.pks, one.seqs, one.live_mask()) for one in state.segments),
+        (delta.pks[:size], delta.seqs[:size], delta.live),
+    ]
+    return [
+        np.flatnonzero(live & np.any([are_among(pks, seqs, some) for some in versions], axis=0))
+        for pks, seqs, live in columns
+    ]
 
 
 def _select(view: SearchView, query: Query, vector: Vectors, found: Neighbors) -> Neighbors:

@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from embedder.index.contract.filters import Filter
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import CollectionInfo, Points, Query
 
@@ -59,21 +58,6 @@ def _compared(collection: CollectionInfo) -> int:
     return collection.pending + sealed
 
 
-def fetch_price(points: int) -> int:
-    """Return the price, in rows, of reading points by id."""
-    return 1 + ROW_RETURNED * points
-
-
-def count_price(collection: CollectionInfo, condition: Filter | None) -> int:
-    """Return the price, in rows, of a count; without a filter the number is known."""
-    return 1 if condition is None else 1 + collection.count
-
-
-def page_price(collection: CollectionInfo, limit: int, condition: Filter | None) -> int:
-    """Return the price, in rows, of a page; a filter may have to evaluate every row."""
-    return fetch_price(limit) + (0 if condition is None else collection.count)
-
-
 def upsert_price(points: Points) -> int:
     """Return the price, in bytes, of writing points; metadata counts as JSON."""
     texts = sum(len(text) for text in points.texts if text is not None)
@@ -91,13 +75,3 @@ def _metadata_bytes(metadata: Sequence[dict[str, Any]]) -> int:
         return len(orjson.dumps(metadata))
     except TypeError:
         return 0  # the write itself refuses metadata that is not JSON
-
-
-def delete_price(points: int) -> int:
-    """Return the price, in bytes, of deleting points by id."""
-    return ROW_BYTES * max(1, points)
-
-
-def delete_matching_price(collection: CollectionInfo) -> int:
-    """Return the price, in bytes, of a deletion by filter."""
-    return ROW_BYTES + SCANNED_BYTES * collection.count

@@ -15,40 +15,7 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Metric
 from embedder.index.segments.scoring import Positions, Scores, nearest_rows
-from embedder.index.segments.segment import Bitmap, Segment, are_set, unpack_bits
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LiveSegment:
-    """A segment and the bitmap of its live rows: None means that no row is deleted."""
-
-    segment: Segment
-    live: Bitmap | None = None
-    deleted: int = 0
-
-    @property
-    def count(self) -> int:
-        """Return the number of live rows."""
-        return len(self.segment) - self.deleted
-
-    def live_mask(self) -> NDArray[np.bool_]:
-        """Return bool[n]: whether each row is live."""
-        if self.live is None:
-            return np.ones(len(self.segment), np.bool_)
-        return unpack_bits(self.live, len(self.segment))
-
-    def delete(self, pks: NDArray[np.int64]) -> LiveSegment:
-        """Return the segment with the rows of distinct pks deleted, where it has them live."""
-        positions = self.segment.find(pks)
-        if self.live is not None:
-            positions = positions[are_set(self.live, positions)]
-        if not len(positions):
-            return self
-        size = (len(self.segment) + 7) // 8
-        bits = np.full(size, 0xFF, np.uint8) if self.live is None else self.live.copy()
-        # Several positions share a byte, so plain indexing would lose some of them.
-        np.bitwise_and.at(bits, positions >> 3, ~(1 << (positions & 7)).astype(np.uint8))
-        return LiveSegment(self.segment, bits, self.deleted + len(positions))
+from embedder.index.segments.segment import Segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +53,10 @@ class Delta:
         """Return approximate scores and positions, both [q, min(k, size)]; -1 for none."""
         return nearest_rows(metric, queries, self.rows[: self.size], k, self.live)
 
+    def ids_at(self, positions: Positions) -> list[str]:
+        """Return the ids of rows."""
+        return [self.ids[row] for row in positions.tolist()]
+
     def append(
         self, pks: NDArray[np.int64], sequence: int, ids: Sequence[str], vectors: Vectors
     ) -> Delta:
@@ -120,7 +91,7 @@ class Delta:
 class IndexState:
     """All that a search reads; ``sequence`` is the number of the last write it contains."""
 
-    segments: tuple[LiveSegment, ...]
+    segments: tuple[Segment, ...]
     delta: Delta
     sequence: int
 
@@ -129,12 +100,16 @@ class IndexState:
         """Return the number of components of a vector."""
         return int(self.delta.rows.shape[1])
 
+    def source(self, number: int) -> Segment | Delta:
+        """Return a segment by its number, or the delta, which follows the last segment."""
+        return self.delta if number == len(self.segments) else self.segments[number]
+
     @property
     def count(self) -> int:
         """Return the number of live points."""
-        return sum(live.count for live in self.segments) + self.delta.count
+        return sum(one.count for one in self.segments) + self.delta.count
 
     @property
     def deleted(self) -> int:
         """Return the number of deleted rows that the segments still hold."""
-        return sum(live.deleted for live in self.segments)
+        return sum(one.deleted for one in self.segments)

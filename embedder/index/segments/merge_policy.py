@@ -73,17 +73,6 @@ def to_merge(
     return _to_index(segments, kind, settings)
 
 
-def needs_merging(
-    segments: Sequence[SegmentFacts], kind: IndexKind, settings: IndexSettings
-) -> bool:
-    """Return whether the segments differ from one segment of the right kind, all of it live."""
-    return (
-        len(segments) > 1
-        or any(one.deleted for one in segments)
-        or bool(_to_index(segments, kind, settings))
-    )
-
-
 def _to_index(
     segments: Sequence[SegmentFacts], kind: IndexKind, settings: IndexSettings
 ) -> list[int]:

@@ -1,13 +1,13 @@
 """A sealed segment: immutable vectors in one FAISS index, searched without a lock.
 
-Rows are sorted by pk, so a pk is found by bisection. Deletions after sealing are kept outside the
-segment, in a bitmap that is passed to each search.
+Rows are sorted by pk, so a pk is found by bisection. A deletion after sealing makes a new segment
+that shares all arrays but a bitmap, which is passed to each search.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,10 @@ from embedder.core.types import Vectors
 from embedder.index.contract.kinds import INVERTED, QUANTISED, IndexKind
 from embedder.index.contract.points import Metric
 from embedder.index.segments.scoring import Positions, Scores, from_faiss, nearest_rows
+from embedder.settings.model import IndexSettings
 
 Bitmap = NDArray[np.uint8]
 """One bit a row, the first row in the lowest bit, in the order of FAISS bitmaps."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchParams:
-    """Search effort: HNSW's efSearch, IVF lists to probe (None: an eighth), and FAISS threads."""
-
-    hnsw: int = 64
-    probes: int | None = None
-    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,8 @@ class Segment:
     """Normalized vectors of ascending ``pks`` in a FAISS index that has no ids of its own.
 
     ``rows`` is a view of the vectors inside the index, None if it does not keep them unchanged.
-    ``path`` is the snapshot of the segment, None before it is saved.
+    ``path`` is the snapshot of the segment, None before it is saved. ``live`` has the rows that are
+    not ``deleted``; None means that no row is deleted.
     """
 
     index: Any
@@ -75,9 +68,35 @@ class Segment:
     ids: PackedIds
     rows: Vectors | None
     path: Path | None = None
+    live: Bitmap | None = None
+    deleted: int = 0
 
     def __len__(self) -> int:
         return len(self.pks)
+
+    @property
+    def count(self) -> int:
+        """Return the number of live rows."""
+        return len(self) - self.deleted
+
+    def live_mask(self) -> NDArray[np.bool_]:
+        """Return bool[n]: whether each row is live."""
+        if self.live is None:
+            return np.ones(len(self), np.bool_)
+        return np.unpackbits(self.live, count=len(self), bitorder="little").view(np.bool_)
+
+    def delete(self, pks: NDArray[np.int64]) -> Segment:
+        """Return the segment with the rows of distinct pks deleted, where it has them live."""
+        positions = self.find(pks)
+        if self.live is not None:
+            positions = positions[are_set(self.live, positions)]
+        if not len(positions):
+            return self
+        size = (len(self) + 7) // 8
+        bits = np.full(size, 0xFF, np.uint8) if self.live is None else self.live.copy()
+        # Several positions share a byte, so plain indexing would lose some of them.
+        np.bitwise_and.at(bits, positions >> 3, ~(1 << (positions & 7)).astype(np.uint8))
+        return replace(self, live=bits, deleted=self.deleted + len(positions))
 
     @property
     def is_exact(self) -> bool:
@@ -92,6 +111,10 @@ class Segment:
         found: Positions = at[self.pks[at] == pks]
         return found
 
+    def ids_at(self, positions: Positions) -> list[str]:
+        """Return the ids of rows."""
+        return self.ids.take(positions)
+
     def vectors(self, positions: Positions) -> Vectors | None:
         """Return the normalized vectors float32[n, d] at positions, None if it is quantised."""
         if self.kind in QUANTISED:
@@ -102,16 +125,16 @@ class Segment:
         return rows
 
     def search(
-        self, queries: Vectors, k: int, allowed: Bitmap | None, params: SearchParams
+        self, queries: Vectors, k: int, allowed: Bitmap | None, settings: IndexSettings
     ) -> tuple[Scores, Positions]:
         """Return approximate scores and positions, both [q, k], found rows first, then -1.
 
         ``allowed`` None allows every row.
         """
-        return self._call_faiss(queries, k, self._faiss_params(k, allowed, params), params)
+        return self._call_faiss(queries, k, self._faiss_params(k, allowed, settings), settings)
 
     def search_all(
-        self, queries: Vectors, k: int, positions: Positions, params: SearchParams
+        self, queries: Vectors, k: int, positions: Positions, settings: IndexSettings
     ) -> tuple[Scores, Positions]:
         """Compare the queries with every row at ``positions``; return the same as `search`."""
         if self.kind in INVERTED:
@@ -119,30 +142,32 @@ class Segment:
 
             selector = faiss.IDSelectorBitmap(pack_bits(positions, len(self)))
             every_list = faiss.SearchParametersIVF(sel=selector, nprobe=self.index.nlist)
-            return self._call_faiss(queries, k, every_list, params)
+            return self._call_faiss(queries, k, every_list, settings)
         assert self.rows is not None
         scores, at = nearest_rows(self.metric, queries, self.rows[positions], k, None)
         return scores, np.where(at < 0, -1, positions[at])
 
     def _call_faiss(
-        self, queries: Vectors, k: int, faiss_params: Any, params: SearchParams
+        self, queries: Vectors, k: int, faiss_params: Any, settings: IndexSettings
     ) -> tuple[Scores, Positions]:
         import faiss
 
         # OpenMP keeps this number for each calling thread, so every call sets it.
-        faiss.omp_set_num_threads(params.threads)
+        faiss.omp_set_num_threads(settings.search_threads)
         measures, positions = self.index.search(queries, k, params=faiss_params)
         return from_faiss(self.metric, measures), positions
 
-    def _faiss_params(self, k: int, allowed: Bitmap | None, params: SearchParams) -> Any:
+    def _faiss_params(self, k: int, allowed: Bitmap | None, settings: IndexSettings) -> Any:
         """Return parameters for one call: FAISS crashes if threads share them."""
         import faiss
 
         selector = {} if allowed is None else {"sel": faiss.IDSelectorBitmap(allowed)}
         if self.kind is IndexKind.HNSW:
-            return faiss.SearchParametersHNSW(efSearch=max(params.hnsw, 2 * k), **selector)
+            return faiss.SearchParametersHNSW(
+                efSearch=max(settings.hnsw_ef_search, 2 * k), **selector
+            )
         if self.kind in INVERTED:
-            probes = params.probes or max(1, self.index.nlist // 8)
+            probes = settings.ivf_probes or max(1, self.index.nlist // 8)
             return faiss.SearchParametersIVF(nprobe=min(probes, self.index.nlist), **selector)
         return faiss.SearchParameters(**selector) if selector else None
 
@@ -152,11 +177,6 @@ def pack_bits(positions: Positions, count: int) -> Bitmap:
     mask = np.zeros(count, np.bool_)
     mask[positions] = True
     return np.packbits(mask, bitorder="little")
-
-
-def unpack_bits(bits: Bitmap, count: int) -> NDArray[np.bool_]:
-    """Return a bitmap as bool[count]."""
-    return np.unpackbits(bits, count=count, bitorder="little").view(np.bool_)
 
 
 def are_set(bits: Bitmap, positions: Positions) -> NDArray[np.bool_]:

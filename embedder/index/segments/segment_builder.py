@@ -12,7 +12,7 @@ from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
 from embedder.index.segments.faiss_index import VectorSource, build, stored_vectors
-from embedder.index.segments.index_state import Delta, LiveSegment
+from embedder.index.segments.index_state import Delta
 from embedder.index.segments.merge_policy import kind_of_segment
 from embedder.index.segments.segment import PackedIds, Segment
 from embedder.settings.model import IndexSettings
@@ -35,8 +35,7 @@ class SegmentBuilder:
         """Return a flat segment of the live rows of a delta: a copy, which takes milliseconds."""
         live = np.flatnonzero(delta.live)
         order = live[np.argsort(delta.pks[live])]
-        ids = [delta.ids[at] for at in order.tolist()]
-        vectors = delta.rows[order]
+        ids, vectors = delta.ids_at(order), delta.rows[order]
         return self.build_flat(delta.pks[order], delta.seqs[order], ids, lambda rows: vectors[rows])
 
     def build_flat(
@@ -54,7 +53,7 @@ class SegmentBuilder:
         index = build(IndexKind.FLAT, self.metric, source, self.settings, lambda: False)
         return self._wrap(index, IndexKind.FLAT, pks, seqs, ids)
 
-    def merge(self, sources: Sequence[LiveSegment], fetch: ReadVectors) -> Segment | None:
+    def merge(self, sources: Sequence[Segment], fetch: ReadVectors) -> Segment | None:
         """Return one segment of all live rows of the sources, None if there are none.
 
         The number of rows decides its kind. ``fetch`` reads the vectors of pks from the store, and
@@ -66,8 +65,8 @@ class SegmentBuilder:
         live = [np.flatnonzero(source.live_mask()) for source in sources]
         if not sum(map(len, live)):
             return None
-        pks = _concatenated([source.segment.pks for source in sources], live)
-        seqs = _concatenated([source.segment.seqs for source in sources], live)
+        pks = _concatenated([source.pks for source in sources], live)
+        seqs = _concatenated([source.seqs for source in sources], live)
         order = np.argsort(pks)
         pks, seqs = pks[order], seqs[order]
         source_of = np.repeat(np.arange(len(sources)), [len(rows) for rows in live])[order]
@@ -78,18 +77,14 @@ class SegmentBuilder:
             for number, source in enumerate(sources):
                 mine = source_of[rows] == number
                 if mine.any():
-                    vectors = source.segment.vectors(position[rows][mine])
+                    vectors = source.vectors(position[rows][mine])
                     block[mine] = fetch(pks[rows][mine]) if vectors is None else vectors
             return block
 
         kind = kind_of_segment(self.kind, len(pks), self.settings)
         source = VectorSource(len(pks), self.width, read)
         index = build(kind, self.metric, source, self.settings, self.should_stop)
-        ids = [
-            name
-            for one, rows in zip(sources, live, strict=True)
-            for name in one.segment.ids.take(rows)
-        ]
+        ids = [name for one, rows in zip(sources, live, strict=True) for name in one.ids.take(rows)]
         return self._wrap(index, kind, pks, seqs, [ids[row] for row in order.tolist()])
 
     def _wrap(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
-from embedder.index.segments.index_state import Delta, IndexState, LiveSegment
+from embedder.index.segments.index_state import Delta, IndexState
 from embedder.index.segments.segment import Segment, are_set
 from embedder.index.storage.failpoints import reach
 
@@ -31,7 +31,7 @@ class SegmentIndex:
         *,
         seal_rows: int,
         seal: Callable[[Delta], Segment],
-        segments: Sequence[LiveSegment] = (),
+        segments: Sequence[Segment] = (),
         sequence: int = 0,
     ) -> None:
         self._seal_rows = seal_rows
@@ -68,7 +68,7 @@ class SegmentIndex:
         with self._changed:
             self._seal_delta()
 
-    def replace_merged(self, sources: Sequence[LiveSegment], merged: Segment | None) -> bool:
+    def replace_merged(self, sources: Sequence[Segment], merged: Segment | None) -> bool:
         """Replace the source segments of a merge by its result, None if no row of them is live.
 
         ``sources`` are the segments as the merge read them: a row that was deleted since is deleted
@@ -76,24 +76,25 @@ class SegmentIndex:
         """
         with self._changed:
             state = self._state
-            current = {id(live.segment): live for live in state.segments}
-            merged_ids = {id(live.segment) for live in sources}
+            # A deletion replaces the segment, and keeps its FAISS index.
+            current = {id(one.index): one for one in state.segments}
+            merged_ids = {id(one.index) for one in sources}
             if not merged_ids <= current.keys():
                 return False
-            kept = [live for live in state.segments if id(live.segment) not in merged_ids]
+            kept = [one for one in state.segments if id(one.index) not in merged_ids]
             if merged is not None:
-                now = [current[id(live.segment)] for live in sources]
+                now = [current[id(one.index)] for one in sources]
                 kept.append(_with_later_deletions(merged, sources, now))
             reach("merge.before_swap")
             self._set(replace(state, segments=tuple(kept)))
             return True
 
-    def replace_saved(self, old: Segment, saved: Segment) -> None:
-        """Replace a segment by its saved copy, unless a merge has replaced it meanwhile."""
+    def replace_saved(self, saved: Segment) -> None:
+        """Set the path of a segment that was saved, unless a merge has replaced it meanwhile."""
         with self._changed:
             segments = [
-                replace(live, segment=saved) if live.segment is old else live
-                for live in self._state.segments
+                replace(one, path=saved.path) if one.index is saved.index else one
+                for one in self._state.segments
             ]
             self._set(replace(self._state, segments=tuple(segments)))
 
@@ -118,7 +119,7 @@ class SegmentIndex:
         state = self._state
         if not state.delta.size:
             return
-        sealed = (LiveSegment(self._seal(state.delta)),) if state.delta.count else ()
+        sealed = (self._seal(state.delta),) if state.delta.count else ()
         reach("seal.before_swap")
         self._delta_positions = {}
         empty = Delta.empty(state.width, FIRST_CAPACITY)
@@ -130,14 +131,14 @@ class SegmentIndex:
 
 
 def _with_later_deletions(
-    merged: Segment, before: Sequence[LiveSegment], now: Sequence[LiveSegment]
-) -> LiveSegment:
+    merged: Segment, before: Sequence[Segment], now: Sequence[Segment]
+) -> Segment:
     """Return the merged segment without the rows that were deleted while it was built."""
-    result = LiveSegment(merged)
+    result = merged
     for read, current in zip(before, now, strict=True):
         if current.live is None:
             continue
         copied = np.flatnonzero(read.live_mask())
         deleted = copied[~are_set(current.live, copied)]
-        result = result.delete(current.segment.pks[deleted])
+        result = result.delete(current.pks[deleted])
     return result

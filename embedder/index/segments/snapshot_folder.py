@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from embedder.core.private_files import make_folder, sync
-from embedder.index.segments.index_state import LiveSegment
 from embedder.index.segments.segment import Segment
 from embedder.index.segments.snapshot_format import (
     BadSnapshot,
@@ -59,9 +58,9 @@ class SnapshotFolder:
         reach("snapshot.after_publish")
         return replace(segment, path=path)
 
-    def delete_unused(self, segments: Iterable[LiveSegment]) -> None:
+    def delete_unused(self, segments: Iterable[Segment]) -> None:
         """Delete the files that no segment used at this call nor at the previous one."""
-        used = {live.segment.path for live in segments}
+        used = {one.path for one in segments}
         unused = {path for path in self._files() if path not in used}
         for path in unused & self._unused:
             path.unlink(missing_ok=True)

@@ -61,16 +61,12 @@ class Committer:
         self._path = path
         self._epoch = epoch
         self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self._refusal: EmbedderError | None = None
+        self.refusal: EmbedderError | None = None
+        """Why writes are refused until a restart, or None."""
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
         self._thread.start()
-
-    @property
-    def refusal(self) -> EmbedderError | None:
-        """Return why writes are refused until a restart, or None."""
-        return self._refusal
 
     def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
         """Queue a write; the future gets the result of its effect, or the error of the write.
@@ -87,8 +83,8 @@ class Committer:
         with self._closing:
             if self._closed:
                 raise Unavailable("the index is closed")
-            if self._refusal is not None:
-                raise copy(self._refusal)
+            if self.refusal is not None:
+                raise copy(self.refusal)
             self._queue.put(_Job(write, future, current_cancellation(), frees))
         return future
 
@@ -120,8 +116,8 @@ class Committer:
     def _commit(self, jobs: list[_Job[Any]]) -> None:
         done: list[tuple[_Job[Any], Effect[Any]]] = []
         try:
-            if self._refusal is not None:
-                raise copy(self._refusal)
+            if self.refusal is not None:
+                raise copy(self.refusal)
             with translate_storage_errors(self._path), self._transaction():
                 for job in jobs:
                     effect = self._attempt(job)
@@ -191,9 +187,9 @@ class Committer:
 
     def _fail(self, jobs: list[_Job[Any]], error: Exception) -> None:
         if _concerns_all(error):
-            if self._refusal is None and isinstance(error, EmbedderError):
+            if self.refusal is None and isinstance(error, EmbedderError):
                 logger.error("no more writes until a restart: %r", error)
-                self._refusal = error
+                self.refusal = error
         elif len(jobs) > 1:
             # Retry one by one: only the writes that caused the error, or need space, fail.
             for job in jobs:

@@ -10,11 +10,13 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged, StorageFull
+from embedder.index.storage.collection_rows import CollectionRow, update_collection
 from embedder.index.storage.committer import Committer, Effect, T, Write
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.lock import DirectoryLock
@@ -33,6 +35,12 @@ logger = logging.getLogger(__name__)
 
 FIXED_IN = (3, 51, 3)
 """Older versions of SQLite can damage a file that two connections write."""
+
+_POINTS = "SELECT count(*) FROM points INDEXED BY points_by_pk WHERE collection = ?"
+_WITH_NUL = (
+    "SELECT count(*) FROM points INDEXED BY points_by_id "
+    "WHERE collection = ? AND instr(ext_id, char(0))"
+)
 
 
 class ShardStore:
@@ -80,6 +88,23 @@ class ShardStore:
             return lambda: result
 
         return self.submit(write, frees=True).result()
+
+    def repair_count(self, row: CollectionRow) -> CollectionRow:
+        """Return a collection with its count corrected, if an earlier version stored it too low.
+
+        That version cut an id at its first U+0000, and counted such a new point as an existing one.
+        """
+        with self.reader.snapshot() as db:
+            missing = int(db.execute(_POINTS, (row.id,)).fetchone()[0]) - row.count
+            if missing <= 0 or missing > db.execute(_WITH_NUL, (row.id,)).fetchone()[0]:
+                return row
+        logger.warning("collection %r has %d points more than were counted", row.name, missing)
+
+        def write(db: sqlite3.Connection) -> Effect[CollectionRow]:
+            corrected = update_collection(db, replace(row, count=row.count + missing))
+            return lambda: corrected
+
+        return self.submit(write).result()
 
     def close(self) -> None:
         """Finish the queued writes, record a clean shutdown, and release the directory."""

@@ -13,6 +13,7 @@ from embedder.index.contract.points import (
     PointField,
     Points,
     Query,
+    Spec,
 )
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
@@ -32,6 +33,35 @@ def small_settings(directory: Path | None = None, **changed: object) -> IndexSet
     return IndexSettings.model_validate(given | changed)
 
 
+def save(index: VectorIndex, name: str) -> None:
+    """Save all segments of a collection, as maintenance does where a start would take too long.
+
+    Raises:
+        OSError: the disk failed or is full.
+    """
+    collection = index._shard.find(name)
+    with collection._maintaining:
+        segments = collection._segments
+        if segments is not None:
+            segments.index.seal()
+            while collection._save_next(segments, 0.0):
+                pass
+
+
+def merge_all(index: VectorIndex, name: str) -> None:
+    """Merge all segments of a collection into one, as merges do in the long run.
+
+    Raises:
+        Stopped: the index is closing, or the collection was deleted.
+    """
+    collection = index._shard.find(name)
+    with collection._maintaining:
+        segments = collection._segments
+        if segments is not None:
+            segments.index.seal()
+            segments._merge(segments.index.state.segments)
+
+
 class SmallIndex:
     """An index with one collection, ``c``."""
 
@@ -42,7 +72,7 @@ class SmallIndex:
         settings: IndexSettings | None = None,
     ) -> None:
         self.index = VectorIndex(settings or small_settings(), background=False)
-        self.index.create("c", metric, kind=kind)
+        self.index.create("c", Spec(metric, kind=kind))
 
     def describe(self) -> CollectionInfo:
         """Return the description of the collection."""

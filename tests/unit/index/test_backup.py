@@ -15,9 +15,9 @@ import pytest
 
 from embedder.core.errors import InvalidInput, MissingExtra, UnknownCollection
 from embedder.core.storage_errors import BadBackup, NotWritten
-from embedder.index.backup import FORMAT, MANIFEST, POINTS
+from embedder.index.backup import FORMAT, MANIFEST, POINTS, read_manifest
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import Metric, Points, Query, Record
+from embedder.index.contract.points import Metric, Points, Query, Record, Spec
 from embedder.index.storage import failpoints
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import ALL_FIELDS, small_settings
@@ -32,7 +32,7 @@ METADATA = [{"n": number, "deep": {"list": [None, True]}} for number in range(CO
 @pytest.fixture
 def index(tmp_path: Path) -> VectorIndex:
     index = VectorIndex(small_settings(tmp_path / "index"), background=False)
-    index.create("c", Metric.L1, kind=IndexKind.HNSW, model="m")
+    index.create("c", Spec(Metric.L1, kind=IndexKind.HNSW, model="m"))
     index.upsert("c", Points(NAMES, ROWS, TEXTS, METADATA))
     index.delete_points("c", NAMES[::7])
     index.upsert("c", Points(NAMES[3:4], ROWS[3:4], ["again"], [{}]))
@@ -51,11 +51,13 @@ def _all(index: VectorIndex, name: str) -> list[tuple[str, object, object, objec
 def test_a_backup_is_restored_under_another_name_with_equal_points(
     index: VectorIndex, tmp_path: Path
 ) -> None:
-    manifest = index.back_up("c", tmp_path / "copies" / "one")
+    copied = index.back_up("c", tmp_path / "copies" / "one")
+    manifest = read_manifest(tmp_path / "copies" / "one")
     info = index.restore(tmp_path / "copies" / "one", "again")
     before = index.describe("c")
 
     assert (manifest.name, manifest.sequence, manifest.count) == ("c", 3, before.count)
+    assert copied == before.count
     assert (info.name, info.metric, info.kind, info.model) == ("again", Metric.L1, "hnsw", "m")
     assert _all(index, "again") == _all(index, "c")
     query = ROWS[11]
@@ -94,7 +96,9 @@ def test_a_backup_during_writes_holds_one_moment(tmp_path: Path) -> None:
     stop, writer = threading.Event(), threading.Thread(target=write)
     index.upsert("c", Points(NAMES, ROWS, ["1"] * COUNT, [{}] * COUNT))
     writer.start()
-    manifests = [index.back_up("c", tmp_path / f"copy-{turn}") for turn in range(4)]
+    for turn in range(4):
+        index.back_up("c", tmp_path / f"copy-{turn}")
+    manifests = [read_manifest(tmp_path / f"copy-{turn}") for turn in range(4)]
     stop.set()
     writer.join()
     for turn, manifest in enumerate(manifests):
@@ -193,7 +197,7 @@ def test_a_backup_without_space_leaves_nothing(index: VectorIndex, tmp_path: Pat
 
 def test_an_empty_collection_is_backed_up(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(), background=False)
-    index.create("c", Metric.DOT)
+    index.create("c", Spec(Metric.DOT))
     index.back_up("c", tmp_path / "copy")
 
     assert index.restore(tmp_path / "copy", "again").width is None
@@ -202,10 +206,10 @@ def test_an_empty_collection_is_backed_up(tmp_path: Path) -> None:
 
 def test_a_parquet_file_has_every_point(index: VectorIndex, tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
-    count = index.export_parquet("c", path)
+    count = index.export("c", path)
     table = pyarrow.parquet.read_table(path)
     with pytest.raises(NotWritten, match="exists already"):
-        index.export_parquet("c", path)
+        index.export("c", path)
 
     assert [str(field.type) for field in table.schema] == [
         "string",
@@ -226,5 +230,5 @@ def test_without_pyarrow_the_export_names_the_missing_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(MissingExtra, match="parquet"):
-        index.export_parquet("c", tmp_path / "c.parquet")
+        index.export("c", tmp_path / "c.parquet")
     index.close()

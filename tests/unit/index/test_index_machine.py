@@ -22,12 +22,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from embedder.core.errors import InvalidInput, InvalidVector, NotFound
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import Metric, Points, Query
+from embedder.index.contract.points import Metric, Points, Query, Spec
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_strategies import METADATA, TEXTS, filters
 from tests.unit.index.hostile_strings import HOSTILE_IDS, IDS
 from tests.unit.index.reference_index import ReferenceIndex, Stored
-from tests.unit.index.small_index import ALL_FIELDS, small_settings
+from tests.unit.index.small_index import ALL_FIELDS, merge_all, save, small_settings
 
 EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "25"))
 STEPS = 50
@@ -57,7 +57,7 @@ class IndexMachine(RuleBasedStateMachine):
             kind = IndexKind.FLAT
         self.model = ReferenceIndex(metric, kind)
         self.index = self._open(self._new_folder())
-        self.index.create("c", metric, kind=kind)
+        self.index.create("c", Spec(metric, kind=kind))
 
     @rule(stored=st.dictionaries(IDS, POINT, min_size=1, max_size=8))
     def upsert(self, stored: dict[str, Stored]) -> None:
@@ -150,14 +150,14 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule()
     def optimize(self) -> None:
-        self.index.optimize("c")
+        merge_all(self.index, "c")
 
         assert self.index.describe("c").segments <= 1
         assert self.index.describe("c").deleted == 0
 
     @rule()
     def snapshot(self) -> None:
-        self.index.snapshot("c")
+        save(self.index, "c")
 
     @rule()
     def restart(self) -> None:
@@ -193,7 +193,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.index.delete("c")
         with pytest.raises(InvalidInput):
             self.index.describe("c")
-        self.index.create("c", self.model.metric, kind=self.model.kind)
+        self.index.create("c", Spec(self.model.metric, kind=self.model.kind))
         self.model = ReferenceIndex(self.model.metric, self.model.kind)
 
     @invariant()

@@ -21,7 +21,7 @@ from embedder.index.inspection import inspect, repair
 from embedder.index.storage import collection_rows
 from embedder.index.storage.schema import FILE_NAME
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import save, small_settings
 from tests.unit.index.storage.version_1 import downgrade, downgrade_backup
 
 A = StoredModel("a", "1", "0" * 64, "mean")
@@ -39,7 +39,7 @@ def test_each_created_collection_has_its_own_identity_after_a_restart(tmp_path: 
     index = _open(tmp_path)
     first = index.create("c").identity
     index.delete("c")
-    given = index.lifecycle.create("c", Spec(identity="given"))
+    given = index.create("c", Spec(identity="given"))
     index.upsert("d", POINTS)
     second = index.describe("d").identity
     index.close()
@@ -57,19 +57,19 @@ def test_a_deleted_identity_is_never_created_again(
     monkeypatch.setattr(collection_rows, "MAX_DELETED", 2)
     index = _open(tmp_path)
     for name in ("old", "one", "two"):
-        index.lifecycle.create("c", Spec(identity=name))
+        index.create("c", Spec(identity=name))
         index.delete("c")
     index.close()
     index = _open(tmp_path)
     for name in ("one", "two"):
         with pytest.raises(StaleCollection):
-            index.lifecycle.create("c", Spec(identity=name))
+            index.create("c", Spec(identity=name))
         with pytest.raises(StaleCollection):
             index.upsert("c", POINTS, Spec(identity=name))
     with pytest.raises(UnknownCollection):
         index.describe("c")
 
-    assert index.lifecycle.create("c", Spec(identity="old")).identity == "old"
+    assert index.create("c", Spec(identity="old")).identity == "old"
     index.close()
 
 
@@ -86,7 +86,7 @@ def test_the_first_model_is_recorded_and_another_is_refused(tmp_path: Path) -> N
         with pytest.raises(StaleCollection):
             index.search([query])
     with pytest.raises(StaleCollection):
-        index.lifecycle.record_model("c", identity, B)
+        index.record_model("c", identity, B)
     index.close()
     index = _open(tmp_path)
     info = index.describe("c")
@@ -101,15 +101,15 @@ def test_a_file_of_version_1_is_migrated_in_place(
 ) -> None:
     for folder in ("one", "two"):
         index = _open(tmp_path / folder)
-        index.create("c", model="stated")
+        index.create("c", Spec(model="stated"))
         index.upsert("c", POINTS)
-        index.snapshot("c")
+        save(index, "c")
         index.close()
         downgrade(tmp_path / folder / FILE_NAME)
     index, other = _open(tmp_path / "one"), _open(tmp_path / "two")
     info = index.describe("c")
     with caplog.at_level(logging.INFO):
-        recorded = index.lifecycle.record_model("c", info.identity, A)
+        recorded = index.record_model("c", info.identity, A)
 
     assert (info.model, info.stored, info.count) == ("stated", None, 1)
     assert index.stats().recovery.points_from_store == 0, "its snapshots are good"
@@ -142,7 +142,7 @@ def test_a_migration_keeps_damage_detectable(tmp_path: Path) -> None:
 
 def test_a_repaired_file_keeps_identities_models_and_deletions(tmp_path: Path) -> None:
     index = _open(tmp_path)
-    index.lifecycle.create("gone", Spec(identity="gone"))
+    index.create("gone", Spec(identity="gone"))
     index.delete("gone")
     index.upsert("c", POINTS, Spec(stored=A, identity="kept"))
     index.upsert("d", POINTS)
@@ -153,7 +153,7 @@ def test_a_repaired_file_keeps_identities_models_and_deletions(tmp_path: Path) -
     index = _open(tmp_path)
     info = index.describe("c")
     with pytest.raises(StaleCollection):
-        index.lifecycle.create("gone", Spec(identity="gone"))
+        index.create("gone", Spec(identity="gone"))
 
     assert (info.identity, info.stored, info.count) == ("kept", A, 1)
     index.close()
@@ -161,7 +161,7 @@ def test_a_repaired_file_keeps_identities_models_and_deletions(tmp_path: Path) -
 
 def test_a_backup_of_version_1_is_restored(tmp_path: Path) -> None:
     index = _open(tmp_path / "index")
-    index.create("c", model="stated")
+    index.create("c", Spec(model="stated"))
     index.upsert("c", POINTS)
     index.back_up("c", tmp_path / "copy")
     downgrade_backup(tmp_path / "copy")
@@ -203,9 +203,9 @@ def test_a_model_is_recorded_in_the_commit_that_creates_the_collection(
         submit(hold)
         begun.wait()
         monkeypatch.setattr(store, "submit", submitting)
-        made = threads.submit(index.lifecycle.create, "new", Spec(identity="1" * 32))
+        made = threads.submit(index.create, "new", Spec(identity="1" * 32))
         queued.acquire()
-        recorded = threads.submit(index.lifecycle.record_model, "new", "1" * 32, A)
+        recorded = threads.submit(index.record_model, "new", "1" * 32, A)
         queued.acquire()
         go_on.set()
 

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from embedder.core.errors import InvalidInput, UnknownCollection
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.contract.filter_parsing import parse
-from embedder.index.contract.points import Points, Query, Record
+from embedder.index.contract.points import Points, Query, Record, Spec
 from embedder.index.storage.collection_rows import update_collection
 from embedder.index.storage.committer import Effect
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_strategies import METADATA
 from tests.unit.index.hostile_strings import ANY_TEXT, IDS
-from tests.unit.index.small_index import ALL_FIELDS, small_settings
+from tests.unit.index.small_index import ALL_FIELDS, save, small_settings
 
 Stored = dict[str, tuple[str | None, dict[str, Any]]]
 MEMORY = Path("/dev/shm")
@@ -75,9 +75,9 @@ def test_every_string_is_stored_and_copied_unchanged(stored: Stored, data: st.Da
             _put(index, stored)
             _put(index, stored)
             _check(index, stored)
-            index.snapshot("c")
+            save(index, "c")
             index.back_up("c", place / "copy")
-            index.export_parquet("c", place / "c.parquet")
+            index.export("c", place / "c.parquet")
         table = pyarrow.parquet.read_table(place / "c.parquet").to_pylist()
         assert {one["id"]: (one["text"], json.loads(one["metadata"])) for one in table} == stored
         with closing(VectorIndex(small_settings(place / "index"), background=False)) as index:
@@ -166,7 +166,7 @@ def test_a_lone_surrogate_is_refused_and_the_next_write_succeeds(name: str) -> N
         for refused in (
             lambda: index.upsert(name, Points(["a"], np.ones((1, 2), np.float32), [None], [{}])),
             lambda: index.create(name),
-            lambda: index.create("d", model=name),
+            lambda: index.create("d", Spec(model=name)),
             lambda: index.delete(name),
             lambda: index.delete_points(name, ["a"]),
             lambda: index.delete_points("c", [name]),

@@ -10,7 +10,7 @@ import pytest
 
 from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded, UnknownCollection
 from embedder.index.contract.limits import MAX_TOP_K
-from embedder.index.contract.points import CollectionInfo, Metric, Query
+from embedder.index.contract.points import CollectionInfo, Metric, Query, Spec
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 from tests.unit.index.brute_force import points
@@ -25,20 +25,20 @@ def _query(name: str, vector: Sequence[float], top_k: int = 10) -> Query:
 
 def test_creating_again_with_the_same_metric_returns_the_existing_collection() -> None:
     index = VectorIndex(small_settings(), background=False)
-    created = index.create("c", Metric.L1)
+    created = index.create("c", Spec(Metric.L1))
     index.upsert("c", points({"a": [1, 2]}))
 
     assert created == CollectionInfo("c", Metric.L1, "auto", None, 0, 0)
-    assert index.create("c", Metric.L1) == CollectionInfo(
+    assert index.create("c", Spec(Metric.L1)) == CollectionInfo(
         "c", Metric.L1, "auto", 2, 1, 1, pending=1
     )
 
 
 def test_creating_again_with_another_metric_is_refused_and_changes_nothing() -> None:
     index = VectorIndex(small_settings(), background=False)
-    index.create("c", Metric.L1)
+    index.create("c", Spec(Metric.L1))
     with pytest.raises(InvalidInput, match=r"cosine.*'c' exists with l1") as caught:
-        index.create("c", Metric.COSINE)
+        index.create("c", Spec(Metric.COSINE))
 
     assert caught.value.field == "metric"
     assert index.describe("c").metric is Metric.L1
@@ -48,7 +48,7 @@ def test_creating_again_with_another_metric_is_refused_and_changes_nothing() -> 
 def test_an_invalid_name_is_refused_by_create_and_upsert(name: str) -> None:
     index = VectorIndex(small_settings(), background=False)
     with pytest.raises(InvalidInput, match="collection"):
-        index.create(name, Metric.L2)
+        index.create(name, Spec(Metric.L2))
     with pytest.raises(InvalidInput, match="collection"):
         index.upsert(name, points({"a": [1]}))
 
@@ -57,7 +57,7 @@ def test_an_invalid_name_is_refused_by_create_and_upsert(name: str) -> None:
 
 def test_a_name_that_is_too_long_is_refused_with_the_limit() -> None:
     with pytest.raises(LimitExceeded) as caught:
-        VectorIndex(small_settings(), background=False).create("x" * 256, Metric.L2)
+        VectorIndex(small_settings(), background=False).create("x" * 256, Spec(Metric.L2))
 
     assert (caught.value.size, caught.value.limit) == (256, 63)
 
@@ -102,14 +102,14 @@ def test_a_deleted_collection_can_be_created_again() -> None:
 def test_collections_are_listed_by_name() -> None:
     index = VectorIndex(small_settings(), background=False)
     for name in ("b", "a", "C"):
-        index.create(name, Metric.DOT)
+        index.create(name, Spec(Metric.DOT))
 
     assert [info.name for info in index.collections()] == ["C", "a", "b"]
 
 
 def test_hits_have_the_order_of_the_queries_over_many_collections() -> None:
     index = VectorIndex(small_settings(), background=False)
-    index.create("line", Metric.L1)
+    index.create("line", Spec(Metric.L1))
     index.upsert("line", points({"one": [1], "two": [2], "nine": [9]}))
     index.upsert("plane", points({"east": [1, 0], "north": [0, 1]}))
     asked = [("plane", [0.0, 5.0], 1), ("line", [8.0], 2), ("plane", [5.0, 0.0], 9)]

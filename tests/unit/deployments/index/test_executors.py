@@ -55,7 +55,7 @@ async def shard() -> AsyncIterator[IndexReplica]:
         {"data_directory": None, "index": {"max_queued_bytes": 100_000}}
     )
     shard = IndexReplica(settings, "VectorIndex-0")
-    await shard.upsert(NAME, points(100))
+    await shard.call("upsert", NAME, points(100))
     yield shard
     await shard._stop()
 
@@ -68,18 +68,18 @@ async def test_health_and_stats_need_no_thread(
         asyncio.ensure_future(call)
         for number in range(50)
         for call in (
-            shard.count(NAME, FILTER),
-            shard.search([Query(NAME, np.ones(4, np.float32), 1)]),
-            shard.upsert(NAME, points(first=number)),
-            shard.fetch(NAME, ["point 1"], ()),
+            shard.call("count", NAME, FILTER),
+            shard.call("search", [Query(NAME, np.ones(4, np.float32), 1)]),
+            shard.call("upsert", NAME, points(first=number)),
+            shard.call("fetch", NAME, ["point 1"], ()),
         )
     ]
     await asyncio.sleep(0)  # each call is admitted or refused in its first step
     async with Deadline.after(10).limit():
         await shard.check_health()
         assert (await shard.stats()).points == 100
-        assert (await shard.describe(NAME)).count == 100
-        assert len(await shard.collections()) == 1
+        assert (await shard.call("describe", NAME)).count == 100
+        assert len(await shard.call("collections")) == 1
     held.go.set()
     await asyncio.gather(*busy)
 
@@ -92,10 +92,10 @@ async def test_no_class_of_work_waits_for_another(
     monkeypatch.setattr("deployments.index.executors.SCAN_ROWS", 50)
     held = Held(monkeypatch, shard, full)
     calls: dict[str, Callable[[], Awaitable[Any]]] = {
-        "count": lambda: shard.count(NAME, FILTER),
-        "search": lambda: shard.search([Query(NAME, np.ones(4, np.float32), 1)]),
-        "upsert": lambda: shard.upsert(NAME, points()),
-        "fetch": lambda: shard.fetch(NAME, ["point 1"], ()),
+        "count": lambda: shard.call("count", NAME, FILTER),
+        "search": lambda: shard.call("search", [Query(NAME, np.ones(4, np.float32), 1)]),
+        "upsert": lambda: shard.call("upsert", NAME, points()),
+        "fetch": lambda: shard.call("fetch", NAME, ["point 1"], ()),
     }
     busy = [asyncio.ensure_future(calls[full]()) for _ in range(20)]
     for name, call in calls.items():
@@ -112,7 +112,8 @@ async def test_three_thousand_upserts_at_once_are_bounded_in_bytes(
     shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(monkeypatch, shard, "upsert")
-    calls = [asyncio.ensure_future(shard.upsert(NAME, points(first=n))) for n in range(3000)]
+    upserts = (shard.call("upsert", NAME, points(first=n)) for n in range(3000))
+    calls = [asyncio.ensure_future(upsert) for upsert in upserts]
     await asyncio.sleep(0)  # each call is admitted or refused in its first step
     waiting = [call for call in calls if not call.done()]
     refused = [call.exception() for call in calls if call.done()]
@@ -124,16 +125,16 @@ async def test_three_thousand_upserts_at_once_are_bounded_in_bytes(
     retry_after_s = [error.retry_after_s for error in refused if isinstance(error, Overloaded)]
     assert len(retry_after_s) == len(refused)
     assert all(0 < seconds <= 120 for seconds in retry_after_s)
-    assert (await shard.describe(NAME)).count >= 100
+    assert (await shard.call("describe", NAME)).count >= 100
 
 
 async def test_ten_times_too_many_scans_are_refused_before_they_start(
     shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = replace(await shard.describe(NAME), count=10**6)
+    large = replace(await shard.call("describe", NAME), count=10**6)
     monkeypatch.setattr(shard._index, "describe", lambda name: large)
     held = Held(monkeypatch, shard, "count")
-    calls = [asyncio.ensure_future(shard.count(NAME, FILTER)) for _ in range(200)]
+    calls = [asyncio.ensure_future(shard.call("count", NAME, FILTER)) for _ in range(200)]
     await asyncio.sleep(0)  # each call is admitted or refused in its first step
     scans = next(one for one in (await shard.stats()).queues if one.name == "index-scan")
     refused = [call.exception() for call in calls if call.done()]
@@ -149,7 +150,7 @@ async def test_ten_times_too_many_scans_are_refused_before_they_start(
 async def test_a_scan_of_a_cancelled_caller_stops_between_two_steps(
     shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await shard.upsert(NAME, points(1))
+    await shard.call("upsert", NAME, points(1))
     started, go, ended = threading.Event(), threading.Event(), threading.Event()
     count = shard._index.count
 
@@ -164,7 +165,7 @@ async def test_a_scan_of_a_cancelled_caller_stops_between_two_steps(
     held.__name__ = "count"
     monkeypatch.setattr(shard._index, "count", held)
     monkeypatch.setattr("embedder.index.storage.schema.STEPS", 10)
-    running = asyncio.ensure_future(shard.count(NAME, FILTER))
+    running = asyncio.ensure_future(shard.call("count", NAME, FILTER))
     assert await asyncio.to_thread(started.wait, 20)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -173,4 +174,4 @@ async def test_a_scan_of_a_cancelled_caller_stops_between_two_steps(
 
     assert await asyncio.to_thread(ended.wait, 10)
     monkeypatch.undo()
-    assert await shard.count(NAME, FILTER) == 100, "the connection is good for the next one"
+    assert await shard.call("count", NAME, FILTER) == 100, "the connection is good for the next one"

@@ -24,7 +24,8 @@ async def test_a_search_names_a_lost_shard(several: Index) -> None:
     await several.remote.upsert(NAME, make_points(60), NEVER)
     several.handles[1].fault = StageUnavailable("VectorIndex-1", "gone")
     answer = await several.remote.search([make_query(top_k=60)], complete=False, deadline=NEVER)
-    lost = {record.id for record in (await several.shards[1].scroll(NAME, None, 60, None, ()))[1]}
+    _, records = await several.shards[1].call("scroll", NAME, None, 60, None, ())
+    lost = {record.id for record in records}
 
     assert answer.missing == ["VectorIndex-1"]
     assert {hit.id for hit in answer.hits[0]} == set(make_points(60).ids) - lost
@@ -73,10 +74,10 @@ async def test_a_shard_that_missed_a_creation_gets_the_collection_with_its_point
     several: Index,
 ) -> None:
     for shard in several.shards[:2]:
-        await shard.create(NAME, replace(L2, identity="one"))
+        await shard.call("create", NAME, replace(L2, identity="one"))
     await several.remote.upsert(NAME, make_points(60), NEVER)
 
-    assert (await several.shards[2].describe(NAME)).metric is Metric.L2
+    assert (await several.shards[2].call("describe", NAME)).metric is Metric.L2
     assert await several.remote.count(NAME, None, NEVER) == 60
 
 

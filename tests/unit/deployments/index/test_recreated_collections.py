@@ -55,12 +55,13 @@ class Interrupted:
         self._at = self.calls = -1
         for shard in self.shards:
             with suppress(UnknownCollection):
-                await shard.delete(NAME)
+                await shard.call("delete", NAME)
         await self.index.create(NAME, Spec(width=4), NEVER)
         await self.index.upsert(NAME, POINTS, NEVER)
         self.index.collection_cache.forget(NAME)
         self._at, self.calls = at, 0
-        return await self.shards[0].describe(NAME)
+        info: CollectionInfo = await self.shards[0].call("describe", NAME)
+        return info
 
     async def close(self) -> None:
         for shard in self.shards:
@@ -84,9 +85,9 @@ class Interrupted:
         again = Spec(width=4, identity=uuid.uuid4().hex)
         for at in self._on:
             with suppress(UnknownCollection):  # the work itself may have deleted it
-                await self.shards[at].delete(NAME)
+                await self.shards[at].call("delete", NAME)
                 if self._again:
-                    await self.shards[at].create(NAME, again)
+                    await self.shards[at].call("create", NAME, again)
 
 
 Work = Callable[[RemoteIndex, CollectionInfo], Coroutine[Any, Any, object]]
@@ -147,4 +148,4 @@ def test_no_model_is_recorded_for_a_damaged_collection() -> None:
         index._shard.fail(StorageDamaged("index.db", "is damaged", NAME))
 
         with pytest.raises(StorageDamaged):
-            index.lifecycle.record_model(NAME, None, MODEL)
+            index.record_model(NAME, None, MODEL)

@@ -66,7 +66,7 @@ async def test_a_deletion_that_a_shard_missed_is_completed_after_its_return(
         await read(index.remote)
 
     assert await index.remote.collections(NEVER) == []
-    assert [await shard.collections() for shard in index.shards] == [[], []]
+    assert [await shard.call("collections") for shard in index.shards] == [[], []]
 
 
 @pytest.mark.parametrize("away", [0, 1])
@@ -99,7 +99,7 @@ async def test_a_creation_that_a_shard_missed_is_completed(index: Index) -> None
     index.handles[1].fault = None
 
     assert await index.remote.count("new", None, NEVER) == 0
-    identities = {(await shard.describe("new")).identity for shard in index.shards}
+    identities = {(await shard.call("describe", "new")).identity for shard in index.shards}
     assert identities == {(await index.remote.describe("new", NEVER)).identity}
 
 

@@ -71,7 +71,7 @@ async def test_each_point_is_in_one_shard_and_all_shards_have_points(several: In
     await several.remote.create(NAME, L2, NEVER)
     await several.remote.upsert(NAME, make_points(60), NEVER)
     await several.remote.upsert(NAME, make_points(60), NEVER)
-    counts = [(await shard.describe(NAME)).count for shard in several.shards]
+    counts = [(await shard.call("describe", NAME)).count for shard in several.shards]
     info = await several.remote.describe(NAME, NEVER)
 
     assert sum(counts) == info.count == 60
@@ -157,16 +157,17 @@ async def test_waiting_searches_share_calls_and_fail_separately(
 ) -> None:
     await single.remote.upsert(NAME, make_points(9), NEVER)
     asked: list[int] = []
-    search = single.shards[0].search
+    call = single.shards[0].call
 
-    async def counting(queries: Sequence[Query]) -> Any:
+    async def counting(name: str, queries: Sequence[Query]) -> Any:
+        assert name == "search"
         asked.append(len(queries))
         try:
-            return await search(queries)
+            return await call(name, queries)
         except EmbedderError as error:
             raise from_replica(error) from None
 
-    single.shards[0].search = counting  # type: ignore[method-assign]
+    single.shards[0].call = counting  # type: ignore[method-assign]
     answers = await asyncio.gather(*(single.found(make_query(top_k=1 + n % 3)) for n in range(20)))
     together = len(asked)
     mixed = await asyncio.gather(

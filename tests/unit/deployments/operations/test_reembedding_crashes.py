@@ -17,6 +17,7 @@ from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput, StageUnavailable, Unavailable
 from embedder.index.contract.points import Points, Query
 from embedder.index.sharding import owners
+from embedder.index.vector_index import VectorIndex
 from tests.unit.deployments.index_service import IndexService, vectors_of
 from tests.unit.deployments.two_model_service import (
     DIGITS,
@@ -131,12 +132,12 @@ async def test_a_shard_that_is_down_at_the_switch_follows_or_delays_it(
     broken = list(service.handles.values())[away]
     call = reembedding._shards[0].call
 
-    async def lost(deadline: Any, method: str, *arguments: Any, size: int = 0) -> Any:
-        if method == "switch":
+    async def lost(deadline: Any, method: Callable[..., Any], *arguments: Any) -> Any:
+        if method is VectorIndex.switch:
             broken.fault = GONE
-        return await call(deadline, method, *arguments, size=size)
+        return await call(deadline, method, *arguments)
 
-    reembedding._shards[0].call = lost  # type: ignore[method-assign]
+    reembedding._shards[0].call = lost  # type: ignore[method-assign,assignment]
     with pytest.raises(StageUnavailable):
         await reembedding.reembed(NAME, "digits", ignore)
     switched = away == 1  # the first shard decides

@@ -14,11 +14,11 @@ from embedder.core.errors import InvalidInput, LimitExceeded, NotFound, UnknownC
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.limits import MAX_PAGE, MAX_WIDTH
-from embedder.index.contract.points import Metric, Points, Query
+from embedder.index.contract.points import Metric, Points, Query, Spec
 from embedder.index.vector_index import VectorIndex
 from embedder.similarity.mmr import maximal_marginal_relevance
 from tests.unit.index.brute_force import points
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import merge_all, small_settings
 
 LINE = {f"p{number}": [float(number)] for number in range(100)}
 
@@ -26,7 +26,7 @@ LINE = {f"p{number}": [float(number)] for number in range(100)}
 @pytest.fixture
 def index() -> VectorIndex:
     index = VectorIndex(small_settings(), background=False)
-    index.create("c", Metric.L2)
+    index.create("c", Spec(Metric.L2))
     metadata = [{"n": number} for number in range(100)]
     index.upsert("c", replace(points(LINE), metadata=metadata, texts=list(LINE)))
     return index
@@ -49,7 +49,7 @@ def test_a_threshold_excludes_farther_points(index: VectorIndex) -> None:
 @pytest.mark.parametrize("settled", [False, True])
 def test_every_hit_matches_the_filter(index: VectorIndex, settled: bool) -> None:
     if settled:
-        index.optimize("c")
+        merge_all(index, "c")
 
     assert _ids(index, filter=parse({"n": {"$gte": 97}})) == ["p97", "p98", "p99"]
     assert _ids(index, filter=parse({"n": {"$ne": 0}}), top_k=2) == ["p1", "p2"]
@@ -177,23 +177,23 @@ def test_creating_an_existing_collection_with_other_properties_is_refused(
     made: dict[str, Any], asked: dict[str, Any], field: str
 ) -> None:
     index = VectorIndex(small_settings(), background=False)
-    index.create("c", **made)
+    index.create("c", Spec(**made))
     with pytest.raises(InvalidInput) as caught:
-        index.create("c", **asked)
+        index.create("c", Spec(**asked))
 
     assert caught.value.field == field
-    assert index.create("c", **made) == index.describe("c")
+    assert index.create("c", Spec(**made)) == index.describe("c")
 
 
 @pytest.mark.parametrize("width", [0, -1, MAX_WIDTH + 1])
 def test_a_width_out_of_range_is_refused(width: int) -> None:
     with pytest.raises(InvalidInput, match="width"):
-        VectorIndex(small_settings(), background=False).create("c", width=width)
+        VectorIndex(small_settings(), background=False).create("c", Spec(width=width))
 
 
 def test_a_stated_width_applies_to_the_first_point() -> None:
     index = VectorIndex(small_settings(), background=False)
-    index.create("c", width=3)
+    index.create("c", Spec(width=3))
     with pytest.raises(InvalidInput, match="the collection has 3"):
         index.upsert("c", points({"a": [1, 2]}))
     index.upsert("c", points({"a": [1, 2, 3]}))
@@ -204,7 +204,7 @@ def test_a_stated_width_applies_to_the_first_point() -> None:
 @pytest.mark.parametrize("equal", [20, 300])
 def test_of_equal_scores_the_point_inserted_first_comes_first(equal: int) -> None:
     index = VectorIndex(small_settings(), background=False)
-    index.create("c", Metric.DOT, kind=IndexKind.FLAT)
+    index.create("c", Spec(Metric.DOT, kind=IndexKind.FLAT))
     names = [f"p{number}" for number in np.random.default_rng(1).permutation(equal)]
     for start in range(0, equal, 50):
         index.upsert("c", points({name: [1, 1] for name in names[start : start + 50]}))
@@ -213,7 +213,7 @@ def test_of_equal_scores_the_point_inserted_first_comes_first(equal: int) -> Non
         return _ids(index, vector=np.ones(2, np.float32), top_k=10)
 
     assert found() == names[:10]
-    index.optimize("c")
+    merge_all(index, "c")
     assert found() == names[:10]
 
 

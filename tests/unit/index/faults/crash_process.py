@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,15 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, Points, Spec, StoredModel
 from embedder.index.storage import failpoints
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import merge_all, save, small_settings
 
 WIDTH = 4
 IDS = 50
+MAINTAIN: dict[str, Callable[[VectorIndex, str], None]] = {
+    "snapshot": save,
+    "optimize": merge_all,
+    "run_maintenance": lambda index, _: index.run_maintenance(),
+}
 KINDS = [IndexKind.FLAT, IndexKind.HNSW, IndexKind.IVF_FLAT]
 
 
@@ -61,7 +67,9 @@ def run(job: dict[str, Any]) -> None:
     chance = random.Random(job["seed"])
     settings = small_settings(Path(job["directory"]), recovery_s=0.01)
     index = VectorIndex(settings, background=job["plan"] == "random")
-    index.create("c", Metric.L2, kind=chance.choice(KINDS) if not job["seed"] else IndexKind.HNSW)
+    index.create(
+        "c", Spec(Metric.L2, kind=chance.choice(KINDS) if not job["seed"] else IndexKind.HNSW)
+    )
     for _ in range(job["steps"]):
         step = draw(chance) if job["plan"] == "random" else job["plan"].pop(0)
         report(step)
@@ -105,7 +113,7 @@ def take(index: VectorIndex, step: list[Any]) -> None:
         index.delete_matching("c", parse({"sum": {"$lt": given}}))
     elif name == "drop":
         index.delete("c")
-        index.create("c", Metric.L2, kind=IndexKind.HNSW)
+        index.create("c", Spec(Metric.L2, kind=IndexKind.HNSW))
     elif name == "back_up":
         index.back_up("c", Path(given))
     elif name == "restore":
@@ -113,20 +121,19 @@ def take(index: VectorIndex, step: list[Any]) -> None:
     elif name == "reembed":
         reembed(index, given)
     else:
-        all_of = {"snapshot": index.snapshot, "optimize": index.optimize}
-        all_of.get(name, lambda _: index.run_maintenance())("c")
+        MAINTAIN[name](index, "c")
 
 
 def reembed(index: VectorIndex, identity: str) -> None:
     """Compute every vector again from its text, which gives the same vector."""
-    steps, model = index.reembedding, StoredModel("m", identity, "0" * 64, "mean")
+    model = StoredModel("m", identity, "0" * 64, "mean")
     spec = Spec(Metric.L2, IndexKind.HNSW, WIDTH, stored=model, identity=identity)
-    steps.begin("c", index.describe("c").identity, spec)
-    points = steps.outdated("c", identity, 0)
+    index.begin_staged("c", index.describe("c").identity, spec)
+    points = index.outdated("c", identity, 0)
     vectors = np.array([json.loads(one.text) for one in points], np.float32)
-    steps.fill("c", identity, points, vectors)
-    steps.freeze("c", identity, False)
-    steps.switch("c", identity)
+    index.fill_staged("c", identity, points, vectors)
+    index.freeze("c", identity, False)
+    index.switch("c", identity)
 
 
 def apply(stored: dict[str, list[int]], step: list[Any]) -> dict[str, list[int]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.index.contract.points import Metric, Points, Query
+from embedder.index.contract.points import Metric, Points, Query, Spec
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import merge_all, save, small_settings
 
 COUNT, WIDTH = 40, 4
 ROWS = np.random.default_rng(5).normal(0, 1, (COUNT, WIDTH)).astype(np.float32)
@@ -25,10 +25,10 @@ def written(folder: Path) -> Path:
     """Write collections "c" and "other", each of one saved segment; return the folder."""
     index = reopened(folder)
     for name in ("c", "other"):
-        index.create(name, Metric.L2)
+        index.create(name, Spec(Metric.L2))
         index.upsert(name, Points(NAMES, ROWS, ["text"] * COUNT, [{"n": n} for n in range(COUNT)]))
-        index.optimize(name)
-        index.snapshot(name)
+        merge_all(index, name)
+        save(index, name)
     index.close()
     return folder
 

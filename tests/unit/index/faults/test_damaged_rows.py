@@ -10,7 +10,7 @@ import pytest
 
 from embedder.core.errors import InvalidInput
 from embedder.core.storage_errors import StorageDamaged
-from embedder.index.contract.points import Metric, Points
+from embedder.index.contract.points import Metric, Points, Spec
 from embedder.index.storage import reading
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.faults.saved_index import COUNT, NAMES, ROWS, reopened, written
@@ -83,7 +83,7 @@ def test_a_damaged_collection_can_be_deleted_or_restored_over(
     _change(directory, TORN["missing points"])
     index = reopened(directory)
     with pytest.raises(StorageDamaged):
-        index.create("c", Metric.L2)
+        index.create("c", Spec(Metric.L2))
     with pytest.raises(StorageDamaged):
         index.delete_points("c", NAMES)
     with pytest.raises(InvalidInput, match="exists already"):
@@ -98,7 +98,7 @@ def test_a_damaged_collection_can_be_deleted_or_restored_over(
     with pytest.raises(StorageDamaged):
         _everything(index)
     index.delete("c")
-    assert index.create("c", Metric.L2).count == 0
+    assert index.create("c", Spec(Metric.L2)).count == 0
     index.close()
 
 

@@ -29,6 +29,7 @@ from tests.unit.index.faults.saved_index import (
     reopened,
     written,
 )
+from tests.unit.index.small_index import merge_all, save
 
 
 @pytest.fixture
@@ -125,8 +126,8 @@ def test_a_snapshot_newer_than_a_restored_store_is_not_used(
     index = reopened(directory)
     expected = content(index)
     index.upsert("c", Points(NAMES, -ROWS, [None] * COUNT, [{}] * COUNT))
-    index.optimize("c")
-    index.snapshot("c")
+    merge_all(index, "c")
+    save(index, "c")
     index.close()
     (directory / "truth.db").write_bytes(old)
     index = reopened(directory)

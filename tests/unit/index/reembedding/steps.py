@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from embedder.index.contract.points import Metric, Points, Spec, StoredModel
-from embedder.index.reembedding import Reembedding
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
 
@@ -42,32 +41,31 @@ def open_index(folder: Path) -> VectorIndex:
     """Open the index of a folder; create collection "c" if it is missing."""
     index = VectorIndex(small_settings(folder), background=False)
     if not index.collections():
-        index.create("c", Metric.L2)
+        index.create("c", Spec(Metric.L2))
     return index
 
 
-def fill_page(steps: Reembedding, identity: str) -> int:
+def fill_page(index: VectorIndex, identity: str) -> int:
     """Fill the staged collection with one page, and return the number of points."""
-    points = steps.outdated("c", identity, 0)
+    points = index.outdated("c", identity, 0)
     if points:
         vectors = np.array([new_vector(one.text) for one in points], np.float32)
-        steps.fill("c", identity, points, vectors)
+        index.fill_staged("c", identity, points, vectors)
     return len(points)
 
 
 def complete(index: VectorIndex, *, dropping: bool = False) -> None:
     """Take all steps of a re-embedding, from any state."""
-    steps = index.reembedding
     info = index.describe("c")
     if info.stored is not None and info.stored.is_same(NEW):
         return
-    identity = steps.begin("c", info.identity, NEW_SPEC).identity
-    while fill_page(steps, identity):
+    identity = index.begin_staged("c", info.identity, NEW_SPEC).identity
+    while fill_page(index, identity):
         pass
-    steps.freeze("c", identity, dropping)
-    while fill_page(steps, identity):
+    index.freeze("c", identity, dropping)
+    while fill_page(index, identity):
         pass
-    steps.switch("c", identity)
+    index.switch("c", identity)
 
 
 def content(index: VectorIndex) -> list[Row]:

@@ -58,7 +58,7 @@ def test_all_texts_get_new_vectors_and_everything_else_stays(folder: Path) -> No
 
     assert (before.stored, after.width, after.count) == (OLD, 3, 40)
     assert (after.sequence, after.identity) == (before.sequence, NEW_SPEC.identity)
-    assert index.lifecycle.deleted([before.identity]) == [before.identity]
+    assert index.deleted([before.identity]) == [before.identity]
     index.close()
     assert [(one.name, one.problem) for one in inspect(folder).collections] == [("c", None)]
 
@@ -67,8 +67,8 @@ def test_a_staged_collection_is_invisible_to_clients_and_survives_a_restart(fold
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text", "b": "more"}), Spec(stored=OLD))
     identity = index.describe("c").identity
-    index.reembedding.begin("c", identity, NEW_SPEC)
-    fill_page(index.reembedding, str(NEW_SPEC.identity))
+    index.begin_staged("c", identity, NEW_SPEC)
+    fill_page(index, str(NEW_SPEC.identity))
     index.close()
     index = open_index(folder)
 
@@ -79,22 +79,21 @@ def test_a_staged_collection_is_invisible_to_clients_and_survives_a_restart(fold
         with pytest.raises(UnknownCollection):
             index.delete(name)
         with pytest.raises(UnknownCollection):
-            index.lifecycle.record_model(name, None, OLD)
+            index.record_model(name, None, OLD)
         with pytest.raises(InvalidInput):
             index.upsert(name, points_of({"a": "b"}))
     assert content(index) == expected({"a": "text", "b": "more"}, old_vector)
-    assert not index.reembedding.outdated("c", str(NEW_SPEC.identity), 0)
+    assert not index.outdated("c", str(NEW_SPEC.identity), 0)
     index.close()
 
 
 def test_a_frozen_collection_refuses_writes_until_the_switch(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
-    steps = index.reembedding
-    identity = steps.begin("c", index.describe("c").identity, NEW_SPEC).identity
+    identity = index.begin_staged("c", index.describe("c").identity, NEW_SPEC).identity
     with pytest.raises(Unavailable, match="not complete"):
-        steps.switch("c", identity)
-    steps.freeze("c", identity, False)
+        index.switch("c", identity)
+    index.freeze("c", identity, False)
     writes: list[Callable[[], object]] = [
         lambda: index.upsert("c", points_of({"b": "text"})),
         lambda: index.delete_points("c", ["a"]),
@@ -104,12 +103,12 @@ def test_a_frozen_collection_refuses_writes_until_the_switch(folder: Path) -> No
         with pytest.raises(Unavailable, match="embedder index reembed c"):
             write()
     assert content(index) == expected({"a": "text"}, old_vector)
-    steps.discard("c", identity)
+    index.discard_staged("c", identity)
     writes[0]()
     with pytest.raises(StaleCollection):
-        steps.switch("c", identity)
+        index.switch("c", identity)
     with pytest.raises(StaleCollection):
-        steps.begin("c", index.describe("c").identity, NEW_SPEC)
+        index.begin_staged("c", index.describe("c").identity, NEW_SPEC)
     index.close()
 
 
@@ -117,7 +116,7 @@ def test_points_without_a_text_are_refused_or_left_out(folder: Path) -> None:
     index = open_index(folder)
     texts: Texts = {"a": "text", "b": None, "c": "more"}
     index.upsert("c", points_of(texts))
-    assert index.reembedding.count_without_text("c") == 1
+    assert index.count_without_text("c") == 1
     with pytest.raises(InvalidInput, match=r"1 points .* --drop-without-text"):
         complete(index)
     index.upsert("c", points_of({"c": None}))
@@ -132,7 +131,6 @@ def test_deleting_or_restoring_a_collection_deletes_its_staged_collection(
     folder: Path, frozen: bool
 ) -> None:
     index = open_index(folder / "index")
-    steps = index.reembedding
     ends: list[Callable[[], object]] = [
         lambda: index.delete("c"),
         lambda: index.restore(folder / "backup", "c", replacing=True),
@@ -142,14 +140,14 @@ def test_deleting_or_restoring_a_collection_deletes_its_staged_collection(
         if number == 0:
             index.back_up("c", folder / "backup")
         spec = Spec(Metric.L2, width=3, stored=NEW, identity=f"draft {number}")
-        identity = steps.begin("c", index.describe("c").identity, spec).identity
-        fill_page(steps, identity)
+        identity = index.begin_staged("c", index.describe("c").identity, spec).identity
+        fill_page(index, identity)
         if frozen:
-            steps.freeze("c", identity, False)
+            index.freeze("c", identity, False)
         end()
         index.upsert("c", points_of({"b": "text"}))
-        assert steps.staged("c") is None
-        assert index.lifecycle.deleted([identity]) == [identity]
+        assert index.staged("c") is None
+        assert index.deleted([identity]) == [identity]
     index.close()
 
 
@@ -157,31 +155,29 @@ def test_a_shard_follows_the_switch_of_another_shard(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
     old = index.describe("c").identity
-    steps = index.reembedding
-    identity = steps.begin("c", old, NEW_SPEC).identity
-    fill_page(steps, identity)
-    steps.freeze("c", identity, False)
+    identity = index.begin_staged("c", old, NEW_SPEC).identity
+    fill_page(index, identity)
+    index.freeze("c", identity, False)
     for _ in range(2):
-        index.lifecycle.delete("c", old)
+        index.delete("c", old)
         assert index.describe("c").identity == identity
         assert content(index) == expected({"a": "text"}, new_vector)
-    steps.switch("c", identity)
+    index.switch("c", identity)
     with pytest.raises(InvalidInput, match="new vectors already"):
-        steps.discard("c", identity)
+        index.discard_staged("c", identity)
     index.close()
 
 
 def test_a_late_fill_does_not_outdate_a_frozen_collection(folder: Path) -> None:
     index = open_index(folder)
     index.upsert("c", points_of({"a": "text"}), Spec(stored=OLD))
-    steps = index.reembedding
-    identity = steps.begin("c", index.describe("c").identity, NEW_SPEC).identity
-    late = steps.outdated("c", identity, 0)
+    identity = index.begin_staged("c", index.describe("c").identity, NEW_SPEC).identity
+    late = index.outdated("c", identity, 0)
     index.upsert("c", points_of({"a": "changed"}))
-    fill_page(steps, identity)
-    steps.freeze("c", identity, False)
-    steps.fill("c", identity, late, np.zeros((1, 3), np.float32))
-    steps.switch("c", identity)
+    fill_page(index, identity)
+    index.freeze("c", identity, False)
+    index.fill_staged("c", identity, late, np.zeros((1, 3), np.float32))
+    index.switch("c", identity)
 
     assert content(index) == expected({"a": "changed"}, new_vector)
     index.close()
@@ -198,18 +194,17 @@ def test_a_search_overtaken_by_the_switch_uses_the_new_vectors(
     index = open_index(folder)
     texts: Texts = {f"p{number}": "a" * number for number in range(40)}
     index.upsert("c", points_of(texts), Spec(stored=OLD))
-    steps = index.reembedding
     source = index.describe("c").identity
-    identity = steps.begin("c", source, replace(NEW_SPEC, width=2)).identity
+    identity = index.begin_staged("c", source, replace(NEW_SPEC, width=2)).identity
     far = np.array([[1000, 1]] * 40, np.float32)
-    steps.fill("c", identity, steps.outdated("c", identity, 0), far)
-    steps.freeze("c", identity, False)
+    index.fill_staged("c", identity, index.outdated("c", identity, 0), far)
+    index.freeze("c", identity, False)
     matching, overtaken = Reader.matching, threading.Event()
 
     def overtake(*given: Any) -> Any:
         if not overtaken.is_set():
             overtaken.set()
-            steps.switch("c", identity)
+            index.switch("c", identity)
             for _ in range(4):  # after the writes that purge the old collection
                 index._shard.store.submit(_write_nothing, frees=True).result()
         return matching(*given)

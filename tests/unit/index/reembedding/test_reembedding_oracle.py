@@ -11,7 +11,6 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embedder.index.reembedding import Reembedding
 from embedder.index.storage.staging import OutdatedPoint
 from tests.unit.index.reembedding.steps import (
     NEW_SPEC,
@@ -47,10 +46,6 @@ class _Run:
         self._read: list[OutdatedPoint] = []
         self.upsert({"a": "first"})
 
-    @property
-    def _steps(self) -> Reembedding:
-        return self._index.reembedding
-
     def upsert(self, texts: Texts) -> None:
         self._index.upsert("c", points_of(texts, self._vector))
         self._texts.update(texts)
@@ -65,35 +60,35 @@ class _Run:
         self._index = open_index(self._folder)
 
     def begin(self, _: None) -> str:
-        if (staged := self._steps.staged("c")) is not None:
+        if (staged := self._index.staged("c")) is not None:
             return staged.identity
         self._reembedding += 1
         spec = replace(NEW_SPEC, identity=f"draft {self._reembedding}")
         self._read = []
-        return self._steps.begin("c", self._index.describe("c").identity, spec).identity
+        return self._index.begin_staged("c", self._index.describe("c").identity, spec).identity
 
     def read(self, _: None) -> None:
-        self._read = self._steps.outdated("c", self.begin(None), 0)
+        self._read = self._index.outdated("c", self.begin(None), 0)
 
     def fill(self, _: None) -> None:
         if self._read:
             vectors = np.array([new_vector(one.text) for one in self._read], np.float32)
-            self._steps.fill("c", self.begin(None), self._read, vectors)
+            self._index.fill_staged("c", self.begin(None), self._read, vectors)
 
     def copy(self, _: None) -> None:
         self.read(None)
         self.fill(None)
 
     def discard(self, _: None) -> None:
-        self._steps.discard("c", self.begin(None))
+        self._index.discard_staged("c", self.begin(None))
         self._read = []
 
     def switch(self, _: None) -> None:
         identity = self.begin(None)
-        self._steps.freeze("c", identity, False)
-        while fill_page(self._steps, identity):
+        self._index.freeze("c", identity, False)
+        while fill_page(self._index, identity):
             pass
-        self._steps.switch("c", identity)
+        self._index.switch("c", identity)
         self._vector, self._read = new_vector, []
 
     def check(self) -> None:

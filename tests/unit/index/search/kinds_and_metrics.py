@@ -18,10 +18,10 @@ from embedder.core.errors import InvalidInput
 from embedder.core.types import Vectors
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import Metric, Points, Query
+from embedder.index.contract.points import Metric, Points, Query, Spec
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.brute_force import scores
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import merge_all, save, small_settings
 
 COUNT, WIDTH, QUERIES, TOP = 1500, 16, 20, 10
 
@@ -45,11 +45,11 @@ class Pair:
         self.stored = rows(COUNT, 1)
         self.live = np.ones(COUNT, np.bool_)
         self.index = VectorIndex(self.settings, background=False)
-        self.index.create("c", metric, kind=kind)
+        self.index.create("c", Spec(metric, kind=kind))
         names = [f"p{number}" for number in range(COUNT)]
         metadata = [{"n": number} for number in range(COUNT)]
         self.index.upsert("c", Points(names, self.stored, [None] * COUNT, metadata))
-        self.index.optimize("c")
+        merge_all(self.index, "c")
 
     def delete(self, numbers: range) -> None:
         """Delete some points; no merge follows."""
@@ -76,7 +76,7 @@ class Pair:
 
     def restart(self) -> None:
         """Save all segments, close the index and open it again."""
-        self.index.snapshot("c")
+        save(self.index, "c")
         self.index.close()
         self.index = VectorIndex(self.settings, background=False)
         assert self.index.stats().recovery.points_from_store == 0

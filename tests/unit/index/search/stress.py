@@ -20,9 +20,9 @@ import numpy as np
 
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.points import Metric, Points, Query
+from embedder.index.contract.points import Metric, Points, Query, Spec
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import merge_all, save, small_settings
 
 SEARCHERS, FIXED, CHANGING, WIDTH = 16, 60, 60, 8
 ODD = parse({"parity": 1})
@@ -34,7 +34,7 @@ class Stress:
     def __init__(self, kind: IndexKind, directory: Path) -> None:
         settings = small_settings(directory, delta_rows=32, recovery_s=0.01)
         self.index = VectorIndex(settings)
-        self.index.create("c", Metric.L2, kind=kind)
+        self.index.create("c", Spec(Metric.L2, kind=kind))
         self.gone: set[str] = set()
         self.stop = threading.Event()
         self.versions = itertools.count(1)
@@ -72,8 +72,8 @@ class Stress:
     def maintain(self) -> None:
         """Merge and save until `stop` is set, beside the maintenance thread."""
         while not self.stop.is_set():
-            self.index.optimize("c")
-            self.index.snapshot("c")
+            merge_all(self.index, "c")
+            save(self.index, "c")
 
     def search(self, seed: int) -> None:
         """Search and check every answer until `stop` is set."""

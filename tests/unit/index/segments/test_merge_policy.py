@@ -14,7 +14,6 @@ from embedder.index.segments.merge_policy import (
     REBUILT_PER_S,
     SegmentFacts,
     kind_of_segment,
-    needs_merging,
     to_merge,
     to_save,
 )
@@ -120,20 +119,3 @@ def test_saving_ends_when_a_start_is_fast_enough(
 def test_a_flat_segment_that_is_fast_to_rebuild_is_not_saved() -> None:
     assert to_save([SegmentFacts(IndexKind.FLAT, 100_000, 0, False)], 5.0) is None
     assert to_save([SegmentFacts(IndexKind.HNSW, 100_000, 0, False)], 5.0) == 0
-
-
-@pytest.mark.parametrize(
-    ("segments", "needed"),
-    [
-        ([], False),
-        ([SegmentFacts(IndexKind.HNSW, 50, 0, True)], False),
-        ([SegmentFacts(IndexKind.HNSW, 50, 1, True)], True),
-        ([SegmentFacts(IndexKind.FLAT, 50, 0, True)], True),
-        ([SegmentFacts(IndexKind.FLAT, 30, 0, True)], False),
-        ([SegmentFacts(IndexKind.HNSW, 50, 0, True)] * 2, True),
-    ],
-)
-def test_one_segment_of_the_right_kind_needs_no_merging(
-    segments: list[SegmentFacts], needed: bool
-) -> None:
-    assert needs_merging(segments, IndexKind.HNSW, SETTINGS) is needed

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from embedder.core.storage_errors import StorageFull, StorageReadOnly
-from embedder.index.contract.points import Metric, Query
+from embedder.index.contract.points import Metric, Query, Spec
 from embedder.index.storage import failpoints
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import save, small_settings
 from tests.unit.index.storage.disk_load import fill_disk, holds, mounted, points_from
 
 
@@ -35,7 +34,7 @@ def test_a_full_disk_refuses_writes_until_there_is_space(tiny_disk: Path) -> Non
     ballast = tiny_disk / "ballast"
     ballast.write_bytes(bytes(1 << 20))
     index = VectorIndex(small_settings(tiny_disk / "index"), background=False)
-    index.create("c", Metric.DOT)
+    index.create("c", Spec(Metric.DOT))
     done = fill_disk(index)
     query = Query("c", points_from(0).vectors[0], 1)
 
@@ -43,8 +42,8 @@ def test_a_full_disk_refuses_writes_until_there_is_space(tiny_disk: Path) -> Non
     with pytest.raises(StorageFull):
         index.upsert("c", points_from(60_000))
     assert index.search([query])[0][0].score > 0
-    with pytest.raises(StorageFull):
-        index.snapshot("c")
+    with pytest.raises(OSError, match="Errno 28"):
+        save(index, "c")
     assert not [*tiny_disk.rglob("*.tmp")]
     assert index.stats().status == "ready"
     assert holds(index, done)
@@ -60,7 +59,7 @@ def test_a_full_disk_refuses_writes_until_there_is_space(tiny_disk: Path) -> Non
 
 def test_a_full_file_refuses_writes_until_there_is_space(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(tmp_path), background=False)
-    index.create("c", Metric.DOT)
+    index.create("c", Spec(Metric.DOT))
 
     def limit(pages: int) -> None:
         def write(db: sqlite3.Connection) -> object:
@@ -81,17 +80,20 @@ def test_a_full_file_refuses_writes_until_there_is_space(tmp_path: Path) -> None
 @pytest.mark.parametrize("point", ["commit.before", "snapshot.after_write", "snapshot.after_fsync"])
 def test_a_write_without_space_leaves_nothing_behind(tmp_path: Path, point: str) -> None:
     index = VectorIndex(small_settings(tmp_path), background=False)
-    index.create("c", Metric.DOT)
+    index.create("c", Spec(Metric.DOT))
     index.upsert("c", points_from(0))
     failpoints.arm(f"{point}:enospc")
-    write = partial(index.upsert, "c", points_from(20))
-    with pytest.raises(StorageFull):
-        (write if point == "commit.before" else partial(index.snapshot, "c"))()
+    if point == "commit.before":
+        with pytest.raises(StorageFull):
+            index.upsert("c", points_from(20))
+    else:
+        with pytest.raises(OSError, match="Errno 28"):
+            save(index, "c")
 
     assert holds(index, [0])
     assert not [*tmp_path.rglob("*.tmp")]
     assert index.stats().save_failures == (point != "commit.before")
-    index.snapshot("c")
+    save(index, "c")
     index.upsert("c", points_from(20))
     index.close()
     index = VectorIndex(small_settings(tmp_path), background=False)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from embedder.core.storage_errors import StorageFull
-from embedder.index import point_writes
 from embedder.index.contract.points import Points, Query
 from embedder.index.storage import point_rows, reclaiming, schema, store
 from embedder.index.storage.reserved_space import CHUNKS, FILE_NAME, ReservedSpace
@@ -94,7 +93,7 @@ def test_deletes_use_the_reserve_and_writes_are_refused_until_it_is_complete(
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", _no_room)
 
-        patch.setattr(point_writes, "delete", _disk_full(times, point_rows.delete))
+        patch.setattr(point_rows, "delete", _disk_full(times, point_rows.delete))
         assert index.delete_points("c", ["p1", "p2"]).count == 2
         assert (tmp_path / FILE_NAME).stat().st_size == RESERVE - times * (RESERVE // CHUNKS)
         if times:
@@ -114,7 +113,7 @@ def test_a_delete_without_any_reserve_left_is_refused_and_changes_nothing(
     index = _open(tmp_path)
     index.upsert("c", _points(0))
 
-    monkeypatch.setattr(point_writes, "delete", _disk_full(CHUNKS + 1, point_rows.delete))
+    monkeypatch.setattr(point_rows, "delete", _disk_full(CHUNKS + 1, point_rows.delete))
     with pytest.raises(StorageFull):
         index.delete_points("c", ["p1"])
     assert index.delete_points("c", ["p1"]).count == 1

@@ -13,7 +13,7 @@ import pytest
 from embedder.core.private_files import make_folder
 from embedder.index.contract.points import Points
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.small_index import small_settings
+from tests.unit.index.small_index import save, small_settings
 
 POINTS = Points(["a"], np.ones((1, 2), np.float32), ["secret"], [{}])
 
@@ -35,9 +35,9 @@ def _readable(folder: Path) -> list[Path]:
 def test_other_users_cannot_read_the_files_of_an_index(tmp_path: Path) -> None:
     index = VectorIndex(small_settings(tmp_path / "made" / "index"), background=False)
     index.upsert("c", POINTS)
-    index.snapshot("c")
+    save(index, "c")
     index.back_up("c", tmp_path / "copies" / "backup")
-    index.export_parquet("c", tmp_path / "copies" / "c.parquet")
+    index.export("c", tmp_path / "copies" / "c.parquet")
     names = {path.name for path in tmp_path.rglob("*")}
 
     assert {"truth.db", "truth.db-wal", "points.db", "manifest.json", "c.parquet"} < names
@@ -51,7 +51,7 @@ def test_opening_removes_the_permissions_that_an_earlier_version_gave(
 ) -> None:
     index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", POINTS)
-    index.snapshot("c")
+    save(index, "c")
     index.close()
     (tmp_path / "truth.db").chmod(0o644)
     (tmp_path / "collections").chmod(0o755)

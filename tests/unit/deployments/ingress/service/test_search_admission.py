@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from deployments.index.gathering import ShardedHits
+from deployments.index.client import ShardedHits
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.service.search_admission import SearchAdmission, key_of
 from deployments.rpc.pickled_rows import PickledRows
@@ -44,21 +44,16 @@ class OneByOne:
         return self._searched.get(name)
 
     async def search(
-        self,
-        queries: Sequence[Query],
-        *,
-        complete: bool,
-        deadline: Deadline,
-        sent_at: list[float],
+        self, queries: Sequence[Query], *, complete: bool, deadline: Deadline
     ) -> ShardedHits:
         async with self.busy:
-            sent_at.append(time.monotonic())
+            sent_s = time.monotonic()
             info = self._collections.get(queries[0].collection)
             await asyncio.sleep(SECONDS * search_price(queries, info))
             self.answered += len(queries)
             if info is not None:
                 self._searched[info.name] = info
-            return ShardedHits([PickledRows.of(Hit, []) for _ in queries], [])
+            return ShardedHits([PickledRows.of(Hit, []) for _ in queries], [], sent_s)
 
 
 async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bounded_time(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.index.shard_repair import reconcile
 from embedder.core.errors import Unavailable
-from embedder.index.contract.reconciliation import reconcile
 
 SHARDS = 3
 STEPS = st.lists(
