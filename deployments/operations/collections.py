@@ -138,7 +138,7 @@ class CollectionOperations:
                 # In the order of the lines, because the last of several points with one id counts.
                 await previous
             with naming_lines([point.number for point in batch]):
-                await self.index.put(name, points, model, NEVER, info)
+                await retry_unavailable(self.index.put, name, points, model, NEVER, info)
 
         texts = any(point.vector is None for point in batch)
         add = partial(self.index.collection_cache.run, deadline=NEVER, texts=texts)

@@ -11,7 +11,13 @@ from deployments.operations import collections as index_operation
 from deployments.operations.collections import BATCH, CollectionOperations
 from deployments.operations.point_lines import PointLine
 from embedder.core.deadline import NEVER
-from embedder.core.errors import InvalidInput, InvalidVector, Overloaded, UnknownModel
+from embedder.core.errors import (
+    InvalidInput,
+    InvalidVector,
+    Overloaded,
+    Unavailable,
+    UnknownModel,
+)
 from embedder.core.types import Priority
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Metric, Spec
@@ -101,6 +107,23 @@ def test_an_overloaded_service_is_retried_for_retry_for_s(
 
     with pytest.raises(Overloaded):
         run(operation.add(NAME, _texts(3), _ignore))
+
+
+def test_a_shard_that_is_away_when_points_are_added_is_waited_for(
+    service: IndexService, operation: CollectionOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (handle, *_), pauses = service.handles.values(), 0
+    handle.fault = Unavailable("a shard restarts")
+
+    async def pause(seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        handle.fault = None
+
+    monkeypatch.setattr("asyncio.sleep", pause)
+    assert run(operation.add(NAME, _texts(3), _ignore)) == 3
+    assert pauses == 1
+    assert run(operation.index.describe(NAME, NEVER)).count == 3
 
 
 def _vector(number: int, row: list[float], **fields: str) -> PointLine:
