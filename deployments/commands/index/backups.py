@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deployments.commands.arguments import Commands, add_command
 from deployments.commands.connecting import operate
-from deployments.commands.index.files import DATA_HELP, index_files
+from deployments.commands.index.files import DATA_HELP, settings_of
 
 ON_NODE = "on the node of the shard; several shards write a part each, on their own nodes"
 
@@ -52,8 +52,10 @@ def _back_up(options: argparse.Namespace) -> int:
 def _restore(options: argparse.Namespace) -> int:
     folder, name, replacing = options.folder.absolute(), options.name, options.replace
     if options.config or options.data:
-        files = index_files(options.config, options.data)
-        info = files.restore(folder, name, replacing=replacing)
+        from deployments.operations.index_files import restore
+
+        settings = settings_of(options.config, options.data)
+        info = restore(settings, folder, name, replacing=replacing)
     else:
         info = operate(
             options, lambda operation: operation.backups.restore(folder, name, replacing=replacing)

@@ -13,7 +13,6 @@ from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from deployments.operations.index_files import IndexFiles
     from embedder.index.inspection import Inspection
 
 DATA_HELP = "the data_directory of a service, instead of a configuration"
@@ -26,7 +25,7 @@ def add_file_commands(actions: Commands) -> None:
         "check",
         _check,
         "look for damage in the files of a stopped service",
-        "Read every row of a stopped service's index and compare it with its "
+        description="Read every row of a stopped service's index and compare it with its "
         "checksums. The exit status is 1 if anything is damaged.",
     )
     repair = add_command(
@@ -34,7 +33,7 @@ def add_file_commands(actions: Commands) -> None:
         "repair",
         _repair,
         "rebuild damaged files of a stopped service from their intact collections",
-        "Rebuild each damaged file from its intact collections, keep the old file "
+        description="Rebuild each damaged file from its intact collections, keep the old file "
         "beside it, and name the collections that must be restored from a backup.",
     )
     for parser in (check, repair):
@@ -42,23 +41,25 @@ def add_file_commands(actions: Commands) -> None:
         parser.add_argument("--data", type=Path, metavar="DIR", help=DATA_HELP)
 
 
-def index_files(config: Path, data: Path | None) -> IndexFiles:
-    """Return the files of a configuration's index, or of a data directory.
+def settings_of(config: Path, data: Path | None) -> ServeSettings:
+    """Return the settings of a configuration, or of a service with this data directory.
 
     Raises:
-        ConfigurationError: the configuration is invalid, or there is no index.
+        ConfigurationError: the configuration is invalid, or has no application of this service.
     """
-    from deployments.operations.index_files import IndexFiles
-
     if data is not None:
-        return IndexFiles(ServeSettings(data_directory=str(data.absolute())))
+        return ServeSettings(data_directory=str(data.absolute()))
     for _, loaded, _ in load_applications(read_config(config)):
-        return IndexFiles(loaded.settings)
+        return loaded.settings
     raise ConfigurationError(f"{config} has no application of this service")
 
 
 def _check(options: argparse.Namespace) -> int:
-    found = index_files(options.config, options.data).check()
+    from deployments.operations.index_files import shard_folders
+    from embedder.index.inspection import inspect
+
+    folders = shard_folders(settings_of(options.config, options.data))
+    found = {folder.name: inspect(folder) for folder in folders}
     for shard, inspection in found.items():
         _print(shard, inspection)
     damaged = [shard for shard, inspection in found.items() if not inspection.is_undamaged]
@@ -68,7 +69,12 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _repair(options: argparse.Namespace) -> int:
-    for shard, (inspection, aside) in index_files(options.config, options.data).repair().items():
+    from deployments.operations.index_files import shard_folders
+    from embedder.index.inspection import repair
+
+    folders = shard_folders(settings_of(options.config, options.data))
+    repaired = {folder.name: repair(folder) for folder in folders}
+    for shard, (inspection, aside) in repaired.items():
         _print(shard, inspection)
         if aside is not None:
             print(f"{shard}: rebuilt from its sound collections; the old file is {aside}")

@@ -108,6 +108,8 @@ async def _collections(service: Service) -> list[answers.Collection] | Problem:
 
 async def _ingress(service: Service) -> answers.Ingress:
     request_stats = service.request_stats
+    # Several names may share a connection.
+    connections = {state.serving for state in service.models() if state.serving is not None}
     return answers.Ingress(
         replica=service.replica,
         uptime_s=request_stats.uptime_s,
@@ -115,17 +117,12 @@ async def _ingress(service: Service) -> answers.Ingress:
         tasks=len(asyncio.all_tasks()),
         answers={str(status): count for status, count in sorted(request_stats.answers.items())},
         abandoned=request_stats.abandoned,
-        in_flight_inputs=sum(connection.pipeline.in_flight for connection in _connections(service)),
+        in_flight_inputs=sum(connection.pipeline.in_flight for connection in connections),
         admission=service.admission.stats,
         queues=service.queues,
         local_cache=answers.local_cache(await service.local_cache_stats()),
         shards=service.caches.shared.states,
     )
-
-
-def _connections(service: Service) -> set[Connection]:
-    """Return the distinct connections of the served models."""
-    return {state.serving for state in service.models() if state.serving is not None}
 
 
 def _model(state: ServedState[Connection]) -> answers.ServedModel:

@@ -40,7 +40,7 @@ def test_embed_takes_settings_from_arguments_before_those_of_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = tmp_path / "settings.toml"
-    settings.write_text('[backend]\ndtype = "float16"\n[batching]\ntune_s = 0\n')
+    settings.write_text('[backend]\ndtype = "float16"\n[batching]\nautotune_s = 0\n')
     arguments = ["embed", "a text", "--settings", str(settings), "--dimensions", "8"]
     arguments += ["--set", "backend.dtype=float32", "--set", "model.matryoshka=[8]"]
 
