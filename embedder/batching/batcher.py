@@ -79,7 +79,7 @@ class Batcher(Generic[ItemT, ResultT]):
     ) -> None:
         self.budget = budget
         self.stats = BatcherStats(budget.max_tokens)
-        self._adaptive = AdaptiveBudget(budget.max_tokens)
+        self._adaptive: AdaptiveBudget | None = None  # None until memory runs out
         self._run = run
         self._slots = Slots(slots) if isinstance(slots, int) else slots
         self._cancels_abandoned = cancel_abandoned
@@ -184,8 +184,9 @@ class Batcher(Generic[ItemT, ResultT]):
             self.stats.out_of_memory += 1
             if len(batch) > 1:  # a smaller budget does not help a batch of one
                 cost = self.budget.cost([queued.length for queued in batch])
+                self._adaptive = self._adaptive or AdaptiveBudget(self.budget.max_tokens)
                 self._adaptive.record_out_of_memory(cost)
-                self._adapt_budget()
+                self._set_budget(self._adaptive.tokens)
         if len(batch) == 1 or isinstance(error, Unavailable):
             for queued in batch:
                 queued.submission.fail(error)
@@ -206,13 +207,14 @@ class Batcher(Generic[ItemT, ResultT]):
         self.stats.items += len(batch)
         self.stats.tokens += sum(lengths)
         self.stats.largest_batch_tokens = max(self.stats.largest_batch_tokens, cost)
-        self._adaptive.record_success(cost)
-        if self.stats.budget_tokens != self._adaptive.tokens:
-            self._adapt_budget()
+        if self._adaptive is not None:
+            self._adaptive.record_success(cost)
+            self._set_budget(self._adaptive.tokens)
 
-    def _adapt_budget(self) -> None:
-        self.stats.budget_tokens = self._adaptive.tokens
-        self.budget = replace(self.budget, max_tokens=self._adaptive.tokens)
+    def _set_budget(self, tokens: int) -> None:
+        if tokens != self.stats.budget_tokens:
+            self.stats.budget_tokens = tokens
+            self.budget = replace(self.budget, max_tokens=tokens)
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         batch = self._running.pop(task)

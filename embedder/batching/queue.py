@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count, repeat
 from typing import Generic, TypeVar, cast
 
 import numpy as np
@@ -61,9 +61,12 @@ class BatchContext:
         """Return the context of a batch of at least one item."""
         first = batch[0].submission
         deadline, priority = first.deadline, first.priority
+        previous = first
         for queued in batch:
-            deadline = max(deadline, queued.submission.deadline)
-            priority = min(priority, queued.submission.priority)
+            if queued.submission is not previous:
+                previous = queued.submission
+                deadline = max(deadline, previous.deadline)
+                priority = min(priority, previous.priority)
         return cls(deadline, priority)
 
 
@@ -82,11 +85,14 @@ def still_needed(
 ) -> list[QueuedItem[ItemT, ResultT]]:
     """Return the items whose callers still wait; fail those whose deadline has passed."""
     needed = []
+    previous, waits = None, False
     for queued in items:
-        submission = queued.submission
-        if submission.deadline <= now:
-            submission.fail(DeadlineExceeded("queue"))
-        if not submission.future.done():
+        if queued.submission is not previous:
+            previous = queued.submission
+            if previous.deadline <= now:
+                previous.fail(DeadlineExceeded("queue"))
+            waits = not previous.future.done()
+        if waits:
             needed.append(queued)
     return needed
 
@@ -115,8 +121,7 @@ class ItemQueue(Generic[ItemT, ResultT]):
         if len(items) != len(lengths):
             raise ValueError(f"{len(items)} items have {len(lengths)} lengths")
         lane = self._lanes[submission.priority]
-        for position, length in enumerate(lengths):
-            lane.append(QueuedItem(items[position], length, submission, position))
+        lane.extend(map(QueuedItem, items, lengths, repeat(submission), count()))
         self.count += len(lengths)
         self.tokens += sum(lengths)
 
