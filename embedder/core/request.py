@@ -81,59 +81,47 @@ def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class DistinctInputs:
-    """The distinct inputs of one request, by their keys and the rows of their first occurrence.
+    """The distinct inputs of one request, with the prompt in front of texts.
 
-    ``prompt`` is the text in front of texts, and ``truncate`` the end that is cut, as options and
-    model decide.
+    ``rows`` are the rows of their first occurrence in the request. ``truncate`` is the end that is
+    cut, as options and model decide.
     """
 
     keys: list[bytes]
     rows: list[int]
-    inputs: Sequence[Input]
-    prompt: str
+    inputs: list[Input]
     truncate: Truncate
-    options: EmbedOptions
 
     @classmethod
     def of(
-        cls,
-        keys: Sequence[bytes],
-        inputs: Sequence[Input],
-        prompt: str,
-        truncate: Truncate,
-        options: EmbedOptions,
+        cls, keys: Sequence[bytes], inputs: Sequence[Input], prompt: str, truncate: Truncate
     ) -> DistinctInputs:
         """Return the distinct inputs, with the first row of every key."""
         first_rows: dict[bytes, int] = {}
         for row, key in enumerate(keys):
             first_rows.setdefault(key, row)
         rows = list(first_rows.values())
-        return cls(list(first_rows), rows, inputs, prompt, truncate, options)
+        distinct = list(map(inputs.__getitem__, rows))
+        if prompt:
+            join = PromptedText.of if truncate is Truncate.START else str.__add__
+            distinct = [join(prompt, one) if isinstance(one, str) else one for one in distinct]
+        return cls(list(first_rows), rows, distinct, truncate)
 
-    def subset(self, numbers: Sequence[int]) -> DistinctInputs:
-        """Return the distinct inputs of the given numbers."""
+    def subset(self, numbers: list[int]) -> DistinctInputs:
+        """Return the distinct inputs of the given numbers, in their order."""
+        if numbers == list(range(len(self.keys))):
+            return self
         return DistinctInputs(
             [self.keys[number] for number in numbers],
             [self.rows[number] for number in numbers],
-            self.inputs,
-            self.prompt,
+            [self.inputs[number] for number in numbers],
             self.truncate,
-            self.options,
         )
 
     def expand(self, keys: Sequence[bytes]) -> NDArray[np.intp]:
         """Return the number of the distinct input of each of ``keys``."""
-        numbers = {key: number for number, key in enumerate(self.keys)}
-        return np.fromiter((numbers[key] for key in keys), np.intp, len(keys))
-
-    def to_tokenize(self) -> list[Input]:
-        """Return the distinct inputs with the prompt in front of texts."""
-        chosen = [self.inputs[row] for row in self.rows]
-        if not self.prompt:
-            return chosen
-        keeps_prompt = self.truncate is Truncate.START
-        join = PromptedText.of if keeps_prompt else str.__add__
-        return [join(self.prompt, item) if isinstance(item, str) else item for item in chosen]
+        numbers = dict(zip(self.keys, range(len(self.keys)), strict=True))
+        return np.fromiter(map(numbers.__getitem__, keys), np.intp, len(keys))
 
 
 @dataclass(slots=True)
@@ -147,10 +135,11 @@ class EntryResults:
     @classmethod
     def of_hits(cls, hits: CacheHits, count: int, width: int) -> EntryResults:
         """Return ``count`` rows, of which only the hits are filled and marked as cached."""
-        answers = cls(Entries.allocate(count, width), np.zeros(count, np.bool_))
-        answers.entries.put(hits.rows, hits.entries)
-        answers.cached[hits.rows] = True
-        return answers
+        results = cls(Entries.allocate(count, width), np.zeros(count, np.bool_))
+        if len(hits.rows):
+            results.entries.put(hits.rows, hits.entries)
+            results.cached[hits.rows] = True
+        return results
 
     def missing(self) -> list[int]:
         """Return the rows that were not in a cache."""

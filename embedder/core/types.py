@@ -71,18 +71,21 @@ class TokenBatch:
         lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
         if not rows:
             return cls(np.empty(0, np.int32), lengths)
-        return cls(np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]), lengths)
+        return cls(np.concatenate(rows, dtype=np.int32, casting="unsafe"), lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def rows(self) -> list[TokenRow]:
         """Return a view into ``ids`` for each input."""
-        return np.split(self.ids, np.cumsum(self.lengths)[:-1]) if len(self) else []
+        if not len(self.lengths):
+            return []
+        return np.split(self.ids, np.cumsum(self.lengths)[:-1])
 
     def take(self, rows: NDArray[np.intp]) -> TokenBatch:
         """Return a batch of the given rows, in the given order."""
-        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
+        count = len(self.lengths)
+        if len(rows) == count and np.array_equal(rows, np.arange(count)):
             return self
         views = self.rows()
         return TokenBatch.of([views[row] for row in rows])
@@ -94,6 +97,10 @@ class Tokenized:
 
     tokens: TokenBatch
     truncated: NDArray[np.bool_]
+
+    def take(self, rows: NDArray[np.intp]) -> Tokenized:
+        """Return the given rows, in the given order."""
+        return Tokenized(self.tokens.take(rows), self.truncated[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,15 +63,17 @@ class AdmittedTokens:
     def resize(self, tokens: int) -> None:
         """Correct the number of tokens that are still to be computed."""
         if not self._ended:
-            self._control._add(self, tokens - self.tokens)
+            self._control._add(self.priority, tokens - self.tokens)
+            self.tokens = tokens
 
     def computed(self, tokens: int, times: Timings) -> None:
         """Subtract tokens that have been computed, and record the time that took."""
         if not self._ended:
-            self._control._computed(self, tokens, times)
+            self._control._rate.computed(tokens, times, self._control._clock())
+            self.resize(max(0, self.tokens - tokens))
 
-    def end(self) -> None:
-        """Release the remaining tokens; further calls do nothing."""
+    def end(self, _: object = None) -> None:
+        """Release the remaining tokens; further calls do nothing. A task may call it when done."""
         self.resize(0)
         self._ended = True
 
@@ -88,7 +90,7 @@ class AdmissionControl:
         self._max_queued = math.inf if limits is None else limits.max_queued_tokens
         self._max_wait_many_s = math.inf if limits is None else limits.max_wait_many_s
         self._clock = clock
-        self._queued = dict.fromkeys(Priority, 0)
+        self._queued = [0] * len(Priority)
         self._rate = TokenRate()
         max_wait_s = math.inf if limits is None else limits.max_wait_s
         self._policy = AdmissionPolicy(self._rate, max_wait_s)
@@ -100,9 +102,9 @@ class AdmissionControl:
         now = self._clock()
         self._rate.catch_up(now)
         return AdmissionStats(
-            queued_tokens=dict(self._queued),
+            queued_tokens=dict(zip(Priority, self._queued, strict=True)),
             tokens_per_s=self._rate.tokens_per_s,
-            predicted_wait_s=self._policy.wait_s(self._ahead(Priority.INTERACTIVE), now),
+            predicted_wait_s=self._policy.wait_s(self._queued[Priority.INTERACTIVE], now),
             admitted=self._admitted,
             refused=self._refused,
             returned=self._returned,
@@ -133,15 +135,11 @@ class AdmissionControl:
         """
         self._apply_limits(keys, tokens, priority)
 
-    def _ahead(self, priority: Priority) -> int:
-        """Return the tokens that go before work of this priority; bulk work delays no other."""
-        return sum(tokens for other, tokens in self._queued.items() if other <= priority)
-
     def _apply_limits(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> bytes | None:
         """Return the token of the request's reservation, if any; count it if it is refused."""
         now = self._clock()
         self._rate.catch_up(now)
-        ahead = self._ahead(priority)
+        ahead = sum(self._queued[: priority + 1])  # bulk work delays no other
         excess = max(0, ahead + tokens - self._max_queued) if ahead else 0
         try:
             if priority is Priority.INTERACTIVE:
@@ -160,15 +158,10 @@ class AdmissionControl:
             raise
         return None
 
-    def _computed(self, work: AdmittedTokens, tokens: int, times: Timings) -> None:
-        self._rate.computed(tokens, times, self._clock())
-        self._add(work, -min(tokens, work.tokens))
-
-    def _add(self, work: AdmittedTokens, tokens: int) -> None:
-        """Change the number of queued tokens of a request."""
-        before = sum(self._queued.values())
-        work.tokens += tokens
-        self._queued[work.priority] += tokens
+    def _add(self, priority: Priority, tokens: int) -> None:
+        """Change the number of queued tokens."""
+        before = sum(self._queued)
+        self._queued[priority] += tokens
         after = before + tokens
         if after and not before:
             self._rate.started(self._clock())

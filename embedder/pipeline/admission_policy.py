@@ -40,23 +40,28 @@ DEFAULT_RETRY_AFTER_S = 1.0
 class WorkRate(Protocol):
     """The speed at which a class of work is done."""
 
+    @property
+    def promised_per_s(self) -> float | None:
+        """Return the units per second, or None while too little is known for a promise."""
+
     def wait_s(self, units: float) -> float:
         """Return how long ``units`` delay other work; 0 while the rate is unknown."""
 
     def seconds(self, units: float) -> float:
         """Return how long ``units`` take; 0 while the rate is unknown."""
 
-    @property
-    def promised_per_s(self) -> float | None:
-        """Return the units per second, or None while too little is known for a promise."""
-
 
 class AdmissionPolicy:
-    """Admission to one class of work."""
+    """Admission to one class of work.
 
-    def __init__(self, rate: WorkRate, max_wait_s: float) -> None:
+    With ``shares_tokens``, different requests may have equal retry tokens. A request that returns
+    before the first of their reservations is ready then counts as another one.
+    """
+
+    def __init__(self, rate: WorkRate, max_wait_s: float, *, shares_tokens: bool = False) -> None:
         self._rate = rate
         self._max_wait_s = max_wait_s
+        self._shares_tokens = shares_tokens
         self.reservations = Reservations()
 
     def wait_s(self, ahead: float, now: float) -> float:
@@ -90,10 +95,12 @@ class AdmissionPolicy:
             OWN_TIME_FACTOR * self._rate.seconds(units),
         )
         fits = excess <= 0 and wait_s <= limit_s
-        if fits and not len(self.reservations):
+        if fits and not self.reservations.count:
             return None
         token = retry_token()
         reservation = self.reservations.find(token, now)
+        if self._shares_tokens and reservation is not None and reservation.ready_s > now:
+            reservation = None
         behind = excess if wait_s <= limit_s else ahead
         if reservation is None and not fits:
             self._refuse(token, units, behind, now)

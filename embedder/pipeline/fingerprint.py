@@ -43,12 +43,22 @@ class Fingerprinter:
         Raises:
             InvalidInput: the prompt or a text has a lone surrogate, which UTF-8 cannot encode.
         """
-        start = self._start.copy()
-        start.update(_tuple_of(truncate.value.encode(), _utf8("prompt", prompt)))
+        try:
+            start = self._start.copy()
+            start.update(_tuple_of(truncate.value.encode(), prompt.encode()))
+        except UnicodeEncodeError as error:
+            raise _lone_surrogate("prompt", error) from None
         keys = []
         for row, item in enumerate(inputs):
             key = start.copy()
-            key.update(_content(row, item))
+            # The kind of input first, so that no text has the key of a list of ids.
+            if isinstance(item, str):
+                try:
+                    key.update(b"t" + item.encode())
+                except UnicodeEncodeError as error:
+                    raise _lone_surrogate(f"input[{row}]", error) from None
+            else:
+                key.update(b"i" + np.asarray(item, dtype="<i4").tobytes())
             keys.append(self._tag + key.digest())
         return keys
 
@@ -68,20 +78,10 @@ def _description(model: ModelInfo) -> bytes:
     )
 
 
-def _content(row: int, item: Input) -> bytes:
-    """Prefix the kind of input, so that no text has the key of a list of ids."""
-    if isinstance(item, str):
-        return b"t" + _utf8(f"input[{row}]", item)
-    return b"i" + np.asarray(item, dtype="<i4").tobytes()
-
-
-def _utf8(field: str, text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(field, f"has a lone surrogate at character {error.start}") from None
+def _lone_surrogate(field: str, error: UnicodeEncodeError) -> InvalidInput:
+    return InvalidInput(field, f"has a lone surrogate at character {error.start}")
 
 
 def _tuple_of(*parts: bytes) -> bytes:
     """Join with length prefixes: ("ab", "c") and ("a", "bc") must differ."""
-    return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    return b"".join([len(part).to_bytes(8, "little") + part for part in parts])

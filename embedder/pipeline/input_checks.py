@@ -61,11 +61,13 @@ def check_inputs(
         LimitExceeded: too many inputs, or too many characters or ids in one of them.
         InvalidInput: an input has another type, is empty, or has ids outside the vocabulary.
     """
-    check_collection(inputs)
+    if not isinstance(inputs, list):
+        check_collection(inputs)
     if limits is not None and len(inputs) > limits.max_inputs:
         raise LimitExceeded("input", "items", len(inputs), limits.max_inputs)
     for row, item in enumerate(inputs):
-        _check_type(row, item)
+        if not isinstance(item, str):
+            _check_type(row, item)
         if len(item) == 0:
             raise InvalidInput(f"input[{row}]", "must not be empty")
         if limits is not None and not any_length and len(item) > limits.max_characters:
@@ -91,13 +93,14 @@ def check_tokens(
         LimitExceeded: an input is too long and must not be truncated, or the request is too long.
         InvalidInput: an input has no tokens that the model reads.
     """
-    if len(tokens) and tokens.lengths.min() == 0:
-        row = int(np.argmin(tokens.lengths))
+    lengths = tokens.lengths
+    if lengths.min(initial=1) == 0:
+        row = int(np.argmin(lengths))
         raise InvalidInput(f"input[{inputs[row]}]", "has no tokens that the model reads")
-    if truncate is Truncate.NONE and len(tokens) and tokens.lengths.max() > max_tokens:
-        row = int(np.argmax(tokens.lengths > max_tokens))
-        raise LimitExceeded(f"input[{inputs[row]}]", "tokens", int(tokens.lengths[row]), max_tokens)
-    total = int(tokens.lengths.sum())
+    if truncate is Truncate.NONE and lengths.max(initial=0) > max_tokens:
+        row = int(np.argmax(lengths > max_tokens))
+        raise LimitExceeded(f"input[{inputs[row]}]", "tokens", int(lengths[row]), max_tokens)
+    total = int(lengths.sum())
     if limits is not None and total > limits.max_request_tokens:
         raise LimitExceeded("input", "tokens to compute", total, limits.max_request_tokens)
 

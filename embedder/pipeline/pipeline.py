@@ -15,7 +15,7 @@ import numpy as np
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.request import DistinctInputs, Embeddings, EmbedOptions, EntryResults
-from embedder.core.types import Input, ModelInfo
+from embedder.core.types import Input, ModelInfo, Priority
 from embedder.core.vectors import check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
 from embedder.pipeline.admission_control import AdmissionControl
@@ -81,10 +81,10 @@ class Pipeline:
         prompt = select_prompt(options, self.model)
         truncate = options.truncate or self.model.truncation
         keys = self._fingerprinter.keys(inputs, prompt=prompt, truncate=truncate)
-        distinct = DistinctInputs.of(keys, inputs, prompt, truncate, options)
+        distinct = DistinctInputs.of(keys, inputs, prompt, truncate)
         try:
             async with deadline.limit():
-                results = await self._results(distinct)
+                results = await self._results(distinct, options.priority)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("embeddings") from None
         entries = results.entries
@@ -101,66 +101,43 @@ class Pipeline:
             results.timings,
         )
 
-    async def _results(self, distinct: DistinctInputs) -> EntryResults:
+    async def _results(self, distinct: DistinctInputs, priority: Priority) -> EntryResults:
         """Collect all results from the local cache and from computations."""
         hits = self._cache.get_many(distinct.keys, self.model.width)
         results = EntryResults.of_hits(hits, len(distinct.keys), self.model.width)
         missing = results.missing()
         while missing:
-            missing = await self._compute(distinct, missing, results)
+            joined, absent = self._single_flight.find(distinct.keys, missing)
+            started = self._start(distinct, absent, priority) if absent else None
+            if started is not None:
+                joined[started] = dict(zip(absent, range(len(absent)), strict=True))
+            self._single_flight.join(joined)
+            missing = []
+            try:
+                for computation, rows in joined.items():
+                    try:
+                        computed = await computation.results()
+                    except Exception:
+                        if computation is started or len(rows) == len(computation.keys):
+                            raise
+                        # An input of another request may have failed: compute these rows alone.
+                        missing += rows
+                    else:
+                        own = np.fromiter(rows, np.intp, len(rows))
+                        results.put(own, computed, np.fromiter(rows.values(), np.intp, len(rows)))
+            finally:
+                self._single_flight.leave(joined)
         return results
 
-    async def _compute(
-        self, distinct: DistinctInputs, missing: list[int], into: EntryResults
-    ) -> list[int]:
-        """Fill the missing rows; return the rows to retry because a shared computation failed."""
-        started = self._start(distinct, missing)
-        joined = self._join(distinct, missing)
-        retry: list[int] = []
-        try:
-            for computation, rows in joined.items():
-                try:
-                    results = await computation.results()
-                except Exception:
-                    if computation is started or len(rows) == len(computation.keys):
-                        raise
-                    # An input of another request may have failed: compute these rows alone.
-                    retry += rows
-                else:
-                    own = np.fromiter(rows, np.intp, len(rows))
-                    into.put(own, results, np.fromiter(rows.values(), np.intp, len(rows)))
-        finally:
-            for computation in joined:
-                self._single_flight.leave(computation)
-        return retry
-
-    def _start(self, distinct: DistinctInputs, missing: list[int]) -> Computation | None:
-        """Start one computation for all missing rows that are not being computed yet."""
-        rows = [row for row in missing if self._single_flight.find(distinct.keys[row]) is None]
-        if not rows:
-            return None
-        subset = distinct.subset(rows)
-        tokens = self._executor.estimate_tokens(subset)
+    def _start(
+        self, distinct: DistinctInputs, absent: list[int], priority: Priority
+    ) -> Computation:
+        """Start one computation for the rows that are not being computed yet."""
+        subset = distinct.subset(absent)
+        tokens = self._executor.token_estimate.tokens_of(subset.inputs)
         # Identify the request by all keys: when a refused request returns, fewer may be missing.
-        work = self._admission.admit(distinct.keys, tokens, subset.options.priority)
+        work = self._admission.admit(distinct.keys, tokens, priority)
         computation = self._single_flight.start(subset.keys, self._executor.run(subset, work))
         # Not in the coroutine: if it is cancelled before its first step, no `finally` runs.
-        computation.task.add_done_callback(lambda _: work.end())
+        computation.task.add_done_callback(work.end)
         return computation
-
-    def _join(
-        self, distinct: DistinctInputs, missing: list[int]
-    ) -> dict[Computation, dict[int, int]]:
-        """Join the computations of all missing rows.
-
-        Return for each the rows of the request, each with its row in the computation.
-        """
-        joined: dict[Computation, dict[int, int]] = {}
-        for row in missing:
-            pending = self._single_flight.find(distinct.keys[row])
-            assert pending is not None, "every missing row is being computed by now"
-            if pending.computation not in joined:
-                self._single_flight.join(pending.computation)
-                joined[pending.computation] = {}
-            joined[pending.computation][row] = pending.row
-        return joined

@@ -2,7 +2,8 @@
 
 A refused request gets the time at which all queued work and all work refused before it will be
 done. These times only grow, so a queue in order of time holds them. A retry token, a digest of the
-content, identifies a request that returns; clients send nothing extra.
+content, identifies a request that returns; clients send nothing extra. Requests that begin alike
+may share a token: the first one of them to return ends the first reservation.
 """
 
 from __future__ import annotations
@@ -51,10 +52,14 @@ class Reservation:
 
 
 class Reservations:
-    """The queue of reservations; all times are on the caller's clock."""
+    """The queue of reservations; all times are on the caller's clock.
+
+    ``count`` is their number, expired ones included until the next access.
+    """
 
     def __init__(self) -> None:
-        self._by_token: dict[bytes, Reservation] = {}
+        self.count = 0
+        self._by_token: dict[bytes, deque[Reservation]] = {}
         self._queue: deque[Reservation] = deque()
         self._due: dict[int, int] = {}
         self._units = 0
@@ -62,23 +67,20 @@ class Reservations:
         self._now = 0.0
         self._returned = self._lost = 0.0
 
-    def __len__(self) -> int:
-        """Return the number of reservations, expired ones included until the next access."""
-        return len(self._by_token)
-
     def units(self, now: float) -> int:
         """Return the units that may still return."""
         self._expire(now)
         return self._units
 
     def find(self, retry_token: bytes, now: float) -> Reservation | None:
-        """Return the reservation of a token, or None if there is none or it has expired."""
+        """Return the first reservation of a token that has not expired, or None."""
         self._expire(now)
-        return self._by_token.get(retry_token)
+        alike = self._by_token.get(retry_token)
+        return alike[0] if alike else None
 
     def claim(self, retry_token: bytes) -> None:
-        """End the reservation of a request that has returned."""
-        self._returned += self._end(self._by_token[retry_token])
+        """End the first reservation of a token, because its request has returned."""
+        self._returned += self._end(self._by_token[retry_token][0])
 
     def add(
         self, retry_token: bytes, units: int, *, units_per_s: float, after_s: float, now: float
@@ -86,10 +88,8 @@ class Reservations:
         """Append work to the queue, ``after_s`` from now at the earliest; None: it is too long."""
         self._expire(now)
         ready_s = max(now + after_s, self._free_s)
-        if len(self) >= MAX_RESERVATIONS or ready_s > now + MAX_RETRY_AFTER_S:
+        if self.count >= MAX_RESERVATIONS or ready_s > now + MAX_RETRY_AFTER_S:
             return None
-        if retry_token in self._by_token:
-            self._lost += self._end(self._by_token[retry_token])
         self._free_s = ready_s + max(MIN_RETURN_SHARE, self._return_share) * units / units_per_s
         first = max(1, math.ceil(ready_s - now))
         # Not always the next whole second: requests refused within half a second would all return
@@ -99,8 +99,10 @@ class Reservations:
             (now + first, now + first + 1),
             key=lambda at: max(capacity, self._due.get(_slot(at), 0)),
         )
-        reservation = self._by_token[retry_token] = Reservation(retry_token, units, ready_s, due_s)
+        reservation = Reservation(retry_token, units, ready_s, due_s)
+        self._by_token.setdefault(retry_token, deque()).append(reservation)
         self._queue.append(reservation)
+        self.count += 1
         self._due[_slot(due_s)] = self._due.get(_slot(due_s), 0) + units
         self._units += units
         return reservation
@@ -110,7 +112,7 @@ class Reservations:
 
         ``seconds`` counts from ``now``.
         """
-        if not self._by_token:
+        if not self.count:
             return 0.0
         self._expire(now)
         slots = range(_slot(now), _slot(now + seconds))
@@ -132,8 +134,12 @@ class Reservations:
                 self._lost += self._end(reservation) * math.exp(-ago_s / MEMORY_S)
 
     def _end(self, reservation: Reservation) -> int:
-        """Remove a reservation and return its units."""
-        del self._by_token[reservation.retry_token]
+        """Remove a reservation, the first one of its token, and return its units."""
+        alike = self._by_token[reservation.retry_token]
+        alike.popleft()
+        if not alike:
+            del self._by_token[reservation.retry_token]
+        self.count -= 1
         units, reservation.units = reservation.units, 0
         self._units -= units
         slot = _slot(reservation.due_s)

@@ -7,8 +7,9 @@ leaves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from embedder.core.request import EntryResults
 
@@ -21,68 +22,71 @@ class Computation:
     task: asyncio.Task[EntryResults]
     waiters: int = 0
 
-    @property
-    def failed(self) -> bool:
-        """Tell whether the computation has ended without results."""
-        return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
-
-    async def results(self) -> EntryResults:
-        """Wait for the results; cancelling a waiter does not cancel the computation."""
-        return await asyncio.shield(self.task)
-
-
-@dataclass(frozen=True, slots=True)
-class PendingResult:
-    """The result of one key: a computation, and the row of its results."""
-
-    computation: Computation
-    row: int
+    def results(self) -> asyncio.Future[EntryResults]:
+        """Return a future of the results; cancelling it does not cancel the computation."""
+        return asyncio.shield(self.task)
 
 
 class SingleFlight:
     """The running computations of one pipeline, by key."""
 
     def __init__(self) -> None:
-        self._pending: dict[bytes, PendingResult] = {}
+        self._pending: dict[bytes, tuple[Computation, int]] = {}
 
     def __len__(self) -> int:
         """Return the number of keys that are being computed."""
         return len(self._pending)
 
-    def find(self, key: bytes) -> PendingResult | None:
-        """Return the pending result of a key, or None if the key is not being computed.
+    def find(
+        self, keys: Sequence[bytes], rows: Iterable[int]
+    ) -> tuple[dict[Computation, dict[int, int]], list[int]]:
+        """Return the computations of the given rows of ``keys``, and the rows without one.
 
-        A failed computation may not have been removed yet; it is not returned, because a caller
-        that joins it would fail for no reason of its own.
+        Each computation comes with its rows, each with the row of its results. A failed computation
+        may not have been removed yet; it is not returned, because a caller that joins it would fail
+        for no reason of its own.
         """
-        pending = self._pending.get(key)
-        return None if pending is None or pending.computation.failed else pending
+        found: dict[Computation, dict[int, int]] = {}
+        absent: list[int] = []
+        for row in rows:
+            pending = self._pending.get(keys[row])
+            if pending is None or _has_failed(pending[0].task):
+                absent.append(row)
+            else:
+                found.setdefault(pending[0], {})[row] = pending[1]
+        return found, absent
 
     def start(self, keys: Sequence[bytes], results: Awaitable[EntryResults]) -> Computation:
         """Start computing the results of ``keys``, none of which is being computed yet."""
         computation = Computation(tuple(keys), asyncio.ensure_future(results))
-        self._pending.update({key: PendingResult(computation, row) for row, key in enumerate(keys)})
-        computation.task.add_done_callback(lambda _: self._complete(computation))
+        self._pending.update((key, (computation, row)) for row, key in enumerate(keys))
+        computation.task.add_done_callback(partial(self._complete, computation))
         return computation
 
-    def join(self, computation: Computation) -> None:
-        """Add a waiter; every call needs a `leave`."""
-        computation.waiters += 1
+    def join(self, computations: Iterable[Computation]) -> None:
+        """Add a waiter to each computation; every call needs a `leave`."""
+        for computation in computations:
+            computation.waiters += 1
 
-    def leave(self, computation: Computation) -> None:
-        """Remove a waiter; the last one cancels the computation, which no request can join then."""
-        computation.waiters -= 1
-        if computation.waiters == 0 and not computation.task.done():
-            self._remove(computation)
-            computation.task.cancel()
+    def leave(self, computations: Iterable[Computation]) -> None:
+        """Remove a waiter of each; the last one cancels it, and no request can join it then."""
+        for computation in computations:
+            computation.waiters -= 1
+            if computation.waiters == 0 and not computation.task.done():
+                self._remove(computation)
+                computation.task.cancel()
 
-    def _complete(self, computation: Computation) -> None:
+    def _complete(self, computation: Computation, task: asyncio.Task[EntryResults]) -> None:
         self._remove(computation)
-        if not computation.task.cancelled():
-            computation.task.exception()  # retrieved, since all waiters may have left before
+        if not task.cancelled():
+            task.exception()  # retrieved, since all waiters may have left before
 
     def _remove(self, computation: Computation) -> None:
         for key in computation.keys:
-            pending = self._pending.get(key)
-            if pending is not None and pending.computation is computation:
+            if self._pending.get(key, (None, 0))[0] is computation:
                 del self._pending[key]
+
+
+def _has_failed(task: asyncio.Task[EntryResults]) -> bool:
+    """Tell whether a computation has ended without results."""
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -42,89 +42,74 @@ class StageExecutor:
         limits: LimitSettings | None,
         timeout_s: float | None,
     ) -> None:
+        self.token_estimate = TokenEstimate(model.max_tokens)
         self._model = model
         self._stages = stages
         self._limits = limits
         self._timeout_s = timeout_s
-        self._token_estimate = TokenEstimate(model.max_tokens)
         self._hit_ratio = HitRatio()
-
-    def estimate_tokens(self, distinct: DistinctInputs) -> int:
-        """Return the estimated number of tokens of the inputs."""
-        return self._token_estimate.tokens_of(distinct.to_tokenize())
 
     async def run(self, distinct: DistinctInputs, work: AdmittedTokens) -> EntryResults:
         """Return the results for all keys, from the shared cache or computed by the model."""
         deadline = Deadline.after(self._timeout_s)
-        # Tokenize in parallel with the cache lookup, which takes longer, unless a full hit is
-        # likely: then the call to the tokenizer would be wasted.
-        tokenizing = None
-        if not self._hit_ratio.hit_is_likely:
-            tokenizing = self._start_tokenizing(distinct, deadline)
-        lookup = self._start_lookup(distinct)
+        lookup, tokenizing = self._start_lookup(distinct.keys), None
+        hits = CacheHits.empty(self._model.width)
         try:
-            if lookup is None:
-                hits = CacheHits.empty(self._model.width)
-            else:
+            if lookup is not None:
+                # Tokenize in parallel with the lookup, which takes longer, unless a full hit is
+                # likely: then the call to the tokenizer would be wasted.
+                if not self._hit_ratio.hit_is_likely:
+                    tokenizing = asyncio.ensure_future(self._tokenize(distinct, deadline))
+                    tokenizing.add_done_callback(_retrieve_error)
                 # Shielded: a lookup that ends at this moment would swallow the cancellation.
                 hits = await asyncio.shield(lookup)
                 self._hit_ratio.learn(len(hits.rows), len(distinct.keys))
             results = EntryResults.of_hits(hits, len(distinct.keys), self._model.width)
-            ttls_s = hits.ttls_of(len(distinct.keys))
             if misses := results.missing():
-                tokenizing = tokenizing or self._start_tokenizing(distinct, deadline)
-                tokenized, seconds = await tokenizing
-                entries, times = await self._encode(distinct, misses, tokenized, deadline, work)
+                tokenized, seconds = await (tokenizing or self._tokenize(distinct, deadline))
+                rows, missing = np.array(misses, np.intp), distinct.subset(misses)
+                entries, times = await self._encode(missing, tokenized.take(rows), deadline, work)
                 results.timings = replace(times, tokenization_s=seconds)
-                results.entries.put(np.array(misses, np.intp), entries)
-                self._stages.shared_cache.put_later([distinct.keys[row] for row in misses], entries)
+                results.entries.put(rows, entries)
+                self._stages.shared_cache.put_later(missing.keys, entries)
         finally:
             for future in (lookup, tokenizing):
                 if future is not None:
                     future.cancel()
+        ttls_s = hits.ttls_of(len(distinct.keys))
         self._stages.local_cache.put_many(distinct.keys, results.entries, ttls_s)
         return results
 
-    def _start_lookup(self, distinct: DistinctInputs) -> asyncio.Future[CacheHits] | None:
+    def _start_lookup(self, keys: list[bytes]) -> asyncio.Future[CacheHits] | None:
         """Look the keys up in the shared cache, if there is one and a lookup is worth its cost."""
         cache = self._stages.shared_cache
-        if not cache or not self._hit_ratio.lookup_pays(len(distinct.keys)):
+        if not cache or not self._hit_ratio.lookup_pays(len(keys)):
             return None
-        return asyncio.ensure_future(cache.get_many(distinct.keys, self._model.width))
-
-    def _start_tokenizing(
-        self, distinct: DistinctInputs, deadline: Deadline
-    ) -> asyncio.Future[tuple[Tokenized, float]]:
-        tokenizing = asyncio.ensure_future(self._tokenize(distinct, deadline))
-        tokenizing.add_done_callback(_retrieve_error)
-        return tokenizing
+        return asyncio.ensure_future(cache.get_many(keys, self._model.width))
 
     async def _tokenize(
         self, distinct: DistinctInputs, deadline: Deadline
     ) -> tuple[Tokenized, float]:
         """Return the tokens, and the seconds that tokenization took."""
         start_s = time.monotonic()
-        inputs = distinct.to_tokenize()
         tokenized = await self._stages.tokenizer.tokenize(
-            inputs, truncate=distinct.truncate, deadline=deadline
+            distinct.inputs, truncate=distinct.truncate, deadline=deadline
         )
-        self._token_estimate.learn(inputs, tokenized.tokens.lengths.tolist())
+        self.token_estimate.learn(distinct.inputs, tokenized.tokens.lengths.tolist())
         return tokenized, time.monotonic() - start_s
 
     async def _encode(
         self,
-        distinct: DistinctInputs,
-        misses: list[int],
+        missing: DistinctInputs,
         tokenized: Tokenized,
         deadline: Deadline,
         work: AdmittedTokens,
     ) -> tuple[Entries, Timings]:
-        rows = np.array(misses, np.intp)
-        tokens = tokenized.tokens.take(rows)
+        tokens = tokenized.tokens
         check_tokens(
             tokens,
-            [distinct.rows[miss] for miss in misses],
-            truncate=distinct.truncate,
+            missing.rows,
+            truncate=missing.truncate,
             max_tokens=self._model.max_tokens,
             limits=self._limits,
         )
@@ -136,7 +121,7 @@ class StageExecutor:
             max_tokens=self._model.max_batch_tokens,
             deadline=deadline,
         )
-        entries = Entries(encoded.vectors, tokens.lengths, tokenized.truncated[rows])
+        entries = Entries(encoded.vectors, tokens.lengths, tokenized.truncated)
         return entries, Timings(queue_s=encoded.queue_s, inference_s=encoded.inference_s)
 
 

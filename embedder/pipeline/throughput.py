@@ -52,20 +52,21 @@ class _Window:
     tokens: int = 0
     waited_s: float = 0.0
 
-    def add(self, tokens: int, waited_s: float) -> None:
-        """Count tokens that have been computed."""
-        self.tokens += tokens
-        self.waited_s += tokens * waited_s
-
     def rate(self, now: float) -> float:
         """Return the tokens per second until ``now``, 0 if no time has passed."""
         return self.tokens / (now - self.since_s) if now > self.since_s else 0.0
 
 
 class TokenRate:
-    """The estimate; unknown until work has waited for a whole window."""
+    """The estimate; unknown until work has waited for a whole window.
+
+    ``tokens_per_s`` is None while it is unknown, and ``promised_per_s`` while too little is known
+    for a promise. ``batch_s`` is the average duration of a batch.
+    """
 
     def __init__(self) -> None:
+        self.tokens_per_s: float | None = None
+        self.promised_per_s: float | None = None
         self.batch_s = 0.0
         self._saturated_s = 0.0
         self._batch_start_s = self._ended_s = 0.0
@@ -73,16 +74,6 @@ class TokenRate:
         self._weight = 0.0
         self._short: _Window | None = None
         self._long: _Window | None = None
-
-    @property
-    def tokens_per_s(self) -> float | None:
-        """Return the estimate, or None while it is unknown."""
-        return self._estimate if self._saturated_s else None
-
-    @property
-    def promised_per_s(self) -> float | None:
-        """Return the estimate, or None while too little is known for a promise."""
-        return self._estimate if self._saturated_s >= FIRST_S else None
 
     def wait_s(self, tokens: float) -> float:
         """Return how long ``tokens`` delay other work; 0 while the rate is unknown.
@@ -93,8 +84,7 @@ class TokenRate:
 
     def seconds(self, tokens: float) -> float:
         """Return how long ``tokens`` keep the devices busy; 0 while the rate is unknown."""
-        rate = self.tokens_per_s
-        return 0.0 if rate is None else tokens / max(rate, 1e-9)
+        return 0.0 if self.tokens_per_s is None else tokens / max(self.tokens_per_s, 1e-9)
 
     def computed(self, tokens: int, times: Timings, now: float) -> None:
         """Count computed tokens; ``times`` are how long they waited and were computed."""
@@ -105,8 +95,9 @@ class TokenRate:
         self.catch_up(now)
         if now - self._ended_s >= BATCH_GAP_S:
             self._batch_start_s = now
-        self._short.add(tokens, times.queue_s)
-        self._long.add(tokens, times.queue_s)
+        for window in (self._short, self._long):
+            window.tokens += tokens
+            window.waited_s += tokens * times.queue_s
         self._ended_s = now
 
     def catch_up(self, now: float) -> None:
@@ -137,10 +128,6 @@ class TokenRate:
             self._close_long(self._long, now)
         self._short = self._long = None
 
-    @property
-    def _estimate(self) -> float:
-        return self._weighted / self._weight if self._weight else 0.0
-
     def _close_short(self, window: _Window, now: float) -> None:
         if window.waited_s >= SATURATED_S * window.tokens:
             self._saturated_s += now - window.since_s
@@ -150,7 +137,8 @@ class TokenRate:
 
     def _close_long(self, window: _Window, now: float) -> None:
         """Raise the estimate if clearly more was computed, even without waiting work."""
-        if window.rate(now) > MIN_RISE * self._estimate:
+        estimate = self._weighted / self._weight if self._weight else 0.0
+        if window.rate(now) > MIN_RISE * estimate:
             self._learn(window.rate(now), now - window.since_s)
         self._long = _Window(now)
 
@@ -159,3 +147,6 @@ class TokenRate:
         kept = math.exp(-seconds / MEMORY_S)
         self._weighted = kept * self._weighted + (1 - kept) * sample
         self._weight = kept * self._weight + (1 - kept)
+        estimate = self._weighted / self._weight
+        self.tokens_per_s = estimate if self._saturated_s else None
+        self.promised_per_s = estimate if self._saturated_s >= FIRST_S else None

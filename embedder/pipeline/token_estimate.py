@@ -24,10 +24,11 @@ class TokenEstimate:
     def tokens_of(self, inputs: Sequence[Input]) -> int:
         """Return the estimated tokens of the inputs; token ids are counted exactly."""
         ratio, limit = self._tokens / self._characters, self._max_tokens
-        return sum(
-            min(limit, 1 + int(len(item) * ratio) if isinstance(item, str) else len(item))
-            for item in inputs
-        )
+        tokens = 0
+        for item in inputs:
+            length = 1 + int(len(item) * ratio) if isinstance(item, str) else len(item)
+            tokens += min(limit, length)
+        return tokens
 
     def learn(self, inputs: Sequence[Input], lengths: Sequence[int]) -> None:
         """Update the ratio; texts that may have been truncated are left out."""

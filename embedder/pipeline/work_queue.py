@@ -35,7 +35,8 @@ class WorkClass:
     """The limits of one class of work.
 
     ``units_per_s`` is the assumed rate of one thread until the rate has been measured.
-    ``max_units`` limits the units in memory; None sets no limit.
+    ``max_units`` limits the units in memory; None sets no limit. ``shares_tokens`` is as for
+    `AdmissionPolicy`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class WorkClass:
     units_per_s: float
     max_wait_s: float
     max_units: int | None = None
+    shares_tokens: bool = False
 
 
 class WorkQueue:
@@ -52,7 +54,9 @@ class WorkQueue:
         self._kind = kind
         self._clock = clock
         self._rate = _MeasuredRate(kind)
-        self._policy = AdmissionPolicy(self._rate, kind.max_wait_s)
+        self._policy = AdmissionPolicy(
+            self._rate, kind.max_wait_s, shares_tokens=kind.shares_tokens
+        )
         self._free = asyncio.Semaphore(kind.threads)
         self._threads = ThreadPoolExecutor(kind.threads, thread_name_prefix=kind.name)
         self._queued = self._refused = 0
@@ -69,12 +73,6 @@ class WorkQueue:
         running = sum(job._in_thread for job in self._jobs)
         waiting = len(self._jobs) - running
         return QueueStats(self._kind.name, waiting, running, self._refused)
-
-    def is_due(self, retry_token: bytes) -> bool | None:
-        """Return whether a refused request may return now; None if it has no reservation."""
-        now = self._clock()
-        reservation = self._policy.reservations.find(retry_token, now)
-        return None if reservation is None else reservation.ready_s <= now
 
     async def run(self, units: int, work: Callable[[], T], retry_token: Callable[[], bytes]) -> T:
         """Run work in a thread and return its result.

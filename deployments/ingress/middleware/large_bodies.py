@@ -8,11 +8,9 @@ is converted at once, because a change of threads would take longer.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import count
 from typing import ParamSpec, TypeVar
 
 from deployments.ingress.middleware.context import RequestContext
@@ -29,9 +27,6 @@ INLINE_BYTES = 256 * 1024
 or in 55 ms to locate a lone surrogate in nested lists.
 """
 
-MAX_STARTS = 10_000
-"""Starts of refused bodies that are remembered; the oldest is forgotten first."""
-
 BYTES_PER_S = 30e6
 """Bytes of bodies that the thread converts per second, until measured."""
 
@@ -47,9 +42,10 @@ class LargeBodies:
     """
 
     def __init__(self, max_wait_s: float) -> None:
-        self._queue = WorkQueue(WorkClass("large-bodies", 1, BYTES_PER_S, max_wait_s))
-        self._tokens: dict[bytes, deque[bytes]] = {}
-        self._numbers = count()
+        # Bodies that begin alike have a reservation each: they would all return at once if they
+        # shared one.
+        kind = WorkClass("large-bodies", 1, BYTES_PER_S, max_wait_s, shares_tokens=True)
+        self._queue = WorkQueue(kind)
 
     @property
     def stats(self) -> QueueStats:
@@ -62,24 +58,7 @@ class LargeBodies:
         Raises:
             Overloaded: the bodies before it take too long. The error says when to retry.
         """
-        return self._queue.admit(size, partial(self._token, path, size, start[:TOKEN_BYTES]))
-
-    def _token(self, path: str, size: int, start: bytes) -> bytes:
-        """Return the token of the first refused body with this start that is due, or a new token.
-
-        Bodies that begin alike have a reservation each, because they would all return at once if
-        they shared one.
-        """
-        alike = retry_token_of(path, size, start)
-        tokens = self._tokens.setdefault(alike, deque())
-        while tokens and (is_due := self._queue.is_due(tokens[0])) is not False:
-            if is_due:
-                return tokens[0]
-            tokens.popleft()
-        tokens.append(alike + next(self._numbers).to_bytes(8, "big"))
-        if len(self._tokens) > MAX_STARTS:
-            del self._tokens[next(iter(self._tokens))]
-        return tokens[-1]
+        return self._queue.admit(size, partial(retry_token_of, path, size, start[:TOKEN_BYTES]))
 
 
 async def convert_body(

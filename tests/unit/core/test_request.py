@@ -16,7 +16,7 @@ KEYS = st.lists(st.sampled_from([b"a", b"b", b"c", b"d", b"e"]), max_size=20)
 def named(keys: list[bytes], prompt: str = "") -> DistinctInputs:
     """Return distinct inputs whose texts are their keys."""
     inputs = [key.decode() for key in keys]
-    return DistinctInputs.of(keys, inputs, prompt, Truncate.END, EmbedOptions())
+    return DistinctInputs.of(keys, inputs, prompt, Truncate.END)
 
 
 def test_default_options_are_interactive_and_normalized() -> None:
@@ -68,38 +68,28 @@ def test_a_subset_keeps_the_rows_of_the_request(keys: list[bytes], data: st.Data
 
     assert part.keys == [distinct.keys[number] for number in numbers]
     assert part.rows == [keys.index(key) for key in part.keys]
-    assert part.to_tokenize() == [key.decode() for key in part.keys]
-    assert part.options is distinct.options
+    assert part.inputs == [key.decode() for key in part.keys]
 
 
 def test_a_subset_of_a_subset_keeps_the_rows_of_the_request() -> None:
     part = named([b"a", b"b", b"c", b"d"]).subset([1, 2, 3]).subset([2, 0])
 
     assert part.rows == [3, 1]
-    assert part.to_tokenize() == ["d", "b"]
+    assert part.inputs == ["d", "b"]
 
 
 def test_a_prompt_is_added_to_texts_and_not_to_ids() -> None:
     inputs: list[Input] = ["text", [5, 6], (7,)]
     keys = [b"1", b"2", b"3"]
-    distinct = DistinctInputs.of(keys, inputs, "query: ", Truncate.END, EmbedOptions())
+    distinct = DistinctInputs.of(keys, inputs, "query: ", Truncate.END)
 
-    assert distinct.to_tokenize() == ["query: text", [5, 6], (7,)]
+    assert distinct.inputs == ["query: text", [5, 6], (7,)]
 
 
 def test_a_subset_keeps_the_prompt() -> None:
     part = named([b"a", b"b", b"c"], "x ").subset([2])
 
-    assert part.to_tokenize() == ["x c"]
-
-
-def test_the_resolved_prompt_is_used_and_not_that_of_the_options() -> None:
-    """The options may hold a name that the model's table resolves to a text."""
-    options = EmbedOptions(prompt_name="query")
-
-    distinct = DistinctInputs.of([b"1"], ["text"], "find ", Truncate.END, options)
-
-    assert distinct.to_tokenize() == ["find text"]
+    assert part.inputs == ["x c"]
 
 
 @given(st.integers(1, 7), st.data())

@@ -155,7 +155,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         stats = self.admission.stats
         assert set(stats.queued_tokens.values()) == {0}
         assert stats.reserved_tokens == 0
-        assert len(self.reservations) == 0
+        assert self.reservations.count == 0
 
 
 TestAdmission = AdmissionMachine.TestCase

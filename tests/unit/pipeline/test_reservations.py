@@ -73,7 +73,7 @@ def test_no_reservation_is_made_beyond_the_maximum_time() -> None:
 
     assert book(reservations, "late", 1, 0.0) is None
     assert book(Reservations(), "too long", 1, 0.0, MAX_RETRY_AFTER_S + 0.5) is None
-    assert len(reservations) == 1
+    assert reservations.count == 1
 
 
 def test_a_reservation_is_found_until_its_grace_time_is_over() -> None:
@@ -83,7 +83,7 @@ def test_a_reservation_is_found_until_its_grace_time_is_over() -> None:
     assert reservations.find(b"a", 1.5 + GRACE_S) is not None
     assert reservations.find(b"a", 1.51 + GRACE_S) is None
     assert reservations.units(1.8 + GRACE_S) == 0
-    assert len(reservations) == 0
+    assert reservations.count == 0
 
 
 def test_a_claimed_reservation_is_removed() -> None:
@@ -96,14 +96,17 @@ def test_a_claimed_reservation_is_removed() -> None:
     assert reservations.expected(1.0, 5.0) == 0
 
 
-def test_a_new_reservation_replaces_the_old_one() -> None:
+def test_reservations_of_one_token_are_claimed_in_their_order() -> None:
     reservations = Reservations()
-    book(reservations, "a", 70, 0.5)
-    book(reservations, "a", 30, 0.6)
+    first, second = book(reservations, "a", 70, 0.5), book(reservations, "a", 30, 0.6)
 
-    assert reservations.units(0.7) == 30
-    assert len(reservations) == 1
-    assert reservations.units(20.0) == 0
+    assert (reservations.count, reservations.units(0.7)) == (2, 100)
+    assert reservations.find(b"a", 0.7) is first
+    reservations.claim(b"a")
+    assert reservations.find(b"a", 0.7) is second
+    assert (reservations.count, reservations.units(0.7)) == (1, 30)
+    assert reservations.find(b"a", 20.0) is None
+    assert reservations.count == 0
 
 
 def test_the_expected_share_is_the_share_that_returned_lately() -> None:
@@ -114,7 +117,7 @@ def test_the_expected_share_is_the_share_that_returned_lately() -> None:
             book(reservations, f"{tick} {number}", 25, now)
         if tick > 20 and reservations.find(f"{tick - 20} 0".encode(), now):
             reservations.claim(f"{tick - 20} 0".encode())
-    due = sum(one.units for one in reservations._by_token.values() if 40.0 <= one.due_s < 41.0)
+    due = sum(one.units for one in reservations._queue if 40.0 <= one.due_s < 41.0)
 
     assert due > 0
     assert reservations.expected(40.0, 1.0) == pytest.approx(due / 4, rel=0.2)
@@ -144,6 +147,6 @@ def test_nothing_is_left_when_all_reservations_have_expired() -> None:
         book(reservations, str(number), 500, number / 100)
     reservations.find(b"", 10 + 2 * MAX_RETRY_AFTER_S)
 
-    assert reservations.units(1000.0) == len(reservations) == 0
+    assert reservations.units(1000.0) == reservations.count == 0
     assert reservations._due == {}
     assert len(reservations._queue) == 0

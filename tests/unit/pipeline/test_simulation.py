@@ -88,7 +88,7 @@ def test_nothing_is_left_when_the_load_has_ended(simulation: Simulation) -> None
 
     assert set(stats.queued_tokens.values()) == {0}
     assert stats.reserved_tokens == 0
-    assert len(simulation.admission._policy.reservations) == 0
+    assert simulation.admission._policy.reservations.count == 0
 
 
 def test_the_measured_rate_is_that_of_the_devices(simulation: Simulation) -> None:

@@ -49,11 +49,8 @@ async def settle() -> None:
 async def test_find_returns_the_pending_result_of_keys_that_are_computed_only() -> None:
     single_flight, work = SingleFlight(), GatedComputation()
     computation = single_flight.start([b"a", b"b"], work.run())
-    pending = single_flight.find(b"b")
 
-    assert pending is not None
-    assert (pending.computation, pending.row) == (computation, 1)
-    assert single_flight.find(b"c") is None
+    assert single_flight.find([b"c", b"b", b"a"], [0, 1]) == ({computation: {1: 1}}, [0])
     assert len(single_flight) == 2
     computation.task.cancel()
 
@@ -61,7 +58,7 @@ async def test_find_returns_the_pending_result_of_keys_that_are_computed_only() 
 async def test_every_waiter_gets_the_same_answers() -> None:
     single_flight, work = SingleFlight(), GatedComputation()
     computation = single_flight.start([b"a"], work.run())
-    waiters = [asyncio.create_task(computation.results()) for _ in range(3)]
+    waiters = [asyncio.ensure_future(computation.results()) for _ in range(3)]
     await settle()
     work.result.set_result(results(4))
 
@@ -77,13 +74,13 @@ async def test_a_completed_computation_leaves_no_pending_results() -> None:
     await settle()
 
     assert len(single_flight) == 0
-    assert single_flight.find(b"a") is None
+    assert single_flight.find([b"a"], [0]) == ({}, [0])
 
 
 async def test_a_cancelled_waiter_does_not_cancel_the_computation() -> None:
     single_flight, work = SingleFlight(), GatedComputation()
     computation = single_flight.start([b"a"], work.run())
-    gone, stays = (asyncio.create_task(computation.results()) for _ in range(2))
+    gone, stays = (asyncio.ensure_future(computation.results()) for _ in range(2))
     await settle()
     gone.cancel()
     await settle()
@@ -97,13 +94,13 @@ async def test_a_cancelled_waiter_does_not_cancel_the_computation() -> None:
 async def test_a_computation_runs_while_it_has_waiters() -> None:
     single_flight, work = SingleFlight(), GatedComputation()
     computation = single_flight.start([b"a"], work.run())
-    single_flight.join(computation)
-    single_flight.join(computation)
+    single_flight.join([computation])
+    single_flight.join([computation])
     await settle()
-    single_flight.leave(computation)
+    single_flight.leave([computation])
     await settle()
     with_one_left = work.cancelled
-    single_flight.leave(computation)
+    single_flight.leave([computation])
     await settle()
 
     assert not with_one_left
@@ -113,11 +110,11 @@ async def test_a_computation_runs_while_it_has_waiters() -> None:
 async def test_an_abandoned_computation_cannot_be_joined_even_before_it_has_ended() -> None:
     single_flight, work = SingleFlight(), GatedComputation()
     computation = single_flight.start([b"a"], work.run())
-    single_flight.join(computation)
-    single_flight.leave(computation)
+    single_flight.join([computation])
+    single_flight.leave([computation])
 
     assert not computation.task.done()
-    assert single_flight.find(b"a") is None
+    assert single_flight.find([b"a"], [0]) == ({}, [0])
     await settle()
 
 
@@ -125,25 +122,23 @@ async def test_the_end_of_an_old_computation_removes_no_pending_result_of_the_ne
     single_flight, old, new = SingleFlight(), GatedComputation(), GatedComputation()
     abandoned = single_flight.start([b"a"], old.run())
     await settle()
-    single_flight.join(abandoned)
-    single_flight.leave(abandoned)
+    single_flight.join([abandoned])
+    single_flight.leave([abandoned])
     successor = single_flight.start([b"a"], new.run())
     await settle()
-    pending = single_flight.find(b"a")
 
     assert abandoned.task.cancelled()
-    assert pending is not None
-    assert pending.computation is successor
+    assert single_flight.find([b"a"], [0]) == ({successor: {0: 0}}, [])
     successor.task.cancel()
 
 
 async def test_leaving_a_completed_computation_does_not_cancel_it() -> None:
     single_flight, work = SingleFlight(), GatedComputation()
     computation = single_flight.start([b"a"], work.run())
-    single_flight.join(computation)
+    single_flight.join([computation])
     work.result.set_result(results(1))
     await computation.results()
-    single_flight.leave(computation)
+    single_flight.leave([computation])
 
     assert not computation.task.cancelled()
     assert computation.task.result().entries.vectors.tolist() == [[1]]
@@ -152,7 +147,7 @@ async def test_leaving_a_completed_computation_does_not_cancel_it() -> None:
 async def test_every_waiter_gets_the_error_of_a_failed_computation() -> None:
     single_flight, work = SingleFlight(), GatedComputation()
     computation = single_flight.start([b"a"], work.run())
-    waiters = [asyncio.create_task(computation.results()) for _ in range(2)]
+    waiters = [asyncio.ensure_future(computation.results()) for _ in range(2)]
     await settle()
     work.result.set_exception(ValueError("broken"))
     errors = await asyncio.gather(*waiters, return_exceptions=True)
@@ -180,8 +175,8 @@ async def test_keys_are_counted_not_computations(count: int) -> None:
     single_flight, work = SingleFlight(), GatedComputation()
     computation = single_flight.start([bytes([at]) for at in range(count)], work.run())
     pending = len(single_flight)
-    single_flight.join(computation)
-    single_flight.leave(computation)
+    single_flight.join([computation])
+    single_flight.leave([computation])
 
     assert pending == count
     assert len(single_flight) == 0
