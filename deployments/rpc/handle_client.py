@@ -41,7 +41,7 @@ _LOST = (
 )
 
 
-class _MessageTooLarge(Exception):
+class _MessageTooLarge(StageUnavailable):
     """The request or its answer exceeds the message size limit of gRPC."""
 
 
@@ -69,7 +69,7 @@ class HandleClient:
                 return await self._answer(partial(send, by_reference=by_reference), deadline)
             except _MessageTooLarge as error:
                 if by_reference:
-                    raise StageUnavailable(self.stage, str(error)) from error
+                    raise StageUnavailable(self.stage, error.reason) from error
                 by_reference = True
 
     async def broadcast(self, method: str, *args: Any, deadline: Deadline = NEVER) -> list[Any]:
@@ -97,26 +97,22 @@ class HandleClient:
                 raise _unwrapped(error.cause) from error
             except asyncio.TimeoutError:
                 raise DeadlineExceeded(self.stage) from None
-            except (EmbedderError, _MessageTooLarge):
+            except EmbedderError:
                 raise
             except _LOST as error:
-                if attempt == RETRIES:
-                    raise StageUnavailable(self.stage, repr(error)) from error
+                if attempt == RETRIES or _is_too_large(error):
+                    raise _unavailable(self.stage, error) from error
                 await asyncio.sleep(_pause_s(attempt, deadline))
             except Exception as error:
                 raise BackendFailure(repr(error)) from error
         raise AssertionError("the last attempt returns or raises")
 
-    async def _send(self, method: str, args: Sequence[Any], *, by_reference: bool) -> Any:
+    def _send(self, method: str, args: Sequence[Any], *, by_reference: bool) -> Awaitable[Any]:
         handle = self._handle.options(_by_reference=True) if by_reference else self._handle
         # In a new context: when a client disconnects, Serve cancels the calls sent in the context
         # of its request, but a batch also serves other requests.
-        try:
-            return await Context().run(getattr(handle, method).remote, *args)
-        except grpc.aio.AioRpcError as error:
-            if _is_too_large(error):
-                raise _MessageTooLarge(repr(error)) from error
-            raise
+        response: Awaitable[Any] = Context().run(getattr(handle, method).remote, *args)
+        return response
 
     async def _send_to_all(self, method: str, args: Sequence[Any]) -> Any:
         sent = Context().run(self._handle.broadcast, method, *args)
@@ -137,8 +133,15 @@ def _pause_s(attempt: int, deadline: Deadline) -> float:
     return min(pause_s, deadline.remaining_s())
 
 
-def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
+def _unavailable(stage: str, error: Exception) -> StageUnavailable:
+    kind = _MessageTooLarge if _is_too_large(error) else StageUnavailable
+    return kind(stage, repr(error))
+
+
+def _is_too_large(error: Exception) -> bool:
     """Return whether gRPC refused a message of the caller or of the replica for its size."""
+    if not isinstance(error, grpc.aio.AioRpcError):
+        return False
     exhausted = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     return exhausted and "larger than max" in (error.details() or "")
 

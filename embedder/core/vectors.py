@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def normalize_rows(vectors: Vectors, norms: NDArray[np.float64] | None = None) -
     return out
 
 
-def _blocks(vectors: Vectors) -> Iterator[slice]:
-    rows = max(1, BLOCK_COMPONENTS // max(1, vectors.shape[1]))
-    for start in range(0, len(vectors), rows):
-        yield slice(start, start + rows)
+def _blocks(vectors: Vectors) -> Iterable[slice]:
+    count, width = vectors.shape
+    rows = max(1, BLOCK_COMPONENTS // max(1, width))
+    return map(slice, range(0, count, rows), range(rows, count + rows, rows))

@@ -20,7 +20,11 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
 from embedder.core.types import Input, PromptedText, TokenBatch, Tokenized, Truncate
 from embedder.inference.special_tokens import SpecialTokens
-from embedder.inference.truncation_window import tokenizes_words_independently, truncation_window
+from embedder.inference.truncation_window import (
+    CHARACTERS_PER_TOKEN,
+    tokenizes_words_independently,
+    truncation_window,
+)
 
 _LARGEST_ID = 2**32 - 1
 
@@ -94,9 +98,9 @@ class FastTokenizer:
         """
         rows: list[Sequence[int]] = [()] * len(inputs)
         truncated: NDArray[np.bool_] = np.zeros(len(inputs), np.bool_)
-        texts = [(row, item) for row, item in enumerate(inputs) if isinstance(item, str)]
-        encodings = self._encode_windows([text for _, text in texts], truncate)
-        for (row, text), encoding in zip(texts, encodings, strict=True):
+        texts = {row: item for row, item in enumerate(inputs) if isinstance(item, str)}
+        encodings = self._encode_windows(list(texts.values()), truncate)
+        for (row, text), encoding in zip(texts.items(), encodings, strict=True):
             rows[row] = encoding.ids
             truncated[row] = bool(encoding.overflowing)
             if truncated[row] and isinstance(text, PromptedText):
@@ -109,6 +113,8 @@ class FastTokenizer:
 
     def _encode_windows(self, texts: list[str], truncate: Truncate) -> list[Encoding]:
         """Encode texts, of long ones only a window if that already exceeds the limit."""
+        if max(map(len, texts), default=0) <= self.max_tokens * CHARACTERS_PER_TOKEN:
+            return self._encodings(texts, truncate)
         windows = [self._window(text, truncate) or text for text in texts]
         encodings = self._encodings(windows, truncate)
         for at, text in enumerate(texts):

@@ -55,10 +55,10 @@ class AdmittedTokens:
 
     def __init__(self, control: AdmissionControl, tokens: int, priority: Priority) -> None:
         self.priority = priority
-        self.tokens = 0
+        self.tokens = tokens
         self._control = control
         self._ended = False
-        self.resize(tokens)
+        control._add(priority, tokens)
 
     def resize(self, tokens: int) -> None:
         """Correct the number of tokens that are still to be computed."""
@@ -120,23 +120,21 @@ class AdmissionControl:
             Overloaded: too much is queued. Capacity is reserved for the same request at the time
                 that the error states.
         """
-        token = self._apply_limits(keys, tokens, priority)
+        token = self.check(keys, tokens, priority)
         if token is not None:
             self._policy.reservations.claim(token)
             self._returned += 1
         self._admitted += 1
         return AdmittedTokens(self, tokens, priority)
 
-    def check(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> None:
+    def check(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> bytes | None:
         """Raise if `admit` would refuse this request now, so that no work is done for it.
+
+        Return the token of the reservation of a request that returns.
 
         Raises:
             Overloaded: as `admit` does.
         """
-        self._apply_limits(keys, tokens, priority)
-
-    def _apply_limits(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> bytes | None:
-        """Return the token of the request's reservation, if any; count it if it is refused."""
         now = self._clock()
         self._rate.catch_up(now)
         ahead = sum(self._queued[: priority + 1])  # bulk work delays no other

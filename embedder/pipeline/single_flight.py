@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, repeat
 
 from embedder.core.request import EntryResults
 
@@ -59,7 +60,7 @@ class SingleFlight:
     def start(self, keys: Sequence[bytes], results: Awaitable[EntryResults]) -> Computation:
         """Start computing the results of ``keys``, none of which is being computed yet."""
         computation = Computation(tuple(keys), asyncio.ensure_future(results))
-        self._pending.update((key, (computation, row)) for row, key in enumerate(keys))
+        self._pending.update(zip(keys, zip(repeat(computation), count()), strict=False))
         computation.task.add_done_callback(partial(self._complete, computation))
         return computation
 

@@ -53,9 +53,10 @@ class StageExecutor:
         """Return the results for all keys, from the shared cache or computed by the model."""
         deadline = Deadline.after(self._timeout_s)
         lookup, tokenizing = self._start_lookup(distinct.keys), None
-        hits = CacheHits.empty(self._model.width)
         try:
-            if lookup is not None:
+            if lookup is None:
+                hits = CacheHits.empty(self._model.width)
+            else:
                 # Tokenize in parallel with the lookup, which takes longer, unless a full hit is
                 # likely: then the call to the tokenizer would be wasted.
                 if not self._hit_ratio.hit_is_likely:
