@@ -15,7 +15,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.errors import DeadlineExceeded, PoolFull, Unavailable
+from embedder.core.errors import DeadlineExceeded, PoolFull
 from embedder.inference.load_thread import start_load
 from embedder.inference.residency import KeyT, LoadState, ModelState, NoRoom, Residency
 
@@ -35,7 +35,7 @@ class ModelPool(Generic[KeyT, ModelT]):
 
     A model in use is never evicted, so callers should set a deadline and not hold one model while
     they wait for another. All calls must come from one event loop; deadlines and idle times are in
-    seconds of ``clock``.
+    seconds of ``clock``. ``models`` are the loaded models by their keys; do not change it.
     """
 
     def __init__(  # noqa: PLR0913 - four functions for a model, two limits and a clock
@@ -56,12 +56,11 @@ class ModelPool(Generic[KeyT, ModelT]):
         self._idle_unload_s = idle_unload_s
         self._clock = clock
         self._residency: Residency[KeyT] = Residency(max_bytes)
-        self._models: dict[KeyT, ModelT] = {}
+        self.models: dict[KeyT, ModelT] = {}
         self._sizes: dict[KeyT, int] = {}
         # Models to load and the callers that wait for each, both in order of arrival.
         self._waiters: dict[KeyT, dict[asyncio.Future[ModelT], None]] = {}
         self._loading = False
-        self._closed = False
 
     @asynccontextmanager
     async def use(self, key: KeyT, deadline: Deadline = NEVER) -> AsyncIterator[ModelT]:
@@ -73,7 +72,6 @@ class ModelPool(Generic[KeyT, ModelT]):
         Raises:
             DeadlineExceeded: the model was not ready in time.
             PoolFull: the model does not fit beside the pinned models.
-            Unavailable: the pool is closed.
             Exception: the error of ``load``, ``estimate`` or ``size``.
         """
         model = await self._acquire(key, deadline)
@@ -95,11 +93,10 @@ class ModelPool(Generic[KeyT, ModelT]):
         """Remove one pin; a model without pins may be evicted.
 
         Raises:
-            InvalidInput: the model is not pinned. In a closed pool, nothing is raised.
+            InvalidInput: the model is not pinned.
         """
-        if not self._closed:
-            self._residency.unpin(key)
-            self._schedule()
+        self._residency.unpin(key)
+        self._schedule()
 
     def states(self) -> list[ModelState[KeyT]]:
         """Return the state of each model that waits, loads, is ready, or failed to load."""
@@ -113,31 +110,16 @@ class ModelPool(Generic[KeyT, ModelT]):
         self._unload_all(self._residency.remove(idle))
         return idle
 
-    async def close(self) -> None:
-        """Refuse further use, and unload each model as soon as it is unused; do not wait.
-
-        Callers that wait for a model get `Unavailable`.
-        """
-        self._closed = True
-        for futures in self._waiters.values():
-            _fail_futures(futures, Unavailable("the model pool is closed"))
-        self._waiters.clear()
-        self._unload_all(self._residency.clear())
-
     def _release(self, key: KeyT) -> None:
         unused = self._residency.release(key, self._clock())
-        if unused and self._closed:
-            self._unload_all(self._residency.remove([key]))
-        elif unused and self._waiters:
+        if unused and self._waiters:
             self._schedule()
 
     async def _acquire(self, key: KeyT, deadline: Deadline) -> ModelT:
         """Return a model with one use counted, as soon as it is ready."""
-        if self._closed:
-            raise Unavailable("the model pool is closed")
-        if key in self._models:
+        if key in self.models:
             self._residency.acquire(key)
-            return self._models[key]
+            return self.models[key]
         left_s = deadline - self._clock()
         late = DeadlineExceeded("model pool")
         if left_s <= 0:
@@ -210,7 +192,7 @@ class ModelPool(Generic[KeyT, ModelT]):
 
     def _admit(self, key: KeyT, model: ModelT) -> None:
         """Keep a loaded model if its true size fits, and give it to the waiting callers."""
-        self._models[key] = model
+        self.models[key] = model
         try:
             self._sizes[key] = self._size(model)
         except Exception as error:  # noqa: BLE001 - a model of unknown size cannot be kept
@@ -218,9 +200,7 @@ class ModelPool(Generic[KeyT, ModelT]):
             self._unload_all([key])
             return
         evicted = self._residency.choose_evictions(key, self._sizes[key])
-        if self._closed:
-            self._unload_all(self._residency.remove([key]))
-        elif isinstance(evicted, NoRoom):
+        if isinstance(evicted, NoRoom):
             self._residency.enqueue(key, self._sizes[key], self._clock())
             self._unload_all([key])
         else:
@@ -240,7 +220,7 @@ class ModelPool(Generic[KeyT, ModelT]):
     def _unload_all(self, keys: list[KeyT]) -> None:
         for key in keys:
             try:
-                self._unload(self._models.pop(key))
+                self._unload(self.models.pop(key))
             except Exception:
                 logger.exception("model %r failed to unload; it counts as unloaded", key)
 

@@ -48,19 +48,17 @@ class ModelState(Generic[KeyT]):
 
 
 @dataclass(frozen=True, slots=True)
-class NoRoom(Generic[KeyT]):
-    """The models that leave no room for another one.
+class NoRoom:
+    """Why another model does not fit: the bytes that it needs, and those of pinned models."""
 
-    ``permanent`` is True if the model does not fit beside the pinned models alone.
-    """
-
-    pinned: tuple[KeyT, ...]
-    in_use: tuple[KeyT, ...]
-    loading: tuple[KeyT, ...]
     needed_bytes: int
     pinned_bytes: int
     max_bytes: int
-    permanent: bool
+
+    @property
+    def permanent(self) -> bool:
+        """Tell whether the model does not fit beside the pinned models alone."""
+        return self.needed_bytes + self.pinned_bytes > self.max_bytes
 
 
 @dataclass(eq=False, slots=True)
@@ -137,18 +135,6 @@ class Residency(Generic[KeyT]):
             del self._records[key]
         return keys
 
-    def clear(self) -> list[KeyT]:
-        """Forget all waiting and unused models, also pinned ones; return those that were ready."""
-        waiting = [k for k, record in self._records.items() if record.state is LoadState.WAITING]
-        unused = [
-            key
-            for key, record in self._records.items()
-            if record.state is LoadState.READY and not record.in_use
-        ]
-        for key in (*waiting, *unused):
-            del self._records[key]
-        return unused
-
     def acquire(self, key: KeyT) -> None:
         """Count one more use of a ready model; each call needs a `release`."""
         self._records[key].in_use += 1
@@ -177,7 +163,7 @@ class Residency(Generic[KeyT]):
             raise InvalidInput("key", f"is {key!r}, which is not pinned")
         record.pins -= 1
 
-    def choose_evictions(self, key: KeyT, needed: int | None = None) -> list[KeyT] | NoRoom[KeyT]:
+    def choose_evictions(self, key: KeyT, needed: int | None = None) -> list[KeyT] | NoRoom:
         """Return the models to evict so that ``key`` can hold ``needed`` bytes.
 
         ``needed=None`` means the expected size. The least recently used are evicted first, and no
@@ -195,9 +181,12 @@ class Residency(Generic[KeyT]):
             if record.evictable:
                 evicted.append(other)
                 missing -= record.bytes
-        return evicted if missing <= 0 else _no_room(others, needed, self.max_bytes)
+        if missing <= 0:
+            return evicted
+        pinned = sum(record.bytes for record in others.values() if record.pins)
+        return NoRoom(needed, pinned, self.max_bytes)
 
-    def impossible(self) -> list[tuple[KeyT, NoRoom[KeyT]]]:
+    def impossible(self) -> list[tuple[KeyT, NoRoom]]:
         """Return the waiting models that do not fit beside the pinned ones, with the reason."""
         waiting = [k for k, record in self._records.items() if record.state is LoadState.WAITING]
         results = [(key, self.choose_evictions(key)) for key in waiting]
@@ -214,19 +203,6 @@ class Residency(Generic[KeyT]):
     def states(self, now: float) -> list[ModelState[KeyT]]:
         """Return a snapshot of every model, in no particular order."""
         return [_snapshot(key, record, now) for key, record in self._records.items()]
-
-
-def _no_room(others: dict[KeyT, _Record], needed: int, max_bytes: int) -> NoRoom[KeyT]:
-    pinned = {key: record.bytes for key, record in others.items() if record.pins}
-    return NoRoom(
-        pinned=tuple(pinned),
-        in_use=tuple(key for key in others if others[key].in_use and key not in pinned),
-        loading=tuple(key for key in others if others[key].state is LoadState.LOADING),
-        needed_bytes=needed,
-        pinned_bytes=sum(pinned.values()),
-        max_bytes=max_bytes,
-        permanent=needed + sum(pinned.values()) > max_bytes,
-    )
 
 
 def _snapshot(key: KeyT, record: _Record, now: float) -> ModelState[KeyT]:

@@ -87,7 +87,7 @@ async def test_a_probe_does_not_prevent_eviction(
 
 async def test_a_probe_fails_if_the_encoder_was_closed(models: Models, pool: EncoderPool) -> None:
     await pool.describe(models["a"])
-    for encoder in pool._loaded.values():
+    for encoder in pool.loaded.values():
         encoder.close()
 
     with pytest.raises(Unavailable):

@@ -86,10 +86,6 @@ def test_missing_room_is_explained_and_permanent_only_for_pins(
     room = filled(kept, max_bytes).choose_evictions(99, needed)
 
     if isinstance(room, NoRoom):
-        assert room.pinned == (*pinned,)
-        assert room.in_use == tuple(
-            number for number, model in enumerate(kept) if model.in_use and not model.pinned
-        )
         assert (room.needed_bytes, room.max_bytes) == (needed, max_bytes)
         assert room.pinned_bytes == sum(pinned.values())
         assert room.permanent == (needed + sum(pinned.values()) > max_bytes)
@@ -147,7 +143,7 @@ def test_a_loading_model_leaves_no_room_temporarily() -> None:
     room = residency.choose_evictions("b", 1)
 
     assert isinstance(room, NoRoom)
-    assert (room.loading, room.in_use, room.pinned, room.permanent) == (("a",), (), (), False)
+    assert not room.permanent
 
 
 def test_only_waiting_models_can_be_impossible() -> None:
@@ -182,21 +178,6 @@ def test_a_cancelled_model_returns_to_its_earlier_state() -> None:
     assert [(s.state, s.bytes, s.error) for s in residency.states(0.0)] == [
         (LoadState.FAILED, 0, "ValueError: no")
     ]
-
-
-def test_clearing_keeps_models_in_use_loading_or_failed() -> None:
-    residency: Residency[str] = Residency(None)
-    for key in ("used", "pinned", "idle"):
-        ready(residency, key)
-    residency.acquire("used")
-    residency.pin("pinned")
-    for key in ("loading", "waiting", "failed"):
-        residency.enqueue(key, 1, 0.0)
-    residency.start_loading("loading", 0.0)
-    residency.fail("failed", ValueError("no"), 0.0)
-
-    assert residency.clear() == ["pinned", "idle"]
-    assert {state.key for state in residency.states(0.0)} == {"used", "loading", "failed"}
 
 
 def test_times_are_counted_from_the_start_of_each_state() -> None:

@@ -1,0 +1,92 @@
+"""The stages of several models in one process, loaded on demand; pinned models stay loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, TypeVar
+
+from embedder.core.deadline import NEVER, Deadline
+from embedder.inference.pool import ModelPool
+from embedder.inference.residency import ModelState
+from embedder.settings.model import ModelSettings, PoolSettings
+
+StageT = TypeVar("StageT")
+
+
+class StagePool(Generic[StageT]):
+    """A pool of stages, keyed by the settings of their models; the functions are as for its pool.
+
+    ``max_bytes`` of None sets no limit.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[ModelSettings], StageT],
+        *,
+        unload: Callable[[StageT], None],
+        size: Callable[[StageT], int],
+        estimate: Callable[[ModelSettings], int],
+        max_bytes: int | None,
+        settings: PoolSettings,
+    ) -> None:
+        self._settings: dict[str, ModelSettings] = {}
+        self._pins: set[str] = set()
+        self._pinning = asyncio.Lock()
+        self._pool: ModelPool[str, StageT] = ModelPool(
+            lambda key: load(self._settings[key]),
+            unload=unload,
+            size=size,
+            estimate=lambda key: estimate(self._settings[key]),
+            max_bytes=max_bytes,
+            idle_unload_s=settings.idle_unload_s,
+        )
+
+    @property
+    def loaded(self) -> Mapping[str, StageT]:
+        """Return the loaded stages, by the keys of their models."""
+        return self._pool.models
+
+    def use(
+        self, model: ModelSettings, deadline: Deadline = NEVER
+    ) -> AbstractAsyncContextManager[StageT]:
+        """Give the stage of a model, as `ModelPool.use`."""
+        return self._pool.use(self._key(model), deadline)
+
+    async def pin(self, models: Sequence[ModelSettings]) -> None:
+        """Load and pin these models, and unpin all others.
+
+        Raises:
+            ConfigurationError: a model cannot be loaded; the other models are pinned.
+        """
+        async with self._pinning:
+            wanted = {self._key(model) for model in models}
+            failed: list[Exception] = []
+            for key in sorted(wanted - self._pins):
+                try:
+                    await self._pool.pin(key)
+                except Exception as error:  # noqa: BLE001 - the other models are still needed
+                    failed.append(error)
+                else:
+                    self._pins.add(key)
+            if failed:
+                raise failed[0]
+            # Last, because requests may use the old models until the new ones are ready.
+            for key in self._pins - wanted:
+                self._pool.unpin(key)
+            self._pins = wanted
+
+    async def unload_idle(self) -> None:
+        """Unload models that have not been used for ``pool.idle_unload_s``."""
+        await self._pool.unload_idle()
+
+    def states(self) -> list[ModelState[str]]:
+        """Return the state of each model that waits, loads, is ready, or failed to load."""
+        return self._pool.states()
+
+    def _key(self, model: ModelSettings) -> str:
+        """Return the pool's key of a model, and remember the settings for its load."""
+        key = model.key
+        self._settings[key] = model  # settings that are not part of the key may change
+        return key
