@@ -24,8 +24,9 @@ import torch
 from benchmarks.texts import sample
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.backends.precision import has_fast_bfloat16
-from embedder.inference.memory import MIB, estimate
+from embedder.inference.memory import MIB, NumberFormats, estimate, expected_runtime
 from embedder.models.files import ModelFiles
+from embedder.models.model_size import ModelSize
 from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
 
 LIMIT = 0.25
@@ -117,9 +118,18 @@ def write_random_bert(folder: Path) -> None:
     shutil.copy(source / "tokenizer.json", folder)
 
 
+def estimated(settings: EmbedderSettings, budget: int) -> int:
+    """Return the estimated bytes of a process that computes batches of ``budget`` tokens."""
+    files = ModelFiles.open(settings.model)
+    runtime = expected_runtime(files.config, settings.backend)
+    bfloat16 = has_fast_bfloat16(torch.device("cpu"))
+    formats = NumberFormats.of(settings.backend.dtype, runtime, bfloat16=bfloat16)
+    tokens = max(budget, files.max_tokens)
+    return estimate(ModelSize.of(files), runtime, formats, tokens=tokens, cache=0).peak
+
+
 def _lines(folder: str) -> Iterator[Line]:
     """Give the lines of all models, of which the random one is in a folder."""
-    bfloat16 = has_fast_bfloat16(torch.device("cpu"))
     for name, dtype, budget in product(MODELS, DTYPES, BUDGETS):
         settings = EmbedderSettings(
             model=ModelSettings(name=folder if name == RANDOM else name),
@@ -127,8 +137,7 @@ def _lines(folder: str) -> Iterator[Line]:
             batching=BatchSettings(max_tokens=budget),
             cache=CacheSettings(max_bytes=0),
         )
-        estimated = estimate(ModelFiles.open(settings.model), settings, bfloat16=bfloat16)
-        yield Line(name, dtype, budget, estimated.peak, measured(settings))
+        yield Line(name, dtype, budget, estimated(settings, budget), measured(settings))
 
 
 if __name__ == "__main__":

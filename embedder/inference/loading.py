@@ -19,6 +19,7 @@ from embedder.inference.memory import BOUNDS, batch_bytes
 from embedder.inference.selftest import check_golden_vectors
 from embedder.inference.tokenization import FastTokenizer
 from embedder.models.files import ModelFiles
+from embedder.models.model_size import ModelShape
 from embedder.settings.model import BatchSettings, EmbedderSettings
 
 TUNING_INPUT_TOKENS = 64
@@ -92,7 +93,8 @@ def _tune(files: ModelFiles, backend: Backend, batching: BatchSettings) -> Tunin
     kind = backend.device.partition(":")[0]
 
     def fits(tokens: int) -> bool:
-        return batch_bytes(files.config, backend.dtype, tokens) < available_bytes(backend.device)
+        needed = batch_bytes(ModelShape.of(files.config), backend.dtype, tokens)
+        return needed < available_bytes(backend.device)
 
     return tune(
         backend.encode,

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from embedder.backends.torch.architectures import packed_unsupported_reason
-from embedder.models.files import ModelFiles
 from embedder.models.model_size import ModelShape, ModelSize
-from embedder.settings.model import BackendSettings, EmbedderSettings
+from embedder.settings.model import BackendSettings
 
 MIB = 2**20
 
@@ -101,31 +100,6 @@ class NumberFormats:
 
 
 def estimate(
-    files: ModelFiles, settings: EmbedderSettings, *, bfloat16: bool | None = None
-) -> MemoryEstimate:
-    """Estimate the memory of a process with one model, from the headers of its files.
-
-    ``bfloat16`` is as in `NumberFormats.of`. Unknown values are taken at their maximum: a budget
-    that is still to be measured may become the largest one that is tried, and an input longer
-    than the budget runs alone.
-
-    Raises:
-        UnsupportedModel: the configuration lacks a number, or a weight file is damaged.
-    """
-    budget = settings.batching.max_tokens
-    if budget is None:
-        budget = BOUNDS["cpu"][1] if settings.batching.autotune_s else UNMEASURED_TOKENS["cpu"]
-    runtime = expected_runtime(files.config, settings.backend)
-    return estimate_size(
-        ModelSize.of(files),
-        runtime,
-        NumberFormats.of(settings.backend.dtype, runtime, bfloat16=bfloat16),
-        tokens=max(budget, files.max_tokens),
-        cache=settings.cache.max_bytes,
-    )
-
-
-def estimate_size(
     size: ModelSize, runtime: Runtime, formats: NumberFormats, *, tokens: int, cache: int
 ) -> MemoryEstimate:
     """Estimate the memory of a process for a model's size and batches of ``tokens`` tokens."""
@@ -134,7 +108,7 @@ def estimate_size(
         tokenizer=size.tokenizer_bytes * TOKENIZER_SHARE[size.tokenizer_kind],
         weights=weights_bytes(size, runtime, formats.computed),
         loading=_loading_bytes(size, runtime, formats.loaded),
-        batch=_batch_bytes(size.shape, formats.computed, tokens, BATCH_GROWTH[runtime]),
+        batch=batch_bytes(size.shape, formats.computed, tokens, BATCH_GROWTH[runtime]),
         cache=cache,
     )
 
@@ -157,15 +131,6 @@ def weights_bytes(size: ModelSize, runtime: Runtime, dtype: str) -> int:
     return int(share * parameters) + 4 * size.head_parameters
 
 
-def batch_bytes(config: Mapping[str, Any], dtype: str, tokens: int) -> int:
-    """Return the bytes that a batch of ``tokens`` tokens takes with torch.
-
-    Raises:
-        UnsupportedModel: the configuration lacks a number.
-    """
-    return _batch_bytes(ModelShape.of(config), dtype, tokens, BATCH_GROWTH["packed"])
-
-
 def _loading_bytes(size: ModelSize, runtime: Runtime, formats: tuple[str, ...]) -> int:
     copies = sum(weights_bytes(size, runtime, dtype) for dtype in formats)
     if runtime == "onnx":
@@ -175,7 +140,10 @@ def _loading_bytes(size: ModelSize, runtime: Runtime, formats: tuple[str, ...]) 
     return copies + (size.file_bytes if mapped else 0)
 
 
-def _batch_bytes(shape: ModelShape, dtype: str, tokens: int, growth: float) -> int:
+def batch_bytes(
+    shape: ModelShape, dtype: str, tokens: int, growth: float = BATCH_GROWTH["packed"]
+) -> int:
+    """Return the bytes that a process grows by for a batch of ``tokens`` tokens."""
     # Rows, three projections, the same by input, the output of attention, and that by row.
     attention = 10 * shape.width
     feed_forward = shape.width + 2 * shape.inner

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2
 
-from embedder.inference.memory import NumberFormats, Runtime, estimate_size
+from embedder.inference.memory import NumberFormats, Runtime, estimate
 from embedder.models.model_size import ModelSize
 from embedder.planning.machine import MeasuredMachine, Speed
 
@@ -108,5 +108,5 @@ def batch_seconds(size: ModelSize, speed: Speed, tokens: int, tokens_per_text: i
 def _memory_bytes(model: PlannedModel, machine: MeasuredMachine, choice: Choice, cache: int) -> int:
     # An input longer than the budget is computed alone.
     tokens = max(choice.tokens, model.longest)
-    estimate = estimate_size(model.size, model.runtime, choice.formats, tokens=tokens, cache=cache)
-    return estimate.peak if machine.device == "cpu" else estimate.working
+    memory = estimate(model.size, model.runtime, choice.formats, tokens=tokens, cache=cache)
+    return memory.peak if machine.device == "cpu" else memory.working

@@ -149,7 +149,7 @@ def test_measuring_stops_at_the_available_memory(
     directory: Path, device: Described, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "embedder.inference.loading.batch_bytes", lambda config, dtype, tokens: tokens
+        "embedder.inference.loading.batch_bytes", lambda shape, dtype, tokens: tokens
     )
     monkeypatch.setattr("embedder.inference.loading.available_bytes", lambda name: 2000)
     tuning = load_model(settings(directory, SHORT)).tuning

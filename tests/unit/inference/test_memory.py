@@ -6,27 +6,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.memory import LIMIT, measured
-from embedder.backends.precision import has_fast_bfloat16
+from benchmarks.memory import LIMIT, estimated, measured
 from embedder.inference.memory import (
     BASE_BYTES,
     BATCH_BYTES,
-    BOUNDS,
     EXPORT_BYTES,
     MIB,
     NumberFormats,
     Runtime,
     batch_bytes,
     estimate,
-    estimate_size,
     expected_runtime,
     weights_bytes,
 )
-from embedder.models.files import ModelFiles
 from embedder.models.model_size import ModelShape, ModelSize
 from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, EmbedderSettings
 
@@ -49,6 +44,10 @@ BERT = {
 }
 
 
+def _batch_bytes(config: dict[str, Any], dtype: str, tokens: int) -> int:
+    return batch_bytes(ModelShape.of(config), dtype, tokens)
+
+
 @pytest.mark.parametrize(
     ("runtime", "dtype", "expected"),
     [
@@ -69,7 +68,7 @@ def test_weights_take_their_bytes_and_the_gaps_between_copies(
     ("dtype", "element"), [("float32", 4), ("bfloat16", 2), ("float16", 2), ("int8", 4)]
 )
 def test_a_batch_takes_twice_what_attention_has_in_memory(dtype: str, element: int) -> None:
-    grown = batch_bytes(BERT, dtype, 1000) - BATCH_BYTES
+    grown = _batch_bytes(BERT, dtype, 1000) - BATCH_BYTES
 
     assert grown == 2 * 1000 * 10 * 100 * element
 
@@ -77,13 +76,15 @@ def test_a_batch_takes_twice_what_attention_has_in_memory(dtype: str, element: i
 def test_a_wide_feed_forward_layer_takes_more_than_attention() -> None:
     wide = {**BERT, "intermediate_size": 1000}
 
-    assert batch_bytes(wide, "float32", 10) - BATCH_BYTES == 2 * 10 * (100 + 2000) * 4
+    assert _batch_bytes(wide, "float32", 10) - BATCH_BYTES == 2 * 10 * (100 + 2000) * 4
 
 
 def test_biases_by_distance_are_laid_out_for_every_pair_of_tokens() -> None:
     biased = {**BERT, "model_type": "mpnet", "max_position_embeddings": 50}
 
-    extra = batch_bytes(biased, "float32", 1000) - batch_bytes(BERT, "float32", 1000)
+    extra = _batch_bytes(biased, "float32", 1000) - batch_bytes(
+        ModelShape.of(BERT), "float32", 1000
+    )
 
     assert extra == 1000 * 50 * 12 * 4
 
@@ -101,15 +102,15 @@ def test_biases_by_distance_are_laid_out_for_every_pair_of_tokens() -> None:
 def test_loading_holds_the_file_and_every_copy(
     runtime: Runtime, formats: tuple[str, ...], expected: int
 ) -> None:
-    made = estimate_size(SIZE, runtime, NumberFormats(formats, formats[-1]), tokens=1, cache=0)
+    made = estimate(SIZE, runtime, NumberFormats(formats, formats[-1]), tokens=1, cache=0)
 
     assert made.loading == expected
 
 
 def test_the_peak_is_while_loading_or_while_computing() -> None:
     formats = NumberFormats(("float32",), "float32")
-    small = estimate_size(SIZE, "packed", formats, tokens=10, cache=7)
-    large = estimate_size(SIZE, "packed", formats, tokens=100_000, cache=7)
+    small = estimate(SIZE, "packed", formats, tokens=10, cache=7)
+    large = estimate(SIZE, "packed", formats, tokens=100_000, cache=7)
 
     assert small.peak == BASE_BYTES["packed"] + 16 * MIB + small.loading + 7
     assert large.peak == BASE_BYTES["packed"] + 16 * MIB + large.weights + large.batch + 7
@@ -161,41 +162,20 @@ formats = st.sampled_from(
 def test_more_tokens_or_a_larger_cache_never_take_less(
     size: ModelSize, formats: NumberFormats, tokens: int, more: int
 ) -> None:
-    one = estimate_size(size, "packed", formats, tokens=tokens, cache=0)
-    longer = estimate_size(size, "packed", formats, tokens=tokens + more, cache=0)
-    cached = estimate_size(size, "packed", formats, tokens=tokens, cache=more)
+    one = estimate(size, "packed", formats, tokens=tokens, cache=0)
+    longer = estimate(size, "packed", formats, tokens=tokens + more, cache=0)
+    cached = estimate(size, "packed", formats, tokens=tokens, cache=more)
 
     assert longer.peak >= one.peak
     assert cached.peak == one.peak + more
     assert one.peak >= one.base + max(one.loading, one.weights + one.batch)
 
 
-def _settings(**batching: Any) -> EmbedderSettings:
-    return EmbedderSettings(
+def test_a_real_process_takes_the_estimated_memory() -> None:
+    settings = EmbedderSettings(
         backend=BackendSettings(dtype="float32", device="cpu"),
-        batching=BatchSettings(**batching),
+        batching=BatchSettings(max_tokens=2048),
         cache=CacheSettings(max_bytes=0),
     )
 
-
-def test_an_unknown_budget_is_estimated_at_its_maximum() -> None:
-    files = ModelFiles.open(EmbedderSettings().model)
-
-    def tokens_of(**batching: Any) -> int:
-        grown = estimate(files, _settings(**batching)).batch - BATCH_BYTES
-        return grown // (2 * 10 * 384 * 4)
-
-    assert tokens_of() == BOUNDS["cpu"][1]
-    assert tokens_of(autotune_s=0) == 2048
-    assert tokens_of(max_tokens=1000) == 1000
-    assert tokens_of(max_tokens=1) == files.max_tokens
-
-
-def test_a_real_process_takes_the_estimated_memory() -> None:
-    settings = _settings(max_tokens=2048)
-    files = ModelFiles.open(settings.model)
-    bfloat16 = has_fast_bfloat16(torch.device("cpu"))
-
-    expected = estimate(files, settings, bfloat16=bfloat16).peak
-
-    assert expected == pytest.approx(measured(settings), rel=LIMIT)
+    assert estimated(settings, 2048) == pytest.approx(measured(settings), rel=LIMIT)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import ConfigurationError
-from embedder.inference.memory import NumberFormats, estimate_size
+from embedder.inference.memory import NumberFormats, estimate
 from embedder.planning.decision import Plan, decide
 from embedder.planning.goal import GB, Goal
 from embedder.planning.machine import MeasuredMachine
@@ -159,7 +159,7 @@ def test_a_latency_target_gives_smaller_batches() -> None:
 
 def _peak_bytes(dtype: str) -> int:
     formats = NumberFormats.of(dtype, "packed", bfloat16=True)
-    return estimate_size(MODEL.size, "packed", formats, tokens=256, cache=0).peak
+    return estimate(MODEL.size, "packed", formats, tokens=256, cache=0).peak
 
 
 def test_scarce_memory_shrinks_the_cache_first_and_then_drops_the_second_format() -> None:
