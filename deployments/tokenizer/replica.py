@@ -12,6 +12,7 @@ from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import NEVER
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.residency import ModelState
 from embedder.inference.tokenization import OffsetToken
@@ -36,22 +37,25 @@ class TokenizerReplica:
         self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
     ) -> Tokenized:
         """Return the tokens of every input, truncated to the model's limit as ``truncate`` says."""
-        return await self._tokenizers.tokenize(model, inputs, truncate=truncate)
+        async with self._tokenizers.use(model) as tokenizer:
+            return await tokenizer.tokenize(inputs, truncate=truncate, deadline=NEVER)
 
     async def tokenize_with_offsets(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
     ) -> list[PickledRows[OffsetToken]]:
         """Return every token of every text with its offsets, without truncation."""
-        rows = await self._tokenizers.tokenize_with_offsets(
-            model, texts, add_special_tokens=add_special_tokens
-        )
+        async with self._tokenizers.use(model) as tokenizer:
+            rows = await tokenizer.tokenize_with_offsets(
+                texts, add_special_tokens=add_special_tokens
+            )
         return await asyncio.to_thread(lambda: [PickledRows.of(OffsetToken, row) for row in rows])
 
     async def decode(
         self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
     ) -> list[str]:
         """Return the text of every row of ids."""
-        return await self._tokenizers.decode(model, rows, skip_special_tokens=skip_special_tokens)
+        async with self._tokenizers.use(model) as tokenizer:
+            return await tokenizer.decode(rows, skip_special_tokens=skip_special_tokens)
 
     async def stats(self) -> ReplicaStats[ModelState[str]]:
         """Return the state of every tokenizer of this replica, and the queue's statistics."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from embedder.core.deadline import NEVER
 from embedder.core.errors import ConfigurationError, ModelDrift, UnsupportedModel
-from embedder.core.types import Truncate
+from embedder.core.types import Tokenized, Truncate
 from embedder.inference.encoder_pool import EncoderPool
 from embedder.inference.local import LocalTokenizer
 from embedder.inference.tokenizer_pool import TokenizerPool
@@ -175,19 +176,26 @@ async def test_an_estimate_never_asks_the_hub(
     assert set(asked) == {True}
 
 
+async def _tokenize(
+    pool: TokenizerPool, model: ModelSettings, texts: list[str], *, truncate: Truncate
+) -> Tokenized:
+    async with pool.use(model) as tokenizer:
+        return await tokenizer.tokenize(texts, truncate=truncate, deadline=NEVER)
+
+
 async def test_each_model_uses_its_own_tokenizer_and_limit(models: Models, tmp_path: Path) -> None:
     pool = TokenizerPool(EmbedderSettings())
     short = models["a"].model_copy(update={"max_tokens": 4})
     whole, cut = await asyncio.gather(
-        pool.tokenize(models["a"], ["abcdef"], truncate=Truncate.END),
-        pool.tokenize(short, ["abcdef"], truncate=Truncate.END),
+        _tokenize(pool, models["a"], ["abcdef"], truncate=Truncate.END),
+        _tokenize(pool, short, ["abcdef"], truncate=Truncate.END),
     )
 
     assert whole.tokens.ids.tolist() == ids("abcdef")
     assert cut.tokens.ids.tolist() == [*ids("abcdef")[:3], ids("abcdef")[-1]]
     assert (whole.truncated.tolist(), cut.truncated.tolist()) == ([False], [True])
     with pytest.raises(ConfigurationError):
-        await pool.tokenize(ModelSettings(name=str(tmp_path)), ["a"], truncate=Truncate.END)
+        await _tokenize(pool, ModelSettings(name=str(tmp_path)), ["a"], truncate=Truncate.END)
 
 
 async def test_an_idle_tokenizer_is_unloaded(
@@ -205,10 +213,10 @@ async def test_an_idle_tokenizer_is_unloaded(
     clock = clock_of(pool)
     await pool.pin([models["b"]])
     for _ in range(3):
-        await pool.tokenize(models["a"], ["a"], truncate=Truncate.END)
+        await _tokenize(pool, models["a"], ["a"], truncate=Truncate.END)
     clock.now = 61.0
     await pool.unload_idle()
     for name in "ab":
-        await pool.tokenize(models[name], ["a"], truncate=Truncate.END)
+        await _tokenize(pool, models[name], ["a"], truncate=Truncate.END)
 
     assert loaded == ["b", "a", "a"]
