@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embedder.core.deadline import Deadline
 from embedder.core.errors import BackendFailure
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input
@@ -116,7 +117,11 @@ async def test_when_one_half_fails_nothing_more_is_computed_for_the_other(
     service, left = FakeService(), []
 
     async def embed(
-        inputs: Sequence[Input], options: EmbedOptions, *, model: str | None = None
+        inputs: Sequence[Input],
+        options: EmbedOptions,
+        deadline: Deadline,
+        *,
+        model: str | None = None,
     ) -> Embeddings:
         if failing in inputs:
             await asyncio.sleep(0)
