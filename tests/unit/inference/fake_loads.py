@@ -114,7 +114,7 @@ def pinned(pool: EncoderPool) -> set[str]:
 def clock_of(pool: EncoderPool | TokenizerPool) -> ManualClock:
     """Return a clock of the test that the pool has from now on."""
     clock = ManualClock()
-    pool._stages.pool._clock = clock
+    pool._pool._clock = clock
     return clock
 
 
