@@ -28,8 +28,8 @@ from benchmarks import ceiling
 from benchmarks.reference import cosines
 from benchmarks.texts import sample
 from embedder.backends.torch.backend import TorchBackend
+from embedder.backends.torch.kernels import supports_onednn
 from embedder.backends.torch.microbatches import split_batch
-from embedder.backends.torch.onednn import supports_onednn
 from embedder.backends.torch.packed import row_count
 from embedder.core.types import TokenBatch, Truncate, Vectors
 from embedder.inference.loading import load_tokenizer

@@ -19,10 +19,8 @@ from embedder.backends.checkpoint import Checkpoint
 from embedder.backends.pooling import mean
 from embedder.backends.precision import LONG_LENGTHS, MIN_COSINE, reference_batch
 from embedder.backends.torch.architectures import EncoderShape
-from embedder.backends.torch.copies import CopyStream, StartCopy, to_device
-from embedder.backends.torch.kernel_selection import select_kernels
-from embedder.backends.torch.kernels import PLAIN, fast_kernels
-from embedder.backends.torch.launcher import Launcher
+from embedder.backends.torch.kernels import PLAIN, fast_kernels, select_kernels
+from embedder.backends.torch.launcher import CopyStream, Launcher, StartCopy, to_device
 from embedder.backends.torch.packed import PackedForward
 from embedder.core.types import TokenBatch, Vectors
 

@@ -25,7 +25,7 @@ from benchmarks.bench.plots import draw
 from benchmarks.bench.results import CONTENDERS, Results
 from benchmarks.bench.sending import Sender
 from benchmarks.bench.targets import verdicts
-from embedder.backends.torch.onednn import supports_onednn
+from embedder.backends.torch.kernels import supports_onednn
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
 

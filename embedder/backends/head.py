@@ -6,15 +6,15 @@ Normalization follows in `embedder.core.vectors`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
 
-from embedder.backends.checkpoint import read_tensors, tensor_bytes
+from embedder.backends.checkpoint import Linear, read_tensors, tensor_bytes
 from embedder.backends.pooling import POOLS
 from embedder.core.errors import UnsupportedModel
-from embedder.models.layout import Dense, Layout
+from embedder.models.layout import Layout
 from embedder.models.weights import WEIGHTS
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -27,22 +27,13 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _DenseLayer:
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-    activation: Callable[[torch.Tensor], torch.Tensor]
-
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        return self.activation(functional.linear(rows, self.weight, self.bias))
-
-
 class Head:
     """Maps hidden states to vectors of ``width`` components; its weights take ``memory_bytes``."""
 
     def __init__(self, layout: Layout, *, hidden_width: int, device: torch.device) -> None:
         self._pools = [POOLS[name] for name in layout.pooling]
-        self._layers = [_load(dense, device) for dense in layout.dense]
+        self._layers = [_load(dense.folder, device) for dense in layout.dense]
+        self._activations = [_ACTIVATIONS[dense.activation] for dense in layout.dense]
         self.width = hidden_width * len(self._pools)
         for dense, layer in zip(layout.dense, self._layers, strict=True):
             rows, columns = layer.weight.shape
@@ -61,21 +52,16 @@ class Head:
         """
         pooled = [pool(hidden, lengths) for pool in self._pools]
         rows = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
-        for layer in self._layers:
-            rows = layer(rows)
+        for layer, activation in zip(self._layers, self._activations, strict=True):
+            rows = activation(layer(rows))
         return rows
 
 
-def _load(dense: Dense, device: torch.device) -> _DenseLayer:
-    path = dense.folder / WEIGHTS
+def _load(folder: Path, device: torch.device) -> Linear:
+    path = folder / WEIGHTS
     if not path.is_file():
-        raise UnsupportedModel(f"{dense.folder} has no {WEIGHTS}; no other format is read")
-    tensors = {name: tensor.to(device) for name, tensor in read_tensors([path]).items()}
-    if "linear.weight" not in tensors:
+        raise UnsupportedModel(f"{folder} has no {WEIGHTS}; no other format is read")
+    tensors = {name: tensor.to(device).float() for name, tensor in read_tensors([path]).items()}
+    if (weight := tensors.get("linear.weight")) is None:
         raise UnsupportedModel(f"{path} has no tensor 'linear.weight'")
-    bias = tensors.get("linear.bias")
-    return _DenseLayer(
-        tensors["linear.weight"].float(),
-        None if bias is None else bias.float(),
-        _ACTIVATIONS[dense.activation],
-    )
+    return Linear(weight, tensors.get("linear.bias", torch.zeros(len(weight), device=device)))

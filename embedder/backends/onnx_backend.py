@@ -172,20 +172,15 @@ def _open_exported(
     files: ModelFiles, settings: BackendSettings, dtype: str, open_session: _Open
 ) -> _Forward:
     """Open the exported graph; export it first if it is missing, and once more if it is refused."""
-    folder = cache_folder(settings.cache_dir, "onnx")
-    graph = _exported_graph(files, folder, dtype)
-    try:
-        return _forward(graph, open_session)
-    except ValueError:
-        discard(graph)
-    try:
-        return _forward(_exported_graph(files, folder, dtype), open_session)
-    except ValueError as error:
-        raise UnsupportedModel(f"{files.name} cannot be computed in onnx: {error}") from error
-
-
-def _forward(graph: Path, open_session: _Open) -> _Forward:
-    return _Forward.of(open_session(graph), list(graph.parent.glob(f"{GRAPH}*")))
+    problem: ValueError | None = None
+    for _ in range(2):
+        graph = _exported_graph(files, cache_folder(settings.cache_dir, "onnx"), dtype)
+        try:
+            return _Forward.of(open_session(graph), list(graph.parent.glob(f"{GRAPH}*")))
+        except ValueError as error:
+            problem = error
+            discard(graph)
+    raise UnsupportedModel(f"{files.name} cannot be computed in onnx: {problem}") from problem
 
 
 def _exported_graph(files: ModelFiles, folder: Path, dtype: str) -> Path:

@@ -40,7 +40,7 @@ def graph_files(graph: Path) -> list[Path]:
         raise ValueError(f"it cannot be read: {error}") from error
     locations = {
         entry.value
-        for tensor in _model_tensors(model)
+        for tensor in _tensors(model)
         for entry in tensor.external_data
         if entry.key == "location"
     }
@@ -69,27 +69,13 @@ def unusable_reason(inputs: Iterable[Any], outputs: Iterable[Any]) -> str | None
     return f"it has no output {' or '.join(OUTPUTS)}"
 
 
-def _model_tensors(model: Any) -> Iterator[Any]:
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        yield from _node_tensors(function.node)
-
-
-def _graph_tensors(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
-    yield from _sparse_tensors(graph.sparse_initializer)
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Iterable[Any]) -> Iterator[Any]:
-    for node in nodes:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            yield from _sparse_tensors([attribute.sparse_tensor, *attribute.sparse_tensors])
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _graph_tensors(graph)
-
-
-def _sparse_tensors(sparse: Iterable[Any]) -> Iterator[Any]:
-    for tensor in sparse:
-        yield from (tensor.values, tensor.indices)
+def _tensors(message: Any) -> Iterator[Any]:
+    """Yield every tensor in a message of ONNX, at any depth."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for inner in [value] if hasattr(value, "ListFields") else value:
+            if field.message_type.name == "TensorProto":
+                yield inner
+            else:
+                yield from _tensors(inner)

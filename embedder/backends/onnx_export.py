@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
+from embedder.backends.onnx_session import open_session
 from embedder.backends.precision import min_cosine
 from embedder.core.errors import MissingExtra, UnsupportedModel
 from embedder.models.files import ModelFiles
@@ -135,9 +135,7 @@ def _silenced() -> Iterator[None]:
 
 def _worst_cosine(model: _HiddenStates, files: ModelFiles, path: Path) -> float:
     """Return the least cosine of a graph's hidden states to those of the weights."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised as well
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session("cpu", torch.get_num_threads(), path)
     worst = 1.0
     for lengths in ([1], [2, 9, 4], [12]):
         block = _block(files, lengths)

@@ -1,4 +1,4 @@
-"""Whether a number format narrower than float32 is fast here and computes nearly the same vectors.
+"""The device of a model, and whether a narrower number format than float32 is fast and accurate.
 
 The vectors are compared on a reference batch of random tokens with a fixed seed, so every load of a
 model makes the same choice.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from embedder.core.errors import ConfigurationError
 from embedder.core.types import TokenBatch, Vectors
 
 MIN_COSINE = 0.999
@@ -53,3 +54,20 @@ def reduced_precision(device: torch.device) -> str | None:
         return "bfloat16"
     # Every GPU that torch supports has float16. Its largest number is 65,504, so compare vectors.
     return "float16" if device.type == "cuda" else None
+
+
+def existing_device(name: str) -> torch.device:
+    """Return the device for ``backend.device``.
+
+    Raises:
+        ConfigurationError: torch does not have the device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda"):
+        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(name.partition(":")[2] or 0) >= seen:
+            raise ConfigurationError(f"backend.device is {name!r}; torch sees {seen} CUDA devices")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ConfigurationError("backend.device is 'mps', but torch sees no Metal device")
+    return torch.device(name)

@@ -5,8 +5,7 @@ No code of a repository is run, no pickle is read, and no weight is initialized 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from transformers import (
     T5EncoderModel,
     UMT5EncoderModel,
 )
-from transformers.utils import logging
 
 from embedder.backends.checkpoint import custom_code_error
 from embedder.core.errors import UnsupportedModel
 from embedder.models.files import ModelFiles
+from embedder.models.transformers_tokenizer import silenced
 
 _ENCODERS = {
     "t5": T5EncoderModel,
@@ -64,7 +63,7 @@ def load_pretrained(
     folder, kind = files.layout.transformer, files.config.get("model_type")
     _check_positions(files.config, folder)
     try:
-        with _silenced():
+        with silenced():
             model, report = _load(folder, str(kind), dtype)
     except _LOADING_ERRORS as error:
         code = " without the code of its 'auto_map', which is never run" * files.has_custom_code
@@ -101,20 +100,6 @@ def _load(folder: Path, kind: str, dtype: torch.dtype) -> tuple[Any, Mapping[str
         ignore_mismatched_sizes=True,
     )
     return model, report
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Silence progress bars, and warnings about task heads, which are not loaded."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _check_positions(config: Mapping[str, Any], folder: Path) -> None:

@@ -116,8 +116,8 @@ def _describe(
     notes = (f"{tuning.max_tokens:,} tokens a batch: {tuning.reason}",) if tuning else ()
     return ModelInfo(
         name=files.name,
-        repository=files.repository,
-        revision=files.revision,
+        repository=files.source.repository,
+        revision=files.source.revision,
         digest=digest,
         config_digest=files.config_digest,
         tokenizer_digest=files.tokenizer_digest,
@@ -135,7 +135,7 @@ def _describe(
         matryoshka=_checked_matryoshka(files, backend.width),
         truncation=files.tokenizer_files.truncation,
         memory_bytes=backend.memory_bytes,
-        notes=(*files.notes, *backend.notes, *notes),
+        notes=(*files.layout.notes, *backend.notes, *notes),
     )
 
 

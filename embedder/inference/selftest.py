@@ -28,7 +28,7 @@ def check_golden_vectors(files: ModelFiles, backend: Backend, tokenizer: FastTok
         ModelDrift: a vector differs from the published one by more than its format's tolerance.
     """
     row = files.source.row
-    if row is None or files.revision != row.revision or files.pooling != row.pooling:
+    if row is None or (files.source.revision, files.pooling) != (row.revision, row.pooling):
         return
     for golden in row.golden:
         tokenized = tokenizer.encode([golden.text], truncate=Truncate.END)

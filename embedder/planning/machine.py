@@ -7,18 +7,16 @@ follow from two measured products, one of few rows and one of many.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, product
-from typing import TYPE_CHECKING
 
-from embedder.core.errors import ConfigurationError
+import torch
+from torch.nn.functional import linear
+
+from embedder.backends.precision import existing_device, has_fast_bfloat16
 from embedder.core.host import available_bytes, usable_cores
 from embedder.models.model_size import ModelShape
-
-if TYPE_CHECKING:
-    import torch
 
 FEW, MANY = 8, 512
 """Rows of the two measured products: about one short text, and a batch."""
@@ -86,56 +84,40 @@ def measure(
     Raises:
         ConfigurationError: torch does not have the device.
     """
-    from embedder.backends.precision import has_fast_bfloat16
-
-    found = _existing_device(device)
-    cores = usable_cores()
+    found = existing_device(device)
+    cores, threads_before = usable_cores(), torch.get_num_threads()
     if not dtypes:
         dtypes = ("float32", "bfloat16") if has_fast_bfloat16(found) else ("float32",)
-    if found.type != "cpu":
-        threads = (1,)
-    cases = list(product(dtypes, threads or sorted({1, cores})))
-    speeds = [_speed(shape, found, dtype, count, seconds / len(cases)) for dtype, count in cases]
+    threads = (threads or sorted({1, cores})) if found.type == "cpu" else (1,)
+    cases = list(product(dtypes, threads))
+    try:
+        speeds = [_speed(shape, found, *case, seconds / len(cases)) for case in cases]
+    finally:
+        torch.set_num_threads(threads_before)
     return MeasuredMachine(str(found), cores, available_bytes(str(found)), tuple(speeds))
 
 
-def _existing_device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigurationError(
-            f"backend.device is {name!r}, which torch does not have"
-        ) from error
-
-
+@torch.inference_mode()
 def _speed(
     shape: ModelShape, device: torch.device, dtype: str, threads: int, seconds: float
 ) -> Speed:
-    import torch
-    from torch.nn.functional import linear
-
     kind: torch.dtype = getattr(torch, dtype)
     many = MANY if device.type == "cpu" else MANY_OF_A_GPU
     count = max(1, MATRICES_BYTES // (shape.width * shape.inner * kind.itemsize))
-    matrices = torch.ones(count, shape.inner, shape.width, dtype=kind, device=device)
-    next_matrices = cycle(matrices)
+    matrices = cycle(torch.ones(count, shape.inner, shape.width, dtype=kind, device=device))
+    torch.set_num_threads(threads)
 
     def seconds_of(rows: int) -> float:
         block = torch.ones(rows, shape.width, dtype=kind, device=device)
 
         def run() -> None:
-            linear(block, next(next_matrices))
+            linear(block, next(matrices))
             if device.type != "cpu":
                 getattr(torch, device.type).synchronize()
 
         return fastest(run, seconds / 2) / (shape.width * shape.inner)
 
-    with _threads(threads), torch.inference_mode():
-        return Speed.of(dtype, threads, seconds_of(FEW), seconds_of(many), many=many)
+    return Speed.of(dtype, threads, seconds_of(FEW), seconds_of(many), many=many)
 
 
 def fastest(run: Callable[[], None], seconds: float, clock: Clock = time.perf_counter) -> float:
@@ -153,15 +135,3 @@ def fastest(run: Callable[[], None], seconds: float, clock: Clock = time.perf_co
         best = min(best, ended - began)
         if ended >= ends:
             return best
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

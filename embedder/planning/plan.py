@@ -1,16 +1,138 @@
-"""Read the model, measure this machine, and decide on settings."""
+"""Choose settings for a process, from a goal, a model and a measured machine.
+
+The order of the goals is: available memory, latency, texts per second. The plan lists every goal
+that it misses.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from embedder.core.errors import ConfigurationError
 from embedder.inference.memory import expected_runtime
 from embedder.models.files import ModelFiles
 from embedder.models.model_size import ModelSize
-from embedder.planning.decision import Plan, decide
-from embedder.planning.goal import Goal
+from embedder.planning.candidates import Candidate, best_candidate, list_candidates
+from embedder.planning.goal import GB, Goal, UnmetGoal, show, unmet_goals
 from embedder.planning.machine import MeasuredMachine, measure
-from embedder.planning.prediction import PlannedModel
+from embedder.planning.prediction import PlannedModel, Prediction, predict
 from embedder.settings.model import EmbedderSettings
+
+SHORTEST_TEXT = 3
+"""Tokens of the shortest text: two special tokens and one of its own."""
+
+AS_REQUESTED = "as the settings say"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a setting has its value."""
+
+    setting: str
+    value: Any
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} = {self.value}: {self.sentence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings that serve a goal on a machine, and the inputs of the decision.
+
+    ``requested`` are the settings before the decision, ``chosen`` is one of the ``candidates``, and
+    ``predicted`` its prediction with the cache of the settings.
+    """
+
+    machine: MeasuredMachine
+    goal: Goal
+    requested: EmbedderSettings
+    candidates: Sequence[Candidate]
+    chosen: Candidate
+    settings: EmbedderSettings
+    predicted: Prediction
+
+    @property
+    def unmet(self) -> tuple[UnmetGoal, ...]:
+        """Return the goals that the prediction misses."""
+        return tuple(unmet_goals(self.goal, self.predicted, self.machine.free_bytes))
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Return a reason for every setting that was decided."""
+        before, after = self.requested, self.settings
+        items = AS_REQUESTED
+        if after.batching.max_items != before.batching.max_items:
+            tokens = after.batching.max_tokens
+            shortest = f"no more of the shortest texts, of {SHORTEST_TEXT} tokens,"
+            items = f"{shortest} fit into {tokens} tokens"
+        cached, wanted = after.cache.max_bytes, before.cache.max_bytes
+        cache = f"{AS_REQUESTED}; it fits into memory"
+        if cached != wanted:
+            cache = f"{show(cached / 2**20)} MiB of {show(wanted / 2**20)} MiB fit beside the model"
+        reasons = [
+            Reason("backend.dtype", after.backend.dtype, self._dtype()),
+            Reason("backend.threads", after.backend.threads, self._threads()),
+            Reason("batching.max_tokens", after.batching.max_tokens, self._tokens()),
+            Reason("batching.max_items", after.batching.max_items, items),
+            Reason("cache.max_bytes", cached, cache),
+        ]
+        if self.machine.device != "cpu":
+            del reasons[1]
+        return tuple(reasons)
+
+    def _dtype(self) -> str:
+        if self.requested.backend.dtype != "auto":
+            return AS_REQUESTED
+        choice = self.chosen.choice
+        rates = ", ".join(
+            f"{speed.dtype} {show(speed.row_flops_per_s / 1e9)}"
+            for speed in self.machine.speeds
+            if speed.threads == choice.speed.threads
+        )
+        sentence = f"{choice.speed.dtype} is the best measured format, in GFLOP/s: {rates}"
+        if choice.dtype == "auto":
+            return f"{sentence}; auto checks that its vectors agree with float32"
+        needed = show(self.chosen.predicted.memory_bytes / GB)
+        for candidate in self.candidates:
+            if candidate.choice == replace(choice, dtype="auto"):
+                auto = show(candidate.predicted.memory_bytes / GB)
+                sentence += "; auto would hold float32 beside it while loading, "
+                sentence += f"{auto} GB instead of {needed}"
+        return sentence
+
+    def _threads(self) -> str:
+        if self.requested.backend.threads is not None:
+            return AS_REQUESTED
+        # The last candidate for a number of threads has the largest budget, which is the fastest.
+        best = {
+            candidate.choice.speed.threads: candidate.predicted.texts_per_s
+            for candidate in self.candidates
+            if candidate.choice.dtype == self.chosen.choice.dtype
+        }
+        rates = ", ".join(f"{threads}: {show(best[threads])}" for threads in sorted(best))
+        return f"{self.machine.cores} cores; highest texts per second by threads: {rates}"
+
+    def _tokens(self) -> str:
+        choice, predicted = self.chosen.choice, self.chosen.predicted
+        sentence = (
+            f"texts of {self.goal.tokens_per_text} tokens: {show(predicted.texts_per_s)} per "
+            f"second, each within {show(predicted.latency_ms)} ms, alone in "
+            f"{show(predicted.alone_ms)} ms; "
+        )
+        if self.requested.batching.max_tokens is not None:
+            return sentence + AS_REQUESTED
+        larger = [one for one in self.candidates if one.choice.tokens > choice.tokens]
+        larger = [one for one in larger if replace(one.choice, tokens=choice.tokens) == choice]
+        if not larger:
+            return sentence + "more tokens would gain less than 5 %"
+        needed, limit = larger[0].predicted, self.goal.memory_limit(self.machine.free_bytes)
+        cost = f"{show(needed.latency_ms)} ms"
+        if needed.memory_bytes > limit:
+            cost = f"{show(needed.memory_bytes / GB)} GB of {show(limit / GB)} GB"
+        return f"{sentence}{larger[0].choice.tokens} would take {cost}"
 
 
 def plan_settings(
@@ -40,3 +162,35 @@ def plan_settings(
         threads=() if backend.threads is None else (backend.threads,),
     )
     return decide(model, machine, goal, settings)
+
+
+def decide(
+    model: PlannedModel,
+    machine: MeasuredMachine,
+    goal: Goal,
+    requested: EmbedderSettings | None = None,
+) -> Plan:
+    """Choose number format, threads, token budget, inputs per batch and cache size.
+
+    A number format other than ``auto``, threads and a token budget in ``requested`` are kept.
+    Inputs per batch and cache size are lowered where that helps, and never raised.
+
+    Raises:
+        ConfigurationError: the machine was not measured with the requested format and threads.
+    """
+    requested = requested or EmbedderSettings()
+    tokens_per_text, limit = goal.tokens_per_text, goal.memory_limit(machine.free_bytes)
+    candidates = list_candidates(model, machine, requested, tokens_per_text)
+    chosen = best_candidate(candidates, limit, goal)
+    choice = chosen.choice
+    cache = min(requested.cache.max_bytes, max(0, int(limit) - chosen.predicted.memory_bytes))
+    items = min(requested.batching.max_items, max(1, choice.tokens // SHORTEST_TEXT))
+    values: dict[str, Any] = requested.model_dump()
+    values["backend"]["dtype"] = choice.dtype
+    if machine.device == "cpu":
+        values["backend"]["threads"] = choice.speed.threads
+    values["batching"] |= {"max_tokens": choice.tokens, "max_items": items}
+    values["cache"]["max_bytes"] = cache
+    settings = type(requested).model_validate(values)
+    predicted = predict(model, machine, choice, tokens_per_text=tokens_per_text, cache=cache)
+    return Plan(machine, goal, requested, candidates, chosen, settings, predicted)

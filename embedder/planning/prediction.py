@@ -49,10 +49,9 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One choice of settings: ``backend.dtype``, its formats and speed, and a token budget."""
+    """One choice of settings: ``backend.dtype``, the speed of its format, and a token budget."""
 
     dtype: str
-    formats: NumberFormats
     speed: Speed
     tokens: int
 
@@ -86,8 +85,15 @@ def predict(
     batch_s = batch_seconds(model.size, choice.speed, tokens, tokens_per_text)
     alone_s = batch_seconds(model.size, choice.speed, tokens_per_text, tokens_per_text)
     texts = tokens / tokens_per_text
+    memory = estimate(
+        model.size,
+        model.runtime,
+        NumberFormats.of(choice.dtype, model.runtime, bfloat16=True),
+        tokens=max(choice.tokens, model.longest),  # a longer input than the budget runs alone
+        cache=cache,
+    )
     return Prediction(
-        memory_bytes=_memory_bytes(model, machine, choice, cache),
+        memory_bytes=memory.peak if machine.device == "cpu" else memory.working,
         latency_ms=1e3 * (2 * batch_s + CALL_S + texts * TEXT_S),
         alone_ms=1e3 * (IDLE * alone_s + CALL_S + TEXT_S),
         texts_per_s=texts / (batch_s + texts * TEXT_S),
@@ -103,10 +109,3 @@ def batch_seconds(size: ModelSize, speed: Speed, tokens: int, tokens_per_text: i
     products_s = matrices_s + flops / speed.row_flops_per_s
     efficiency = EFFICIENCY[speed.dtype] * float(SCALING ** log2(speed.threads))
     return LAYER_S * shape.layers + products_s / efficiency
-
-
-def _memory_bytes(model: PlannedModel, machine: MeasuredMachine, choice: Choice, cache: int) -> int:
-    # An input longer than the budget is computed alone.
-    tokens = max(choice.tokens, model.longest)
-    memory = estimate(model.size, model.runtime, choice.formats, tokens=tokens, cache=cache)
-    return memory.peak if machine.device == "cpu" else memory.working

@@ -1,11 +1,10 @@
 """Similarities, nearest rows, near duplicates and clusters of vectors in numpy arrays."""
 
 from embedder.similarity.clustering import cluster
-from embedder.similarity.duplicates import near_duplicates
 from embedder.similarity.metrics import similarity, similarity_blocks
 from embedder.similarity.minibatch import cluster_in_batches
 from embedder.similarity.mmr import maximal_marginal_relevance
-from embedder.similarity.pairs import pairs_between, pairs_within
+from embedder.similarity.pairs import near_duplicates, pairs_between, pairs_within
 from embedder.similarity.topk import top_k
 
 __all__ = [

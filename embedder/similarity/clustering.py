@@ -10,12 +10,12 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder.core.cancellation import stop_if_cancelled
 from embedder.core.types import Vectors
 from embedder.similarity.assignment import Clusters, assign_clusters
-from embedder.similarity.initialization import kmeans_plus_plus
-from embedder.similarity.normalization import Normalization, check_clusterable, check_k
+from embedder.similarity.normalization import Normalization, check_clusterable
 
 ITERATIONS = 25
 
@@ -35,8 +35,7 @@ def cluster(
         InvalidVector: a row is not finite, or is zero while ``spherical`` is set.
         InvalidInput: ``vectors`` is empty, or ``k`` is below 1 or above n.
     """
-    check_clusterable(vectors, spherical=spherical)
-    check_k(k, vectors)
+    check_clusterable(vectors, k, spherical=spherical)
     normalization = Normalization.fit(vectors, spherical=spherical)
     rows = normalization.transform(vectors)
     centroids = _train(rows, k, seed, spherical=spherical, iterations=iterations)
@@ -63,3 +62,31 @@ def _train(rows: Vectors, k: int, seed: int, *, spherical: bool, iterations: int
         kmeans.train(rows, init_centroids=centroids)
         centroids = kmeans.centroids
     return centroids
+
+
+def kmeans_plus_plus(rows: Vectors, k: int, random: np.random.Generator) -> Vectors:
+    """Return k rows that are far from each other, drawn as scikit-learn does.
+
+    This is greedy k-means++ (Arthur and Vassilvitskii, 2007). ``rows`` is float32[n, d] with
+    components of about 1 at most, and ``k`` is at most n. Equal rows may be drawn more than once.
+    """
+    trials = 2 + int(math.log(k))
+    squares = np.einsum("nd,nd->n", rows, rows)
+
+    def squared_distances(chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        products: NDArray[np.float32] = rows[chosen] @ rows.T
+        distances: NDArray[np.float32] = squares - 2 * products + squares[chosen, None]
+        return np.maximum(distances, 0)
+
+    chosen = [int(random.integers(len(rows)))]
+    closest = squared_distances(np.array(chosen))[0]
+    while len(chosen) < k:
+        stop_if_cancelled()
+        cumulative = np.cumsum(closest, dtype=np.float64)
+        drawn = np.searchsorted(cumulative, random.random(trials) * cumulative[-1], side="right")
+        candidates = np.minimum(drawn, len(rows) - 1)
+        remaining = np.minimum(closest, squared_distances(candidates))
+        best = int(remaining.sum(axis=1).argmin())
+        chosen.append(int(candidates[best]))
+        closest = remaining[best]
+    return rows[chosen]

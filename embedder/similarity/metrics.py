@@ -7,6 +7,7 @@ float32 is infinite, and numpy warns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from embedder.core.vectors import normalize_rows
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for the similarities of one block of rows."""
+
+BLOCK_ROWS = 1024
+"""Rows of either matrix that are compared at once in bounded memory."""
 
 TILE_ROWS = 1024
 """Rows that are converted to double precision at once."""
@@ -50,15 +54,27 @@ def similarity_blocks(
         InvalidInput: ``metric`` is unknown.
     """
     check_matrices(a, b, metric)
-    return _blocks(a, b, metric, max(1, max_bytes // max(1, 4 * len(b))))
+    others, rows = prepare_rows(b, metric), max(1, max_bytes // max(1, 4 * len(b)))
+    return (
+        (start, METRICS[metric](prepare_rows(a[start : start + rows], metric), others))
+        for start in range(0, len(a), rows)
+    )
 
 
-def _blocks(
-    a: Vectors, b: Vectors, metric: SimilarityName, rows: int
-) -> Iterator[tuple[int, Vectors]]:
-    others = prepare_rows(b, metric)
-    for start in range(0, len(a), rows):
-        yield start, METRICS[metric](prepare_rows(a[start : start + rows], metric), others)
+def similarity_tiles(
+    a: Vectors, b: Vectors, metric: SimilarityName, *, within: bool = False
+) -> Iterator[tuple[int, int, Vectors]]:
+    """Yield the similarities of checked matrices in tiles of at most `BLOCK_ROWS` rows and columns.
+
+    Each item is the number of the tile's first row, that of its first column, and float32[r, s].
+    ``within`` leaves out the tiles below the diagonal.
+    """
+    for top in range(0, len(a), BLOCK_ROWS):
+        rows = prepare_rows(a[top : top + BLOCK_ROWS], metric)
+        for left in range(top if within else 0, len(b), BLOCK_ROWS):
+            stop_if_cancelled()
+            columns = prepare_rows(b[left : left + BLOCK_ROWS], metric)
+            yield top, left, METRICS[metric](rows, columns)
 
 
 def check_matrices(
@@ -100,15 +116,7 @@ def _dot(a: Vectors, b: Vectors) -> Vectors:
     return a @ b.T
 
 
-def _squared_euclidean(a: Vectors, b: Vectors) -> Vectors:
-    return _negated_squares(a, b, np.positive)
-
-
-def _euclidean(a: Vectors, b: Vectors) -> Vectors:
-    return _negated_squares(a, b, np.sqrt)
-
-
-def _negated_squares(a: Vectors, b: Vectors, function: np.ufunc) -> Vectors:
+def _negated_squares(a: Vectors, b: Vectors, *, function: np.ufunc = np.positive) -> Vectors:
     """Return ``function`` of the squared distances, negated."""
     # In double precision: for rows close together the difference of squares has no digits left in
     # single precision.
@@ -138,8 +146,8 @@ def _manhattan(a: Vectors, b: Vectors) -> Vectors:
 METRICS: dict[SimilarityName, Callable[[Vectors, Vectors], Vectors]] = {
     "cosine": _dot,
     "dot": _dot,
-    "euclidean": _euclidean,
-    "squared_euclidean": _squared_euclidean,
+    "euclidean": partial(_negated_squares, function=np.sqrt),
+    "squared_euclidean": _negated_squares,
     "manhattan": _manhattan,
 }
 """Metrics of rows from `prepare_rows`, by the names that settings and model files use."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Vectors
 from embedder.similarity.assignment import Clusters, assign_clusters, nearest_centroids
-from embedder.similarity.initialization import kmeans_plus_plus
-from embedder.similarity.normalization import Normalization, check_clusterable, check_k
+from embedder.similarity.clustering import kmeans_plus_plus
+from embedder.similarity.normalization import Normalization, check_clusterable
 
 SAMPLE_BATCHES = 3
 """The first centroids are drawn from this many times ``batch_rows`` (or ``k``) rows."""
@@ -38,8 +38,7 @@ def cluster_in_batches(
         InvalidInput: ``vectors`` is empty, ``k`` is below 1 or above n, or ``batch_rows`` or
             ``passes`` is below 1.
     """
-    check_clusterable(vectors, spherical=spherical)
-    check_k(k, vectors)
+    check_clusterable(vectors, k, spherical=spherical)
     for name, value in (("batch_rows", batch_rows), ("passes", passes)):
         if value < 1:
             raise InvalidInput(name, f"is {value}; it must be at least 1")

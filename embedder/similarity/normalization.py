@@ -55,12 +55,12 @@ class Normalization:
         return (centroids * self.scale + self.center).astype(np.float32)
 
 
-def check_clusterable(vectors: Vectors, *, spherical: bool) -> None:
-    """Refuse rows that k-means cannot compare; errors call them ``inputs``.
+def check_clusterable(vectors: Vectors, k: int, *, spherical: bool) -> None:
+    """Refuse rows that k-means cannot divide into ``k`` clusters; errors call them ``inputs``.
 
     Raises:
         InvalidVector: a row is not finite, or is zero while ``spherical`` is set.
-        InvalidInput: ``vectors`` is empty.
+        InvalidInput: ``vectors`` is empty, or ``k`` is below 1 or above the number of rows.
     """
     check_rows(vectors, "inputs")
     if not vectors.size:
@@ -70,13 +70,5 @@ def check_clusterable(vectors: Vectors, *, spherical: bool) -> None:
             raise InvalidVector(
                 f"inputs[{start + row}]", "has no direction: every component is zero"
             )
-
-
-def check_k(k: int, vectors: Vectors) -> None:
-    """Refuse a number of clusters that the rows cannot fill.
-
-    Raises:
-        InvalidInput: ``k`` is below 1 or above the number of rows.
-    """
     if not 1 <= k <= len(vectors):
         raise InvalidInput("k", f"is {k}; it must be between 1 and {len(vectors)}, the inputs")

@@ -1,4 +1,7 @@
-"""Pairs of rows whose similarity reaches a threshold, found in bounded memory."""
+"""Pairs of rows whose similarity reaches a threshold, and the near duplicates that they connect.
+
+The similarities take bounded memory.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,7 @@ from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.types import SimilarityName, Vectors
-from embedder.similarity.metrics import METRICS, check_matrices, prepare_rows
-
-BLOCK_ROWS = 1024
-"""Rows of either matrix that are compared at once."""
+from embedder.similarity.metrics import check_matrices, similarity_tiles
 
 MAX_PAIRS = 1_000_000
 """Default of ``max_pairs``: 20 MB of pairs."""
@@ -32,6 +32,22 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicates:
+    """Groups of two or more rows, sorted by their lowest row number, which represents the group.
+
+    ``groups`` holds one ascending int64 array per group. ``representative_of`` is int64[n]: the
+    lowest number in the group of each row, or the row itself outside of groups.
+    """
+
+    groups: tuple[NDArray[np.int64], ...]
+    representative_of: NDArray[np.int64]
+
+    def kept(self) -> NDArray[np.int64]:
+        """Return the numbers of the rows that remain after deduplication."""
+        return np.flatnonzero(self.representative_of == np.arange(len(self.representative_of)))
 
 
 def pairs_between(
@@ -53,7 +69,6 @@ def pairs_between(
         LimitExceeded: more than ``max_pairs`` pairs reach the threshold.
     """
     check_matrices(a, b, metric)
-    check_threshold(threshold)
     return _collected(pairs_above(a, b, threshold, metric), max_pairs)
 
 
@@ -72,44 +87,35 @@ def pairs_within(
         EmbedderError: as `pairs_between`; errors call the rows ``inputs``.
     """
     check_matrices(vectors, vectors, metric, ("inputs", "inputs"))
-    check_threshold(threshold)
     return _collected(pairs_above(vectors, None, threshold, metric), max_pairs)
-
-
-def check_threshold(threshold: float) -> None:
-    """Refuse NaN, which no similarity reaches.
-
-    Raises:
-        InvalidInput: ``threshold`` is NaN.
-    """
-    if np.isnan(threshold):
-        raise InvalidInput("threshold", "is not a number")
 
 
 def pairs_above(
     a: Vectors, b: Vectors | None, threshold: float, metric: SimilarityName
 ) -> Iterator[Pairs]:
-    """Yield the pairs block by block, unchecked; with ``b`` None, pairs within ``a``."""
-    others = a if b is None else b
+    """Yield the pairs of checked matrices tile by tile; with ``b`` None, pairs within ``a``.
+
+    Raises:
+        InvalidInput: ``threshold`` is NaN, which no similarity reaches.
+    """
+    if np.isnan(threshold):
+        raise InvalidInput("threshold", "is not a number")
+    within, others = b is None, a if b is None else b
     with np.errstate(over="ignore"):
         least = np.float32(threshold)  # beyond float32 it is infinite, like the scores
-    for top in range(0, len(a), BLOCK_ROWS):
-        rows = prepare_rows(a[top : top + BLOCK_ROWS], metric)
-        for left in range(top if b is None else 0, len(others), BLOCK_ROWS):
-            columns = prepare_rows(others[left : left + BLOCK_ROWS], metric)
-            scores = METRICS[metric](rows, columns)
-            reached = scores >= least
-            if b is None and top == left:
-                reached = np.triu(reached, 1)
-            found = np.nonzero(reached)
-            if len(found[0]):
-                yield Pairs(found[0] + top, found[1] + left, scores[found])
+    for top, left, scores in similarity_tiles(a, others, metric, within=within):
+        reached = scores >= least
+        if within and top == left:
+            reached = np.triu(reached, 1)
+        found = np.nonzero(reached)
+        if len(found[0]):
+            yield Pairs(found[0] + top, found[1] + left, scores[found])
 
 
 def _collected(blocks: Iterator[Pairs], max_pairs: int) -> Pairs:
     if max_pairs < 0:
         raise InvalidInput("max_pairs", f"is {max_pairs}; it must not be negative")
-    kept: list[Pairs] = []
+    kept = [Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
     count = 0
     for block in blocks:
         count += len(block)
@@ -117,8 +123,42 @@ def _collected(blocks: Iterator[Pairs], max_pairs: int) -> Pairs:
             unit = "or more pairs at or above it"
             raise LimitExceeded("threshold", unit, count, max_pairs)
         kept.append(block)
-    rows = np.concatenate([np.empty(0, np.int64), *(block.rows for block in kept)])
-    columns = np.concatenate([np.empty(0, np.int64), *(block.columns for block in kept)])
-    scores = np.concatenate([np.empty(0, np.float32), *(block.scores for block in kept)])
+    rows = np.concatenate([block.rows for block in kept])
+    columns = np.concatenate([block.columns for block in kept])
     order = np.lexsort((columns, rows))
+    scores = np.concatenate([block.scores for block in kept])
     return Pairs(rows[order], columns[order], scores[order])
+
+
+def near_duplicates(
+    vectors: Vectors, threshold: float, metric: SimilarityName = "cosine"
+) -> NearDuplicates:
+    """Return the groups of rows of float32[n, d] connected by pairs at ``threshold`` or above.
+
+    Distances are negated, so their thresholds are negative. Rounding may leave the cosine of equal
+    rows 1e-6 below 1. Memory does not grow with the number of pairs.
+
+    Raises:
+        InvalidVector: as `similarity`; errors call the rows ``inputs``.
+        InvalidInput: ``metric`` is unknown, or ``threshold`` is NaN.
+    """
+    check_matrices(vectors, vectors, metric, ("inputs", "inputs"))
+    roots = np.arange(len(vectors))
+    for pairs in pairs_above(vectors, None, threshold, metric):
+        _join(roots, pairs)
+    order = np.argsort(roots, kind="stable")
+    starts = np.flatnonzero(np.diff(roots[order])) + 1
+    groups = tuple(group for group in np.split(order, starts) if len(group) > 1)
+    return NearDuplicates(groups, roots)
+
+
+def _join(roots: NDArray[np.int64], pairs: Pairs) -> None:
+    """Give both rows of every pair the same root: the lowest row number of their component."""
+    while True:
+        left, right = roots[pairs.rows], roots[pairs.columns]
+        apart = left != right
+        if not apart.any():
+            return
+        np.minimum.at(roots, np.maximum(left, right)[apart], np.minimum(left, right)[apart])
+        while not np.array_equal(above := roots[roots], roots):
+            roots[:] = above

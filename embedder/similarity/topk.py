@@ -9,13 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.core.cancellation import stop_if_cancelled
 from embedder.core.errors import InvalidInput
 from embedder.core.types import SimilarityName, Vectors
-from embedder.similarity.metrics import METRICS, check_matrices, prepare_rows
-
-BLOCK_ROWS = 1024
-"""Rows of either matrix that are compared at once: a million pairs of about 40 bytes each."""
+from embedder.similarity.metrics import check_matrices, similarity_tiles
 
 _INDEX_BITS = 32
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
@@ -39,25 +35,15 @@ def top_k(
     if k < 1:
         raise InvalidInput("k", f"is {k}; it must be at least 1")
     kept = min(k, len(b))
-    keys = np.empty((len(a), kept), np.int64)
-    for start in range(0, len(a), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        keys[rows] = _best_keys(prepare_rows(a[rows], metric), b, metric, kept)
-    return keys & _INDEX_MASK, _scores(keys)
-
-
-def _best_keys(a: Vectors, b: Vectors, metric: SimilarityName, kept: int) -> NDArray[np.int64]:
-    """Return the sorted keys of the most similar rows of ``b`` to prepared rows ``a``."""
-    best = np.empty((len(a), 0), np.int64)
-    for start in range(0, len(b), BLOCK_ROWS):
-        stop_if_cancelled()
-        scores = METRICS[metric](a, prepare_rows(b[start : start + BLOCK_ROWS], metric))
-        candidates = np.concatenate([best, _keys(scores, start)], axis=1)
+    best = np.empty((len(a), kept), np.int64)
+    for top, left, scores in similarity_tiles(a, b, metric):
+        rows = slice(top, top + len(scores))
+        candidates = np.concatenate([best[rows, :left], _keys(scores, left)], axis=1)
         if candidates.shape[1] > kept:
             candidates.partition(kept - 1, axis=1)
-        best = candidates[:, :kept].copy()  # a view would keep all candidates in memory
+        best[rows, : candidates.shape[1]] = candidates[:, :kept]
     best.sort(axis=1)
-    return best
+    return best & _INDEX_MASK, _scores(best)
 
 
 def _keys(scores: NDArray[np.float32], start: int) -> NDArray[np.int64]:

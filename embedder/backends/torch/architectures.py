@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from embedder.core.errors import UnsupportedModel
@@ -14,11 +15,16 @@ _GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
 @dataclass(frozen=True, slots=True)
-class TensorNames:
-    """The names of tensors in a checkpoint, by default BERT's.
+class Architecture:
+    """The names of an architecture's tensors and of its numbers in ``config.json``, as BERT's.
 
-    Those of a layer follow ``layer`` and its number. ``segments`` (embeddings of token types) and
-    ``relative_bias`` (attention bias by distance) are None for architectures without them.
+    The names of a layer's tensors follow ``layer`` and its number. ``segments`` (embeddings of
+    token types) and ``relative_bias`` (attention bias by distance) are None for architectures
+    without them.
+
+    ``padding_id`` is used if the file states none, or always if it is ``fixed``. Positions start
+    after the padding id, and padding ids in a text are not counted; with None positions start at 0
+    and all tokens count. ``norm_epsilon=None`` reads the value from the file.
     """
 
     layer: str = "encoder.layer"
@@ -32,18 +38,6 @@ class TensorNames:
     output_norm: str = "output.LayerNorm"
     segments: str | None = "embeddings.token_type_embeddings.weight"
     relative_bias: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Architecture:
-    """An architecture: its tensors, and the keys of its numbers in ``config.json``.
-
-    ``padding_id`` is used if the file states none, or always if it is ``fixed``. Positions start
-    after the padding id, and padding ids in a text are not counted; with None positions start at 0
-    and all tokens count. ``norm_epsilon=None`` reads the value from the file.
-    """
-
-    names: TensorNames
     layers: str = "num_hidden_layers"
     heads: str = "num_attention_heads"
     width: str = "hidden_size"
@@ -54,36 +48,34 @@ class _Architecture:
     norm_epsilon: float | None = None
 
 
-_BERT = TensorNames()
-_DISTILBERT = TensorNames(
-    layer="transformer.layer",
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    attention_output="attention.out_lin",
-    attention_norm="sa_layer_norm",
-    up="ffn.lin1",
-    down="ffn.lin2",
-    output_norm="output_layer_norm",
-    segments=None,
-)
-_MPNET = TensorNames(
-    query="attention.attn.q",
-    key="attention.attn.k",
-    value="attention.attn.v",
-    attention_output="attention.attn.o",
-    attention_norm="attention.LayerNorm",
-    segments=None,
-    relative_bias="encoder.relative_attention_bias.weight",
-)
+_ROBERTA = Architecture(padding_id=1)
 _ARCHITECTURES = {
-    "bert": _Architecture(_BERT),
-    "roberta": _Architecture(_BERT, padding_id=1),
-    "xlm-roberta": _Architecture(_BERT, padding_id=1),
-    "camembert": _Architecture(_BERT, padding_id=1),
-    "mpnet": _Architecture(_MPNET, padding_id=1, fixed=True),
-    "distilbert": _Architecture(
-        _DISTILBERT,
+    "bert": Architecture(),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+    "mpnet": Architecture(
+        query="attention.attn.q",
+        key="attention.attn.k",
+        value="attention.attn.v",
+        attention_output="attention.attn.o",
+        attention_norm="attention.LayerNorm",
+        segments=None,
+        relative_bias="encoder.relative_attention_bias.weight",
+        padding_id=1,
+        fixed=True,
+    ),
+    "distilbert": Architecture(
+        layer="transformer.layer",
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        attention_output="attention.out_lin",
+        attention_norm="sa_layer_norm",
+        up="ffn.lin1",
+        down="ffn.lin2",
+        output_norm="output_layer_norm",
+        segments=None,
         layers="n_layers",
         heads="n_heads",
         width="dim",
@@ -102,7 +94,7 @@ class EncoderShape:
     0 for every token.
     """
 
-    names: TensorNames
+    names: Architecture
     layers: int
     heads: int
     width: int
@@ -123,17 +115,15 @@ class EncoderShape:
             UnsupportedModel: a number is missing, or the heads do not divide the width.
         """
         architecture = _ARCHITECTURES[config["model_type"]]
-        width, heads = (
-            required_int(config, architecture.width),
-            required_int(config, architecture.heads),
-        )
+        width = required_int(config, architecture.width)
+        heads = required_int(config, architecture.heads)
         if heads < 1 or width % heads:
             raise UnsupportedModel(
                 f"config.json has {architecture.width!r} = {width}, which is no multiple of "
                 f"{architecture.heads!r} = {heads}"
             )
         return cls(
-            names=architecture.names,
+            names=architecture,
             layers=required_int(config, architecture.layers),
             heads=heads,
             width=width,
@@ -148,43 +138,42 @@ def expected_rows(config: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
 
     `packed_unsupported_reason` returns None for ``config``.
     """
-    architecture = _ARCHITECTURES[config["model_type"]]
-    names = architecture.names
+    names = _ARCHITECTURES[config["model_type"]]
     keys = {
         "embeddings.word_embeddings.weight": "vocab_size",
         "embeddings.position_embeddings.weight": "max_position_embeddings",
     }
     if names.segments is not None:
         keys[names.segments] = "type_vocab_size"
-    for tensor, key in keys.items():
+    # Lazily: a damaged file may state billions of layers, and the caller stops at the first one
+    # that is missing.
+    layers = (
+        (f"{names.layer}.{layer}.{name}.weight", key)
+        for layer in range(required_int(config, names.layers))
+        for name, key in ((names.query, names.width), (names.up, names.inner))
+    )
+    for tensor, key in chain(keys.items(), layers):
         if key in config:
             yield tensor, key, required_int(config, key)
-    # A generator: a damaged file may state billions of layers, and the caller stops at the first
-    # one that is missing.
-    for layer in range(required_int(config, architecture.layers)):
-        for name, key in ((names.query, architecture.width), (names.up, architecture.inner)):
-            if key in config:
-                yield f"{names.layer}.{layer}.{name}.weight", key, required_int(config, key)
 
 
 def packed_unsupported_reason(config: Mapping[str, Any]) -> str | None:
     """Return the reason why a model has no packed forward pass, or None if it has one."""
     kind = config.get("model_type")
+    reason = f"no padding-free forward pass for {kind!r}"
     architecture = _ARCHITECTURES.get(str(kind))
     if architecture is None:
-        return f"no padding-free forward pass for {kind!r}"
+        return reason
     if config.get("is_decoder"):
-        return f"no padding-free forward pass for {kind!r} as a decoder"
+        return f"{reason} as a decoder"
     activation = config.get(architecture.activation, "gelu")
     if not isinstance(activation, str) or activation not in _GELU:
-        return f"no padding-free forward pass for {kind!r} with activation {activation!r}"
+        return f"{reason} with activation {activation!r}"
     positions = config.get("position_embedding_type") or "absolute"
-    if positions != "absolute":
-        return f"no padding-free forward pass for {kind!r} with {positions!r} positions"
-    return None
+    return None if positions == "absolute" else f"{reason} with {positions!r} positions"
 
 
-def _padding_id(architecture: _Architecture, config: Mapping[str, Any]) -> int:
+def _padding_id(architecture: Architecture, config: Mapping[str, Any]) -> int:
     if architecture.padding_id is None:
         return -1
     stated = None if architecture.fixed else config.get("pad_token_id")

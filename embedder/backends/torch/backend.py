@@ -18,15 +18,14 @@ from embedder.backends.precision import (
     LENGTHS,
     LONG_LENGTHS,
     MIN_COSINE,
+    existing_device,
     min_cosine,
     reduced_precision,
     reference_batch,
 )
 from embedder.backends.torch.architectures import packed_unsupported_reason
-from embedder.backends.torch.copies import CopyStream, to_device
-from embedder.backends.torch.kernel_selection import select_kernels
-from embedder.backends.torch.kernels import PLAIN
-from embedder.backends.torch.launcher import CONCURRENT_BATCHES, Launcher
+from embedder.backends.torch.kernels import PLAIN, select_kernels
+from embedder.backends.torch.launcher import CONCURRENT_BATCHES, CopyStream, Launcher, to_device
 from embedder.backends.torch.microbatches import encode_in_microbatches
 from embedder.backends.torch.packed import PackedForward
 from embedder.core.errors import ConfigurationError, UnsupportedModel
@@ -101,7 +100,7 @@ class TorchBackend:
                 "backend.dtype is 'int8', which the torch backend does not "
                 "support; set backend.name to 'onnx'"
             )
-        device = _device(settings.device)
+        device = existing_device(settings.device)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         shared_in = cache_folder(settings.cache_dir, "weights") if settings.shared_weights else None
@@ -231,15 +230,3 @@ def _check_finite(vectors: Vectors, dtype: str) -> None:
         f"backend.dtype is {dtype!r}, in which the vectors of this model are not finite; set it to "
         "'float32'"
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda"):
-        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(name.partition(":")[2] or 0) >= seen:
-            raise ConfigurationError(f"backend.device is {name!r}; torch sees {seen} CUDA devices")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise ConfigurationError("backend.device is 'mps', but torch sees no Metal device")
-    return torch.device(name)

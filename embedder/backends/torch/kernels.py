@@ -1,18 +1,26 @@
-"""The faster kernels of torch for GPUs that a packed forward pass may use instead of plain ones.
+"""The faster kernels of torch that a packed forward pass may use instead of plain ones.
 
-Their results differ slightly from those of the plain kernels; `kernel_selection` compares them.
+On a CPU, oneDNN computes linear maps in bfloat16: weights are reordered once, and the next step is
+fused. torch's own ``linear`` reorders the weights at every call, and an activation or a sum after
+it reads and writes all rows once more. The results of kernels for GPUs differ slightly from those
+of the plain kernels, so they are selected only if the vectors of a reference batch are accurate.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 
 from embedder.backends.checkpoint import Linear
+from embedder.backends.precision import min_cosine
 from embedder.backends.torch.architectures import EncoderShape
 from embedder.backends.torch.attention import VarlenKernel
+from embedder.core.errors import BackendFailure, OutOfMemory
+from embedder.core.types import Vectors
 
 NARROW = (torch.bfloat16, torch.float16)
 """The number formats that have fast kernels."""
@@ -23,6 +31,9 @@ _HEAD_WIDTH_MULTIPLE = 8
 
 _AMPERE = (8, 0)
 """The compute capability of the first GPUs that FlashAttention supports."""
+
+_TYPICAL_ROWS = 256
+"""The row count for which weights are reordered; other counts were measured to be as fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +88,87 @@ def _attention_kernel(shape: EncoderShape, device: torch.device) -> VarlenKernel
         return None
     # Without return_aux it returns one tensor.
     return cast("VarlenKernel", varlen_attn)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSelection:
+    """The least cosine to float32, why plain kernels were selected, and the fast kernels' error."""
+
+    cosine: float
+    why_plain: str | None = None
+    error: BackendFailure | None = None
+
+
+def select_kernels(
+    encode: Callable[[], Vectors],
+    expected: Vectors,
+    use_plain_kernels: Callable[[], None],
+    *,
+    least: float,
+) -> KernelSelection:
+    """Switch to plain kernels if the fast ones fail or their cosine is below ``least``.
+
+    ``encode`` computes the reference batch; ``expected`` are its vectors in float32.
+
+    Raises:
+        OutOfMemory: the reference batch does not fit, which plain kernels would not change.
+        BackendFailure: the plain kernels fail too.
+    """
+    error: BackendFailure | None = None
+    try:
+        cosine = min_cosine(expected, encode())
+    except OutOfMemory:
+        raise
+    except BackendFailure as raised:
+        # Some releases of torch refuse a shape or take other arguments.
+        error, cosine = raised, math.nan
+    if cosine >= least:
+        return KernelSelection(cosine)
+    why = "they fail" if error else f"the cosine to float32 is only {cosine:.5f}"
+    use_plain_kernels()
+    return KernelSelection(min_cosine(expected, encode()), why, error)
+
+
+def supports_onednn(dtype: torch.dtype, device: torch.device) -> bool:
+    """Tell whether these kernels are available and faster: for bfloat16 on a CPU that has it."""
+    return (
+        dtype == torch.bfloat16
+        and device.type == "cpu"
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OneDnnLinear:
+    """A `Linear` whose weight is in oneDNN's internal order."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    @classmethod
+    def of(cls, linear: Linear) -> OneDnnLinear:
+        """Reorder the weight of a linear map."""
+        weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight, _TYPICAL_ROWS)
+        return cls(weight, linear.bias)
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return [n, out] of [n, in]."""
+        return self._linear(rows, "none", "")
+
+    def gelu(self, rows: torch.Tensor, approximate: str) -> torch.Tensor:
+        """Return GELU of [n, out]; ``approximate`` is that of torch."""
+        return self._linear(rows, "gelu", approximate)
+
+    def add(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return the sum of [n, out] and ``others`` of the same shape, rounded once."""
+        added: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+            rows, others, self.weight, self.bias, "add"
+        )
+        return added
+
+    def _linear(self, rows: torch.Tensor, activation: str, variant: str) -> torch.Tensor:
+        computed: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            rows, self.weight, self.bias, activation, [], variant
+        )
+        return computed

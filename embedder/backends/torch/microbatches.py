@@ -7,9 +7,8 @@ similar length and fits into the cache of a core.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from threading import Thread
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import numpy as np
 import torch
@@ -60,55 +59,17 @@ def encode_in_microbatches(encode: Encode, tokens: TokenBatch, threads: int) -> 
     if len(microbatches) == 1:
         return encode(tokens)
     rows = tokens.rows()
-    work = _Work(encode, [TokenBatch.of([rows[row] for row in each]) for each in microbatches])
-    work.run(threads)
-    order = np.argsort(np.concatenate(microbatches))
-    vectors: Vectors = np.concatenate(work.vectors)[order]
-    return vectors
-
-
-class _Work:
-    """The queue of micro-batches, and their ``vectors`` in the same order."""
-
-    def __init__(self, encode: Encode, microbatches: list[TokenBatch]) -> None:
-        self.vectors: list[Vectors] = [np.empty((0, 0), np.float32)] * len(microbatches)
-        self._encode = encode
-        self._queue = deque(enumerate(microbatches))
-        self._errors: list[BaseException] = []
-
-    def run(self, threads: int) -> None:
-        """Compute all micro-batches in the calling thread and in ``threads - 1`` new ones.
-
-        New threads inherit the niceness of the calling thread; those of a pool would not.
-        """
-        others = [Thread(target=self._compute, name="micro-batch") for _ in range(threads - 1)]
-        started = []
-        try:
-            for other in others:
-                other.start()
-                started.append(other)
-            self._compute()
-        finally:
-            self._queue.clear()
-            for other in started:
-                other.join()
-            torch.set_num_threads(threads)
-        if self._errors:
-            raise self._errors[0]
-
-    def _compute(self) -> None:
-        """Compute micro-batches until the queue is empty or one fails."""
-        torch.set_num_threads(1)
-        try:
-            for number, microbatch in self._remaining():
-                self.vectors[number] = self._encode(microbatch)
-        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
-            self._queue.clear()
-            self._errors.append(error)
-
-    def _remaining(self) -> Iterator[tuple[int, TokenBatch]]:
-        while True:
-            try:
-                yield self._queue.popleft()
-            except IndexError:  # checking the length first would race with other threads
-                return
+    # A new pool for each batch: its threads inherit the niceness of the calling thread.
+    pool = ThreadPoolExecutor(threads, "micro-batch", torch.set_num_threads, (1,))
+    try:
+        work = [
+            pool.submit(encode, TokenBatch.of([rows[row] for row in microbatch]))
+            for microbatch in microbatches
+        ]
+        wait(work, return_when=FIRST_EXCEPTION)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # the threads of the pool have changed the default
+    vectors = np.concatenate([microbatch.result() for microbatch in work])
+    found: Vectors = vectors[np.argsort(np.concatenate(microbatches))]
+    return found

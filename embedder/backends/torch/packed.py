@@ -18,11 +18,23 @@ from numpy.typing import NDArray
 from embedder.backends.checkpoint import Checkpoint, Linear, Norm, custom_code_error, tensor_bytes
 from embedder.backends.grouping import Group, group_by_length
 from embedder.backends.torch.architectures import EncoderShape, expected_rows
-from embedder.backends.torch.attention import Attention, Block, BlockAttention, VarlenAttention
-from embedder.backends.torch.attention_blocks import MatmulBlock, SdpaBlock
-from embedder.backends.torch.copies import to_device
-from embedder.backends.torch.kernels import PLAIN, FusedGeluLinear, Kernels, fast_kernels
-from embedder.backends.torch.onednn import OneDnnLinear, supports_onednn
+from embedder.backends.torch.attention import (
+    Attention,
+    Block,
+    BlockAttention,
+    MatmulBlock,
+    SdpaBlock,
+    VarlenAttention,
+)
+from embedder.backends.torch.kernels import (
+    PLAIN,
+    FusedGeluLinear,
+    Kernels,
+    OneDnnLinear,
+    fast_kernels,
+    supports_onednn,
+)
+from embedder.backends.torch.launcher import to_device
 from embedder.backends.torch.relative_positions import RelativePositionBias
 from embedder.backends.torch.shared_weights import open_weights
 from embedder.core.token_types import TokenTypes

@@ -27,21 +27,21 @@ def test_the_default_model_has_its_published_properties() -> None:
 
     files = ModelFiles.open(ModelSettings(offline=True))
 
-    assert (files.name, files.repository, files.revision) == (
+    assert (files.name, files.source.repository, files.source.revision) == (
         row.alias,
         row.repository,
         row.revision,
     )
     assert (files.pooling, files.max_tokens, files.vocabulary_size) == ("mean", 256, 30_522)
     assert (files.prompts, files.default_prompt, files.similarity) == ({}, None, "cosine")
-    assert (files.lower_case, files.notes, files.layout.normalizes) == (False, (), True)
+    assert (files.lower_case, files.layout.notes, files.layout.normalizes) == (False, (), True)
     assert files.digest == row.sha256
 
 
 def test_a_local_directory_is_identified_by_its_name_and_weights(tiny: Path) -> None:
     files = open_files(tiny)
 
-    assert (files.name, files.repository, files.revision) == ("tiny", "tiny", "local")
+    assert (files.name, files.source.repository, files.source.revision) == ("tiny", "tiny", "local")
     assert files.weights == (tiny / WEIGHTS,)
     assert files.tokenizer == tiny / "tokenizer.json"
     assert files.digest == digest_of(b"weights")
@@ -63,8 +63,8 @@ def test_several_poolings_are_joined_by_plus_signs(tiny: Path) -> None:
 def test_an_assumed_pooling_is_noted(tiny: Path) -> None:
     (tiny / "modules.json").unlink()
 
-    assert open_files(tiny).notes == ("no modules.json: mean pooling is assumed",)
-    assert open_files(tiny, pooling="mean").notes == ()
+    assert open_files(tiny).layout.notes == ("no modules.json: mean pooling is assumed",)
+    assert open_files(tiny, pooling="mean").layout.notes == ()
 
 
 def test_a_plain_model_is_pooled_as_its_row_says(sources: FakeSources) -> None:

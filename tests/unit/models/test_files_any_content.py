@@ -91,7 +91,13 @@ CHANGES = st.sampled_from(JSON_FILES).flatmap(
 
 
 def _everything(files: ModelFiles) -> tuple[object, ...]:
-    return (files.digest, files.tokenizer_digest, files.vocabulary_size, files.notes, files.pooling)
+    return (
+        files.digest,
+        files.tokenizer_digest,
+        files.vocabulary_size,
+        files.layout.notes,
+        files.pooling,
+    )
 
 
 @given(st.lists(CHANGES, min_size=1, max_size=2), st.booleans())

@@ -32,7 +32,6 @@ def test_the_modules_are_known_in_every_release(tmp_path: Path, types: Mapping[s
         pooling=("mean",),
         dense=(Dense(tmp_path / "2_Dense", "tanh"), Dense(tmp_path / "3_Dense", "tanh")),
         normalizes=True,
-        note=None,
     )
 
 

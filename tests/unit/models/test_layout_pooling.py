@@ -113,7 +113,7 @@ def test_a_pooling_that_leaves_the_prompt_out_is_refused(tmp_path: Path, include
 def test_configured_pooling_replaces_the_files_pooling(tmp_path: Path) -> None:
     layout = _pooled(tmp_path, {"pooling_mode": "attention"}, pooling="last")
 
-    assert (layout.pooling, layout.note) == (("last",), None)
+    assert (layout.pooling, layout.notes) == (("last",), ())
 
 
 def test_modules_without_pooling_need_a_configured_pooling(tmp_path: Path) -> None:
@@ -127,19 +127,24 @@ def test_modules_without_pooling_need_a_configured_pooling(tmp_path: Path) -> No
 def test_an_encoder_without_modules_gets_mean_pooling_with_a_note(tmp_path: Path) -> None:
     layout = read_layout(_plain(tmp_path, architectures=["BertModel"]), pooling=None)
 
-    assert layout == Layout(tmp_path, ("mean",), note="no modules.json: mean pooling is assumed")
+    assert layout == Layout(
+        tmp_path, ("mean",), notes=("no modules.json: mean pooling is assumed",)
+    )
 
 
 def test_a_model_without_modules_gets_the_pooling_of_its_row(tmp_path: Path) -> None:
     layout = read_layout(tmp_path, pooling=None, fallback="cls")
 
-    assert (layout.pooling, layout.note) == (("cls",), "no modules.json: cls pooling is assumed")
+    assert (layout.pooling, layout.notes) == (
+        ("cls",),
+        ("no modules.json: cls pooling is assumed",),
+    )
 
 
 def test_configured_pooling_needs_no_note(tmp_path: Path) -> None:
     layout = read_layout(_plain(tmp_path), pooling="max", fallback="cls")
 
-    assert (layout.pooling, layout.note) == (("max",), None)
+    assert (layout.pooling, layout.notes) == (("max",), ())
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,7 @@ def test_a_decoder_without_modules_gets_last_token_pooling(
     layout = read_layout(_plain(tmp_path, **config), pooling=None)
 
     assert layout.pooling == (pooling,)
-    assert layout.note == f"no modules.json: {pooling} pooling is assumed"
+    assert layout.notes == (f"no modules.json: {pooling} pooling is assumed",)
 
 
 @pytest.mark.parametrize("kind", ["folder", "dangling link"])

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from embedder.core.errors import ConfigurationError
 from embedder.inference.memory import NumberFormats, estimate
-from embedder.planning.decision import Plan, decide
 from embedder.planning.goal import GB, Goal
 from embedder.planning.machine import MeasuredMachine
+from embedder.planning.plan import Plan, decide
 from embedder.planning.prediction import Choice, PlannedModel, predict
 from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, EmbedderSettings
 from embedder.settings.presets import PresetName
@@ -65,12 +65,7 @@ def test_the_prediction_is_that_of_the_chosen_settings(
         predict(
             model,
             machine,
-            Choice(
-                settings.backend.dtype,
-                NumberFormats.of(settings.backend.dtype, model.runtime, bfloat16=True),
-                speed,
-                settings.batching.max_tokens,
-            ),
+            Choice(settings.backend.dtype, speed, settings.batching.max_tokens),
             tokens_per_text=goal.tokens_per_text,
             cache=settings.cache.max_bytes,
         )

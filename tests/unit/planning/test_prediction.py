@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.inference.memory import NumberFormats
 from embedder.planning.machine import Speed
 from embedder.planning.prediction import (
     CALL_S,
@@ -42,7 +41,7 @@ def test_more_threads_lose_a_share_of_their_speed() -> None:
 
 
 def _choice(tokens: int) -> Choice:
-    return Choice("float32", NumberFormats(("float32",), "float32"), SPEED, tokens)
+    return Choice("float32", SPEED, tokens)
 
 
 def test_a_text_waits_for_one_batch_and_is_computed_in_the_next() -> None:

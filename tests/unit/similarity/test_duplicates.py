@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import SimilarityName, Vectors
-from embedder.similarity import pairs as module
-from embedder.similarity.duplicates import NearDuplicates, near_duplicates
+from embedder.similarity import metrics
 from embedder.similarity.metrics import similarity
+from embedder.similarity.pairs import NearDuplicates, near_duplicates
 
 sparse_graph = pytest.importorskip("scipy.sparse.csgraph")
 
@@ -35,43 +35,26 @@ def components(near: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[li
     return sorted(group for group in found if len(group) > 1)
 
 
-def central(group: list[int], measured: Vectors, threshold: float) -> int:
-    """Return the row in the most similar pairs, then of the largest sum, then the lowest."""
-    ranks = []
-    for row in group:
-        scores = [measured[row, other] for other in group if other != row]
-        near = [score for score in scores if score >= threshold]
-        ranks.append((-len(near), -sum(map(float, near)), row))
-    return min(ranks)[2]
-
-
 def check_consistent(found: NearDuplicates, count: int) -> None:
     """Compare the groups with the representatives of the rows."""
     alone = set(range(count)) - {row for group in found.groups for row in group.tolist()}
     standing = {row: row for row in alone}
-    for group, one in zip(found.groups, found.representatives.tolist(), strict=True):
-        assert one in group
-        standing |= dict.fromkeys(group.tolist(), one)
+    for group in found.groups:
+        standing |= dict.fromkeys(group.tolist(), group[0])
     assert found.representative_of.tolist() == [standing[row] for row in range(count)]
     assert found.kept().tolist() == sorted(set(standing.values()))
 
 
-@pytest.mark.parametrize("representative", ["first", "central"])
 @given(POINTS, st.integers(-4, 0), st.sampled_from([1, 3, 1000]))
 def test_groups_equal_the_components_of_scipy(
-    representative: Literal["first", "central"], rows: Vectors, threshold: int, block_rows: int
+    rows: Vectors, threshold: int, block_rows: int
 ) -> None:
-    measured = similarity(rows, rows, "manhattan")
-    expected = components(measured >= threshold)
+    expected = components(similarity(rows, rows, "manhattan") >= threshold)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_ROWS", block_rows)
-        found = near_duplicates(rows, threshold, "manhattan", representative=representative)
+        patch.setattr(metrics, "BLOCK_ROWS", block_rows)
+        found = near_duplicates(rows, threshold, "manhattan")
 
     assert [group.tolist() for group in found.groups] == expected
-    assert found.representatives.tolist() == [
-        group[0] if representative == "first" else central(group, measured, threshold)
-        for group in expected
-    ]
     check_consistent(found, len(rows))
 
 
@@ -88,7 +71,7 @@ def test_a_chain_in_any_order_is_one_group() -> None:
 def test_many_equal_rows_are_one_group() -> None:
     found = near_duplicates(np.ones((2500, 3), np.float32), 0.999)
 
-    assert found.representatives.tolist() == [0]
+    assert found.kept().tolist() == [0]
     assert len(found.groups[0]) == 2500
 
 
@@ -113,7 +96,6 @@ def test_fewer_than_two_rows_have_no_duplicates(count: int) -> None:
     found = near_duplicates(np.ones((count, 2), np.float32), 0.5)
 
     assert found.groups == ()
-    assert found.representatives.tolist() == []
     assert found.kept().tolist() == list(range(count))
 
 
@@ -129,7 +111,5 @@ def test_invalid_arguments_are_refused_by_name() -> None:
 
     with pytest.raises(InvalidInput, match="'threshold' is not a number"):
         near_duplicates(rows, float("nan"))
-    with pytest.raises(InvalidInput, match="'representative' is 'last'; there are: first, central"):
-        near_duplicates(rows, 0.5, representative="last")  # type: ignore[arg-type]
     with pytest.raises(InvalidVector, match=r"'inputs\[0\]'"):
         near_duplicates(rows * np.nan, 0.5)

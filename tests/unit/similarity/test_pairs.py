@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.core.types import SimilarityName, Vectors
-from embedder.similarity import pairs as module
+from embedder.similarity import metrics
 from embedder.similarity.metrics import similarity
 from embedder.similarity.pairs import Pairs, pairs_between, pairs_within
 from tests.unit.similarity.matrices import EXACT_METRICS, integer_matrices
@@ -47,7 +47,7 @@ def test_exactly_the_pairs_at_the_threshold_are_found_in_order(
 ) -> None:
     a, b = pair
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_ROWS", block_rows)
+        patch.setattr(metrics, "BLOCK_ROWS", block_rows)
         between, within = pairs_between(a, b, threshold, metric), pairs_within(b, threshold, metric)
 
     assert listed(between) == one_by_one(similarity(a, b, metric), threshold, within=False)
@@ -60,7 +60,7 @@ def test_exactly_the_pairs_at_the_threshold_are_found_in_order(
 def test_pairs_of_realistic_widths_equal_those_of_the_matrix(
     metric: SimilarityName, block_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(metrics, "BLOCK_ROWS", block_rows)
     rows = np.random.default_rng(5).standard_normal((90, 48)).astype(np.float32)
     measured = similarity(rows, rows, metric)
     ordered = np.sort(measured[np.triu_indices(90, 1)])
@@ -98,7 +98,7 @@ def test_empty_matrices_have_no_pairs(counts: tuple[int, int]) -> None:
 def test_more_pairs_than_allowed_are_refused_before_they_fill_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(metrics, "BLOCK_ROWS", 64)
     rows = np.ones((3000, 2), np.float32)
     tracemalloc.start()
     with pytest.raises(LimitExceeded) as caught:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import SimilarityName, Vectors
-from embedder.similarity import topk
+from embedder.similarity import metrics
 from embedder.similarity.metrics import similarity
 from embedder.similarity.topk import top_k
 from tests.unit.examples import TIMES
@@ -30,7 +30,7 @@ def sort_all(all_scores: NDArray[Any], k: int) -> NDArray[np.intp]:
 @pytest.fixture(params=[1, 4, 7, 1000])
 def block_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Set the rows per block."""
-    monkeypatch.setattr(topk, "BLOCK_ROWS", request.param)
+    monkeypatch.setattr(metrics, "BLOCK_ROWS", request.param)
     return int(request.param)
 
 
@@ -47,7 +47,7 @@ def test_the_result_equals_a_full_sort_with_ties_in_row_order(
     all_scores = similarity(*pair, metric)
     expected = sort_all(all_scores, k)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(topk, "BLOCK_ROWS", rows)
+        patch.setattr(metrics, "BLOCK_ROWS", rows)
         indices, scores = top_k(*pair, metric, k)
 
     assert indices.dtype == np.int64
@@ -93,7 +93,7 @@ def test_infinite_scores_and_both_zeros_are_ordered(block_rows: int) -> None:
 def test_the_scores_of_all_pairs_are_never_in_memory_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(topk, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(metrics, "BLOCK_ROWS", 64)
     rows = np.random.default_rng(1).standard_normal((2000, 4)).astype(np.float32)
     tracemalloc.start()
     top_k(rows, rows, "cosine", 5)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from embedder.backends.grouping import group_by_length
 from embedder.backends.torch.architectures import EncoderShape
-from embedder.backends.torch.attention import Attention, BlockAttention, VarlenAttention
-from embedder.backends.torch.attention_blocks import SdpaBlock
+from embedder.backends.torch.attention import Attention, BlockAttention, SdpaBlock, VarlenAttention
 from tests.tiny_models import BERT_CONFIG
 from tests.unit.backends.torch.varlen_reference import attend_input_by_input
 

@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embedder.backends.grouping import group_by_length
-from embedder.backends.torch import attention_blocks
+from embedder.backends.torch import attention
 from embedder.backends.torch.architectures import EncoderShape
-from embedder.backends.torch.attention_blocks import MatmulBlock, SdpaBlock
+from embedder.backends.torch.attention import MatmulBlock, SdpaBlock
 from embedder.backends.torch.relative_positions import RelativePositionBias
 
 HEADS, HEAD_WIDTH = 3, 8
@@ -110,7 +110,7 @@ def test_the_bias_of_every_distance_is_added(
 def test_a_group_with_many_scores_is_split_into_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [20, 21, 21, 22, 23]
     qkv = _random(sum(lengths), 3 * WIDTH)
-    monkeypatch.setattr(attention_blocks, "MAX_SCORES", 2 * HEADS * 24 * 32)
+    monkeypatch.setattr(attention, "MAX_SCORES", 2 * HEADS * 24 * 32)
 
     found = _attended(MatmulBlock, qkv, lengths)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.backends.torch import copies
-from embedder.backends.torch.copies import CopyStream, to_device
+from embedder.backends.torch import launcher
+from embedder.backends.torch.launcher import CopyStream, to_device
 
 
 class FakeCuda:
@@ -58,7 +58,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
         return torch.zeros(shape, dtype=dtype)
 
     monkeypatch.setattr(
-        copies, "torch", SimpleNamespace(cuda=fake, empty=pinned, float32=torch.float32)
+        launcher, "torch", SimpleNamespace(cuda=fake, empty=pinned, float32=torch.float32)
     )
     return fake
 

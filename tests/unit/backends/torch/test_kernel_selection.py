@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedder.backends.torch.kernel_selection import KernelSelection, select_kernels
+from embedder.backends.torch.kernels import KernelSelection, select_kernels
 from embedder.core.errors import BackendFailure, OutOfMemory
 from embedder.core.types import Vectors
 

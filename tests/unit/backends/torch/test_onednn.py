@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from embedder.backends.checkpoint import Linear
-from embedder.backends.torch.onednn import OneDnnLinear, supports_onednn
+from embedder.backends.torch.kernels import OneDnnLinear, supports_onednn
 
 CPU = torch.device("cpu")
 here = pytest.mark.skipif(
