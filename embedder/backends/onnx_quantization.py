@@ -81,14 +81,13 @@ class _Rewriter:
         last = self._constant("int8.last_axis", np.array([-1], np.int64))
         largest = self._constant("int8.largest", np.float32(127))
         least = self._constant("int8.least", np.float32(1e-30))  # for a row of zeros
-        one, middle = self._one(), self._middle()
         make = helper.make_node
         yield make("Abs", [rows], [f"{rows}.size"])
         yield make("ReduceMax", [f"{rows}.size", last], [f"{rows}.top"], keepdims=1)
         yield make("Div", [f"{rows}.top", largest], [f"{rows}.step"])
         yield make("Max", [f"{rows}.step", least], [f"{rows}.scale"])
         yield make("Div", [rows, f"{rows}.scale"], [f"{rows}.scaled"])
-        scaled = [f"{rows}.scaled", one, middle]
+        scaled = [f"{rows}.scaled", *self._one_and_middle()]
         # Not the standard operator, which not every supported ONNX Runtime has in these opsets.
         yield make("QuantizeLinear", scaled, [f"{rows}.int8"], domain=_MICROSOFT)
 
@@ -100,15 +99,14 @@ class _Rewriter:
         integers = np.rint(matrix / scales).astype(np.int8)
         narrow = self._constant(f"{weight.name}.int8", integers)
         make = helper.make_node
-        factors = [f"{rows}.int8", narrow, self._one(), columns, self._middle()]
+        one, middle = self._one_and_middle()
+        factors = [f"{rows}.int8", narrow, one, columns, middle]
         yield make("MatMulIntegerToFloat", factors, [f"{product}.scaled"], domain=_MICROSOFT)
         yield make("Mul", [f"{product}.scaled", f"{rows}.scale"], [product])
 
-    def _one(self) -> str:
-        return self._constant("int8.one", np.float32(1))
-
-    def _middle(self) -> str:
-        return self._constant("int8.middle", np.uint8(128))
+    def _one_and_middle(self) -> tuple[str, str]:
+        one = self._constant("int8.one", np.float32(1))
+        return one, self._constant("int8.middle", np.uint8(128))
 
     def _constant(self, name: str, value: ArrayLike) -> str:
         if name not in self.tensors:

@@ -21,25 +21,16 @@ MODULES = "modules.json"
 _TYPES = ("Transformer", "Pooling", "Dense", "Normalize")
 """Class names; their Python modules differ between releases of sentence-transformers."""
 
-_POOLING_FLAGS: dict[str, PoolingName] = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
-    "pooling_mode_weightedmean_tokens": "weighted_mean",
-    "pooling_mode_lasttoken": "last",
+_POOLINGS: dict[PoolingName, tuple[str, str]] = {
+    "cls": ("pooling_mode_cls_token", "cls"),
+    "max": ("pooling_mode_max_tokens", "max"),
+    "mean": ("pooling_mode_mean_tokens", "mean"),
+    "mean_sqrt_len": ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
+    "weighted_mean": ("pooling_mode_weightedmean_tokens", "weightedmean"),
+    "last": ("pooling_mode_lasttoken", "lasttoken"),
 }
-"""The flags of releases below 6, in the order in which several poolings are concatenated."""
-
-_POOLING_NAMES: dict[str, PoolingName] = {
-    "cls": "cls",
-    "max": "max",
-    "mean": "mean",
-    "mean_sqrt_len_tokens": "mean_sqrt_len",
-    "weightedmean": "weighted_mean",
-    "lasttoken": "last",
-}
-"""The names of release 6, which writes one name or an ordered list."""
+"""The flag of each pooling in releases below 6, in the order in which several are concatenated, and
+its name in release 6, which writes one name or an ordered list."""
 
 ACTIVATIONS = {
     "torch.nn.modules.linear.Identity": "identity",
@@ -158,14 +149,13 @@ def _pooling(folder: Path) -> tuple[PoolingName, ...]:
     named = config.get("pooling_mode")
     if named is None:
         # Without a flag, sentence-transformers uses the mean.
-        flagged = tuple(name for flag, name in _POOLING_FLAGS.items() if config.get(flag))
+        flagged = tuple(name for name, (flag, _) in _POOLINGS.items() if config.get(flag))
         return flagged or ("mean",)
     wanted = named if isinstance(named, list) else [named]
-    if not wanted or not all(isinstance(name, str) and name in _POOLING_NAMES for name in wanted):
-        raise UnsupportedModel(
-            f"{path} names the pooling {named!r}; supported: {', '.join(_POOLING_NAMES)}"
-        )
-    return tuple(_POOLING_NAMES[name] for name in wanted)
+    names = {written: name for name, (_, written) in _POOLINGS.items()}
+    if not wanted or not all(isinstance(name, str) and name in names for name in wanted):
+        raise UnsupportedModel(f"{path} names the pooling {named!r}; supported: {', '.join(names)}")
+    return tuple(names[name] for name in wanted)
 
 
 def _dense(folder: Path) -> Dense:

@@ -102,8 +102,10 @@ def lower_case(folder: Path) -> bool:
 def _positions(config: Mapping[str, Any]) -> int | None:
     kind = str(config.get("model_type"))
     key = "n_positions" if kind in _N_POSITIONS else "max_position_embeddings"
-    positions = _position_count(config, key)
-    if positions is None or kind not in _POSITIONS_AFTER_PADDING:
+    positions = config.get(key)
+    if type(positions) is not int or not 0 < positions < UNLIMITED:
+        return None
+    if kind not in _POSITIONS_AFTER_PADDING:
         return positions
     padding = None if kind == "mpnet" else config.get("pad_token_id")  # which counts from 1
     usable = positions - 1 - (padding if isinstance(padding, int) else 1)
@@ -159,8 +161,3 @@ def _stated_limit(path: Path, values: Mapping[str, Any], key: str) -> int | None
         f"{path} has {key!r} = {value!r}; it must be a whole number of tokens above 0. Correct it, "
         "or set model.max_tokens"
     )
-
-
-def _position_count(values: Mapping[str, Any], key: str) -> int | None:
-    value = values.get(key)
-    return value if type(value) is int and 0 < value < UNLIMITED else None

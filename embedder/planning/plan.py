@@ -6,7 +6,6 @@ that it misses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +13,10 @@ from embedder.core.errors import ConfigurationError
 from embedder.inference.memory import expected_runtime
 from embedder.models.files import ModelFiles
 from embedder.models.model_size import ModelSize
-from embedder.planning.candidates import Candidate, best_candidate, list_candidates
+from embedder.planning.candidates import Candidates, best_choice, list_candidates
 from embedder.planning.goal import GB, Goal, UnmetGoal, show, unmet_goals
 from embedder.planning.machine import MeasuredMachine, measure
-from embedder.planning.prediction import PlannedModel, Prediction, predict
+from embedder.planning.prediction import Choice, PlannedModel, Prediction, predict
 from embedder.settings.model import EmbedderSettings
 
 SHORTEST_TEXT = 3
@@ -42,15 +41,15 @@ class Reason:
 class Plan:
     """The settings that serve a goal on a machine, and the inputs of the decision.
 
-    ``requested`` are the settings before the decision, ``chosen`` is one of the ``candidates``, and
+    ``requested`` are the settings before the decision, ``choice`` is one of the ``candidates``, and
     ``predicted`` its prediction with the cache of the settings.
     """
 
     machine: MeasuredMachine
     goal: Goal
     requested: EmbedderSettings
-    candidates: Sequence[Candidate]
-    chosen: Candidate
+    candidates: Candidates
+    choice: Choice
     settings: EmbedderSettings
     predicted: Prediction
 
@@ -86,37 +85,37 @@ class Plan:
     def _dtype(self) -> str:
         if self.requested.backend.dtype != "auto":
             return AS_REQUESTED
-        choice = self.chosen.choice
+        choice, speed = self.choice, self.choice.speed
         rates = ", ".join(
-            f"{speed.dtype} {show(speed.row_flops_per_s / 1e9)}"
-            for speed in self.machine.speeds
-            if speed.threads == choice.speed.threads
+            f"{other.dtype} {show(other.row_flops_per_s / 1e9)}"
+            for other in self.machine.speeds
+            if other.threads == speed.threads
         )
-        sentence = f"{choice.speed.dtype} is the best measured format, in GFLOP/s: {rates}"
+        sentence = f"{speed.dtype} is the best measured format, in GFLOP/s: {rates}"
         if choice.dtype == "auto":
             return f"{sentence}; auto checks that its vectors agree with float32"
-        needed = show(self.chosen.predicted.memory_bytes / GB)
-        for candidate in self.candidates:
-            if candidate.choice == replace(choice, dtype="auto"):
-                auto = show(candidate.predicted.memory_bytes / GB)
-                sentence += "; auto would hold float32 beside it while loading, "
-                sentence += f"{auto} GB instead of {needed}"
-        return sentence
+        if (auto := self.candidates.get(replace(choice, dtype="auto"))) is None:
+            return sentence
+        held, needed = (one.memory_bytes / GB for one in (auto, self.candidates[choice]))
+        return (
+            f"{sentence}; auto would hold float32 beside it while loading, {show(held)} GB "
+            f"instead of {show(needed)}"
+        )
 
     def _threads(self) -> str:
         if self.requested.backend.threads is not None:
             return AS_REQUESTED
         # The last candidate for a number of threads has the largest budget, which is the fastest.
         best = {
-            candidate.choice.speed.threads: candidate.predicted.texts_per_s
-            for candidate in self.candidates
-            if candidate.choice.dtype == self.chosen.choice.dtype
+            choice.speed.threads: predicted.texts_per_s
+            for choice, predicted in self.candidates.items()
+            if choice.dtype == self.choice.dtype
         }
         rates = ", ".join(f"{threads}: {show(best[threads])}" for threads in sorted(best))
         return f"{self.machine.cores} cores; highest texts per second by threads: {rates}"
 
     def _tokens(self) -> str:
-        choice, predicted = self.chosen.choice, self.chosen.predicted
+        choice, predicted = self.choice, self.candidates[self.choice]
         sentence = (
             f"texts of {self.goal.tokens_per_text} tokens: {show(predicted.texts_per_s)} per "
             f"second, each within {show(predicted.latency_ms)} ms, alone in "
@@ -124,15 +123,16 @@ class Plan:
         )
         if self.requested.batching.max_tokens is not None:
             return sentence + AS_REQUESTED
-        larger = [one for one in self.candidates if one.choice.tokens > choice.tokens]
-        larger = [one for one in larger if replace(one.choice, tokens=choice.tokens) == choice]
+        larger = [one for one in self.candidates if one.tokens > choice.tokens]
+        larger = [one for one in larger if replace(one, tokens=choice.tokens) == choice]
         if not larger:
             return sentence + "more tokens would gain less than 5 %"
-        needed, limit = larger[0].predicted, self.goal.memory_limit(self.machine.free_bytes)
+        needed = self.candidates[larger[0]]
+        limit = self.goal.memory_limit(self.machine.free_bytes)
         cost = f"{show(needed.latency_ms)} ms"
         if needed.memory_bytes > limit:
             cost = f"{show(needed.memory_bytes / GB)} GB of {show(limit / GB)} GB"
-        return f"{sentence}{larger[0].choice.tokens} would take {cost}"
+        return f"{sentence}{larger[0].tokens} would take {cost}"
 
 
 def plan_settings(
@@ -181,9 +181,9 @@ def decide(
     requested = requested or EmbedderSettings()
     tokens_per_text, limit = goal.tokens_per_text, goal.memory_limit(machine.free_bytes)
     candidates = list_candidates(model, machine, requested, tokens_per_text)
-    chosen = best_candidate(candidates, limit, goal)
-    choice = chosen.choice
-    cache = min(requested.cache.max_bytes, max(0, int(limit) - chosen.predicted.memory_bytes))
+    choice = best_choice(candidates, limit, goal)
+    left = int(limit) - candidates[choice].memory_bytes
+    cache = min(requested.cache.max_bytes, max(0, left))
     items = min(requested.batching.max_items, max(1, choice.tokens // SHORTEST_TEXT))
     values: dict[str, Any] = requested.model_dump()
     values["backend"]["dtype"] = choice.dtype
@@ -193,4 +193,4 @@ def decide(
     values["cache"]["max_bytes"] = cache
     settings = type(requested).model_validate(values)
     predicted = predict(model, machine, choice, tokens_per_text=tokens_per_text, cache=cache)
-    return Plan(machine, goal, requested, candidates, chosen, settings, predicted)
+    return Plan(machine, goal, requested, candidates, choice, settings, predicted)

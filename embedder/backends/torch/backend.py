@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -33,24 +33,14 @@ from embedder.core.types import TokenBatch, Vectors
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
 
+if TYPE_CHECKING:
+    from embedder.backends.torch.padded import PaddedForward
+
+    Forward = PackedForward | PaddedForward
+
 logger = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class Forward(Protocol):
-    """A transformer in one number format on one device.
-
-    ``width`` is the number of components of a hidden state, ``memory_bytes`` the size of the
-    weights.
-    """
-
-    device: torch.device
-    width: int
-    memory_bytes: int
-
-    def __call__(self, tokens: TokenBatch) -> torch.Tensor:
-        """Return the last hidden states of packed tokens, one row per token: ``[total, width]``."""
 
 
 class TorchBackend:

@@ -8,7 +8,7 @@ similar length and fits into the cache of a core.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from threading import Thread
 
 import numpy as np
 import torch
@@ -59,17 +59,40 @@ def encode_in_microbatches(encode: Encode, tokens: TokenBatch, threads: int) -> 
     if len(microbatches) == 1:
         return encode(tokens)
     rows = tokens.rows()
-    # A new pool for each batch: its threads inherit the niceness of the calling thread.
-    pool = ThreadPoolExecutor(threads, "micro-batch", torch.set_num_threads, (1,))
-    try:
-        work = [
-            pool.submit(encode, TokenBatch.of([rows[row] for row in microbatch]))
-            for microbatch in microbatches
-        ]
-        wait(work, return_when=FIRST_EXCEPTION)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # the threads of the pool have changed the default
-    vectors = np.concatenate([microbatch.result() for microbatch in work])
-    found: Vectors = vectors[np.argsort(np.concatenate(microbatches))]
+    # The threads share one iterator, and each takes the next micro-batch from it.
+    queue = enumerate([TokenBatch.of([rows[row] for row in each]) for each in microbatches])
+    vectors: list[Vectors] = [np.empty((0, 0), np.float32)] * len(microbatches)
+    errors: list[BaseException] = []
+
+    def compute() -> None:
+        torch.set_num_threads(1)
+        try:
+            for number, microbatch in queue:
+                vectors[number] = encode(microbatch)
+        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
+            errors.append(error)
+            list(queue)  # nothing is left for the other threads
+
+    _run(compute, threads)
+    if errors:
+        raise errors[0]
+    found: Vectors = np.concatenate(vectors)[np.argsort(np.concatenate(microbatches))]
     return found
+
+
+def _run(compute: Callable[[], None], threads: int) -> None:
+    """Run a function in the calling thread and in ``threads - 1`` new ones.
+
+    New threads inherit the niceness of the calling thread; those of a pool would not.
+    """
+    others = [Thread(target=compute, name="micro-batch") for _ in range(threads - 1)]
+    started = []
+    try:
+        for other in others:
+            other.start()
+            started.append(other)
+        compute()
+    finally:
+        for other in started:
+            other.join()
+        torch.set_num_threads(threads)

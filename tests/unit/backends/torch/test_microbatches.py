@@ -129,4 +129,4 @@ def test_an_error_of_any_microbatch_is_raised_and_ends_the_others(
         encode_in_microbatches(encode, _batch([512] * 8), 2)
 
     assert 1 <= len(started) <= 8
-    assert not [thread for thread in threading.enumerate() if "micro-batch" in thread.name]
+    assert not [thread for thread in threading.enumerate() if thread.name == "micro-batch"]
