@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 
 from embedder.core.cancellation import stop_if_cancelled
 from embedder.core.types import Vectors
-from embedder.similarity.assignment import Clusters, assign_clusters
-from embedder.similarity.normalization import Normalization, check_clusterable
+from embedder.similarity.assignment import (
+    Clusters,
+    Normalization,
+    assign_clusters,
+    check_clusterable,
+)
+from embedder.similarity.metrics import ROW_PRICE
 
 ITERATIONS = 25
 
@@ -90,3 +95,12 @@ def kmeans_plus_plus(rows: Vectors, k: int, random: np.random.Generator) -> Vect
         chosen.append(int(candidates[best]))
         closest = remaining[best]
     return rows[chosen]
+
+
+def cluster_price(rows: int, k: int, width: int) -> int:
+    """Return the price of `cluster` for admission, in multiplications.
+
+    It is that of the first centroids, and of every iteration.
+    """
+    trials = 2 + int(math.log(k))
+    return rows * k * width * (ITERATIONS + trials + 1) + rows * ROW_PRICE

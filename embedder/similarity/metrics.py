@@ -23,6 +23,12 @@ BLOCK_BYTES = 64 * 2**20
 BLOCK_ROWS = 1024
 """Rows of either matrix that are compared at once in bounded memory."""
 
+ROW_PRICE = 1000
+"""Multiplications that take as long as checking and copying one row."""
+
+NUMBER_PRICE = 100
+"""Multiplications that take as long as writing one number of the response."""
+
 TILE_ROWS = 1024
 """Rows that are converted to double precision at once."""
 
@@ -39,6 +45,11 @@ def similarity(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> Vec
     """
     check_matrices(a, b, metric)
     return METRICS[metric](prepare_rows(a, metric), prepare_rows(b, metric))
+
+
+def similarity_price(rows: int, columns: int, width: int) -> int:
+    """Return the price of `similarity` for admission, in multiplications."""
+    return rows * columns * (width + NUMBER_PRICE) + (rows + columns) * ROW_PRICE
 
 
 def similarity_blocks(

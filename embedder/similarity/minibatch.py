@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Vectors
-from embedder.similarity.assignment import Clusters, assign_clusters, nearest_centroids
+from embedder.similarity.assignment import (
+    Clusters,
+    Normalization,
+    assign_clusters,
+    check_clusterable,
+    nearest_centroids,
+)
 from embedder.similarity.clustering import kmeans_plus_plus
-from embedder.similarity.normalization import Normalization, check_clusterable
 
 SAMPLE_BATCHES = 3
 """The first centroids are drawn from this many times ``batch_rows`` (or ``k``) rows."""

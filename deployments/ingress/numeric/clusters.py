@@ -26,8 +26,7 @@ from deployments.ingress.wire.rows import (
 from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.index.contract.response_budget import NUMBER_BYTES
-from embedder.similarity.clustering import cluster
-from embedder.similarity.pricing import cluster_price
+from embedder.similarity.clustering import cluster, cluster_price
 
 routes = Routes("similarity")
 

@@ -32,8 +32,7 @@ from embedder.core.errors import InvalidVector, LimitExceeded
 from embedder.core.types import SimilarityName
 from embedder.index.contract.limits import MAX_TOP_K
 from embedder.index.contract.response_budget import NUMBER_BYTES
-from embedder.similarity.metrics import similarity
-from embedder.similarity.pricing import similarity_price
+from embedder.similarity.metrics import similarity, similarity_price
 from embedder.similarity.topk import top_k
 
 routes = Routes("similarity")

@@ -38,7 +38,7 @@ from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Input, InputType, Vectors
 from embedder.pipeline.work_queue import AdmittedJob
 from embedder.similarity.metrics import similarity as similarities
-from embedder.similarity.pricing import similarity_price
+from embedder.similarity.metrics import similarity_price
 
 routes = Routes("text-embeddings-inference", ErrorShape.TEI)
 

@@ -1,1 +1,1 @@
-"""The backend that computes with torch: packed and padded forward passes on a CPU or a GPU."""
+"""The backend that computes with torch: packed forward passes on a CPU or a GPU."""

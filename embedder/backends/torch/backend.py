@@ -34,7 +34,7 @@ from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
 
 if TYPE_CHECKING:
-    from embedder.backends.torch.padded import PaddedForward
+    from embedder.backends.pretrained import PaddedForward
 
     Forward = PackedForward | PaddedForward
 
@@ -158,7 +158,7 @@ def _load(
         forward = PackedForward.load(files, dtype=kind, device=device, shared_in=shared_in)
     else:
         # Imported here: transformers takes seconds to import.
-        from embedder.backends.torch.padded import PaddedForward
+        from embedder.backends.pretrained import PaddedForward
 
         forward = PaddedForward.load(files, dtype=_DTYPES[dtype], device=device)
     head = Head(files.layout, hidden_width=forward.width, device=device)

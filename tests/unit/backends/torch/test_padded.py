@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedder.backends.torch.padded import PaddedForward
+from embedder.backends.pretrained import PaddedForward
 from embedder.core.types import TokenBatch
 from tests.tiny_architectures import ARCHITECTURES
 from tests.tiny_models import PIECES
