@@ -25,7 +25,7 @@ from embedder.index.vector_index import VectorIndex
 
 Threads = Literal["loop", "pool", "search", "read", "write", "copy"]
 """Where a method runs: on the event loop if it reads memory alone, in the pool of asyncio, or in
-the threads of a class of `IndexExecutors`.
+the threads of a class of work.
 """
 
 

@@ -1,18 +1,20 @@
 """The VectorIndex deployment: runs one shard of the index in a process of its own.
 
-The index works in threads, so the replica answers health checks during searches and writes.
+The index works in threads, so the replica answers health checks during searches and writes. Reads,
+scans and writes that would wait too long are refused before they start. The ingress admits
+searches, and sends only a few calls at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from functools import partial
 from typing import Any
 
 from deployments.data import claim_shards, index_directory
 from deployments.index.client import ShardStats
-from deployments.index.executors import IndexExecutors
 from deployments.index.methods import METHODS
 from deployments.metrics import INDEX, QUEUES, MetricPublisher
 from deployments.rpc.replica_log import log_refusals_briefly
@@ -20,12 +22,17 @@ from deployments.settings.service import ServeSettings
 from embedder.index.contract.health import IndexHealth
 from embedder.index.vector_index import VectorIndex
 from embedder.pipeline.reservations import retry_token_of
+from embedder.pipeline.work_queue import WorkClass, WorkQueue
 
 SWITCH_S = 0.0005
 """Seconds that a thread may keep the interpreter while other threads wait for it.
 
 With Python's default of 5 ms a search would wait 5 ms for every concurrent write or merge.
 """
+
+
+SCAN_ROWS = 20_000
+"""Reads of more rows are scans, which have separate threads, so that small reads do not wait."""
 
 
 class IndexReplica:
@@ -40,7 +47,7 @@ class IndexReplica:
         shard = settings.index.model_copy(update={"directory": directory})
         self._name = name
         self._index = VectorIndex(shard, name, settings.index.shards)
-        self._executors = IndexExecutors(settings)
+        self._queues = _queues(settings)
         self._metrics, self._queue_metrics = MetricPublisher(INDEX), MetricPublisher(QUEUES)
         # Serve awaits this at a graceful stop. It is an attribute of the object and not of the
         # class, because the interpreter would call a class's `__del__` without awaiting it.
@@ -61,8 +68,9 @@ class IndexReplica:
         if method.threads == "pool":
             return await asyncio.to_thread(work)
         price = method.price(self._index, *arguments)
-        retry_token = partial(retry_token_of, name, arguments)
-        return await self._executors.run(method.threads, price, work, retry_token)
+        is_scan = method.threads == "read" and price > SCAN_ROWS
+        queue = self._queues["scan" if is_scan else method.threads]
+        return await queue.run(price, work, partial(retry_token_of, name, arguments))
 
     def _work(self, name: str, arguments: tuple[Any, ...]) -> Any:
         answer, pack = getattr(self._index, name)(*arguments), METHODS[name].pack
@@ -72,7 +80,9 @@ class IndexReplica:
         """Return the statistics of the shard, even if its data is damaged."""
         # On the event loop, like all methods that only read state in memory.
         stats = self._index.stats()
-        return ShardStats(**vars(stats), shard=self._name, queues=self._executors.queues)
+        return ShardStats(
+            **vars(stats), shard=self._name, queues=[queue.stats for queue in self._queues.values()]
+        )
 
     async def health(self) -> IndexHealth:
         """Return at once whether the shard can be used, without a thread or the disk."""
@@ -99,5 +109,21 @@ class IndexReplica:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._executors.close()
+        for queue in self._queues.values():
+            queue.close()
         self._index.close()
+
+
+def _queues(settings: ServeSettings) -> dict[str, WorkQueue]:
+    """Return the threads of each class of work; the unit is a row, and a byte of a write."""
+    wait_s, max_queued = settings.limits.max_wait_s, settings.index.max_queued_bytes
+    classes = (
+        WorkClass("index-search", 4, 1.0, math.inf),
+        WorkClass("index-read", 2, 100_000.0, wait_s),
+        WorkClass("index-scan", 2, 200_000.0, wait_s),
+        # Many threads, because they wait for the disk, and writes that wait share one commit.
+        WorkClass("index-write", 16, 1e6, wait_s, max_queued),
+        # One thread: backups, exports and restores run one at a time.
+        WorkClass("index-copy", 1, 1.0, math.inf),
+    )
+    return {kind.name.removeprefix("index-"): WorkQueue(kind) for kind in classes}

@@ -1,6 +1,8 @@
-"""Create and delete collections, and record their models; shards use the same calls to reconcile.
+"""Create, restore and delete collections, and record their models; shards reconcile by these calls.
 
-Each collection has an identity, equal in all shards and new after each deletion.
+Each collection has an identity, equal in all shards and new after each deletion. A restored
+collection is invisible until it is complete. A crash leaves a collection without a name, and the
+next start deletes it.
 """
 
 from __future__ import annotations
@@ -8,14 +10,18 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 from embedder.core.errors import InvalidInput
-from embedder.core.storage_errors import StaleCollection
+from embedder.core.storage_errors import BadBackup, StaleCollection
+from embedder.index.backup import Backup, part_of, shards_of
 from embedder.index.collection.open_collection import OpenCollection
-from embedder.index.contract.checks import byte_count, check_kind, check_name, check_width
+from embedder.index.contract.checks import byte_count, check_name, check_spec
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
 from embedder.index.shard import Shard
-from embedder.index.storage import collection_rows, staging
+from embedder.index.storage import collection_rows, point_rows, staging
 from embedder.index.storage.collection_rows import (
     CollectionRow,
     find_collection,
@@ -24,7 +30,9 @@ from embedder.index.storage.collection_rows import (
     remember_deleted,
     rename_collection,
 )
-from embedder.index.storage.committer import Effect
+from embedder.index.storage.committer import Effect, Write
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.row_encoding import EncodedRows
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +48,7 @@ def create(shard: Shard, name: str, spec: Spec | None = None) -> CollectionInfo:
     """
     spec = spec or Spec()
     check_name(name)
-    check_kind(spec.kind, spec.metric)
-    check_width(spec.width)
-    byte_count(spec.model or "", "model")
+    check_spec(spec)
 
     def write(db: sqlite3.Connection) -> Effect[OpenCollection]:
         row = find_collection(db, name) or insert_collection(db, name, spec)
@@ -118,6 +124,49 @@ def deleted(shard: Shard, identities: Sequence[str]) -> list[str]:
         return [one for one in identities if is_deleted(db, one)]
 
 
+def restore(
+    shard: Shard,
+    folder: Path,
+    name: str | None = None,
+    identity: str | None = None,
+    replacing: bool = False,
+) -> CollectionInfo:
+    """Create a collection from a backup; None is the name in the backup, and a new identity.
+
+    All shards give a collection the same identity. With ``replacing``, it replaces an existing
+    collection of the name, even a damaged one.
+
+    Raises:
+        BadBackup: the backup is damaged or incomplete, or has another number of shards; nothing of
+            it is kept.
+        InvalidInput: the name is invalid, or is taken and ``replacing`` is not set.
+    """
+    recorded = shards_of(folder)
+    if recorded != shard.shards:
+        problem = f"it has {recorded} shards, but this service has {shard.shards}"
+        raise BadBackup(str(folder), problem)
+    with closing(Backup(part_of(shard, folder))) as backup:
+        name = name or backup.manifest.name
+        check_name(name)
+        if name in shard.collections and not replacing:
+            raise _taken(name)
+        spec = replace(backup.row.spec, identity=identity)
+
+        def begin(db: sqlite3.Connection) -> Effect[CollectionRow]:
+            row = insert_collection(db, None, spec)
+            shard.restoring.add(row.id)
+            return lambda: row
+
+        row = shard.commit(begin)
+        try:
+            for rows in backup.rows():
+                row = shard.commit(_insert(row, rows))
+            return _publish(shard, row, name, replacing=replacing)
+        finally:
+            shard.restoring.discard(row.id)
+            shard.reclaim()
+
+
 def follow_model(collection: OpenCollection, before: CollectionRow, after: CollectionRow) -> None:
     """Update the model of an open collection after a write has recorded one."""
     if after.stored == before.stored:
@@ -140,3 +189,40 @@ def _check_same(name: str, existing: Spec, wanted: Spec, width: int | None) -> N
     ):
         if asked is not None and asked != known:
             raise InvalidInput(field, f"is {asked}; {name!r} exists with {known}")
+
+
+def _insert(row: CollectionRow, rows: EncodedRows) -> Write[CollectionRow]:
+    def write(db: sqlite3.Connection) -> Effect[CollectionRow]:
+        _, updated = point_rows.upsert(db, row, rows)
+        return lambda: updated
+
+    return write
+
+
+def _publish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> CollectionInfo:
+    # Loaded before it has a name, so that the writer does not wait for it.
+    collection = shard.open(replace(row, name=name))
+    reach("restore.before_name")
+
+    def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
+        existing = find_collection(db, name)
+        if existing is not None and not replacing:
+            raise _taken(name)
+        if existing is not None:
+            staging.discard(db, name)
+            rename_collection(db, existing, None)
+            remember_deleted(db, existing.identity)
+        rename_collection(db, row, name)
+
+        def effect() -> CollectionInfo:
+            shard.replace(collection)
+            return collection.describe()
+
+        return effect
+
+    return shard.commit(write)
+
+
+def _taken(name: str) -> InvalidInput:
+    problem = f"{name!r} exists already; give it another name, or replace it"
+    return InvalidInput("collection", problem)

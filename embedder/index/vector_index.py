@@ -18,7 +18,6 @@ from embedder.index import (
     point_reads,
     point_writes,
     reembedding,
-    restoring,
 )
 from embedder.index.contract.health import IndexHealth, IndexStats
 from embedder.index.shard import Shard
@@ -103,7 +102,7 @@ class VectorIndex:
 
     back_up = _of_collection(backup.back_up)
     finish_backup = _of_shard(backup.finish_backup)
-    restore = _of_shard(restoring.restore)
+    restore = _of_shard(lifecycle.restore)
     export = _of_collection(parquet.export)
 
     count_without_text = _of_collection(reembedding.count_without_text)

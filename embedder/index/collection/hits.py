@@ -14,7 +14,7 @@ from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.collection.search_view import ids_at, seq_at
 from embedder.index.contract.points import PAYLOAD, Hit, Payload, Query
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.segments.index_state import IndexState
+from embedder.index.segments.segment_index import IndexState
 from embedder.index.storage.reading import Reader
 from embedder.index.storage.row_encoding import decode_metadata
 

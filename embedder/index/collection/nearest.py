@@ -136,7 +136,7 @@ def _of_segment(
 def _of_delta(view: SearchView, queries: Vectors, k: int) -> tuple[Scores, Positions]:
     delta = view.state.delta
     if view.allowed is None:
-        return delta.search(view.metric, queries, k)
+        return nearest_rows(view.metric, queries, delta.rows[: delta.size], k, delta.live)
     allowed = view.allowed[-1]
     scores, at = nearest_rows(view.metric, queries, delta.rows[allowed], k, None)
     return scores, allowed[at]

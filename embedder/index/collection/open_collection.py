@@ -23,8 +23,8 @@ from embedder.index.collection.collection_segments import (
 )
 from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.index.segments.faiss_index import Stopped
-from embedder.index.segments.index_state import IndexState
 from embedder.index.segments.segment import Segment
+from embedder.index.segments.segment_index import IndexState
 from embedder.index.storage.collection_rows import CollectionRow
 
 

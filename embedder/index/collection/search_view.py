@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Metric
-from embedder.index.segments.index_state import IndexState
 from embedder.index.segments.scoring import Positions
+from embedder.index.segments.segment_index import IndexState
 from embedder.settings.model import IndexSettings
 
 _POSITION_BITS = 40

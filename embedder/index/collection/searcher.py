@@ -21,9 +21,9 @@ from embedder.index.contract.filters import Filter
 from embedder.index.contract.limits import MIN_SAMPLE, OVERSAMPLE
 from embedder.index.contract.points import Hit, Query
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.segments.index_state import IndexState
 from embedder.index.segments.scoring import normalize
 from embedder.index.segments.segment import are_among
+from embedder.index.segments.segment_index import IndexState
 from embedder.index.storage.reading import Reader
 from embedder.index.storage.store import ShardStore
 from embedder.settings.model import IndexSettings

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.core.types import Vectors
 from embedder.core.vectors import row_norms
-from embedder.index.contract.kinds import INVERTED, IndexKind
+from embedder.index.contract.kinds import INVERTED
 from embedder.index.contract.limits import (
     MAX_ID_BYTES,
     MAX_KEY_CHARACTERS,
@@ -28,37 +28,31 @@ from embedder.index.contract.limits import (
     MAX_TOP_K,
     MAX_WIDTH,
 )
-from embedder.index.contract.points import Metric, Points, Query
+from embedder.index.contract.points import Metric, Points, Query, Spec
 
 _NESTED = (dict, list, tuple)
 # \Z rather than $: the latter lets a trailing newline through.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 
 
-def check_kind(kind: IndexKind, metric: Metric) -> None:
-    """Refuse a kind that cannot be built for the metric.
+def check_spec(spec: Spec) -> None:
+    """Refuse properties of a collection that cannot be created.
 
-    FAISS aborts the process for some other pairs, and silently computes another metric for a few:
-    only pairs that pass this check are ever built.
+    FAISS aborts the process for some pairs of kind and metric, and silently computes another metric
+    for a few: only pairs that pass this check are ever built.
 
     Raises:
-        InvalidInput: the kind does not support the metric.
+        InvalidInput: the kind does not support the metric, the width is not 1 to `MAX_WIDTH`, or
+            the name of the model has a lone surrogate.
     """
-    if metric is Metric.L1 and kind in INVERTED:
+    if spec.metric is Metric.L1 and spec.kind in INVERTED:
         raise InvalidInput(
             "index",
-            f"is {kind.value}, which does not support the metric l1: use flat, hnsw or auto",
+            f"is {spec.kind.value}, which does not support the metric l1: use flat, hnsw or auto",
         )
-
-
-def check_width(width: int | None) -> None:
-    """Refuse a width out of range.
-
-    Raises:
-        InvalidInput: the width is not 1 to `MAX_WIDTH`.
-    """
-    if width is not None and not 1 <= width <= MAX_WIDTH:
-        raise InvalidInput("width", f"is {width}; it must be 1 to {MAX_WIDTH}")
+    if spec.width is not None and not 1 <= spec.width <= MAX_WIDTH:
+        raise InvalidInput("width", f"is {spec.width}; it must be 1 to {MAX_WIDTH}")
+    byte_count(spec.model or "", "model")
 
 
 def check_points(points: Points, *, width: int | None, metric: Metric) -> None:
@@ -71,7 +65,9 @@ def check_points(points: Points, *, width: int | None, metric: Metric) -> None:
         raise InvalidInput("points", "must not be empty")
     check_ids(points.ids)
     check_distinct(points.ids)
-    check_texts(points.texts)
+    for row, text in enumerate(points.texts):
+        if text is not None:
+            byte_count(text, f"points[{row}].text")
     check_metadata(points.metadata)
     names = [f"points[{row}].vector" for row in range(len(points.ids))]
     check_vectors(points.vectors, width=width, metric=metric, names=names)
@@ -138,17 +134,6 @@ def check_distinct(ids: Sequence[str]) -> None:
     for row, name in enumerate(ids):
         if first.setdefault(name, row) != row:
             raise InvalidInput(f"points[{row}].id", f"is the same as that of points[{first[name]}]")
-
-
-def check_texts(texts: Sequence[str | None]) -> None:
-    """Refuse texts that are not UTF-8.
-
-    Raises:
-        InvalidInput: a text has a lone surrogate.
-    """
-    for row, text in enumerate(texts):
-        if text is not None:
-            byte_count(text, f"points[{row}].text")
 
 
 def byte_count(text: str, field: str) -> int:

@@ -27,7 +27,6 @@ from embedder.index.contract.filters import (
     OneOf,
     Or,
     Order,
-    comparable,
 )
 from embedder.index.contract.limits import MAX_KEY_CHARACTERS, MAX_METADATA_DEPTH
 
@@ -86,8 +85,8 @@ class _Parser:
         filters = tuple(self.parse(item, f"{where}[{n}]", depth) for n, item in enumerate(entry))
         return And(filters) if key == "$and" else Or(filters)
 
-    def _conditions_on(self, field: str, entry: object, where: str) -> Iterable[Filter]:
-        path = _path(field, where)
+    def _conditions_on(self, field: str, entry: object, where: str) -> list[Filter]:
+        path, conditions = _path(field, where), list[Filter]()
         operators = _object(entry, where) if isinstance(entry, dict) else {"$eq": entry}
         if not operators:
             raise InvalidInput(f"{where}.{field}", "must have at least one operator")
@@ -97,7 +96,8 @@ class _Parser:
                 unit = "or more conditions"
                 raise LimitExceeded(self.name, unit, self.conditions, MAX_CONDITIONS)
             here = f"{where}.{field}.{operator}" if operators is entry else f"{where}.{field}"
-            yield _condition(path, operator, operand, here)
+            conditions.append(_condition(path, operator, operand, here))
+        return conditions
 
 
 def _condition(path: FieldPath, operator: str, operand: object, where: str) -> Filter:
@@ -129,7 +129,8 @@ def _one_of(path: FieldPath, values: Iterable[tuple[object, str]]) -> OneOf:
     constants: set[Constant] = set()
     for value, where in values:
         if isinstance(value, str):
-            strings.add(_text(value, where))
+            byte_count(value, where)
+            strings.add(value)
         elif isinstance(value, bool):
             constants.add("true" if value else "false")
         elif value is None:
@@ -151,7 +152,8 @@ def _listed(operand: object, where: str) -> list[tuple[object, str]]:
 
 def _bound(operand: object, where: str) -> str | float:
     if isinstance(operand, str):
-        return _text(operand, where)
+        byte_count(operand, where)
+        return operand
     if isinstance(operand, (int, float)) and not isinstance(operand, bool):
         return _number(operand, where)
     raise InvalidInput(where, f"must be text or a number, not {_kind(operand)}")
@@ -159,7 +161,8 @@ def _bound(operand: object, where: str) -> str | float:
 
 def _number(value: float, where: str) -> float:
     try:
-        number = comparable(value)
+        # An integer beyond 64 bits is compared as the nearest double.
+        number = value if -(2**63) <= value < 2**63 else float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
@@ -167,15 +170,10 @@ def _number(value: float, where: str) -> float:
     return number
 
 
-def _text(value: str, where: str) -> str:
-    byte_count(value, where)
-    return value
-
-
 def _object(value: object, where: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise InvalidInput(where, f"must be an object, not {_kind(value)}")
-    if not all(isinstance(key, str) for key in value):
+    if not set(map(type, value)) <= {str}:
         raise InvalidInput(where, "must have only texts as keys")
     return value
 
@@ -184,7 +182,8 @@ def _path(field: str, where: str) -> FieldPath:
     """Return the keys of a field of the object at ``where``."""
     if len(field) > MAX_FIELD_CHARACTERS:
         raise LimitExceeded(where, "characters in a field", len(field), MAX_FIELD_CHARACTERS)
-    here = f"{where}.{_text(field, where)}"
+    byte_count(field, where)
+    here = f"{where}.{field}"
     if field.startswith("$"):
         operators = ", ".join(COMBINERS)
         raise InvalidInput(

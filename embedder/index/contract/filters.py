@@ -67,12 +67,3 @@ class Not:
 
 
 Filter = And | Or | Not | OneOf | Compare | Exists
-
-
-def comparable(number: float) -> float:
-    """Return the number used in comparisons: the nearest double for integers beyond 64 bits.
-
-    Raises:
-        OverflowError: the integer is beyond the largest double.
-    """
-    return number if -(2**63) <= number < 2**63 else float(number)

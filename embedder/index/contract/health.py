@@ -21,7 +21,7 @@ Status = Literal["ready", "degraded", "read_only", "failed"]
 """``degraded``: some collections are damaged, and all others are served."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IndexHealth:
     """Whether a shard is usable; ``problem`` says what is wrong and what to do, without paths."""
 
@@ -30,11 +30,9 @@ class IndexHealth:
 
 
 @dataclass(frozen=True)
-class IndexStats:
-    """Statistics of a shard; ``status`` and ``problem`` as in `IndexHealth`."""
+class IndexStats(IndexHealth):
+    """The health and the statistics of a shard."""
 
-    status: Status
-    problem: str | None
     collections: int
     points: int
     damaged_snapshots: int

@@ -12,9 +12,9 @@ from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
 from embedder.index.segments.faiss_index import VectorSource, build, stored_vectors
-from embedder.index.segments.index_state import Delta
 from embedder.index.segments.merge_policy import kind_of_segment
 from embedder.index.segments.segment import PackedIds, Segment
+from embedder.index.segments.segment_index import Delta
 from embedder.settings.model import IndexSettings
 
 ReadVectors = Callable[[NDArray[np.int64]], Vectors]

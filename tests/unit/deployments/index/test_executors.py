@@ -89,7 +89,7 @@ async def test_no_class_of_work_waits_for_another(
     shard: IndexReplica, monkeypatch: pytest.MonkeyPatch, full: str
 ) -> None:
     """Scans of a large collection, searches, writes and reads by id each have their threads."""
-    monkeypatch.setattr("deployments.index.executors.SCAN_ROWS", 50)
+    monkeypatch.setattr("deployments.index.replica.SCAN_ROWS", 50)
     held = Held(monkeypatch, shard, full)
     calls: dict[str, Callable[[], Awaitable[Any]]] = {
         "count": lambda: shard.call("count", NAME, FILTER),

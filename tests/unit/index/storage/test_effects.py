@@ -11,7 +11,7 @@ import pytest
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.points import Query
-from embedder.index.segments.index_state import Delta
+from embedder.index.segments.segment_index import Delta
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
 from tests.unit.index.storage.disk_load import holds, points_from
