@@ -31,9 +31,8 @@ ATTEMPTS = 4
 class CollectionCache:
     """Caches descriptions by collection name; used from one event loop."""
 
-    def __init__(self, look_up: LookUp, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, look_up: LookUp) -> None:
         self._look_up = look_up
-        self._clock = clock
         self._cached: dict[str, tuple[float, CollectionInfo]] = {}
 
     def forget(self, name: str) -> None:
@@ -76,7 +75,7 @@ class CollectionCache:
 
     def _find(self, name: str, *, texts: bool) -> CollectionInfo | None:
         until, info = self._cached.get(name, (0.0, None))
-        if info is None or until < self._clock() or (texts and info.stored is None):
+        if info is None or until < time.monotonic() or (texts and info.stored is None):
             return None
         return info
 
@@ -85,5 +84,5 @@ class CollectionCache:
         if info is not None:
             if len(self._cached) >= MAX_CACHED:
                 self._cached.clear()
-            self._cached[name] = (self._clock() + CACHED_S, info)
+            self._cached[name] = (time.monotonic() + CACHED_S, info)
         return info

@@ -104,22 +104,15 @@ class Reader:
         budget: ResponseBudget,
     ) -> tuple[list[Payload], bool]:
         """Return points with a pk above ``after``, by ascending pk; see `ResponseBudget.page`."""
-        sql, parameters = _condition(condition)
-        query = (
-            f"SELECT {_PAYLOAD} FROM points AS p INDEXED BY points_by_pk "  # noqa: S608
-            f"WHERE p.collection = ? AND p.pk > ? AND {sql} ORDER BY p.pk LIMIT ?"
-        )
+        query, parameters = _selection(_PAYLOAD, condition, "AND p.pk > ?")
+        query += " ORDER BY p.pk LIMIT ?"
         given = (collection, after, *parameters, limit + 1)
         with self._connection() as db, closing(db.execute(query, given)) as rows:
             return budget.page(self._checked(rows, budget.include), limit)
 
     def count(self, collection: int, condition: Filter) -> int:
         """Return how many points meet a filter."""
-        sql, parameters = _condition(condition)
-        query = (
-            "SELECT count(*) FROM points AS p INDEXED BY points_by_pk "  # noqa: S608
-            f"WHERE p.collection = ? AND {sql}"
-        )
+        query, parameters = _selection("count(*)", condition)
         with self._connection() as db:
             return int(db.execute(query, (collection, *parameters)).fetchone()[0])
 
@@ -130,11 +123,7 @@ class Reader:
 
         The second value is the collection's sequence number at that moment.
         """
-        sql, parameters = _condition(condition)
-        query = (
-            "SELECT p.pk, p.seq FROM points AS p INDEXED BY points_by_pk "  # noqa: S608
-            f"WHERE p.collection = ? AND p.seq > ? AND {sql}"
-        )
+        query, parameters = _selection("p.pk, p.seq", condition, "AND p.seq > ?")
         with self.snapshot() as db:
             pairs = self._pairs(db.execute(query, (collection, after, *parameters)))
             row = db.execute(
@@ -148,11 +137,9 @@ class Reader:
         Raises:
             StorageDamaged: the index of the table holds a point twice.
         """
-        query = (
-            "SELECT pk, seq FROM points INDEXED BY points_by_pk WHERE collection = ? ORDER BY pk"
-        )
+        query, _ = _selection("p.pk, p.seq", None)
         with self._connection() as db:
-            pairs = self._pairs(db.execute(query, (collection,)))
+            pairs = self._pairs(db.execute(f"{query} ORDER BY p.pk", (collection,)))
         if (np.diff(pairs[:, 0]) <= 0).any():
             raise StorageDamaged(str(self.path), DISAGREE, UNNAMED)
         return pairs
@@ -211,9 +198,12 @@ class Reader:
                 connection.close()
 
 
-def _condition(condition: Filter | None) -> tuple[str, list[str]]:
-    """Return a filter as an SQL condition and its parameters, which hold all client input."""
-    if condition is None:
-        return "1", []
-    sql, parameters = to_sql(condition, "p.metadata")
-    return f"({sql})", parameters
+def _selection(columns: str, condition: Filter | None, also: str = "") -> tuple[str, list[str]]:
+    """Return SQL that selects the points of a collection that meet a filter, and its parameters.
+
+    The parameters hold all client input. The first one of the statement is the collection, then
+    come those of ``also``.
+    """
+    sql, parameters = ("1", []) if condition is None else to_sql(condition, "p.metadata")
+    source = "FROM points AS p INDEXED BY points_by_pk WHERE p.collection = ?"
+    return f"SELECT {columns} {source} {also} AND ({sql})", parameters
