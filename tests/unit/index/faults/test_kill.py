@@ -30,7 +30,7 @@ PLAN: list[Any] = [
     ["delete_matching", 5],
     ["drop", None],
     FILL,
-    ["settle", None],
+    ["run_maintenance", None],
     ["reembed", "one"],
     ["reembed", "two"],
 ]
