@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message
 
 from benchmarks.texts import sample
 from deployments.ingress.asgi import build_asgi
-from deployments.ingress.service.handles import Handles
+from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
 from deployments.rpc.handle_client import Handle
 from deployments.settings.service import ServeSettings

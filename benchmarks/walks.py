@@ -27,7 +27,7 @@ from deployments.cache.replica import CacheReplica
 from deployments.encoder.replica import EncoderReplica
 from deployments.index.replica import IndexReplica
 from deployments.ingress.asgi import build_asgi
-from deployments.ingress.service.handles import Handles
+from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
 from deployments.rpc.handle_client import Handle
 from deployments.settings.service import ServeSettings

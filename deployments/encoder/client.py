@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from deployments.rpc import message_size
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
-from embedder.core.types import Encoded, TokenBatch
+from embedder.core.types import Encoded, ModelInfo, TokenBatch
+from embedder.models.catalogue import model_names
 from embedder.settings.model import BatchSettings, ModelSettings
 
 WORTH_TOKENS = 256
@@ -19,8 +22,8 @@ wait until a replica is free."""
 class RemoteEncoder(BatchingEncoder):
     """The Encoder deployment as the pipeline's stage for one model.
 
-    A call holds at most one batch of the encoder, of ``max_batch_tokens``, and its answer at most
-    `GATHERED_BYTES` of vectors of ``width``.
+    A call holds at most one batch of the replicas, which have loaded the model as ``info``, and its
+    answer at most `GATHERED_BYTES` of vectors.
     """
 
     def __init__(
@@ -29,18 +32,16 @@ class RemoteEncoder(BatchingEncoder):
         stage: StageSettings,
         model: ModelSettings,
         batching: BatchSettings,
-        *,
-        max_batch_tokens: int,
-        width: int,
+        info: ModelInfo,
     ) -> None:
         self._client = HandleClient("Encoder", handle)
         self._model = model
-        self._width = width
+        self._width = info.width
         super().__init__(
             self._call,
             budget=Budget(
-                max_batch_tokens,
-                max_items=min(batching.max_items, message_size.rows_within(width)),
+                info.max_batch_tokens,
+                max_items=min(batching.max_items, message_size.rows_within(info.width)),
                 bulk_delay_s=batching.bulk_delay_s,
             ),
             slots=stage.concurrent_calls(worth_tokens=WORTH_TOKENS),
@@ -58,3 +59,14 @@ class RemoteEncoder(BatchingEncoder):
             deadline=context.deadline,
         )
         return encoded
+
+
+def handle_for(encoder: Handle, model: ModelSettings) -> Handle:
+    """Return a handle whose calls prefer a replica that has loaded the model.
+
+    Every replica has the pinned models, so their calls go to the least busy one.
+    """
+    if model.pinned:
+        return encoder
+    digest = hashlib.blake2b(model.key.encode(), digest_size=8).hexdigest()
+    return encoder.options(multiplexed_model_id=f"{model_names(model)[0]}-{digest}")

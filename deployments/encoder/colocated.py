@@ -1,69 +1,75 @@
-"""An encoder in the ingress process: on a CPU a call to a replica costs as much as a sentence.
+"""An encoder in the process of its caller.
 
-Batches that it does not take, or fails to encode, go to the Encoder deployment.
+On a CPU a call to a replica costs as much as encoding a sentence. Batches that the encoder does not
+take, or fails to encode, go to the Encoder deployment.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 
 from deployments.settings.placement import Placement
+from deployments.settings.service import ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import Deadline
-from embedder.core.errors import DeadlineExceeded
-from embedder.core.types import Encoded, Priority, TokenBatch
+from embedder.core.errors import ConfigurationError, DeadlineExceeded
+from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
+from embedder.inference.loading import load_model
+from embedder.inference.local import LocalEncoder, device_thread
+from embedder.settings.model import ModelSettings
 
 logger = logging.getLogger("ray.serve")
 
 
 class ColocatedEncoder:
-    """Encodes the batches of its placement in this process, and the others by ``stage``.
-
-    ``load`` runs in a separate thread. Until it returns, or if it fails, all batches go to the
-    stage.
-    """
+    """Encodes the batches of its placement by ``local``, and the others by ``remote``."""
 
     def __init__(
-        self, stage: BatchingEncoder, load: Callable[[], BatchingEncoder], placement: Placement
+        self, remote: BatchingEncoder, local: BatchingEncoder, placement: Placement
     ) -> None:
-        self._stage = stage
-        self._load = load
-        self._placement = placement
-        self._near: BatchingEncoder | None = None
+        self._remote = remote
+        self._local = local
+        self._takes_all = placement == "colocated"
+
+    @classmethod
+    def load(
+        cls, remote: BatchingEncoder, settings: ServeSettings, model: ModelSettings, info: ModelInfo
+    ) -> ColocatedEncoder:
+        """Load a model that encoder replicas have loaded as ``info``.
+
+        Raises:
+            ConfigurationError: it may compute other vectors than the encoder replicas.
+        """
+        # The batch limit was measured by the encoder replicas.
+        batching = settings.batching.model_copy(update={"max_tokens": info.max_batch_tokens})
+        loaded = load_model(settings.model_copy(update={"model": model, "batching": batching}))
+        for what in ("digest", "config_digest", "dtype", "backend", "device"):
+            here, there = getattr(loaded.info, what), getattr(info, what)
+            if here != there:
+                raise ConfigurationError(
+                    f"{what} of {info.name!r} is {here!r} here, {there!r} there"
+                )
+        local = LocalEncoder(loaded, batching, device_thread(low_priority=True))
+        return cls(remote, local, settings.encoder.placement)
 
     @property
-    def stats(self) -> BatcherStats | None:
-        """Return a copy of the statistics of this process's encoder; None if it has no encoder."""
-        return None if self._near is None else replace(self._near.batcher.stats)
-
-    async def load(self) -> None:
-        """Load the encoder, unless all batches go to the stage."""
-        if self._placement == "remote":
-            return
-        try:
-            self._near = await asyncio.to_thread(self._load)
-        except Exception as error:  # noqa: BLE001 - the stage can do the same work
-            logger.warning("no encoder in the ingress, all batches go to the Encoder: %r", error)
+    def stats(self) -> BatcherStats:
+        """Return a copy of the statistics of this process's encoder."""
+        return replace(self._local.batcher.stats)
 
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
         """Return float32[n, width], pooled, before normalisation, in order; and its timings."""
-        near = self._near
-        if near is not None and (self._placement == "colocated" or self._is_idle(near)):
+        if self._takes_all or (self._local.batcher.idle and self._remote.batcher.idle):
             try:
-                return await near.encode(tokens, priority=priority, deadline=deadline)
+                return await self._local.encode(tokens, priority=priority, deadline=deadline)
             except DeadlineExceeded:
                 raise
-            except Exception as error:  # noqa: BLE001 - the stage may succeed
+            except Exception as error:  # noqa: BLE001 - the deployment may succeed
                 logger.warning(
-                    "the encoder in the ingress failed, the batch goes on to the Encoder: %r", error
+                    "the colocated encoder failed, the batch goes on to the Encoder: %r", error
                 )
-        return await self._stage.encode(tokens, priority=priority, deadline=deadline)
-
-    def _is_idle(self, near: BatchingEncoder) -> bool:
-        return near.batcher.idle and self._stage.batcher.idle
+        return await self._remote.encode(tokens, priority=priority, deadline=deadline)

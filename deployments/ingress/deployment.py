@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.middleware.upgrades import decline_upgrades
-from deployments.ingress.service.handles import Handles
+from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
 from deployments.rpc.handle_client import Handle
 from deployments.rpc.replica_log import log_refusals_briefly
@@ -53,11 +53,11 @@ class IngressReplica:
 
     async def local_cache_stats(self) -> dict[str, Any]:
         """Return the counters of this replica's local cache."""
-        return await self._service.local_cache_stats()
+        return self._service.caches.local_stats()
 
     async def clear_local_cache(self, tag: bytes | None = None) -> int:
         """Clear the local cache, or the entries of one model; return their number."""
-        return await self._service.clear_local_cache(tag)
+        return self._service.caches.clear_local(tag)
 
     async def check_health(self) -> None:
         """Run the periodic maintenance; Serve calls this every few seconds."""

@@ -41,10 +41,10 @@ MAX_NICENESS = 19
 class LocalTokenizer:
     """Tokenize in threads: the Rust tokenizer releases the interpreter and uses every core."""
 
-    def __init__(self, tokenizer: FastTokenizer) -> None:
+    def __init__(self, tokenizer: FastTokenizer, *, threads: int = THREADS) -> None:
         self._tokenizer = tokenizer
         # Its own threads: a model that is loading in the default ones would delay texts.
-        self._threads = CountedThreads("tokenizer", THREADS)
+        self._threads = CountedThreads("tokenizer", threads)
 
     @classmethod
     def load(cls, settings: ModelSettings) -> LocalTokenizer:

@@ -1,71 +1,77 @@
-"""Assignments of values to paths of a settings tree, from several sources, and their merge."""
+"""Assignments of values to paths of a settings tree, from several sources."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from pydantic import BaseModel
 
-from embedder.settings.tree import Path, Settings, is_section
+from embedder.settings.problems import describe_place
+from embedder.settings.tree import Path, Settings, choices, is_section, type_at
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A value for one path, and the source that it comes from."""
+class Assignments:
+    """The value of every assigned path, and its origin; ``problems`` has a line per invalid text.
 
-    path: Path
-    value: Any
-    origin: str
+    An assignment replaces the earlier ones at its path, above and below.
+    """
 
+    def __init__(self, kind: type[Settings]) -> None:
+        self.problems: list[str] = []
+        self._kind = kind
+        self._values: dict[Path, Any] = {}
+        self._origins: dict[Path, str] = {}
 
-def flatten(kind: type[Settings], assignments: Iterable[Assignment]) -> Iterator[Assignment]:
-    """Yield an assignment for every entry of a mapping, at any depth."""
-    for assignment in assignments:
-        entries = assignment.value
-        if isinstance(entries, BaseModel):
-            entries = {name: getattr(entries, name) for name in entries.model_fields_set}
-        if not isinstance(entries, Mapping):
-            yield assignment
-        elif entries:
-            inner = (
-                replace(assignment, path=(*assignment.path, str(key)), value=value)
-                for key, value in entries.items()
-            )
-            yield from flatten(kind, inner)
-        elif not is_section(kind, assignment.path):
-            yield assignment
+    def add(self, path: Path, value: Any, origin: str, *, as_text: bool = False) -> None:
+        """Assign a value, or every entry of a mapping, at any depth.
 
+        An empty mapping replaces the entries of earlier ones; for a section it assigns nothing.
+        ``as_text`` parses a text by the type of its setting.
+        """
+        if isinstance(value, BaseModel):
+            value = {name: getattr(value, name) for name in value.model_fields_set}
+        if isinstance(value, Mapping) and (value or is_section(self._kind, path)):
+            for key, inner in value.items():
+                self.add((*path, str(key)), inner, origin, as_text=as_text)
+        elif as_text and isinstance(value, str):
+            try:
+                self.add(path, _parse(value, choices(type_at(self._kind, path))), origin)
+            except ValueError as error:
+                self.problems.append(f"{describe_place(path, origin)}: not valid JSON: {error}")
+        else:
+            for known in [known for known in self._values if _overlap(known, path)]:
+                del self._values[known], self._origins[known]
+            self._values[path], self._origins[path] = value, origin
 
-def merge(assignments: Iterable[Assignment]) -> list[Assignment]:
-    """Return the assignments without those that a later one at, above or below replaces."""
-    merged: list[Assignment] = []
-    for assignment in assignments:
-        kept = (earlier for earlier in merged if not _overlap(earlier.path, assignment.path))
-        merged = [*kept, assignment]
-    return merged
+    def assembled(self) -> dict[str, Any]:
+        """Return the nested mapping of all values."""
+        root: dict[str, Any] = {}
+        for (*sections, name), value in self._values.items():
+            node = root
+            for section in sections:
+                node = node.setdefault(section, {})
+            node[name] = value
+        return root
 
-
-def assemble(assignments: Iterable[Assignment]) -> dict[str, Any]:
-    """Return the nested mapping that the assignments describe."""
-    root: dict[str, Any] = {}
-    for assignment in assignments:
-        *sections, name = assignment.path
-        node = root
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[name] = assignment.value
-    return root
-
-
-def origins_at(assignments: Iterable[Assignment], path: Path) -> str:
-    """Return the origins of the assignments at, above or below a path, joined by commas."""
-    origins = (one.origin for one in assignments if _overlap(one.path, path))
-    return ", ".join(dict.fromkeys(origins))
+    def origins(self, path: Path) -> str:
+        """Return the origins of the assignments at, above or below a path, joined by commas."""
+        origins = (origin for known, origin in self._origins.items() if _overlap(known, path))
+        return ", ".join(dict.fromkeys(origins))
 
 
 def _overlap(a: Path, b: Path) -> bool:
     """Return whether one of two paths leads to the other."""
     common = min(len(a), len(b))
     return a[:common] == b[:common]
+
+
+def _parse(text: str, types: tuple[Any, ...]) -> Any:
+    """Return the value of a text for a setting of these types; None among them: it is unknown."""
+    if None in types:
+        return text
+    if text == "null" and NoneType in types:
+        return None
+    return json.loads(text) if text.startswith(("{", "[")) and str not in types else text

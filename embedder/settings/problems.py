@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
-from embedder.settings.assignments import Assignment, origins_at
 from embedder.settings.tree import Path, Settings, choices, place_of, suggestions, type_at
 
 PREFIX = "EMBEDDER_"
@@ -42,7 +41,7 @@ def variable_name(path: str) -> str:
 
 
 def describe_errors(
-    kind: type[Settings], assignments: list[Assignment], error: ValidationError
+    kind: type[Settings], origins: Callable[[Path], str], error: ValidationError
 ) -> list[str]:
     """Return one line per place in pydantic's words, with the choices of a union on one line."""
     messages: dict[str, list[str]] = {}
@@ -50,7 +49,7 @@ def describe_errors(
     for problem in error.errors(include_url=False):
         unknown = problem["type"] == "extra_forbidden"
         path = place_of(kind, problem["loc"], unknown=unknown)
-        origin = origins_at(assignments, path)
+        origin = origins(path)
         place = describe_place(path, origin)
         if unknown:
             message = _unknown(kind, path, in_environment=origin.startswith("environment "))

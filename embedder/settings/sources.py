@@ -5,23 +5,23 @@ For each setting the first source that assigns it decides, and its origin is rec
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from types import MappingProxyType, NoneType
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from embedder.core.errors import ConfigurationError
-from embedder.settings import tree
-from embedder.settings.assignments import Assignment, assemble, flatten, merge, origins_at
-from embedder.settings.presets import PRESETS
-from embedder.settings.problems import PREFIX, SEPARATOR, describe_errors, describe_place
-from embedder.settings.tree import Settings
+from embedder.settings.assignments import Assignments
+from embedder.settings.presets import PRESETS, PresetName
+from embedder.settings.problems import PREFIX, SEPARATOR, describe_errors
+from embedder.settings.tree import Path as SettingPath
+from embedder.settings.tree import Settings, settings_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,17 +65,24 @@ def load(
         ConfigurationError: the file cannot be read, a key is unknown or a value invalid. The
             message has a line for every problem, with its origin.
     """
-    problems: list[str] = []
-    texts = [*_from_environment(environment or {}), *_from_arguments(arguments or {})]
-    assignments = merge([*flatten(kind, _from_file(file)), *_parse_texts(kind, texts, problems)])
+    assignments = Assignments(kind)
+    origin = f"file {file.name}" if isinstance(file, Path) else "file"
+    assignments.add((), _read(file) if isinstance(file, Path) else file or {}, origin)
+    variables = environment or {}
+    for path, name in _by_length(variables):
+        assignments.add(path, variables[name], f"environment {name}", as_text=True)
+    for key, value in (arguments or {}).items():
+        assignments.add(tuple(key.split(".")), value, "argument", as_text=True)
+    problems = assignments.problems
     try:
-        settings = kind.model_validate(assemble(assignments))
+        settings = kind.model_validate(assignments.assembled())
     except ValidationError as error:
-        problems += describe_errors(kind, assignments, error)
+        problems += describe_errors(kind, assignments.origins, error)
     if problems:
         raise ConfigurationError("\n".join(problems))
     origins = {
-        ".".join(path): _origin(assignments, path, settings) for path, _ in tree.settings_of(kind)
+        ".".join(path): assignments.origins(path) or _origin(settings, path)
+        for path, _ in settings_of(kind)
     }
     return LoadedSettings(settings, MappingProxyType(origins))
 
@@ -83,21 +90,10 @@ def load(
 def explain(loaded: LoadedSettings[SettingsT]) -> list[tuple[str, Any, str, str]]:
     """Return path, value, origin and description of every setting, in the order of definition."""
     rows = []
-    for path, field in tree.settings_of(type(loaded.settings)):
-        value: Any = loaded.settings
-        for name in path:
-            value = getattr(value, name)
-        dotted = ".".join(path)
+    for path, field in settings_of(type(loaded.settings)):
+        value, dotted = reduce(getattr, path, loaded.settings), ".".join(path)
         rows.append((dotted, value, loaded.origins[dotted], field.description or ""))
     return rows
-
-
-def _from_file(file: Path | Mapping[str, Any] | None) -> Iterator[Assignment]:
-    if isinstance(file, Path):
-        content, origin = _read(file), f"file {file.name}"
-    else:
-        content, origin = file or {}, "file"
-    return (Assignment((str(key),), value, origin) for key, value in content.items())
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -119,50 +115,18 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _from_environment(environment: Mapping[str, str]) -> Iterator[Assignment]:
-    """Yield the assignments of variables, those of a section before those of its settings."""
-    paths = {
-        name: tuple(name[len(PREFIX) :].lower().split(SEPARATOR))
+def _by_length(environment: Mapping[str, str]) -> list[tuple[SettingPath, str]]:
+    """Return the paths and names of variables, those of a section before those of its settings."""
+    variables = [
+        (tuple(name[len(PREFIX) :].lower().split(SEPARATOR)), name)
         for name in environment
         if name.upper().startswith(PREFIX)
-    }
-    for name in sorted(paths, key=lambda name: (len(paths[name]), name)):
-        yield Assignment(paths[name], environment[name], f"environment {name}")
+    ]
+    return sorted(variables, key=lambda one: (len(one[0]), one[1]))
 
 
-def _from_arguments(arguments: Mapping[str, Any]) -> Iterator[Assignment]:
-    return (
-        Assignment(tuple(key.split(".")), value, "argument") for key, value in arguments.items()
-    )
-
-
-def _parse_texts(
-    kind: type[Settings], assignments: Iterable[Assignment], problems: list[str]
-) -> Iterator[Assignment]:
-    """Yield the assignments with parsed texts; add a problem for each invalid text."""
-    for assignment in flatten(kind, assignments):
-        types = tree.choices(tree.type_at(kind, assignment.path))
-        try:
-            value = _parse(assignment.value, types)
-        except ValueError as error:
-            place = describe_place(assignment.path, assignment.origin)
-            problems.append(f"{place}: not valid JSON: {error}")
-        else:
-            yield from flatten(kind, [replace(assignment, value=value)])
-
-
-def _parse(value: Any, types: tuple[Any, ...]) -> Any:
-    """Return the value of a text for a setting of these types; None among them: it is unknown."""
-    if not isinstance(value, str) or None in types:
-        return value
-    if value == "null" and NoneType in types:
-        return None
-    return json.loads(value) if value.startswith(("{", "[")) and str not in types else value
-
-
-def _origin(assignments: Iterable[Assignment], path: tree.Path, settings: Settings) -> str:
-    preset = getattr(settings, "preset", None)
-    value: Any = PRESETS.get(preset, {}) if preset is not None else {}
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return origins_at(assignments, path) or ("default" if value is None else f"preset {preset}")
+def _origin(settings: Settings, path: SettingPath) -> str:
+    """Return the origin of a setting that no source assigns."""
+    preset: PresetName = getattr(settings, "preset", "balanced")
+    section = PRESETS[preset].get(path[0], {})
+    return f"preset {preset}" if path[-1] in section else "default"

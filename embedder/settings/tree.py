@@ -99,12 +99,11 @@ def _entry(annotation: Any, name: str) -> Any:
     """Return the type of an entry of a section, mapping or list, or None."""
     for choice in choices(annotation):
         origin = get_origin(choice)
-        if origin is None and isinstance(choice, type) and issubclass(choice, BaseModel):
-            if name in choice.model_fields:
-                return choice.model_fields[name].annotation
-        elif isinstance(origin, type) and issubclass(origin, Mapping):
+        if _is_node(choice) and name in choice.model_fields:
+            return choice.model_fields[name].annotation
+        if isinstance(origin, type) and issubclass(origin, Mapping):
             return get_args(choice)[1]
-        elif isinstance(origin, type) and issubclass(origin, list | tuple) and name.isdigit():
+        if isinstance(origin, type) and issubclass(origin, list | tuple) and name.isdigit():
             return get_args(choice)[0]
     return None
 

@@ -30,7 +30,7 @@ async def create_collection(
     name: CollectionName, body: CollectionBody, service: Service, context: RequestContext
 ) -> CollectionAnswer:
     """Create a collection; an existing one with the same settings stays as it is."""
-    service.check_model(body.model)
+    service.models.check(body.model)
     width = body.width
     if width is None and len(service.index.shards) > 1:
         # No shard has all vectors, so the first vector cannot set the width.

@@ -62,7 +62,7 @@ async def upsert_points(
     Once this has answered, the points are on disk, and every search finds them.
     """
     check_count("points", len(body.points), service.settings.limits.max_points)
-    service.check_model(body.model)
+    service.models.check(body.model)
     names = [f"points[{row}]" for row in range(len(body.points))]
     await convert_body(context, check_metadata, [point.metadata for point in body.points])
     contents = await convert_body(context, Contents.of, body.points, names)

@@ -48,7 +48,7 @@ async def search(
     names the shard; with ``complete`` the search fails instead.
     """
     queries, names = _queries(body, service.settings.limits.max_queries)
-    service.check_model(body.model)
+    service.models.check(body.model)
     contents = await convert_body(context, Contents.of, queries, names)
     wanted = [
         replace(_query(name, query, prefix), vector=vector, field=field)
@@ -57,7 +57,7 @@ async def search(
         )
     ]
     if contents.texts:
-        service.search_admission.check(service.index, wanted, _keys(wanted, contents))
+        service.search_admission.check(wanted, _keys(wanted, contents))
         by_text = partial(_found_by_text, service, context, body, contents, wanted)
         found = await service.index.collection_cache.run(
             name, by_text, deadline=context.deadline, texts=True
@@ -65,7 +65,7 @@ async def search(
     else:
         keys = _keys(wanted, contents)
         found = await service.search_admission.search(
-            service.index, wanted, keys, complete=body.complete, deadline=context.deadline
+            wanted, keys, complete=body.complete, deadline=context.deadline
         )
     expected_bytes = JSON_PER_PICKLED_BYTE * sum(hits.pickled_bytes for hits in found.hits)
     response = await json_response(_answer(body, queries, found), expected_bytes)
@@ -131,7 +131,7 @@ async def _found_by_text(
     ]
     keys = _keys(wanted, contents)
     return await service.search_admission.search(
-        service.index, ready, keys, complete=body.complete, deadline=context.deadline
+        ready, keys, complete=body.complete, deadline=context.deadline
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from deployments.ingress.description.schema import MEANINGS
 from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES
 from deployments.metrics import CATALOGUE
-from deployments.settings.limits import IngressLimits
+from deployments.settings.service import IngressLimits
 from embedder.core.errors import EmbedderError
 from embedder.settings.problems import variable_name
 

@@ -14,7 +14,7 @@ from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.first_step import finish
 from deployments.ingress.middleware.keys import Headers
 from deployments.ingress.middleware.large_bodies import INLINE_BYTES
-from deployments.settings.limits import IngressLimits
+from deployments.settings.service import IngressLimits
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
 from embedder.pipeline.work_queue import AdmittedJob

@@ -27,7 +27,7 @@ from deployments.ingress.wire.rows import (
     width_of,
 )
 from deployments.settings.access import Scope
-from deployments.settings.limits import IngressLimits
+from deployments.settings.service import IngressLimits
 from embedder.core.errors import InvalidVector, LimitExceeded
 from embedder.core.types import SimilarityName
 from embedder.index.contract.limits import MAX_TOP_K

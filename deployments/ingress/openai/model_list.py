@@ -57,14 +57,14 @@ class ModelList(BaseModel):
 async def list_models(service: Service) -> Response:
     """List the served models."""
     return await json_response(
-        {"object": "list", "data": [_model(one) for one in service.models()]}
+        {"object": "list", "data": [_model(one) for one in service.models.states()]}
     )
 
 
 @routes.add("GET", "/v1/models/{name:path}", scope=Scope.READ, response=Model)
 async def get_model(name: Annotated[str, Path()], service: Service) -> Response:
     """Describe one model by its alias or its repository."""
-    return await json_response(_model(service.described(name)))
+    return await json_response(_model(service.models.state(name)))
 
 
 def _model(state: ServedState[Connection]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _model(state: ServedState[Connection]) -> dict[str, Any]:
     if state.problem is not None:
         answer["problem"] = "the configured model could not be loaded; the log says why"
     if state.serving is not None:
-        answer.update(_details(state.serving.pipeline.model))
+        answer.update(_details(state.serving.info))
     return answer
 
 

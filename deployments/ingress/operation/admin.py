@@ -45,7 +45,7 @@ async def stats(service: Service) -> answers.Stats:
     )
     return answers.Stats(
         ingress=await _ingress(service),
-        models=[_model(state) for state in service.models()],
+        models=[_model(state) for state in service.models.states()],
         encoders=answers.converted(encoders, answers.encoder),
         tokenizers=answers.converted(tokenizers, answers.tokenizer),
         caches=answers.converted(caches, answers.cache_shard),
@@ -108,8 +108,6 @@ async def _collections(service: Service) -> list[answers.Collection] | Problem:
 
 async def _ingress(service: Service) -> answers.Ingress:
     request_stats = service.request_stats
-    # Several names may share a connection.
-    connections = {state.serving for state in service.models() if state.serving is not None}
     return answers.Ingress(
         replica=service.replica,
         uptime_s=request_stats.uptime_s,
@@ -117,20 +115,21 @@ async def _ingress(service: Service) -> answers.Ingress:
         tasks=len(asyncio.all_tasks()),
         answers={str(status): count for status, count in sorted(request_stats.answers.items())},
         abandoned=request_stats.abandoned,
-        in_flight_inputs=sum(connection.pipeline.in_flight for connection in connections),
+        in_flight_inputs=sum(one.pipeline.in_flight for one in service.models.serving()),
         admission=service.admission.stats,
         queues=service.queues,
-        local_cache=answers.local_cache(await service.local_cache_stats()),
+        local_cache=answers.local_cache(service.caches.local_stats()),
         shards=service.caches.shared.states,
     )
 
 
 def _model(state: ServedState[Connection]) -> answers.ServedModel:
     serving = state.serving
+    encoder = None if serving is None else serving.colocated_encoder
     return answers.ServedModel(
         name=state.name,
         state=state.state,
         problem=None if state.problem is None else answers.NOT_LOADED,
         waiting=0 if serving is None else len(serving.encoder.batcher),
-        colocated=None if serving is None else serving.colocated_encoder.stats,
+        colocated=None if encoder is None else encoder.stats,
     )

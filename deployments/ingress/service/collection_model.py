@@ -2,64 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol, TypeVar
-
+from deployments.ingress.service.connection import Connection
+from deployments.ingress.service.models import ServedModels
+from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidVector, UnknownModel
 from embedder.core.storage_errors import ModelMismatch
 from embedder.core.types import ModelInfo
-from embedder.index.contract.points import CollectionInfo, StoredModel
-
-
-class HasModelInfo(Protocol):
-    """A connection to a loaded model."""
-
-    @property
-    def info(self) -> ModelInfo:
-        """Return what is known of the model."""
-
-
-ConnectionT = TypeVar("ConnectionT", bound=HasModelInfo)
-
-
-def stored_of(model: ModelInfo) -> StoredModel:
-    """Return the identity of a model that a collection records."""
-    return StoredModel(model.name, model.revision, model.digest, model.pooling)
+from embedder.index.contract.points import CollectionInfo
 
 
 async def connection_for(
+    models: ServedModels[Connection],
     collection: CollectionInfo | None,
     stated: str | None,
-    connect: Callable[[str | None], Awaitable[ConnectionT]],
-    serving: Callable[[], Iterable[ConnectionT]],
-) -> ConnectionT:
+    deadline: Deadline,
+) -> Connection:
     """Return the connection to the model that embeds texts of a collection.
 
-    ``stated`` is the model that the request names. ``connect`` returns the connection for a name;
-    None means the first served model. ``serving`` returns all connections.
+    ``stated`` is the model that the request names, which is served; without it a collection that
+    has no model takes the first served model.
 
     Raises:
         ModelMismatch: ``stated`` is not the model of the collection, or that is not served.
-        EmbedderError: as ``connect``.
+        EmbedderError: as `ServedModels.get`.
     """
     if collection is None:
-        return await connect(stated)
+        return await models.get(stated, deadline)
     try:
-        candidate = await connect(collection.model if stated is None else stated)
-    except UnknownModel:
-        # The stated model was checked before, so the model of the collection is not served.
-        candidate = await connect(None)
+        candidate = await models.get(collection.model if stated is None else stated, deadline)
+    except UnknownModel:  # the model of the collection is not served under its name
+        candidate = await models.get(None, deadline)
     wanted = collection.stored
     if wanted is None and collection.model is not None:
         try:
-            wanted = stored_of((await connect(collection.model)).info)
+            wanted = (await models.get(collection.model, deadline)).stored
         except UnknownModel:
-            problem = repr(collection.model), str(stored_of(candidate.info))
+            problem = repr(collection.model), str(candidate.stored)
             raise ModelMismatch(collection.name, *problem) from None
-    if wanted is None:
+    if wanted is None or wanted.is_same(candidate.stored):
         return candidate
     # If no model is stated, any served model of the right identity is used.
-    return _choose(collection, wanted, candidate, serving() if stated is None else ())
+    others = models.serving() if stated is None else []
+    for one in others:
+        if wanted.is_same(one.stored):
+            return one
+    raise ModelMismatch(collection.name, str(wanted), str(candidate.stored))
 
 
 def check_width(collection: CollectionInfo, model: ModelInfo) -> None:
@@ -74,20 +61,3 @@ def check_width(collection: CollectionInfo, model: ModelInfo) -> None:
             f"is embedded by model {model.name!r} with {model.width} components; collection "
             f"{collection.name!r} has {collection.width}",
         )
-
-
-def _choose(
-    collection: CollectionInfo,
-    wanted: StoredModel,
-    candidate: ConnectionT,
-    others: Iterable[ConnectionT],
-) -> ConnectionT:
-    """Return the connection to the model ``wanted``: ``candidate``, or one of the ``others``.
-
-    Raises:
-        ModelMismatch: none of them is a connection to that model.
-    """
-    for one in (candidate, *others):
-        if wanted.is_same(stored_of(one.info)):
-            return one
-    raise ModelMismatch(collection.name, str(wanted), str(stored_of(candidate.info)))

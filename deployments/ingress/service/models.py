@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from embedder.core.errors import Unavailable, UnknownModel
+from embedder.core.deadline import NEVER, Deadline
+from embedder.core.errors import DeadlineExceeded, Unavailable, UnknownModel
 from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
 
@@ -70,19 +71,10 @@ class _Target(Generic[ConnectionT]):
 
 @dataclass(eq=False, slots=True)
 class _Assignment(Generic[ConnectionT]):
-    """The model behind a name: ``previous`` serves until ``target`` has loaded."""
+    """The model behind a name: ``serving``, if any, serves until ``target`` has loaded."""
 
     target: _Target[ConnectionT]
-    previous: _Target[ConnectionT] | None = None
-
-    @property
-    def serving(self) -> _Target[ConnectionT] | None:
-        return self.previous if self.target.connection is None else self.target
-
-    def changed_to(self, target: _Target[ConnectionT]) -> _Assignment[ConnectionT]:
-        if target is self.target:
-            return self
-        return _Assignment(target, self.serving if target.connection is None else None)
+    serving: _Target[ConnectionT] | None
 
 
 class ServedModels(Generic[ConnectionT]):
@@ -105,24 +97,23 @@ class ServedModels(Generic[ConnectionT]):
         known = {
             target.settings.model_dump_json(): target
             for assignment in self._assignments.values()
-            for target in (assignment.target, assignment.previous)
+            for target in (assignment.target, assignment.serving)
             if target is not None
         }
         self._targets = [known.get(one.model_dump_json()) or _Target(one) for one in models]
         for target in known.values():
             if target not in self._targets and target.following is not None:
                 target.following.cancel()
-        self._assignments = {
-            name: self._assignments[name].changed_to(target)
-            if name in self._assignments
-            else _Assignment(target)
-            for name, target in _by_name(self._targets).items()
-        }
-        for assignment in self._assignments.values():
-            if assignment.previous is not None or assignment.target.settings.pinned:
-                self._follow(assignment.target)
+        before, self._assignments = self._assignments, {}
+        for name, target in _by_name(self._targets).items():
+            serving = before[name].serving if name in before else None
+            if target.connection is not None:
+                serving = target
+            self._assignments[name] = _Assignment(target, serving)
+            if serving is not None or target.settings.pinned:
+                self._follow(target)
 
-    async def get(self, name: str | None = None) -> ConnectionT:
+    async def get(self, name: str | None = None, deadline: Deadline = NEVER) -> ConnectionT:
         """Return the connection of a model; wait for its first load.
 
         A caller gets the model for which it waits even if the name changes to another model
@@ -130,6 +121,7 @@ class ServedModels(Generic[ConnectionT]):
 
         Raises:
             UnknownModel: no served model has this name.
+            DeadlineExceeded: it has not been loaded by ``deadline``.
             EmbedderError: it cannot be loaded.
         """
         while True:
@@ -137,7 +129,10 @@ class ServedModels(Generic[ConnectionT]):
             if assignment.serving is not None and assignment.serving.connection is not None:
                 return assignment.serving.connection
             try:
-                return await asyncio.shield(self._attempt(assignment.target))
+                async with deadline.limit():
+                    return await asyncio.shield(self._attempt(assignment.target))
+            except asyncio.TimeoutError:
+                raise DeadlineExceeded("Encoder") from None
             except Exception:
                 if self._assignment(name).target is assignment.target:
                     raise
@@ -149,6 +144,12 @@ class ServedModels(Generic[ConnectionT]):
             UnknownModel: no served model has it.
         """
         self._assignment(name)
+
+    def serving(self) -> list[ConnectionT]:
+        """Return the distinct connections of all names."""
+        targets = [assignment.serving for assignment in self._assignments.values()]
+        connections = [one.connection for one in targets if one and one.connection is not None]
+        return list(dict.fromkeys(connections))
 
     def states(self) -> list[ServedState[ConnectionT]]:
         """Return the state of every served model, in the configured order."""
@@ -209,7 +210,7 @@ class ServedModels(Generic[ConnectionT]):
         target.connection, target.problem = connection, None
         for assignment in self._assignments.values():
             if assignment.target is target:
-                assignment.previous = None
+                assignment.serving = target
         return connection
 
 

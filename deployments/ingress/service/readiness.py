@@ -14,8 +14,8 @@ from enum import Enum
 from typing import Any
 
 from deployments.ingress.service.connection import Connection
-from deployments.ingress.service.handles import Handles
 from deployments.ingress.service.models import ServedState
+from deployments.ingress.service.replicas import Handles
 from deployments.rpc.handle_client import HandleClient
 from embedder.cache.fail_open import SharedCacheState
 from embedder.cache.store.circuit_breaker import CircuitState
@@ -79,7 +79,7 @@ class StageProbe:
     """Reads the states of all stages, once for all probes within `KEEP_S`."""
 
     def __init__(self, handles: Handles) -> None:
-        self._stages = {name: HandleClient(name, one) for name, one in handles.by_name().items()}
+        self._stages = handles.clients()
         self._methods = {
             **dict.fromkeys(("Tokenizer", "Encoder", *handles.caches), "stats"),
             **dict.fromkeys(handles.indexes, "health"),

@@ -1,4 +1,4 @@
-"""Calls to every replica of a deployment at once, for operators."""
+"""The deployments of the application, and calls to all replicas of one, for operators."""
 
 from __future__ import annotations
 
@@ -24,11 +24,36 @@ class Problem:
     problem: str
 
 
-class Replicas:
-    """The deployments of the application by their names."""
+@dataclass(frozen=True, slots=True)
+class Handles:
+    """One handle for each deployment; ``ingress`` reaches all replicas of the ingress itself.
 
-    def __init__(self, handles: Mapping[str, Handle]) -> None:
-        self._stages = {name: HandleClient(name, handle) for name, handle in handles.items()}
+    ``caches`` and ``indexes`` hold the shards by deployment name, in shard order.
+    """
+
+    tokenizer: Handle
+    encoder: Handle
+    caches: Mapping[str, Handle]
+    indexes: Mapping[str, Handle]
+    ingress: Handle
+
+    def clients(self) -> Mapping[str, HandleClient]:
+        """Return a client of each deployment by its name."""
+        handles = {
+            "Ingress": self.ingress,
+            "Tokenizer": self.tokenizer,
+            "Encoder": self.encoder,
+            **self.caches,
+            **self.indexes,
+        }
+        return {name: HandleClient(name, handle) for name, handle in handles.items()}
+
+
+class Replicas:
+    """The replicas of each deployment by its name."""
+
+    def __init__(self, handles: Handles) -> None:
+        self._stages = handles.clients()
 
     async def query(self, stage: str, method: str) -> list[Any]:
         """Return the answer of every replica of a stage, or a `Problem` for a replica that fails.

@@ -24,27 +24,28 @@ from embedder.pipeline.threads import QueueStats
 class SearchAdmission:
     """The searches of one ingress replica."""
 
-    def __init__(self, backlog: AdmissionControl) -> None:
-        self._backlog = backlog
+    def __init__(self, index: RemoteIndex, admission: AdmissionControl) -> None:
+        self._index = index
+        self._admission = admission
         self._queries = 0
 
-    def queue(self, index: RemoteIndex) -> QueueStats:
+    @property
+    def queue(self) -> QueueStats:
         """Return how many queries wait and run, and how many searches were refused."""
-        waiting = max((shard.waiting for shard in index.shards), default=0)
+        waiting = max((shard.waiting for shard in self._index.shards), default=0)
         waiting = min(self._queries, waiting)
-        return QueueStats("search", waiting, self._queries - waiting, self._backlog.stats.refused)
+        return QueueStats("search", waiting, self._queries - waiting, self._admission.stats.refused)
 
-    def check(self, index: RemoteIndex, queries: Sequence[Query], keys: Sequence[bytes]) -> None:
+    def check(self, queries: Sequence[Query], keys: Sequence[bytes]) -> None:
         """Check, before its texts are embedded, that `search` would admit a search now.
 
         Raises:
             Overloaded: as `search`.
         """
-        self._backlog.check(keys, _price(index, queries), Priority.INTERACTIVE)
+        self._admission.check(keys, self._price(queries), Priority.INTERACTIVE)
 
     async def search(
         self,
-        index: RemoteIndex,
         queries: Sequence[Query],
         keys: Sequence[bytes],
         *,
@@ -57,18 +58,21 @@ class SearchAdmission:
             Overloaded: the predicted wait is too long; the error says when to retry.
         """
         asked_s = time.monotonic()
-        work = self._backlog.admit(keys, _price(index, queries), Priority.INTERACTIVE)
+        work = self._admission.admit(keys, self._price(queries), Priority.INTERACTIVE)
         self._queries += len(queries)
         try:
-            found = await index.search(queries, complete=complete, deadline=deadline)
+            found = await self._index.search(queries, complete=complete, deadline=deadline)
             inference_s = time.monotonic() - found.sent_s
             times = Timings(queue_s=found.sent_s - asked_s, inference_s=inference_s)
-            work.resize(_price(index, queries))
+            work.resize(self._price(queries))
             work.computed(work.tokens, times)
             return found
         finally:
             self._queries -= len(queries)
             work.end()
+
+    def _price(self, queries: Sequence[Query]) -> int:
+        return search_price(queries, self._index.searched(queries[0].collection))
 
 
 def key_of(query: Query, text: str | None) -> bytes:
@@ -79,7 +83,3 @@ def key_of(query: Query, text: str | None) -> bytes:
     vector = b"" if query.vector is None else query.vector.tobytes()
     rest = f"{query.collection}\0{query.id}\0{query.top_k}\0{query.filter!r}\0{text}"
     return blake2b(vector + rest.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _price(index: RemoteIndex, queries: Sequence[Query]) -> int:
-    return search_price(queries, index.searched(queries[0].collection))

@@ -15,8 +15,7 @@ from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.readiness import Capability
 from deployments.ingress.service.service import Service
 from deployments.settings.access import Scope
-from deployments.settings.limits import IngressLimits
-from deployments.settings.service import ServeSettings
+from deployments.settings.service import IngressLimits, ServeSettings
 from embedder.core.types import ModelInfo
 
 routes = Routes("text-embeddings-inference", ErrorShape.TEI)

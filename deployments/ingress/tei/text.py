@@ -29,16 +29,13 @@ routes = Routes("text-embeddings-inference", ErrorShape.TEI)
 @routes.add("POST", "/tokenize", scope=Scope.READ, response=list[list[Token]])
 async def tokenize(body: TokenizeBody, service: Service, context: RequestContext) -> Response:
     """List the tokens of texts, with their offsets in the text with its prompt."""
-    info = await service.model(body.model, deadline=context.deadline)
-    prompt = select_prompt(EmbedOptions(prompt_name=body.prompt_name), info)
+    connection = await service.models.get(body.model, context.deadline)
+    prompt = select_prompt(EmbedOptions(prompt_name=body.prompt_name), connection.info)
     whole = [prompt + text for text in body.inputs]
     _check_sizes("inputs", whole, service.settings.limits)
     check_size("inputs", sum(map(len, whole)) * TOKEN_BYTES, service.settings.limits)
-    rows = await service.tokenize_with_offsets(
-        whole,
-        model=body.model,
-        add_special_tokens=body.add_special_tokens,
-        deadline=context.deadline,
+    rows = await connection.tokenizer.tokenize_with_offsets(
+        whole, add_special_tokens=body.add_special_tokens, deadline=context.deadline
     )
     return await json_response(map(iter, rows))
 
@@ -47,11 +44,9 @@ async def tokenize(body: TokenizeBody, service: Service, context: RequestContext
 async def decode(body: DecodeBody, service: Service, context: RequestContext) -> Response:
     """Return the texts of token ids."""
     _check_sizes("ids", body.ids, service.settings.limits)
-    texts = await service.decode(
-        body.ids,
-        model=body.model,
-        skip_special_tokens=body.skip_special_tokens,
-        deadline=context.deadline,
+    connection = await service.models.get(body.model, context.deadline)
+    texts = await connection.tokenizer.decode(
+        body.ids, skip_special_tokens=body.skip_special_tokens, deadline=context.deadline
     )
     return await json_response(texts)
 

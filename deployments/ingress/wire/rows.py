@@ -119,9 +119,8 @@ def width_of(service: Service, model: str | None, items: Sequence[Any]) -> int:
     width = vectors_width(items)
     if width is not None:
         return width
-    service.check_model(model)
-    serving = service.described(model).serving
-    return USUAL_WIDTH if serving is None else serving.pipeline.model.width
+    serving = service.models.state(model).serving
+    return USUAL_WIDTH if serving is None else serving.info.width
 
 
 async def to_matrices(
@@ -136,7 +135,7 @@ async def to_matrices(
         InvalidVector: a vector is invalid, or the widths differ.
         EmbedderError: as `Service.embed`, with the field names of the client.
     """
-    service.check_model(body.model)
+    service.models.check(body.model)
     named = {
         f"{field}[{row}]": item for field, items in lists.items() for row, item in enumerate(items)
     }

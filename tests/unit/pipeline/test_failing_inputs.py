@@ -98,8 +98,7 @@ async def test_the_encoder_stage_answers_if_the_encoder_in_the_ingress_fails(
         return compute(forward, tokens)
 
     monkeypatch.setattr(PackedForward, "__call__", fail_once)
-    colocated = ColocatedEncoder(encoder, lambda: encoder, "colocated")
-    await colocated.load()
+    colocated = ColocatedEncoder(encoder, encoder, "colocated")
     embedder = Pipeline(encoder.model, Stages(tokenizer, colocated, MemoryCache(0)), limits=None)
 
     answer = await embedder.embed(["a"])

@@ -12,7 +12,7 @@ from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
-from tests.unit.deployments.ingress.fake_service import ALIAS, LetterEncoder
+from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, LetterEncoder
 from tests.unit.deployments.local_handle import as_handle
 from tests.unit.virtual_time import VirtualTime
 
@@ -29,8 +29,7 @@ def _encoder(
         ONE_CALL,
         model or ModelSettings(),
         BatchSettings.model_validate(batching),
-        max_batch_tokens=100,
-        width=4,
+        MODEL,
     )
 
 

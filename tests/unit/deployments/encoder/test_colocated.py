@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from deployments.encoder import colocated
 from deployments.encoder.colocated import ColocatedEncoder
 from deployments.settings.placement import Placement
+from deployments.settings.service import ServeSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import NEVER
-from embedder.core.errors import BackendFailure, DeadlineExceeded
-from embedder.core.types import Encoded, Priority, TokenBatch
+from embedder.core.errors import BackendFailure, ConfigurationError, DeadlineExceeded
+from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
+from embedder.inference.loading import LoadedBackend
+from embedder.settings.model import EmbedderSettings, ModelSettings
+from tests.unit.deployments.ingress.fake_service import MODEL
 
 TOKENS = TokenBatch.of([[1, 2], [3]])
 
@@ -44,21 +51,18 @@ class Pair:
 
     def __init__(self, placement: Placement) -> None:
         self.local, self.stage = Device(1.0), Device(2.0)
-        self.encoder = ColocatedEncoder(self.stage.encoder, lambda: self.local.encoder, placement)
+        self.encoder = ColocatedEncoder(self.stage.encoder, self.local.encoder, placement)
 
     async def encode(self) -> list[float]:
         encoded = await self.encoder.encode(TOKENS, priority=Priority.INTERACTIVE, deadline=NEVER)
         return [float(one) for one in encoded.vectors[:, 0]]
 
 
-@pytest.mark.parametrize(
-    ("placement", "mark"), [("remote", 2.0), ("auto", 1.0), ("colocated", 1.0)]
-)
+@pytest.mark.parametrize(("placement", "mark"), [("auto", 1.0), ("colocated", 1.0)])
 async def test_an_idle_process_encodes_according_to_its_placement(
     placement: Placement, mark: float
 ) -> None:
     pair = Pair(placement)
-    await pair.encoder.load()
 
     assert await pair.encode() == [mark, mark]
 
@@ -69,7 +73,6 @@ async def test_a_busy_process_encodes_only_if_the_encoder_is_colocated(
     placement: Placement, mark: float, busy: str
 ) -> None:
     pair = Pair(placement)
-    await pair.encoder.load()
     device: Device = getattr(pair, busy)
     device.gate.clear()
     before = asyncio.ensure_future(
@@ -86,23 +89,15 @@ async def test_a_busy_process_encodes_only_if_the_encoder_is_colocated(
 
 async def test_stats_count_the_batches_of_this_process() -> None:
     pair = Pair("colocated")
-    snapshots = [pair.encoder.stats]
-    await pair.encoder.load()
+    snapshots = []
     for _ in range(2):
         await pair.encode()
         snapshots.append(pair.encoder.stats)
 
-    assert [stats and (stats.batches, stats.items, stats.tokens) for stats in snapshots] == [
-        None,
+    assert [(stats.batches, stats.items, stats.tokens) for stats in snapshots] == [
         (1, 2, 3),
         (2, 4, 6),
     ]
-
-
-async def test_all_batches_go_to_the_stage_until_the_encoder_is_loaded() -> None:
-    pair = Pair("colocated")
-
-    assert await pair.encode() == [2.0, 2.0]
 
 
 @pytest.mark.parametrize("kind", [BackendFailure, RuntimeError])
@@ -110,7 +105,6 @@ async def test_a_batch_that_fails_here_goes_to_the_stage_with_a_warning(
     caplog: pytest.LogCaptureFixture, kind: type[Exception]
 ) -> None:
     pair = Pair("colocated")
-    await pair.encoder.load()
     pair.local.error = kind("no such instruction")
     with caplog.at_level(logging.WARNING, "ray.serve"):
         found = await pair.encode()
@@ -121,7 +115,6 @@ async def test_a_batch_that_fails_here_goes_to_the_stage_with_a_warning(
 
 async def test_a_batch_after_its_deadline_is_not_repeated() -> None:
     pair = Pair("colocated")
-    await pair.encoder.load()
     pair.local.error = DeadlineExceeded("queue")
 
     with pytest.raises(DeadlineExceeded):
@@ -129,24 +122,55 @@ async def test_a_batch_after_its_deadline_is_not_repeated() -> None:
     assert pair.stage.batches == 0
 
 
-async def test_without_an_encoder_all_batches_go_to_the_stage_with_a_warning(
-    caplog: pytest.LogCaptureFixture,
+class Backend:
+    """The backend of a loaded model, as far as an encoder reads it before a batch."""
+
+    max_concurrency = 1
+    padded = False
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[EmbedderSettings]:
+    """Load a model with the vectors of `MODEL`; return the settings of each load."""
+    given: list[EmbedderSettings] = []
+
+    def load(settings: EmbedderSettings) -> LoadedBackend:
+        given.append(settings)
+        backend: Any = Backend()
+        return LoadedBackend(backend, MODEL, None)
+
+    monkeypatch.setattr(colocated, "load_model", load)
+    return given
+
+
+def _load(info: ModelInfo) -> ColocatedEncoder:
+    stage = Device(2.0).encoder
+    return ColocatedEncoder.load(stage, ServeSettings(), ModelSettings(alias="prod"), info)
+
+
+def test_an_encoder_of_the_same_model_is_loaded_with_the_budget_of_its_replicas(
+    asked: list[EmbedderSettings],
 ) -> None:
-    def fail() -> BatchingEncoder:
-        raise OSError("no such disk")
+    encoder = _load(MODEL)
 
-    stage = Device(2.0)
-    encoder = ColocatedEncoder(stage.encoder, fail, "colocated")
-    with caplog.at_level(logging.WARNING, "ray.serve"):
-        await encoder.load()
-    encoded = await encoder.encode(TOKENS, priority=Priority.BULK, deadline=NEVER)
-
-    assert encoded.vectors.tolist() == [[2.0], [2.0]]
-    assert "no such disk" in caplog.text
+    assert encoder.stats.budget_tokens == MODEL.max_batch_tokens
+    assert asked[0].model.alias == "prod"
+    assert asked[0].batching.max_tokens == MODEL.max_batch_tokens
 
 
-async def test_nothing_is_loaded_if_all_work_goes_to_the_stage() -> None:
-    def never() -> BatchingEncoder:
-        raise AssertionError("loaded in vain")
+@pytest.mark.parametrize(
+    "there",
+    [
+        {"digest": "f" * 64},
+        {"config_digest": "f" * 64},
+        {"dtype": "bfloat16"},
+        {"backend": "onnx"},
+        {"device": "cuda:0"},
+    ],
+)
+@pytest.mark.usefixtures("asked")
+def test_an_encoder_that_would_give_other_vectors_is_refused(there: dict[str, str]) -> None:
+    info: ModelInfo = replace(MODEL, **there)  # type: ignore[arg-type] # all of them are strings
 
-    await ColocatedEncoder(Device(2.0).encoder, never, "remote").load()
+    with pytest.raises(ConfigurationError, match=f"^{next(iter(there))} of"):
+        _load(info)

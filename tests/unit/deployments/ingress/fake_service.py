@@ -19,12 +19,11 @@ import numpy as np
 from deployments.cache.replica import CacheReplica
 from deployments.index.replica import IndexReplica
 from deployments.ingress.asgi import build_asgi
-from deployments.ingress.service.handles import Handles
+from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import ReplicaStats
-from deployments.settings.limits import IngressLimits
-from deployments.settings.service import ServeSettings
+from deployments.settings.service import IngressLimits, ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput, ModelNotFound
@@ -193,6 +192,14 @@ class FakeService(Service):
         indexes = {"VectorIndex-0": handles.pop("index")}
         super().__init__(settings, Handles(caches=caches, indexes=indexes, **handles))
         self.configure({"models": models or [{"name": ALIAS}]})
+
+    async def local_cache_stats(self) -> dict[str, Any]:
+        """Return what the ingress says of its local cache."""
+        return self.caches.local_stats()
+
+    async def clear_local_cache(self, tag: bytes | None = None) -> int:
+        """Clear the local cache, as the ingress does."""
+        return self.caches.clear_local(tag)
 
     def client(self) -> httpx.AsyncClient:
         """Return a client of the application over this service."""

@@ -49,7 +49,7 @@ def hold_load(encoder: LetterEncoder, name: str) -> asyncio.Event:
 async def until_state(service: FakeService, name: str, state: str) -> None:
     """Wait until the model of a name has a state."""
     for _ in range(1000):
-        if service.described(name).state == state:
+        if service.models.state(name).state == state:
             return
         await asyncio.sleep(0)
-    raise AssertionError(f"{name} is {service.described(name)}")
+    raise AssertionError(f"{name} is {service.models.state(name)}")

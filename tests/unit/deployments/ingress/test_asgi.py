@@ -65,7 +65,7 @@ def broken() -> NoReturn:
 
 async def test_an_unexpected_error_is_answered_without_its_details() -> None:
     service = FakeService()
-    service.models = broken  # type: ignore[method-assign]
+    service.models.states = broken  # type: ignore[method-assign]
     async with service.client() as http:
         response = await http.get("/v1/models")
 

@@ -94,6 +94,6 @@ async def test_a_request_can_be_cancelled_at_any_step(
         assert request.cancelled(), f"cancelled after {turns} turns and still running"
         assert service.request_stats.in_flight == 0
         assert not any(service.admission.stats.queued_tokens.values())
-        [state] = service.models()
+        [state] = service.models.states()
         assert state.serving is not None
         assert state.serving.pipeline.in_flight == 0

@@ -40,15 +40,16 @@ def broken(*_: Any, **__: Any) -> NoReturn:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "broken_part"),
-    [("GET", "/v1/models", "models"), ("POST", "/v1/embeddings", "embed")],
+    ("method", "path"),
+    [("GET", "/v1/models"), ("POST", "/v1/embeddings")],
     ids=["without a body", "with a body"],
 )
 async def test_an_unexpected_error_is_logged_once_with_its_traceback(
-    caplog: pytest.LogCaptureFixture, method: str, path: str, broken_part: str
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, method: str, path: str
 ) -> None:
     service = FakeService()
-    setattr(service, broken_part, broken)
+    monkeypatch.setattr(service.models, "states", broken)
+    monkeypatch.setattr(service, "embed", broken)
     async with service.client() as http:
         response = await http.request(method, path, json={"input": "a"})
 
@@ -62,7 +63,7 @@ async def test_an_unexpected_error_is_logged_once_with_its_traceback(
 async def test_an_unexpected_error_goes_no_further_than_the_answer() -> None:
     """The server would log it a second time."""
     service = FakeService()
-    service.models = broken  # type: ignore[method-assign]
+    service.models.states = broken  # type: ignore[method-assign]
     strict = httpx.ASGITransport(app=build_asgi(service), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=strict, base_url="http://test") as http:
         response = await http.get("/v1/models")

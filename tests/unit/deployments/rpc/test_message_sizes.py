@@ -6,6 +6,8 @@ the model.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import StageUnavailable
 from embedder.core.types import Encoded, Entries, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
+from tests.unit.deployments.ingress.fake_service import MODEL
 from tests.unit.deployments.local_handle import LocalHandle, as_handle
 from tests.unit.deployments.rpc.grpc_limit import GRPC_BYTES, too_large
 from tests.unit.waiting import until
@@ -115,8 +118,7 @@ async def test_an_encoder_answers_2048_short_inputs_of_any_width(width: int) -> 
         stage,
         ModelSettings(),
         BatchSettings(),
-        max_batch_tokens=32_768,
-        width=width,
+        replace(MODEL, max_batch_tokens=32_768, width=width),
     )
     tokens = TokenBatch.of([[number] for number in range(2048)])
     answer = await remote.encode(tokens, priority=Priority.BULK, deadline=NEVER)

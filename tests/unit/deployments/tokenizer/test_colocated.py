@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from deployments.settings.placement import AUTO_CHARACTERS, Placement
+from deployments.settings.service import ServeSettings
 from deployments.tokenizer.colocated import IN_LOOP_CHARACTERS, ColocatedTokenizer
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.errors import ConfigurationError
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.loading import load_tokenizer
+from embedder.inference.local import LocalTokenizer
 from embedder.inference.tokenization import FastTokenizer
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
+from tests.unit.deployments.ingress.fake_service import MODEL
 
 TEXTS = ["Ships at dawn", "a quay", "a ship"]
 
@@ -46,7 +50,6 @@ def stage() -> Stage:
 @pytest.mark.parametrize(
     ("placement", "characters", "calls"),
     [
-        ("remote", 30, 1),
         ("auto", AUTO_CHARACTERS, 0),
         ("auto", AUTO_CHARACTERS + 1, 1),
         ("colocated", AUTO_CHARACTERS + 1, 0),
@@ -57,9 +60,8 @@ async def test_the_ingress_tokenizes_the_requests_of_its_placement(
 ) -> None:
     texts = ["Ships at dawn", "a quay", "a " * characters]
     texts[-1] = texts[-1][: characters - len("".join(texts[:-1]))]
-    near = ColocatedTokenizer(stage, load, placement)
-    await near.load()
-    found = await near.tokenize(texts, truncate=Truncate.START, deadline=Deadline(7.0))
+    tokenizer = ColocatedTokenizer(stage, LocalTokenizer(load()), placement)
+    found = await tokenizer.tokenize(texts, truncate=Truncate.START, deadline=Deadline(7.0))
     expected = stage.tokenizer.encode(texts, truncate=Truncate.START)
 
     assert stage.asked == [(texts, Truncate.START, 7.0)] * calls
@@ -80,10 +82,11 @@ async def test_only_short_inputs_are_tokenized_on_the_event_loop(
             threads.append(threading.get_ident())
             return stage.tokenizer.encode(inputs, truncate=truncate)
 
-    near = ColocatedTokenizer(stage, lambda: Watched.__new__(Watched), "colocated")
-    await near.load()
+    local = LocalTokenizer(Watched.__new__(Watched))
     text = "a" * characters
-    found = await near.tokenize([text], truncate=Truncate.END, deadline=NEVER)
+    found = await ColocatedTokenizer(stage, local, "colocated").tokenize(
+        [text], truncate=Truncate.END, deadline=NEVER
+    )
 
     assert (threads == [threading.get_ident()]) is in_loop
     expected = stage.tokenizer.encode([text], truncate=Truncate.END)
@@ -91,32 +94,12 @@ async def test_only_short_inputs_are_tokenized_on_the_event_loop(
     assert stage.asked == []
 
 
-async def test_all_requests_go_to_the_stage_until_the_tokenizer_is_loaded(stage: Stage) -> None:
-    near = ColocatedTokenizer(stage, load, "colocated")
-    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=NEVER)
-    await near.load()
-    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=NEVER)
+async def test_a_tokenizer_is_loaded_only_if_it_is_that_of_the_encoder(stage: Stage) -> None:
+    settings, model = ServeSettings(), ModelSettings()
+    info = replace(MODEL, tokenizer_digest=ModelFiles.open(model).tokenizer_digest)
+    tokenizer = ColocatedTokenizer.load(stage, settings, model, info)
+    await tokenizer.tokenize(TEXTS, truncate=Truncate.END, deadline=NEVER)
 
-    assert len(stage.asked) == 1
-
-
-async def test_without_a_tokenizer_all_requests_go_to_the_stage_with_a_warning(
-    stage: Stage, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail() -> FastTokenizer:
-        raise OSError("no such disk")
-
-    near = ColocatedTokenizer(stage, fail, "colocated")
-    with caplog.at_level(logging.WARNING, "ray.serve"):
-        await near.load()
-    await near.tokenize(TEXTS, truncate=Truncate.END, deadline=NEVER)
-
-    assert len(stage.asked) == 1
-    assert "no such disk" in caplog.text
-
-
-async def test_nothing_is_loaded_if_all_work_goes_to_the_stage(stage: Stage) -> None:
-    def never() -> FastTokenizer:
-        raise AssertionError("loaded in vain")
-
-    await ColocatedTokenizer(stage, never, "remote").load()
+    assert stage.asked == []
+    with pytest.raises(ConfigurationError, match="another tokenizer"):
+        ColocatedTokenizer.load(stage, settings, model, MODEL)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.service.search_admission import SearchAdmission
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 from tests.unit.deployments.local_handle import as_handle
 
@@ -137,6 +138,7 @@ async def test_changes_by_another_ingress_are_seen_by_the_next_request() -> None
     service = FakeService({"name": ALIAS}, OWN)
     other = FakeService({"name": ALIAS}, OWN)
     other.index = RemoteIndex({"VectorIndex-0": as_handle(service.handles["index"])})
+    other.search_admission = SearchAdmission(other.index, other.admission)
     async with service.client() as http, other.client() as elsewhere:
         await _fill(http, model="own")
         assert await _nearest(http, text="a") == "a"

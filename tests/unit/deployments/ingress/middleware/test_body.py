@@ -14,7 +14,7 @@ from starlette.types import Message
 
 from deployments.ingress.errors.http_errors import BodyTooLarge, BodyTooSlow
 from deployments.ingress.middleware.body import LISTEN_S, read_body
-from deployments.settings.limits import IngressLimits
+from deployments.settings.service import IngressLimits
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
 from tests.unit.deployments.ingress.middleware.body_wire import Wire, chunks_of

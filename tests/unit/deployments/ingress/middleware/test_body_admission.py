@@ -21,7 +21,7 @@ from deployments.ingress.middleware.large_bodies import (
 from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.routing.router import Router
-from deployments.settings.limits import IngressLimits
+from deployments.settings.service import IngressLimits
 from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded, Overloaded
 from tests.unit.deployments.ingress.fake_service import FakeService

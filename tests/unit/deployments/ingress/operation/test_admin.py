@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.ingress.service import connection, replicas
+from deployments.encoder.colocated import ColocatedEncoder
+from deployments.ingress.service import replicas
 from deployments.ingress.service.numeric_work import LARGE
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
@@ -163,9 +164,10 @@ async def test_batches_of_the_ingress_are_reported(monkeypatch: pytest.MonkeyPat
     async def run(tokens: TokenBatch, context: BatchContext) -> Encoded:
         return Encoded(np.ones((len(tokens), MODEL.width), np.float32), 0.0, 0.0)
 
-    monkeypatch.setattr(
-        connection, "_load_encoder", lambda *_: BatchingEncoder(run, budget=Budget(64))
-    )
+    def load(remote: BatchingEncoder, *_: object) -> ColocatedEncoder:
+        return ColocatedEncoder(remote, BatchingEncoder(run, budget=Budget(64)), "colocated")
+
+    monkeypatch.setattr(ColocatedEncoder, "load", load)
     service = FakeService(encoder={"placement": "colocated"})
     await service.post_texts("a", "b")
     await service.post_texts("c")

@@ -1,77 +1,58 @@
-"""Colocated stages are loaded only if they compute as the replicas do."""
+"""A colocated stage is loaded unless its placement is remote, and a failure is no fault."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+import logging
 
 import pytest
 
-from deployments.ingress.service import connection
-from deployments.settings.service import ServeSettings
-from embedder.core.errors import ConfigurationError
-from embedder.core.types import ModelInfo
-from embedder.inference.loading import LoadedBackend
-from embedder.models.files import ModelFiles
-from embedder.settings.model import EmbedderSettings, ModelSettings
-from tests.unit.deployments.ingress.fake_service import MODEL
-
-SETTINGS = ServeSettings()
-
-
-class Backend:
-    """The backend of a loaded model, as far as an encoder reads it before a batch."""
-
-    max_concurrency = 1
-    padded = False
+from deployments.encoder.colocated import ColocatedEncoder
+from deployments.tokenizer.colocated import ColocatedTokenizer
+from tests.unit.deployments.ingress.fake_service import FakeService
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[EmbedderSettings]:
-    """Load a model with the vectors of `MODEL`; return the settings of each load."""
-    given: list[EmbedderSettings] = []
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fail every load of a colocated stage, and return those that were tried."""
+    tried: list[str] = []
 
-    def load(settings: EmbedderSettings) -> LoadedBackend:
-        given.append(settings)
-        backend: Any = Backend()
-        return LoadedBackend(backend, MODEL, None)
+    def fail(remote: object, *_: object) -> None:
+        tried.append(type(remote).__name__)
+        raise OSError("no such disk")
 
-    monkeypatch.setattr(connection, "load_model", load)
-    return given
+    monkeypatch.setattr(ColocatedTokenizer, "load", fail)
+    monkeypatch.setattr(ColocatedEncoder, "load", fail)
+    return tried
 
 
-def test_an_encoder_of_the_same_model_is_loaded_with_the_budget_of_its_replicas(
-    asked: list[EmbedderSettings],
+async def test_nothing_is_loaded_if_both_stages_are_remote(loads: list[str]) -> None:
+    connection = await FakeService().models.get()
+
+    assert loads == []
+    assert (connection.colocated_tokenizer, connection.colocated_encoder) == (None, None)
+
+
+@pytest.mark.parametrize("placement", ["auto", "colocated"])
+async def test_without_a_colocated_stage_its_deployment_has_all_calls_and_the_log_says_why(
+    caplog: pytest.LogCaptureFixture, loads: list[str], placement: str
 ) -> None:
-    encoder = connection._load_encoder(SETTINGS, ModelSettings(alias="prod"), MODEL)
+    stage = {"placement": placement}
+    service = FakeService(tokenizer=stage, encoder=stage)
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        response = await service.post_texts("aab")
 
-    assert encoder.batcher.budget.max_tokens == MODEL.max_batch_tokens
-    assert asked[0].model.alias == "prod"
-    assert asked[0].batching.max_tokens == MODEL.max_batch_tokens
-
-
-@pytest.mark.parametrize(
-    "there",
-    [
-        {"digest": "f" * 64},
-        {"config_digest": "f" * 64},
-        {"dtype": "bfloat16"},
-        {"backend": "onnx"},
-        {"device": "cuda:0"},
-    ],
-)
-@pytest.mark.usefixtures("asked")
-def test_an_encoder_that_would_give_other_vectors_is_refused(there: dict[str, str]) -> None:
-    info: ModelInfo = replace(MODEL, **there)  # type: ignore[arg-type] # all of them are strings
-
-    with pytest.raises(ConfigurationError, match=f"^{next(iter(there))} of"):
-        connection._load_encoder(SETTINGS, ModelSettings(), info)
+    assert sorted(loads) == ["RemoteEncoder", "RemoteTokenizer"]
+    assert response.status_code == 200
+    assert len(service.encoder.calls) == 1
+    assert caplog.text.count("no such disk") == 2
 
 
-def test_a_tokenizer_is_loaded_only_if_it_is_that_of_the_encoder() -> None:
-    digest = ModelFiles.open(ModelSettings()).tokenizer_digest
-    info = replace(MODEL, tokenizer_digest=digest)
+async def test_a_model_that_is_not_pinned_is_encoded_by_its_replicas_alone(
+    loads: list[str],
+) -> None:
+    models = {"name": "all-MiniLM-L6-v2"}, {"name": "/models/other"}
+    service = FakeService(*models, encoder={"placement": "colocated"})
+    for name in (None, "other"):
+        await service.models.get(name)
 
-    assert connection._load_tokenizer(ModelSettings(), info).max_tokens > 0
-    with pytest.raises(ConfigurationError, match="another tokenizer"):
-        connection._load_tokenizer(ModelSettings(), MODEL)
+    assert loads == ["RemoteEncoder"]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from deployments.ingress.service import service as module
+from deployments.ingress.service import caches
 from embedder.core.errors import StageUnavailable
 from embedder.pipeline.fingerprint import model_tag
 from tests.unit.deployments.ingress.fake_service import MODEL, FakeService
@@ -30,7 +30,7 @@ async def test_a_connected_model_is_announced_to_a_shard() -> None:
 async def test_a_model_is_announced_again_to_a_restarted_shard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "ANNOUNCE_EVERY_S", 0.0)
+    monkeypatch.setattr(caches, "ANNOUNCE_EVERY_S", 0.0)
     service = FakeService()
     service.handles["cache"].fault = StageUnavailable("EmbeddingCache-0", "gone")
     await service.model(None)

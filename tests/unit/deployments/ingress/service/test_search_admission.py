@@ -56,13 +56,17 @@ class OneByOne:
             return ShardedHits([PickledRows.of(Hit, []) for _ in queries], [], sent_s)
 
 
+def _admission(index: OneByOne) -> SearchAdmission:
+    admission = AdmissionControl(LimitSettings(), clock=time.monotonic)
+    return SearchAdmission(cast("RemoteIndex", index), admission)
+
+
 async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bounded_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     VirtualTime(monkeypatch)
     index = OneByOne()
-    backlog = AdmissionControl(LimitSettings(), clock=time.monotonic)
-    searching = SearchAdmission(backlog)
+    searching = _admission(index)
     waits: list[float] = []
     retry_after_s: list[float] = []
 
@@ -71,8 +75,7 @@ async def test_ten_times_too_many_searches_are_refused_and_the_others_wait_a_bou
         keys = [key_of(query, None)]
         asked_s = time.monotonic()
         try:
-            shards = cast("RemoteIndex", index)
-            await searching.search(shards, [query], keys, complete=False, deadline=NEVER)
+            await searching.search([query], keys, complete=False, deadline=NEVER)
         except Overloaded as error:
             retry_after_s.append(error.retry_after_s)
         else:
@@ -101,14 +104,13 @@ async def test_a_large_collection_admits_as_much_fewer_searches_as_each_takes_lo
     VirtualTime(monkeypatch)
     large = CollectionInfo("large", Metric.COSINE, "flat", 4, count=99 * SEARCH_ROWS, sequence=1)
     index = OneByOne(large)
-    searching = SearchAdmission(AdmissionControl(LimitSettings(), clock=time.monotonic))
+    searching = _admission(index)
     waits: list[float] = []
 
     async def ask(name: str, number: int) -> None:
         query = Query(name, np.full(4, number, np.float32), 10)
         keys, asked_s = [key_of(query, None)], time.monotonic()
-        shards = cast("RemoteIndex", index)
-        await searching.search(shards, [query], keys, complete=False, deadline=NEVER)
+        await searching.search([query], keys, complete=False, deadline=NEVER)
         waits.append(time.monotonic() - asked_s - SECONDS * (100 if name == "large" else 1))
 
     # The rate is known from searches of a small collection, and the size of the large one.
@@ -130,7 +132,7 @@ async def test_a_text_search_that_would_wait_too_long_is_refused_before_its_text
 ):
     service, now = FakeService(), [0.0]
     backlog = AdmissionControl(LimitSettings(), clock=lambda: now[0])
-    service.search_admission = SearchAdmission(backlog)
+    service.search_admission = SearchAdmission(service.index, backlog)
     waiting = backlog.admit([b"others"], 200, Priority.INTERACTIVE)
     for _ in range(10):
         now[0] += 1.0

@@ -8,8 +8,7 @@ from importlib.metadata import version
 import pytest
 
 from deployments.ingress.tei.info import describe
-from deployments.settings.limits import IngressLimits
-from deployments.settings.service import ServeSettings
+from deployments.settings.service import IngressLimits, ServeSettings
 from embedder.core.errors import StageUnavailable
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, REPOSITORY, FakeService
 from tests.unit.deployments.ingress.tei.answers import get, refusal
