@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from embedder.cache.key_table import keys_of
 from embedder.cache.store.records import KEY_BYTES, TAG_BYTES, Records
 from embedder.core.errors import ArchiveError
 from embedder.core.types import Entries
@@ -114,7 +115,6 @@ def decode_part(part: Part, content: bytes) -> Records:
         raise ArchiveError(part.name, "has a vector that is not finite")
     if not (tensors["lives_s"] >= 0).all():
         raise ArchiveError(part.name, "has an entry with a negative time to live")
-    joined = tensors["keys"].tobytes()
-    keys = [joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES)]
+    keys = keys_of(tensors["keys"].view(np.uint64))
     entries = Entries(tensors["vectors"], tensors["token_counts"], tensors["truncated"])
     return Records(keys, entries, tensors["lives_s"])

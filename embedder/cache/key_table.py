@@ -97,20 +97,15 @@ class KeyTable:
 
     def remove(self, slots: Slots) -> None:
         """Remove the keys of distinct slots in use."""
-        bucket_rows, ways, stored = self._locate(slots)
-        self._cells[bucket_rows, ways] = 0
+        buckets = self._bucket_of(self.words[slots])
+        matches = (self._cells[buckets] & _LOW) == (slots + 1).astype(np.uint64)[:, None]
+        stored = matches.any(1)
+        self._cells[buckets[stored], matches.argmax(1)[stored]] = 0
         for key in keys_of(self.words[slots[~stored]]):
             del self._overflow[key]
 
     def _bucket_of(self, words: Words) -> Slots:
         return (words[:, _BUCKET_WORD] & self._mask).astype(np.intp)
-
-    def _locate(self, slots: Slots) -> tuple[Slots, Slots, NDArray[np.bool_]]:
-        """Return bucket and way of the slots that have a cell, and a mask of these slots."""
-        bucket_rows = self._bucket_of(self.words[slots])
-        matches = (self._cells[bucket_rows] & _LOW) == (slots + 1).astype(np.uint64)[:, None]
-        stored = matches.any(1)
-        return bucket_rows[stored], matches.argmax(1)[stored], stored
 
     def _find_elsewhere(
         self,

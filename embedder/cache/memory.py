@@ -154,13 +154,12 @@ class MemoryCache:
 
     def keys(self) -> list[bytes]:
         """Return all keys, most recently used first."""
-        slabs = list(self._slabs.values())
-        if not slabs:
+        used = [(slab, slab.recency.used()) for slab in self._slabs.values()]
+        if not used:
             return []
-        orders = [slab.recency.in_order() for slab in slabs]
-        ticks = [slab.recency.ticks[order] for slab, order in zip(slabs, orders, strict=True)]
-        words = [slab.table.words[order] for slab, order in zip(slabs, orders, strict=True)]
-        return keys_of(np.concatenate(words)[np.argsort(-np.concatenate(ticks))])
+        ticks = np.concatenate([slab.recency.ticks[slots] for slab, slots in used])
+        words = np.concatenate([slab.table.words[slots] for slab, slots in used])
+        return keys_of(words[np.argsort(-ticks)])
 
     def purge(self, tag: bytes) -> int:
         """Remove every key that begins with the tag of a model; return their number."""

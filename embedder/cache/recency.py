@@ -63,14 +63,18 @@ class Recency:
 
         Fewer may be returned although more exist; none are returned only if none exist.
         """
-        self._drop_stale()
-        part = slice(self._head, min(self._tail, self._head + WINDOW))
-        slots, ticks = self._log_slots[part], self._log_ticks[part]
-        valid = self.ticks[slots] == ticks
-        if before is not None:
-            valid &= ticks < before
-        found: Slots = slots[valid][:most]
-        return found
+        while self._head < self._tail:
+            part = slice(self._head, min(self._tail, self._head + WINDOW))
+            slots, ticks = self._log_slots[part], self._log_ticks[part]
+            valid = self.ticks[slots] == ticks
+            if valid.any():
+                self._head += int(valid.argmax())
+                if before is not None:
+                    valid &= ticks < before
+                found: Slots = slots[valid][:most]
+                return found
+            self._head = part.stop
+        return np.empty(0, np.intp)
 
     def oldest_tick(self) -> int:
         """Return the tick of the least recently used slot, of at least one slot in use."""
@@ -79,22 +83,6 @@ class Recency:
     def used(self) -> Slots:
         """Return all slots in use, unordered, in time proportional to the capacity."""
         return np.flatnonzero(self.ticks != FREE)
-
-    def in_order(self) -> Slots:
-        """Return all slots, most recently used first."""
-        used = self.used()
-        ordered: Slots = used[np.argsort(-self.ticks[used])]
-        return ordered
-
-    def _drop_stale(self) -> None:
-        """Remove stale entries from the oldest end."""
-        while self._head < self._tail:
-            part = slice(self._head, min(self._tail, self._head + WINDOW))
-            valid = np.flatnonzero(self.ticks[self._log_slots[part]] == self._log_ticks[part])
-            if len(valid):
-                self._head += int(valid[0])
-                return
-            self._head = part.stop
 
     def _compact(self) -> None:
         """Move the valid entries to where there is room for all slots on both sides."""

@@ -89,7 +89,7 @@ class CircuitBreaker:
                 return
             self.opened += 1
             # Without the message of a foreign error: it might quote a URL with a password.
-            reason = f"{type(error).__name__} {getattr(error, 'reason', '')}"
+            reason = f"{type(error).__name__} {getattr(error, 'reason', '')}".rstrip()
             logger.warning("%s fails; requests are computed without it: %s", self._name, reason)
         self.state = CircuitState.OPEN
         self._open_until = self._clock() + PAUSE_S

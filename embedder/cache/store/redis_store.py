@@ -86,7 +86,9 @@ class RedisStore:
         rows = [(key, row) for key, row in answers if row and len(row) == size]
         unpacked = unpack([key for key, _ in rows], [row for _, row in rows], self._clock())
         self.stats.corrupt += unpacked.corrupt
-        return unpacked.records[0] if unpacked.records else _nothing(width)
+        if not unpacked.records:
+            return Records([], Entries.allocate(0, width), np.empty(0))
+        return unpacked.records[0]
 
     def put_many(self, records: Records) -> None:
         """Set the records, each with its remaining time to live.
@@ -173,7 +175,3 @@ def _address(url: str) -> str:
 def _escaped(prefix: bytes) -> bytes:
     """Return the glob pattern that matches exactly this prefix."""
     return re.sub(rb"[*?\[\]\\^]", rb"\\\g<0>", prefix)
-
-
-def _nothing(width: int) -> Records:
-    return Records([], Entries.allocate(0, width), np.empty(0))
