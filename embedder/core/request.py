@@ -135,6 +135,8 @@ class EntryResults:
     @classmethod
     def of_hits(cls, hits: CacheHits, count: int, width: int) -> EntryResults:
         """Return ``count`` rows, of which only the hits are filled and marked as cached."""
+        if len(hits.rows) == count:
+            return cls(hits.entries, np.ones(count, np.bool_))
         results = cls(Entries.allocate(count, width), np.zeros(count, np.bool_))
         if len(hits.rows):
             results.entries.put(hits.rows, hits.entries)

@@ -6,9 +6,6 @@ All chunks are submitted at once: the encoder batches their rows with those of o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +16,20 @@ from embedder.core.types import Encoded, Timings, TokenBatch
 from embedder.pipeline.admission_control import AdmittedTokens
 
 
-def encode_in_chunks(
+async def encode_in_chunks(
     encoder: Encoding,
     tokens: TokenBatch,
     work: AdmittedTokens,
     *,
     max_tokens: int,
     deadline: Deadline,
-) -> Coroutine[Any, Any, Encoded]:
+) -> Encoded:
     """Encode at least one input, and subtract each chunk from ``work`` once it is computed.
 
     The first error of a chunk is raised and cancels the others.
     """
-    encode = partial(_encode, encoder, work, deadline)
     chunks = split(tokens, max_tokens)
-    return encode(tokens) if len(chunks) == 1 else _gather(map(encode, chunks))
-
-
-async def _gather(encoding: Iterable[Coroutine[Any, Any, Encoded]]) -> Encoded:
-    tasks = list(map(asyncio.ensure_future, encoding))
+    tasks = [asyncio.ensure_future(_encode(encoder, chunk, work, deadline)) for chunk in chunks]
     try:
         encoded = await asyncio.gather(*tasks)
     finally:
@@ -62,7 +54,7 @@ def split(tokens: TokenBatch, max_tokens: int) -> list[TokenBatch]:
 
 
 async def _encode(
-    encoder: Encoding, work: AdmittedTokens, deadline: Deadline, tokens: TokenBatch
+    encoder: Encoding, tokens: TokenBatch, work: AdmittedTokens, deadline: Deadline
 ) -> Encoded:
     encoded = await encoder.encode(tokens, priority=work.priority, deadline=deadline)
     times = Timings(queue_s=encoded.queue_s, inference_s=encoded.inference_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,7 +14,15 @@ from embedder.cache.sharding import ShardedCache
 from embedder.core.deadline import Deadline
 from embedder.core.protocols import Encoding, Tokenizing
 from embedder.core.request import DistinctInputs, EntryResults
-from embedder.core.types import CacheHits, Entries, ModelInfo, Timings, Tokenized
+from embedder.core.types import (
+    CacheHits,
+    Encoded,
+    Entries,
+    ModelInfo,
+    Timings,
+    TokenBatch,
+    Tokenized,
+)
 from embedder.pipeline.admission_control import AdmittedTokens
 from embedder.pipeline.chunks import encode_in_chunks
 from embedder.pipeline.input_checks import check_tokens
@@ -69,8 +77,12 @@ class StageExecutor:
             if misses := results.missing():
                 tokenized, seconds = await (tokenizing or self._tokenize(distinct, deadline))
                 rows, missing = np.array(misses, np.intp), distinct.subset(misses)
-                entries, times = await self._encode(missing, tokenized.take(rows), deadline, work)
-                results.timings = replace(times, tokenization_s=seconds)
+                if missing is not distinct:
+                    tokenized = tokenized.take(rows)
+                encoded = await self._encode(missing, tokenized.tokens, deadline, work)
+                results.timings = Timings(seconds, encoded.queue_s, encoded.inference_s)
+                lengths = tokenized.tokens.lengths
+                entries = Entries(encoded.vectors, lengths, tokenized.truncated)
                 results.entries.put(rows, entries)
                 self._stages.shared_cache.put_later(missing.keys, entries)
         finally:
@@ -100,13 +112,8 @@ class StageExecutor:
         return tokenized, time.monotonic() - start_s
 
     async def _encode(
-        self,
-        missing: DistinctInputs,
-        tokenized: Tokenized,
-        deadline: Deadline,
-        work: AdmittedTokens,
-    ) -> tuple[Entries, Timings]:
-        tokens = tokenized.tokens
+        self, missing: DistinctInputs, tokens: TokenBatch, deadline: Deadline, work: AdmittedTokens
+    ) -> Encoded:
         check_tokens(
             tokens,
             missing.rows,
@@ -114,16 +121,16 @@ class StageExecutor:
             max_tokens=self._model.max_tokens,
             limits=self._limits,
         )
-        work.resize(int(tokens.lengths.sum()))
-        encoded = await encode_in_chunks(
-            self._stages.encoder,
-            tokens,
-            work,
-            max_tokens=self._model.max_batch_tokens,
-            deadline=deadline,
-        )
-        entries = Entries(encoded.vectors, tokens.lengths, tokenized.truncated)
-        return entries, Timings(queue_s=encoded.queue_s, inference_s=encoded.inference_s)
+        encoder, max_tokens = self._stages.encoder, self._model.max_batch_tokens
+        total = int(tokens.lengths.sum())
+        work.resize(total)
+        if total > max_tokens:
+            return await encode_in_chunks(
+                encoder, tokens, work, max_tokens=max_tokens, deadline=deadline
+            )
+        encoded = await encoder.encode(tokens, priority=work.priority, deadline=deadline)
+        work.computed(total, Timings(queue_s=encoded.queue_s, inference_s=encoded.inference_s))
+        return encoded
 
 
 def _retrieve_error(done: asyncio.Future[tuple[Tokenized, float]]) -> None:
