@@ -42,13 +42,14 @@ def retry_token_of(*content: object) -> bytes:
 class Reservation:
     """Work for which there is capacity at ``ready_s``.
 
-    Clients that wait whole seconds return at ``due_s``. ``units`` is 0 once the reservation ended.
+    Clients that wait whole seconds return at ``due_s``.
     """
 
     retry_token: bytes
     units: int
     ready_s: float
     due_s: float
+    ended: bool = False
 
 
 class Reservations:
@@ -129,7 +130,7 @@ class Reservations:
         self._returned, self._lost, self._now = self._returned * kept, self._lost * kept, now
         while self._queue and self._queue[0].due_s < now - GRACE_S:
             reservation = self._queue.popleft()
-            if reservation.units:
+            if not reservation.ended:
                 ago_s = now - GRACE_S - reservation.due_s
                 self._lost += self._end(reservation) * math.exp(-ago_s / MEMORY_S)
 
@@ -140,13 +141,12 @@ class Reservations:
         if not alike:
             del self._by_token[reservation.retry_token]
         self.count -= 1
-        units, reservation.units = reservation.units, 0
-        self._units -= units
+        reservation.ended = True
+        self._units -= reservation.units
         slot = _slot(reservation.due_s)
-        self._due[slot] -= units
-        if not self._due[slot]:
-            del self._due[slot]
-        return units
+        if due := self._due.pop(slot, 0) - reservation.units:
+            self._due[slot] = due
+        return reservation.units
 
 
 def _slot(when: float) -> int:

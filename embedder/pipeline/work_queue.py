@@ -189,8 +189,7 @@ class _MeasuredRate:
     def seconds(self, units: float) -> float:
         return units / self.promised_per_s
 
-    def wait_s(self, units: float) -> float:
-        return self.seconds(units)
+    wait_s = seconds
 
     def learn(self, units: float, seconds: float) -> None:
         """Update the average over about the last `MEMORY_S` seconds of work."""

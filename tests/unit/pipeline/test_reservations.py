@@ -86,6 +86,16 @@ def test_a_reservation_is_found_until_its_grace_time_is_over() -> None:
     assert reservations.count == 0
 
 
+def test_a_reservation_without_units_expires_like_others() -> None:
+    reservations = Reservations()
+    for name, units in (("a", 5), ("b", 0), ("c", 0)):
+        book(reservations, name, units, 0.5)
+
+    assert reservations.find(b"b", 1.0) is not None
+    assert reservations.find(b"b", 20.0) is None
+    assert reservations.count == 0
+
+
 def test_a_claimed_reservation_is_removed() -> None:
     reservations = Reservations()
     book(reservations, "a", 70, 0.5)
@@ -117,7 +127,9 @@ def test_the_expected_share_is_the_share_that_returned_lately() -> None:
             book(reservations, f"{tick} {number}", 25, now)
         if tick > 20 and reservations.find(f"{tick - 20} 0".encode(), now):
             reservations.claim(f"{tick - 20} 0".encode())
-    due = sum(one.units for one in reservations._queue if 40.0 <= one.due_s < 41.0)
+    due = sum(
+        one.units for one in reservations._queue if not one.ended and 40.0 <= one.due_s < 41.0
+    )
 
     assert due > 0
     assert reservations.expected(40.0, 1.0) == pytest.approx(due / 4, rel=0.2)
