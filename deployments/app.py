@@ -55,11 +55,9 @@ def build(args: dict[str, Any]) -> Application:
         name: _stateful(IndexReplica, name, settings.vector_index).bind(settings, name)
         for name in (f"VectorIndex-{shard}" for shard in range(settings.index.shards))
     }
+    options = _routed_in_own_loop(_actor_options(settings.ingress))
     ingress = _stateless(IngressReplica, "Ingress", settings.ingress, models)
-    ingress = ingress.options(
-        ray_actor_options=_routed_in_own_loop(_actor_options(settings.ingress))
-    )
-    return ingress.bind(
+    return ingress.options(ray_actor_options=options).bind(
         settings, tokenizer=tokenizer, encoder=encoder, caches=caches, indexes=indexes
     )
 

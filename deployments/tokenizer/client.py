@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.rpc.pickled_rows import PickledRows
@@ -59,13 +60,8 @@ class RemoteTokenizer(BatchingTokenizer):
         self, texts: Sequence[str], *, add_special_tokens: bool, deadline: Deadline
     ) -> list[PickledRows[OffsetToken]]:
         """Return every token of every text with its offsets, without truncation."""
-        tokens: list[PickledRows[OffsetToken]] = await self._client.call(
-            "tokenize_with_offsets",
-            self._model,
-            texts,
-            add_special_tokens,
-            size=_items(texts) * PIECE_BYTES,
-            deadline=deadline,
+        tokens: list[PickledRows[OffsetToken]] = await self._ask(
+            "tokenize_with_offsets", texts, add_special_tokens, deadline
         )
         return tokens
 
@@ -77,15 +73,14 @@ class RemoteTokenizer(BatchingTokenizer):
         Raises:
             InvalidInput: an id is not in the vocabulary; its field is ``ids[row][column]``.
         """
-        texts: list[str] = await self._client.call(
-            "decode",
-            self._model,
-            rows,
-            skip_special_tokens,
-            size=_items(rows) * PIECE_BYTES,
-            deadline=deadline,
-        )
+        texts: list[str] = await self._ask("decode", rows, skip_special_tokens, deadline)
         return texts
+
+    async def _ask(self, method: str, rows: Sequence[Input], flag: bool, deadline: Deadline) -> Any:
+        size = _items(rows) * PIECE_BYTES
+        return await self._client.call(
+            method, self._model, rows, flag, size=size, deadline=deadline
+        )
 
 
 def _items(rows: Sequence[Input]) -> int:

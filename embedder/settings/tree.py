@@ -89,10 +89,9 @@ def suggestions(kind: type[Settings], path: Path) -> list[str]:
     siblings = [key for choice in choices(node) for key in getattr(choice, "model_fields", ())]
     if close := get_close_matches(name, siblings, n=1):
         return [".".join((*section, *close))]
-    paths = [known for known, _ in settings_of(kind)]
-    if namesakes := [".".join(known) for known in paths if known[-1] == name]:
-        return namesakes
-    return get_close_matches(".".join(path), [".".join(known) for known in paths], n=1)
+    paths = [".".join(known) for known, _ in settings_of(kind)]
+    namesakes = [known for known in paths if known.rpartition(".")[2] == name]
+    return namesakes or get_close_matches(".".join(path), paths, n=1)
 
 
 def _entry(annotation: Any, name: str) -> Any:

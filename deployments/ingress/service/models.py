@@ -33,26 +33,14 @@ class ServedState(Generic[ConnectionT]):
 
     ``serving`` is None until the model has loaded, on the first request or because it is pinned.
     ``settings`` are those of the serving model, else of the configured one. ``problem`` says why
-    the configured model does not serve.
+    the configured model does not serve, and ``state`` is its state in a word or two.
     """
 
     name: str
     settings: ModelSettings
     serving: ConnectionT | None
     problem: str | None
-    current: bool
-    loading: bool
-
-    @property
-    def state(self) -> str:
-        """Return the state of the configured model as one word."""
-        if self.current:
-            return "ready"
-        if self.problem is not None:
-            return "failed"
-        if self.serving is not None:
-            return "changing"
-        return "loading" if self.loading else "not loaded"
+    state: str
 
 
 @dataclass(eq=False, slots=True)
@@ -163,13 +151,20 @@ class ServedModels(Generic[ConnectionT]):
         """
         assignment = self._assignment(name)
         serving, target = assignment.serving, assignment.target
+        if serving is target:
+            state = "ready"
+        elif target.problem is not None:
+            state = "failed"
+        elif serving is not None:
+            state = "changing"
+        else:
+            state = "loading" if target.attempt and not target.attempt.done() else "not loaded"
         return ServedState(
             name=model_names(target.settings)[0],
             settings=(serving or target).settings,
             serving=serving.connection if serving else None,
             problem=target.problem,
-            current=serving is target,
-            loading=target.attempt is not None and not target.attempt.done(),
+            state=state,
         )
 
     def _assignment(self, name: str | None) -> _Assignment[ConnectionT]:
