@@ -47,10 +47,8 @@ def resolve_auto(settings: ServeSettings, cluster: ClusterResources) -> ServeSet
     if backend.device == "cpu":
         backend = _cpu_backend(backend)
     ingress, encoder = settings.ingress, _encoder_stage(settings, cluster)
-    if encoder.placement == "colocated" and not ingress.model_fields_set & {
-        "min_replicas",
-        "max_replicas",
-    }:
+    bounds = {"min_replicas", "max_replicas"} & ingress.model_fields_set
+    if encoder.placement == "colocated" and backend.device == "cpu" and not bounds:
         count = _encoders_that_fit(settings, cluster)
         ingress = ingress.model_copy(update={"min_replicas": count, "max_replicas": count})
     return settings.model_copy(update={"backend": backend, "encoder": encoder, "ingress": ingress})

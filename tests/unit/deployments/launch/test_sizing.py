@@ -139,6 +139,12 @@ def test_with_a_colocated_encoder_there_is_an_ingress_per_core(
     assert (ingress.min_replicas, ingress.max_replicas) == replicas
 
 
+def test_on_gpus_a_colocated_encoder_needs_no_further_ingresses() -> None:
+    ingress = _decided(1, cpus=4, encoder={"placement": "colocated"}).ingress
+
+    assert (ingress.min_replicas, ingress.max_replicas) == (1, 2)
+
+
 NODES = [{"CPU": 2.0, "disk": 1.0}, {"CPU": 4.0, "GPU": 1.0}]
 
 
