@@ -45,7 +45,7 @@ class MemoryCache:
     """An exact LRU cache of entries with a byte budget; a budget of 0 keeps nothing.
 
     An entry is returned for at most ``ttl_s`` seconds; None sets no limit. ``on_forget`` is called
-    with every key that is removed by eviction, expiry or `purge`.
+    with the keys that are removed together by eviction, expiry or `purge`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MemoryCache:
         *,
         ttl_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
-        on_forget: Callable[[bytes], object] | None = None,
+        on_forget: Callable[[list[bytes]], object] | None = None,
     ) -> None:
         self.max_bytes = max_bytes
         self.stats = CacheStats()
@@ -232,10 +232,10 @@ class MemoryCache:
 
     def _forget(self, slab: Slab, slots: Slots) -> int:
         """Remove the entries at distinct slots and report their keys; return their number."""
-        keys = [] if self._on_forget is None else keys_of(slab.table.words[slots])
+        keys = keys_of(slab.table.words[slots]) if self._on_forget else []
         self._free(slab, slots)
-        for key in keys:
-            self._on_forget(key)  # type: ignore[misc]
+        if self._on_forget is not None:
+            self._on_forget(keys)
         return len(slots)
 
     def _free(self, slab: Slab, slots: Slots) -> None:

@@ -88,8 +88,7 @@ class PersistentCache:
         try:
             self.memory.put_many(keys, entries, ttls_s)
         except BaseException:
-            for key in keys:
-                self._dirty.discard(key)
+            self._dirty.discard(keys)
             raise
         self._writer.notify()
 

@@ -46,13 +46,14 @@ class DirtyKeys:
         """Record keys whose values memory has stored."""
         self._next.keys.update(dict.fromkeys(keys, True))
 
-    def delete(self, key: bytes) -> None:
-        """Record a key that the store has to delete."""
-        self._next.keys[key] = False
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """Record keys that the store has to delete."""
+        self._next.keys.update(dict.fromkeys(keys, False))
 
-    def discard(self, key: bytes) -> None:
-        """Drop the change of a key; the store keeps its row, if it has one."""
-        self._next.keys.pop(key, None)
+    def discard(self, keys: Iterable[bytes]) -> None:
+        """Drop the changes of keys; the store keeps their rows, if it has any."""
+        for key in keys:
+            self._next.keys.pop(key, None)
 
     def purge(self, tag: bytes) -> None:
         """Record a model of which the store has to delete all keys."""

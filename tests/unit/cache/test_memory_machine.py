@@ -61,7 +61,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.forgotten: list[bytes] = []
         self.expected_forgotten: list[bytes] = []
         self.cache = MemoryCache(
-            budget, ttl_s=ttl_s, clock=lambda: self.now_s, on_forget=self.forgotten.append
+            budget, ttl_s=ttl_s, clock=lambda: self.now_s, on_forget=self.forgotten.extend
         )
         self.stored: dict[bytes, _Stored] = {}
         self.order: list[bytes] = []

@@ -32,19 +32,19 @@ class DirtyKeysMachine(RuleBasedStateMachine):
     @rule(name=KEYS)
     def evict(self, name: bytes) -> None:
         if self.memory.pop(name, None) is not None:
-            self.dirty.delete(name)
+            self.dirty.delete([name])
 
     @rule(keys=st.lists(KEYS, max_size=4))
     def delete(self, keys: list[bytes]) -> None:
         for name in keys:
             self.memory.pop(name, None)
-            self.dirty.delete(name)
+        self.dirty.delete(keys)
 
     @rule(tag=st.sampled_from([TAG, OTHER_TAG]))
     def purge(self, tag: bytes) -> None:
         for name in [name for name in self.memory if name.startswith(tag)]:
             del self.memory[name]
-            self.dirty.delete(name)
+            self.dirty.delete([name])
         self.dirty.purge(tag)
 
     @rule()
@@ -131,8 +131,7 @@ def test_a_discarded_key_is_neither_put_nor_deleted() -> None:
     dirty = DirtyKeys()
     dirty.put([key(1), key(2)])
 
-    dirty.discard(key(1))
-    dirty.discard(key(3))
+    dirty.discard([key(1), key(3)])
 
     assert dirty.take().keys == {key(2): True}
 
@@ -140,7 +139,7 @@ def test_a_discarded_key_is_neither_put_nor_deleted() -> None:
 def test_keys_are_written_in_order_of_their_first_change() -> None:
     dirty = DirtyKeys()
     dirty.put([key(1), key(2)])
-    dirty.delete(key(3))
+    dirty.delete([key(3)])
     failed = dirty.take()
     dirty.put([key(4), key(1)])
 
