@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as functional
+from torch import nn
 
 from embedder.backends.checkpoint import Linear, read_tensors, tensor_bytes
 from embedder.backends.pooling import POOLS
@@ -18,12 +18,8 @@ from embedder.models.layout import Layout
 from embedder.models.weights import WEIGHTS
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "identity": lambda rows: rows,
-    "tanh": torch.tanh,
-    "relu": functional.relu,
-    "gelu": functional.gelu,
-    "silu": functional.silu,
-    "sigmoid": torch.sigmoid,
+    kind.__name__.lower(): kind()
+    for kind in (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid)
 }
 
 

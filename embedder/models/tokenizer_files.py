@@ -67,8 +67,6 @@ class TokenizerFiles:
             found, side = raw, _truncation_side(raw, tokenizer_config)
         else:
             built = build_fast_tokenizer(folder)
-            if built.splits_special:
-                raise UnsupportedModel(f"{folder / CONFIG} has 'split_special_tokens', unsupported")
             names, side = built.input_names, built.truncation_side
             found = _without_class_defaults(_parse(built.state, path), raw, companions, rows)
             text = json.dumps(found, ensure_ascii=False)

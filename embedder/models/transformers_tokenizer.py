@@ -25,22 +25,21 @@ _BUILD_TIMEOUT_S = 300
 class TransformersTokenizer:
     """A tokenizer that transformers has built.
 
-    ``state`` is the JSON of the Rust tokenizer. ``truncation_side`` is the end at which it cuts,
-    ``input_names`` are the arrays that it passes to a model, and ``splits_special`` is True if it
-    splits special tokens that a text contains.
+    ``state`` is the JSON of the Rust tokenizer, ``truncation_side`` the end at which it cuts, and
+    ``input_names`` are the arrays that it passes to a model.
     """
 
     state: str
     truncation_side: str
     input_names: tuple[str, ...]
-    splits_special: bool
 
 
 def build_fast_tokenizer(folder: Path) -> TransformersTokenizer:
     """Return the tokenizer that transformers builds from a folder, without any custom code.
 
     Raises:
-        UnsupportedModel: transformers refuses the files, or builds a tokenizer in Python.
+        UnsupportedModel: transformers refuses the files, builds a tokenizer in Python, or one that
+            splits the special tokens of a text.
     """
     try:
         return _build(folder) if "torch" in sys.modules else _build_in_child(folder)
@@ -57,11 +56,12 @@ def _build(folder: Path) -> TransformersTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
+        if tokenizer.split_special_tokens:
+            raise ValueError("'split_special_tokens' is not supported")
         return TransformersTokenizer(
             state=tokenizer.backend_tokenizer.to_str(),
             truncation_side=str(tokenizer.truncation_side),
             input_names=tuple(tokenizer.model_input_names),
-            splits_special=bool(tokenizer.split_special_tokens),
         )
 
 

