@@ -68,7 +68,7 @@ def back_up(shard: Shard, name: str, folder: Path) -> int:
     if shard.shards > 1 and (folder / SHARDS_FILE).exists():
         raise NotWritten(str(folder), EXISTS)
     shard.find(name)
-    part, reader = part_of(shard, folder), shard.store.reader
+    part, reader = _part(shard, folder), shard.store.reader
     if part.exists():
         raise NotWritten(str(part), EXISTS)
     temporary = part.with_name(f".{part.name}.{os.getpid()}.tmp")
@@ -103,22 +103,21 @@ def finish_backup(shard: Shard, folder: Path) -> None:
             write_once(folder / SHARDS_FILE, f"{shard.shards}\n".encode())
 
 
-def part_of(shard: Shard, folder: Path) -> Path:
-    """Return the folder of this shard's part of a backup."""
-    return folder / shard.name if shard.shards > 1 else folder
-
-
-def shards_of(folder: Path) -> int:
-    """Return the number of shards of a backup.
+def find_part(shard: Shard, folder: Path) -> Path:
+    """Return the folder of this shard's part of a backup.
 
     Raises:
-        BadBackup: the folder is not a backup, or an unfinished one.
+        BadBackup: the folder is not a finished backup, or has another number of shards.
     """
     try:
-        return 1 if (folder / MANIFEST).exists() else int((folder / SHARDS_FILE).read_text())
+        shards = 1 if (folder / MANIFEST).exists() else int((folder / SHARDS_FILE).read_text())
     except (OSError, ValueError) as error:
         missing = f"it has no {MANIFEST} and no valid {SHARDS_FILE} ({error})"
         raise BadBackup(str(folder), f"{missing}: not a backup, or unfinished") from error
+    if shards != shard.shards:
+        problem = f"it has {shards} shards, but this service has {shard.shards}"
+        raise BadBackup(str(folder), problem)
+    return _part(shard, folder)
 
 
 def copy_collection(
@@ -208,6 +207,10 @@ class Backup:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _part(shard: Shard, folder: Path) -> Path:
+    return folder / shard.name if shard.shards > 1 else folder
 
 
 def _describe(row: CollectionRow, path: Path) -> BackupManifest:

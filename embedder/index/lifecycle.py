@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from embedder.core.errors import InvalidInput
-from embedder.core.storage_errors import BadBackup, StaleCollection
-from embedder.index.backup import Backup, part_of, shards_of
+from embedder.core.storage_errors import StaleCollection
+from embedder.index.backup import Backup, find_part
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import byte_count, check_name, check_spec
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
@@ -141,11 +141,7 @@ def restore(
             it is kept.
         InvalidInput: the name is invalid, or is taken and ``replacing`` is not set.
     """
-    recorded = shards_of(folder)
-    if recorded != shard.shards:
-        problem = f"it has {recorded} shards, but this service has {shard.shards}"
-        raise BadBackup(str(folder), problem)
-    with closing(Backup(part_of(shard, folder))) as backup:
+    with closing(Backup(find_part(shard, folder))) as backup:
         name = name or backup.manifest.name
         check_name(name)
         if name in shard.collections and not replacing:

@@ -43,19 +43,15 @@ def search_price(queries: Sequence[Query], collection: CollectionInfo | None) ->
     """
     if collection is None:
         return len(queries)
-    filters = {query.filter for query in queries} - {None}
-    rows = len(queries) * _compared(collection) + len(filters) * FILTER_ROWS * collection.count
-    return len(queries) + rows // SEARCH_ROWS
-
-
-def _compared(collection: CollectionInfo) -> int:
-    """Return the approximate number of vectors compared with a query."""
     sealed = max(0, collection.count - collection.pending)
     if collection.serving == IndexKind.HNSW:
         sealed = min(sealed, GRAPH_ROWS)
     elif collection.serving != IndexKind.FLAT:
         sealed //= PROBED
-    return collection.pending + sealed
+    compared = collection.pending + sealed
+    filters = {query.filter for query in queries} - {None}
+    rows = len(queries) * compared + len(filters) * FILTER_ROWS * collection.count
+    return len(queries) + rows // SEARCH_ROWS
 
 
 def upsert_price(points: Points) -> int:
