@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
-from embedder.index.segments.merge_policy import SegmentFacts, to_merge, to_save
+from embedder.index.segments.merge_policy import to_merge, to_save
 from embedder.index.segments.scoring import normalize
 from embedder.index.segments.segment import Segment, are_among, pack_bits
 from embedder.index.segments.segment_builder import SegmentBuilder
-from embedder.index.segments.segment_index import IndexState, SegmentIndex
+from embedder.index.segments.segment_index import SegmentIndex
 from embedder.index.segments.snapshot_folder import SnapshotFolder
 from embedder.index.storage.collection_rows import CollectionRow
 from embedder.index.storage.failpoints import reach
@@ -100,7 +100,7 @@ class CollectionSegments:
             Stopped: the merge was stopped; nothing changed.
         """
         state = self.index.state
-        numbers = to_merge(_facts(state), self._row.kind, self._settings)
+        numbers = to_merge(state.segments, self._row.kind, self._settings)
         return bool(numbers) and self._merge([state.segments[number] for number in numbers])
 
     def save_next(self, recovery_s: float) -> bool:
@@ -110,7 +110,7 @@ class CollectionSegments:
             OSError: the disk failed or is full.
         """
         state = self.index.state
-        number = to_save(_facts(state), recovery_s)
+        number = to_save(state.segments, recovery_s)
         if number is None:
             return False
         self.index.replace_saved(self.snapshots.save(state.segments[number]))
@@ -127,13 +127,6 @@ class CollectionSegments:
         replaced = self.index.replace_merged(sources, merged)
         reach("merge.after_swap")
         return replaced
-
-
-def _facts(state: IndexState) -> list[SegmentFacts]:
-    return [
-        SegmentFacts(one.kind, len(one), one.deleted, one.path is not None)
-        for one in state.segments
-    ]
 
 
 def _recover(

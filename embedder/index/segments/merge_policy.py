@@ -12,9 +12,9 @@ graph on one thread, for 20 to 25 s of building; at 10,000 rows it took 0.5 and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from embedder.index.contract.kinds import IndexKind
+from embedder.index.segments.segment import Segment
 from embedder.settings.model import IndexSettings
 
 FAN_OUT = 4
@@ -33,21 +33,6 @@ REBUILT_PER_S = {
 """Rows of 384 components that are read from the store and indexed again in a second, at least."""
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentFacts:
-    """The properties of a segment that the policy considers."""
-
-    kind: IndexKind
-    rows: int
-    deleted: int
-    saved: bool
-
-    @property
-    def live(self) -> int:
-        """Return the number of live rows."""
-        return self.rows - self.deleted
-
-
 def kind_of_segment(kind: IndexKind, rows: int, settings: IndexSettings) -> IndexKind:
     """Return the kind to build for a segment of ``rows`` rows in a collection of ``kind``."""
     if kind is IndexKind.AUTO:
@@ -56,16 +41,14 @@ def kind_of_segment(kind: IndexKind, rows: int, settings: IndexSettings) -> Inde
     return kind if rows >= least else IndexKind.FLAT
 
 
-def to_merge(
-    segments: Sequence[SegmentFacts], kind: IndexKind, settings: IndexSettings
-) -> list[int]:
+def to_merge(segments: Sequence[Segment], kind: IndexKind, settings: IndexSettings) -> list[int]:
     """Return the numbers of the segments to merge next, or an empty list."""
     for number, one in enumerate(segments):
-        if one.deleted and one.deleted >= settings.max_deleted_share * one.rows:
+        if one.deleted and one.deleted >= settings.max_deleted_share * len(one):
             return [number]
     tiers: dict[int, list[int]] = {}
     for number, one in enumerate(segments):
-        tiers.setdefault(_tier(one.live, settings.delta_rows), []).append(number)
+        tiers.setdefault(_tier(one.count, settings.delta_rows), []).append(number)
     for tier in sorted(tiers):
         if len(tiers[tier]) >= FAN_OUT:
             # The whole tier: if merges fall behind, the next one is larger.
@@ -73,26 +56,24 @@ def to_merge(
     return _to_index(segments, kind, settings)
 
 
-def _to_index(
-    segments: Sequence[SegmentFacts], kind: IndexKind, settings: IndexSettings
-) -> list[int]:
+def _to_index(segments: Sequence[Segment], kind: IndexKind, settings: IndexSettings) -> list[int]:
     """Return a flat segment, left by a start, that is large enough to be indexed."""
     for number, one in enumerate(segments):
-        wanted = kind_of_segment(kind, one.live, settings)
+        wanted = kind_of_segment(kind, one.count, settings)
         if one.kind is IndexKind.FLAT and wanted is not IndexKind.FLAT:
             return [number]
     return []
 
 
-def to_save(segments: Sequence[SegmentFacts], recovery_s: float) -> int | None:
+def to_save(segments: Sequence[Segment], recovery_s: float) -> int | None:
     """Return the number of the segment to save next, None if a start would be quick enough.
 
     Half of ``recovery_s`` is left for the delta and for loading the saved segments.
     """
     costs = {
-        number: one.rows / REBUILT_PER_S[one.kind]
+        number: len(one) / REBUILT_PER_S[one.kind]
         for number, one in enumerate(segments)
-        if not one.saved
+        if one.path is None
     }
     if sum(costs.values()) <= recovery_s / 2:
         return None
