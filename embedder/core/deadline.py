@@ -57,7 +57,12 @@ class Deadline(float):
         return timeout(left_s)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Deadline.after, (self.remaining_s(),)
+        # A function of the module: Ray would send a method with its code, but without its module.
+        return _received, (self.remaining_s(),)
+
+
+def _received(remaining_s: float) -> Deadline:
+    return Deadline.after(remaining_s)
 
 
 NEVER = Deadline(math.inf)
