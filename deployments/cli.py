@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, or 1 with the reason on stderr."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        return int(options.run(options) or 0)
     except EmbedderError as error:
         print(f"embedder: {error}", file=sys.stderr)
         return 1

@@ -19,11 +19,11 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_command(
     commands: Commands,
     name: str,
-    run: Callable[[argparse.Namespace], int],
+    run: Callable[[argparse.Namespace], int | None],
     help: str,
     description: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Add a command that calls ``run`` with its arguments, and return its parser."""
+    """Add a command and return its parser; ``run`` returns the exit status, None for 0."""
     parser = commands.add_parser(name, help=help, description=description)
     parser.set_defaults(run=run)
     return parser

@@ -48,12 +48,12 @@ def add(commands: Commands) -> None:
         add_service(action)
 
 
-def _stats(options: argparse.Namespace) -> int:
+def _stats(options: argparse.Namespace) -> None:
     with _operation(options) as operation:
         caches = operation.stats()
     if options.json:
         print(json.dumps(caches, indent=2))
-        return 0
+        return
     numbers = ("entries", "bytes", "max_bytes", "hits", "misses", "evicted")
     rows = [
         (
@@ -64,40 +64,34 @@ def _stats(options: argparse.Namespace) -> int:
         for name, stats in caches.items()
     ]
     print_table([COLUMNS, *rows])
-    return 0
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> None:
     with _operation(options) as operation, bar(operation.count(), " entries") as progress:
         manifest = operation.export_to(options.folder, progress)
     print(f"{manifest.count:,} entries are in {options.folder}")
-    return 0
 
 
-def _import(options: argparse.Namespace) -> int:
+def _import(options: argparse.Namespace) -> None:
     with _operation(options) as operation, bar(None, " entries") as progress:
         count = operation.import_from(options.folder, progress)
     print(f"{count:,} entries are imported")
-    return 0
 
 
-def _warm(options: argparse.Namespace) -> int:
+def _warm(options: argparse.Namespace) -> None:
     with _operation(options) as operation, bar(None, " texts") as progress:
         count = operation.warm(_texts(options.file), options.model, progress)
     print(f"{count:,} texts are cached")
-    return 0
 
 
-def _clear(options: argparse.Namespace) -> int:
+def _clear(options: argparse.Namespace) -> None:
     with _operation(options) as operation:
         print(f"{operation.clear():,} entries are deleted")
-    return 0
 
 
-def _purge(options: argparse.Namespace) -> int:
+def _purge(options: argparse.Namespace) -> None:
     with _operation(options) as operation:
         print(f"{operation.purge(options.model):,} entries are deleted")
-    return 0
 
 
 @contextmanager

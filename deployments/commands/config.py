@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     config.add_argument("--describe", action="store_true", help="explain each setting")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Print one line a setting: path, value, source."""
     document = read_config(options.config)
     check_contents(document, fetch=False)
@@ -41,7 +41,6 @@ def run(options: argparse.Namespace) -> int:
         print("# models, from user_config or from the settings above")
         for model in models.models:
             print(model.model_dump_json(exclude_defaults=True))
-    return 0
 
 
 def _shown(value: Any) -> str:

@@ -21,11 +21,10 @@ def add(commands: Commands) -> None:
     add_service(deploy)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Check and apply the configuration; return when its replicas run, before models are loaded."""
     document = read_config(options.config)
     check_contents(document)
     with connected(options) as service:
         service.deploy(document)
     print(f"{options.config} is applied; GET /v1/models lists the models that are ready")
-    return 0

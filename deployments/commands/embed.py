@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     add_settings(embed)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Print a JSON list for every text, in order; show progress if stderr is a terminal."""
     from embedder.generator import EmbeddingGenerator
 
@@ -38,4 +38,3 @@ def run(options: argparse.Namespace) -> int:
     with EmbeddingGenerator(settings=load_settings(options).settings) as generator:
         for vector in generator.embed_stream(texts, embed_options, show_progress=progress):
             print(orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode())
-    return 0

@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Print a key, which is stored nowhere, and its digest in the format of ``args:``."""
     from pydantic import ValidationError
 
@@ -39,4 +39,3 @@ def run(options: argparse.Namespace) -> int:
     print(f"# Give this to the client; it is not stored: {key}")
     print("# Add this to args: in serve_config.yaml, under keys:")
     print(f"- {json.dumps(entry)}")
-    return 0

@@ -21,16 +21,15 @@ def add(commands: Commands) -> None:
     models.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Print the catalogue."""
     if options.json:
         rows = [{"alias": row.alias, **asdict(row)} for row in CATALOGUE]
         print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
-        return 0
+        return
     print_table([COLUMNS, *map(_cells, CATALOGUE)])
     print("\nAny directory in the layout of sentence-transformers works too, and any repository")
     print("whose commit you name: model.name and model.revision (see embedder config).")
-    return 0
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

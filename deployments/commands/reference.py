@@ -14,7 +14,7 @@ def add(commands: Commands) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Print the tables in Markdown."""
     from deployments.ingress.description.reference import (
         errors_table,
@@ -23,4 +23,3 @@ def run(options: argparse.Namespace) -> int:
     )
 
     print(f"{limits_table()}\n\n{errors_table()}\n\n{metrics_table()}")
-    return 0

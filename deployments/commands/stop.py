@@ -31,13 +31,13 @@ def add(commands: Commands) -> None:
     stop.add_argument("--list", action="store_true", help="only print all services")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """End the chosen service, gracefully if its `embedder serve` still runs."""
     if options.list:
         addresses = {service: address for address, service in ray_addresses().items()}
         for service in services():
             print(f"{service}, RAY_ADDRESS={addresses.get(service, '-')}")
-        return 0
+        return
     remove_folders()
     service = choose(options.port, options.data_directory)
     described = str(service)
@@ -50,4 +50,3 @@ def run(options: argparse.Namespace) -> int:
     if remaining := end(service):
         raise ConfigurationError(f"these processes do not end: {', '.join(map(str, remaining))}")
     print(f"ended: {described}")
-    return 0

@@ -13,44 +13,39 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def waiting_for(url: str) -> str | None:
     """Return what a starting service waits for, or None when it is ready."""
-    try:
-        with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
-            # Do not wait for a failed index: only the operator can repair it.
-            starting = _field(answer.read(), "capabilities").get("index") == "waiting"
-            return "waiting for the index" if starting else None
-    except urllib.error.HTTPError as error:
-        unready = _unready(error.read())
-        return "starting the ingress" if unready is None else f"waiting for {', '.join(unready)}"
-    except (OSError, ValueError, http.client.HTTPException):
+    status, capabilities, unready = _readyz(url)
+    if status == 200:
+        # Do not wait for a failed index: only the operator can repair it.
+        return "waiting for the index" if capabilities.get("index") == "waiting" else None
+    if status == 0:
         return "no answer yet"
+    return f"waiting for {', '.join(unready)}" if unready else "starting the ingress"
 
 
 def not_ready(url: str) -> str | None:
     """Return the stages of a running service that are not ready, also optional ones, or None."""
-    try:
-        with _DIRECT.open(f"{url}/readyz", timeout=10) as answer:
-            unready = _unready(answer.read()) or {}
-            return "; ".join(f"{name}: {state}" for name, state in unready.items()) or None
-    except (OSError, http.client.HTTPException):
+    status, _, unready = _readyz(url)
+    if status != 200:
         return waiting_for(url)
+    return "; ".join(f"{name}: {state}" for name, state in unready.items()) or None
 
 
-def _unready(body: bytes) -> dict[str, str] | None:
-    """Return the stages that are not ready, or None if the answer is not from the ingress."""
-    try:
-        stages = _field(body, "stages")
-    except ValueError:
-        return None
-    return {name: state for name, state in stages.items() if state != "ready"}
+def _readyz(url: str) -> tuple[int, dict[str, str], dict[str, str]]:
+    """Return the status, the capabilities, and the stages that are not ready.
 
-
-def _field(body: bytes, name: str) -> dict[str, str]:
-    """Return a field of the answer of ``/readyz``.
-
-    Raises:
-        ValueError: the answer has no such field.
+    The status is 0 without an answer, and for an answer of 200 that is not from the ingress.
     """
     try:
-        return dict(json.loads(body)[name])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no {name}") from error
+        with _DIRECT.open(f"{url}/readyz", timeout=10) as response:
+            status, body = 200, response.read()
+    except urllib.error.HTTPError as error:
+        status, body = error.code, error.read()
+    except (OSError, http.client.HTTPException):
+        return 0, {}, {}
+    try:
+        answer = json.loads(body)
+        stages = dict(answer["stages"])
+        unready = {name: state for name, state in stages.items() if state != "ready"}
+        return status, dict(answer["capabilities"]), unready
+    except (ValueError, KeyError, TypeError):
+        return 0 if status == 200 else status, {}, {}

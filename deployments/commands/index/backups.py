@@ -42,14 +42,13 @@ def add_backups(actions: Commands) -> None:
     )
 
 
-def _back_up(options: argparse.Namespace) -> int:
+def _back_up(options: argparse.Namespace) -> None:
     folder = options.folder.absolute()
     count = operate(options, lambda operation: operation.backups.back_up(options.name, folder))
     print(f"{count:,} points are in {folder}")
-    return 0
 
 
-def _restore(options: argparse.Namespace) -> int:
+def _restore(options: argparse.Namespace) -> None:
     folder, name, replacing = options.folder.absolute(), options.name, options.replace
     if options.config or options.data:
         from deployments.operations.index_files import restore
@@ -61,11 +60,9 @@ def _restore(options: argparse.Namespace) -> int:
             options, lambda operation: operation.backups.restore(folder, name, replacing=replacing)
         )
     print(f"{info.name} exists, with {info.count:,} points")
-    return 0
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> None:
     file = options.file.absolute()
     count = operate(options, lambda operation: operation.backups.export(options.name, file))
     print(f"{count:,} points are in {file}")
-    return 0

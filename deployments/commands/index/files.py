@@ -68,7 +68,7 @@ def _check(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def _repair(options: argparse.Namespace) -> int:
+def _repair(options: argparse.Namespace) -> None:
     from deployments.operations.index_files import shard_folders
     from embedder.index.inspection import repair
 
@@ -78,7 +78,6 @@ def _repair(options: argparse.Namespace) -> int:
         _print(shard, inspection)
         if aside is not None:
             print(f"{shard}: rebuilt from its sound collections; the old file is {aside}")
-    return 0
 
 
 def _print(shard: str, inspection: Inspection) -> None:

@@ -37,22 +37,20 @@ def add_reading(actions: Commands) -> None:
     search.add_argument("--json", action="store_true", help="a point a line, with its metadata")
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> None:
     infos = operate(options, lambda operation: operation.index.collections(NEVER))
     if options.json:
         print(json.dumps([asdict(info) for info in infos], indent=2))
-        return 0
+        return
     print_table([COLUMNS, *map(_cells, infos)])
-    return 0
 
 
-def _describe(options: argparse.Namespace) -> int:
+def _describe(options: argparse.Namespace) -> None:
     info = operate(options, lambda operation: operation.index.describe(options.name, NEVER))
     print_table([(name, _cell(value)) for name, value in asdict(info).items()])
-    return 0
 
 
-def _search(options: argparse.Namespace) -> int:
+def _search(options: argparse.Namespace) -> None:
     condition = None if options.filter is None else _filter(options.filter)
     hits = operate(
         options,
@@ -63,7 +61,6 @@ def _search(options: argparse.Namespace) -> int:
             print(_json_line(hit))
     else:
         print_table([_hit_cells(hit) for hit in hits])
-    return 0
 
 
 def _filter(text: str) -> Filter:

@@ -31,7 +31,7 @@ def add_reembed(actions: Commands) -> None:
     )
 
 
-def _reembed(options: argparse.Namespace) -> int:
+def _reembed(options: argparse.Namespace) -> None:
     with connected(options) as service:
         from deployments.operations.reembedding import CollectionReembedding
 
@@ -39,11 +39,10 @@ def _reembed(options: argparse.Namespace) -> int:
         if options.abandon:
             asyncio.run(reembedding.abandon(options.name))
             print(f"{options.name} keeps its present vectors")
-            return 0
+            return
         with bar(None, " points") as progress:
             dropping = options.drop_without_text
             info = asyncio.run(
                 reembedding.reembed(options.name, options.model, progress, dropping=dropping)
             )
     print(f"{info.name} has {info.count:,} points, of model {info.stored}")
-    return 0

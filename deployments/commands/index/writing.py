@@ -44,22 +44,20 @@ def add_writing(actions: Commands) -> None:
     delete.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def _create(options: argparse.Namespace) -> int:
+def _create(options: argparse.Namespace) -> None:
     kind = IndexKind(options.kind)
     spec = Spec(Metric(options.metric), kind, options.width, options.model)
     info = operate(options, lambda operation: operation.create(options.name, spec))
     print(f"{info.name} exists, with {info.count:,} points")
-    return 0
 
 
-def _add(options: argparse.Namespace) -> int:
+def _add(options: argparse.Namespace) -> None:
     from deployments.operations.point_lines import read_points
 
     points = read_points(numbered_lines(options.file))
     with bar(None, " points") as progress:
         count = operate(options, lambda operation: operation.add(options.name, points, progress))
     print(f"{count:,} points are in {options.name}")
-    return 0
 
 
 def _delete(options: argparse.Namespace) -> int:
