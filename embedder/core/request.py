@@ -148,6 +148,13 @@ class EntryResults:
         rows: list[int] = np.flatnonzero(~self.cached).tolist()
         return rows
 
+    def fill(self, missing: list[int], entries: Entries) -> None:
+        """Set the entries of all missing rows; they are kept as they are if that is every row."""
+        if len(missing) == len(self.cached):
+            self.entries = entries
+        else:
+            self.entries.put(np.array(missing, np.intp), entries)
+
     def put(
         self, rows: NDArray[np.intp], source: EntryResults, source_rows: NDArray[np.intp]
     ) -> None:

@@ -123,6 +123,8 @@ class Pipeline:
                         # An input of another request may have failed: compute these rows alone.
                         missing += rows
                     else:
+                        if computation is started and len(rows) == len(distinct.keys):
+                            return computed  # all rows of this request, in their order
                         own = np.fromiter(rows, np.intp, len(rows))
                         results.put(own, computed, np.fromiter(rows.values(), np.intp, len(rows)))
             finally:

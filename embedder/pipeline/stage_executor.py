@@ -76,14 +76,14 @@ class StageExecutor:
             results = EntryResults.of_hits(hits, len(distinct.keys), self._model.width)
             if misses := results.missing():
                 tokenized, seconds = await (tokenizing or self._tokenize(distinct, deadline))
-                rows, missing = np.array(misses, np.intp), distinct.subset(misses)
+                missing = distinct.subset(misses)
                 if missing is not distinct:
-                    tokenized = tokenized.take(rows)
+                    tokenized = tokenized.take(np.array(misses, np.intp))
                 encoded = await self._encode(missing, tokenized.tokens, deadline, work)
                 results.timings = Timings(seconds, encoded.queue_s, encoded.inference_s)
                 lengths = tokenized.tokens.lengths
                 entries = Entries(encoded.vectors, lengths, tokenized.truncated)
-                results.entries.put(rows, entries)
+                results.fill(misses, entries)
                 self._stages.shared_cache.put_later(missing.keys, entries)
         finally:
             for future in (lookup, tokenizing):

@@ -104,6 +104,18 @@ def test_results_of_hits_are_filled_and_marked_as_cached(count: int, data: st.Da
     assert_rows(results.entries.take(np.array(found, np.intp)), found)
 
 
+@given(st.integers(1, 7), st.data())
+def test_missing_rows_are_filled_beside_the_hits(count: int, data: st.DataObject) -> None:
+    found = sorted(data.draw(st.sets(st.integers(0, count - 1))))
+    hits = CacheHits(np.array(found, np.intp), entries(7).take(np.array(found, np.intp)))
+    results = EntryResults.of_hits(hits, count, 3)
+    missing = results.missing()
+
+    results.fill(missing, entries(7).take(np.array(missing, np.intp)))
+
+    assert_rows(results.entries, list(range(count)))
+
+
 def test_put_overwrites_rows_with_the_given_rows_of_the_source() -> None:
     into = EntryResults(entries(4), np.zeros(4, np.bool_))
     source = EntryResults(entries(3, first=100), np.array([True, False, True]))
