@@ -71,16 +71,14 @@ class TokenBatch:
         lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
         if not rows:
             return cls(np.empty(0, np.int32), lengths)
-        return cls(np.concatenate(rows, dtype=np.int32, casting="unsafe"), lengths)
+        return cls(np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]), lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def rows(self) -> list[TokenRow]:
         """Return a view into ``ids`` for each input."""
-        if not len(self.lengths):
-            return []
-        return np.split(self.ids, np.cumsum(self.lengths)[:-1])
+        return np.split(self.ids, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
     def take(self, rows: NDArray[np.intp]) -> TokenBatch:
         """Return a batch of the given rows, in the given order."""
@@ -97,10 +95,6 @@ class Tokenized:
 
     tokens: TokenBatch
     truncated: NDArray[np.bool_]
-
-    def take(self, rows: NDArray[np.intp]) -> Tokenized:
-        """Return the given rows, in the given order."""
-        return Tokenized(self.tokens.take(rows), self.truncated[rows])
 
 
 @dataclass(frozen=True, slots=True)

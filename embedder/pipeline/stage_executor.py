@@ -76,13 +76,11 @@ class StageExecutor:
             results = EntryResults.of_hits(hits, len(distinct.keys), self._model.width)
             if misses := results.missing():
                 tokenized, seconds = await (tokenizing or self._tokenize(distinct, deadline))
-                missing = distinct.subset(misses)
-                if missing is not distinct:
-                    tokenized = tokenized.take(np.array(misses, np.intp))
-                encoded = await self._encode(missing, tokenized.tokens, deadline, work)
+                rows, missing = np.array(misses, np.intp), distinct.subset(misses)
+                tokens = tokenized.tokens.take(rows)
+                encoded = await self._encode(missing, tokens, deadline, work)
                 results.timings = Timings(seconds, encoded.queue_s, encoded.inference_s)
-                lengths = tokenized.tokens.lengths
-                entries = Entries(encoded.vectors, lengths, tokenized.truncated)
+                entries = Entries(encoded.vectors, tokens.lengths, tokenized.truncated[rows])
                 results.fill(misses, entries)
                 self._stages.shared_cache.put_later(missing.keys, entries)
         finally:

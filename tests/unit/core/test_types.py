@@ -65,6 +65,11 @@ def test_taking_every_row_in_order_copies_nothing(rows: list[list[int]]) -> None
     assert batch.take(np.arange(len(rows))) is batch
 
 
+def test_an_id_beyond_the_type_is_refused() -> None:
+    with pytest.raises(OverflowError):
+        TokenBatch.of([[1, 2**40]])
+
+
 def entries(count: int, first: int = 0) -> Entries:
     numbers = np.arange(first, first + count)
     return Entries(

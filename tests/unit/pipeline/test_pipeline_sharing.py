@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,6 @@ from embedder.core.errors import BackendFailure, LimitExceeded
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Encoded, Priority, TokenBatch, Truncate
 from embedder.pipeline.pipeline import Pipeline
-from embedder.pipeline.single_flight import Computation
 from embedder.pipeline.stage_executor import Stages
 from tests.unit.fake_model import MODEL, RAW, FakeModel, expected, pipeline, settle
 
@@ -195,13 +195,11 @@ async def test_a_request_in_the_event_loop_step_of_a_failure_is_answered(
     await settle()
     find, looks = embedder._single_flight.find, 0
 
-    def counted(
-        keys: Sequence[bytes], rows: Iterable[int]
-    ) -> tuple[dict[Computation, dict[int, int]], list[int]]:
+    def counted(*arguments: Any) -> Any:
         nonlocal looks
         looks += 1
         assert looks < 100, "the event loop is blocked"
-        return find(keys, rows)
+        return find(*arguments)
 
     monkeypatch.setattr(embedder._single_flight, "find", counted)
     model.failure.set_exception(BackendFailure("once"))
