@@ -98,9 +98,7 @@ class AdmissionPolicy:
         if fits and not self.reservations.count:
             return None
         token = retry_token()
-        reservation = self.reservations.find(token, now)
-        if self._shares_tokens and reservation is not None and reservation.ready_s > now:
-            reservation = None
+        reservation = self.reservations.find(token, now, only_ready=self._shares_tokens)
         behind = excess if wait_s <= limit_s else ahead
         if reservation is None and not fits:
             self._refuse(token, units, behind, now)

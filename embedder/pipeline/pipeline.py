@@ -25,6 +25,8 @@ from embedder.pipeline.single_flight import Computation, SingleFlight
 from embedder.pipeline.stage_executor import StageExecutor, Stages
 from embedder.settings.model import LimitSettings
 
+DEFAULTS = EmbedOptions()
+
 
 class Pipeline:
     """The pipeline of one model; use it from one event loop.
@@ -57,10 +59,7 @@ class Pipeline:
         return len(self._single_flight)
 
     async def embed(
-        self,
-        inputs: Sequence[Input],
-        options: EmbedOptions | None = None,
-        deadline: Deadline = NEVER,
+        self, inputs: Sequence[Input], options: EmbedOptions = DEFAULTS, deadline: Deadline = NEVER
     ) -> Embeddings:
         """Embed the inputs by ``deadline``; the caller makes it of ``options.timeout_s``.
 
@@ -70,7 +69,6 @@ class Pipeline:
             Unavailable: a stage is down or too late.
             BackendFailure: the model failed on one of these inputs.
         """
-        options = options or EmbedOptions()
         check_dimensions(options.dimensions, self.model)
         check_inputs(
             inputs,

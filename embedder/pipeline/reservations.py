@@ -73,11 +73,18 @@ class Reservations:
         self._expire(now)
         return self._units
 
-    def find(self, retry_token: bytes, now: float) -> Reservation | None:
-        """Return the first reservation of a token that has not expired, or None."""
+    def find(
+        self, retry_token: bytes, now: float, *, only_ready: bool = False
+    ) -> Reservation | None:
+        """Return the first reservation of a token that has not expired, or None.
+
+        ``only_ready`` ignores it until it is ready.
+        """
         self._expire(now)
         alike = self._by_token.get(retry_token)
-        return alike[0] if alike else None
+        if not alike or (only_ready and alike[0].ready_s > now):
+            return None
+        return alike[0]
 
     def claim(self, retry_token: bytes) -> None:
         """End the first reservation of a token, because its request has returned."""

@@ -126,6 +126,10 @@ def test_every_user_ends_and_releases_its_model(steps: list[Step]) -> None:
     asyncio.run(play())
 
 
+def _one(_: object) -> int:
+    return 1
+
+
 async def test_hundreds_of_random_users_never_get_an_unloaded_model() -> None:
     chance = random.Random(7)
     keys = [f"model-{number}" for number in range(6)]
@@ -147,12 +151,7 @@ async def test_hundreds_of_random_users_never_get_an_unloaded_model() -> None:
         model.alive = False
 
     pool: Pool = ModelPool(
-        load,
-        unload=unload,
-        size=lambda _: 1,
-        estimate=lambda _: 1,
-        max_bytes=budget,
-        idle_unload_s=0,
+        load, unload=unload, size=_one, estimate=_one, max_bytes=budget, idle_unload_s=0
     )
 
     async def user() -> int:
