@@ -19,6 +19,7 @@ from embedder.cache.slab import OVERHEAD_BYTES
 from embedder.core.errors import Overloaded, StageUnavailable
 from embedder.core.types import Encoded, TokenBatch
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, FakeService
+from tests.unit.virtual_time import VirtualTime
 from tests.unit.waiting import LONG_S
 
 STAGES = {
@@ -200,13 +201,17 @@ async def test_every_replica_reports_its_models() -> None:
     assert "secret" not in str(answer)
 
 
-@pytest.mark.usefixtures("virtual_time")
-async def test_the_shared_cache_and_the_collections_are_reported() -> None:
+async def test_the_shared_cache_and_the_collections_are_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     service = FakeService()
     async with service.client() as http:
         await http.put("/v1/collections/plane", json={"metric": "l2"})
         await http.post("/v1/collections/plane/points", json={"points": [{"id": "a", "text": "b"}]})
-    await asyncio.sleep(0.01)
+    # Only this wait: the index writes in threads of its own, for which virtual time does not stop.
+    with monkeypatch.context() as patch:
+        VirtualTime(patch)
+        await asyncio.sleep(0.01)
     answer = await _stats(service)
 
     assert answer["collections"] == [
