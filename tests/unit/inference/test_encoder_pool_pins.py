@@ -155,7 +155,7 @@ async def test_an_estimate_never_asks_the_hub(
 ) -> None:
     asked: list[bool] = []
 
-    def snapshot(wanted: object, *, local_files_only: bool) -> str:
+    def snapshot(repository: str, revision: str, *, local_files_only: bool) -> str:
         asked.append(local_files_only)
         return "not there"
 
