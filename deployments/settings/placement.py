@@ -28,5 +28,5 @@ from typing import Literal
 Placement = Literal["remote", "auto", "colocated"]
 
 AUTO_CHARACTERS = 16_000
-"""Largest request, in characters, that the ingress tokenizes by ``auto``: a call to the Tokenizer
-takes as long."""
+"""Largest request, in characters, that the ingress tokenizes by ``auto``, because that is faster
+than a call to the Tokenizer."""
