@@ -6,7 +6,9 @@ of several shards take the methods from `VectorIndex`, with these signatures.
 
 from __future__ import annotations
 
+import threading
 import weakref
+from _thread import start_new_thread
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -53,6 +55,19 @@ def _of_collection(
     return method
 
 
+def _close_unused(shard: Shard) -> None:
+    """Close the shard of an index that was collected, or that is open when the process ends.
+
+    The collector runs in any thread: in the writer of this shard it would close the connection
+    in the middle of a statement, and wait for itself. `threading.Thread` would take a lock that the
+    interrupted code may hold.
+    """
+    if threading.current_thread() is threading.main_thread():
+        shard.close()
+    else:
+        start_new_thread(shard.close, ())
+
+
 class VectorIndex:
     """Keeps collections in ``settings.directory``, or until it is closed; safe from any thread.
 
@@ -77,12 +92,12 @@ class VectorIndex:
         background: bool = True,
     ) -> None:
         self._shard = Shard(settings or IndexSettings(), name, shards, background=background)
-        # Without a call of `close`, runs when the object is collected or the process ends.
-        self._closer = weakref.finalize(self, self._shard.close)
+        self._closer = weakref.finalize(self, _close_unused, self._shard)
 
     def close(self) -> None:
         """Finish the queued writes and release the directory; idempotent."""
-        self._closer()
+        if self._closer.detach() is not None:
+            self._shard.close()
 
     create = _of_collection(lifecycle.create)
     record_model = _of_collection(lifecycle.record_model)

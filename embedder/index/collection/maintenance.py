@@ -48,8 +48,7 @@ class MaintenanceThread:
         self._stop.set()
         with self._changed:
             self._changed.notify()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
         while (task := self._next()) is not None:

@@ -94,8 +94,7 @@ class Committer:
             if not self._closed:
                 self._closed = True
                 self._queue.put(None)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:

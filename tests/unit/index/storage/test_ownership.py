@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 from embedder.core.errors import Unavailable
 from embedder.core.storage_errors import DirectoryInUse, StorageReadOnly
 from embedder.index.contract.points import Points
+from embedder.index.shard import Shard
 from embedder.index.storage.lock import FILE_NAME, DirectoryLock
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.brute_force import points
@@ -105,6 +109,31 @@ def test_a_collected_index_releases_its_directory(tmp_path: Path) -> None:
     assert again.stats().recovery.was_clean
     assert again.count("c") == 1
     again.close()
+
+
+def test_an_index_that_is_collected_in_its_own_writer_is_closed_after_the_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = threading.Event()
+    close = Shard.close
+
+    def close_and_tell(shard: Shard) -> None:
+        close(shard)
+        closed.set()
+
+    monkeypatch.setattr(Shard, "close", close_and_tell)
+    index = [VectorIndex(small_settings(tmp_path))]
+    store = index[0]._shard.store
+
+    def write(db: sqlite3.Connection) -> Callable[[], list[tuple[int]]]:
+        index.clear()  # the last reference, as if the collector ran in this thread
+        rows = db.execute("SELECT 1 UNION SELECT 2").fetchall()
+        return lambda: rows
+
+    assert store.submit(write).result() == [(1,), (2,)]
+    assert closed.wait(60)
+    with closing(VectorIndex(small_settings(tmp_path))) as again:
+        assert again.stats().recovery.was_clean
 
 
 def test_a_shard_that_closes_during_a_purge_shuts_down_cleanly(
