@@ -80,11 +80,7 @@ def load(
         problems += describe_errors(kind, assignments.origins, error)
     if problems:
         raise ConfigurationError("\n".join(problems))
-    origins = {
-        ".".join(path): assignments.origins(path) or _origin(settings, path)
-        for path, _ in settings_of(kind)
-    }
-    return LoadedSettings(settings, MappingProxyType(origins))
+    return LoadedSettings(settings, MappingProxyType(_all_origins(assignments, settings)))
 
 
 def explain(loaded: LoadedSettings[SettingsT]) -> list[tuple[str, Any, str, str]]:
@@ -123,6 +119,13 @@ def _by_length(environment: Mapping[str, str]) -> list[tuple[SettingPath, str]]:
         if name.upper().startswith(PREFIX)
     ]
     return sorted(variables, key=lambda one: (len(one[0]), one[1]))
+
+
+def _all_origins(assignments: Assignments, settings: Settings) -> dict[str, str]:
+    return {
+        ".".join(path): assignments.origins(path) or _origin(settings, path)
+        for path, _ in settings_of(type(settings))
+    }
 
 
 def _origin(settings: Settings, path: SettingPath) -> str:

@@ -132,14 +132,6 @@ async def test_inputs_in_progress_are_reported() -> None:
     assert (after["in_flight_inputs"], after["in_flight"]) == (0, 1)
 
 
-async def test_a_cache_that_fails_is_counted() -> None:
-    service = FakeService()
-    service.handles["cache"].fault = StageUnavailable("EmbeddingCache-0", "lost")
-    await service.post_texts("a")
-
-    assert (await _stats(service))["ingress"]["shards"][0]["failures"] >= 1
-
-
 async def test_the_served_models_are_reported() -> None:
     service = FakeService({"name": ALIAS}, {"name": "/srv/secret/own"})
     service.encoder.missing.add("/srv/secret/own")

@@ -86,3 +86,13 @@ async def test_only_an_administrator_may_clear_the_caches(key: str, status: int)
         response = await http.delete("/v1/cache", headers={"x-api-key": key})
 
     assert response.status_code == status
+
+
+async def test_a_cache_that_fails_is_counted() -> None:
+    service = FakeService()
+    service.handles["cache"].fault = StageUnavailable("EmbeddingCache-0", "lost")
+    await service.post_texts("a")
+    async with service.client() as http:
+        stats = (await http.get("/v1/stats")).json()
+
+    assert stats["ingress"]["shards"][0]["failures"] >= 1
