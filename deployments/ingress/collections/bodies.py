@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from deployments.ingress.wire.fields import Body, JsonObject
+from deployments.ingress.wire.fields import Body, JsonObject, examples
 from deployments.ingress.wire.inputs import VectorField
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
@@ -22,9 +22,7 @@ MAX_INCLUDED = 16
 class CollectionBody(Body):
     """The body of ``PUT /v1/collections/{name}``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"metric": "cosine", "index": "auto"}]}
-    )
+    model_config = examples({"metric": "cosine", "index": "auto"})
 
     metric: Metric = Metric.COSINE
     index: IndexKind = Field(
@@ -51,9 +49,7 @@ class PointBody(Body):
 class UpsertBody(Body):
     """The body of ``POST …/points``; ids must be unique."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"points": [{"id": "a", "text": "hello world"}]}]}
-    )
+    model_config = examples({"points": [{"id": "a", "text": "hello world"}]})
 
     points: list[PointBody] = Field(min_length=1, fail_fast=True)
     model: str | None = None
@@ -102,15 +98,11 @@ class QueryBody(FilterBody, IncludeBody):
 class SearchBody(QueryBody):
     """The body of ``POST …/search``: one query, or several under ``queries``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"text": "greeting", "top_k": 3},
-                {"text": "greeting", "filter": {"lang": "en"}, "include": ["metadata"]},
-                {"text": "greeting", "diversity": 0.5},
-                {"queries": [{"text": "greeting"}, {"id": "a", "top_k": 3}]},
-            ]
-        }
+    model_config = examples(
+        {"text": "greeting", "top_k": 3},
+        {"text": "greeting", "filter": {"lang": "en"}, "include": ["metadata"]},
+        {"text": "greeting", "diversity": 0.5},
+        {"queries": [{"text": "greeting"}, {"id": "a", "top_k": 3}]},
     )
 
     queries: list[QueryBody] | None = Field(None, fail_fast=True)
@@ -125,7 +117,7 @@ class SearchBody(QueryBody):
 class FetchBody(IncludeBody):
     """The body of ``POST …/points/fetch``."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["a"]}]})
+    model_config = examples({"ids": ["a"]})
 
     ids: list[str] = Field(min_length=1, fail_fast=True)
 
@@ -133,8 +125,9 @@ class FetchBody(IncludeBody):
 class DeleteBody(FilterBody):
     """The body of ``POST …/points/delete``: ids or a filter."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"ids": ["a"]}, {"filter": {"lang": "en"}}]}
+    model_config = examples(
+        {"ids": ["a"]},
+        {"filter": {"lang": "en"}},
     )
 
     ids: list[str] | None = Field(None, min_length=1, fail_fast=True)
@@ -143,15 +136,16 @@ class DeleteBody(FilterBody):
 class CountBody(FilterBody):
     """The body of ``POST …/points/count``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{}, {"filter": {"year": {"$gte": 2000}}}]}
+    model_config = examples(
+        {},
+        {"filter": {"year": {"$gte": 2000}}},
     )
 
 
 class ScrollBody(FilterBody, IncludeBody):
     """The body of ``POST …/points/scroll``: a page of points in the order of their insertion."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 10, "include": ["text"]}]})
+    model_config = examples({"limit": 10, "include": ["text"]})
 
     cursor: str | None = Field(None, description="from the previous page; default: the first page")
     limit: int = Field(100, ge=1, le=MAX_PAGE, strict=True)

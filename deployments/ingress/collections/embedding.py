@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
@@ -18,13 +18,8 @@ from embedder.index.contract.points import CollectionInfo, StoredModel
 class HasContent(Protocol):
     """A point or a query with a text, a vector, or neither."""
 
-    @property
-    def text(self) -> str | None:
-        """Return its text."""
-
-    @property
-    def vector(self) -> object:
-        """Return its vector as sent by the client."""
+    text: str | None
+    vector: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +34,16 @@ class Contents:
     fields: list[str]
 
     @classmethod
-    def of(cls, items: Sequence[HasContent], names: Sequence[str]) -> Contents:
-        """Convert items; ``names`` has the path of each item in the body, "" for the body itself.
+    def of(cls, items: Sequence[HasContent], prefixes: Sequence[str]) -> Contents:
+        """Convert items; ``prefixes`` are what precedes the fields of each in errors.
 
         Raises:
             InvalidInput: a vector is invalid.
         """
         contents = cls([None] * len(items), {}, [])
-        for row, (item, name) in enumerate(zip(items, names, strict=True)):
+        for row, (item, prefix) in enumerate(zip(items, prefixes, strict=True)):
             by_text = item.vector is None and item.text is not None
-            contents.fields.append(field_path(name, "text" if by_text else "vector"))
+            contents.fields.append(prefix + ("text" if by_text else "vector"))
             if item.vector is not None:
                 contents.vectors[row] = to_vector(item.vector, contents.fields[row])
             elif item.text is not None:
@@ -78,8 +73,3 @@ class Contents:
         for row, vector in zip(self.texts, answer.vectors, strict=True):
             found[row] = vector
         return found, stored
-
-
-def field_path(prefix: str, field: str) -> str:
-    """Return the path of a field of an item in the body."""
-    return f"{prefix}.{field}" if prefix else field

@@ -18,6 +18,7 @@ from deployments.ingress.collections.bodies import (
     DeleteAnswer,
     DeleteBody,
     FetchBody,
+    FilterBody,
     PageAnswer,
     Point,
     PointsAnswer,
@@ -39,7 +40,7 @@ from embedder.core.types import Priority, Vectors
 from embedder.index.contract.checks import check_ids, check_metadata
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.filters import Filter
-from embedder.index.contract.points import CollectionInfo, Hit, PointField, Points, Record
+from embedder.index.contract.points import CollectionInfo, PointField, Points, Record
 
 
 class _PointId(StringConvertor):
@@ -62,10 +63,9 @@ async def upsert_points(
     Once this has answered, the points are on disk, and every search finds them.
     """
     check_count("points", len(body.points), service.settings.limits.max_points)
-    service.models.check(body.model)
-    names = [f"points[{row}]" for row in range(len(body.points))]
-    await convert_body(context, check_metadata, [point.metadata for point in body.points])
-    contents = await convert_body(context, Contents.of, body.points, names)
+    if body.model is not None:
+        service.models.check(body.model)
+    contents = await convert_body(context, _contents, body)
 
     async def upsert(collection: CollectionInfo | None) -> int:
         vectors, model = await contents.embedded(
@@ -108,7 +108,7 @@ async def fetch_points(
     """Return points by id, in the order of the ids; missing points are left out."""
     check_count("ids", len(body.ids), service.settings.limits.max_points)
     records = await service.index.fetch(name, body.ids, body.include, context.deadline)
-    response = await json_response({"points": (content(one, body.include) for one in records)})
+    response = await json_response({"points": (_content(one, body.include) for one in records)})
     return check_response_size("ids", response, service.settings.limits)
 
 
@@ -117,7 +117,7 @@ async def count_points(
     name: CollectionName, body: CountBody, service: Service, context: RequestContext
 ) -> CountAnswer:
     """Count the points, or those that match a filter."""
-    return CountAnswer(count=await service.index.count(name, condition_of(body), context.deadline))
+    return CountAnswer(count=await service.index.count(name, _condition(body), context.deadline))
 
 
 @routes.add("POST", "/v1/collections/{name}/points/scroll", scope=Scope.READ, response=PageAnswer)
@@ -129,11 +129,11 @@ async def scroll_points(
         name,
         body.cursor,
         body.limit,
-        condition_of(body),
+        _condition(body),
         body.include,
         deadline=context.deadline,
     )
-    points = (content(record, body.include) for record in page.records)
+    points = (_content(record, body.include) for record in page.records)
     return await json_response({"points": points, "cursor": page.cursor})
 
 
@@ -152,24 +152,26 @@ async def read_point(
     records = await service.index.fetch(name, [point_id], include, context.deadline)
     if not records:
         raise NotFound("id", point_id)
-    return await json_response(content(records[0], include))
+    return await json_response(_content(records[0], include))
 
 
-def condition_of(body: Any, name: str = "filter") -> Filter | None:
-    """Return the parsed filter of a body; ``name`` is its field name.
+def _condition(body: FilterBody) -> Filter | None:
+    return None if body.filter is None else parse(body.filter)
+
+
+def _content(found: Record, include: Sequence[PointField]) -> dict[str, Any]:
+    """Return the id and the included fields of a point."""
+    return {"id": found.id} | {name: getattr(found, name) for name in include}
+
+
+def _contents(body: UpsertBody) -> Contents:
+    """Check the metadata of the points, and convert their vectors.
 
     Raises:
-        InvalidInput: it is not a filter; the error names the place.
+        InvalidInput: the metadata or a vector of a point is invalid.
     """
-    return None if body.filter is None else parse(body.filter, name)
-
-
-def content(found: Record | Hit, include: Sequence[PointField]) -> dict[str, Any]:
-    """Return the id and the included fields of a point."""
-    values: dict[str, Any] = {"id": found.id}
-    for name in include:
-        values[name] = getattr(found, name)
-    return values
+    check_metadata([point.metadata for point in body.points])
+    return Contents.of(body.points, [f"points[{row}]." for row in range(len(body.points))])
 
 
 def _points(body: UpsertBody, vectors: Sequence[Vectors | None], fields: Sequence[str]) -> Points:

@@ -17,8 +17,7 @@ from deployments.ingress.collections.bodies import (
     SearchAnswer,
     SearchBody,
 )
-from deployments.ingress.collections.embedding import Contents, field_path
-from deployments.ingress.collections.points import condition_of, content
+from deployments.ingress.collections.embedding import Contents
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.route import Routes
@@ -29,8 +28,9 @@ from deployments.ingress.wire.inputs import check_count
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
-from embedder.core.types import Priority
-from embedder.index.contract.points import CollectionInfo, Hit, Query, StoredModel
+from embedder.core.types import Priority, Vectors
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.points import CollectionInfo, Hit, PointField, Query
 
 JSON_PER_PICKLED_BYTE = 6
 """The most bytes of JSON for a byte of pickled hits: a control character is escaped by six."""
@@ -47,26 +47,34 @@ async def search(
     If an index shard does not answer, its points are left out, ``partial`` is true and ``missing``
     names the shard; with ``complete`` the search fails instead.
     """
-    queries, names = _queries(body, service.settings.limits.max_queries)
-    service.models.check(body.model)
-    contents = await convert_body(context, Contents.of, queries, names)
+    queries, prefixes = _queries(body, service.settings.limits.max_queries)
+    if body.model is not None:
+        service.models.check(body.model)
+    contents = await convert_body(context, Contents.of, queries, prefixes)
     wanted = [
-        replace(_query(name, query, prefix), vector=vector, field=field)
+        _query(name, query, prefix, vector, field)
         for query, prefix, vector, field in zip(
-            queries, names, contents.vectors, contents.fields, strict=True
+            queries, prefixes, contents.vectors, contents.fields, strict=True
         )
     ]
+    keys = [key_of(query, contents.texts.get(row)) for row, query in enumerate(wanted)]
+    run = partial(
+        service.search_admission.search,
+        keys=keys,
+        complete=body.complete,
+        deadline=context.deadline,
+    )
+
+    async def run_by_text(collection: CollectionInfo | None) -> ShardedHits:
+        return await run(await _embedded(service, context, body, contents, wanted, collection))
+
     if contents.texts:
-        service.search_admission.check(wanted, _keys(wanted, contents))
-        by_text = partial(_found_by_text, service, context, body, contents, wanted)
+        service.search_admission.check(wanted, keys)
         found = await service.index.collection_cache.run(
-            name, by_text, deadline=context.deadline, texts=True
+            name, run_by_text, deadline=context.deadline, texts=True
         )
     else:
-        keys = _keys(wanted, contents)
-        found = await service.search_admission.search(
-            wanted, keys, complete=body.complete, deadline=context.deadline
-        )
+        found = await run(wanted)
     expected_bytes = JSON_PER_PICKLED_BYTE * sum(hits.pickled_bytes for hits in found.hits)
     response = await json_response(_answer(body, queries, found), expected_bytes)
     return check_response_size("top_k", response, service.settings.limits)
@@ -75,7 +83,7 @@ async def search(
 def _answer(body: SearchBody, queries: Sequence[QueryBody], found: ShardedHits) -> dict[str, Any]:
     # Iterators, so that each hit is unpickled and written in turn, and other requests can run.
     results = [
-        (_result(hit, query) for hit in hits)
+        (_result(hit, query.include) for hit in hits)
         for query, hits in zip(queries, found.hits, strict=True)
     ]
     answer: dict[str, Any] = {
@@ -86,87 +94,76 @@ def _answer(body: SearchBody, queries: Sequence[QueryBody], found: ShardedHits) 
 
 
 def _queries(body: SearchBody, most: int) -> tuple[Sequence[QueryBody], Sequence[str]]:
-    """Return the queries of a body, and the path of each in the body.
+    """Return the queries of a body, and what precedes the fields of each in errors.
 
     Raises:
         InvalidInput: there are none or too many, or a query is incomplete.
     """
     queries: Sequence[QueryBody] = [body] if body.queries is None else body.queries
     check_count("queries", len(queries), most)
-    names = [""] if body.queries is None else [f"queries[{row}]" for row in range(len(queries))]
+    prefixes = [""] if body.queries is None else [f"queries[{row}]." for row in range(len(queries))]
     beside = QueryBody.model_fields.keys() & body.model_fields_set
     if body.queries is not None and beside:
         raise InvalidInput("queries", f"cannot stand beside {sorted(beside)}: put these into each")
-    for query, prefix in zip(queries, names, strict=True):
-        _check_one(query, prefix)
-    return queries, names
+    for query, prefix in zip(queries, prefixes, strict=True):
+        if (query.text is None) + (query.vector is None) + (query.id is None) != 2:
+            raise _not_one_of_three(query, prefix)
+    return queries, prefixes
 
 
-def _check_one(query: QueryBody, prefix: str) -> None:
+def _not_one_of_three(query: QueryBody, prefix: str) -> InvalidInput:
     given = [name for name in ("text", "vector", "id") if getattr(query, name) is not None]
-    if len(given) != 1:
-        problem = f"must be one of {given}" if given else "must have a text, a vector or an id"
-        raise InvalidInput(field_path(prefix, given[1]) if given else prefix or "text", problem)
+    if given:
+        return InvalidInput(f"{prefix}{given[1]}", f"must be one of {given}")
+    return InvalidInput(prefix.rstrip(".") or "text", "must have a text, a vector or an id")
 
 
-async def _found_by_text(
+async def _embedded(
     service: Service,
     context: RequestContext,
     body: SearchBody,
     contents: Contents,
     wanted: Sequence[Query],
     collection: CollectionInfo | None,
-) -> ShardedHits:
-    """Embed the texts with the model of a collection, and search."""
+) -> list[Query]:
+    """Return the queries with vectors of their texts by the model of a collection.
+
+    The first search by text records the model, if a collection with points has none: points of an
+    older version have no model, and after a change of models they must not be compared with another
+    one. If the model cannot be stored now, the next search tries again.
+    """
     if collection is None:
         raise UnknownCollection("collection", wanted[0].collection)
     vectors, model = await contents.embedded(
         service, context, collection, body.model, Priority.INTERACTIVE
     )
-    if body.model is None:
-        await _record_model(service, context, collection, model)
-    ready = [
+    if body.model is None and collection.count and collection.stored is None:
+        with suppress(Unavailable):
+            await service.index.record_model(collection, model, context.deadline)
+    return [
         replace(query, vector=vector, identity=collection.identity, model=model)
         for query, vector in zip(wanted, vectors, strict=True)
     ]
-    keys = _keys(wanted, contents)
-    return await service.search_admission.search(
-        ready, keys, complete=body.complete, deadline=context.deadline
-    )
 
 
-def _keys(wanted: Sequence[Query], contents: Contents) -> list[bytes]:
-    return [key_of(query, contents.texts.get(row)) for row, query in enumerate(wanted)]
-
-
-async def _record_model(
-    service: Service, context: RequestContext, collection: CollectionInfo, model: StoredModel
-) -> None:
-    """Record the model of the first search by text, if a collection with points has no model.
-
-    Points of an older version have no model, and after a change of models they must not be compared
-    with another one. If the model cannot be stored now, the next search tries again.
-    """
-    if collection.stored is None and collection.count:
-        with suppress(Unavailable):
-            await service.index.record_model(collection, model, context.deadline)
-
-
-def _query(name: str, query: QueryBody, prefix: str) -> Query:
+def _query(name: str, query: QueryBody, prefix: str, vector: Vectors | None, field: str) -> Query:
     return Query(
         collection=name,
-        vector=None,
+        vector=vector,
         top_k=query.top_k,
+        field=field,
         id=query.id,
-        filter=condition_of(query, field_path(prefix, "filter")),
+        filter=None if query.filter is None else parse(query.filter, f"{prefix}filter"),
         threshold=query.score_threshold,
         diversity=query.diversity,
         include=tuple(query.include),
     )
 
 
-def _result(hit: Hit, query: QueryBody) -> dict[str, Any]:
-    result = {"id": hit.id, "score": hit.score}
+def _result(hit: Hit, include: Sequence[PointField]) -> dict[str, Any]:
+    result: dict[str, Any] = {"id": hit.id, "score": hit.score}
     if hit.distance is not None:
         result["distance"] = hit.distance
-    return {**result, **content(hit, query.include)}
+    for name in include:
+        result[name] = getattr(hit, name)
+    return result

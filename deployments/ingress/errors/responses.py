@@ -157,13 +157,11 @@ def _field(location: tuple[str | int, ...]) -> str:
 
 def _given(value: Any) -> str:
     """Return ", not VALUE" for a value that is short enough to be shown."""
-    if isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= 40):
-        return f", not {orjson.dumps(value).decode()}" if not _is_beyond_int64(value) else ""
-    return ""
-
-
-def _is_beyond_int64(value: Any) -> bool:
-    return isinstance(value, int) and abs(value) >= 2**63
+    is_number = isinstance(value, (bool, int, float))
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return ""  # orjson does not write it
+    is_shown = is_number or (isinstance(value, str) and len(value) <= 40)
+    return f", not {orjson.dumps(value).decode()}" if is_shown else ""
 
 
 def _content(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:

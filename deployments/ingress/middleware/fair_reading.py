@@ -77,7 +77,8 @@ class FairProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body; uvicorn pauses once it has 64 KiB that were not received."""
         super().on_body(body)
-        if self.cycle.response_complete:  # the part is dropped, so uvicorn would not pause
+        if self.cycle.response_complete and not self.transport.is_closing():
+            # uvicorn drops the part, and so would not pause.
             self.flow.pause_reading()
             self.flow.resume_reading()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from deployments.ingress.middleware.context import RequestContext
@@ -13,7 +13,7 @@ from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_embeddings, check_size
-from deployments.ingress.wire.fields import EmbeddingFields
+from deployments.ingress.wire.fields import EmbeddingFields, examples
 from deployments.ingress.wire.rows import (
     Matrices,
     RowsAnswer,
@@ -36,13 +36,9 @@ MAX_SEED = 2**31 - 1
 class ClusterRequest(EmbeddingFields):
     """The body of ``POST /v1/cluster``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"inputs": ["A cat sleeps.", "A kitten naps.", "Share prices fell."], "k": 2},
-                {"inputs": [[0, 1], [0, 2], [9, 9]], "k": 2, "spherical": False},
-            ]
-        }
+    model_config = examples(
+        {"inputs": ["A cat sleeps.", "A kitten naps.", "Share prices fell."], "k": 2},
+        {"inputs": [[0, 1], [0, 2], [9, 9]], "k": 2, "spherical": False},
     )
 
     inputs: RowsField

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from deployments.ingress.middleware.context import RequestContext
@@ -16,7 +16,7 @@ from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import NEIGHBOUR_BYTES, check_size
-from deployments.ingress.wire.fields import EmbeddingFields
+from deployments.ingress.wire.fields import EmbeddingFields, examples
 from deployments.ingress.wire.rows import (
     Matrices,
     OptionalRowsField,
@@ -41,14 +41,10 @@ routes = Routes("similarity")
 class SimilarityRequest(EmbeddingFields):
     """The body of ``POST /v1/similarity``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"a": ["A cat sleeps."], "b": ["A kitten naps.", "Share prices fell."]},
-                {"a": [[1, 0], [0.6, 0.8]], "metric": "euclidean"},
-                {"a": ["pets"], "b": ["A cat sleeps.", "Share prices fell."], "top_k": 1},
-            ]
-        }
+    model_config = examples(
+        {"a": ["A cat sleeps."], "b": ["A kitten naps.", "Share prices fell."]},
+        {"a": [[1, 0], [0.6, 0.8]], "metric": "euclidean"},
+        {"a": ["pets"], "b": ["A cat sleeps.", "Share prices fell."], "top_k": 1},
     )
 
     a: RowsField

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from deployments.ingress.errors.responses import error_content
@@ -15,7 +15,7 @@ from deployments.ingress.openai import streams
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_embeddings, component_bytes
-from deployments.ingress.wire.fields import EmbeddingFields, Usage
+from deployments.ingress.wire.fields import EmbeddingFields, Usage, examples
 from deployments.ingress.wire.formats import (
     EncodingFormat,
     Format,
@@ -37,13 +37,9 @@ routes = Routes("openai")
 class EmbeddingsRequest(EmbeddingFields):
     """The body of ``POST /v1/embeddings``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"model": "all-MiniLM-L6-v2", "input": "hello world"},
-                {"input": ["one", "two"], "input_type": "document", "output_dtype": "int8"},
-            ]
-        },
+    model_config = examples(
+        {"model": "all-MiniLM-L6-v2", "input": "hello world"},
+        {"input": ["one", "two"], "input_type": "document", "output_dtype": "int8"},
     )
 
     input: InputField

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
-from embedder.core.errors import InvalidInput, LimitExceeded, Overloaded
+from deployments.ingress.wire.inputs import check_count
+from embedder.core.errors import InvalidInput, Overloaded
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input
 from embedder.pipeline.streaming import renumbered
@@ -49,9 +50,7 @@ async def begin(request: Request) -> AsyncIterator[Chunk]:
     Raises:
         EmbedderError: as `Service.embed` for the first chunk; later ones raise as they are read.
     """
-    limit = request.service.settings.limits.max_inputs
-    if len(request.inputs) > limit:
-        raise LimitExceeded("input", "items", len(request.inputs), limit)
+    check_count("input", len(request.inputs), request.service.settings.limits.max_inputs)
     chunks = _in_order(request)
     return _with_first(await anext(chunks), chunks)
 

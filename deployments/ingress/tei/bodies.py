@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from deployments.ingress.errors.http_errors import EmptyInput
-from deployments.ingress.wire.fields import NullAsAbsent
+from deployments.ingress.wire.fields import NullAsAbsent, examples
 from deployments.ingress.wire.inputs import IDS, TEXT, to_inputs
 from embedder.core.errors import InvalidInput
 from embedder.core.request import EmbedOptions
@@ -100,13 +100,9 @@ class _CutFields(LenientBody):
 class EmbedBody(_CutFields, ModelBody):
     """The body of ``POST /embed``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"inputs": "What is deep learning?"},
-                {"inputs": ["one", "two"], "truncate": True, "normalize": False},
-            ]
-        }
+    model_config = examples(
+        {"inputs": "What is deep learning?"},
+        {"inputs": ["one", "two"], "truncate": True, "normalize": False},
     )
 
     inputs: MixedField
@@ -149,17 +145,13 @@ class SimilarityParameters(_CutFields):
 class SimilarityBody(ModelBody):
     """The body of ``POST /similarity``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "inputs": {
-                        "source_sentence": "What is deep learning?",
-                        "sentences": ["What is machine learning?", "Good night"],
-                    },
-                    "parameters": {"truncate": True},
-                }
-            ]
+    model_config = examples(
+        {
+            "inputs": {
+                "source_sentence": "What is deep learning?",
+                "sentences": ["What is machine learning?", "Good night"],
+            },
+            "parameters": {"truncate": True},
         }
     )
 
@@ -170,16 +162,12 @@ class SimilarityBody(ModelBody):
 class EitherBody(EmbedBody):
     """The body of ``POST /``: as for ``/embed`` or ``/similarity``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"inputs": "What is deep learning?"},
-                {
-                    "inputs": {"source_sentence": "Good night", "sentences": ["Good evening"]},
-                    "parameters": {"truncation_direction": "left"},
-                },
-            ]
-        }
+    model_config = examples(
+        {"inputs": "What is deep learning?"},
+        {
+            "inputs": {"source_sentence": "Good night", "sentences": ["Good evening"]},
+            "parameters": {"truncation_direction": "left"},
+        },
     )
 
     inputs: EitherField
@@ -189,15 +177,11 @@ class EitherBody(EmbedBody):
 class RerankBody(_CutFields, ModelBody):
     """The body of ``POST /rerank``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "query": "What is deep learning?",
-                    "texts": ["Deep learning is ...", "Cheese is ..."],
-                    "return_text": True,
-                }
-            ]
+    model_config = examples(
+        {
+            "query": "What is deep learning?",
+            "texts": ["Deep learning is ...", "Cheese is ..."],
+            "return_text": True,
         }
     )
 

@@ -12,6 +12,7 @@ from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.ingress.tei.text_bodies import DecodeBody, Token, TokenizeBody
 from deployments.ingress.wire.answer_size import check_size
+from deployments.ingress.wire.inputs import check_count
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.settings.access import Scope
 from embedder.core.errors import LimitExceeded
@@ -58,8 +59,7 @@ def _check_sizes(field: str, items: Sequence[Input], limits: LimitSettings) -> N
         LimitExceeded: there are too many items, or items are too long.
     """
     unit = "characters" if field == "inputs" else "token ids"
-    if len(items) > limits.max_inputs:
-        raise LimitExceeded(field, "items", len(items), limits.max_inputs)
+    check_count(field, len(items), limits.max_inputs)
     for row, item in enumerate(items):
         if len(item) > limits.max_characters:
             raise LimitExceeded(f"{field}[{row}]", unit, len(item), limits.max_characters)

@@ -7,9 +7,10 @@ from functools import partial
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
 
 from deployments.ingress.tei.bodies import ModelBody, to_items
+from deployments.ingress.wire.fields import examples
 from deployments.ingress.wire.inputs import ID, IDS
 
 TextsField = Annotated[
@@ -45,9 +46,7 @@ IdsField = Annotated[
 class TokenizeBody(ModelBody):
     """The body of ``POST /tokenize``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"inputs": "What is deep learning?"}]}
-    )
+    model_config = examples({"inputs": "What is deep learning?"})
 
     inputs: TextsField
     add_special_tokens: bool = Field(
@@ -71,7 +70,7 @@ class Token(BaseModel):
 class DecodeBody(ModelBody):
     """The body of ``POST /decode``."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": [101, 7592, 102]}]})
+    model_config = examples({"ids": [101, 7592, 102]})
 
     ids: IdsField
     skip_special_tokens: bool = Field(True, strict=True, description="leave out special tokens")

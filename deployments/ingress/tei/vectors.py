@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,8 +51,21 @@ class _ModelRequest:
     context: RequestContext
     model: str | None
 
-    async def embed(self, inputs: Sequence[Input], options: EmbedOptions) -> Embeddings:
-        return await self.service.embed(inputs, options, self.context.deadline, model=self.model)
+    async def embed(
+        self,
+        inputs: Sequence[Input],
+        options: EmbedOptions,
+        field: str,
+        name: Callable[[int], str] | None = None,
+    ) -> Embeddings:
+        """Embed the inputs of a field; for ``name`` see `rename_input_errors`.
+
+        Raises:
+            EmbedderError: as `Service.embed`.
+        """
+        deadline = self.context.deadline
+        with rename_input_errors(field, name):
+            return await self.service.embed(inputs, options, deadline, model=self.model)
 
     def reserve(self, source: str, others: list[str]) -> AbstractContextManager[AdmittedJob]:
         """Admit the comparison of a text with others, before they are embedded.
@@ -88,8 +101,7 @@ async def embed(body: EmbedBody, service: Service, context: RequestContext) -> R
         normalize=body.normalize,
     )
     await check_embeddings(service, context, body, "inputs", len(body.inputs))
-    with rename_input_errors("inputs"):
-        answer = await request.embed(body.inputs, options)
+    answer = await request.embed(body.inputs, options, "inputs")
     return await request.respond(answer.vectors, answer, sum(map(len, body.inputs)))
 
 
@@ -103,8 +115,7 @@ async def similarity(body: SimilarityBody, service: Service, context: RequestCon
         raise EmptyInput("inputs.sentences")
     inputs = [body.inputs.source_sentence, *body.inputs.sentences]
     with request.reserve(inputs[0], body.inputs.sentences) as reserved:
-        with rename_input_errors("inputs.sentences", _compared):
-            answer = await request.embed(inputs, options)
+        answer = await request.embed(inputs, options, "inputs.sentences", _compared)
         compare = partial(_cosines, answer.vectors[:1], answer.vectors[1:])
         cosines = await compute(context, "similarity", reserved, compare)
     return await request.respond(cosines, answer, sum(map(len, inputs)))
@@ -124,8 +135,10 @@ async def rerank(body: RerankBody, service: Service, context: RequestContext) ->
     with request.reserve(body.query, body.texts) as reserved:
         # Concurrently, so that both use the same model if the name changes meanwhile.
         query, texts = await _both(
-            _embed_query(request, body.query, replace(options, input_type=InputType.QUERY)),
-            _embed_texts(request, body.texts, replace(options, input_type=InputType.DOCUMENT)),
+            request.embed(
+                [body.query], options.for_input_type(InputType.QUERY), "query", lambda _: "query"
+            ),
+            request.embed(body.texts, options.for_input_type(InputType.DOCUMENT), "texts"),
         )
         rank = partial(_rank, body, query.vectors, texts.vectors)
         ranks = await compute(context, "ranking", reserved, rank)
@@ -160,18 +173,6 @@ async def _both(
 
 def _compared(number: int) -> str:
     return f"inputs.sentences[{number - 1}]" if number else "inputs.source_sentence"
-
-
-async def _embed_query(request: _ModelRequest, query: str, options: EmbedOptions) -> Embeddings:
-    with rename_input_errors("query", lambda _: "query"):
-        return await request.embed([query], options)
-
-
-async def _embed_texts(
-    request: _ModelRequest, texts: list[str], options: EmbedOptions
-) -> Embeddings:
-    with rename_input_errors("texts"):
-        return await request.embed(texts, options)
 
 
 def _rank(body: RerankBody, query: Vectors, texts: Vectors) -> list[dict[str, Any]]:

@@ -72,13 +72,8 @@ def check_response_size(field: str, response: Response, limits: IngressLimits) -
 class VectorsBody(Protocol):
     """A body that requests vectors of a model."""
 
-    @property
-    def model(self) -> str | None:
-        """Return the name of the model; None means the first one."""
-
-    @property
-    def dimensions(self) -> int | None:
-        """Return how many components are kept; None means all."""
+    model: str | None
+    dimensions: int | None
 
 
 async def check_embeddings(

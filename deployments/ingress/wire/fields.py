@@ -15,6 +15,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
@@ -51,6 +52,12 @@ JsonObject = Annotated[
     WithJsonSchema({"type": "object", "additionalProperties": True}),
 ]
 """A JSON object that is not validated, because a million keys would block the event loop."""
+
+
+def examples(*bodies: JsonDict) -> ConfigDict:
+    """Return the configuration of a body whose description shows these examples."""
+    return ConfigDict(json_schema_extra={"examples": [*bodies]})
+
 
 LONGEST_NAME_SHOWN = 100
 """Characters of a client's field name that an error repeats."""
