@@ -29,8 +29,8 @@ deploy: install  ## Apply a changed CONFIG to the service (the one on PORT), mod
 
 UNIT := --numprocesses=logical --maxprocesses=4 --dist=worksteal tests/unit
 
-# The unit tests share the cores; a cluster needs them all for itself. They cover the library without
-# the other tests, most of which run it in processes that are not measured.
+# The unit tests share the cores; a cluster needs them all for itself. They cover both packages without
+# the other tests, most of which run them in processes that are not measured.
 test: install  ## Run every test, with coverage
 	$(BIN)/pytest --cov --cov-report=term $(UNIT)
 	$(BIN)/pytest --ignore=tests/unit

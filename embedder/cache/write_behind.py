@@ -91,7 +91,7 @@ class WriteBehind:
             await self._task
             await self._last_flush()
         self.health.stopped = True
-        self._thread.shutdown()
+        self._thread.shutdown(wait=False)  # it is idle by now
 
     def notify(self) -> None:
         """Flush at once if ``autosave_entries`` changes wait, which a crash would lose."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
@@ -41,7 +42,6 @@ settings.load_profile("unit")
 
 HERE = Path(__file__).parent
 UNMEASURED = {
-    HERE / "deployments",
     HERE / "benchmarks",
     HERE / "checkout",
     HERE / "pipeline" / "test_simulation.py",
@@ -71,6 +71,16 @@ def pytest_collection_finish() -> None:
     """Exclude all modules and collected tests from further garbage collections."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Put temporary files, those of killed processes too, into a folder that goes with the run."""
+    folder = str(tmp_path_factory.mktemp("tmp"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 def _refuse(*_: object, **__: object) -> None:
@@ -109,6 +119,18 @@ def ray_cannot_be_started() -> Iterator[None]:
         sys.meta_path.insert(0, finder)
         yield
         sys.meta_path.remove(finder)
+
+
+@pytest.fixture(autouse=True)
+def the_event_loop_is_not_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make blocking calls of the product on the event loop raise, in asynchronous tests."""
+    if request.node.get_closest_marker("asyncio") is None:
+        yield
+        return
+    from tests.unit.blocking_calls import no_blocking_calls
+
+    with no_blocking_calls():
+        yield
 
 
 @pytest.fixture

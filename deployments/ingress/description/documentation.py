@@ -22,7 +22,12 @@ from deployments.ingress.routing.route import Route, Routes
 from deployments.ingress.service.service import Service
 from deployments.settings.access import Scope
 
-ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon.png": "image/png",
+}
+"""The files of the page, with their media types."""
 
 
 def documentation_routes(described: Sequence[Route]) -> Routes:
@@ -57,7 +62,7 @@ async def asset(name: Annotated[str, fastapi.Path()]) -> Response:
     """Return a file of the page."""
     if name not in ASSETS:
         raise HTTPException(404)
-    return FileResponse(_folder() / name)
+    return FileResponse(_folder() / name, media_type=ASSETS[name])
 
 
 def _folder() -> Path:

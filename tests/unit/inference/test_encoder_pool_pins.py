@@ -19,6 +19,7 @@ from embedder.settings.model import EmbedderSettings, ModelSettings, PoolSetting
 from tests.unit.fake_device import ids
 from tests.unit.inference import fake_loads
 from tests.unit.inference.fake_loads import FakeLoads, clock_of, encode, pinned, wait_for_event
+from tests.unit.waiting import until
 
 Models = dict[str, ModelSettings]
 
@@ -165,7 +166,7 @@ async def test_an_estimate_never_asks_the_hub(
     await wait_for_event(loads.entered)
     unknown = ModelSettings(name="someone/else", revision="a" * 40)
     other = asyncio.ensure_future(pool.describe(unknown))
-    await asyncio.sleep(0)
+    await until(lambda: len(pool.states()) == 2)
     sizes = [state.bytes for state in pool.states()]
     loads.gate.set()
     await asyncio.gather(known, other)
