@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Generic, TypeVar
 
 from embedder.core.deadline import NEVER, Deadline
@@ -32,13 +32,15 @@ class StagePool(Generic[StageT]):
         settings: PoolSettings,
     ) -> None:
         self._settings: dict[str, ModelSettings] = {}
+        self._estimate = estimate
+        self._estimates: dict[str, int | Exception] = {}
         self._pins: set[str] = set()
         self._pinning = asyncio.Lock()
         self._pool: ModelPool[str, StageT] = ModelPool(
             lambda key: load(self._settings[key]),
             unload=unload,
             size=size,
-            estimate=lambda key: estimate(self._settings[key]),
+            estimate=self._estimated,
             max_bytes=max_bytes,
             idle_unload_s=settings.idle_unload_s,
         )
@@ -52,7 +54,8 @@ class StagePool(Generic[StageT]):
         self, model: ModelSettings, deadline: Deadline = NEVER
     ) -> AbstractAsyncContextManager[StageT]:
         """Give the stage of a model, as `ModelPool.use`."""
-        return self._pool.use(self._key(model), deadline)
+        key = self._key(model)
+        return (self._pool.use if key in self.loaded else self._load_and_use)(key, deadline)
 
     async def pin(self, models: Sequence[ModelSettings]) -> None:
         """Load and pin these models, and unpin all others.
@@ -65,6 +68,7 @@ class StagePool(Generic[StageT]):
             failed: list[Exception] = []
             for key in sorted(wanted - self._pins):
                 try:
+                    await self._read_estimate(key)
                     await self._pool.pin(key)
                 except Exception as error:  # noqa: BLE001 - the other models are still needed
                     failed.append(error)
@@ -84,6 +88,29 @@ class StagePool(Generic[StageT]):
     def states(self) -> list[ModelState[str]]:
         """Return the state of each model that waits, loads, is ready, or failed to load."""
         return self._pool.states()
+
+    @asynccontextmanager
+    async def _load_and_use(self, key: str, deadline: Deadline) -> AsyncIterator[StageT]:
+        await self._read_estimate(key)
+        async with self._pool.use(key, deadline) as stage:
+            yield stage
+
+    async def _read_estimate(self, key: str) -> None:
+        """Estimate the size of a model before its load; in a thread, because it reads files."""
+
+        def read() -> int | Exception:
+            try:
+                return self._estimate(self._settings[key])
+            except Exception as error:  # noqa: BLE001 - the pool reports it
+                return error
+
+        self._estimates[key] = await asyncio.to_thread(read)
+
+    def _estimated(self, key: str) -> int:
+        estimate = self._estimates[key]
+        if isinstance(estimate, Exception):
+            raise estimate
+        return estimate
 
     def _key(self, model: ModelSettings) -> str:
         """Return the pool's key of a model, and remember the settings for its load."""
