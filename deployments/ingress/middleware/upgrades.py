@@ -10,15 +10,14 @@ from __future__ import annotations
 import httptools
 import uvicorn.config
 from starlette.middleware import Middleware
-
-from deployments.ingress.middleware.fair_reading import FairProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 OFFERS = frozenset({b"upgrade", b"http2-settings"})
 """The headers of an upgrade offer; ``connection`` names them too."""
 
 
-class DecliningProtocol(FairProtocol):
-    """A protocol that removes an upgrade offer from a head before the request starts."""
+class DecliningProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which removes an upgrade offer from a head before the request starts."""
 
     def data_received(self, data: bytes) -> None:
         """Parse the received bytes; parse a head with an offer a second time, without the offer."""
