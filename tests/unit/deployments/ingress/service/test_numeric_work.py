@@ -76,6 +76,19 @@ async def test_running_work_stops_if_its_caller_is_cancelled() -> None:
     assert await asyncio.to_thread(stopped.wait, 20)
 
 
+@pytest.mark.usefixtures("virtual_time")
+async def test_running_work_stops_after_its_deadline() -> None:
+    begun, release, stopped, work = _stoppable()
+    with NumericWork(0.5).reserve(1) as reserved:
+        waiting = asyncio.ensure_future(compute(_context(LONG_S), "sums", reserved, work))
+        assert await asyncio.to_thread(begun.wait, LONG_S)
+        with pytest.raises(DeadlineExceeded):
+            await waiting
+    release.set()
+
+    assert await asyncio.to_thread(stopped.wait, LONG_S)
+
+
 async def test_an_error_of_the_work_is_raised_to_its_caller() -> None:
     def refuse() -> None:
         raise InvalidVector("a[0]", "is bad")
