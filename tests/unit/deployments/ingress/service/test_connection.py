@@ -1,14 +1,22 @@
-"""A colocated stage is loaded unless its placement is remote, and a failure is no fault."""
+"""A connection batches as the settings say, and loads a colocated stage unless it is remote.
+
+A colocated stage that cannot be loaded is no fault.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
 from deployments.encoder.colocated import ColocatedEncoder
 from deployments.tokenizer.colocated import ColocatedTokenizer
+from embedder.batching.stages import BatchingEncoder
+from embedder.core.deadline import NEVER
+from embedder.core.types import Encoded, Priority, TokenBatch
 from tests.unit.deployments.ingress.fake_service import FakeService
+from tests.unit.virtual_time import VirtualTime
 
 
 @pytest.fixture
@@ -56,3 +64,44 @@ async def test_a_model_that_is_not_pinned_is_encoded_by_its_replicas_alone(
         await service.models.get(name)
 
     assert loads == ["RemoteEncoder"]
+
+
+async def test_no_call_of_a_connection_has_more_than_max_items_inputs() -> None:
+    service = FakeService(batching={"max_items": 3})
+    response = await service.post_texts(*(f"text {number}" for number in range(10)))
+
+    assert response.status_code == 200, response.text
+    assert [len(rows) for rows, _, _ in service.encoder.calls] == [3, 3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("bulk_delay_s", "older_by_s", "first"),
+    [(0.0, 0.5, "bulk"), (20.0, 10.0, "interactive"), (20.0, 30.0, "bulk")],
+)
+async def test_bulk_work_of_a_connection_waits_bulk_delay_s_longer(
+    virtual_time: VirtualTime,
+    monkeypatch: pytest.MonkeyPatch,
+    bulk_delay_s: float,
+    older_by_s: float,
+    first: str,
+) -> None:
+    monkeypatch.setitem(BatchingEncoder.__init__.__kwdefaults__ or {}, "clock", virtual_time)
+    stage = {"placement": "remote", "max_replicas": 1, "calls_per_replica": 1}
+    batching = {"bulk_delay_s": bulk_delay_s, "max_items": 1}
+    service = FakeService(batching=batching, encoder=stage)
+    encoder = (await service.models.get()).encoder
+
+    def encode(text: str, priority: Priority) -> asyncio.Task[Encoded]:
+        batch = TokenBatch.of([[ord(text)]])
+        return asyncio.create_task(encoder.encode(batch, priority=priority, deadline=NEVER))
+
+    # The others wait while the first call is in progress.
+    sent = [encode("a", Priority.INTERACTIVE), encode("b", Priority.BULK)]
+    await asyncio.sleep(0)
+    virtual_time.stand_still(older_by_s)
+    sent.append(encode("c", Priority.INTERACTIVE))
+    await asyncio.gather(*sent)
+
+    names = {"a": "in progress", "b": "bulk", "c": "interactive"}
+    order = [names[chr(rows[0][0])] for rows, _, _ in service.encoder.calls]
+    assert order[:2] == ["in progress", first]
