@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,17 @@ from deployments.launch.ray_environment import THROUGHPUT, ray_environment
 from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, ServiceInstance
 from embedder.core.errors import ConfigurationError
 from tests.unit.waiting import LONG_S, eventually
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Handle SIGINT as `embedder serve` does: a shell may have started the tests with it ignored.
+
+    A child inherits an ignored signal, and the default for a handled one.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def command(pid: int) -> str:
