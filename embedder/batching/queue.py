@@ -126,9 +126,9 @@ class ItemQueue(Generic[ItemT, ResultT]):
         self.tokens += sum(lengths)
 
     def take(self, budget: Budget, now: float) -> list[QueuedItem[ItemT, ResultT]]:
-        """Remove and return the items of the next batch; remove those that nobody needs.
+        """Remove and return the items of the next batch; drop items whose callers no longer wait.
 
-        The batch is empty if none of the oldest `LOOKAHEAD` items of each lane is needed.
+        The batch is empty if no caller of the oldest `LOOKAHEAD` items of each lane waits.
         """
         needed = still_needed(self._pop_window(), now)
         lengths = [queued.length for queued in needed]

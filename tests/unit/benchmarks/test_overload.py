@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import cast
 
@@ -17,16 +16,8 @@ import pytest
 from benchmarks.overload import open_loop
 from benchmarks.overload_figures import Outcome, figures_of
 from benchmarks.overload_routes import ROUTES, embedded, requests
+from tests.unit.benchmarks.bench.virtual_service import Response
 from tests.unit.virtual_time import VirtualTime
-
-
-@dataclass(frozen=True)
-class _Response:
-    status: int
-    headers: dict[str, str]
-
-    async def read(self) -> bytes:
-        return b"{}"
 
 
 class Service:
@@ -42,21 +33,21 @@ class Service:
         self._refused = refused
 
     @asynccontextmanager
-    async def post(self, path: str, *, data: bytes, headers: object) -> AsyncIterator[_Response]:
+    async def post(self, path: str, *, data: bytes, headers: object) -> AsyncIterator[Response]:
         """Answer a request for one text."""
         (text,) = json.loads(data)["input"]
         self.asked.setdefault(text, []).append(time.perf_counter())
         if text in self._refused and len(self.asked[text]) == 1:
-            yield _Response(429, {"retry-after": "0.5"})
+            yield Response(429, {"retry-after": "0.5"})
             return
         await asyncio.sleep(self._answer_s)
-        yield _Response(200, {})
+        yield Response(200, {})
 
     @asynccontextmanager
-    async def get(self, path: str) -> AsyncIterator[_Response]:
+    async def get(self, path: str) -> AsyncIterator[Response]:
         """Answer a probe."""
         self.probes += 1
-        yield _Response(200, {})
+        yield Response(200, {})
 
 
 async def _open_loop(

@@ -1,4 +1,4 @@
-"""Tests of what the checkout has beside the packages: pages, examples, configurations, Makefile.
+"""Tests of files that only the checkout contains: pages, examples, configurations, the Makefile.
 
-They read these files, and cannot run against an installed wheel.
+They read these files, so they cannot run against an installed wheel.
 """

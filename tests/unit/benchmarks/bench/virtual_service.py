@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Self
 
 PATH = "/v1/embeddings"
 NOOP = "/healthz"
@@ -19,11 +18,14 @@ TIMES = {
 
 
 @dataclass(frozen=True)
-class _Response:
+class Response:
+    """The part of a response that clients read."""
+
     status: int
     headers: dict[str, str]
 
     async def read(self) -> bytes:
+        """Return a body that nobody looks at."""
         return b"{}"
 
 
@@ -43,7 +45,7 @@ class VirtualService:
         """Return all texts that it was asked for."""
         return [text for _, texts in self.asked for text in texts]
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> VirtualService:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -52,22 +54,22 @@ class VirtualService:
     @asynccontextmanager
     async def request(
         self, method: str, path: str, *, data: bytes | None
-    ) -> AsyncIterator[_Response]:
+    ) -> AsyncIterator[Response]:
         """Answer a request for texts, or one without a body."""
         if data is None:
             assert (method, path) == ("GET", NOOP)
             self.noops += 1
             await asyncio.sleep(self.answer_s)
-            yield _Response(200, {})
+            yield Response(200, {})
             return
         assert (method, path) == ("POST", PATH)
         self.asked.append((time.perf_counter(), json.loads(data)["input"]))
         if len(self.asked) <= self.refuse:
             await asyncio.sleep(0.0625)
-            yield _Response(429, {"retry-after": "0.25"})
+            yield Response(429, {"retry-after": "0.25"})
             return
         self.now += 1
         self.at_once = max(self.at_once, self.now)
         await asyncio.sleep(self.answer_s)
         self.now -= 1
-        yield _Response(200, TIMES)
+        yield Response(200, TIMES)
