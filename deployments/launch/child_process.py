@@ -27,6 +27,7 @@ from deployments.launch.preflight import (
     base_url,
     check,
     check_haproxy,
+    check_temporary_folder,
     load_applications,
     read_config,
 )
@@ -124,6 +125,7 @@ def launched(
     document = read_config(config, port=port)
     if tuned:
         check_haproxy(document)
+        check_temporary_folder()
     check(document)
     make_token(os.environ)
     remove_folders()

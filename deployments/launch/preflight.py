@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,26 @@ def check_exposure(document: Mapping[str, Any]) -> None:
                 f"http_options.host is {host} and application {name} has no keys: anybody could "
                 f"call it. Make a key with 'embedder key NAME', or listen on 127.0.0.1"
             )
+
+
+MAX_TEMPORARY_FOLDER = 9
+"""Bytes in the path of the temporary folder. HAProxy's sockets are in ``embedder-…/NODE/`` there,
+which adds 88 bytes with Ray's id of the node; the path of a socket may have 97.
+"""
+
+
+def check_temporary_folder() -> None:
+    """Check that the temporary folder has a path that leaves room for HAProxy's sockets.
+
+    Raises:
+        ConfigurationError: the path has more than `MAX_TEMPORARY_FOLDER` bytes.
+    """
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > MAX_TEMPORARY_FOLDER:
+        raise ConfigurationError(
+            f"the temporary folder is {folder}: for HAProxy's sockets its path may have at most "
+            f"{MAX_TEMPORARY_FOLDER} bytes; set TMPDIR=/tmp, or leave HAProxy out with --plain"
+        )
 
 
 def check_haproxy(document: Mapping[str, Any]) -> None:

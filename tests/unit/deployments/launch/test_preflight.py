@@ -16,6 +16,7 @@ from deployments.launch.preflight import (
     check,
     check_exposure,
     check_haproxy,
+    check_temporary_folder,
     load_arguments,
     read_config,
 )
@@ -39,6 +40,16 @@ def test_a_port_overrides_the_configuration(
     options = read_config(path, port=port)["http_options"]
 
     assert options == {"host": "127.0.0.1", "port": expected, "root_path": "/x"}
+
+
+def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/tmp/1234")
+    check_temporary_folder()
+    monkeypatch.setattr("tempfile.tempdir", "/tmp/12345")
+    with pytest.raises(ConfigurationError, match=r"at most 9 bytes; set TMPDIR=/tmp"):
+        check_temporary_folder()
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "applications: 3", "{unclosed", "\x00"])
