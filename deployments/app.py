@@ -121,6 +121,8 @@ def _stateless(
             "upscale_delay_s": stage.upscale_delay_s,
             "downscale_delay_s": stage.downscale_delay_s,
         },
+        max_replicas_per_node=stage.max_replicas_per_node,
+        max_surge_percent=stage.max_surge_percent,
     )
 
 
@@ -165,4 +167,6 @@ def _actor_options(stage: ReplicaSettings) -> dict[str, Any]:
         options["num_gpus"] = stage.num_gpus
     if stage.resources:
         options["resources"] = stage.resources
+    if stage.label_selector:
+        options["label_selector"] = stage.label_selector
     return options

@@ -23,6 +23,9 @@ class ReplicaSettings(Settings):
     resources: dict[str, float] = Field(
         {}, description="Ray resources that the node must have, to keep data on disk on one node"
     )
+    label_selector: dict[str, str] = Field(
+        {}, description="labels that the node must have, as `ray start --labels` sets them"
+    )
 
 
 class StageSettings(ReplicaSettings):
@@ -36,6 +39,16 @@ class StageSettings(ReplicaSettings):
     upscale_delay_s: float = Field(5.0, ge=0)
     downscale_delay_s: float = Field(300.0, ge=0)
     calls_per_replica: int = Field(1, ge=1, description="concurrent calls per ingress and replica")
+    max_replicas_per_node: int | None = Field(
+        None, ge=1, le=100, description="spreads the replicas; those beyond wait for another node"
+    )
+    max_surge_percent: int = Field(
+        25,
+        ge=0,
+        le=100,
+        description="while a changed configuration replaces replicas, this share of them, at least "
+        "one, starts before others stop; 0: others stop first",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> StageSettings:
@@ -77,6 +90,13 @@ class EncoderStage(StageSettings):
 
     num_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray reserves per replica")
     hardware: Literal["auto", "cpu", "gpu"] = "auto"
+    max_surge_percent: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="as of the other stages; each new replica needs the memory of a model, and its "
+        "CPUs or GPUs, beside the old ones, and waits until a node has them",
+    )
     replicas: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
         "auto",
         description="auto: on CPUs one per core of the cluster at deployment, on GPUs autoscaling "

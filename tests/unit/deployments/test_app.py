@@ -98,6 +98,32 @@ def test_a_stateful_stage_can_be_pinned_to_a_node() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("stage", "name"), [("vector_index", "VectorIndex-0"), ("encoder", "Encoder")]
+)
+def test_a_stage_can_be_limited_to_nodes_with_labels(stage: str, name: str) -> None:
+    graph = _by_name({stage: {"label_selector": {"disk": "ssd"}}})
+
+    assert (graph[name].ray_actor_options or {})["label_selector"] == {"disk": "ssd"}
+
+
+def test_the_replicas_of_a_stage_can_be_spread_over_nodes() -> None:
+    graph = _by_name({"ingress": {"max_replicas_per_node": 1}})
+    limits = {name: graph[name]._replica_config.max_replicas_per_node for name in NAMES}
+
+    assert limits == {**dict.fromkeys(NAMES), "Ingress": 1}
+
+
+def test_a_stateless_replica_starts_before_the_one_that_it_replaces_stops() -> None:
+    """But an encoder only if its settings say that there is room, and never a stage with files."""
+    graph = _by_name({})
+    surge = {name: graph[name]._deployment_config.max_surge_percent for name in NAMES}
+
+    assert surge == {**dict.fromkeys(NAMES, 0), "Ingress": 25, "Tokenizer": 25}
+    stated = _by_name({"encoder": {"max_surge_percent": 50}})["Encoder"]
+    assert stated._deployment_config.max_surge_percent == 50
+
+
 def test_every_stage_that_holds_models_is_given_the_same_list() -> None:
     further = {"name": "/models/own", "alias": "own", "pinned": False}
     graph = _by_name({"model": {"name": "all-mpnet-base-v2"}, "further_models": [further]})
