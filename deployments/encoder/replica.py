@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
@@ -54,10 +55,10 @@ class EncoderReplica:
     async def encode(
         self, model: ModelSettings, tokens: TokenBatch, priority: Priority, deadline: Deadline
     ) -> Encoded:
-        """Return float32[n, width], pooled, not normalized, in input order."""
+        """Return float32[n, width], pooled, not normalized, in input order; and the load."""
         encoded = await self._encoders.encode(model, tokens, priority=priority, deadline=deadline)
         await self._announce()
-        return encoded
+        return replace(encoded, load=self._encoders.replica_load(replica_id(), model))
 
     async def _announce(self) -> None:
         """Let Serve send further calls for this call's model to this replica."""

@@ -49,6 +49,12 @@ class Tuning:
     curve: tuple[Measurement, ...]
     reason: str
 
+    @property
+    def tokens_per_s(self) -> float:
+        """Return the measured throughput of the chosen budget; 0.0 if none was measured."""
+        rates = [one.tokens_per_s for one in self.curve if one.tokens == self.max_tokens]
+        return rates[0] if rates else 0.0
+
 
 def choose_budget(curve: Sequence[Measurement], tolerance: float = TOLERANCE) -> int:
     """Return the smallest budget whose throughput is within ``tolerance`` of the best.

@@ -15,11 +15,23 @@ from embedder.core.types import (
     Input,
     InputType,
     Priority,
-    PromptedText,
     Timings,
     Truncate,
     Vectors,
 )
+
+
+class PromptedText(str):
+    """A text after a prompt of ``prompt_length`` characters that truncation at the start keeps."""
+
+    prompt_length: int
+
+    @classmethod
+    def of(cls, prompt: str, text: str) -> PromptedText:
+        """Join a prompt and a text."""
+        joined = cls(prompt + text)
+        joined.prompt_length = len(prompt)
+        return joined
 
 
 @dataclass(frozen=True, slots=True)

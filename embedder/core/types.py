@@ -23,19 +23,6 @@ Input = str | Sequence[int]
 """A text, or token ids of the model's vocabulary with special tokens."""
 
 
-class PromptedText(str):
-    """A text after a prompt of ``prompt_length`` characters that truncation at the start keeps."""
-
-    prompt_length: int
-
-    @classmethod
-    def of(cls, prompt: str, text: str) -> PromptedText:
-        """Join a prompt and a text."""
-        joined = cls(prompt + text)
-        joined.prompt_length = len(prompt)
-        return joined
-
-
 class Truncate(str, Enum):
     """Which end of an input above the model's limit is cut; ``NONE`` refuses the input."""
 
@@ -146,12 +133,26 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaLoad:
+    """The load of one replica when it answered.
+
+    ``queued_tokens`` wait or run in it, from all callers. ``tokens_per_s`` is 0.0 while unknown.
+    """
+
+    replica: str
+    queued_tokens: int
+    tokens_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """Vectors float32[n, d], the longest wait of a row before its batch, and the longest batch."""
 
     vectors: Vectors
     queue_s: float
     inference_s: float
+    load: ReplicaLoad | None = None
+    """None if this process computed the vectors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from embedder.batching.batcher import BatcherStats
+from embedder.batching.work_meter import WorkMeter
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import ModelNotFound, Unavailable
-from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
+from embedder.core.types import Encoded, ModelInfo, Priority, ReplicaLoad, TokenBatch
 from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, device_thread
 from embedder.inference.residency import ModelState
@@ -40,6 +41,7 @@ class EncoderPool(StagePool[LocalEncoder]):
             loaded = load_model(settings.model_copy(update={"model": model}))
             return LocalEncoder(loaded, settings.batching, device)
 
+        self._work = WorkMeter()
         super().__init__(
             load,
             unload=LocalEncoder.close,
@@ -58,8 +60,22 @@ class EncoderPool(StagePool[LocalEncoder]):
         self, model: ModelSettings, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
         """Return float32[n, width]: the pooled vectors of a batch in order, not normalized."""
-        async with self.use(model, deadline) as encoder:
-            return await encoder.encode(tokens, priority=priority, deadline=deadline)
+        count = int(tokens.lengths.sum())
+        with self._work.queued(count):
+            async with self.use(model, deadline) as encoder:
+                with self._work.computed(count):
+                    return await encoder.encode(tokens, priority=priority, deadline=deadline)
+
+    def replica_load(self, replica: str, model: ModelSettings) -> ReplicaLoad:
+        """Return the load of this process under the name of its replica.
+
+        Until enough has been computed, the rate is that of the model's batches at its load.
+        """
+        rate = self._work.tokens_per_s
+        encoder = self.loaded.get(model.key)
+        if not rate and encoder is not None and encoder.tuning is not None:
+            rate = encoder.tuning.tokens_per_s
+        return ReplicaLoad(replica, self._work.queued_tokens, rate)
 
     @property
     def idle(self) -> bool:

@@ -18,7 +18,8 @@ from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
-from embedder.core.types import Input, PromptedText, TokenBatch, Tokenized, Truncate
+from embedder.core.request import PromptedText
+from embedder.core.types import Input, TokenBatch, Tokenized, Truncate
 from embedder.inference.special_tokens import SpecialTokens
 from embedder.inference.truncation_window import (
     CHARACTERS_PER_TOKEN,

@@ -15,6 +15,7 @@ from embedder.core.types import (
     Encoded,
     Entries,
     InputType,
+    ReplicaLoad,
     TokenBatch,
 )
 from tests.unit.fake_model import MODEL
@@ -121,12 +122,12 @@ def test_put_overwrites_exactly_the_given_rows(order: list[int], count: int) -> 
 
 
 def test_encoded_vectors_can_be_pickled() -> None:
-    sent = Encoded(np.ones((2, 3), np.float32), 0.5, 0.25)
+    sent = Encoded(np.ones((2, 3), np.float32), 0.5, 0.25, ReplicaLoad("r", 7, 8.5))
 
     came = pickle.loads(pickle.dumps(sent, protocol=5))
 
     assert came.vectors.tobytes() == sent.vectors.tobytes()
-    assert (came.queue_s, came.inference_s) == (0.5, 0.25)
+    assert (came.queue_s, came.inference_s, came.load) == (0.5, 0.25, ReplicaLoad("r", 7, 8.5))
 
 
 def test_an_input_type_is_parsed_from_its_name() -> None:

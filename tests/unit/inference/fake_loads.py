@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import pytest
 
+from embedder.batching.tuning import Tuning
 from embedder.core.deadline import NEVER
 from embedder.core.types import Priority, TokenBatch
 from embedder.inference.encoder_pool import EncoderPool
@@ -36,6 +37,7 @@ class FakeLoads:
         self.requested: list[ModelSettings] = []
         self.devices: WeakValueDictionary[str, Device] = WeakValueDictionary()
         self.faults: dict[str, Exception] = {}
+        self.tuning: Tuning | None = None
         self.entered = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
@@ -49,7 +51,9 @@ class FakeLoads:
             raise self.faults[name]
         device = Device()
         self.devices[name] = device
-        return loaded(device, replace(INFO, name=name, memory_bytes=BYTES))
+        return replace(
+            loaded(device, replace(INFO, name=name, memory_bytes=BYTES)), tuning=self.tuning
+        )
 
     @property
     def names(self) -> list[str]:

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
+from embedder.batching.tuning import Measurement, Tuning
 from embedder.core.errors import ModelDrift
+from embedder.core.types import ReplicaLoad
 from embedder.inference.encoder_pool import EncoderPool
 from embedder.settings.model import ModelSettings
 from tests.unit.inference.fake_loads import FakeLoads, encode, wait_for_event
@@ -56,3 +58,18 @@ async def test_a_model_that_is_not_loaded_has_computed_nothing(
         models["c"].key: "loading",
     }
     assert {(one.waiting, one.batching) for one in stats.values()} == {(0, None)}
+
+
+async def test_the_load_has_the_rate_of_the_tuning_until_enough_is_computed(
+    models: Models, loads: FakeLoads, pool: EncoderPool
+) -> None:
+    loads.tuning = Tuning(64, (Measurement(32, 1.0), Measurement(64, 0.5)), "measured")
+    unknown = pool.replica_load("r", models["a"])
+    await encode(pool, models["a"], 1)
+    tuned = pool.replica_load("r", models["a"])
+    await encode(pool, models["a"], *range(300))
+    measured = pool.replica_load("r", models["a"])
+
+    assert unknown == ReplicaLoad("r", 0, 0.0)
+    assert tuned == ReplicaLoad("r", 0, 128.0)
+    assert measured.tokens_per_s not in (0.0, 128.0)

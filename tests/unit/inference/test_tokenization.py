@@ -13,7 +13,8 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Split
 
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
-from embedder.core.types import Input, PromptedText, Truncate
+from embedder.core.request import PromptedText
+from embedder.core.types import Input, Truncate
 from embedder.inference.tokenization import FastTokenizer
 from embedder.models.files import ModelFiles
 from embedder.settings.model import ModelSettings
