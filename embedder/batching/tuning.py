@@ -201,7 +201,7 @@ def _measure_all(
 
 
 def _conclude(low: int, curve: Sequence[Measurement], end: str) -> Tuning:
-    """Choose the budget; the reason for its size is the curve, or what ended the measuring."""
+    """Return the chosen budget; its reason is ``end`` unless a smaller budget is as fast."""
     if not curve:
         return Tuning(low, (), end)
     chosen = choose_budget(curve)

@@ -105,10 +105,19 @@ class RunningService:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
+    def kill_child(self, process: int) -> int:
+        """Kill a process without which the command ends, and return the command's exit status."""
+        self._started = {pid: _command(pid) for pid in self.processes()}
+        os.kill(process, signal.SIGKILL)
+        return self._ended()
+
     def stop(self) -> int:
         """Press Ctrl-C, and return the command's exit status."""
         self._started = {pid: _command(pid) for pid in self.processes()}
         self._process.send_signal(signal.SIGINT)
+        return self._ended()
+
+    def _ended(self) -> int:
         status = self._process.wait(STOP_S)
         assert self._process.stdout is not None
         self._process.stdout.close()

@@ -1,6 +1,7 @@
-"""If an index shard is killed during writes and searches, no point is lost or invented.
+"""If an index shard is killed or restarted, no point is lost or invented.
 
-``TEST_KILLS=20`` kills it as often; without it, twice.
+``TEST_KILLS=20`` kills it as often; without it, twice. A restart by a changed configuration takes
+half a minute and is tested only with it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
+import pytest
+import yaml
 
 from tests.cluster.index_load import ANCHORS, Load
-from tests.cluster.service import RunningService
+from tests.cluster.service import READY_S, RunningService, write_config
 
 KILLS = int(os.environ.get("TEST_KILLS", "2"))
 WRITERS = 3
@@ -76,3 +81,42 @@ async def _kill(service: RunningService, load: Load) -> int:
         assert time.monotonic() < deadline, "the shard has not come back"
         await asyncio.sleep(0.05)
     return process
+
+
+@pytest.mark.skipif("TEST_KILLS" not in os.environ, reason="restarts every replica; TEST_KILLS=2")
+async def test_a_change_of_args_keeps_every_collection_and_point(
+    service: RunningService, tmp_path: Path
+) -> None:
+    path = "/v1/collections/kept/points"
+    points = [{"id": str(number), "vector": [float(number), 1.0]} for number in range(50)]
+    document = yaml.safe_load(write_config(service.folder).read_text())
+    document["applications"][0]["args"]["limits"]["max_points"] = len(points)
+    (tmp_path / "changed.yaml").write_text(yaml.safe_dump(document))
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        (await client.post(path, json={"points": points})).raise_for_status()
+        before = (await client.get("/v1/collections/kept")).json()
+        old = service.replicas(SHARD)
+        deployed = service.deploy(tmp_path / "changed.yaml")
+        await _until_replaced(service, client, old)
+        answer = await client.post(f"{path}/scroll", json={"limit": 100})
+        after = (await client.get("/v1/collections/kept")).json()
+        await client.delete("/v1/collections/kept")
+
+    assert deployed.wait() == 0
+    assert sorted(int(point["id"]) for point in answer.json()["points"]) == list(range(50))
+    assert after == before
+
+
+async def _until_replaced(
+    service: RunningService, client: httpx.AsyncClient, old: list[int]
+) -> None:
+    """Wait until other replicas of the shard run, and the service is ready with them."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        new = service.replicas(SHARD)
+        if new and not set(new) & set(old):
+            with suppress(httpx.TransportError):
+                if (await client.get("/readyz")).status_code == 200:
+                    return
+        assert time.monotonic() < deadline, "the changed configuration is not applied"
+        await asyncio.sleep(0.5)

@@ -192,6 +192,21 @@ def test_a_killed_command_leaves_nothing_and_can_be_started_again(
     assert [_shown(one, one.headers)[0] for one in (without, keyed)] == [200, 200]
 
 
+def test_a_killed_serve_run_ends_its_command_and_leaves_nothing(tmp_path: Path) -> None:
+    service = RunningService(tmp_path)
+    service.wait()
+    mark = _of(service)
+    (run,) = [
+        pid
+        for pid in service.processes()
+        if b"ray.serve.scripts\0run" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+    assert service.kill_child(run) == 1
+    assert service.remaining(30.0) == []
+    assert not Path(mark.folder).exists()
+
+
 def test_an_orphaned_service_is_reported_at_the_next_start_and_removed_by_stop(
     tmp_path: Path,
 ) -> None:

@@ -106,7 +106,10 @@ class _Document:
         return members
 
     def _groups(self, begin: int, end: int, depth: int) -> Iterator[tuple[int, int]]:
-        """Yield the bounds of groups of items that fit in a slice, or of one larger item."""
+        """Yield the bounds of each group of items.
+
+        A group has at most ``slice_bytes``, or consists of one larger item.
+        """
         places, depths = self._commas
         first, last = np.searchsorted(places, (begin, end))
         inside = places[first:last][depths[first:last] == depth]

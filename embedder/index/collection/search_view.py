@@ -44,7 +44,7 @@ class SearchView:
 
 
 def locations_of(number: int, positions: Positions) -> Locations:
-    """Return the locations of positions in a segment; -1 stays -1."""
+    """Return the locations of these positions in segment ``number``; -1 (no hit) stays -1."""
     # Minus one has every bit set, so the number does not change it.
     return positions if number == 0 else positions | (number << _POSITION_BITS)
 
