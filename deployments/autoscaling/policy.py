@@ -1,0 +1,244 @@
+"""How many replicas each stage needs: a pure function of the measured load.
+
+A stage needs as many replicas as do its arriving work, and its queued work within ``drain_s``,
+while each of them is busy for ``target_utilization`` of the time. It grows soon and shrinks late:
+the need must exceed the target for ``upscale_delay_s``, or stay below it for ``downscale_delay_s``,
+and then the target becomes the largest need of that time. So the target changes its direction at
+most once in ``downscale_delay_s``, however noisy the load is.
+
+The unit of work is the stage's own: tokens of an encoder, characters of a tokenizer, requests of an
+ingress.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+SMOOTHING_S = 1.0
+"""Time constant of the average of arrivals, in seconds: with reports every second, a step of the
+load counts for two thirds after one report."""
+
+RATE_SMOOTHING_S = 5.0
+"""Time constant of the average of measured rates, in seconds."""
+
+HYSTERESIS = 0.15
+"""A stage shrinks only if the replicas left are less busy than the target by this share."""
+
+TOLERANCE = 0.01
+"""Replicas by which the need may exceed a whole number."""
+
+START_S = 60.0
+"""Seconds without any replica after which a stage passes its work on, although replicas are wanted:
+no node may have what they need."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageLoad:
+    """What is measured of a stage now.
+
+    ``queued`` is the work that waits for its replicas or runs in them, ``arriving_per_s`` includes
+    work that was refused, and ``replica_per_s`` is the work per second of one busy replica. A value
+    that is unknown or invalid is 0 (the rate: the last one known applies).
+    """
+
+    running: int
+    arriving_per_s: float = 0.0
+    queued: float = 0.0
+    replica_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingLimits:
+    """The bounds of a stage and how it scales; ``overflow`` names the stages that can do its work.
+
+    What exceeds ``max_replicas`` counts as work of these stages, in order.
+    """
+
+    min_replicas: int
+    max_replicas: int
+    target_utilization: float = 0.7
+    drain_s: float = 10.0
+    upscale_delay_s: float = 1.0
+    downscale_delay_s: float = 300.0
+    overflow: tuple[str, ...] = ()
+
+
+class Reason(str, Enum):
+    """Why a target is what it is."""
+
+    STEADY = "steady"
+    ARRIVALS = "arrivals"
+    QUEUE = "queue"
+    OVERFLOW = "overflow"
+    WAKE = "wake"
+    LESS_LOAD = "less load"
+    IDLE = "idle"
+    BOUNDS = "bounds"
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """What the policy remembers of a stage; ``target`` is its decision, of ``decided_s``.
+
+    ``needed`` is the present need, in replicas. ``peak`` is the largest need since
+    ``below_since_s``.
+    """
+
+    target: int
+    reason: Reason = Reason.STEADY
+    decided_s: float | None = None
+    needed: float = 0.0
+    arriving_per_s: float | None = None
+    replica_per_s: float = 0.0
+    updated_s: float = 0.0
+    above_since_s: float | None = None
+    below_since_s: float | None = None
+    empty_since_s: float | None = None
+    peak: int = 0
+
+
+def decide(
+    loads: Mapping[str, StageLoad],
+    limits: Mapping[str, ScalingLimits],
+    states: Mapping[str, StageState],
+    now_s: float,
+) -> dict[str, StageState]:
+    """Return the new state of every stage in ``loads``.
+
+    ``limits`` has an entry for each of them. A stage without a state has its minimum of replicas.
+    """
+    measured = {
+        name: _measure(load, states.get(name) or StageState(limits[name].min_replicas), now_s)
+        for name, load in loads.items()
+    }
+    passed = _overflow(loads, limits, measured, now_s)
+    return {
+        name: _decide_stage(loads[name], limits[name], state, passed[name], now_s)
+        for name, state in measured.items()
+    }
+
+
+def _measure(load: StageLoad, state: StageState, now_s: float) -> StageState:
+    """Return the state with the averages up to now, and since when the stage has no replica."""
+    elapsed_s = max(0.0, now_s - state.updated_s)
+    arriving, rate = _valid(load.arriving_per_s), _valid(load.replica_per_s)
+    if state.arriving_per_s is not None:
+        arriving = _average(state.arriving_per_s, arriving, elapsed_s, SMOOTHING_S)
+    if not rate or not state.replica_per_s:
+        rate = rate or state.replica_per_s
+    else:
+        rate = _average(state.replica_per_s, rate, elapsed_s, RATE_SMOOTHING_S)
+    empty_since_s = None
+    if load.running == 0 and state.target:
+        empty_since_s = now_s if state.empty_since_s is None else state.empty_since_s
+    state = replace(state, updated_s=now_s, empty_since_s=empty_since_s)
+    return replace(state, arriving_per_s=arriving, replica_per_s=rate)
+
+
+def _overflow(
+    loads: Mapping[str, StageLoad],
+    limits: Mapping[str, ScalingLimits],
+    states: Mapping[str, StageState],
+    now_s: float,
+) -> dict[str, float]:
+    """Return the work per second that each stage gets from stages that cannot do it."""
+    passed = dict.fromkeys(loads, 0.0)
+    for name, state in states.items():
+        surplus = _work(loads[name], limits[name], state) - _capacity(limits[name], state)
+        if state.empty_since_s is not None and now_s - state.empty_since_s >= START_S:
+            surplus = _work(loads[name], limits[name], state)
+        for other in limits[name].overflow:
+            if surplus <= 0 or other not in states:
+                continue
+            own = _work(loads[other], limits[other], states[other]) + passed[other]
+            taken = min(surplus, max(0.0, _capacity(limits[other], states[other]) - own))
+            passed[other] += taken
+            surplus -= taken
+    return passed
+
+
+def _work(load: StageLoad, limits: ScalingLimits, state: StageState) -> float:
+    """Return the work per second that keeps up with the arrivals and empties the queue in time."""
+    return (state.arriving_per_s or 0.0) + _valid(load.queued) / limits.drain_s
+
+
+def _capacity(limits: ScalingLimits, state: StageState) -> float:
+    """Return the work per second of all replicas that the stage may have; unlimited if unknown."""
+    if not limits.max_replicas:
+        return 0.0
+    if not state.replica_per_s:
+        return math.inf
+    return limits.max_replicas * limits.target_utilization * state.replica_per_s
+
+
+def _decide_stage(
+    load: StageLoad, limits: ScalingLimits, state: StageState, passed: float, now_s: float
+) -> StageState:
+    """Return the state with the target for this moment."""
+    works = _valid(load.arriving_per_s) > 0 or _valid(load.queued) > 0 or passed > 0
+    if state.replica_per_s:
+        per_replica = limits.target_utilization * state.replica_per_s
+        needed = (_work(load, limits, state) + passed) / per_replica
+    else:  # nothing measured yet: no reason for more or fewer, if there is work
+        needed = float(max(state.target, 1)) if works else 0.0
+    least = max(limits.min_replicas, 1 if works else 0)
+    grown = _bounded(needed, least, limits)
+    shrunk = _bounded(needed / (1 - HYSTERESIS), least, limits)
+    state = replace(state, needed=needed)
+    bounded = min(max(state.target, limits.min_replicas), limits.max_replicas)
+    if bounded != state.target:
+        return _to(state, bounded, Reason.BOUNDS, now_s)
+    if grown > state.target:
+        since_s = now_s if state.above_since_s is None else state.above_since_s
+        if state.target and now_s - since_s < limits.upscale_delay_s:
+            return replace(state, above_since_s=since_s, below_since_s=None)
+        return _to(state, grown, _reason(load, limits, state, passed), now_s)
+    if state.replica_per_s or not works:
+        return _shrink(state, shrunk, limits, now_s)
+    return replace(state, above_since_s=None, below_since_s=None)
+
+
+def _shrink(state: StageState, needed: int, limits: ScalingLimits, now_s: float) -> StageState:
+    """Return the state with a smaller target if the need has been below it for long enough."""
+    if needed >= state.target:
+        return replace(state, above_since_s=None, below_since_s=None)
+    if state.below_since_s is None:
+        state = replace(state, below_since_s=now_s, peak=needed)
+    state = replace(state, above_since_s=None, peak=max(state.peak, needed))
+    if now_s - (state.below_since_s or 0.0) < limits.downscale_delay_s:
+        return state
+    return _to(state, state.peak, Reason.LESS_LOAD if state.peak else Reason.IDLE, now_s)
+
+
+def _to(state: StageState, target: int, reason: Reason, now_s: float) -> StageState:
+    state = replace(state, above_since_s=None, below_since_s=None, peak=0)
+    return replace(state, target=target, reason=reason, decided_s=now_s)
+
+
+def _reason(load: StageLoad, limits: ScalingLimits, state: StageState, passed: float) -> Reason:
+    """Return what most of the work comes from."""
+    if not state.target:
+        return Reason.WAKE
+    shares = {
+        Reason.ARRIVALS: state.arriving_per_s or 0.0,
+        Reason.QUEUE: _valid(load.queued) / limits.drain_s,
+        Reason.OVERFLOW: passed,
+    }
+    return max(shares, key=lambda reason: shares[reason])
+
+
+def _bounded(needed: float, least: int, limits: ScalingLimits) -> int:
+    most = limits.max_replicas
+    return min(max(math.ceil(min(needed - TOLERANCE, most)), least), most)
+
+
+def _average(before: float, value: float, elapsed_s: float, constant_s: float) -> float:
+    return value + (before - value) * math.exp(-elapsed_s / constant_s)
+
+
+def _valid(value: float) -> float:
+    """Return the value, or 0 for one that no measurement can have."""
+    return value if math.isfinite(value) and value > 0 else 0.0
