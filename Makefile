@@ -4,7 +4,7 @@ PORT ?= 8000
 CONFIG ?= serve_config.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test wheel faults fuzz clients check cluster bench overload clean
+.PHONY: help install serve deploy test wheel faults fuzz clients check cluster nodes bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,7 +33,7 @@ UNIT := --numprocesses=logical --maxprocesses=4 --dist=worksteal tests/unit
 # the other tests, most of which run them in processes that are not measured.
 test: install  ## Run every test, with coverage
 	$(BIN)/pytest --cov --cov-report=term $(UNIT)
-	$(BIN)/pytest --ignore=tests/unit
+	$(BIN)/pytest --ignore=tests/unit --ignore=tests/nodes
 
 wheel: install  ## Run the unit tests against the installed wheel, outside the checkout
 	.ci/test_wheel $(BIN)/python $(UNIT)
@@ -67,14 +67,16 @@ check: install  ## Lint, format and types, as CI and pre-commit do
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-cluster: install  ## Start the Ray cluster of cluster.yaml and deploy the service to it
+# The configuration is checked before there are machines that cost money; it needs keys.
+cluster: install  ## Start the Ray cluster of cluster.yaml and deploy serve_cluster.yaml to it
+	$(BIN)/embedder config serve_cluster.yaml > /dev/null
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[cluster]"
 	$(BIN)/ray get-auth-token --generate > /dev/null
 	$(BIN)/ray up --yes cluster.yaml
-	@echo "Waiting for a GPU worker: hardware 'auto' is decided when the service is deployed"
-	$(BIN)/ray exec cluster.yaml 'cd ~/embedder; \
-		until .venv/bin/ray status 2>/dev/null | grep -q "/[1-9][0-9.]* GPU"; do sleep 10; done; \
-		.venv/bin/serve deploy serve_config.yaml'
+	$(BIN)/ray exec cluster.yaml 'cd ~/embedder && .venv/bin/serve deploy serve_cluster.yaml'
+
+nodes: install  ## Test the service on several nodes (network namespaces need root)
+	$(BIN)/pytest --timeout=0 tests/nodes
 
 PEERS := sentence-transformers infinity
 BENCH ?=

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from typing import Any
 
 import ray
 from ray import serve
 from ray.serve import Application
+from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 
 from deployments.cache.replica import CacheReplica
 from deployments.encoder.replica import EncoderReplica
 from deployments.index.replica import IndexReplica
 from deployments.ingress.deployment import IngressReplica
+from deployments.launch.exposure import check_machines
 from deployments.launch.preflight import load_arguments
 from deployments.launch.services import MARK_VARIABLE, report_to_starter
 from deployments.launch.sizing import ClusterResources, missing_resources, resolve_auto
@@ -36,10 +39,11 @@ def build(args: dict[str, Any]) -> Application:
 
     Raises:
         ConfigurationError: an argument is unknown or out of its bounds; or `embedder serve` started
-            Ray, and the machine lacks resources.
+            Ray, and the machine lacks resources; or as `check_machines`.
     """
     try:
         settings = resolve_auto(load_arguments(args).settings, _cluster_resources())
+        _check_exposure(settings)
         _check_resources(settings)
     except EmbedderError as error:
         report_to_starter(str(error))
@@ -70,6 +74,27 @@ def _cluster_resources() -> ClusterResources:
     return ClusterResources(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
 
 
+def _check_exposure(settings: ServeSettings) -> None:
+    """Refuse a service that strangers could call, or that its own cluster could not reach."""
+    if not ray.is_initialized():
+        return
+    cpus: Counter[str] = Counter()
+    for node in _alive_nodes():
+        cpus[node["NodeManagerAddress"]] += node["Resources"].get("CPU", 0.0)
+    client = _get_global_client(raise_if_no_controller_running=False)
+    check_machines(
+        cpus,
+        host=None if client is None else client.http_config.host,
+        has_keys=bool(settings.keys),
+        haproxy=os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1",
+    )
+
+
+def _alive_nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
 def _check_resources(settings: ServeSettings) -> None:
     """Refuse replicas that this Ray can never place; if its cluster may grow, only warn."""
     if not ray.is_initialized():
@@ -82,14 +107,12 @@ def _check_resources(settings: ServeSettings) -> None:
     wanted = {name: (stage.min_replicas, _needed(stage)) for name, stage in scaled.items()}
     wanted["EmbeddingCache"] = (settings.cache.shards, _needed(settings.embedding_cache))
     wanted["VectorIndex"] = (settings.index.shards, _needed(settings.vector_index))
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     resources = {name for _, replica in wanted.values() for name in replica}
     problem = missing_resources(
         wanted,
         [
             {name: amount for name, amount in node["Resources"].items() if name in resources}
-            for node in nodes
-            if node["Alive"]
+            for node in _alive_nodes()
         ],
     )
     if problem is None:

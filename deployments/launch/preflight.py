@@ -17,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.data import check_data, data_directory
+from deployments.launch.exposure import LOOPBACK
 from deployments.launch.ports import listener
 from deployments.launch.services import services
 from deployments.settings.models import MODEL_DEPLOYMENTS, ModelList
@@ -27,7 +28,6 @@ from embedder.models.weights import is_remote
 from embedder.settings.sources import LoadedSettings, load
 
 IMPORT_PATH = "deployments.app:build"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
 
 MODEL_SETTINGS = ("model.", "further_models")

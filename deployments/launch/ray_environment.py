@@ -1,11 +1,15 @@
 """The environment variables that Ray must have before it starts: modes, ports and files.
 
-Two services of a machine share none of its ports and files.
+Two services of a machine share none of its ports and files. On a cluster, Ray is started on each
+machine, which serves this service alone: ``eval "$(python -m deployments.launch.ray_environment)"``
+sets there what `cluster_environment` returns.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +30,20 @@ PROXY_CALLBACK = "deployments.ingress.middleware.upgrades:decline_upgrades"
 """The function that Ray calls in each of its HTTP proxies before the proxy's server starts."""
 
 
+COMMON = {
+    "RAY_AUTH_MODE": "token",
+    # Without it Ray's proxies lose the bodies of requests that offer HTTP/2.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": PROXY_CALLBACK,
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""What every Ray of this service needs."""
+
+
+def cluster_environment() -> Mapping[str, str]:
+    """Return the variables for `ray start` on each node; the operator's override ours."""
+    return {name: os.environ.get(name, value) for name, value in {**COMMON, **THROUGHPUT}.items()}
+
+
 def ray_environment(service: ServiceInstance, tuned: bool, *, alone: bool) -> Mapping[str, str]:
     """Return the environment of the child process; the operator's variables override ours."""
     folder = Path(service.folder)
@@ -39,10 +57,7 @@ def ray_environment(service: ServiceInstance, tuned: bool, *, alone: bool) -> Ma
         # A stopping replica keeps listening for external load balancers to notice; there are none.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         **ray_ports(service.block, alone=alone),
-        "RAY_AUTH_MODE": "token",
-        # Without it Ray's proxies lose the bodies of requests that offer HTTP/2.
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": PROXY_CALLBACK,
-        "RAY_USAGE_STATS_ENABLED": "0",
+        **COMMON,
         "PYTHONUNBUFFERED": "1",
         **(THROUGHPUT if tuned else {}),
     }
@@ -50,3 +65,10 @@ def ray_environment(service: ServiceInstance, tuned: bool, *, alone: bool) -> Ma
     # It names the Ray of a running service, which this service would replace.
     environment.pop("RAY_ADDRESS", None)
     return environment
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(
+        f"export {variable}={shlex.quote(value)}\n"
+        for variable, value in cluster_environment().items()
+    )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deployments.cli import main
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -19,15 +21,30 @@ ROOT = Path(__file__).parents[3]
     ],
 )
 def test_deploy_passes_the_port_on(arguments: list[str], ends: str) -> None:
+    assert _commands("deploy", *arguments).endswith(ends)
+
+
+def test_a_cluster_is_started_only_for_a_configuration_that_is_accepted() -> None:
+    """Which has keys, as shipped it has none."""
+    lines = _commands("cluster").splitlines()
+    checks = next(at for at, line in enumerate(lines) if "embedder config serve_cluster" in line)
+    starts = next(at for at, line in enumerate(lines) if "ray up" in line)
+
+    assert checks < starts
+    assert main(["config", str(ROOT / "serve_cluster.yaml")]) == 1
+
+
+def _commands(*arguments: str) -> str:
+    """Return what make would run for a target."""
     # Variables that `make test` sets for its own child processes must not reach this make.
     hidden = ("PORT", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(
-        ["make", "--dry-run", "deploy", *arguments],
+        ["make", "--dry-run", *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
     )
 
-    assert done.stdout.strip().endswith(ends)
+    return done.stdout.strip()

@@ -1,11 +1,10 @@
-"""The two shipped YAML files are valid for Ray and for the service."""
+"""The three shipped YAML files are valid for Ray and for the service."""
 
 from __future__ import annotations
 
 import copy
 import ipaddress
 import json
-import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -24,8 +23,10 @@ from ray.serve.schema import (
     ServeDeploySchema,
 )
 
-from deployments.launch.ray_environment import THROUGHPUT
+from deployments.app import build
+from deployments.launch.preflight import check_exposure, read_config
 from deployments.settings.service import ServeSettings
+from embedder.core.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[3]
 SCHEMA: dict[str, Any] = json.loads(
@@ -41,9 +42,16 @@ def cluster() -> dict[str, Any]:
     return _document("cluster.yaml")
 
 
+@pytest.fixture(params=["serve_config.yaml", "serve_cluster.yaml"])
+def service(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return _document(request.param)
+
+
 @pytest.fixture
-def service() -> dict[str, Any]:
-    return _document("serve_config.yaml")
+def on_nodes() -> dict[str, Any]:
+    """Return the arguments of the service on several nodes."""
+    arguments: dict[str, Any] = _document("serve_cluster.yaml")["applications"][0]["args"]
+    return arguments
 
 
 def _document(name: str) -> dict[str, Any]:
@@ -78,17 +86,57 @@ def _groups(cluster: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_the_cluster_has_workers_with_gpus_and_workers_without(cluster: dict[str, Any]) -> None:
     gpus = sorted(group["resources"].get("GPU", 0) for group in _groups(cluster).values())
 
-    assert gpus == [0, 1]
+    assert gpus == [0, 0, 1]
     assert all(group["resources"]["CPU"] > 0 for group in _groups(cluster).values())
 
 
-def test_a_gpu_is_there_when_the_service_is_deployed(cluster: dict[str, Any]) -> None:
-    """Where ``hardware: auto`` is resolved."""
-    assert all(
-        group["min_workers"] >= 1
+def test_a_gpu_worker_is_there_only_while_it_is_asked_for(cluster: dict[str, Any]) -> None:
+    gpus = [group for group in _groups(cluster).values() if group["resources"].get("GPU")]
+
+    assert [group["min_workers"] for group in gpus] == [0]
+
+
+def test_exactly_one_node_has_what_stages_with_files_ask_for(
+    cluster: dict[str, Any], on_nodes: dict[str, Any]
+) -> None:
+    for stage in ("embedding_cache", "vector_index"):
+        ((resource, amount),) = on_nodes[stage]["resources"].items()
+        nodes = [group for group in _groups(cluster).values() if resource in group["resources"]]
+        assert [(group["min_workers"], group["max_workers"]) for group in nodes] == [(1, 1)]
+        shards = ServeSettings.model_validate(on_nodes)
+        assert nodes[0]["resources"][resource] >= amount * (shards.index.shards + 1)
+
+
+def test_two_nodes_always_have_an_ingress(
+    cluster: dict[str, Any], on_nodes: dict[str, Any]
+) -> None:
+    """And room for the replicas that start first when the configuration changes."""
+    stage = ServeSettings.model_validate(on_nodes).ingress
+    nodes = sum(group["min_workers"] for group in _groups(cluster).values())
+    assert stage.max_replicas_per_node is not None
+    surge = -(-stage.min_replicas * stage.max_surge_percent // 100)
+
+    assert nodes >= 2
+    assert stage.min_replicas > stage.max_replicas_per_node
+    assert stage.min_replicas + surge <= nodes * stage.max_replicas_per_node
+
+
+def test_encoders_leave_room_on_each_node_for_the_other_stages(
+    cluster: dict[str, Any], on_nodes: dict[str, Any]
+) -> None:
+    settings = ServeSettings.model_validate(on_nodes)
+    encoder, others = settings.encoder, (settings.ingress, settings.tokenizer)
+    assert encoder.max_replicas_per_node is not None
+    booked = encoder.max_replicas_per_node * encoder.num_cpus
+    booked += sum(stage.num_cpus * (stage.max_replicas_per_node or 1) for stage in others)
+    booked += settings.embedding_cache.num_cpus + settings.vector_index.num_cpus
+
+    cpus = [
+        group["resources"]["CPU"]
         for group in _groups(cluster).values()
-        if group["resources"].get("GPU")
-    )
+        if "GPU" not in group["resources"]
+    ]
+    assert booked <= min(cpus)
 
 
 def test_no_replica_runs_on_the_head(cluster: dict[str, Any]) -> None:
@@ -105,13 +153,10 @@ def test_the_limits_of_the_groups_add_up_to_the_clusters(cluster: dict[str, Any]
 def test_ray_starts_with_what_it_reads_while_starting(
     cluster: dict[str, Any], commands: str
 ) -> None:
-    starts = [command for command in cluster[commands] if "ray start" in command]
+    (start,) = [command for command in cluster[commands] if "ray start" in command]
 
-    assert len(starts) == 1
-    exported = re.search(r"export ([^;]+);.*/ray start ", starts[0])
-    assert exported is not None
-    variables = dict(pair.split("=") for pair in exported[1].split())
-    assert variables == {**THROUGHPUT, "RAY_AUTH_MODE": "token"}
+    python = "~/embedder/.venv/bin/python -m deployments.launch.ray_environment"
+    assert f'variables=$({python}) && eval "$variables" && ' in start
 
 
 @starting
@@ -147,8 +192,21 @@ def test_the_service_is_what_serve_deploy_accepts(service: dict[str, Any]) -> No
     assert application.route_prefix == "/"
 
 
-def test_the_service_listens_to_this_machine_alone(service: dict[str, Any]) -> None:
-    assert ipaddress.ip_address(service["http_options"]["host"]).is_loopback
+def test_the_service_on_one_machine_listens_to_it_alone() -> None:
+    host = _document("serve_config.yaml")["http_options"]["host"]
+
+    assert ipaddress.ip_address(host).is_loopback
+
+
+def test_the_service_on_several_nodes_is_reached_by_all_and_needs_keys() -> None:
+    document = read_config(ROOT / "serve_cluster.yaml")
+
+    assert ipaddress.ip_address(document["http_options"]["host"]).is_unspecified
+    with pytest.raises(ConfigurationError, match=r"no keys.*embedder key"):
+        check_exposure(document)
+    document["applications"][0]["args"]["keys"] = [{"name": "all", "sha256": "0" * 64}]
+    check_exposure(document)
+    assert build(document["applications"][0]["args"]) is not None
 
 
 def test_the_services_arguments_are_settings(service: dict[str, Any]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -157,11 +159,22 @@ def test_an_unknown_argument_is_refused(args: dict[str, Any]) -> None:
 
 @pytest.fixture
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Ray say that it runs on one node of two cores."""
+    """Let Ray say that it runs on one node of two cores, where Serve listens on loopback."""
+    _run_on(monkeypatch, ["10.0.0.1"], host="127.0.0.1")
+
+
+def _run_on(monkeypatch: pytest.MonkeyPatch, addresses: Sequence[str], *, host: str) -> None:
     resources = {"CPU": 2.0, "memory": 1e9}
+    nodes = [
+        {"Alive": True, "Resources": resources, "NodeManagerAddress": address}
+        for address in addresses
+    ]
+    total = {name: amount * len(nodes) for name, amount in resources.items()}
+    client = SimpleNamespace(http_config=SimpleNamespace(host=host))
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": resources}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: total)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr("deployments.app._get_global_client", lambda **_: client)
 
 
 @pytest.mark.usefixtures("two_cores")
@@ -183,6 +196,34 @@ def test_missing_resources_of_a_cluster_are_only_a_warning(monkeypatch: pytest.M
     monkeypatch.delenv(MARK_VARIABLE, raising=False)
 
     assert build({"vector_index": {"resources": {"fast_disk": 1}}}) is not None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_service_on_several_machines_needs_keys(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run_on(monkeypatch, ["10.0.0.1", "10.0.0.2"], host=host)
+
+    with pytest.raises(ConfigurationError, match=r"no keys.*10\.0\.0\.1, 10\.0\.0\.2"):
+        build({})
+
+
+def test_logical_nodes_of_one_machine_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    _run_on(monkeypatch, ["10.0.0.1", "10.0.0.1"], host="127.0.0.1")
+
+    assert build({}) is not None
+
+
+@pytest.mark.parametrize(("haproxy", "accepted"), [("1", False), ("0", True)])
+def test_haproxy_needs_an_address_that_other_machines_reach(
+    haproxy: str, accepted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run_on(monkeypatch, ["10.0.0.1", "10.0.0.2"], host="127.0.0.1")
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", haproxy)
+    keys = [{"name": "all", "sha256": "0" * 64}]
+
+    with nullcontext() if accepted else pytest.raises(ConfigurationError, match="serve_cluster"):
+        build({"keys": keys})
 
 
 @pytest.mark.parametrize(("tuned", "variables"), [("1", {ROUTER: "0"}), ("0", {})])
