@@ -6,6 +6,7 @@ import hashlib
 
 from deployments.rpc import message_size
 from deployments.rpc.handle_client import Handle, HandleClient
+from deployments.rpc.running_replicas import running_replicas
 from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
@@ -44,7 +45,9 @@ class RemoteEncoder(BatchingEncoder):
                 max_items=min(batching.max_items, message_size.rows_within(info.width)),
                 bulk_delay_s=batching.bulk_delay_s,
             ),
-            slots=stage.concurrent_calls(worth_tokens=WORTH_TOKENS),
+            slots=lambda: stage.concurrent_calls(
+                worth_tokens=WORTH_TOKENS, replicas=running_replicas(handle)
+            ),
             cancel_abandoned=True,
         )
 

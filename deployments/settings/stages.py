@@ -58,13 +58,14 @@ class StageSettings(ReplicaSettings):
             )
         return self
 
-    def concurrent_calls(self, *, worth_tokens: int) -> Slots:
-        """Return the limit of concurrent calls from one ingress to this stage.
+    def concurrent_calls(self, *, worth_tokens: int, replicas: int | None = None) -> Slots:
+        """Return the limit of concurrent calls from one ingress to ``replicas`` of this stage.
 
-        A call beyond one per replica must hold at least ``worth_tokens``.
+        A call beyond one per replica must hold at least ``worth_tokens``. While the number is not
+        known, as many as ``max_replicas`` get calls; one call may wait for the first replica.
         """
-        count = self.calls_per_replica * self.max_replicas
-        return Slots(count, eager=self.max_replicas, worth_tokens=worth_tokens)
+        count = max(1, self.max_replicas if replicas is None else replicas)
+        return Slots(self.calls_per_replica * count, eager=count, worth_tokens=worth_tokens)
 
 
 class IngressStage(StageSettings):

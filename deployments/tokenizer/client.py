@@ -7,6 +7,7 @@ from typing import Any
 
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.rpc.pickled_rows import PickledRows
+from deployments.rpc.running_replicas import running_replicas
 from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
@@ -39,7 +40,9 @@ class RemoteTokenizer(BatchingTokenizer):
         super().__init__(
             self._call,
             budget=Budget(CALL_CHARACTERS, bulk_delay_s=batching.bulk_delay_s),
-            slots=stage.concurrent_calls(worth_tokens=WORTH_CHARACTERS),
+            slots=lambda: stage.concurrent_calls(
+                worth_tokens=WORTH_CHARACTERS, replicas=running_replicas(handle)
+            ),
             cancel_abandoned=True,
         )
 

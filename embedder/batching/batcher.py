@@ -62,10 +62,10 @@ class BatcherStats:
 class Batcher(Generic[ItemT, ResultT]):
     """Collect items from concurrent callers and run them in batches.
 
-    ``slots`` says how many batches may run at once; an integer n means ``Slots(n)``. With
-    ``cancel_abandoned``, a running batch is cancelled when none of its callers waits any longer.
-    Leave it off where a run cannot be interrupted: the slot then stays taken while the device is
-    busy. All calls must come from one event loop.
+    ``slots`` says how many batches may run at once; an integer n means ``Slots(n)``, and a function
+    is asked before each batch. With ``cancel_abandoned``, a running batch is cancelled when none of
+    its callers waits any longer. Leave it off where a run cannot be interrupted: the slot then
+    stays taken while the device is busy. All calls must come from one event loop.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Batcher(Generic[ItemT, ResultT]):
         run: Run[ItemT, ResultT],
         *,
         budget: Budget,
-        slots: int | Slots = 1,
+        slots: int | Slots | Callable[[], Slots] = 1,
         cancel_abandoned: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -93,6 +93,16 @@ class Batcher(Generic[ItemT, ResultT]):
     def __len__(self) -> int:
         """Return the number of queued items."""
         return self._queue.count
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Return the total length of the queued items."""
+        return self._queue.tokens
+
+    @property
+    def submitted_tokens(self) -> int:
+        """Return the total length of all items that were ever submitted."""
+        return self._queue.added_tokens
 
     @property
     def idle(self) -> bool:
@@ -149,7 +159,8 @@ class Batcher(Generic[ItemT, ResultT]):
     def _start_batches(self) -> None:
         self._start_scheduled = False
         while self._queue.count:
-            budget = self._slots.next_budget(
+            slots = self._slots if isinstance(self._slots, Slots) else self._slots()
+            budget = slots.next_budget(
                 self.budget, running=len(self._running), waiting_tokens=self._queue.tokens
             )
             if budget is None:

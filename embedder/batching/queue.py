@@ -100,12 +100,14 @@ def still_needed(
 class ItemQueue(Generic[ItemT, ResultT]):
     """Queued items in order of arrival, one lane per priority.
 
-    ``count`` is the number of items, and ``tokens`` their total length.
+    ``count`` is the number of items, and ``tokens`` their total length; ``added_tokens`` counts
+    the items that left the queue too.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.tokens = 0
+        self.added_tokens = 0
         self._lanes: dict[Priority, list[QueuedItem[ItemT, ResultT]]] = {
             priority: [] for priority in Priority
         }
@@ -123,7 +125,9 @@ class ItemQueue(Generic[ItemT, ResultT]):
         lane = self._lanes[submission.priority]
         lane.extend(map(QueuedItem, items, lengths, repeat(submission), count()))
         self.count += len(lengths)
-        self.tokens += sum(lengths)
+        tokens = sum(lengths)
+        self.tokens += tokens
+        self.added_tokens += tokens
 
     def take(self, budget: Budget, now: float) -> list[QueuedItem[ItemT, ResultT]]:
         """Remove and return the items of the next batch; drop items whose callers no longer wait.

@@ -40,7 +40,7 @@ class BatchingEncoder:
         run: RunEncode,
         *,
         budget: Budget,
-        slots: int | Slots = 1,
+        slots: int | Slots | Callable[[], Slots] = 1,
         cancel_abandoned: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,7 +82,7 @@ class BatchingTokenizer:
         run: RunTokenize,
         *,
         budget: Budget,
-        slots: int | Slots = 1,
+        slots: int | Slots | Callable[[], Slots] = 1,
         cancel_abandoned: bool = False,
     ) -> None:
         self._batchers = {

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from embedder.batching.batcher import Batcher
-from embedder.batching.packing import Budget
+from embedder.batching.packing import Budget, Slots
 from embedder.core.types import Priority
 from tests.unit.batching.manual_device import ROOMY, ManualDevice, run_until_idle, start, started
 
@@ -82,6 +82,24 @@ async def test_concurrent_batches_are_limited_by_the_slots() -> None:
 
     assert (at_first, after_one) == (3, 4)
     assert task.result() == [10, 20, 30, 40, 50]
+
+
+async def test_a_changed_number_of_slots_counts_for_the_next_batch() -> None:
+    device = ManualDevice()
+    free = [1]
+    batcher = Batcher(
+        device.run, budget=Budget(max_tokens=10, max_items=1), slots=lambda: Slots(free[0])
+    )
+    await started(batcher, [1, 2, 3, 4, 5])
+    batches = [len(device.batches)]
+    for number, slots in ((0, 3), (1, 1), (2, 1)):
+        free[0] = slots
+        await device.end(number)
+        batches.append(len(device.batches))
+
+    # One runs; then three; the two that still run beyond one slot end before the next starts.
+    assert batches == [1, 4, 4, 4]
+    assert (batcher.waiting_tokens, batcher.submitted_tokens) == (1, 5)
 
 
 async def test_items_that_do_not_fit_keep_their_order_in_the_queue() -> None:

@@ -132,13 +132,15 @@ def test_settings_are_immutable() -> None:
         _read({}).cache.local_bytes = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("replicas", "calls", "most"), [(1, 1, 1), (2, 2, 4), (3, 5, 15)])
-def test_concurrent_calls_are_counted_for_max_replicas(
-    replicas: int, calls: int, most: int
+@pytest.mark.parametrize(("running", "counted"), [(1, 1), (3, 3), (9, 9), (0, 1), (None, 4)])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_concurrent_calls_follow_the_running_replicas(
+    running: int | None, counted: int, calls: int
 ) -> None:
-    stage = StageSettings(max_replicas=replicas, calls_per_replica=calls)
+    stage = StageSettings(max_replicas=4, calls_per_replica=calls)
 
-    assert stage.concurrent_calls(worth_tokens=9) == Slots(most, eager=replicas, worth_tokens=9)
+    slots = stage.concurrent_calls(worth_tokens=9, replicas=running)
+    assert slots == Slots(calls * counted, eager=counted, worth_tokens=9)
 
 
 @pytest.mark.parametrize("name", [*STATELESS, *STATEFUL])
