@@ -1,0 +1,1 @@
+"""A discrete-event simulation of the service, which runs the policies of the product."""

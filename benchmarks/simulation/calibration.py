@@ -1,0 +1,133 @@
+"""The constants of the simulation from what two loads of a real service measured.
+
+One load is low, the other saturates the encoder. A batch has two constants and so has an ingress,
+and the two loads give two equations for each: at the low load every request pays for a call and a
+batch of its own, at the saturated one dozens share them. Then the simulation of the low load gives
+what is left: a delay of every request, and the spread of the time of a batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.scaling.fitting import fit
+from benchmarks.simulation.clients import ClientSettings, Load
+from benchmarks.simulation.costs import Costs, DeviceCosts, IngressCosts
+from benchmarks.simulation.figures import Figures
+from benchmarks.simulation.ingress import IngressSettings
+from benchmarks.simulation.measuring import Measured
+from benchmarks.simulation.service import ServiceSettings, SimulatedService, StageSettings
+from embedder.settings.model import LimitSettings
+
+SPREADS = tuple(step / 20 for step in range(21))
+"""The spreads that are tried."""
+
+SIMULATED_S = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The constants of one machine, the tokens of its texts, and the largest batch."""
+
+    costs: Costs
+    tokens: tuple[int, ...]
+    max_batch_tokens: int
+
+    @classmethod
+    def read(cls, path: Path) -> Calibration:
+        """Return what `write` has written.
+
+        Raises:
+            OSError: there is no such file.
+            TypeError: the file holds other constants.
+        """
+        content = json.loads(path.read_text("utf-8"))
+        costs = Costs(
+            IngressCosts(**content["costs"]["ingress"]), DeviceCosts(**content["costs"]["encoder"])
+        )
+        return cls(costs, tuple(content["tokens"]), content["max_batch_tokens"])
+
+    def write(self, path: Path) -> None:
+        """Write the constants as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self)) + "\n", "utf-8")
+
+    def predicted(self, rate_per_s: float, seconds: float, seed: int) -> Figures:
+        """Return the figures of the measured service at another rate."""
+        encoder = StageSettings("Encoder", 1, self.costs.encoder, self.max_batch_tokens)
+        service = SimulatedService(
+            ServiceSettings(
+                ClientSettings(Load.constant(rate_per_s, seconds), np.array(self.tokens)),
+                IngressSettings(self.costs.ingress, LimitSettings()),
+                (encoder,),
+                seed=seed,
+            )
+        )
+        return service.run().figures(0.0, seconds)
+
+
+def calibrated(low: Measured, saturated: Measured) -> Calibration:
+    """Return the constants of the machine.
+
+    Raises:
+        ValueError: a load has no answers.
+    """
+    tokens = tuple(answer.tokens for answer in low.answers if answer.status == 200)
+    calibration = Calibration(constants(low, saturated), tokens, low.budget_tokens)
+    seconds = np.array([answer.seconds for answer in low.answers if answer.status == 200])
+    p50_ms, p99_ms = np.percentile(seconds, [50, 99]) * 1000
+    rate_per_s = low.sent / low.seconds
+
+    def simulated(spread: float, base_s: float) -> Figures:
+        costs = replace(
+            calibration.costs,
+            ingress=replace(calibration.costs.ingress, base_s=base_s),
+            encoder=replace(calibration.costs.encoder, spread=spread),
+        )
+        return replace(calibration, costs=costs).predicted(rate_per_s, SIMULATED_S, seed=1)
+
+    base_s = max(0.0, float(p50_ms) - simulated(0.0, 0.0).p50_ms) / 1000
+    spread = nearest(lambda spread: simulated(spread, base_s).p99_ms, float(p99_ms))
+    return replace(
+        calibration,
+        costs=Costs(
+            replace(calibration.costs.ingress, base_s=base_s),
+            replace(calibration.costs.encoder, spread=spread),
+        ),
+    )
+
+
+def constants(low: Measured, saturated: Measured) -> Costs:
+    """Return the constants that the equations of both loads give.
+
+    Raises:
+        ValueError: a load has no batches.
+    """
+    loads = (low, saturated)
+    batches = np.array([float(load.batches) for load in loads])
+    tokens = np.array([float(load.tokens) for load in loads])
+    sent = np.array([float(load.sent) for load in loads])
+    batch_s, token_s = fit([batches, tokens], np.array([load.busy_s for load in loads]))
+    request_s, call_s = fit([sent, batches], np.array([load.ingress_cpu_s for load in loads]))
+    # Between two batches: the way of the answer, its handling by the ingress, and the next call.
+    pause_s = (saturated.seconds - saturated.busy_s) / saturated.batches
+    handling_s = call_s + saturated.sent / saturated.batches * request_s / 2
+    hop_s = max(0.0, pause_s - handling_s) / 2
+    return Costs(IngressCosts(request_s, call_s, hop_s), DeviceCosts(1 / token_s, batch_s))
+
+
+def nearest(p99_ms_of: Callable[[float], float], wanted_ms: float) -> float:
+    """Return the least spread of `SPREADS` whose p99 reaches the wanted one; else the largest."""
+    low, high = 0, len(SPREADS) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if p99_ms_of(SPREADS[middle]) < wanted_ms:
+            low = middle + 1
+        else:
+            high = middle
+    return SPREADS[low]

@@ -1,0 +1,189 @@
+"""An ingress: one core that admits requests, sends calls and writes answers, in iterations."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
+
+from benchmarks.simulation.costs import IngressCosts
+from benchmarks.simulation.events import Events
+from benchmarks.simulation.pool import Call
+from benchmarks.simulation.requests import Group, Outcome, Requests
+from benchmarks.simulation.stage_client import StageClient
+from embedder.core.errors import Overloaded
+from embedder.core.types import Priority, Timings
+from embedder.pipeline.admission_control import AdmissionControl
+from embedder.settings.model import LimitSettings
+
+
+@dataclass(frozen=True, slots=True)
+class IngressSettings:
+    """What an ingress does with requests of ``texts`` texts.
+
+    Events are coarser, and fewer, with more than one request in ``group_size``, and with a
+    ``tick_s`` above 0, the least time between the beginnings of two iterations.
+    """
+
+    costs: IngressCosts
+    limits: LimitSettings | None
+    texts: int = 1
+    group_size: int = 1
+    tick_s: float = 0.0
+
+
+class Stages(Protocol):
+    """The stages behind an ingress."""
+
+    def submit(self, group: Group, now: float) -> None:
+        """Queue a group for the first stage."""
+
+    def start(self, now: float) -> list[Call]:
+        """Return the calls that may leave now."""
+
+    def answered(self, call: Call, now: float) -> Sequence[Group]:
+        """Take an answer, and return the groups that have passed the last stage."""
+
+
+class Ingress:
+    """The event loop of one ingress.
+
+    An iteration takes what has arrived, then the core is busy for its cost; at its end requests are
+    admitted or refused, answers leave, and calls are sent, each of which keeps the core busy again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: IngressSettings,
+        events: Events,
+        stages: Callable[[Ingress], Stages],
+        refused: Callable[[Group, Overloaded, Ingress], None],
+    ) -> None:
+        self.name = name
+        self.busy_s = 0.0
+        self.arrived_tokens = 0
+        self.admission = AdmissionControl(settings.limits, clock=events.clock)
+        self._settings = settings
+        self._events = events
+        self._stages = stages(self)
+        self._refused = refused
+        self._arrivals: deque[tuple[Requests, int, int]] = deque()
+        self._returned: list[Group] = []
+        self._answers: list[Call] = []
+        self._keys = count()
+        self._awake = False
+        self._next_s = 0.0
+        self._alarm_s = float("inf")
+
+    def offer(self, requests: Requests, first: int, end: int) -> None:
+        """Take requests ``first`` to before ``end`` when each of them is due."""
+        if first < end:
+            self._arrivals.append((requests, first, end))
+            if not self._awake:
+                self._sleep()
+
+    def receive(self, group: Group) -> None:
+        """Take requests that have been refused before."""
+        self._returned.append(group)
+        self._wake()
+
+    def answered(self, call: Call) -> None:
+        """Take the answer of a call."""
+        self._answers.append(call)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._awake:
+            self._sleep() if self._events.now < self._next_s else self._iterate()
+
+    def _sleep(self) -> None:
+        """Set the alarm to when there is something to do."""
+        self._awake = False
+        due_s = self._next_s
+        if not self._answers and not self._returned:
+            if not self._arrivals:
+                return
+            requests, first, _ = self._arrivals[0]
+            due_s = max(due_s, float(requests.sent_s[first]))
+        if due_s < self._alarm_s:
+            self._alarm_s = due_s
+            self._events.at(due_s, self._on_alarm)
+
+    def _on_alarm(self, _: object) -> None:
+        self._alarm_s = float("inf")
+        if not self._awake:
+            self._iterate()
+
+    def _iterate(self, _: object = None) -> None:
+        groups, self._returned = self._returned + self._due(), []
+        answers, self._answers = self._answers, []
+        if not groups and not answers:
+            self._sleep()
+            return
+        self._awake = True
+        handled = sum(map(len, groups)) + sum(len(g) for call in answers for g in call.groups)
+        work_s = self._settings.costs.request_s / 2 * handled
+        self._next_s = self._events.now + max(work_s, self._settings.tick_s)
+        self.busy_s += work_s
+        self._events.at(self._events.now + work_s, self._finish, (groups, answers))
+
+    def _finish(self, taken: tuple[list[Group], list[Call]]) -> None:
+        now, costs = self._events.now, self._settings.costs
+        groups, answers = taken
+        for call in answers:
+            for group in self._stages.answered(call, now):
+                self._answer(group)
+        for group in groups:
+            self._admit(group)
+        leaves_s = now
+        for call in self._stages.start(now):
+            leaves_s += costs.call_s
+            self._events.at(leaves_s + costs.hop_s, self._send, call)
+        self.busy_s += leaves_s - now
+        self._next_s = max(leaves_s, self._next_s)
+        self._events.at(self._next_s, self._iterate)
+
+    def _send(self, call: Call) -> None:
+        stage = call.stage
+        assert isinstance(stage, StageClient)
+        stage.send(call)
+
+    def _admit(self, group: Group) -> None:
+        keys = [group.key] * self._settings.texts
+        try:
+            group.work = self.admission.admit(keys, group.tokens, Priority.INTERACTIVE)
+        except Overloaded as error:
+            self._refused(group, error, self)
+            return
+        self._stages.submit(group, self._events.now)
+
+    def _answer(self, group: Group) -> None:
+        assert group.work is not None
+        group.work.computed(
+            group.tokens, Timings(queue_s=group.queue_s, inference_s=group.inference_s)
+        )
+        group.work.end()
+        group.finish(Outcome.ANSWERED, self._events.now + self._settings.costs.base_s)
+
+    def _due(self) -> list[Group]:
+        """Return the requests that have arrived by now, in groups."""
+        now, size = self._events.now, self._settings.group_size
+        groups: list[Group] = []
+        while self._arrivals:
+            requests, first, end = self._arrivals[0]
+            due = bisect_right(requests.sent_s, now, first, end)
+            for start in range(first, due, size):
+                last = min(start + size, due)
+                tokens = requests.tokens(start, last)
+                self.arrived_tokens += tokens
+                key = f"{self.name}-{next(self._keys)}".encode()
+                groups.append(Group(requests, start, last, tokens, key))
+            if due < end:
+                self._arrivals[0] = (requests, due, end)
+                break
+            self._arrivals.popleft()
+        return groups

@@ -1,0 +1,196 @@
+"""Measures a real service on this machine, so that the simulation's constants come from it.
+
+The service has one ingress and one encoder replica in processes of their own, and no cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import aiohttp
+import yaml
+
+from benchmarks.overload_routes import Asked, embedded
+from benchmarks.service import measured_service
+from benchmarks.texts import sample
+
+CLIENTS = 64
+"""Clients of the saturated load: each waits for its answer, then sends the next request."""
+
+JSON = {"content-type": "application/json"}
+TIMEOUT_S = 60.0
+USAGE = re.compile(rb'"prompt_tokens":\s*(\d+)')
+CHANGES: dict[str, Any] = {
+    "encoder": {"replicas": 1, "placement": "remote", "num_cpus": 0.5, "hardware": "cpu"},
+    "tokenizer": {"min_replicas": 1, "max_replicas": 1},
+    "cache": {"max_bytes": 0, "local_bytes": 0},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One attempt, in seconds since the load began; status 0 is no answer."""
+
+    due_s: float
+    ended_s: float
+    status: int
+    tokens: int
+    returned: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the client waited."""
+        return self.ended_s - self.due_s
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one load did in ``seconds``; batches, ``busy_s`` and CPU seconds are of that time.
+
+    ``answers`` has each attempt of each of the ``sent`` requests.
+    """
+
+    sent: int
+    seconds: float
+    answers: list[Answer]
+    batches: int
+    tokens: int
+    busy_s: float
+    ingress_cpu_s: float
+    budget_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The service that is measured."""
+
+    session: aiohttp.ClientSession
+
+    async def measured(self, load: Awaitable[list[Answer]]) -> Measured:
+        """Return the figures of a load."""
+        before, cpu_s, began = await self._encoder(), self._ingress_cpu_s(), time.perf_counter()
+        answers = await load
+        seconds = time.perf_counter() - began
+        after = await self._encoder()
+        return Measured(
+            sent=sum(not answer.returned for answer in answers),
+            seconds=seconds,
+            answers=answers,
+            batches=after["batches"] - before["batches"],
+            tokens=after["tokens"] - before["tokens"],
+            busy_s=after["busy_s"] - before["busy_s"],
+            ingress_cpu_s=self._ingress_cpu_s() - cpu_s,
+            budget_tokens=after["budget_tokens"],
+        )
+
+    async def _encoder(self) -> dict[str, Any]:
+        async with self.session.get("/v1/stats") as answer:
+            answer.raise_for_status()
+            (replica,) = (await answer.json())["encoders"]
+            batching: dict[str, Any] = replica["models"][0]["batching"]
+            return batching
+
+    def _ingress_cpu_s(self) -> float:
+        """Return the CPU seconds of the ingress process of this service."""
+        folder, ticks = os.environ["EMBEDDER_DATA_DIRECTORY"], os.sysconf("SC_CLK_TCK")
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if b":Ingress" not in (process / "cmdline").read_bytes():
+                    continue
+                if folder.encode() not in (process / "environ").read_bytes():
+                    continue
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            return (int(fields[11]) + int(fields[12])) / ticks
+        raise RuntimeError("the process of the ingress was not found")
+
+
+@contextmanager
+def calibrated_service(config: Path) -> Iterator[str]:
+    """Yield the URL of a service of ``config`` with `CHANGES`."""
+    document = yaml.safe_load(config.read_text("utf-8"))
+    arguments = document["applications"][0].setdefault("args", {})
+    for section, values in CHANGES.items():
+        arguments[section] = {**arguments.get(section, {}), **values}
+    encoder = arguments["encoder"]
+    for bound in ("min_replicas", "max_replicas"):
+        encoder.pop(bound, None)
+    with TemporaryDirectory(prefix="embedder-simulation-") as folder:
+        changed = Path(folder, "serve_config.yaml")
+        changed.write_text(yaml.safe_dump(document), "utf-8")
+        with measured_service(None, changed) as url:
+            yield url
+
+
+def texts(seed: int) -> Iterator[Asked]:
+    """Yield requests of one text each, all distinct."""
+    for number in range(1_000_000):
+        chunk = sample(1000, seed=seed * 1_000_003 + number)
+        yield from (embedded([f"{text} {number}"]) for text in chunk)
+
+
+async def saturated(
+    session: aiohttp.ClientSession, requests: Iterator[Asked], seconds: float
+) -> list[Answer]:
+    """Return the answers of `CLIENTS` clients, each of which waits for its own."""
+    began = time.perf_counter()
+    answers: list[Answer] = []
+
+    async def client() -> None:
+        while (due_s := time.perf_counter() - began) < seconds:
+            answer, retry_after_s = await _ask(session, next(requests), began, due_s)
+            answers.append(answer)
+            await asyncio.sleep(retry_after_s or 0.0)
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return answers
+
+
+async def open_loop(
+    session: aiohttp.ClientSession, requests: Iterator[Asked], due: Sequence[float]
+) -> list[Answer]:
+    """Send each request when it is due, and a refused one again when it may return."""
+    began = time.perf_counter()
+    tasks = []
+    for due_s in due:
+        if (wait_s := began + due_s - time.perf_counter()) > 0:
+            await asyncio.sleep(wait_s)
+        tasks.append(asyncio.create_task(_visit(session, next(requests), began, due_s)))
+    return [answer for answers in await asyncio.gather(*tasks) for answer in answers]
+
+
+async def _visit(
+    session: aiohttp.ClientSession, asked: Asked, began: float, due_s: float
+) -> list[Answer]:
+    answer, retry_after_s = await _ask(session, asked, began, due_s)
+    if retry_after_s is None:
+        return [answer]
+    await asyncio.sleep(retry_after_s)
+    again, _ = await _ask(session, asked, began, time.perf_counter() - began)
+    return [answer, replace(again, returned=True)]
+
+
+async def _ask(
+    session: aiohttp.ClientSession, asked: Asked, began: float, due_s: float
+) -> tuple[Answer, float | None]:
+    """Return the answer, and after how many seconds a refused request may return."""
+    status, tokens, retry_after_s = 0, 0, None
+    with suppress(aiohttp.ClientError, asyncio.TimeoutError):
+        async with session.post(asked.path, data=asked.body, headers=JSON) as response:
+            body = await response.read()
+            status = response.status
+            if status == 429 and (wait := response.headers.get("retry-after")):
+                retry_after_s = float(wait)
+            if found := USAGE.search(body):
+                tokens = int(found.group(1))
+    return Answer(due_s, time.perf_counter() - began, status, tokens), retry_after_s

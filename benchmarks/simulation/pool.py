@@ -1,0 +1,165 @@
+"""The replicas of a stage: what they compute, how many there are, and which one a call goes to."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+from benchmarks.simulation.costs import DeviceCosts
+from benchmarks.simulation.events import Events
+from benchmarks.simulation.queueing import BatchQueue
+from benchmarks.simulation.requests import Group
+from embedder.batching.packing import Budget, Slots
+from embedder.batching.queue import QueuedItem
+from embedder.batching.work_meter import WorkMeter
+from embedder.core.types import ReplicaLoad
+
+
+class Caller(Protocol):
+    """Who sends calls."""
+
+    def answered(self, call: Call) -> None:
+        """Receive the answer of a call."""
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """Groups that travel to a replica together; ``missing`` of them are not computed yet.
+
+    ``load`` is that of the replica when it answered; ``metered`` closes when it has been computed.
+    """
+
+    caller: Caller
+    stage: object
+    groups: list[Group]
+    replica: Replica
+    tokens: int
+    started_s: float
+    missing: int
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+    load: ReplicaLoad | None = None
+    metered: ExitStack = field(default_factory=ExitStack)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSettings:
+    """What the replicas of a pool are like; ``slots`` as the batcher of a replica has them."""
+
+    costs: DeviceCosts
+    budget: Budget
+    slots: Slots
+
+
+class Replica:
+    """Computes the groups of its calls in batches, one after the other on its device."""
+
+    def __init__(self, name: str, settings: ReplicaSettings, pool: Pool) -> None:
+        self.name = name
+        self.calls = 0
+        self.meter = WorkMeter(pool.events.clock)
+        self.busy_s = 0.0
+        self.batches = 0
+        self.computed_tokens = 0
+        self._costs = settings.costs
+        self._pool = pool
+        self._queue: BatchQueue[Call] = BatchQueue(settings.budget, settings.slots)
+        self._free_s = 0.0
+
+    def receive(self, call: Call) -> None:
+        """Queue the groups of a call."""
+        now = self._pool.events.now
+        self.calls += 1
+        lengths = [group.tokens for group in call.groups]
+        call.metered.enter_context(self.meter.queued(call.tokens))
+        call.metered.enter_context(self.meter.computed(call.tokens))
+        self._queue.add([call] * len(lengths), lengths, now)
+        self._start()
+
+    def _start(self) -> None:
+        events = self._pool.events
+        while batch := self._queue.start(events.now):
+            tokens = sum(queued.length for queued in batch)
+            seconds = self._costs.duration_s(tokens, self._pool.random)
+            start_s = max(events.now, self._free_s)
+            self._free_s = start_s + seconds
+            self.busy_s += seconds
+            events.at(self._free_s, self._done, (batch, tokens, start_s, seconds))
+
+    def _done(self, ended: tuple[list[QueuedItem[Call, None]], int, float, float]) -> None:
+        batch, tokens, start_s, seconds = ended
+        events = self._pool.events
+        self._queue.running -= 1
+        self.batches += 1
+        self.computed_tokens += tokens
+        for queued in batch:
+            call = queued.item
+            call.missing -= 1
+            call.queue_s = max(call.queue_s, start_s - queued.submission.arrived_s)
+            call.inference_s = max(call.inference_s, seconds)
+            if not call.missing:
+                self.calls -= 1
+                call.metered.close()
+                queued_tokens, rate = self.meter.queued_tokens, self.meter.tokens_per_s
+                call.load = ReplicaLoad(self.name, queued_tokens, rate)
+                events.at(events.now + self._pool.hop_s, call.caller.answered, call)
+        self._start()
+
+
+class Pool:
+    """The replicas of one deployment.
+
+    A new replica runs after its start time. A replica that is stopped gets no more calls and ends
+    those that it has. ``history`` has (seconds, running, target) at each change.
+    """
+
+    def __init__(
+        self, name: str, settings: ReplicaSettings, events: Events, random: Random, hop_s: float
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.events = events
+        self.random = random
+        self.hop_s = hop_s
+        self.running: list[Replica] = []
+        self.stopped: list[Replica] = []
+        self.target = 0
+        self.history: list[tuple[float, int, int]] = []
+        self._starting: list[object] = []
+        self._created = 0
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Return the tokens per second of all running replicas, with large batches."""
+        return len(self.running) * self.settings.costs.tokens_per_s
+
+    def scale(self, target: int, *, at_once: bool = False) -> None:
+        """Start or stop replicas; ``at_once`` they need no time to start."""
+        self.target = target
+        missing = target - len(self.running) - len(self._starting)
+        for _ in range(missing):
+            ticket = object()
+            self._starting.append(ticket)
+            if at_once:
+                self._started(ticket)
+            else:
+                self.events.at(self.events.now + self.settings.costs.start_s, self._started, ticket)
+        for _ in range(-missing):
+            if self._starting:
+                self._starting.pop()
+            else:
+                self.stopped.append(self.running.pop())
+        self._record()
+
+    def _started(self, ticket: object) -> None:
+        if ticket in self._starting:  # not stopped meanwhile
+            self._starting.remove(ticket)
+            self._created += 1
+            name = f"{self.name}#{self._created}"
+            self.running.append(Replica(name, self.settings, self))
+            self._record()
+
+    def _record(self) -> None:
+        self.history.append((self.events.now, len(self.running), self.target))

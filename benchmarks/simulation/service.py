@@ -1,0 +1,118 @@
+"""The simulated service: clients, ingresses, tokenizers and encoder pools on one clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from benchmarks.simulation.clients import Clients, ClientSettings
+from benchmarks.simulation.costs import DeviceCosts
+from benchmarks.simulation.events import Events
+from benchmarks.simulation.figures import Log
+from benchmarks.simulation.ingress import Ingress, IngressSettings
+from benchmarks.simulation.pool import Pool, ReplicaSettings
+from benchmarks.simulation.stage_client import CallSettings, StageClient
+from benchmarks.simulation.stages import IngressStages
+from deployments.encoder.client import WORTH_TOKENS
+from embedder.batching.packing import Budget, Slots
+
+MAX_BATCH_TOKENS = 2048
+"""What a CPU takes at once, unless it is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """A pool of replicas, and how ingresses call it."""
+
+    name: str
+    replicas: int
+    costs: DeviceCosts
+    max_batch_tokens: int = MAX_BATCH_TOKENS
+    max_items: int = 1024
+    slots: int = 1
+    worth_tokens: int = WORTH_TOKENS
+    calls_per_replica: int = 1
+    candidates: int = 2
+
+    def replica(self) -> ReplicaSettings:
+        """Return what one replica is like."""
+        return ReplicaSettings(self.costs, self._budget(), Slots(self.slots))
+
+    def calls(self) -> CallSettings:
+        """Return how an ingress calls it."""
+        return CallSettings(
+            self._budget(), self.worth_tokens, self.calls_per_replica, self.candidates
+        )
+
+    def _budget(self) -> Budget:
+        return Budget(self.max_batch_tokens, self.max_items)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """A service and its clients; without ``tokenizer`` the ingresses tokenize themselves."""
+
+    clients: ClientSettings
+    ingress: IngressSettings
+    encoders: tuple[StageSettings, ...]
+    ingresses: int = 1
+    ingress_start_s: float = 10.0
+    tokenizer: StageSettings | None = None
+    seed: int = 0
+
+
+@dataclass(eq=False)
+class SimulatedService:
+    """The parts of one simulation; `run` it once."""
+
+    settings: ServiceSettings
+    events: Events = field(default_factory=Events)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.random = Random(settings.seed)
+        self.tokenizer = self._pool(settings.tokenizer) if settings.tokenizer else None
+        self.encoders = [self._pool(stage) for stage in settings.encoders]
+        self.ingresses: list[Ingress] = []
+        self.all_ingresses: list[Ingress] = []
+        self.clients = Clients(settings.clients, self.events, lambda: self.ingresses, settings.seed)
+        for _ in range(settings.ingresses):
+            self.add_ingress()
+
+    def add_ingress(self) -> None:
+        """Start an ingress, which serves from now on."""
+        name = f"Ingress#{len(self.all_ingresses) + 1}"
+        ingress = Ingress(
+            name, self.settings.ingress, self.events, self._stages, self.clients.refused
+        )
+        self.ingresses.append(ingress)
+        self.all_ingresses.append(ingress)
+
+    def run(self) -> Log:
+        """Run until every request has ended, and return what became of them.
+
+        Raises:
+            RuntimeError: a request has not ended, or has ended twice.
+        """
+        self.events.run()
+        log = Log(self.clients.requests)
+        if not log.outcome.all():
+            raise RuntimeError(f"{int((log.outcome == 0).sum())} requests have not ended")
+        return log
+
+    def _pool(self, stage: StageSettings) -> Pool:
+        hop_s = self.settings.ingress.costs.hop_s
+        pool = Pool(stage.name, stage.replica(), self.events, self.random, hop_s)
+        pool.scale(stage.replicas, at_once=True)
+        return pool
+
+    def _stages(self, ingress: Ingress) -> IngressStages:
+        settings = self.settings
+        tokenizer = None
+        if self.tokenizer is not None and settings.tokenizer is not None:
+            tokenizer = StageClient(ingress, self.tokenizer, settings.tokenizer.calls())
+        encoders = [
+            StageClient(ingress, pool, stage.calls())
+            for pool, stage in zip(self.encoders, settings.encoders, strict=True)
+        ]
+        return IngressStages(tokenizer, encoders)
