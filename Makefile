@@ -4,7 +4,7 @@ PORT ?= 8000
 CONFIG ?= serve_config.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test wheel faults fuzz clients check cluster nodes bench overload clean
+.PHONY: help install serve deploy test wheel faults fuzz drill clients check cluster nodes bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ faults: install  ## Kill, damage and stress index, cache and service (takes long
 
 fuzz: install  ## Send hostile requests to a real service: FUZZ_S seconds (900), FUZZ_SEED (0)
 	FUZZ_S=$(or $(FUZZ_S),900) FUZZ_SEED=$(or $(FUZZ_SEED),0) $(BIN)/pytest --timeout=0 -s tests/fuzz
+
+drill: install  ## Kill, stop and replace parts of a service under load: DRILL_ROWS (all), DRILL_S, DRILL_SEED
+	DRILL_ROWS="$(or $(DRILL_ROWS),all)" $(BIN)/pytest --timeout=0 -s tests/drill
 
 clients: install .venv-clients/.installed  ## Run the client programs of docs/clients.md
 	$(BIN)/pytest tests/cluster/test_clients.py

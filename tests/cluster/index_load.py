@@ -34,12 +34,13 @@ FLOAT32 = 1e-5
 class Load:
     """The writes, the reads, and the problems found."""
 
-    def __init__(self, client: httpx.AsyncClient, name: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, name: str, *, pause_s: float = PAUSE_S) -> None:
         self.oracle = Oracle()
         self.problems: list[str] = []
         self.answered = self.unanswered = self.searches = 0
         self.worst_gap_s = 0.0
         self._client = client
+        self._pause_s = pause_s
         self._path = f"/v1/collections/{name}"
 
     async def begin(self) -> None:
@@ -62,7 +63,7 @@ class Load:
                 done = await self._write(chosen, state)
             if done:
                 await self._look(source.choice(chosen), version, there=state is not None)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self._pause_s)
 
     async def search(self, stop: asyncio.Event) -> None:
         """Search for all anchors, which must be found in their order."""
@@ -82,7 +83,7 @@ class Load:
                     self.problems.append(f"{len(found)} anchors of {len(ANCHORS)}")
                 elif not _is_sorted([distances[name] for name in found]):
                     self.problems.append("the anchors are in a wrong order")
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self._pause_s)
 
     async def answers(self) -> bool:
         """Tell whether the shard answers."""

