@@ -89,7 +89,12 @@ class RemoteShard:
         how = METHODS[method.__name__]
         size = how.size(*arguments)
         sent = await self._client.call(
-            "call", method.__name__, *arguments, size=size, deadline=deadline
+            "call",
+            method.__name__,
+            *arguments,
+            size=size,
+            deadline=deadline,
+            once=how.threads in ("write", "copy"),
         )
         answer: T = sent if how.unpack is None else await how.unpack(sent)
         return answer

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from deployments.launch.haproxy import PROGRAM
 from deployments.launch.ports import ray_ports
 from deployments.launch.services import MARK_VARIABLE, ServiceInstance
 from deployments.rpc import message_size
@@ -26,22 +27,48 @@ THROUGHPUT = {
 }
 """With these variables Serve answers six times the requests of its defaults."""
 
+FAILOVER = {
+    **PROGRAM,
+    # If an ingress replica dies, HAProxy sends its unanswered requests to another one, up to the
+    # size that it keeps (RAY_SERVE_HAPROXY_TUNE_BUFSIZE). Every route is safe to repeat.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "5",
+    # A hung ingress replica loses its requests after three checks without an answer, in 8 s.
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL": "3",
+    # Serve replaces a HAProxy after three failed checks.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
+    # A hung replica cannot stop by itself. Its calls fail over when it is killed.
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+}
+"""With these variables Serve notices a lost process within seconds, and no small request is lost
+with it."""
+
+NODE_LOSS = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""With these variables, which the head of a cluster reads, a node counts as lost after at most 9 s
+without an answer. A service on one node does without, because it ends with its only node."""
+
 PROXY_CALLBACK = "deployments.ingress.middleware.upgrades:decline_upgrades"
 """The function that Ray calls in each of its HTTP proxies before the proxy's server starts."""
-
 
 COMMON = {
     "RAY_AUTH_MODE": "token",
     # Without it Ray's proxies lose the bodies of requests that offer HTTP/2.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": PROXY_CALLBACK,
     "RAY_USAGE_STATS_ENABLED": "0",
+    **FAILOVER,
 }
 """What every Ray of this service needs."""
 
 
 def cluster_environment() -> Mapping[str, str]:
     """Return the variables for `ray start` on each node; the operator's override ours."""
-    return {name: os.environ.get(name, value) for name, value in {**COMMON, **THROUGHPUT}.items()}
+    ours = {**COMMON, **THROUGHPUT, **NODE_LOSS}
+    return {name: os.environ.get(name, value) for name, value in ours.items()}
 
 
 def ray_environment(service: ServiceInstance, tuned: bool, *, alone: bool) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 """Calls to a deployment through its handle: with retries, deadlines, and the library's errors.
 
-Large calls go through Ray's object store; so does a call that gRPC refused for its size.
+Large calls go through Ray's object store; so does a call that gRPC refused for its size. A call
+that is late is sent again before its replica is known to be lost.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
+from deployments.rpc.hedging import HedgedCalls
 from deployments.rpc.message_size import LARGE_BYTES
+from deployments.rpc.running_replicas import replica_ids
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
 
@@ -26,8 +29,8 @@ Handle = DeploymentHandle[Any]
 RETRIES = 2
 """How often a call is repeated after its replica was lost.
 
-All methods can safely run twice. A deletion that had already succeeded reports that it deleted
-nothing.
+All methods can safely run twice, even at the same time. A deletion that had already succeeded
+reports that it deleted nothing.
 """
 
 _LOST = (
@@ -51,9 +54,20 @@ class HandleClient:
     def __init__(self, stage: str, handle: Handle) -> None:
         self.stage = stage
         self._handle = handle
+        self._hedged = HedgedCalls(stage, _LOST, partial(replica_ids, handle))
 
-    async def call(self, method: str, *args: Any, size: int = 0, deadline: Deadline = NEVER) -> Any:
+    async def call(
+        self,
+        method: str,
+        *args: Any,
+        size: int = 0,
+        deadline: Deadline = NEVER,
+        once: bool = False,
+    ) -> Any:
         """Call a method of one replica; if that replica is lost, repeat the call on another one.
+
+        A call that is late for this deployment is repeated without giving up the first attempt,
+        unless it has no deadline or is to run ``once``.
 
         ``size`` is the estimated bytes of the arguments or of the answer, whichever is larger.
 
@@ -66,7 +80,9 @@ class HandleClient:
         by_reference = size > LARGE_BYTES
         while True:
             try:
-                return await self._answer(partial(send, by_reference=by_reference), deadline)
+                attempt = partial(send, by_reference=by_reference)
+                hedged = partial(self._hedged.answer, attempt, deadline, once=once)
+                return await self._answer(hedged, deadline)
             except _MessageTooLarge as error:
                 if by_reference:
                     raise StageUnavailable(self.stage, error.reason) from error

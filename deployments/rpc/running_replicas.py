@@ -1,28 +1,35 @@
-"""How many replicas of a deployment run, as a handle knows it.
+"""Which replicas of a deployment run, as a handle knows it.
 
 Serve's controller pushes every change to the router of each handle. Ray has no public interface to
-that number, and asking the controller costs a call, so it is read from the router. Of another
-version of Ray, whose router may be built differently, it is unknown.
+them, and asking the controller costs a call, so they are read from the router. Of another
+version of Ray, whose router may be built differently, they are unknown.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import reduce
 from typing import Any
 
-from deployments.rpc.handle_client import Handle
+from ray.serve.handle import DeploymentHandle
 
 PATH = ("_router", "_asyncio_router", "request_router", "curr_replicas")
 """The attributes from a handle to the running replicas that it knows."""
 
 
-def running_replicas(handle: Handle) -> int | None:
+def running_replicas(handle: DeploymentHandle[Any]) -> int | None:
     """Return the number of running replicas; None until it is known.
 
     It is not known before the first call of the handle, nor in Serve's local testing mode.
     """
+    replicas = replica_ids(handle)
+    return None if replicas is None else len(replicas)
+
+
+def replica_ids(handle: DeploymentHandle[Any]) -> frozenset[Hashable] | None:
+    """Return the ids of the running replicas, as Serve compares them; None as above."""
     replicas = reduce(_attribute, PATH, handle)
-    return len(replicas) if isinstance(replicas, dict) else None
+    return frozenset(replicas) if isinstance(replicas, dict) else None
 
 
 def _attribute(owner: Any, name: str) -> Any:

