@@ -21,7 +21,7 @@ from benchmarks.simulation.costs import Costs, DeviceCosts, IngressCosts
 from benchmarks.simulation.figures import Figures
 from benchmarks.simulation.ingress import IngressSettings
 from benchmarks.simulation.measuring import Measured
-from benchmarks.simulation.service import ServiceSettings, SimulatedService, StageSettings
+from benchmarks.simulation.service import PoolSettings, ServiceSettings, SimulatedService
 from embedder.settings.model import LimitSettings
 
 SPREADS = tuple(step / 20 for step in range(21))
@@ -59,7 +59,7 @@ class Calibration:
 
     def predicted(self, rate_per_s: float, seconds: float, seed: int) -> Figures:
         """Return the figures of the measured service at another rate."""
-        encoder = StageSettings("Encoder", 1, self.costs.encoder, self.max_batch_tokens)
+        encoder = PoolSettings("Encoder", 1, self.costs.encoder, self.max_batch_tokens)
         service = SimulatedService(
             ServiceSettings(
                 ClientSettings(Load.constant(rate_per_s, seconds), np.array(self.tokens)),
@@ -131,3 +131,14 @@ def nearest(p99_ms_of: Callable[[float], float], wanted_ms: float) -> float:
         else:
             high = middle
     return SPREADS[low]
+
+
+TYPICAL = Calibration(
+    Costs(
+        IngressCosts(request_s=0.0006, call_s=0.001, hop_s=0.0005),
+        DeviceCosts(tokens_per_s=10_000.0, batch_s=0.002),
+    ),
+    tokens=(10, 15, 18, 22, 26, 35, 59),
+    max_batch_tokens=2048,
+)
+"""About what two quiet cores do, with made-up sentences."""

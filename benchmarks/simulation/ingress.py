@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
 
 from benchmarks.simulation.costs import IngressCosts
 from benchmarks.simulation.events import Events
 from benchmarks.simulation.pool import Call
 from benchmarks.simulation.requests import Group, Outcome, Requests
-from benchmarks.simulation.stage_client import StageClient
+from benchmarks.simulation.stages import IngressStages
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.settings.model import LimitSettings
+
+_KEYS = count()
+"""The contents of requests: no two are alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +37,6 @@ class IngressSettings:
     tick_s: float = 0.0
 
 
-class Stages(Protocol):
-    """The stages behind an ingress."""
-
-    def submit(self, group: Group, now: float) -> None:
-        """Queue a group for the first stage."""
-
-    def start(self, now: float) -> list[Call]:
-        """Return the calls that may leave now."""
-
-    def answered(self, call: Call, now: float) -> Sequence[Group]:
-        """Take an answer, and return the groups that have passed the last stage."""
-
-
 class Ingress:
     """The event loop of one ingress.
 
@@ -60,24 +49,35 @@ class Ingress:
         name: str,
         settings: IngressSettings,
         events: Events,
-        stages: Callable[[Ingress], Stages],
+        stages: Callable[[Ingress], IngressStages],
         refused: Callable[[Group, Overloaded, Ingress], None],
     ) -> None:
         self.name = name
         self.busy_s = 0.0
-        self.arrived_tokens = 0
+        self.arrived = 0
+        self.handled = 0
+        self.refused_tokens = 0
         self.admission = AdmissionControl(settings.limits, clock=events.clock)
         self._settings = settings
         self._events = events
-        self._stages = stages(self)
+        self.stages = stages(self)
         self._refused = refused
         self._arrivals: deque[tuple[Requests, int, int]] = deque()
         self._returned: list[Group] = []
         self._answers: list[Call] = []
-        self._keys = count()
         self._awake = False
         self._next_s = 0.0
         self._alarm_s = float("inf")
+
+    @property
+    def waiting(self) -> int:
+        """Return the requests and answers that wait for the core."""
+        now = self._events.now
+        waiting = sum(map(len, self._returned))
+        waiting += sum(len(group) for call in self._answers for group in call.groups)
+        for requests, first, end in self._arrivals:
+            waiting += bisect_right(requests.sent_s, now, first, end) - first
+        return waiting
 
     def offer(self, requests: Requests, first: int, end: int) -> None:
         """Take requests ``first`` to before ``end`` when each of them is due."""
@@ -126,6 +126,8 @@ class Ingress:
             return
         self._awake = True
         handled = sum(map(len, groups)) + sum(len(g) for call in answers for g in call.groups)
+        self.arrived += sum(map(len, groups))
+        self.handled += handled
         work_s = self._settings.costs.request_s / 2 * handled
         self._next_s = self._events.now + max(work_s, self._settings.tick_s)
         self.busy_s += work_s
@@ -135,31 +137,27 @@ class Ingress:
         now, costs = self._events.now, self._settings.costs
         groups, answers = taken
         for call in answers:
-            for group in self._stages.answered(call, now):
+            for group in self.stages.answered(call, now):
                 self._answer(group)
         for group in groups:
             self._admit(group)
         leaves_s = now
-        for call in self._stages.start(now):
+        for call in self.stages.start(now):
             leaves_s += costs.call_s
-            self._events.at(leaves_s + costs.hop_s, self._send, call)
+            self._events.at(leaves_s + costs.hop_s, call.client.send, call)
         self.busy_s += leaves_s - now
         self._next_s = max(leaves_s, self._next_s)
         self._events.at(self._next_s, self._iterate)
-
-    def _send(self, call: Call) -> None:
-        stage = call.stage
-        assert isinstance(stage, StageClient)
-        stage.send(call)
 
     def _admit(self, group: Group) -> None:
         keys = [group.key] * self._settings.texts
         try:
             group.work = self.admission.admit(keys, group.tokens, Priority.INTERACTIVE)
         except Overloaded as error:
+            self.refused_tokens += group.tokens
             self._refused(group, error, self)
             return
-        self._stages.submit(group, self._events.now)
+        self.stages.submit(group, self._events.now)
 
     def _answer(self, group: Group) -> None:
         assert group.work is not None
@@ -179,8 +177,7 @@ class Ingress:
             for start in range(first, due, size):
                 last = min(start + size, due)
                 tokens = requests.tokens(start, last)
-                self.arrived_tokens += tokens
-                key = f"{self.name}-{next(self._keys)}".encode()
+                key = next(_KEYS).to_bytes(8, "big")
                 groups.append(Group(requests, start, last, tokens, key))
             if due < end:
                 self._arrivals[0] = (requests, due, end)

@@ -1,20 +1,24 @@
-"""The replicas of a stage: what they compute, how many there are, and which one a call goes to."""
+"""The replicas of a stage that computes, and the calls that they get."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.simulation.costs import DeviceCosts
 from benchmarks.simulation.events import Events
 from benchmarks.simulation.queueing import BatchQueue
+from benchmarks.simulation.replica_set import ReplicaSet
 from benchmarks.simulation.requests import Group
 from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import QueuedItem
 from embedder.batching.work_meter import WorkMeter
 from embedder.core.types import ReplicaLoad
+
+if TYPE_CHECKING:
+    from benchmarks.simulation.stage_client import StageClient
 
 
 class Caller(Protocol):
@@ -32,7 +36,7 @@ class Call:
     """
 
     caller: Caller
-    stage: object
+    client: StageClient
     groups: list[Group]
     replica: Replica
     tokens: int
@@ -108,58 +112,22 @@ class Replica:
         self._start()
 
 
-class Pool:
-    """The replicas of one deployment.
+class Pool(ReplicaSet[Replica]):
+    """The replicas of an encoder pool or of the tokenizer.
 
-    A new replica runs after its start time. A replica that is stopped gets no more calls and ends
-    those that it has. ``history`` has (seconds, running, target) at each change.
+    ``hop_s`` is the way of an answer. ``backlog_tokens`` wait in ingresses, are on their way, or
+    in replicas; ``submitted_tokens`` counts all that ever were.
     """
 
     def __init__(
         self, name: str, settings: ReplicaSettings, events: Events, random: Random, hop_s: float
     ) -> None:
-        self.name = name
         self.settings = settings
         self.events = events
         self.random = random
         self.hop_s = hop_s
-        self.running: list[Replica] = []
-        self.stopped: list[Replica] = []
-        self.target = 0
-        self.history: list[tuple[float, int, int]] = []
-        self._starting: list[object] = []
-        self._created = 0
+        self.backlog_tokens = self.submitted_tokens = 0
+        super().__init__(name, self._replica, settings.costs.start_s, events)
 
-    @property
-    def tokens_per_s(self) -> float:
-        """Return the tokens per second of all running replicas, with large batches."""
-        return len(self.running) * self.settings.costs.tokens_per_s
-
-    def scale(self, target: int, *, at_once: bool = False) -> None:
-        """Start or stop replicas; ``at_once`` they need no time to start."""
-        self.target = target
-        missing = target - len(self.running) - len(self._starting)
-        for _ in range(missing):
-            ticket = object()
-            self._starting.append(ticket)
-            if at_once:
-                self._started(ticket)
-            else:
-                self.events.at(self.events.now + self.settings.costs.start_s, self._started, ticket)
-        for _ in range(-missing):
-            if self._starting:
-                self._starting.pop()
-            else:
-                self.stopped.append(self.running.pop())
-        self._record()
-
-    def _started(self, ticket: object) -> None:
-        if ticket in self._starting:  # not stopped meanwhile
-            self._starting.remove(ticket)
-            self._created += 1
-            name = f"{self.name}#{self._created}"
-            self.running.append(Replica(name, self.settings, self))
-            self._record()
-
-    def _record(self) -> None:
-        self.history.append((self.events.now, len(self.running), self.target))
+    def _replica(self, name: str) -> Replica:
+        return Replica(name, self.settings, self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -11,9 +12,12 @@ from benchmarks.simulation.events import Events
 from benchmarks.simulation.figures import Log
 from benchmarks.simulation.ingress import Ingress, IngressSettings
 from benchmarks.simulation.pool import Pool, ReplicaSettings
+from benchmarks.simulation.replica_set import ReplicaSet
+from benchmarks.simulation.routers import OnlyPool, ReportedLoads, Router
 from benchmarks.simulation.stage_client import CallSettings, StageClient
 from benchmarks.simulation.stages import IngressStages
 from deployments.encoder.client import WORTH_TOKENS
+from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget, Slots
 
 MAX_BATCH_TOKENS = 2048
@@ -21,7 +25,7 @@ MAX_BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class StageSettings:
+class PoolSettings:
     """A pool of replicas, and how ingresses call it."""
 
     name: str
@@ -40,9 +44,8 @@ class StageSettings:
 
     def calls(self) -> CallSettings:
         """Return how an ingress calls it."""
-        return CallSettings(
-            self._budget(), self.worth_tokens, self.calls_per_replica, self.candidates
-        )
+        stage = StageSettings(calls_per_replica=self.calls_per_replica)
+        return CallSettings(self._budget(), self.worth_tokens, stage, self.candidates)
 
     def _budget(self) -> Budget:
         return Budget(self.max_batch_tokens, self.max_items)
@@ -50,14 +53,19 @@ class StageSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """A service and its clients; without ``tokenizer`` the ingresses tokenize themselves."""
+    """A service and its clients.
+
+    Without ``tokenizer`` the ingresses tokenize themselves. Without ``router`` pools are chosen as
+    the product does.
+    """
 
     clients: ClientSettings
     ingress: IngressSettings
-    encoders: tuple[StageSettings, ...]
+    encoders: tuple[PoolSettings, ...]
     ingresses: int = 1
     ingress_start_s: float = 10.0
-    tokenizer: StageSettings | None = None
+    tokenizer: PoolSettings | None = None
+    router: Callable[[Sequence[StageClient]], Router] | None = None
     seed: int = 0
 
 
@@ -73,20 +81,11 @@ class SimulatedService:
         self.random = Random(settings.seed)
         self.tokenizer = self._pool(settings.tokenizer) if settings.tokenizer else None
         self.encoders = [self._pool(stage) for stage in settings.encoders]
-        self.ingresses: list[Ingress] = []
-        self.all_ingresses: list[Ingress] = []
-        self.clients = Clients(settings.clients, self.events, lambda: self.ingresses, settings.seed)
-        for _ in range(settings.ingresses):
-            self.add_ingress()
-
-    def add_ingress(self) -> None:
-        """Start an ingress, which serves from now on."""
-        name = f"Ingress#{len(self.all_ingresses) + 1}"
-        ingress = Ingress(
-            name, self.settings.ingress, self.events, self._stages, self.clients.refused
+        self.ingresses = ReplicaSet("Ingress", self._ingress, settings.ingress_start_s, self.events)
+        self.clients = Clients(
+            settings.clients, self.events, lambda: self.ingresses.running, settings.seed
         )
-        self.ingresses.append(ingress)
-        self.all_ingresses.append(ingress)
+        self.ingresses.scale(settings.ingresses, at_once=True)
 
     def run(self) -> Log:
         """Run until every request has ended, and return what became of them.
@@ -100,11 +99,14 @@ class SimulatedService:
             raise RuntimeError(f"{int((log.outcome == 0).sum())} requests have not ended")
         return log
 
-    def _pool(self, stage: StageSettings) -> Pool:
+    def _pool(self, stage: PoolSettings) -> Pool:
         hop_s = self.settings.ingress.costs.hop_s
         pool = Pool(stage.name, stage.replica(), self.events, self.random, hop_s)
         pool.scale(stage.replicas, at_once=True)
         return pool
+
+    def _ingress(self, name: str) -> Ingress:
+        return Ingress(name, self.settings.ingress, self.events, self._stages, self.clients.refused)
 
     def _stages(self, ingress: Ingress) -> IngressStages:
         settings = self.settings
@@ -115,4 +117,5 @@ class SimulatedService:
             StageClient(ingress, pool, stage.calls())
             for pool, stage in zip(self.encoders, settings.encoders, strict=True)
         ]
-        return IngressStages(tokenizer, encoders)
+        router = settings.router or (OnlyPool if len(encoders) == 1 else ReportedLoads)
+        return IngressStages(tokenizer, encoders, router(encoders))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmarks.simulation.pool import Call, Caller, Pool, Replica
 from benchmarks.simulation.queueing import BatchQueue
 from benchmarks.simulation.requests import Group
+from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget, Slots
 
 CANDIDATES = 2
@@ -15,11 +16,11 @@ CANDIDATES = 2
 
 @dataclass(frozen=True, slots=True)
 class CallSettings:
-    """How an ingress calls the replicas of a pool; as `StageSettings.concurrent_calls` has it."""
+    """How an ingress calls the replicas of a pool; ``stage`` limits the concurrent calls."""
 
     budget: Budget
     worth_tokens: int
-    calls_per_replica: int = 1
+    stage: StageSettings
     candidates: int = CANDIDATES
 
 
@@ -47,6 +48,8 @@ class StageClient:
     def submit(self, group: Group, now: float) -> None:
         """Queue a group."""
         group.submitted_s = now
+        self.pool.submitted_tokens += group.tokens
+        self.pool.backlog_tokens += group.tokens
         self._queue.add([group], [group.tokens], now)
 
     def start(self, now: float) -> list[Call]:
@@ -55,10 +58,8 @@ class StageClient:
         if not replicas or not self._queue.tokens:
             return []
         settings = self._settings
-        self._queue.slots = Slots(
-            settings.calls_per_replica * replicas,
-            eager=replicas,
-            worth_tokens=settings.worth_tokens,
+        self._queue.slots = settings.stage.concurrent_calls(
+            worth_tokens=settings.worth_tokens, replicas=replicas
         )
         calls = []
         while batch := self._queue.start(now):
@@ -77,14 +78,16 @@ class StageClient:
     def answered(self, call: Call) -> None:
         """Record that a call has been answered."""
         self._queue.running -= 1
+        self.pool.backlog_tokens -= call.tokens
         self._believed[call.replica] -= 1
 
     def _choose(self) -> Replica:
-        running, random = self.pool.running, self.pool.random
-        if self._settings.candidates >= len(running):
+        running, count = self.pool.running, self._settings.candidates
+        if count >= len(running):
             return min(running, key=self._calls_of)
-        candidates = random.sample(running, self._settings.candidates)
-        return min(candidates, key=self._calls_of)
+        draw = self.pool.random.random
+        # Faster than `sample`; that both are one replica is as rare as it does not matter.
+        return min([running[int(draw() * len(running))] for _ in range(count)], key=self._calls_of)
 
     def _calls_of(self, replica: Replica) -> int:
         return self._believed.get(replica, replica.calls)

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.simulation.clients import ClientSettings, Load
 from benchmarks.simulation.costs import DeviceCosts, IngressCosts
 from benchmarks.simulation.ingress import IngressSettings
-from benchmarks.simulation.service import ServiceSettings, StageSettings
+from benchmarks.simulation.service import PoolSettings, ServiceSettings
 from embedder.settings.model import LimitSettings
 
 FREE = IngressCosts(0.0, 0.0, hop_s=0.0)
@@ -18,7 +18,7 @@ FREE = IngressCosts(0.0, 0.0, hop_s=0.0)
 
 def service(
     load: Load,
-    *encoders: StageSettings,
+    *encoders: PoolSettings,
     tokens: Sequence[int] = (20,),
     ingress: IngressSettings | None = None,
     ingresses: int = 1,
@@ -35,9 +35,9 @@ def service(
     )
 
 
-def pool(name: str = "Encoder", replicas: int = 1, *, per_s: float = 10_000.0) -> StageSettings:
+def pool(name: str = "Encoder", replicas: int = 1, *, per_s: float = 10_000.0) -> PoolSettings:
     """Return a pool whose batches take 1 ms and their tokens."""
-    return StageSettings(name, replicas, DeviceCosts(per_s, batch_s=0.001))
+    return PoolSettings(name, replicas, DeviceCosts(per_s, batch_s=0.001))
 
 
 def limited(**limits: float) -> IngressSettings:

@@ -10,12 +10,12 @@ import pytest
 from benchmarks.simulation.clients import Load
 from benchmarks.simulation.costs import DeviceCosts
 from benchmarks.simulation.formulas import md1_wait_s, mmc_wait_s
-from benchmarks.simulation.service import SimulatedService, StageSettings
+from benchmarks.simulation.service import PoolSettings, SimulatedService
 from tests.unit.benchmarks.simulation.services import service
 
 SERVICE_S = 0.01
 REQUESTS = 6_000
-ONE_BY_ONE = StageSettings(
+ONE_BY_ONE = PoolSettings(
     "Encoder", 1, DeviceCosts(2000.0, batch_s=0.0), max_items=1, worth_tokens=0, candidates=1000
 )
 """Replicas that take one request at a time, whose 20 tokens need `SERVICE_S`."""

@@ -1,0 +1,114 @@
+"""Does throughput grow with the replicas? Encoders, ingresses and load in proportion."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.simulation.clients import ClientSettings, Load
+from benchmarks.simulation.costs import Costs
+from benchmarks.simulation.figures import Figures
+from benchmarks.simulation.ingress import IngressSettings
+from benchmarks.simulation.service import PoolSettings, ServiceSettings, SimulatedService
+from embedder.settings.model import LimitSettings
+
+GROUP_SIZE = 64
+"""Requests that one event moves at most."""
+
+BATCHES = 2
+"""Batches in flight of a replica, and calls of an ingress to it, as on a GPU: the next is there in
+time."""
+
+SETTLING = 0.2
+"""Share of the time that is not counted, while queues and rates are still unknown."""
+
+RETURNS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """``rate_per_s`` requests and ``ingresses`` are for each encoder replica.
+
+    What arrives at an ingress within ``tick_s`` is handled together: fewer events, and answers that
+    come up to three ticks later.
+    """
+
+    costs: Costs
+    tokens: Sequence[int]
+    rate_per_s: float
+    ingresses: float
+    seconds: float
+    max_batch_tokens: int
+    tick_s: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a service of one size did; ``busy`` is the share of the time of each stage.
+
+    ``share`` is the answers per replica in parts of those of the smallest size.
+    """
+
+    replicas: int
+    ingresses: int
+    figures: Figures
+    busy: dict[str, float]
+    texts_per_call: float
+    requests: int
+    events: int
+    cpu_s: float
+    share: float = 1.0
+
+    @property
+    def bottleneck(self) -> str:
+        """Return the stage that is busiest."""
+        return max(self.busy, key=lambda stage: self.busy[stage])
+
+
+def run(growth: Growth, replicas: int) -> Size:
+    """Simulate a service with so many encoder replicas."""
+    began_s = time.process_time()
+    service = SimulatedService(_settings(growth, replicas))
+    service.events.run(growth.seconds)
+    ingresses, encoders = service.ingresses.all, service.encoders[0].all
+    busy = {
+        "Ingress": float(np.mean([one.busy_s for one in ingresses])) / growth.seconds,
+        "Encoder": float(np.mean([one.busy_s for one in encoders])) / growth.seconds,
+    }
+    log = service.run()
+    calls = sum(client.calls for one in ingresses for client in one.stages.encoders)
+    return Size(
+        replicas=replicas,
+        ingresses=len(ingresses),
+        figures=log.figures(SETTLING * growth.seconds, growth.seconds),
+        busy=busy,
+        texts_per_call=len(log.outcome) / max(calls, 1),
+        requests=len(log.outcome),
+        events=service.events.handled,
+        cpu_s=time.process_time() - began_s,
+    )
+
+
+def _settings(growth: Growth, replicas: int) -> ServiceSettings:
+    load = Load.constant(growth.rate_per_s * replicas, growth.seconds)
+    encoder = PoolSettings(
+        "Encoder",
+        replicas,
+        growth.costs.encoder,
+        growth.max_batch_tokens,
+        slots=BATCHES,
+        calls_per_replica=BATCHES,
+    )
+    return ServiceSettings(
+        ClientSettings(load, np.array(growth.tokens), returns=RETURNS),
+        IngressSettings(
+            growth.costs.ingress, LimitSettings(), group_size=GROUP_SIZE, tick_s=growth.tick_s
+        ),
+        (encoder,),
+        ingresses=max(1, round(growth.ingresses * replicas)),
+        seed=growth.seed,
+    )
