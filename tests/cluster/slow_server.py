@@ -1,0 +1,40 @@
+"""An HTTP server that answers with its port, a POST after a while: an ingress for a HAProxy.
+
+``python -m tests.cluster.slow_server PORT SECONDS``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keeps connections open, as the ingress does."""
+
+    protocol_version = "HTTP/1.1"
+    delay_s = 0.0
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        time.sleep(self.delay_s)
+        self._answer()
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+    def _answer(self) -> None:
+        body = str(self.server.server_address[1]).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+if __name__ == "__main__":
+    Handler.delay_s = float(sys.argv[2])
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

