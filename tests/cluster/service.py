@@ -99,6 +99,14 @@ class RunningService:
         """
         return [pid for pid in self.processes() if _title(pid).split(".")[0] == title]
 
+    def named(self, program: str) -> list[int]:
+        """Return the process ids of a program."""
+        return [
+            pid
+            for pid in self.processes()
+            if Path(_command(pid).partition("\0")[0]).name == program
+        ]
+
     def processes(self) -> list[int]:
         """Return every process below the command, however deep."""
         children: dict[int, list[int]] = {}

@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def _answer(self) -> None:
-        body = str(self.server.server_address[1]).encode()
+        body = sys.argv[1].encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

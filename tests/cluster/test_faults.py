@@ -1,4 +1,4 @@
-"""If encoders are killed under load, requests take longer, and none fails."""
+"""If a process is killed or hangs under load, requests take longer, and none fails for good."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from tests.cluster.service import RunningService
 
 RATE_PER_S = 20
 AFTER_KILL_S = 8.0
+HAPROXY_BACK_S = 15.0
+"""Three times what it may take on a machine of our own."""
+
+TEXTS = 64
+"""So many texts are more than an ingress encodes by itself while others wait."""
 
 
 @pytest.mark.parametrize("killed", [1, 2])
@@ -38,6 +43,49 @@ async def test_no_request_fails_when_encoders_are_killed(
     assert set(statuses) == {200}
     await _until_replicas(service, 2)
     assert not set(victims) & set(service.replicas("Encoder"))
+
+
+async def test_requests_are_answered_before_a_hung_encoder_ends(service: RunningService) -> None:
+    """Serve notices the hung encoder and kills it, but later than requests should wait."""
+    await _until_replicas(service, 2)
+    hung, _ = service.replicas("Encoder")
+    async with httpx.AsyncClient(base_url=service.url, timeout=90) as client:
+        os.kill(hung, signal.SIGSTOP)
+        began = time.monotonic()
+        statuses = await asyncio.gather(*(_many(client, number) for number in range(12)))
+        answered_s = time.monotonic() - began
+        while hung in service.replicas("Encoder"):
+            assert time.monotonic() < began + 120, "the hung encoder still runs"
+            await asyncio.sleep(0.2)
+        ended_s = time.monotonic() - began
+
+    assert statuses == [200] * 12
+    assert answered_s < ended_s
+    await _until_replicas(service, 2)
+
+
+async def test_a_killed_haproxy_is_back_soon_and_tells_clients_to_come_back(
+    service: RunningService,
+) -> None:
+    (haproxy,) = service.named("haproxy")
+    os.kill(haproxy, signal.SIGKILL)
+    began, refused, statuses = time.monotonic(), 0, set()
+    async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+        while 200 not in statuses:
+            assert time.monotonic() < began + HAPROXY_BACK_S
+            try:
+                statuses.add(await _status(client, "is HAProxy back?"))
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                refused += 1
+            await asyncio.sleep(0.05)
+
+    assert refused > 0
+    assert statuses <= {200, 503}
+
+
+async def _many(client: httpx.AsyncClient, number: int) -> int:
+    texts = [f"while one hangs, {number}, {text}" for text in range(TEXTS)]
+    return (await client.post("/v1/embeddings", json={"input": texts})).status_code
 
 
 async def _status(client: httpx.AsyncClient, text: str) -> int:
