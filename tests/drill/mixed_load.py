@@ -50,6 +50,8 @@ class MixedLoad:
         expected: Expected,
         seed: int,
         headers: Mapping[str, str],
+        *,
+        has_swapped: bool,
     ) -> None:
         self.wrong = 0
         self.problems: list[str] = []
@@ -64,7 +66,7 @@ class MixedLoad:
         self._kinds: list[tuple[Callable[[int], Awaitable[None]], int]] = [
             (self._openai, 8),
             (self._tei, 6),
-            (self._swapped, 2),
+            (self._swapped, 2 if has_swapped else 0),
             (self._long, 2),
             (self._large, 1),
             (self._similarity, 3),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,18 @@ import httpx
 DEADLINE_S = 60.0
 CONNECT_S = 2.0
 """A node that has vanished refuses no connection."""
+
+KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000),
+)
+"""A connection to a node that has vanished ends after 5 s."""
+
+AVOIDED_S = 5.0
+"""How long an address is left out after a lost connection, if there are others."""
 
 PAUSE_S = (0.1, 1.0)
 """The first and the longest pause before a request is repeated, if the answer names none."""
@@ -54,8 +67,11 @@ class RetryingTransport(httpx.AsyncBaseTransport):
     def __init__(self, urls: Sequence[str], inner: httpx.AsyncBaseTransport | None = None) -> None:
         self.requests: list[Request] = []
         self._urls = [httpx.URL(url) for url in urls]
-        self._inner = inner or httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))
+        self._inner = inner or httpx.AsyncHTTPTransport(
+            limits=httpx.Limits(max_connections=None), socket_options=list(KEEPALIVE)
+        )
         self._turn = 0
+        self._avoided_until = dict.fromkeys(self._urls, 0.0)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the first final answer, or the last one before the deadline.
@@ -104,16 +120,25 @@ class RetryingTransport(httpx.AsyncBaseTransport):
             await asyncio.sleep(pause_s)
 
     async def _attempt(self, request: httpx.Request, remaining_s: float) -> httpx.Response:
-        self._turn += 1
-        url = self._urls[self._turn % len(self._urls)]
+        url = self._next_url()
         request.url = request.url.copy_with(host=url.host, port=url.port)
         request.extensions["timeout"] = {
             "connect": min(CONNECT_S, remaining_s),
             **dict.fromkeys(("read", "write", "pool"), remaining_s),
         }
-        response = await self._inner.handle_async_request(request)
-        await response.aread()
+        try:
+            response = await self._inner.handle_async_request(request)
+            await response.aread()
+        except httpx.TransportError:
+            self._avoided_until[url] = time.monotonic() + AVOIDED_S
+            raise
         return response
+
+    def _next_url(self) -> httpx.URL:
+        now = time.monotonic()
+        usable = [url for url in self._urls if self._avoided_until[url] <= now] or self._urls
+        self._turn += 1
+        return usable[self._turn % len(usable)]
 
     def _refused(self, response: httpx.Response, note: Request, attempt: int) -> float:
         """Note a refusal, and return the pause before the request is repeated."""

@@ -38,7 +38,10 @@ def wanted(rows: Sequence[str]) -> list[str]:
 
 
 class Row:
-    """Runs one row against a service at ``urls``, and adds its figures to ``table``."""
+    """Runs one row against a service at ``urls``, and adds its figures to ``table``.
+
+    ``has_swapped`` tells whether the service serves the model of `SwappedModel` too.
+    """
 
     def __init__(
         self,
@@ -47,12 +50,15 @@ class Row:
         expected: Expected,
         table: list[Figures],
         headers: Mapping[str, str] | None = None,
+        *,
+        has_swapped: bool = True,
     ) -> None:
         self._name = name
         self._urls = urls
-        self._headers = headers or {}
         self._transport = RetryingTransport(urls)
-        self._load = MixedLoad(self._transport, expected, SEED, self._headers)
+        self._load = MixedLoad(
+            self._transport, expected, SEED, headers or {}, has_swapped=has_swapped
+        )
         self._table = table
 
     async def run(self, fault: Fault, until_whole: Fault | None = None) -> None:

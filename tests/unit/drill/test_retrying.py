@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import httpx
 import pytest
 
-from tests.drill.retrying import DEADLINE_S, LOST, RetryingTransport
+from tests.drill.retrying import AVOIDED_S, DEADLINE_S, LOST, RetryingTransport
 from tests.unit.virtual_time import VirtualTime
 
 URLS = ("http://a:1", "http://b:2")
@@ -45,6 +46,25 @@ async def test_lost_connections_and_503_are_repeated_at_every_address(
     assert note.is_of_index
     assert (len(note.unavailable), note.without_retry_after) == (1, 0)
     assert note.ended_s - began_s >= 7.0
+
+
+async def test_an_address_is_left_out_after_a_lost_connection(virtual_time: VirtualTime) -> None:
+    hosts = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        hosts.append(request.url.host)
+        if request.url.host == "a":
+            raise httpx.ConnectTimeout("vanished")
+        return httpx.Response(200)
+
+    client, _ = _client(answer)
+    for _ in range(6):
+        await client.get("/healthz")
+    await asyncio.sleep(AVOIDED_S)
+    for _ in range(2):
+        await client.get("/healthz")
+
+    assert (hosts.count("a"), hosts.count("b")) == (2, 8)
 
 
 async def test_other_errors_are_final(virtual_time: VirtualTime) -> None:
