@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -13,6 +14,7 @@ from ray.serve import Application
 from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 
+from deployments.autoscaling.configuration import autoscaling_config
 from deployments.cache.replica import CacheReplica
 from deployments.encoder.replica import EncoderReplica
 from deployments.index.replica import IndexReplica
@@ -131,20 +133,21 @@ def _needed(stage: ReplicaSettings) -> dict[str, float]:
 
 
 def _stateless(
-    kind: type, name: str, stage: StageSettings, models: dict[str, Any]
+    kind: type,
+    name: str,
+    stage: StageSettings,
+    models: dict[str, Any],
+    overflow: Sequence[str] = (),
 ) -> serve.Deployment:
+    """Return a deployment that scales; ``overflow`` names those that can do its work."""
     return _deployment(
         kind,
         name,
         stage,
         user_config=models,
-        autoscaling_config={
-            "min_replicas": stage.min_replicas,
-            "max_replicas": stage.max_replicas,
-            "target_ongoing_requests": stage.target_ongoing_requests,
-            "upscale_delay_s": stage.upscale_delay_s,
-            "downscale_delay_s": stage.downscale_delay_s,
-        },
+        autoscaling_config=autoscaling_config(
+            stage, batches=kind is EncoderReplica, overflow=overflow
+        ),
         max_replicas_per_node=stage.max_replicas_per_node,
         max_surge_percent=stage.max_surge_percent,
     )

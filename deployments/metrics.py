@@ -125,7 +125,40 @@ QUEUES = tuple(
 )
 """Metrics of each queue of an ingress replica, a tokenizer replica and an index shard."""
 
-CATALOGUE: tuple[MetricDefinition, ...] = (*CACHE, *CACHE_STORE, *SHARED_CACHE, *INDEX, *QUEUES)
+SCALING = tuple(
+    replace(definition, label="stage")
+    for definition in (
+        _gauge("embedder_scaling_target", "target", "replicas that a `stage` is given"),
+        _gauge("embedder_scaling_needed", "needed", "replicas that its load needs, not rounded"),
+        _gauge(
+            "embedder_scaling_arriving_per_s",
+            "arriving_per_s",
+            "work that arrives for a `stage` each second: tokens of an encoder, characters of the "
+            "tokenizer, requests of the ingress; work that was refused included",
+        ),
+        _gauge("embedder_scaling_queued", "queued", "work that waits or runs in a `stage`"),
+        _gauge(
+            "embedder_scaling_overflow_per_s",
+            "overflow_per_s",
+            "work each second that other pools cannot do",
+        ),
+        _gauge(
+            "embedder_scaling_replica_per_s",
+            "replica_per_s",
+            "measured work each second of one busy replica of a `stage`",
+        ),
+    )
+)
+"""Metrics of the controller, about the number of replicas of each stage and its reason."""
+
+CATALOGUE: tuple[MetricDefinition, ...] = (
+    *CACHE,
+    *CACHE_STORE,
+    *SHARED_CACHE,
+    *INDEX,
+    *QUEUES,
+    *SCALING,
+)
 
 
 class MetricPublisher:

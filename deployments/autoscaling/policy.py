@@ -5,24 +5,28 @@ while each of them is busy for ``target_utilization`` of the time. It grows soon
 the need must exceed the target for ``upscale_delay_s``, or stay below it for ``downscale_delay_s``,
 and then the target becomes the largest need of that time. So the target changes its direction at
 most once in ``downscale_delay_s``, however noisy the load is.
-
-The unit of work is the stage's own: tokens of an encoder, characters of a tokenizer, requests of an
-ingress.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
+
+from deployments.autoscaling.load import Reason, ScalingLimits, StageLoad, StageState
+
+__all__ = ["Reason", "ScalingLimits", "StageLoad", "StageState", "decide"]
 
 SMOOTHING_S = 1.0
 """Time constant of the average of arrivals, in seconds: with reports every second, a step of the
 load counts for two thirds after one report."""
 
-RATE_SMOOTHING_S = 5.0
+RATE_SMOOTHING_S = 2.0
 """Time constant of the average of measured rates, in seconds."""
+
+SATURATED_S = 0.5
+"""Seconds of work that must wait for a stage with batches before its measured rate is all that it
+can do: its batches are full then."""
 
 HYSTERESIS = 0.15
 """A stage shrinks only if the replicas left are less busy than the target by this share."""
@@ -33,71 +37,6 @@ TOLERANCE = 0.01
 START_S = 60.0
 """Seconds without any replica after which a stage passes its work on, although replicas are wanted:
 no node may have what they need."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageLoad:
-    """What is measured of a stage now.
-
-    ``queued`` is the work that waits for its replicas or runs in them, ``arriving_per_s`` includes
-    work that was refused, and ``replica_per_s`` is the work per second of one busy replica. A value
-    that is unknown or invalid is 0 (the rate: the last one known applies).
-    """
-
-    running: int
-    arriving_per_s: float = 0.0
-    queued: float = 0.0
-    replica_per_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ScalingLimits:
-    """The bounds of a stage and how it scales; ``overflow`` names the stages that can do its work.
-
-    What exceeds ``max_replicas`` counts as work of these stages, in order.
-    """
-
-    min_replicas: int
-    max_replicas: int
-    target_utilization: float = 0.7
-    drain_s: float = 10.0
-    upscale_delay_s: float = 1.0
-    downscale_delay_s: float = 300.0
-    overflow: tuple[str, ...] = ()
-
-
-class Reason(str, Enum):
-    """Why a target is what it is."""
-
-    STEADY = "steady"
-    ARRIVALS = "arrivals"
-    QUEUE = "queue"
-    OVERFLOW = "overflow"
-    WAKE = "wake"
-    LESS_LOAD = "less load"
-    IDLE = "idle"
-    BOUNDS = "bounds"
-
-
-@dataclass(frozen=True, slots=True)
-class StageState:
-    """What the policy remembers of a stage; ``target`` is its decision, of ``decided_s``.
-
-    ``needed`` is the present need, in replicas. ``peak`` is the largest need since
-    ``below_since_s``.
-    """
-
-    target: int
-    reason: Reason = Reason.STEADY
-    decided_s: float | None = None
-    needed: float = 0.0
-    arriving_per_s: float | None = None
-    replica_per_s: float = 0.0
-    updated_s: float = 0.0
-    above_since_s: float | None = None
-    below_since_s: float | None = None
-    empty_since_s: float | None = None
-    peak: int = 0
 
 
 def decide(
@@ -111,7 +50,9 @@ def decide(
     ``limits`` has an entry for each of them. A stage without a state has its minimum of replicas.
     """
     measured = {
-        name: _measure(load, states.get(name) or StageState(limits[name].min_replicas), now_s)
+        name: _measure(
+            load, limits[name], states.get(name) or StageState(limits[name].min_replicas), now_s
+        )
         for name, load in loads.items()
     }
     passed = _overflow(loads, limits, measured, now_s)
@@ -121,21 +62,30 @@ def decide(
     }
 
 
-def _measure(load: StageLoad, state: StageState, now_s: float) -> StageState:
+def _measure(load: StageLoad, limits: ScalingLimits, state: StageState, now_s: float) -> StageState:
     """Return the state with the averages up to now, and since when the stage has no replica."""
     elapsed_s = max(0.0, now_s - state.updated_s)
-    arriving, rate = _valid(load.arriving_per_s), _valid(load.replica_per_s)
+    arriving = _valid(load.arriving_per_s)
     if state.arriving_per_s is not None:
         arriving = _average(state.arriving_per_s, arriving, elapsed_s, SMOOTHING_S)
-    if not rate or not state.replica_per_s:
-        rate = rate or state.replica_per_s
-    else:
-        rate = _average(state.replica_per_s, rate, elapsed_s, RATE_SMOOTHING_S)
     empty_since_s = None
     if load.running == 0 and state.target:
         empty_since_s = now_s if state.empty_since_s is None else state.empty_since_s
+    rate = _rate(load, limits, state.replica_per_s, elapsed_s)
     state = replace(state, updated_s=now_s, empty_since_s=empty_since_s)
     return replace(state, arriving_per_s=arriving, replica_per_s=rate)
+
+
+def _rate(load: StageLoad, limits: ScalingLimits, known: float, elapsed_s: float) -> float:
+    """Return what one replica can do each second; 0 while that is unknown."""
+    measured = _valid(load.replica_per_s)
+    known = known or _valid(load.initial_per_s) or measured
+    if not measured:
+        return known
+    saturated = _valid(load.queued) >= SATURATED_S * max(load.running, 1) * measured
+    if limits.batches and measured < known and not saturated:
+        return known
+    return _average(known, measured, elapsed_s, RATE_SMOOTHING_S)
 
 
 def _overflow(
@@ -187,7 +137,7 @@ def _decide_stage(
     least = max(limits.min_replicas, 1 if works else 0)
     grown = _bounded(needed, least, limits)
     shrunk = _bounded(needed / (1 - HYSTERESIS), least, limits)
-    state = replace(state, needed=needed)
+    state = replace(state, needed=needed, overflow_per_s=passed)
     bounded = min(max(state.target, limits.min_replicas), limits.max_replicas)
     if bounded != state.target:
         return _to(state, bounded, Reason.BOUNDS, now_s)
@@ -195,7 +145,7 @@ def _decide_stage(
         since_s = now_s if state.above_since_s is None else state.above_since_s
         if state.target and now_s - since_s < limits.upscale_delay_s:
             return replace(state, above_since_s=since_s, below_since_s=None)
-        return _to(state, grown, _reason(load, limits, state, passed), now_s)
+        return _to(state, grown, _reason(load, limits, state), now_s)
     if state.replica_per_s or not works:
         return _shrink(state, shrunk, limits, now_s)
     return replace(state, above_since_s=None, below_since_s=None)
@@ -218,14 +168,14 @@ def _to(state: StageState, target: int, reason: Reason, now_s: float) -> StageSt
     return replace(state, target=target, reason=reason, decided_s=now_s)
 
 
-def _reason(load: StageLoad, limits: ScalingLimits, state: StageState, passed: float) -> Reason:
+def _reason(load: StageLoad, limits: ScalingLimits, state: StageState) -> Reason:
     """Return what most of the work comes from."""
     if not state.target:
         return Reason.WAKE
     shares = {
         Reason.ARRIVALS: state.arriving_per_s or 0.0,
         Reason.QUEUE: _valid(load.queued) / limits.drain_s,
-        Reason.OVERFLOW: passed,
+        Reason.OVERFLOW: state.overflow_per_s,
     }
     return max(shares, key=lambda reason: shares[reason])
 

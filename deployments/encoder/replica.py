@@ -9,6 +9,7 @@ from typing import Any
 
 from ray import serve
 
+from deployments.autoscaling.reports import INITIAL_RATE, QUEUED, RATE
 from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
@@ -69,6 +70,15 @@ class EncoderReplica:
     async def _announced(self, name: str) -> str:
         # Serve caches only the returned name; `ManyEncoders` keeps the models, by bytes.
         return name
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return the queued tokens and the rates; Serve reports them to the controller."""
+        work = self._encoders.work
+        return {
+            QUEUED: work.queued_tokens,
+            RATE: work.tokens_per_s,
+            INITIAL_RATE: self._encoders.tuned_tokens_per_s,
+        }
 
     async def check_health(self) -> None:
         """Unload idle models, and fail if batches are pending and none has ended for `STUCK_S`.

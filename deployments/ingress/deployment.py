@@ -59,6 +59,10 @@ class IngressReplica:
         """Clear the local cache, or the entries of one model; return their number."""
         return self._service.caches.clear_local(tag)
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return the load of this replica and of the stages it calls, for the controller."""
+        return self._service.scaling_report()
+
     async def check_health(self) -> None:
         """Run the periodic maintenance; Serve calls this every few seconds."""
         self._service.run_maintenance()
@@ -75,6 +79,7 @@ class IngressReplica:
         Raises:
             EmbedderError: as `deployments.ingress.service.service.Service.embed_for`.
         """
+        self._service.handle_calls += 1
         deadline = self._service.deadline(options.timeout_s)
         answer, stored = await self._service.embed_for(
             collection, texts, options, deadline, model=model
@@ -92,6 +97,7 @@ class IngressReplica:
         Raises:
             EmbedderError: as `embedder.pipeline.pipeline.Pipeline.embed`.
         """
+        self._service.handle_calls += 1
         rows: Sequence[Input] = [inputs] if isinstance(inputs, str) else inputs
         options = options or EmbedOptions()
         deadline = self._service.deadline(options.timeout_s)

@@ -28,6 +28,9 @@ from embedder.models.weights import is_remote
 from embedder.settings.sources import LoadedSettings, load
 
 IMPORT_PATH = "deployments.app:build"
+AUTOSCALING = {"policy_function": "deployments.autoscaling.application:ApplicationScaling"}
+"""The policy of an application that names none: Serve's own does not know its load."""
+
 DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
 
 MODEL_SETTINGS = ("model.", "further_models")
@@ -35,7 +38,9 @@ MODEL_SETTINGS = ("model.", "further_models")
 
 
 def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
-    """Return a Serve configuration with host and port filled in; ``port`` overrides its port.
+    """Return a Serve configuration with host, port and autoscaling policy filled in.
+
+    ``port`` overrides its port.
 
     Raises:
         ConfigurationError: the file cannot be read, or is not a Serve configuration.
@@ -50,7 +55,13 @@ def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
     options = {**DEFAULT_HTTP_OPTIONS, **(document.get("http_options") or {})}
     if port is not None:
         options["port"] = port
-    return {**document, "http_options": options}
+    applications = [
+        {"autoscaling_policy": AUTOSCALING, **entry}
+        if isinstance(entry, dict) and entry.get("import_path") == IMPORT_PATH
+        else entry
+        for entry in document["applications"]
+    ]
+    return {**document, "http_options": options, "applications": applications}
 
 
 def base_url(document: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from deployments.settings.access import ApiKey
 from deployments.settings.models import ModelList
-from deployments.settings.stages import EncoderStage, IngressStage, ReplicaSettings, TokenizerStage
+from deployments.settings.stages import EncoderStage, ReplicaSettings, StageSettings, TokenizerStage
 from embedder.cache.fail_open import TIMEOUT_S
 from embedder.settings.model import (
     CacheSettings,
@@ -110,7 +110,7 @@ class ServeSettings(EmbedderSettings):
     load_timeout_s: float = Field(
         600.0, gt=0, description="seconds after which the load of a model fails"
     )
-    ingress: IngressStage = IngressStage()
+    ingress: StageSettings = StageSettings()
     tokenizer: TokenizerStage = TokenizerStage()
     encoder: EncoderStage = EncoderStage()
     embedding_cache: ReplicaSettings = ReplicaSettings()

@@ -33,11 +33,15 @@ class StageSettings(ReplicaSettings):
 
     min_replicas: int = Field(1, ge=1)
     max_replicas: int = Field(2, ge=1)
-    target_ongoing_requests: float = Field(
-        2.0, gt=0, description="concurrent calls per replica that autoscaling aims for"
+    target_utilization: float = Field(
+        0.7, gt=0, le=1, description="share of the time that autoscaling aims to keep replicas busy"
     )
-    upscale_delay_s: float = Field(5.0, ge=0)
-    downscale_delay_s: float = Field(300.0, ge=0)
+    upscale_delay_s: float = Field(
+        1.0, ge=0, description="seconds of too much load before replicas are added"
+    )
+    downscale_delay_s: float = Field(
+        300.0, ge=0, description="seconds of too little load before replicas are removed"
+    )
     calls_per_replica: int = Field(1, ge=1, description="concurrent calls per ingress and replica")
     max_replicas_per_node: int | None = Field(
         None, ge=1, le=100, description="spreads the replicas; those beyond wait for another node"
@@ -66,14 +70,6 @@ class StageSettings(ReplicaSettings):
         """
         count = max(1, self.max_replicas if replicas is None else replicas)
         return Slots(self.calls_per_replica * count, eager=count, worth_tokens=worth_tokens)
-
-
-class IngressStage(StageSettings):
-    """How the ingress scales; it mostly waits for other stages."""
-
-    target_ongoing_requests: float = Field(
-        400.0, gt=0, description="concurrent requests per replica that autoscaling aims for"
-    )
 
 
 class TokenizerStage(StageSettings):

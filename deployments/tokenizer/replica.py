@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deployments.autoscaling.reports import QUEUED, RATE
 from deployments.metrics import QUEUES, MetricPublisher
 from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.service import ServeSettings
+from embedder.batching.work_meter import WorkMeter
 from embedder.core.deadline import NEVER
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.residency import ModelState
@@ -27,6 +29,7 @@ class TokenizerReplica:
         log_refusals_briefly()
         self._tokenizers = TokenizerPool(settings)
         self._pinned = ModelUpdates(self._tokenizers)
+        self._work = WorkMeter()
         self._metrics = MetricPublisher(QUEUES)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
@@ -37,8 +40,11 @@ class TokenizerReplica:
         self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
     ) -> Tokenized:
         """Return the tokens of every input, truncated to the model's limit as ``truncate`` says."""
-        async with self._tokenizers.use(model) as tokenizer:
-            return await tokenizer.tokenize(inputs, truncate=truncate, deadline=NEVER)
+        characters = sum(map(len, inputs))
+        with self._work.queued(characters):
+            async with self._tokenizers.use(model) as tokenizer:
+                with self._work.computed(characters):
+                    return await tokenizer.tokenize(inputs, truncate=truncate, deadline=NEVER)
 
     async def tokenize_with_offsets(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
@@ -61,6 +67,10 @@ class TokenizerReplica:
         """Return the state of every tokenizer of this replica, and the queue's statistics."""
         tokenizers = self._tokenizers
         return ReplicaStats(replica_id(), tokenizers.states(), (tokenizers.queue,))
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return the queued characters and the rate; Serve reports them to the controller."""
+        return {QUEUED: self._work.queued_tokens, RATE: self._work.tokens_per_s}
 
     async def check_health(self) -> None:
         """Publish the metrics and unload unused models; Serve calls this every few seconds."""

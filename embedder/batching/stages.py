@@ -95,6 +95,16 @@ class BatchingTokenizer:
             for truncate in Truncate
         }
 
+    @property
+    def waiting_characters(self) -> int:
+        """Return the characters of the queued inputs."""
+        return sum(batcher.waiting_tokens for batcher in self._batchers.values())
+
+    @property
+    def submitted_characters(self) -> int:
+        """Return the characters of all inputs that were ever submitted."""
+        return sum(batcher.submitted_tokens for batcher in self._batchers.values())
+
     async def tokenize(
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: Deadline
     ) -> Tokenized:

@@ -31,7 +31,10 @@ class EncoderStats:
 
 
 class EncoderPool(StagePool[LocalEncoder]):
-    """The encoders of several models on one device; a CPU computes one batch at a time."""
+    """The encoders of several models on one device; a CPU computes one batch at a time.
+
+    ``work`` counts the tokens of all of them.
+    """
 
     def __init__(self, settings: EmbedderSettings) -> None:
         # The rest of the service needs the same cores.
@@ -41,7 +44,7 @@ class EncoderPool(StagePool[LocalEncoder]):
             loaded = load_model(settings.model_copy(update={"model": model}))
             return LocalEncoder(loaded, settings.batching, device)
 
-        self._work = WorkMeter()
+        self.work = WorkMeter()
         super().__init__(
             load,
             unload=LocalEncoder.close,
@@ -61,9 +64,9 @@ class EncoderPool(StagePool[LocalEncoder]):
     ) -> Encoded:
         """Return float32[n, width]: the pooled vectors of a batch in order, not normalized."""
         count = int(tokens.lengths.sum())
-        with self._work.queued(count):
+        with self.work.queued(count):
             async with self.use(model, deadline) as encoder:
-                with self._work.computed(count):
+                with self.work.computed(count):
                     return await encoder.encode(tokens, priority=priority, deadline=deadline)
 
     def replica_load(self, replica: str, model: ModelSettings) -> ReplicaLoad:
@@ -71,11 +74,13 @@ class EncoderPool(StagePool[LocalEncoder]):
 
         Until enough has been computed, the rate is that of the model's batches at its load.
         """
-        rate = self._work.tokens_per_s
-        encoder = self.loaded.get(model.key)
-        if not rate and encoder is not None and encoder.tuning is not None:
-            rate = encoder.tuning.tokens_per_s
-        return ReplicaLoad(replica, self._work.queued_tokens, rate)
+        rate = self.work.tokens_per_s or _tuned_rate(self.loaded.get(model.key))
+        return ReplicaLoad(replica, self.work.queued_tokens, rate)
+
+    @property
+    def tuned_tokens_per_s(self) -> float:
+        """Return the rate of full batches that was measured at a load; 0.0 if none was."""
+        return max(map(_tuned_rate, self.loaded.values()), default=0.0)
 
     @property
     def idle(self) -> bool:
@@ -107,6 +112,10 @@ class EncoderPool(StagePool[LocalEncoder]):
             else EncoderStats(state)
             for state in self.states()
         ]
+
+
+def _tuned_rate(encoder: LocalEncoder | None) -> float:
+    return 0.0 if encoder is None or encoder.tuning is None else encoder.tuning.tokens_per_s
 
 
 def _weight_bytes(model: ModelSettings) -> int:

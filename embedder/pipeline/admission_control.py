@@ -81,7 +81,8 @@ class AdmittedTokens:
 class AdmissionControl:
     """The work of one process, for all its models; ``limits`` of None admits everything.
 
-    Use it from one thread.
+    ``refused_tokens`` counts the tokens of refused requests that have not returned. Use it from one
+    thread.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class AdmissionControl:
         max_wait_s = math.inf if limits is None else limits.max_wait_s
         self._policy = AdmissionPolicy(self._rate, max_wait_s)
         self._admitted = self._refused = self._returned = 0
+        self.refused_tokens = 0
 
     @property
     def stats(self) -> AdmissionStats:
@@ -124,6 +126,7 @@ class AdmissionControl:
         if token is not None:
             self._policy.reservations.claim(token)
             self._returned += 1
+            self.refused_tokens -= tokens
         self._admitted += 1
         return AdmittedTokens(self, tokens, priority)
 
@@ -153,6 +156,7 @@ class AdmissionControl:
                 raise Overloaded(self._policy.seconds_until_done(excess))
         except Overloaded:
             self._refused += 1
+            self.refused_tokens += tokens
             raise
         return None
 

@@ -19,6 +19,7 @@ from deployments.ingress.service.models import ServedModels
 from deployments.ingress.service.numeric_work import NumericWork
 from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
 from deployments.ingress.service.replicas import Handles, Replicas
+from deployments.ingress.service.scaling_report import ScalingReport, StageQueue
 from deployments.ingress.service.search_admission import SearchAdmission
 from deployments.metrics import QUEUES, MetricPublisher
 from deployments.rpc.replica_name import replica_id
@@ -51,6 +52,8 @@ class Service:
         self.caches = IngressCaches(settings.cache, handles.caches)
         connect = Connector(settings, handles, self.caches, self.admission)
         self.models: ServedModels[Connection] = ServedModels(connect)
+        self.handle_calls = 0
+        self._scaling = ScalingReport()
         self._queue_metrics = MetricPublisher(QUEUES)
         self._probe = StageProbe(handles)
 
@@ -128,6 +131,27 @@ class Service:
         """Publish metrics, and announce the loaded models to the cache shards."""
         self._queue_metrics.publish_queues(self.queues)
         self.caches.run_maintenance(connection.info for connection in self.models.serving())
+
+    def scaling_report(self) -> dict[str, float]:
+        """Return what this ingress reports for scaling since its last report."""
+        connections = list(self.models.serving())
+        stats = self.request_stats
+        answered = stats.answers.total() + stats.abandoned + self.handle_calls
+        tokenizers = [connection.tokenizer for connection in connections]
+        return self._scaling.take(
+            arrived=answered + stats.in_flight,
+            answered=answered,
+            tokenizer=StageQueue(
+                "Tokenizer",
+                sum(one.waiting_characters for one in tokenizers),
+                sum(one.submitted_characters for one in tokenizers),
+            ),
+            encoders=[
+                StageQueue("Encoder", batcher.waiting_tokens, batcher.submitted_tokens)
+                for batcher in (connection.encoder.batcher for connection in connections)
+            ],
+            refused_tokens=self.admission.refused_tokens,
+        )
 
     @property
     def queues(self) -> list[QueueStats]:

@@ -36,7 +36,6 @@ def test_the_default_values() -> None:
     assert settings.data_directory == "auto"
     assert settings.model.name == "all-MiniLM-L6-v2"
     assert (settings.encoder.num_cpus, settings.encoder.hardware) == (0.5, "auto")
-    assert settings.ingress.target_ongoing_requests == 400
     for name in STATELESS:
         stage = getattr(settings, name)
         assert (stage.min_replicas, stage.max_replicas) == (1, 2)
@@ -91,7 +90,8 @@ def test_min_replicas_above_max_replicas_is_refused(name: str) -> None:
         {"encoder": {"num_cpus": -1}},
         {"encoder": {"num_gpus": 0}},
         {"encoder": {"hardware": "tpu"}},
-        {"encoder": {"target_ongoing_requests": 0}},
+        {"encoder": {"target_utilization": 0}},
+        {"encoder": {"target_utilization": 1.1}},
         {"encoder": {"calls_per_replica": 0}},
         {"encoder": {"placement": "idle"}},
         {"tokenizer": {"placement": 16_000}},

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from deployments.launch.preflight import (
+    AUTOSCALING,
     IMPORT_PATH,
     base_url,
     check,
@@ -27,7 +28,9 @@ def document(arguments: Any = None, *, port: int = 0) -> dict[str, Any]:
     """Return a configuration with these arguments; port 0 is always free."""
     return {
         "http_options": {"host": "127.0.0.1", "port": port},
-        "applications": [{"import_path": IMPORT_PATH, "args": arguments}],
+        "applications": [
+            {"import_path": IMPORT_PATH, "args": arguments, "autoscaling_policy": AUTOSCALING}
+        ],
     }
 
 
@@ -121,6 +124,22 @@ def test_a_dumped_configuration_is_read_unchanged(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(document({"cache": {"max_bytes": 0}})))
 
     assert read_config(path) == document({"cache": {"max_bytes": 0}})
+
+
+def test_an_application_of_this_service_gets_its_policy_and_another_one_none(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.yaml"
+    own = {"policy_function": "elsewhere:scale"}
+    entries = [
+        {"import_path": IMPORT_PATH},
+        {"import_path": IMPORT_PATH, "autoscaling_policy": own},
+        {"import_path": "elsewhere:app"},
+    ]
+    path.write_text(yaml.safe_dump({"applications": entries}))
+
+    policies = [entry.get("autoscaling_policy") for entry in read_config(path)["applications"]]
+    assert policies == [AUTOSCALING, own, None]
 
 
 def _listening(host: str, arguments: Any = None) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""What the policy knows of a stage: its measured load, its limits, and what it remembers.
+
+The unit of work is the stage's own: tokens of an encoder, characters of a tokenizer, requests of an
+ingress.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class StageLoad:
+    """What is measured of a stage now.
+
+    ``queued`` is the work that waits for its replicas or runs in them, and ``arriving_per_s``
+    includes work that was refused. ``replica_per_s`` is the work per second of one busy replica,
+    and ``initial_per_s`` what a replica did when it started. A value that is unknown or invalid is
+    0 (the rate: the last one known applies).
+    """
+
+    running: int
+    arriving_per_s: float = 0.0
+    queued: float = 0.0
+    replica_per_s: float = 0.0
+    initial_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingLimits:
+    """The bounds of a stage and how it scales.
+
+    ``batches`` says that a replica does more work per second the more work waits. ``overflow``
+    names the stages that can do its work: what exceeds ``max_replicas`` counts as work of these, in
+    order.
+    """
+
+    min_replicas: int
+    max_replicas: int
+    target_utilization: float = 0.7
+    drain_s: float = 10.0
+    upscale_delay_s: float = 1.0
+    downscale_delay_s: float = 300.0
+    batches: bool = False
+    overflow: tuple[str, ...] = ()
+
+
+class Reason(str, Enum):
+    """Why a target is what it is."""
+
+    STEADY = "steady"
+    ARRIVALS = "arrivals"
+    QUEUE = "queue"
+    OVERFLOW = "overflow"
+    WAKE = "wake"
+    LESS_LOAD = "less load"
+    IDLE = "idle"
+    BOUNDS = "bounds"
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """What the policy remembers of a stage; ``target`` is its decision, of ``decided_s``.
+
+    ``needed`` is the present need, in replicas; ``overflow_per_s`` is the part of it that comes
+    from other stages. ``peak`` is the largest need since ``below_since_s``.
+    """
+
+    target: int
+    reason: Reason = Reason.STEADY
+    decided_s: float | None = None
+    needed: float = 0.0
+    arriving_per_s: float | None = None
+    overflow_per_s: float = 0.0
+    replica_per_s: float = 0.0
+    updated_s: float = 0.0
+    above_since_s: float | None = None
+    below_since_s: float | None = None
+    empty_since_s: float | None = None
+    peak: int = 0

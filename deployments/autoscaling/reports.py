@@ -1,0 +1,49 @@
+"""What replicas report to the policy, by `record_autoscaling_stats`: one number for each name.
+
+Every replica reports its own queue and rate. An ingress also reports, for each stage that it calls,
+what waits in the ingress and what arrives: so the policy knows the load of a stage without replicas
+too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+QUEUED = "queued"
+"""Work that waits or runs in the replica."""
+
+RATE = "rate"
+"""Work per second of the replica while it is busy; 0 if it is unknown."""
+
+INITIAL_RATE = "initial_rate"
+"""Work per second with full batches that the replica measured when it started; 0 if it did not."""
+
+
+def arriving(stage: str) -> str:
+    """Return the name of the work per second that arrives for a stage, with what was refused."""
+    return f"arriving:{stage}"
+
+
+def waiting(stage: str) -> str:
+    """Return the name of the work that waits for a stage in an ingress."""
+    return f"waiting:{stage}"
+
+
+class Increases:
+    """Turns counters into their increases per second since the report before; ``clock`` in s."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._before: Mapping[str, float] = {}
+        self._reported_s = clock()
+
+    def per_second(self, counters: Mapping[str, float]) -> dict[str, float]:
+        """Return the increase of each counter; 0 for one that was not there before or shrank."""
+        now, before = self._clock(), self._before
+        elapsed_s = max(now - self._reported_s, 1e-3)
+        self._before, self._reported_s = dict(counters), now
+        return {
+            name: max(0.0, count - before.get(name, count)) / elapsed_s
+            for name, count in counters.items()
+        }

@@ -1,0 +1,92 @@
+"""What one ingress reports for scaling: its own load, and that of the stages which it calls.
+
+The ingress works on the thread of its event loop, so its rate is the requests per second of
+processor time of that thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from deployments.autoscaling.reports import RATE, Increases, arriving, waiting
+
+INGRESS = "Ingress"
+
+MIN_BUSY = 0.1
+"""Share of its time that the thread must be busy for a rate: below, most of its work is not for
+requests."""
+
+_PROCESSOR, _ANSWERED, _REFUSED = "processor_s", "answered", "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class StageQueue:
+    """What waits in the ingress for one stage, and what was ever submitted to it."""
+
+    stage: str
+    waiting: int
+    submitted: int
+
+
+class ScalingReport:
+    """Turns the counters of an ingress into its reports; ``clock`` and ``processor_s`` in s.
+
+    Take every report on the thread of the event loop.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        processor_s: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._increases = Increases(clock)
+        self._processor_s = processor_s
+
+    def take(
+        self,
+        *,
+        arrived: int,
+        answered: int,
+        tokenizer: StageQueue,
+        encoders: Iterable[StageQueue],
+        refused_tokens: int,
+    ) -> dict[str, float]:
+        """Return the numbers for the policy, by their names.
+
+        Refused tokens count as arriving at the encoders, in proportion to what they got: the
+        refused requests would have come to them.
+        """
+        pools = _merged(encoders)
+        queues = [tokenizer, *pools]
+        rates = self._increases.per_second(
+            {
+                _PROCESSOR: self._processor_s(),
+                _ANSWERED: answered,
+                _REFUSED: refused_tokens,
+                arriving(INGRESS): arrived,
+                **{arriving(queue.stage): queue.submitted for queue in queues},
+            }
+        )
+        busy, done, refused = (rates.pop(name) for name in (_PROCESSOR, _ANSWERED, _REFUSED))
+        names = [arriving(pool.stage) for pool in pools]
+        total = sum(rates[name] for name in names)
+        for name in names:
+            rates[name] += refused * (rates[name] / total if total else 1 / len(names))
+        return {
+            RATE: done / busy if busy >= MIN_BUSY else 0.0,
+            **rates,
+            **{waiting(queue.stage): float(queue.waiting) for queue in queues},
+        }
+
+
+def _merged(queues: Iterable[StageQueue]) -> list[StageQueue]:
+    """Return one queue for each stage, with the sums of all that are for it."""
+    merged: dict[str, StageQueue] = {}
+    for queue in queues:
+        one = merged.get(queue.stage, StageQueue(queue.stage, 0, 0))
+        merged[queue.stage] = StageQueue(
+            queue.stage, one.waiting + queue.waiting, one.submitted + queue.submitted
+        )
+    return list(merged.values())

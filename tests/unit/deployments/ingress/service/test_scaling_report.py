@@ -1,0 +1,109 @@
+"""What an ingress reports of its own load and of the stages that it calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployments.ingress.service.scaling_report import MIN_BUSY, ScalingReport, StageQueue
+from tests.unit.deployments.ingress.fake_service import FakeService
+
+
+class _Clocks:
+    """The wall clock and the processor time of a thread."""
+
+    def __init__(self) -> None:
+        self.now_s = self.processor_s = 0.0
+
+    def report(self) -> ScalingReport:
+        return ScalingReport(lambda: self.now_s, lambda: self.processor_s)
+
+
+def _take(report: ScalingReport, **changes: Any) -> dict[str, float]:
+    counters: dict[str, Any] = {
+        "arrived": 0,
+        "answered": 0,
+        "tokenizer": StageQueue("Tokenizer", 0, 0),
+        "encoders": [StageQueue("Encoder", 0, 0)],
+        "refused_tokens": 0,
+    }
+    return report.take(**{**counters, **changes})
+
+
+def test_it_reports_what_waits_and_arrives_per_second() -> None:
+    clocks = _Clocks()
+    report = clocks.report()
+    _take(report)
+    clocks.now_s, clocks.processor_s = 2.0, 0.5
+    taken = _take(
+        report,
+        arrived=100,
+        answered=60,
+        tokenizer=StageQueue("Tokenizer", 70, 4000),
+        encoders=[StageQueue("Encoder", 5, 300), StageQueue("Encoder-gpu", 0, 0)],
+    )
+
+    assert taken == {
+        "rate": 120.0,
+        "arriving:Ingress": 50.0,
+        "arriving:Tokenizer": 2000.0,
+        "arriving:Encoder": 150.0,
+        "arriving:Encoder-gpu": 0.0,
+        "waiting:Tokenizer": 70.0,
+        "waiting:Encoder": 5.0,
+        "waiting:Encoder-gpu": 0.0,
+    }
+
+
+@pytest.mark.parametrize(("busy", "known"), [(0.9 * MIN_BUSY, False), (1.1 * MIN_BUSY, True)])
+def test_the_rate_of_an_idle_ingress_is_unknown(busy: float, known: bool) -> None:
+    clocks = _Clocks()
+    report = clocks.report()
+    _take(report)
+    clocks.now_s, clocks.processor_s = 1.0, busy
+
+    assert (_take(report, answered=10)["rate"] > 0) == known
+
+
+def test_the_queues_of_several_models_are_added() -> None:
+    clocks = _Clocks()
+    report = clocks.report()
+    _take(report)
+    clocks.now_s = 1.0
+    taken = _take(report, encoders=[StageQueue("Encoder", 5, 300), StageQueue("Encoder", 2, 7)])
+
+    assert (taken["waiting:Encoder"], taken["arriving:Encoder"]) == (7.0, 307.0)
+
+
+@pytest.mark.parametrize(
+    ("submitted", "arriving"), [((300, 100), (450.0, 150.0)), ((0, 0), (100.0, 100.0))]
+)
+def test_refused_tokens_count_as_arriving_where_the_others_went(
+    submitted: tuple[int, int], arriving: tuple[float, float]
+) -> None:
+    clocks = _Clocks()
+    report = clocks.report()
+    pools = ("Encoder", "Encoder-gpu")
+    _take(report, encoders=[StageQueue(name, 0, 0) for name in pools])
+    clocks.now_s = 1.0
+    taken = _take(
+        report,
+        encoders=[StageQueue(name, 0, count) for name, count in zip(pools, submitted, strict=True)],
+        refused_tokens=200,
+    )
+
+    assert tuple(taken[f"arriving:{name}"] for name in pools) == arriving
+
+
+async def test_a_service_reports_its_requests_and_tokens() -> None:
+    service = FakeService(tokenizer={"placement": "remote"}, encoder={"placement": "remote"})
+    await service.models.get()
+    before = service.scaling_report()
+    await service.post_texts("abc", "defgh")
+    after = service.scaling_report()
+
+    assert set(before) >= {"rate", "arriving:Ingress", "waiting:Encoder", "waiting:Tokenizer"}
+    assert after["arriving:Ingress"] > 0
+    assert after["arriving:Tokenizer"] > 0
+    assert after["arriving:Encoder"] > 0
