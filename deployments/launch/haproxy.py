@@ -29,13 +29,17 @@ PROGRAM = {
 }
 """With these variables Ray starts `main` as HAProxy."""
 
-BODY_WAIT_S = 1
-"""HAProxy waits this long for a body, or for as much of it as it keeps. Slower bodies reach the
-ingress in pieces, and the request is not repeated."""
+KEPT_BYTES = 15_000
+"""HAProxy keeps 16 KiB of a request with its headers, and needs some of them itself."""
+
+BODY_WAIT_S = 10
+"""HAProxy waits this long for a whole body of up to `KEPT_BYTES`. Larger bodies, and those that do
+not state their length, go to the ingress as they arrive, and the ingress judges their pace."""
 
 RETRY_AFTER_S = 1
 
 MESSAGES = {
+    408: f"a body of at most {KEPT_BYTES:,} bytes must arrive within {BODY_WAIT_S} s",
     502: "the answer of an ingress replica was lost; every request is safe to repeat",
     503: "no ingress replica can be reached; try again",
     504: "an ingress replica did not answer in time; every request is safe to repeat",
@@ -57,24 +61,32 @@ def revised(config: str) -> str:
 def _revised(line: str, has_backends: bool) -> str:
     match line.split():
         case ["frontend", "http_frontend"]:
-            return f"{line}\n    http-request wait-for-body time {BODY_WAIT_S}s"
+            is_kept = f"{{ req.hdr(content-length) -m int le {KEPT_BYTES} }}"
+            return f"{line}\n    http-request wait-for-body time {BODY_WAIT_S}s if {is_kept}"
+        case ["errorfile", "502", _]:
+            return f"{_http_error(408)}\n{_http_error(502)}"
         case ["default-server", *_]:
             return f"{line} on-marked-down shutdown-sessions"
-        case ["errorfile", "502" | "503" | "504" as status, _]:
-            return f"    http-error {_answer(int(status), MESSAGES[int(status)])}"
+        case ["errorfile", "503" | "504" as status, _]:
+            return _http_error(int(status))
         case ["http-request", "return", "status", "404", *_] if not has_backends:
             return f"    http-request return {_answer(503, STARTING)}"
         case _:
             return line
 
 
+def _http_error(status: int) -> str:
+    return f"    http-error {_answer(status, MESSAGES[status])}"
+
+
 def _answer(status: int, message: str) -> str:
     """Return the arguments of a directive that answers in the shape of OpenAI's errors."""
+    is_slow = status == 408
     error = {
         "message": message,
-        "type": "server_error",
+        "type": "invalid_request_error" if is_slow else "server_error",
         "param": None,
-        "code": "unavailable",
+        "code": "body_too_slow" if is_slow else "unavailable",
     }
     body = json.dumps({"error": error})  # quoted below: it must hold no apostrophe
     headers = f"hdr retry-after {RETRY_AFTER_S} hdr x-should-retry true"

@@ -17,12 +17,13 @@ import httpx
 import numpy as np
 import pytest
 
+from deployments.launch.haproxy import BODY_WAIT_S
 from embedder.core.types import Vectors
 from tests.cluster.raw_http import Reply, chunked, exchange, post
 from tests.cluster.service import BODY_GRACE_S, RunningService
 
 PROMPT_S = 5.0
-SLOW_S = 2 * BODY_GRACE_S + PROMPT_S
+SLOW_S = max(2 * BODY_GRACE_S, BODY_WAIT_S) + PROMPT_S
 """The grace until the first byte and after it; the rest is for a busy machine."""
 
 GROWTH_BYTES = 64 * 2**20

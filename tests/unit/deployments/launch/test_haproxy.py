@@ -79,7 +79,8 @@ def test_only_a_haproxy_that_knows_no_replica_yet_says_so(written: dict[str, str
 def test_requests_are_kept_whole_and_end_with_a_hung_replica(written: dict[str, str]) -> None:
     text = revised(written["ready"])
 
-    assert "\nfrontend http_frontend\n    http-request wait-for-body time 1s\n" in text
+    rule = "http-request wait-for-body time 10s if { req.hdr(content-length) -m int le 15000 }"
+    assert f"\nfrontend http_frontend\n    {rule}\n" in text
     (backend,) = re.findall(r"^ *default-server .*$", text, re.MULTILINE)
     assert backend.endswith(" on-marked-down shutdown-sessions")
 
