@@ -7,6 +7,7 @@ Ray writes HAProxy's whole configuration, and no variable of Ray reaches these l
 - HAProxy can send a request to another ingress replica only if it had the whole body before it sent
   the first byte. Many clients send headers and body separately.
 - Requests that wait for a hung ingress replica, or for one on a lost node, would wait for ever.
+- HAProxy's counters would be shown on every interface, to callers without a key.
 
 `main` replaces its own process by HAProxy, because Ray watches the process that it has started.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -36,6 +38,9 @@ BODY_WAIT_S = 10
 """HAProxy waits this long for a whole body of up to `KEPT_BYTES`. Larger bodies, and those that do
 not state their length, go to the ingress as they arrive, and the ingress judges their pace."""
 
+COUNTERS = re.compile(r"^((?:frontend prometheus|listen stats)\n\s*bind )\S*:(\d+)", re.MULTILINE)
+"""Where HAProxy shows its counters: the start of the line, and the port."""
+
 RETRY_AFTER_S = 1
 
 MESSAGES = {
@@ -49,11 +54,11 @@ STARTING = "the service is starting; try again"
 
 
 def revised(config: str) -> str:
-    """Return Ray's configuration with the lines that a lost ingress replica needs.
+    """Return Ray's configuration with the lines that the service needs.
 
     A line that another version of Ray does not write is not changed.
     """
-    lines = config.splitlines()
+    lines = COUNTERS.sub(r"\g<1>127.0.0.1:\2", config).splitlines()
     has_backends = any(line.split()[:1] == ["use_backend"] for line in lines)
     return "".join(f"{_revised(line, has_backends)}\n" for line in lines)
 

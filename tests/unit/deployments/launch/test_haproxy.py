@@ -59,6 +59,20 @@ def test_haproxy_accepts_the_revised_configuration(
     assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.parametrize("state", ["new", "ready"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_counters_are_shown_to_this_machine_alone(
+    written: dict[str, str], state: str, host: str
+) -> None:
+    text = revised(written[state].replace("bind 127.0.0.1:20000", f"bind {host}:20000"))
+
+    assert re.findall(r"^\s*bind (\S+)", text, re.MULTILINE) == [
+        "127.0.0.1:9101",
+        f"{host}:20000",
+        "127.0.0.1:8404",
+    ]
+
+
 def test_errors_of_haproxy_have_a_status_that_clients_repeat(written: dict[str, str]) -> None:
     assert "errorfile" in written["ready"]
     text = revised(written["ready"])
