@@ -69,7 +69,7 @@ class Answered(Service):
 
     def __init__(self, vectors: Vectors) -> None:
         nobody = cast("Handle", None)
-        super().__init__(ServeSettings(), Handles(nobody, nobody, {}, {}, nobody))
+        super().__init__(ServeSettings(), Handles(nobody, {"Encoder": nobody}, {}, {}, nobody))
         count = len(vectors)
         self._answer = Embeddings(
             vectors, np.ones(count, np.int32), np.zeros(count, np.bool_), 0, "all-MiniLM-L6-v2"

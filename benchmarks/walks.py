@@ -158,7 +158,7 @@ async def _application(placement: str) -> ASGIApp:
     await thread.run(shard.check_health())
     handles = Handles(
         thread.handle(tokenizer),
-        thread.handle(encoder),
+        {"Encoder": thread.handle(encoder)},
         {cache: thread.handle(shard)},
         {index: thread.handle(points)},
         thread.handle(None),

@@ -22,7 +22,13 @@ from deployments.ingress.deployment import IngressReplica
 from deployments.launch.exposure import check_machines
 from deployments.launch.preflight import load_arguments
 from deployments.launch.services import MARK_VARIABLE, report_to_starter
-from deployments.launch.sizing import ClusterResources, missing_resources, resolve_auto
+from deployments.launch.sizing import (
+    ClusterResources,
+    missing_resources,
+    pool_settings,
+    resolve_auto,
+)
+from deployments.settings.encoders import EncoderDeployment, EncoderReplicas
 from deployments.settings.service import ServeSettings
 from deployments.settings.stages import ReplicaSettings, StageSettings
 from deployments.tokenizer.replica import TokenizerReplica
@@ -53,7 +59,9 @@ def build(args: dict[str, Any]) -> Application:
         raise
     models = settings.served.model_dump(mode="json")
     tokenizer = _stateless(TokenizerReplica, "Tokenizer", settings.tokenizer, models).bind(settings)
-    encoder = _stateless(EncoderReplica, "Encoder", settings.encoder, models).bind(settings)
+    encoders = {
+        pool.deployment: _pool(pool, settings, models) for pool in settings.encoder.deployments
+    }
     caches = {
         name: _stateful(CacheReplica, name, settings.embedding_cache).bind(settings, name)
         for name in (f"EmbeddingCache-{shard}" for shard in range(settings.cache.shards))
@@ -65,7 +73,7 @@ def build(args: dict[str, Any]) -> Application:
     options = _routed_in_own_loop(_actor_options(settings.ingress))
     ingress = _stateless(IngressReplica, "Ingress", settings.ingress, models)
     return ingress.options(ray_actor_options=options).bind(
-        settings, tokenizer=tokenizer, encoder=encoder, caches=caches, indexes=indexes
+        settings, tokenizer=tokenizer, encoders=encoders, caches=caches, indexes=indexes
     )
 
 
@@ -102,10 +110,10 @@ def _check_resources(settings: ServeSettings) -> None:
     """Refuse replicas that this Ray can never place; if its cluster may grow, only warn."""
     if not ray.is_initialized():
         return
-    scaled = {
+    scaled: dict[str, StageSettings] = {
         "Ingress": settings.ingress,
         "Tokenizer": settings.tokenizer,
-        "Encoder": settings.encoder,
+        **{pool.deployment: pool.replicas for pool in settings.encoder.deployments},
     }
     wanted = {name: (stage.min_replicas, _needed(stage)) for name, stage in scaled.items()}
     wanted["EmbeddingCache"] = (settings.cache.shards, _needed(settings.embedding_cache))
@@ -128,8 +136,13 @@ def _check_resources(settings: ServeSettings) -> None:
 def _needed(stage: ReplicaSettings) -> dict[str, float]:
     """Return the resources of one replica by Ray's names."""
     options = _actor_options(stage)
-    gpus = {"GPU": options["num_gpus"]} if "num_gpus" in options else {}
-    return {"CPU": options["num_cpus"], **gpus, **options.get("resources", {})}
+    needed = {"CPU": options["num_cpus"], **options.get("resources", {})}
+    if "num_gpus" in options:
+        needed["GPU"] = options["num_gpus"]
+    if "accelerator_type" in options:
+        # Ray gives a node one unit of this resource, and books this share for a replica.
+        needed[f"accelerator_type:{options['accelerator_type']}"] = 0.001
+    return needed
 
 
 def _stateless(
@@ -151,6 +164,14 @@ def _stateless(
         max_replicas_per_node=stage.max_replicas_per_node,
         max_surge_percent=stage.max_surge_percent,
     )
+
+
+def _pool(pool: EncoderDeployment, settings: ServeSettings, models: dict[str, Any]) -> Application:
+    """Return the encoders of one pool; pools that share models with it can do its work."""
+    others = (one for one in settings.encoder.deployments if one is not pool)
+    overflow = [one.deployment for one in others if pool.shares_models(one)]
+    deployment = _stateless(EncoderReplica, pool.deployment, pool.replicas, models, overflow)
+    return deployment.bind(pool_settings(settings, pool), pool)
 
 
 def _stateful(kind: type, name: str, stage: ReplicaSettings) -> serve.Deployment:
@@ -194,6 +215,8 @@ def _actor_options(stage: ReplicaSettings) -> dict[str, Any]:
         options["num_gpus"] = stage.num_gpus
     if stage.resources:
         options["resources"] = stage.resources
+    if isinstance(stage, EncoderReplicas) and stage.accelerator_type is not None:
+        options["accelerator_type"] = stage.accelerator_type
     if stage.label_selector:
         options["label_selector"] = stage.label_selector
     return options

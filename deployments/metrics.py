@@ -151,6 +151,35 @@ SCALING = tuple(
 )
 """Metrics of the controller, about the number of replicas of each stage and its reason."""
 
+ENCODER_POOLS = tuple(
+    replace(definition, label="pool")
+    for definition in (
+        _gauge("embedder_pool_replicas", "replicas", "running encoders, by `pool`"),
+        _gauge(
+            "embedder_pool_waiting_tokens",
+            "waiting_tokens",
+            "tokens that wait in this ingress for a `pool` of encoders",
+        ),
+        _gauge(
+            "embedder_pool_backlog_tokens",
+            "backlog_tokens",
+            "tokens that wait or run, of all callers, as this ingress estimates them, by `pool`",
+        ),
+        _gauge(
+            "embedder_pool_tokens_per_s",
+            "tokens_per_s",
+            "rate of all replicas of a `pool`, 0 while unknown",
+        ),
+        _counter(
+            "embedder_pool_tokens", "added_tokens", "tokens that this ingress gave to a `pool`"
+        ),
+        _counter(
+            "embedder_pool_failures", "failures", "calls to a `pool` that failed; others got them"
+        ),
+    )
+)
+"""Metrics of an ingress replica about each pool of encoders; `pool` is its deployment."""
+
 CATALOGUE: tuple[MetricDefinition, ...] = (
     *CACHE,
     *CACHE_STORE,
@@ -158,6 +187,7 @@ CATALOGUE: tuple[MetricDefinition, ...] = (
     *INDEX,
     *QUEUES,
     *SCALING,
+    *ENCODER_POOLS,
 )
 
 

@@ -8,12 +8,8 @@ from typing import Any
 
 from deployments.commands.arguments import Commands, add_command, add_config
 from deployments.commands.models import print_table
-from deployments.launch.preflight import (
-    MODEL_SETTINGS,
-    check_contents,
-    load_applications,
-    read_config,
-)
+from deployments.launch.model_list import MODEL_SETTINGS
+from deployments.launch.preflight import check_contents, load_applications, read_config
 from embedder.settings.sources import explain
 
 

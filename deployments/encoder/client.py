@@ -1,16 +1,17 @@
-"""The Encoder deployment as a stage of the pipeline: waiting requests share one call."""
+"""One pool of encoders as a stage of the pipeline: waiting requests share one call."""
 
 from __future__ import annotations
 
 import hashlib
 
+from deployments.encoder.remote_pool import RemotePool
 from deployments.rpc import message_size
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.rpc.running_replicas import running_replicas
-from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
+from embedder.core.errors import BackendFailure, StageUnavailable
 from embedder.core.types import Encoded, ModelInfo, TokenBatch
 from embedder.models.catalogue import model_names
 from embedder.settings.model import BatchSettings, ModelSettings
@@ -21,23 +22,28 @@ wait until a replica is free."""
 
 
 class RemoteEncoder(BatchingEncoder):
-    """The Encoder deployment as the pipeline's stage for one model.
+    """One pool of encoders as the pipeline's stage for one model.
 
     A call holds at most one batch of the replicas, which have loaded the model as ``info``, and its
-    answer at most `GATHERED_BYTES` of vectors.
+    answer at most `GATHERED_BYTES` of vectors. Unless the pool is ``alone``, a call fails when the
+    pool has no replica, instead of waiting for one.
     """
 
     def __init__(
         self,
+        pool: RemotePool,
         handle: Handle,
-        stage: StageSettings,
         model: ModelSettings,
         batching: BatchSettings,
         info: ModelInfo,
+        *,
+        alone: bool = True,
     ) -> None:
-        self._client = HandleClient("Encoder", handle)
+        self._client = HandleClient(pool.deployment, handle)
+        self._pool = pool
         self._model = model
         self._width = info.width
+        self._alone = alone
         super().__init__(
             self._call,
             budget=Budget(
@@ -45,22 +51,31 @@ class RemoteEncoder(BatchingEncoder):
                 max_items=min(batching.max_items, message_size.rows_within(info.width)),
                 bulk_delay_s=batching.bulk_delay_s,
             ),
-            slots=lambda: stage.concurrent_calls(
+            slots=lambda: pool.stage.concurrent_calls(
                 worth_tokens=WORTH_TOKENS, replicas=running_replicas(handle)
             ),
             cancel_abandoned=True,
         )
 
     async def _call(self, tokens: TokenBatch, context: BatchContext) -> Encoded:
-        encoded: Encoded = await self._client.call(
+        pool, count = self._pool, len(tokens.ids)
+        call = self._client.call(
             "encode",
             self._model,
             tokens,
             context.priority,
             context.deadline,
-            size=4 * max(len(tokens) * self._width, len(tokens.ids)),
+            size=4 * max(len(tokens) * self._width, count),
             deadline=context.deadline,
         )
+        pool.tracker.called(count)
+        try:
+            encoded: Encoded = await (call if self._alone else pool.while_running(call))
+        except BaseException as error:
+            failed = isinstance(error, (StageUnavailable, BackendFailure))
+            pool.tracker.failed(count, pool.now(), pause=failed)
+            raise
+        pool.tracker.answered(count, encoded.load, pool.now())
         return encoded
 
 

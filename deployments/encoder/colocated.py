@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Protocol
 
+from deployments.encoder.agreement import SAME_BITS, difference
 from deployments.settings.placement import Placement
 from deployments.settings.service import ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError, DeadlineExceeded
+from embedder.core.protocols import Encoding
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
 from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, device_thread
@@ -23,19 +26,25 @@ from embedder.settings.model import ModelSettings
 logger = logging.getLogger("ray.serve")
 
 
+class RemoteStage(Encoding, Protocol):
+    """The encoders of the deployments."""
+
+    @property
+    def idle(self) -> bool:
+        """Return whether nothing waits or runs."""
+
+
 class ColocatedEncoder:
     """Encodes the batches of its placement by ``local``, and the others by ``remote``."""
 
-    def __init__(
-        self, remote: BatchingEncoder, local: BatchingEncoder, placement: Placement
-    ) -> None:
+    def __init__(self, remote: RemoteStage, local: BatchingEncoder, placement: Placement) -> None:
         self._remote = remote
         self._local = local
         self._takes_all = placement == "colocated"
 
     @classmethod
     def load(
-        cls, remote: BatchingEncoder, settings: ServeSettings, model: ModelSettings, info: ModelInfo
+        cls, remote: RemoteStage, settings: ServeSettings, model: ModelSettings, info: ModelInfo
     ) -> ColocatedEncoder:
         """Load a model that encoder replicas have loaded as ``info``.
 
@@ -45,12 +54,8 @@ class ColocatedEncoder:
         # The batch limit was measured by the encoder replicas.
         batching = settings.batching.model_copy(update={"max_tokens": info.max_batch_tokens})
         loaded = load_model(settings.model_copy(update={"model": model, "batching": batching}))
-        for what in ("digest", "config_digest", "dtype", "backend", "device"):
-            here, there = getattr(loaded.info, what), getattr(info, what)
-            if here != there:
-                raise ConfigurationError(
-                    f"{what} of {info.name!r} is {here!r} here, {there!r} there"
-                )
+        if problem := difference(SAME_BITS, loaded.info, info):
+            raise ConfigurationError(problem)
         local = LocalEncoder(loaded, batching, device_thread(low_priority=True))
         return cls(remote, local, settings.encoder.placement)
 
@@ -63,7 +68,7 @@ class ColocatedEncoder:
         self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
         """Return float32[n, width], pooled, before normalisation, in order; and its timings."""
-        if self._takes_all or (self._local.batcher.idle and self._remote.batcher.idle):
+        if self._takes_all or (self._local.idle and self._remote.idle):
             try:
                 return await self._local.encode(tokens, priority=priority, deadline=deadline)
             except DeadlineExceeded:

@@ -13,6 +13,7 @@ from deployments.autoscaling.reports import INITIAL_RATE, QUEUED, RATE
 from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
+from deployments.settings.encoders import EncoderDeployment
 from deployments.settings.service import ServeSettings
 from embedder.core.deadline import Deadline
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
@@ -32,10 +33,10 @@ class EncoderReplica:
     that model to it.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, pool: EncoderDeployment | None = None) -> None:
         log_refusals_briefly()
         self._encoders = EncoderPool(settings)
-        self._pinned = ModelUpdates(self._encoders)
+        self._pinned = ModelUpdates(self._encoders, serves=pool.serves if pool else None)
         self._batches_seen = 0
         self._progress_s = time.monotonic()
 

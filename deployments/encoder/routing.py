@@ -75,12 +75,15 @@ class PoolTracker:
     """Follows one pool by the reports that one caller receives; all times come from one clock.
 
     Work is added when it is given to the pool. It may wait in the caller, and then goes to a
-    replica in one or more calls. ``replicas`` is the number of running replicas; the caller sets
-    it.
+    replica in one or more calls. ``added_tokens`` counts all work that was ever added, and
+    ``failures`` the calls that failed. ``replicas`` is the number of running replicas; the caller
+    sets it.
     """
 
     def __init__(self, replicas: int = 0) -> None:
         self.replicas = replicas
+        self.added_tokens = 0
+        self.failures = 0
         self._work: dict[PoolWork, None] = {}
         self._work_tokens = 0
         self._call_tokens = 0
@@ -89,6 +92,11 @@ class PoolTracker:
         self._reported_s: float | None = None
         self._answered_s = float("-inf")
         self._paused_until_s = float("-inf")
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Return the tokens of work that is in no call."""
+        return max(0, self._work_tokens - self._call_tokens)
 
     def state(self, now: float) -> PoolState:
         """Return what is known of the pool."""
@@ -107,6 +115,7 @@ class PoolTracker:
         work = PoolWork(tokens, expected_s)
         self._work[work] = None
         self._work_tokens += tokens
+        self.added_tokens += tokens
         return work
 
     def remove(self, work: PoolWork) -> None:
@@ -142,6 +151,7 @@ class PoolTracker:
         """
         self._call_tokens -= tokens
         if pause:
+            self.failures += 1
             self._paused_until_s = now + PAUSE_S
 
     def _others(self, now: float) -> float:

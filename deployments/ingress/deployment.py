@@ -31,13 +31,13 @@ class IngressReplica:
         settings: ServeSettings,
         *,
         tokenizer: Handle,
-        encoder: Handle,
+        encoders: Mapping[str, Handle],
         caches: Mapping[str, Handle],
         indexes: Mapping[str, Handle],
     ) -> None:
         log_refusals_briefly()
         decline_upgrades()
-        handles = Handles(tokenizer, encoder, caches, indexes, own_deployment("Ingress"))
+        handles = Handles(tokenizer, encoders, caches, indexes, own_deployment("Ingress"))
         self._service = Service(settings, handles)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from deployments.data import check_data, data_directory
 from deployments.launch.exposure import LOOPBACK
+from deployments.launch.model_list import listed_models
 from deployments.launch.ports import listener
 from deployments.launch.services import services
-from deployments.settings.models import MODEL_DEPLOYMENTS, ModelList
+from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
@@ -32,9 +32,6 @@ AUTOSCALING = {"policy_function": "deployments.autoscaling.application:Applicati
 """The policy of an application that names none: Serve's own does not know its load."""
 
 DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
-
-MODEL_SETTINGS = ("model.", "further_models")
-"""Prefixes of the settings that have no effect if ``user_config`` lists the models."""
 
 
 def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
@@ -161,11 +158,11 @@ def load_applications(
     """Yield the name, settings and served models of every application of this service.
 
     Raises:
-        ConfigurationError: a setting is unknown or out of its bounds.
+        ConfigurationError: a setting is unknown or out of its bounds, or no pool has a model.
     """
     for application in _applications(document):
         loaded = load_arguments(application.get("args") or {})
-        yield application.get("name", "default"), loaded, _models(application, loaded)
+        yield application.get("name", "default"), loaded, listed_models(application, loaded)
 
 
 def _applications(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -184,41 +181,6 @@ def load_arguments(arguments: Mapping[str, Any]) -> LoadedSettings[ServeSettings
         return load(ServeSettings, environment=os.environ, file=arguments)
     except ConfigurationError as error:
         raise ConfigurationError(f"the configuration is wrong:\n{error}") from None
-
-
-def _models(application: Mapping[str, Any], loaded: LoadedSettings[ServeSettings]) -> ModelList:
-    """Return the models listed in ``user_config`` of the deployments, else in the settings."""
-    given = {
-        deployment.get("name"): deployment["user_config"]
-        for deployment in application.get("deployments") or []
-        if deployment.get("name") in MODEL_DEPLOYMENTS and "user_config" in deployment
-    }
-    if not given:
-        return loaded.settings.served
-    ignored = [
-        origin.removeprefix("environment ")
-        for path, origin in loaded.origins.items()
-        if path.startswith(MODEL_SETTINGS) and origin.startswith("environment ")
-    ]
-    if ignored:
-        raise ConfigurationError(
-            f"{', '.join(dict.fromkeys(ignored))} would have no effect: user_config of the "
-            "deployments lists the models; change that list, or remove it"
-        )
-    lists = list(given.values())
-    if len(given) < len(MODEL_DEPLOYMENTS) or lists.count(lists[0]) < len(lists):
-        raise ConfigurationError(
-            f"{', '.join(MODEL_DEPLOYMENTS)} must have the same user_config, the list of models; "
-            f"it is set for {', '.join(map(str, given))}: write it once, with a YAML anchor"
-        )
-    try:
-        return ModelList.model_validate(lists[0])
-    except ValidationError as error:
-        problems = "\n".join(
-            f"  user_config.{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise ConfigurationError(f"the configuration is wrong:\n{problems}") from error
 
 
 def _check_other_services(port: int, directory: Path | None) -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from deployments.settings.encoders import EncoderDeployment, EncoderReplicas
 from deployments.settings.service import ServeSettings
-from deployments.settings.stages import EncoderStage, ReplicaSettings
+from deployments.settings.stages import ReplicaSettings
 from embedder.settings.model import BackendSettings
+
+EncodersT = TypeVar("EncodersT", bound=EncoderReplicas)
 
 GPU_CALLS_PER_REPLICA = 2
 """Concurrent calls per encoder on a GPU, so that the next batch arrives before it is needed. On a
@@ -40,18 +44,27 @@ def resolve_auto(settings: ServeSettings, cluster: ClusterResources) -> ServeSet
         if isinstance(stage, ReplicaSettings) and stage.hardware == "auto"
     }
     settings = settings.model_copy(update=changes)
-    backend = settings.backend
-    if backend.device == "auto":
-        device = "cuda" if settings.encoder.hardware == "gpu" else "cpu"
-        backend = backend.model_copy(update={"device": device})
-    if backend.device == "cpu":
-        backend = _cpu_backend(backend)
-    ingress, encoder = settings.ingress, _encoder_stage(settings, cluster)
+    ingress, encoder, backend = settings.ingress, settings.encoder, settings.backend
+    if encoder.pools:  # `pool_settings` decides for each of them
+        pools = tuple(_sized(pool, pool.replicas) for pool in encoder.pools)
+        encoder = encoder.model_copy(update={"pools": pools})
+        return settings.model_copy(update={"encoder": encoder})
+    backend = _backend(backend, encoder.hardware)
     bounds = {"min_replicas", "max_replicas"} & ingress.model_fields_set
+    count = _encoders_that_fit(settings, cluster)
     if encoder.placement == "colocated" and backend.device == "cpu" and not bounds:
-        count = _encoders_that_fit(settings, cluster)
         ingress = ingress.model_copy(update={"min_replicas": count, "max_replicas": count})
-    return settings.model_copy(update={"backend": backend, "encoder": encoder, "ingress": ingress})
+    replicas = encoder.replicas
+    if replicas == "auto":
+        replicas = count if encoder.hardware == "cpu" else None
+    encoder = _sized(encoder, replicas)
+    return settings.model_copy(update={"encoder": encoder, "ingress": ingress, "backend": backend})
+
+
+def pool_settings(settings: ServeSettings, pool: EncoderDeployment) -> ServeSettings:
+    """Return the settings of the replicas of a pool; ``settings`` come from `resolve_auto`."""
+    backend = _backend(settings.backend, pool.replicas.hardware)
+    return settings.model_copy(update={"backend": backend})
 
 
 def missing_resources(
@@ -59,11 +72,12 @@ def missing_resources(
 ) -> str | None:
     """Return a sentence about the resources that the nodes lack, or None if they have enough.
 
-    ``wanted`` has the minimum number of replicas of each deployment, and the resources of one.
+    ``wanted`` has the minimum number of replicas of each deployment, and the resources of one. A
+    deployment without a minimum may wait for nodes that have them.
     """
     available = "; ".join(_listed(node) for node in nodes) or "none"
-    for name, (_, replica) in wanted.items():
-        if not any(_fits(node, replica) for node in nodes):
+    for name, (count, replica) in wanted.items():
+        if count and not any(_fits(node, replica) for node in nodes):
             return f"a replica of {name} takes {_listed(replica)}; no node has that ({available})"
     total: Counter[str] = Counter()
     for count, replica in wanted.values():
@@ -85,22 +99,27 @@ def _listed(resources: Mapping[str, float]) -> str:
     return " ".join(f"{amount:g} {name}" for name, amount in resources.items()) or "nothing"
 
 
-def _cpu_backend(backend: BackendSettings) -> BackendSettings:
-    """Return the backend's settings with defaults for several processes on one node's cores."""
+def _backend(backend: BackendSettings, hardware: str) -> BackendSettings:
+    """Return the settings of a backend that computes on this hardware."""
+    if backend.device == "auto":
+        device = "cuda" if hardware == "gpu" else "cpu"
+        backend = backend.model_copy(update={"device": device})
+    if backend.device != "cpu":
+        return backend
+    # For several processes on one node's cores.
     defaults: dict[str, object] = {"threads": 1, "shared_weights": True}
     missing = {name: value for name, value in defaults.items() if getattr(backend, name) is None}
     return backend.model_copy(update=missing)
 
 
-def _encoder_stage(settings: ServeSettings, cluster: ClusterResources) -> EncoderStage:
-    """Return the encoder's stage with the bounds that ``replicas`` stands for."""
-    stage = settings.encoder
+def _sized(stage: EncodersT, replicas: int | None) -> EncodersT:
+    """Return encoders with a fixed number of replicas, if one is given, and calls for them."""
+    changes: dict[str, object] = {}
     if stage.hardware == "gpu" and "calls_per_replica" not in stage.model_fields_set:
-        stage = stage.model_copy(update={"calls_per_replica": GPU_CALLS_PER_REPLICA})
-    if stage.replicas is None or (stage.replicas == "auto" and stage.hardware == "gpu"):
-        return stage
-    count = _encoders_that_fit(settings, cluster) if stage.replicas == "auto" else stage.replicas
-    return stage.model_copy(update={"min_replicas": count, "max_replicas": count})
+        changes["calls_per_replica"] = GPU_CALLS_PER_REPLICA
+    if replicas is not None:
+        changes |= {"min_replicas": replicas, "max_replicas": replicas}
+    return stage.model_copy(update=changes)
 
 
 def _encoders_that_fit(settings: ServeSettings, cluster: ClusterResources) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -32,10 +32,20 @@ class PinnedStages(Protocol):
 
 
 class ModelUpdates:
-    """Applies each ``user_config`` to the stages of one replica."""
+    """Applies each ``user_config`` to the stages of one replica, for the models that it serves.
 
-    def __init__(self, stages: PinnedStages, *, retry_s: float = RETRY_S) -> None:
+    ``serves`` of None means that it serves all of them.
+    """
+
+    def __init__(
+        self,
+        stages: PinnedStages,
+        *,
+        serves: Callable[[ModelSettings], bool] | None = None,
+        retry_s: float = RETRY_S,
+    ) -> None:
         self._stages = stages
+        self._serves = serves
         self._retry_s = retry_s
         self._started = False
         self._loading: asyncio.Task[None] | None = None
@@ -49,12 +59,13 @@ class ModelUpdates:
                 starting.
         """
         try:
-            models = ModelList.model_validate(user_config).pinned
+            pinned = ModelList.model_validate(user_config).pinned
         except ValidationError as error:
             if not self._started:
                 raise
             logger.error("user_config is invalid, the models stay unchanged: %s", error)
             return
+        models = [model for model in pinned if self._serves is None or self._serves(model)]
         if not self._started:
             await self._stages.pin(models)
             self._started = True

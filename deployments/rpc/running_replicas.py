@@ -22,14 +22,19 @@ def running_replicas(handle: DeploymentHandle[Any]) -> int | None:
 
     It is not known before the first call of the handle, nor in Serve's local testing mode.
     """
-    replicas = replica_ids(handle)
+    replicas = _replicas(handle)
     return None if replicas is None else len(replicas)
 
 
 def replica_ids(handle: DeploymentHandle[Any]) -> frozenset[Hashable] | None:
     """Return the ids of the running replicas, as Serve compares them; None as above."""
+    replicas = _replicas(handle)
+    return None if replicas is None else frozenset(replicas)
+
+
+def _replicas(handle: DeploymentHandle[Any]) -> dict[Hashable, Any] | None:
     replicas = reduce(_attribute, PATH, handle)
-    return frozenset(replicas) if isinstance(replicas, dict) else None
+    return replicas if isinstance(replicas, dict) else None
 
 
 def _attribute(owner: Any, name: str) -> Any:

@@ -8,9 +8,6 @@ from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
 from embedder.settings.tree import Settings
 
-MODEL_DEPLOYMENTS = ("Ingress", "Tokenizer", "Encoder")
-"""The deployments whose ``user_config`` is the list of served models."""
-
 
 class ModelList(Settings):
     """The served models: the content of ``user_config`` of the deployments.

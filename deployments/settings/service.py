@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from deployments.settings.access import ApiKey
+from deployments.settings.encoders import EncoderStage
 from deployments.settings.models import ModelList
-from deployments.settings.stages import EncoderStage, ReplicaSettings, StageSettings, TokenizerStage
+from deployments.settings.stages import ReplicaSettings, StageSettings, TokenizerStage
 from embedder.cache.fail_open import TIMEOUT_S
 from embedder.settings.model import (
     CacheSettings,
@@ -146,7 +147,24 @@ class ServeSettings(EmbedderSettings):
                 raise ValueError(f"several keys have the same {field}")
         return keys
 
+    @model_validator(mode="after")
+    def _check_pools(self) -> ServeSettings:
+        """Refuse a GPU as device of the backend if a pool of encoders has none."""
+        device = self.backend.device
+        on_cpu = [pool.name for pool in self.encoder.pools if pool.hardware == "cpu"]
+        if on_cpu and device not in ("auto", "cpu"):
+            raise ValueError(
+                f"backend.device is {device!r} and pool {on_cpu[0]!r} of encoder.pools computes on "
+                "the CPU: leave backend.device out"
+            )
+        return self
+
     @property
     def served(self) -> ModelList:
         """Return the models that are served if ``user_config`` lists none."""
         return ModelList(models=(self.model, *self.further_models))
+
+    @property
+    def model_deployments(self) -> tuple[str, ...]:
+        """Return the deployments whose ``user_config`` is the list of served models."""
+        return ("Ingress", "Tokenizer", *(pool.deployment for pool in self.encoder.deployments))

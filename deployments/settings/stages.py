@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -80,44 +79,3 @@ class TokenizerStage(StageSettings):
         description="what the ingress tokenizes itself; remote: nothing; auto: requests of at most "
         f"{AUTO_CHARACTERS:,} characters; colocated: all requests",
     )
-
-
-class EncoderStage(StageSettings):
-    """How the encoder scales: one per core, or on GPUs if the cluster has some."""
-
-    num_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray reserves per replica")
-    hardware: Literal["auto", "cpu", "gpu"] = "auto"
-    max_surge_percent: int = Field(
-        0,
-        ge=0,
-        le=100,
-        description="as of the other stages; each new replica needs the memory of a model, and its "
-        "CPUs or GPUs, beside the old ones, and waits until a node has them",
-    )
-    replicas: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
-        "auto",
-        description="auto: on CPUs one per core of the cluster at deployment, on GPUs autoscaling "
-        "from min_replicas to max_replicas; null: autoscaling on CPUs too",
-    )
-    placement: Placement = Field(
-        "auto",
-        description="batches of pinned models that an ingress on a CPU encodes itself; remote: "
-        "none; auto: those that arrive while no batch is computed; colocated: all, for one node "
-        "without a GPU, with an ingress per core and the Encoder as fallback",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_to_calls(cls, given: Any) -> Any:
-        """Apply bounds that are given without ``replicas`` on CPUs too."""
-        bounds = {"min_replicas", "max_replicas"}
-        if isinstance(given, Mapping) and "replicas" not in given and bounds & given.keys():
-            return {**given, "replicas": None}
-        return given
-
-    @model_validator(mode="after")
-    def _stated_once(self) -> EncoderStage:
-        bounds = sorted({"min_replicas", "max_replicas"} & self.model_fields_set)
-        if isinstance(self.replicas, int) and bounds:
-            raise ValueError(f"replicas is {self.replicas}: leave {' and '.join(bounds)} out")
-        return self

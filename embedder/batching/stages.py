@@ -54,6 +54,11 @@ class BatchingEncoder:
             run_rows, budget=budget, slots=slots, cancel_abandoned=cancel_abandoned, clock=clock
         )
 
+    @property
+    def idle(self) -> bool:
+        """Return whether nothing waits or runs."""
+        return self.batcher.idle
+
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:

@@ -8,6 +8,7 @@ from fastapi import Path
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from deployments.encoder.pool_model import PoolModelState
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedState
@@ -22,6 +23,20 @@ routes = Routes("openai")
 
 CREATED = 1_755_000_000
 """OpenAI's API has a creation date for every model; this is a constant in its place."""
+
+
+IN_POOL = ("backend", "device", "dtype")
+"""What may differ between the pools of a model."""
+
+
+class PoolModel(BaseModel):
+    """A served model in one pool of encoders, as the ingress that answers knows it."""
+
+    pool: str
+    state: Literal["ready", "loading", "no replica", "failed"]
+    backend: str | None = Field(None, description="absent until the pool has answered, as below")
+    device: str | None = None
+    dtype: str | None = None
 
 
 class Model(BaseModel):
@@ -44,6 +59,7 @@ class Model(BaseModel):
     device: str | None = None
     dtype: str | None = None
     notes: list[str] | None = Field(None, description="decisions made while loading")
+    pools: list[PoolModel] | None = Field(None, description="only with several pools of encoders")
 
 
 class ModelList(BaseModel):
@@ -79,7 +95,15 @@ def _model(state: ServedState[Connection]) -> dict[str, Any]:
         answer["problem"] = "the configured model could not be loaded; the log says why"
     if state.serving is not None:
         answer.update(_details(state.serving.info))
+        if not state.serving.encoder.alone:
+            answer["pools"] = [_in_pool(one) for one in state.serving.encoder.states]
     return answer
+
+
+def _in_pool(state: PoolModelState) -> dict[str, Any]:
+    info = state.info
+    known = {} if info is None else {name: getattr(info, name) for name in IN_POOL}
+    return {"pool": state.deployment, "state": state.state, **known}
 
 
 def _owner(settings: ModelSettings) -> str:

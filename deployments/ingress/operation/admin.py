@@ -37,8 +37,9 @@ async def stats(service: Service) -> answers.Stats:
     as a problem.
     """
     query = service.replicas.query
+    pools = [pool.deployment for pool in service.encoder_pools if pool.count_replicas()]
     encoders, tokenizers, caches, indexes = await asyncio.gather(
-        query("Encoder", "stats"),
+        _of_each(service, pools),
         query("Tokenizer", "stats"),
         _of_each(service, service.cache_names),
         _of_each(service, service.index_names),
@@ -46,6 +47,7 @@ async def stats(service: Service) -> answers.Stats:
     return answers.Stats(
         ingress=await _ingress(service),
         models=[_model(state) for state in service.models.states()],
+        pools=[pool.stats for pool in service.encoder_pools],
         encoders=answers.converted(encoders, answers.encoder),
         tokenizers=answers.converted(tokenizers, answers.tokenizer),
         caches=answers.converted(caches, answers.cache_shard),
@@ -130,6 +132,6 @@ def _model(state: ServedState[Connection]) -> answers.ServedModel:
         name=state.name,
         state=state.state,
         problem=None if state.problem is None else answers.NOT_LOADED,
-        waiting=0 if serving is None else len(serving.encoder.batcher),
+        waiting=0 if serving is None else serving.encoder.waiting,
         colocated=None if encoder is None else encoder.stats,
     )

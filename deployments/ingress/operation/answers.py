@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, computed_field
 from pydantic.dataclasses import dataclass
 
+from deployments.encoder.remote_pool import PoolStats
 from deployments.index.client import ShardStats
 from deployments.ingress.service.replicas import Problem
 from deployments.rpc.replica_name import ReplicaStats
@@ -169,6 +170,7 @@ class Stats(BaseModel):
 
     ingress: Ingress
     models: list[ServedModel]
+    pools: list[PoolStats] = Field(description="the encoders as the replica that answers sees them")
     encoders: list[Encoder | Problem]
     tokenizers: list[Tokenizer | Problem]
     caches: list[CacheShard | Problem]

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from deployments.encoder.client import RemoteEncoder, handle_for
 from deployments.encoder.colocated import ColocatedEncoder
+from deployments.encoder.pooled import PooledEncoder
+from deployments.encoder.remote_pool import RemotePool
 from deployments.ingress.service.caches import IngressCaches
-from deployments.ingress.service.replicas import Handles
-from deployments.rpc.handle_client import HandleClient
+from deployments.rpc.handle_client import Handle
 from deployments.settings.placement import Placement
 from deployments.settings.service import ServeSettings
 from deployments.tokenizer.client import RemoteTokenizer
 from deployments.tokenizer.colocated import ColocatedTokenizer
 from embedder.core.deadline import Deadline
-from embedder.core.types import ModelInfo, Priority, TokenBatch, Truncate
+from embedder.core.types import ModelInfo, Truncate
 from embedder.index.contract.points import StoredModel
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.pipeline import Pipeline
@@ -43,7 +43,7 @@ class Connection:
     stored: StoredModel
     pipeline: Pipeline
     tokenizer: RemoteTokenizer
-    encoder: RemoteEncoder
+    encoder: PooledEncoder
     colocated_tokenizer: ColocatedTokenizer | None
     colocated_encoder: ColocatedEncoder | None
 
@@ -53,7 +53,8 @@ class Connector:
     """Makes connections that share the caches and the admission control of one ingress."""
 
     settings: ServeSettings
-    handles: Handles
+    tokenizer: Handle
+    pools: Sequence[RemotePool]
     caches: IngressCaches
     admission: AdmissionControl
 
@@ -61,15 +62,11 @@ class Connector:
         """Have a model loaded, and return its connection once both stages have answered."""
         settings = self.settings
         deadline = Deadline.after(settings.load_timeout_s)
-        handle = handle_for(self.handles.encoder, model)
-        info: ModelInfo = await HandleClient("Encoder", handle).call(
-            "describe", model, deadline=deadline
-        )
-        tokenizer = RemoteTokenizer(
-            self.handles.tokenizer, settings.tokenizer, model, settings.batching
-        )
-        encoder = RemoteEncoder(handle, settings.encoder, model, settings.batching, info)
-        where = settings.encoder.placement if model.pinned and info.device == "cpu" else "remote"
+        encoder = PooledEncoder(self.pools, settings, model)
+        info = await encoder.connect(deadline)
+        tokenizer = RemoteTokenizer(self.tokenizer, settings.tokenizer, model, settings.batching)
+        here = model.pinned and info.device == "cpu" and not settings.encoder.pools
+        where = settings.encoder.placement if here else "remote"
         colocated_tokenizer, colocated_encoder = await asyncio.gather(
             _colocated(
                 settings.tokenizer.placement,
@@ -79,7 +76,6 @@ class Connector:
         )
         # Not through the pipeline, where the cache or a colocated stage may answer.
         await tokenizer.tokenize(["ready"], truncate=Truncate.END, deadline=deadline)
-        await encoder.encode(TokenBatch.of([[0]]), priority=Priority.INTERACTIVE, deadline=deadline)
         self.caches.announce(info)
         stages = Stages(
             tokenizer=colocated_tokenizer or tokenizer,

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from deployments.encoder.remote_pool import RemotePool
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedState
 from deployments.ingress.service.replicas import Handles
-from deployments.rpc.handle_client import HandleClient
 from embedder.cache.fail_open import SharedCacheState
 from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.core.deadline import Deadline
@@ -59,6 +59,8 @@ class StageState:
 
 READY = StageState(Level.READY, "ready")
 LOADING = StageState(Level.WAITING, "the model is being loaded")
+NO_REPLICA = StageState(Level.WAITING, "no replica runs")
+IDLE = StageState(Level.DEGRADED, "no replica runs; work starts one where a node has room for it")
 NOT_LOADED = StageState(Level.FAILED, "the model cannot be loaded; the log says why")
 
 
@@ -78,10 +80,11 @@ class Readiness:
 class StageProbe:
     """Reads the states of all stages, once for all probes within `KEEP_S`."""
 
-    def __init__(self, handles: Handles) -> None:
+    def __init__(self, handles: Handles, pools: Sequence[RemotePool]) -> None:
         self._stages = handles.clients()
+        self._pools = {pool.deployment: pool for pool in pools}
         self._methods = {
-            **dict.fromkeys(("Tokenizer", "Encoder", *handles.caches), "stats"),
+            **dict.fromkeys(("Tokenizer", *handles.encoders, *handles.caches), "stats"),
             **dict.fromkeys(handles.indexes, "health"),
         }
         self._probing: asyncio.Task[dict[str, StageState]] | None = None
@@ -97,14 +100,19 @@ class StageProbe:
 
     async def _probe_all(self) -> dict[str, StageState]:
         states = await asyncio.gather(
-            *(self._read(self._stages[name], method) for name, method in self._methods.items())
+            *(self._read(name, method) for name, method in self._methods.items())
         )
         self._answered_s = time.monotonic()
         return dict(zip(self._methods, states, strict=True))
 
-    async def _read(self, stage: HandleClient, method: str) -> StageState:
+    async def _read(self, name: str, method: str) -> StageState:
+        pool = self._pools.get(name)
+        if pool is not None and not pool.count_replicas():
+            # A call would wait for a replica, and have Serve start one.
+            return IDLE if pool.stage.min_replicas == 0 else NO_REPLICA
         try:
-            answer = await stage.call(method, deadline=Deadline.after(STAGE_TIMEOUT_S))
+            deadline = Deadline.after(STAGE_TIMEOUT_S)
+            answer = await self._stages[name].call(method, deadline=deadline)
         except DeadlineExceeded:
             return StageState(Level.WAITING, f"no answer within {STAGE_TIMEOUT_S:.0f} s")
         except Unavailable as error:
@@ -121,23 +129,41 @@ def readiness(
     default: ServedState[Connection],
     caches: Sequence[SharedCacheState],
     indexes: Sequence[str],
+    encoders: Sequence[str],
 ) -> Readiness:
     """Return which capabilities can be used.
 
     ``states`` come from a `StageProbe`, ``default`` is the default model, ``caches`` has the state
-    of each cache shard in this ingress, and ``indexes`` has the names of the index shards.
+    of each cache shard in this ingress, ``indexes`` has the names of the index shards, and
+    ``encoders`` those of the pools that have the default model.
     """
     stages = {"Ingress": _of_ingress(default), **states, **_of_caches(states, caches)}
-    needs = {
-        Capability.EMBEDDINGS: ("Ingress", "Tokenizer", "Encoder"),
-        Capability.INDEX: ("Ingress", *indexes),
-    }
-    worst = list(Level).index
+    level = {name: state.level for name, state in stages.items()}
+    pools = _of_pools([level[name] for name in encoders])
     levels = {
-        capability: max((stages[name].level for name in names), key=worst)
-        for capability, names in needs.items()
+        Capability.EMBEDDINGS: _worst((level["Ingress"], level["Tokenizer"], pools)),
+        Capability.INDEX: _worst((level["Ingress"], *(level[name] for name in indexes))),
     }
     return Readiness(levels, stages)
+
+
+def _worst(levels: Sequence[Level]) -> Level:
+    return max(levels, key=list(Level).index)
+
+
+def _of_pools(levels: Sequence[Level]) -> Level:
+    """Return the level of the pools of a model: one that answers is enough.
+
+    Pools without a replica count as usable only if all are: where one should have a replica and
+    does not answer, work cannot be expected to start another.
+    """
+    if Level.READY in levels:
+        return Level.READY
+    return min(
+        (one for one in levels if one is not Level.DEGRADED),
+        key=list(Level).index,
+        default=Level.DEGRADED,
+    )
 
 
 def _of_ingress(default: ServedState[Connection]) -> StageState:

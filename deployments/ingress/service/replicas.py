@@ -28,11 +28,12 @@ class Problem:
 class Handles:
     """One handle for each deployment; ``ingress`` reaches all replicas of the ingress itself.
 
-    ``caches`` and ``indexes`` hold the shards by deployment name, in shard order.
+    ``encoders`` holds the pools, ``caches`` and ``indexes`` hold the shards by deployment name, in
+    the configured order.
     """
 
     tokenizer: Handle
-    encoder: Handle
+    encoders: Mapping[str, Handle]
     caches: Mapping[str, Handle]
     indexes: Mapping[str, Handle]
     ingress: Handle
@@ -42,7 +43,7 @@ class Handles:
         handles = {
             "Ingress": self.ingress,
             "Tokenizer": self.tokenizer,
-            "Encoder": self.encoder,
+            **self.encoders,
             **self.caches,
             **self.indexes,
         }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from deployments.encoder.remote_pool import RemotePool
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request_stats import RequestStats
@@ -21,7 +22,7 @@ from deployments.ingress.service.readiness import Readiness, StageProbe, readine
 from deployments.ingress.service.replicas import Handles, Replicas
 from deployments.ingress.service.scaling_report import ScalingReport, StageQueue
 from deployments.ingress.service.search_admission import SearchAdmission
-from deployments.metrics import QUEUES, MetricPublisher
+from deployments.metrics import ENCODER_POOLS, QUEUES, MetricPublisher
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
@@ -50,12 +51,19 @@ class Service:
         self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
         self.search_admission = SearchAdmission(self.index, AdmissionControl(settings.limits))
         self.caches = IngressCaches(settings.cache, handles.caches)
-        connect = Connector(settings, handles, self.caches, self.admission)
+        self.encoder_pools = [
+            RemotePool(pool, handles.encoders[pool.deployment])
+            for pool in settings.encoder.deployments
+        ]
+        connect = Connector(
+            settings, handles.tokenizer, self.encoder_pools, self.caches, self.admission
+        )
         self.models: ServedModels[Connection] = ServedModels(connect)
         self.handle_calls = 0
         self._scaling = ScalingReport()
         self._queue_metrics = MetricPublisher(QUEUES)
-        self._probe = StageProbe(handles)
+        self._pool_metrics = MetricPublisher(ENCODER_POOLS)
+        self._probe = StageProbe(handles, self.encoder_pools)
 
     def configure(self, user_config: Mapping[str, Any]) -> None:
         """Serve the models of a ``user_config``; requests in progress end on their model.
@@ -130,6 +138,8 @@ class Service:
     def run_maintenance(self) -> None:
         """Publish metrics, and announce the loaded models to the cache shards."""
         self._queue_metrics.publish_queues(self.queues)
+        for pool in self.encoder_pools:
+            self._pool_metrics.publish(asdict(pool.stats), pool.deployment)
         self.caches.run_maintenance(connection.info for connection in self.models.serving())
 
     def scaling_report(self) -> dict[str, float]:
@@ -147,8 +157,8 @@ class Service:
                 sum(one.submitted_characters for one in tokenizers),
             ),
             encoders=[
-                StageQueue("Encoder", batcher.waiting_tokens, batcher.submitted_tokens)
-                for batcher in (connection.encoder.batcher for connection in connections)
+                StageQueue(pool.deployment, pool.tracker.waiting_tokens, pool.tracker.added_tokens)
+                for pool in self.encoder_pools
             ],
             refused_tokens=self.admission.refused_tokens,
         )
@@ -168,4 +178,5 @@ class Service:
         """Return which capabilities can be used; stages are called at most once a second."""
         states = await self._probe.states()
         default = self.models.state(None)
-        return readiness(states, default, self.caches.shared.states, self.index_names)
+        pools = [one.deployment for one in self.encoder_pools if one.serves(default.settings)]
+        return readiness(states, default, self.caches.shared.states, self.index_names, pools)

@@ -12,7 +12,8 @@ import yaml
 from deployments.cli import main
 from deployments.ingress.asgi import ROUTES
 from deployments.ingress.description.reference import errors_table, limits_table, metrics_table
-from deployments.settings.models import MODEL_DEPLOYMENTS, ModelList
+from deployments.settings.models import ModelList
+from deployments.settings.service import ServeSettings
 from embedder.models.catalogue import CATALOGUE
 from embedder.settings.model import BackendSettings, DtypeName
 from embedder.settings.presets import PRESETS
@@ -38,7 +39,7 @@ def test_the_list_of_models_is_valid_for_the_deployments() -> None:
     deployments = yaml.safe_load(block)["deployments"]
     lists = [ModelList.model_validate(one["user_config"]) for one in deployments]
 
-    assert sorted(one["name"] for one in deployments) == sorted(MODEL_DEPLOYMENTS)
+    assert sorted(one["name"] for one in deployments) == sorted(ServeSettings().model_deployments)
     assert lists[0] == lists[1] == lists[2]
 
 

@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,8 +34,8 @@ def _deployments(application: Application) -> Iterator[Deployment]:
     """Give the deployments of a graph; those that it is bound to first."""
     deployment = application._bound_deployment
     bound = _bound(deployment)
-    shards = (*bound.get("caches", {}).values(), *bound.get("indexes", {}).values())
-    for argument in (*deployment.init_args, *bound.values(), *shards):
+    several = [bound.get(role, {}).values() for role in ("encoders", "caches", "indexes")]
+    for argument in (*deployment.init_args, *bound.values(), *chain.from_iterable(several)):
         if isinstance(argument, Application):
             yield from _deployments(argument)
     yield deployment
@@ -56,10 +57,13 @@ def test_the_ingress_is_bound_to_each_stage_by_its_role() -> None:
     args = {"cache": {"shards": 3}, "index": {"shards": 2}}
     bound = _bound(build(args)._bound_deployment)
     shards = {**bound.pop("caches"), **bound.pop("indexes")}
+    encoders = bound.pop("encoders")
 
     assert {role: stage._bound_deployment.name for role, stage in bound.items()} == {
         "tokenizer": "Tokenizer",
-        "encoder": "Encoder",
+    }
+    assert {role: stage._bound_deployment.name for role, stage in encoders.items()} == {
+        "Encoder": "Encoder",
     }
     assert [stage._bound_deployment.name for stage in shards.values()] == list(shards)
     assert list(shards) == [

@@ -84,7 +84,7 @@ def test_min_replicas_above_max_replicas_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "args",
     [
-        {"encoder": {"min_replicas": 0}},
+        {"encoder": {"min_replicas": -1}},
         {"encoder": {"replicas": 0}},
         {"encoder": {"replicas": "all"}},
         {"encoder": {"num_cpus": -1}},

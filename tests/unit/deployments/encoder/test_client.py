@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from deployments.encoder.client import RemoteEncoder
-from deployments.settings.stages import StageSettings
+from deployments.encoder.remote_pool import RemotePool
+from deployments.settings.encoders import EncoderDeployment, EncoderReplicas
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.types import Encoded, Priority, TokenBatch
@@ -18,15 +19,16 @@ from tests.unit.virtual_time import VirtualTime
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
-ONE_CALL = StageSettings(max_replicas=1, calls_per_replica=1)
+ONE_CALL = EncoderReplicas(max_replicas=1, calls_per_replica=1)
 
 
 def _encoder(
     stage: LetterEncoder, model: ModelSettings | None = None, **batching: float
 ) -> RemoteEncoder:
+    handle = as_handle(stage)
     return RemoteEncoder(
-        as_handle(stage),
-        ONE_CALL,
+        RemotePool(EncoderDeployment("Encoder", ONE_CALL), handle),
+        handle,
         model or ModelSettings(),
         BatchSettings.model_validate(batching),
         MODEL,

@@ -167,7 +167,8 @@ class LetterEncoder:
 class FakeService(Service):
     """The service over stages whose handles can be broken by name.
 
-    Serves the models that are given, else the default one; wants a running event loop.
+    Serves the models that are given, else the default one; wants a running event loop. ``pools``
+    has a handle for each deployment of encoders.
     """
 
     def __init__(self, *models: Mapping[str, Any], **given: Any) -> None:
@@ -190,7 +191,15 @@ class FakeService(Service):
         handles = {name: as_handle(handle) for name, handle in self.handles.items()}
         caches = {"EmbeddingCache-0": handles.pop("cache")}
         indexes = {"VectorIndex-0": handles.pop("index")}
-        super().__init__(settings, Handles(caches=caches, indexes=indexes, **handles))
+        handles.pop("encoder")
+        deployments = [pool.deployment for pool in settings.encoder.deployments]
+        self.pools = {name: LocalHandle(self.encoder) for name in deployments}
+        if deployments == ["Encoder"]:
+            self.pools = {"Encoder": self.handles["encoder"]}
+        encoders = {name: as_handle(pool) for name, pool in self.pools.items()}
+        super().__init__(
+            settings, Handles(encoders=encoders, caches=caches, indexes=indexes, **handles)
+        )
         self.configure({"models": models or [{"name": ALIAS}]})
 
     async def local_cache_stats(self) -> dict[str, Any]:

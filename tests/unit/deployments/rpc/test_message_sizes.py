@@ -14,10 +14,11 @@ import pytest
 from deployments.cache.client import RemoteCache
 from deployments.cache.replica import CacheReplica
 from deployments.encoder.client import RemoteEncoder
+from deployments.encoder.remote_pool import RemotePool
 from deployments.rpc import message_size
 from deployments.rpc.handle_client import RETRIES, HandleClient
+from deployments.settings.encoders import EncoderDeployment, EncoderReplicas
 from deployments.settings.service import ServeSettings
-from deployments.settings.stages import StageSettings
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.core.deadline import NEVER, Deadline
@@ -112,10 +113,10 @@ async def test_a_call_refused_also_by_reference_fails() -> None:
 @widths
 async def test_an_encoder_answers_2048_short_inputs_of_any_width(width: int) -> None:
     handle = LocalHandle(WideEncoder(width))
-    stage = StageSettings(max_replicas=1)
+    pool = EncoderDeployment("Encoder", EncoderReplicas(max_replicas=1))
     remote = RemoteEncoder(
+        RemotePool(pool, as_handle(handle)),
         as_handle(handle),
-        stage,
         ModelSettings(),
         BatchSettings(),
         replace(MODEL, max_batch_tokens=32_768, width=width),

@@ -49,7 +49,7 @@ async def test_without_a_colocated_stage_its_deployment_has_all_calls_and_the_lo
     with caplog.at_level(logging.WARNING, "ray.serve"):
         response = await service.post_texts("aab")
 
-    assert sorted(loads) == ["RemoteEncoder", "RemoteTokenizer"]
+    assert sorted(loads) == ["PooledEncoder", "RemoteTokenizer"]
     assert response.status_code == 200
     assert len(service.encoder.calls) == 1
     assert caplog.text.count("no such disk") == 2
@@ -63,7 +63,7 @@ async def test_a_model_that_is_not_pinned_is_encoded_by_its_replicas_alone(
     for name in (None, "other"):
         await service.models.get(name)
 
-    assert loads == ["RemoteEncoder"]
+    assert loads == ["PooledEncoder"]
 
 
 async def test_no_call_of_a_connection_has_more_than_max_items_inputs() -> None:

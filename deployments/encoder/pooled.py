@@ -1,0 +1,199 @@
+"""The encoders of all pools as one stage of the pipeline, for one model.
+
+Each batch of tokens goes to the pool that will probably complete it first. What a pool does not
+compute goes to another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from deployments.encoder.agreement import SAME_MODEL, difference, of_several_pools
+from deployments.encoder.pool_model import PoolModel, PoolModelState
+from deployments.encoder.remote_pool import CHECK_S, RemotePool
+from deployments.encoder.routing import earliest
+from deployments.settings.encoders import DEPLOYMENT
+from deployments.settings.service import ServeSettings
+from embedder.core.deadline import Deadline
+from embedder.core.errors import (
+    BackendFailure,
+    ConfigurationError,
+    DeadlineExceeded,
+    StageUnavailable,
+)
+from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
+from embedder.models.catalogue import model_names
+from embedder.settings.model import ModelSettings
+
+START_S = 30.0
+"""Seconds for which work waits for the first replica: less than a request may take, so that its
+client is told to retry."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class PooledEncoder:
+    """Encodes with one model in the pools that have it."""
+
+    def __init__(
+        self, pools: Sequence[RemotePool], settings: ServeSettings, model: ModelSettings
+    ) -> None:
+        """Choose the pools of a model among all; connect to none yet.
+
+        Raises:
+            ConfigurationError: no pool has the model.
+        """
+        chosen = [pool for pool in pools if pool.serves(model)]
+        if not chosen:
+            name = model_names(model)[0]
+            raise ConfigurationError(f"no pool of encoder.pools has the model {name!r}")
+        self.alone = len(chosen) == 1
+        self._dtype = settings.backend.dtype
+        self._reference: tuple[RemotePool, ModelInfo] | None = None
+        self._models = [
+            PoolModel(
+                pool,
+                model,
+                settings.batching,
+                self._accept,
+                alone=self.alone,
+                load_timeout_s=settings.load_timeout_s,
+            )
+            for pool in chosen
+        ]
+
+    async def connect(self, deadline: Deadline) -> ModelInfo:
+        """Return the description of the model once one pool has encoded with it.
+
+        Raises:
+            EmbedderError: as the first pool, if no pool can load the model.
+            StageUnavailable: no pool has had a replica until ``deadline``.
+        """
+        await self._wait(1, deadline)
+        assert self._reference is not None  # the first pool that connected has set it
+        info = self._reference[1]
+        return info if self.alone else of_several_pools(info, self._dtype)
+
+    async def encode(
+        self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
+    ) -> Encoded:
+        """Return pooled vectors float32[n, width] before normalization, in order, and timings.
+
+        Raises:
+            StageUnavailable: no pool has had a replica for `START_S`; or all pools failed.
+            EmbedderError: as the last pool that was tried.
+        """
+        count = len(tokens.ids)
+        left = list(self._models)
+        while True:
+            ready = self._ready(left)
+            if not ready:
+                await self._wait(count, min(deadline, Deadline.after(START_S)))
+                left = list(self._models)
+                continue
+            chosen = self._earliest(ready, count)
+            try:
+                return await _encode_in(chosen, tokens, priority, deadline)
+            except DeadlineExceeded:
+                if chosen.pool.count_replicas():
+                    raise
+                raise StageUnavailable(chosen.pool.deployment, "it has no replica") from None
+            except (StageUnavailable, BackendFailure) as error:
+                left = [one for one in left if one is not chosen]
+                if self.alone or (not self._ready(left) and self._running()):
+                    raise
+                logger.warning(
+                    "%s failed, the batch goes to another pool: %r", chosen.pool.deployment, error
+                )
+
+    @property
+    def idle(self) -> bool:
+        """Return whether nothing waits or runs."""
+        return all(one.encoder is None or one.encoder.batcher.idle for one in self._models)
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of inputs that wait in this process."""
+        return sum(len(one.encoder.batcher) for one in self._models if one.encoder is not None)
+
+    @property
+    def states(self) -> list[PoolModelState]:
+        """Return the state of the model in each of its pools."""
+        return [one.state for one in self._models]
+
+    def _ready(self, models: Sequence[PoolModel]) -> list[PoolModel]:
+        for one in models:
+            one.refresh()
+        return [one for one in models if one.ready]
+
+    def _running(self) -> list[PoolModel]:
+        return [one for one in self._models if one.pool.count_replicas()]
+
+    def _earliest(self, ready: Sequence[PoolModel], tokens: int) -> PoolModel:
+        if len(ready) == 1:
+            return ready[0]
+        at = earliest([one.pool.tracker.state(one.pool.now()) for one in ready], tokens)
+        return ready[at or 0]
+
+    async def _wait(self, tokens: int, deadline: Deadline) -> None:
+        """Wait for a pool as `_first_ready`; meanwhile the first pool counts the work as its own.
+
+        That is how a pool without replicas comes to have one.
+        """
+        pool = self._models[0].pool
+        work = pool.tracker.add(tokens, pool.now())
+        try:
+            await self._first_ready(deadline)
+        finally:
+            pool.tracker.remove(work)
+
+    async def _first_ready(self, deadline: Deadline) -> None:
+        """Return once a pool has answered; connect to those with replicas, without any to all."""
+        while not self._ready(self._models):
+            attempts = [one.connecting() for one in self._running() or self._models]
+            pending = [attempt for attempt in attempts if not attempt.done()]
+            if not pending:
+                raise _error_of(attempts[0])
+            timeout_s = min(CHECK_S, deadline.remaining_s())
+            if timeout_s <= 0:
+                raise StageUnavailable(DEPLOYMENT, "no pool has a replica")
+            await asyncio.wait(pending, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for one in self._models:
+            if not one.pool.tracker.replicas:
+                one.cancel()
+
+    def _accept(self, pool: RemotePool, info: ModelInfo) -> None:
+        """Refuse a model that differs from that of the first pool.
+
+        Raises:
+            ConfigurationError: it does.
+        """
+        if self._reference is None:
+            self._reference = pool, info
+            return
+        first, there = self._reference
+        if problem := difference(SAME_MODEL, info, there):
+            raise ConfigurationError(
+                f"{pool.deployment} has another model than {first.deployment}: {problem}"
+            )
+
+
+async def _encode_in(
+    model: PoolModel, tokens: TokenBatch, priority: Priority, deadline: Deadline
+) -> Encoded:
+    """Encode in a pool that is connected, and count the work as its own meanwhile."""
+    pool, encoder = model.pool, model.encoder
+    assert encoder is not None
+    work = pool.tracker.add(len(tokens.ids), pool.now())
+    try:
+        return await encoder.encode(tokens, priority=priority, deadline=deadline)
+    finally:
+        pool.tracker.remove(work)
+
+
+def _error_of(attempt: asyncio.Task[None]) -> BaseException:
+    """Return the error of a failed attempt, which several callers raise."""
+    error = None if attempt.cancelled() else attempt.exception()
+    return (error or StageUnavailable(DEPLOYMENT, "no pool has a replica")).with_traceback(None)
