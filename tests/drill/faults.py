@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -28,13 +28,13 @@ Fault = Callable[[], Awaitable[None]]
 
 
 class ProcessFaults:
-    """Faults of single processes of a service; ``deployments`` have a replica or several."""
+    """Faults of single processes of a service; ``replicas`` has their number by deployment."""
 
-    def __init__(self, service: Processes, deployments: Sequence[str]) -> None:
+    def __init__(self, service: Processes, replicas: Mapping[str, int]) -> None:
         self._service = service
-        self._titles = {name: f"{REPLICA}{name}" for name in deployments}
+        self._titles = {name: f"{REPLICA}{name}" for name in replicas}
         self._titles |= {"controller": CONTROLLER, "HAProxy": HAPROXY}
-        self._whole = {title: len(service.titled(title)) for title in self._titles.values()}
+        self._whole = {title: replicas.get(name, 1) for name, title in self._titles.items()}
 
     def rows(self, stopped_s: float) -> Mapping[str, Fault]:
         """Return the rows by name: each kind of process killed, and stopped for some seconds."""
@@ -64,7 +64,7 @@ class ProcessFaults:
         return killed | {f"stop {name}": stop(title) for name, title in self._titles.items()}
 
     async def until_whole(self) -> None:
-        """Wait until there are as many processes of each kind as at the start."""
+        """Wait until there are as many processes of each kind as there should be."""
         deadline = time.monotonic() + READY_S
         while missing := [
             title

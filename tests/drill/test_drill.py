@@ -21,8 +21,8 @@ from tests.drill.rows import READY_S, STOPPED_S, Row, skipped_unless_wanted, wan
 
 pytestmark = skipped_unless_wanted
 
-DEPLOYMENTS = ("Ingress", "Tokenizer", "Encoder", "EmbeddingCache-0", "VectorIndex-0")
-KINDS = (*DEPLOYMENTS, "controller", "HAProxy")
+REPLICAS = {"Ingress": 2, "Tokenizer": 2, "Encoder": 2, "EmbeddingCache-0": 1, "VectorIndex-0": 1}
+KINDS = (*REPLICAS, "controller", "HAProxy")
 # The last row is of a configuration that the others do not expect.
 ROWS = [f"{fault} {kind}" for fault in ("kill", "stop") for kind in KINDS] + ["swap", "redeploy"]
 
@@ -55,7 +55,7 @@ def drill(tmp_path_factory: pytest.TempPathFactory, expected: Expected) -> Itera
     service = RunningService(folder, None, expected.swapped.entry, **ARGUMENTS)
     try:
         service.wait()
-        processes = ProcessFaults(service, DEPLOYMENTS)
+        processes = ProcessFaults(service, REPLICAS)
         faults = {
             **processes.rows(STOPPED_S),
             "swap": lambda: _swap(service, expected),
@@ -70,6 +70,7 @@ def drill(tmp_path_factory: pytest.TempPathFactory, expected: Expected) -> Itera
 async def test_no_embed_request_fails_and_no_vector_is_wrong(
     drill: Drill, expected: Expected, table: list[Figures], row: str
 ) -> None:
+    await drill.processes.until_whole()
     one = Row(row, [drill.service.url], expected, table)
     await one.run(drill.faults[row], drill.processes.until_whole)
 
