@@ -155,8 +155,11 @@ class PoolTracker:
             self._paused_until_s = now + PAUSE_S
 
     def _others(self, now: float) -> float:
-        """Return the tokens of other callers in one replica, less what it has computed since."""
-        if self._reported_s is None:
+        """Return the tokens of other callers in one replica, less what it has computed since.
+
+        While the rate is unknown they count as none: they say nothing about when they will be done.
+        """
+        if self._reported_s is None or self._tokens_per_s == 0:
             return 0.0
         drained = self._tokens_per_s * max(0.0, now - self._reported_s - FRESH_S)
         return max(0.0, self._others_tokens - drained)

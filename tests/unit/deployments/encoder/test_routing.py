@@ -137,6 +137,15 @@ def test_a_pool_of_unknown_rate_is_tried_once_and_then_waits_for_its_answer() ->
     assert (first, second, third) == (1, 0, 1)
 
 
+def test_a_pool_whose_first_answer_has_no_rate_is_tried_again() -> None:
+    known, new = PoolTracker(replicas=1), PoolTracker(replicas=1)
+    _answer(known, _report(), 0.0)
+    _answer(new, _report(queued=5000, rate=0.0), 0.0)
+    chosen = [earliest([known.state(now), new.state(now)], 100) for now in (0.0, 3600.0)]
+
+    assert chosen == [1, 1]
+
+
 def test_a_pool_that_does_not_answer_loses_its_turn() -> None:
     slow, fast = PoolTracker(replicas=1), PoolTracker(replicas=1)
     _answer(slow, _report(rate=1000.0), 0.0)
