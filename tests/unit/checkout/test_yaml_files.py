@@ -121,11 +121,22 @@ def test_two_nodes_always_have_an_ingress(
     assert stage.min_replicas + surge <= nodes * stage.max_replicas_per_node
 
 
+def test_a_pool_on_gpus_waits_for_work_and_its_nodes(on_nodes: dict[str, Any]) -> None:
+    bounds = {
+        pool.hardware: (pool.min_replicas, pool.max_replicas)
+        for pool in ServeSettings.model_validate(on_nodes).encoder.pools
+    }
+
+    assert bounds["gpu"] == (0, 2)
+    assert bounds["cpu"][0] >= 2
+
+
 def test_encoders_leave_room_on_each_node_for_the_other_stages(
     cluster: dict[str, Any], on_nodes: dict[str, Any]
 ) -> None:
     settings = ServeSettings.model_validate(on_nodes)
-    encoder, others = settings.encoder, (settings.ingress, settings.tokenizer)
+    others = (settings.ingress, settings.tokenizer)
+    (encoder,) = [pool for pool in settings.encoder.pools if pool.hardware == "cpu"]
     assert encoder.max_replicas_per_node is not None
     booked = encoder.max_replicas_per_node * encoder.num_cpus
     booked += sum(stage.num_cpus * (stage.max_replicas_per_node or 1) for stage in others)
