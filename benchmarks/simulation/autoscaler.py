@@ -9,7 +9,8 @@ from typing import Any
 from benchmarks.simulation.pool import Pool
 from benchmarks.simulation.replica_set import ReplicaSet
 from benchmarks.simulation.service import SimulatedService
-from deployments.autoscaling.policy import ScalingLimits, StageLoad, StageState, decide
+from deployments.autoscaling.load import ScalingLimits, StageLoad, StageState
+from deployments.autoscaling.policy import decide
 
 REPORT_S = 1.0
 """Seconds between two reports of a replica."""
@@ -81,7 +82,10 @@ class Autoscaler:
         pool = self._pool(name)
         rates = [rate for one in pool.running if (rate := one.meter.tokens_per_s) > 0]
         load = StageLoad(
-            len(pool.running), 0.0, float(pool.backlog_tokens), _ratio(sum(rates), len(rates))
+            len(pool.running),
+            queued=float(pool.backlog_tokens),
+            replica_per_s=_ratio(sum(rates), len(rates)),
+            initial_per_s=pool.settings.full_tokens_per_s,
         )
         refused = 0
         if pool in (self._service.tokenizer, self._service.encoders[0]):

@@ -56,6 +56,12 @@ class ReplicaSettings:
     budget: Budget
     slots: Slots
 
+    @property
+    def full_tokens_per_s(self) -> float:
+        """Return the rate of full batches, which a replica measures when it starts."""
+        tokens = self.budget.max_tokens
+        return tokens / (self.costs.batch_s + tokens / self.costs.tokens_per_s)
+
 
 class Replica:
     """Computes the groups of its calls in batches, one after the other on its device."""
@@ -82,6 +88,11 @@ class Replica:
         self._queue.add([call] * len(lengths), lengths, now)
         self._start()
 
+    def load(self) -> ReplicaLoad:
+        """Return the queue and the rate; before it is measured, the rate of full batches."""
+        rate = self.meter.tokens_per_s or self._pool.settings.full_tokens_per_s
+        return ReplicaLoad(self.name, self.meter.queued_tokens, rate)
+
     def _start(self) -> None:
         events = self._pool.events
         while batch := self._queue.start(events.now):
@@ -106,8 +117,7 @@ class Replica:
             if not call.missing:
                 self.calls -= 1
                 call.metered.close()
-                queued_tokens, rate = self.meter.queued_tokens, self.meter.tokens_per_s
-                call.load = ReplicaLoad(self.name, queued_tokens, rate)
+                call.load = self.load()
                 events.at(events.now + self._pool.hop_s, call.caller.answered, call)
         self._start()
 

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.bench.report import line
 from benchmarks.simulation import growth, herding, plots, step
 from benchmarks.simulation.calibration import TYPICAL, Calibration
-from deployments.autoscaling.policy import ScalingLimits
+from deployments.autoscaling.load import ScalingLimits
 
 ACCELERATED = 4.0
 """How many times faster than a core the replicas of a large service are here, so that one does
@@ -28,7 +28,7 @@ def load_step(options: argparse.Namespace) -> None:
             rate_per_s=options.rate,
             factor=options.factor,
             phase_s=options.phase,
-            limits=limits,
+            limits=replace(limits, batches=True),
             ingress_limits=limits,
             seed=options.seed,
         )

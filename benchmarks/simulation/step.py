@@ -14,7 +14,7 @@ from benchmarks.simulation.figures import Log
 from benchmarks.simulation.ingress import IngressSettings
 from benchmarks.simulation.samples import Samples
 from benchmarks.simulation.service import PoolSettings, ServiceSettings, SimulatedService
-from deployments.autoscaling.policy import ScalingLimits
+from deployments.autoscaling.load import ScalingLimits
 from embedder.settings.model import LimitSettings
 
 SAMPLE_S = 0.25

@@ -8,7 +8,7 @@ from benchmarks.simulation import step
 from benchmarks.simulation.costs import Costs, DeviceCosts
 from benchmarks.simulation.plots import draw_step
 from benchmarks.simulation.step import Step, reaction
-from deployments.autoscaling.policy import ScalingLimits
+from deployments.autoscaling.load import ScalingLimits
 from tests.unit.benchmarks.simulation.services import FREE
 
 HISTORY = [(0.0, 1, 1), (62.0, 1, 3), (64.0, 1, 5), (72.0, 3, 5), (74.0, 5, 5), (150.0, 1, 1)]
