@@ -103,7 +103,7 @@ class HedgedCalls:
             answer = await self._race(send, sent, may_hedge=not once and deadline != NEVER)
         except BaseException:
             for copy in sent:
-                copy.cancel()
+                _cancel(copy)
             raise
         for copy in sent:
             _leave(copy, deadline)
@@ -149,13 +149,22 @@ def _removed(before: frozenset[Hashable] | None, now: frozenset[Hashable] | None
 def _leave(copy: asyncio.Future[Any], deadline: Deadline) -> None:
     """Let a copy run on until the deadline, whatever becomes of it."""
     if deadline == NEVER:
-        copy.cancel()  # its replica has been removed
+        _cancel(copy)  # its replica has been removed
         return
-    timer = asyncio.get_running_loop().call_later(deadline.remaining_s(), copy.cancel)
+    timer = asyncio.get_running_loop().call_later(deadline.remaining_s(), _cancel, copy)
+    copy.add_done_callback(lambda _: timer.cancel())
+    copy.add_done_callback(_retrieve)
 
-    def ended(copy: asyncio.Future[Any]) -> None:
-        timer.cancel()
-        if not copy.cancelled():
-            copy.exception()  # otherwise asyncio logs that nothing retrieved it
 
-    copy.add_done_callback(ended)
+def _cancel(copy: asyncio.Future[Any]) -> None:
+    copy.add_done_callback(_retrieve)
+    copy.cancel()
+
+
+def _retrieve(copy: asyncio.Future[Any]) -> None:
+    """Retrieve the error of an ended copy; Serve turns a cancellation into an error.
+
+    Otherwise asyncio logs that nothing has retrieved it.
+    """
+    if not copy.cancelled():
+        copy.exception()
