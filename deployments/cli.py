@@ -14,12 +14,12 @@ from deployments.commands import (
     embed,
     key,
     models,
-    plan,
     reference,
     serve,
     stop,
 )
 from deployments.commands.index import command as index
+from deployments.commands.plan import command as plan
 from embedder.core.errors import EmbedderError
 
 

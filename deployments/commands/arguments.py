@@ -61,6 +61,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="alias of the catalogue, or a directory: model.name")
 
 
+def option_of(name: str) -> str:
+    """Return the option that sets an argument."""
+    return f"--{name.replace('_', '-')}"
+
+
 def load_settings(options: argparse.Namespace) -> LoadedSettings[EmbedderSettings]:
     """Return the settings from the arguments, the environment and the file.
 

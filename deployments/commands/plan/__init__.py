@@ -1,0 +1,1 @@
+"""``embedder plan``: settings of a process, the capacity for a rate, and its calibration."""

@@ -1,0 +1,48 @@
+"""Calibrate this machine for capacities: encoders alone, then a whole service."""
+
+from __future__ import annotations
+
+import platform
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from deployments.operations.service_cost import measure_service
+from embedder.core.host import available_bytes, usable_cores
+from embedder.planning.calibration import Calibration
+from embedder.planning.encoder_speed import measure_encoder
+from embedder.settings.model import EmbedderSettings
+
+PACKAGES = ("embedder", "ray", "torch")
+
+
+def calibrate(settings: EmbedderSettings, hardware: str | None = None) -> Calibration:
+    """Measure this machine with a model; ``hardware`` None is the name of its GPU or processor.
+
+    Raises:
+        ConfigurationError: the model cannot be loaded, or the service cannot start.
+        Unavailable: the service fails a request.
+    """
+    cores, memory_bytes = usable_cores(), available_bytes("cpu")
+    encoder = measure_encoder(settings)
+    return Calibration(
+        hardware=hardware or hardware_name(encoder.device),
+        date=date.today().isoformat(),
+        versions={"python": platform.python_version()} | {one: version(one) for one in PACKAGES},
+        cores=cores,
+        memory_bytes=memory_bytes,
+        encoder=encoder,
+        service=measure_service(settings),
+    )
+
+
+def hardware_name(device: str, processors: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the name of the GPU, or of the processor."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    for line in processors.read_text().splitlines() if processors.is_file() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
