@@ -76,6 +76,8 @@ class RemoteEncoder(BatchingEncoder):
             pool.tracker.failed(count, pool.now(), pause=failed)
             raise
         pool.tracker.answered(count, encoded.load, pool.now())
+        if encoded.load is not None:
+            pool.reported(encoded.load)
         return encoded
 
 

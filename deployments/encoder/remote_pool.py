@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from deployments.rpc.handle_client import Handle
 from deployments.rpc.running_replicas import running_replicas
 from deployments.settings.encoders import EncoderDeployment
 from embedder.core.errors import StageUnavailable
+from embedder.core.types import ReplicaLoad
 
 T = TypeVar("T")
 
@@ -39,13 +40,22 @@ class PoolStats:
 
 
 class RemotePool:
-    """A pool of encoders; all models of an ingress share it."""
+    """A pool of encoders; all models of an ingress share it.
 
-    def __init__(self, settings: EncoderDeployment, handle: Handle) -> None:
+    ``reported`` is called with the load in each answer of a replica.
+    """
+
+    def __init__(
+        self,
+        settings: EncoderDeployment,
+        handle: Handle,
+        reported: Callable[[ReplicaLoad], None] = lambda _: None,
+    ) -> None:
         self.deployment = settings.deployment
         self.stage = settings.replicas
         self.serves = settings.serves
         self.handle = handle
+        self.reported = reported
         self.tracker = PoolTracker()
         self.now = time.monotonic
 

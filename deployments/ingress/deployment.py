@@ -20,6 +20,7 @@ from deployments.settings.service import ServeSettings
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input, Vectors
 from embedder.index.contract.points import CollectionInfo, StoredModel
+from embedder.pipeline.reservations import ReservationChanges
 
 
 @serve.ingress()
@@ -62,6 +63,10 @@ class IngressReplica:
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Return the load of this replica and of the stages it calls, for the controller."""
         return self._service.scaling_report()
+
+    async def receive_reservations(self, replica: str, changes: ReservationChanges) -> None:
+        """Apply the changes to reservations that another replica has sent."""
+        self._service.reservations.receive(replica, changes)
 
     async def check_health(self) -> None:
         """Run the periodic maintenance; Serve calls this every few seconds."""

@@ -2,7 +2,8 @@
 
 Work is admitted before it costs anything and released when it ends, however it ends. Interactive
 work is refused when it would wait too long; any work is refused when too many tokens are queued.
-Time comes from the given clock.
+Time comes from the given clock. Several ingresses admit by their measured shares of the devices,
+and exchange their reservations.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Annotated
 from pydantic import PlainSerializer
 
 from embedder.core.errors import Overloaded
-from embedder.core.types import Priority, Timings
+from embedder.core.types import Priority, ReplicaLoad, Timings
 from embedder.pipeline.admission_policy import AdmissionPolicy
+from embedder.pipeline.reservations import ReservationChanges
 from embedder.pipeline.throughput import TokenRate
 from embedder.settings.model import LimitSettings
 
@@ -112,6 +114,26 @@ class AdmissionControl:
             returned=self._returned,
             reserved_tokens=round(self._policy.reservations.units(now)),
         )
+
+    def share(self, ingresses: int, notify: Callable[[], None]) -> None:
+        """Share the devices with other ingresses; ``ingresses`` includes this one.
+
+        If there are others, ``notify`` is called when the reservations have changes for them.
+        """
+        self._rate.ingresses = self._policy.ingresses = ingresses
+        self._policy.reservations.share(notify if ingresses > 1 else None)
+
+    def answered(self, load: ReplicaLoad) -> None:
+        """Record the load that an encoder replica has reported."""
+        self._rate.reported(load, self._clock())
+
+    def take_changes(self) -> ReservationChanges:
+        """Return the changes for the other ingresses since the last call."""
+        return self._policy.reservations.take_changes(self._clock())
+
+    def receive(self, changes: ReservationChanges) -> None:
+        """Apply the changes of another ingress, so that its clients may return to this one."""
+        self._policy.reservations.receive(changes, self._clock())
 
     def admit(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> AdmittedTokens:
         """Admit a request of ``tokens`` tokens whose inputs have these fingerprints.

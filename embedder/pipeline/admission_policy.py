@@ -55,20 +55,23 @@ class AdmissionPolicy:
     """Admission to one class of work.
 
     With ``shares_tokens``, different requests may have equal retry tokens. A request that returns
-    before the first of their reservations is ready then counts as another one.
+    before the first of their reservations is ready then counts as another one. ``ingresses`` is the
+    number of those that share the rate and exchange their reservations.
     """
 
     def __init__(self, rate: WorkRate, max_wait_s: float, *, shares_tokens: bool = False) -> None:
         self._rate = rate
         self._max_wait_s = max_wait_s
         self._shares_tokens = shares_tokens
+        self.ingresses = 1
         self.reservations = Reservations()
 
     def wait_s(self, ahead: float, now: float) -> float:
         """Return how long a new request would wait; requests that are due to return go first."""
         if ahead <= 0:
             return 0.0
-        return self._rate.wait_s(ahead + self.reservations.expected(now, self._max_wait_s))
+        expected = self.reservations.expected(now, self._max_wait_s) / self.ingresses
+        return self._rate.wait_s(ahead + expected)
 
     def check(
         self,
@@ -114,7 +117,9 @@ class AdmissionPolicy:
     def seconds_until_done(self, units: float) -> float:
         """Return in how many seconds ``units`` of queued work will be done."""
         rate = self._rate.promised_per_s
-        return DEFAULT_RETRY_AFTER_S if not rate else min(MAX_RETRY_AFTER_S, units / rate)
+        if not rate:
+            return DEFAULT_RETRY_AFTER_S
+        return min(MAX_RETRY_AFTER_S, self.ingresses * units / rate)
 
     def _refuse(self, token: bytes, units: int, behind: float, now: float) -> NoReturn:
         """Reserve the time at which ``behind`` and all work refused before will be done; raise."""

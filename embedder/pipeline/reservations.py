@@ -4,6 +4,9 @@ A refused request gets the time at which all queued work and all work refused be
 done. These times only grow, so a queue in order of time holds them. A retry token, a digest of the
 content, identifies a request that returns; clients send nothing extra. Requests that begin alike
 may share a token: the first one of them to return ends the first reservation.
+
+A request may return to another ingress, and a load balancer that counts open requests prefers the
+ingress that refuses. So ingresses exchange `ReservationChanges`, and all have the whole queue.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from __future__ import annotations
 import math
 import pickle
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 MAX_RETRY_AFTER_S = 120
@@ -32,13 +36,25 @@ MIN_RETURN_SHARE = 0.1
 SLOTS_PER_S = 10
 """Resolution at which the work that is due is counted, in slots per second."""
 
+FIRST_MESSAGE_S, MAX_MESSAGE_S = 0.05, 0.25
+"""Seconds from the first change until its message, and longest time between messages.
+
+The ingresses of a burst promise the same times until they have heard of each other. A message costs
+every ingress about 1 ms.
+"""
+
+
+def next_message_s(pause_s: float, ingresses: int) -> float:
+    """Return the pause before the next message to the others, while changes go on."""
+    return min(1.25 * pause_s, max(MAX_MESSAGE_S, 0.01 * ingresses))
+
 
 def retry_token_of(*content: object) -> bytes:
     """Return the retry token of a request with this content."""
     return blake2b(pickle.dumps(content), digest_size=16).digest()
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Reservation:
     """Work for which there is capacity at ``ready_s``.
 
@@ -50,6 +66,22 @@ class Reservation:
     ready_s: float
     due_s: float
     ended: bool = False
+
+
+@dataclass(slots=True)
+class ReservationChanges:
+    """What one ingress has changed since its last message to the others.
+
+    ``added`` has the retry token, the units, and three times in seconds: until ready, until due,
+    and in the queue. They count from the message, because nodes have different clocks. ``ended``
+    has the retry tokens of requests that have returned.
+    """
+
+    added: list[tuple[bytes, int, float, float, float]] = field(default_factory=list)
+    ended: list[bytes] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.ended)
 
 
 class Reservations:
@@ -67,6 +99,8 @@ class Reservations:
         self._free_s = 0.0
         self._now = 0.0
         self._returned = self._lost = 0.0
+        self._changes = ReservationChanges()
+        self._notify: Callable[[], None] | None = None
 
     def units(self, now: float) -> int:
         """Return the units that may still return."""
@@ -89,6 +123,35 @@ class Reservations:
     def claim(self, retry_token: bytes) -> None:
         """End the first reservation of a token, because its request has returned."""
         self._returned += self._end(self._by_token[retry_token][0])
+        if self._notify is not None:
+            self._changes.ended.append(retry_token)
+            self._notify()
+
+    def share(self, notify: Callable[[], None] | None) -> None:
+        """Record changes from now on, and call ``notify`` after each; None records none."""
+        self._notify = notify
+        if notify is None:
+            self._changes = ReservationChanges()
+
+    def take_changes(self, now: float) -> ReservationChanges:
+        """Return the changes since the last call."""
+        changes, self._changes = self._changes, ReservationChanges()
+        changes.added = [
+            (token, units, ready_s - now, due_s - now, queue_s)
+            for token, units, ready_s, due_s, queue_s in changes.added
+        ]
+        return changes
+
+    def receive(self, changes: ReservationChanges, now: float) -> None:
+        """Apply the changes of another ingress."""
+        self._expire(now)
+        for token, units, ready_s, due_s, queue_s in changes.added:
+            self._free_s = max(self._free_s, now + ready_s) + queue_s
+            if self.count < MAX_RESERVATIONS:
+                self._append(Reservation(token, units, now + ready_s, now + due_s))
+        for token in changes.ended:
+            if token in self._by_token:
+                self._returned += self._end(self._by_token[token][0])
 
     def add(
         self, retry_token: bytes, units: int, *, units_per_s: float, after_s: float, now: float
@@ -98,7 +161,8 @@ class Reservations:
         ready_s = max(now + after_s, self._free_s)
         if self.count >= MAX_RESERVATIONS or ready_s > now + MAX_RETRY_AFTER_S:
             return None
-        self._free_s = ready_s + max(MIN_RETURN_SHARE, self._return_share) * units / units_per_s
+        queue_s = max(MIN_RETURN_SHARE, self._return_share) * units / units_per_s
+        self._free_s = ready_s + queue_s
         first = max(1, math.ceil(ready_s - now))
         # Not always the next whole second: requests refused within half a second would all return
         # within the same half second.
@@ -108,11 +172,10 @@ class Reservations:
             key=lambda at: max(capacity, self._due.get(_slot(at), 0)),
         )
         reservation = Reservation(retry_token, units, ready_s, due_s)
-        self._by_token.setdefault(retry_token, deque()).append(reservation)
-        self._queue.append(reservation)
-        self.count += 1
-        self._due[_slot(due_s)] = self._due.get(_slot(due_s), 0) + units
-        self._units += units
+        self._append(reservation)
+        if self._notify is not None:
+            self._changes.added.append((retry_token, units, ready_s, due_s, queue_s))
+            self._notify()
         return reservation
 
     def expected(self, now: float, seconds: float) -> float:
@@ -141,10 +204,18 @@ class Reservations:
                 ago_s = now - GRACE_S - reservation.due_s
                 self._lost += self._end(reservation) * math.exp(-ago_s / MEMORY_S)
 
+    def _append(self, reservation: Reservation) -> None:
+        self._by_token.setdefault(reservation.retry_token, deque()).append(reservation)
+        self._queue.append(reservation)
+        self.count += 1
+        slot = _slot(reservation.due_s)
+        self._due[slot] = self._due.get(slot, 0) + reservation.units
+        self._units += reservation.units
+
     def _end(self, reservation: Reservation) -> int:
         """Remove a reservation, the first one of its token, and return its units."""
         alike = self._by_token[reservation.retry_token]
-        alike.popleft()
+        alike.remove(reservation)
         if not alike:
             del self._by_token[reservation.retry_token]
         self.count -= 1

@@ -3,6 +3,9 @@
 A device that is not saturated computes less than it could, so such a sample is only a lower bound.
 Time is cut into windows. A window whose work had to wait for a device measures the rate; any other
 window may raise the estimate and never lowers it. The caller reports all events with their times.
+
+An ingress that is one of several measures its share of the devices. Replicas report the rate of all
+their callers, so the ingress also knows the whole.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from embedder.core.types import Timings
+from embedder.core.types import ReplicaLoad, Timings
 
 WINDOW_S = 0.1
 """Minimum seconds of a sample while work waits: short, to measure a sudden load soon."""
@@ -43,6 +46,14 @@ from batch to batch without a pause.
 BATCH_WEIGHT = 0.1
 """Weight of one report in the average duration of a batch."""
 
+REPLICA_S = 5.0
+"""Seconds for which the last report of a replica counts while others report: under load each
+answers more often.
+"""
+
+STALE_S = 10.0
+"""Seconds after which a measured share of the devices is forgotten: other ingresses may be busy."""
+
 
 @dataclass(slots=True)
 class _Window:
@@ -60,14 +71,17 @@ class _Window:
 class TokenRate:
     """The estimate; unknown until work has waited for a whole window.
 
-    ``tokens_per_s`` is None while it is unknown, and ``promised_per_s`` while too little is known
-    for a promise. ``batch_s`` is the average duration of a batch.
+    ``tokens_per_s`` is this ingress's part of the rate, and None while it is unknown. ``ingresses``
+    is the number of those that share the devices. ``batch_s`` is the average duration of a batch.
     """
 
     def __init__(self) -> None:
         self.tokens_per_s: float | None = None
-        self.promised_per_s: float | None = None
+        self.ingresses = 1
         self.batch_s = 0.0
+        self._replicas: dict[str, tuple[float, float]] = {}
+        self._replicas_per_s = 0.0
+        self._measured_s = -math.inf
         self._saturated_s = 0.0
         self._batch_start_s = self._ended_s = 0.0
         self._weighted = 0.0
@@ -75,16 +89,35 @@ class TokenRate:
         self._short: _Window | None = None
         self._long: _Window | None = None
 
+    @property
+    def total_per_s(self) -> float | None:
+        """Return the rate for all ingresses, None while it is unknown."""
+        if self.tokens_per_s is None or self.ingresses == 1:
+            return self.tokens_per_s
+        return max(self.tokens_per_s, self._replicas_per_s)
+
+    @property
+    def promised_per_s(self) -> float | None:
+        """Return the rate for all ingresses, None while too little is known for a promise."""
+        return self.total_per_s if self._saturated_s >= FIRST_S else None
+
+    def reported(self, load: ReplicaLoad, now: float) -> None:
+        """Record the rate that a replica has measured over all its callers."""
+        self._replicas[load.replica] = now, load.tokens_per_s
+
     def wait_s(self, tokens: float) -> float:
         """Return how long ``tokens`` delay other work; 0 while the rate is unknown.
 
         The tokens of one batch delay nothing.
         """
-        return max(0.0, self.seconds(tokens) - self.batch_s)
+        if self.tokens_per_s is None:
+            return 0.0
+        return max(0.0, tokens / max(self.tokens_per_s, 1e-9) - self.batch_s)
 
     def seconds(self, tokens: float) -> float:
         """Return how long ``tokens`` keep the devices busy; 0 while the rate is unknown."""
-        return 0.0 if self.tokens_per_s is None else tokens / max(self.tokens_per_s, 1e-9)
+        rate = self.total_per_s
+        return 0.0 if rate is None else tokens / max(rate, 1e-9)
 
     def computed(self, tokens: int, times: Timings, now: float) -> None:
         """Count computed tokens; ``times`` are how long they waited and were computed."""
@@ -106,6 +139,10 @@ class TokenRate:
         Cut at any other time, a window would end within a batch or within its reports. If batches
         are so short that they cannot be told apart, that weighs little.
         """
+        if self._equal_share and now - self._measured_s > STALE_S and now < math.inf:
+            self._measured_s = now
+            self._weighted = self._weight = 0.0
+            self.tokens_per_s = self._equal_share
         short, long, ended_s = self._short, self._long, self._ended_s
         if short is None or long is None:
             return
@@ -131,6 +168,8 @@ class TokenRate:
     def _close_short(self, window: _Window, now: float) -> None:
         if window.waited_s >= SATURATED_S * window.tokens:
             self._saturated_s += now - window.since_s
+            self._measured_s = now
+            self._replicas_per_s = self._sum_of_replicas(now)
             self._learn(window.rate(now), now - window.since_s)
             self._long = _Window(now)
         self._short = _Window(now)
@@ -147,6 +186,19 @@ class TokenRate:
         kept = math.exp(-seconds / MEMORY_S)
         self._weighted = kept * self._weighted + (1 - kept) * sample
         self._weight = kept * self._weight + (1 - kept)
-        estimate = self._weighted / self._weight
+        estimate = max(self._weighted / self._weight, self._equal_share)
         self.tokens_per_s = estimate if self._saturated_s else None
-        self.promised_per_s = estimate if self._saturated_s >= FIRST_S else None
+
+    @property
+    def _equal_share(self) -> float:
+        """Return what an ingress gets at least, because replicas serve all of them in turn."""
+        return self._replicas_per_s / self.ingresses if self.ingresses > 1 else 0.0
+
+    def _sum_of_replicas(self, now: float) -> float:
+        """Return the rate of all replicas, measured just now while work waited for them."""
+        self._replicas = {
+            name: (seen_s, rate)
+            for name, (seen_s, rate) in self._replicas.items()
+            if now - seen_s <= REPLICA_S
+        }
+        return sum(rate for _, rate in self._replicas.values())

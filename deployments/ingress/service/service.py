@@ -20,6 +20,7 @@ from deployments.ingress.service.models import ServedModels
 from deployments.ingress.service.numeric_work import NumericWork
 from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
 from deployments.ingress.service.replicas import Handles, Replicas
+from deployments.ingress.service.reservation_exchange import ReservationExchange
 from deployments.ingress.service.scaling_report import ScalingReport, StageQueue
 from deployments.ingress.service.search_admission import SearchAdmission
 from deployments.metrics import ENCODER_POOLS, QUEUES, MetricPublisher
@@ -44,6 +45,7 @@ class Service:
         self.replica = replica_id()
         self.request_stats = RequestStats()
         self.admission = AdmissionControl(settings.limits)
+        self.reservations = ReservationExchange(self.admission, handles.ingress, self.replica)
         self.large_bodies = LargeBodies(settings.limits.max_wait_s)
         self.numeric_work = NumericWork(settings.limits.max_wait_s)
         self.replicas = Replicas(handles)
@@ -52,7 +54,7 @@ class Service:
         self.search_admission = SearchAdmission(self.index, AdmissionControl(settings.limits))
         self.caches = IngressCaches(settings.cache, handles.caches)
         self.encoder_pools = [
-            RemotePool(pool, handles.encoders[pool.deployment])
+            RemotePool(pool, handles.encoders[pool.deployment], self.admission.answered)
             for pool in settings.encoder.deployments
         ]
         connect = Connector(
@@ -136,7 +138,8 @@ class Service:
         return answer, connection.stored
 
     def run_maintenance(self) -> None:
-        """Publish metrics, and announce the loaded models to the cache shards."""
+        """Publish metrics, count the ingresses, and announce the loaded models to cache shards."""
+        self.reservations.run_maintenance()
         self._queue_metrics.publish_queues(self.queues)
         for pool in self.encoder_pools:
             self._pool_metrics.publish(asdict(pool.stats), pool.deployment)

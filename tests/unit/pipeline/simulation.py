@@ -1,4 +1,4 @@
-"""A service under load in simulated time: clients, admission control, and devices.
+"""A service under load in simulated time: clients, ingresses, and devices.
 
 Events happen in the order of their time and nothing sleeps, so half a minute takes a second.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -17,56 +16,53 @@ import numpy as np
 
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
-from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
+from embedder.pipeline.admission_control import AdmissionControl
+from embedder.pipeline.reservations import FIRST_MESSAGE_S, next_message_s
 from embedder.settings.model import LimitSettings
-
-BATCH_TOKENS = 2048
-OVERHEAD_S = 0.005
-"""Fixed seconds of a batch."""
+from tests.unit.pipeline.simulated_stages import Device, Ingress, Request
 
 PATH_S = 0.003
-"""Seconds from the ingress to the device and back."""
-
-
-@dataclass
-class Request:
-    """One request and its outcome."""
-
-    number: int
-    tokens: int
-    priority: Priority = Priority.INTERACTIVE
-    inputs: int = 1
-    tries: int = 0
-    came_s: float = 0.0
-    wait_s: float = 0.0
-    left: int = 0
-    work: AdmittedTokens | None = None
-    admitted_at: int | None = None
-    ended_s: float | None = None
-    done: Callable[[], None] = lambda: None
+"""Seconds from an ingress to a device and back, and from an ingress to another."""
 
 
 @dataclass
 class Simulation:
-    """``rate`` is the tokens per second of one device with full batches."""
+    """``rate`` is the tokens per second of one device with full batches.
+
+    Each try of a request goes to the ingress that ``choose`` returns, by default to one with the
+    fewest open requests, as a load balancer sends it. Without ``exchange`` the ingresses do not
+    hear of each other's reservations.
+    """
 
     rate: float = 10_000.0
-    devices: int = 1
+    device_count: int = 1
+    ingress_count: int = 1
     limits: LimitSettings = field(default_factory=LimitSettings)
     seed: int = 0
     retry_after: Callable[[Request, Overloaded], float | None] = lambda _, error: error.whole_s
+    choose: Callable[[Request], Ingress] | None = None
+    exchange: bool = True
 
     def __post_init__(self) -> None:
         self.now = 0.0
         self.random = random.Random(self.seed)
-        self.admission = AdmissionControl(self.limits, clock=lambda: self.now)
+        self._balancing = random.Random(self.seed)
         self.requests: list[Request] = []
         self.computed: list[tuple[float, int]] = []
         self.refusals: list[float] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-        self._lanes: dict[Priority, deque[tuple[Request, int]]] = {one: deque() for one in Priority}
-        self._free = self.devices
+        self._telling: set[Ingress] = set()
+        self.devices: list[Device] = []
+        self.all: list[Ingress] = []
+        self._set_devices(self.device_count)
+        self._set_ingresses(self.ingress_count)
+
+    @property
+    def admission(self) -> AdmissionControl:
+        """Return the admission control of the only ingress."""
+        (ingress,) = self.all
+        return ingress.admission
 
     def at(self, when: float, what: Callable[[], None]) -> None:
         """Schedule an event."""
@@ -74,7 +70,7 @@ class Simulation:
 
     def load(self, share: float, begin: float, end: float) -> None:
         """Schedule random arrivals of ``share`` times the capacity of the devices."""
-        mean = self.rate * self.devices * share / MEAN_TOKENS
+        mean = self.rate * len(self.devices) * share / MEAN_TOKENS
         when = begin
         while (when := when + self.random.expovariate(mean)) < end:
             tokens = min(512, max(8, int(self.random.lognormvariate(*LOGNORMAL))))
@@ -117,7 +113,7 @@ class Simulation:
     def goodput(self, begin: float, end: float) -> float:
         """Return the share of the capacity of the devices that was used."""
         done = sum(tokens for when, tokens in self.computed if begin < when <= end)
-        return done / (self.rate * self.devices * (end - begin))
+        return done / (self.rate * len(self.devices) * (end - begin))
 
     def wait_s(self, quantile: float, begin: float = 0.0, end: float = 1e9) -> float:
         """Return a quantile of the waits of admitted requests."""
@@ -136,11 +132,56 @@ class Simulation:
         returned = [one for one in self.requests if one.tries > 1]
         return len(returned), sum(one.admitted_at == 2 for one in returned)
 
+    def balanced(self, ingresses: Sequence[Ingress]) -> Ingress:
+        """Return one with the fewest open requests."""
+        fewest = min(ingress.open for ingress in ingresses)
+        return self._balancing.choice([one for one in ingresses if one.open == fewest])
+
+    def send_to(self, ingress: Ingress) -> None:
+        """Send all requests from now on to one ingress."""
+        self.choose = lambda _: ingress
+
+    def devices_at(self, when: float, count: int) -> None:
+        """Schedule a change of the number of devices; a removed one completes its calls."""
+        self.at(when, lambda: self._set_devices(count))
+
+    def ingresses_at(self, when: float, count: int) -> None:
+        """Schedule the start of further ingresses, which have measured nothing."""
+        self.at(when, lambda: self._set_ingresses(count))
+
+    def _set_devices(self, count: int) -> None:
+        started = [Device(f"device {next(self._order)}", lambda: self.now) for _ in range(count)]
+        self.devices = [*self.devices, *started][:count]
+
+    def _set_ingresses(self, count: int) -> None:
+        while len(self.all) < count:
+            self.all.append(Ingress(AdmissionControl(self.limits, clock=lambda: self.now)))
+        for ingress in self.all:
+            ingress.admission.share(count, partial(self._changed, ingress))
+
+    def _changed(self, ingress: Ingress) -> None:
+        """Send the changes of reservations to the other ingresses as the service does."""
+        if ingress not in self._telling:
+            self._telling.add(ingress)
+            self.at(self.now + FIRST_MESSAGE_S, partial(self._tell, ingress, FIRST_MESSAGE_S))
+
+    def _tell(self, ingress: Ingress, pause_s: float) -> None:
+        changes = ingress.admission.take_changes()
+        if not changes:
+            self._telling.remove(ingress)
+            return
+        for other in self.all:
+            if other is not ingress and self.exchange:
+                self.at(self.now + PATH_S, partial(other.admission.receive, changes))
+        pause_s = next_message_s(pause_s, len(self.all))
+        self.at(self.now + pause_s, partial(self._tell, ingress, pause_s))
+
     def _ask(self, request: Request) -> None:
         request.tries += 1
+        ingress = self.balanced(self.all) if self.choose is None else self.choose(request)
         try:
             keys = [request.number.to_bytes(32, "big")] * request.inputs
-            request.work = self.admission.admit(keys, request.tokens, request.priority)
+            request.work = ingress.admission.admit(keys, request.tokens, request.priority)
         except Overloaded as error:
             self.refusals.append(error.retry_after_s)
             retry_s = self.retry_after(request, error)
@@ -151,41 +192,49 @@ class Simulation:
                 request.done()
             return
         request.admitted_at, request.came_s, request.left = request.tries, self.now, request.tokens
-        left = request.tokens
-        while left > 0:
-            part = min(left, 256)
-            self._lanes[request.priority].append((request, part))
-            left -= part
-        self.at(self.now + PATH_S, self._start)
+        ingress.open += 1
+        ingress.add(request)
+        self.at(self.now + PATH_S, partial(self._send, ingress))
 
-    def _start(self) -> None:
-        while self._free and any(self._lanes.values()):
-            batch, room = [], BATCH_TOKENS
-            for lane in self._lanes.values():
-                while lane and lane[0][1] <= room:
-                    batch.append(lane.popleft())
-                    room -= batch[-1][1]
-            self._free -= 1
-            seconds = OVERHEAD_S + (BATCH_TOKENS - room) * (
-                1 / self.rate - OVERHEAD_S / BATCH_TOKENS
-            )
-            for request, _ in batch:
+    def _send(self, ingress: Ingress) -> None:
+        """Send calls while the ingress has fewer than one for each device."""
+        while ingress.waits and ingress.calls < len(self.devices):
+            device = min(self.devices, key=lambda one: one.tokens)
+            device.waiting.append((ingress, ingress.next_call()))
+            ingress.calls += 1
+            if not device.batch:
+                self._start(device)
+
+    def _start(self, device: Device) -> None:
+        seconds = device.start(self.rate)
+        for _, parts in device.batch:
+            for request, _ in parts:
                 request.wait_s = self.now - request.came_s
-            self.at(self.now + seconds, partial(self._end, batch, seconds))
+        self.at(self.now + seconds, partial(self._end, device, seconds))
 
-    def _end(self, batch: list[tuple[Request, int]], seconds: float) -> None:
-        self._free += 1
-        for request, tokens in batch:
-            self.computed.append((self.now, tokens))
-            request.left -= tokens
-            assert request.work is not None
-            times = Timings(queue_s=self.now - seconds - request.came_s, inference_s=seconds)
-            request.work.computed(tokens, times)
-            if request.left == 0:
-                request.work.end()
-                request.ended_s = self.now
-                request.done()
-        self._start()
+    def _end(self, device: Device, seconds: float) -> None:
+        ended = device.end()
+        if device.waiting:
+            self._start(device)
+        for ingress, parts in ended:
+            ingress.calls -= 1
+            ingress.admission.answered(device.load)
+            for request, tokens in parts:
+                self._computed(ingress, request, tokens, seconds)
+        for ingress, _ in ended:
+            self._send(ingress)
+
+    def _computed(self, ingress: Ingress, request: Request, tokens: int, seconds: float) -> None:
+        self.computed.append((self.now, tokens))
+        request.left -= tokens
+        assert request.work is not None
+        times = Timings(queue_s=self.now - seconds - request.came_s, inference_s=seconds)
+        request.work.computed(tokens, times)
+        if request.left == 0:
+            ingress.open -= 1
+            request.work.end()
+            request.ended_s = self.now
+            request.done()
 
 
 LOGNORMAL = (4.0, 0.8)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from embedder.core.errors import Overloaded
-from tests.unit.pipeline.simulation import Request, Simulation
+from tests.unit.pipeline.simulated_stages import Request
+from tests.unit.pipeline.simulation import Simulation
 
 RATE = 3500.0
 """Tokens per second of a machine with two slow cores."""

@@ -14,7 +14,8 @@ from embedder.core.errors import Overloaded
 from embedder.core.types import Priority
 from embedder.pipeline.reservations import GRACE_S, MAX_RETRY_AFTER_S
 from embedder.settings.model import LimitSettings
-from tests.unit.pipeline.simulation import Request, Simulation
+from tests.unit.pipeline.simulated_stages import Request
+from tests.unit.pipeline.simulation import Simulation
 
 BEGIN, END = 10.0, 40.0
 """Seconds of overload."""
@@ -182,7 +183,7 @@ def test_a_large_interactive_request_and_small_ones_are_all_answered() -> None:
 
 def test_several_slow_devices_are_all_kept_busy() -> None:
     """One batch takes longer than the maximum wait, but does not count as a wait."""
-    simulation = Simulation(rate=1250.0, devices=8, retry_after=once)
+    simulation = Simulation(rate=1250.0, device_count=8, retry_after=once)
     simulation.load(0.8, 0.0, BEGIN)
     simulation.load(3.0, BEGIN, END)
     simulation.run(END + 2 * MAX_RETRY_AFTER_S)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from deployments.encoder.remote_pool import RemotePool
 from deployments.settings.encoders import EncoderDeployment, EncoderReplicas
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.types import Encoded, Priority, TokenBatch
+from embedder.core.types import Encoded, Priority, ReplicaLoad, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, LetterEncoder
 from tests.unit.deployments.local_handle import as_handle
@@ -128,6 +130,26 @@ async def test_a_call_has_the_priority_and_the_deadline(
     await remote.encode(batch, priority=priority, deadline=NEVER)
 
     assert [call[1:] for call in stage.calls] == [(priority, deadline), (priority, NEVER)]
+
+
+class LoadedEncoder(LetterEncoder):
+    """Reports a load with each answer."""
+
+    async def encode(self, *call: Any) -> Encoded:
+        return replace(await super().encode(*call), load=LOAD)
+
+
+LOAD = ReplicaLoad("replica", 70, 1000.0)
+
+
+async def test_the_load_in_an_answer_is_reported() -> None:
+    loads: list[ReplicaLoad] = []
+    handle = as_handle(LoadedEncoder())
+    pool = RemotePool(EncoderDeployment("Encoder", ONE_CALL), handle, loads.append)
+    remote = RemoteEncoder(pool, handle, ModelSettings(), BatchSettings(), MODEL)
+    await remote.encode(TokenBatch.of([[97]]), priority=Priority.BULK, deadline=NEVER)
+
+    assert loads == [LOAD]
 
 
 async def test_a_call_names_its_model() -> None:

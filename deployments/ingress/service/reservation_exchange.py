@@ -1,0 +1,76 @@
+"""Sends the reservations of this ingress to the others, since a refused request may return there.
+
+Nothing is sent while no request is refused. A message that is lost or late costs a returning
+request its reservation at that ingress: it is then treated as a new request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from deployments.rpc.handle_client import Handle, HandleClient
+from deployments.rpc.running_replicas import running_replicas
+from embedder.core.deadline import Deadline
+from embedder.core.errors import EmbedderError
+from embedder.pipeline.admission_control import AdmissionControl
+from embedder.pipeline.reservations import FIRST_MESSAGE_S, ReservationChanges, next_message_s
+
+ANSWER_S = 1.0
+"""Seconds that an ingress may take to receive a message."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class ReservationExchange:
+    """Connects the ``admission`` of this ``replica`` with that of all replicas of ``ingress``."""
+
+    def __init__(self, admission: AdmissionControl, ingress: Handle, replica: str) -> None:
+        self._admission = admission
+        self._handle = ingress
+        self._client = HandleClient("Ingress", ingress)
+        self._replica = replica
+        self._ingresses = 1
+        self._sender: asyncio.Task[None] | None = None
+        self._messages: set[asyncio.Task[None]] = set()
+
+    def run_maintenance(self) -> None:
+        """Count the ingresses: Serve keeps their number in a handle that has been used once."""
+        known = running_replicas(self._handle)
+        if known is None:
+            self._send(ReservationChanges())
+        self._ingresses = max(1, known or 1)
+        self._admission.share(self._ingresses, self._changed)
+
+    def receive(self, replica: str, changes: ReservationChanges) -> None:
+        """Apply the changes that an ingress has sent to all; its own come back to it too."""
+        if replica != self._replica:
+            self._admission.receive(changes)
+
+    def _changed(self) -> None:
+        if self._sender is None:
+            self._sender = asyncio.ensure_future(self._send_changes())
+
+    async def _send_changes(self) -> None:
+        """Send messages as long as there are changes, more and more slowly."""
+        pause_s = FIRST_MESSAGE_S
+        await asyncio.sleep(pause_s)
+        while changes := self._admission.take_changes():
+            self._send(changes)
+            pause_s = next_message_s(pause_s, self._ingresses)
+            await asyncio.sleep(pause_s)
+        self._sender = None
+
+    def _send(self, changes: ReservationChanges) -> None:
+        """Send a message, and do not wait for the slowest ingress."""
+        message = asyncio.ensure_future(self._broadcast(changes))
+        self._messages.add(message)
+        message.add_done_callback(self._messages.discard)
+
+    async def _broadcast(self, changes: ReservationChanges) -> None:
+        try:
+            await self._client.broadcast(
+                "receive_reservations", self._replica, changes, deadline=Deadline.after(ANSWER_S)
+            )
+        except EmbedderError as error:
+            logger.debug("reservations did not reach all ingresses: %r", error)
