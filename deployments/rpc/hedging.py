@@ -8,30 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from embedder.core.deadline import NEVER, Deadline
 
 FLOOR_S, CEILING_S = 3.0, 15.0
-"""Bounds on the wait for the first copy. The ceiling leaves time for an answer within a request's
-usual deadline of 60 s."""
+"""Bounds on the wait before the first copy. The ceiling leaves time for an answer within 60 s, the
+usual deadline of a request."""
 
 FACTOR = 3.0
-"""A call is late after this multiple of the slowest recent answer."""
-
-HALF_LIFE_S = 60.0
-"""The slowest answer counts half after this time."""
+WINDOW, OUTLIERS, EVERY = 100, 2, 10
+"""A call is late after `FACTOR` times the slowest of the last `WINDOW` answers but for `OUTLIERS`,
+because a first call may wait for a replica to start. The value is renewed after `EVERY` answers."""
 
 MAX_COPIES = 3
 """The wait doubles with each copy: the last one is sent after at least 21 s, when Ray has noticed
 a lost node and Serve has replaced its replicas."""
 
-SHARE, BURST = 0.1, 10.0
-"""Copies per answered call, and the copies that may be saved up. Where every call is late because
-the deployment is overloaded, copies add at most this share to its load."""
+SHARE, BURST_S = 0.1, 60.0
+"""A copy costs the seconds for which its call has waited, or those of a slow answer if that is more.
+Seconds of answered calls, and of time itself, earn this share, up to `BURST_S`. If every call is
+late because the deployment is overloaded, copies add at most a tenth to its load."""
 
 logger = logging.getLogger("ray.serve")
 
@@ -42,31 +42,34 @@ class Hedging:
     ``now`` is a time in seconds of any one clock.
     """
 
-    def __init__(self) -> None:
-        self._slowest_s = 0.0
-        self._measured = 0.0
-        self._copies = BURST
+    def __init__(self, now: float) -> None:
+        self._durations_s: deque[float] = deque(maxlen=WINDOW)
+        self._usual_s = 0.0
+        self._answers = 0
+        self._earned_until = now
+        self._saved_s = BURST_S
 
-    def wait_s(self, copies: int, now: float) -> float:
+    def wait_s(self, copies: int) -> float:
         """Return how long a call that has been sent again ``copies`` times waits for an answer."""
-        usual_s = FACTOR * self._slowest_at(now)
-        return min(max(usual_s, FLOOR_S), CEILING_S) * 2.0**copies
+        return min(max(FACTOR * self._usual_s, FLOOR_S), CEILING_S) * 2.0**copies
 
-    def take(self) -> bool:
-        """Tell whether a late call may be sent again, which uses up a saved copy."""
-        if self._copies < 1:
+    def take(self, waited_s: float) -> bool:
+        """Tell whether a call that has waited so long may be sent again, and charge the copy."""
+        cost_s = max(waited_s, self._usual_s)
+        if self._saved_s < cost_s:
             return False
-        self._copies -= 1
+        self._saved_s -= cost_s
         return True
 
     def answered(self, duration_s: float, now: float) -> None:
         """Record an answer that came ``duration_s`` after its copy of the call was sent."""
-        self._slowest_s = max(self._slowest_at(now), duration_s)
-        self._measured = now
-        self._copies = min(self._copies + SHARE, BURST)
-
-    def _slowest_at(self, now: float) -> float:
-        return self._slowest_s * math.pow(0.5, (now - self._measured) / HALF_LIFE_S)
+        earned_s = SHARE * (duration_s + now - self._earned_until)
+        self._saved_s = min(self._saved_s + earned_s, BURST_S)
+        self._earned_until = now
+        self._durations_s.append(duration_s)
+        self._answers += 1
+        if self._answers % EVERY == 0:
+            self._usual_s = sorted(self._durations_s)[-1 - OUTLIERS]
 
 
 class HedgedCalls:
@@ -86,7 +89,7 @@ class HedgedCalls:
         self._stage = stage
         self._lost = lost
         self._replicas = replicas
-        self._hedging = Hedging()
+        self._hedging = Hedging(time.monotonic())
 
     async def answer(
         self, send: Callable[[], Awaitable[Any]], deadline: Deadline, *, once: bool = False
@@ -121,7 +124,7 @@ class HedgedCalls:
         sent[asyncio.ensure_future(send())] = time.monotonic()
         replicas = self._replicas()
         while True:
-            wait_s = self._hedging.wait_s(copies, time.monotonic())
+            wait_s = self._hedging.wait_s(copies)
             done, _ = await asyncio.wait(sent, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
             for copy in done:
                 began = sent.pop(copy)
@@ -134,7 +137,7 @@ class HedgedCalls:
             if done or copies == MAX_COPIES:
                 continue
             running = self._replicas()
-            if _removed(replicas, running) or (may_hedge and self._hedging.take()):
+            if _removed(replicas, running) or (may_hedge and self._hedging.take(wait_s)):
                 copies += 1
                 logger.warning("%s: no answer for %.1f s; sent again", self._stage, wait_s)
                 sent[asyncio.ensure_future(send())] = time.monotonic()
