@@ -29,7 +29,7 @@ MAX_COPIES = 3
 a lost node and Serve has replaced its replicas."""
 
 SHARE, BURST_S = 0.1, 60.0
-"""A copy costs the seconds for which its call has waited, or those of a slow answer if that is more.
+"""A copy costs the seconds that its call has waited, or those of a slow answer if that is more.
 Seconds of answered calls, and of time itself, earn this share, up to `BURST_S`. If every call is
 late because the deployment is overloaded, copies add at most a tenth to its load."""
 
