@@ -15,6 +15,7 @@ examples:
   python -m benchmarks.simulation step --rate 200 --factor 5
   python -m benchmarks.simulation grow --replicas 1,10,100,1000
   python -m benchmarks.simulation pools --ingresses 1,4,16
+  python -m benchmarks.simulation overload --ingresses 1,2,4 --factor 3
   python -m benchmarks.simulation calibrate            two loads of a service on this machine
   python -m benchmarks.simulation predict --rate 150   what a third one will do
   python -m benchmarks.simulation measure --rate 150   what it does
@@ -61,7 +62,12 @@ def _add_scenarios(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     pools.add_argument("--speedup", type=float, default=8.0, help="of a fast replica")
     pools.add_argument("--load", type=float, default=0.7, help="share of the capacity")
     pools.add_argument("--seconds", type=float, default=20.0, help="simulated seconds")
-    for command in (step, grow, pools):
+    overload = _command(commands, "overload", scenarios.overload)
+    overload.add_argument("--ingresses", type=_numbers, default="1,2,4", help="with commas")
+    overload.add_argument("--replicas", type=int, default=2, help="encoders")
+    overload.add_argument("--factor", type=float, default=2.0, help="load in capacities")
+    overload.add_argument("--seconds", type=float, default=20.0, help="simulated seconds")
+    for command in (step, grow, pools, overload):
         command.add_argument("--costs", type=Path, help="from `calibrate`; none: typical costs")
         command.add_argument("--results", type=Path, default=COSTS.parent, help="for plots")
 

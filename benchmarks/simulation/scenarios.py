@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from benchmarks.bench.report import line
-from benchmarks.simulation import growth, herding, plots, step
+from benchmarks.simulation import crowd, growth, herding, plots, step
 from benchmarks.simulation.calibration import TYPICAL, Calibration
 from deployments.autoscaling.load import ScalingLimits
 
@@ -121,6 +121,38 @@ def two_pools(options: argparse.Namespace) -> None:
             )
     _table(rows)
     print(line({"choices": rows}))
+
+
+def overload(options: argparse.Namespace) -> None:
+    """Simulate admission at several ingresses under more load than the encoders can do."""
+    calibration = _calibration(options)
+    setting = crowd.Crowd(
+        calibration.costs,
+        calibration.tokens,
+        calibration.max_batch_tokens,
+        replicas=options.replicas,
+        factor=options.factor,
+        seconds=options.seconds,
+        seed=options.seed,
+    )
+    rows = []
+    for ingresses in options.ingresses:
+        for same_ingress in (True, False)[ingresses == 1 :]:
+            refusals = crowd.run(setting, ingresses, same_ingress=same_ingress)
+            rows.append(
+                {
+                    "ingresses": ingresses,
+                    "returns_to": refusals.returns_to,
+                    "of_capacity": refusals.of_capacity,
+                    "p50_ms": refusals.figures.p50_ms,
+                    "p99_ms": refusals.figures.p99_ms,
+                    "refused": refusals.figures.refused,
+                    "lost": refusals.figures.lost,
+                    "admitted_returns": refusals.admitted_returns,
+                }
+            )
+    _table(rows)
+    print(line({"overload": rows}))
 
 
 def _calibration(options: argparse.Namespace) -> Calibration:
