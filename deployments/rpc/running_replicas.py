@@ -8,13 +8,15 @@ version of Ray, whose router may be built differently, they are unknown.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import reduce
+from operator import attrgetter
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
 PATH = ("_router", "_asyncio_router", "request_router", "curr_replicas")
 """The attributes from a handle to the running replicas that it knows."""
+
+_known_replicas = attrgetter(".".join(PATH))
 
 
 def running_replicas(handle: DeploymentHandle[Any]) -> int | None:
@@ -33,9 +35,8 @@ def replica_ids(handle: DeploymentHandle[Any]) -> frozenset[Hashable] | None:
 
 
 def _replicas(handle: DeploymentHandle[Any]) -> dict[Hashable, Any] | None:
-    replicas = reduce(_attribute, PATH, handle)
+    try:
+        replicas = _known_replicas(handle)
+    except AttributeError:
+        return None
     return replicas if isinstance(replicas, dict) else None
-
-
-def _attribute(owner: Any, name: str) -> Any:
-    return getattr(owner, name, None)
