@@ -93,8 +93,9 @@ class Client:
         return time.perf_counter() - began, int(answer["usage"]["total_tokens"])
 
     def embed_until(self, ends: float) -> int:
-        """Send requests until a moment of `time.perf_counter`; return their number."""
-        sent = 0
+        """Send at least one request, until a moment of `time.perf_counter`; return how many."""
+        self.embed()
+        sent = 1
         while time.perf_counter() < ends:
             self.embed()
             sent += 1

@@ -49,11 +49,15 @@ class _Service(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64  # more than the clients, which connect at once
+
+
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Yield the URL of a service whose texts are in `_Service.texts`."""
     monkeypatch.setattr(_Service, "texts", [])
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Service) as server:
+    with _Server(("127.0.0.1", 0), _Service) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
