@@ -123,7 +123,9 @@ class PooledEncoder:
         """Return the state of the model in each of its pools."""
         return [one.state for one in self._models]
 
-    def _ready(self, models: Sequence[PoolModel]) -> list[PoolModel]:
+    def _ready(self, models: Sequence[PoolModel]) -> Sequence[PoolModel]:
+        if self.alone and self._models[0].ready:
+            return models
         for one in models:
             one.refresh()
         return [one for one in models if one.ready]
