@@ -89,7 +89,8 @@ class Autoscaler:
         )
         refused = 0
         if pool in (self._service.tokenizer, self._service.encoders[0]):
-            refused = sum(ingress.refused_tokens for ingress in ingresses.all)
+            controls = [ingress.admission for ingress in ingresses.all]
+            refused = sum(one.refused_tokens - one.returned_tokens for one in controls)
         return load, float(pool.submitted_tokens + refused)
 
     def _pool(self, name: str) -> Pool:

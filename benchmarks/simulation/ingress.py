@@ -56,7 +56,6 @@ class Ingress:
         self.busy_s = 0.0
         self.arrived = 0
         self.handled = 0
-        self.refused_tokens = 0
         self.admission = AdmissionControl(settings.limits, clock=events.clock)
         self._settings = settings
         self._events = events
@@ -154,7 +153,6 @@ class Ingress:
         try:
             group.work = self.admission.admit(keys, group.tokens, Priority.INTERACTIVE)
         except Overloaded as error:
-            self.refused_tokens += group.tokens
             self._refused(group, error, self)
             return
         self.stages.submit(group, self._events.now)

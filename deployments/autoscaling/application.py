@@ -62,7 +62,7 @@ class ApplicationScaling:
         now_s = max(one.current_time or 0.0 for one in contexts.values())
         loads = stage_loads(contexts, now_s)
         before = {
-            name: replace(self._states.get(name, StageState(0)), target=one.target_num_replicas)
+            name: _state(self._states.get(name), one.target_num_replicas)
             for name, one in contexts.items()
         }
         limits = {name: _limits(one) for name, one in contexts.items()}
@@ -117,6 +117,16 @@ def numbers(load: StageLoad, state: StageState) -> dict[str, float]:
     }
 
 
+def _state(known: StageState | None, target: int) -> StageState:
+    """Return the state with Serve's target, which counts as needed now if it is a larger one.
+
+    Serve starts a replica by itself for calls that wait while there is none.
+    """
+    if known is None or target > known.target:
+        return replace(known or StageState(0), target=target, recent=())
+    return replace(known, target=target)
+
+
 def _mean(rates: Sequence[float]) -> float:
     """Return the mean of the rates that are known, else 0."""
     known = [rate for rate in rates if rate > 0]
@@ -130,7 +140,7 @@ def _latest(context: AutoscalingContext, now_s: float) -> dict[str, list[float]]
         str(name): [
             series[-1].value
             for series in of_replicas.values()
-            if series and now_s - series[-1].timestamp <= STALE_S and 0 <= series[-1].value < 1e15
+            if series and now_s - series[-1].timestamp <= STALE_S and abs(series[-1].value) < 1e15
         ]
         for name, of_replicas in reports.items()
     }

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+Recent = tuple[tuple[int, float], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class StageLoad:
@@ -64,7 +66,8 @@ class StageState:
     """What the policy remembers of a stage; ``target`` is its decision, of ``decided_s``.
 
     ``needed`` is the present need, in replicas; ``overflow_per_s`` is the part of it that comes
-    from other stages. ``peak`` is the largest need since ``below_since_s``.
+    from other stages. ``recent`` holds the largest need of the last ``downscale_delay_s``, then the
+    largest need after that one, and so on, each with the last time at which it was the need.
     """
 
     target: int
@@ -76,6 +79,5 @@ class StageState:
     replica_per_s: float = 0.0
     updated_s: float = 0.0
     above_since_s: float | None = None
-    below_since_s: float | None = None
     empty_since_s: float | None = None
-    peak: int = 0
+    recent: Recent = ()

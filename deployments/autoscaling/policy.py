@@ -2,9 +2,9 @@
 
 A stage needs as many replicas as do its arriving work, and its queued work within ``drain_s``,
 while each of them is busy for ``target_utilization`` of the time. It grows soon and shrinks late:
-the need must exceed the target for ``upscale_delay_s``, or stay below it for ``downscale_delay_s``,
-and then the target becomes the largest need of that time. So the target changes its direction at
-most once in ``downscale_delay_s``, however noisy the load is.
+the need must exceed the target for ``upscale_delay_s``; and the target is never below the largest
+need of the last ``downscale_delay_s``. So it shrinks no earlier than that time after it has grown,
+however noisy the load is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deployments.autoscaling.load import Reason, ScalingLimits, StageLoad, StageState
+from deployments.autoscaling.load import Reason, Recent, ScalingLimits, StageLoad, StageState
 
 __all__ = ["Reason", "ScalingLimits", "StageLoad", "StageState", "decide"]
 
@@ -137,35 +137,35 @@ def _decide_stage(
     least = max(limits.min_replicas, 1 if works else 0)
     grown = _bounded(needed, least, limits)
     shrunk = _bounded(needed / (1 - HYSTERESIS), least, limits)
-    state = replace(state, needed=needed, overflow_per_s=passed)
+    recent = _remembered(state, shrunk, limits.downscale_delay_s, now_s)
+    state = replace(state, needed=needed, overflow_per_s=passed, recent=recent)
     bounded = min(max(state.target, limits.min_replicas), limits.max_replicas)
     if bounded != state.target:
         return _to(state, bounded, Reason.BOUNDS, now_s)
     if grown > state.target:
         since_s = now_s if state.above_since_s is None else state.above_since_s
         if state.target and now_s - since_s < limits.upscale_delay_s:
-            return replace(state, above_since_s=since_s, below_since_s=None)
+            return replace(state, above_since_s=since_s)
         return _to(state, grown, _reason(load, limits, state), now_s)
-    if state.replica_per_s or not works:
-        return _shrink(state, shrunk, limits, now_s)
-    return replace(state, above_since_s=None, below_since_s=None)
-
-
-def _shrink(state: StageState, needed: int, limits: ScalingLimits, now_s: float) -> StageState:
-    """Return the state with a smaller target if the need has been below it for long enough."""
-    if needed >= state.target:
-        return replace(state, above_since_s=None, below_since_s=None)
-    if state.below_since_s is None:
-        state = replace(state, below_since_s=now_s, peak=needed)
-    state = replace(state, above_since_s=None, peak=max(state.peak, needed))
-    if now_s - (state.below_since_s or 0.0) < limits.downscale_delay_s:
+    state = replace(state, above_since_s=None)
+    highest = state.recent[0][0]
+    if highest >= state.target:
         return state
-    return _to(state, state.peak, Reason.LESS_LOAD if state.peak else Reason.IDLE, now_s)
+    if not highest and state.target > 1:  # Serve goes to 0 by way of 1
+        highest = 1
+    return _to(state, highest, Reason.LESS_LOAD if highest else Reason.IDLE, now_s)
+
+
+def _remembered(state: StageState, need: int, delay_s: float, now_s: float) -> Recent:
+    """Return the recent needs with the present one, without those that it exceeds."""
+    if not state.recent:
+        need = max(need, state.target)
+    kept = (one for one in state.recent if one[0] > need and now_s - one[1] < delay_s)
+    return (*kept, (need, now_s))
 
 
 def _to(state: StageState, target: int, reason: Reason, now_s: float) -> StageState:
-    state = replace(state, above_since_s=None, below_since_s=None, peak=0)
-    return replace(state, target=target, reason=reason, decided_s=now_s)
+    return replace(state, target=target, reason=reason, decided_s=now_s, above_since_s=None)
 
 
 def _reason(load: StageLoad, limits: ScalingLimits, state: StageState) -> Reason:

@@ -83,8 +83,8 @@ class AdmittedTokens:
 class AdmissionControl:
     """The work of one process, for all its models; ``limits`` of None admits everything.
 
-    ``refused_tokens`` counts the tokens of refused requests that have not returned. Use it from one
-    thread.
+    ``refused_tokens`` counts the tokens of refused requests, and ``returned_tokens`` those of
+    admitted requests that had been refused before. Use it from one thread.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class AdmissionControl:
         max_wait_s = math.inf if limits is None else limits.max_wait_s
         self._policy = AdmissionPolicy(self._rate, max_wait_s)
         self._admitted = self._refused = self._returned = 0
-        self.refused_tokens = 0
+        self.refused_tokens = self.returned_tokens = 0
 
     @property
     def stats(self) -> AdmissionStats:
@@ -148,7 +148,7 @@ class AdmissionControl:
         if token is not None:
             self._policy.reservations.claim(token)
             self._returned += 1
-            self.refused_tokens -= tokens
+            self.returned_tokens += tokens
         self._admitted += 1
         return AdmittedTokens(self, tokens, priority)
 

@@ -40,7 +40,7 @@ STAGES = ("Ingress", "Tokenizer", "Encoder")
 
 
 def test_every_stage_follows_a_load_step_and_returns(tmp_path: Path) -> None:
-    service = RunningService(tmp_path, **SETTINGS)
+    service = RunningService(tmp_path, None, **SETTINGS)
     try:
         service.wait()
         small, large = OpenLoad(service.url, 60.0, texts=1), OpenLoad(service.url, 60.0, texts=16)

@@ -18,7 +18,7 @@ MIN_BUSY = 0.1
 """Share of its time that the thread must be busy for a rate: below, most of its work is not for
 requests."""
 
-_PROCESSOR, _ANSWERED, _REFUSED = "processor_s", "answered", "refused"
+_PROCESSOR, _ANSWERED, _REFUSED, _RETURNED = "processor_s", "answered", "refused", "returned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,13 @@ class ScalingReport:
         tokenizer: StageQueue,
         encoders: Iterable[StageQueue],
         refused_tokens: int,
+        returned_tokens: int,
     ) -> dict[str, float]:
         """Return the numbers for the policy, by their names.
 
         Refused tokens count as arriving at the encoders, in proportion to what they got: the
-        refused requests would have come to them.
+        refused requests would have come to them. Those that return do not count again; as they may
+        have been refused by another ingress, only the sum over all ingresses is not negative.
         """
         pools = _merged(encoders)
         queues = [tokenizer, *pools]
@@ -65,11 +67,13 @@ class ScalingReport:
                 _PROCESSOR: self._processor_s(),
                 _ANSWERED: answered,
                 _REFUSED: refused_tokens,
+                _RETURNED: returned_tokens,
                 arriving(INGRESS): arrived,
                 **{arriving(queue.stage): queue.submitted for queue in queues},
             }
         )
-        busy, done, refused = (rates.pop(name) for name in (_PROCESSOR, _ANSWERED, _REFUSED))
+        busy, done = rates.pop(_PROCESSOR), rates.pop(_ANSWERED)
+        refused = rates.pop(_REFUSED) - rates.pop(_RETURNED)
         names = [arriving(pool.stage) for pool in pools]
         total = sum(rates[name] for name in names)
         for name in names:

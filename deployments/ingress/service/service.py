@@ -164,6 +164,7 @@ class Service:
                 for pool in self.encoder_pools
             ],
             refused_tokens=self.admission.refused_tokens,
+            returned_tokens=self.admission.returned_tokens,
         )
 
     @property

@@ -27,6 +27,7 @@ def _take(report: ScalingReport, **changes: Any) -> dict[str, float]:
         "tokenizer": StageQueue("Tokenizer", 0, 0),
         "encoders": [StageQueue("Encoder", 0, 0)],
         "refused_tokens": 0,
+        "returned_tokens": 0,
     }
     return report.take(**{**counters, **changes})
 
@@ -94,6 +95,25 @@ def test_refused_tokens_count_as_arriving_where_the_others_went(
     )
 
     assert tuple(taken[f"arriving:{name}"] for name in pools) == arriving
+
+
+def test_a_request_that_is_refused_here_and_returns_there_counts_once() -> None:
+    clocks = _Clocks()
+    here, there = clocks.report(), clocks.report()
+    totals = []
+    for second, (refused, returned) in enumerate([(0, 0), (500, 0), (500, 500)]):
+        clocks.now_s = float(second)
+        reports = [
+            _take(here, refused_tokens=refused),
+            _take(
+                there,
+                encoders=[StageQueue("Encoder", 0, returned)],
+                returned_tokens=returned,
+            ),
+        ]
+        totals.append(sum(report["arriving:Encoder"] for report in reports))
+
+    assert totals == [0.0, 500.0, 0.0]
 
 
 async def test_a_service_reports_its_requests_and_tokens() -> None:
