@@ -64,6 +64,10 @@ class IngressReplica:
         """Return the load of this replica and of the stages it calls, for the controller."""
         return self._service.scaling_report()
 
+    async def reservations(self) -> ReservationChanges:
+        """Return all reservations, for a replica that has just started."""
+        return self._service.admission.all_reservations()
+
     async def receive_reservations(self, replica: str, changes: ReservationChanges) -> None:
         """Apply the changes to reservations that another replica has sent."""
         self._service.reservations.receive(replica, changes)

@@ -40,7 +40,7 @@ class AdmissionStats:
     ``queued_tokens`` of each priority are queued or computed. ``tokens_per_s`` is None until it has
     been measured. ``predicted_wait_s`` is the wait of an interactive request that would come now.
     ``returned`` counts the requests among ``admitted`` that had been refused before.
-    ``reserved_tokens`` are for refused requests that may still return.
+    ``reserved_tokens`` are for refused requests that may still return, to any ingress.
     """
 
     queued_tokens: Annotated[Mapping[Priority, int], PlainSerializer(_by_name)]
@@ -130,6 +130,10 @@ class AdmissionControl:
     def take_changes(self) -> ReservationChanges:
         """Return the changes for the other ingresses since the last call."""
         return self._policy.reservations.take_changes(self._clock())
+
+    def all_reservations(self) -> ReservationChanges:
+        """Return all reservations, for an ingress that has just started."""
+        return self._policy.reservations.all_as_changes(self._clock())
 
     def receive(self, changes: ReservationChanges) -> None:
         """Apply the changes of another ingress, so that its clients may return to this one."""

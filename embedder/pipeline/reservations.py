@@ -142,6 +142,20 @@ class Reservations:
         ]
         return changes
 
+    def all_as_changes(self, now: float) -> ReservationChanges:
+        """Return the whole queue as changes, for an ingress that has just started."""
+        self._expire(now)
+        waiting = [one for one in self._queue if not one.ended]
+        queue_s = [0.0] * len(waiting)
+        if waiting:
+            queue_s[-1] = max(0.0, self._free_s - waiting[-1].ready_s)
+        return ReservationChanges(
+            [
+                (one.retry_token, one.units, one.ready_s - now, one.due_s - now, seconds)
+                for one, seconds in zip(waiting, queue_s, strict=True)
+            ]
+        )
+
     def receive(self, changes: ReservationChanges, now: float) -> None:
         """Apply the changes of another ingress."""
         self._expire(now)

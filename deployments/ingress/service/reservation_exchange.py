@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.rpc.running_replicas import running_replicas
@@ -32,13 +34,13 @@ class ReservationExchange:
         self._replica = replica
         self._ingresses = 1
         self._sender: asyncio.Task[None] | None = None
-        self._messages: set[asyncio.Task[None]] = set()
+        self._messages: set[asyncio.Task[object]] = set()
 
     def run_maintenance(self) -> None:
         """Count the ingresses: Serve keeps their number in a handle that has been used once."""
         known = running_replicas(self._handle)
         if known is None:
-            self._send(ReservationChanges())
+            self._start(self._fetch())
         self._ingresses = max(1, known or 1)
         self._admission.share(self._ingresses, self._changed)
 
@@ -63,14 +65,26 @@ class ReservationExchange:
 
     def _send(self, changes: ReservationChanges) -> None:
         """Send a message, and do not wait for the slowest ingress."""
-        message = asyncio.ensure_future(self._broadcast(changes))
-        self._messages.add(message)
-        message.add_done_callback(self._messages.discard)
+        self._start(self._broadcast("receive_reservations", self._replica, changes))
 
-    async def _broadcast(self, changes: ReservationChanges) -> None:
+    async def _fetch(self) -> None:
+        """Get the reservations that were made before this ingress started."""
+        queues = [
+            answer
+            for answer in await self._broadcast("reservations")
+            if isinstance(answer, ReservationChanges)
+        ]
+        if queues:
+            self._admission.receive(max(queues, key=lambda queue: len(queue.added)))
+
+    async def _broadcast(self, method: str, *args: object) -> list[Any]:
         try:
-            await self._client.broadcast(
-                "receive_reservations", self._replica, changes, deadline=Deadline.after(ANSWER_S)
-            )
+            return await self._client.broadcast(method, *args, deadline=Deadline.after(ANSWER_S))
         except EmbedderError as error:
-            logger.debug("reservations did not reach all ingresses: %r", error)
+            logger.debug("ingresses do not answer %s: %r", method, error)
+            return []
+
+    def _start(self, message: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.ensure_future(message)
+        self._messages.add(task)
+        task.add_done_callback(self._messages.discard)

@@ -155,7 +155,10 @@ class Simulation:
 
     def _set_ingresses(self, count: int) -> None:
         while len(self.all) < count:
-            self.all.append(Ingress(AdmissionControl(self.limits, clock=lambda: self.now)))
+            started = Ingress(AdmissionControl(self.limits, clock=lambda: self.now))
+            if self.all:
+                started.admission.receive(self.all[0].admission.all_reservations())
+            self.all.append(started)
         for ingress in self.all:
             ingress.admission.share(count, partial(self._changed, ingress))
 

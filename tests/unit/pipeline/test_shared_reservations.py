@@ -92,6 +92,20 @@ def test_the_end_of_an_unknown_reservation_is_ignored() -> None:
     assert other.count == 0
 
 
+def test_an_ingress_that_starts_gets_the_whole_queue() -> None:
+    one, other = sharing()
+    for number in range(5):
+        book(one, str(number), 1000, 0.0)
+    one.claim(b"1")
+    other.receive(one.all_as_changes(0.5), 0.5)
+    last = [book(reservations, "last", 1, 0.5) for reservations in (one, other)]
+
+    assert one.units(0.5) == other.units(0.5) == 4001
+    assert other.find(b"1", 0.5) is None
+    assert [made.ready_s for made in last if made is not None] == pytest.approx([5.0, 5.0])
+    assert not Reservations().all_as_changes(0.0)
+
+
 def test_received_reservations_expire() -> None:
     one, other = sharing()
     book(one, "a", 500, 0.0)

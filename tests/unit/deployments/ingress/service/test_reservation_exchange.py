@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -40,27 +41,45 @@ class Deployment:
         router = SimpleNamespace(curr_replicas=dict.fromkeys(range(len(self.replicas))))
         self._router = SimpleNamespace(_asyncio_router=SimpleNamespace(request_router=router))
 
-    def broadcast(self, method: str, *args: Any) -> Deployment:
+    def broadcast(self, method: str, *args: Any) -> Broadcast:
         """Send a message to all replicas."""
-        assert method == "receive_reservations"
         self.connect()
         self.messages += 1
-        if self.fault is None:
-            for _, exchange in self.replicas:
-                exchange.receive(*args)
-        return self
+        return Broadcast(self, method, args)
 
-    async def results_async(self, *, return_exceptions: bool) -> list[Any]:
-        """Return the answers of all replicas."""
+    def answers(self, method: str, args: tuple[Any, ...]) -> list[Any]:
+        """Return what the methods of the replicas return."""
         if self.fault is not None:
             raise self.fault
+        if method == "reservations":
+            return [admission.all_reservations() for admission, _ in self.replicas]
+        assert method == "receive_reservations"
+        for _, exchange in self.replicas:
+            exchange.receive(*args)
         return [None] * len(self.replicas)
+
+    def start(self) -> AdmissionControl:
+        """Start a further replica, whose handle has not been used."""
+        self._router = SimpleNamespace()
+        self.replicas.append(self._start(f"replica {len(self.replicas)}"))
+        return self.replicas[-1][0]
 
     async def run_maintenance(self) -> None:
         """Run the maintenance of all replicas, as Serve does every few seconds."""
         for _, exchange in self.replicas:
             exchange.run_maintenance()
         await asyncio.sleep(0.01)
+
+
+class Broadcast:
+    """A call to all replicas."""
+
+    def __init__(self, deployment: Deployment, method: str, args: tuple[Any, ...]) -> None:
+        self._call = partial(deployment.answers, method, args)
+
+    async def results_async(self, *, return_exceptions: bool) -> list[Any]:
+        """Return the answers of all replicas."""
+        return self._call()
 
 
 def refuse(admission: AdmissionControl, name: str) -> float:
@@ -138,16 +157,19 @@ async def test_an_ingress_alone_sends_nothing() -> None:
     assert deployment.messages == 0
 
 
-async def test_the_number_of_ingresses_becomes_known_by_an_empty_message() -> None:
-    deployment = Deployment(2)
+async def test_an_ingress_that_starts_gets_the_reservations_that_others_have(
+    deployment: Deployment,
+) -> None:
     (one, _), (other, _) = deployment.replicas
-    refuse(one, "before")
+    started = deployment.start()
+    refuse(one, "a")
+    await asyncio.sleep(0.1)
     await deployment.run_maintenance()
     await deployment.run_maintenance()
-    refuse(one, "after")
+    refuse(one, "b")
     await asyncio.sleep(0.1)
 
-    assert other.stats.reserved_tokens == 100
+    assert [queue.stats.reserved_tokens for queue in (one, other, started)] == 3 * [200]
 
 
 async def test_lost_messages_stop_nothing(deployment: Deployment) -> None:
