@@ -49,6 +49,7 @@ def _add_scenarios(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     step.add_argument("--phase", type=float, default=60.0, help="seconds of each phase")
     step.add_argument("--max-replicas", type=int, default=20, help="of each stage")
     step.add_argument("--downscale-delay", type=float, default=30.0, help="seconds")
+    step.add_argument("--tokenizer", action="store_true", help="ingresses call tokenizers")
     grow = _command(commands, "grow", scenarios.grow)
     grow.add_argument("--replicas", type=_numbers, default="1,10,100", help="sizes, with commas")
     grow.add_argument("--rate", type=float, default=1000.0, help="requests a second and replica")

@@ -29,7 +29,8 @@ def load_step(options: argparse.Namespace) -> None:
             factor=options.factor,
             phase_s=options.phase,
             limits=replace(limits, batches=True),
-            ingress_limits=limits,
+            others=limits,
+            tokenizer=options.tokenizer,
             seed=options.seed,
         )
     )

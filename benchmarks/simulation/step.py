@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from benchmarks.simulation.autoscaler import Autoscaler
 from benchmarks.simulation.clients import ClientSettings, Load
-from benchmarks.simulation.costs import Costs
+from benchmarks.simulation.costs import Costs, DeviceCosts
 from benchmarks.simulation.figures import Log
 from benchmarks.simulation.ingress import IngressSettings
+from benchmarks.simulation.replica_set import ReplicaSet
 from benchmarks.simulation.samples import Samples
 from benchmarks.simulation.service import PoolSettings, ServiceSettings, SimulatedService
 from deployments.autoscaling.load import ScalingLimits
+from deployments.tokenizer.client import CALL_CHARACTERS, WORTH_CHARACTERS
 from embedder.settings.model import LimitSettings
 
 SAMPLE_S = 0.25
+TOKENIZER = DeviceCosts(tokens_per_s=200_000.0, batch_s=0.0005)
+"""About what a tokenizer replica does on one core."""
+
+CHARACTERS_PER_TOKEN = 4
 RETURNS = 5
 """How often a client returns before it gives up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of ``factor`` times ``rate_per_s``; each of the three phases takes ``phase_s``."""
+    """A step of ``factor`` times ``rate_per_s``; each of the three phases takes ``phase_s``.
+
+    With ``tokenizer`` the ingresses call tokenizer replicas for every request. ``others`` limits
+    all stages but the encoder.
+    """
 
     costs: Costs
     tokens: Sequence[int]
@@ -32,7 +43,8 @@ class Step:
     factor: float
     phase_s: float
     limits: ScalingLimits
-    ingress_limits: ScalingLimits
+    others: ScalingLimits
+    tokenizer: bool = False
     seed: int = 0
 
 
@@ -71,30 +83,43 @@ class Stepped:
 def run(step: Step) -> Stepped:
     """Simulate a step."""
     load = Load.step(step.rate_per_s, step.factor, step.phase_s)
-    service = SimulatedService(
-        ServiceSettings(
-            ClientSettings(load, np.array(step.tokens), returns=RETURNS),
-            IngressSettings(step.costs.ingress, LimitSettings()),
-            (PoolSettings("Encoder", step.limits.min_replicas, step.costs.encoder),),
-            ingresses=step.ingress_limits.min_replicas,
-            seed=step.seed,
-        )
-    )
-    limits = {"Encoder": step.limits, "Ingress": step.ingress_limits}
+    service = SimulatedService(_settings(step, load))
+    stages: list[ReplicaSet[Any]] = [*service.encoders, service.ingresses]
+    if service.tokenizer is not None:
+        stages.append(service.tokenizer)
+    limits = {stage.name: step.others for stage in stages} | {"Encoder": step.limits}
     scaler = Autoscaler(service, limits, load.seconds)
     samples = Samples(service, SAMPLE_S, load.seconds)
     log = service.run()
-    histories = {
-        "Encoder": service.encoders[0].history,
-        "Ingress": service.ingresses.history,
-    }
+    histories = {stage.name: stage.history for stage in stages}
     decisions = [
         f"{at:7.1f} s  {name:8} {state.target:4}  {state.reason.value}, {state.needed:.2f} needed"
         for at, name, state in scaler.decisions
     ]
-    needs = {name: _needed(scaler, name, step.phase_s) for name in limits}
-    reactions = [reaction(name, histories[name], needs[name], step.phase_s) for name in limits]
+    reactions = [
+        reaction(name, history, _needed(scaler, name, step.phase_s), step.phase_s)
+        for name, history in histories.items()
+    ]
     return Stepped(step, log, samples, service.clients.refusals, histories, decisions, reactions)
+
+
+def _settings(step: Step, load: Load) -> ServiceSettings:
+    encoder = PoolSettings("Encoder", step.limits.min_replicas, step.costs.encoder)
+    tokenizer = PoolSettings(
+        "Tokenizer",
+        step.others.min_replicas,
+        TOKENIZER,
+        max_batch_tokens=CALL_CHARACTERS // CHARACTERS_PER_TOKEN,
+        worth_tokens=WORTH_CHARACTERS // CHARACTERS_PER_TOKEN,
+    )
+    return ServiceSettings(
+        ClientSettings(load, np.array(step.tokens), returns=RETURNS),
+        IngressSettings(step.costs.ingress, LimitSettings()),
+        (encoder,),
+        ingresses=step.others.min_replicas,
+        tokenizer=tokenizer if step.tokenizer else None,
+        seed=step.seed,
+    )
 
 
 def _needed(scaler: Autoscaler, name: str, phase_s: float) -> int:
@@ -107,8 +132,9 @@ def reaction(
     stage: str, history: Sequence[tuple[float, int, int]], needed: int, phase_s: float
 ) -> Reaction:
     """Return how a stage reacted to a step at ``phase_s`` and back at twice of it."""
-    decided = [at for at, _, target in history if at >= phase_s and target >= needed]
-    ready = [at for at, running, _ in history if at >= phase_s and running >= needed]
+    # A stage that has enough before the step needs no time.
+    decided = [at for at, target in _since(history, phase_s, column=2) if target >= needed]
+    ready = [at for at, running in _since(history, phase_s, column=1) if running >= needed]
     targets = [target for _, _, target in history]
     moves = np.sign(np.diff(targets))
     moves = moves[moves != 0]
@@ -123,3 +149,15 @@ def reaction(
         turns=int((np.diff(moves) != 0).sum()),
         settled_s=settled[0] - 2 * phase_s if settled else None,
     )
+
+
+def _since(
+    history: Sequence[tuple[float, int, int]], since_s: float, *, column: int
+) -> list[tuple[float, int]]:
+    """Return (seconds, value) of a column from ``since_s`` on, with the value that holds then."""
+    ends = [*(at for at, _, _ in history[1:]), float("inf")]
+    return [
+        (max(entry[0], since_s), int(entry[column]))
+        for entry, end in zip(history, ends, strict=True)
+        if end > since_s
+    ]

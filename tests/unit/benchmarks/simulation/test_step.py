@@ -36,6 +36,10 @@ def test_a_stage_that_never_decides_has_no_time() -> None:
     assert reaction("Encoder", [(0.0, 1, 1)], needed=2, phase_s=1.0).decided_s is None
 
 
+def test_a_stage_that_has_enough_needs_no_time() -> None:
+    assert reaction("Encoder", [(0.0, 2, 2)], needed=2, phase_s=1.0).ready_s == 0.0
+
+
 def test_a_load_step_starts_replicas_and_stops_them_again(tmp_path: Path) -> None:
     limits = ScalingLimits(1, 8, downscale_delay_s=4.0)
     stepped = step.run(
@@ -46,7 +50,8 @@ def test_a_load_step_starts_replicas_and_stops_them_again(tmp_path: Path) -> Non
             factor=5.0,
             phase_s=15.0,
             limits=limits,
-            ingress_limits=limits,
+            others=limits,
+            tokenizer=True,
         )
     )
     encoder = stepped.reactions[0]
@@ -57,4 +62,5 @@ def test_a_load_step_starts_replicas_and_stops_them_again(tmp_path: Path) -> Non
     assert encoder.ready_s is not None
     assert encoder.ready_s >= encoder.decided_s + 2.0
     assert stepped.histories["Encoder"][-1][2] < encoder.needed
+    assert [one.stage for one in stepped.reactions] == ["Encoder", "Ingress", "Tokenizer"]
     assert draw_step(stepped, tmp_path).stat().st_size > 0
