@@ -108,6 +108,11 @@ class PooledEncoder:
                     "%s failed, the batch goes to another pool: %r", chosen.pool.deployment, error
                 )
 
+    def refresh(self) -> None:
+        """Connect in the background to pools that have a replica now, though no work needs them."""
+        for one in self._models:
+            one.refresh()
+
     @property
     def idle(self) -> bool:
         """Return whether nothing waits or runs."""
@@ -126,8 +131,7 @@ class PooledEncoder:
     def _ready(self, models: Sequence[PoolModel]) -> Sequence[PoolModel]:
         if self.alone and self._models[0].ready:
             return models
-        for one in models:
-            one.refresh()
+        self.refresh()
         return [one for one in models if one.ready]
 
     def _running(self) -> list[PoolModel]:

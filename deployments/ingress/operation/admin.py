@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Annotated, Any
 
@@ -36,11 +37,9 @@ async def stats(service: Service) -> answers.Stats:
     other stages, all replicas are queried; a stage without an answer within two seconds is reported
     as a problem.
     """
-    query = service.replicas.query
-    pools = [pool.deployment for pool in service.encoder_pools if pool.count_replicas()]
     encoders, tokenizers, caches, indexes = await asyncio.gather(
-        _of_each(service, pools),
-        query("Tokenizer", "stats"),
+        _encoders(service),
+        service.replicas.query("Tokenizer", "stats"),
         _of_each(service, service.cache_names),
         _of_each(service, service.index_names),
     )
@@ -48,7 +47,7 @@ async def stats(service: Service) -> answers.Stats:
         ingress=await _ingress(service),
         models=[_model(state) for state in service.models.states()],
         pools=[pool.stats for pool in service.encoder_pools],
-        encoders=answers.converted(encoders, answers.encoder),
+        encoders=encoders,
         tokenizers=answers.converted(tokenizers, answers.tokenizer),
         caches=answers.converted(caches, answers.cache_shard),
         indexes=indexes,
@@ -91,6 +90,18 @@ async def clear_caches(
     )
     local = await broadcast("Ingress", "clear_local_cache", context.deadline, *tags)
     return answers.Cleared(cleared=sum(map(sum, (*shards, local))))
+
+
+async def _encoders(service: Service) -> list[answers.Encoder | Problem]:
+    """Return the statistics of all encoders; a pool without replicas is not called."""
+    names = [pool.deployment for pool in service.encoder_pools if pool.count_replicas()]
+    replies = await asyncio.gather(*(service.replicas.query(name, "stats") for name in names))
+    pools = zip(names, replies, strict=True)
+    return [
+        one
+        for name, reply in pools
+        for one in answers.converted(reply, partial(answers.encoder, name))
+    ]
 
 
 async def _of_each(service: Service, names: Sequence[str]) -> list[Any]:

@@ -141,6 +141,7 @@ class EncoderModel(LoadedModel):
 class Encoder(BaseModel):
     """One encoder replica."""
 
+    deployment: str
     replica: str
     models: list[EncoderModel]
 
@@ -187,13 +188,13 @@ def converted(answers: Sequence[Any], shape: Callable[[Any], T]) -> list[T | Pro
     return [one if isinstance(one, Problem) else shape(one) for one in answers]
 
 
-def encoder(stats: ReplicaStats[EncoderStats]) -> Encoder:
-    """Return the statistics of an encoder replica."""
+def encoder(deployment: str, stats: ReplicaStats[EncoderStats]) -> Encoder:
+    """Return the statistics of an encoder replica of this deployment."""
     models = [
         EncoderModel(**_loaded(one.model), waiting=one.waiting, batching=one.batching)
         for one in stats.models
     ]
-    return Encoder(replica=stats.replica, models=models)
+    return Encoder(deployment=deployment, replica=stats.replica, models=models)
 
 
 def tokenizer(stats: ReplicaStats[ModelState[str]]) -> Tokenizer:

@@ -138,12 +138,15 @@ class Service:
         return answer, connection.stored
 
     def run_maintenance(self) -> None:
-        """Publish metrics, count the ingresses, and announce the loaded models to cache shards."""
+        """Publish metrics, count the ingresses, connect to pools, and announce loaded models."""
         self.reservations.run_maintenance()
         self._queue_metrics.publish_queues(self.queues)
         for pool in self.encoder_pools:
             self._pool_metrics.publish(asdict(pool.stats), pool.deployment)
-        self.caches.run_maintenance(connection.info for connection in self.models.serving())
+        connections = self.models.serving()
+        for connection in connections:
+            connection.encoder.refresh()
+        self.caches.run_maintenance(connection.info for connection in connections)
 
     def scaling_report(self) -> dict[str, float]:
         """Return what this ingress reports for scaling since its last report."""

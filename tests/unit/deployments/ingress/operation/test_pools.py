@@ -11,6 +11,7 @@ from deployments.rpc.handle_client import Handle
 from embedder.core.errors import StageUnavailable
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.virtual_time import VirtualTime
+from tests.unit.waiting import until
 
 CPU, GPU = "Encoder-cpu", "Encoder-gpu"
 POOLS: list[dict[str, Any]] = [
@@ -107,7 +108,7 @@ async def test_a_probe_calls_no_pool_that_has_no_replica(replicas: Replicas) -> 
     answers = [await _get(service, path) for path in ("/readyz", "/v1/stats")]
 
     assert answers[0]["stages"][GPU].startswith("no replica runs")
-    assert [one["replica"] for one in answers[1]["encoders"]] == ["encoder-1"]
+    assert [one["deployment"] for one in answers[1]["encoders"]] == [CPU]
 
 
 async def test_the_statistics_have_what_the_ingress_knows_of_each_pool(
@@ -123,6 +124,19 @@ async def test_the_statistics_have_what_the_ingress_knows_of_each_pool(
     assert [(one["deployment"], one["replicas"]) for one in pools] == [(CPU, 1), (GPU, 0)]
     assert sum(one["added_tokens"] for one in pools) == tokens > 0
     assert {one["waiting_tokens"] for one in pools} == {0}
+
+
+async def test_maintenance_connects_to_a_pool_that_has_a_replica_now(replicas: Replicas) -> None:
+    service = FakeService(encoder={"pools": POOLS})
+    replicas.service, replicas.counts[GPU] = service, 0
+    await service.model(None)
+    replicas.counts[GPU] = 1
+    (connection,) = service.models.serving()
+    before = [one.state for one in connection.encoder.states]
+    service.run_maintenance()
+    await until(lambda: [one.state for one in connection.encoder.states] == ["ready", "ready"])
+
+    assert before == ["ready", "no replica"]
 
 
 async def test_a_model_is_listed_with_its_pools_only_if_there_are_several(
