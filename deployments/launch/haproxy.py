@@ -6,7 +6,8 @@ Ray writes HAProxy's whole configuration, and no variable of Ray reaches these l
   repeat; and a new HAProxy, which does not know the ingress replicas yet, would answer 404.
 - HAProxy can send a request to another ingress replica only if it had the whole body before it sent
   the first byte. Many clients send headers and body separately.
-- Requests that wait for a hung ingress replica, or for one on a lost node, would wait for ever.
+- Requests that wait for an ingress replica on a lost node would wait for ever: nothing closes their
+  connections.
 - HAProxy's counters would be shown on every interface, to callers without a key.
 
 `main` replaces its own process by HAProxy, because Ray watches the process that it has started.
@@ -41,6 +42,17 @@ not state their length, go to the ingress as they arrive, and the ingress judges
 COUNTERS = re.compile(r"^((?:frontend prometheus|listen stats)\n\s*bind )\S*:(\d+)", re.MULTILINE)
 """Where HAProxy shows its counters: the start of the line, and the port."""
 
+UNACKNOWLEDGED_S = 4
+KEEPALIVE = (
+    "    option srvtcpka",
+    "    srvtcpka-idle 2s",
+    "    srvtcpka-intvl 1s",
+    "    srvtcpka-cnt 3",
+)
+"""A connection whose other end acknowledges nothing for so long is lost, and its request is
+repeated; an idle one is probed. HAProxy could close connections when a health check fails, but then
+it also ends requests that it is repeating, and those of a replica that is only slow."""
+
 RETRY_AFTER_S = 1
 
 MESSAGES = {
@@ -71,7 +83,9 @@ def _revised(line: str, has_backends: bool) -> str:
         case ["errorfile", "502", _]:
             return f"{_http_error(408)}\n{_http_error(502)}"
         case ["default-server", *_]:
-            return f"{line} on-marked-down shutdown-sessions"
+            return f"{line} tcp-ut {UNACKNOWLEDGED_S}s"
+        case ["option", "redispatch", *_]:
+            return "\n".join([line, *KEEPALIVE])
         case ["errorfile", "503" | "504" as status, _]:
             return _http_error(int(status))
         case ["http-request", "return", "status", "404", *_] if not has_backends:

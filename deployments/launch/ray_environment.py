@@ -33,8 +33,7 @@ FAILOVER = {
     # size that it keeps (RAY_SERVE_HAPROXY_TUNE_BUFSIZE). Every route is safe to repeat.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "5",
-    # A hung ingress replica, or one on a lost node, loses its requests after three checks without
-    # an answer, in at most 7 s.
+    # A hung ingress replica gets no more requests after three checks without an answer, within 7 s.
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1500ms",
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL": "3",
     "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "2",

@@ -6,6 +6,7 @@ Ray writes the configuration and is not started.
 from __future__ import annotations
 
 import asyncio
+import csv
 import os
 import signal
 import subprocess
@@ -43,7 +44,9 @@ class Machine:
             _started(processes, sys.executable, "-m", "tests.cluster.slow_server", str(port), "2")
             for port in self.ports
         ]
-        self.url = f"http://127.0.0.1:{_configure(folder, self.ports)}"
+        port, self.statistics = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        _configure(folder, port, self.statistics, self.ports)
         program = PROGRAM[PROGRAM_VARIABLE]
         self.haproxy = _started(processes, program, "-db", "-f", str(folder / "haproxy.cfg"))
 
@@ -55,6 +58,18 @@ class Machine:
             assert time.monotonic() < deadline
             with suppress(httpx.HTTPError):
                 seen[httpx.get(self.url, timeout=30).text] += 1
+
+    def wait_until_down(self, port: int) -> None:
+        """Wait until HAProxy sends no more requests to the server of a port."""
+        deadline = time.monotonic() + 60
+        while self._status(port) == "UP":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def _status(self, port: int) -> str:
+        table = httpx.get(f"http://127.0.0.1:{self.statistics}/stats;csv", timeout=30).text
+        rows = csv.DictReader(table.removeprefix("# ").splitlines())
+        return next(row["status"] for row in rows if row["svname"] == f"server-{port}")
 
 
 @pytest.fixture
@@ -79,18 +94,21 @@ async def test_small_requests_survive_a_killed_server_and_large_ones_may_be_repe
     assert {"502", CLOSED} & set(large)
 
 
-async def test_small_requests_survive_a_hung_server(machine: Machine) -> None:
-    """They end before the server does: a hung one ends only when somebody kills it."""
+async def test_a_hung_server_gets_no_more_requests_and_its_small_ones_survive_its_end(
+    machine: Machine,
+) -> None:
+    """A hung replica ends when Serve kills it; HAProxy notices it before."""
+    healthy = str(machine.ports[1])
     async with httpx.AsyncClient(base_url=machine.url, timeout=60) as client:
-        sent = _send(client)
+        small, _ = _send(client)
         await asyncio.sleep(ANSWER_S / 2)
         os.kill(machine.servers[0].pid, signal.SIGSTOP)
-        small, large = [await asyncio.gather(*group) for group in sent]
-        later = await asyncio.gather(*[_post(client, LARGE) for _ in range(8)])
+        await asyncio.to_thread(machine.wait_until_down, machine.ports[0])
+        later = await asyncio.gather(*[_post(client, SMALL) for _ in range(8)])
+        os.kill(machine.servers[0].pid, signal.SIGKILL)
 
-    assert set(small) == {str(machine.ports[1])}
-    assert {"502", CLOSED} & set(large)
-    assert set(later) == {str(machine.ports[1])}, "it gets no more requests"
+        assert set(later) == {healthy}
+        assert set(await asyncio.gather(*small)) == {healthy}
 
 
 async def test_without_any_server_clients_are_told_to_come_back(machine: Machine) -> None:
@@ -121,9 +139,8 @@ async def _post(client: httpx.AsyncClient, body: bytes) -> str:
     return answer.text if answer.status_code == 200 else str(answer.status_code)
 
 
-def _configure(folder: Path, ports: list[int]) -> int:
-    """Write the configuration that Ray would with our variables; return the port of HAProxy."""
-    port = free_port()
+def _configure(folder: Path, port: int, statistics: int, ports: list[int]) -> None:
+    """Write the configuration that Ray would write with our variables."""
     config = HAProxyConfig(
         http_options=HTTPOptions(host="127.0.0.1", port=port),
         socket_path=str(folder / "admin.sock"),
@@ -131,7 +148,7 @@ def _configure(folder: Path, ports: list[int]) -> int:
         server_state_file=str(folder / "state"),
         metrics_socket_path=str(folder / "metrics.sock"),
         metrics_port=free_port(),
-        stats_port=free_port(),
+        stats_port=statistics,
         retry_on=FAILOVER["RAY_SERVE_HAPROXY_RETRY_ON"],
         retries=int(FAILOVER["RAY_SERVE_HAPROXY_RETRIES"]),
         health_check_inter=FAILOVER["RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER"],
@@ -142,7 +159,6 @@ def _configure(folder: Path, ports: list[int]) -> int:
     backend = BackendConfig(name="http-embedder", path_prefix="/", servers=servers)
     api.set_backend_configs({backend.name: backend})
     api._generate_config_file_internal()
-    return port
 
 
 def _started(processes: ExitStack, *command: str) -> subprocess.Popen[bytes]:

@@ -90,13 +90,14 @@ def test_only_a_haproxy_that_knows_no_replica_yet_says_so(written: dict[str, str
     assert f"{default} 404 " in ready
 
 
-def test_requests_are_kept_whole_and_end_with_a_hung_replica(written: dict[str, str]) -> None:
+def test_requests_are_kept_whole_and_end_with_a_lost_node(written: dict[str, str]) -> None:
     text = revised(written["ready"])
 
     rule = "http-request wait-for-body time 10s if { req.hdr(content-length) -m int le 15000 }"
     assert f"\nfrontend http_frontend\n    {rule}\n" in text
     (backend,) = re.findall(r"^ *default-server .*$", text, re.MULTILINE)
-    assert backend.endswith(" on-marked-down shutdown-sessions")
+    assert backend.endswith(" tcp-ut 4s")
+    assert "\n    option srvtcpka\n    srvtcpka-idle 2s\n" in text
 
 
 def test_unknown_lines_are_not_changed() -> None:
