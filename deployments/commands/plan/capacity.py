@@ -92,7 +92,7 @@ def _print(planned: CapacityPlan, calibration: Calibration) -> None:
         )
     print(f"# nodes: {planned.nodes:,}, limited by {option_of('node_' + planned.limited_by)}")
     print(f"# memory of the fullest node: {planned.memory_gb:.1f} GB")
-    print(f"# 99 of 100 texts within {show(planned.p99_ms)} ms")
+    print(f"# 99 of 100 texts within at most {show(planned.p99_ms)} ms")
     print(f"# bottleneck: {planned.bottleneck}, at {show(planned.saturated_rate)} texts/s")
     if planned.cost_per_million_tokens is not None:
         print(f"# cost of a million tokens: {planned.cost_per_million_tokens:.4g}")

@@ -70,7 +70,7 @@ def _simulated_ms(demand: Demand, plan: CapacityPlan, seed: int) -> float:
     busy_s = 0.001 + (demand.tokens - 20) / 500_000
     free, passed = [0.0] * counts["ingress"], []
     for number, arrival in enumerate(arrivals):
-        ends = max(heapq.heappop(free), arrival) + drawn.expovariate(1 / busy_s)
+        ends = max(heapq.heappop(free), arrival) + busy_s * drawn.uniform(0.5, 1.5)
         heapq.heappush(free, ends)
         passed.append((ends, number))
     passed.sort()
