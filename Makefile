@@ -79,7 +79,7 @@ cluster: install  ## Start the Ray cluster of cluster.yaml and deploy serve_clus
 	$(BIN)/ray exec cluster.yaml 'cd ~/embedder && .venv/bin/serve deploy serve_cluster.yaml'
 
 nodes: install  ## Test the service on several nodes (network namespaces need root)
-	$(BIN)/pytest --timeout=0 tests/nodes
+	$(BIN)/pytest tests/nodes
 
 PEERS := sentence-transformers infinity
 BENCH ?=

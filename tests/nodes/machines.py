@@ -52,16 +52,23 @@ class Machine:
     def run(
         self, command: str, variables: Mapping[str, str] | None = None, *, timeout_s: float = 120
     ) -> str:
-        """Return what a shell command on the machine prints.
+        """Return what a shell command in the home folder of the machine prints.
 
         Raises:
             RuntimeError: it fails; the message is its output.
         """
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8"}
         done = subprocess.run(
-            ["nsenter", "--target", str(self._first_process), "--all", "bash", "-c", command],
+            [
+                "nsenter",
+                "--target",
+                str(self._first_process),
+                "--all",
+                "bash",
+                "-c",
+                f"cd; {command}",
+            ],
             env={**environment, **(variables or {})},
-            cwd=self.home,
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -1,0 +1,117 @@
+"""The service on logical nodes of this machine, with ports and files of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deployments.ingress.middleware.keys import new_key
+from deployments.launch.ports import reserved_block
+from deployments.launch.ray_environment import cluster_environment, ray_environment
+from deployments.launch.ray_token import make_token
+from deployments.launch.services import MARK_FILE, PREFIX, ServiceInstance, end, start_time
+from tests.cluster.service import free_port
+from tests.nodes.service_file import ROOT, service
+from tests.nodes.waiting import is_ready, wait_for
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class LogicalService:
+    """A service that is ready.
+
+    ``urls`` has where each node answers, by its name, and ``nodes`` the ids of the workers.
+    """
+
+    urls: dict[str, str]
+    headers: Mapping[str, str]
+    nodes: Mapping[str, str]
+    dashboard: str
+    environment: Mapping[str, str]
+    program: subprocess.Popen[str] = field(repr=False)
+
+    def remove(self, name: str) -> None:
+        """Kill every process of a worker."""
+        del self.urls[name]
+        assert self.program.stdin is not None
+        assert self.program.stdout is not None
+        self.program.stdin.write(f"{name}\n")
+        self.program.stdin.flush()
+        assert self.program.stdout.readline().strip() == name
+
+    def names(self, deployment: str) -> list[str]:
+        """Return the names of the nodes of a deployment's running replicas, sorted."""
+        by_id = {node: name for name, node in self.nodes.items()}
+        found = self.placement()["replicas"].get(deployment, [])
+        return sorted(by_id.get(node, "head") for _, node in found)
+
+    def placement(self) -> dict[str, Any]:
+        """Return what `tests.nodes.placement` prints."""
+        command = [sys.executable, str(HERE / "placement.py"), self.dashboard]
+        output = subprocess.run(command, env=self.environment, stdout=subprocess.PIPE, check=True)
+        found: dict[str, Any] = json.loads(output.stdout)
+        return found
+
+
+@contextmanager
+def served(folder: Path, **arguments: Any) -> Iterator[LogicalService]:
+    """Serve serve_cluster.yaml with these arguments on logical nodes."""
+    make_token(os.environ)
+    own, port, key = tempfile.mkdtemp(prefix=PREFIX), free_port(), new_key()
+    with reserved_block([]) as block:
+        started = start_time(os.getpid()) or 0
+        instance = ServiceInstance(port, None, os.getpid(), started, own, block.start)
+        Path(own, MARK_FILE).write_text(instance.mark)
+        own_files = ray_environment(instance, True, alone=False)
+        environment = {**cluster_environment(), **own_files, "PYTHONPATH": str(ROOT)}
+        program = subprocess.Popen(
+            [sys.executable, "-m", "tests.nodes.logical_nodes", str(free_port())],
+            env=environment,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield _deployed(program, environment, folder, port, key, arguments)
+        finally:
+            end(instance)
+            program.communicate()
+
+
+def _deployed(
+    program: subprocess.Popen[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    port: int,
+    key: str,
+    arguments: Mapping[str, Any],
+) -> LogicalService:
+    assert program.stdout is not None
+    nodes = json.loads(program.stdout.readline())
+    dashboard = f"http://{nodes['dashboard']}"
+    document = service(key, data_directory=str(folder / "data"), **arguments)
+    document["http_options"]["port"] = port
+    path = folder / "serve_cluster.yaml"
+    path.write_text(yaml.safe_dump(document))
+    command = [sys.executable, "-m", "ray.serve.scripts", "deploy", str(path), "-a", dashboard]
+    subprocess.run(command, env=environment, check=True)
+    ports = {"head": port, **nodes["ports"]}
+    urls = {name: f"http://127.0.0.1:{number}" for name, number in ports.items()}
+    for name, url in urls.items():
+        wait_for(f"{name} is ready", partial(is_ready, url))
+    headers = {"authorization": f"Bearer {key}"}
+    return LogicalService(urls, headers, nodes["nodes"], dashboard, environment, program)
