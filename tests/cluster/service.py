@@ -171,7 +171,7 @@ def write_config(
     """Write serve_config.yaml with two encoders, so that one can be lost, and further models.
 
     With a ``key``, callers must have it, and it is good for everything. ``arguments`` are further
-    entries of ``args:``.
+    entries of ``args:``; each pool of encoders among them has all models.
     """
     document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     application = document["applications"][0]
@@ -184,9 +184,13 @@ def write_config(
         scopes = ["read", "write", "admin"]
         entry = {"name": "all", "sha256": digest(key.encode()), "scopes": scopes}
         application["args"]["keys"] = [entry]
-    for deployment in application["deployments"]:
-        models = deployment["user_config"]["models"]
-        deployment["user_config"] = {"models": [*models, *further_models]}
+    models = application["deployments"][0]["user_config"]["models"]
+    pools = application["args"]["encoder"].get("pools", [])
+    encoders = [f"Encoder-{pool['name']}" for pool in pools] or ["Encoder"]
+    application["deployments"] = [
+        {"name": name, "user_config": {"models": [*models, *further_models]}}
+        for name in ("Ingress", "Tokenizer", *encoders)
+    ]
     path = folder / "serve_config.yaml"
     path.write_text(yaml.safe_dump(document))
     return path

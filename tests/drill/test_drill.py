@@ -21,7 +21,14 @@ from tests.drill.rows import READY_S, STOPPED_S, Row, skipped_unless_wanted, wan
 
 pytestmark = skipped_unless_wanted
 
-REPLICAS = {"Ingress": 2, "Tokenizer": 2, "Encoder": 2, "EmbeddingCache-0": 1, "VectorIndex-0": 1}
+POOLS = ("one", "two")
+REPLICAS = {
+    "Ingress": 2,
+    "Tokenizer": 2,
+    **{f"Encoder-{pool}": 1 for pool in POOLS},
+    "EmbeddingCache-0": 1,
+    "VectorIndex-0": 1,
+}
 KINDS = (*REPLICAS, "controller", "HAProxy")
 # The last row is of a configuration that the others do not expect.
 ROWS = [f"{fault} {kind}" for fault in ("kill", "stop") for kind in KINDS] + ["swap", "redeploy"]
@@ -31,7 +38,7 @@ ARGUMENTS: dict[str, Any] = {
     "ingress": TWO,
     # Every request passes through every stage.
     "tokenizer": {**TWO, "placement": "remote"},
-    "encoder": {"replicas": 2, "placement": "remote"},
+    "encoder": {"pools": [{"name": pool, "replicas": 1} for pool in POOLS]},
     # The texts come round again after it, so that most of them are computed each time.
     "cache": {"ttl_s": 3.0},
 }
@@ -50,7 +57,7 @@ class Drill:
 
 @pytest.fixture(scope="module")
 def drill(tmp_path_factory: pytest.TempPathFactory, expected: Expected) -> Iterator[Drill]:
-    """Yield a service of two replicas a stage."""
+    """Yield a service of two replicas a stage, or of two pools of one encoder."""
     folder = tmp_path_factory.mktemp("drill")
     service = RunningService(folder, None, expected.swapped.entry, **ARGUMENTS)
     try:
