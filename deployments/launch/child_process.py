@@ -169,6 +169,15 @@ def _watched(service: ServiceInstance) -> Iterator[None]:
         yield
 
 
+def serve_command(config: Path) -> list[str]:
+    """Return the command that serves a configuration in a Ray of its own.
+
+    Without ``local``, Ray would join the cluster that `ray start` has started last on this machine,
+    also if it has been killed since: its address stays in a file.
+    """
+    return [sys.executable, "-m", "ray.serve.scripts", "run", "--address", "local", str(config)]
+
+
 def _run(
     document: Mapping[str, Any], service: ServiceInstance, environment: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
@@ -181,7 +190,7 @@ def _run(
         raise ConfigurationError(f"cannot write {log}: {error.strerror}") from error
     with output:
         process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
-            [sys.executable, "-m", "ray.serve.scripts", "run", str(resolved)],
+            serve_command(resolved),
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray._private.services import canonicalize_bootstrap_address
 from ray.serve._private import constants as serve_constants
 
-from deployments.launch.child_process import ServiceProcess
+from deployments.launch.child_process import ServiceProcess, serve_command
 from deployments.launch.ray_environment import THROUGHPUT, ray_environment
 from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, ServiceInstance
 from embedder.core.errors import ConfigurationError
@@ -205,3 +206,14 @@ def test_no_file_of_ray_has_the_same_name_in_two_services(tmp_path: Path) -> Non
 
     assert len(shared) >= 4
     assert [name for name in shared if not environment.get(name, "").startswith(folder)] == []
+
+
+def test_the_address_that_a_killed_ray_has_left_behind_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "ray_current_cluster").write_text("192.0.2.9:6379")
+    command = serve_command(tmp_path / "serve_config.yaml")
+    stated = command[command.index("--address") + 1] if "--address" in command else "auto"
+
+    assert canonicalize_bootstrap_address(stated, str(tmp_path)) is None
