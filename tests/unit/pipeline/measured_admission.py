@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embedder.core.errors import Overloaded
-from embedder.core.types import Priority, Timings
+from embedder.core.types import Priority, ReplicaLoad, Timings
 from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
 from embedder.settings.model import LimitSettings
 from tests.unit.manual_clock import ManualClock
@@ -29,11 +29,15 @@ def admission(clock: ManualClock) -> AdmissionControl:
     return admission
 
 
-def measure(admission: AdmissionControl, clock: ManualClock, rate: int) -> None:
-    """Report work at a rate for 100 s."""
+def measure(
+    admission: AdmissionControl, clock: ManualClock, rate: int, *, replicas: int = 0
+) -> None:
+    """Report work at a rate for 100 s; so many replicas report that rate too."""
     work = admission.admit([b"measured"], 10**6, Priority.BULK)
     for _ in range(100):
         clock.now += 1.0
+        for replica in range(replicas):
+            admission.answered(ReplicaLoad(str(replica), 0, rate))
         work.computed(rate, WAITED)
     work.end()
 
