@@ -9,6 +9,9 @@ import pytest
 from tests.drill.expected import Expected
 from tests.drill.figures import HEAD, Figures, line
 from tests.drill.rows import SEED
+from tests.nodes.conftest import machines
+
+__all__ = ["expected", "machines", "table"]
 
 
 @pytest.fixture(scope="session")
