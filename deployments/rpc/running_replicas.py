@@ -13,8 +13,9 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-PATH = ("_router", "_asyncio_router", "request_router", "curr_replicas")
-"""The attributes from a handle to the running replicas that it knows."""
+PATH = ("_router", "_asyncio_router", "_request_router", "curr_replicas")
+"""The attributes from a handle to the running replicas that it knows; reading them changes nothing,
+while the property `request_router` would make a router in this thread."""
 
 _known_replicas = attrgetter(".".join(PATH))
 

@@ -60,7 +60,7 @@ class PoolHandle(LocalHandle):
         self._running: dict[int, None] = {}
         self._started = asyncio.Event()
         router = SimpleNamespace(curr_replicas=self._running)
-        self._router = SimpleNamespace(_asyncio_router=SimpleNamespace(request_router=router))
+        self._router = SimpleNamespace(_asyncio_router=SimpleNamespace(_request_router=router))
         self.run(replicas)
 
     def run(self, replicas: int) -> None:

@@ -39,7 +39,7 @@ class Deployment:
     def connect(self) -> None:
         """Let the handle know the number of replicas."""
         router = SimpleNamespace(curr_replicas=dict.fromkeys(range(len(self.replicas))))
-        self._router = SimpleNamespace(_asyncio_router=SimpleNamespace(request_router=router))
+        self._router = SimpleNamespace(_asyncio_router=SimpleNamespace(_request_router=router))
 
     def broadcast(self, method: str, *args: Any) -> Broadcast:
         """Send a message to all replicas."""
