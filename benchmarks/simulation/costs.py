@@ -34,13 +34,15 @@ class IngressCosts:
 
     A request costs half of ``request_s`` before its admission and half for its answer; a refused
     one only the first half. ``hop_s`` is the delay of a message, which costs nobody time, and
-    ``base_s`` such a delay of a request between client and ingress, there and back.
+    ``base_s`` such a delay of a request between client and ingress, there and back. The message of
+    another ingress costs ``message_s``.
     """
 
     request_s: float
     call_s: float
     hop_s: float = 0.0005
     base_s: float = 0.0
+    message_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

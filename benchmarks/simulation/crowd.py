@@ -16,6 +16,9 @@ from embedder.settings.model import LimitSettings
 
 RETURNS = 5
 
+MESSAGE_S = 0.001
+"""What the message of another ingress costs; embedder/pipeline/reservations.py counts on it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
@@ -34,7 +37,8 @@ class Crowd:
 class Refusals:
     """What admission did: ``admitted_returns`` is the share of returns that were admitted.
 
-    ``of_capacity`` is the answers per second in parts of the capacity.
+    ``of_capacity`` is the answers per second in parts of the capacity. Each ingress receives
+    ``messages_per_s`` of the others.
     """
 
     ingresses: int
@@ -42,12 +46,13 @@ class Refusals:
     figures: Figures
     of_capacity: float
     admitted_returns: float
+    messages_per_s: float
 
 
 def run(crowd: Crowd, ingresses: int, *, same_ingress: bool) -> Refusals:
     """Simulate one number of ingresses, and clients that return to any or to the same."""
-    # Ingresses cost nothing, so that their number changes nothing but admission.
-    ingress = IngressCosts(0.0, 0.0, crowd.costs.ingress.hop_s)
+    # Only messages cost anything, so that the number of ingresses changes nothing but admission.
+    ingress = IngressCosts(0.0, 0.0, crowd.costs.ingress.hop_s, message_s=MESSAGE_S)
     encoder = PoolSettings("Encoder", crowd.replicas, crowd.costs.encoder, crowd.max_batch_tokens)
     full_per_s = encoder.replica().full_tokens_per_s
     capacity = crowd.replicas * full_per_s / float(np.mean(crowd.tokens))
@@ -76,4 +81,5 @@ def run(crowd: Crowd, ingresses: int, *, same_ingress: bool) -> Refusals:
         figures=figures,
         of_capacity=figures.answered_per_s / capacity,
         admitted_returns=admitted / max(returns, 1),
+        messages_per_s=service.exchange.messages / crowd.seconds / ingresses,
     )

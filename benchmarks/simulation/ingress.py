@@ -16,6 +16,7 @@ from benchmarks.simulation.stages import IngressStages
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
 from embedder.pipeline.admission_control import AdmissionControl
+from embedder.pipeline.reservations import ReservationChanges
 from embedder.settings.model import LimitSettings
 
 _KEYS = count()
@@ -64,6 +65,7 @@ class Ingress:
         self._arrivals: deque[tuple[Requests, int, int]] = deque()
         self._returned: list[Group] = []
         self._answers: list[Call] = []
+        self._messages = 0
         self._awake = False
         self._next_s = 0.0
         self._alarm_s = float("inf")
@@ -94,6 +96,11 @@ class Ingress:
         """Take the answer of a call."""
         self._answers.append(call)
         self._wake()
+
+    def receive_changes(self, changes: ReservationChanges) -> None:
+        """Take a message of another ingress, which keeps the core busy."""
+        self.admission.receive(changes)
+        self._messages += 1
 
     def _wake(self) -> None:
         if not self._awake:
@@ -127,7 +134,9 @@ class Ingress:
         handled = sum(map(len, groups)) + sum(len(g) for call in answers for g in call.groups)
         self.arrived += sum(map(len, groups))
         self.handled += handled
-        work_s = self._settings.costs.request_s / 2 * handled
+        costs = self._settings.costs
+        work_s = costs.request_s / 2 * handled + costs.message_s * self._messages
+        self._messages = 0
         self._next_s = self._events.now + max(work_s, self._settings.tick_s)
         self.busy_s += work_s
         self._events.at(self._events.now + work_s, self._finish, (groups, answers))
@@ -136,6 +145,8 @@ class Ingress:
         now, costs = self._events.now, self._settings.costs
         groups, answers = taken
         for call in answers:
+            if call.client is not self.stages.tokenizer and call.load is not None:
+                self.admission.answered(call.load)
             for group in self.stages.answered(call, now):
                 self._answer(group)
         for group in groups:

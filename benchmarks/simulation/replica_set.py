@@ -14,17 +14,23 @@ class ReplicaSet(Generic[ReplicaT]):
     """Starts and stops replicas.
 
     A new replica runs after ``start_s``. A stopped one gets no more work and ends what it has.
-    ``history`` has (seconds, running, target) at each change.
+    ``history`` has (seconds, running, target) at each change, and ``changed`` is called then.
     """
 
     def __init__(
-        self, name: str, create: Callable[[str], ReplicaT], start_s: float, events: Events
+        self,
+        name: str,
+        create: Callable[[str], ReplicaT],
+        start_s: float,
+        events: Events,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.running: list[ReplicaT] = []
         self.stopped: list[ReplicaT] = []
         self.target = 0
         self.history: list[tuple[float, int, int]] = []
+        self._changed = changed
         self._create = create
         self._start_s = start_s
         self._events = events
@@ -63,3 +69,4 @@ class ReplicaSet(Generic[ReplicaT]):
 
     def _record(self) -> None:
         self.history.append((self._events.now, len(self.running), self.target))
+        self._changed()

@@ -150,6 +150,7 @@ def overload(options: argparse.Namespace) -> None:
                     "refused": refusals.figures.refused,
                     "lost": refusals.figures.lost,
                     "admitted_returns": refusals.admitted_returns,
+                    "messages_per_s": refusals.messages_per_s,
                 }
             )
     _table(rows)

@@ -9,6 +9,7 @@ from random import Random
 from benchmarks.simulation.clients import Clients, ClientSettings
 from benchmarks.simulation.costs import DeviceCosts
 from benchmarks.simulation.events import Events
+from benchmarks.simulation.exchange import ReservationExchange
 from benchmarks.simulation.figures import Log
 from benchmarks.simulation.ingress import Ingress, IngressSettings
 from benchmarks.simulation.pool import Pool, ReplicaSettings
@@ -81,7 +82,14 @@ class SimulatedService:
         self.random = Random(settings.seed)
         self.tokenizer = self._pool(settings.tokenizer) if settings.tokenizer else None
         self.encoders = [self._pool(stage) for stage in settings.encoders]
-        self.ingresses = ReplicaSet("Ingress", self._ingress, settings.ingress_start_s, self.events)
+        self.exchange = ReservationExchange(self.events, lambda: self.ingresses.running)
+        self.ingresses: ReplicaSet[Ingress] = ReplicaSet(
+            "Ingress",
+            self._ingress,
+            settings.ingress_start_s,
+            self.events,
+            changed=self.exchange.share,
+        )
         self.clients = Clients(
             settings.clients, self.events, lambda: self.ingresses.running, settings.seed
         )
