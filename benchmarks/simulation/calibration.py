@@ -9,7 +9,7 @@ what is left: a delay of every request, and the spread of the time of a batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -83,20 +83,23 @@ def calibrated(low: Measured, saturated: Measured) -> Calibration:
     p50_ms, p99_ms = np.percentile(seconds, [50, 99]) * 1000
     rate_per_s = low.sent / low.seconds
 
-    def simulated(spread: float, base_s: float) -> Figures:
+    def simulated(spread: float, hop_s: float, base_s: float) -> Figures:
         costs = replace(
             calibration.costs,
-            ingress=replace(calibration.costs.ingress, base_s=base_s),
+            ingress=replace(calibration.costs.ingress, hop_s=hop_s, base_s=base_s),
             encoder=replace(calibration.costs.encoder, spread=spread),
         )
         return replace(calibration, costs=costs).predicted(rate_per_s, SIMULATED_S, seed=1)
 
-    base_s = max(0.0, float(p50_ms) - simulated(0.0, 0.0).p50_ms) / 1000
-    spread = nearest(lambda spread: simulated(spread, base_s).p99_ms, float(p99_ms))
+    # The saturated load also delays what waits for a core, so its hop is an upper bound.
+    hops = [calibration.costs.ingress.hop_s * step / 16 for step in range(17)]
+    hop_s = nearest(lambda hop_s: simulated(0.0, hop_s, 0.0).p50_ms, float(p50_ms), hops)
+    base_s = max(0.0, float(p50_ms) - simulated(0.0, hop_s, 0.0).p50_ms) / 1000
+    spread = nearest(lambda spread: simulated(spread, hop_s, base_s).p99_ms, float(p99_ms), SPREADS)
     return replace(
         calibration,
         costs=Costs(
-            replace(calibration.costs.ingress, base_s=base_s),
+            replace(calibration.costs.ingress, hop_s=hop_s, base_s=base_s),
             replace(calibration.costs.encoder, spread=spread),
         ),
     )
@@ -121,16 +124,19 @@ def constants(low: Measured, saturated: Measured) -> Costs:
     return Costs(IngressCosts(request_s, call_s, hop_s), DeviceCosts(1 / token_s, batch_s))
 
 
-def nearest(p99_ms_of: Callable[[float], float], wanted_ms: float) -> float:
-    """Return the least spread of `SPREADS` whose p99 reaches the wanted one; else the largest."""
-    low, high = 0, len(SPREADS) - 1
+def nearest(figure: Callable[[float], float], wanted: float, values: Sequence[float]) -> float:
+    """Return the least of the rising values whose figure reaches the wanted one; else the largest.
+
+    The figure must not fall while the values rise.
+    """
+    low, high = 0, len(values) - 1
     while low < high:
         middle = (low + high) // 2
-        if p99_ms_of(SPREADS[middle]) < wanted_ms:
+        if figure(values[middle]) < wanted:
             low = middle + 1
         else:
             high = middle
-    return SPREADS[low]
+    return values[low]
 
 
 TYPICAL = Calibration(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.simulation.calibration import SPREADS, Calibration, constants, nearest
+from benchmarks.simulation.calibration import Calibration, constants, nearest
 from benchmarks.simulation.costs import Costs, DeviceCosts, IngressCosts
 from benchmarks.simulation.measuring import Measured
 
@@ -40,10 +40,11 @@ def test_two_loads_give_all_constants() -> None:
     assert found.ingress.hop_s == pytest.approx(COSTS.ingress.hop_s)
 
 
-def test_the_nearest_spread_is_the_least_that_reaches_the_p99() -> None:
-    assert nearest(lambda spread: 10 + 100 * spread, 29.0) == pytest.approx(0.2)
-    assert nearest(lambda spread: 10 + 100 * spread, 5.0) == SPREADS[0]
-    assert nearest(lambda spread: 10.0, 99.0) == SPREADS[-1]
+def test_the_nearest_value_is_the_least_that_reaches_the_figure() -> None:
+    values = (0.0, 0.1, 0.2, 0.3)
+    assert nearest(lambda value: 10 + 100 * value, 29.0, values) == 0.2
+    assert nearest(lambda value: 10 + 100 * value, 5.0, values) == 0.0
+    assert nearest(lambda value: 10.0, 99.0, values) == 0.3
 
 
 def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
