@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
@@ -33,25 +34,29 @@ SHARE, BURST_S = 0.1, 60.0
 Seconds of answered calls, and of time itself, earn this share, up to `BURST_S`. If every call is
 late because the deployment is overloaded, copies add at most a tenth to its load."""
 
+LOOK_S = 1.0
+"""Seconds for which the running replicas count as known, so that most calls need not look."""
+
+Sent = dict[asyncio.Future[Any], float]
+"""The open copies of a call, and the times at which they were sent."""
+
 logger = logging.getLogger("ray.serve")
 
 
 class Hedging:
     """Decides which calls to one deployment are late, and how many copies they may cost.
 
-    ``now`` is a time in seconds of any one clock.
+    ``late_s`` is how long a call waits for an answer before it is late. ``now`` is a time in
+    seconds of any one clock.
     """
 
     def __init__(self, now: float) -> None:
+        self.late_s = FLOOR_S
         self._durations_s: deque[float] = deque(maxlen=WINDOW)
         self._usual_s = 0.0
         self._answers = 0
         self._earned_until = now
         self._saved_s = BURST_S
-
-    def wait_s(self, copies: int) -> float:
-        """Return how long a call that has been sent again ``copies`` times waits for an answer."""
-        return min(max(FACTOR * self._usual_s, FLOOR_S), CEILING_S) * 2.0**copies
 
     def take(self, waited_s: float) -> bool:
         """Tell whether a call that has waited so long may be sent again, and charge the copy."""
@@ -70,6 +75,7 @@ class Hedging:
         self._answers += 1
         if self._answers % EVERY == 0:
             self._usual_s = sorted(self._durations_s)[-1 - OUTLIERS]
+            self.late_s = min(max(FACTOR * self._usual_s, FLOOR_S), CEILING_S)
 
 
 class HedgedCalls:
@@ -90,6 +96,8 @@ class HedgedCalls:
         self._lost = lost
         self._replicas = replicas
         self._hedging = Hedging(time.monotonic())
+        self._running: frozenset[Hashable] | None = None
+        self._looked = -math.inf
 
     async def answer(
         self, send: Callable[[], Awaitable[Any]], deadline: Deadline, *, once: bool = False
@@ -101,9 +109,19 @@ class HedgedCalls:
         cancelled, all copies are. After an answer the other copies stay open until the deadline:
         Serve sends fewer calls to a replica with open calls, and a hung one must not look idle.
         """
-        sent: dict[asyncio.Future[Any], float] = {}
+        now = time.monotonic()
+        if deadline <= now + self._hedging.late_s:
+            return await send()  # it is over before it is late
+        if now >= self._looked + LOOK_S:
+            self._running, self._looked = self._replicas(), now
+        running = self._running
+        sent: Sent = {asyncio.ensure_future(send()): now}
         try:
-            answer = await self._race(send, sent, may_hedge=not once and deadline != NEVER)
+            done, _ = await asyncio.wait(sent, timeout=self._hedging.late_s)
+            if done:
+                return self._first(sent, done)
+            may_hedge = not once and deadline != NEVER
+            answer = await self._race(send, sent, running, may_hedge=may_hedge)
         except BaseException:
             for copy in sent:
                 _cancel(copy)
@@ -115,33 +133,42 @@ class HedgedCalls:
     async def _race(
         self,
         send: Callable[[], Awaitable[Any]],
-        sent: dict[asyncio.Future[Any], float],
+        sent: Sent,
+        replicas: frozenset[Hashable] | None,
         *,
         may_hedge: bool,
     ) -> Any:
-        """Return the first answer; ``sent`` maps open copies to the times at which they began."""
-        copies = 0
-        sent[asyncio.ensure_future(send())] = time.monotonic()
-        replicas = self._replicas()
+        """Send copies of a late call, and return the first answer.
+
+        ``replicas`` ran when it was sent.
+        """
+        copies, wait_s, is_late = 0, self._hedging.late_s, True
         while True:
-            wait_s = self._hedging.wait_s(copies)
-            done, _ = await asyncio.wait(sent, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-            for copy in done:
-                began = sent.pop(copy)
-                if sent and isinstance(copy.exception(), self._lost):
-                    continue
-                answer = copy.result()
-                now = time.monotonic()
-                self._hedging.answered(now - began, now)
-                return answer
-            if done or copies == MAX_COPIES:
-                continue
             running = self._replicas()
-            if _removed(replicas, running) or (may_hedge and self._hedging.take(wait_s)):
-                copies += 1
+            if (is_late and copies < MAX_COPIES) and (
+                _removed(replicas, running) or (may_hedge and self._hedging.take(wait_s))
+            ):
                 logger.warning("%s: no answer for %.1f s; sent again", self._stage, wait_s)
                 sent[asyncio.ensure_future(send())] = time.monotonic()
-                replicas = running
+                copies, wait_s, replicas = copies + 1, 2 * wait_s, running
+            done, _ = await asyncio.wait(sent, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            is_late = not done
+            lost = {copy for copy in done if self._is_lost(copy)}
+            if done - lost or len(lost) == len(sent):
+                return self._first(sent, done - lost or lost)
+            for copy in lost:
+                del sent[copy]
+
+    def _is_lost(self, copy: asyncio.Future[Any]) -> bool:
+        return copy.cancelled() or isinstance(copy.exception(), self._lost)
+
+    def _first(self, sent: Sent, done: set[asyncio.Future[Any]]) -> Any:
+        """Return the answer of an ended copy, which is no longer open, or raise its error."""
+        copy = done.pop()
+        began, now = sent.pop(copy), time.monotonic()
+        answer = copy.result()
+        self._hedging.answered(now - began, now)
+        return answer
 
 
 def _removed(before: frozenset[Hashable] | None, now: frozenset[Hashable] | None) -> bool:

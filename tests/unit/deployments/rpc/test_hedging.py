@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import ray.exceptions
-from hypothesis import given
-from hypothesis import strategies as st
 
 from deployments.rpc.hedging import (
     BURST_S,
     CEILING_S,
     EVERY,
-    FACTOR,
     FLOOR_S,
     MAX_COPIES,
     OUTLIERS,
     SHARE,
-    WINDOW,
     HedgedCalls,
-    Hedging,
 )
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import InvalidInput
@@ -124,6 +120,16 @@ async def test_a_call_to_a_removed_replica_is_sent_again(once: bool) -> None:
     assert before == 1
     assert await calling == 1
     assert replicas.passed_s <= 9 * FLOOR_S + 1
+
+
+async def test_a_call_that_ends_before_it_is_late_is_only_awaited() -> None:
+    tasks: list[asyncio.Task[Any] | None] = []
+
+    async def send() -> None:
+        tasks.append(asyncio.current_task())
+
+    await _calls().answer(send, Deadline.after(FLOOR_S))
+    assert tasks == [asyncio.current_task()]
 
 
 @pytest.mark.parametrize("later", [{"a", "b", "c"}, None])
@@ -229,22 +235,3 @@ async def test_copies_add_a_tenth_to_an_overloaded_deployment() -> None:
     earned_s = SHARE * (answered * duration_s + replicas[0].passed_s)
 
     assert 0 < copies <= BURST_S / FLOOR_S + earned_s / duration_s
-
-
-@given(st.lists(st.tuples(st.booleans(), st.floats(0, 100), st.floats(0, 100)), max_size=250))
-def test_the_policy_agrees_with_its_definition(events: list[tuple[bool, float, float]]) -> None:
-    """The oracle keeps every answer, and computes the wait from them anew."""
-    policy, now, taken_s = Hedging(0.0), 0.0, 0.0
-    answers: list[float] = []
-    for is_answer, amount_s, pause_s in events:
-        now += pause_s
-        if is_answer:
-            policy.answered(amount_s, now)
-            answers.append(amount_s)
-        known = answers[: len(answers) // EVERY * EVERY][-WINDOW:]
-        usual_s = sorted(known, reverse=True)[OUTLIERS] if known else 0.0
-        if not is_answer and policy.take(amount_s):
-            taken_s += max(amount_s, usual_s)
-        wait_s = max(FLOOR_S, min(FACTOR * usual_s, CEILING_S))
-        assert [policy.wait_s(copies) for copies in range(3)] == [wait_s, 2 * wait_s, 4 * wait_s]
-        assert taken_s <= BURST_S + SHARE * (sum(answers) + now) + 1e-6
