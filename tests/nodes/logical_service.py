@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from tests.nodes.service_file import ROOT, service
 from tests.nodes.waiting import is_ready, wait_for
 
 HERE = Path(__file__).parent
+STOP_S = 30.0
 
 
 @dataclass
@@ -88,6 +89,9 @@ def served(folder: Path, **arguments: Any) -> Iterator[LogicalService]:
         try:
             yield _deployed(program, environment, folder, port, key, arguments)
         finally:
+            with suppress(subprocess.TimeoutExpired):
+                # It takes back the address of its Ray, to which other programs would connect.
+                program.communicate(timeout=STOP_S)
             end(instance)
             program.communicate()
 
