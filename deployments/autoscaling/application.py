@@ -46,7 +46,11 @@ class ApplicationScaling:
         self._published_s = self._failed_s = float("-inf")
 
     def __call__(self, contexts: Contexts) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
-        """Return the number of replicas of every deployment, and no state for Serve to keep."""
+        """Return the number of replicas of every deployment that is to change, and no state.
+
+        For a deployment that is named, Serve would start a first replica by itself when a call
+        waits for it, although another pool may do its work.
+        """
         try:
             targets = self._targets({one.deployment_name: one for one in contexts.values()})
         except Exception:
@@ -54,8 +58,13 @@ class ApplicationScaling:
             if now_s - self._failed_s >= LOG_AGAIN_S:
                 self._failed_s = now_s
                 logger.exception("scaling failed, every deployment keeps its replicas")
-            targets = {one.deployment_name: one.target_num_replicas for one in contexts.values()}
-        return {key: targets[one.deployment_name] for key, one in contexts.items()}, {}
+            return {}, {}
+        decided = {key: targets[one.deployment_name] for key, one in contexts.items()}
+        return {
+            key: target
+            for key, target in decided.items()
+            if target != contexts[key].target_num_replicas
+        }, {}
 
     def _targets(self, contexts: Mapping[str, AutoscalingContext]) -> dict[str, int]:
         """Decide, log every change, and publish the numbers that it was decided by."""
@@ -118,10 +127,7 @@ def numbers(load: StageLoad, state: StageState) -> dict[str, float]:
 
 
 def _state(known: StageState | None, target: int) -> StageState:
-    """Return the state with Serve's target, which counts as needed now if it is a larger one.
-
-    Serve starts a replica by itself for calls that wait while there is none.
-    """
+    """Return the state with Serve's target, which counts as needed now if it is a larger one."""
     if known is None or target > known.target:
         return replace(known or StageState(0), target=target, recent=())
     return replace(known, target=target)

@@ -128,7 +128,8 @@ def _decide_stage(
     load: StageLoad, limits: ScalingLimits, state: StageState, passed: float, now_s: float
 ) -> StageState:
     """Return the state with the target for this moment."""
-    works = _valid(load.arriving_per_s) > 0 or _valid(load.queued) > 0 or passed > 0
+    waits = _valid(load.arriving_per_s) > 0 or _valid(load.queued) > 0
+    works = waits or passed > 0
     if state.replica_per_s:
         per_replica = limits.target_utilization * state.replica_per_s
         needed = (_work(load, limits, state) + passed) / per_replica
@@ -144,7 +145,8 @@ def _decide_stage(
         return _to(state, bounded, Reason.BOUNDS, now_s)
     if grown > state.target:
         since_s = now_s if state.above_since_s is None else state.above_since_s
-        if state.target and now_s - since_s < limits.upscale_delay_s:
+        at_once = waits and not state.target
+        if not at_once and now_s - since_s < limits.upscale_delay_s:
             return replace(state, above_since_s=since_s)
         return _to(state, grown, _reason(load, limits, state), now_s)
     state = replace(state, above_since_s=None)

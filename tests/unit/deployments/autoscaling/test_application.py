@@ -64,7 +64,10 @@ def _context(
 
 def _decide(scaling: Any, *contexts: AutoscalingContext) -> dict[str, int]:
     targets, _ = scaling({one.deployment_id: one for one in contexts})
-    return {identity.name: target for identity, target in targets.items()}
+    return {
+        one.deployment_name: targets.get(one.deployment_id, one.target_num_replicas)
+        for one in contexts
+    }
 
 
 INGRESSES: Reports = [
@@ -183,7 +186,22 @@ def test_the_target_that_serve_reports_counts_and_not_the_one_decided_before() -
     assert _decide(scaling, *_loaded(NOW_S + 6, 1))["Encoder"] == 4
 
 
-def test_a_replica_that_serve_started_by_itself_stays_for_the_delay() -> None:
+def test_a_call_that_waits_for_an_empty_pool_wakes_it_only_if_an_ingress_says_so() -> None:
+    """Each connection calls all pools; Serve alone would start a replica in each."""
+    scaling = _apply_app_level_autoscaling_config(ApplicationScaling())  # type: ignore[arg-type]
+
+    def decide(waiting: float) -> int:
+        encoder = _context("Encoder", [], target=0)
+        object.__setattr__(encoder, "capacity_adjusted_min_replicas", 0)
+        object.__setattr__(encoder, "_total_num_requests_value", 3.0)
+        return _decide(scaling, _context("Ingress", [{"waiting:Encoder": waiting}]), encoder)[
+            "Encoder"
+        ]
+
+    assert [decide(waiting=0.0), decide(waiting=1.0)] == [0, 1]
+
+
+def test_replicas_that_another_one_has_added_stay_for_the_delay() -> None:
     scaling = ApplicationScaling()
     history = [
         _decide(scaling, *_loaded(NOW_S + second, 1 if second < 10 else 2, arriving=0.0))["Encoder"]

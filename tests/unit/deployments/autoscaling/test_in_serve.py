@@ -57,7 +57,7 @@ class _Serve:
                 self._state.record_request_metrics_for_replica(report)
         for _ in range(10):
             self.now_s += 0.1
-            self.targets = dict(self._state.get_decision_num_replicas(self.targets))
+            self.targets |= self._state.get_decision_num_replicas(self.targets)
         return self.targets[DeploymentID("Encoder", "embedder")]
 
 
