@@ -82,6 +82,7 @@ def pools(model: Path, monkeypatch: pytest.MonkeyPatch) -> TwoPools:
         "model": {"name": str(model)},
         "batching": {"autotune_s": 0},
         "encoder": {"pools": [{"name": "first"}, {"name": "second"}]},
+        "limits": {"max_wait_s": 60.0},
         "data_directory": None,
     }
     handle = serve.run(build(args), _local_testing_mode=True, name="pools", route_prefix=None)

@@ -19,7 +19,8 @@ def graph() -> Handle:
     """Return the handle of a graph whose stages all live in this process."""
     args = {
         "model": {"offline": True, "matryoshka": [16]},
-        "limits": {"max_inputs": 8},
+        # On a busy machine the measured rate may be so low that 64 calls would wait for seconds.
+        "limits": {"max_inputs": 8, "max_wait_s": 60.0},
         "data_directory": None,
     }
     return serve.run(build(args), _local_testing_mode=True, name="graph", route_prefix=None)

@@ -42,6 +42,7 @@ def _run(name: str, *models: dict[str, Any]) -> Handle:
         "model": models[0],
         "further_models": models[1:],
         "batching": QUICK,
+        "limits": {"max_wait_s": 60.0},
         "data_directory": None,
     }
     return serve.run(build(args), _local_testing_mode=True, name=name, route_prefix=None)
