@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 from deployments.encoder.remote_pool import RemotePool
 from deployments.rpc import message_size
@@ -19,6 +20,8 @@ from embedder.settings.model import BatchSettings, ModelSettings
 WORTH_TOKENS = 256
 """Encoding so many tokens takes several times as long as a call between processes. Fewer tokens
 wait until a replica is free."""
+
+logger = logging.getLogger("ray.serve")
 
 
 class RemoteEncoder(BatchingEncoder):
@@ -73,6 +76,8 @@ class RemoteEncoder(BatchingEncoder):
             encoded: Encoded = await (call if self._alone else pool.while_running(call))
         except BaseException as error:
             failed = isinstance(error, (StageUnavailable, BackendFailure))
+            if failed and not self._alone and not pool.tracker.is_paused(pool.now()):
+                logger.warning("%s failed, other pools get its work: %r", pool.deployment, error)
             pool.tracker.failed(count, pool.now(), pause=failed)
             raise
         pool.tracker.answered(count, encoded.load, pool.now())

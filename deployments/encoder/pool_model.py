@@ -68,6 +68,11 @@ class PoolModel:
         """Return whether work can go to this pool."""
         return self.encoder is not None and (self._alone or self.pool.tracker.replicas > 0)
 
+    @property
+    def is_connecting(self) -> bool:
+        """Return whether an attempt to connect is running."""
+        return self._attempt is not None and not self._attempt.done()
+
     def refresh(self) -> None:
         """Connect in the background if the pool has replicas; disconnect if it has none."""
         if self.pool.count_replicas():

@@ -7,7 +7,6 @@ compute goes to another one.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from deployments.encoder.agreement import SAME_MODEL, difference, of_several_pools
@@ -31,8 +30,6 @@ START_S = 30.0
 """Seconds for which work waits for the first replica: less than a request may take, so that its
 client is told to retry."""
 
-logger = logging.getLogger("ray.serve")
-
 
 class PooledEncoder:
     """Encodes with one model in the pools that have it."""
@@ -52,7 +49,7 @@ class PooledEncoder:
         self.alone = len(chosen) == 1
         self._dtype = settings.backend.dtype
         self._reference: tuple[RemotePool, ModelInfo] | None = None
-        self._models = [
+        self._models: Sequence[PoolModel] = [
             PoolModel(
                 pool,
                 model,
@@ -71,7 +68,7 @@ class PooledEncoder:
             EmbedderError: as the first pool, if no pool can load the model.
             StageUnavailable: no pool has had a replica until ``deadline``.
         """
-        await self._wait(1, deadline)
+        await self._wait(self._models, 1, deadline)
         assert self._reference is not None  # the first pool that connected has set it
         info = self._reference[1]
         return info if self.alone else of_several_pools(info, self._dtype)
@@ -86,12 +83,12 @@ class PooledEncoder:
             EmbedderError: as the last pool that was tried.
         """
         count = len(tokens.ids)
-        left = list(self._models)
+        left = self._models
         while True:
             ready = self._ready(left)
             if not ready:
-                await self._wait(count, min(deadline, Deadline.after(START_S)))
-                left = list(self._models)
+                left = left if _running(left) else self._models
+                await self._wait(left, count, min(deadline, Deadline.after(START_S)))
                 continue
             chosen = self._earliest(ready, count)
             try:
@@ -100,13 +97,11 @@ class PooledEncoder:
                 if chosen.pool.count_replicas():
                     raise
                 raise StageUnavailable(chosen.pool.deployment, "it has no replica") from None
-            except (StageUnavailable, BackendFailure) as error:
+            except (StageUnavailable, BackendFailure) as error:  # the pool has logged it
                 left = [one for one in left if one is not chosen]
-                if self.alone or (not self._ready(left) and self._running()):
+                lost = isinstance(error, StageUnavailable)
+                if not self._ready(left) and not (lost and self._is_expected(left)):
                     raise
-                logger.warning(
-                    "%s failed, the batch goes to another pool: %r", chosen.pool.deployment, error
-                )
 
     def refresh(self) -> None:
         """Connect in the background to pools that have a replica now, though no work needs them."""
@@ -134,8 +129,13 @@ class PooledEncoder:
         self.refresh()
         return [one for one in models if one.ready]
 
-    def _running(self) -> list[PoolModel]:
-        return [one for one in self._models if one.pool.count_replicas()]
+    def _is_expected(self, models: Sequence[PoolModel]) -> bool:
+        """Return whether work that a pool has lost can wait for another one.
+
+        It waits for one that connects now; and if no pool has a replica, for the first that has.
+        """
+        connecting = any(one.is_connecting for one in _running(models))
+        return not self.alone and (connecting or not _running(self._models))
 
     def _earliest(self, ready: Sequence[PoolModel], tokens: int) -> PoolModel:
         if len(ready) == 1:
@@ -143,22 +143,28 @@ class PooledEncoder:
         at = earliest([one.pool.tracker.state(one.pool.now()) for one in ready], tokens)
         return ready[at or 0]
 
-    async def _wait(self, tokens: int, deadline: Deadline) -> None:
+    async def _wait(self, models: Sequence[PoolModel], tokens: int, deadline: Deadline) -> None:
         """Wait for a pool as `_first_ready`; meanwhile the first pool counts the work as its own.
 
         That is how a pool without replicas comes to have one.
         """
-        pool = self._models[0].pool
+        pool = models[0].pool
         work = pool.tracker.add(tokens, pool.now())
         try:
-            await self._first_ready(deadline)
+            await self._first_ready(models, deadline)
         finally:
             pool.tracker.remove(work)
 
-    async def _first_ready(self, deadline: Deadline) -> None:
-        """Return once a pool has answered; connect to those with replicas, without any to all."""
-        while not self._ready(self._models):
-            attempts = [one.connecting() for one in self._running() or self._models]
+    async def _first_ready(self, models: Sequence[PoolModel], deadline: Deadline) -> None:
+        """Return once one of these pools has answered, or only others have a replica.
+
+        Connect to those with replicas, without any to all.
+        """
+        while not self._ready(models):
+            running = _running(models)
+            if not running and _running(self._models):
+                return
+            attempts = [one.connecting() for one in running or models]
             pending = [attempt for attempt in attempts if not attempt.done()]
             if not pending:
                 raise _error_of(attempts[0])
@@ -166,7 +172,7 @@ class PooledEncoder:
             if timeout_s <= 0:
                 raise StageUnavailable(DEPLOYMENT, "no pool has a replica")
             await asyncio.wait(pending, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        for one in self._models:
+        for one in models:
             if not one.pool.tracker.replicas:
                 one.cancel()
 
@@ -197,6 +203,10 @@ async def _encode_in(
         return await encoder.encode(tokens, priority=priority, deadline=deadline)
     finally:
         pool.tracker.remove(work)
+
+
+def _running(models: Sequence[PoolModel]) -> list[PoolModel]:
+    return [one for one in models if one.pool.count_replicas()]
 
 
 def _error_of(attempt: asyncio.Task[None]) -> BaseException:

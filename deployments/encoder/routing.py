@@ -105,8 +105,12 @@ class PoolTracker:
             backlog_tokens=self._work_tokens + self.replicas * self._others(now),
             tokens_per_s=self.replicas * self._tokens_per_s,
             overdue_s=self._overdue_s(now),
-            paused=now < self._paused_until_s,
+            paused=self.is_paused(now),
         )
+
+    def is_paused(self, now: float) -> bool:
+        """Return whether a call failed a moment ago, and none was answered since."""
+        return now < self._paused_until_s
 
     def add(self, tokens: int, now: float) -> PoolWork:
         """Count work as waiting or running in this pool, until `remove`."""

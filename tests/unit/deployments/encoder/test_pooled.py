@@ -19,6 +19,7 @@ from embedder.core.errors import (
 )
 from tests.unit.deployments.encoder.pool_handle import (
     AB,
+    MODELS,
     SLOW,
     connected,
     two_handles,
@@ -71,7 +72,7 @@ async def test_what_a_pool_fails_goes_to_another_and_the_pool_is_left_alone_for_
     await pools.encode()
 
     assert vectors == [AB] * 2
-    assert caplog.text.count("Encoder-gpu failed, the batch goes to another pool") == 1
+    assert caplog.text.count("Encoder-gpu failed, other pools get its work") == 1
     assert (cpu.encoded, gpu.encoded) == (2, 1)
 
 
@@ -86,6 +87,23 @@ async def test_the_error_of_the_last_pool_is_raised_if_all_fail(error: Exception
     assert pools.remote[0].stats.failures == pools.remote[1].stats.failures
 
 
+async def test_work_of_a_lost_pool_waits_for_one_that_connects_and_a_failure_does_not() -> None:
+    for error in (StageUnavailable("Encoder-gpu", "lost"), BackendFailure("poison")):
+        cpu, gpu = two_handles(slow=0)
+        cpu.stage.releases[MODELS.name] = loaded = asyncio.Event()
+        pools = await connected(cpu, gpu)
+        cpu.run(1)
+        gpu.fault = error
+        work = asyncio.create_task(pools.encode())
+        await asyncio.sleep(5.0)
+        ended = work.done()
+        loaded.set()
+        answers: list[object] = list(await asyncio.gather(work, return_exceptions=True))
+
+        assert ended == isinstance(error, BackendFailure)
+        assert answers == ([error] if ended else [AB])
+
+
 async def test_an_input_that_no_pool_takes_is_refused_by_the_first() -> None:
     cpu, gpu = two_handles()
     pools = await connected(cpu, gpu)
@@ -96,7 +114,9 @@ async def test_an_input_that_no_pool_takes_is_refused_by_the_first() -> None:
     assert (cpu.encoded, pools.remote[1].stats.failures) == (0, 0)
 
 
-async def test_calls_and_waiting_work_of_a_pool_that_is_lost_go_to_another() -> None:
+async def test_calls_and_waiting_work_of_a_pool_that_is_lost_go_to_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     cpu, gpu = two_handles()
     pools = await connected(cpu, gpu)
     gpu.stage.hangs = True
@@ -111,6 +131,7 @@ async def test_calls_and_waiting_work_of_a_pool_that_is_lost_go_to_another() -> 
     assert gpu.encoded == 0
     assert loop.time() - started_s < 2 * CHECK_S + 200 * 2 / SLOW
     assert pools.remote[1].stats.backlog_tokens == 0
+    assert caplog.text.count("Encoder-gpu failed") == 1
 
 
 async def test_a_pool_that_comes_back_is_described_again_and_used() -> None:
