@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.simulation.events import Events
 from benchmarks.simulation.ingress import Ingress
-from embedder.pipeline.reservations import FIRST_MESSAGE_S, next_message_s
+from embedder.pipeline.reservations import next_message_s
 
 
 class ReservationExchange:
@@ -31,7 +31,7 @@ class ReservationExchange:
     def _changed(self, ingress: Ingress) -> None:
         if ingress not in self._sending:
             self._sending.add(ingress)
-            self._after(FIRST_MESSAGE_S, ingress)
+            self._after(next_message_s(len(self._ingresses())), ingress)
 
     def _send(self, sending: tuple[Ingress, float]) -> None:
         ingress, pause_s = sending
@@ -43,7 +43,7 @@ class ReservationExchange:
             if other is not ingress:
                 self.messages += 1
                 other.receive_changes(changes)
-        self._after(next_message_s(pause_s, len(self._ingresses())), ingress)
+        self._after(next_message_s(len(self._ingresses()), pause_s), ingress)
 
     def _after(self, pause_s: float, ingress: Ingress) -> None:
         self._events.at(self._events.now + pause_s, self._send, (ingress, pause_s))

@@ -40,13 +40,15 @@ FIRST_MESSAGE_S, MAX_MESSAGE_S = 0.05, 0.25
 """Seconds from the first change until its message, and longest time between messages.
 
 The ingresses of a burst promise the same times until they have heard of each other. A message costs
-every ingress about 1 ms.
+every ingress about 1 ms, so many ingresses wait longer.
 """
 
 
-def next_message_s(pause_s: float, ingresses: int) -> float:
-    """Return the pause before the next message to the others, while changes go on."""
-    return min(1.25 * pause_s, max(MAX_MESSAGE_S, 0.01 * ingresses))
+def next_message_s(ingresses: int, pause_s: float = 0.0) -> float:
+    """Return the pause before the next message while changes go on; ``pause_s`` was the last."""
+    first_s, longest_s = FIRST_MESSAGE_S, MAX_MESSAGE_S
+    first_s, longest_s = max(first_s, 0.004 * ingresses), max(longest_s, 0.01 * ingresses)
+    return min(max(first_s, 1.25 * pause_s), longest_s)
 
 
 def retry_token_of(*content: object) -> bytes:

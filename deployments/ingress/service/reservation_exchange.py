@@ -16,7 +16,7 @@ from deployments.rpc.running_replicas import running_replicas
 from embedder.core.deadline import Deadline
 from embedder.core.errors import EmbedderError
 from embedder.pipeline.admission_control import AdmissionControl
-from embedder.pipeline.reservations import FIRST_MESSAGE_S, ReservationChanges, next_message_s
+from embedder.pipeline.reservations import ReservationChanges, next_message_s
 
 ANSWER_S = 1.0
 """Seconds that an ingress may take to receive a message."""
@@ -55,11 +55,11 @@ class ReservationExchange:
 
     async def _send_changes(self) -> None:
         """Send messages as long as there are changes, more and more slowly."""
-        pause_s = FIRST_MESSAGE_S
+        pause_s = next_message_s(self._ingresses)
         await asyncio.sleep(pause_s)
         while changes := self._admission.take_changes():
             self._send(changes)
-            pause_s = next_message_s(pause_s, self._ingresses)
+            pause_s = next_message_s(self._ingresses, pause_s)
             await asyncio.sleep(pause_s)
         self._sender = None
 

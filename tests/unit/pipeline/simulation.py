@@ -17,7 +17,7 @@ import numpy as np
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
 from embedder.pipeline.admission_control import AdmissionControl
-from embedder.pipeline.reservations import FIRST_MESSAGE_S, next_message_s
+from embedder.pipeline.reservations import next_message_s
 from embedder.settings.model import LimitSettings
 from tests.unit.pipeline.simulated_stages import Device, Ingress, Request
 
@@ -166,7 +166,8 @@ class Simulation:
         """Send the changes of reservations to the other ingresses as the service does."""
         if ingress not in self._telling:
             self._telling.add(ingress)
-            self.at(self.now + FIRST_MESSAGE_S, partial(self._tell, ingress, FIRST_MESSAGE_S))
+            pause_s = next_message_s(len(self.all))
+            self.at(self.now + pause_s, partial(self._tell, ingress, pause_s))
 
     def _tell(self, ingress: Ingress, pause_s: float) -> None:
         changes = ingress.admission.take_changes()
@@ -176,7 +177,7 @@ class Simulation:
         for other in self.all:
             if other is not ingress and self.exchange:
                 self.at(self.now + PATH_S, partial(other.admission.receive, changes))
-        pause_s = next_message_s(pause_s, len(self.all))
+        pause_s = next_message_s(len(self.all), pause_s)
         self.at(self.now + pause_s, partial(self._tell, ingress, pause_s))
 
     def _ask(self, request: Request) -> None:

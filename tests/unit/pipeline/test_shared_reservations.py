@@ -149,11 +149,19 @@ def test_changes_are_recorded_only_while_they_are_shared() -> None:
 
 
 def test_messages_follow_each_other_more_and_more_slowly() -> None:
-    pauses = [module.FIRST_MESSAGE_S]
+    pauses = [next_message_s(8)]
     for _ in range(20):
-        pauses.append(next_message_s(pauses[-1], ingresses=8))
+        pauses.append(next_message_s(8, pauses[-1]))
 
     assert pauses == sorted(pauses)
+    assert pauses[0] == module.FIRST_MESSAGE_S
     assert sum(pauses[:6]) < 1.0
     assert pauses[-1] == module.MAX_MESSAGE_S
-    assert next_message_s(pauses[-1] * 10, ingresses=100) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("ingresses", [2, 8, 32, 100, 1000])
+def test_messages_take_a_bounded_part_of_the_time_of_each_ingress(ingresses: int) -> None:
+    received_per_s = ingresses / next_message_s(ingresses)
+
+    assert received_per_s <= 250
+    assert next_message_s(ingresses, 100.0) >= next_message_s(ingresses)
