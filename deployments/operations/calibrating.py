@@ -7,6 +7,8 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from deployments.operations.service_cost import measure_service
 from embedder.core.host import available_bytes, usable_cores
 from embedder.planning.calibration import Calibration
@@ -30,6 +32,7 @@ def calibrate(settings: EmbedderSettings, hardware: str | None = None) -> Calibr
         date=date.today().isoformat(),
         versions={"python": platform.python_version()} | {one: version(one) for one in PACKAGES},
         cores=cores,
+        gpus=torch.cuda.device_count(),
         memory_bytes=memory_bytes,
         encoder=encoder,
         service=measure_service(settings),
@@ -39,8 +42,6 @@ def calibrate(settings: EmbedderSettings, hardware: str | None = None) -> Calibr
 def hardware_name(device: str, processors: Path = Path("/proc/cpuinfo")) -> str:
     """Return the name of the GPU, or of the processor."""
     if device == "cuda":
-        import torch
-
         return torch.cuda.get_device_name()
     for line in processors.read_text().splitlines() if processors.is_file() else []:
         if line.startswith("model name"):

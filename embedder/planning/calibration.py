@@ -77,6 +77,7 @@ class Calibration(Settings):
     date: str
     versions: Mapping[str, str]
     cores: int = Field(ge=1)
+    gpus: int = Field(ge=0)
     memory_bytes: int = Field(ge=1)
     encoder: EncoderSpeed
     service: ServiceCost

@@ -8,7 +8,7 @@ the three stages (Boole's inequality).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.planning.calibration import Calibration
@@ -42,8 +42,10 @@ class Demand:
 
     def __post_init__(self) -> None:
         for name in ("rate", "p99_ms", "tokens"):
-            if not getattr(self, name) > 0:
-                raise InvalidInput(name, f"is {getattr(self, name)}; it must be above 0")
+            if not 0 < getattr(self, name) < inf:
+                raise InvalidInput(
+                    name, f"is {getattr(self, name)}; it must be above 0, and finite"
+                )
         if self.spare_nodes < 0:
             raise InvalidInput("spare_nodes", f"is {self.spare_nodes}; it must be at least 0")
 
@@ -89,7 +91,7 @@ def plan_capacity(
     calibration: Calibration,
     shape: NodeShape | None = None,
     *,
-    ingress_characters: float = float("inf"),
+    ingress_characters: float = inf,
 ) -> CapacityPlan:
     """Return the smallest service that answers a demand on hardware that was calibrated.
 
@@ -100,9 +102,6 @@ def plan_capacity(
     Raises:
         InvalidInput: the demand is impossible on this hardware, or a node is too small for it.
     """
-    if shape is None:
-        memory_gb = calibration.memory_bytes / GB
-        shape = NodeShape(calibration.cores, memory_gb, gpus=float(calibration.on_gpu))
     if demand.tokens > calibration.encoder.max_tokens:
         raise LimitExceeded("tokens", "tokens", demand.tokens, calibration.encoder.max_tokens)
     times = _Times.of(demand, calibration, ingress_characters)
@@ -117,7 +116,13 @@ def plan_capacity(
     front = [_front(name, service_s, times, latency_s) for name, service_s in times.front.items()]
     left_s = latency_s - times.fixed_s - sum(stage.latency_s for stage in front)
     encoder = _encoder(calibration, times, left_s)
+    shape = shape or measured_shape(calibration)
     return _spread(demand, calibration, shape, [*front, encoder], times.fixed_s)
+
+
+def measured_shape(calibration: Calibration) -> NodeShape:
+    """Return the shape of the calibrated machine."""
+    return NodeShape(calibration.cores, calibration.memory_bytes / GB, calibration.gpus)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Measure the encoder and the tokenizer of a model on this machine, without a service.
 
 On a CPU a replica has one core, and cores share their memory and often their arithmetic units.
-Therefore as many processes as there are cores compute at the same time. A replica of one thread is
-measured by its processor time, which other work on the machine changes little.
+Therefore as many processes as there are cores compute at the same time, each with one thread. They
+are measured by processor time, so that other work on the machine counts little.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def measure_encoder(
     device = existing_device(settings.backend.device).type
     backend: dict[str, object] = {"device": device}
     if device == "cpu":
-        backend |= {"threads": settings.backend.threads or 1, "shared_weights": True}
+        backend |= {"threads": 1, "shared_weights": True}
     budget = settings.batching.max_tokens or UNMEASURED_TOKENS[device]
     settings = settings.model_copy(
         update={
@@ -89,8 +89,7 @@ def _share(barrier: Barrier) -> None:
 
 def _measure(settings: EmbedderSettings, seconds: float) -> EncoderSpeed:
     loaded = load_model(settings)
-    one_thread = settings.backend.threads == 1 and loaded.backend.device == "cpu"
-    clock = time.thread_time if one_thread else time.perf_counter
+    clock = time.thread_time if loaded.backend.device == "cpu" else time.perf_counter
     info = loaded.info
     if _barrier is not None:
         _barrier.wait()

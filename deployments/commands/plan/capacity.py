@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from deployments.operations import calibrating
 from deployments.settings.placement import AUTO_CHARACTERS
 from embedder.core.errors import ConfigurationError, InvalidInput
 from embedder.planning.calibration import Calibration, choose
-from embedder.planning.capacity import CapacityPlan, Demand, plan_capacity
-from embedder.planning.goal import GB, show
+from embedder.planning.capacity import CapacityPlan, Demand, measured_shape, plan_capacity
+from embedder.planning.goal import show
 from embedder.planning.nodes import NodeShape
+
+MOST_PER_NODE = 100
+"""The highest ``max_replicas_per_node`` that Ray accepts."""
 
 
 def measure(options: argparse.Namespace) -> int:
@@ -60,7 +63,9 @@ def serve_settings(
         stage.name: {
             "min_replicas": stage.replicas + demand.spare_nodes * stage.per_node,
             "max_replicas": stage.per_node * planned.nodes,
-            "max_replicas_per_node": stage.per_node,
+            **(
+                {"max_replicas_per_node": stage.per_node} if stage.per_node <= MOST_PER_NODE else {}
+            ),
         }
         for stage in planned.stages
     }
@@ -72,12 +77,12 @@ def serve_settings(
 
 def _shape(options: argparse.Namespace, calibration: Calibration) -> NodeShape:
     """Return the shape of a node; what no option says is as in the calibrated machine."""
-    measured = (calibration.cores, float(calibration.on_gpu), calibration.memory_bytes / GB)
-    given = (options.node_cpus, options.node_gpus, options.node_memory_gb)
-    cpus, gpus, memory = (
-        one if value is None else value for value, one in zip(given, measured, strict=True)
-    )
-    return NodeShape(cpus, memory, gpus, options.price_per_hour)
+    given = {
+        name: value
+        for name in ("cpus", "gpus", "memory_gb")
+        if (value := getattr(options, f"node_{name}")) is not None
+    }
+    return replace(measured_shape(calibration), price_per_hour=options.price_per_hour, **given)
 
 
 def _print(planned: CapacityPlan, calibration: Calibration) -> None:

@@ -35,6 +35,7 @@ ON_CPUS = Calibration(
     date="2026-01-31",
     versions={"torch": "2.13"},
     cores=8,
+    gpus=0,
     memory_bytes=16 * 10**9,
     encoder=ENCODER,
     service=SERVICE,
@@ -42,6 +43,7 @@ ON_CPUS = Calibration(
 ON_A_GPU = ON_CPUS.model_copy(
     update={
         "hardware": "a GPU",
+        "gpus": 1,
         "encoder": ENCODER.model_copy(
             update={
                 "device": "cuda",

@@ -115,7 +115,14 @@ def test_a_text_beyond_the_model_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("rate", 0.0), ("rate", float("nan")), ("p99_ms", -1.0), ("tokens", 0), ("spare_nodes", -1)],
+    [
+        ("rate", 0.0),
+        ("rate", float("nan")),
+        ("rate", float("inf")),
+        ("p99_ms", -1.0),
+        ("tokens", 0),
+        ("spare_nodes", -1),
+    ],
 )
 def test_a_demand_below_its_limits_is_refused(field: str, value: float) -> None:
     given_fields = {"rate": 1.0, "p99_ms": 100.0, "tokens": 8, "spare_nodes": 0, field: value}

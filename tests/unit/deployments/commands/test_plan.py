@@ -45,6 +45,18 @@ def test_the_output_is_a_table_and_settings_of_the_service(
     assert settings.batching.max_tokens is not None
 
 
+def test_a_node_of_more_replicas_than_ray_limits_has_no_such_limit(
+    calibration: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    demand = ["plan", "--rate", "90000", "--p99-ms", "200", "--tokens", "64", "--json"]
+    node = ["--node-cpus", "512", "--node-memory-gb", "1000", "--hardware", "a processor"]
+    assert main([*demand, *node, *calibration]) == 0
+    settings = orjson.loads(capsys.readouterr().out)["settings"]
+
+    assert "max_replicas_per_node" not in settings["encoder"]["pools"][0]
+    assert load(ServeSettings, file=settings).settings.tokenizer.max_replicas_per_node == 1
+
+
 def test_json_has_every_figure(calibration: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DEMAND, *NODE, *calibration, "--hardware", "a GPU", "--json"]) == 0
     plan: dict[str, Any] = orjson.loads(capsys.readouterr().out)
