@@ -91,7 +91,7 @@ def line(row: Figures) -> str:
         retries or "0",
         f"{row.failures}, {row.index_failures}",
         str(row.wrong),
-        *("never" if value is None else f"{value:.1f}" for value in (row.first_s, row.rate_s)),
+        *("not yet" if value is None else f"{value:.1f}" for value in (row.first_s, row.rate_s)),
         f"{row.unavailable_s:.1f}" if row.unavailable_s else "–",
     ]
     return f"| {' | '.join(cells)} |"

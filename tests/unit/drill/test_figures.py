@@ -50,7 +50,7 @@ def test_a_row_of_the_index_watches_requests_to_the_index() -> None:
     assert line(row) == "| kill VectorIndex-0 | 2 | 2 × 503 | 0, 0 | 0 | 4.0 | 0.0 | 3.5 |"
 
 
-def test_a_row_without_a_success_says_never() -> None:
+def test_a_row_without_a_success_says_so() -> None:
     row = figures("kill Ingress", [_request(6.0, 60.0, 0)], TIMES, wrong=0)
 
-    assert line(row) == "| kill Ingress | 1 | 0 | 1, 0 | 0 | never | 0.0 | – |"
+    assert line(row) == "| kill Ingress | 1 | 0 | 1, 0 | 0 | not yet | 0.0 | – |"
