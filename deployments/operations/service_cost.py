@@ -104,7 +104,9 @@ class Client:
     def batches(self) -> tuple[int, float]:
         """Return the number of the encoders' batches, and the seconds that these took."""
         encoders = self.ask("GET", "/v1/stats")["encoders"]
-        stats = [model["batching"] for encoder in encoders for model in encoder["models"]]
+        models = [model for encoder in encoders for model in encoder.get("models", ())]
+        # A replica that is starting answers with a problem, or has no batches yet.
+        stats = [model["batching"] for model in models if model["batching"] is not None]
         return sum(one["batches"] for one in stats), sum(one["busy_s"] for one in stats)
 
     def close(self) -> None:
