@@ -100,8 +100,6 @@ class RetryingTransport(httpx.AsyncBaseTransport):
             except httpx.TransportError as error:
                 failure = error
                 note.status, note.reason = 0, repr(error)
-                if isinstance(error, (httpx.ReadTimeout, httpx.WriteTimeout)):
-                    raise  # the deadline
                 pause_s = _pause_s(attempt)
                 repeated = LOST
             else:
