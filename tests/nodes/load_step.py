@@ -19,11 +19,19 @@ WORDS = ("light", "house", "winter", "green", "road", "mountain", "letter", "mus
 TEXT_WORDS = 40
 
 STAMP = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})"
-DECIDED = rf"{STAMP} controller .*scaling {{stage}} from (\d+) to (\d+) replicas \(([a-z ]+)\)"
+DECIDED = rf"{STAMP} controller .*scaling STAGE from (\d+) to (\d+) replicas \(([a-z ]+)\)"
 STARTED = (
-    rf"{STAMP} controller .*id='\w+', deployment='{{stage}}'.*"
+    rf"{STAMP} controller .*id='\w+', deployment='STAGE'.*"
     r" started successfully .* after ([\d.]+)s"
 )
+
+
+def controller_log(serve_log: Path) -> Path:
+    """Return the log of the controller whose process the log of `embedder serve` names."""
+    found = re.search(r"ServeController pid=(\d+)", serve_log.read_text(errors="replace"))
+    assert found is not None, "Ray says which process is the controller"
+    logs = Path("/tmp/ray").glob(f"session_*/logs/serve/controller_{found[1]}.log")
+    return max(logs, key=lambda path: path.stat().st_mtime)
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,10 @@ class StageLog:
 
     @classmethod
     def read(cls, log: Path, stage: str) -> StageLog:
-        """Return what a log of `embedder serve` says."""
+        """Return what a log of Serve's controller says."""
         text = log.read_text(errors="replace")
-        decided = re.findall(DECIDED.format(stage=stage), text)
-        started = re.findall(STARTED.format(stage=stage), text)
+        decided = re.findall(DECIDED.replace("STAGE", stage), text)
+        started = re.findall(STARTED.replace("STAGE", stage), text)
         return cls(
             [Decision(_time(at), int(one), int(two), why) for at, one, two, why in decided],
             [Start(_time(at), float(seconds)) for at, seconds in started],
