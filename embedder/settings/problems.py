@@ -23,8 +23,12 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         "encoder.in_ingress": "encoder.placement",
         "tokenizer.ingress_characters": "tokenizer.placement",
         **{
-            f"{stage}.flights_per_replica": f"{stage}.calls_per_replica"
+            f"{stage}.{old}": f"{stage}.{new}"
             for stage in ("ingress", "tokenizer", "encoder")
+            for old, new in (
+                ("flights_per_replica", "calls_per_replica"),
+                ("target_ongoing_requests", "target_utilization"),
+            )
         },
         "index.max_dead": "index.max_deleted_share",
         "index.hnsw_links": "index.hnsw_m",

@@ -70,7 +70,8 @@ def job(dashboard: str) -> Any:
     while not client.get_job_status(name).is_terminal():
         time.sleep(0.2)
     log = client.get_job_logs(name)
-    return json.loads(log.rpartition("shape ")[2]) if "shape " in log else log
+    # Ray may print more after the line.
+    return json.loads(log.rpartition("shape ")[2].splitlines()[0]) if "shape " in log else log
 
 
 def main() -> None:
