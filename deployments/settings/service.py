@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from deployments.settings.access import ApiKey
 from deployments.settings.encoders import EncoderStage
 from deployments.settings.models import ModelList
-from deployments.settings.stages import ReplicaSettings, StageSettings, TokenizerStage
+from deployments.settings.stages import IngressStage, ReplicaSettings, TokenizerStage
 from embedder.cache.fail_open import TIMEOUT_S
 from embedder.settings.model import (
     CacheSettings,
@@ -111,7 +111,7 @@ class ServeSettings(EmbedderSettings):
     load_timeout_s: float = Field(
         600.0, gt=0, description="seconds after which the load of a model fails"
     )
-    ingress: StageSettings = StageSettings()
+    ingress: IngressStage = IngressStage()
     tokenizer: TokenizerStage = TokenizerStage()
     encoder: EncoderStage = EncoderStage()
     embedding_cache: ReplicaSettings = ReplicaSettings()

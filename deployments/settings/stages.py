@@ -71,6 +71,16 @@ class StageSettings(ReplicaSettings):
         return Slots(self.calls_per_replica * count, eager=count, worth_tokens=worth_tokens)
 
 
+class IngressStage(StageSettings):
+    """How the ingress scales; its replicas share their cores with those of other stages."""
+
+    # A new replica computes for seconds before it answers. Where encoders use every core, that
+    # delays more requests than it helps, unless the ingress itself is the limit.
+    target_utilization: float = Field(
+        0.9, gt=0, le=1, description="share of the time that autoscaling aims to keep replicas busy"
+    )
+
+
 class TokenizerStage(StageSettings):
     """How the tokenizer scales, and which requests the ingress tokenizes itself."""
 
