@@ -136,7 +136,12 @@ def launched(
         with _watched(service):
             log = log or Path(service.folder, "serve.log")
             # After this service is visible to others: of two that start together, none is alone.
-            environment = ray_environment(service, tuned, alone=services() == [service])
+            environment = ray_environment(
+                service,
+                tuned,
+                alone=services() == [service],
+                replays=any(application.ingress.min_replicas > 1 for application in settings),
+            )
             process = _run(document, service, environment, log)
             has_keys = all(application.keys for application in settings)
             launch = ServiceProcess(process, service, base_url(document), log, has_keys=has_keys)

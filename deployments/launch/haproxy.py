@@ -5,7 +5,8 @@ Ray writes HAProxy's whole configuration, and no variable of Ray reaches these l
 - HAProxy's own errors would be 500, which clients must not repeat, although each of them is safe to
   repeat; and a new HAProxy, which does not know the ingress replicas yet, would answer 404.
 - HAProxy can send a request to another ingress replica only if it had the whole body before it sent
-  the first byte. Many clients send headers and body separately.
+  the first byte. Many clients send headers and body separately. This is left out where there is no
+  other replica (`RETRY_VARIABLE`), because it costs a third of the cached requests per second.
 - Requests that wait for an ingress replica on a lost node would wait for ever: nothing closes their
   connections.
 - HAProxy's counters would be shown on every interface, to callers without a key.
@@ -31,6 +32,9 @@ PROGRAM = {
     "SERVICE_PYTHON": sys.executable,
 }
 """With these variables Ray starts `main` as HAProxy."""
+
+RETRY_VARIABLE, REPLAYED = "RAY_SERVE_HAPROXY_RETRY_ON", "empty-response"
+"""HAProxy repeats requests without an answer if this variable lists this condition."""
 
 KEPT_BYTES = 15_000
 """HAProxy keeps 16 KiB of a request with its headers, and needs some of them itself."""
@@ -65,19 +69,20 @@ MESSAGES = {
 STARTING = "the service is starting; try again"
 
 
-def revised(config: str) -> str:
+def revised(config: str, *, replays: bool = True) -> str:
     """Return Ray's configuration with the lines that the service needs.
 
-    A line that another version of Ray does not write is not changed.
+    ``replays`` tells whether HAProxy repeats requests. A line that another version of Ray does not
+    write is not changed.
     """
     lines = COUNTERS.sub(r"\g<1>127.0.0.1:\2", config).splitlines()
     has_backends = any(line.split()[:1] == ["use_backend"] for line in lines)
-    return "".join(f"{_revised(line, has_backends)}\n" for line in lines)
+    return "".join(f"{_revised(line, has_backends, replays)}\n" for line in lines)
 
 
-def _revised(line: str, has_backends: bool) -> str:
+def _revised(line: str, has_backends: bool, replays: bool) -> str:
     match line.split():
-        case ["frontend", "http_frontend"]:
+        case ["frontend", "http_frontend"] if replays:
             is_kept = f"{{ req.hdr(content-length) -m int le {KEPT_BYTES} }}"
             return f"{line}\n    http-request wait-for-body time {BODY_WAIT_S}s if {is_kept}"
         case ["errorfile", "502", _]:
@@ -119,7 +124,8 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     if "-f" in arguments:
         config = Path(arguments[arguments.index("-f") + 1])
-        config.write_text(revised(config.read_text()))
+        replays = REPLAYED in os.environ.get(RETRY_VARIABLE, "")
+        config.write_text(revised(config.read_text(), replays=replays))
     os.environ.pop(PROGRAM_VARIABLE, None)  # it names this program
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployments.launch.haproxy import PROGRAM
+from deployments.launch.haproxy import PROGRAM, REPLAYED, RETRY_VARIABLE
 from deployments.launch.ports import ray_ports
 from deployments.launch.services import MARK_VARIABLE, ServiceInstance
 from deployments.rpc import message_size
@@ -31,7 +31,7 @@ FAILOVER = {
     **PROGRAM,
     # If an ingress replica dies, HAProxy sends its unanswered requests to another one, up to the
     # size that it keeps (RAY_SERVE_HAPROXY_TUNE_BUFSIZE). Every route is safe to repeat.
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    RETRY_VARIABLE: f"conn-failure {REPLAYED}",
     "RAY_SERVE_HAPROXY_RETRIES": "5",
     # A hung ingress replica gets no more requests after three checks without an answer, within 7 s.
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1500ms",
@@ -72,8 +72,13 @@ def cluster_environment() -> Mapping[str, str]:
     return {name: os.environ.get(name, value) for name, value in ours.items()}
 
 
-def ray_environment(service: ServiceInstance, tuned: bool, *, alone: bool) -> Mapping[str, str]:
-    """Return the environment of the child process; the operator's variables override ours."""
+def ray_environment(
+    service: ServiceInstance, tuned: bool, *, alone: bool, replays: bool = True
+) -> Mapping[str, str]:
+    """Return the environment of the child process; the operator's variables override ours.
+
+    Without ``replays`` HAProxy repeats no request, for a service with only one ingress replica.
+    """
     folder = Path(service.folder)
     defaults = {
         # By default HAProxy's files have fixed names, which two services would share.
@@ -86,6 +91,7 @@ def ray_environment(service: ServiceInstance, tuned: bool, *, alone: bool) -> Ma
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         **ray_ports(service.block, alone=alone),
         **COMMON,
+        **({} if replays else {RETRY_VARIABLE: "conn-failure"}),
         "PYTHONUNBUFFERED": "1",
         **(THROUGHPUT if tuned else {}),
     }

@@ -15,6 +15,7 @@ from ray._private.services import canonicalize_bootstrap_address
 from ray.serve._private import constants as serve_constants
 
 from deployments.launch.child_process import ServiceProcess, serve_command
+from deployments.launch.haproxy import REPLAYED, RETRY_VARIABLE
 from deployments.launch.ray_environment import THROUGHPUT, ray_environment
 from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, ServiceInstance
 from embedder.core.errors import ConfigurationError
@@ -184,6 +185,15 @@ def test_the_operator_may_override_throughput_mode(
     assert THROUGHPUT.items() <= tuned.items()
     assert not THROUGHPUT.keys() & plain.keys()
     assert chosen["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
+
+
+@pytest.mark.parametrize("replays", [True, False])
+def test_haproxy_repeats_requests_only_where_another_replica_may_answer(
+    tmp_path: Path, replays: bool
+) -> None:
+    environment = ray_environment(service_in(tmp_path), True, alone=True, replays=replays)
+
+    assert (REPLAYED in environment[RETRY_VARIABLE]) == replays
 
 
 def test_a_service_never_joins_the_ray_of_another_one(

