@@ -163,7 +163,7 @@ def _configure(folder: Path, port: int, statistics: int, ports: list[int]) -> No
 
 def _started(processes: ExitStack, *command: str) -> subprocess.Popen[bytes]:
     """Start a process that ends with the test, also while it is stopped."""
-    environment = {**os.environ, **PROGRAM}
+    environment = {**os.environ, **FAILOVER}
     process = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
     processes.callback(process.wait)
     processes.callback(process.kill)
