@@ -33,7 +33,7 @@ class IngressCosts:
     """What the one core of an ingress takes for a request and for a call to a stage.
 
     A request costs half of ``request_s`` before its admission and half for its answer; a refused
-    one only the first half. ``hop_s`` is the delay of a message, which costs nobody time, and
+    one only the first half. ``hop_s`` is the delay of a message, which takes no processor time, and
     ``base_s`` such a delay of a request between client and ingress, there and back. The message of
     another ingress costs ``message_s``.
     """

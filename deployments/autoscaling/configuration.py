@@ -1,4 +1,4 @@
-"""What Serve is told of the scaling of one deployment.
+"""The `autoscaling_config` of one deployment, which Serve reads.
 
 `deployments.autoscaling.application` decides with all of its delays, so Serve adds none. Nothing in
 Ray 2.60 reads the variables for the intervals of reports, ``RAY_SERVE_*_METRIC_PUSH_INTERVAL_S``,

@@ -27,8 +27,8 @@ from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
 
 START_S = 30.0
-"""Seconds for which work waits for the first replica: less than a request may take, so that its
-client is told to retry."""
+"""Seconds for which work waits for the first replica. A request may take longer, so that its client
+gets 503 with Retry-After before its deadline."""
 
 
 class PooledEncoder:

@@ -12,7 +12,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def check_machines(
     cpus: Mapping[str, float], *, host: str | None, has_keys: bool, haproxy: bool
 ) -> None:
-    """Check that every machine of the cluster can reach the service, and nobody else without a key.
+    """Check that all machines of the cluster can reach the service, and other callers need a key.
 
     ``cpus`` has the logical CPUs of each machine by its address; a cluster without any waits for
     machines to join. ``host`` is ``http_options.host``, None while Serve does not run. ``haproxy``
