@@ -34,10 +34,17 @@ CALLS: dict[str, Callable[[EmbeddingGenerator], object]] = {
 
 
 @pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Restore the default handling of SIGINT, which the test runner may have replaced."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
+def interrupted() -> Iterator[threading.Event]:
+    """Let the first SIGINT raise KeyboardInterrupt and set this event, and ignore all others."""
+    event = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if not event.is_set():
+            event.set()
+            signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, handler)
+    yield event
     signal.signal(signal.SIGINT, before)
 
 
@@ -51,14 +58,19 @@ def waits_in_a_call() -> bool:
     return frame is not None
 
 
-def interrupt_when(event: threading.Event) -> threading.Thread:
+def interrupt_when(event: threading.Event, interrupted: threading.Event) -> threading.Thread:
     """Send SIGINT to the main thread once it waits for its result after an event."""
+
+    def handled() -> bool:
+        # Only a real signal wakes a thread that waits for a lock. CPython does not notice a signal
+        # that arrives just before the wait begins, so one signal is not always enough.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return interrupted.wait(0.02)
 
     def interrupt() -> None:
         assert event.wait(LONG_S)
         assert eventually(waits_in_a_call)
-        # Only a real signal wakes a thread that waits for a lock.
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        assert eventually(handled)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -66,12 +78,14 @@ def interrupt_when(event: threading.Event) -> threading.Thread:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_cancels_the_work_and_the_generator_stays_usable(
-    generator: EmbeddingGenerator, device: Device, call: Callable[[EmbeddingGenerator], object]
+    generator: EmbeddingGenerator,
+    device: Device,
+    interrupted: threading.Event,
+    call: Callable[[EmbeddingGenerator], object],
 ) -> None:
     device.block()
-    thread = interrupt_when(device.entered)
+    thread = interrupt_when(device.entered, interrupted)
     with pytest.raises(KeyboardInterrupt):
         call(generator)
     thread.join()
@@ -83,14 +97,15 @@ def test_ctrl_c_cancels_the_work_and_the_generator_stays_usable(
     assert generator.stats().waiting == 0
 
 
-@pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_in_one_call_affects_no_other(generator: EmbeddingGenerator, device: Device) -> None:
+def test_ctrl_c_in_one_call_affects_no_other(
+    generator: EmbeddingGenerator, device: Device, interrupted: threading.Event
+) -> None:
     device.block()
     answers: list[object] = []
     other = threading.Thread(target=lambda: answers.append(generator.embed(WORDS[:20])))
     other.start()
     assert device.entered.wait(LONG_S)
-    thread = interrupt_when(device.entered)
+    thread = interrupt_when(device.entered, interrupted)
     with pytest.raises(KeyboardInterrupt):
         generator.embed(WORDS[20:])
     thread.join()
@@ -106,11 +121,11 @@ def test_ctrl_c_with_progress_cancels_the_chunks_ahead_despite_a_kept_traceback(
 ) -> None:
     """A notebook keeps the last traceback, and thereby every frame in it."""
 
-    def interrupted(*_: object) -> None:
+    def ctrl_c(*_: object) -> None:
         device.block()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("embedder.progress.Progress.add", interrupted)
+    monkeypatch.setattr("embedder.progress.Progress.add", ctrl_c)
     submitted: list[Future[object]] = []
     submit = generator._submit
 
