@@ -1,7 +1,6 @@
 """The service that a benchmark measures: one that runs, or one of its own that starts empty.
 
-What an earlier run left in the user's data folder would be found in place of being computed.
-Knows nothing of what is measured.
+The user's data folder may hold the vectors of an earlier run, which would not be computed again.
 """
 
 from __future__ import annotations

@@ -53,24 +53,24 @@ def _add_scenarios(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     grow = _command(commands, "grow", scenarios.grow)
     grow.add_argument("--replicas", type=_numbers, default="1,10,100", help="sizes, with commas")
     grow.add_argument("--rate", type=float, default=1000.0, help="requests a second and replica")
-    grow.add_argument("--ingresses", type=float, default=1.0, help="for each encoder replica")
     grow.add_argument("--seconds", type=float, default=10.0, help="simulated seconds")
+    grow.add_argument("--ingresses", type=float, default=1.0, help="for each encoder replica")
     grow.add_argument("--tick", type=float, default=5.0, help="ms; 0: exact, and slower")
     pools = _command(commands, "pools", scenarios.two_pools)
-    pools.add_argument("--ingresses", type=_numbers, default="1,4,16", help="with commas")
     pools.add_argument("--fast", type=int, default=1, help="replicas of the fast pool")
     pools.add_argument("--slow", type=int, default=8, help="replicas of the slow pool")
     pools.add_argument("--speedup", type=float, default=8.0, help="of a fast replica")
     pools.add_argument("--load", type=float, default=0.7, help="share of the capacity")
-    pools.add_argument("--seconds", type=float, default=20.0, help="simulated seconds")
-    overload = _command(commands, "overload", scenarios.overload)
-    overload.add_argument("--ingresses", type=_numbers, default="1,2,4", help="with commas")
+    overload = _command(commands, "overload", scenarios.overloaded)
     overload.add_argument("--replicas", type=int, default=2, help="encoders")
     overload.add_argument("--factor", type=float, default=2.0, help="load in capacities")
-    overload.add_argument("--seconds", type=float, default=20.0, help="simulated seconds")
+    for command in (pools, overload):
+        command.add_argument("--ingresses", type=_numbers, default="1,2,4", help="with commas")
+        command.add_argument("--seconds", type=float, default=20.0, help="simulated seconds")
+    for command in (step, grow):
+        command.add_argument("--results", type=Path, default=COSTS.parent, help="for plots")
     for command in (step, grow, pools, overload):
         command.add_argument("--costs", type=Path, help="from `calibrate`; none: typical costs")
-        command.add_argument("--results", type=Path, default=COSTS.parent, help="for plots")
 
 
 def _add_machine(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

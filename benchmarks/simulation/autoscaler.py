@@ -21,7 +21,7 @@ DECIDE_S = 0.1
 
 @dataclass(slots=True)
 class _Counters:
-    """What all ingresses have counted for a stage until a report."""
+    """The work that has arrived for a stage until a report."""
 
     at_s: float = 0.0
     arrived: float = 0.0
@@ -30,7 +30,7 @@ class _Counters:
 class Autoscaler:
     """Sizes the ingresses, the tokenizer and the encoder pools of a service until ``until_s``.
 
-    The policy sees what was reported last. ``decisions`` has (seconds, stage, state) whenever a
+    The policy sees the last reports. ``decisions`` has (seconds, stage, state) whenever a
     target changed, and ``needs`` (seconds, stage, replicas) each time the policy ran.
     """
 

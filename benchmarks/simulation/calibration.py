@@ -1,23 +1,21 @@
-"""The constants of the simulation from what two loads of a real service measured.
+"""The constants of the simulation from the measurements of two loads of a real service.
 
 One load is low, the other saturates the encoder. A batch has two constants and so has an ingress,
 and the two loads give two equations for each: at the low load every request pays for a call and a
 batch of its own, at the saturated one dozens share them. Then the simulation of the low load gives
-what is left: a delay of every request, and the spread of the time of a batch.
+the others: a delay of every request, and the spread of the time of a batch.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
 from benchmarks.scaling.fitting import fit
 from benchmarks.simulation.clients import ClientSettings, Load
-from benchmarks.simulation.costs import Costs, DeviceCosts, IngressCosts
+from benchmarks.simulation.costs import Calibration, DeviceCosts, IngressCosts
 from benchmarks.simulation.figures import Figures
 from benchmarks.simulation.ingress import IngressSettings
 from benchmarks.simulation.measuring import Measured
@@ -30,45 +28,17 @@ SPREADS = tuple(step / 20 for step in range(21))
 SIMULATED_S = 200.0
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """The constants of one machine, the tokens of its texts, and the largest batch."""
-
-    costs: Costs
-    tokens: tuple[int, ...]
-    max_batch_tokens: int
-
-    @classmethod
-    def read(cls, path: Path) -> Calibration:
-        """Return what `write` has written.
-
-        Raises:
-            OSError: there is no such file.
-            TypeError: the file holds other constants.
-        """
-        content = json.loads(path.read_text("utf-8"))
-        costs = Costs(
-            IngressCosts(**content["costs"]["ingress"]), DeviceCosts(**content["costs"]["encoder"])
+def predicted(calibration: Calibration, rate_per_s: float, seconds: float, seed: int) -> Figures:
+    """Return the figures of the measured service at another rate."""
+    service = SimulatedService(
+        ServiceSettings(
+            ClientSettings(Load.constant(rate_per_s, seconds), np.array(calibration.tokens)),
+            IngressSettings(calibration.ingress, LimitSettings()),
+            (PoolSettings("Encoder", 1, calibration.encoder, calibration.max_batch_tokens),),
+            seed=seed,
         )
-        return cls(costs, tuple(content["tokens"]), content["max_batch_tokens"])
-
-    def write(self, path: Path) -> None:
-        """Write the constants as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self)) + "\n", "utf-8")
-
-    def predicted(self, rate_per_s: float, seconds: float, seed: int) -> Figures:
-        """Return the figures of the measured service at another rate."""
-        encoder = PoolSettings("Encoder", 1, self.costs.encoder, self.max_batch_tokens)
-        service = SimulatedService(
-            ServiceSettings(
-                ClientSettings(Load.constant(rate_per_s, seconds), np.array(self.tokens)),
-                IngressSettings(self.costs.ingress, LimitSettings()),
-                (encoder,),
-                seed=seed,
-            )
-        )
-        return service.run().figures(0.0, seconds)
+    )
+    return service.run().figures(0.0, seconds)
 
 
 def calibrated(low: Measured, saturated: Measured) -> Calibration:
@@ -77,35 +47,32 @@ def calibrated(low: Measured, saturated: Measured) -> Calibration:
     Raises:
         ValueError: a load has no answers.
     """
-    tokens = tuple(answer.tokens for answer in low.answers if answer.status == 200)
-    calibration = Calibration(constants(low, saturated), tokens, low.budget_tokens)
-    seconds = np.array([answer.seconds for answer in low.answers if answer.status == 200])
-    p50_ms, p99_ms = np.percentile(seconds, [50, 99]) * 1000
+    ingress, encoder = constants(low, saturated)
+    answers = [answer for answer in low.answers if answer.status == 200]
+    tokens = tuple(answer.tokens for answer in answers)
+    p50_ms, p99_ms = np.percentile([answer.seconds for answer in answers], [50, 99]) * 1000
     rate_per_s = low.sent / low.seconds
 
-    def simulated(spread: float, hop_s: float, base_s: float) -> Figures:
-        costs = replace(
-            calibration.costs,
-            ingress=replace(calibration.costs.ingress, hop_s=hop_s, base_s=base_s),
-            encoder=replace(calibration.costs.encoder, spread=spread),
+    def machine(spread: float, hop_s: float, base_s: float = 0.0) -> Calibration:
+        return Calibration(
+            replace(ingress, hop_s=hop_s, base_s=base_s),
+            replace(encoder, spread=spread),
+            tokens,
+            low.budget_tokens,
         )
-        return replace(calibration, costs=costs).predicted(rate_per_s, SIMULATED_S, seed=1)
 
-    # The saturated load also delays what waits for a core, so its hop is an upper bound.
-    hops = [calibration.costs.ingress.hop_s * step / 16 for step in range(17)]
-    hop_s = nearest(lambda hop_s: simulated(0.0, hop_s, 0.0).p50_ms, float(p50_ms), hops)
-    base_s = max(0.0, float(p50_ms) - simulated(0.0, hop_s, 0.0).p50_ms) / 1000
+    def simulated(spread: float, hop_s: float, base_s: float = 0.0) -> Figures:
+        return predicted(machine(spread, hop_s, base_s), rate_per_s, SIMULATED_S, seed=1)
+
+    # The saturated load also delays messages that wait for a core, so its hop is an upper bound.
+    hops = [ingress.hop_s * step / 16 for step in range(17)]
+    hop_s = nearest(lambda hop_s: simulated(0.0, hop_s).p50_ms, float(p50_ms), hops)
+    base_s = max(0.0, float(p50_ms) - simulated(0.0, hop_s).p50_ms) / 1000
     spread = nearest(lambda spread: simulated(spread, hop_s, base_s).p99_ms, float(p99_ms), SPREADS)
-    return replace(
-        calibration,
-        costs=Costs(
-            replace(calibration.costs.ingress, hop_s=hop_s, base_s=base_s),
-            replace(calibration.costs.encoder, spread=spread),
-        ),
-    )
+    return machine(spread, hop_s, base_s)
 
 
-def constants(low: Measured, saturated: Measured) -> Costs:
+def constants(low: Measured, saturated: Measured) -> tuple[IngressCosts, DeviceCosts]:
     """Return the constants that the equations of both loads give.
 
     Raises:
@@ -121,7 +88,7 @@ def constants(low: Measured, saturated: Measured) -> Costs:
     pause_s = (saturated.seconds - saturated.busy_s) / saturated.batches
     handling_s = call_s + saturated.sent / saturated.batches * request_s / 2
     hop_s = max(0.0, pause_s - handling_s) / 2
-    return Costs(IngressCosts(request_s, call_s, hop_s), DeviceCosts(1 / token_s, batch_s))
+    return IngressCosts(request_s, call_s, hop_s), DeviceCosts(1 / token_s, batch_s)
 
 
 def nearest(figure: Callable[[float], float], wanted: float, values: Sequence[float]) -> float:
@@ -137,14 +104,3 @@ def nearest(figure: Callable[[float], float], wanted: float, values: Sequence[fl
         else:
             high = middle
     return values[low]
-
-
-TYPICAL = Calibration(
-    Costs(
-        IngressCosts(request_s=0.0006, call_s=0.001, hop_s=0.0005),
-        DeviceCosts(tokens_per_s=10_000.0, batch_s=0.002),
-    ),
-    tokens=(10, 15, 18, 22, 26, 35, 59),
-    max_batch_tokens=2048,
-)
-"""About what two quiet cores do, with made-up sentences."""

@@ -13,6 +13,9 @@ from benchmarks.simulation.ingress import Ingress
 from benchmarks.simulation.requests import Group, Outcome, Requests
 from embedder.core.errors import Overloaded
 
+EPOCH_S = 0.05
+"""Seconds whose arrivals are drawn together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -39,18 +42,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """What clients send: ``texts`` texts a request, whose tokens are drawn from ``tokens``.
+    """How clients send: requests of one text, whose tokens are drawn from ``tokens``.
 
-    A refused request is sent again at most ``returns`` times, exactly when it was told to: at the
-    ingress that refused it if ``same_ingress``, otherwise at any.
+    A refused request is sent again at most ``returns`` times, exactly after its
+    ``Retry-After``: at the ingress that refused it if ``same_ingress``, otherwise at any.
     """
 
     load: Load
     tokens: NDArray[np.int64]
-    texts: int = 1
     returns: int = 1
     same_ingress: bool = False
-    epoch_s: float = 0.05
 
 
 class Clients:
@@ -92,7 +93,7 @@ class Clients:
     def _send(self, _: object) -> None:
         """Draw the arrivals of the next epoch."""
         now, settings = self._events.now, self._settings
-        until = min(now + settings.epoch_s, settings.load.seconds)
+        until = min(now + EPOCH_S, settings.load.seconds)
         ingresses = self._ingresses()
         mean = settings.load.rate(now) * (until - now) / len(ingresses)
         counts = self._random.poisson(mean, len(ingresses))
@@ -100,8 +101,8 @@ class Clients:
         owners = np.repeat(np.arange(len(ingresses)), counts)
         # One sort for all ingresses: by owner, then by time.
         sent_s = now + (until - now) * (np.sort(owners + self._random.random(total)) - owners)
-        drawn = self._random.integers(len(settings.tokens), size=(total, settings.texts))
-        requests = Requests(sent_s, settings.tokens[drawn].sum(axis=1))
+        drawn = self._random.integers(len(settings.tokens), size=total)
+        requests = Requests(sent_s, settings.tokens[drawn])
         self.requests.append(requests)
         ends = np.cumsum(counts).tolist()
         for ingress, first, end in zip(ingresses, [0, *ends], ends, strict=False):

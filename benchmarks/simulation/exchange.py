@@ -23,7 +23,7 @@ class ReservationExchange:
         self._sending: set[Ingress] = set()
 
     def share(self) -> None:
-        """Tell every ingress how many there are."""
+        """Set the number of ingresses at each of them."""
         ingresses = self._ingresses()
         for ingress in ingresses:
             ingress.admission.share(len(ingresses), partial(self._changed, ingress))

@@ -1,4 +1,4 @@
-"""The figures of a simulation: what its requests went through."""
+"""The figures of a simulation: latencies, rates and refusals of its requests."""
 
 from __future__ import annotations
 

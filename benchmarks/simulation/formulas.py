@@ -1,4 +1,4 @@
-"""Queueing formulas: what the simulation must agree with where they apply. Pure."""
+"""Queueing formulas, with which the simulation must agree where they apply. Pure."""
 
 from __future__ import annotations
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.simulation.clients import ClientSettings, Load
-from benchmarks.simulation.costs import Costs
+from benchmarks.simulation.costs import Calibration
 from benchmarks.simulation.figures import Figures
 from benchmarks.simulation.ingress import IngressSettings
 from benchmarks.simulation.service import PoolSettings, ServiceSettings, SimulatedService
 from embedder.settings.model import LimitSettings
 
 GROUP_SIZE = 64
-"""Requests that one event moves at most."""
+"""The most requests that one event moves."""
 
 BATCHES = 2
-"""Batches in flight of a replica, and calls of an ingress to it, as on a GPU: the next is there in
-time."""
+"""Batches in flight of a replica, and calls of an ingress to it, as on a GPU."""
 
 SETTLING = 0.2
 """Share of the time that is not counted, while queues and rates are still unknown."""
@@ -36,37 +34,31 @@ class Growth:
     come up to three ticks later.
     """
 
-    costs: Costs
-    tokens: Sequence[int]
+    calibration: Calibration
     rate_per_s: float
     ingresses: float
     seconds: float
-    max_batch_tokens: int
     tick_s: float = 0.0
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a service of one size did; ``busy`` is the share of the time of each stage.
+    """How a service of one size did.
 
-    ``share`` is the answers per replica in parts of those of the smallest size.
+    ``ingress_busy`` and ``encoder_busy`` are the shares of the time for which the replicas of a
+    stage computed. ``of_linear`` is the answers per replica in parts of those of the smallest size.
     """
 
     replicas: int
     ingresses: int
     figures: Figures
-    busy: dict[str, float]
+    ingress_busy: float
+    encoder_busy: float
     texts_per_call: float
-    requests: int
     events: int
     cpu_s: float
-    share: float = 1.0
-
-    @property
-    def bottleneck(self) -> str:
-        """Return the stage that is busiest."""
-        return max(self.busy, key=lambda stage: self.busy[stage])
+    of_linear: float = 1.0
 
 
 def run(growth: Growth, replicas: int) -> Size:
@@ -75,38 +67,37 @@ def run(growth: Growth, replicas: int) -> Size:
     service = SimulatedService(_settings(growth, replicas))
     service.events.run(growth.seconds)
     ingresses, encoders = service.ingresses.all, service.encoders[0].all
-    busy = {
-        "Ingress": float(np.mean([one.busy_s for one in ingresses])) / growth.seconds,
-        "Encoder": float(np.mean([one.busy_s for one in encoders])) / growth.seconds,
-    }
+    ingress_s = float(np.mean([one.busy_s for one in ingresses]))
+    encoder_s = float(np.mean([one.busy_s for one in encoders]))
     log = service.run()
     calls = sum(client.calls for one in ingresses for client in one.stages.encoders)
     return Size(
         replicas=replicas,
         ingresses=len(ingresses),
         figures=log.figures(SETTLING * growth.seconds, growth.seconds),
-        busy=busy,
+        ingress_busy=ingress_s / growth.seconds,
+        encoder_busy=encoder_s / growth.seconds,
         texts_per_call=len(log.outcome) / max(calls, 1),
-        requests=len(log.outcome),
         events=service.events.handled,
         cpu_s=time.process_time() - began_s,
     )
 
 
 def _settings(growth: Growth, replicas: int) -> ServiceSettings:
+    machine = growth.calibration
     load = Load.constant(growth.rate_per_s * replicas, growth.seconds)
     encoder = PoolSettings(
         "Encoder",
         replicas,
-        growth.costs.encoder,
-        growth.max_batch_tokens,
+        machine.encoder,
+        machine.max_batch_tokens,
         slots=BATCHES,
         calls_per_replica=BATCHES,
     )
     return ServiceSettings(
-        ClientSettings(load, np.array(growth.tokens), returns=RETURNS),
+        ClientSettings(load, np.array(machine.tokens), returns=RETURNS),
         IngressSettings(
-            growth.costs.ingress, LimitSettings(), group_size=GROUP_SIZE, tick_s=growth.tick_s
+            machine.ingress, LimitSettings(), group_size=GROUP_SIZE, tick_s=growth.tick_s
         ),
         (encoder,),
         ingresses=max(1, round(growth.ingresses * replicas)),

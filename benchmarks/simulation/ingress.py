@@ -20,12 +20,12 @@ from embedder.pipeline.reservations import ReservationChanges
 from embedder.settings.model import LimitSettings
 
 _KEYS = count()
-"""The contents of requests: no two are alike."""
+"""Keys for the contents of requests, which are all distinct."""
 
 
 @dataclass(frozen=True, slots=True)
 class IngressSettings:
-    """What an ingress does with requests of ``texts`` texts.
+    """The costs and limits of an ingress.
 
     Events are coarser, and fewer, with more than one request in ``group_size``, and with a
     ``tick_s`` above 0, the least time between the beginnings of two iterations.
@@ -33,7 +33,6 @@ class IngressSettings:
 
     costs: IngressCosts
     limits: LimitSettings | None
-    texts: int = 1
     group_size: int = 1
     tick_s: float = 0.0
 
@@ -68,7 +67,7 @@ class Ingress:
         self._messages = 0
         self._awake = False
         self._next_s = 0.0
-        self._alarm_s = float("inf")
+        self._due_s = float("inf")
 
     @property
     def waiting(self) -> int:
@@ -107,7 +106,7 @@ class Ingress:
             self._sleep() if self._events.now < self._next_s else self._iterate()
 
     def _sleep(self) -> None:
-        """Set the alarm to when there is something to do."""
+        """Start the next iteration when an arrival, a return or an answer is due."""
         self._awake = False
         due_s = self._next_s
         if not self._answers and not self._returned:
@@ -115,12 +114,12 @@ class Ingress:
                 return
             requests, first, _ = self._arrivals[0]
             due_s = max(due_s, float(requests.sent_s[first]))
-        if due_s < self._alarm_s:
-            self._alarm_s = due_s
-            self._events.at(due_s, self._on_alarm)
+        if due_s < self._due_s:
+            self._due_s = due_s
+            self._events.at(due_s, self._on_due)
 
-    def _on_alarm(self, _: object) -> None:
-        self._alarm_s = float("inf")
+    def _on_due(self, _: object) -> None:
+        self._due_s = float("inf")
         if not self._awake:
             self._iterate()
 
@@ -160,9 +159,8 @@ class Ingress:
         self._events.at(self._next_s, self._iterate)
 
     def _admit(self, group: Group) -> None:
-        keys = [group.key] * self._settings.texts
         try:
-            group.work = self.admission.admit(keys, group.tokens, Priority.INTERACTIVE)
+            group.work = self.admission.admit([group.key], group.tokens, Priority.INTERACTIVE)
         except Overloaded as error:
             self._refused(group, error, self)
             return

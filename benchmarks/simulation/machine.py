@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.arrivals import arrivals
 from benchmarks.bench.report import line
-from benchmarks.simulation.calibration import Calibration, calibrated
+from benchmarks.simulation.calibration import calibrated, predicted
+from benchmarks.simulation.costs import Calibration
 from benchmarks.simulation.figures import Figures
 from benchmarks.simulation.measuring import (
     TIMEOUT_S,
@@ -40,20 +41,20 @@ def calibrate(options: argparse.Namespace) -> None:
     _report("saturated", full, options)
     calibration = calibrated(low, full)
     calibration.write(options.costs)
-    ingress, encoder = calibration.costs.ingress, calibration.costs.encoder
+    ingress, encoder = calibration.ingress, calibration.encoder
     print(
         f"ingress: {ingress.request_s * 1e3:.3f} ms a request, {ingress.call_s * 1e3:.3f} ms a "
         f"call; hop {ingress.hop_s * 1e3:.3f} ms, other delay {ingress.base_s * 1e3:.3f} ms\n"
         f"encoder: {encoder.batch_s * 1e3:.3f} ms a batch, {encoder.tokens_per_s:,.0f} tokens/s, "
         f"spread {encoder.spread:.2f}\nwrote {options.costs}"
     )
-    print(line(asdict(calibration.costs)))
+    print(line({"ingress": asdict(ingress), "encoder": asdict(encoder)}))
 
 
 def predict(options: argparse.Namespace) -> None:
     """Simulate the measured service at another rate."""
     calibration = Calibration.read(options.costs)
-    figures = [calibration.predicted(options.rate, options.seconds, seed) for seed in range(SEEDS)]
+    figures = [predicted(calibration, options.rate, options.seconds, seed) for seed in range(SEEDS)]
     for name in ("sent_per_s", "answered_per_s", "p50_ms", "p99_ms", "refused"):
         values = [getattr(one, name) for one in figures]
         print(f"{name:16}{np.median(values):>10.4g}   {min(values):.4g}–{max(values):.4g}")

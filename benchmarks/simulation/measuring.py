@@ -54,7 +54,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one load did in ``seconds``; batches, ``busy_s`` and CPU seconds are of that time.
+    """The figures of one load of ``seconds``; batches, ``busy_s`` and CPU seconds are of that time.
 
     ``answers`` has each attempt of each of the ``sent`` requests.
     """
@@ -148,7 +148,7 @@ async def saturated(
 
     async def client() -> None:
         while (due_s := time.perf_counter() - began) < seconds:
-            answer, retry_after_s = await _ask(session, next(requests), began, due_s)
+            answer, retry_after_s = await _attempt(session, next(requests), began, due_s)
             answers.append(answer)
             await asyncio.sleep(retry_after_s or 0.0)
 
@@ -165,22 +165,22 @@ async def open_loop(
     for due_s in due:
         if (wait_s := began + due_s - time.perf_counter()) > 0:
             await asyncio.sleep(wait_s)
-        tasks.append(asyncio.create_task(_visit(session, next(requests), began, due_s)))
+        tasks.append(asyncio.create_task(_send(session, next(requests), began, due_s)))
     return [answer for answers in await asyncio.gather(*tasks) for answer in answers]
 
 
-async def _visit(
+async def _send(
     session: aiohttp.ClientSession, asked: Asked, began: float, due_s: float
 ) -> list[Answer]:
-    answer, retry_after_s = await _ask(session, asked, began, due_s)
+    answer, retry_after_s = await _attempt(session, asked, began, due_s)
     if retry_after_s is None:
         return [answer]
     await asyncio.sleep(retry_after_s)
-    again, _ = await _ask(session, asked, began, time.perf_counter() - began)
+    again, _ = await _attempt(session, asked, began, time.perf_counter() - began)
     return [answer, replace(again, returned=True)]
 
 
-async def _ask(
+async def _attempt(
     session: aiohttp.ClientSession, asked: Asked, began: float, due_s: float
 ) -> tuple[Answer, float | None]:
     """Return the answer, and after how many seconds a refused request may return."""

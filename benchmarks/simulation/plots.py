@@ -12,26 +12,26 @@ from matplotlib.figure import Figure
 
 from benchmarks.simulation.growth import Size
 from benchmarks.simulation.requests import Outcome
-from benchmarks.simulation.step import Stepped
+from benchmarks.simulation.step import StepResult
 
-mpl.use("Agg")  # no display is needed, nor looked for
+mpl.use("Agg")  # without a display
 
 BIN_S = 1.0
 
 
-def draw_step(stepped: Stepped, folder: Path) -> Path:
+def draw_step(result: StepResult, folder: Path) -> Path:
     """Write the queue, the latency, the replicas and the refusals of a step over time."""
     figure = Figure(figsize=(9, 10), layout="constrained")
     panels = figure.subplots(4, 1, sharex=True)
-    _backlog(panels[0], stepped)
-    _latency(panels[1], stepped)
-    _replicas(panels[2], stepped)
-    _refusals(panels[3], stepped)
+    _backlog(panels[0], result)
+    _latency(panels[1], result)
+    _replicas(panels[2], result)
+    _refusals(panels[3], result)
     panels[3].set_xlabel("seconds")
     for axes in panels:
         axes.grid(visible=True, alpha=0.3)
         axes.set_ylim(bottom=0)
-    figure.suptitle(f"load × 1, × {stepped.step.factor:g}, × 1")
+    figure.suptitle(f"load × 1, × {result.step.factor:g}, × 1")
     return _written(figure, folder / "simulation-step.png")
 
 
@@ -51,14 +51,14 @@ def draw_growth(sizes: Sequence[Size], folder: Path) -> Path:
     return _written(figure, folder / "simulation-growth.png")
 
 
-def _backlog(axes: Axes, stepped: Stepped) -> None:
-    samples = stepped.samples
+def _backlog(axes: Axes, result: StepResult) -> None:
+    samples = result.samples
     axes.plot(samples.times_s, samples.backlog_tokens.sum(axis=1), color="tab:blue")
     axes.set_ylabel("tokens that wait\nor run")
 
 
-def _latency(axes: Axes, stepped: Stepped) -> None:
-    log = stepped.log
+def _latency(axes: Axes, result: StepResult) -> None:
+    log = result.log
     answered = log.outcome == Outcome.ANSWERED
     seconds = (log.ended_s - log.sent_s)[answered]
     bins = (log.sent_s[answered] / BIN_S).astype(int)
@@ -74,10 +74,10 @@ def _latency(axes: Axes, stepped: Stepped) -> None:
     axes.legend(frameon=False)
 
 
-def _replicas(axes: Axes, stepped: Stepped) -> None:
-    end_s = 3 * stepped.step.phase_s
+def _replicas(axes: Axes, result: StepResult) -> None:
+    end_s = 3 * result.step.phase_s
     colors = ("tab:blue", "tab:orange", "tab:green")
-    for (stage, history), color in zip(stepped.histories.items(), colors, strict=False):
+    for (stage, history), color in zip(result.histories.items(), colors, strict=False):
         times = [*(at for at, _, _ in history), end_s]
         running = [count for _, count, _ in history]
         targets = [target for _, _, target in history]
@@ -87,14 +87,14 @@ def _replicas(axes: Axes, stepped: Stepped) -> None:
     axes.legend(frameon=False)
 
 
-def _refusals(axes: Axes, stepped: Stepped) -> None:
-    end_s = 3 * stepped.step.phase_s
+def _refusals(axes: Axes, result: StepResult) -> None:
+    end_s = 3 * result.step.phase_s
     bins = np.arange(0.0, end_s + BIN_S, BIN_S)
-    log = stepped.log
+    log = result.log
     axes.plot(bins[:-1], np.histogram(log.first_sent_s, bins)[0] / BIN_S, label="new requests")
     answered = log.ended_s[log.outcome == Outcome.ANSWERED]
     axes.plot(bins[:-1], np.histogram(answered, bins)[0] / BIN_S, label="answered")
-    refused = [(at, count) for at, count in stepped.refusals if at < end_s]
+    refused = [(at, count) for at, count in result.refusals if at < end_s]
     times = [at for at, _ in refused]
     counts = np.histogram(times, bins, weights=[count for _, count in refused])[0]
     axes.plot(bins[:-1], counts / BIN_S, label="refused")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Caller(Protocol):
-    """Who sends calls."""
+    """A sender of calls, to which their answers return."""
 
     def answered(self, call: Call) -> None:
         """Receive the answer of a call."""
@@ -50,7 +50,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSettings:
-    """What the replicas of a pool are like; ``slots`` as the batcher of a replica has them."""
+    """The settings of a pool's replicas; ``slots`` are those of a replica's batcher."""
 
     costs: DeviceCosts
     budget: Budget

@@ -47,12 +47,12 @@ class ReplicaSet(Generic[ReplicaT]):
         self.target = target
         missing = target - len(self.running) - len(self._starting)
         for _ in range(missing):
-            ticket = object()
-            self._starting.append(ticket)
+            start = object()
+            self._starting.append(start)
             if at_once:
-                self._started(ticket)
+                self._started(start)
             else:
-                self._events.at(self._events.now + self._start_s, self._started, ticket)
+                self._events.at(self._events.now + self._start_s, self._started, start)
         for _ in range(-missing):
             if self._starting:
                 self._starting.pop()
@@ -60,9 +60,9 @@ class ReplicaSet(Generic[ReplicaT]):
                 self.stopped.append(self.running.pop())
         self._record()
 
-    def _started(self, ticket: object) -> None:
-        if ticket in self._starting:  # not stopped meanwhile
-            self._starting.remove(ticket)
+    def _started(self, start: object) -> None:
+        if start in self._starting:  # not stopped meanwhile
+            self._starting.remove(start)
             self._created += 1
             self.running.append(self._create(f"{self.name}#{self._created}"))
             self._record()

@@ -1,4 +1,4 @@
-"""What the stages of a simulated service hold, sampled at equal intervals."""
+"""The backlogs of the stages of a simulated service, sampled at equal intervals."""
 
 from __future__ import annotations
 

@@ -22,7 +22,10 @@ from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget, Slots
 
 MAX_BATCH_TOKENS = 2048
-"""What a CPU takes at once, unless it is measured."""
+"""The budget of a CPU before it is measured."""
+
+CANDIDATES = 2
+"""Replicas that Serve's default router compares for a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,10 @@ class PoolSettings:
     slots: int = 1
     worth_tokens: int = WORTH_TOKENS
     calls_per_replica: int = 1
-    candidates: int = 2
+    candidates: int = CANDIDATES
 
     def replica(self) -> ReplicaSettings:
-        """Return what one replica is like."""
+        """Return the settings of one replica."""
         return ReplicaSettings(self.costs, self._budget(), Slots(self.slots))
 
     def calls(self) -> CallSettings:
@@ -96,7 +99,7 @@ class SimulatedService:
         self.ingresses.scale(settings.ingresses, at_once=True)
 
     def run(self) -> Log:
-        """Run until every request has ended, and return what became of them.
+        """Run until every request has ended, and return their log.
 
         Raises:
             RuntimeError: a request has not ended, or has ended twice.

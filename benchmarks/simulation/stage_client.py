@@ -10,9 +10,6 @@ from benchmarks.simulation.requests import Group
 from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget, Slots
 
-CANDIDATES = 2
-"""Replicas that Serve's default router compares for a call."""
-
 
 @dataclass(frozen=True, slots=True)
 class CallSettings:
@@ -21,7 +18,7 @@ class CallSettings:
     budget: Budget
     worth_tokens: int
     stage: StageSettings
-    candidates: int = CANDIDATES
+    candidates: int
 
 
 class StageClient:
@@ -86,7 +83,7 @@ class StageClient:
         if count >= len(running):
             return min(running, key=self._calls_of)
         draw = self.pool.random.random
-        # Faster than `sample`; that both are one replica is as rare as it does not matter.
+        # Faster than `sample`; the draws are seldom the same replica, which does little harm.
         return min([running[int(draw() * len(running))] for _ in range(count)], key=self._calls_of)
 
     def _calls_of(self, replica: Replica) -> int:

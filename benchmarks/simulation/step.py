@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.simulation.autoscaler import Autoscaler
 from benchmarks.simulation.clients import ClientSettings, Load
-from benchmarks.simulation.costs import Costs, DeviceCosts
+from benchmarks.simulation.costs import Calibration, DeviceCosts
 from benchmarks.simulation.figures import Log
 from benchmarks.simulation.ingress import IngressSettings
 from benchmarks.simulation.replica_set import ReplicaSet
@@ -22,7 +22,7 @@ from embedder.settings.model import LimitSettings
 
 SAMPLE_S = 0.25
 TOKENIZER = DeviceCosts(tokens_per_s=200_000.0, batch_s=0.0005)
-"""About what a tokenizer replica does on one core."""
+"""About the costs of a tokenizer replica on one core."""
 
 CHARACTERS_PER_TOKEN = 4
 RETURNS = 5
@@ -37,8 +37,7 @@ class Step:
     all stages but the encoder.
     """
 
-    costs: Costs
-    tokens: Sequence[int]
+    calibration: Calibration
     rate_per_s: float
     factor: float
     phase_s: float
@@ -68,8 +67,8 @@ class Reaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
-    """What came of a step."""
+class StepResult:
+    """The requests, the replicas and the decisions of a step."""
 
     step: Step
     log: Log
@@ -80,7 +79,7 @@ class Stepped:
     reactions: list[Reaction]
 
 
-def run(step: Step) -> Stepped:
+def run(step: Step) -> StepResult:
     """Simulate a step."""
     load = Load.step(step.rate_per_s, step.factor, step.phase_s)
     service = SimulatedService(_settings(step, load))
@@ -100,11 +99,11 @@ def run(step: Step) -> Stepped:
         reaction(name, history, _needed(scaler, name, step.phase_s), step.phase_s)
         for name, history in histories.items()
     ]
-    return Stepped(step, log, samples, service.clients.refusals, histories, decisions, reactions)
+    return StepResult(step, log, samples, service.clients.refusals, histories, decisions, reactions)
 
 
 def _settings(step: Step, load: Load) -> ServiceSettings:
-    encoder = PoolSettings("Encoder", step.limits.min_replicas, step.costs.encoder)
+    encoder = PoolSettings("Encoder", step.limits.min_replicas, step.calibration.encoder)
     tokenizer = PoolSettings(
         "Tokenizer",
         step.others.min_replicas,
@@ -113,8 +112,8 @@ def _settings(step: Step, load: Load) -> ServiceSettings:
         worth_tokens=WORTH_CHARACTERS // CHARACTERS_PER_TOKEN,
     )
     return ServiceSettings(
-        ClientSettings(load, np.array(step.tokens), returns=RETURNS),
-        IngressSettings(step.costs.ingress, LimitSettings()),
+        ClientSettings(load, np.array(step.calibration.tokens), returns=RETURNS),
+        IngressSettings(step.calibration.ingress, LimitSettings()),
         (encoder,),
         ingresses=step.others.min_replicas,
         tokenizer=tokenizer if step.tokenizer else None,

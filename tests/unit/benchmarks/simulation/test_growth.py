@@ -8,17 +8,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.simulation import growth
-from benchmarks.simulation.costs import Costs, DeviceCosts, IngressCosts
+from benchmarks.simulation.costs import Calibration, DeviceCosts, IngressCosts
 from benchmarks.simulation.growth import Growth
 from benchmarks.simulation.plots import draw_growth
 
 SMALL = Growth(
-    Costs(IngressCosts(0.0002, 0.0002), DeviceCosts(20_000.0, 0.001)),
-    tokens=(20,),
+    Calibration(IngressCosts(0.0002, 0.0002), DeviceCosts(20_000.0, 0.001), (20,)),
     rate_per_s=500.0,
     ingresses=1.0,
     seconds=1.5,
-    max_batch_tokens=2048,
 )
 
 
@@ -31,8 +29,8 @@ def test_answers_grow_with_the_replicas(tmp_path: Path) -> None:
     assert draw_growth(sizes, tmp_path).stat().st_size > 0
 
 
-def test_the_busiest_stage_is_the_bottleneck() -> None:
+def test_an_ingress_that_is_slower_than_an_encoder_is_busier() -> None:
     slow = IngressCosts(0.003, 0.0)
-    size = growth.run(replace(SMALL, costs=replace(SMALL.costs, ingress=slow)), 1)
+    size = growth.run(replace(SMALL, calibration=replace(SMALL.calibration, ingress=slow)), 1)
 
-    assert size.bottleneck == "Ingress"
+    assert size.ingress_busy > size.encoder_busy

@@ -67,7 +67,7 @@ def test_a_request_that_ends_twice_is_an_error() -> None:
         group.finish(Outcome.REFUSED, 2.0)
 
 
-def test_a_request_that_nobody_answers_is_an_error() -> None:
+def test_a_request_without_an_answer_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="have not ended"):
         SimulatedService(service(Load.constant(100.0, 0.5), pool(replicas=0))).run()
 
@@ -96,7 +96,7 @@ def test_groups_and_ticks_change_the_figures_little() -> None:
     assert figures[1].p99_ms == pytest.approx(figures[0].p99_ms, rel=0.25)
 
 
-def test_more_than_the_service_can_do_is_refused_and_answered_later() -> None:
+def test_requests_beyond_the_capacity_are_refused_and_answered_later() -> None:
     capacity = 10_000 / 20
     settings = service(
         Load.constant(2 * capacity, 3.0), pool(), ingress=limited(), returns=10, seed=3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.simulation import step
-from benchmarks.simulation.costs import Costs, DeviceCosts
+from benchmarks.simulation.costs import Calibration, DeviceCosts
 from benchmarks.simulation.plots import draw_step
 from benchmarks.simulation.step import Step, reaction
 from deployments.autoscaling.load import ScalingLimits
@@ -42,10 +42,9 @@ def test_a_stage_that_has_enough_needs_no_time() -> None:
 
 def test_a_load_step_starts_replicas_and_stops_them_again(tmp_path: Path) -> None:
     limits = ScalingLimits(1, 8, downscale_delay_s=4.0)
-    stepped = step.run(
+    result = step.run(
         Step(
-            Costs(FREE, DeviceCosts(2_000.0, 0.0, start_s=2.0)),
-            tokens=(20,),
+            Calibration(FREE, DeviceCosts(2_000.0, 0.0, start_s=2.0), (20,)),
             rate_per_s=50.0,
             factor=5.0,
             phase_s=15.0,
@@ -54,13 +53,13 @@ def test_a_load_step_starts_replicas_and_stops_them_again(tmp_path: Path) -> Non
             tokenizer=True,
         )
     )
-    encoder = stepped.reactions[0]
+    encoder = result.reactions[0]
 
-    # 5,000 tokens/s, and what returns, at 70 % of 2,000 tokens/s a replica.
+    # 5,000 tokens/s, and those of returns, at 70 % of 2,000 tokens/s a replica.
     assert encoder.needed in (4, 5)
     assert encoder.decided_s is not None
     assert encoder.ready_s is not None
     assert encoder.ready_s >= encoder.decided_s + 2.0
-    assert stepped.histories["Encoder"][-1][2] < encoder.needed
-    assert [one.stage for one in stepped.reactions] == ["Encoder", "Ingress", "Tokenizer"]
-    assert draw_step(stepped, tmp_path).stat().st_size > 0
+    assert result.histories["Encoder"][-1][2] < encoder.needed
+    assert [one.stage for one in result.reactions] == ["Encoder", "Ingress", "Tokenizer"]
+    assert draw_step(result, tmp_path).stat().st_size > 0

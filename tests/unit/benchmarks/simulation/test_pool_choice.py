@@ -1,27 +1,26 @@
-"""Work goes to pools by the product's rule, whatever the knowledge."""
+"""Routers with old and with perfect knowledge share the work between pools."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.simulation import herding
-from benchmarks.simulation.costs import Costs, DeviceCosts
-from benchmarks.simulation.herding import ROUTERS, Pools
+from benchmarks.simulation import pool_choice
+from benchmarks.simulation.costs import Calibration, DeviceCosts
+from benchmarks.simulation.pool_choice import ROUTERS, Pools
 from tests.unit.benchmarks.simulation.services import FREE
 
 
 @pytest.mark.parametrize("router", ROUTERS)
 def test_pools_share_the_work_by_their_rates(router: str) -> None:
     pools = Pools(
-        Costs(FREE, DeviceCosts(2_000.0, 0.001)),
-        tokens=(20,),
+        Calibration(FREE, DeviceCosts(2_000.0, 0.001), (20,)),
         fast=1,
         slow=2,
         speedup=4.0,
         load=0.8,
         seconds=4.0,
     )
-    choice = herding.run(pools, router, ingresses=2)
+    choice = pool_choice.run(pools, router, ingresses=2)
 
     assert choice.fast_capacity == pytest.approx(2 / 3)
     assert choice.fast_share == pytest.approx(2 / 3, abs=0.15)

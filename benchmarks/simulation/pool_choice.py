@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from benchmarks.simulation.clients import ClientSettings, Load
-from benchmarks.simulation.costs import Costs, IngressCosts
+from benchmarks.simulation.costs import Calibration, IngressCosts
 from benchmarks.simulation.figures import Figures
 from benchmarks.simulation.ingress import IngressSettings
 from benchmarks.simulation.routers import ReportedLoads, Router, TrueLoads
@@ -31,8 +31,7 @@ class Pools:
     ``load`` is the share of the capacity of both that is offered.
     """
 
-    costs: Costs
-    tokens: Sequence[int]
+    calibration: Calibration
     fast: int
     slow: int
     speedup: float
@@ -43,7 +42,7 @@ class Pools:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What one router did with so many ingresses.
+    """The choices of one router with so many ingresses.
 
     ``fast_share`` of the tokens went to the fast pool, whose share of the capacity is
     ``fast_capacity``. ``gap_ms`` is the mean difference between the times in which the pools would
@@ -81,14 +80,14 @@ def run(pools: Pools, router: str, ingresses: int) -> Choice:
 
 
 def _settings(pools: Pools, router: str, ingresses: int) -> ServiceSettings:
-    slow = pools.costs.encoder
+    slow, tokens = pools.calibration.encoder, np.array(pools.calibration.tokens)
     # Ingresses cost nothing: the pools alone are compared.
-    ingress = IngressCosts(0.0, 0.0, pools.costs.ingress.hop_s)
-    fast = type(slow)(pools.speedup * slow.tokens_per_s, slow.batch_s, slow.spread)
+    ingress = IngressCosts(0.0, 0.0, pools.calibration.ingress.hop_s)
+    fast = replace(slow, tokens_per_s=pools.speedup * slow.tokens_per_s)
     capacity = pools.fast * fast.tokens_per_s + pools.slow * slow.tokens_per_s
-    rate_per_s = pools.load * capacity / float(np.mean(pools.tokens))
+    rate_per_s = pools.load * capacity / float(tokens.mean())
     return ServiceSettings(
-        ClientSettings(Load.constant(rate_per_s, pools.seconds), np.array(pools.tokens)),
+        ClientSettings(Load.constant(rate_per_s, pools.seconds), tokens),
         IngressSettings(ingress, None),
         (
             PoolSettings("Encoder-fast", pools.fast, fast),
