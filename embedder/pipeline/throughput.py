@@ -103,7 +103,10 @@ class TokenRate:
 
     def reported(self, load: ReplicaLoad, now: float) -> None:
         """Record the rate that a replica has measured over all its callers."""
+        self._replicas.pop(load.replica, None)  # in the order of the last reports
         self._replicas[load.replica] = now, load.tokens_per_s
+        while now - next(iter(self._replicas.values()))[0] > REPLICA_S:
+            del self._replicas[next(iter(self._replicas))]
 
     def wait_s(self, tokens: float) -> float:
         """Return how long ``tokens`` delay other work; 0 while the rate is unknown.
@@ -169,7 +172,7 @@ class TokenRate:
         if window.waited_s >= SATURATED_S * window.tokens:
             self._saturated_s += now - window.since_s
             self._measured_s = now
-            self._replicas_per_s = self._sum_of_replicas(now)
+            self._replicas_per_s = sum(rate for _, rate in self._replicas.values())
             self._learn(window.rate(now), now - window.since_s)
             self._long = _Window(now)
         self._short = _Window(now)
@@ -193,12 +196,3 @@ class TokenRate:
     def _equal_share(self) -> float:
         """Return what an ingress gets at least, because replicas serve all of them in turn."""
         return self._replicas_per_s / self.ingresses if self.ingresses > 1 else 0.0
-
-    def _sum_of_replicas(self, now: float) -> float:
-        """Return the rate of all replicas, measured just now while work waited for them."""
-        self._replicas = {
-            name: (seen_s, rate)
-            for name, (seen_s, rate) in self._replicas.items()
-            if now - seen_s <= REPLICA_S
-        }
-        return sum(rate for _, rate in self._replicas.values())

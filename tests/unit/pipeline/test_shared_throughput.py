@@ -57,6 +57,14 @@ def test_an_ingress_that_asks_for_little_could_have_an_equal_share() -> None:
     assert rate.tokens_per_s == 2500
 
 
+def test_replicas_that_report_no_more_are_forgotten_although_no_work_waits() -> None:
+    rate = TokenRate()
+    for number in range(1000):
+        rate.reported(ReplicaLoad(str(number), 0, 100.0), float(number))
+
+    assert len(rate._replicas) <= REPLICA_S + 1
+
+
 def test_a_share_that_was_measured_long_ago_is_forgotten() -> None:
     rate = shared(4, 10_000.0)
     now = compute(rate, 0.0, 1.0, 10_000, BUSY)
