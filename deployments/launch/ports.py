@@ -107,7 +107,7 @@ def listener(port: int) -> str | None:
         with suppress(OSError):
             if os.readlink(link) in sockets:
                 process = link.parents[1]
-                words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                words = (process / "cmdline").read_text(errors="replace").replace("\0", " ")
                 return f"process {process.name} ({words.strip()[:_SHOWN]})"
     return None
 

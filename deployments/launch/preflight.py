@@ -43,20 +43,27 @@ def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
         ConfigurationError: the file cannot be read, or is not a Serve configuration.
     """
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.safe_load(path.read_bytes())
     except (OSError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(f"cannot read {path}: {reason}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("applications"), list):
-        raise ConfigurationError(f"{path} is not a Serve configuration: no list 'applications'")
-    options = {**DEFAULT_HTTP_OPTIONS, **(document.get("http_options") or {})}
+    given = document if isinstance(document, dict) else {}
+    applications, options = given.get("applications"), given.get("http_options") or {}
+    if not isinstance(applications, list) or not all(
+        isinstance(part, dict) for part in (*applications, options)
+    ):
+        raise ConfigurationError(
+            f"{path} is not a Serve configuration: 'applications' must be a list of mappings, and "
+            "'http_options' a mapping"
+        )
+    options = {**DEFAULT_HTTP_OPTIONS, **options}
     if port is not None:
         options["port"] = port
     applications = [
         {"autoscaling_policy": AUTOSCALING, **entry}
-        if isinstance(entry, dict) and entry.get("import_path") == IMPORT_PATH
+        if entry.get("import_path") == IMPORT_PATH
         else entry
-        for entry in document["applications"]
+        for entry in applications
     ]
     return {**document, "http_options": options, "applications": applications}
 
@@ -201,7 +208,7 @@ def _check_port(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, TypeError) as error:
             holder = listener(port)
             used_by = "" if holder is None else f", where {holder} listens"
             raise ConfigurationError(

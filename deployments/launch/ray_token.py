@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from embedder.core.errors import ConfigurationError
@@ -26,13 +28,14 @@ def make_token(environment: Mapping[str, str]) -> None:
         return
     path = token_file(environment)
     try:
-        if path.exists():
-            if path.stat().st_mode & 0o077:
-                path.chmod(0o600)
-            return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        with (
+            suppress(FileExistsError),
+            open(path, "x", opener=partial(os.open, mode=0o600)) as file,
+        ):
             file.write(secrets.token_hex(32))
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
     except OSError as error:
         raise ConfigurationError(
             f"Ray's token cannot be written to {path}: {error.strerror}; set {PATH} to the path of "

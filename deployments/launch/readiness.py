@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.error
-import urllib.request
-
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Opens addresses without a proxy: the service is on this machine."""
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import urlsplit
 
 
 def waiting_for(url: str) -> str | None:
@@ -35,12 +32,13 @@ def _readyz(url: str) -> tuple[int, dict[str, str], dict[str, str]]:
 
     The status is 0 without an answer, and for an answer of 200 that is not from the ingress.
     """
+    address = urlsplit(url)
     try:
-        with _DIRECT.open(f"{url}/readyz", timeout=10) as response:
-            status, body = 200, response.read()
-    except urllib.error.HTTPError as error:
-        status, body = error.code, error.read()
-    except (OSError, http.client.HTTPException):
+        with closing(HTTPConnection(address.netloc, timeout=10)) as connection:
+            connection.request("GET", f"{address.path}/readyz")
+            response = connection.getresponse()
+            status, body = response.status, response.read()
+    except (OSError, HTTPException):
         return 0, {}, {}
     try:
         answer = json.loads(body)

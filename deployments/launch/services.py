@@ -215,7 +215,7 @@ def _processes() -> Iterator[_Process]:
 def _fields(path: Path) -> list[str] | None:
     """Return the fields of a ``stat`` file after the process name, which may hold any character."""
     try:
-        return path.read_text().rpartition(")")[2].split()
+        return path.read_bytes().rpartition(b")")[2].decode().split()
     except OSError:
         return None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from itertools import combinations
 
@@ -84,3 +86,20 @@ def test_only_a_lone_service_gets_the_usual_ports_of_haproxy(
     assert alone["RAY_SERVE_HAPROXY_METRICS_PORT"] == "9101"
     assert alone["RAY_SERVE_HAPROXY_STATS_PORT"] != "8404"
     assert beside["RAY_SERVE_HAPROXY_METRICS_PORT"] != "9101"
+
+
+def test_the_command_of_a_listener_may_hold_any_bytes() -> None:
+    script = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", script, "\udcff"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        found = ports.listener(int(child.stdout.readline()))
+        child.communicate(b"\n")
+
+    assert found is not None
+    assert found.startswith(f"process {child.pid} (")

@@ -55,10 +55,21 @@ def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused(
         check_temporary_folder()
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "applications: 3", "{unclosed", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2]",
+        "applications: 3",
+        "applications: [embedder]",
+        "{applications: [], http_options: 8000}",
+        "{unclosed",
+        "\x00",
+        "\udcff",
+    ],
+)
 def test_the_error_of_an_invalid_file_names_it(text: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
 
     with pytest.raises(ConfigurationError, match=r"config\.yaml"):
         read_config(path)
@@ -113,8 +124,8 @@ def test_a_port_in_use_is_refused() -> None:
             check(document(port=port))
 
 
-@pytest.mark.parametrize("port", [-1, 70_000])
-def test_a_port_that_does_not_exist_is_refused(port: int) -> None:
+@pytest.mark.parametrize("port", [-1, 70_000, "8000", None])
+def test_a_port_that_does_not_exist_is_refused(port: Any) -> None:
     with pytest.raises(ConfigurationError, match="choose another"):
         check(document(port=port))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,21 @@ def test_the_permissions_of_a_readable_token_are_restricted(token: Path) -> None
 
     assert token.read_text() == "theirs"
     assert token.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_that_another_service_makes_meanwhile_is_kept(
+    token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder = Path.mkdir
+
+    def make_folder_and_token(folder: Path, **options: Any) -> None:
+        make_folder(folder, **options)
+        token.write_text("theirs")
+
+    monkeypatch.setattr(Path, "mkdir", make_folder_and_token)
+    make_token({})
+
+    assert token.read_text() == "theirs"
 
 
 @pytest.mark.parametrize(

@@ -202,3 +202,10 @@ def test_an_invalid_mark_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for mark in ("", "[]", "{", '{"port": 1}'):
         (folder / MARK_FILE).write_text(mark)
         assert module.services() == []
+
+
+def test_other_processes_may_have_any_bytes_in_their_name_and_arguments(tmp_path: Path) -> None:
+    one = service(tmp_path, 1)
+    script = "open('/proc/self/comm', 'wb').write(b'\\xff\\xc3'); " + SLEEP
+    with process(None, script, name="\udcff"), process(one) as ours:
+        assert one.processes() == [ours.pid]
