@@ -10,6 +10,7 @@ Ray writes HAProxy's whole configuration, and no variable of Ray reaches these l
 - Requests that wait for an ingress replica on a lost node would wait for ever: nothing closes their
   connections.
 - HAProxy's counters would be shown on every interface, to callers without a key.
+- Every user of the machine could write to HAProxy's admin socket, which controls it.
 
 `main` replaces its own process by HAProxy, because Ray watches the process that it has started.
 """
@@ -82,6 +83,8 @@ def revised(config: str, *, replays: bool = True) -> str:
 
 def _revised(line: str, has_backends: bool, replays: bool) -> str:
     match line.split():
+        case ["stats", "socket", _, "mode", "666", *_]:
+            return line.replace(" mode 666 ", " mode 600 ")
         case ["frontend", "http_frontend"] if replays:
             is_kept = f"{{ req.hdr(content-length) -m int le {KEPT_BYTES} }}"
             return f"{line}\n    http-request wait-for-body time {BODY_WAIT_S}s if {is_kept}"

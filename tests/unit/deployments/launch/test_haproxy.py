@@ -73,6 +73,15 @@ def test_counters_are_shown_to_this_machine_alone(
     ]
 
 
+@pytest.mark.parametrize("state", ["new", "ready"])
+def test_only_its_own_user_may_write_to_the_admin_socket(
+    written: dict[str, str], state: str, tmp_path: Path
+) -> None:
+    (socket,) = re.findall(r"^ *stats socket (.*)$", revised(written[state]), re.MULTILINE)
+
+    assert socket.split()[:5] == [str(tmp_path / "admin.sock"), "mode", "600", "level", "admin"]
+
+
 def test_errors_of_haproxy_have_a_status_that_clients_repeat(written: dict[str, str]) -> None:
     assert "errorfile" in written["ready"]
     text = revised(written["ready"])
