@@ -45,8 +45,11 @@ from deployments.launch.services import (
     services,
     start_time,
 )
+from deployments.launch.sizing import ClusterResources, resolve_auto
+from deployments.settings.service import ServeSettings
 from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError
+from embedder.core.host import usable_cores
 
 POLL_S = 0.25
 WATCH_S = 5.0
@@ -140,7 +143,7 @@ def launched(
                 service,
                 tuned,
                 alone=services() == [service],
-                replays=any(application.ingress.min_replicas > 1 for application in settings),
+                replays=any(map(_has_several_ingresses, settings)),
             )
             process = _run(document, service, environment, log)
             has_keys = all(application.keys for application in settings)
@@ -149,6 +152,16 @@ def launched(
                 yield launch
             finally:
                 launch.stop()
+
+
+def _has_several_ingresses(settings: ServeSettings) -> bool:
+    """Return whether an ingress always has another one beside it.
+
+    Ray has not started yet, so only this machine's cores are known. On a GPU that nothing states, a
+    colocated encoder has one ingress, and HAProxy keeps requests in vain.
+    """
+    here = ClusterResources(cpus=usable_cores())
+    return resolve_auto(settings, here).ingress.min_replicas > 1
 
 
 def _announced(port: int, data: str | None, block: range) -> ServiceInstance:
