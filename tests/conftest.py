@@ -1,10 +1,26 @@
-"""What holds for every test: the user's own data folder is left alone."""
+"""What holds for every test: the user's own data folder is left alone; services take longer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+SERVICES = [Path(__file__).parent / folder for folder in ("cluster", "nodes")]
+"""The folders whose tests start a service."""
+
+TEST_S = 900
+"""Seconds for one test there, whose first may start the service; ``--timeout`` replaces it."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests of services, so that ``-m 'not cluster'`` leaves them out; give them more time."""
+    for item in items:
+        if any(folder in item.path.parents for folder in SERVICES):
+            item.add_marker(pytest.mark.cluster)
+            if config.getoption("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,27 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from tests.nodes.machines import problem, started
 from tests.nodes.shipped import GROUPS, ShippedCluster
 from tests.nodes.waiting import is_ready, wait_for
-
-HERE = Path(__file__).parent
-
-TEST_S = 900
-"""Seconds for one test, whose first may start machines; ``--timeout`` replaces it."""
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark everything here, so that ``-m 'not cluster'`` leaves it out, and give it more time."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.cluster)
-            if config.getoption("timeout") is None:
-                item.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @pytest.fixture(scope="session")
