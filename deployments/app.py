@@ -86,7 +86,7 @@ def _cluster_resources() -> ClusterResources:
 
 
 def _check_exposure(settings: ServeSettings) -> None:
-    """Refuse a service that strangers could call, or that its own cluster could not reach."""
+    """Refuse a service open to callers without a key, or out of reach of its own cluster."""
     if not ray.is_initialized():
         return
     cpus: Counter[str] = Counter()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.autoscaling.load import ScalingLimits, StageLoad, StageState
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Contexts = Mapping[Any, AutoscalingContext]
 
 INGRESS = "Ingress"
-"""The deployment whose replicas report what the others get."""
+"""Its replicas report the work that they send to other deployments."""
 
 STALE_S = 10.0
 """Age of a report, in seconds, above which it no longer counts: its replica may hang."""
@@ -48,8 +48,8 @@ class ApplicationScaling:
     def __call__(self, contexts: Contexts) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
         """Return the number of replicas of every deployment that is to change, and no state.
 
-        For a deployment that is named, Serve would start a first replica by itself when a call
-        waits for it, although another pool may do its work.
+        The others are left out, because Serve starts a first replica of a deployment in the answer
+        as soon as a call waits for it, although another pool may do its work.
         """
         try:
             targets = self._targets({one.deployment_name: one for one in contexts.values()})
@@ -59,15 +59,14 @@ class ApplicationScaling:
                 self._failed_s = now_s
                 logger.exception("scaling failed, every deployment keeps its replicas")
             return {}, {}
-        decided = {key: targets[one.deployment_name] for key, one in contexts.items()}
         return {
             key: target
-            for key, target in decided.items()
-            if target != contexts[key].target_num_replicas
+            for key, one in contexts.items()
+            if (target := targets[one.deployment_name]) != one.target_num_replicas
         }, {}
 
     def _targets(self, contexts: Mapping[str, AutoscalingContext]) -> dict[str, int]:
-        """Decide, log every change, and publish the numbers that it was decided by."""
+        """Decide, log every change, and publish the numbers behind the decisions."""
         now_s = max(one.current_time or 0.0 for one in contexts.values())
         loads = stage_loads(contexts, now_s)
         before = {
@@ -84,7 +83,7 @@ class ApplicationScaling:
         if changed or now_s - self._published_s >= PUBLISH_S:
             self._published_s = now_s
             for name, state in self._states.items():
-                self._metrics.publish(numbers(loads[name], state), name)
+                self._metrics.publish({**asdict(state), "queued": loads[name].queued}, name)
         return {name: state.target for name, state in self._states.items()}
 
 
@@ -112,18 +111,6 @@ def describe(name: str, before: int, load: StageLoad, state: StageState) -> str:
         f"{load.queued:.0f} queued, at {state.replica_per_s:.0f}/s for each replica; "
         f"{load.running} running"
     )
-
-
-def numbers(load: StageLoad, state: StageState) -> dict[str, float]:
-    """Return the numbers of a stage by the sources of the metrics in `SCALING`."""
-    return {
-        "target": state.target,
-        "needed": state.needed,
-        "arriving_per_s": state.arriving_per_s or 0.0,
-        "queued": load.queued,
-        "overflow_per_s": state.overflow_per_s,
-        "replica_per_s": state.replica_per_s,
-    }
 
 
 def _state(known: StageState | None, target: int) -> StageState:
@@ -154,9 +141,8 @@ def _latest(context: AutoscalingContext, now_s: float) -> dict[str, list[float]]
 
 def _limits(context: AutoscalingContext) -> ScalingLimits:
     """Return the bounds of a deployment, and how `autoscaling_config` lets it scale."""
-    scaling = dict(context.config.policy.policy_kwargs) if context.config else {}
     return ScalingLimits(
         context.capacity_adjusted_min_replicas,
         context.capacity_adjusted_max_replicas,
-        **{**scaling, "overflow": tuple(scaling.get("overflow", ()))},
+        **(context.config.policy.policy_kwargs if context.config else {}),
     )

@@ -1,4 +1,4 @@
-"""What the policy knows of a stage: its measured load, its limits, and what it remembers.
+"""The policy's knowledge of a stage: its measured load, its limits, and earlier decisions.
 
 The unit of work is the stage's own: tokens of an encoder, characters of a tokenizer, requests of an
 ingress.
@@ -6,6 +6,7 @@ ingress.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,12 +15,12 @@ Recent = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class StageLoad:
-    """What is measured of a stage now.
+    """The present measurements of a stage.
 
     ``queued`` is the work that waits for its replicas or runs in them, and ``arriving_per_s``
     includes work that was refused. ``replica_per_s`` is the work per second of one busy replica,
-    and ``initial_per_s`` what a replica did when it started. A value that is unknown or invalid is
-    0 (the rate: the last one known applies).
+    and ``initial_per_s`` that of a replica when it started. An unknown or invalid value is 0; then
+    the last known rate applies.
     """
 
     running: int
@@ -34,8 +35,7 @@ class ScalingLimits:
     """The bounds of a stage and how it scales.
 
     ``batches`` says that a replica does more work per second the more work waits. ``overflow``
-    names the stages that can do its work: what exceeds ``max_replicas`` counts as work of these, in
-    order.
+    names the stages that can do its work: work beyond ``max_replicas`` counts as theirs, in order.
     """
 
     min_replicas: int
@@ -45,11 +45,11 @@ class ScalingLimits:
     upscale_delay_s: float = 1.0
     downscale_delay_s: float = 300.0
     batches: bool = False
-    overflow: tuple[str, ...] = ()
+    overflow: Sequence[str] = ()
 
 
 class Reason(str, Enum):
-    """Why a target is what it is."""
+    """The reason for a target."""
 
     STEADY = "steady"
     ARRIVALS = "arrivals"
@@ -63,7 +63,7 @@ class Reason(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """What the policy remembers of a stage; ``target`` is its decision, of ``decided_s``.
+    """The policy's memory of a stage; ``target`` is its decision, made at ``decided_s``.
 
     ``needed`` is the present need, in replicas; ``overflow_per_s`` is the part of it that comes
     from other stages. ``recent`` holds the largest need of the last ``downscale_delay_s``, then the

@@ -1,8 +1,8 @@
-"""What replicas report to the policy, by `record_autoscaling_stats`: one number for each name.
+"""The numbers that replicas report to the policy by `record_autoscaling_stats`, each by its name.
 
-Every replica reports its own queue and rate. An ingress also reports, for each stage that it calls,
-what waits in the ingress and what arrives: so the policy knows the load of a stage without replicas
-too.
+Every replica reports its own queue and rate. An ingress also reports the work that waits in it and
+the work that arrives, for each stage that it calls: so the load of a stage without replicas is
+known too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INITIAL_RATE = "initial_rate"
 
 
 def arriving(stage: str) -> str:
-    """Return the name of the work per second that arrives for a stage, with what was refused."""
+    """Return the name of the work per second that arrives for a stage, refused work included."""
     return f"arriving:{stage}"
 
 

@@ -90,9 +90,11 @@ class PooledEncoder:
                 left = left if _running(left) else self._models
                 await self._wait(left, count, min(deadline, Deadline.after(START_S)))
                 continue
-            chosen = self._earliest(ready, count)
+            chosen = _earliest(ready, count)
+            assert chosen.encoder is not None
             try:
-                return await _encode_in(chosen, tokens, priority, deadline)
+                with chosen.pool.counted(count):
+                    return await chosen.encoder.encode(tokens, priority=priority, deadline=deadline)
             except DeadlineExceeded:
                 if chosen.pool.count_replicas():
                     raise
@@ -130,35 +132,29 @@ class PooledEncoder:
         return [one for one in models if one.ready]
 
     def _is_expected(self, models: Sequence[PoolModel]) -> bool:
-        """Return whether work that a pool has lost can wait for another one.
+        """Return whether work that a pool has lost can wait for another pool.
 
-        It waits for one that connects now; and if no pool has a replica, for the first that has.
+        It waits for a pool that connects now, or if no pool has a replica, for the first replica.
         """
         connecting = any(one.is_connecting for one in _running(models))
         return not self.alone and (connecting or not _running(self._models))
 
-    def _earliest(self, ready: Sequence[PoolModel], tokens: int) -> PoolModel:
-        if len(ready) == 1:
-            return ready[0]
-        at = earliest([one.pool.tracker.state(one.pool.now()) for one in ready], tokens)
-        return ready[at or 0]
-
     async def _wait(self, models: Sequence[PoolModel], tokens: int, deadline: Deadline) -> None:
-        """Wait for a pool as `_first_ready`; meanwhile the first pool counts the work as its own.
+        """Wait as `_first_ready`; meanwhile count the work as that of the first pool.
 
-        That is how a pool without replicas comes to have one.
+        Autoscaling then starts a replica if the pool has none.
         """
-        pool = models[0].pool
-        work = pool.tracker.add(tokens, pool.now())
-        try:
+        with models[0].pool.counted(tokens):
             await self._first_ready(models, deadline)
-        finally:
-            pool.tracker.remove(work)
 
     async def _first_ready(self, models: Sequence[PoolModel], deadline: Deadline) -> None:
-        """Return once one of these pools has answered, or only others have a replica.
+        """Return once one of these pools has answered, or only other pools have replicas.
 
-        Connect to those with replicas, without any to all.
+        Connect to the pools with replicas; if none of these has one, to all of these.
+
+        Raises:
+            EmbedderError: as the first pool, if every attempt to connect failed.
+            StageUnavailable: no pool has answered until ``deadline``.
         """
         while not self._ready(models):
             running = _running(models)
@@ -192,17 +188,11 @@ class PooledEncoder:
             )
 
 
-async def _encode_in(
-    model: PoolModel, tokens: TokenBatch, priority: Priority, deadline: Deadline
-) -> Encoded:
-    """Encode in a pool that is connected, and count the work as its own meanwhile."""
-    pool, encoder = model.pool, model.encoder
-    assert encoder is not None
-    work = pool.tracker.add(len(tokens.ids), pool.now())
-    try:
-        return await encoder.encode(tokens, priority=priority, deadline=deadline)
-    finally:
-        pool.tracker.remove(work)
+def _earliest(ready: Sequence[PoolModel], tokens: int) -> PoolModel:
+    if len(ready) == 1:
+        return ready[0]
+    at = earliest([one.pool.tracker.state(one.pool.now()) for one in ready], tokens)
+    return ready[at or 0]
 
 
 def _running(models: Sequence[PoolModel]) -> list[PoolModel]:

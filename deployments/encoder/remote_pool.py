@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -80,6 +81,15 @@ class RemotePool:
             added_tokens=tracker.added_tokens,
             failures=tracker.failures,
         )
+
+    @contextmanager
+    def counted(self, tokens: int) -> Iterator[None]:
+        """Count work of so many tokens as waiting or running in this pool during the block."""
+        work = self.tracker.add(tokens, self.now())
+        try:
+            yield
+        finally:
+            self.tracker.remove(work)
 
     async def while_running(self, call: Coroutine[Any, Any, T]) -> T:
         """Await a call to this pool, for as long as the pool has a replica.

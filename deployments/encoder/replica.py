@@ -21,7 +21,7 @@ from embedder.inference.encoder_pool import EncoderPool, EncoderStats
 from embedder.settings.model import ModelSettings
 
 STUCK_S = 60.0
-"""Longer than any batch takes, even with a large model on a slow core."""
+"""Seconds; longer than any batch takes, even with a large model on a slow core."""
 
 
 class EncoderReplica:
@@ -69,7 +69,7 @@ class EncoderReplica:
 
     @serve.multiplexed(max_num_models_per_replica=-1)  # type: ignore[untyped-decorator]
     async def _announced(self, name: str) -> str:
-        # Serve caches only the returned name; `ManyEncoders` keeps the models, by bytes.
+        # Serve caches only the returned name; `EncoderPool` keeps the models, by bytes.
         return name
 
     async def record_autoscaling_stats(self) -> dict[str, float]:

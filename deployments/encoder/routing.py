@@ -171,7 +171,7 @@ class PoolTracker:
     def _overdue_s(self, now: float) -> float:
         """Return the delay of the oldest work, or the time since the last answer if shorter.
 
-        A pool that answers is not blamed for work that other work overtakes.
+        An answer to any work counts, because later work may overtake the oldest.
         """
         oldest = next(iter(self._work), None)
         if oldest is None:
