@@ -1,4 +1,4 @@
-"""What became of the requests of an overload, and the figures of one phase."""
+"""The figures of one phase of an overload."""
 
 from __future__ import annotations
 
@@ -8,22 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-FAILED = 0
-"""Stands for the status of a request that got no answer."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one request, in seconds after it was due."""
-
-    status: int = FAILED
-    late_s: float = 0.0
-    seconds: float = 0.0
-    again: int | None = None
-    """The status of its return, for one that was refused."""
-
-    again_s: float = 0.0
-    """What the return took, from when it was sent."""
+from benchmarks.http_load import FAILED, Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +37,32 @@ class Figures:
 def figures_of(
     name: str,
     seconds: tuple[float, float],
-    outcomes: Sequence[Outcome],
+    answers: Sequence[Answer],
     probes: Sequence[float],
     cpu: float,
 ) -> Figures:
-    """Return what one phase shows; ``seconds`` it took to send, and until the last answer."""
+    """Return the figures of a phase; ``seconds`` it took to send, and until the last answer."""
     sending_s, elapsed_s = seconds
-    statuses = Counter(outcome.status for outcome in outcomes)
-    accepted = [outcome.seconds for outcome in outcomes if outcome.status == 200]
-    accepted += [outcome.again_s for outcome in outcomes if outcome.again == 200]
-    refused = [outcome for outcome in outcomes if outcome.status == 429]
-    returns = Counter(outcome.again for outcome in refused if outcome.again is not None)
-    both = statuses + returns
+    first = [answer for answer in answers if not answer.returned]
+    returns = Counter(answer.status for answer in answers if answer.returned)
+    statuses = Counter(answer.status for answer in answers)
+    accepted = [answer.seconds for answer in answers if answer.status == 200]
+    refused = [answer.seconds for answer in first if answer.status == 429]
     return Figures(
         name=name,
-        offered_per_s=len(outcomes) / sending_s,
-        goodput_per_s=both[200] / elapsed_s,
+        offered_per_s=len(first) / sending_s,
+        goodput_per_s=statuses[200] / elapsed_s,
         p50_ms=_percentile_ms(accepted, 50),
         p99_ms=_percentile_ms(accepted, 99),
-        refused=len(refused) / len(outcomes),
-        refused_p99_ms=_percentile_ms([outcome.seconds for outcome in refused], 99),
+        refused=len(refused) / len(first),
+        refused_p99_ms=_percentile_ms(refused, 99),
         returns_that_succeed=returns[200] / returns.total() if returns else None,
-        server_errors=sum(count for status, count in both.items() if status >= 500),
-        unanswered=both[FAILED],
+        server_errors=sum(count for status, count in statuses.items() if status >= 500),
+        unanswered=statuses[FAILED],
         worst_probe_ms=max(probes, default=float("nan")) * 1000,
-        client_late_p99_ms=_percentile_ms([outcome.late_s for outcome in outcomes], 99),
+        client_late_p99_ms=_percentile_ms([answer.sent_s - answer.due_s for answer in first], 99),
         client_cpu=cpu,
-        statuses=dict(sorted(both.items())),
+        statuses=dict(sorted(statuses.items())),
     )
 
 

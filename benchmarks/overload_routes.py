@@ -1,12 +1,11 @@
-"""What an overload asks for: a route, its requests, and what must be there before.
+"""The routes of an overload, their requests, and the points that they need.
 
-All requests are distinct, so no cache has an answer, and each that is refused has its own place.
+All requests are distinct, so no cache has an answer, and each refused one has a place of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -14,6 +13,7 @@ import aiohttp
 import numpy as np
 import orjson
 
+from benchmarks.http_load import HttpRequest
 from benchmarks.texts import sample
 
 COLLECTION = "overload"
@@ -27,18 +27,10 @@ POINTS = 20_000
 ROUTES = ("embed", "search", "upsert", "count", "cluster", "similarity")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One request."""
-
-    path: str
-    body: bytes
-
-
-def embedded(texts: list[str]) -> Asked:
+def embedded(texts: list[str]) -> HttpRequest:
     """Return the request for the vectors of texts."""
     body = orjson.dumps({"input": texts, "encoding_format": "base64"})
-    return Asked("/v1/embeddings", body)
+    return HttpRequest("/v1/embeddings", body)
 
 
 async def prepare(session: aiohttp.ClientSession, route: str) -> None:
@@ -56,7 +48,7 @@ async def prepare(session: aiohttp.ClientSession, route: str) -> None:
             answer.raise_for_status()
 
 
-def requests(route: str, seed: int, size: int) -> Iterator[Asked]:
+def requests(route: str, seed: int, size: int) -> Iterator[HttpRequest]:
     """Yield requests without an end; ``size`` texts are in each of those for vectors."""
     if route == "embed":
         for block in range(seed * 1000, (seed + 1) * 1000):
@@ -66,10 +58,10 @@ def requests(route: str, seed: int, size: int) -> Iterator[Asked]:
         return
     random = np.random.default_rng(seed)
     path, body = _numeric(route, random)
-    # Written once: a client beside the service could not write ten times what that can answer.
+    # The body is written once, because a client beside the service shares its cores.
     before, after = orjson.dumps(body).split(str(MARK).encode(), 1)
     for number in count():
-        yield Asked(path, b"%b%d%b" % (before, number, after))
+        yield HttpRequest(path, b"%b%d%b" % (before, number, after))
 
 
 def _numeric(route: str, random: np.random.Generator) -> tuple[str, dict[str, Any]]:

@@ -21,8 +21,9 @@ from types import FrameType
 from typing import Any, cast
 
 import orjson
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp
 
+from benchmarks.asgi_client import post
 from deployments.cache.replica import CacheReplica
 from deployments.encoder.replica import EncoderReplica
 from deployments.index.replica import IndexReplica
@@ -170,57 +171,21 @@ async def _application(placement: str) -> ASGIApp:
 
 async def _counted(app: ASGIApp, kind: Callable[[], tuple[str, Any]]) -> Counter[str]:
     for _ in range(REPEATED):
-        await post(app, *kind())
+        path, body = kind()
+        await post(app, path, orjson.dumps(body))
     counted = []
     for _ in range(COUNTED):
         path, body = kind()
+        content = orjson.dumps(body)
         walk = Walk()
         sys.setprofile(walk)
         try:
-            await post(app, path, body)
+            await post(app, path, content)
             await asyncio.sleep(0)  # callbacks of tasks that have ended belong to the request
         finally:
             sys.setprofile(None)
         counted.append(walk.calls)
     return min(counted, key=Counter.total)
-
-
-async def post(app: ASGIApp, path: str, body: Any) -> bytes:
-    """Send one request to the application; return the body of its response.
-
-    Raises:
-        RuntimeError: the status is not 200.
-    """
-    content = orjson.dumps(body)
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": b"",
-        "headers": [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(content)),
-        ],
-    }
-    requests = iter([{"type": "http.request", "body": content, "more_body": False}])
-    responses: list[Message] = []
-
-    async def receive() -> Message:
-        for request in requests:
-            return request
-        await asyncio.Event().wait()  # the client stays connected
-        raise AssertionError("nothing sets the event")
-
-    async def send(message: Message) -> None:
-        responses.append(message)
-
-    await app(scope, receive, send)
-    answer = b"".join(message.get("body", b"") for message in responses)
-    if responses[0]["status"] != 200:
-        raise RuntimeError(f"{path}: {answer.decode()}")
-    return answer
 
 
 if __name__ == "__main__":

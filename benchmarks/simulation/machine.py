@@ -7,27 +7,23 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 
-import aiohttp
 import numpy as np
 
 from benchmarks.arrivals import arrivals
 from benchmarks.bench.report import line
+from benchmarks.http_load import closed_loop, open_loop, session
 from benchmarks.simulation.calibration import calibrated, predicted
 from benchmarks.simulation.costs import Calibration
 from benchmarks.simulation.figures import Figures
-from benchmarks.simulation.measuring import (
-    TIMEOUT_S,
-    Measured,
-    Target,
-    calibrated_service,
-    open_loop,
-    saturated,
-    texts,
-)
+from benchmarks.simulation.measuring import Measured, Target, calibrated_service, texts
 
 SEEDS = 5
 """Simulations of a prediction; their spread is printed."""
+
+CLIENTS = 64
+"""Clients of the saturated load: each waits for its answer, then sends the next request."""
 
 PAUSE_S = 2.0
 """Seconds between two loads."""
@@ -72,19 +68,17 @@ async def _loads(
     url: str, options: argparse.Namespace, rates: Sequence[float | None]
 ) -> list[Measured]:
     """Measure loads of these rates one after the other; None saturates the service."""
-    connector = aiohttp.TCPConnector(limit=0)
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as session:
-        target, requests = Target(session), texts(options.seed)
-        await saturated(session, requests, options.warm_up)
+    async with session(url) as opened:
+        target, requests = Target(opened), texts(options.seed)
+        await closed_loop(opened, requests, CLIENTS, options.warm_up)
         measured = []
         for rate in rates:
             await asyncio.sleep(PAUSE_S)
             if rate is None:
-                load = saturated(session, requests, options.seconds)
+                load = closed_loop(opened, requests, CLIENTS, options.seconds)
             else:
                 due = arrivals(rate, options.seconds, options.seed)
-                load = open_loop(session, requests, due)
+                load = open_loop(opened, list(islice(requests, len(due))), due)
             measured.append(await target.measured(load))
         return measured
 
@@ -106,7 +100,7 @@ def _report(name: str, measured: Measured, options: argparse.Namespace) -> None:
 
 
 def figures_of(measured: Measured, seconds: float) -> Figures:
-    """Return what the simulation's figures say, of a measured load that was sent in ``seconds``."""
+    """Return the figures of a measured load that was sent in ``seconds``, like a simulation's."""
     answered = [answer for answer in measured.answers if answer.status == 200]
     refused = sum(answer.status == 429 and not answer.returned for answer in measured.answers)
     times_ms = np.array([answer.seconds for answer in answered]) * 1000

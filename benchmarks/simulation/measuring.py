@@ -5,13 +5,11 @@ The service has one ingress and one encoder replica in processes of their own, a
 
 from __future__ import annotations
 
-import asyncio
 import os
-import re
 import time
-from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,37 +17,16 @@ from typing import Any
 import aiohttp
 import yaml
 
-from benchmarks.overload_routes import Asked, embedded
+from benchmarks.http_load import Answer, HttpRequest
+from benchmarks.overload_routes import embedded
 from benchmarks.service import measured_service
 from benchmarks.texts import sample
 
-CLIENTS = 64
-"""Clients of the saturated load: each waits for its answer, then sends the next request."""
-
-JSON = {"content-type": "application/json"}
-TIMEOUT_S = 60.0
-USAGE = re.compile(rb'"prompt_tokens":\s*(\d+)')
 CHANGES: dict[str, Any] = {
     "encoder": {"replicas": 1, "placement": "remote", "num_cpus": 0.5, "hardware": "cpu"},
     "tokenizer": {"min_replicas": 1, "max_replicas": 1},
     "cache": {"max_bytes": 0, "local_bytes": 0},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One attempt, in seconds since the load began; status 0 is no answer."""
-
-    due_s: float
-    ended_s: float
-    status: int
-    tokens: int
-    returned: bool = False
-
-    @property
-    def seconds(self) -> float:
-        """Return how long the client waited."""
-        return self.ended_s - self.due_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,65 +109,8 @@ def calibrated_service(config: Path) -> Iterator[str]:
             yield url
 
 
-def texts(seed: int) -> Iterator[Asked]:
+def texts(seed: int) -> Iterator[HttpRequest]:
     """Yield requests of one text each, all distinct."""
     for number in range(1_000_000):
         chunk = sample(1000, seed=seed * 1_000_003 + number)
         yield from (embedded([f"{text} {number}"]) for text in chunk)
-
-
-async def saturated(
-    session: aiohttp.ClientSession, requests: Iterator[Asked], seconds: float
-) -> list[Answer]:
-    """Return the answers of `CLIENTS` clients, each of which waits for its own."""
-    began = time.perf_counter()
-    answers: list[Answer] = []
-
-    async def client() -> None:
-        while (due_s := time.perf_counter() - began) < seconds:
-            answer, retry_after_s = await _attempt(session, next(requests), began, due_s)
-            answers.append(answer)
-            await asyncio.sleep(retry_after_s or 0.0)
-
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return answers
-
-
-async def open_loop(
-    session: aiohttp.ClientSession, requests: Iterator[Asked], due: Sequence[float]
-) -> list[Answer]:
-    """Send each request when it is due, and a refused one again when it may return."""
-    began = time.perf_counter()
-    tasks = []
-    for due_s in due:
-        if (wait_s := began + due_s - time.perf_counter()) > 0:
-            await asyncio.sleep(wait_s)
-        tasks.append(asyncio.create_task(_send(session, next(requests), began, due_s)))
-    return [answer for answers in await asyncio.gather(*tasks) for answer in answers]
-
-
-async def _send(
-    session: aiohttp.ClientSession, asked: Asked, began: float, due_s: float
-) -> list[Answer]:
-    answer, retry_after_s = await _attempt(session, asked, began, due_s)
-    if retry_after_s is None:
-        return [answer]
-    await asyncio.sleep(retry_after_s)
-    again, _ = await _attempt(session, asked, began, time.perf_counter() - began)
-    return [answer, replace(again, returned=True)]
-
-
-async def _attempt(
-    session: aiohttp.ClientSession, asked: Asked, began: float, due_s: float
-) -> tuple[Answer, float | None]:
-    """Return the answer, and after how many seconds a refused request may return."""
-    status, tokens, retry_after_s = 0, 0, None
-    with suppress(aiohttp.ClientError, asyncio.TimeoutError):
-        async with session.post(asked.path, data=asked.body, headers=JSON) as response:
-            body = await response.read()
-            status = response.status
-            if status == 429 and (wait := response.headers.get("retry-after")):
-                retry_after_s = float(wait)
-            if found := USAGE.search(body):
-                tokens = int(found.group(1))
-    return Answer(due_s, time.perf_counter() - began, status, tokens), retry_after_s
