@@ -1,4 +1,4 @@
-"""Real questions about real abstracts: what is found over HTTP, beside plain numpy.
+"""Real questions about real abstracts: search results over HTTP, beside plain numpy.
 
 ``python -m benchmarks.cranfield --data DIR`` puts the corpus of DIR/cranfield into a collection as
 texts, asks its questions as texts, and judges the answers by nDCG@10. Then numpy ranks the vectors
@@ -117,8 +117,8 @@ def measure(
         found: list[list[str]] = []
         for part in _parts(list(questions.values()), QUESTIONS):
             queries = [{"text": text, "top_k": TOP_K} for text in part]
-            told = _ask(client, "POST", f"{path}/search", {"queries": queries})
-            found += [[hit["id"] for hit in hits] for hits in told["results"]]
+            answer = _ask(client, "POST", f"{path}/search", {"queries": queries})
+            found += [[hit["id"] for hit in hits] for hits in answer["results"]]
         asked_s = time.perf_counter() - began
         expected = _ranked(*_stored(client, path), _embedded(client, list(questions.values())))
     finally:

@@ -1,4 +1,4 @@
-"""Compare the library's vectors and tokens with what others publish for the same model.
+"""Compare the library's vectors and tokens with published ones of the same model.
 
 ``python -m benchmarks.fidelity --data DIR`` prints a table, then one JSON document as its last
 line, and ends with status 1 where a check fails. DIR holds the reference data: published vectors,

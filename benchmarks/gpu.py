@@ -103,7 +103,7 @@ def _measure(
 
 @dataclass(frozen=True, slots=True)
 class _Contest:
-    """Who takes turns with one model on one device."""
+    """The encoder and the peer that take turns with one model on one device."""
 
     model: Model
     encoder: Encoder

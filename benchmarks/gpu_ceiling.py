@@ -1,7 +1,4 @@
-"""What a device makes of a model's matrix products alone, and the clock that all figures share.
-
-Knows nothing of the encoder.
-"""
+"""The rate of a model's matrix products alone on a device, and the clock of all figures."""
 
 from __future__ import annotations
 

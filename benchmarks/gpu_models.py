@@ -1,8 +1,8 @@
 """Encoders of published shapes with weights that are drawn, and the vectors that are theirs.
 
 Needs torch, transformers and numpy, and of this library the forward pass alone. The weights are
-drawn wider than BERT's, so that attention tells tokens apart and vectors of different inputs lie
-apart. Knows nothing of time.
+drawn wider than BERT's, so that attention distinguishes tokens and vectors of different inputs
+differ.
 """
 
 from __future__ import annotations

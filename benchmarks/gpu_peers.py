@@ -1,7 +1,7 @@
-"""What else computes a drawn model on the same device: sentence-transformers, or transformers.
+"""Peers that compute a drawn model on the same device: sentence-transformers, or transformers.
 
 Both compute in the same narrow number format, by torch's fused attention, in padded batches of as
-many tokens as ours. Knows nothing of time.
+many tokens as ours.
 """
 
 from __future__ import annotations

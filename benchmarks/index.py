@@ -58,7 +58,7 @@ class Line:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the target is met; without one it is."""
+        """Return whether the target is met; without one it is."""
         high_enough = self.at_least is None or self.value >= self.at_least
         return high_enough and (self.at_most is None or self.value <= self.at_most)
 
@@ -101,7 +101,7 @@ def ratio(
 ) -> float:
     """Return how fast ours is as a share of theirs: the best of several rounds each, in turns.
 
-    The best, since whatever else the machine does only ever makes a round slower.
+    The best, because other work of the machine only makes a round slower.
     """
     times: list[tuple[float, float]] = []
     for _ in range(ROUNDS):

@@ -165,8 +165,8 @@ def _wait_until_settled(client: httpx.Client, path: str) -> None:
     deadline = time.monotonic() + SETTLED_S
     known: tuple[Any, ...] = ()
     while time.monotonic() < deadline:
-        told = client.get(path).raise_for_status().json()
-        now = (told["segments"], told["pending"], told["deleted"])
+        state = client.get(path).raise_for_status().json()
+        now = (state["segments"], state["pending"], state["deleted"])
         if now == known:
             return
         known = now

@@ -57,7 +57,7 @@ class Line:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the estimate is within `LIMIT`."""
+        """Return whether the estimate is within `LIMIT`."""
         return abs(self.deviation) <= LIMIT
 
 

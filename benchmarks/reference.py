@@ -1,6 +1,6 @@
 """Published reference data: how its tolerances read, and how vectors are compared with it.
 
-Pure functions on arrays and parsed files. Knows nothing of how the vectors were computed.
+Pure functions on arrays and parsed files.
 """
 
 from __future__ import annotations

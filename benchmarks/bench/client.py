@@ -2,7 +2,7 @@
 
 It is the same for every server, and shares neither an interpreter nor an event loop with what it
 measures, and goes before it on the processor where the system permits that. Bodies are serialised
-before the clock starts. Knows nothing of who is asked.
+before the clock starts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODEL = "all-MiniLM-L6-v2"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send to whom: requests of ``size`` texts each; without texts, GET requests.
+    """Requests of ``size`` texts each for one server; without texts, GET requests.
 
     With ``due`` it is an open loop, and one request is sent for each moment of it, in seconds;
     otherwise ``clients`` wait for their answers. ``again`` sends the same requests in a circle.
@@ -104,9 +104,9 @@ def main() -> None:
 
 
 def _go_first() -> None:
-    """Send when it is due, as a client on another machine would, whatever fills this one.
+    """Get the processor first, so that requests are sent when due, as from another machine.
 
-    Without the right to, the report tells how late requests were sent.
+    Without that permission, the figures have the lateness of requests.
     """
     if sys.platform == "linux":
         with contextlib.suppress(PermissionError):

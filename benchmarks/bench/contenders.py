@@ -1,7 +1,6 @@
 """The contenders: encoders in processes of their own, and servers on ports of their own.
 
-Each is a context manager that starts it and ends it; whatever keeps one from starting is told as
-`NotMeasured`. Knows nothing of what is measured of them.
+Each is a context manager that starts it and ends it, or raises `NotMeasured`.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ OFFLINE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "INFINITY_ANONYMOUS_USAGE_STATS": "0",
 }
-"""Everybody has the model already, and nobody tells anyone that it is measured."""
+"""All have the model already, and no peer sends statistics of its use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Encoder:
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """Return what it says of itself."""
+        """Return its description of itself."""
         return self.process.about
 
     def rate(self, texts: list[str], seconds: float) -> Figures:
@@ -103,7 +102,7 @@ Contender = Encoder | Server
 
 
 def start(name: str, setting: Setting) -> AbstractContextManager[Contender]:
-    """Return what starts the contender of this name, and ends it.
+    """Return a context in which the contender of this name runs.
 
     Raises:
         NotMeasured: when entered, if it cannot be started.

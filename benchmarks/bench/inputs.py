@@ -1,6 +1,6 @@
 """The texts of a run: of two kinds by their tokens, and for a server never the same one twice.
 
-Knows the model's tokenizer, and nothing of who embeds the texts.
+Their tokens are those of the model's tokenizer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SENTENCE_TOKENS = (16, 26)
 """The least and the most tokens of a sentence, special tokens included: 21 or so on average."""
 
 POOL = 4000
-"""Sentences that a server is asked with before words are added to them."""
+"""Sentences that a server gets before words are added to them."""
 
 CANDIDATES = 6
 """Texts to look through for each sentence: one in three of those made up is of that length."""
@@ -38,7 +38,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What is embedded in process, what servers are asked with, and what vectors are compared on.
+    """The texts that are embedded in process, sent to servers, and compared by their vectors.
 
     ``quantiles`` are the tokens of all texts of the sample at 10, 50, 90 and 99 percent.
     """
@@ -65,7 +65,7 @@ class Supply:
         return [self._text(place) for place in range(self._place, self._place + count)]
 
     def spent(self, count: int) -> None:
-        """Pass over the next texts: somebody has seen them."""
+        """Pass over the next texts, which a server has seen."""
         self._place += count
 
     def _text(self, place: int) -> str:

@@ -1,4 +1,4 @@
-"""A child process that answers each line of JSON with one. Knows nothing of what the lines mean."""
+"""A child process that answers each line of JSON with one."""
 
 from __future__ import annotations
 

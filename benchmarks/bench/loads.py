@@ -1,9 +1,9 @@
-"""Two ways to ask a server over HTTP: clients that wait, and arrivals that wait for nobody.
+"""Two loads for a server over HTTP: clients that wait for answers, and arrivals at given times.
 
 A closed loop has a fixed number of clients, each of which sends its next request when it has its
 answer; only answers that come within the window count. An open loop sends each request when it is
-due, whatever has become of the others, and a latency counts from when the request was due. Knows
-nothing of embeddings: a body is bytes, an answer a status, a time and a few headers.
+due, also while others wait, and a latency counts from when the request was due. A body is bytes,
+an answer a status, a time and a few headers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAILED = 0
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where requests go; without a body it is asked with GET."""
+    """The address of requests; one without a body is sent as GET."""
 
     url: str
     path: str
@@ -31,7 +31,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one request; moments are those of `time.perf_counter`."""
+    """The answer to one attempt; moments are those of `time.perf_counter`."""
 
     status: int
     due: float
@@ -51,10 +51,10 @@ class Window:
 async def closed_loop(
     route: Route, bodies: Iterable[bytes | None], *, clients: int, warm_s: float, seconds: float
 ) -> Window:
-    """Let clients ask until ``seconds`` after ``warm_s``, or until there are no more bodies.
+    """Let clients send until ``seconds`` after ``warm_s``, or until there are no more bodies.
 
-    Who is refused waits for as long as it is told, and asks the same again; the latency of the
-    answer counts from the first time.
+    A client sends a refused request again after its ``Retry-After``; the latency of the answer
+    counts from the first attempt.
     """
     began = time.perf_counter()
     end = began + warm_s + seconds
@@ -104,7 +104,7 @@ async def _client(
     end: float,
     answers: list[Answer],
 ) -> bool:
-    """Ask until the end; say whether the bodies were used up before."""
+    """Send until the end; return whether the bodies were used up before."""
     while time.perf_counter() < end:
         body = next(bodies, _NOTHING)
         if body is _NOTHING:
@@ -116,7 +116,7 @@ async def _client(
             answers.append(answer)
             refused = answer.status == REFUSED
             if answer.status != 200:
-                # A connection that breaks at once must not be asked for in a tight loop either.
+                # A connection that breaks at once must not be opened in a tight loop either.
                 wait_s = float(answer.headers.get("retry-after", 0.1))
                 await asyncio.sleep(min(wait_s, max(0.0, end - answer.done)))
     return False

@@ -2,7 +2,7 @@
 
 The speed of a shared machine drifts, so what is compared is measured near each other, and the
 order of the contenders turns round from one round to the next. A server takes its share of the
-machine even while nobody asks it anything, so each is started for its turn and ended after it,
+machine even without requests, so each is started for its turn and ended after it,
 while encoders that wait take nothing. A contender that breaks is left out from then on, and its row
 says why; the others go on.
 """
@@ -28,7 +28,7 @@ from benchmarks.bench.vectors import nearness
 from embedder.core.types import Vectors
 
 CEILING_PASSES = 3
-"""Before and after whatever has a share of the ceiling."""
+"""Before and after each measurement that has a share of the ceiling."""
 
 START = "start"
 """Stands for the measurement where none has been made yet."""
@@ -36,10 +36,10 @@ START = "start"
 
 @dataclass(slots=True)
 class Bench:
-    """Everything that takes part, and what has been found so far.
+    """The parts of a run, and its results so far.
 
     ``start`` starts a contender by its name. ``ceiling`` finds the billions of operations a second
-    that the machine can do at present. ``about`` is what each contender says of itself.
+    that the machine can do at present. ``about`` has the description that each contender gives.
     """
 
     options: Options
@@ -122,7 +122,7 @@ class Bench:
         return self.sender.opened(name, server, capacity * load)
 
     def _compare(self, name: str, contender: Contender) -> None:
-        """Compare vectors with those in float32 of whoever comes first and has them."""
+        """Compare vectors with those of the contender that computes in float32."""
         vectors = contender.vectors(self.inputs.compared)
         if name == ST:
             self._exact = vectors
@@ -154,7 +154,7 @@ class Bench:
         say(f"  {measurement}, {name}: {figures.per_s:.1f}/s{tail}")
 
     def _ceilings(self) -> list[float]:
-        """Find the ceiling a few times: what else the machine does only ever lowers it."""
+        """Find the ceiling a few times, because other work of the machine only lowers it."""
         return [self.ceiling() for _ in range(CEILING_PASSES)]
 
     def _leave_out(self, name: str, measurement: str, error: Exception) -> None:
@@ -164,5 +164,5 @@ class Bench:
 
 
 def say(line: str) -> None:
-    """Tell on stderr how far it has come."""
+    """Print the progress to stderr."""
     print(line, file=sys.stderr, flush=True)

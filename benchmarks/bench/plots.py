@@ -1,4 +1,4 @@
-"""The results as pictures. Knows rows, and nothing of how they were measured."""
+"""The results as pictures."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def latency(axes: Axes, results: Results) -> bool:
 
 
 def stages(axes: Axes, results: Results) -> bool:
-    """Draw where the time of the service's answers goes; say whether anything is told of it."""
+    """Draw the time of the service's answers by stage; return whether the answers have stages."""
     rows = _rows(results, SERVICE, enumerate(loop.name for loop in CLOSED))
-    told = [(row, row.rounds[-1].stages_ms) for _, row in rows]
-    bars = [(row.measurement.removeprefix("HTTP, "), parts) for row, parts in told if parts]
+    measured = [(row, row.rounds[-1].stages_ms) for _, row in rows]
+    bars = [(row.measurement.removeprefix("HTTP, "), parts) for row, parts in measured if parts]
     if not bars:
         return False
     # Each bar sums to one: an answer to 128 clients takes a hundred times that to one.

@@ -1,4 +1,4 @@
-"""What was measured of whom: rows of rounds. Knows nothing of how they are measured or shown."""
+"""The rows of the results: a contender, a measurement, and the figures of its rounds."""
 
 from __future__ import annotations
 

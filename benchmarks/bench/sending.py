@@ -1,7 +1,6 @@
 """Loads for servers, put together and sent through the load generator.
 
-Keeps count of the texts that each server has seen, so that none of its caches can know one. Knows
-nothing of rounds, nor of whom it sends to beyond an address.
+Counts the texts that each server has seen, so that none of its caches can have one.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Sender:
         self._supplies: dict[str, Supply] = {}
 
     def warm_up(self, name: str, server: Server, loop: Closed) -> None:
-        """Send half of what warms a server up."""
+        """Send half of the load that warms a server up."""
         self._closed(name, server, loop, self._options.warm_up_s / 2)
 
     def closed(self, name: str, server: Server, loop: Closed) -> Figures:
@@ -60,7 +59,7 @@ class Sender:
         return self._send(load, supply)
 
     def cached(self, server: Server, kind: Kind) -> Figures:
-        """Let clients ask for the same few texts again and again.
+        """Let clients send the same few texts again and again.
 
         Raises:
             NotMeasured: no request was answered with 200.
@@ -75,7 +74,7 @@ class Sender:
         return self._send(load)
 
     def noop(self, server: Server) -> Figures:
-        """Let clients ask for the cheapest answer that there is.
+        """Let clients request the cheapest answer that there is.
 
         Raises:
             NotMeasured: no request was answered with 200.

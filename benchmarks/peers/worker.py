@@ -1,7 +1,7 @@
 """An encoder in a process of its own: a line of JSON in, a line of JSON out.
 
-Run by the peer's own Python, it imports nothing of this project and knows nothing of who asks.
-The first line that it writes says what it is. Then ``{"texts": [...], "seconds": s}`` embeds all
+The peer's own Python runs it, so it imports nothing of this project.
+The first line of its output describes it. Then ``{"texts": [...], "seconds": s}`` embeds all
 texts again and again for at least so long, and answers with the rate; ``{"vectors": [...]}``
 answers with the vectors, outside any measurement.
 """

@@ -1,7 +1,6 @@
 """Closed loops of texts that a service has not seen, or has seen in a chosen share of requests.
 
-Texts go through the load generator, a process of its own. Knows nothing of what is asked of whom
-beyond an address.
+Texts go through the load generator, a process of its own.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ START_S = 60.0
 class Asker:
     """Puts a service under load with sentences of ``pool``.
 
-    The texts of the pool itself are those that a service may know. What must be new has a word
-    more, so that all new texts are of one length.
+    A service may know the texts of the pool itself. A new text has one word more than one of the
+    pool, so that all new texts have one length.
     """
 
     def __init__(self, client: LineProcess, pool: Sequence[str], *, seed: int) -> None:
@@ -49,10 +48,10 @@ class Asker:
         self._chance = random.Random(seed)
 
     def new(self, url: str, *, clients: int, size: int, seconds: float) -> float:
-        """Return the texts a second, ``size`` a request, none of which was asked for before.
+        """Return the texts a second, ``size`` a request, none of which was sent before.
 
         Raises:
-            NotMeasured: not every request was answered, be it with when to come back.
+            NotMeasured: a request was neither answered nor refused with a ``Retry-After``.
         """
         texts = self._new.offer(_most(seconds))
         rate, sent = self._send(url, texts, clients=clients, size=size, seconds=seconds)
@@ -63,7 +62,7 @@ class Asker:
         """Return the texts a second, one a request, if this share of them is known.
 
         Raises:
-            NotMeasured: not every request was answered, be it with when to come back.
+            NotMeasured: a request was neither answered nor refused with a ``Retry-After``.
         """
         known = [self._chance.random() < share for _ in range(_most(seconds))]
         old, new = cycle(self._known), iter(self._new.offer(known.count(False)))
@@ -73,10 +72,10 @@ class Asker:
         return rate
 
     def make_known(self, url: str) -> None:
-        """Ask once for every text that is to be known.
+        """Send every text once that is to be known.
 
         Raises:
-            NotMeasured: not every request was answered, be it with when to come back.
+            NotMeasured: a request was neither answered nor refused with a ``Retry-After``.
         """
         self._send(url, self._known, clients=KNOWN_CLIENTS, size=1, seconds=TIMEOUT_S)
 
@@ -100,13 +99,13 @@ class Asker:
         if figures.errors > refused or not good:
             raise NotMeasured(f"not every request was answered: {figures.statuses}")
         if refused:
-            logger.warning("  %d requests were answered, %d told to come later", good, refused)
+            logger.warning("  %d requests were answered, %d refused", good, refused)
         return figures.per_s, int(answer["sent"])
 
 
 @contextmanager
 def asker(seed: int, logs: Path) -> Iterator[Asker]:
-    """Start a load generator, which says in ``logs`` what ails it, and end it.
+    """Start a load generator, which writes its errors to ``logs``, and end it.
 
     Raises:
         NotMeasured: it does not start.

@@ -9,7 +9,7 @@ from benchmarks.scaling.encoder_axes import batch, length
 from benchmarks.scaling.index_axis import size
 from benchmarks.scaling.options import Options
 from benchmarks.scaling.replicas_axis import replicas
-from benchmarks.scaling.rounds import Tell
+from benchmarks.scaling.rounds import Report
 from benchmarks.scaling.series import Series
 from benchmarks.scaling.service_axes import concurrency, hits
 
@@ -26,7 +26,7 @@ class Axis:
     title: str
     across: str
     up: str
-    measure: Callable[[Options, Tell], list[Series]]
+    measure: Callable[[Options, Report], list[Series]]
     doublings: bool = True
 
 
@@ -63,7 +63,7 @@ _ALL = (
     Axis(
         "hits",
         "HTTP, one text a request, 32 clients",
-        "share of texts asked for before",
+        "share of texts sent before",
         "texts/s",
         hits,
         doublings=False,

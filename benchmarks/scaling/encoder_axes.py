@@ -1,6 +1,6 @@
 """Two axes of the encoder in this process, with one thread: length of an input, size of a batch.
 
-Their inputs are drawn tokens: what they say does not change what they cost. Knows no service.
+Their inputs are drawn tokens, because the words do not change the time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.scaling.laws import fixed_and_each, linear_and_square
 from benchmarks.scaling.options import Options
-from benchmarks.scaling.rounds import Tell, in_turn, median_seconds
+from benchmarks.scaling.rounds import Report, in_turn, median_seconds
 from benchmarks.scaling.series import Series, series
 from embedder.backends.protocol import Backend
 from embedder.backends.torch.backend import TorchBackend
@@ -35,19 +35,19 @@ LEAST_ID, MOST_ID = 2_000, 20_000
 """Words of the vocabulary, and none of its special tokens."""
 
 
-def length(options: Options, tell: Tell) -> list[Series]:
+def length(options: Options, report: Report) -> list[Series]:
     """Measure the milliseconds of an input by its tokens."""
     with one_thread_encoder() as backend:
-        return [by_length(backend, options, tell)]
+        return [by_length(backend, options, report)]
 
 
-def batch(options: Options, tell: Tell) -> list[Series]:
+def batch(options: Options, report: Report) -> list[Series]:
     """Measure the milliseconds of a batch by its inputs."""
     with one_thread_encoder() as backend:
-        return [by_batch(backend, options, tell)]
+        return [by_batch(backend, options, report)]
 
 
-def by_length(backend: Backend, options: Options, tell: Tell) -> Series:
+def by_length(backend: Backend, options: Options, report: Report) -> Series:
     """Return the series of the first axis, as this backend gives it."""
 
     def work(tokens: int) -> float:
@@ -56,11 +56,11 @@ def by_length(backend: Backend, options: Options, tell: Tell) -> Series:
         return 1000 * median_seconds(lambda: backend.encode(inputs), options.in_process_s) / count
 
     places = options.choose(LENGTHS, QUICK_LENGTHS)
-    found = in_turn(places, work, rounds=options.rounds, tell=tell)
+    found = in_turn(places, work, rounds=options.rounds, report=report)
     return series("", [*found.items()], linear_and_square)
 
 
-def by_batch(backend: Backend, options: Options, tell: Tell) -> Series:
+def by_batch(backend: Backend, options: Options, report: Report) -> Series:
     """Return the series of the second axis, as this backend gives it."""
 
     def work(count: int) -> float:
@@ -68,7 +68,7 @@ def by_batch(backend: Backend, options: Options, tell: Tell) -> Series:
         return 1000 * median_seconds(lambda: backend.encode(inputs), options.in_process_s)
 
     places = options.choose(SIZES, QUICK_SIZES)
-    found = in_turn(places, work, rounds=options.rounds, tell=tell)
+    found = in_turn(places, work, rounds=options.rounds, report=report)
     return series("", [*found.items()], fixed_and_each)
 
 

@@ -1,6 +1,6 @@
 """Least squares on relative errors, with parameters that are not negative. Pure.
 
-A point of a millisecond weighs as much as one of a second. Knows nothing of what is fitted.
+A point of a millisecond weighs as much as one of a second.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def fit(columns: Sequence[Numbers], values: Numbers) -> list[float]:
         ValueError: there are fewer values than columns, or one that is not positive.
     """
     if len(values) < len(columns):
-        raise ValueError(f"{len(values)} points cannot tell {len(columns)} parameters")
+        raise ValueError(f"{len(values)} points cannot determine {len(columns)} parameters")
     if not (values > 0).all():
         raise ValueError("a law is fitted to positive figures only")
     weighted = np.stack(columns, axis=1) / values[:, None]

@@ -11,7 +11,7 @@ from benchmarks.bench.measuring import say
 from benchmarks.index_loads import clustered, merge_all, points
 from benchmarks.scaling.laws import descent, scan
 from benchmarks.scaling.options import Options
-from benchmarks.scaling.rounds import Tell, in_turn, median_seconds
+from benchmarks.scaling.rounds import Report, in_turn, median_seconds
 from benchmarks.scaling.series import Series, series
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
@@ -43,13 +43,13 @@ QUICK_SIZES: Sizes = {
 LAWS = {IndexKind.FLAT: scan, IndexKind.HNSW: descent}
 
 
-def size(options: Options, tell: Tell) -> list[Series]:
+def size(options: Options, report: Report) -> list[Series]:
     """Measure the queries a second by the points of a collection, flat and HNSW."""
     with tempfile.TemporaryDirectory(prefix="embedder-scaling-") as folder:
         settings = IndexSettings(directory=folder, build_threads=os.cpu_count() or 1)
         index = VectorIndex(settings, background=False)
         try:
-            return by_points(index, options.choose(SIZES, QUICK_SIZES), WIDTH, options, tell)
+            return by_points(index, options.choose(SIZES, QUICK_SIZES), WIDTH, options, report)
         finally:
             index.close()
 
@@ -59,7 +59,7 @@ def by_points(
     sizes: Sizes,
     width: int,
     options: Options,
-    tell: Tell,
+    report: Report,
 ) -> list[Series]:
     """Return a series for each kind of collection, all of which take turns."""
     places = {
@@ -73,7 +73,7 @@ def by_points(
         [*places],
         lambda name: rate(index, name, asked, options.in_process_s),
         rounds=options.rounds,
-        tell=tell,
+        report=report,
     )
     return [
         series(kind.value, [(count, found[name_of(kind, count)]) for count in counts], LAWS[kind])

@@ -1,7 +1,7 @@
 """The laws of cost, each found from a series of points (x, measured). Pure.
 
 Times that a law takes and gives are in milliseconds, and rates are numbers a second; a parameter
-names its own unit. Knows nothing of how anything is measured.
+names its own unit.
 """
 
 from __future__ import annotations

@@ -16,30 +16,32 @@ import yaml
 from benchmarks.scaling.asking import Asker, asker
 from benchmarks.scaling.laws import amdahl
 from benchmarks.scaling.options import Options
-from benchmarks.scaling.rounds import Tell, in_turn
+from benchmarks.scaling.rounds import Report, in_turn
 from benchmarks.scaling.series import Series, series
 from benchmarks.service import measured_service
 
 TEXTS_A_REQUEST = 32
-BOOKED_CPUS = 0.25
-"""What a replica books of Ray, so that two for each core leave half of the cores to the others."""
+RESERVED_CPUS = 0.25
+"""CPUs of a replica in Ray, so that two for each core leave half of the cores to the others."""
 
 Serve = Callable[[int], AbstractContextManager[str]]
 """Starts a service with so many encoders, and gives its address."""
 
 
-def replicas(options: Options, tell: Tell) -> list[Series]:
+def replicas(options: Options, report: Report) -> list[Series]:
     """Measure the texts a second by the encoders, up to two for each core."""
     serve = partial(_served, options.config)
     with asker(options.seed, options.results / "logs") as asking:
-        return [by_replicas(asking, serve, os.cpu_count() or 1, options, tell)]
+        return [by_replicas(asking, serve, os.cpu_count() or 1, options, report)]
 
 
-def by_replicas(asking: Asker, serve: Serve, cores: int, options: Options, tell: Tell) -> Series:
+def by_replicas(
+    asking: Asker, serve: Serve, cores: int, options: Options, report: Report
+) -> Series:
     """Return the series of services with 1 to 2·cores encoders, or with 1 to cores if quick.
 
     Raises:
-        NotMeasured: not every request was answered, be it with when to come back.
+        NotMeasured: a request was neither answered nor refused with a ``Retry-After``.
     """
 
     def work(count: int) -> float:
@@ -50,7 +52,7 @@ def by_replicas(asking: Asker, serve: Serve, cores: int, options: Options, tell:
         return rate
 
     places = range(1, options.choose(2 * cores, max(cores, 2)) + 1)
-    found = in_turn(places, work, rounds=options.rounds, tell=tell)
+    found = in_turn(places, work, rounds=options.rounds, report=report)
     return series("", [*found.items()], partial(amdahl, cores=cores))
 
 
@@ -62,7 +64,7 @@ def with_replicas(document: dict[str, Any], count: int) -> dict[str, Any]:
         encoder = arguments.setdefault("encoder", {})
         for bound in ("min_replicas", "max_replicas"):
             encoder.pop(bound, None)
-        encoder |= {"replicas": count, "placement": "remote", "num_cpus": BOOKED_CPUS}
+        encoder |= {"replicas": count, "placement": "remote", "num_cpus": RESERVED_CPUS}
     return derived
 
 

@@ -1,7 +1,7 @@
-"""Places of an axis take turns, round by round, and what a piece of work takes in process.
+"""The places of an axis take turns, round by round; the time of a piece of work in process.
 
 The speed of a shared machine drifts, so each round has every place, and the order turns round from
-one to the next. Knows nothing of what is measured.
+one to the next.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TypeVar
 
 Place = TypeVar("Place")
 
-Tell = Callable[[str, float], None]
-"""Is told what a place gave as soon as it is known."""
+Report = Callable[[str, float], None]
+"""Gets the name of a place and its value as soon as it is measured."""
 
 
 def in_turn(
-    places: Sequence[Place], work: Callable[[Place], float], *, rounds: int, tell: Tell
+    places: Sequence[Place], work: Callable[[Place], float], *, rounds: int, report: Report
 ) -> dict[Place, list[float]]:
     """Measure every place once a round; return what each gave, in the order of the places."""
     found: dict[Place, list[float]] = {place: [] for place in places}
@@ -26,7 +26,7 @@ def in_turn(
         for place in places if number % 2 == 0 else reversed(places):
             value = work(place)
             found[place].append(value)
-            tell(str(place), value)
+            report(str(place), value)
     return found
 
 

@@ -21,7 +21,7 @@ class Outcome:
 
 
 def run(axes: Sequence[Axis], options: Options, say: Callable[[str], None]) -> list[Outcome]:
-    """Measure the axes; ``say`` is told how far it has come."""
+    """Measure the axes; ``say`` gets lines about the progress."""
     outcomes = []
     for axis in axes:
         say(f"{axis.name}: {axis.title}")
@@ -30,12 +30,12 @@ def run(axes: Sequence[Axis], options: Options, say: Callable[[str], None]) -> l
 
 
 def _measured(axis: Axis, options: Options, say: Callable[[str], None]) -> Outcome:
-    def tell(place: str, value: float) -> None:
+    def report(place: str, value: float) -> None:
         say(f"  {place}: {rounded(value)} {axis.up}")
 
     try:
-        return Outcome(axis, tuple(axis.measure(options, tell)))
-    except Exception as error:  # noqa: BLE001 - whatever ails one axis, the others can be measured
+        return Outcome(axis, tuple(axis.measure(options, report)))
+    except Exception as error:  # noqa: BLE001 - the other axes can be measured
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[-1] if lines else 'it gives no reason'}"
         say(f"  {axis.name}: not measured: {reason}")

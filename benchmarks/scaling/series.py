@@ -1,4 +1,4 @@
-"""What was measured along an axis, beside its law. Pure; knows nothing of how it was measured."""
+"""The measurements along an axis, beside its law. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Point:
 class Series:
     """The points of one kind of work, in the order of x, and the law found from them.
 
-    ``name`` tells kinds on one axis apart, and is empty where there is only one.
+    ``name`` distinguishes kinds on one axis, and is empty where there is only one.
     """
 
     name: str

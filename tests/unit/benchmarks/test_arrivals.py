@@ -1,4 +1,4 @@
-"""The schedule of an open loop is a Poisson process, the same for the same seed."""
+"""The schedule of an open loop is a Poisson process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from benchmarks.arrivals import arrivals
 
 
-def test_arrivals_are_a_poisson_process() -> None:
+def test_arrivals_are_a_poisson_process_and_equal_for_equal_seeds() -> None:
     due = arrivals(500.0, 20.0, seed=1)
     gaps = [after - before for before, after in pairwise(due)]
     mean = sum(gaps) / len(gaps)

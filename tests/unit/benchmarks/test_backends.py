@@ -1,4 +1,4 @@
-"""What the comparison of backends counts, compares and shows, without a model."""
+"""The comparison of backends counts rounds and compares vectors, without a model."""
 
 from __future__ import annotations
 

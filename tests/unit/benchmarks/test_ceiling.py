@@ -1,4 +1,4 @@
-"""What the ceiling counts as operations, and that it computes what it counts."""
+"""The ceiling counts the operations of a token, and computes all of them."""
 
 from __future__ import annotations
 

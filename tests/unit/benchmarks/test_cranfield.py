@@ -1,4 +1,4 @@
-"""The benchmark on real questions judges as the measure is defined, over a door in this process."""
+"""The benchmark on real questions judges by the definition of nDCG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the comparison of the encoder with matrix products counts and shows, without a model."""
+"""The comparison of the encoder with matrix products counts padding, without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How published tolerances read, how vectors are compared, and what the table says."""
+"""Published tolerances are read, and vectors are compared with published ones."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def _batches() -> list[TokenBatch]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_is_measured_agrees_with_float32_better_than_with_others(
+def test_the_measured_encoder_agrees_with_float32_better_than_with_others(
     model: Model, dtype: torch.dtype
 ) -> None:
     encoder = Encoder.of(model, dtype)

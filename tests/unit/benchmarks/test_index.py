@@ -1,4 +1,4 @@
-"""What the benchmark of the index compares, reads and shows, on a few points."""
+"""The benchmark of the index compares, draws and reads vectors, on a few points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the table of memory says, and that an estimate which is too far off fails the run."""
+"""An estimate of memory that is too far off fails the run."""
 
 from __future__ import annotations
 

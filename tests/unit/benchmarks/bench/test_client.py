@@ -1,4 +1,4 @@
-"""The load generator sends what a load says, and tells what came of it."""
+"""The load generator sends a load, and returns its figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.benchmarks.bench.virtual_service import PATH, VirtualService
 URL = "http://here"
 
 
-def test_a_body_has_as_many_texts_as_are_asked_for_and_leaves_none_over() -> None:
+def test_every_body_has_size_texts_and_the_rest_is_left_out() -> None:
     load = Load(URL, PATH, ["a", "b", "c", "d", "e"], size=2, encoding="float")
 
     sent = [orjson.loads(body) for body in bodies(load)]
@@ -21,7 +21,7 @@ def test_a_body_has_as_many_texts_as_are_asked_for_and_leaves_none_over() -> Non
 
 
 @pytest.mark.parametrize("service", [{"answer_s": 0.25}], indirect=True)
-async def test_a_rate_is_that_of_texts_and_what_was_sent_is_counted_in_requests(
+async def test_a_rate_counts_texts_and_sent_counts_requests(
     service: VirtualService,
 ) -> None:
     texts = [str(number) for number in range(12)]
@@ -36,7 +36,7 @@ async def test_a_rate_is_that_of_texts_and_what_was_sent_is_counted_in_requests(
 
 
 @pytest.mark.parametrize("service", [{"answer_s": 0.0625}], indirect=True)
-async def test_the_same_requests_go_in_a_circle_where_that_is_asked_for(
+async def test_again_sends_the_same_requests_in_a_circle(
     service: VirtualService,
 ) -> None:
     _, sent = await run(Load(URL, PATH, ["a", "b"], seconds=0.25, again=True))
@@ -45,7 +45,7 @@ async def test_the_same_requests_go_in_a_circle_where_that_is_asked_for(
     assert sent == 4
 
 
-async def test_an_open_loop_tells_what_was_offered(service: VirtualService) -> None:
+async def test_an_open_loop_has_its_offered_rate(service: VirtualService) -> None:
     figures, sent = await run(Load(URL, PATH, list("abcd"), due=[0.0, 0.05, 0.1, 0.2]))
 
     assert figures.offered_per_s == 4 / 0.2

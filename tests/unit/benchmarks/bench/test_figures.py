@@ -19,12 +19,12 @@ def test_a_percentile_lies_between_the_nearest_two(percent: float, expected: flo
     assert percentile([4.0, 1.0, 3.0, 2.0], percent) == pytest.approx(expected)
 
 
-def test_there_is_no_percentile_of_nothing_and_one_value_is_all_of_them() -> None:
+def test_no_values_have_no_percentile_and_one_value_is_all_of_them() -> None:
     assert percentile([], 50) is None
     assert percentile([7.0], 99) == 7.0
 
 
-def test_latencies_and_rates_are_of_what_was_answered_and_the_rest_is_counted_by_status() -> None:
+def test_latencies_and_rates_are_those_of_answers_and_the_others_are_counted_by_status() -> None:
     answers = [_answer(0.1), _answer(0.3), _answer(9.0, 429), _answer(9.0, 503), _answer(9.0, 0)]
     figures = figures_of(Window(answers, 4.0), texts_a_request=32, client_cpu=0.25)
 
@@ -35,7 +35,7 @@ def test_latencies_and_rates_are_of_what_was_answered_and_the_rest_is_counted_by
     assert figures.stages_ms is None
 
 
-def test_what_the_client_is_late_is_told_apart() -> None:
+def test_the_lateness_of_the_client_is_a_figure_of_its_own() -> None:
     window = Window([_answer(0.5, late=0.2)], 1.0)
     figures = figures_of(window, texts_a_request=1, client_cpu=0.5, offered_per_s=1.0)
 

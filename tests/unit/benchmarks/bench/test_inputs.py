@@ -1,4 +1,4 @@
-"""Servers are never asked for the same text twice, and sentences have about 21 tokens."""
+"""No server gets the same text twice, and sentences have about 21 tokens."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_word_that_is_added_is_one_token() -> None:
     assert set(tokens.lengths.tolist()) == {3}, "with the two special ones"
 
 
-def test_the_kinds_are_what_they_say_and_the_pool_shares_no_text_with_them() -> None:
+def test_sentences_have_their_length_and_the_pool_shares_no_text_with_the_kinds() -> None:
     files = ModelFiles.open(ModelSettings(offline=True))
     inputs = inputs_of(files, 64, seed=3, path=None)
     sentences, mixed = inputs.kinds

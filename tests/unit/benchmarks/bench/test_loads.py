@@ -1,4 +1,4 @@
-"""A closed loop waits for its answers and counts a window; an open loop waits for nobody."""
+"""A closed loop waits for its answers and counts a window; an open loop sends on time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _body(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("service", [{"answer_s": 0.0625}], indirect=True)
-async def test_a_closed_loop_has_as_many_requests_in_the_air_as_clients(
+async def test_a_closed_loop_has_as_many_requests_in_flight_as_clients(
     service: VirtualService,
 ) -> None:
     bodies = map(_body, itertools.count())
@@ -49,7 +49,7 @@ async def test_a_window_ends_with_the_bodies(service: VirtualService) -> None:
 
 
 @pytest.mark.parametrize("service", [{"answer_s": 0.125, "refuse": 1}], indirect=True)
-async def test_a_client_that_is_refused_asks_the_same_again_when_it_is_told(
+async def test_a_refused_request_is_sent_again_after_its_retry_after(
     service: VirtualService,
 ) -> None:
     bodies = map(_body, range(2))
@@ -64,7 +64,7 @@ async def test_a_client_that_is_refused_asks_the_same_again_when_it_is_told(
 
 
 @pytest.mark.parametrize("service", [{"answer_s": 0.0625}], indirect=True)
-async def test_requests_without_a_body_are_asked_with_get(service: VirtualService) -> None:
+async def test_requests_without_a_body_are_sent_as_get(service: VirtualService) -> None:
     route = Route("http://service", NOOP)
     await closed_loop(route, itertools.repeat(None), clients=1, warm_s=0.0, seconds=0.25)
 
@@ -73,7 +73,7 @@ async def test_requests_without_a_body_are_asked_with_get(service: VirtualServic
 
 
 @pytest.mark.parametrize("service", [{"answer_s": 0.5}], indirect=True)
-async def test_an_open_loop_sends_when_due_whatever_has_become_of_the_others(
+async def test_an_open_loop_sends_when_due_while_others_wait(
     service: VirtualService,
 ) -> None:
     due, began = [0.0, 0.125, 0.25], time.perf_counter()
@@ -93,7 +93,7 @@ async def test_a_latency_counts_from_when_a_request_was_due(service: VirtualServ
     assert len(service.asked) == 1
 
 
-async def test_a_server_that_is_gone_is_counted_and_ends_nothing() -> None:
+async def test_a_request_without_a_server_is_counted_as_failed() -> None:
     window = await open_loop(Route("http://127.0.0.1:9", PATH), [_body(0)], [0.0])
 
     assert [answer.status for answer in window.answers] == [0]

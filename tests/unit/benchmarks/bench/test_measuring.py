@@ -1,4 +1,4 @@
-"""Everybody takes a turn in every round, and one that breaks leaves the others alone."""
+"""Every contender takes a turn in every round."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INPUTS = Inputs(
 
 
 running: set[str] = set()
-"""Who has been started and has not ended."""
+"""Contenders that have been started and have not ended."""
 
 
 class FakeWorker:
@@ -92,7 +92,7 @@ def _server(url: str = "http://here") -> FakeServer:
     return FakeServer(url, "/v1/embeddings", "/healthz")
 
 
-def test_everybody_takes_a_turn_in_every_round_and_open_loops_come_once() -> None:
+def test_every_contender_takes_a_turn_in_every_round_and_open_loops_come_once() -> None:
     contenders: dict[str, Contender] = {
         ST: _encoder(10.0),
         EMBEDDER: _encoder(50.0),

@@ -1,4 +1,4 @@
-"""Loads are what their names say, and no server is sent a text that it has seen."""
+"""Loads have their shapes, and no server gets a text that it has seen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FakeClient:
 
 
 class BrokenClient(FakeClient):
-    """A load generator that is gone."""
+    """A load generator that has ended."""
 
     def ask(self, question: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
         """Fail."""
@@ -60,7 +60,7 @@ def test_a_server_never_sees_a_text_again_and_another_server_sees_the_same_ones(
     assert last[0] == first[3 + 3 * BULK.size]
 
 
-def test_a_load_has_the_clients_the_size_and_the_encoding_that_were_asked_for() -> None:
+def test_a_load_has_the_clients_size_and_encoding_of_its_options() -> None:
     client = FakeClient()
     _sender(client, "--encoding", "float", "--seconds", "2").closed("a", SERVER, BULK)
 

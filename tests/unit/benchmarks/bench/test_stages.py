@@ -1,4 +1,4 @@
-"""What the headers of an answer tell of its time."""
+"""The headers of an answer give its time by stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADERS = {
 }
 
 
-def test_every_stage_the_rest_of_the_service_and_the_way_there_add_up_to_the_latency() -> None:
+def test_the_parts_add_up_to_the_latency() -> None:
     parts = breakdown(HEADERS, 10.5)
 
     assert parts == {"tokenization": 0.5, "queue": 1.25, "inference": 4.25, REST: 2.0, WIRE: 2.5}
@@ -31,25 +31,25 @@ def test_a_total_that_was_rounded_below_its_parts_gives_no_negative_time() -> No
 
 
 @pytest.mark.parametrize("missing", HEADERS)
-def test_a_server_that_does_not_tell_has_no_stages(missing: str) -> None:
-    told = {name: value for name, value in HEADERS.items() if name != missing}
+def test_an_answer_without_a_header_has_no_stages(missing: str) -> None:
+    stated = {name: value for name, value in HEADERS.items() if name != missing}
 
-    assert breakdown(told, 10.0) is None
-    assert breakdown(told | {missing: ""}, 10.0) is None
+    assert breakdown(stated, 10.0) is None
+    assert breakdown(stated | {missing: ""}, 10.0) is None
 
 
-def test_what_the_service_sends_is_what_is_read() -> None:
+def test_the_headers_of_the_service_are_read() -> None:
     answer = Embeddings(
         np.zeros((1, 2), np.float32), np.ones(1, np.int32), np.zeros(1, np.bool_), 0, "model",
         timings=Timings(tokenization_s=0.001, queue_s=0.002, inference_s=0.003),
     )  # fmt: skip
 
-    told = durations(timing_headers(answer)["server-timing"])
+    stated = durations(timing_headers(answer)["server-timing"])
 
-    assert told == {"tokenization": 1.0, "queue": 2.0, "inference": 3.0}
-    assert set(told) == set(STAGES)
+    assert stated == {"tokenization": 1.0, "queue": 2.0, "inference": 3.0}
+    assert set(stated) == set(STAGES)
 
 
-def test_a_mean_is_over_those_that_tell() -> None:
+def test_a_mean_is_over_the_answers_with_stages() -> None:
     assert mean([None, {"a": 1.0}, {"a": 3.0}]) == {"a": 2.0}
     assert mean([None]) is None

@@ -1,4 +1,4 @@
-"""What is wanted is compared within each round, and judged by its median."""
+"""Targets are compared within each round, and judged by the median."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
     assert ratio((EMBEDDER, SENTENCES), (ST, SENTENCES))(results) == 3.0
 
 
-def test_there_is_no_ratio_to_what_was_not_measured() -> None:
+def test_there_is_no_ratio_to_a_row_without_measurements() -> None:
     results = Results()
     add(results, EMBEDDER, SENTENCES, 300.0)
     results.row(ST, SENTENCES).reason = "not installed"
@@ -67,9 +67,9 @@ def test_every_target_is_found_in_the_results_of_a_run() -> None:
     )
 
 
-def test_nothing_is_judged_where_nothing_was_measured() -> None:
+def test_targets_without_measurements_are_not_judged() -> None:
     assert [verdict.reached for verdict in verdicts(Results())] == [None] * len(TARGETS)
 
 
-def test_only_the_latency_is_wanted_small() -> None:
+def test_only_the_latency_has_an_upper_bound() -> None:
     assert [target.unit for target in TARGETS if target.at_most] == [f"× {INFINITY}'s p50"]

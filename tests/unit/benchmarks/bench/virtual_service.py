@@ -25,7 +25,7 @@ class Response:
     headers: dict[str, str]
 
     async def read(self) -> bytes:
-        """Return a body that nobody looks at."""
+        """Return an empty body."""
         return b"{}"
 
 

@@ -1,4 +1,4 @@
-"""A load generator that sends nothing: it notes its loads, and answers as it is told to."""
+"""A load generator that sends nothing: it records its loads, and gives set answers."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from benchmarks.scaling.encoder_axes import (
 from benchmarks.scaling.rounds import median_seconds
 from embedder.backends.protocol import Backend
 from embedder.core.types import TokenBatch, Vectors
-from tests.unit.benchmarks.scaling.outcomes import quick
+from tests.unit.benchmarks.scaling.outcomes import ignored, quick
 
 WORK_S = 0.002
 
@@ -50,14 +50,10 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     return backend
 
 
-def _nothing(place: str, value: float) -> None:
-    """Be told, and forget."""
-
-
-def test_batches_of_the_first_axis_have_as_many_tokens_whatever_the_length(
+def test_batches_of_the_first_axis_have_equal_tokens_for_every_length(
     backend: FakeBackend,
 ) -> None:
-    found = by_length(cast("Backend", backend), quick(), _nothing)
+    found = by_length(cast("Backend", backend), quick(), ignored)
 
     assert backend.asked == {(BATCH_TOKENS // length, length) for length in QUICK_LENGTHS}
     for point in found.points:
@@ -66,7 +62,7 @@ def test_batches_of_the_first_axis_have_as_many_tokens_whatever_the_length(
 
 
 def test_batches_of_the_second_axis_have_inputs_of_one_length(backend: FakeBackend) -> None:
-    found = by_batch(cast("Backend", backend), quick(), _nothing)
+    found = by_batch(cast("Backend", backend), quick(), ignored)
 
     assert backend.asked == {(size, INPUT_TOKENS) for size in QUICK_SIZES}
     for point in found.points:

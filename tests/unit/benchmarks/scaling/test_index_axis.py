@@ -26,16 +26,18 @@ def index(tmp_path: Path) -> Iterator[VectorIndex]:
 
 
 def test_each_kind_has_a_series_of_its_sizes(index: VectorIndex) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     sizes = {IndexKind.FLAT: (100, 200), IndexKind.HNSW: (100, 200)}
 
-    flat, hnsw = by_points(index, sizes, WIDTH, quick(), lambda place, value: told.append(place))
+    flat, hnsw = by_points(
+        index, sizes, WIDTH, quick(), lambda place, value: reported.append(place)
+    )
 
     assert (flat.name, hnsw.name) == ("flat", "hnsw")
     for series in (flat, hnsw):
         assert [point.x for point in series.points] == [100, 200]
         assert all(len(point.rounds) == 2 and min(point.rounds) > 0 for point in series.points)
-    assert sorted(told) == sorted(["flat-100", "flat-200", "hnsw-100", "hnsw-200"] * 2)
+    assert sorted(reported) == sorted(["flat-100", "flat-200", "hnsw-100", "hnsw-200"] * 2)
 
 
 def test_points_that_are_made_in_parts_are_all_there(

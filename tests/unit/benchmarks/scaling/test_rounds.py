@@ -9,17 +9,19 @@ from benchmarks.scaling.rounds import in_turn, median_seconds
 
 def test_the_order_turns_round_from_one_round_to_the_next() -> None:
     asked: list[int] = []
-    told: list[tuple[str, float]] = []
+    reported: list[tuple[str, float]] = []
 
     def work(place: int) -> float:
         asked.append(place)
         return float(len(asked))
 
-    found = in_turn([10, 20], work, rounds=3, tell=lambda place, value: told.append((place, value)))
+    found = in_turn(
+        [10, 20], work, rounds=3, report=lambda place, value: reported.append((place, value))
+    )
 
     assert asked == [10, 20, 20, 10, 10, 20]
     assert found == {10: [1.0, 4.0, 5.0], 20: [2.0, 3.0, 6.0]}
-    assert told[:2] == [("10", 1.0), ("20", 2.0)]
+    assert reported[:2] == [("10", 1.0), ("20", 2.0)]
 
 
 class Clock:

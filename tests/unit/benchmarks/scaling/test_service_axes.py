@@ -13,19 +13,15 @@ from benchmarks.scaling.service_axes import (
     by_share,
 )
 from tests.unit.benchmarks.scaling.clients import POOL, FakeClient, asker_of
-from tests.unit.benchmarks.scaling.outcomes import quick
+from tests.unit.benchmarks.scaling.outcomes import ignored, quick
 
 URL = "http://here"
-
-
-def _nothing(place: str, value: float) -> None:
-    """Be told, and forget."""
 
 
 def test_a_service_is_warm_before_its_clients_are_counted() -> None:
     client = FakeClient()
 
-    found = by_clients(asker_of(client), URL, quick(), _nothing)
+    found = by_clients(asker_of(client), URL, quick(), ignored)
 
     warm, *loads = client.loads
     assert (warm["clients"], warm["seconds"]) == (QUICK_CLIENTS[-1], quick().warm_up_s)
@@ -40,7 +36,7 @@ def test_texts_are_known_before_their_share_is_asked_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(service_axes, "INSERTED_S", 0.0)
     client = FakeClient()
 
-    found = by_share(asker_of(client), URL, quick(), _nothing)
+    found = by_share(asker_of(client), URL, quick(), ignored)
 
     _, known, *loads = client.loads
     assert known["texts"] == POOL
