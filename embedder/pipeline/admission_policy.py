@@ -102,11 +102,11 @@ class AdmissionPolicy:
             return None
         token = retry_token()
         reservation = self.reservations.find(token, now, only_ready=self._shares_tokens)
-        behind = excess if wait_s <= limit_s else ahead
-        if reservation is None and not fits:
-            self._refuse(token, units, behind, now)
-        if reservation is None:
+        if reservation is None and fits:
             return None
+        behind = excess if wait_s <= limit_s else ahead
+        if reservation is None:
+            self._refuse(token, units, behind, now)
         if reservation.ready_s > now and not fits:
             raise _overloaded(reservation, now)
         if excess > 0 or self._rate.wait_s(ahead) > RETURN_SLACK * limit_s:

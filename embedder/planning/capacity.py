@@ -169,10 +169,6 @@ class _Sized:
     latency_s: float
     batch_texts: int = 1
 
-    @property
-    def part_ms(self) -> float:
-        return 1e3 * self.latency_s
-
 
 def _front(name: str, service_s: float, times: _Times, latency_s: float) -> _Sized:
     """Size a stage whose wait may take a third of what the latency leaves.
@@ -236,7 +232,9 @@ def _spread(
     million_tokens = demand.rate * demand.tokens * 3600 / 1e6  # in an hour
     return CapacityPlan(
         stages=tuple(
-            PlannedStage(one.name, one.replicas, ceil(one.replicas / nodes), one.used, one.part_ms)
+            PlannedStage(
+                one.name, one.replicas, ceil(one.replicas / nodes), one.used, 1e3 * one.latency_s
+            )
             for one in stages
         ),
         nodes=all_nodes,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
-from statistics import median
+from statistics import fmean, median
 
 from embedder.backends.precision import existing_device
 from embedder.core.host import usable_cores
@@ -130,18 +130,14 @@ def _batch_times(loaded: LoadedBackend, length: int, seconds: float, clock: Cloc
 
 def mean_speed(speeds: list[EncoderSpeed]) -> EncoderSpeed:
     """Return the means of the times of several processes."""
-
-    def mean(values: list[float]) -> float:
-        return sum(values) / len(values)
-
     batches = tuple(
         one.model_copy(
             update={
-                name: mean([getattr(speed.batches[at], name) for speed in speeds])
+                name: fmean(getattr(speed.batches[at], name) for speed in speeds)
                 for name in ("alone_s", "full_s")
             }
         )
         for at, one in enumerate(speeds[0].batches)
     )
-    rate = mean([speed.tokens_per_core_s for speed in speeds])
+    rate = fmean(speed.tokens_per_core_s for speed in speeds)
     return speeds[0].model_copy(update={"batches": batches, "tokens_per_core_s": rate})
