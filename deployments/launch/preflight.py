@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from deployments.data import check_data, data_directory
 from deployments.launch.exposure import LOOPBACK
@@ -34,6 +35,18 @@ AUTOSCALING = {"policy_function": "deployments.autoscaling.application:Applicati
 DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
 
 
+class _Application(BaseModel):
+    args: dict[str, Any] | None = None
+    deployments: list[dict[str, Any]] | None = None
+
+
+class _Configuration(BaseModel):
+    """The types of the parts that the checks read; Ray checks the others."""
+
+    applications: list[_Application]
+    http_options: dict[str, Any] | None = None
+
+
 def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
     """Return a Serve configuration with host, port and autoscaling policy filled in.
 
@@ -44,26 +57,24 @@ def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
     """
     try:
         document = yaml.safe_load(path.read_bytes())
+        _Configuration.model_validate(document)
     except (OSError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(f"cannot read {path}: {reason}") from error
-    given = document if isinstance(document, dict) else {}
-    applications, options = given.get("applications"), given.get("http_options") or {}
-    if not isinstance(applications, list) or not all(
-        isinstance(part, dict) for part in (*applications, options)
-    ):
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"])) or "its content"
         raise ConfigurationError(
-            f"{path} is not a Serve configuration: 'applications' must be a list of mappings, and "
-            "'http_options' a mapping"
-        )
-    options = {**DEFAULT_HTTP_OPTIONS, **options}
+            f"{path} is not a Serve configuration: {place}: {problem['msg']}"
+        ) from error
+    options = {**DEFAULT_HTTP_OPTIONS, **(document.get("http_options") or {})}
     if port is not None:
         options["port"] = port
     applications = [
         {"autoscaling_policy": AUTOSCALING, **entry}
         if entry.get("import_path") == IMPORT_PATH
         else entry
-        for entry in applications
+        for entry in document["applications"]
     ]
     return {**document, "http_options": options, "applications": applications}
 
