@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.autoscaling.load import ScalingLimits, StageLoad, StageState
 from deployments.autoscaling.policy import decide
-from deployments.autoscaling.reports import INITIAL_RATE, QUEUED, RATE, arriving, waiting
+from deployments.autoscaling.reports import (
+    BUSY,
+    DONE,
+    INITIAL_RATE,
+    QUEUED,
+    RATE,
+    arriving,
+    waiting,
+)
 from deployments.metrics import SCALING, MetricPublisher
 
 if TYPE_CHECKING:
@@ -97,7 +105,7 @@ def stage_loads(contexts: Mapping[str, AutoscalingContext], now_s: float) -> dic
             running=context.current_num_replicas,
             arriving_per_s=sum(ingress.get(arriving(name), ())),
             queued=sum(ingress.get(waiting(name), ())) + sum(own.get(QUEUED, ())),
-            replica_per_s=_mean(own.get(RATE, ())),
+            replica_per_s=_rate(own),
             initial_per_s=_mean(own.get(INITIAL_RATE, ())),
         )
     return loads
@@ -118,6 +126,12 @@ def _state(known: StageState | None, target: int) -> StageState:
     if known is None or target > known.target:
         return replace(known or StageState(0), target=target, recent=())
     return replace(known, target=target)
+
+
+def _rate(reports: Mapping[str, Sequence[float]]) -> float:
+    """Return the work per second of a busy replica."""
+    busy = sum(reports.get(BUSY, ()))
+    return sum(reports.get(DONE, ())) / busy if busy > 0 else _mean(reports.get(RATE, ()))
 
 
 def _mean(rates: Sequence[float]) -> float:

@@ -28,8 +28,9 @@ SATURATED_S = 0.5
 """Seconds of work that must wait for a stage with batches before its measured rate is all that it
 can do: its batches are full then."""
 
-HYSTERESIS = 0.15
-"""A stage shrinks only if the replicas left are less busy than the target by this share."""
+HYSTERESIS = 0.25
+"""A stage shrinks only if the replicas left are less busy than the target by this share. So a need
+that varies by 14 % around its mean never makes it shrink and grow again: 1.14 / 0.86 < 1 / 0.75."""
 
 TOLERANCE = 0.01
 """Replicas by which the need may exceed a whole number."""

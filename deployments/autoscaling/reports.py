@@ -19,6 +19,12 @@ RATE = "rate"
 INITIAL_RATE = "initial_rate"
 """Work per second with full batches that the replica measured when it started; 0 if it did not."""
 
+DONE = "done"
+"""Work per second that the replica did in its `BUSY` share; reported instead of a rate."""
+
+BUSY = "busy"
+"""Share of the time that the replica was busy."""
+
 
 def arriving(stage: str) -> str:
     """Return the name of the work per second that arrives for a stage, refused work included."""

@@ -1,7 +1,8 @@
 """What one ingress reports for scaling: its own load, and that of the stages which it calls.
 
-The ingress works on the thread of its event loop, so its rate is the requests per second of
-processor time of that thread.
+The ingress works on the thread of its event loop, so it is busy for the processor time of that
+thread. Requests of different kinds take different times; so the policy divides the requests that
+all ingresses answered by the time of all, where a mean of their rates would hide the slow kinds.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from deployments.autoscaling.reports import RATE, Increases, arriving, waiting
+from deployments.autoscaling.reports import BUSY, DONE, Increases, arriving, waiting
 
 INGRESS = "Ingress"
 
 MIN_BUSY = 0.1
 """Share of its time that the thread must be busy for a rate: below, most of its work is not for
-requests."""
+requests, so its answers tell only the least that it can do."""
 
 _PROCESSOR, _ANSWERED, _REFUSED, _RETURNED = "processor_s", "answered", "refused", "returned"
 
@@ -43,6 +44,7 @@ class ScalingReport:
     ) -> None:
         self._increases = Increases(clock)
         self._processor_s = processor_s
+        self._rate = 0.0
 
     def take(
         self,
@@ -72,17 +74,32 @@ class ScalingReport:
                 **{arriving(queue.stage): queue.submitted for queue in queues},
             }
         )
-        busy, done = rates.pop(_PROCESSOR), rates.pop(_ANSWERED)
+        done, busy = self._done(rates.pop(_ANSWERED), rates.pop(_PROCESSOR))
         refused = rates.pop(_REFUSED) - rates.pop(_RETURNED)
         names = [arriving(pool.stage) for pool in pools]
         total = sum(rates[name] for name in names)
         for name in names:
             rates[name] += refused * (rates[name] / total if total else 1 / len(names))
         return {
-            RATE: done / busy if busy >= MIN_BUSY else 0.0,
+            DONE: done,
+            BUSY: busy,
             **rates,
             **{waiting(queue.stage): float(queue.waiting) for queue in queues},
         }
+
+    def _done(self, answered: float, busy: float) -> tuple[float, float]:
+        """Return the requests per second and the busy share; zeros while no rate is known.
+
+        An idle ingress counts as busy for `MIN_BUSY`, at the last rate or at what it answers then,
+        if that is more.
+        """
+        if busy >= MIN_BUSY and answered:
+            self._rate = answered / busy
+            return answered, busy
+        if not self._rate:
+            return 0.0, 0.0
+        self._rate = max(self._rate, answered / MIN_BUSY)
+        return self._rate * MIN_BUSY, MIN_BUSY
 
 
 def _merged(queues: Iterable[StageQueue]) -> list[StageQueue]:

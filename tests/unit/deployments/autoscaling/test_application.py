@@ -71,8 +71,8 @@ def _decide(scaling: Any, *contexts: AutoscalingContext) -> dict[str, int]:
 
 
 INGRESSES: Reports = [
-    {"arriving:Encoder": 100.0, "waiting:Encoder": 7.0, "rate": 50.0, "arriving:Ingress": 9.0},
-    {"arriving:Encoder": 200.0, "waiting:Encoder": 3.0, "rate": 0.0, "arriving:Ingress": 1.0},
+    {"arriving:Encoder": 100.0, "waiting:Encoder": 7.0, "arriving:Ingress": 9.0},
+    {"arriving:Encoder": 200.0, "waiting:Encoder": 3.0, "arriving:Ingress": 1.0},
 ]
 
 
@@ -85,9 +85,21 @@ def test_the_load_of_a_stage_is_what_its_replicas_and_the_ingresses_report() -> 
     contexts = {"Ingress": _context("Ingress", INGRESSES), "Encoder": _context("Encoder", encoders)}
 
     assert stage_loads(contexts, NOW_S) == {
-        "Ingress": StageLoad(2, 10.0, 0.0, 50.0),
+        "Ingress": StageLoad(2, 10.0),
         "Encoder": StageLoad(3, 300.0, 25.0, 100.0, 300.0),
     }
+
+
+def test_the_rate_of_ingresses_is_what_all_answered_by_the_time_of_all() -> None:
+    """The mean of the rates, 512/s, would hide that one is full with 12 requests that take long."""
+    reports: Reports = [
+        {"done": 100.0, "busy": 0.1},
+        {"done": 12.0, "busy": 0.5},
+        {"done": 0.0, "busy": 0.0},
+    ]
+
+    loads = stage_loads({"Ingress": _context("Ingress", reports)}, NOW_S)
+    assert loads["Ingress"].replica_per_s == pytest.approx(112 / 0.6)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])

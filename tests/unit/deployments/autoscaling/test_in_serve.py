@@ -68,7 +68,12 @@ def test_a_load_step_is_decided_within_seconds_and_undone_after_the_delay(
 
     def seconds(count: int, arriving: float) -> list[int]:
         reports = {
-            "Ingress": {"arriving:Encoder": arriving, "arriving:Ingress": 10.0, "rate": 100.0},
+            "Ingress": {
+                "arriving:Encoder": arriving,
+                "arriving:Ingress": 10.0,
+                "done": 10.0,
+                "busy": 0.1,
+            },
             "Encoder": {"queued": 0.0, "rate": 100.0, "initial_rate": 100.0},
         }
         return [serve.second(reports) for _ in range(count)]

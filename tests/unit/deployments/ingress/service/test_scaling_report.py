@@ -46,7 +46,8 @@ def test_it_reports_what_waits_and_arrives_per_second() -> None:
     )
 
     assert taken == {
-        "rate": 120.0,
+        "done": 30.0,
+        "busy": 0.25,
         "arriving:Ingress": 50.0,
         "arriving:Tokenizer": 2000.0,
         "arriving:Encoder": 150.0,
@@ -64,7 +65,39 @@ def test_the_rate_of_an_idle_ingress_is_unknown(busy: float, known: bool) -> Non
     _take(report)
     clocks.now_s, clocks.processor_s = 1.0, busy
 
-    assert (_take(report, answered=10)["rate"] > 0) == known
+    assert (_take(report, answered=10)["done"] > 0) == known
+
+
+def _seconds(report: ScalingReport, clocks: _Clocks, *seconds: tuple[int, float]) -> float:
+    """Return the rate after seconds with so many answers and so much processor time each."""
+    answered = 0
+    taken = _take(report)
+    for count, busy in seconds:
+        answered += count
+        clocks.now_s += 1.0
+        clocks.processor_s += busy
+        taken = _take(report, answered=answered)
+    return taken["done"] / taken["busy"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate"),
+    [
+        ([(10, 0.5)], 20.0),
+        # An idle ingress keeps its rate, also if it answers nothing.
+        ([(10, 0.5), (0, 0.01)], 20.0),
+        ([(10, 0.5), (1, 0.01)], 20.0),
+        ([(10, 0.5), (0, 0.9)], 20.0),
+        # After requests that take long, many short ones keep it idle: it can do ten times as many.
+        ([(10, 0.5), (60, 0.03)], 60 / MIN_BUSY),
+    ],
+)
+def test_the_rate_follows_what_the_requests_take(
+    seconds: list[tuple[int, float]], rate: float
+) -> None:
+    clocks = _Clocks()
+
+    assert _seconds(clocks.report(), clocks, *seconds) == pytest.approx(rate)
 
 
 def test_the_queues_of_several_models_are_added() -> None:
@@ -123,7 +156,7 @@ async def test_a_service_reports_its_requests_and_tokens() -> None:
     await service.post_texts("abc", "defgh")
     after = service.scaling_report()
 
-    assert set(before) >= {"rate", "arriving:Ingress", "waiting:Encoder", "waiting:Tokenizer"}
+    assert set(before) >= {"done", "arriving:Ingress", "waiting:Encoder", "waiting:Tokenizer"}
     assert after["arriving:Ingress"] > 0
     assert after["arriving:Tokenizer"] > 0
     assert after["arriving:Encoder"] > 0
