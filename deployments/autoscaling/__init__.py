@@ -1,1 +1,1 @@
-"""How many replicas each stage of the application gets: the policy, and what replicas report."""
+"""The number of replicas of each stage: the policy, and the reports that it decides by."""

@@ -15,11 +15,11 @@ SAME_MODEL = (
     "max_tokens",
     "vocabulary_size",
 )
-"""What all pools of a model have in common. Their number formats may differ: a backend chooses one
-of which the vectors have a cosine of at least 0.999 to those in float32."""
+"""Facts that are equal in all pools of a model. Their number formats may differ: a backend chooses
+one whose vectors have a cosine of at least 0.999 to those in float32."""
 
 SAME_BITS = ("digest", "config_digest", "dtype", "backend", "device")
-"""What an encoder in the ingress has in common with the replicas."""
+"""Facts that are equal in the encoder of an ingress and in the replicas."""
 
 ANY_FORMAT = "auto"
 """The number format of a model that each pool computes in a format of its own choice."""
@@ -37,7 +37,7 @@ def difference(facts: tuple[str, ...], here: ModelInfo, there: ModelInfo) -> str
 def of_several_pools(info: ModelInfo, stated_dtype: str) -> ModelInfo:
     """Return the description of a model in several pools, given that of the first to answer.
 
-    Where the settings leave the number format to each pool, the format is `ANY_FORMAT`. It is part
-    of the keys of the cache, so no vector is taken for one that a single format guarantees.
+    If the settings leave the number format to each pool, the format is `ANY_FORMAT`. The format is
+    part of the keys of the cache, so these vectors are never served where one format is stated.
     """
     return replace(info, dtype=ANY_FORMAT) if stated_dtype == "auto" else info

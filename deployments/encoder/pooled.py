@@ -1,7 +1,7 @@
 """The encoders of all pools as one stage of the pipeline, for one model.
 
-Each batch of tokens goes to the pool that will probably complete it first. What a pool does not
-compute goes to another one.
+Each batch of tokens goes to the pool that will probably complete it first. If that pool fails, the
+batch goes to another one.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """What one caller knows of a pool.
+    """One caller's knowledge of a pool.
 
     ``replicas`` run now. ``backlog_tokens`` wait or run before new work. ``tokens_per_s`` is the
     rate of all replicas together, 0.0 while unknown. ``overdue_s`` is the delay of its answers
@@ -99,7 +99,7 @@ class PoolTracker:
         return max(0, self._work_tokens - self._call_tokens)
 
     def state(self, now: float) -> PoolState:
-        """Return what is known of the pool."""
+        """Return the present knowledge of the pool."""
         return PoolState(
             replicas=self.replicas,
             backlog_tokens=self._work_tokens + self.replicas * self._others(now),

@@ -67,7 +67,7 @@ class ServiceProcess:
     has_keys: bool = False
 
     def wait_until_ready(self, timeout_s: float, progress: Callable[[str], None]) -> None:
-        """Wait for ``/readyz``, and report to ``progress`` what the service still waits for.
+        """Wait until ``/readyz`` says ready; report to ``progress`` which stages are not.
 
         Raises:
             ConfigurationError: the service ended, cannot start, or is not ready in time; the
@@ -177,7 +177,7 @@ def _announced(port: int, data: str | None, block: range) -> ServiceInstance:
 def _watched(service: ServiceInstance) -> Iterator[None]:
     """Start a process that calls `end` for the service when this process ends or is killed.
 
-    The pipe between them closes when this process ends, for whatever reason.
+    The kernel closes the pipe between them when this process ends, also if it is killed.
     """
     command = [sys.executable, "-m", "deployments.launch.services", service.mark]
     watcher = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client

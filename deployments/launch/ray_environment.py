@@ -63,7 +63,7 @@ COMMON = {
     "RAY_USAGE_STATS_ENABLED": "0",
     **FAILOVER,
 }
-"""What every Ray of this service needs."""
+"""The variables of every Ray of this service."""
 
 
 def cluster_environment() -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 def waiting_for(url: str) -> str | None:
-    """Return what a starting service waits for, or None when it is ready."""
+    """Return a sentence about the stages that a starting service waits for; None: it is ready."""
     status, capabilities, unready = _readyz(url)
     if status == 200:
         # Do not wait for a failed index: only the operator can repair it.

@@ -177,7 +177,7 @@ def _removed(before: frozenset[Hashable] | None, now: frozenset[Hashable] | None
 
 
 def _leave(copy: asyncio.Future[Any], deadline: Deadline) -> None:
-    """Let a copy run on until the deadline, whatever becomes of it."""
+    """Let a copy run on until the deadline, and ignore its answer or error."""
     if deadline == NEVER:
         _cancel(copy)  # its replica has been removed
         return

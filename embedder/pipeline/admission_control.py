@@ -26,7 +26,7 @@ from embedder.pipeline.throughput import TokenRate
 from embedder.settings.model import LimitSettings
 
 MANY_INPUTS = 32
-"""A request of this many inputs may wait ``max_wait_many_s``: no user waits at a screen for it."""
+"""A request of this many inputs may wait ``max_wait_many_s``: programs send it, not users."""
 
 
 def _by_name(tokens: Mapping[Priority, int]) -> dict[str, int]:
@@ -142,7 +142,7 @@ class AdmissionControl:
     def admit(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> AdmittedTokens:
         """Admit a request of ``tokens`` tokens whose inputs have these fingerprints.
 
-        Call `AdmittedTokens.end` on the result, whatever happens.
+        Call `AdmittedTokens.end` on the result when the work ends, fails or is cancelled.
 
         Raises:
             Overloaded: too much is queued. Capacity is reserved for the same request at the time

@@ -25,7 +25,7 @@ GRACE_S = 2.0
 """Seconds for which a reservation is kept after it was due: most clients wait whole seconds."""
 
 MAX_RESERVATIONS = 100_000
-"""Upper bound on reservations: what one process can refuse in a minute."""
+"""Upper bound on reservations: one process can refuse about as many requests in a minute."""
 
 MEMORY_S = 5.0
 """Time constant, in seconds, of the observed share of requests that return."""
@@ -72,7 +72,7 @@ class Reservation:
 
 @dataclass(slots=True)
 class ReservationChanges:
-    """What one ingress has changed since its last message to the others.
+    """The changes of one ingress since its last message to the others.
 
     ``added`` has the retry token, the units, and three times in seconds: until ready, until due,
     and in the queue. They count from the message, because nodes have different clocks. ``ended``

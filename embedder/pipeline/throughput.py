@@ -139,8 +139,8 @@ class TokenRate:
     def catch_up(self, now: float) -> None:
         """Close the windows that were full when the last batch ended, if it has been reported.
 
-        Cut at any other time, a window would end within a batch or within its reports. If batches
-        are so short that they cannot be told apart, that weighs little.
+        Cut at any other time, a window would end within a batch or within its reports. If no pause
+        separates batches, because they are short, that weighs little.
         """
         if self._equal_share and now - self._measured_s > STALE_S and now < math.inf:
             self._measured_s = now
@@ -194,5 +194,5 @@ class TokenRate:
 
     @property
     def _equal_share(self) -> float:
-        """Return what an ingress gets at least, because replicas serve all of them in turn."""
+        """Return the least rate of an ingress: replicas serve all ingresses in turn."""
         return self._replicas_per_s / self.ingresses if self.ingresses > 1 else 0.0

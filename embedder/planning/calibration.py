@@ -1,4 +1,4 @@
-"""Calibrations: what one machine measured, as a file, for capacities on hardware like it."""
+"""Calibrations: the measurements of one machine in a file, to plan capacity on equal machines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BatchTimes(Settings):
 
 
 class ServiceCost(Settings):
-    """What a running service on this machine takes beside the model's computation."""
+    """The cost of a running service on this machine, without the model's computation."""
 
     text_tokens: float = Field(gt=0, description="of the texts that were sent")
     ingress_s: float = Field(gt=0, description="core seconds of an ingress for a request")

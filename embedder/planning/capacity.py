@@ -1,8 +1,8 @@
 """Plan the capacity of a service: replicas, nodes, memory and cost for a rate of texts.
 
-The plan is for a steady rate: how fast replicas start does not count. Every wait is the one that at
-most a third of a hundredth of the texts exceeds, so that at most a hundredth exceeds the sum over
-the three stages (Boole's inequality).
+The plan is for a steady rate: the time in which replicas start does not count. At most a third of a
+hundredth of the texts exceeds the planned wait of a stage, so at most a hundredth exceeds the sum
+over the three stages (Boole's inequality).
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class CapacityPlan:
     """The service that answers a demand on nodes of one shape.
 
     ``nodes`` includes the spare ones, ``batch_texts`` is the most texts of one batch,
-    ``memory_gb`` is what the fullest node holds, ``bottleneck`` is the stage that saturates first,
-    at ``saturated_rate`` texts per second, and ``limited_by`` the resource that decides the number
-    of nodes. The cost is None without a price.
+    ``memory_gb`` is taken on the fullest node, ``bottleneck`` is the stage that saturates first, at
+    ``saturated_rate`` texts per second, and ``limited_by`` the resource that decides the number of
+    nodes. The cost is None without a price.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -97,7 +97,7 @@ def plan_capacity(
 
     ``shape`` None means nodes like the calibrated one. The ingress itself tokenizes texts of at
     most ``ingress_characters``. Caches and the index are not planned: no text is found in a cache,
-    and they take what their one replica took during the calibration.
+    and their processes take as much as during the calibration.
 
     Raises:
         InvalidInput: the demand is impossible on this hardware, or a node is too small for it.
@@ -129,8 +129,8 @@ def measured_shape(calibration: Calibration) -> NodeShape:
 class _Times:
     """Seconds of the stages for one text of a demand.
 
-    ``front`` is what a replica of the stages before the encoder is busy, ``encoder_s`` what a text
-    that is computed alone takes there, ``fixed_s`` the rest of the latency without any wait.
+    ``front`` has the busy time of a replica of each stage before the encoder, ``encoder_s`` is the
+    time of a text that is encoded alone, and ``fixed_s`` the rest of the latency without any wait.
     """
 
     rate: float
@@ -171,7 +171,7 @@ class _Sized:
 
 
 def _front(name: str, service_s: float, times: _Times, latency_s: float) -> _Sized:
-    """Size a stage whose wait may take a third of what the latency leaves.
+    """Size a stage whose wait may take a third of the latency that is left for waits.
 
     Its replicas are M/M/c: an event loop answers several requests in turn.
     """

@@ -1,4 +1,4 @@
-"""What an operator asks of a service, and which goals a prediction misses."""
+"""The goals of an operator for one process, and which of them a prediction misses."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ Resources = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class NodeShape:
-    """What one node offers, and its price in any currency; None leaves the cost out.
+    """The resources of one node, and its price in any currency; None leaves the cost out.
 
     Raises:
         InvalidInput: a number is negative, or there are no cores or no memory.
@@ -43,7 +43,7 @@ class NodeShape:
 
 @dataclass(frozen=True, slots=True)
 class StageLoad:
-    """The replicas of one stage, and what each takes of a node."""
+    """The replicas of one stage, and the resources that each takes of a node."""
 
     replicas: int
     cpus: float
@@ -52,9 +52,9 @@ class StageLoad:
 
 
 def taken(stages: tuple[StageLoad, ...], each_node: Resources, nodes: int) -> dict[str, float]:
-    """Return what the fullest node holds if replicas are spread evenly over ``nodes``.
+    """Return the resources taken on the fullest of ``nodes`` with evenly spread replicas.
 
-    ``each_node`` is what a node takes without replicas.
+    ``each_node`` has the resources that other processes take on every node.
     """
     counts = [(ceil(stage.replicas / nodes), stage) for stage in stages]
     memory_gb = sum(count * stage.memory_bytes for count, stage in counts) / GB
@@ -77,8 +77,8 @@ def nodes_for(stages: tuple[StageLoad, ...], each_node: Resources, shape: NodeSh
         return [name for name, offer in shape.offers.items() if held[name] > offer + 1e-9]
 
     most = max(stage.replicas for stage in stages)
-    for name in lacking(most):
-        needed = taken(stages, each_node, most)[name]
+    if too_small := lacking(most):
+        name, needed = too_small[0], taken(stages, each_node, most)[too_small[0]]
         raise InvalidInput(
             f"node_{name}",
             f"is {show(shape.offers[name])}; one replica of each stage takes {show(needed)}",

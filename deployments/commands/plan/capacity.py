@@ -58,7 +58,7 @@ def print_capacity(options: argparse.Namespace) -> int:
 def serve_settings(
     planned: CapacityPlan, calibration: Calibration, demand: Demand
 ) -> dict[str, Any]:
-    """Return what ``args:`` of a Serve configuration needs for a plan, spare nodes included."""
+    """Return the ``args:`` of a Serve configuration for a plan, spare nodes included."""
     bounds = {
         stage.name: {
             "min_replicas": stage.replicas + demand.spare_nodes * stage.per_node,
@@ -76,7 +76,7 @@ def serve_settings(
 
 
 def _shape(options: argparse.Namespace, calibration: Calibration) -> NodeShape:
-    """Return the shape of a node; what no option says is as in the calibrated machine."""
+    """Return the shape of a node: the options, and else that of the calibrated machine."""
     given = {
         name: value
         for name in ("cpus", "gpus", "memory_gb")

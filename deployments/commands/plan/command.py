@@ -61,7 +61,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask for; return 1 if a limit cannot be kept."""
+    """Run the use of the command that the options choose; return 1 if a limit cannot be kept."""
     others: tuple[str, ...] = ("hardware", *RATE)
     use = "without --rate"
     if options.measure is not None:
