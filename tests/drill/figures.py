@@ -1,4 +1,4 @@
-"""The figures of one row of the drill, from what became of its requests."""
+"""The figures of one row of the drill, from its requests."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class MixedLoad:
             await asyncio.sleep(self._source.uniform(0, 2 * PAUSE_S))
 
     async def _guarded(self, work: Awaitable[None]) -> None:
-        """Let the transport's notes tell of failed requests, and not the client's errors."""
+        """Ignore the client's errors, because the transport records failed requests."""
         with suppress(httpx.HTTPStatusError, httpx.TransportError):
             await work
 

@@ -40,7 +40,7 @@ def wanted(rows: Sequence[str]) -> list[str]:
 class Row:
     """Runs one row against a service at ``urls``, and adds its figures to ``table``.
 
-    ``has_swapped`` tells whether the service serves the model of `SwappedModel` too.
+    ``has_swapped``: whether the service serves the model of `SwappedModel` too.
     """
 
     def __init__(

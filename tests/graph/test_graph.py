@@ -1,4 +1,4 @@
-"""The composed graph answers like the library, and its errors arrive as what they are."""
+"""The composed graph answers and fails like the library."""
 
 from __future__ import annotations
 
@@ -72,11 +72,13 @@ def test_concurrent_calls_get_their_own_answers(graph: Handle) -> None:
     assert len(np.unique(vectors, axis=0)) == 64
 
 
-def test_an_error_is_the_library_s_own(graph: Handle) -> None:
-    with pytest.raises(InvalidInput, match=r"'input\[1\]' must not be empty"):
+def test_an_error_is_that_of_the_library(graph: Handle) -> None:
+    with pytest.raises(InvalidInput) as caught:
         graph.embed.remote(["a", ""]).result()
+    assert caught.value.field == "input[1]"
 
 
 def test_the_limits_of_the_settings_hold(graph: Handle) -> None:
-    with pytest.raises(LimitExceeded, match="has 9 items; the limit is 8"):
+    with pytest.raises(LimitExceeded) as caught:
         graph.embed.remote(["a"] * 9).result()
+    assert (caught.value.size, caught.value.limit) == (9, 8)

@@ -19,7 +19,7 @@ NODES: dict[str, dict[str, Any]] = {
     "cpu": {"num_cpus": 8},
     "gpu": {"num_cpus": 4, "num_gpus": 1},
 }
-"""The workers; the GPU is logical, a number in Ray's books."""
+"""The workers; Ray counts a GPU that computes nothing."""
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ class Machine:
         return done.stdout
 
     def disconnect(self) -> None:
-        """Take the machine off the network, without a word to any connection."""
+        """Take the machine off the network without closing a connection."""
         _run("ip", "link", "set", self._link, "down")
 
     def end(self) -> None:

@@ -19,7 +19,7 @@ WITHIN_S = 60.0
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogicalService]:
     arguments = service_file.arguments()
     cpu, gpu = arguments["encoder"]["pools"]
-    # The GPU is a number in Ray's books, which computes nothing; but its pool always has a replica.
+    # Ray only counts the GPU, which computes nothing; its pool always has a replica.
     pools = [cpu, {**gpu, "min_replicas": 1}]
     folder = tmp_path_factory.mktemp("logical")
     with served(folder, backend={"device": "cpu"}, encoder={"pools": pools}) as running:

@@ -79,7 +79,7 @@ def test_every_port_that_answers_for_the_service_checks_keys(machines: ShippedCl
 
 
 def _check_is_rays_own(url: str, listener: Listener) -> None:
-    """Check that a port without the service shows strangers metrics at most."""
+    """Check that a port without the service shows only metrics to callers without a key."""
     for path in ("/", "/api/version", "/api/serve/applications/", "/logs"):
         answer = _get(f"{url}{path}")
         if answer is not None and answer.status_code != 401:
@@ -99,7 +99,7 @@ def _status(url: str) -> int | None:
     return None if answer is None else answer.status_code
 
 
-def test_ray_admits_nobody_without_its_token(machines: ShippedCluster) -> None:
+def test_ray_refuses_clients_without_its_token(machines: ShippedCluster) -> None:
     command = (
         f"cd embedder && .venv/bin/ray status --address={machines.machines['head'].address}:6379"
     )
@@ -141,7 +141,7 @@ def test_a_deployment_without_keys_is_refused_and_changes_nothing(machines: Ship
 
 @dataclass
 class Sent:
-    """A request: when it was sent, in seconds since the link was lost, and what came of it."""
+    """A request: its time in seconds since the link was lost, and its result."""
 
     name: str
     at_s: float
@@ -160,7 +160,7 @@ def test_the_others_answer_when_a_machine_loses_its_link(machines: ShippedCluste
         row = Sent(name, time.monotonic() - began)
         sent.append(row)
         while row.took_s < LIMIT_S and row.status != 200:
-            # A client repeats a request whose connection broke, or that it is told to repeat.
+            # A client repeats a request whose connection broke or that was refused.
             try:
                 row.status = machines.embed(name, text).status_code
             except httpx.TransportError as error:

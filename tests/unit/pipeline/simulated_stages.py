@@ -59,7 +59,7 @@ class Ingress:
 
     @property
     def waits(self) -> bool:
-        """Tell whether work waits for a call."""
+        """Return whether work waits for a call."""
         return any(self._lanes.values())
 
     def add(self, request: Request) -> None:

@@ -14,12 +14,6 @@ INGRESSES = 4
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    """Return a clock that does not advance by itself."""
-    return ManualClock(100.0)
-
-
-@pytest.fixture
 def shared(clock: ManualClock) -> AdmissionControl:
     """Return admission control that has measured `RATE` as its share of `INGRESSES` times that."""
     admission = AdmissionControl(LIMITS, clock=clock)
@@ -73,7 +67,7 @@ def test_an_ingress_expects_its_part_of_the_clients_that_return(
     )
 
 
-def test_bulk_work_above_the_bound_is_told_the_time_of_the_share(shared: AdmissionControl) -> None:
+def test_bulk_work_above_the_bound_gets_the_time_of_the_share(shared: AdmissionControl) -> None:
     shared.admit([b"first"], LIMITS.max_queued_tokens, Priority.BULK)
     with pytest.raises(Overloaded) as refused:
         shared.admit([b"second"], 500, Priority.BULK)

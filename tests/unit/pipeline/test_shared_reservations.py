@@ -131,10 +131,10 @@ def test_a_process_stores_a_bounded_number_of_received_reservations(
 
 
 def test_changes_are_recorded_only_while_they_are_shared() -> None:
-    told: list[None] = []
+    notified: list[None] = []
     reservations = Reservations()
     book(reservations, "before", 1, 0.0)
-    reservations.share(lambda: told.append(None))
+    reservations.share(lambda: notified.append(None))
     book(reservations, "during", 1, 0.0)
     reservations.claim(b"before")
     recorded = reservations.take_changes(0.0)
@@ -144,7 +144,7 @@ def test_changes_are_recorded_only_while_they_are_shared() -> None:
 
     assert [token for token, *_ in recorded.added] == [b"during"]
     assert recorded.ended == [b"before"]
-    assert len(told) == 3
+    assert len(notified) == 3
     assert not reservations.take_changes(0.0)
 
 

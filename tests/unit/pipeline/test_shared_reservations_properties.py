@@ -39,7 +39,7 @@ def exchange(ingresses: list[Reservations], now: float) -> None:
 
 @settings(max_examples=50 * TIMES, deadline=None)
 @given(refused=refusals, data=st.data())
-def test_all_ingresses_have_the_same_queue_once_they_have_heard_of_each_other(
+def test_all_ingresses_have_the_same_queue_after_an_exchange(
     refused: list[Refusal], data: st.DataObject
 ) -> None:
     ingresses, outstanding = started(), dict[bytes, int]()

@@ -24,7 +24,7 @@ def report(rate: TokenRate, *rates: float, now: float) -> None:
         rate.reported(ReplicaLoad(str(number), 0, tokens_per_s), now)
 
 
-def test_an_ingress_alone_ignores_what_replicas_report() -> None:
+def test_an_ingress_alone_ignores_the_reports_of_replicas() -> None:
     rate = shared(1, 9000.0)
     compute(rate, 0.0, 1.0, 5000, BUSY)
 
@@ -32,7 +32,7 @@ def test_an_ingress_alone_ignores_what_replicas_report() -> None:
     assert rate.tokens_per_s == pytest.approx(5000, rel=0.01)
 
 
-def test_an_ingress_of_several_measures_its_share_and_is_told_the_whole() -> None:
+def test_an_ingress_of_several_measures_its_share_and_adds_up_the_reports() -> None:
     rate = shared(2, 4000.0, 6000.0)
     compute(rate, 0.0, 1.0, 7000, BUSY)
 
@@ -42,7 +42,7 @@ def test_an_ingress_of_several_measures_its_share_and_is_told_the_whole() -> Non
     assert rate.wait_s(7000) == pytest.approx(1.0 - rate.batch_s, rel=0.01)
 
 
-def test_the_whole_is_promised_only_once_enough_is_known() -> None:
+def test_the_total_is_promised_only_after_enough_measurements() -> None:
     rate = shared(2, 10_000.0)
     compute(rate, 0.0, 0.2, 7000, BUSY)
 
@@ -57,7 +57,7 @@ def test_an_ingress_that_asks_for_little_could_have_an_equal_share() -> None:
     assert rate.tokens_per_s == 2500
 
 
-def test_replicas_that_report_no_more_are_forgotten_although_no_work_waits() -> None:
+def test_replicas_without_reports_are_forgotten_although_no_work_waits() -> None:
     rate = TokenRate()
     for number in range(1000):
         rate.reported(ReplicaLoad(str(number), 0, 100.0), float(number))
@@ -82,7 +82,7 @@ def test_a_share_that_was_measured_long_ago_is_forgotten() -> None:
     assert rate.tokens_per_s == pytest.approx(10_000, rel=0.01), "as soon as it is measured again"
 
 
-def test_a_replica_that_reports_no_more_counts_no_more() -> None:
+def test_a_replica_without_reports_no_longer_counts() -> None:
     rate = shared(2, 4000.0, 6000.0)
     compute(rate, 0.0, 1.0, 1000, BUSY)
     report(rate, 4000.0, now=REPLICA_S + 1.0)

@@ -22,7 +22,7 @@ def _files(folder: Path, *calibrations: Calibration) -> list[Path]:
     return paths
 
 
-def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+def test_a_written_calibration_is_read_again(tmp_path: Path) -> None:
     assert choose(_files(tmp_path, ON_CPUS), None, None) == ON_CPUS
 
 

@@ -19,7 +19,7 @@ from tests.unit.planning.calibrations import ENCODER, ON_A_GPU, ON_CPUS, SERVICE
 
 NODE = NodeShape(8, 16, 1, price_per_hour=0.36)
 FIXED_S = 0.010 - 0.001 - 0.002 - ENCODER.alone_s(20)
-"""Of `ON_CPUS`: what is left of a lone text's latency without the ingress and the encoder."""
+"""Of `ON_CPUS`: a lone text's latency without the ingress, the call and the encoder."""
 
 demands = st.builds(
     Demand,
@@ -141,7 +141,7 @@ def test_the_cost_is_that_of_all_nodes_by_tokens() -> None:
     assert plan_capacity(demand, ON_CPUS).cost_per_million_tokens is None
 
 
-def test_a_gpu_pool_takes_gpus_and_is_limited_by_what_is_scarce() -> None:
+def test_a_gpu_pool_takes_gpus_and_is_limited_by_the_scarcer_resource() -> None:
     demand = Demand(rate=50_000, p99_ms=500, tokens=64)
 
     few = plan_capacity(demand, ON_A_GPU, NodeShape(64, 512, gpus=1))

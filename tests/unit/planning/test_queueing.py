@@ -41,12 +41,12 @@ def test_one_server_with_exponential_times_has_the_published_wait() -> None:
     assert 0.8 * np.exp(-0.2 * wait_s / 2.0) == pytest.approx(0.01)
 
 
-def test_no_wait_is_exceeded_where_fewer_wait() -> None:
+def test_the_quantile_is_0_where_fewer_wait() -> None:
     assert wait_quantile(50, 1.0, 1.0, variability=1.0, exceeded=0.01) == 0
     assert wait_quantile(3, 0.0, 1.0, variability=1.0, exceeded=0.01) == 0
 
 
-def test_a_load_that_no_server_is_left_for_waits_for_ever() -> None:
+def test_a_load_of_all_servers_waits_for_ever() -> None:
     assert wait_quantile(2, 2.0, 1.0, variability=1.0, exceeded=0.01) == float("inf")
 
 

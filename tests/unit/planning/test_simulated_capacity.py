@@ -26,7 +26,7 @@ def test_a_planned_service_keeps_its_latency(rate: float, p99_ms: float, tokens:
     alone_s = ENCODER.alone_s(tokens)
     each_s = ENCODER.batch_s(tokens, 2) - alone_s
     device = DeviceCosts(tokens / each_s, alone_s - each_s)
-    # What is left of a lone request's latency without the ingress, the call and the encoder.
+    # A lone request's latency without the ingress, the call and the encoder.
     rest_s = SERVICE.alone_p99_s - SERVICE.ingress_s - SERVICE.call_s - ENCODER.alone_s(20)
     costs = IngressCosts(SERVICE.ingress_s, 0.0, hop_s=SERVICE.call_s / 2, base_s=rest_s)
     service = SimulatedService(

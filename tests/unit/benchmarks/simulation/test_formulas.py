@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.simulation.clients import Load
 from benchmarks.simulation.costs import DeviceCosts
-from benchmarks.simulation.formulas import md1_wait_s, mmc_wait_s
 from benchmarks.simulation.service import PoolSettings, SimulatedService
+from embedder.planning.queueing import wait_probability
 from tests.unit.benchmarks.simulation.services import service
 
 SERVICE_S = 0.01
@@ -21,6 +21,12 @@ ONE_BY_ONE = PoolSettings(
 """Replicas that take one request at a time, whose 20 tokens need `SERVICE_S`."""
 
 
+def _mean_wait_s(servers: int, used: float, variability: float) -> float:
+    """Return the mean wait of M/M/c, or with ``variability`` 0.5 of M/D/1."""
+    load = servers * used
+    return variability * wait_probability(servers, load) * SERVICE_S / (servers - load)
+
+
 @pytest.mark.parametrize("load", [0.3, 0.5])
 def test_one_replica_with_equal_requests_is_an_m_d_1_queue(load: float) -> None:
     rate = load / SERVICE_S
@@ -28,7 +34,7 @@ def test_one_replica_with_equal_requests_is_an_m_d_1_queue(load: float) -> None:
     log = SimulatedService(service(Load.constant(rate, seconds), ONE_BY_ONE)).run()
     wait_s = log.figures(0.0, seconds).mean_ms / 1000 - SERVICE_S
 
-    assert wait_s == pytest.approx(md1_wait_s(rate, SERVICE_S), rel=0.1)
+    assert wait_s == pytest.approx(_mean_wait_s(1, load, 0.5), rel=0.1)
 
 
 def test_each_request_of_one_replica_waits_as_lindley_says() -> None:
@@ -52,20 +58,4 @@ def test_replicas_that_share_a_queue_are_an_m_m_c_queue(servers: int, load: floa
     log = SimulatedService(settings).run()
     wait_s = log.figures(0.0, seconds).mean_ms / 1000 - SERVICE_S
 
-    assert wait_s == pytest.approx(mmc_wait_s(rate, SERVICE_S, servers), rel=0.2)
-
-
-def test_one_server_waits_as_m_m_1_does() -> None:
-    assert mmc_wait_s(50.0, 0.01, 1) == pytest.approx(0.5 * 0.01 / (1 - 0.5))
-
-
-def test_two_servers_wait_as_the_closed_form_says() -> None:
-    load = 0.75
-    assert mmc_wait_s(150.0, 0.01, 2) == pytest.approx(0.01 * load**2 / (1 - load**2))
-
-
-def test_a_saturated_server_has_no_mean_wait() -> None:
-    with pytest.raises(ValueError, match="below 1"):
-        md1_wait_s(100.0, 0.01)
-    with pytest.raises(ValueError, match="below 1"):
-        mmc_wait_s(300.0, 0.01, 2)
+    assert wait_s == pytest.approx(_mean_wait_s(servers, load, 1.0), rel=0.2)

@@ -103,7 +103,7 @@ def test_the_rate_of_ingresses_is_what_all_answered_by_the_time_of_all() -> None
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_a_number_that_no_measurement_has_is_left_out(wrong: float) -> None:
+def test_an_impossible_number_is_left_out(wrong: float) -> None:
     contexts = {
         "Ingress": _context("Ingress", [*INGRESSES, dict.fromkeys(INGRESSES[0], wrong)]),
         "Encoder": _context(
@@ -193,12 +193,12 @@ def test_the_target_that_serve_reports_counts_and_not_the_one_decided_before() -
     for step in range(30):
         _decide(scaling, *_loaded(NOW_S + step / 10, 4))
 
-    # Serve has started anew with one replica.
+    # Serve has started again with one replica.
     assert _decide(scaling, *_loaded(NOW_S + 4, 1))["Encoder"] == 1
     assert _decide(scaling, *_loaded(NOW_S + 6, 1))["Encoder"] == 4
 
 
-def test_a_call_that_waits_for_an_empty_pool_wakes_it_only_if_an_ingress_says_so() -> None:
+def test_a_call_that_waits_for_an_empty_pool_starts_it_only_if_an_ingress_reports_it() -> None:
     """Each connection calls all pools; Serve alone would start a replica in each."""
     scaling = _apply_app_level_autoscaling_config(ApplicationScaling())  # type: ignore[arg-type]
 
@@ -213,7 +213,7 @@ def test_a_call_that_waits_for_an_empty_pool_wakes_it_only_if_an_ingress_says_so
     assert [decide(waiting=0.0), decide(waiting=1.0)] == [0, 1]
 
 
-def test_replicas_that_another_one_has_added_stay_for_the_delay() -> None:
+def test_replicas_that_another_policy_has_added_stay_for_the_delay() -> None:
     scaling = ApplicationScaling()
     history = [
         _decide(scaling, *_loaded(NOW_S + second, 1 if second < 10 else 2, arriving=0.0))["Encoder"]
@@ -223,11 +223,11 @@ def test_replicas_that_another_one_has_added_stay_for_the_delay() -> None:
     assert history == [1] * 10 + [2] * 5
 
 
-def test_it_works_without_an_ingress() -> None:
+def test_a_pool_without_an_ingress_keeps_its_replicas() -> None:
     assert _decide(ApplicationScaling(), _loaded(NOW_S, 2)[1]) == {"Encoder": 2}
 
 
-def test_the_controller_gets_it_by_value() -> None:
+def test_the_controller_gets_the_policy_by_value() -> None:
     cloudpickle.register_pickle_by_value(application)  # type: ignore[no-untyped-call]
     try:
         pickled = cloudpickle.dumps(ApplicationScaling)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What Serve is told of the scaling of a deployment."""
+"""The configuration that Serve gets for the scaling of a deployment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_serve_adds_no_delay_to_those_of_the_policy() -> None:
     }
 
 
-def test_it_reaches_the_controller_unchanged() -> None:
+def test_the_policy_reaches_the_controller_unchanged() -> None:
     config = autoscaling_config(STAGE, batches=False)
     sent = DeploymentConfig(autoscaling_config=config).to_proto_bytes()  # type: ignore[no-untyped-call]
     with pytest.warns(DeprecationWarning, match="metrics_interval_s"):
@@ -43,7 +43,7 @@ def test_it_reaches_the_controller_unchanged() -> None:
 
 
 def test_ray_reports_at_the_interval_of_the_configuration() -> None:
-    """The variables that are said to replace it are read by nothing."""
+    """Ray documents variables that replace it, and reads none of them."""
     config = autoscaling_config(STAGE, batches=False)
 
     assert config.metrics_interval_s == REPORT_S < config.look_back_period_s

@@ -16,9 +16,7 @@ from deployments.autoscaling.policy import (
     StageState,
     decide,
 )
-
-NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
-LOADS = st.builds(StageLoad, st.integers(0, 9), NUMBERS, NUMBERS, NUMBERS)
+from tests.unit.deployments.autoscaling.test_policy import LOADS
 
 POOLS = {
     "small": ScalingLimits(1, 2, overflow=("large",), downscale_delay_s=30.0),
@@ -37,12 +35,12 @@ def _run_pools(
     return history
 
 
-def test_what_a_pool_cannot_do_wakes_another() -> None:
+def test_work_beyond_the_limit_of_a_pool_starts_another() -> None:
     within = {"small": StageLoad(2, 130.0, 0.0, 100.0), "large": StageLoad(0)}
     beyond = {"small": StageLoad(2, 400.0, 0.0, 100.0), "large": StageLoad(0)}
     history = _run_pools([within] * 20 + [beyond] * 5)
 
-    # A short peak of the small pool wakes no other one.
+    # A short peak of the small pool starts no other one.
     assert {states["large"].target for states in history[:21]} == {0}
     assert history[-1]["small"].target == 2
     assert (history[-1]["large"].target, history[-1]["large"].reason) == (1, Reason.WAKE)

@@ -78,7 +78,7 @@ def test_the_target_never_leaves_the_bounds(
     bounds=BOUNDS,
     start=st.integers(0, 9),
 )
-def test_a_constant_load_reaches_a_fixed_point_without_flapping(
+def test_a_constant_load_reaches_a_fixed_point_with_one_turn_at_most(
     arriving: float, rate: float, bounds: tuple[int, int], start: int
 ) -> None:
     limits = _limits(bounds, downscale_delay_s=30.0)
@@ -141,7 +141,9 @@ def test_a_stage_that_was_never_measured_starts_one_replica(queued: float) -> No
         max_size=20,
     )
 )
-def test_noise_never_makes_it_flap(noise: list[tuple[float, float, float]]) -> None:
+def test_noise_never_reverses_a_rise_within_the_delay(
+    noise: list[tuple[float, float, float]],
+) -> None:
     history = _run(
         StageLoad(3, 200.0 * arriving, 100.0 * queued, 100.0 * rate)
         for arriving, rate, queued in noise * 20
@@ -155,7 +157,7 @@ def test_noise_never_makes_it_flap(noise: list[tuple[float, float, float]]) -> N
             assert (later - earlier) * STEP_S >= LIMITS.downscale_delay_s
 
 
-def test_it_shrinks_to_the_need_as_soon_as_the_delay_is_over() -> None:
+def test_the_target_falls_to_the_need_as_soon_as_the_delay_is_over() -> None:
     high, low = StageLoad(6, 420.0, 0.0, 100.0), StageLoad(6, 50.0, 0.0, 100.0)
     history = _run([*[high] * 20, *[low] * 100])
 
@@ -192,7 +194,7 @@ def test_a_replica_count_outside_changed_bounds_is_corrected_at_once() -> None:
         (StageLoad(1, 10.0, 5000.0, 100.0), Reason.QUEUE),
     ],
 )
-def test_the_reason_names_what_most_of_the_work_comes_from(load: StageLoad, reason: Reason) -> None:
+def test_the_reason_names_the_larger_part_of_the_work(load: StageLoad, reason: Reason) -> None:
     assert _run([load] * 10)[-1].reason is reason
 
 

@@ -64,7 +64,7 @@ class PoolHandle(LocalHandle):
         self.run(replicas)
 
     def run(self, replicas: int) -> None:
-        """Have so many replicas from now on."""
+        """Set the number of running replicas."""
         self._running.clear()
         self._running.update(dict.fromkeys(range(replicas)))
         (self._started.set if replicas else self._started.clear)()
@@ -76,7 +76,7 @@ class PoolHandle(LocalHandle):
 
     @property
     def encoded(self) -> int:
-        """Return the number of calls that were encoded, without those that only see it answer."""
+        """Return the number of encoded calls, without probes."""
         return len(self.stage.calls)
 
 

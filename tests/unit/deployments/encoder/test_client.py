@@ -81,9 +81,9 @@ async def test_bulk_work_waits_for_a_call_up_to_bulk_delay_s(
     await asyncio.sleep(0)
     sent += [encode([98], Priority.BULK), encode([99], Priority.INTERACTIVE)]
     await asyncio.gather(*sent)
-    whose = {97: "in the air", 98: "bulk", 99: "interactive"}
+    names = {97: "in flight", 98: "bulk", 99: "interactive"}
 
-    assert [whose[rows[0][0]] for rows, _, _ in stage.calls][:2] == ["in the air", first]
+    assert [names[rows[0][0]] for rows, _, _ in stage.calls][:2] == ["in flight", first]
 
 
 async def test_queue_s_has_the_wait_for_a_call_without_the_call_itself(

@@ -1,4 +1,4 @@
-"""Whatever two pools do, no work fails while a third one works, and each has its own vector."""
+"""No work fails while one of three pools works, and each text gets its own vector."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Change:
-    """Something happens to one of the two pools."""
+    """A fault of one of the two pools, or the end of one."""
 
     pool: Literal["first", "second"]
     what: Literal["start", "stop", "lose calls", "break", "repair", "hang"]

@@ -1,4 +1,4 @@
-"""Which pool gets work: a comparison with every prediction, and what a caller learns of a pool."""
+"""The choice of a pool beside every prediction, and a caller's knowledge of a pool."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_pool_whose_first_answer_has_no_rate_is_tried_again() -> None:
     assert chosen == [1, 1]
 
 
-def test_a_pool_that_does_not_answer_loses_its_turn() -> None:
+def test_a_pool_whose_answer_is_overdue_gets_no_work() -> None:
     slow, fast = PoolTracker(replicas=1), PoolTracker(replicas=1)
     _answer(slow, _report(rate=1000.0), 0.0)
     _answer(fast, _report(rate=100_000.0), 0.0)
@@ -158,7 +158,7 @@ def test_a_pool_that_does_not_answer_loses_its_turn() -> None:
     assert chosen == [1, 1, 0, 0, 0]
 
 
-def test_a_pool_that_answers_is_not_blamed_for_work_that_is_overtaken() -> None:
+def test_an_answer_ends_the_delay_of_a_pool_although_other_work_was_overtaken() -> None:
     pool = PoolTracker(replicas=1)
     _answer(pool, _report(), 0.0)
     pool.add(1000, 0.0)

@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 from ray._private.services import canonicalize_bootstrap_address
-from ray.serve._private import constants as serve_constants
 
 from deployments.launch.child_process import ServiceProcess, serve_command
-from deployments.launch.haproxy import REPLAYED, RETRY_VARIABLE
-from deployments.launch.ray_environment import THROUGHPUT, ray_environment
 from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, ServiceInstance
 from embedder.core.errors import ConfigurationError
 from tests.unit.waiting import LONG_S, eventually
@@ -169,53 +166,6 @@ def test_watching_reports_changes_and_ends_with_the_service(tmp_path: Path) -> N
     launch.watch(report)
 
     assert reports == ["no answer yet"]
-
-
-def test_the_operator_may_override_throughput_mode(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = service_in(tmp_path)
-    for name in THROUGHPUT:
-        monkeypatch.delenv(name, raising=False)
-    tuned = ray_environment(service, True, alone=True)
-    plain = ray_environment(service, False, alone=True)
-    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
-    chosen = ray_environment(service, True, alone=True)
-
-    assert THROUGHPUT.items() <= tuned.items()
-    assert not THROUGHPUT.keys() & plain.keys()
-    assert chosen["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
-
-
-@pytest.mark.parametrize("replays", [True, False])
-def test_haproxy_repeats_requests_only_where_another_replica_may_answer(
-    tmp_path: Path, replays: bool
-) -> None:
-    environment = ray_environment(service_in(tmp_path), True, alone=True, replays=replays)
-
-    assert (REPLAYED in environment[RETRY_VARIABLE]) == replays
-
-
-def test_a_service_never_joins_the_ray_of_another_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would replace the application that is served by that Ray."""
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-
-    assert "RAY_ADDRESS" not in ray_environment(service_in(tmp_path), True, alone=True)
-
-
-def test_no_file_of_ray_has_the_same_name_in_two_services(tmp_path: Path) -> None:
-    folder = service_in(tmp_path).folder
-    environment = ray_environment(service_in(tmp_path), True, alone=True)
-    shared = {
-        name: getattr(serve_constants, name)
-        for name in dir(serve_constants)
-        if name.isupper() and str(getattr(serve_constants, name)).startswith("/tmp/")
-    }
-
-    assert len(shared) >= 4
-    assert [name for name in shared if not environment.get(name, "").startswith(folder)] == []
 
 
 def test_the_address_that_a_killed_ray_has_left_behind_is_not_used(

@@ -91,7 +91,7 @@ def test_errors_of_haproxy_have_a_status_that_clients_repeat(written: dict[str, 
     assert sorted(map(int, errors)) == sorted(MESSAGES)
 
 
-def test_only_a_haproxy_that_knows_no_replica_yet_says_so(written: dict[str, str]) -> None:
+def test_haproxy_answers_503_until_it_knows_a_replica(written: dict[str, str]) -> None:
     new, ready = (revised(written[state]) for state in ("new", "ready"))
     default = "\nbackend default_backend\n    http-request return status"
 

@@ -1,4 +1,4 @@
-"""The variables for Ray on a cluster, as a shell sets them and as Ray reads them."""
+"""The variables for Ray, of one service and on a cluster, as Ray reads them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import ray
 from ray.serve._private import constants
 
-from deployments.launch.haproxy import PROGRAM
-from deployments.launch.ray_environment import COMMON, FAILOVER, NODE_LOSS, THROUGHPUT
+from deployments.launch.haproxy import PROGRAM, REPLAYED, RETRY_VARIABLE
+from deployments.launch.ray_environment import (
+    COMMON,
+    FAILOVER,
+    NODE_LOSS,
+    THROUGHPUT,
+    ray_environment,
+)
+from deployments.launch.services import ServiceInstance
 
 SCRIPT = f"""
 variables=$({sys.executable} -m deployments.launch.ray_environment) && eval "$variables" && env -0
@@ -66,3 +74,54 @@ def test_a_vanished_node_is_lost_within_10_s() -> None:
 
     assert all(hasattr(ray._config, name) for name in settings)
     assert checks * (period_ms + timeout_ms) < 10_000
+
+
+def _service(folder: Path) -> ServiceInstance:
+    return ServiceInstance(9, None, os.getpid(), 0, str(folder), 20_000)
+
+
+def test_the_operator_may_override_throughput_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = _service(tmp_path)
+    for name in THROUGHPUT:
+        monkeypatch.delenv(name, raising=False)
+    tuned = ray_environment(service, True, alone=True)
+    plain = ray_environment(service, False, alone=True)
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    chosen = ray_environment(service, True, alone=True)
+
+    assert THROUGHPUT.items() <= tuned.items()
+    assert not THROUGHPUT.keys() & plain.keys()
+    assert chosen["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
+
+
+@pytest.mark.parametrize("replays", [True, False])
+def test_haproxy_repeats_requests_only_where_another_replica_may_answer(
+    tmp_path: Path, replays: bool
+) -> None:
+    environment = ray_environment(_service(tmp_path), True, alone=True, replays=replays)
+
+    assert (REPLAYED in environment[RETRY_VARIABLE]) == replays
+
+
+def test_a_service_never_joins_the_ray_of_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would replace the application that is served by that Ray."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+
+    assert "RAY_ADDRESS" not in ray_environment(_service(tmp_path), True, alone=True)
+
+
+def test_no_file_of_ray_has_the_same_name_in_two_services(tmp_path: Path) -> None:
+    folder = _service(tmp_path).folder
+    environment = ray_environment(_service(tmp_path), True, alone=True)
+    shared = {
+        name: getattr(constants, name)
+        for name in dir(constants)
+        if name.isupper() and str(getattr(constants, name)).startswith("/tmp/")
+    }
+
+    assert len(shared) >= 4
+    assert [name for name in shared if not environment.get(name, "").startswith(folder)] == []

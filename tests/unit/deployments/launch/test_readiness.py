@@ -1,4 +1,4 @@
-"""What a service waits for, by the answers of its route ``/readyz``."""
+"""The state of a service that starts, by the answers of its route ``/readyz``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def service(status: int, body: str, missing_bytes: int = 0) -> Iterator[str]:
         (200, '{"stages": 1}', "no answer yet", "no answer yet"),
     ],
 )
-def test_the_answer_says_what_is_not_ready(
+def test_the_answer_names_the_stage_that_is_not_ready(
     status: int, body: str, waits: str | None, problem: str | None
 ) -> None:
     with service(status, body) as url:

@@ -33,7 +33,7 @@ SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 
 @pytest.fixture(autouse=True)
 def no_other_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the services that somebody runs on this machine."""
+    """Hide the other services of this machine."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(module, "MARK_VARIABLE", "SERVED_BY_THIS_TEST")
 

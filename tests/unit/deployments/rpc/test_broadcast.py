@@ -1,6 +1,6 @@
 """Calls to every replica return an answer or an error for each.
 
-The handle is one of this process; what its replicas answer is scripted.
+The handle is one of this process, whose replicas give set answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.unit.deployments.rpc.replica_errors import from_replica
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
-NOBODY = ray.serve.exceptions.DeploymentUnavailableError(DeploymentID(name="Encoder"))
+NO_REPLICA = ray.serve.exceptions.DeploymentUnavailableError(DeploymentID(name="Encoder"))
 
 
 class Replicas:
@@ -35,7 +35,7 @@ class Replicas:
         return self
 
     async def results_async(self, *, return_exceptions: bool) -> list[Any]:
-        assert return_exceptions, "one that fails must not hide the others"
+        assert return_exceptions, "a replica that fails must not hide the others"
         outcome = self._outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -75,7 +75,7 @@ async def test_the_error_of_one_replica_is_returned_beside_the_answers() -> None
 
 
 async def test_a_broadcast_is_repeated_after_a_lost_deployment() -> None:
-    replicas = Replicas(NOBODY, NOBODY, [1])
+    replicas = Replicas(NO_REPLICA, NO_REPLICA, [1])
 
     assert await _remote(replicas).broadcast("ask") == [1]
     assert len(replicas.sends) == 3
@@ -83,7 +83,7 @@ async def test_a_broadcast_is_repeated_after_a_lost_deployment() -> None:
 
 async def test_a_deployment_without_replicas_is_unavailable() -> None:
     with pytest.raises(StageUnavailable):
-        await _remote(Replicas(NOBODY, NOBODY, NOBODY)).broadcast("ask")
+        await _remote(Replicas(NO_REPLICA, NO_REPLICA, NO_REPLICA)).broadcast("ask")
 
 
 async def test_a_broadcast_ends_at_its_deadline() -> None:

@@ -1,4 +1,4 @@
-"""Late calls are sent again: when, how often, and whose answer counts."""
+"""Late calls are sent again: their times, their number, and the answer that counts."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ async def test_the_deadline_cancels_every_copy() -> None:
     assert sorted(replicas.cancelled) == [0, 1, 2]
 
 
-async def test_a_copy_that_nobody_waits_for_ends_at_the_deadline() -> None:
+async def test_a_superseded_copy_ends_at_the_deadline() -> None:
     """Until then a hung replica does not look idle to Serve, which would send it more calls."""
     replicas = Replicas(HUNG, 0.5)
     await _calls().answer(replicas.send, Deadline.after(20))

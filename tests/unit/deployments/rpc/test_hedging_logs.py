@@ -42,7 +42,7 @@ async def _logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.name == "asyncio"]
 
 
-async def test_a_caller_that_goes_away(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_cancelled_caller_logs_no_error(caplog: pytest.LogCaptureFixture) -> None:
     calls = Calls()
     with caplog.at_level(logging.ERROR, "asyncio"):
         caller = asyncio.create_task(calls.hedged.answer(calls.send, Deadline.after(60)))
@@ -55,7 +55,7 @@ async def test_a_caller_that_goes_away(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize("seconds", [10.0, None])
-async def test_a_copy_that_is_left_until_the_deadline(
+async def test_a_copy_that_outlives_its_call_logs_no_error(
     caplog: pytest.LogCaptureFixture, seconds: float | None
 ) -> None:
     calls = Calls()
