@@ -20,6 +20,10 @@ DEADLINE_S = 60.0
 CONNECT_S = 2.0
 """A node that has vanished refuses no connection."""
 
+READ_S = 25.0
+"""How long one attempt waits for its answer: there is time for another one, and a process that
+hangs has been replaced."""
+
 KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
@@ -43,7 +47,8 @@ LOST = "connection lost"
 class Request:
     """What became of one request; times are of ``time.monotonic``.
 
-    ``status`` is that of the last answer, 0 without one. ``unavailable`` has the time of each 503.
+    ``status`` is that of the last answer, 0 without one. ``unavailable`` has the time of each 503,
+    ``attempts`` what came of each attempt: where it was sent, and after how many seconds it ended.
     """
 
     is_of_index: bool
@@ -54,6 +59,7 @@ class Request:
     unavailable: list[float] = field(default_factory=list)
     without_retry_after: int = 0
     reason: str = ""
+    attempts: list[str] = field(default_factory=list)
 
     @property
     def succeeded(self) -> bool:
@@ -96,7 +102,7 @@ class RetryingTransport(httpx.AsyncBaseTransport):
             remaining_s = max(note.began_s + DEADLINE_S - time.monotonic(), 0.01)
             response: httpx.Response | None = None
             try:
-                response = await self._attempt(request, remaining_s)
+                response = await self._attempt(request, note, remaining_s)
             except httpx.TransportError as error:
                 failure = error
                 note.status, note.reason = 0, repr(error)
@@ -117,19 +123,26 @@ class RetryingTransport(httpx.AsyncBaseTransport):
             attempt += 1
             await asyncio.sleep(pause_s)
 
-    async def _attempt(self, request: httpx.Request, remaining_s: float) -> httpx.Response:
-        url = self._next_url()
+    async def _attempt(
+        self, request: httpx.Request, note: Request, remaining_s: float
+    ) -> httpx.Response:
+        url, sent_s = self._next_url(), time.monotonic()
         request.url = request.url.copy_with(host=url.host, port=url.port)
         request.extensions["timeout"] = {
             "connect": min(CONNECT_S, remaining_s),
-            **dict.fromkeys(("read", "write", "pool"), remaining_s),
+            **dict.fromkeys(("read", "write", "pool"), min(READ_S, remaining_s)),
         }
+        outcome = "cancelled"
         try:
             response = await self._inner.handle_async_request(request)
             await response.aread()
-        except httpx.TransportError:
+            outcome = str(response.status_code)
+        except httpx.TransportError as error:
             self._avoided_until[url] = time.monotonic() + AVOIDED_S
+            outcome = type(error).__name__
             raise
+        finally:
+            note.attempts.append(f"{url.host} {outcome} {time.monotonic() - sent_s:.1f} s")
         return response
 
     def _next_url(self) -> httpx.URL:

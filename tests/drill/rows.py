@@ -20,7 +20,7 @@ from tests.drill.expected import Expected
 from tests.drill.faults import Fault
 from tests.drill.figures import Figures, figures, line
 from tests.drill.mixed_load import MixedLoad
-from tests.drill.retrying import RetryingTransport
+from tests.drill.retrying import Request, RetryingTransport
 
 WANTED = os.environ.get("DRILL_ROWS", "")
 AFTER_S = float(os.environ.get("DRILL_S", "20"))
@@ -28,6 +28,9 @@ STOPPED_S = float(os.environ.get("DRILL_STOP_S", "60"))
 SEED = int(os.environ.get("DRILL_SEED", "0"))
 BEFORE_S = 5.0
 READY_S = 120.0
+
+SLOW_S = 10.0
+"""The attempts of a request that takes longer are printed."""
 
 skipped_unless_wanted = pytest.mark.skipif(not WANTED, reason="DRILL_ROWS is not set")
 
@@ -83,7 +86,8 @@ class Row:
         await load.check()
         row = figures(self._name, requests, (began_s, fault_s, end_s), load.wrong)
         self._table.append(row)
-        print("", line(row), *row.reasons, *load.problems, sep="\n")
+        slow = _slow(requests, fault_s)
+        print("", line(row), *row.reasons, *slow, *load.problems, sep="\n")
         assert (row.failures, row.wrong, load.problems) == (0, 0, [])
         assert (row.index_failures, row.without_retry_after) == (0, 0)
         assert row.first_s is not None
@@ -101,3 +105,12 @@ class Row:
                         break
                     assert time.monotonic() < deadline, f"{url} is not whole: {stages}"
                     await asyncio.sleep(0.5)
+
+
+def _slow(requests: Sequence[Request], fault_s: float) -> list[str]:
+    """Return a line for each request that took long: when it was sent, and its attempts."""
+    return [
+        f"sent {one.began_s - fault_s:.1f} s after the fault: {', '.join(one.attempts)}"
+        for one in requests
+        if one.ended_s - one.began_s > SLOW_S
+    ]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import httpx
 import pytest
 
-from tests.drill.retrying import AVOIDED_S, DEADLINE_S, LOST, RetryingTransport
+from tests.drill.retrying import AVOIDED_S, DEADLINE_S, LOST, READ_S, RetryingTransport
 from tests.unit.virtual_time import VirtualTime
+
+Answer = (
+    Callable[[httpx.Request], httpx.Response]
+    | Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
+)
 
 URLS = ("http://a:1", "http://b:2")
 
 
 def _client(
-    answer: Callable[[httpx.Request], httpx.Response],
+    answer: Answer,
 ) -> tuple[httpx.AsyncClient, RetryingTransport]:
     transport = RetryingTransport(URLS, httpx.MockTransport(answer))
     return httpx.AsyncClient(transport=transport, base_url="http://any", timeout=None), transport
@@ -65,6 +70,26 @@ async def test_an_address_is_left_out_after_a_lost_connection(virtual_time: Virt
         await client.get("/healthz")
 
     assert (hosts.count("a"), hosts.count("b")) == (2, 8)
+
+
+async def test_an_attempt_without_an_answer_leaves_time_for_another_one(
+    virtual_time: VirtualTime,
+) -> None:
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if not transport.requests[0].attempts:
+            await asyncio.sleep(request.extensions["timeout"]["read"])
+            raise httpx.ReadTimeout("hung")
+        return httpx.Response(200)
+
+    client, transport = _client(answer)
+    began_s = virtual_time()
+    response = await client.post("/embed", json={})
+    (note,) = transport.requests
+
+    assert response.status_code == 200
+    assert READ_S <= virtual_time() - began_s <= DEADLINE_S / 2
+    assert note.attempts == [f"b ReadTimeout {READ_S:.1f} s", "a 200 0.0 s"]
+    assert note.retries == {LOST: 1}
 
 
 async def test_other_errors_are_final(virtual_time: VirtualTime) -> None:
