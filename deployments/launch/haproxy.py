@@ -90,7 +90,7 @@ def _revised(line: str, has_backends: bool, replays: bool) -> str:
             return f"{line}\n    http-request wait-for-body time {BODY_WAIT_S}s if {is_kept}"
         case ["errorfile", "502", _]:
             return f"{_http_error(408)}\n{_http_error(502)}"
-        case ["default-server", *_]:
+        case ["server", *_]:  # HAProxy 2.8 ignores it in default-server
             return f"{line} tcp-ut {UNACKNOWLEDGED_S}s"
         case ["option", "redispatch", *_]:
             return "\n".join([line, *KEEPALIVE])

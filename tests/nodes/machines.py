@@ -10,9 +10,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
-NETWORK = "198.18.0"
+NETWORKS = map("198.18.{}".format, count())
 """Addresses that are reserved for tests of networks; the bridge on this side has number 254."""
 
 OWN_FOLDERS = ("/tmp/ray", "/tmp/haproxy-serve")
@@ -28,8 +29,8 @@ HOLD = (
 class Machine:
     """A running machine; ``address`` is reached from this one and from the others."""
 
-    def __init__(self, name: str, number: int, bridge: str, home: Path) -> None:
-        self.name, self.address, self.home = name, f"{NETWORK}.{number}", home
+    def __init__(self, name: str, network: str, number: int, bridge: str, home: Path) -> None:
+        self.name, self.address, self.home = name, f"{network}.{number}", home
         self._namespace = f"{bridge}{name}"
         self._link = f"{bridge}{number}"
         home.mkdir()
@@ -39,7 +40,7 @@ class Machine:
         inside = ("peer", "name", "eth0", "netns", self._namespace)
         _run("ip", "link", "add", self._link, "type", "veth", *inside)
         _run("ip", "link", "set", self._link, "master", bridge, "up")
-        gateway, folders = f"{NETWORK}.254", " ".join(OWN_FOLDERS)
+        gateway, folders = f"{network}.254", " ".join(OWN_FOLDERS)
         script = HOLD.format(name=name, address=self.address, gateway=gateway, folders=folders)
         own = ("--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "--propagation=private")
         command = ["ip", "netns", "exec", self._namespace, "unshare", *own, "sh", "-c", script]
@@ -98,15 +99,16 @@ class Machine:
 @contextmanager
 def started(names: list[str], folder: Path) -> Iterator[list[Machine]]:
     """Yield a machine for each name, numbered from 1, and end them."""
-    bridge = f"eb{os.getpid() % 100_000}x"
+    network = next(NETWORKS)
+    bridge = f"eb{os.getpid() % 100_000}x{network.rpartition('.')[2]}"
     _run("ip", "link", "add", bridge, "type", "bridge")
     with ExitStack() as stack:
         stack.callback(_run, "ip", "link", "delete", bridge)
-        _run("ip", "address", "add", f"{NETWORK}.254/24", "dev", bridge)
+        _run("ip", "address", "add", f"{network}.254/24", "dev", bridge)
         _run("ip", "link", "set", bridge, "up")
         machines = []
         for number, name in enumerate(names, start=1):
-            machines.append(Machine(name, number, bridge, folder / name))
+            machines.append(Machine(name, network, number, bridge, folder / name))
             stack.callback(machines[-1].end)
         yield machines
 

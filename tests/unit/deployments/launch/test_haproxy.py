@@ -104,8 +104,9 @@ def test_requests_are_kept_whole_and_end_with_a_lost_node(written: dict[str, str
 
     rule = "http-request wait-for-body time 10s if { req.hdr(content-length) -m int le 15000 }"
     assert f"\nfrontend http_frontend\n    {rule}\n" in text
-    (backend,) = re.findall(r"^ *default-server .*$", text, re.MULTILINE)
-    assert backend.endswith(" tcp-ut 4s")
+    servers = re.findall(r"^ *server .*$", text, re.MULTILINE)
+    assert len(servers) == 3
+    assert all(server.endswith(" tcp-ut 4s") for server in servers)
     assert "\n    option srvtcpka\n    srvtcpka-idle 2s\n" in text
 
 
