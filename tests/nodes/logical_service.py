@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,30 +27,40 @@ from tests.nodes.waiting import is_ready, wait_for
 
 HERE = Path(__file__).parent
 STOP_S = 30.0
+ALL = ("data", "cpu", "gpu")
 
 
 @dataclass
 class LogicalService:
     """A service that is ready.
 
-    ``urls`` has where each node answers, by its name, and ``nodes`` the ids of the workers.
+    ``urls`` has where the nodes of the start answer, by their names; ``nodes`` has the ids of the
+    workers.
     """
 
     urls: dict[str, str]
     headers: Mapping[str, str]
-    nodes: Mapping[str, str]
+    nodes: dict[str, str]
     dashboard: str
     environment: Mapping[str, str]
     program: subprocess.Popen[str] = field(repr=False)
 
     def remove(self, name: str) -> None:
         """Kill every process of a worker."""
-        del self.urls[name]
+        self.urls.pop(name, None)
+        assert self._told(name) == self.nodes[name]
+
+    def add(self, name: str) -> None:
+        """Start a worker, and wait until Ray knows it."""
+        self.nodes[name] = self._told(name)
+
+    def _told(self, name: str) -> str:
+        """Tell the program the name of a worker, and return its answer."""
         assert self.program.stdin is not None
         assert self.program.stdout is not None
         self.program.stdin.write(f"{name}\n")
         self.program.stdin.flush()
-        assert self.program.stdout.readline().strip() == name
+        return self.program.stdout.readline().strip()
 
     def names(self, deployment: str) -> list[str]:
         """Return the names of the nodes of a deployment's running replicas, sorted."""
@@ -67,8 +77,8 @@ class LogicalService:
 
 
 @contextmanager
-def served(folder: Path, **arguments: Any) -> Iterator[LogicalService]:
-    """Serve serve_cluster.yaml with these arguments on logical nodes."""
+def served(folder: Path, nodes: Sequence[str] = ALL, **arguments: Any) -> Iterator[LogicalService]:
+    """Serve serve_cluster.yaml with these arguments on a head and these logical nodes."""
     make_token(os.environ)
     own, port, key = tempfile.mkdtemp(prefix=PREFIX), free_port(), new_key()
     with reserved_block([]) as block:
@@ -78,7 +88,7 @@ def served(folder: Path, **arguments: Any) -> Iterator[LogicalService]:
         own_files = ray_environment(instance, True, alone=False)
         environment = {**cluster_environment(), **own_files, "PYTHONPATH": str(ROOT)}
         program = subprocess.Popen(
-            [sys.executable, "-m", "tests.nodes.logical_nodes", str(free_port())],
+            [sys.executable, "-m", "tests.nodes.logical_nodes", str(free_port()), *nodes],
             env=environment,
             cwd=ROOT,
             stdin=subprocess.PIPE,

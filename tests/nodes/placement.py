@@ -10,13 +10,14 @@ APPLICATION = "embedder"
 
 
 def placement(details: dict[str, Any]) -> dict[str, Any]:
-    """Return the application's status, and the nodes of its running replicas by deployment.
+    """Return the application's status, and what is wanted and what runs, by deployment.
 
-    A node is a pair of its address and its id in Ray.
+    ``targets`` are numbers of replicas. ``replicas`` are the nodes of the running ones, each a pair
+    of its address and its id in Ray.
     """
     application = details["applications"].get(APPLICATION)
     if application is None:
-        return {"status": "NOT_DEPLOYED", "message": "", "replicas": {}}
+        return {"status": "NOT_DEPLOYED", "message": "", "targets": {}, "replicas": {}}
     replicas = {
         name: [
             (replica["node_ip"], replica["node_id"])
@@ -25,7 +26,12 @@ def placement(details: dict[str, Any]) -> dict[str, Any]:
         ]
         for name, deployment in application["deployments"].items()
     }
+    targets = {
+        name: deployment["target_num_replicas"]
+        for name, deployment in application["deployments"].items()
+    }
     return {
+        "targets": targets,
         "status": application["status"],
         "message": application["message"],
         "replicas": replicas,
