@@ -1,7 +1,8 @@
 """A program that keeps a Ray of several nodes on one machine, by `ray.cluster_utils.Cluster`.
 
-It prints where Ray's dashboard listens, and the id and the port of each worker by its name; then it
-removes each worker that a line of its input names, and prints the name. It ends with its input.
+It starts the workers that its arguments name. It prints where Ray's dashboard listens, and the id
+and the port of each worker by its name. Then it removes each worker that a line of its input names,
+or adds it if it does not run, and prints its id. It ends with its input.
 """
 
 from __future__ import annotations
@@ -21,26 +22,34 @@ NODES: dict[str, dict[str, Any]] = {
 }
 """The workers; Ray counts a GPU that computes nothing."""
 
+STARTED_S = 120
+
 
 def main() -> None:
     """Run the cluster until the input ends."""
     options = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": int(sys.argv[1])}
     cluster = Cluster(initialize_head=True, head_node_args=options)
     try:
-        ports = {name: free_port() for name in NODES}
-        nodes = {
-            name: cluster.add_node(**node, env_vars=_own_ports(ports[name]), wait=False)
-            for name, node in NODES.items()
-        }
-        cluster.wait_for_nodes(timeout=120)
+        ports = {name: free_port() for name in sys.argv[2:]}
+        nodes = {name: _add(cluster, name, port) for name, port in ports.items()}
+        cluster.wait_for_nodes(timeout=STARTED_S)
         ids = {name: node.node_id for name, node in nodes.items()}
         _say(json.dumps({"dashboard": cluster.webui_url, "nodes": ids, "ports": ports}))
         for line in sys.stdin:
             name = line.strip()
-            cluster.remove_node(nodes[name], allow_graceful=False)
-            _say(name)
+            if name in nodes:
+                node = nodes.pop(name)
+                cluster.remove_node(node, allow_graceful=False)
+            else:
+                node = nodes[name] = _add(cluster, name, free_port())
+                cluster.wait_for_nodes(timeout=STARTED_S)
+            _say(node.node_id)
     finally:
         cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _add(cluster: Cluster, name: str, port: int) -> Any:
+    return cluster.add_node(**NODES[name], env_vars=_own_ports(port), wait=False)
 
 
 def _own_ports(port: int) -> dict[str, str]:
