@@ -82,9 +82,8 @@ def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
 def base_url(document: Mapping[str, Any]) -> str:
     """Return the URL under which the routes of this service are."""
     host, port = (document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS)
-    prefixes = [application.get("route_prefix") for application in _applications(document)]
-    prefix = str(prefixes[0] or "/") if prefixes else "/"
-    return f"http://{f'[{host}]' if ':' in str(host) else host}:{port}{prefix.rstrip('/')}"
+    prefixes = [str(one.get("route_prefix") or "/") for one in _applications(document)] or ["/"]
+    return f"http://{f'[{host}]' if ':' in str(host) else host}:{port}{prefixes[0].rstrip('/')}"
 
 
 def check(document: Mapping[str, Any]) -> None:

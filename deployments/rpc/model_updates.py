@@ -38,15 +38,10 @@ class ModelUpdates:
     """
 
     def __init__(
-        self,
-        stages: PinnedStages,
-        *,
-        serves: Callable[[ModelSettings], bool] | None = None,
-        retry_s: float = RETRY_S,
+        self, stages: PinnedStages, *, serves: Callable[[ModelSettings], bool] | None = None
     ) -> None:
         self._stages = stages
         self._serves = serves
-        self._retry_s = retry_s
         self._started = False
         self._loading: asyncio.Task[None] | None = None
 
@@ -81,4 +76,4 @@ class ModelUpdates:
                 return
             except Exception as error:  # noqa: BLE001 - the loaded models must stay in service
                 logger.error("the pinned models stay unchanged: %r", error)
-            await asyncio.sleep(self._retry_s)
+            await asyncio.sleep(RETRY_S)

@@ -21,7 +21,7 @@ from embedder.inference.loading import LoadedBackend, load_model, load_tokenizer
 from embedder.inference.memory import UNMEASURED_TOKENS
 from embedder.models.files import ModelFiles
 from embedder.planning.calibration import BatchTimes, EncoderSpeed
-from embedder.planning.machine import Clock
+from embedder.planning.machine import Clock, durations
 from embedder.settings.model import EmbedderSettings
 
 SHORTEST, FACTOR = 8, 4
@@ -73,13 +73,8 @@ def measure_encoder(
 
 
 def typical(run: Callable[[], object], seconds: float, clock: Clock) -> float:
-    """Return the median duration of the runs within ``seconds``, at least `RUNS`."""
-    ends, times = clock() + seconds, list[float]()
-    while len(times) < RUNS or clock() < ends:
-        began = clock()
-        run()
-        times.append(clock() - began)
-    return median(times)
+    """Return the median of the `durations` of at least `RUNS` runs."""
+    return median(durations(run, seconds, clock, least=RUNS))
 
 
 def _share(barrier: Barrier) -> None:

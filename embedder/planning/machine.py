@@ -121,17 +121,21 @@ def _speed(
 
 
 def fastest(run: Callable[[], None], seconds: float, clock: Clock = time.perf_counter) -> float:
-    """Return the shortest time of the runs within ``seconds``, at least one, after a warm-up.
+    """Return the shortest of the `durations`, after a warm-up.
 
-    The shortest time counts because other processes may slow single runs down.
+    The shortest one counts because other processes may slow single runs down.
     """
     run()
-    ends = clock() + seconds
-    best = float("inf")
-    while True:
+    return min(durations(run, seconds, clock))
+
+
+def durations(
+    run: Callable[[], object], seconds: float, clock: Clock, *, least: int = 1
+) -> list[float]:
+    """Return the seconds of each run that starts within ``seconds``, of ``least`` runs or more."""
+    ends, times = clock() + seconds, list[float]()
+    while len(times) < least or clock() < ends:
         began = clock()
         run()
-        ended = clock()
-        best = min(best, ended - began)
-        if ended >= ends:
-            return best
+        times.append(clock() - began)
+    return times

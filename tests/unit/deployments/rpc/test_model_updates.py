@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from deployments.rpc import model_updates
 from deployments.rpc.model_updates import ModelUpdates
 from embedder.core.errors import ConfigurationError
 from embedder.settings.model import ModelSettings
@@ -45,9 +46,15 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def started(stages: Stages, retry_s: float = 0.0) -> ModelUpdates:
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat failed loads at once."""
+    monkeypatch.setattr(model_updates, "RETRY_S", 0.0)
+
+
+async def started(stages: Stages) -> ModelUpdates:
     """Return the model updates of a replica that runs with the model ``old``."""
-    pinned = ModelUpdates(stages, retry_s=retry_s)
+    pinned = ModelUpdates(stages)
     starting = asyncio.ensure_future(pinned.apply(config("old")))
     await settle()
     stages.ends[0].set_result(None)
@@ -122,9 +129,10 @@ async def test_a_failed_load_on_a_running_replica_is_retried(error: Exception) -
     assert stages.started_loads == [["old"], ["new"], ["new"]]
 
 
-async def test_a_failed_load_is_not_retried_at_once() -> None:
+async def test_a_failed_load_is_not_retried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_updates, "RETRY_S", 1000.0)
     stages = Stages()
-    pinned = await started(stages, retry_s=1000)
+    pinned = await started(stages)
     await pinned.apply(config("new"))
     await settle()
     stages.ends[1].set_exception(NO_WEIGHTS)
