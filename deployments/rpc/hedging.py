@@ -35,7 +35,8 @@ Seconds of answered calls, and of time itself, earn this share, up to `BURST_S`.
 late because the deployment is overloaded, copies add at most a tenth to its load."""
 
 LOOK_S = 1.0
-"""Seconds for which the running replicas count as known, so that most calls need not look."""
+"""Seconds for which the running replicas count as known, so that most calls need not look. While a
+call is late it looks as often: a removed replica is noticed before the next copy is due."""
 
 Sent = dict[asyncio.Future[Any], float]
 """The open copies of a call, and the times at which they were sent."""
@@ -142,17 +143,19 @@ class HedgedCalls:
 
         ``replicas`` ran when it was sent.
         """
-        copies, wait_s, is_late = 0, self._hedging.late_s, True
+        copies, wait_s, due = 0, self._hedging.late_s, time.monotonic()
         while True:
-            running = self._replicas()
-            if (is_late and copies < MAX_COPIES) and (
-                _removed(replicas, running) or (may_hedge and self._hedging.take(wait_s))
+            running, now = self._replicas(), time.monotonic()
+            is_due = now >= due
+            if copies < MAX_COPIES and (
+                _removed(replicas, running) or (is_due and may_hedge and self._hedging.take(wait_s))
             ):
                 logger.warning("%s: no answer for %.1f s; sent again", self._stage, wait_s)
-                sent[asyncio.ensure_future(send())] = time.monotonic()
-                copies, wait_s, replicas = copies + 1, 2 * wait_s, running
-            done, _ = await asyncio.wait(sent, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-            is_late = not done
+                sent[asyncio.ensure_future(send())] = now
+                copies, wait_s, replicas, is_due = copies + 1, 2 * wait_s, running, True
+            due = now + wait_s if is_due else due
+            look_s = min(LOOK_S, due - now)
+            done, _ = await asyncio.wait(sent, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
             lost = {copy for copy in done if self._is_lost(copy)}
             if done - lost or len(lost) == len(sent):
                 return self._first(sent, done - lost or lost)

@@ -15,6 +15,7 @@ from deployments.rpc.hedging import (
     CEILING_S,
     EVERY,
     FLOOR_S,
+    LOOK_S,
     MAX_COPIES,
     OUTLIERS,
     SHARE,
@@ -122,6 +123,19 @@ async def test_a_call_to_a_removed_replica_is_sent_again(once: bool) -> None:
     assert replicas.passed_s <= 9 * FLOOR_S + 1
 
 
+async def test_a_removed_replica_is_noticed_before_the_next_copy_is_due() -> None:
+    """On a slow machine calls are late after long, and the next copy is due after twice as long."""
+    running, replicas = Running({"a", "b"}), Replicas(HUNG, HUNG, 0.5)
+    calls = _calls(running)
+    for _ in range(EVERY):
+        await calls.answer(Replicas(*[CEILING_S / 3] * 2).send, Deadline.after(60))
+    calling = asyncio.ensure_future(calls.answer(replicas.send, Deadline.after(60)))
+    await asyncio.sleep(CEILING_S + 1)
+    running.ids = {"c"}
+    await calling
+    assert replicas.sent[2] - replicas.sent[0] <= CEILING_S + 1 + LOOK_S
+
+
 async def test_a_call_that_ends_before_it_is_late_is_only_awaited() -> None:
     tasks: list[asyncio.Task[Any] | None] = []
 
@@ -218,8 +232,7 @@ async def test_a_slow_start_makes_no_later_call_wait_longer() -> None:
     for delay_s in (*[0.9 * FLOOR_S] * OUTLIERS, *[0.01] * (2 * EVERY)):
         await calls.answer(Replicas(delay_s).send, Deadline.after(60))
     replicas = Replicas(HUNG, 0.5)
-    await calls.answer(replicas.send, Deadline.after(60))
-
+    assert await calls.answer(replicas.send, Deadline.after(60)) == 1
     assert replicas.passed_s == pytest.approx(FLOOR_S + 0.5)
 
 
