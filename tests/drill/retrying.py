@@ -20,9 +20,9 @@ DEADLINE_S = 60.0
 CONNECT_S = 2.0
 """A node that has vanished refuses no connection."""
 
-READ_S = 25.0
-"""How long one attempt waits for its answer: there is time for another one, and a process that
-hangs has been replaced."""
+READ_S = 30.0
+"""How long one attempt waits for its answer: longer than the replacement of a process that hangs,
+and there is time for another attempt."""
 
 KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
