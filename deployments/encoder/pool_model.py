@@ -77,7 +77,7 @@ class PoolModel:
         """Connect in the background if the pool has replicas; disconnect if it has none."""
         if self.pool.count_replicas():
             if self.encoder is None:
-                self.connecting()
+                self.connect()
         elif not self._alone:
             self.encoder = None
 
@@ -93,8 +93,8 @@ class PoolModel:
             state = "failed" if attempt is not None and attempt.done() else "loading"
         return PoolModelState(self.pool.deployment, state, self.info)
 
-    def connecting(self) -> asyncio.Task[None]:
-        """Return the attempt to connect: a running one, one that failed just now, or a new one."""
+    def connect(self) -> asyncio.Task[None]:
+        """Return the attempt to connect: one that runs, one that just failed, or a new one."""
         attempt = self._attempt
         if attempt is None or (attempt.done() and self.pool.now() >= self._retry_s):
             self._attempt = attempt = asyncio.get_running_loop().create_task(self._connect())

@@ -160,7 +160,7 @@ class PooledEncoder:
             running = _running(models)
             if not running and _running(self._models):
                 return
-            attempts = [one.connecting() for one in running or models]
+            attempts = [one.connect() for one in running or models]
             pending = [attempt for attempt in attempts if not attempt.done()]
             if not pending:
                 raise _error_of(attempts[0])

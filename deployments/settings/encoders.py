@@ -37,13 +37,13 @@ class EncoderReplicas(StageSettings):
     )
 
     @model_validator(mode="after")
-    def _accelerated(self) -> EncoderReplicas:
+    def _check_accelerator(self) -> EncoderReplicas:
         if self.accelerator_type is not None and self.hardware == "cpu":
             raise ValueError(f"accelerator_type is {self.accelerator_type}: hardware must be gpu")
         return self
 
     @model_validator(mode="after")
-    def _stated_once(self) -> EncoderReplicas:
+    def _check_replicas(self) -> EncoderReplicas:
         bounds = sorted({"min_replicas", "max_replicas"} & self.model_fields_set)
         if isinstance(self.replicas, int) and bounds:
             raise ValueError(f"replicas is {self.replicas}: leave {' and '.join(bounds)} out")
@@ -109,7 +109,7 @@ class EncoderStage(EncoderReplicas):
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_to_calls(cls, given: Any) -> Any:
+    def _autoscale_between_bounds(cls, given: Any) -> Any:
         """Apply bounds that are given without ``replicas`` on CPUs too."""
         bounds = {"min_replicas", "max_replicas"}
         if isinstance(given, Mapping) and "replicas" not in given and bounds & given.keys():
@@ -117,7 +117,7 @@ class EncoderStage(EncoderReplicas):
         return given
 
     @model_validator(mode="after")
-    def _pooled(self) -> EncoderStage:
+    def _check_pools(self) -> EncoderStage:
         if not self.pools:
             return self
         single = sorted(self.model_fields_set - {"pools", "placement"})

@@ -54,7 +54,7 @@ class StageSettings(ReplicaSettings):
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> StageSettings:
+    def _check_bounds(self) -> StageSettings:
         if self.min_replicas > self.max_replicas:
             raise ValueError(
                 f"min_replicas is {self.min_replicas}, above max_replicas {self.max_replicas}"

@@ -64,23 +64,20 @@ class Plan:
         before, after = self.requested, self.settings
         items = AS_REQUESTED
         if after.batching.max_items != before.batching.max_items:
-            tokens = after.batching.max_tokens
             shortest = f"no more of the shortest texts, of {SHORTEST_TEXT} tokens,"
-            items = f"{shortest} fit into {tokens} tokens"
+            items = f"{shortest} fit into {after.batching.max_tokens} tokens"
         cached, wanted = after.cache.max_bytes, before.cache.max_bytes
         cache = f"{AS_REQUESTED}; it fits into memory"
         if cached != wanted:
             cache = f"{show(cached / 2**20)} MiB of {show(wanted / 2**20)} MiB fit beside the model"
         reasons = [
-            Reason("backend.dtype", after.backend.dtype, self._dtype()),
-            Reason("backend.threads", after.backend.threads, self._threads()),
             Reason("batching.max_tokens", after.batching.max_tokens, self._tokens()),
             Reason("batching.max_items", after.batching.max_items, items),
             Reason("cache.max_bytes", cached, cache),
         ]
-        if self.machine.device != "cpu":
-            del reasons[1]
-        return tuple(reasons)
+        if self.machine.device == "cpu":
+            reasons.insert(0, Reason("backend.threads", after.backend.threads, self._threads()))
+        return Reason("backend.dtype", after.backend.dtype, self._dtype()), *reasons
 
     def _dtype(self) -> str:
         if self.requested.backend.dtype != "auto":
