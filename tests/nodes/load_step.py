@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import re
 import time
@@ -16,7 +17,6 @@ from typing import Any
 import httpx
 
 WORDS = ("light", "house", "winter", "green", "road", "mountain", "letter", "music", "early")
-TEXT_WORDS = 40
 
 STAMP = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})"
 DECIDED = rf"{STAMP} controller .*scaling STAGE from (\d+) to (\d+) replicas \(([a-z ]+)\)"
@@ -92,24 +92,29 @@ class OpenLoad:
     url: str
     requests_per_s: float
     texts: int
+    words: int
     statuses: Counter[int] = field(default_factory=Counter)
     began_s: float = 0.0
+    ended_s: float = 0.0
 
-    async def run(self, seconds: float) -> None:
-        """Send for so long, and wait for what was sent."""
-        limits = httpx.Limits(max_connections=500)
+    async def run(self) -> None:
+        """Send until ``ended_s`` is set, and wait for what was sent."""
+        # With a limit of connections, requests that wait would keep others from being sent.
+        limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(limits=limits, timeout=60.0) as client:
             self.began_s = time.time()
             started = time.monotonic()
             sent: set[asyncio.Task[None]] = set()
-            for number in range(int(seconds * self.requests_per_s)):
+            for number in itertools.count():
                 pause_s = started + number / self.requests_per_s - time.monotonic()
                 await asyncio.sleep(max(0.0, pause_s))
+                if self.ended_s:
+                    break
                 sent.add(asyncio.create_task(self._send(client)))
             await asyncio.gather(*sent)
 
     async def _send(self, client: httpx.AsyncClient) -> None:
-        texts = [" ".join(random.choices(WORDS, k=TEXT_WORDS)) for _ in range(self.texts)]
+        texts = [" ".join(random.choices(WORDS, k=self.words)) for _ in range(self.texts)]
         try:
             body: Any = {"input": texts, "encoding_format": "base64"}
             answer = await client.post(f"{self.url}/v1/embeddings", json=body)
