@@ -54,9 +54,10 @@ KEEPALIVE = (
     "    srvtcpka-intvl 1s",
     "    srvtcpka-cnt 3",
 )
-"""A connection whose other end acknowledges nothing for so long is lost, and its request is
-repeated; an idle one is probed. HAProxy could close connections when a health check fails, but then
-it also ends requests that it is repeating, and those of a replica that is only slow."""
+"""A connection to another machine that acknowledges nothing for so long is lost, and its request is
+repeated; an idle one is probed. An ingress on this machine cannot vanish, and may take as long to
+read a large body when it is busy. HAProxy could close connections when a health check fails, but
+then it also ends requests that it is repeating, and those of a replica that is only slow."""
 
 RETRY_AFTER_S = 1
 
@@ -90,7 +91,8 @@ def _revised(line: str, has_backends: bool, replays: bool) -> str:
             return f"{line}\n    http-request wait-for-body time {BODY_WAIT_S}s if {is_kept}"
         case ["errorfile", "502", _]:
             return f"{_http_error(408)}\n{_http_error(502)}"
-        case ["server", *_]:  # HAProxy 2.8 ignores it in default-server
+        # Not in default-server, where HAProxy 2.8 ignores it.
+        case ["server", _, address, *_] if not address.startswith("127.0.0.1:"):
             return f"{line} tcp-ut {UNACKNOWLEDGED_S}s"
         case ["option", "redispatch", *_]:
             return "\n".join([line, *KEEPALIVE])
