@@ -30,6 +30,14 @@ def _stats(client: httpx.Client, path: str) -> Any:
     return client.get(path).raise_for_status().json()
 
 
+def _until_inserted(client: httpx.Client) -> None:
+    """Wait for the entries that the ingress inserts into the shared cache in the background."""
+    deadline = time.monotonic() + START_S
+    while any(shard["pending"] for shard in _stats(client, "/v1/stats")["ingress"]["shards"]):
+        assert time.monotonic() < deadline, "entries still wait to be inserted"
+        time.sleep(0.1)
+
+
 def test_every_encoder_reports_its_stats(client: httpx.Client) -> None:
     _embed(client, "asked for by an operator")
     deadline = time.monotonic() + START_S
@@ -61,7 +69,7 @@ def test_cleared_entries_are_gone_from_all_caches(
     client: httpx.Client,
 ) -> None:
     _embed(client, "to be forgotten")
-    time.sleep(0.5)  # entries are stored in the shared cache in the background
+    _until_inserted(client)
     before = _stats(client, "/v1/cache")
     cleared = client.delete("/v1/cache").raise_for_status().json()["cleared"]
     after = _stats(client, "/v1/cache")

@@ -121,6 +121,7 @@ def test_closing_a_stream_cancels_inputs_that_are_not_computed(
     stream = generator.embed_stream(blocking_after_the_first_chunk())
     first = next(stream)
     assert eventually(lambda: generator.stats().waiting > 2 * CHUNK)
+    assert device.entered.wait(LONG_S)
     batches = len(device.batches)
     stream.close()  # type: ignore[attr-defined]
     settled(generator)

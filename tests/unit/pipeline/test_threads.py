@@ -19,7 +19,7 @@ async def test_work_counts_while_it_waits_and_runs_and_not_after_cancellation() 
         return gate.wait(LONG_S)
 
     tasks = [asyncio.ensure_future(threads.run(work)) for _ in range(3)]
-    assert await asyncio.to_thread(begun.wait, 20)
+    assert await asyncio.to_thread(begun.wait, LONG_S)
     assert threads.stats == QueueStats("some", waiting=2, running=1, refused=0)
     for task in tasks[:2]:
         task.cancel()

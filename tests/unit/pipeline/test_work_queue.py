@@ -158,7 +158,7 @@ async def test_cancelled_work_that_runs_counts_until_it_ends(
             raise
 
     running = asyncio.ensure_future(threads.queue.run(10, work, lambda: b""))
-    await asyncio.to_thread(threads.begun.wait, 20)
+    assert await asyncio.to_thread(threads.begun.wait, LONG_S)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

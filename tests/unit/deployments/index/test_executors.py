@@ -75,7 +75,7 @@ async def test_health_and_stats_need_no_thread(
         )
     ]
     await asyncio.sleep(0)  # each call is admitted or refused in its first step
-    async with Deadline.after(10).limit():
+    async with Deadline.after(LONG_S / 2).limit():
         await shard.check_health()
         assert (await shard.stats()).points == 100
         assert (await shard.call("describe", NAME)).count == 100
@@ -100,7 +100,7 @@ async def test_no_class_of_work_waits_for_another(
     busy = [asyncio.ensure_future(calls[full]()) for _ in range(20)]
     for name, call in calls.items():
         if name != full:
-            async with Deadline.after(10).limit():
+            async with Deadline.after(LONG_S / 2).limit():
                 await call()
     held.go.set()
     await asyncio.gather(*busy)
@@ -166,12 +166,12 @@ async def test_a_scan_of_a_cancelled_caller_stops_between_two_steps(
     monkeypatch.setattr(shard._index, "count", held)
     monkeypatch.setattr("embedder.index.storage.schema.STEPS", 10)
     running = asyncio.ensure_future(shard.call("count", NAME, FILTER))
-    assert await asyncio.to_thread(started.wait, 20)
+    assert await asyncio.to_thread(started.wait, LONG_S)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     go.set()
 
-    assert await asyncio.to_thread(ended.wait, 10)
+    assert await asyncio.to_thread(ended.wait, LONG_S)
     monkeypatch.undo()
     assert await shard.call("count", NAME, FILTER) == 100, "the connection is good for the next one"

@@ -34,6 +34,7 @@ from embedder.inference.tokenization import OffsetToken
 from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
 from tests.unit.deployments.local_handle import LocalHandle, as_handle
+from tests.unit.waiting import LONG_S
 
 MAX_TOKENS = 8
 END = "[END]"
@@ -187,6 +188,8 @@ class FakeService(Service):
         # An ingress that did so itself would load the real model, in a thread, for each of these.
         given.setdefault("encoder", {"placement": "remote"})
         given.setdefault("tokenizer", {"placement": "remote"})
+        # On a busy machine a lookup may take longer than the default.
+        given.setdefault("cache", {"timeout_s": LONG_S})
         settings = ServeSettings.model_validate({"limits": limits, **given})
         handles = {name: as_handle(handle) for name, handle in self.handles.items()}
         caches = {"EmbeddingCache-0": handles.pop("cache")}

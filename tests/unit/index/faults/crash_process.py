@@ -50,12 +50,13 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             try:
+                # By itself: a report of the parent may come after the first step.
+                report({"pid": os.getpid()})
                 run(job)
             except BaseException:  # noqa: BLE001 - the child must not continue as its parent
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
-        report({"pid": pid})
         _, status = os.waitpid(pid, 0)
         report({"exit": -os.WTERMSIG(status) if os.WIFSIGNALED(status) else status >> 8})
 

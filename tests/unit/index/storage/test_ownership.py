@@ -22,6 +22,7 @@ from embedder.index.vector_index import VectorIndex
 from tests.unit.index.brute_force import points
 from tests.unit.index.faults.process_pool import ROOT
 from tests.unit.index.small_index import small_settings
+from tests.unit.waiting import LONG_S
 
 POINT = Points(["a"], np.ones((1, 2), np.float32), [None], [{}])
 
@@ -131,7 +132,7 @@ def test_an_index_that_is_collected_in_its_own_writer_is_closed_after_the_write(
         return lambda: rows
 
     assert store.submit(write).result() == [(1,), (2,)]
-    assert closed.wait(60)
+    assert closed.wait(LONG_S)
     with closing(VectorIndex(small_settings(tmp_path))) as again:
         assert again.stats().recovery.was_clean
 

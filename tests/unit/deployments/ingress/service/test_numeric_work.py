@@ -67,13 +67,13 @@ async def test_running_work_stops_if_its_caller_is_cancelled() -> None:
     begun, release, stopped, work = _stoppable()
     with NumericWork(0.5).reserve(1) as reserved:
         waiting = asyncio.ensure_future(compute(_context(LONG_S), "sums", reserved, work))
-        assert await asyncio.to_thread(begun.wait, 20)
+        assert await asyncio.to_thread(begun.wait, LONG_S)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
     release.set()
 
-    assert await asyncio.to_thread(stopped.wait, 20)
+    assert await asyncio.to_thread(stopped.wait, LONG_S)
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -192,10 +192,10 @@ async def test_a_comparison_stops_if_its_caller_is_cancelled(
     _patch_similarity(monkeypatch, path, work)
     async with FakeService().client() as http:
         asked = asyncio.ensure_future(http.post(path, json=COMPARISONS[path]))
-        assert await asyncio.to_thread(begun.wait, 20)
+        assert await asyncio.to_thread(begun.wait, LONG_S)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asked
     release.set()
 
-    assert await asyncio.to_thread(stopped.wait, 20)
+    assert await asyncio.to_thread(stopped.wait, LONG_S)
