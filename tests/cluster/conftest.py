@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.forked_commands import ForkedCommands
 from tests.cluster.service import RunningService
 
 
@@ -20,3 +21,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         status = running.stop()
     assert status == 0
     assert running.remaining() == []
+
+
+@pytest.fixture(scope="session")
+def commands(service: RunningService) -> Iterator[ForkedCommands]:
+    """Yield what runs commands beside the service, without the imports of each."""
+    commands = ForkedCommands(service.environment)
+    yield commands
+    commands.close()

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from embedder import EmbeddingGenerator
+from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.core.types import Vectors
+from embedder.settings.model import BatchSettings
 
 
 def make_revisions(folder: Path) -> list[Path]:
@@ -40,9 +41,10 @@ def vectors_of(revisions: Sequence[Path], texts: Sequence[str]) -> dict[str, Vec
 
     The vectors of the two differ clearly.
     """
+    settings = EmbedderSettings(batching=BatchSettings(autotune_s=0))
     vectors = {}
     for directory in revisions:
-        with EmbeddingGenerator(str(directory)) as generator:
+        with EmbeddingGenerator(str(directory), settings=settings) as generator:
             vectors[directory.name] = generator.embed(texts)
     first, second = vectors.values()
     assert (first * second).sum(axis=1).max() < 0.9

@@ -13,6 +13,7 @@ import httpx
 
 from deployments.metrics import CATALOGUE, Kind
 from embedder.cache.archive import read_archive
+from tests.cluster.forked_commands import ForkedCommands
 from tests.cluster.service import RunningService
 
 EXPORTED_S = 60.0
@@ -25,16 +26,6 @@ print(*[node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]])
 """
 
 
-def _run(service: RunningService, *command: str) -> str:
-    done = subprocess.run(command, env=service.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def _cache(service: RunningService, *arguments: str) -> str:
-    return _run(service, str(Path(sys.executable).with_name("embedder")), "cache", *arguments)
-
-
 def _hits(service: RunningService, text: str) -> str:
     answer = httpx.post(f"{service.url}/v1/embeddings", json={"input": text})
     return answer.raise_for_status().headers["x-cache-hits"]
@@ -44,28 +35,29 @@ def _until_held(service: RunningService, entries: int) -> None:
     """Wait until the shard holds so many entries: no request waits for its inserts."""
     deadline = time.monotonic() + EXPORTED_S
     while time.monotonic() < deadline:
-        stats = json.loads(_cache(service, "stats", "--json"))
-        if stats["EmbeddingCache-0"]["entries"] >= entries:
+        (shard,) = httpx.get(f"{service.url}/v1/cache").raise_for_status().json()["shards"]
+        if shard["entries"] >= entries:
             return
-    raise AssertionError(f"fewer than {entries} entries: {stats}")
+        time.sleep(0.1)
+    raise AssertionError(f"fewer than {entries} entries: {shard}")
 
 
 def test_a_cache_is_warmed_exported_cleared_and_imported(
-    service: RunningService, tmp_path: Path
+    service: RunningService, commands: ForkedCommands, tmp_path: Path
 ) -> None:
     texts = [f"warmed before anybody asks, {number}" for number in range(40)]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     archive = tmp_path / "archive"
 
-    _cache(service, "clear")
-    warmed = _cache(service, "warm", str(tmp_path / "texts.txt"))
+    commands.run("cache", "clear")
+    warmed = commands.run("cache", "warm", str(tmp_path / "texts.txt"))
     _until_held(service, len(texts))
-    exported = _cache(service, "export", str(archive))
-    _cache(service, "clear")
+    exported = commands.run("cache", "export", str(archive))
+    commands.run("cache", "clear")
     computed = _hits(service, texts[0])
-    imported = _cache(service, "import", str(archive))
+    imported = commands.run("cache", "import", str(archive))
     found = [_hits(service, text) for text in texts[1:]]
-    stats = json.loads(_cache(service, "stats", "--json"))
+    stats = json.loads(commands.run("cache", "stats", "--json"))
 
     manifest = read_archive(archive)
     assert warmed == "40 texts are cached\n"
@@ -85,7 +77,11 @@ def test_a_scrape_has_the_metrics_of_the_catalogue_and_no_others(service: Runnin
     _until_held(service, 1)
     counted = {"embedder_cache_hits", "embedder_cache_misses", "embedder_cache_written"}
     wanted = {row.exported for row in CATALOGUE if row.kind is Kind.GAUGE or row.name in counted}
-    ports = _run(service, sys.executable, "-c", PORTS).split()
+    told = subprocess.run(
+        [sys.executable, "-c", PORTS], env=service.environment, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    ports = told.stdout.split()
     deadline = time.monotonic() + EXPORTED_S
     found: set[str] = set()
     while not wanted <= found:

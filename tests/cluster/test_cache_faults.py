@@ -20,6 +20,9 @@ import httpx
 from tests.cluster.service import RunningService
 
 KILLS = int(os.environ.get("TEST_KILLS", "1"))
+BEFORE_S = 3.0
+"""From the beginning to the first kill: longer than what a kill may take with it."""
+
 BETWEEN_KILLS_S = 7.0
 BACK_S = 5.0
 LOSS_S = 1.0 + 0.5
@@ -39,8 +42,8 @@ async def test_no_request_fails_and_no_vector_is_wrong_when_the_cache_is_killed(
             assert load.stdin is not None
             stop = asyncio.Event()
             asking = asyncio.create_task(_ask(client, stop))
-            for _ in range(KILLS):
-                await asyncio.sleep(BETWEEN_KILLS_S)
+            for number in range(KILLS):
+                await asyncio.sleep(BETWEEN_KILLS_S if number else BEFORE_S)
                 (process,) = service.replicas(SHARD)
                 load.stdin.write(f"{time.time()}\n")
                 load.stdin.flush()

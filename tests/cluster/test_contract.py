@@ -32,7 +32,7 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 KEY = "emb-every-scope"
 START_S = 10.0
 TIMEOUT_S = 120.0 * TIMES
-EXAMPLES = 25 * TIMES
+EXAMPLES = 12 * TIMES
 """Random requests to each operation, in addition to requests at the limits of its description."""
 
 

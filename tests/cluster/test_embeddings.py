@@ -55,7 +55,7 @@ def test_openai_s_own_client_gets_the_same(service: RunningService) -> None:
 async def test_500_at_once_and_2048_in_one_agree(service: RunningService) -> None:
     """More requests than are admitted at once: OpenAI's client retries after ``Retry-After``."""
     texts = [f"Sentence number {number} of a large crowd." for number in range(500)]
-    others = [f"Filler {number} " + "word " * (number % 40) for number in range(2048 - 500)]
+    others = [f"Filler {number} " + "word " * (number % 8) for number in range(2048 - 500)]
     async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key="none") as client:
         answers = await asyncio.gather(*(_embed(client, [text]) for text in texts))
         # Clear the cache in between, or the second half would only test the cache.

@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pyarrow.parquet
 
+from tests.cluster.forked_commands import ForkedCommands
 from tests.cluster.service import RunningService
 
 TEXTS = ["how to bake bread", "how to cool the wing of an aircraft", "who wrote the first novel"]
 
 
-def _index(service: RunningService, *arguments: str) -> str:
-    command = [str(Path(sys.executable).with_name("embedder")), "index", *arguments]
-    done = subprocess.run(command, env=service.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_a_collection_is_filled_searched_backed_up_and_restored(
-    service: RunningService, tmp_path: Path
+    service: RunningService, commands: ForkedCommands, tmp_path: Path
 ) -> None:
     points = tmp_path / "points.jsonl"
     lines = [{"id": text[-5:], "text": text, "metadata": {"n": n}} for n, text in enumerate(TEXTS)]
     more = [{"id": str(number), "text": f"the number {number}"} for number in range(600)]
     points.write_text("\n".join(map(json.dumps, [*lines, *more])))
 
-    _index(service, "create", "typed", "--metric", "cosine", "--model", "all-MiniLM-L6-v2")
-    added = _index(service, "add", "typed", str(points))
-    found = _index(service, "search", "typed", "heat in wings of aeroplanes", "--json")
-    _index(service, "backup", "typed", str(tmp_path / "backup"))
-    restored = _index(service, "restore", str(tmp_path / "backup"), "typed-again")
+    commands.run("index", "create", "typed", "--metric", "cosine", "--model", "all-MiniLM-L6-v2")
+    added = commands.run("index", "add", "typed", str(points))
+    found = commands.run("index", "search", "typed", "heat in wings of aeroplanes", "--json")
+    commands.run("index", "backup", "typed", str(tmp_path / "backup"))
+    restored = commands.run("index", "restore", str(tmp_path / "backup"), "typed-again")
     exported = tmp_path / "typed.parquet"
-    _index(service, "export", "typed-again", str(exported))
-    listed = {one["name"]: one for one in json.loads(_index(service, "list", "--json"))}
+    commands.run("index", "export", "typed-again", str(exported))
+    listed = {one["name"]: one for one in json.loads(commands.run("index", "list", "--json"))}
     for name in ("typed", "typed-again"):
-        _index(service, "delete", name, "--yes")
+        commands.run("index", "delete", name, "--yes")
 
     assert added == "603 points are in typed\n"
     assert json.loads(found.splitlines()[0])["text"] == TEXTS[1]
@@ -51,16 +43,16 @@ def test_a_collection_is_filled_searched_backed_up_and_restored(
 
 
 def test_a_collection_of_given_vectors_gets_those_of_a_model(
-    service: RunningService, tmp_path: Path
+    commands: ForkedCommands, tmp_path: Path
 ) -> None:
     points = tmp_path / "points.jsonl"
     lines = [{"id": text[-5:], "text": text, "vector": [1, 2, 3]} for text in TEXTS]
     points.write_text("\n".join(map(json.dumps, lines)))
 
-    _index(service, "add", "given", str(points))
-    said = _index(service, "reembed", "given", "--model", "all-MiniLM-L6-v2")
-    found = _index(service, "search", "given", "heat in wings of aeroplanes", "--json")
-    _index(service, "delete", "given", "--yes")
+    commands.run("index", "add", "given", str(points))
+    said = commands.run("index", "reembed", "given", "--model", "all-MiniLM-L6-v2")
+    found = commands.run("index", "search", "given", "heat in wings of aeroplanes", "--json")
+    commands.run("index", "delete", "given", "--yes")
 
     assert said.startswith("given has 3 points, of model 'all-MiniLM-L6-v2'")
     assert json.loads(found.splitlines()[0])["text"] == TEXTS[1]

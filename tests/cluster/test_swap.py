@@ -17,7 +17,7 @@ from tests.cluster.service import RunningService, write_config
 
 RATE_PER_S = 20
 PATIENCE_S = 60.0
-TEXTS = [f"text number {number} about {number * 7919 % 1000} things" for number in range(100)]
+TEXTS = [f"text number {number} about {number * 7919 % 1000} things" for number in range(40)]
 MOVED = len(TEXTS)
 """The load ends after so many answers of the second model, which has then computed every text."""
 

@@ -79,7 +79,14 @@ def test_the_unchanged_model_passes() -> None:
     assert info.digest == published().sha256
 
 
-@pytest.mark.parametrize("name", ["0.qkv", "0.up", "2.down", "5.qkv", "5.down"])
+SCALED = [("float32", name) for name in ("0.qkv", "0.up", "2.down", "5.qkv", "5.down")]
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [*SCALED, ("bfloat16", "0.qkv"), ("bfloat16", "5.down")],
+    indirect=["backend"],
+)
 def test_a_matrix_scaled_by_one_percent_is_detected(
     disturbed: Callable[[str, float], None], backend: TorchBackend, name: str
 ) -> None:

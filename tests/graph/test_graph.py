@@ -8,8 +8,9 @@ from ray import serve
 
 from deployments.app import build
 from deployments.rpc.handle_client import Handle
-from embedder import EmbeddingGenerator, EmbedOptions, Priority
+from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions, Priority
 from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.settings.model import BatchSettings
 
 TEXTS = ["hello world", "A longer text about embeddings.", "hello world", "naïve café 🙂"]
 
@@ -19,6 +20,7 @@ def graph() -> Handle:
     """Return the handle of a graph whose stages all live in this process."""
     args = {
         "model": {"offline": True, "matryoshka": [16]},
+        "batching": {"autotune_s": 0},
         # On a busy machine the measured rate may be so low that 64 calls would wait for seconds.
         "limits": {"max_inputs": 8, "max_wait_s": 60.0},
         "data_directory": None,
@@ -28,7 +30,8 @@ def graph() -> Handle:
 
 def test_the_graph_gives_the_vectors_of_the_library(graph: Handle) -> None:
     vectors = graph.embed.remote(TEXTS).result()
-    with EmbeddingGenerator() as generator:
+    settings = EmbedderSettings(batching=BatchSettings(autotune_s=0))
+    with EmbeddingGenerator(settings=settings) as generator:
         expected = generator.embed(TEXTS)
 
     assert vectors.shape == (4, 384)
