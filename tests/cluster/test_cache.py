@@ -77,11 +77,11 @@ def test_a_scrape_has_the_metrics_of_the_catalogue_and_no_others(service: Runnin
     _until_held(service, 1)
     counted = {"embedder_cache_hits", "embedder_cache_misses", "embedder_cache_written"}
     wanted = {row.exported for row in CATALOGUE if row.kind is Kind.GAUGE or row.name in counted}
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", PORTS], env=service.environment, capture_output=True, text=True
     )
-    assert told.returncode == 0, told.stderr
-    ports = told.stdout.split()
+    assert done.returncode == 0, done.stderr
+    ports = done.stdout.split()
     deadline = time.monotonic() + EXPORTED_S
     found: set[str] = set()
     while not wanted <= found:

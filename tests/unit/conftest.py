@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from tests.unit.inference.fake_loads import FakeLoads
     from tests.unit.virtual_time import VirtualTime
 
+# The processes of pytest-xdist share the cores, for which threads of linear algebra would wait.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # No deadline: on a busy machine an example may take any time.
 settings.register_profile(
     "unit",

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from embedder.cache.key_table import WAYS, KeyTable, keys_of, words_of
 from embedder.core.errors import InvalidInput
+from tests.unit.examples import TIMES
 
 CAPACITY = 64
 
@@ -68,7 +69,9 @@ class TableMachine(RuleBasedStateMachine):
         ]
 
 
-TableMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TableMachine.TestCase.settings = settings(
+    max_examples=30 * TIMES, stateful_step_count=25, deadline=None
+)
 TestKeyTable = TableMachine.TestCase
 
 

@@ -1,7 +1,11 @@
-"""A killed process loses at most the entries that it had not saved yet."""
+"""A killed process loses at most the entries that it had not saved yet.
+
+``TEST_KILLS=20`` kills as many.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -13,7 +17,7 @@ from tests.unit.cache.busy_child import BATCH, WIDTH
 from tests.unit.cache.known import by_key, key, records
 
 ROOT = Path(__file__).parents[3]
-KILLS = 6
+KILLS = int(os.environ.get("TEST_KILLS", "3"))
 MOST_BATCHES = 100
 """A child is killed after up to so many more batches than the first that it has saved."""
 

@@ -29,7 +29,7 @@ from tests.unit.index.hostile_strings import HOSTILE_IDS, IDS
 from tests.unit.index.reference_index import ReferenceIndex, Stored
 from tests.unit.index.small_index import ALL_FIELDS, merge_all, save, small_settings
 
-EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "15"))
 STEPS = 50
 WIDTH = 3
 # Quarters have exact sums in float32, so that equal scores are equal to the last bit.

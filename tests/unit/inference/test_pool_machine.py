@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from embedder.core.deadline import Deadline
 from embedder.inference.residency import LoadState
+from tests.unit.examples import TIMES
 from tests.unit.inference.fake_pool import FakeLoader, PoolUser, settle
 from tests.unit.inference.pool_oracle import Oracle
 
@@ -39,7 +40,7 @@ class PoolMachine(RuleBasedStateMachine):
     steps: ClassVar[int] = 0
     seen: ClassVar[Counter[str]] = Counter()
 
-    @initialize(budget=st.integers(3, 9), sizes=Sizes, wrong=st.one_of(st.none(), Sizes))
+    @initialize(budget=st.integers(2, 9), sizes=Sizes, wrong=st.one_of(st.none(), Sizes))
     def start(self, budget: int, sizes: dict[str, int], wrong: dict[str, int] | None) -> None:
         self.oracle = Oracle(budget, sizes, dict(wrong or sizes))
         self.loop = asyncio.new_event_loop()
@@ -181,13 +182,17 @@ class PoolMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-def test_the_pool_behaves_like_the_oracle_for_ten_thousand_steps() -> None:
+def test_the_pool_behaves_like_the_oracle_for_thousands_of_steps() -> None:
+    everything = {"using", "released", "cancelled", "OSError", "PoolFull", "DeadlineExceeded"}
+    everything |= {"load", "unload"}
     PoolMachine.steps = 0
     PoolMachine.seen.clear()
-    run_state_machine_as_test(
-        PoolMachine, settings=settings(max_examples=180, stateful_step_count=100)
-    )
+    for _ in range(10):  # by chance, one outcome may not occur
+        run_state_machine_as_test(
+            PoolMachine, settings=settings(max_examples=60 * TIMES, stateful_step_count=100)
+        )
+        if everything <= PoolMachine.seen.keys():
+            break
 
-    everything = {"using", "released", "cancelled", "OSError", "PoolFull", "DeadlineExceeded"}
-    assert PoolMachine.steps >= 10_000
-    assert everything | {"load", "unload"} <= PoolMachine.seen.keys()
+    assert PoolMachine.steps >= 3_000 * TIMES
+    assert everything <= PoolMachine.seen.keys()

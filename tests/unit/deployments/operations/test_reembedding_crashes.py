@@ -31,6 +31,7 @@ from tests.unit.deployments.two_model_service import (
     index_of,
     reembedding_of,
 )
+from tests.unit.examples import TIMES
 
 
 def _dying(
@@ -72,7 +73,18 @@ async def _is_new(service: IndexService) -> bool:
     return new
 
 
-@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize(
+    "done",
+    [
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(
+                TIMES == 1, reason="a call that is not done follows one that is; TEST_EXAMPLES=10"
+            ),
+        ),
+        False,
+    ],
+)
 @pytest.mark.parametrize("abandoned", [True, False])
 def test_after_a_crash_at_any_step_the_index_is_consistent_and_can_continue(
     done: bool, abandoned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

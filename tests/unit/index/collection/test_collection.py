@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from embedder.core.errors import InvalidInput, InvalidVector
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Hit, Metric, Points
+from tests.unit.examples import TIMES
 from tests.unit.index.brute_force import (
     QUARTERS,
     TOLERANCE,
@@ -43,7 +44,7 @@ def _search(collection: SmallIndex, query: Sequence[float], top_k: int = 10) -> 
 
 @EVERY_METRIC
 @given(requests=REQUESTS, queries=vectors(2, WIDTH), top_k=st.integers(1, 12))
-@settings(max_examples=60)
+@settings(max_examples=25 * TIMES)
 def test_a_search_uses_only_the_last_vector_of_an_id(
     requests: list[dict[str, list[float]]], queries: Vectors, top_k: int, metric: Metric
 ) -> None:

@@ -40,7 +40,7 @@ def holds(database: sqlite3.Connection, condition: Filter, text: str | None) -> 
 
 
 @given(st.data())
-@settings(max_examples=100 * TIMES, deadline=None)
+@settings(max_examples=50 * TIMES, deadline=None)
 def test_sqlite_matches_the_oracle(database: sqlite3.Connection, data: st.DataObject) -> None:
     metadata = data.draw(METADATA)
     written = data.draw(filters(metadata))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.index.faults.process_pool import ROOT
 
-SECONDS = os.environ.get("INDEX_STRESS_S", "1.5")
+SECONDS = os.environ.get("INDEX_STRESS_S", "0.5")
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf_sq8"])
