@@ -27,7 +27,7 @@ def check_machines(
     if not has_keys and (several or listens_beyond):
         where = "listens on its network" if listens_beyond else "spans several machines"
         raise ConfigurationError(
-            f"the service has no keys, but {where} ({', '.join(sorted(cpus))}), where anybody "
+            f"the service has no keys, but {where} ({', '.join(sorted(cpus))}), where any program "
             "could call it: make a key with 'embedder key NAME', and add it to args: under keys:"
         )
     if several and haproxy and host in LOOPBACK:

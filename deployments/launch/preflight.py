@@ -130,8 +130,8 @@ def check_exposure(document: Mapping[str, Any]) -> None:
     for name, loaded, _ in load_applications(document):
         if not loaded.settings.keys:
             raise ConfigurationError(
-                f"http_options.host is {host} and application {name} has no keys: anybody could "
-                f"call it. Make a key with 'embedder key NAME', or listen on 127.0.0.1"
+                f"http_options.host is {host} and application {name} has no keys: any program "
+                f"could call it. Make a key with 'embedder key NAME', or listen on 127.0.0.1"
             )
 
 
