@@ -5,13 +5,17 @@ The user's data folder may hold the vectors of an earlier run, which would not b
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
+
+import yaml
 
 from deployments.launch.child_process import launched
 
@@ -30,12 +34,46 @@ def measured_service(url: str | None, config: Path) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="embedder-data-") as folder:
         variable = {"EMBEDDER_DATA_DIRECTORY": folder}
-        with mock.patch.dict(os.environ, variable), launched(config, port=_free_port()) as launch:
+        with mock.patch.dict(os.environ, variable), launched(config, port=free_port()) as launch:
             launch.wait_until_ready(READY_S, lambda missing: None)
             yield launch.url
 
 
-def _free_port() -> int:
+@contextmanager
+def changed_service(config: Path, changes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the URL of a service of ``config`` `with_changes`, whose data goes with it.
+
+    Raises:
+        ConfigurationError: the configuration cannot work, or the service is not ready in time.
+    """
+    document = with_changes(yaml.safe_load(config.read_text("utf-8")), changes)
+    with tempfile.TemporaryDirectory(prefix="embedder-config-") as folder:
+        changed = Path(folder, "serve_config.yaml")
+        changed.write_text(yaml.safe_dump(document), "utf-8")
+        with measured_service(None, changed) as url:
+            yield url
+
+
+def with_changes(
+    document: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a Serve configuration with other values in sections of its arguments.
+
+    A fixed number of encoders replaces the bounds of their number.
+    """
+    changed: dict[str, Any] = copy.deepcopy(dict(document))
+    for application in changed["applications"]:
+        arguments = application.setdefault("args", {})
+        for section, values in changes.items():
+            arguments[section] = {**arguments.get(section, {}), **values}
+        if "replicas" in changes.get("encoder", {}):
+            for bound in ("min_replicas", "max_replicas"):
+                arguments["encoder"].pop(bound, None)
+    return changed
+
+
+def free_port() -> int:
+    """Return a port of the loopback on which no socket listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -7,7 +7,6 @@ missed is only marked.
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ceiling(files: ModelFiles) -> Callable[[], float]:
-    """Return what finds the ceiling in the number format that the encoder has on this machine."""
+    """Return a function that finds the ceiling in the encoder's number format on this machine."""
     dtype = torch.bfloat16 if supports_onednn(torch.bfloat16, CPU) else torch.float32
     products = ceiling.products(files.config, dtype)
     return lambda: ceiling.gflops(products, files.config)
@@ -76,14 +75,9 @@ def _ceiling(files: ModelFiles) -> Callable[[], float]:
 def _run(
     options: Options, inputs: Inputs, about: Mapping[str, Mapping[str, Any]], before: float
 ) -> dict[str, Any]:
-    """Return where and with what was measured, as JSON has it."""
+    """Return the machine, the options and the texts of the run, for JSON."""
     return {
-        "machine": {
-            "cpu": platform.machine(),
-            "cores": os.cpu_count(),
-            "system": platform.system(),
-            "load_before": round(before, 1),
-        },
+        "machine": report.machine(before),
         "rounds": options.rounds,
         "seconds": options.seconds,
         "encoding": options.encoding,

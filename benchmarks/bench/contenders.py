@@ -6,7 +6,6 @@ Each is a context manager that starts it and ends it, or raises `NotMeasured`.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from benchmarks.bench.figures import Figures
 from benchmarks.bench.lines import STOP_S, LineProcess, NotMeasured, last_words
 from benchmarks.bench.results import EMBEDDER, INFINITY, ONNX, SERVICE, ST
 from benchmarks.bench.vectors import DIRECT, of_base64, over_http
-from benchmarks.service import measured_service
+from benchmarks.service import free_port, measured_service
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import Vectors
 
@@ -138,7 +137,7 @@ def _service(setting: Setting) -> Iterator[Server]:
 
 @contextmanager
 def _infinity(setting: Setting) -> Iterator[Server]:
-    port, log = _free_port(), setting.logs / f"{INFINITY}.log"
+    port, log = free_port(), setting.logs / f"{INFINITY}.log"
     command = [
         *(str(Path(_python(INFINITY)).with_name("infinity_emb")), "v2"),
         *("--model-id", str(setting.model), "--served-model-name", MODEL),
@@ -184,9 +183,3 @@ def _python(peer: str) -> str:
         raise NotMeasured(f"not installed: {last_words(ENVIRONMENTS / f'{peer}.log')}")
     # Not resolved: a link that is followed to its end leaves the environment.
     return str((folder / "bin" / "python").absolute())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -51,6 +53,16 @@ def document(
     ]
     rows = [asdict(row) for row in results]
     return {**run, "rows": rows, "cosines": cosines, "targets": judged}
+
+
+def machine(load_before: float) -> dict[str, Any]:
+    """Return the facts of this machine, with its load average before the run."""
+    return {
+        "cpu": platform.machine(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "load_before": round(load_before, 1),
+    }
 
 
 def line(document: Mapping[str, Any]) -> str:

@@ -6,13 +6,12 @@ The exit status is 1 where an axis that was asked for failed; a deviation from a
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.bench.measuring import say
-from benchmarks.bench.report import line
+from benchmarks.bench.report import line, machine
 from benchmarks.scaling.axes import AXES
 from benchmarks.scaling.options import Options, parse
 from benchmarks.scaling.plots import draw
@@ -49,12 +48,7 @@ def _report(outcomes: Sequence[Outcome], options: Options, before: float) -> Non
 
 def _about(options: Options, before: float) -> dict[str, Any]:
     return {
-        "machine": {
-            "cpu": platform.machine(),
-            "cores": os.cpu_count(),
-            "system": platform.system(),
-            "load_before": round(before, 1),
-        },
+        "machine": machine(before),
         "quick": options.quick,
         "rounds": options.rounds,
         "seconds": options.seconds,

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from benchmarks.scaling.asking import Asker, asker
 from benchmarks.scaling.laws import amdahl
 from benchmarks.scaling.options import Options
 from benchmarks.scaling.rounds import Report, in_turn
 from benchmarks.scaling.series import Series, series
-from benchmarks.service import measured_service
+from benchmarks.service import changed_service
 
 TEXTS_A_REQUEST = 32
 RESERVED_CPUS = 0.25
@@ -56,23 +52,10 @@ def by_replicas(
     return series("", [*found.items()], partial(amdahl, cores=cores))
 
 
-def with_replicas(document: dict[str, Any], count: int) -> dict[str, Any]:
-    """Return a Serve configuration in which so many replicas encode, and nothing else does."""
-    derived = copy.deepcopy(document)
-    for application in derived["applications"]:
-        arguments = application.setdefault("args", {})
-        encoder = arguments.setdefault("encoder", {})
-        for bound in ("min_replicas", "max_replicas"):
-            encoder.pop(bound, None)
-        encoder |= {"replicas": count, "placement": "remote", "num_cpus": RESERVED_CPUS}
-    return derived
+def encoders(count: int) -> dict[str, dict[str, Any]]:
+    """Return the changes of a configuration in which so many replicas encode, and nothing else."""
+    return {"encoder": {"replicas": count, "placement": "remote", "num_cpus": RESERVED_CPUS}}
 
 
-@contextmanager
-def _served(config: Path, count: int) -> Iterator[str]:
-    document = yaml.safe_load(config.read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory(prefix="embedder-scaling-") as folder:
-        derived = Path(folder) / "serve_config.yaml"
-        derived.write_text(yaml.safe_dump(with_replicas(document, count)), encoding="utf-8")
-        with measured_service(None, derived) as url:
-            yield url
+def _served(config: Path, count: int) -> AbstractContextManager[str]:
+    return changed_service(config, encoders(count))

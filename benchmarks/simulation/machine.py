@@ -14,10 +14,11 @@ import numpy as np
 from benchmarks.arrivals import arrivals
 from benchmarks.bench.report import line
 from benchmarks.http_load import closed_loop, open_loop, session
+from benchmarks.service import changed_service
 from benchmarks.simulation.calibration import calibrated, predicted
 from benchmarks.simulation.costs import Calibration
 from benchmarks.simulation.figures import Figures
-from benchmarks.simulation.measuring import Measured, Target, calibrated_service, texts
+from benchmarks.simulation.measuring import CHANGES, Measured, Target, texts
 
 SEEDS = 5
 """Simulations of a prediction; their spread is printed."""
@@ -31,7 +32,7 @@ PAUSE_S = 2.0
 
 def calibrate(options: argparse.Namespace) -> None:
     """Measure a low load and a saturated one, and write the constants that follow."""
-    with calibrated_service(options.config) as url:
+    with changed_service(options.config, CHANGES) as url:
         low, full = asyncio.run(_loads(url, options, (options.rate, None)))
     _report(f"{options.rate:g} requests/s", low, options)
     _report("saturated", full, options)
@@ -59,7 +60,7 @@ def predict(options: argparse.Namespace) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Measure one rate."""
-    with calibrated_service(options.config) as url:
+    with changed_service(options.config, CHANGES) as url:
         (measured,) = asyncio.run(_loads(url, options, (options.rate,)))
     _report(f"{options.rate:g} requests/s", measured, options)
 

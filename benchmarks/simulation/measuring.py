@@ -8,25 +8,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
-import yaml
 
 from benchmarks.http_load import Answer, HttpRequest
 from benchmarks.overload_routes import embedded
-from benchmarks.service import measured_service
 from benchmarks.texts import sample
 
-CHANGES: dict[str, Any] = {
+CHANGES: dict[str, dict[str, Any]] = {
     "encoder": {"replicas": 1, "placement": "remote", "num_cpus": 0.5, "hardware": "cpu"},
     "tokenizer": {"min_replicas": 1, "max_replicas": 1},
     "cache": {"max_bytes": 0, "local_bytes": 0},
 }
+"""The changes of a configuration for the service that is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +87,6 @@ class Target:
                 continue
             return (int(fields[11]) + int(fields[12])) / ticks
         raise RuntimeError("the process of the ingress was not found")
-
-
-@contextmanager
-def calibrated_service(config: Path) -> Iterator[str]:
-    """Yield the URL of a service of ``config`` with `CHANGES`."""
-    document = yaml.safe_load(config.read_text("utf-8"))
-    arguments = document["applications"][0].setdefault("args", {})
-    for section, values in CHANGES.items():
-        arguments[section] = {**arguments.get(section, {}), **values}
-    encoder = arguments["encoder"]
-    for bound in ("min_replicas", "max_replicas"):
-        encoder.pop(bound, None)
-    with TemporaryDirectory(prefix="embedder-simulation-") as folder:
-        changed = Path(folder, "serve_config.yaml")
-        changed.write_text(yaml.safe_dump(document), "utf-8")
-        with measured_service(None, changed) as url:
-            yield url
 
 
 def texts(seed: int) -> Iterator[HttpRequest]:

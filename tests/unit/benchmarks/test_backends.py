@@ -11,18 +11,9 @@ import pytest
 from benchmarks import backends
 from benchmarks.backends import Row, correlate, measure, settings
 from embedder.core.types import Vectors
+from tests.unit.manual_clock import ManualClock
 
 EXACT, NEAR = ("torch", "float32"), ("onnx", "int8")
-
-
-class Clock:
-    """A clock that an embedding moves on by as many seconds as it is slow."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def _along(texts: Sequence[str]) -> Vectors:
@@ -34,7 +25,7 @@ def _across(texts: Sequence[str]) -> Vectors:
 
 
 def test_every_round_but_the_first_counts() -> None:
-    clock, seen = Clock(), list[tuple[str, list[str]]]()
+    clock, seen = ManualClock(), list[tuple[str, list[str]]]()
 
     def embed(name: str, seconds: Iterator[float], texts: Sequence[str]) -> Vectors:
         seen.append((name, list(texts)))

@@ -11,27 +11,17 @@ import pytest
 from benchmarks.index import Line, ratio, table
 from benchmarks.index_loads import clustered
 from benchmarks.index_mnist import read_images, read_neighbours
-
-
-class Clock:
-    """A clock that contenders move on."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def take(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
+from tests.unit.manual_clock import ManualClock
 
 
 def test_the_best_of_each_counts() -> None:
-    clock = Clock()
+    clock = ManualClock()
     ours, theirs = iter([9.0] + [2.0] * 9), iter([1.0] + [5.0] * 9)
 
-    share = ratio(lambda: clock.take(next(ours)), lambda: clock.take(next(theirs)), clock)
+    def take(seconds: float) -> None:
+        clock.now += seconds
+
+    share = ratio(lambda: take(next(ours)), lambda: take(next(theirs)), clock)
 
     assert share == 0.5
 

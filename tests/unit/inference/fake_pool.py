@@ -13,6 +13,7 @@ import pytest
 from embedder.core.deadline import NEVER, Deadline
 from embedder.inference.pool import ModelPool
 from embedder.inference.residency import LoadState
+from tests.unit.manual_clock import ManualClock
 
 Pool = ModelPool[str, "Model"]
 
@@ -26,16 +27,6 @@ class Model:
     alive: bool = True
 
 
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class FakeLoader:
     """Loads models of given sizes when the test says so, and logs loads and unloads.
 
@@ -47,7 +38,7 @@ class FakeLoader:
     ) -> None:
         self.sizes = sizes
         self.estimates = dict(estimates or sizes)
-        self.clock = Clock()
+        self.clock = ManualClock()
         self.broken: dict[str, BaseException] = {}
         self.log: list[str] = []
         self.alive: list[Model] = []
