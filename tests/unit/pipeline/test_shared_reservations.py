@@ -49,16 +49,6 @@ def test_times_count_from_the_message_because_clocks_differ() -> None:
     assert found.ready_s == pytest.approx(1002.5)
 
 
-def test_work_refused_by_two_ingresses_is_promised_one_after_the_other() -> None:
-    one, other = sharing()
-    for number in range(10):
-        book((one, other)[number % 2], str(number), 1000, 0.0)
-    exchange(one, other, 0.0)
-    last = [book(reservations, "last", 1, 0.0) for reservations in (one, other)]
-
-    assert [made.ready_s for made in last if made is not None] == pytest.approx([10.0, 10.0])
-
-
 def test_a_request_that_has_returned_is_forgotten_by_all_ingresses() -> None:
     one, other = sharing()
     book(one, "a", 500, 0.0)

@@ -21,3 +21,4 @@ def test_an_overloaded_service_answers_at_its_capacity(ingresses: int) -> None:
     assert admission.figures.refused > 0.2
     assert admission.of_capacity == pytest.approx(1.0, abs=0.15)
     assert admission.admitted_returns > 0.8
+    assert admission.figures.lost < 0.01

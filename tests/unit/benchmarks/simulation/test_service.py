@@ -94,16 +94,3 @@ def test_groups_and_ticks_change_the_figures_little() -> None:
     ]
     assert figures[1].answered_per_s == pytest.approx(figures[0].answered_per_s, rel=0.02)
     assert figures[1].p99_ms == pytest.approx(figures[0].p99_ms, rel=0.25)
-
-
-def test_requests_beyond_the_capacity_are_refused_and_answered_later() -> None:
-    capacity = 10_000 / 20
-    settings = service(
-        Load.constant(2 * capacity, 3.0), pool(), ingress=limited(), returns=10, seed=3
-    )
-    log = SimulatedService(settings).run()
-    figures = log.figures(0.0, 3.0)
-
-    assert figures.refused > 0.2
-    assert figures.lost == 0.0
-    assert figures.answered_per_s == pytest.approx(capacity, rel=0.2)

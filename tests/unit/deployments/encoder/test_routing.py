@@ -195,11 +195,3 @@ def test_a_cancelled_call_says_nothing_about_the_pool() -> None:
     pool.failed(10, 0.0, pause=False)
 
     assert pool.state(0.0) == PoolState(1, 10.0, 1000.0)
-
-
-def test_an_empty_pool_is_skipped_and_a_paused_one_is_the_last_resort() -> None:
-    empty = PoolState(0, 0.0, 0.0)
-    paused = PoolState(1, 0.0, 1000.0, paused=True)
-
-    assert earliest([empty, paused], 1) == 1
-    assert earliest([empty], 1) is None
