@@ -39,7 +39,7 @@ CONTENDERS = (
     ("onnx", "float32"),
     ("onnx", "int8"),
 )
-"""Backend and number format; the first is what the others are compared with."""
+"""Backend and number format; the others are compared with the first."""
 
 BUDGET = 2048
 MIB = 2**20

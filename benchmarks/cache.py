@@ -109,7 +109,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _memory() -> dict[str, float]:
-    """Return what 100,000 entries take in this process, in their vectors' bytes."""
+    """Return the memory of 100,000 entries in this process, in bytes of their vectors."""
     _entries(10)
     before = _resident()
     keys = _keys(ENTRIES)

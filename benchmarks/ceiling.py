@@ -30,7 +30,7 @@ def operations_a_token(config: Mapping[str, Any]) -> int:
 
 
 def products(config: Mapping[str, Any], dtype: torch.dtype) -> Callable[[], object]:
-    """Return what computes all linear layers once and nothing else."""
+    """Return a function that computes all linear layers once and nothing else."""
     layers = [
         (torch.rand(shape).to(dtype), torch.rand(ROWS, shape[1]).to(dtype))
         for _ in range(int(config["num_hidden_layers"]))

@@ -104,7 +104,7 @@ def measure(
     questions: Mapping[str, str],
     judgements: Judgements,
 ) -> Figures:
-    """Fill a collection and ask it, then rank what it stores by numpy; delete it."""
+    """Fill a collection and search it, then rank its vectors by numpy; delete it."""
     path = f"/v1/collections/cranfield-{uuid4().hex[:8]}"
     _ask(client, "PUT", path, {"metric": "cosine"})
     try:

@@ -47,7 +47,7 @@ CHUNK = 256
 PLAIN_BATCH = 16
 PLAIN = "plain transformers"
 POOLINGS: dict[str, PoolingName | None] = {"mean": None, "cls": "cls", "none": "cls"}
-"""How each published pooling is asked for; without one, the first token is what cls takes."""
+"""The setting for each published pooling; without one, cls takes the first token."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,7 +153,7 @@ def _published(checks: Sequence[dict[str, Any]], dtype: Dtype) -> list[Finding]:
 
 
 def _options(check: dict[str, Any], width: int) -> EmbedOptions:
-    """Ask for what a check was published with."""
+    """Return the settings with which a check was published."""
     dimensions = check.get("dims", width)
     return EmbedOptions(
         dimensions=dimensions if dimensions < width else None,

@@ -179,7 +179,7 @@ def _line(row: Row) -> str:
 
 
 def _plain(found: Found) -> dict[str, object]:
-    """Return what JSON has, where there is no NaN."""
+    """Return a value for JSON, which has no NaN."""
     plain = asdict(found)
     plain["cosine"] = found.cosine if np.isfinite(found.cosine) else None
     for row, described in zip(found.rows, plain["rows"], strict=True):

@@ -22,7 +22,7 @@ class Ceiling:
         self._rows = {width: _drawn((rows, width), model.device, dtype) for width in widths}
 
     def teraflops(self, seconds: float) -> float:
-        """Return 10¹² operations a second over about so many seconds, torch's own bias left out."""
+        """Return 10¹² operations a second over about ``seconds``, without torch's own bias."""
         once = seconds_of(lambda: self._compute(1))
         times = max(1, round(seconds / once))
         return times * self._flop / seconds_of(lambda: self._compute(times)) / 1e12

@@ -26,7 +26,7 @@ BEGIN, END = SPECIAL.index("[CLS]"), SPECIAL.index("[SEP]")
 
 @dataclass(frozen=True)
 class Peer:
-    """What computes batches, each of inputs of one length, and in words what is measured."""
+    """A function that computes batches of inputs of one length, and its description."""
 
     name: str
     encode: Callable[[Sequence[TokenBatch]], Vectors]

@@ -48,7 +48,7 @@ WRITE_BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure, and on which side of what it must be."""
+    """One figure and its bound."""
 
     name: str
     value: float

@@ -49,7 +49,7 @@ Contender = Callable[[Vectors], Ids]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One contender: queries a second of every round, and how often it found what FAISS did."""
+    """One contender: queries a second of every round, and its agreement with FAISS."""
 
     name: str
     queries_per_s: list[float]

@@ -73,7 +73,7 @@ class Contenders:
             self._parameters = faiss.SearchParametersHNSW(efSearch=effort)
 
     def ours(self, queries: Vectors) -> list[list[Hit]]:
-        """Search by the front door, for ids and scores."""
+        """Search by the public method, for ids and scores."""
         return self._index.search(
             [Query(self._name, query, self._top, include=()) for query in queries]
         )
@@ -86,7 +86,7 @@ class Contenders:
 
 @contextmanager
 def while_writing(index: VectorIndex, name: str, width: int, rate: int) -> Iterator[None]:
-    """Upsert new points beside the block, so many a second, in batches of 256."""
+    """Upsert new points at a rate beside the block, in batches of 256."""
     rows, stop = clustered(100 * 256, width, 3), threading.Event()
 
     def write() -> None:
@@ -107,5 +107,5 @@ def while_writing(index: VectorIndex, name: str, width: int, rate: int) -> Itera
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which so many of a hundred are."""
+    """Return a percentile."""
     return float(np.percentile(values, share))

@@ -30,7 +30,7 @@ from embedder.models.model_size import ModelSize
 from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
 
 LIMIT = 0.25
-"""How far an estimate may be off, as a share of what was measured."""
+"""The largest error of an estimate, as a share of the measurement."""
 
 DTYPES = ("float32", "bfloat16", "auto")
 BUDGETS = (512, 2048, 8192)
@@ -42,7 +42,7 @@ TOKENS_PER_TEXT = 8
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One process: what was estimated of it, and what it took, in bytes."""
+    """One process: its estimated and its measured bytes."""
 
     model: str
     dtype: str
@@ -52,7 +52,7 @@ class Line:
 
     @property
     def deviation(self) -> float:
-        """Return by how much the estimate is too high, as a share of what was measured."""
+        """Return how much the estimate is too high, as a share of the measurement."""
         return self.estimated / self.measured - 1
 
     @property

@@ -38,7 +38,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the table: what was compared, the worst that was found, what was allowed.
+    """One line of the table: the comparison, its worst value, and its limit.
 
     ``limit`` is None for a figure that is only shown; ``least`` says which side is the good one.
     """
@@ -94,7 +94,7 @@ def _absolute(stated: str) -> float:
 
 
 def compare(check: Mapping[str, Any], vectors: NDArray[Any], dtype: Dtype) -> Finding:
-    """Compare vectors, a row for each of the check's texts, with what was published."""
+    """Compare vectors, a row for each of the check's texts, with the published ones."""
     limit = limit_of(check, dtype)
     published, found = _pair(check, vectors)
     what = f"{label(str(check['source']))}: {_content(check)}, {limit.measure}"
@@ -105,7 +105,7 @@ def compare(check: Mapping[str, Any], vectors: NDArray[Any], dtype: Dtype) -> Fi
 
 
 def _content(check: Mapping[str, Any]) -> str:
-    """Say in a few words what was published."""
+    """Return a short description of the published data."""
     if "similarity" in check:
         return "similarities"
     if "first_components" in check:
@@ -114,7 +114,7 @@ def _content(check: Mapping[str, Any]) -> str:
 
 
 def _pair(check: Mapping[str, Any], vectors: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return what was published, and the same of ``vectors``."""
+    """Return the published numbers, and the same numbers of ``vectors``."""
     if "similarity" in check:
         return np.asarray(check["similarity"]), vectors @ vectors.T
     if "first_components" in check:

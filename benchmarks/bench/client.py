@@ -59,7 +59,7 @@ def bodies(load: Load) -> list[bytes]:
 
 
 async def run(load: Load) -> tuple[Figures, int]:
-    """Put a server under a load; return what that shows, and how many requests were sent."""
+    """Put a server under a load; return its figures, and the number of requests."""
     route = Route(load.url, load.path)
     made = bodies(load)
     sending = _Counted(made, again=load.again)

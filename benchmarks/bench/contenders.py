@@ -61,7 +61,7 @@ class Encoder:
         return self.process.about
 
     def rate(self, texts: list[str], seconds: float) -> Figures:
-        """Embed the texts again and again for at least so long.
+        """Embed the texts again and again for at least ``seconds``.
 
         Raises:
             NotMeasured: it broke.

@@ -12,7 +12,7 @@ from benchmarks.bench.stages import breakdown, mean
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One measurement: texts (or requests without any) a second, and what is known beside.
+    """One measurement: texts (or requests without any) a second, and further figures.
 
     Latencies are those of the requests that were answered with 200, and in milliseconds.
     """
@@ -51,7 +51,7 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
 def figures_of(
     window: Window, *, texts_a_request: int, client_cpu: float, offered_per_s: float | None = None
 ) -> Figures:
-    """Return what the answers of a window show."""
+    """Return the figures of a window."""
     good = [answer for answer in window.answers if answer.status == 200]
     latencies = [(answer.done - answer.due) * 1000 for answer in good]
     statuses = Counter(str(answer.status) for answer in window.answers)

@@ -133,7 +133,7 @@ class Bench:
     def _turn(
         self, name: str, measurement: str, work: Callable[[], Figures], kind: Kind | None = None
     ) -> None:
-        """Measure once, unless the contender has been left out; ``kind`` is what is embedded."""
+        """Measure once, unless the contender has been left out; ``kind`` are the embedded texts."""
         if name in self._left_out:
             return
         passes = [] if kind is None else self._ceilings()

@@ -12,7 +12,7 @@ from benchmarks.bench.results import CONTENDERS
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long and with what to measure.
+    """The durations, the texts and the contenders of a run.
 
     ``seconds`` is the window of a closed loop and the least time in process; an open loop takes
     ``open_s``, and each server is warmed up for ``warm_up_s``, so that autoscaling is over.

@@ -12,7 +12,7 @@ from embedder.settings.model import CacheSettings, ModelSettings
 
 
 def load() -> tuple[Encode, dict[str, object]]:
-    """Return the encoder of the default model, and what is to be said of it."""
+    """Return the encoder of the default model, and its description."""
     settings = EmbedderSettings(model=ModelSettings(offline=True), cache=CacheSettings(max_bytes=0))
     generator = EmbeddingGenerator(settings=settings)
     about: dict[str, object] = {

@@ -14,14 +14,14 @@ CACHED_TEXTS = 256
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A closed loop of so many clients with so many distinct texts a request."""
+    """A closed loop of ``clients`` with ``size`` distinct texts a request."""
 
     clients: int
     size: int
 
     @property
     def name(self) -> str:
-        """Return what the measurement is called."""
+        """Return the name of the measurement."""
         texts = "1 text" if self.size == 1 else f"{self.size} texts"
         return f"HTTP, {texts}, c={self.clients}"
 
@@ -35,5 +35,5 @@ LOADS = (0.5, 0.8, 1.2)
 
 
 def open_name(load: float) -> str:
-    """Return what an open loop is called."""
+    """Return the name of an open loop."""
     return f"HTTP, open loop, {load:g} of capacity"

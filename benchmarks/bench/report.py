@@ -39,7 +39,7 @@ def table(results: Results, verdicts: Sequence[Verdict]) -> str:
 def document(
     results: Results, verdicts: Sequence[Verdict], run: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return everything as JSON has it; ``run`` says where and with what it was measured."""
+    """Return everything for JSON; ``run`` has the machine and the options."""
     cosines = {name: asdict(cosine) for name, cosine in results.cosines.items()}
     judged = [
         {
@@ -66,7 +66,7 @@ def machine(load_before: float) -> dict[str, Any]:
 
 
 def line(document: Mapping[str, Any]) -> str:
-    """Return a document as one line of JSON, in which what is no number is null."""
+    """Return a document as one line of JSON, in which NaN is null."""
     return json.dumps(_finite(document), ensure_ascii=False, allow_nan=False)
 
 

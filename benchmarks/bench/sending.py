@@ -20,7 +20,7 @@ from benchmarks.bench.options import Options
 from benchmarks.bench.plan import CACHED_CLIENTS, CACHED_TEXTS, Closed
 
 WARM_S = 1.0
-"""Every closed loop runs for so long before its window opens, so that all clients are served."""
+"""Seconds of every closed loop before its window opens, so that all clients are served."""
 
 MOST_TEXTS_PER_S = 4000
 """Texts made ready for a second; the window of a faster server ends when they are used up."""

@@ -1,4 +1,4 @@
-"""What this project wants to reach, and whether it did. Pure functions of the results."""
+"""The targets of this project, and whether they are reached. Pure functions of the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Measured = Callable[[Results], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound on what one row shows; ``at_most`` says that less is better."""
+    """A bound on a figure of one row; ``at_most``: less is better."""
 
     contender: str
     measurement: str
@@ -25,7 +25,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A target and what was measured; neither reached nor missed where nothing was."""
+    """A target and its measurement; without one it is neither reached nor missed."""
 
     target: Target
     value: float | None
@@ -49,7 +49,7 @@ class Verdict:
 
 
 def ratio(of: tuple[str, str], to: tuple[str, str], figure: str = "per_s") -> Measured:
-    """Return what finds the median over the rounds of one row's figure by another row's."""
+    """Return a function that finds the median ratio of two rows' figures over the rounds."""
 
     def find(results: Results) -> float | None:
         above, below = results.find(*of), results.find(*to)
@@ -62,7 +62,7 @@ def ratio(of: tuple[str, str], to: tuple[str, str], figure: str = "per_s") -> Me
 
 
 def share(contender: str, measurement: str) -> Measured:
-    """Return what finds the median share of the machine's own matrix products."""
+    """Return a function that finds the median share of the machine's own matrix products."""
 
     def find(results: Results) -> float | None:
         row = results.find(contender, measurement)

@@ -22,7 +22,7 @@ Encode = Callable[[list[str]], Any]
 
 
 def serve(load: Callable[[], tuple[Encode, dict[str, object]]]) -> None:
-    """Load an encoder and what is to be said of it, then answer every line until there is none."""
+    """Load an encoder and its description, then answer every line until there is none."""
     # Libraries print while they load: what they say must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""Measure what the cost is as work grows; print a table an axis, and a JSON line at the end.
+"""Measure the cost as work grows; print a table for each axis, and a JSON line at the end.
 
 The exit status is 1 where an axis that was asked for failed; a deviation from a law is only shown.
 """

@@ -1,4 +1,4 @@
-"""The axes that there are, in the order in which they are measured, and what each shows."""
+"""All axes, in the order in which they are measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.scaling.service_axes import concurrency, hits
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What grows, ``across``; what it costs, ``up``; and how that is measured.
+    """The quantity that grows, ``across``; its cost, ``up``; and the measurement.
 
     With ``doublings`` a plot has the same distance between each x and its double, and so for what
     was measured.

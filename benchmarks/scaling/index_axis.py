@@ -82,7 +82,7 @@ def by_points(
 
 
 def name_of(kind: IndexKind, count: int) -> str:
-    """Return what a collection is called."""
+    """Return the name of a collection."""
     return f"{kind.value}-{count}"
 
 

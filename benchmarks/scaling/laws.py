@@ -17,7 +17,7 @@ from benchmarks.scaling.fitting import Numbers, fit
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a law, and in what it is."""
+    """One parameter of a law, and its unit."""
 
     name: str
     value: float
@@ -26,7 +26,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """A formula, its parameters, and what it predicts ``at`` an x."""
+    """A formula, its parameters, and its prediction ``at`` an x."""
 
     formula: str
     parameters: tuple[Parameter, ...]
@@ -34,7 +34,7 @@ class Law:
 
 
 Find = Callable[[Sequence[float], Sequence[float]], Law]
-"""Finds a law from x and what was measured there; raises ValueError where the points do not do."""
+"""Finds a law from x and measurements; raises ValueError if the points do not suffice."""
 
 
 def linear_and_square(tokens: Sequence[float], times: Sequence[float]) -> Law:
@@ -49,7 +49,7 @@ def linear_and_square(tokens: Sequence[float], times: Sequence[float]) -> Law:
 
 
 def fixed_and_each(counts: Sequence[float], times: Sequence[float]) -> Law:
-    """Find the time of a batch: what it costs at all, and what each input adds."""
+    """Find the time of a batch: a constant, and the time of each input."""
     numbers = _numbers(counts)
     c, t = fit([np.ones_like(numbers), numbers], _numbers(times))
     return Law(
@@ -60,7 +60,7 @@ def fixed_and_each(counts: Sequence[float], times: Sequence[float]) -> Law:
 
 
 def asymptotic_bounds(clients: Sequence[float], rates: Sequence[float]) -> Law:
-    """Find what no closed queueing network exceeds: clients that never queue, or the best rate.
+    """Find the bounds of a closed queueing network: clients that never queue, or the best rate.
 
     R(1) is the mean time of an answer to a client that is alone; as it does nothing else than
     wait, that is one part of its rate.

@@ -1,4 +1,4 @@
-"""A picture of each axis: what was measured as points, its law as a line."""
+"""A picture of each axis: measurements as points, the law as a line."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ RESERVED_CPUS = 0.25
 """CPUs of a replica in Ray, so that two for each core leave half of the cores to the others."""
 
 Serve = Callable[[int], AbstractContextManager[str]]
-"""Starts a service with so many encoders, and gives its address."""
+"""Starts a service with a number of encoders, and gives its address."""
 
 
 def replicas(options: Options, report: Report) -> list[Series]:
@@ -53,7 +53,7 @@ def by_replicas(
 
 
 def encoders(count: int) -> dict[str, dict[str, Any]]:
-    """Return the changes of a configuration in which so many replicas encode, and nothing else."""
+    """Return the changes of a configuration in which only ``count`` replicas encode."""
     return {"encoder": {"replicas": count, "placement": "remote", "num_cpus": RESERVED_CPUS}}
 
 

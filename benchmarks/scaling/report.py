@@ -23,7 +23,7 @@ def table(outcome: Outcome) -> str:
 
 
 def document(outcomes: Sequence[Outcome], run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return everything as JSON has it; ``run`` says where and with what it was measured."""
+    """Return everything for JSON; ``run`` has the machine and the options."""
     return {**run, "axes": [_axis(outcome) for outcome in outcomes]}
 
 

@@ -20,7 +20,7 @@ Report = Callable[[str, float], None]
 def in_turn(
     places: Sequence[Place], work: Callable[[Place], float], *, rounds: int, report: Report
 ) -> dict[Place, list[float]]:
-    """Measure every place once a round; return what each gave, in the order of the places."""
+    """Measure every place once a round; return the values of each, in the order of the places."""
     found: dict[Place, list[float]] = {place: [] for place in places}
     for number in range(rounds):
         for place in places if number % 2 == 0 else reversed(places):
@@ -33,7 +33,7 @@ def in_turn(
 def median_seconds(
     work: Callable[[], object], seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Do the work once to warm up, then again and again for so long; return the median time.
+    """Do the work once to warm up, then repeatedly for ``seconds``; return the median time.
 
     It is done three times at least. What interrupts a single turn does not move the median.
     """

@@ -11,7 +11,7 @@ from benchmarks.scaling.laws import Find, Law
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One place of an axis: a figure for each round, and what the law predicts."""
+    """One place of an axis: a figure for each round, and the prediction of the law."""
 
     x: float
     rounds: tuple[float, ...]
@@ -24,7 +24,7 @@ class Point:
 
     @property
     def deviation(self) -> float:
-        """Return by what part the measured figure is above the predicted one."""
+        """Return how much the measured figure is above the predicted one, as a share of that."""
         return self.measured / self.predicted - 1
 
 

@@ -1,4 +1,4 @@
-"""The constants of the simulation: what each step costs on one machine."""
+"""The constants of the simulation: the costs of each step on one machine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Calibration:
 
     @classmethod
     def read(cls, path: Path) -> Calibration:
-        """Return what `write` has written.
+        """Read a file that `write` has written.
 
         Raises:
             OSError: there is no such file.

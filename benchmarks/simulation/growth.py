@@ -1,4 +1,4 @@
-"""Does throughput grow with the replicas? Encoders, ingresses and load in proportion."""
+"""Services of growing size: encoders, ingresses and load in proportion."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Size:
 
 
 def run(growth: Growth, replicas: int) -> Size:
-    """Simulate a service with so many encoder replicas."""
+    """Simulate a service with a number of encoder replicas."""
     began_s = time.process_time()
     service = SimulatedService(_settings(growth, replicas))
     service.events.run(growth.seconds)

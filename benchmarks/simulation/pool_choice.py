@@ -42,7 +42,7 @@ class Pools:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The choices of one router with so many ingresses.
+    """The choices of one router with a number of ingresses.
 
     ``fast_share`` of the tokens went to the fast pool, whose share of the capacity is
     ``fast_capacity``. ``gap_ms`` is the mean difference between the times in which the pools would

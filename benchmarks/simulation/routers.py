@@ -42,7 +42,7 @@ class OnlyPool:
 
 
 class ReportedLoads:
-    """The product's choice: the earliest completion by what the answers have reported."""
+    """The product's choice: the earliest completion by the reports in answers."""
 
     def __init__(self, clients: Sequence[StageClient]) -> None:
         self._trackers = {client: PoolTracker() for client in clients}
@@ -72,7 +72,7 @@ class ReportedLoads:
 
 
 class TrueLoads:
-    """The bound of every choice by load: the same rule, by what all pools hold at this moment."""
+    """The bound of every choice by load: the same rule, by the present work of all pools."""
 
     def __init__(self, clients: Sequence[StageClient]) -> None:
         self._clients = clients

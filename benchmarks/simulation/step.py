@@ -122,7 +122,7 @@ def _settings(step: Step, load: Load) -> ServiceSettings:
 
 
 def _needed(scaler: Autoscaler, name: str, phase_s: float) -> int:
-    """Return what the policy needed at the end of the higher phase, in whole replicas."""
+    """Return the need of the policy at the end of the higher phase, in whole replicas."""
     needed = [need for at, stage, need in scaler.needs if stage == name and at < 2 * phase_s]
     return max(1, int(np.ceil(np.median(needed[-50:]) - 0.01)))
 
