@@ -12,11 +12,10 @@ from starlette.types import Message
 
 from deployments.ingress.asgi import ROUTES, TEI_PATHS, build_asgi
 from deployments.ingress.middleware.context import RequestContext
-from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.routing.route import Routes
-from deployments.ingress.routing.router import Router
 from deployments.ingress.service.service import Service
 from tests.unit.deployments.ingress.fake_service import FakeService, refusal
+from tests.unit.deployments.ingress.routes_client import client_of
 from tests.unit.deployments.ingress.test_access import KeyedService
 
 
@@ -45,15 +44,7 @@ def _client() -> httpx.AsyncClient:
     async def label(named: Annotated[str, Path(alias="label")]) -> str:
         return named
 
-    service = FakeService()
-    app = RequestMiddleware(
-        Router(routes, service).answer,
-        service.settings,
-        service.request_stats,
-        service.large_bodies,
-    )
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
+    return client_of(routes)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,12 @@ from pydantic import BaseModel
 from deployments.ingress.errors import http_errors
 from deployments.ingress.errors.responses import ErrorShape, error_response
 from deployments.ingress.errors.statuses import STATUSES
-from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.routing.route import Routes
-from deployments.ingress.routing.router import Router
 from embedder.core import errors, storage_errors
 from embedder.core.errors import EmbedderError
 from tests.unit.deployments.ingress.errors.samples import CLASSES, SAMPLES, every_class, sample
-from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
+from tests.unit.deployments.ingress.fake_service import message, refusal
+from tests.unit.deployments.ingress.routes_client import client_of
 
 
 class Item(BaseModel):
@@ -47,15 +46,7 @@ def _client() -> httpx.AsyncClient:
     async def take(body: Body) -> None:
         return None
 
-    service = FakeService()
-    app = RequestMiddleware(
-        Router(routes, service).answer,
-        service.settings,
-        service.request_stats,
-        service.large_bodies,
-    )
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
+    return client_of(routes)
 
 
 async def _get(path: str) -> httpx.Response:

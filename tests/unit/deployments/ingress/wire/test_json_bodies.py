@@ -10,12 +10,11 @@ import numpy as np
 import orjson
 import pytest
 
-from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.routing.route import Routes
-from deployments.ingress.routing.router import Router
 from deployments.ingress.wire import json_parsing
 from deployments.ingress.wire.json_bodies import json_lines, json_response
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
+from tests.unit.deployments.ingress.routes_client import client_of
 
 JSON = "application/json"
 
@@ -32,15 +31,7 @@ def _client() -> httpx.AsyncClient:
     async def plain() -> dict[str, Any]:
         return {"read": None}
 
-    service = FakeService()
-    app = RequestMiddleware(
-        Router(routes, service).answer,
-        service.settings,
-        service.request_stats,
-        service.large_bodies,
-    )
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
+    return client_of(routes)
 
 
 async def _post(content: bytes, kind: str | None = "application/json") -> httpx.Response:
