@@ -122,7 +122,7 @@ def test_a_file_that_is_not_a_serve_configuration_is_refused(
     config.write_text("just: this\n")
 
     assert main(["serve", str(config)]) == 1
-    assert "no list 'applications'" in capsys.readouterr().err
+    assert "is not a Serve configuration: applications" in capsys.readouterr().err
 
 
 def test_a_missing_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
