@@ -63,10 +63,8 @@ class Other:
         return embed()
 
 
-def job(dashboard: str) -> Any:
-    """Submit a job whose entrypoint embeds."""
-    client = JobSubmissionClient(f"http://{dashboard}")
-    name = client.submit_job(entrypoint=f"{sys.executable} -c '{JOB}'")
+def answer_of_job(client: JobSubmissionClient, name: str) -> Any:
+    """Wait for the end of a job whose entrypoint embeds."""
     while not client.get_job_status(name).is_terminal():
         time.sleep(0.2)
     log = client.get_job_logs(name)
@@ -77,6 +75,9 @@ def job(dashboard: str) -> Any:
 def main() -> None:
     """Try all of them."""
     context = ray.init(address="auto", namespace="serve", logging_level=logging.ERROR)
+    # It starts while the other programs run.
+    jobs = JobSubmissionClient(f"http://{context.dashboard_url}")
+    job = jobs.submit_job(entrypoint=f"{sys.executable} -c '{JOB}'")
     remote: Any = ray.remote(num_cpus=0)
     task, plain, asynchronous = remote(embed), remote(Plain).remote(), remote(Asynchronous).remote()
     deployment = serve.deployment(ray_actor_options={"num_cpus": 0})(Other)
@@ -88,7 +89,7 @@ def main() -> None:
         "asynchronous actor": lambda: ray.get(asynchronous.embed.remote()),
         "application": lambda: other.remote().result(),
         "thread of an application": lambda: other.in_a_thread.remote().result(),
-        "job": lambda: job(str(context.dashboard_url)),
+        "job": lambda: answer_of_job(jobs, job),
     }
     answers = {}
     for name, form in forms.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -59,10 +60,14 @@ def test_deploy_applies_valid_changes_and_refuses_invalid_ones(
     unplaced = yaml.safe_load(write_config(service.folder).read_text())
     unplaced["applications"][0]["args"]["vector_index"] = {"resources": {"fast_disk": 1}}
     (tmp_path / "unplaced.yaml").write_text(yaml.safe_dump(unplaced))
-    failed = _run(service, "deploy", str(tmp_path / "unplaced.yaml"), "--port", port)
     missing = write_config(service.folder, {"name": str(tmp_path / "missing")})
-    refused = _run(service, "deploy", str(missing), "--port", port)
-    shown = _run(service, "config", str(missing))
+    invalid = [
+        ("deploy", str(tmp_path / "unplaced.yaml"), "--port", port),
+        ("deploy", str(missing), "--port", port),
+        ("config", str(missing)),
+    ]
+    with ThreadPoolExecutor(len(invalid)) as threads:
+        failed, refused, shown = threads.map(lambda command: _run(service, *command), invalid)
     good = write_config(service.folder)
     applied = _run(service, "deploy", str(good), "--port", port)
 

@@ -72,4 +72,4 @@ def test_every_answer_has_its_request_id(service: RunningService) -> None:
 
     assert named.headers["x-request-id"] == "mine"
     assert len(refused.headers["x-request-id"]) >= 32
-    assert int(refused.headers["x-total-time"]) < 1000
+    assert 0 <= int(refused.headers["x-total-time"]) < 30_000
