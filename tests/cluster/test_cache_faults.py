@@ -24,7 +24,9 @@ BEFORE_S = 3.0
 """From the beginning to the first kill: longer than what a kill may take with it."""
 
 BETWEEN_KILLS_S = 7.0
-BACK_S = 5.0
+BACK_S = 60.0
+"""A shard starts within a second or two; a busy machine may take many times as long."""
+
 LOSS_S = 1.0 + 0.5
 """What a kill may take with it: the autosave interval and half a second."""
 

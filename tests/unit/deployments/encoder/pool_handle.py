@@ -13,6 +13,7 @@ from deployments.encoder.remote_pool import RemotePool
 from deployments.rpc.handle_client import Handle
 from deployments.settings.service import ServeSettings
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.errors import StageUnavailable
 from embedder.core.types import Encoded, ModelInfo, Priority, ReplicaLoad, TokenBatch
 from embedder.settings.model import ModelSettings
 from tests.unit.deployments.ingress.fake_service import LetterEncoder
@@ -36,6 +37,13 @@ class PoolStage(LetterEncoder):
         self.queued = 0
         self.changes = changes
         self.hangs = False
+        self._killed = asyncio.Event()
+
+    def kill(self) -> None:
+        """Lose the calls that hang; the replicas that come next do not hang."""
+        self.hangs = False
+        self._killed.set()
+        self._killed = asyncio.Event()
 
     async def describe(self, model: ModelSettings) -> ModelInfo:
         return replace(await super().describe(model), **self.changes)
@@ -44,7 +52,8 @@ class PoolStage(LetterEncoder):
         self, model: ModelSettings, tokens: TokenBatch, priority: Priority, deadline: Deadline
     ) -> Encoded:
         if self.hangs:
-            await asyncio.Event().wait()
+            await self._killed.wait()
+            raise StageUnavailable("Encoder", "its replica was killed")
         await asyncio.sleep(len(tokens.ids) / self.tokens_per_s)
         encoded = await super().encode(model, tokens, priority, deadline)
         return replace(encoded, load=ReplicaLoad("r", self.queued, self.tokens_per_s))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embedder.core.errors import BackendFailure, StageUnavailable
@@ -58,7 +58,7 @@ STEPS: st.SearchStrategy[list[Step]] = st.lists(
 
 def _change(handle: PoolHandle, what: str) -> None:
     if what in ("start", "stop"):
-        handle.stage.hangs = False  # its replicas are new ones
+        handle.stage.kill()  # its replicas are new ones
         handle.run(2 if what == "start" else 0)
     elif what == "hang":
         handle.stage.hangs = True
@@ -98,6 +98,16 @@ async def _run(steps: list[Step]) -> tuple[list[str], list[list[float]]]:
 
 
 @settings(max_examples=TIMES * 100)
+@example(
+    [
+        Pass(0.3),
+        Change("second", "stop"),
+        Change("first", "hang"),
+        Submit(["cc"]),
+        Pass(0.3),
+        Change("first", "start"),
+    ]
+)
 @given(STEPS)
 def test_no_work_fails_while_one_pool_works(steps: list[Step]) -> None:
     async def run() -> tuple[list[str], list[list[float]]]:
