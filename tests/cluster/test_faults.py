@@ -99,7 +99,10 @@ async def _status(client: httpx.AsyncClient, texts: str | list[str]) -> int:
 
 
 async def _until_replicas(service: RunningService, count: int, without: int = 0) -> None:
-    """Wait until so many encoders answer: Serve replaces one that is killed before only later."""
+    """Wait until so many encoders answer.
+
+    Serve waits longer before it replaces a replica that was killed before its first answer.
+    """
     deadline = time.monotonic() + BACK_S
     async with httpx.AsyncClient(base_url=service.url, timeout=BACK_S) as client:
         while (

@@ -23,7 +23,7 @@ NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
 
 
 def sort_all(all_scores: NDArray[Any], k: int) -> NDArray[np.intp]:
-    """Return the columns of the k largest scores of every row; of equal scores the first."""
+    """Return the columns of the k largest scores of every row; of equal scores, the first."""
     return np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
 
 
