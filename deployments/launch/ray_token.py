@@ -5,14 +5,12 @@ It is made before Ray starts, because Ray would make a file that every user can 
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping, MutableMapping
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from embedder.core.errors import ConfigurationError
+from embedder.index.storage.atomic_files import write_once
 
 MODE, TOKEN, PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 """Variables of Ray: whether a token is required, the token, and the path of its file."""
@@ -29,11 +27,7 @@ def make_token(environment: Mapping[str, str]) -> None:
     path = token_file(environment)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (
-            suppress(FileExistsError),
-            open(path, "x", opener=partial(os.open, mode=0o600)) as file,
-        ):
-            file.write(secrets.token_hex(32))
+        write_once(path, secrets.token_hex(32).encode())
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
     except OSError as error:

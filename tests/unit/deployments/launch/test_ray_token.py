@@ -54,6 +54,22 @@ def test_a_token_that_another_service_makes_meanwhile_is_kept(
     assert token.read_text() == "theirs"
 
 
+def test_another_service_never_reads_an_unfinished_token(
+    token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visible: list[bool] = []
+
+    def token_hex(count: int) -> str:
+        visible.append(token.exists())
+        return "ab" * count
+
+    monkeypatch.setattr("deployments.launch.ray_token.secrets.token_hex", token_hex)
+    make_token({})
+
+    assert visible == [False]
+    assert token.read_text() == "ab" * 32
+
+
 @pytest.mark.parametrize(
     "environment", [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "of the operator"}]
 )
