@@ -17,6 +17,7 @@ from deployments.autoscaling.policy import decide
 from deployments.autoscaling.reports import (
     BUSY,
     DONE,
+    INGRESS,
     INITIAL_RATE,
     QUEUED,
     RATE,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext
 
     Contexts = Mapping[Any, AutoscalingContext]
-
-INGRESS = "Ingress"
-"""Its replicas report the work that they send to other deployments."""
 
 STALE_S = 10.0
 """Age of a report, in seconds, above which it no longer counts: its replica may hang."""

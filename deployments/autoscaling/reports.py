@@ -10,6 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+INGRESS = "Ingress"
+"""The deployment whose replicas report the work that they send to the others."""
+
 QUEUED = "queued"
 """Work that waits or runs in the replica."""
 

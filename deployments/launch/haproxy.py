@@ -6,7 +6,8 @@ Ray writes HAProxy's whole configuration, and no variable of Ray reaches these l
   repeat; and a new HAProxy, which does not know the ingress replicas yet, would answer 404.
 - HAProxy can send a request to another ingress replica only if it had the whole body before it sent
   the first byte. Many clients send headers and body separately. This is left out where there is no
-  other replica (`RETRY_VARIABLE`), because it costs a third of the cached requests per second.
+  other replica (`RETRY_VARIABLE`), because it costs a sixth to a third of the cached requests per
+  second.
 - Requests that wait for an ingress replica on a lost node would wait for ever: nothing closes their
   connections.
 - HAProxy's counters would be shown on every interface, to callers without a key.

@@ -11,13 +11,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from deployments.autoscaling.reports import BUSY, DONE, Increases, arriving, waiting
-
-INGRESS = "Ingress"
+from deployments.autoscaling.reports import BUSY, DONE, INGRESS, Increases, arriving, waiting
 
 MIN_BUSY = 0.1
 """Share of its time that the thread must be busy for a rate: below, most of its work is not for
-requests, so its answers tell only the least that it can do."""
+requests, so its answers show only the least rate."""
 
 _PROCESSOR, _ANSWERED, _REFUSED, _RETURNED = "processor_s", "answered", "refused", "returned"
 
