@@ -22,19 +22,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder, sync, write_durably
 from embedder.core.storage_errors import BadBackup, NotWritten, StorageDamaged
-from embedder.index.collection.scan import scan_rows
 from embedder.index.shard import Shard
 from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_once
-from embedder.index.storage.collection_rows import (
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.row_encoding import EncodedRows
+from embedder.index.storage.sqlite.collection_rows import (
     CollectionRow,
     as_collection,
     insert_collection,
 )
-from embedder.index.storage.failpoints import reach
-from embedder.index.storage.migration import stored_collections
-from embedder.index.storage.point_rows import upsert
-from embedder.index.storage.row_encoding import EncodedRows
-from embedder.index.storage.schema import open_reader, open_writer
+from embedder.index.storage.sqlite.migration import stored_collections
+from embedder.index.storage.sqlite.point_rows import upsert
+from embedder.index.storage.sqlite.scan import scan_rows
+from embedder.index.storage.sqlite.schema import open_reader, open_writer
 from embedder.index.storage.staging import require_collection
 
 FORMAT = 2

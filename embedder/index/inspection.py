@@ -17,12 +17,16 @@ from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.backup import copy_collection
-from embedder.index.collection.scan import scan_rows
 from embedder.index.storage.atomic_files import raising_not_written
-from embedder.index.storage.collection_rows import CollectionRow, as_collection, remember_deleted
 from embedder.index.storage.lock import DirectoryLock
-from embedder.index.storage.migration import stored_collections
-from embedder.index.storage.schema import FILE_NAME, check_format, open_reader, open_writer
+from embedder.index.storage.sqlite.collection_rows import (
+    CollectionRow,
+    as_collection,
+    remember_deleted,
+)
+from embedder.index.storage.sqlite.migration import stored_collections
+from embedder.index.storage.sqlite.scan import scan_rows
+from embedder.index.storage.sqlite.schema import FILE_NAME, check_format, open_reader, open_writer
 from embedder.index.storage.staging import is_staged_name
 
 NEW_FILE = f"{FILE_NAME}.new"

@@ -21,8 +21,11 @@ from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import byte_count, check_name, check_spec
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
 from embedder.index.shard import Shard
-from embedder.index.storage import collection_rows, point_rows, staging
-from embedder.index.storage.collection_rows import (
+from embedder.index.storage import staging
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.row_encoding import EncodedRows
+from embedder.index.storage.sqlite import collection_rows, point_rows
+from embedder.index.storage.sqlite.collection_rows import (
     CollectionRow,
     find_collection,
     insert_collection,
@@ -30,9 +33,7 @@ from embedder.index.storage.collection_rows import (
     remember_deleted,
     rename_collection,
 )
-from embedder.index.storage.committer import Effect, Write
-from embedder.index.storage.failpoints import reach
-from embedder.index.storage.row_encoding import EncodedRows
+from embedder.index.storage.sqlite.committer import Effect, Write
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import numpy as np
 from embedder.core.errors import MissingExtra
 from embedder.core.private_files import OWNER_ONLY_FOLDER
 from embedder.core.storage_errors import NotWritten
-from embedder.index.collection.scan import scan_rows
 from embedder.index.shard import Shard
 from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_atomically
-from embedder.index.storage.collection_rows import CollectionRow
+from embedder.index.storage.sqlite.collection_rows import CollectionRow
+from embedder.index.storage.sqlite.scan import scan_rows
 from embedder.index.storage.staging import require_collection
 
 

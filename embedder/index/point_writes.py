@@ -10,21 +10,22 @@ from dataclasses import replace
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import check_ids, check_name, check_points
-from embedder.index.contract.filter_sql import to_sql
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Deleted, Points, Spec
 from embedder.index.lifecycle import follow_model
 from embedder.index.segments.scoring import normalize
 from embedder.index.shard import Shard
-from embedder.index.storage import point_rows, staging
-from embedder.index.storage.collection_rows import (
+from embedder.index.storage import staging
+from embedder.index.storage.row_encoding import encode
+from embedder.index.storage.sqlite import point_rows
+from embedder.index.storage.sqlite.collection_rows import (
     CollectionRow,
     find_collection,
     insert_collection,
     record_model,
 )
-from embedder.index.storage.committer import Effect, Write
-from embedder.index.storage.row_encoding import encode
+from embedder.index.storage.sqlite.committer import Effect, Write
+from embedder.index.storage.sqlite.filter_sql import to_sql
 
 Choice = Callable[[sqlite3.Connection, CollectionRow], Sequence[int]]
 """Selects the pks to delete, inside the transaction."""

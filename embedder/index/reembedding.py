@@ -19,9 +19,9 @@ from embedder.index.contract.checks import check_points
 from embedder.index.contract.points import Points, Spec, StoredModel
 from embedder.index.shard import Shard
 from embedder.index.storage import staging
-from embedder.index.storage.collection_rows import CollectionRow, insert_collection
-from embedder.index.storage.committer import Effect
 from embedder.index.storage.failpoints import reach
+from embedder.index.storage.sqlite.collection_rows import CollectionRow, insert_collection
+from embedder.index.storage.sqlite.committer import Effect
 from embedder.index.storage.staging import OutdatedPoint
 
 

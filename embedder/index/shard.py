@@ -26,11 +26,11 @@ from embedder.index.collection_registry import CollectionRegistry
 from embedder.index.contract.health import IndexHealth, IndexStats, RecoveryReport, health_of
 from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans
 from embedder.index.segments.snapshot_format import SnapshotIdentity
-from embedder.index.storage.collection_rows import CollectionRow
-from embedder.index.storage.committer import T, Write
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.reclaiming import reclaim
-from embedder.index.storage.store import ShardStore
+from embedder.index.storage.sqlite.collection_rows import CollectionRow
+from embedder.index.storage.sqlite.committer import T, Write
+from embedder.index.storage.sqlite.reclaiming import reclaim
+from embedder.index.storage.sqlite.store import ShardStore
 from embedder.settings.model import IndexSettings
 
 FOLDER = "collections"

@@ -21,10 +21,10 @@ from embedder.index.segments.segment import Segment, are_among, pack_bits
 from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.segment_index import SegmentIndex
 from embedder.index.segments.snapshot_folder import SnapshotFolder
-from embedder.index.storage.collection_rows import CollectionRow
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.reading import Reader
 from embedder.index.storage.row_encoding import DISAGREE
+from embedder.index.storage.sqlite.collection_rows import CollectionRow
+from embedder.index.storage.sqlite.reading import Reader
 from embedder.settings.model import IndexSettings
 
 MIN_LIVE_SHARE = 0.5

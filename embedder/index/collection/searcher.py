@@ -24,8 +24,8 @@ from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.segments.scoring import normalize
 from embedder.index.segments.segment import are_among
 from embedder.index.segments.segment_index import IndexState
-from embedder.index.storage.reading import Reader
-from embedder.index.storage.store import ShardStore
+from embedder.index.storage.sqlite.reading import Reader
+from embedder.index.storage.sqlite.store import ShardStore
 from embedder.settings.model import IndexSettings
 from embedder.similarity.mmr import maximal_marginal_relevance
 

@@ -17,16 +17,16 @@ import numpy as np
 
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.types import Vectors
-from embedder.index.storage.collection_rows import (
+from embedder.index.storage.row_encoding import check_payload, checksum, vector_checksum, versioned
+from embedder.index.storage.sqlite.collection_rows import (
     CollectionRow,
     find_collection,
     remember_deleted,
     rename_collection,
     update_collection,
 )
-from embedder.index.storage.point_rows import as_json, assign_pks, delete, put_rows
-from embedder.index.storage.row_encoding import check_payload, checksum, vector_checksum, versioned
-from embedder.index.storage.schema import FILE_NAME
+from embedder.index.storage.sqlite.point_rows import as_json, assign_pks, delete, put_rows
+from embedder.index.storage.sqlite.schema import FILE_NAME
 
 FILLING_PREFIX = "."
 FROZEN_PREFIX = ".."

@@ -18,11 +18,11 @@ from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.contract.points import Points, Query, Spec, StoredModel
 from embedder.index.inspection import inspect, repair
-from embedder.index.storage import collection_rows
-from embedder.index.storage.schema import FILE_NAME
+from embedder.index.storage.sqlite import collection_rows
+from embedder.index.storage.sqlite.schema import FILE_NAME
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import save, small_settings
-from tests.unit.index.storage.version_1 import downgrade, downgrade_backup
+from tests.unit.index.storage.sqlite.version_1 import downgrade, downgrade_backup
 
 A = StoredModel("a", "1", "0" * 64, "mean")
 B = StoredModel("b", "2", "0" * 64, "mean")

@@ -20,8 +20,8 @@ from embedder.core.errors import InvalidInput, UnknownCollection
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Points, Query, Record, Spec
-from embedder.index.storage.collection_rows import update_collection
-from embedder.index.storage.committer import Effect
+from embedder.index.storage.sqlite.collection_rows import update_collection
+from embedder.index.storage.sqlite.committer import Effect
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_strategies import METADATA
 from tests.unit.index.hostile_strings import ANY_TEXT, IDS

@@ -164,7 +164,7 @@ async def test_a_scan_of_a_cancelled_caller_stops_between_two_steps(
 
     held.__name__ = "count"
     monkeypatch.setattr(shard._index, "count", held)
-    monkeypatch.setattr("embedder.index.storage.schema.STEPS", 10)
+    monkeypatch.setattr("embedder.index.storage.sqlite.schema.STEPS", 10)
     running = asyncio.ensure_future(shard.call("count", NAME, FILTER))
     assert await asyncio.to_thread(started.wait, LONG_S)
     running.cancel()

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from embedder.core.storage_errors import NewerFormat, StorageDamaged
-from embedder.index.collection.scan import scan_rows
 from embedder.index.contract.points import Points
-from embedder.index.storage.collection_rows import find_collection
-from embedder.index.storage.schema import SCHEMA_VERSION
+from embedder.index.storage.sqlite.collection_rows import find_collection
+from embedder.index.storage.sqlite.scan import scan_rows
+from embedder.index.storage.sqlite.schema import SCHEMA_VERSION
 from tests.unit.index.faults.saved_index import (
     ROWS,
     content,

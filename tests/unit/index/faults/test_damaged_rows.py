@@ -11,7 +11,7 @@ import pytest
 from embedder.core.errors import InvalidInput
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.contract.points import Metric, Points, Spec
-from embedder.index.storage import reading
+from embedder.index.storage.sqlite import reading
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.faults.saved_index import COUNT, NAMES, ROWS, reopened, written
 

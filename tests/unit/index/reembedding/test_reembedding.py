@@ -17,7 +17,7 @@ from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Metric, PointField, Query, Spec
 from embedder.index.inspection import inspect
 from embedder.index.storage import failpoints
-from embedder.index.storage.reading import Reader
+from embedder.index.storage.sqlite.reading import Reader
 from tests.unit.index.reembedding.steps import (
     NEW,
     NEW_SPEC,

@@ -140,7 +140,7 @@ def test_an_index_that_is_collected_in_its_own_writer_is_closed_after_the_write(
 def test_a_shard_that_closes_during_a_purge_shuts_down_cleanly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedder.index.storage.reclaiming.PURGE_ROWS", 1)
+    monkeypatch.setattr("embedder.index.storage.sqlite.reclaiming.PURGE_ROWS", 1)
     index = VectorIndex(small_settings(tmp_path), background=False)
     index.upsert("c", points({f"p{number}": [1.0, number] for number in range(200)}))
     index.delete("c")

@@ -10,13 +10,13 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from embedder.core.errors import EmbedderError
-from embedder.index.storage.collection_rows import as_collection
-from embedder.index.storage.committer import Effect
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.migration import COLUMNS
-from embedder.index.storage.point_rows import delete_rows
-from embedder.index.storage.schema import release_free_pages
-from embedder.index.storage.store import ShardStore
+from embedder.index.storage.sqlite.collection_rows import as_collection
+from embedder.index.storage.sqlite.committer import Effect
+from embedder.index.storage.sqlite.migration import COLUMNS
+from embedder.index.storage.sqlite.point_rows import delete_rows
+from embedder.index.storage.sqlite.schema import release_free_pages
+from embedder.index.storage.sqlite.store import ShardStore
 
 PURGE_ROWS = 4096
 """Rows of a deleted collection that one step deletes."""

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from embedder.core.errors import LimitExceeded
 from embedder.index.contract.filter_parsing import MAX_CONDITIONS, MAX_VALUES, parse
-from embedder.index.contract.filter_sql import to_sql
 from embedder.index.contract.filters import And, Filter, Not, Or
+from embedder.index.storage.sqlite.filter_sql import to_sql
 from tests.unit.examples import TIMES
 from tests.unit.index.contract.filter_cases import BOOK, MATCHING, NOT_MATCHING
 from tests.unit.index.contract.filter_oracle import matches

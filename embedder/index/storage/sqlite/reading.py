@@ -18,15 +18,19 @@ from numpy.typing import NDArray
 from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
-from embedder.index.contract.filter_sql import to_sql
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Payload, PointField
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.storage.collection_rows import CollectionRow, as_collection, find_collection
-from embedder.index.storage.migration import COLUMNS
-from embedder.index.storage.point_rows import as_json, select_by_ids
 from embedder.index.storage.row_encoding import DISAGREE, check_payload, decode_vectors
-from embedder.index.storage.schema import open_reader
+from embedder.index.storage.sqlite.collection_rows import (
+    CollectionRow,
+    as_collection,
+    find_collection,
+)
+from embedder.index.storage.sqlite.filter_sql import to_sql
+from embedder.index.storage.sqlite.migration import COLUMNS
+from embedder.index.storage.sqlite.point_rows import as_json, select_by_ids
+from embedder.index.storage.sqlite.schema import open_reader
 
 _PAYLOAD = "p.pk, p.seq, p.ext_id, p.text, p.metadata, p.crc"
 _CHOSEN = "FROM json_each(?) AS j CROSS JOIN points AS p"

@@ -12,8 +12,8 @@ import pytest
 
 from embedder.core.storage_errors import StorageFull
 from embedder.index.contract.points import Points, Query
-from embedder.index.storage import point_rows, reclaiming, schema, store
-from embedder.index.storage.reserved_space import CHUNKS, FILE_NAME, ReservedSpace
+from embedder.index.storage.sqlite import point_rows, reclaiming, schema, store
+from embedder.index.storage.sqlite.reserved_space import CHUNKS, FILE_NAME, ReservedSpace
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
 from tests.unit.index.storage.disk_load import fill_disk, mounted, points_from

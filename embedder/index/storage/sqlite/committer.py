@@ -23,8 +23,8 @@ from embedder.core.disk_codes import storage_error, translate_storage_errors
 from embedder.core.errors import EmbedderError, Unavailable
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.reserved_space import ReservedSpace
-from embedder.index.storage.schema import read_number, release_free_pages
+from embedder.index.storage.sqlite.reserved_space import ReservedSpace
+from embedder.index.storage.sqlite.schema import read_number, release_free_pages
 
 T = TypeVar("T")
 Effect = Callable[[], T]

@@ -15,8 +15,8 @@ import numpy as np
 
 from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import StorageDamaged
-from embedder.index.storage.collection_rows import CollectionRow
 from embedder.index.storage.row_encoding import DISAGREE, EncodedRows, check_payload, decode_vectors
+from embedder.index.storage.sqlite.collection_rows import CollectionRow
 
 CHUNK_ROWS = 2048
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged, StorageFull
-from embedder.index.storage.collection_rows import CollectionRow, update_collection
-from embedder.index.storage.committer import Committer, Effect, T, Write
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.lock import DirectoryLock
-from embedder.index.storage.reading import Reader
-from embedder.index.storage.reserved_space import ReservedSpace
-from embedder.index.storage.schema import (
+from embedder.index.storage.sqlite.collection_rows import CollectionRow, update_collection
+from embedder.index.storage.sqlite.committer import Committer, Effect, T, Write
+from embedder.index.storage.sqlite.reading import Reader
+from embedder.index.storage.sqlite.reserved_space import ReservedSpace
+from embedder.index.storage.sqlite.schema import (
     FILE_NAME,
     open_writer,
     quick_check,

@@ -15,9 +15,9 @@ import orjson
 from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidVector
-from embedder.index.storage.collection_rows import CollectionRow, update_collection
 from embedder.index.storage.row_encoding import EncodedRows, versioned
-from embedder.index.storage.schema import read_number, write_meta
+from embedder.index.storage.sqlite.collection_rows import CollectionRow, update_collection
+from embedder.index.storage.sqlite.schema import read_number, write_meta
 
 LOOKUP_IDS = 256
 """Ids of one statement: each is a parameter of it, and SQLite takes at most 32,766."""

@@ -14,8 +14,8 @@ from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.limits import MAX_DELETED
 from embedder.index.contract.points import Metric, Spec, StoredModel, stored_model
-from embedder.index.storage.migration import COLUMNS, checksum
-from embedder.index.storage.schema import FILE_NAME
+from embedder.index.storage.sqlite.migration import COLUMNS, checksum
+from embedder.index.storage.sqlite.schema import FILE_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ import pytest
 from embedder.core.cancellation import Cancellation, Cancelled
 from embedder.core.errors import InvalidInput
 from embedder.core.storage_errors import StorageDamaged, StorageReadOnly
-from embedder.index.storage.committer import Committer, Effect
-from embedder.index.storage.reserved_space import ReservedSpace
-from embedder.index.storage.schema import open_writer
+from embedder.index.storage.sqlite.committer import Committer, Effect
+from embedder.index.storage.sqlite.reserved_space import ReservedSpace
+from embedder.index.storage.sqlite.schema import open_writer
 from tests.unit.waiting import LONG_S
 
 
