@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.backup import copy_collection
@@ -24,6 +23,7 @@ from embedder.index.storage.sqlite.collection_rows import (
     as_collection,
     remember_deleted,
 )
+from embedder.index.storage.sqlite.error_codes import translate_storage_errors
 from embedder.index.storage.sqlite.migration import stored_collections
 from embedder.index.storage.sqlite.scan import scan_rows
 from embedder.index.storage.sqlite.schema import FILE_NAME, check_format, open_reader, open_writer

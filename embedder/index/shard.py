@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 
-from embedder.core.disk_codes import translate_storage_errors
+from embedder.core.disk_codes import translate_disk_errors
 from embedder.core.errors import EmbedderError, UnknownCollection
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
@@ -203,7 +203,7 @@ class Shard:
 
     def _open(self) -> None:
         begun = time.monotonic()
-        with translate_storage_errors(self._directory):
+        with translate_disk_errors(self._directory):
             make_folder(self._directory)
             if (self._directory / FOLDER).exists():  # an earlier version let others read it
                 (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from embedder.core.cancellation import Cancellation, Cancelled, current_cancellation
-from embedder.core.disk_codes import storage_error, translate_storage_errors
 from embedder.core.errors import EmbedderError, Unavailable
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 from embedder.index.storage.failpoints import reach
+from embedder.index.storage.sqlite.error_codes import storage_error, translate_storage_errors
 from embedder.index.storage.sqlite.reserved_space import ReservedSpace
 from embedder.index.storage.sqlite.schema import read_number, release_free_pages
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
@@ -27,6 +26,7 @@ from embedder.index.storage.sqlite.collection_rows import (
     as_collection,
     find_collection,
 )
+from embedder.index.storage.sqlite.error_codes import translate_storage_errors
 from embedder.index.storage.sqlite.filter_sql import to_sql
 from embedder.index.storage.sqlite.migration import COLUMNS
 from embedder.index.storage.sqlite.point_rows import as_json, select_by_ids

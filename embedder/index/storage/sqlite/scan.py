@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.storage.row_encoding import DISAGREE, EncodedRows, check_payload, decode_vectors
 from embedder.index.storage.sqlite.collection_rows import CollectionRow
+from embedder.index.storage.sqlite.error_codes import translate_storage_errors
 
 CHUNK_ROWS = 2048
 

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 
 from embedder.core.cancellation import is_cancelled
-from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.private_files import OWNER_ONLY
 from embedder.core.storage_errors import NewerFormat, StorageDamaged
+from embedder.index.storage.sqlite.error_codes import translate_storage_errors
 from embedder.index.storage.sqlite.migration import COLLECTIONS, DELETED, migrate, version_1
 
 FILE_NAME = "truth.db"

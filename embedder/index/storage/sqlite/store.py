@@ -13,13 +13,13 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
-from embedder.core.disk_codes import translate_storage_errors
 from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged, StorageFull
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.lock import DirectoryLock
 from embedder.index.storage.sqlite.collection_rows import CollectionRow, update_collection
 from embedder.index.storage.sqlite.committer import Committer, Effect, T, Write
+from embedder.index.storage.sqlite.error_codes import translate_storage_errors
 from embedder.index.storage.sqlite.reading import Reader
 from embedder.index.storage.sqlite.reserved_space import ReservedSpace
 from embedder.index.storage.sqlite.schema import (
