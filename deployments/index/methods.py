@@ -20,7 +20,7 @@ from embedder.index.contract.pricing import (
     SCANNED_BYTES,
     upsert_price,
 )
-from embedder.index.storage.staging import PAGE_POINTS
+from embedder.index.storage.records import PAGE_POINTS
 from embedder.index.vector_index import VectorIndex
 
 Threads = Literal["loop", "pool", "search", "read", "write", "copy"]

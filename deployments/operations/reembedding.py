@@ -28,7 +28,8 @@ from embedder.core.types import Priority, Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
 from embedder.index.reembedding import StagedCollection
-from embedder.index.storage.staging import PAGE_POINTS, OutdatedPoint, missing_texts
+from embedder.index.storage.records import PAGE_POINTS, OutdatedPoint
+from embedder.index.storage.staging import missing_texts
 from embedder.index.vector_index import VectorIndex
 
 PASSES = 5

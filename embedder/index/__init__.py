@@ -1,1 +1,1 @@
-"""The vector index: collections of points, stored in SQLite and searched with FAISS."""
+"""The vector index: collections of points, stored in a database and searched with FAISS."""

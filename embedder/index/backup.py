@@ -13,9 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,16 +24,9 @@ from embedder.core.storage_errors import BadBackup, NotWritten, StorageDamaged
 from embedder.index.shard import Shard
 from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_once
 from embedder.index.storage.failpoints import reach
+from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import EncodedRows
-from embedder.index.storage.sqlite.collection_rows import (
-    CollectionRow,
-    as_collection,
-    insert_collection,
-)
-from embedder.index.storage.sqlite.migration import stored_collections
-from embedder.index.storage.sqlite.point_rows import upsert
-from embedder.index.storage.sqlite.scan import scan_rows
-from embedder.index.storage.sqlite.schema import open_reader, open_writer
+from embedder.index.storage.sqlite.collection_file import CollectionFile, write_collection
 from embedder.index.storage.staging import require_collection
 
 FORMAT = 2
@@ -76,9 +68,9 @@ def back_up(shard: Shard, name: str, folder: Path) -> int:
         with raising_not_written(part):
             make_folder(part.parent)
             temporary.mkdir(OWNER_ONLY_FOLDER)
-        with reader.snapshot() as db:
-            row = require_collection(db, name)
-            copy_collection(db, str(reader.path), row, temporary / POINTS)
+        with reader.snapshot() as rows:
+            row = require_collection(rows, name)
+            write_collection(temporary / POINTS, row, rows.scan(row))
         with raising_not_written(part):
             manifest = _describe(row, temporary / POINTS)
             write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
@@ -120,25 +112,6 @@ def find_part(shard: Shard, folder: Path) -> Path:
     return _part(shard, folder)
 
 
-def copy_collection(
-    source: sqlite3.Connection, path: str, row: CollectionRow, target: Path
-) -> None:
-    """Copy a collection of ``source``, the file at ``path``, into a new or existing file.
-
-    Raises:
-        NotWritten: the target cannot be written; nothing of the collection is in it.
-        StorageDamaged: a row fails its checksum; nothing of the collection is in the target.
-    """
-    with raising_not_written(target), closing(open_writer(target, durable=True)) as db:
-        db.execute("BEGIN")
-        copy = insert_collection(db, row.name, row.spec)
-        for rows in scan_rows(source, path, row):
-            _, copy = upsert(db, copy, rows)
-        db.execute("COMMIT")
-        # Leaves one file, without a log.
-        db.execute("PRAGMA journal_mode = DELETE")
-
-
 def read_manifest(directory: Path) -> BackupManifest:
     """Return the manifest of a backup after checking the size and SHA-256 of its file.
 
@@ -175,23 +148,15 @@ class Backup:
         """
         self.manifest = read_manifest(directory)
         self._directory = directory
-        # A frozen file needs no log beside it, and may be on a read-only file system.
-        self._db = open_reader(directory / POINTS, frozen=True)
-        try:
-            found = self._find(self.manifest.name)
-        except (sqlite3.Error, StorageDamaged) as error:
-            self._db.close()
-            raise BadBackup(str(directory), repr(error)) from error
-        if found is None or found.count != self.manifest.count:
-            self._db.close()
+        with self._refusing_damage():
+            self._file = CollectionFile(directory / POINTS, self.manifest.name)
+        row = self._file.row
+        if row is None or row.count != self.manifest.count:
+            self._file.close()
             raise BadBackup(
                 str(directory), f"{POINTS} does not have the points that {MANIFEST} says"
             )
-        self.row = found
-
-    def _find(self, name: str) -> CollectionRow | None:
-        rows = stored_collections(self._db, "name = ?", (name,))
-        return as_collection(rows[0]) if rows else None
+        self.row = row
 
     def rows(self) -> Iterator[EncodedRows]:
         """Yield all points in chunks.
@@ -199,14 +164,19 @@ class Backup:
         Raises:
             BadBackup: a row fails its checksum.
         """
-        try:
-            yield from scan_rows(self._db, str(self._directory), self.row)
-        except (sqlite3.Error, StorageDamaged) as error:
-            raise BadBackup(str(self._directory), repr(error)) from error
+        with self._refusing_damage():
+            yield from self._file.rows()
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._file.close()
+
+    @contextmanager
+    def _refusing_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageDamaged as error:
+            raise BadBackup(str(self._directory), repr(error)) from error
 
 
 def _part(shard: Shard, folder: Path) -> Path:

@@ -8,7 +8,6 @@ next start deletes it.
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -23,17 +22,9 @@ from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
 from embedder.index.shard import Shard
 from embedder.index.storage import staging
 from embedder.index.storage.failpoints import reach
+from embedder.index.storage.protocol import Effect, Transaction, Write
+from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import EncodedRows
-from embedder.index.storage.sqlite import collection_rows, point_rows
-from embedder.index.storage.sqlite.collection_rows import (
-    CollectionRow,
-    find_collection,
-    insert_collection,
-    is_deleted,
-    remember_deleted,
-    rename_collection,
-)
-from embedder.index.storage.sqlite.committer import Effect, Write
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +42,8 @@ def create(shard: Shard, name: str, spec: Spec | None = None) -> CollectionInfo:
     check_name(name)
     check_spec(spec)
 
-    def write(db: sqlite3.Connection) -> Effect[OpenCollection]:
-        row = find_collection(db, name) or insert_collection(db, name, spec)
+    def write(rows: Transaction) -> Effect[OpenCollection]:
+        row = rows.find_collection(name) or rows.insert_collection(name, spec)
         return lambda: shard.register(row)
 
     collection = shard.find_or_none(name)
@@ -71,12 +62,12 @@ def record_model(
         StaleCollection: it has another identity, or records another model.
     """
 
-    def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
-        row = staging.require_collection(db, name)
+    def write(rows: Transaction) -> Effect[CollectionInfo]:
+        row = staging.require_collection(rows, name)
         # Not the open collection: one created in the same commit is not open yet.
         if identity not in (None, row.identity):
             raise StaleCollection(name)
-        updated = collection_rows.record_model(db, row, model)
+        updated = rows.update_collection(row.with_model(model))
 
         def effect() -> CollectionInfo:
             collection = shard.find(name)
@@ -101,19 +92,18 @@ def delete(shard: Shard, name: str, identity: str | None = None) -> None:
     """
     byte_count(name, "collection")
 
-    def write(db: sqlite3.Connection) -> Effect[None]:
-        if is_deleted(db, identity):
+    def write(rows: Transaction) -> Effect[None]:
+        if identity is not None and rows.deleted_among([identity]):
             return lambda: None  # an earlier call has deleted it
-        row = staging.require_collection(db, name)
+        row = staging.require_collection(rows, name)
         if identity not in (None, row.identity):
             raise StaleCollection(name)
-        staged = staging.find_staged(db, name)
-        if identity is not None and staged and staging.is_complete(db, row, staged):
-            promoted = staging.promote(db, row, staged)
+        staged = staging.find_staged(rows, name)
+        if identity is not None and staged and staging.is_complete(rows, row, staged):
+            promoted = staging.promote(rows, row, staged)
             return lambda: shard.replace(shard.open(promoted))
-        staging.discard(db, name)
-        rename_collection(db, row, None)
-        remember_deleted(db, row.identity)
+        staging.discard(rows, name)
+        rows.delete_collection(row)
         return lambda: shard.forget(name)
 
     shard.commit(write, frees=True)
@@ -121,8 +111,8 @@ def delete(shard: Shard, name: str, identity: str | None = None) -> None:
 
 def deleted(shard: Shard, identities: Sequence[str]) -> list[str]:
     """Return the identities that this shard has recorded as deleted."""
-    with shard.store.reader.snapshot() as db:
-        return [one for one in identities if is_deleted(db, one)]
+    with shard.store.reader.snapshot() as rows:
+        return rows.deleted_among(identities)
 
 
 def restore(
@@ -149,15 +139,15 @@ def restore(
             raise _taken(name)
         spec = replace(backup.row.spec, identity=identity)
 
-        def begin(db: sqlite3.Connection) -> Effect[CollectionRow]:
-            row = insert_collection(db, None, spec)
+        def begin(rows: Transaction) -> Effect[CollectionRow]:
+            row = rows.insert_collection(None, spec)
             shard.restoring.add(row.id)
             return lambda: row
 
         row = shard.commit(begin)
         try:
-            for rows in backup.rows():
-                row = shard.commit(_insert(row, rows))
+            for chunk in backup.rows():
+                row = shard.commit(_insert(row, chunk))
             return _publish(shard, row, name, replacing=replacing)
         finally:
             shard.restoring.discard(row.id)
@@ -188,9 +178,9 @@ def _check_same(name: str, existing: Spec, wanted: Spec, width: int | None) -> N
             raise InvalidInput(field, f"is {asked}; {name!r} exists with {known}")
 
 
-def _insert(row: CollectionRow, rows: EncodedRows) -> Write[CollectionRow]:
-    def write(db: sqlite3.Connection) -> Effect[CollectionRow]:
-        _, updated = point_rows.upsert(db, row, rows)
+def _insert(row: CollectionRow, chunk: EncodedRows) -> Write[CollectionRow]:
+    def write(rows: Transaction) -> Effect[CollectionRow]:
+        _, updated = rows.upsert(row, chunk)
         return lambda: updated
 
     return write
@@ -201,15 +191,14 @@ def _publish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) ->
     collection = shard.open(replace(row, name=name))
     reach("restore.before_name")
 
-    def write(db: sqlite3.Connection) -> Effect[CollectionInfo]:
-        existing = find_collection(db, name)
+    def write(rows: Transaction) -> Effect[CollectionInfo]:
+        existing = rows.find_collection(name)
         if existing is not None and not replacing:
             raise _taken(name)
         if existing is not None:
-            staging.discard(db, name)
-            rename_collection(db, existing, None)
-            remember_deleted(db, existing.identity)
-        rename_collection(db, row, name)
+            staging.discard(rows, name)
+            rows.delete_collection(existing)
+        rows.update_collection(replace(row, name=name))
 
         def effect() -> CollectionInfo:
             shard.replace(collection)

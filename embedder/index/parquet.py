@@ -12,8 +12,7 @@ from embedder.core.private_files import OWNER_ONLY_FOLDER
 from embedder.core.storage_errors import NotWritten
 from embedder.index.shard import Shard
 from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_atomically
-from embedder.index.storage.sqlite.collection_rows import CollectionRow
-from embedder.index.storage.sqlite.scan import scan_rows
+from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.staging import require_collection
 
 
@@ -39,14 +38,13 @@ def export(shard: Shard, name: str, file: Path) -> int:
         file = file / f"{shard.name}.parquet"
     if file.exists():
         raise NotWritten(str(file), EXISTS)
-    reader = shard.store.reader
-    with reader.snapshot() as db:
-        row = require_collection(db, name)
+    with shard.store.reader.snapshot() as stored:
+        row = require_collection(stored, name)
 
         def write(target: BinaryIO) -> None:
             schema = _schema(row)
             with pyarrow.parquet.ParquetWriter(target, schema) as writer:
-                for rows in scan_rows(db, str(reader.path), row):
+                for rows in stored.scan(row):
                     vectors = pyarrow.FixedSizeListArray.from_arrays(
                         pyarrow.array(np.ravel(rows.vectors)), row.width
                     )

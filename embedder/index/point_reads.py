@@ -33,8 +33,8 @@ from embedder.index.contract.points import (
 )
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.shard import Shard
+from embedder.index.storage.protocol import Reader
 from embedder.index.storage.row_encoding import decode_metadata
-from embedder.index.storage.sqlite.reading import Reader
 
 T = TypeVar("T")
 

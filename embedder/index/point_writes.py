@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+
+import numpy as np
 
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.collection.open_collection import OpenCollection
@@ -16,18 +17,11 @@ from embedder.index.lifecycle import follow_model
 from embedder.index.segments.scoring import normalize
 from embedder.index.shard import Shard
 from embedder.index.storage import staging
+from embedder.index.storage.protocol import Effect, Transaction, Write
+from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import encode
-from embedder.index.storage.sqlite import point_rows
-from embedder.index.storage.sqlite.collection_rows import (
-    CollectionRow,
-    find_collection,
-    insert_collection,
-    record_model,
-)
-from embedder.index.storage.sqlite.committer import Effect, Write
-from embedder.index.storage.sqlite.filter_sql import to_sql
 
-Choice = Callable[[sqlite3.Connection, CollectionRow], Sequence[int]]
+Choice = Callable[[Transaction, CollectionRow], Sequence[int]]
 """Selects the pks to delete, inside the transaction."""
 
 
@@ -65,40 +59,37 @@ def delete_points(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
     """
     check_ids(ids, "ids[{}]")
 
-    def choose(db: sqlite3.Connection, row: CollectionRow) -> Sequence[int]:
-        return sorted(point_rows.find_pks(db, row.id, set(ids)).values())
-
-    return _delete(shard, name, choose)
+    distinct = list(dict.fromkeys(ids))
+    return _delete(shard, name, lambda rows, row: rows.find_pks(row.id, distinct))
 
 
 def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
     """Delete all points that meet a filter at the time of the write, atomically."""
-    compiled = to_sql(condition, "metadata")
-    return _delete(shard, name, lambda db, row: point_rows.matching_pks(db, row.id, compiled))
+    return _delete(shard, name, lambda rows, row: rows.matching_pks(row.id, condition))
 
 
 def _upsert(
     shard: Shard, name: str, checked: OpenCollection | None, points: Points, spec: Spec
 ) -> Write[int | None]:
     """Return the write; its result is None if ``checked`` is no longer the collection."""
-    rows = encode(points)
-    vectors = normalize(checked.metric if checked else spec.metric, rows.vectors)
+    encoded = encode(points)
+    vectors = normalize(checked.metric if checked else spec.metric, encoded.vectors)
 
-    def write(db: sqlite3.Connection) -> Effect[int | None]:
-        row = find_collection(db, name)
+    def write(rows: Transaction) -> Effect[int | None]:
+        row = rows.find_collection(name)
         if row is None and checked is None:
-            row = insert_collection(db, name, spec)
+            row = rows.insert_collection(name, spec)
         elif row is None or checked is None or row.id != checked.id:
             return lambda: None if row is None else _register(shard, row)
-        staging.refuse_if_frozen(db, name)
-        pks, updated = point_rows.upsert(db, record_model(db, row, spec.stored), rows)
+        staging.refuse_if_frozen(rows, name)
+        pks, updated = rows.upsert(row.with_model(spec.stored), encoded)
 
         def effect() -> int:
             # Without a width, the new collection does not read these rows from the file again.
             collection = checked or shard.register(replace(row, width=None))
             follow_model(collection, row, updated)
             with _reloading(shard, collection):
-                collection.put(pks, updated.sequence, rows.ids, vectors)
+                collection.put(pks, updated.sequence, encoded.ids, vectors)
             shard.collections.notify_if_changed(collection)
             return updated.sequence
 
@@ -113,21 +104,21 @@ def _register(shard: Shard, row: CollectionRow) -> None:
 
 
 def _delete(shard: Shard, name: str, choose: Choice) -> Deleted:
-    def write(db: sqlite3.Connection) -> Effect[Deleted]:
-        row = staging.require_collection(db, name)
-        staging.refuse_if_frozen(db, name)
-        chosen = choose(db, row)
-        staging.delete_points(db, name, chosen)
-        pks, sequence = point_rows.delete(db, row, chosen)
+    def write(rows: Transaction) -> Effect[Deleted]:
+        row = staging.require_collection(rows, name)
+        staging.refuse_if_frozen(rows, name)
+        chosen = choose(rows, row)
+        staging.delete_points(rows, name, chosen)
+        sequence = rows.delete(row, chosen).sequence
 
         def effect() -> Deleted:
-            if len(pks):
+            if chosen:
                 collection = shard.find(name)
                 with _reloading(shard, collection):
-                    collection.remove(pks, sequence)
+                    collection.remove(np.array(chosen, np.int64), sequence)
                 shard.collections.notify_if_changed(collection)
                 shard.reclaim()
-            return Deleted(len(pks), sequence)
+            return Deleted(len(chosen), sequence)
 
         return effect
 
@@ -143,10 +134,11 @@ def _reloading(shard: Shard, collection: OpenCollection) -> Iterator[None]:
     except Exception:
         reader, name = shard.store.reader, collection.name
         try:
-            row = reader.collection(name)
+            with reader.snapshot() as stored:
+                row = stored.find_collection(name)
             if row is not None and row.id == collection.id:
                 collection.reload(row)
         except Exception as error:  # noqa: BLE001 - its index is out of date: close it
             problem = f"committed writes are not searchable until a restart: {error!r}"
-            shard.fail(StorageDamaged(str(reader.path), problem, name))
+            shard.fail(StorageDamaged(reader.location, problem, name))
         raise

@@ -8,7 +8,6 @@ the collection or its staged collection has another identity.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,9 +19,8 @@ from embedder.index.contract.points import Points, Spec, StoredModel
 from embedder.index.shard import Shard
 from embedder.index.storage import staging
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.sqlite.collection_rows import CollectionRow, insert_collection
-from embedder.index.storage.sqlite.committer import Effect
-from embedder.index.storage.staging import OutdatedPoint
+from embedder.index.storage.protocol import Effect, Snapshot, Transaction
+from embedder.index.storage.records import CollectionRow, OutdatedPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +33,14 @@ class StagedCollection:
 
 def count_without_text(shard: Shard, name: str) -> int:
     """Return how many points of the collection have no text."""
-    with shard.store.reader.snapshot() as db:
-        return staging.count_without_text(db, staging.require_collection(db, name))
+    with shard.store.reader.snapshot() as rows:
+        return rows.count_without_text(staging.require_collection(rows, name).id)
 
 
 def staged(shard: Shard, name: str) -> StagedCollection | None:
     """Return the identity and model of the staged collection, or None."""
-    with shard.store.reader.snapshot() as db:
-        row = staging.find_staged(db, name)
+    with shard.store.reader.snapshot() as rows:
+        row = staging.find_staged(rows, name)
         return None if row is None else _staged(row)
 
 
@@ -53,12 +51,12 @@ def begin_staged(shard: Shard, name: str, source: str, spec: Spec) -> StagedColl
         StaleCollection: the collection does not have the identity ``source``.
     """
 
-    def write(db: sqlite3.Connection) -> Effect[StagedCollection]:
-        if staging.require_collection(db, name).identity != source:
+    def write(rows: Transaction) -> Effect[StagedCollection]:
+        if staging.require_collection(rows, name).identity != source:
             raise StaleCollection(name)
-        row = staging.find_staged(db, name)
+        row = staging.find_staged(rows, name)
         if row is None:
-            row = insert_collection(db, staging.FILLING_PREFIX + name, spec)
+            row = rows.insert_collection(staging.FILLING_PREFIX + name, spec)
         return lambda: _staged(row)
 
     return shard.commit(write)
@@ -69,8 +67,9 @@ def outdated(shard: Shard, name: str, identity: str, after: int) -> list[Outdate
 
     Return one page by ascending pk, starting above ``after``; an empty page is the last one.
     """
-    with shard.store.reader.snapshot() as db:
-        return staging.outdated(db, *_both(db, name, identity), after)
+    with shard.store.reader.snapshot() as rows:
+        source, copy = _both(rows, name, identity)
+        return rows.outdated(source.id, copy.id, after)
 
 
 def fill_staged(
@@ -82,12 +81,12 @@ def fill_staged(
         InvalidInput: a vector cannot be stored.
     """
 
-    def write(db: sqlite3.Connection) -> Effect[None]:
-        source, copy = _both(db, name, identity)
+    def write(rows: Transaction) -> Effect[None]:
+        source, copy = _both(rows, name, identity)
         ids, none = [one.id for one in points], [None] * len(points)
         given = Points(ids, vectors, none, [{}] * len(points))
         check_points(given, width=copy.width, metric=copy.metric)
-        staging.fill(db, source, copy, points, vectors)
+        staging.fill(rows, source, copy, points, vectors)
         return lambda: None
 
     shard.commit(write)
@@ -100,8 +99,8 @@ def freeze(shard: Shard, name: str, identity: str, dropping: bool) -> None:
         InvalidInput: points have no text, and ``dropping`` is not set.
     """
 
-    def write(db: sqlite3.Connection) -> Effect[None]:
-        staging.freeze(db, *_both(db, name, identity), dropping=dropping)
+    def write(rows: Transaction) -> Effect[None]:
+        staging.freeze(rows, *_both(rows, name, identity), dropping=dropping)
         return lambda: None
 
     shard.commit(write)
@@ -113,20 +112,20 @@ def switch(shard: Shard, name: str, identity: str) -> None:
     Raises:
         Unavailable: the staged collection is not frozen, or lacks points.
     """
-    with shard.store.reader.snapshot() as db:
-        if staging.require_collection(db, name).identity == identity:
+    with shard.store.reader.snapshot() as rows:
+        if staging.require_collection(rows, name).identity == identity:
             return  # an earlier call has switched
-        source, copy = _both(db, name, identity)
+        source, copy = _both(rows, name, identity)
         row = replace(copy, name=name, sequence=source.sequence)
     # Loaded before the switch, so that the writer does not wait for it.
     collection = shard.open(row)
     reach("reembed.before_switch")
 
-    def write(db: sqlite3.Connection) -> Effect[None]:
-        source, copy = _both(db, name, identity)
-        if not staging.is_complete(db, source, copy):
+    def write(rows: Transaction) -> Effect[None]:
+        source, copy = _both(rows, name, identity)
+        if not staging.is_complete(rows, source, copy):
             raise Unavailable(f"the new vectors of collection {name!r} are not complete")
-        staging.promote(db, source, copy)
+        staging.promote(rows, source, copy)
         return lambda: shard.replace(collection)
 
     shard.commit(write)
@@ -139,20 +138,20 @@ def discard_staged(shard: Shard, name: str, identity: str) -> None:
         InvalidInput: it has already replaced the collection.
     """
 
-    def write(db: sqlite3.Connection) -> Effect[None]:
-        if staging.require_collection(db, name).identity == identity:
+    def write(rows: Transaction) -> Effect[None]:
+        if staging.require_collection(rows, name).identity == identity:
             raise InvalidInput("collection", "has its new vectors already")
-        copy = staging.find_staged(db, name)
+        copy = staging.find_staged(rows, name)
         if copy is not None and copy.identity == identity:
-            staging.discard(db, name)
+            staging.discard(rows, name)
         return shard.reclaim
 
     shard.commit(write, frees=True)
 
 
-def _both(db: sqlite3.Connection, name: str, identity: str) -> tuple[CollectionRow, CollectionRow]:
+def _both(rows: Snapshot, name: str, identity: str) -> tuple[CollectionRow, CollectionRow]:
     """Return a collection and its staged collection, which must have this identity."""
-    source, copy = staging.require_collection(db, name), staging.find_staged(db, name)
+    source, copy = staging.require_collection(rows, name), staging.find_staged(rows, name)
     if copy is None or copy.identity != identity:
         raise StaleCollection(name)
     return source, copy

@@ -27,10 +27,9 @@ from embedder.index.contract.health import IndexHealth, IndexStats, RecoveryRepo
 from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans
 from embedder.index.segments.snapshot_format import SnapshotIdentity
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.sqlite.collection_rows import CollectionRow
-from embedder.index.storage.sqlite.committer import T, Write
-from embedder.index.storage.sqlite.reclaiming import reclaim
-from embedder.index.storage.sqlite.store import ShardStore
+from embedder.index.storage.protocol import Store, T, Write
+from embedder.index.storage.records import CollectionRow
+from embedder.index.storage.sqlite.store import SqliteStore
 from embedder.settings.model import IndexSettings
 
 FOLDER = "collections"
@@ -55,7 +54,7 @@ class Shard:
         self.recovery = RecoveryReport(0.0, 0, 0, True)
         self._opening = threading.Lock()
         self._open_error: EmbedderError | None = None  # each call tries to open the shard again
-        self._store: ShardStore | None = None
+        self._store: Store | None = None
         self._maintenance = MaintenanceThread(self.fail) if background else None
         self.collections = CollectionRegistry(self._maintenance)
         directory = settings.directory or tempfile.mkdtemp(prefix="embedder-index-")
@@ -72,7 +71,7 @@ class Shard:
             raise
 
     @property
-    def store(self) -> ShardStore:
+    def store(self) -> Store:
         """Return the open store.
 
         Raises:
@@ -153,10 +152,10 @@ class Shard:
     def reclaim(self) -> None:
         """Queue the release of disk space that deleted rows take, in steps between other writes."""
         if (store := self._store) is not None:
-            reclaim(store, self.restoring)
+            store.reclaim(self.restoring)
 
     def commit(self, write: Write[T], *, frees: bool = False) -> T:
-        """Commit a write, and return the result of its effect; ``frees`` as in `Committer.submit`.
+        """Commit a write, and return the result of its effect; ``frees`` as in `Store.submit`.
 
         Raises:
             StorageDamaged: the shard has failed.
@@ -208,11 +207,11 @@ class Shard:
             if (self._directory / FOLDER).exists():  # an earlier version let others read it
                 (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)
         durable = self.settings.directory is not None
-        self._store = ShardStore(self._directory, self.settings.reserve_bytes, durable=durable)
-        rows = self._store.reader.collections()
+        self._store = SqliteStore(self._directory, self.settings.reserve_bytes, durable=durable)
+        rows = self._store.collections()
         for row in rows:
             try:
-                self.register(self._store.repair_count(row))
+                self.register(row)
             except StorageDamaged as error:
                 if error.collection is None:
                     raise

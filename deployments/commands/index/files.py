@@ -13,7 +13,7 @@ from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from embedder.index.inspection import Inspection
+    from embedder.index.storage.sqlite.inspection import Inspection
 
 DATA_HELP = "the data_directory of a service, instead of a configuration"
 
@@ -56,7 +56,7 @@ def settings_of(config: Path, data: Path | None) -> ServeSettings:
 
 def _check(options: argparse.Namespace) -> int:
     from deployments.operations.index_files import shard_folders
-    from embedder.index.inspection import inspect
+    from embedder.index.storage.sqlite.inspection import inspect
 
     folders = shard_folders(settings_of(options.config, options.data))
     found = {folder.name: inspect(folder) for folder in folders}
@@ -70,7 +70,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _repair(options: argparse.Namespace) -> None:
     from deployments.operations.index_files import shard_folders
-    from embedder.index.inspection import repair
+    from embedder.index.storage.sqlite.inspection import repair
 
     folders = shard_folders(settings_of(options.config, options.data))
     repaired = {folder.name: repair(folder) for folder in folders}

@@ -22,9 +22,9 @@ from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.segment_index import SegmentIndex
 from embedder.index.segments.snapshot_folder import SnapshotFolder
 from embedder.index.storage.failpoints import reach
+from embedder.index.storage.protocol import Reader
+from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import DISAGREE
-from embedder.index.storage.sqlite.collection_rows import CollectionRow
-from embedder.index.storage.sqlite.reading import Reader
 from embedder.settings.model import IndexSettings
 
 MIN_LIVE_SHARE = 0.5
@@ -121,7 +121,8 @@ class CollectionSegments:
         merged = self._builder.merge(sources, self.fetch)
         # The merge may have read vectors from the store that are not visible yet: wait until
         # they are, so that the merged segment is not newer than the state.
-        row = self._reader.collection(str(self._row.name))
+        with self._reader.snapshot() as stored:
+            row = stored.find_collection(str(self._row.name))
         if row is not None and row.id == self._row.id:
             self.index.wait(row.sequence, APPLY_TIMEOUT_S)
         replaced = self.index.replace_merged(sources, merged)
@@ -140,7 +141,7 @@ def _recover(
     versions = reader.pairs(row.id)
     if len(versions) != row.count:
         problem = f"{len(versions)} of {row.count} points are there"
-        raise StorageDamaged(str(reader.path), problem, UNNAMED)
+        raise StorageDamaged(reader.location, problem, UNNAMED)
     missing = np.ones(len(versions), np.bool_)
     segments = []
     for path, rows in snapshots.load(row.sequence):
@@ -168,7 +169,7 @@ def _from_store(reader: Reader, versions: NDArray[np.int64], builder: SegmentBui
     def read(rows: NDArray[np.int64]) -> Vectors:
         found, block, vectors = reader.vectors(versions[rows, 0], builder.width)
         if not np.array_equal(found, versions[rows]):
-            raise StorageDamaged(str(reader.path), DISAGREE, UNNAMED)
+            raise StorageDamaged(reader.location, DISAGREE, UNNAMED)
         ids.extend(block)
         return normalize(builder.metric, vectors)
 

@@ -25,7 +25,7 @@ from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.index.segments.faiss_index import Stopped
 from embedder.index.segments.segment import Segment
 from embedder.index.segments.segment_index import IndexState
-from embedder.index.storage.sqlite.collection_rows import CollectionRow
+from embedder.index.storage.records import CollectionRow
 
 
 class OpenCollection:

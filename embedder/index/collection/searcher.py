@@ -24,8 +24,8 @@ from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.segments.scoring import normalize
 from embedder.index.segments.segment import are_among
 from embedder.index.segments.segment_index import IndexState
-from embedder.index.storage.sqlite.reading import Reader
-from embedder.index.storage.sqlite.store import ShardStore
+from embedder.index.storage.protocol import Reader, Store
+from embedder.index.storage.row_encoding import DISAGREE
 from embedder.settings.model import IndexSettings
 from embedder.similarity.mmr import maximal_marginal_relevance
 
@@ -41,7 +41,7 @@ class Searcher:
     """Searches one collection on behalf of its shard; safe from several threads."""
 
     collection: OpenCollection
-    store: ShardStore
+    store: Store
     settings: IndexSettings
 
     def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
@@ -67,11 +67,7 @@ class Searcher:
             return self.store.run_exclusively(lambda: self._attempt(queries))
         except VersionChanged as changed:
             # Nothing is being written, so an entry of the database's index must be wrong.
-            path, problem = (
-                str(self.store.reader.path),
-                "the rows and the index of a table disagree",
-            )
-            raise StorageDamaged(path, problem, UNNAMED) from changed
+            raise StorageDamaged(self.store.reader.location, DISAGREE, UNNAMED) from changed
 
     def _attempt(self, queries: Sequence[Query]) -> list[list[Hit]]:
         collection, first = self.collection, queries[0]

@@ -1,1 +1,1 @@
-"""The stored points of a shard, in SQLite."""
+"""The stored points of a shard: what the index needs from a database, and its stores."""

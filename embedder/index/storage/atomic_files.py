@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +18,14 @@ EXISTS = "it exists already; choose another place"
 
 @contextmanager
 def raising_not_written(path: Path) -> Iterator[None]:
-    """Turn errors of the disk and of SQLite into one that names ``path``, chosen by the operator.
+    """Turn errors of the disk into one that names ``path``, chosen by the operator.
 
     Raises:
         NotWritten: the path cannot be written.
     """
     try:
         yield
-    except (OSError, sqlite3.Error, StorageFull) as error:
+    except (OSError, StorageFull) as error:
         raise NotWritten(str(path), _problem(path, error)) from error
 
 

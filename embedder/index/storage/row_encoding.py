@@ -19,7 +19,7 @@ from embedder.core.types import Vectors
 from embedder.index.contract.points import Points
 
 DISAGREE = "the points and their index disagree"
-"""The problem if an index of SQLite holds one entry twice, so that another one is missing."""
+"""The problem if an index of the database holds one entry twice, so that another one is missing."""
 
 
 @dataclass(frozen=True, slots=True)

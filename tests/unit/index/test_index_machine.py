@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +228,7 @@ class IndexMachine(RuleBasedStateMachine):
         while left:
             # Queued behind the purge steps that are queued now.
             store.submit(lambda _: lambda: None).result()
-            with store.reader.snapshot() as db:
+            with closing(sqlite3.connect(self._folder / "truth.db")) as db:
                 left = db.execute("SELECT id FROM collections WHERE name IS NULL").fetchall()
         store.submit(lambda _: lambda: None).result()
 

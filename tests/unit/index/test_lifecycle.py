@@ -17,9 +17,9 @@ import pytest
 from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.contract.points import Points, Query, Spec, StoredModel
-from embedder.index.inspection import inspect, repair
-from embedder.index.storage.sqlite import collection_rows
-from embedder.index.storage.sqlite.schema import FILE_NAME
+from embedder.index.storage.sqlite import collection_table
+from embedder.index.storage.sqlite.collection_table import FILE_NAME
+from embedder.index.storage.sqlite.inspection import inspect, repair
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import save, small_settings
 from tests.unit.index.storage.sqlite.version_1 import downgrade, downgrade_backup
@@ -54,7 +54,7 @@ def test_each_created_collection_has_its_own_identity_after_a_restart(tmp_path: 
 def test_a_deleted_identity_is_never_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collection_rows, "MAX_DELETED", 2)
+    monkeypatch.setattr(collection_table, "MAX_DELETED", 2)
     index = _open(tmp_path)
     for name in ("old", "one", "two"):
         index.create("c", Spec(identity=name))

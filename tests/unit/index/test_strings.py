@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import tempfile
 from contextlib import closing
 from dataclasses import replace
@@ -20,8 +19,7 @@ from embedder.core.errors import InvalidInput, UnknownCollection
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Points, Query, Record, Spec
-from embedder.index.storage.sqlite.collection_rows import update_collection
-from embedder.index.storage.sqlite.committer import Effect
+from embedder.index.storage.protocol import Effect, Transaction
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_strategies import METADATA
 from tests.unit.index.hostile_strings import ANY_TEXT, IDS
@@ -108,11 +106,11 @@ def test_an_id_that_begins_with_another_id_is_a_different_id(tmp_path: Path) -> 
 
 def _set_count(index: VectorIndex, count: int) -> None:
     """Store a wrong count of collection "c"."""
-    row = index._shard.store.reader.collection("c")
-    assert row is not None
 
-    def write(db: sqlite3.Connection) -> Effect[None]:
-        update_collection(db, replace(row, count=count))
+    def write(rows: Transaction) -> Effect[None]:
+        row = rows.find_collection("c")
+        assert row is not None
+        rows.update_collection(replace(row, count=count))
         return lambda: None
 
     index._shard.store.submit(write).result()

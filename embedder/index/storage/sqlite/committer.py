@@ -10,27 +10,23 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from embedder.core.cancellation import Cancellation, Cancelled, current_cancellation
 from embedder.core.errors import EmbedderError, Unavailable
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 from embedder.index.storage.failpoints import reach
+from embedder.index.storage.protocol import Effect, T, Write
 from embedder.index.storage.sqlite.error_codes import storage_error, translate_storage_errors
 from embedder.index.storage.sqlite.reserved_space import ReservedSpace
 from embedder.index.storage.sqlite.schema import read_number, release_free_pages
-
-T = TypeVar("T")
-Effect = Callable[[], T]
-"""Makes a committed write visible to searches; its result acknowledges the write."""
-Write = Callable[[sqlite3.Connection], Effect[T]]
-"""Writes rows inside a transaction of the committer, and returns the effect."""
+from embedder.index.storage.sqlite.transaction import SqliteTransaction
 
 GROUP = 256
 """Maximum number of writes per commit, which bounds how long the first of them waits."""
@@ -57,6 +53,7 @@ class Committer:
         self, connection: sqlite3.Connection, path: Path, reserve: ReservedSpace, *, epoch: int
     ) -> None:
         self._connection = connection
+        self._rows = SqliteTransaction(connection, path)
         self._reserve = reserve
         self._path = path
         self._epoch = epoch
@@ -69,10 +66,7 @@ class Committer:
         self._thread.start()
 
     def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
-        """Queue a write; the future gets the result of its effect, or the error of the write.
-
-        A write that is cancelled before it starts is dropped. ``frees`` marks a write that stores
-        nothing new: on a full disk it may use the reserve.
+        """Queue a write; see `Store.submit`. ``frees`` lets it use the reserve on a full disk.
 
         Raises:
             StorageReadOnly: the disk failed in an earlier write.
@@ -160,7 +154,7 @@ class Committer:
         try:
             if not job.frees and not self._reserve.is_complete:
                 raise StorageFull(str(self._path))
-            effect = job.write(self._connection)
+            effect = job.write(self._rows)
         except Exception as error:
             known = storage_error(error, self._path) or error
             concerns_group = _concerns_all(known) or isinstance(known, StorageFull)

@@ -1,22 +1,13 @@
-"""The rows of points and vectors: looked up, stored and deleted inside a caller's transaction.
-
-Each function checks before it writes, so that a refused call changes nothing.
-"""
+"""The rows of points and vectors: looked up, stored and deleted inside a caller's transaction."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from embedder.core.errors import InvalidVector
-from embedder.index.storage.row_encoding import EncodedRows, versioned
-from embedder.index.storage.sqlite.collection_rows import CollectionRow, update_collection
 from embedder.index.storage.sqlite.schema import read_number, write_meta
 
 LOOKUP_IDS = 256
@@ -59,45 +50,6 @@ def assign_pks(
     return pks, following - first
 
 
-def upsert(
-    db: sqlite3.Connection, collection: CollectionRow, rows: EncodedRows
-) -> tuple[NDArray[np.int64], CollectionRow]:
-    """Store the points of one request; return their pks int64[n] and the updated collection.
-
-    Raises:
-        InvalidVector: the collection has another width.
-    """
-    width = rows.vectors.shape[1]
-    if collection.width not in (None, width):
-        raise InvalidVector(
-            "points[0].vector", f"has {width} components; the collection has {collection.width}"
-        )
-    pks, added = assign_pks(db, collection.id, rows.ids)
-    sequence = collection.sequence + 1
-    same, seqs = [collection.id] * len(rows), [sequence] * len(rows)
-    checksums = [versioned(crc, sequence) for crc in rows.checksums]
-    put_rows(
-        db,
-        zip(pks, same, rows.ids, seqs, checksums, rows.texts, rows.metadata, strict=True),
-        zip(pks, rows.vector_checksums, rows.blobs, strict=True),
-    )
-    count = collection.count + added
-    updated = replace(collection, sequence=sequence, count=count, width=width)
-    return np.array(pks, np.int64), update_collection(db, updated)
-
-
-def delete(
-    db: sqlite3.Connection, collection: CollectionRow, pks: Sequence[int]
-) -> tuple[NDArray[np.int64], int]:
-    """Delete points; return their pks int64[n] and the sequence number, unchanged without pks."""
-    if not pks:
-        return np.empty(0, np.int64), collection.sequence
-    deleted = delete_rows(db, pks)
-    sequence = collection.sequence + 1
-    update_collection(db, replace(collection, sequence=sequence, count=collection.count - deleted))
-    return np.array(pks, np.int64), sequence
-
-
 def delete_rows(db: sqlite3.Connection, pks: Sequence[int]) -> int:
     """Delete the rows of these pks; return how many points that were."""
     chosen = (as_json(pks),)
@@ -129,19 +81,6 @@ def select_by_ids(
             "ON p.collection = ? AND p.ext_id = given.id",
             (*some, collection),
         )
-
-
-def matching_pks(
-    db: sqlite3.Connection, collection: int, condition: tuple[str, list[str]]
-) -> list[int]:
-    """Return the pks of all points that meet a filter, in ascending order.
-
-    ``condition`` is the filter as `to_sql` compiles it for the column ``metadata``.
-    """
-    sql, parameters = condition
-    # The SQL text contains no client input: all values are parameters.
-    query = f"SELECT pk FROM points INDEXED BY points_by_pk WHERE collection = ? AND ({sql})"  # noqa: S608
-    return [pk for (pk,) in db.execute(query, (collection, *parameters))]
 
 
 def as_json(numbers: Sequence[int]) -> str:

@@ -1,6 +1,6 @@
 """Read points, pages and filter matches of a collection while the writer runs.
 
-The checksum of every row is verified. ``collection`` is the number of a collection in the file.
+The checksum of every row is verified.
 """
 
 from __future__ import annotations
@@ -20,27 +20,25 @@ from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Payload, PointField
 from embedder.index.contract.response_budget import ResponseBudget
+from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import DISAGREE, check_payload, decode_vectors
-from embedder.index.storage.sqlite.collection_rows import (
-    CollectionRow,
-    as_collection,
-    find_collection,
-)
+from embedder.index.storage.sqlite.collection_table import COLUMNS, as_collection
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
 from embedder.index.storage.sqlite.filter_sql import to_sql
-from embedder.index.storage.sqlite.migration import COLUMNS
 from embedder.index.storage.sqlite.point_rows import as_json, select_by_ids
 from embedder.index.storage.sqlite.schema import open_reader
+from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
 
 _PAYLOAD = "p.pk, p.seq, p.ext_id, p.text, p.metadata, p.crc"
 _CHOSEN = "FROM json_each(?) AS j CROSS JOIN points AS p"
 
 
-class Reader:
-    """Reads one file with one connection per concurrent call; safe from several threads."""
+class SqliteReader:
+    """Implements `Reader` on one file, with one connection per concurrent call."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.location = str(path)
+        self._path = path
         self._free: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -54,15 +52,15 @@ class Reader:
             connection.close()
 
     @contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection that sees one moment, whatever is committed meanwhile.
+    def snapshot(self) -> Iterator[SqliteSnapshot]:
+        """Yield the rows at one moment, whatever is committed meanwhile.
 
         The log cannot be reset while a snapshot is open, and grows with every commit.
         """
         with self._connection() as db:
             db.execute("BEGIN")
             try:
-                yield db
+                yield SqliteSnapshot(db, self._path)
             finally:
                 # Some errors have already ended the transaction.
                 if db.in_transaction:
@@ -74,11 +72,6 @@ class Reader:
             query = f"SELECT {COLUMNS} FROM collections WHERE name NOT GLOB '.*'"  # noqa: S608
             rows = db.execute(query).fetchall()
             return [as_collection(row) for row in rows]
-
-    def collection(self, name: str) -> CollectionRow | None:
-        """Return the collection of this name, or None."""
-        with self._connection() as db:
-            return find_collection(db, name)
 
     def payloads(
         self, collection: int, pks: Sequence[int], budget: ResponseBudget
@@ -94,8 +87,8 @@ class Reader:
     def by_ids(self, collection: int, ids: Sequence[str], budget: ResponseBudget) -> list[Payload]:
         """Return the stored points among the ids, in any order, within the response budget."""
         with (
-            self.snapshot() as db,
-            closing(select_by_ids(db, _PAYLOAD, collection, ids)) as rows,
+            self.snapshot() as snapshot,
+            closing(select_by_ids(snapshot.db, _PAYLOAD, collection, ids)) as rows,
         ):
             return list(budget.within(self._checked(rows, budget.include)))
 
@@ -128,9 +121,9 @@ class Reader:
         The second value is the collection's sequence number at that moment.
         """
         query, parameters = _selection("p.pk, p.seq", condition, "AND p.seq > ?")
-        with self.snapshot() as db:
-            pairs = self._pairs(db.execute(query, (collection, after, *parameters)))
-            row = db.execute(
+        with self.snapshot() as snapshot:
+            pairs = self._pairs(snapshot.db.execute(query, (collection, after, *parameters)))
+            row = snapshot.db.execute(
                 "SELECT sequence FROM collections WHERE id = ?", (collection,)
             ).fetchone()
         return pairs, int(row[0]) if row else 0
@@ -145,7 +138,7 @@ class Reader:
         with self._connection() as db:
             pairs = self._pairs(db.execute(f"{query} ORDER BY p.pk", (collection,)))
         if (np.diff(pairs[:, 0]) <= 0).any():
-            raise StorageDamaged(str(self.path), DISAGREE, UNNAMED)
+            raise StorageDamaged(self.location, DISAGREE, UNNAMED)
         return pairs
 
     def vectors(
@@ -165,7 +158,7 @@ class Reader:
         with self._connection() as db:
             rows = db.execute(query, (as_json(pks.tolist()),)).fetchall()
         names, blobs = [row[2] for row in rows], [row[4] for row in rows]
-        vectors = decode_vectors(str(self.path), names, blobs, [row[3] for row in rows], width)
+        vectors = decode_vectors(self.location, names, blobs, [row[3] for row in rows], width)
         return self._pairs(row[:2] for row in rows), names, vectors
 
     def _checked(
@@ -173,7 +166,7 @@ class Reader:
     ) -> Iterator[Payload]:
         """Check and yield rows one by one, without their texts unless these are included."""
         for pk, seq, name, text, metadata, crc in rows:
-            check_payload(str(self.path), name, text, metadata, (seq, crc))
+            check_payload(self.location, name, text, metadata, (seq, crc))
             yield Payload(pk, seq, name, text if "text" in include else None, metadata)
 
     def _pairs(self, rows: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
@@ -182,7 +175,7 @@ class Reader:
             numbers = np.fromiter((number for row in rows for number in row), np.int64)
         except (TypeError, ValueError) as error:
             # A flipped bit has changed the type of a stored column.
-            raise StorageDamaged(str(self.path), f"not a number: {error}", UNNAMED) from error
+            raise StorageDamaged(self.location, f"not a number: {error}", UNNAMED) from error
         return numbers.reshape(-1, 2)
 
     @contextmanager
@@ -190,9 +183,9 @@ class Reader:
         with self._lock:
             connection = self._free.pop() if self._free else None
         if connection is None:
-            connection = open_reader(self.path)
+            connection = open_reader(self._path)
         try:
-            with translate_storage_errors(self.path):
+            with translate_storage_errors(self._path):
                 yield connection
         finally:
             with self._lock:

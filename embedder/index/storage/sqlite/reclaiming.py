@@ -11,12 +11,11 @@ from contextlib import suppress
 
 from embedder.core.errors import EmbedderError
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.sqlite.collection_rows import as_collection
-from embedder.index.storage.sqlite.committer import Effect
-from embedder.index.storage.sqlite.migration import COLUMNS
+from embedder.index.storage.protocol import Effect, Transaction
+from embedder.index.storage.sqlite.collection_table import COLUMNS, as_collection
+from embedder.index.storage.sqlite.committer import Committer
 from embedder.index.storage.sqlite.point_rows import delete_rows
 from embedder.index.storage.sqlite.schema import release_free_pages
-from embedder.index.storage.sqlite.store import ShardStore
 
 PURGE_ROWS = 4096
 """Rows of a deleted collection that one step deletes."""
@@ -31,17 +30,20 @@ STEP_PAGES = 2048
 """Pages that one step releases, 8 MiB."""
 
 
-def reclaim(store: ShardStore, spared: Collection[int]) -> None:
-    """Queue one step, which queues the next one; keep the unnamed collections ``spared``."""
+def reclaim(committer: Committer, db: sqlite3.Connection, spared: Collection[int]) -> None:
+    """Queue one step, which queues the next one; keep the unnamed collections ``spared``.
 
-    def write(db: sqlite3.Connection) -> Effect[None]:
+    ``db`` is the connection of the committer.
+    """
+
+    def write(_: Transaction) -> Effect[None]:
         more = purge(db, spared) or shrink(db)
         reach("purge.before_commit")
-        return lambda: reclaim(store, spared) if more else None
+        return lambda: reclaim(committer, db, spared) if more else None
 
     # A step that a closing or failing store refuses runs after the next start.
     with suppress(EmbedderError):
-        store.submit(write, frees=True)
+        committer.submit(write, frees=True)
 
 
 def purge(db: sqlite3.Connection, spared: Collection[int]) -> bool:

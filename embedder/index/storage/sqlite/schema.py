@@ -16,10 +16,15 @@ from pathlib import Path
 from embedder.core.cancellation import is_cancelled
 from embedder.core.private_files import OWNER_ONLY
 from embedder.core.storage_errors import NewerFormat, StorageDamaged
+from embedder.index.storage.sqlite.collection_table import (
+    COLLECTIONS,
+    DELETED,
+    FILE_NAME,
+    migrate,
+    version_1,
+)
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
-from embedder.index.storage.sqlite.migration import COLLECTIONS, DELETED, migrate, version_1
 
-FILE_NAME = "truth.db"
 SCHEMA_VERSION = 2
 STEPS = 10_000
 """Steps of SQLite's virtual machine between two checks for cancellation."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +17,15 @@ from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged, StorageFull
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.lock import DirectoryLock
-from embedder.index.storage.sqlite.collection_rows import CollectionRow, update_collection
-from embedder.index.storage.sqlite.committer import Committer, Effect, T, Write
+from embedder.index.storage.protocol import Effect, T, Transaction, Write
+from embedder.index.storage.records import CollectionRow
+from embedder.index.storage.sqlite.collection_table import FILE_NAME
+from embedder.index.storage.sqlite.committer import Committer
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
-from embedder.index.storage.sqlite.reading import Reader
+from embedder.index.storage.sqlite.reading import SqliteReader
+from embedder.index.storage.sqlite.reclaiming import reclaim
 from embedder.index.storage.sqlite.reserved_space import ReservedSpace
 from embedder.index.storage.sqlite.schema import (
-    FILE_NAME,
     open_writer,
     quick_check,
     read_meta,
@@ -43,8 +45,8 @@ _WITH_NUL = (
 )
 
 
-class ShardStore:
-    """The open store of an existing directory; without ``durable``, no fsync is made."""
+class SqliteStore:
+    """Implements `Store` in an existing directory; without ``durable``, no fsync is made."""
 
     def __init__(self, directory: Path, reserve_bytes: int, *, durable: bool) -> None:
         """Take the lock, and open or create the file.
@@ -77,34 +79,25 @@ class ShardStore:
         return self._committer.refusal
 
     def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
-        """Queue a write; see `Committer.submit`."""
+        """Queue a write; see `Store.submit`."""
         return self._committer.submit(write, frees=frees)
 
     def run_exclusively(self, read: Callable[[], T]) -> T:
-        """Run ``read`` in the writer thread, when exactly the committed writes are visible."""
+        """Run ``read`` in the writer thread, between two writes."""
 
-        def write(_: sqlite3.Connection) -> Effect[T]:
+        def write(_: Transaction) -> Effect[T]:
             result = read()
             return lambda: result
 
         return self.submit(write, frees=True).result()
 
-    def repair_count(self, row: CollectionRow) -> CollectionRow:
-        """Return a collection with its count corrected, if an earlier version stored it too low.
+    def collections(self) -> list[CollectionRow]:
+        """Return all collections with a name that clients can use."""
+        return [self._repair_count(row) for row in self.reader.collections()]
 
-        That version cut an id at its first U+0000, and counted such a new point as an existing one.
-        """
-        with self.reader.snapshot() as db:
-            missing = int(db.execute(_POINTS, (row.id,)).fetchone()[0]) - row.count
-            if missing <= 0 or missing > db.execute(_WITH_NUL, (row.id,)).fetchone()[0]:
-                return row
-        logger.warning("collection %r has %d points more than were counted", row.name, missing)
-
-        def write(db: sqlite3.Connection) -> Effect[CollectionRow]:
-            corrected = update_collection(db, replace(row, count=row.count + missing))
-            return lambda: corrected
-
-        return self.submit(write).result()
+    def reclaim(self, spared: Collection[int]) -> None:
+        """Start to release the space of deleted points and collections; see `Store.reclaim`."""
+        reclaim(self._committer, self._connection, spared)
 
     def close(self) -> None:
         """Finish the queued writes, record a clean shutdown, and release the directory."""
@@ -119,6 +112,24 @@ class ShardStore:
         finally:
             self._connection.close()
             self._lock.close()
+
+    def _repair_count(self, row: CollectionRow) -> CollectionRow:
+        """Return a collection with its count corrected, if an earlier version stored it too low.
+
+        That version cut an id at its first U+0000, and counted such a new point as an existing one.
+        """
+        with self.reader.snapshot() as rows:
+            db = rows.db
+            missing = int(db.execute(_POINTS, (row.id,)).fetchone()[0]) - row.count
+            if missing <= 0 or missing > db.execute(_WITH_NUL, (row.id,)).fetchone()[0]:
+                return row
+        logger.warning("collection %r has %d points more than were counted", row.name, missing)
+
+        def write(rows: Transaction) -> Effect[CollectionRow]:
+            corrected = rows.update_collection(replace(row, count=row.count + missing))
+            return lambda: corrected
+
+        return self.submit(write).result()
 
     def _open(self, directory: Path, *, durable: bool) -> None:
         """Open the file and become its owner; on a full disk, release the reserve as needed."""
@@ -147,7 +158,7 @@ class ShardStore:
         if durable:
             sync(directory)
         self.uuid = str(read_meta(self._connection, "uuid"))
-        self.reader = Reader(self.path)
+        self.reader = SqliteReader(self.path)
 
     def _take_over(self) -> tuple[int, bool]:
         db = self._connection

@@ -11,6 +11,7 @@ from deployments.cli import main
 from deployments.data import claim_shards, index_directory
 from deployments.settings.service import ServeSettings
 from embedder.index.contract.points import Points
+from embedder.index.storage.sqlite.transaction import SqliteTransaction
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 from tests.unit.deployments.index_service import vectors_of
@@ -206,7 +207,7 @@ def test_a_repair_without_disk_space_changes_nothing(
     def full(*_: object, **__: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("embedder.index.backup.upsert", full)
+    monkeypatch.setattr(SqliteTransaction, "upsert", full)
     assert main(["index", "repair", str(files.config)]) == 1
     assert "cannot be written: database or disk is full" in capsys.readouterr().err
     assert (files.folders[-1] / "truth.db").read_bytes() == before

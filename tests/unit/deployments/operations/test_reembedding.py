@@ -14,7 +14,7 @@ from deployments.operations.collections import CollectionOperations
 from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import ModelMismatch, StaleCollection
-from embedder.index.storage import staging
+from embedder.index.storage.sqlite import snapshot
 from tests.unit.deployments.index_service import LETTERS, IndexService
 from tests.unit.deployments.two_model_service import (
     DIGITS,
@@ -64,7 +64,7 @@ async def test_all_texts_are_embedded_with_the_new_model_and_searches_follow(
 async def test_vectors_from_before_an_interruption_are_kept(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "PAGE_POINTS", 2)
+    monkeypatch.setattr(snapshot, "PAGE_POINTS", 2)
     fake_ingress, calls = fake_ingress_of(service), 0
 
     async def interrupt() -> None:
@@ -86,7 +86,7 @@ async def test_vectors_from_before_an_interruption_are_kept(
 async def test_concurrent_writes_are_not_lost(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "PAGE_POINTS", 2)
+    monkeypatch.setattr(snapshot, "PAGE_POINTS", 2)
     index, expected, steps = index_of(service), dict(TEXTS), iter(range(4))
 
     async def write() -> None:

@@ -16,9 +16,8 @@ import pytest
 
 from embedder.core.storage_errors import NewerFormat, StorageDamaged
 from embedder.index.contract.points import Points
-from embedder.index.storage.sqlite.collection_rows import find_collection
-from embedder.index.storage.sqlite.scan import scan_rows
 from embedder.index.storage.sqlite.schema import SCHEMA_VERSION
+from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
 from tests.unit.index.faults.saved_index import (
     ROWS,
     content,
@@ -95,10 +94,11 @@ def test_a_duplicate_entry_of_the_points_index_is_refused(directory: Path) -> No
 def test_points_with_a_duplicate_entry_are_not_copied(directory: Path) -> None:
     _repeat_an_entry(directory / "truth.db", "points_by_pk")
     with closing(sqlite3.connect(directory / "truth.db")) as db:
-        row = find_collection(db, "c")
+        rows = SqliteSnapshot(db, directory / "truth.db")
+        row = rows.find_collection("c")
         assert row is not None
         with pytest.raises(StorageDamaged, match="'c' is damaged"):
-            list(scan_rows(db, "truth.db", row))
+            list(rows.scan(row))
 
 
 def _repeat_an_entry(path: Path, index: str) -> None:

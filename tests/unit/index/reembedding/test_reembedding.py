@@ -15,9 +15,9 @@ from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import StaleCollection
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Metric, PointField, Query, Spec
-from embedder.index.inspection import inspect
 from embedder.index.storage import failpoints
-from embedder.index.storage.sqlite.reading import Reader
+from embedder.index.storage.sqlite.inspection import inspect
+from embedder.index.storage.sqlite.reading import SqliteReader
 from tests.unit.index.reembedding.steps import (
     NEW,
     NEW_SPEC,
@@ -199,7 +199,7 @@ def test_a_search_overtaken_by_the_switch_uses_the_new_vectors(
     far = np.array([[1000, 1]] * 40, np.float32)
     index.fill_staged("c", identity, index.outdated("c", identity, 0), far)
     index.freeze("c", identity, False)
-    matching, overtaken = Reader.matching, threading.Event()
+    matching, overtaken = SqliteReader.matching, threading.Event()
 
     def overtake(*given: Any) -> Any:
         if not overtaken.is_set():
@@ -209,7 +209,7 @@ def test_a_search_overtaken_by_the_switch_uses_the_new_vectors(
                 index._shard.store.submit(_write_nothing, frees=True).result()
         return matching(*given)
 
-    monkeypatch.setattr(Reader, "matching", overtake)
+    monkeypatch.setattr(SqliteReader, "matching", overtake)
     query = Query("c", np.array([1, 1], np.float32), 40, filter=parse({"id": {"$exists": True}}))
     (hits,) = index.search([replace(query, include=include)])
     with pytest.raises(StaleCollection):

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embedder.index.storage.staging import OutdatedPoint
+from embedder.index.storage.records import OutdatedPoint
 from tests.unit.index.reembedding.steps import (
     NEW_SPEC,
     Texts,

@@ -1,12 +1,10 @@
-"""A directory has one owner: a second one is refused, and a former one cannot commit."""
+"""A directory has one owner, and a second one is refused."""
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -14,10 +12,12 @@ import numpy as np
 import pytest
 
 from embedder.core.errors import Unavailable
-from embedder.core.storage_errors import DirectoryInUse, StorageReadOnly
-from embedder.index.contract.points import Points
+from embedder.core.storage_errors import DirectoryInUse
+from embedder.index.contract.points import Points, Spec
 from embedder.index.shard import Shard
-from embedder.index.storage.lock import FILE_NAME, DirectoryLock
+from embedder.index.storage.lock import DirectoryLock
+from embedder.index.storage.protocol import Effect, Transaction
+from embedder.index.storage.records import CollectionRow
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.brute_force import points
 from tests.unit.index.faults.process_pool import ROOT
@@ -44,32 +44,6 @@ def test_a_second_owner_is_refused_with_the_name_of_the_first(tmp_path: Path) ->
 
     assert other.returncode == 7
     index.upsert("c", POINT)
-    index.close()
-
-
-def test_every_owner_has_a_later_epoch_and_signs_with_it(tmp_path: Path) -> None:
-    for epoch in (1, 2, 3):
-        index = VectorIndex(small_settings(tmp_path), background=False)
-
-        assert index._shard.store.epoch == epoch
-        assert f"epoch {epoch}\n" in (tmp_path / FILE_NAME).read_text()
-        index.close()
-
-
-def test_an_owner_of_an_old_epoch_cannot_commit(tmp_path: Path) -> None:
-    index = VectorIndex(small_settings(tmp_path), background=False)
-    index.upsert("c", POINT)
-    with sqlite3.connect(tmp_path / "truth.db") as db:
-        db.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'")
-    db.close()
-    for _ in range(2):
-        with pytest.raises(StorageReadOnly) as caught:
-            index.upsert("c", Points(["b"], np.ones((1, 2), np.float32), [None], [{}]))
-    assert "another owner" in caught.value.reason
-    assert index.count("c") == 1
-    index.close()
-    index = VectorIndex(small_settings(tmp_path), background=False)
-    assert [record.id for record in index.scroll("c").records] == ["a"]
     index.close()
 
 
@@ -126,15 +100,16 @@ def test_an_index_that_is_collected_in_its_own_writer_is_closed_after_the_write(
     index = [VectorIndex(small_settings(tmp_path))]
     store = index[0]._shard.store
 
-    def write(db: sqlite3.Connection) -> Callable[[], list[tuple[int]]]:
+    def write(rows: Transaction) -> Effect[CollectionRow]:
         index.clear()  # the last reference, as if the collector ran in this thread
-        rows = db.execute("SELECT 1 UNION SELECT 2").fetchall()
-        return lambda: rows
+        row = rows.insert_collection("c", Spec())
+        return lambda: row
 
-    assert store.submit(write).result() == [(1,), (2,)]
+    assert store.submit(write).result().name == "c"
     assert closed.wait(LONG_S)
     with closing(VectorIndex(small_settings(tmp_path))) as again:
         assert again.stats().recovery.was_clean
+        assert again.describe("c").count == 0
 
 
 def test_a_shard_that_closes_during_a_purge_shuts_down_cleanly(

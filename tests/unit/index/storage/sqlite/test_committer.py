@@ -16,7 +16,8 @@ import pytest
 from embedder.core.cancellation import Cancellation, Cancelled
 from embedder.core.errors import InvalidInput
 from embedder.core.storage_errors import StorageDamaged, StorageReadOnly
-from embedder.index.storage.sqlite.committer import Committer, Effect
+from embedder.index.storage.protocol import Effect, Transaction
+from embedder.index.storage.sqlite.committer import Committer
 from embedder.index.storage.sqlite.reserved_space import ReservedSpace
 from embedder.index.storage.sqlite.schema import open_writer
 from tests.unit.waiting import LONG_S
@@ -38,7 +39,7 @@ class RecordedCommitter:
         """Block the writer thread inside a write until `go` is set."""
         inside = threading.Event()
 
-        def write(_: sqlite3.Connection) -> Effect[None]:
+        def write(_: Transaction) -> Effect[None]:
             inside.set()
             assert self.go.wait(LONG_S)
             return lambda: None
@@ -50,8 +51,8 @@ class RecordedCommitter:
     def note(self, text: str, error: Exception | None = None) -> Future[str]:
         """Insert a note; then raise ``error``, if given."""
 
-        def write(db: sqlite3.Connection) -> Effect[str]:
-            db.execute("INSERT INTO notes VALUES (?)", (text,))
+        def write(_: Transaction) -> Effect[str]:
+            self.db.execute("INSERT INTO notes VALUES (?)", (text,))
             if error is not None:
                 raise error
             return self._shown(text)
@@ -142,8 +143,8 @@ def test_an_error_unrelated_to_the_disk_fails_only_its_own_write(
 def test_an_error_that_ends_the_transaction_fails_only_its_own_write(
     recorded: RecordedCommitter,
 ) -> None:
-    def write(db: sqlite3.Connection) -> Effect[None]:
-        db.execute("ROLLBACK")  # as SQLite does when it is out of memory
+    def write(_: Transaction) -> Effect[None]:
+        recorded.db.execute("ROLLBACK")  # as SQLite does when it is out of memory
         raise MemoryError
 
     recorded.hold()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from embedder.core.storage_errors import StorageFull, StorageReadOnly
 from embedder.index.contract.points import Metric, Query, Spec
 from embedder.index.storage import failpoints
+from embedder.index.storage.sqlite.transaction import SqliteTransaction
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import save, small_settings
 from tests.unit.index.storage.disk_load import fill_disk, holds, mounted, points_from
@@ -62,10 +62,10 @@ def test_a_full_file_refuses_writes_until_there_is_space(tmp_path: Path) -> None
     index.create("c", Spec(Metric.DOT))
 
     def limit(pages: int) -> None:
-        def write(db: sqlite3.Connection) -> object:
-            return lambda: db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+        def write(rows: SqliteTransaction) -> object:
+            return lambda: rows.db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
 
-        index._shard.store.submit(write).result()  # type: ignore[arg-type] # an effect of any result
+        index._shard.store.submit(write).result()  # type: ignore[arg-type] # the store is in SQLite
 
     limit(60)
     done = fill_disk(index)

@@ -12,8 +12,9 @@ import pytest
 
 from embedder.core.storage_errors import StorageFull
 from embedder.index.contract.points import Points, Query
-from embedder.index.storage.sqlite import point_rows, reclaiming, schema, store
+from embedder.index.storage.sqlite import reclaiming, schema, store
 from embedder.index.storage.sqlite.reserved_space import CHUNKS, FILE_NAME, ReservedSpace
+from embedder.index.storage.sqlite.transaction import SqliteTransaction
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
 from tests.unit.index.storage.disk_load import fill_disk, mounted, points_from
@@ -93,7 +94,7 @@ def test_deletes_use_the_reserve_and_writes_are_refused_until_it_is_complete(
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", _no_room)
 
-        patch.setattr(point_rows, "delete", _disk_full(times, point_rows.delete))
+        patch.setattr(SqliteTransaction, "delete", _disk_full(times, SqliteTransaction.delete))
         assert index.delete_points("c", ["p1", "p2"]).count == 2
         assert (tmp_path / FILE_NAME).stat().st_size == RESERVE - times * (RESERVE // CHUNKS)
         if times:
@@ -113,7 +114,9 @@ def test_a_delete_without_any_reserve_left_is_refused_and_changes_nothing(
     index = _open(tmp_path)
     index.upsert("c", _points(0))
 
-    monkeypatch.setattr(point_rows, "delete", _disk_full(CHUNKS + 1, point_rows.delete))
+    monkeypatch.setattr(
+        SqliteTransaction, "delete", _disk_full(CHUNKS + 1, SqliteTransaction.delete)
+    )
     with pytest.raises(StorageFull):
         index.delete_points("c", ["p1"])
     assert index.delete_points("c", ["p1"]).count == 1

@@ -15,18 +15,19 @@ from pathlib import Path
 
 from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged
-from embedder.index.backup import copy_collection
 from embedder.index.storage.atomic_files import raising_not_written
 from embedder.index.storage.lock import DirectoryLock
-from embedder.index.storage.sqlite.collection_rows import (
-    CollectionRow,
+from embedder.index.storage.records import CollectionRow
+from embedder.index.storage.sqlite.collection_file import write_collection, writing
+from embedder.index.storage.sqlite.collection_table import (
+    FILE_NAME,
     as_collection,
     remember_deleted,
+    stored_collections,
 )
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
-from embedder.index.storage.sqlite.migration import stored_collections
-from embedder.index.storage.sqlite.scan import scan_rows
-from embedder.index.storage.sqlite.schema import FILE_NAME, check_format, open_reader, open_writer
+from embedder.index.storage.sqlite.schema import check_format, open_reader
+from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
 from embedder.index.storage.staging import is_staged_name
 
 NEW_FILE = f"{FILE_NAME}.new"
@@ -82,7 +83,7 @@ def repair(directory: Path) -> tuple[Inspection, Path | None]:
         new = directory / NEW_FILE
         _remove(new)
         try:
-            with raising_not_written(new), closing(open_writer(new, durable=True)) as db:
+            with writing(new) as db:
                 for identity in _deleted(directory):
                     remember_deleted(db, identity)
             checked = []
@@ -91,7 +92,8 @@ def repair(directory: Path) -> tuple[Inspection, Path | None]:
                 # A copy gives points new versions, so a staged collection would not match it.
                 if row is not None and found.problem is None and not is_staged_name(row.name):
                     with _reading(directory) as db:
-                        copy_collection(db, str(directory / FILE_NAME), row, new)
+                        rows = SqliteSnapshot(db, directory / FILE_NAME)
+                        write_collection(new, row, rows.scan(row))
             inspection = Inspection(_problem_of_file(directory), checked)
             if inspection.is_undamaged:
                 return inspection, None
@@ -129,7 +131,7 @@ def _collections(directory: Path) -> Iterator[tuple[CollectionRow | None, Checke
         try:
             row = as_collection(values)
             with _reading(directory) as db:
-                for _ in scan_rows(db, str(directory / FILE_NAME), row):
+                for _ in SqliteSnapshot(db, directory / FILE_NAME).scan(row):
                     pass
         except (StorageDamaged, sqlite3.Error) as error:
             yield (

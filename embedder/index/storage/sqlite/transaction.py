@@ -1,0 +1,144 @@
+"""The rows that one write reads and changes, on the connection of the committer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.core.storage_errors import StaleCollection
+from embedder.core.types import Vectors
+from embedder.index.contract.filters import Filter
+from embedder.index.contract.points import Spec
+from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
+from embedder.index.storage.row_encoding import EncodedRows, checksum, vector_checksum, versioned
+from embedder.index.storage.sqlite.collection_table import remember_deleted, update_collection
+from embedder.index.storage.sqlite.filter_sql import to_sql
+from embedder.index.storage.sqlite.point_rows import (
+    as_json,
+    assign_pks,
+    delete_rows,
+    find_pks,
+    put_rows,
+)
+from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
+
+_CURRENT = """
+SELECT p.pk, p.seq, p.ext_id, p.text, p.metadata
+FROM json_each(?) AS j CROSS JOIN points AS p ON p.pk = j.value
+WHERE p.collection = ? AND p.text IS NOT NULL ORDER BY p.pk
+"""
+_COPIES = """
+SELECT s.pk FROM points AS p CROSS JOIN points AS s INDEXED BY points_by_id
+ON s.collection = ? AND s.ext_id = p.ext_id
+"""
+_OF_CHOSEN = f"{_COPIES} WHERE p.pk IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
+_OF_TEXTLESS = f"{_COPIES} WHERE p.collection = ? AND p.text IS NULL"
+
+
+class SqliteTransaction(SqliteSnapshot):
+    """Implements `Transaction`; the committer begins and ends the transaction."""
+
+    def insert_collection(self, name: str | None, spec: Spec) -> CollectionRow:
+        """Insert an empty collection under a free name; None hides it from all readers.
+
+        Raises:
+            StaleCollection: the collection of this identity was deleted.
+        """
+        if spec.identity is not None and self.deleted_among([spec.identity]):
+            raise StaleCollection(str(name))
+        row = new_collection(name, spec)
+        cursor = self.db.execute(
+            "INSERT INTO collections(uuid, metric, kind, sequence, count, crc) "
+            "VALUES (?, ?, ?, 0, 0, 0)",
+            (row.uuid, row.metric.value, row.kind.value),
+        )
+        assert cursor.lastrowid is not None
+        return self.update_collection(replace(row, id=cursor.lastrowid))
+
+    def update_collection(self, row: CollectionRow) -> CollectionRow:
+        """Store all fields of the collection with this number, and return ``row``."""
+        return update_collection(self.db, row)
+
+    def delete_collection(self, row: CollectionRow) -> None:
+        """Remove the name of a collection, and record its identity as deleted."""
+        remember_deleted(self.db, row.identity)
+        self.update_collection(replace(row, name=None))
+
+    def find_pks(self, collection: int, ids: Sequence[str]) -> list[int]:
+        """Return the pks of the stored points among distinct ids, in ascending order."""
+        return sorted(find_pks(self.db, collection, ids).values())
+
+    def matching_pks(self, collection: int, condition: Filter) -> list[int]:
+        """Return the pks of all points that meet a filter, in ascending order."""
+        sql, parameters = to_sql(condition, "metadata")
+        # The SQL text contains no client input: all values are parameters.
+        query = f"SELECT pk FROM points INDEXED BY points_by_pk WHERE collection = ? AND ({sql})"  # noqa: S608
+        return [pk for (pk,) in self.db.execute(query, (collection, *parameters))]
+
+    def upsert(
+        self, row: CollectionRow, rows: EncodedRows
+    ) -> tuple[NDArray[np.int64], CollectionRow]:
+        """Store points as one write; return their pks int64[n] and the updated collection.
+
+        Raises:
+            InvalidVector: the collection has another width.
+        """
+        updated = row.next_write(rows.vectors.shape[1])
+        pks, added = assign_pks(self.db, row.id, rows.ids)
+        same, seqs = [row.id] * len(rows), [updated.sequence] * len(rows)
+        checksums = [versioned(crc, updated.sequence) for crc in rows.checksums]
+        put_rows(
+            self.db,
+            zip(pks, same, rows.ids, seqs, checksums, rows.texts, rows.metadata, strict=True),
+            zip(pks, rows.vector_checksums, rows.blobs, strict=True),
+        )
+        updated = replace(updated, count=updated.count + added)
+        return np.array(pks, np.int64), self.update_collection(updated)
+
+    def delete(self, row: CollectionRow, pks: Sequence[int]) -> CollectionRow:
+        """Delete stored points as one write, and return the updated collection."""
+        if not pks:
+            return row
+        deleted = delete_rows(self.db, pks)
+        return self.update_collection(
+            replace(row, sequence=row.sequence + 1, count=row.count - deleted)
+        )
+
+    def fill_staged(
+        self,
+        source: CollectionRow,
+        staged: CollectionRow,
+        points: Sequence[OutdatedPoint],
+        vectors: Vectors,
+        *,
+        skip_outdated: bool,
+    ) -> None:
+        """Store copies of points of ``source`` with other vectors float32[n, width]."""
+        given = np.ascontiguousarray(vectors, np.float32)
+        blobs = {point.pk: row.tobytes() for point, row in zip(points, given, strict=True)}
+        seqs = {point.pk: point.seq for point in points}
+        rows = self.db.execute(_CURRENT, (as_json(list(seqs)), source.id)).fetchall()
+        if skip_outdated:
+            rows = [row for row in rows if row[1] == seqs[row[0]]]
+        pks, added = assign_pks(self.db, staged.id, [row[2] for row in rows])
+        pairs = list(zip(pks, rows, strict=True))
+        put_rows(
+            self.db,
+            (
+                (pk, staged.id, name, seqs[of], versioned(checksum(name, *rest), seqs[of]), *rest)
+                for pk, (of, _, name, *rest) in pairs
+            ),
+            ((pk, vector_checksum(row[2], blobs[row[0]]), blobs[row[0]]) for pk, row in pairs),
+        )
+        self.update_collection(replace(staged, count=staged.count + added))
+
+    def copies(self, staged: int, pks: Sequence[int]) -> list[int]:
+        """Return the pks of the staged copies of these points."""
+        return [pk for (pk,) in self.db.execute(_OF_CHOSEN, (staged, as_json(pks)))]
+
+    def copies_without_text(self, source: int, staged: int) -> list[int]:
+        """Return the pks of the staged copies of the points of ``source`` that have no text."""
+        return [pk for (pk,) in self.db.execute(_OF_TEXTLESS, (staged, source))]
