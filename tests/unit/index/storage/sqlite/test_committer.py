@@ -7,14 +7,11 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedder.core.cancellation import Cancellation, Cancelled
-from embedder.core.errors import InvalidInput
 from embedder.core.storage_errors import StorageDamaged, StorageReadOnly
 from embedder.index.storage.protocol import Effect, Transaction
 from embedder.index.storage.sqlite.committer import Committer
@@ -93,22 +90,6 @@ def test_queued_writes_share_a_commit_and_become_visible_in_order(
     assert recorded.order == [str(number) for number in range(40)]
     assert recorded.ran.count("COMMIT") == 2
     assert recorded.notes() == recorded.order
-
-
-def test_a_refused_write_leaves_nothing_in_the_shared_commit(recorded: RecordedCommitter) -> None:
-    recorded.hold()
-    futures = [
-        recorded.note("a"),
-        recorded.note("b", InvalidInput("points", "is refused")),
-        recorded.note("c"),
-    ]
-    recorded.go.set()
-
-    assert futures[0].result(LONG_S) == "a"
-    with pytest.raises(InvalidInput, match="is refused"):
-        futures[1].result(LONG_S)
-    assert futures[2].result(LONG_S) == "c"
-    assert recorded.notes() == ["a", "c"] == recorded.order
 
 
 UNRELATED_ERRORS = [
@@ -195,30 +176,3 @@ def test_repeated_refusals_do_not_grow_the_traceback(recorded: RecordedCommitter
         depths.add(len(raised.traceback))
 
     assert len(depths) == 1
-
-
-def test_a_write_cancelled_before_it_starts_is_dropped(tmp_path: Path) -> None:
-    recorded = RecordedCommitter(tmp_path / "truth.db")
-    recorded.hold()
-    first, cancellation = recorded.note("a"), Cancellation()
-    context = copy_context()
-    context.run(cancellation.enter)
-    gone = context.run(recorded.note, "b")
-    cancellation.request()
-    recorded.go.set()
-
-    assert first.result(LONG_S) == "a"
-    assert isinstance(gone.exception(LONG_S), Cancelled)
-    assert recorded.notes() == ["a"]
-    recorded.db.close()
-
-
-def test_writes_queued_before_closing_are_committed(recorded: RecordedCommitter) -> None:
-    recorded.hold()
-    futures = [recorded.note(str(number)) for number in range(5)]
-    closing = threading.Thread(target=recorded.committer.close)
-    closing.start()
-    recorded.go.set()
-    closing.join(LONG_S)
-
-    assert [future.result(0) for future in futures] == ["0", "1", "2", "3", "4"]
