@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedder.core.errors import InvalidInput, UnknownCollection
-from embedder.core.storage_errors import StorageDamaged
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Points, Query, Record, Spec
-from embedder.index.storage.protocol import Effect, Transaction
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_strategies import METADATA
 from tests.unit.index.hostile_strings import ANY_TEXT, IDS
@@ -102,47 +99,6 @@ def test_an_id_that_begins_with_another_id_is_a_different_id(tmp_path: Path) -> 
         _check(index, _ids("a b a\0b"))
         assert index.delete_points("c", ["a\0b"]).count == 1
         _check(index, _ids("a b"))
-
-
-def _set_count(index: VectorIndex, count: int) -> None:
-    """Store a wrong count of collection "c"."""
-
-    def write(rows: Transaction) -> Effect[None]:
-        row = rows.find_collection("c")
-        assert row is not None
-        rows.update_collection(replace(row, count=count))
-        return lambda: None
-
-    index._shard.store.submit(write).result()
-
-
-def test_a_wrong_count_of_such_ids_is_corrected_at_the_next_start(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An earlier version cut an id at its first U+0000, and counted it as an existing point."""
-    with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
-        for name in ("a b", "a\0b", "b\0"):
-            _put(index, _ids(name))
-        _set_count(index, 2)
-    for warned in (True, False):
-        caplog.clear()
-        with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
-            assert ("2 points more than were counted" in caplog.text) is warned
-            assert index.stats().status == "ready"
-            assert [one.id for one in index.scroll("c").records] == ["a", "b", "a\0b", "b\0"]
-            index.back_up("c", tmp_path / f"copy {warned}")
-
-
-@pytest.mark.parametrize(("name", "count"), [("a", 1), ("a\0", 3), ("a\0", 0)])
-def test_a_wrong_count_without_such_ids_is_damage(tmp_path: Path, name: str, count: int) -> None:
-    with closing(VectorIndex(small_settings(tmp_path), background=False)) as index:
-        _put(index, _ids(f"{name} b"))
-        _set_count(index, count)
-    with (
-        closing(VectorIndex(small_settings(tmp_path), background=False)) as index,
-        pytest.raises(StorageDamaged),
-    ):
-        index.describe("c")
 
 
 def test_more_ids_than_one_statement_accepts_are_all_found() -> None:
