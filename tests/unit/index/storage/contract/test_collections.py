@@ -80,10 +80,10 @@ def test_a_deleted_collection_frees_its_name_and_not_its_identity(opener: Opener
 def test_points_of_deleted_and_unnamed_collections_are_reclaimed_unless_spared(
     store: Store,
 ) -> None:
-    kept, deleted, spared = (_create(store, name, Spec()) for name in ("c", "d", None))
+    kept, spared, deleted = (_create(store, name, Spec()) for name in ("c", None, "d"))
 
     def fill(rows: Transaction) -> None:
-        for row in (kept, deleted, spared):
+        for row in (kept, spared, deleted):
             rows.upsert(row, rows_of(["a", "b"]))
         rows.delete_collection(deleted)
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     rule,
     run_state_machine_as_test,
@@ -89,6 +90,10 @@ class PointsMachine(RuleBasedStateMachine):
         self.opener.close()
         shutil.rmtree(self.folder)
 
+    @initialize(some=SOME)
+    def begin(self, some: dict[str, Any]) -> None:
+        self.put(some)
+
     @rule(some=SOME)
     def put(self, some: dict[str, Any]) -> None:
         texts, metadata, vectors = (list(column) for column in zip(*some.values(), strict=True))
@@ -129,7 +134,8 @@ class PointsMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def read_matching(self, data: st.DataObject) -> None:
         reader, number = self.opener.store.reader, self._collection().id
-        written, after = data.draw(self._filters()), data.draw(st.integers(-1, 3))
+        written = data.draw(st.just({}) | self._filters())
+        after = data.draw(st.sampled_from([-1, *(one.seq for one in self.model.points.values())]))
         condition, expected = parse(written), self.model.matching(written)
         pairs, sequence = reader.matching(number, condition, after)
         page, more = reader.page(number, 0, 2, condition, BUDGET)
@@ -208,6 +214,7 @@ def _row(rows: Snapshot, name: str) -> CollectionRow:
     return row
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", STORES)
 def test_a_store_holds_exactly_the_points_of_the_model(name: str) -> None:
     class Machine(PointsMachine):
