@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
+from tempfile import mkdtemp
 
 from embedder.core.disk_codes import translate_disk_errors
 from embedder.core.errors import EmbedderError, UnknownCollection
@@ -57,8 +57,7 @@ class Shard:
         self._store: Store | None = None
         self._maintenance = MaintenanceThread(self.fail) if background else None
         self.collections = CollectionRegistry(self._maintenance)
-        directory = settings.directory or tempfile.mkdtemp(prefix="embedder-index-")
-        self._directory = Path(directory).expanduser()
+        self._directory = Path(settings.directory or mkdtemp(prefix="embedder-index-")).expanduser()
         try:
             self._open()
         except StorageDamaged as error:
@@ -230,6 +229,9 @@ class Shard:
     def _open_again(self) -> None:
         with self._opening:
             if self._open_error is not None:
+                store, self._store = self._store, None
+                if store is not None:  # the last attempt failed after it had opened the store
+                    store.close()
                 try:
                     self._open()
                 except StorageDamaged as error:

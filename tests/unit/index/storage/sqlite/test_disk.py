@@ -11,6 +11,7 @@ import pytest
 from embedder.core.storage_errors import StorageFull, StorageReadOnly
 from embedder.index.contract.points import Metric, Query, Spec
 from embedder.index.storage import failpoints
+from embedder.index.storage.sqlite.store import SqliteStore
 from embedder.index.storage.sqlite.transaction import SqliteTransaction
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import save, small_settings
@@ -122,6 +123,27 @@ def test_after_a_failed_commit_writes_are_refused_until_a_restart(tmp_path: Path
     assert holds(index, [0])
     index.upsert("c", points_from(20))
     assert holds(index, [0, 20])
+    index.close()
+
+
+def test_a_start_that_failed_after_it_opened_the_file_is_repeated_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = VectorIndex(small_settings(tmp_path), background=False)
+    index.upsert("c", points_from(0))
+    index.close()
+
+    def fail(*_: object) -> None:
+        raise StorageReadOnly(str(tmp_path), "disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStore, "collections", fail)
+        index = VectorIndex(small_settings(tmp_path), background=False)
+        for _ in range(2):
+            with pytest.raises(StorageReadOnly):
+                index.count("c")
+    assert index.count("c") == 20
+    assert index.health().status == "ready"
     index.close()
 
 
