@@ -179,7 +179,7 @@ def _records(
     vectors: dict[int, Vectors] = {}
     if "vector" in include and stored and collection.width is not None:
         pks = np.array([one.pk for one in stored], np.int64)
-        pairs, _, rows = reader.vectors(pks, collection.width)
+        pairs, _, rows = reader.vectors(collection.id, pks, collection.width)
         vectors = dict(zip(pairs[:, 0].tolist(), rows, strict=True))
         # Leave out the points that were deleted between the two reads.
         stored = [one for one in stored if one.pk in vectors]

@@ -108,7 +108,7 @@ def _delete(shard: Shard, name: str, choose: Choice) -> Deleted:
         row = staging.require_collection(rows, name)
         staging.refuse_if_frozen(rows, name)
         chosen = choose(rows, row)
-        staging.delete_points(rows, name, chosen)
+        staging.delete_points(rows, row, chosen)
         sequence = rows.delete(row, chosen).sequence
 
         def effect() -> Deleted:

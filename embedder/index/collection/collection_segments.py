@@ -89,7 +89,7 @@ class CollectionSegments:
     def fetch(self, pks: NDArray[np.int64]) -> Vectors:
         """Read the normalized vectors of distinct pks from the store; zeros for a deleted point."""
         rows = np.zeros((len(pks), self._builder.width), np.float32)
-        found, _, vectors = self._reader.vectors(pks, self._builder.width)
+        found, _, vectors = self._reader.vectors(self._row.id, pks, self._builder.width)
         rows[np.isin(pks, found[:, 0])] = normalize(self._builder.metric, vectors)
         return rows
 
@@ -157,17 +157,19 @@ def _recover(
             segments.append(replace(segment, live=live, deleted=deleted))
     left = versions[missing]
     if len(left):
-        segments.append(_from_store(reader, left, builder))
+        segments.append(_from_store(reader, row.id, left, builder))
     snapshots.delete_unused(segments)
     return segments, len(left)
 
 
-def _from_store(reader: Reader, versions: NDArray[np.int64], builder: SegmentBuilder) -> Segment:
+def _from_store(
+    reader: Reader, collection: int, versions: NDArray[np.int64], builder: SegmentBuilder
+) -> Segment:
     """Return a flat segment, which builds fast; a later merge builds the collection's kind."""
     ids: list[str] = []
 
     def read(rows: NDArray[np.int64]) -> Vectors:
-        found, block, vectors = reader.vectors(versions[rows, 0], builder.width)
+        found, block, vectors = reader.vectors(collection, versions[rows, 0], builder.width)
         if not np.array_equal(found, versions[rows]):
             raise StorageDamaged(reader.location, DISAGREE, UNNAMED)
         ids.extend(block)

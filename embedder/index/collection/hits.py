@@ -92,7 +92,7 @@ class HitReader:
                 hit.metadata = decode_metadata(payload.metadata)
 
     def _with_vectors(self, found: Neighbors, hits: list[Hit]) -> list[Hit]:
-        pairs, _, vectors = self.reader.vectors(found.pks, self.state.width)
+        pairs, _, vectors = self.reader.vectors(self.collection.id, found.pks, self.state.width)
         seqs = [seq_at(self.state, location) for location in found.locations.tolist()]
         if pairs.tolist() != [list(pair) for pair in zip(found.pks.tolist(), seqs, strict=True)]:
             raise VersionChanged(self.state.sequence + 1)

@@ -116,7 +116,7 @@ class Searcher:
         if width is not None:
             points = self.store.reader.by_ids(collection.id, names, ResponseBudget(()))
             pks = np.array(list({found.id: found.pk for found in points}.values()), np.int64)
-            pairs, found, stored = self.store.reader.vectors(pks, width)
+            pairs, found, stored = self.store.reader.vectors(collection.id, pks, width)
             for (pk, _), name, vector in zip(pairs.tolist(), found, stored, strict=True):
                 rows[name] = (pk, vector)
         for name in names:

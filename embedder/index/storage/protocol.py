@@ -1,9 +1,9 @@
 """What the index needs from a database: a store of one shard, its reader, and its transactions.
 
-A point has a pk, which ascends in the order of insertion and is never used again, and a seq: the
-sequence number of the write that stored its present content. The writes of a collection have
-consecutive sequence numbers, in the order in which the database commits them, whichever process
-they come from. ``collection`` is the number of a collection, `CollectionRow.id`.
+A point has a pk, which ascends in its collection in the order of insertion and is never used again
+there, and a seq: the sequence number of the write that stored its present content. The writes of a
+collection have consecutive sequence numbers, in the order in which the database commits them,
+whichever process they come from. ``collection`` is the number of a collection, `CollectionRow.id`.
 
 Every row that is read is checked: each reading method raises `StorageDamaged` if a row is not the
 row that was written. Filters are compiled by the store.
@@ -115,8 +115,8 @@ class Transaction(Snapshot, Protocol):
         deleted or lost its text is skipped; with ``skip_outdated``, so is one with another seq.
         """
 
-    def copies(self, staged: int, pks: Sequence[int]) -> list[int]:
-        """Return the pks of the staged copies of these points."""
+    def copies(self, source: int, staged: int, pks: Sequence[int]) -> list[int]:
+        """Return the pks of the staged copies of these points of ``source``."""
 
     def copies_without_text(self, source: int, staged: int) -> list[int]:
         """Return the pks of the staged copies of the points of ``source`` that have no text."""
@@ -176,7 +176,7 @@ class Reader(Protocol):
         """Return pk and seq int64[n, 2] of every point of a collection, by ascending pk."""
 
     def vectors(
-        self, pks: NDArray[np.int64], width: int
+        self, collection: int, pks: NDArray[np.int64], width: int
     ) -> tuple[NDArray[np.int64], list[str], Vectors]:
         """Return pk and seq int64[n, 2], ids, and vectors float32[n, width] of the stored pks.
 

@@ -76,11 +76,11 @@ def fill(
     rows.fill_staged(source, staged, points, vectors, skip_outdated=_is_frozen(staged))
 
 
-def delete_points(rows: Transaction, name: str, pks: Sequence[int]) -> None:
+def delete_points(rows: Transaction, source: CollectionRow, pks: Sequence[int]) -> None:
     """Delete the copies of points from the staged collection, if there is one."""
-    staged = find_staged(rows, name)
+    staged = find_staged(rows, str(source.name))
     if staged is not None:
-        rows.delete(staged, rows.copies(staged.id, pks))
+        rows.delete(staged, rows.copies(source.id, staged.id, pks))
 
 
 def freeze(

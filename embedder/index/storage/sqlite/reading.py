@@ -142,7 +142,7 @@ class SqliteReader:
         return pairs
 
     def vectors(
-        self, pks: NDArray[np.int64], width: int
+        self, collection: int, pks: NDArray[np.int64], width: int
     ) -> tuple[NDArray[np.int64], list[str], Vectors]:
         """Return pk and seq int64[n, 2], ids, and vectors float32[n, width] of the stored pks.
 
@@ -153,10 +153,10 @@ class SqliteReader:
         """
         query = (
             f"SELECT p.pk, p.seq, p.ext_id, v.crc, v.vector {_CHOSEN} ON p.pk = j.value "
-            "LEFT JOIN vectors AS v ON v.pk = p.pk"
+            "LEFT JOIN vectors AS v ON v.pk = p.pk WHERE p.collection = ?"
         )
         with self._connection() as db:
-            rows = db.execute(query, (as_json(pks.tolist()),)).fetchall()
+            rows = db.execute(query, (as_json(pks.tolist()), collection)).fetchall()
         names, blobs = [row[2] for row in rows], [row[4] for row in rows]
         vectors = decode_vectors(self.location, names, blobs, [row[3] for row in rows], width)
         return self._pairs(row[:2] for row in rows), names, vectors

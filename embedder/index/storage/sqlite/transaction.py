@@ -34,7 +34,7 @@ _COPIES = """
 SELECT s.pk FROM points AS p CROSS JOIN points AS s INDEXED BY points_by_id
 ON s.collection = ? AND s.ext_id = p.ext_id
 """
-_OF_CHOSEN = f"{_COPIES} WHERE p.pk IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
+_OF_CHOSEN = f"{_COPIES} WHERE p.collection = ? AND p.pk IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
 _OF_TEXTLESS = f"{_COPIES} WHERE p.collection = ? AND p.text IS NULL"
 
 
@@ -135,9 +135,9 @@ class SqliteTransaction(SqliteSnapshot):
         )
         self.update_collection(replace(staged, count=staged.count + added))
 
-    def copies(self, staged: int, pks: Sequence[int]) -> list[int]:
-        """Return the pks of the staged copies of these points."""
-        return [pk for (pk,) in self.db.execute(_OF_CHOSEN, (staged, as_json(pks)))]
+    def copies(self, source: int, staged: int, pks: Sequence[int]) -> list[int]:
+        """Return the pks of the staged copies of these points of ``source``."""
+        return [pk for (pk,) in self.db.execute(_OF_CHOSEN, (staged, source, as_json(pks)))]
 
     def copies_without_text(self, source: int, staged: int) -> list[int]:
         """Return the pks of the staged copies of the points of ``source`` that have no text."""

@@ -153,7 +153,7 @@ class PointsMachine(RuleBasedStateMachine):
         ids = data.draw(st.lists(st.sampled_from(known) if known else IDS, unique=True))
         ids += data.draw(st.lists(IDS.filter(lambda one: one not in known), unique=True))
         pks = [self.model.points[one].pk for one in ids if one in self.model.points]
-        pairs, names, vectors = reader.vectors(np.array(pks, np.int64), 2)
+        pairs, names, vectors = reader.vectors(number, np.array(pks, np.int64), 2)
         found = {one.id: one for one in reader.by_ids(number, ids, BUDGET)}
 
         assert pairs[:, 0].tolist() == pks

@@ -68,9 +68,10 @@ def test_copies_have_the_content_of_their_points_and_the_new_vectors(staging: St
     points = staging.outdated()
     staging.fill(points)
     copies = staging.copies()
-    pairs, ids, vectors = staging.store.reader.vectors(np.array([one.pk for one in copies]), 3)
     with staging.store.reader.snapshot() as rows:
         row, without = _row(rows, ".c"), rows.count_without_text(_row(rows, "c").id)
+    pks = np.array([one.pk for one in copies])
+    pairs, ids, vectors = staging.store.reader.vectors(row.id, pks, 3)
 
     assert [(one.id, one.text) for one in points] == [("a", "one"), ("c\0", "two")]
     assert [(one.id, one.text, one.seq) for one in copies] == [("a", "one", 1), ("c\0", "two", 1)]
@@ -125,7 +126,7 @@ def test_the_copies_of_points_are_found(staging: Staging) -> None:
     chosen, textless = commit(
         staging.store,
         lambda rows: (
-            rows.copies(staged, rows.find_pks(source, ["a", "d"])),
+            rows.copies(source, staged, rows.find_pks(source, ["a", "d"])),
             rows.copies_without_text(source, staged),
         ),
     )
