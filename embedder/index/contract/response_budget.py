@@ -38,7 +38,7 @@ class ResponseBudget:
     ) -> None:
         self.include = include
         self.used = 0
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._field = field
         self._each = POINT_BYTES + (NUMBER_BYTES * (width or 0) if "vector" in include else 0)
 
@@ -48,19 +48,19 @@ class ResponseBudget:
         Raises:
             LimitExceeded: the points take more than ``max_bytes``.
         """
-        if self._max_bytes is not None and count * self._each > self._max_bytes:
-            raise LimitExceeded(self._field, UNIT, count * self._each, self._max_bytes)
+        if self.max_bytes is not None and count * self._each > self.max_bytes:
+            raise LimitExceeded(self._field, UNIT, count * self._each, self.max_bytes)
 
     def add(self, point: Payload) -> bool:
         """Count a point, and return whether it is within the limit."""
-        if self._max_bytes is None:
+        if self.max_bytes is None:
             return True
         self.used += self._each
         if "text" in self.include and point.text is not None:
             self.used += len(orjson.dumps(point.text))
         if "metadata" in self.include:
             self.used += len(point.metadata.encode())
-        return self.used <= self._max_bytes
+        return self.used <= self.max_bytes
 
     def require(self, point: Payload) -> None:
         """Count a point.
@@ -69,7 +69,7 @@ class ResponseBudget:
             LimitExceeded: the points so far take more than ``max_bytes``.
         """
         if not self.add(point):
-            raise LimitExceeded(self._field, UNIT, self.used, self._max_bytes or 0)
+            raise LimitExceeded(self._field, UNIT, self.used, self.max_bytes or 0)
 
     def within(self, points: Iterable[Payload]) -> Iterator[Payload]:
         """Yield and count points.
