@@ -1,0 +1,137 @@
+"""A PostgreSQL server of its own for the tests, on a socket in a temporary directory."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+PASSWORD = "correct horse@battery/staple"
+ROLE = "tests"
+
+_OPTIONS = {
+    "listen_addresses": "",
+    "lc_messages": "C",
+    "shared_buffers": "32MB",
+    # Durable after a kill of the server, and not after one of the machine.
+    "fsync": "off",
+    "full_page_writes": "off",
+}
+
+
+@dataclass
+class PostgresServer:
+    """A server with its data and its socket in ``folder``; ``programs`` is where PostgreSQL is.
+
+    PostgreSQL refuses to run as root, so root starts it as ``account``.
+    """
+
+    folder: Path
+    programs: Path
+    account: str | None
+    _numbers: itertools.count[int] = field(default_factory=itertools.count, init=False)
+
+    def create(self) -> None:
+        """Create an empty cluster of databases, whose role `ROLE` logs in with `PASSWORD`."""
+        password = self.folder / "password"
+        password.write_text(PASSWORD)
+        options = [f"--username={ROLE}", "--auth=scram-sha-256", f"--pwfile={password}"]
+        options += ["--encoding=UTF8", "--locale=C", "--data-checksums"]
+        options += ["--no-sync", "--no-instructions"]
+        if self.account is not None:
+            shutil.chown(self.folder, self.account)
+            shutil.chown(password, self.account)
+        self._run("initdb", f"--pgdata={self.folder / 'data'}", *options)
+
+    def start(self, **options: str) -> None:
+        """Start the server, with further options of its configuration, and wait for it."""
+        given = _OPTIONS | {"unix_socket_directories": str(self.folder)} | options
+        shown = " ".join(f"-c {name}='{value}'" for name, value in given.items())
+        self._control("start", f"--log={self.folder / 'log'}", f"--options={shown}")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop the server; ``immediate`` leaves recovery to the next start."""
+        self._control("stop", f"--mode={mode}")
+
+    def url(self, database: str, *, role: str = ROLE, password: str = PASSWORD) -> str:
+        """Return the URL of a database, with the password in it."""
+        login = f"{quote(role, safe='')}:{quote(password, safe='')}"
+        return f"postgresql://{login}@/{database}?host={quote(str(self.folder), safe='')}"
+
+    def create_database(self, properties: str = "ENCODING 'UTF8'") -> str:
+        """Create an empty database, and return its URL."""
+        import psycopg
+
+        name = f"test_{next(self._numbers)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as db:
+            db.execute(f"CREATE DATABASE {name} TEMPLATE template0 {properties}")
+        return self.url(name)
+
+    def _control(self, action: str, *options: str) -> None:
+        self._run("pg_ctl", action, f"--pgdata={self.folder / 'data'}", "--wait", *options)
+
+    def _run(self, program: str, *options: str) -> None:
+        account = self.account
+        # The server keeps the standard output open: a pipe would never end.
+        subprocess.run(
+            [self.programs / program, *options],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
+            user=account,
+            group=None if account is None else pwd.getpwnam(account).pw_gid,
+            extra_groups=None if account is None else [],
+        )
+
+
+@cache
+def running_server() -> PostgresServer:
+    """Start a server at the first call, and stop it at the end of the run.
+
+    Skips the test where PostgreSQL or psycopg is not installed.
+    """
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    programs = _find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    # Not below the folder of pytest, which only its own account can enter; and with a short path,
+    # because that of a socket has at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="embedder-postgres-", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder)
+    server = PostgresServer(folder, programs, _account())
+    server.create()
+    server.start()
+    atexit.register(server.stop)
+    return server
+
+
+def _find_programs() -> Path | None:
+    """Return the folder of the newest PostgreSQL of this machine, or None."""
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).resolve().parent
+    versions = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    return max((one.parent for one in versions), key=_version, default=None)
+
+
+def _account() -> str | None:
+    """Return the account that root starts the server as, None for any other user."""
+    if os.geteuid() != 0:
+        return None
+    known = {one.pw_name for one in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"
+
+
+def _version(folder: Path) -> float:
+    return float(folder.parent.name)
