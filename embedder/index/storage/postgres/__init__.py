@@ -1,0 +1,1 @@
+"""The stored points of a service, in PostgreSQL."""
