@@ -49,7 +49,6 @@ class PostgresServer:
         options += ["--encoding=UTF8", "--locale=C", "--data-checksums"]
         options += ["--no-sync", "--no-instructions"]
         if self.account is not None:
-            shutil.chown(self.folder, self.account)
             shutil.chown(password, self.account)
         self._run("initdb", f"--pgdata={self.folder / 'data'}", *options)
 
@@ -62,6 +61,18 @@ class PostgresServer:
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; ``immediate`` leaves recovery to the next start."""
         self._control("stop", f"--mode={mode}")
+
+    def make_standby(self) -> PostgresServer:
+        """Copy a running server; the copy, once it is started, follows it and only reads."""
+        standby = PostgresServer(_make_folder(self.account), self.programs, self.account)
+        source = [f"--host={self.folder}", f"--username={ROLE}", "--checkpoint=fast", "--no-sync"]
+        target = ["--write-recovery-conf", f"--pgdata={standby.folder / 'data'}"]
+        standby._run("pg_basebackup", *source, *target, PGPASSWORD=PASSWORD)
+        return standby
+
+    def promote(self) -> None:
+        """Let a standby take writes."""
+        self._control("promote")
 
     def url(self, database: str, *, role: str = ROLE, password: str = PASSWORD) -> str:
         """Return the URL of a database, with the password in it."""
@@ -80,7 +91,7 @@ class PostgresServer:
     def _control(self, action: str, *options: str) -> None:
         self._run("pg_ctl", action, f"--pgdata={self.folder / 'data'}", "--wait", *options)
 
-    def _run(self, program: str, *options: str) -> None:
+    def _run(self, program: str, *options: str, **environment: str) -> None:
         account = self.account
         # The server keeps the standard output open: a pipe would never end.
         subprocess.run(
@@ -89,6 +100,7 @@ class PostgresServer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             cwd=self.folder,
+            env=os.environ | environment,
             user=account,
             group=None if account is None else pwd.getpwnam(account).pw_gid,
             extra_groups=None if account is None else [],
@@ -105,11 +117,8 @@ def running_server() -> PostgresServer:
     programs = _find_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
-    # Not below the folder of pytest, which only its own account can enter; and with a short path,
-    # because that of a socket has at most 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="embedder-postgres-", dir="/tmp"))
-    atexit.register(shutil.rmtree, folder)
-    server = PostgresServer(folder, programs, _account())
+    account = _account()
+    server = PostgresServer(_make_folder(account), programs, account)
     server.create()
     server.start()
     atexit.register(server.stop)
@@ -123,6 +132,19 @@ def _find_programs() -> Path | None:
         return Path(found).resolve().parent
     versions = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     return max((one.parent for one in versions), key=_version, default=None)
+
+
+def _make_folder(account: str | None) -> Path:
+    """Return a new folder of an account, which is deleted at the end of the run.
+
+    Not below the folder of pytest, which only its own account can enter; and with a short path,
+    because that of a socket has at most 107 bytes.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="embedder-postgres-", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder)
+    if account is not None:
+        shutil.chown(folder, account)
+    return folder
 
 
 def _account() -> str | None:
