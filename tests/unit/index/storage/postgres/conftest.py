@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.unit.index.storage.postgres.postgres_server import PostgresServer, running_server
+
+if TYPE_CHECKING:
+    from tests.unit.index.storage.postgres.open_database import OpenDatabase
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +23,13 @@ def server() -> PostgresServer:
 def url(server: PostgresServer) -> str:
     """Return the URL of an empty database."""
     return server.create_database()
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[OpenDatabase]:
+    """Yield shard 0 of 2 in a database of its own."""
+    from tests.unit.index.storage.postgres.open_database import OpenDatabase
+
+    database = OpenDatabase(url)
+    yield database
+    database.close()

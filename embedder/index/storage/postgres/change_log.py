@@ -1,0 +1,89 @@
+"""The log of changes, which replicas of a shard follow.
+
+A point is its own entry in the log: its seq is the number of the write that stored its present
+content, so that earlier contents take no space. A deletion is a row of its own, until
+`forget_deletions` removes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.core.types import Vectors
+from embedder.index.storage.postgres.collection_table import decoded
+from embedder.index.storage.postgres.snapshot import PostgresSnapshot
+from embedder.index.storage.postgres.transaction import PostgresTransaction
+from embedder.index.storage.row_encoding import decode_vectors
+
+_HEAD = "SELECT sequence, log_start, width FROM embedder.collections WHERE id = %s"
+_STORED = """
+SELECT p.pk, p.seq, p.id, v.crc, v.vector
+FROM embedder.points AS p LEFT JOIN embedder.vectors AS v USING (collection, pk)
+WHERE p.collection = %s AND p.seq > %s
+ORDER BY p.seq FETCH FIRST %s ROWS WITH TIES
+"""
+_DELETED = """
+SELECT pk FROM embedder.deletions WHERE collection = %s AND seq > %s AND seq <= %s ORDER BY seq, pk
+"""
+_FORGET = """
+WITH moved AS (
+    UPDATE embedder.collections SET log_start = greatest(log_start, %s) WHERE id = %s RETURNING id
+)
+DELETE FROM embedder.deletions WHERE collection IN (SELECT id FROM moved) AND seq <= %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Points stored and deleted after a sequence number, up to and including ``sequence``.
+
+    ``pairs`` are pk and seq int64[n, 2] of the stored points, by ascending seq; ``ids`` and
+    ``vectors`` float32[n, width] belong to them. ``deleted`` are pks int64[m]. ``head`` is the
+    number of the last write: until a replica has applied it, the replica lacks the points that
+    later writes have overwritten.
+    """
+
+    sequence: int
+    head: int
+    pairs: NDArray[np.int64]
+    ids: list[str]
+    vectors: Vectors
+    deleted: NDArray[np.int64]
+
+
+def changes_since(
+    snapshot: PostgresSnapshot, collection: int, after: int, limit: int
+) -> Changes | None:
+    """Return whole writes after a sequence number, with about ``limit`` stored points.
+
+    None says that deletions after this number have been forgotten, or that the collection is gone:
+    the caller compares the pairs of all points instead.
+
+    Raises:
+        StorageDamaged: a vector fails its checksum, or is missing.
+    """
+    heads = snapshot.rows(_HEAD, collection)
+    if not heads or heads[0][1] > after:
+        return None
+    ((head, _, width),) = heads
+    rows = snapshot.rows(_STORED, collection, after, limit)
+    sequence = head if len(rows) < limit else rows[-1][1]
+    deleted = snapshot.rows(_DELETED, collection, after, sequence)
+    names = [decoded(row[2]) for row in rows]
+    blobs, crcs = [row[4] for row in rows], [row[3] for row in rows]
+    return Changes(
+        sequence,
+        head,
+        np.array([row[:2] for row in rows], np.int64).reshape(-1, 2),
+        names,
+        decode_vectors(snapshot.location, names, blobs, crcs, width or 0),
+        np.array([pk for (pk,) in deleted], np.int64),
+    )
+
+
+def forget_deletions(transaction: PostgresTransaction, collection: int, upto: int) -> None:
+    """Remove deletions up to a sequence number from the log."""
+    transaction.db.execute(_FORGET, (upto, collection, upto))

@@ -1,0 +1,81 @@
+"""Stores and deletes the rows of points and vectors of one write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from embedder.index.storage.postgres.collection_table import decoded, encoded
+from embedder.index.storage.postgres.jsonb_fields import fields_of
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+# One statement for all rows of a table: the index that finds an existing point is stated, so that
+# PostgreSQL cannot choose to scan the collection, as it does before it has statistics.
+_PUT_POINTS = """
+WITH own AS (SELECT id, next_pk FROM embedder.collections WHERE id = %s)
+INSERT INTO embedder.points(collection, pk, id, seq, crc, text, metadata, fields)
+SELECT own.id, own.next_pk + n.at - 1, n.id, n.seq, n.crc, n.text, n.metadata, n.fields::jsonb
+FROM own, unnest(%b::bytea[], %b::bigint[], %b::bigint[], %b::bytea[], %b::text[], %b::text[])
+    WITH ORDINALITY AS n(id, seq, crc, text, metadata, fields, at)
+ON CONFLICT (collection, id) DO UPDATE SET seq = excluded.seq, crc = excluded.crc,
+    text = excluded.text, metadata = excluded.metadata, fields = excluded.fields
+RETURNING id, pk, pk >= (SELECT next_pk FROM own)
+"""
+_PUT_VECTORS = """
+INSERT INTO embedder.vectors(collection, pk, crc, vector)
+SELECT %s, n.pk, n.crc, n.vector
+FROM unnest(%b::bigint[], %b::bigint[], %b::bytea[]) AS n(pk, crc, vector)
+ON CONFLICT (collection, pk) DO UPDATE SET crc = excluded.crc, vector = excluded.vector
+"""
+_DELETE = """
+WITH gone AS (
+    DELETE FROM embedder.points WHERE collection = %s AND pk = ANY(%b) RETURNING pk
+), rest AS (
+    DELETE FROM embedder.vectors WHERE collection = %s AND pk = ANY(%b)
+)
+INSERT INTO embedder.deletions(collection, seq, pk) SELECT %s, %s, pk FROM gone
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """Rows to store: lists of length n; checksums are those of the stored versions."""
+
+    ids: Sequence[str]
+    seqs: Sequence[int]
+    checksums: Sequence[int]
+    texts: Sequence[str | None]
+    metadata: Sequence[str]
+    vector_checksums: Sequence[int]
+    blobs: Sequence[bytes | memoryview]
+
+
+def put_points(db: Connection[Any], collection: int, rows: NewRows) -> tuple[list[int], int]:
+    """Insert points, or replace those of the same id; return their pks and how many are new.
+
+    A new point takes the pk of its position from the collection's next pk on; the pks in between
+    stay unused. The caller then raises the next pk by the number of rows.
+    """
+    given = (
+        *(collection, list(map(encoded, rows.ids)), list(rows.seqs), list(rows.checksums)),
+        *(list(map(encoded, rows.texts)), list(rows.metadata), list(map(fields_of, rows.metadata))),
+    )
+    found = db.execute(_PUT_POINTS, given, binary=True).fetchall()
+    pks = {decoded(name): pk for name, pk, _ in found}
+    return [pks[name] for name in rows.ids], sum(is_new for *_, is_new in found)
+
+
+def put_vectors(db: Connection[Any], collection: int, pks: Sequence[int], rows: NewRows) -> None:
+    """Store the vectors of points."""
+    blobs = list(map(bytes, rows.blobs))
+    db.execute(_PUT_VECTORS, (collection, list(pks), list(rows.vector_checksums), blobs))
+
+
+def delete_rows(db: Connection[Any], collection: int, seq: int, pks: Sequence[int]) -> int:
+    """Delete the rows of these pks, record it in the log, and return how many points that were."""
+    chosen = list(pks)
+    given = (collection, chosen, collection, chosen, collection, seq)
+    return db.execute(_DELETE, given).rowcount
