@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +16,28 @@ from embedder.index.contract.points import Points
 from embedder.index.storage.protocol import Effect, Store, Transaction
 from embedder.index.storage.row_encoding import EncodedRows, encode
 from embedder.index.storage.sqlite.store import SqliteStore
+from tests.unit.index.storage.postgres.postgres_server import running_server
 from tests.unit.waiting import LONG_S
 
 T = TypeVar("T")
 
+
+@cache
+def _url(_: Path) -> str:
+    """Return the URL of a database that stands for a folder."""
+    return running_server().create_database()
+
+
+def _postgres(folder: Path) -> Store:
+    url = _url(folder)
+    from tests.unit.index.storage.postgres.plain_store import PlainStore
+
+    return PlainStore(url)
+
+
 STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SqliteStore(folder, 0, durable=True),
+    "postgres": _postgres,
 }
 """How to open each store; a second call for the same folder opens it again."""
 

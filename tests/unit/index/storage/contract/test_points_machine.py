@@ -35,6 +35,9 @@ from tests.unit.index.storage.contract.stores import STORES, Opener, commit, row
 MEMORY = Path("/dev/shm")
 """A file system without the cost of fsync."""
 
+EXAMPLES = {"sqlite": 20, "postgres": 6}
+"""Fewer for a store that waits for a server some thirty times in each step."""
+
 FEW_IDS = st.sampled_from(HOSTILE_IDS[:12])
 CONTENTS = st.tuples(
     st.none() | TEXTS,
@@ -223,7 +226,7 @@ def test_a_store_holds_exactly_the_points_of_the_model(name: str) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=20 * TIMES,
+            max_examples=EXAMPLES[name] * TIMES,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
