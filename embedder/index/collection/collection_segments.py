@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
+from embedder.index.segments.bitmap import pack_bits
 from embedder.index.segments.merge_policy import to_merge, to_save
 from embedder.index.segments.scoring import normalize
-from embedder.index.segments.segment import Segment, are_among, pack_bits
+from embedder.index.segments.segment import Segment, are_among
 from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.segment_index import SegmentIndex
 from embedder.index.segments.snapshot_folder import SnapshotFolder

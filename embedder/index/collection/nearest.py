@@ -22,7 +22,7 @@ from embedder.index.collection.search_view import (
 )
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.segments.scoring import Positions, Scores, exact_scores, largest, nearest_rows
-from embedder.index.segments.segment import Segment, pack_bits
+from embedder.index.segments.segment_search import SegmentSearch
 
 MARGIN = 8
 """Candidates fetched beyond ``k``: approximate scores may swap neighbours, and ties show here."""
@@ -30,12 +30,6 @@ OVERFETCH = {IndexKind.IVF_SQ8: 2, IndexKind.IVF_PQ: 10}
 """Candidates per wanted hit that a quantised segment returns, to be scored exactly."""
 MAX_TIED = 4096
 """Upper bound on the candidates that are fetched to break ties by pk."""
-FEW_ROWS = 2_000
-FEW_SHARE = 0.05
-"""Compare every row if a filter leaves at most this many rows or this share of a segment.
-
-A graph search has a recall of 0.69 where a twentieth of the rows is allowed, and is slower there.
-"""
 SCORED_AT_ONCE = 8192
 """Candidates scored at once: 25 MB of doubles at 384 components."""
 
@@ -59,15 +53,14 @@ class Neighbors:
 def search(view: SearchView, queries: Vectors, k: int) -> list[Neighbors]:
     """Return the ``k`` nearest points, or all, of each normalized query float32[q, d]."""
     answers = _attempt(view, queries, k, k + MARGIN)
-    if view.is_exact:
-        for row, found in enumerate(answers):
-            size = k + MARGIN
-            while len(found) >= size and found.scores[k - 1] == found.scores[-1]:
-                if size >= MAX_TIED:
-                    break
-                size *= 4
-                (found,) = _attempt(view, queries[row : row + 1], k, size)
-            answers[row] = found
+    for row, found in enumerate(answers):
+        size = k + MARGIN
+        while len(found) >= size and found.scores[k - 1] == found.scores[-1]:
+            if size >= MAX_TIED:
+                break
+            size *= 4
+            (found,) = _attempt(view, queries[row : row + 1], k, size)
+        answers[row] = found
     return [found.take(slice(k)) for found in answers]
 
 
@@ -78,7 +71,9 @@ def _attempt(view: SearchView, queries: Vectors, k: int, size: int) -> list[Neig
     for number, segment in enumerate(view.state.segments):
         wanted = _wanted(segment.kind, k, size)
         kept = max(kept, wanted)
-        scores, at = _of_segment(view, number, segment, queries, k, wanted)
+        allowed = None if view.allowed is None else view.allowed[number]
+        of_segment = SegmentSearch(segment, allowed, view.settings, view.fetch)
+        scores, at = of_segment.nearest(queries, k, wanted)
         candidates.append((scores, locations_of(number, at)))
     if view.state.delta.size:
         scores, at = _of_delta(view, queries, size)
@@ -106,31 +101,6 @@ def _wanted(kind: IndexKind, k: int, size: int) -> int:
     """Return how many candidates a segment of the kind has to return."""
     # A graph computes the same scores as `exact_scores`, and finds ties by chance anyway.
     return k if kind is IndexKind.HNSW else max(size, k * OVERFETCH.get(kind, 1))
-
-
-def _of_segment(
-    view: SearchView, number: int, segment: Segment, queries: Vectors, k: int, wanted: int
-) -> tuple[Scores, Positions]:
-    """Return up to ``wanted`` candidates: at least ``k`` if the segment has as many."""
-    bits, count = segment.live, segment.count
-    allowed = None if view.allowed is None else view.allowed[number]
-    if allowed is not None:
-        count = len(allowed)
-    if not count:
-        return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    wanted = min(wanted, count)
-    if allowed is not None:
-        if count <= max(FEW_ROWS, FEW_SHARE * len(segment)):
-            return segment.search_all(queries, wanted, allowed, view.settings)
-        bits = pack_bits(allowed, len(segment))
-    scores, at = segment.search(queries, wanted, bits, view.settings)
-    # FAISS puts found rows first. A graph or a few lists may hold too few live rows: where fewer
-    # than k were found, compare every row.
-    short = np.flatnonzero(at[:, min(k, count) - 1] < 0)
-    if len(short):
-        every = np.flatnonzero(segment.live_mask()) if allowed is None else allowed
-        scores[short], at[short] = segment.search_all(queries[short], wanted, every, view.settings)
-    return scores, at
 
 
 def _of_delta(view: SearchView, queries: Vectors, k: int) -> tuple[Scores, Positions]:

@@ -37,11 +37,6 @@ class SearchView:
     fetch: Callable[[NDArray[np.int64]], Vectors]
     allowed: Allowed | None = None
 
-    @property
-    def is_exact(self) -> bool:
-        """Return whether a search always finds the nearest points."""
-        return all(one.is_exact for one in self.state.segments)
-
 
 def locations_of(number: int, positions: Positions) -> Locations:
     """Return the locations of these positions in segment ``number``; -1 (no hit) stays -1."""

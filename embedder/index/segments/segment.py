@@ -15,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
-from embedder.index.contract.kinds import INVERTED, QUANTISED, IndexKind
+from embedder.index.contract.kinds import QUANTISED, IndexKind
 from embedder.index.contract.points import Metric
-from embedder.index.segments.scoring import Positions, Scores, from_faiss, nearest_rows
-from embedder.settings.model import IndexSettings
-
-Bitmap = NDArray[np.uint8]
-"""One bit a row, the first row in the lowest bit, in the order of FAISS bitmaps."""
+from embedder.index.segments.bitmap import Bitmap, are_set
+from embedder.index.segments.scoring import Positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +95,6 @@ class Segment:
         np.bitwise_and.at(bits, positions >> 3, ~(1 << (positions & 7)).astype(np.uint8))
         return replace(self, live=bits, deleted=self.deleted + len(positions))
 
-    @property
-    def is_exact(self) -> bool:
-        """Return whether a search always finds the nearest rows."""
-        return self.kind is IndexKind.FLAT
-
     def find(self, pks: NDArray[np.int64]) -> Positions:
         """Return the positions of those pks that the segment holds, in no order."""
         if not len(self.pks):
@@ -123,66 +115,6 @@ class Segment:
             return self.rows[positions]
         rows: Vectors = self.index.reconstruct_batch(positions)
         return rows
-
-    def search(
-        self, queries: Vectors, k: int, allowed: Bitmap | None, settings: IndexSettings
-    ) -> tuple[Scores, Positions]:
-        """Return approximate scores and positions, both [q, k], found rows first, then -1.
-
-        ``allowed`` None allows every row.
-        """
-        return self._call_faiss(queries, k, self._faiss_params(k, allowed, settings), settings)
-
-    def search_all(
-        self, queries: Vectors, k: int, positions: Positions, settings: IndexSettings
-    ) -> tuple[Scores, Positions]:
-        """Compare the queries with every row at ``positions``; return the same as `search`."""
-        if self.kind in INVERTED:
-            import faiss
-
-            selector = faiss.IDSelectorBitmap(pack_bits(positions, len(self)))
-            every_list = faiss.SearchParametersIVF(sel=selector, nprobe=self.index.nlist)
-            return self._call_faiss(queries, k, every_list, settings)
-        assert self.rows is not None
-        scores, at = nearest_rows(self.metric, queries, self.rows[positions], k, None)
-        return scores, np.where(at < 0, -1, positions[at])
-
-    def _call_faiss(
-        self, queries: Vectors, k: int, faiss_params: Any, settings: IndexSettings
-    ) -> tuple[Scores, Positions]:
-        import faiss
-
-        # OpenMP keeps this number for each calling thread, so every call sets it.
-        faiss.omp_set_num_threads(settings.search_threads)
-        measures, positions = self.index.search(queries, k, params=faiss_params)
-        return from_faiss(self.metric, measures), positions
-
-    def _faiss_params(self, k: int, allowed: Bitmap | None, settings: IndexSettings) -> Any:
-        """Return parameters for one call: FAISS crashes if threads share them."""
-        import faiss
-
-        selector = {} if allowed is None else {"sel": faiss.IDSelectorBitmap(allowed)}
-        if self.kind is IndexKind.HNSW:
-            return faiss.SearchParametersHNSW(
-                efSearch=max(settings.hnsw_ef_search, 2 * k), **selector
-            )
-        if self.kind in INVERTED:
-            probes = settings.ivf_probes or max(1, self.index.nlist // 8)
-            return faiss.SearchParametersIVF(nprobe=min(probes, self.index.nlist), **selector)
-        return faiss.SearchParameters(**selector) if selector else None
-
-
-def pack_bits(positions: Positions, count: int) -> Bitmap:
-    """Return a bitmap of ``count`` rows with the bits at ``positions`` set."""
-    mask = np.zeros(count, np.bool_)
-    mask[positions] = True
-    return np.packbits(mask, bitorder="little")
-
-
-def are_set(bits: Bitmap, positions: Positions) -> NDArray[np.bool_]:
-    """Return bool[n]: whether the bit at each position is set."""
-    mask: NDArray[np.bool_] = (bits[positions >> 3] >> (positions & 7)) & 1 != 0
-    return mask
 
 
 def are_among(

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
+from embedder.index.segments.bitmap import are_set
 from embedder.index.segments.scoring import Positions
-from embedder.index.segments.segment import Segment, are_set
+from embedder.index.segments.segment import Segment
 from embedder.index.storage.failpoints import reach
 
 FIRST_CAPACITY = 64
